@@ -1,0 +1,168 @@
+--- A world for testing migrations without a database.
+--
+--   local mock = require "luamig.mock"
+--   local world = mock.new { tables = { users = { rows = { ... } } }, base = { from = "users" } }
+--   local result = world:run("scripts/onboarding.lua", { batch_size = 1 })
+--
+-- Promises: scripts run by the program's rules (`luamig.script` loads them, batches are keyset
+-- pages in transactions, runs resume); two worlds share nothing, and neither a script nor a spec
+-- can change a world through a row it was given.
+-- Refuses, with an error in the spec: whatever it cannot know. Raw SQL needs a stub, a column must
+-- be declared or occur in a row, undeclared constraints and triggers do not exist. Mistakes of the
+-- spec (an unexpected statement, an unused stub, an unknown option) raise from `world:run`, `stub`
+-- or `fail`; a script that does not load raises from `world:run`; failures of a loaded script are
+-- in `result.error`.
+
+local check = require "luamig.mock.check"
+local errors = require "luamig.errors"
+local faults = require "luamig.mock.faults"
+local pages = require "luamig.mock.pages"
+local runner = require "luamig.mock.runner"
+local schema = require "luamig.mock.schema"
+local script = require "luamig.script"
+local store = require "luamig.mock.store"
+local strict = require "luamig.strict"
+local stubs = require "luamig.mock.stubs"
+local text = require "luamig.text"
+
+local World = {}
+World.__index = World
+
+local mock = {}
+
+local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill" }
+local LATER_RUN_KEYS = { dry_run = true }
+
+--- Declares the answer to a raw SQL statement.
+-- @param statement SQL text, matched by its tokens
+-- @param spec optional table: params (list, matched when given), rows (list of tables), columns
+--   (list of names), affected (count), error ({ sqlstate =, message = }), times (exact number of
+--   uses; without it, at least one), order (stubs with an order are used in ascending order)
+-- @return the world
+function World:stub(statement, spec)
+  self.stubs:add(statement, spec)
+  return self
+end
+
+--- Injects a database error, once.
+-- @param spec on ("page", "commit" or the name of a repo method), nth (which time it is reached
+--   from here on, default 1), sqlstate, message
+-- @return the world
+function World:fail(spec)
+  self.faults:add(spec)
+  return self
+end
+
+--- The committed rows of a table: copies, by primary key if it has one. Reading an unknown column
+-- raises.
+function World:rows(name)
+  local one = self.store.tables[name]
+  if not one then
+    local _, err = pcall(self.store.table, self.store, name)
+    error(tostring(err), 2)
+  end
+  return strict.rows(one:sorted_rows(), one.columns)
+end
+
+--- Notes a mistake of the spec and raises it; `World:run` raises it again.
+function World:raise_problem(message)
+  self.problem = self.problem or errors.new { kind = "spec", message = message }
+  error(self.problem, 0)
+end
+
+local function check_run_options(opts)
+  check.options(2, "world:run", opts, RUN_KEYS, LATER_RUN_KEYS)
+  check.integer(2, "world:run: limit", opts.limit, 1)
+  if opts.args ~= nil and type(opts.args) ~= "table" then
+    check.fail(2, "world:run: args must be a table, not " .. text.describe(opts.args))
+  elseif opts.again ~= nil and type(opts.again) ~= "boolean" then
+    check.fail(2, "world:run: again must be true or false, not " .. text.describe(opts.again))
+  elseif opts.kill ~= nil then
+    check.options(2, "world:run: kill", opts.kill, { "batch", "call" })
+    check.integer(2, "world:run: kill.batch", opts.kill.batch or 0, 1)
+    check.integer(2, "world:run: kill.call", opts.kill.call, 1)
+  end
+end
+
+--- Raises, at the spec's line, what the spec declared and the run did not do.
+local function check_declarations(self, result, opts)
+  local complaints = {}
+  if self.problem then
+    local problem = self.problem
+    self.problem = nil
+    complaints[1] = tostring(problem)
+  elseif result.state == "done" then
+    table.move(self.stubs:unused(), 1, 100, 1, complaints)
+    table.move(self.faults:unused(), 1, 100, #complaints + 1, complaints)
+    if opts.kill then
+      complaints[#complaints + 1] = ("kill in batch %d was not reached"):format(opts.kill.batch)
+    end
+  end
+  if #complaints > 0 then
+    error(table.concat(complaints, "\n"), 3)
+  end
+end
+
+--- Runs a script, or goes on with its unfinished run. A run that is done is reported and not
+-- repeated.
+-- @param path the script's file
+-- @param opts optional table: args (map), batch_size, limit (rows), again (true: repeat a run that
+--   is done), kill ({ batch =, call = }: die in that repo call of that batch, or after the batch
+--   when call is left out)
+-- @return { state =, rows =, batches =, retries =, failures =, error = }. The state is "done",
+--   "stopped" (limit), "failed" or "killed"; the counts are of this call; error is a table of
+--   `luamig.errors`
+function World:run(path, opts)
+  opts = opts or {}
+  check_run_options(opts)
+  local ok, def = pcall(script.load, path, {
+    args = opts.args, overrides = { batch_size = opts.batch_size },
+  })
+  if not ok then
+    error(def, 0)
+  elseif def.kind == "paged" and not self.base then
+    check.fail(1, ("%s has a base query; give mock.new a base that stands for it"):format(path))
+  end
+  local ran, result, has_run = pcall(runner.run, self, def, opts)
+  if not ran then
+    error(result, 0)
+  elseif has_run then
+    check_declarations(self, result, opts)
+  end
+  return result
+end
+
+--- Makes a world.
+-- @param spec tables: map from name to { rows =, columns = { name = type }, primary_key = list,
+--   not_null = list, unique = list of lists }, all optional; base: { from = table, select = list
+--   of columns (default: all), where = function(row, args) }, stands for the script's base query
+-- @return world with `log`, a list of { batch, attempt, verb, table, sql, params, file, line,
+--   committed } and, by verb, key, changes, row, rows, where, message, fields
+function mock.new(spec)
+  if type(spec) ~= "table" then
+    check.fail(1, "mock.new takes a table, not " .. text.describe(spec))
+  end
+  check.options(1, "mock.new", spec, { "tables", "base" })
+  if type(spec.tables) ~= "table" then
+    check.fail(1, "mock.new: tables must be a table, not " .. text.describe(spec.tables))
+  end
+  local self = setmetatable({
+    log = {}, journal = {}, last_id = 0, stubs = stubs.new(), faults = faults.new(),
+  }, World)
+  local ok, err = pcall(function()
+    local schemas = schema.read(spec.tables)
+    if spec.base ~= nil then
+      check.options(1, "base", spec.base, { "from", "select", "where" })
+      self.base = pages.read_base(spec.base, schemas)
+    end
+    self.store = store.new(schemas)
+  end)
+  if not ok then
+    check.fail(1, "mock.new: " .. tostring(err))
+  end
+  return self
+end
+
+return strict.module("luamig.mock", mock, {
+  assert_idempotent = true, assert_resumable = true, assert_batch_size_independent = true,
+})

@@ -1,0 +1,54 @@
+--- Checks of the tables that specs pass to the mock.
+--
+-- Promises: a wrong option is an error at the line of the spec that gave it.
+
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+local version = require "luamig.version"
+
+local check = {}
+
+--- Raises at the line of the spec: the first frame below the public functions of the mock.
+-- @param depth frames between the caller and the spec, 1 for a public function itself
+function check.fail(depth, message)
+  error(message, depth + 2)
+end
+
+--- Raises unless `options` is nil or a table whose keys are all in `known`.
+-- @param later map from name to true: refused as belonging to a later version
+function check.options(depth, what, options, known, later)
+  if options == nil then
+    return
+  elseif type(options) ~= "table" then
+    check.fail(depth + 1, ("%s takes a table, not %s"):format(what, text.describe(options)))
+  end
+  for name in next, options do
+    local is_known = false
+    for _, legal in ipairs(known) do
+      is_known = is_known or legal == name
+    end
+    if later and later[name] then
+      check.fail(depth + 1, ('%s: option "%s" is not part of version %s'):format(what, name,
+        version.short))
+    elseif not is_known then
+      local shown = tostring(name)
+      check.fail(depth + 1, ('%s: unknown option "%s"%s'):format(what, shown,
+        suggest.suffix(shown, known)))
+    end
+  end
+end
+
+--- Raises unless `given` is nil or an integer of at least `low`.
+function check.integer(depth, what, given, low)
+  if given ~= nil and (math.type(given) ~= "integer" or given < low) then
+    check.fail(depth + 1, ("%s must be an integer of at least %d, not %s"):format(what, low,
+      text.describe(given)))
+  end
+end
+
+--- Whether a value is written like an SQLSTATE.
+function check.is_sqlstate(given)
+  return type(given) == "string" and #given == 5 and given:find "^[%dA-Z]+$" ~= nil
+end
+
+return check

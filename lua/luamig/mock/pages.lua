@@ -1,0 +1,137 @@
+--- Keyset pages over `base`, the spec's stand-in for a script's base query.
+--
+-- Promises: the order of the key, the bound, and copies of rows that raise on unknown columns.
+-- Refuses: a key that is NULL, a key that occurs twice (unless `assume_unique`), a base query that
+-- does not return its key.
+
+local errors = require "luamig.errors"
+local strict = require "luamig.strict"
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+local value = require "luamig.mock.value"
+
+local pages = {}
+
+local function refuse(message, hint)
+  errors.raise { kind = "script", message = message, hint = hint }
+end
+
+--- Checks that a script's key can order this base.
+function pages.check_key(base, key)
+  for _, column in ipairs(key) do
+    local found = false
+    for _, returned in ipairs(base.select) do
+      found = found or returned == column
+    end
+    if not found then
+      refuse(('base query does not return key column "%s"'):format(column),
+        suggest.hint(column, base.select))
+    end
+  end
+end
+
+local function is_wanted(base, one, row, args)
+  if not base.where then
+    return true
+  end
+  local shown = strict.rows({ value.copy(row) }, one.columns)[1]
+  local ok, answer = pcall(base.where, shown, args)
+  if not ok then
+    errors.raise { kind = "spec", message = "base.where failed: " .. tostring(answer) }
+  end
+  return answer
+end
+
+--- The rows the base query would return, unordered: list of { row =, key = list of values }.
+local function matching(base, store, key, args)
+  local one = store:table(base.from)
+  local found = {}
+  for _, row in ipairs(one.rows) do
+    if is_wanted(base, one, row, args) then
+      local item = { row = {}, key = {} }
+      for _, column in ipairs(base.select) do
+        item.row[column] = row[column]
+      end
+      for i, column in ipairs(key) do
+        item.key[i] = row[column]
+        if row[column] == nil then
+          refuse(('key column "%s" is NULL in a row of table "%s"'):format(column, base.from),
+            "No page would ever hold that row; exclude it in the base query.")
+        end
+      end
+      found[#found + 1] = item
+    end
+  end
+  return found
+end
+
+--- The highest key the base query returns, or nil when it returns nothing.
+function pages.highest(base, store, key, args)
+  local highest
+  for _, item in ipairs(matching(base, store, key, args)) do
+    if not highest or value.compare_lists(item.key, highest) > 0 then
+      highest = item.key
+    end
+  end
+  return highest
+end
+
+local function check_unique(items, key)
+  for i = 2, #items do
+    if value.compare_lists(items[i - 1].key, items[i].key) == 0 then
+      refuse(("key %s occurs more than once in the base query"):format(
+        value.show_key(key, items[i].row)), "Set config.key to columns that are unique together.")
+    end
+  end
+end
+
+--- Reads the page after a cursor.
+-- @param range cursor (list of values or nil), bound (the same), size (rows), assume_unique
+-- @return { rows = rows for the script, last = key of the last row, more = whether rows follow }
+function pages.fetch(base, store, key, args, range)
+  local items = {}
+  for _, item in ipairs(matching(base, store, key, args)) do
+    local is_after = not range.cursor or value.compare_lists(item.key, range.cursor) > 0
+    local is_within = not range.bound or value.compare_lists(item.key, range.bound) <= 0
+    if is_after and is_within then
+      items[#items + 1] = item
+    end
+  end
+  table.sort(items, function(a, b)
+    return value.compare_lists(a.key, b.key) < 0
+  end)
+  if not range.assume_unique then
+    check_unique(items, key)
+  end
+  local rows = {}
+  for i = 1, math.min(range.size, #items) do
+    rows[i] = items[i].row
+  end
+  local last = items[#rows]
+  strict.rows(rows, value.copy(base.select))
+  return { rows = rows, last = last and last.key, more = #items > #rows }
+end
+
+--- Reads the `base` of `mock.new`. Raises a string.
+-- @return { from =, select = list, where = function or nil }
+function pages.read_base(base, schemas)
+  local schema = schemas[base.from]
+  if not schema then
+    error(("base.from must name a table of this world, not %s"):format(text.describe(base.from))
+      .. suggest.suffix(tostring(base.from), text.sorted_keys(schemas)), 0)
+  elseif base.where ~= nil and type(base.where) ~= "function" then
+    error("base.where must be a function, not " .. text.describe(base.where), 0)
+  elseif base.select ~= nil and (type(base.select) ~= "table" or #base.select == 0) then
+    error("base.select must be a list of columns, not " .. text.describe(base.select), 0)
+  end
+  for _, column in ipairs(base.select or {}) do
+    if not schema.checks[column] then
+      error(('base.select: table "%s" has no column "%s"%s'):format(base.from, tostring(column),
+        suggest.suffix(tostring(column), schema.columns)), 0)
+    end
+  end
+  local select = value.copy(base.select or schema.columns)
+  return { from = base.from, select = select, where = base.where }
+end
+
+return pages

@@ -1,0 +1,267 @@
+--- The run of one script in a world: batches, retries, callbacks, resuming.
+--
+-- Promises: what a batch writes and the cursor that says so change together or not at all; a
+-- second run of the same script with the same args goes on where the first one ended.
+-- Differs from the program in one thing: a batch that is retried keeps its size, and nobody sleeps.
+
+local errors = require "luamig.errors"
+local faults = require "luamig.mock.faults"
+local pages = require "luamig.mock.pages"
+local repo = require "luamig.mock.repo"
+local strict = require "luamig.strict"
+local text = require "luamig.text"
+local transaction = require "luamig.mock.transaction"
+local value = require "luamig.mock.value"
+
+local runner = {}
+
+local Session = {}
+Session.__index = Session
+
+local RUN_FIELDS = { "args", "script", "id", "batch", "attempt", "dry_run", "log" }
+local MAX_WAITS = 100
+local STOP_REASONS = { stopped = "stop", failed = "error" }
+
+-- SQLSTATEs, or their classes, after which the program tries a batch again.
+local RETRYABLE = {
+  ["40001"] = true, ["40P01"] = true, ["55P03"] = true, ["57014"] = true, ["57P01"] = true,
+  ["57P02"] = true, ["57P03"] = true, ["57P05"] = true, ["25P03"] = true, ["25P04"] = true,
+  ["26000"] = true, ["42P05"] = true, ["08"] = true, ["53"] = true,
+}
+
+local function is_retryable(err)
+  return err.sqlstate and (RETRYABLE[err.sqlstate] or RETRYABLE[err.sqlstate:sub(1, 2)])
+end
+
+--- The `run` object of one callback.
+function Session:run_object(batch, attempt)
+  local log = self.world.log
+  local run = {
+    args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
+    attempt = attempt, dry_run = false,
+  }
+  function run.log(message, fields)
+    if type(message) ~= "string" or fields ~= nil and type(fields) ~= "table" then
+      error("run.log takes a message and, if you like, a table: run.log(message, fields)", 2)
+    end
+    log[#log + 1] = {
+      verb = "log", batch = batch, attempt = attempt, message = message,
+      fields = fields and value.copy(fields),
+    }
+  end
+  return strict.record("run", run, RUN_FIELDS)
+end
+
+--- Runs `body(repo, run, tx)` in a transaction, again after an error that is worth it.
+-- Raises the error that ends the run. `opts` is for `transaction.begin`; batch is the number.
+function Session:transact(opts, body)
+  for attempt = 1, math.huge do
+    opts.attempt, opts.script = attempt, self.def.path
+    local tx = transaction.begin(self.world, opts)
+    local ok, err = xpcall(function()
+      body(repo.new(tx), self:run_object(opts.batch, attempt), tx)
+      tx:commit()
+    end, errors.handler)
+    tx:close()
+    if ok then
+      return
+    elseif self.world.problem or not is_retryable(err) or attempt > self.def.config.retries then
+      error(err, 0)
+    end
+    self.result.retries = self.result.retries + 1
+  end
+end
+
+--- The call of this batch in which the run is killed, or nil.
+function Session:kill_at(batch)
+  local kill = self.opts.kill
+  return kill and kill.batch == batch and kill.call or nil
+end
+
+local function columns_of(key)
+  local set = {}
+  for _, column in ipairs(key) do
+    set[column] = true
+  end
+  return set
+end
+
+--- The bound, once in the life of a run; then on_start.
+function Session:start()
+  local record, def, world = self.record, self.def, self.world
+  if def.kind == "paged" and not def.config.follow_new and not record.bound_known then
+    record.bound = pages.highest(world.base, world.store, def.config.key, def.args)
+    record.is_empty = record.bound == nil
+    record.bound_known = true
+  end
+  if def.on_start and not record.started then
+    self:transact({ batch = 0 }, def.on_start)
+  end
+  record.started = true
+end
+
+--- Asks the script's throttle until it lets the run go on.
+function Session:throttle()
+  local def = self.def
+  local waits = 0
+  local answer
+  while def.throttle do
+    self:transact({ batch = self.record.batches, read_only = true }, function(...)
+      answer = def.throttle(...)
+    end)
+    if answer ~= nil and type(answer) ~= "boolean"
+      and not (math.type(answer) and answer >= 0 and answer < math.huge)
+    then
+      errors.raise {
+        kind = "script", message = "throttle must return true, false, nil or milliseconds, not "
+          .. text.describe(answer),
+      }
+    elseif answer ~= true then
+      return
+    end
+    waits = waits + 1
+    if waits == MAX_WAITS then
+      self.world:raise_problem(("throttle asked to wait %d times in a row"):format(waits))
+    end
+  end
+end
+
+--- One batch. Returns whether more rows follow.
+function Session:batch(size)
+  local record, def, world = self.record, self.def, self.world
+  local number = record.batches + 1
+  local page
+  self:transact({
+    batch = number, kill_at = self:kill_at(number),
+    protected = { table = world.base.from, columns = columns_of(def.config.key) },
+  }, function(handle, run, tx)
+    tx:record { verb = "page", table = world.base.from }
+    world.faults:reach "page"
+    page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
+      cursor = record.cursor, bound = record.bound, size = size,
+      assume_unique = def.config.assume_unique,
+    })
+    page.count = #page.rows
+    if page.count > 0 then
+      def.migrate(page.rows, handle, run)
+    end
+  end)
+  if page.count > 0 then
+    record.cursor, record.batches = page.last, number
+    self.result.batches = self.result.batches + 1
+    self.result.rows = self.result.rows + page.count
+    self:die_after(number)
+  end
+  return page.more
+end
+
+--- Dies after a batch, if the spec says so.
+function Session:die_after(batch)
+  local kill = self.opts.kill
+  if kill and kill.batch == batch and not kill.call then
+    error(faults.KILL, 0)
+  end
+end
+
+--- All batches. Returns the state that follows.
+function Session:paged()
+  local limit = self.opts.limit
+  local size = self.def.config.batch_size
+  local more = not self.record.is_empty
+  while more do
+    local left = limit and limit - self.result.rows or size
+    if left == 0 then
+      return "stopped"
+    end
+    self:throttle()
+    more = self:batch(math.min(size, left))
+  end
+  if self.def.on_complete then
+    self:transact({ batch = self.record.batches }, self.def.on_complete)
+  end
+  return "done"
+end
+
+--- A one-shot migration: `run` and `on_complete` in one transaction.
+function Session:one_shot()
+  local def = self.def
+  self:transact({ batch = 1, kill_at = self:kill_at(1) }, function(handle, run)
+    def.run(handle, run)
+    if def.on_complete then
+      def.on_complete(handle, run)
+    end
+  end)
+  self.record.state, self.record.batches = "done", 1
+  self.result.batches = 1
+  self:die_after(1)
+  return "done"
+end
+
+function Session:everything()
+  self:start()
+  return self[self.def.kind](self)
+end
+
+--- Ends the run in a state, and tells the script unless it is done.
+function Session:finish(state, err)
+  self.record.state, self.result.state, self.result.error = state, state, err
+  if state ~= "done" and self.def.on_stop then
+    self.def.on_stop(self:run_object(self.record.batches, 1), STOP_REASONS[state])
+  end
+end
+
+--- Continues the unfinished run of this script and args, or begins one.
+local function record_of(world, def, opts)
+  local identity = def.name .. "\0" .. def.args_json
+  local record = world.journal[identity]
+  local key = table.concat(def.config.key, ", ")
+  if record and record.state == "done" and not (opts.again or def.config.repeatable) then
+    return nil
+  elseif record and record.state ~= "done" then
+    if record.key ~= key then
+      errors.raise {
+        kind = "script", message = ('%s: the unfinished run has key (%s), the script has key (%s)')
+          :format(def.path, record.key, key),
+      }
+    end
+    return record
+  end
+  world.last_id = world.last_id + 1
+  record = { id = world.last_id, key = key, cursor = def.start_after, batches = 0 }
+  world.journal[identity] = record
+  return record
+end
+
+--- Runs a loaded script.
+-- @param world needs store, base, stubs, faults, log, journal, last_id, raise_problem
+-- @param def from `luamig.script`
+-- @param opts again, limit (rows), kill ({ batch =, call = })
+-- @return { state =, rows =, batches =, retries =, failures =, error = }; counts are of this call
+function runner.run(world, def, opts)
+  local result = { state = "done", rows = 0, batches = 0, retries = 0, failures = 0 }
+  if def.kind == "paged" then
+    pages.check_key(world.base, def.config.key)
+  end
+  local record = record_of(world, def, opts)
+  if not record then
+    return result, false
+  end
+  record.state = "running"
+  local self = setmetatable({
+    world = world, def = def, opts = opts, record = record, result = result,
+  }, Session)
+  local ok, outcome = xpcall(self.everything, errors.handler, self)
+  if not ok and outcome.kind == "kill" then
+    result.state = "killed"
+  elseif not ok then
+    self:finish("failed", outcome)
+  else
+    self:finish(outcome)
+  end
+  if not ok and outcome.kind == "spec" then
+    world.problem = world.problem or outcome
+  end
+  return result, true
+end
+
+return runner

@@ -1,0 +1,199 @@
+--- Answers to raw SQL, given by the spec.
+--
+-- Promises: a statement is answered only by a stub made for it; a stub that nobody used, or not as
+-- often as `times` says, is reported. Answers are copies.
+-- Refuses: to invent rows or counts that the stub does not give.
+
+local check = require "luamig.mock.check"
+local errors = require "luamig.errors"
+local luamig = require "luamig"
+local sql = require "luamig.mock.sql"
+local strict = require "luamig.strict"
+local text = require "luamig.text"
+local value = require "luamig.mock.value"
+
+local stubs = {}
+
+local Stubs = {}
+Stubs.__index = Stubs
+
+local KEYS = { "params", "rows", "columns", "affected", "error", "times", "order" }
+local ERROR_KEYS = { "sqlstate", "message", "detail", "hint", "table", "column", "constraint" }
+
+local function check_error(given)
+  if given == nil then
+    return
+  end
+  check.options(3, "world:stub error", given, ERROR_KEYS)
+  if not check.is_sqlstate(given.sqlstate) or type(given.message) ~= "string" then
+    check.fail(3, "world:stub: error needs sqlstate (five digits or capital letters) and message")
+  end
+end
+
+local function check_rows(rows)
+  if type(rows) ~= "table" then
+    check.fail(3, "world:stub: rows must be a list of tables, not " .. text.describe(rows))
+  end
+  for _, row in ipairs(rows) do
+    if type(row) ~= "table" then
+      check.fail(3, "world:stub: rows must be a list of tables, it holds " .. text.describe(row))
+    end
+    for _, item in next, row do
+      if item ~= luamig.NULL and not pcall(value.any, item) then
+        check.fail(3, "world:stub: rows hold " .. text.describe(item))
+      end
+    end
+  end
+end
+
+--- Columns in the order given, or those of the rows by name.
+local function columns_of(spec)
+  if spec.columns or not spec.rows then
+    return spec.columns
+  end
+  local seen = {}
+  for _, row in ipairs(spec.rows) do
+    for name in next, row do
+      seen[name] = true
+    end
+  end
+  return text.sorted_keys(seen)
+end
+
+local function check_params(params)
+  if type(params) ~= "table" then
+    check.fail(3, "world:stub: params must be a list, not " .. text.describe(params))
+  end
+  for i in next, params do
+    if math.type(i) ~= "integer" then
+      check.fail(3, "world:stub: params must be a list, it has the key " .. text.describe(i))
+    end
+  end
+end
+
+--- Adds a stub; to be called by `world:stub` only (errors show the spec's line).
+function Stubs:add(statement, spec)
+  if type(statement) ~= "string" or #sql.tokens(statement) == 0 then
+    check.fail(2, "world:stub takes SQL text, not " .. text.describe(statement))
+  end
+  spec = spec or {}
+  check.options(2, "world:stub", spec, KEYS)
+  check_error(spec.error)
+  check.integer(2, "world:stub: times", spec.times, 1)
+  check.integer(2, "world:stub: affected", spec.affected, 0)
+  check.integer(2, "world:stub: order", spec.order, 1)
+  if spec.params ~= nil then
+    check_params(spec.params)
+  end
+  if spec.rows ~= nil then
+    check_rows(spec.rows)
+  end
+  self.list[#self.list + 1] = {
+    sql = statement, fingerprint = sql.fingerprint(statement), params = spec.params,
+    rows = spec.rows, columns = columns_of(spec), affected = spec.affected, error = spec.error,
+    times = spec.times, order = spec.order, used = 0,
+  }
+end
+
+--- Whether parameters are those of a stub; a stub without `params` takes any.
+local function same_params(wanted, given)
+  local last = given.n
+  for i in next, wanted or {} do
+    last = math.max(last, i)
+  end
+  for i = 1, wanted and last or 0 do
+    local expected = wanted[i]
+    if expected == luamig.NULL then
+      expected = nil
+    end
+    if not value.equal(expected, given[i]) then
+      return false
+    end
+  end
+  return true
+end
+
+local function show_params(params)
+  local shown = {}
+  for i = 1, params.n do
+    shown[i] = ("$%d = %s"):format(i, text.describe(params[i]))
+  end
+  return #shown > 0 and " with " .. table.concat(shown, ", ") or ""
+end
+
+local function unexpected(statement, params, reason)
+  errors.raise {
+    kind = "spec", sql = statement,
+    message = ("unexpected statement: %s%s"):format(statement, show_params(params)),
+    detail = reason, hint = "Declare its answer with world:stub.",
+  }
+end
+
+--- The stub that answers a statement, counted as used.
+-- @param params table with `n`; nil is NULL
+function Stubs:take(statement, params)
+  local fingerprint = sql.fingerprint(statement)
+  local reason
+  for _, stub in ipairs(self.list) do
+    if stub.fingerprint ~= fingerprint then
+      goto continue
+    elseif not same_params(stub.params, params) then
+      reason = reason or "A stub for this statement has other params."
+    elseif stub.times and stub.used >= stub.times then
+      reason = ("Its stub answers %d time%s."):format(stub.times, stub.times == 1 and "" or "s")
+    elseif stub.order and stub.order < self.last_order then
+      reason = ("Its stub has order %d, one with order %d was used before."):format(stub.order,
+        self.last_order)
+    else
+      stub.used = stub.used + 1
+      self.last_order = stub.order or self.last_order
+      return stub
+    end
+    ::continue::
+  end
+  unexpected(statement, params, reason)
+end
+
+--- Raises the error of a stub that has one.
+function stubs.raise_error(stub, statement)
+  if stub.error then
+    local err = value.copy(stub.error)
+    err.kind, err.sql = "database", statement
+    errors.raise(err)
+  end
+end
+
+--- The rows of a stub, as a query returns them.
+function stubs.rows(stub)
+  if not stub.rows then
+    errors.raise { kind = "spec", message = "stub gives no rows for: " .. stub.sql }
+  end
+  local rows = {}
+  for i, given in ipairs(stub.rows) do
+    rows[i] = {}
+    for name, item in next, given do
+      if item ~= luamig.NULL then
+        rows[i][name] = item
+      end
+    end
+  end
+  return strict.rows(rows, stub.columns)
+end
+
+--- Descriptions of the stubs that were not used as declared.
+function Stubs:unused()
+  local list = {}
+  for _, stub in ipairs(self.list) do
+    if stub.used < (stub.times or 1) then
+      list[#list + 1] = ("stub was used %d of %d times: %s"):format(stub.used, stub.times or 1,
+        stub.sql)
+    end
+  end
+  return list
+end
+
+function stubs.new()
+  return setmetatable({ list = {}, last_order = 0 }, Stubs)
+end
+
+return stubs

@@ -1,0 +1,117 @@
+--- One transaction of a run: the working copy of the tables, the latch, and savepoints.
+--
+-- Promises: the world changes at commit only. After the first database error every call raises
+-- "transaction has failed" and the commit does too, whatever the script does with `pcall`.
+-- Refuses: calls after the callback has ended.
+
+local errors = require "luamig.errors"
+local faults = require "luamig.mock.faults"
+
+local transaction = {}
+
+local Transaction = {}
+Transaction.__index = Transaction
+
+--- Begins a transaction.
+-- @param world needs `store`, `log`, `faults`, `stubs`
+-- @param opts batch, attempt (numbers for the log), script (path), read_only, kill_at (number of
+--   the repo call to die in), protected ({ table =, columns = set }: not to be changed)
+function transaction.begin(world, opts)
+  return setmetatable({
+    world = world, store = world.store:copy(), entries = {}, is_open = true, calls = 0,
+    batch = opts.batch, attempt = opts.attempt, script = opts.script, read_only = opts.read_only,
+    kill_at = opts.kill_at, protected = opts.protected,
+  }, Transaction)
+end
+
+--- Appends an entry to the world's log; it counts as committed when the transaction does.
+function Transaction:record(entry)
+  entry.batch, entry.attempt, entry.committed = self.batch, self.attempt, false
+  self.entries[#self.entries + 1] = entry
+  local log = self.world.log
+  log[#log + 1] = entry
+end
+
+--- Raises unless a repo call is possible at this point. `where` is the caller's position.
+function Transaction:enter(where)
+  if not self.is_open then
+    errors.raise {
+      kind = "script", where = where,
+      message = "repo is used outside the callback it was given to",
+    }
+  end
+  self.calls = self.calls + 1
+  self.is_killed = self.is_killed or self.calls == self.kill_at
+  if self.is_killed then
+    error(faults.KILL, 0)
+  elseif self.latched then
+    errors.raise {
+      kind = "database", sqlstate = "25P02", where = where, message = "transaction has failed",
+      detail = "The first error was: " .. self.latched.message .. ".",
+    }
+  end
+end
+
+--- Notes an error of a repo call, and raises it again with the caller's position.
+function Transaction:failed(err, where)
+  if errors.is(err) and err ~= faults.KILL then
+    err.where = err.where or where
+    if err.kind == "spec" then
+      self.world.problem = self.world.problem or err
+    end
+    if err.sqlstate or err.kind == "spec" then
+      self.latched = self.latched or err
+    end
+  end
+  error(err, 0)
+end
+
+--- Whether a savepoint can contain the error: data errors, missing rows, errors raised in Lua.
+local function is_containable(err)
+  local class = err.sqlstate and err.sqlstate:sub(1, 2)
+  return class == "22" or class == "23" or err.sqlstate == "P0001" or err.sqlstate == "P0002"
+    or err.sqlstate == "P0003"
+end
+
+--- Runs `fn` in a savepoint: true and its results, or false and an error after rolling back to it.
+function Transaction:savepoint(fn, ...)
+  local before, first_entry = self.store, #self.entries + 1
+  self.store = before:copy()
+  local results = table.pack(pcall(fn, ...))
+  if self.is_killed then
+    error(faults.KILL, 0)
+  elseif self.latched and not is_containable(self.latched) then
+    error(self.latched, 0)
+  elseif results[1] and not self.latched then
+    return table.unpack(results, 1, results.n)
+  end
+  self.store = before
+  for i = #self.entries, first_entry, -1 do
+    self.entries[i] = nil
+  end
+  local err = self.latched or results[2]
+  self.latched = nil
+  return false, err
+end
+
+--- Commits, or raises what makes that impossible.
+function Transaction:commit()
+  self.is_open = false
+  if self.is_killed then
+    error(faults.KILL, 0)
+  elseif self.latched then
+    error(self.latched, 0)
+  end
+  self.world.faults:reach "commit"
+  self.world.store = self.store
+  for _, entry in ipairs(self.entries) do
+    entry.committed = true
+  end
+end
+
+--- Rolls back, unless it was committed.
+function Transaction:close()
+  self.is_open = false
+end
+
+return transaction

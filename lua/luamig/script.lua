@@ -1,0 +1,274 @@
+--- Loading and validating a script. The program and the mock share this module, so that the rules
+-- are the same in both.
+--
+-- Promises: a definition that comes out of `script.load` is complete and checked, and has one
+-- shape; nothing was connected to. Errors are the tables of `luamig.errors`: kind "usage" for
+-- arguments and options given by the user, kind "script" for everything else.
+-- Refuses: files that are not Lua source text, unknown fields, wrong types, and what belongs to the
+-- design but not to this version.
+
+local args = require "luamig.script.args"
+local canonical = require "luamig.script.canonical"
+local config = require "luamig.script.config"
+local env = require "luamig.script.env"
+local errors = require "luamig.errors"
+local luamig = require "luamig"
+local paths = require "luamig.script.paths"
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+local version = require "luamig.version"
+
+local script = {}
+
+local FIELDS = {
+  base_query = { "string", "function" }, migrate = { "function" }, run = { "function" },
+  config = { "table" }, name = { "string" }, args = { "table" }, throttle = { "function" },
+  on_start = { "function" }, on_complete = { "function" }, on_stop = { "function" },
+  requires = { "string" },
+}
+local FIELD_NAMES = text.sorted_keys(FIELDS)
+local CALLBACKS = { "migrate", "run", "on_start", "on_complete", "on_stop", "throttle" }
+
+--- The line where the source assigns to a field, or nil when there is none or more than one.
+local function line_of(source, name)
+  if type(name) ~= "string" then
+    return nil
+  end
+  local plain = "[{,;%s]" .. name:gsub("%W", "%%%0") .. "%s*=[^=]"
+  local quoted = "[\"']" .. name:gsub("%W", "%%%0") .. "[\"']%s*%]%s*=[^=]"
+  local found
+  local number = 0
+  for line in (source .. "\n"):gmatch "([^\n]*)\n" do
+    number = number + 1
+    line = " " .. line:gsub("%-%-.*", ""):gsub("local%s+[%w_]+%s*=", "") .. " "
+    if line:find(plain) or line:find(quoted) then
+      if found then
+        return nil
+      end
+      found = number
+    end
+  end
+  return found
+end
+
+--- Makes the function that refuses the script at a field, with the field's line if it can be found.
+local function refuser(path, source)
+  return function(field_path, message, hint)
+    local line = line_of(source, field_path[#field_path])
+    local where = line and ("%s:%d"):format(path, line) or path
+    errors.raise { kind = "script", message = where .. ": " .. message, hint = hint }
+  end
+end
+
+--- Calls a function of the script; an error gets a traceback and becomes kind "script".
+-- @return the results, packed
+local function call(fn, ...)
+  local results = table.pack(xpcall(fn, errors.handler, ...))
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return table.pack(table.unpack(results, 2, results.n))
+end
+
+local function returned(results)
+  if results.n == 0 then
+    return "nothing"
+  elseif results.n > 1 then
+    return ("%d values"):format(results.n)
+  end
+  return results[1] == nil and "nil" or "a " .. type(results[1])
+end
+
+--- Reads, compiles and runs the file. Returns what it returned, and its text and place.
+local function evaluate(path, opts)
+  local source, why = paths.read(path)
+  if not source then
+    errors.raise {
+      kind = "script", message = ('could not open script "%s": %s'):format(path, why),
+    }
+  end
+  local place = paths.place(path, source, opts)
+  local lib = paths.join(place.dir, "lib")
+  env.search({ place.dir, lib, place.root }, place.cwd)
+  local chunk
+  chunk, why = env.compile(source, path)
+  if not chunk then
+    errors.raise { kind = "script", message = why }
+  end
+  local results = call(chunk, path)
+  if results.n ~= 1 or type(results[1]) ~= "table" then
+    local message = ("%s must return a table, it returned %s"):format(path, returned(results))
+    errors.raise { kind = "script", message = message }
+  end
+  return results[1], source, place
+end
+
+--- The fields of the returned table, checked by name and type.
+local function check_fields(given, fail)
+  local kept = {}
+  for _, name in ipairs(text.ordered_keys(given)) do
+    local value = given[name]
+    local kinds = FIELDS[name]
+    if not kinds then
+      local shown = tostring(name)
+      local setting = suggest.nearest(shown, config.names)
+      fail({ name }, ('unknown field "%s"'):format(shown), suggest.hint(shown, FIELD_NAMES)
+        or setting and ('"%s" belongs into config.'):format(setting))
+    elseif type(value) ~= kinds[1] and type(value) ~= kinds[2] then
+      fail({ name }, ('field "%s" must be a %s, not %s'):format(name,
+        table.concat(kinds, " or a "), text.describe(value)))
+    end
+    kept[name] = value
+  end
+  return kept
+end
+
+local function version_number(major, minor, patch)
+  return tonumber(major) * 1000000 + tonumber(minor) * 1000 + (tonumber(patch) or 0)
+end
+
+--- Checks `requires` before anything else: a script for a later version has unknown fields.
+local function check_requires(requires, fail)
+  if requires == nil then
+    return
+  end
+  local form = "^%s*luamig%s*>=%s*(%d%d?%d?)%.(%d%d?%d?)"
+  local major, minor, rest
+  if type(requires) == "string" then
+    major, minor, rest = requires:match(form .. "(.-)%s*$")
+  end
+  local patch = rest and rest:match "^%.(%d%d?%d?)$"
+  if not major or (rest ~= "" and not patch) then
+    fail({ "requires" }, ('field "requires" is not understood: %s'):format(text.describe(requires)),
+      'Write "luamig >= X.Y" or "luamig >= X.Y.Z".')
+  end
+  local own = version_number(version.full:match "(%d+)%.(%d+)%.(%d+)")
+  if version_number(major, minor, patch) > own then
+    fail({ "requires" }, ("script requires %s, this is luamig %s"):format(
+      requires:match "^%s*(.-)%s*$", version.full))
+  end
+end
+
+local function listing(fields, names)
+  local present = {}
+  for _, name in ipairs(names) do
+    if fields[name] ~= nil then
+      present[#present + 1] = name
+    end
+  end
+  return table.concat(present, ", ")
+end
+
+--- "paged" or "one_shot".
+local function kind_of(fields, fail)
+  local paged = listing(fields, { "base_query", "migrate" })
+  if fields.run and paged ~= "" then
+    fail({ "run" }, "a script has either base_query and migrate, or run; this one has run and "
+      .. paged)
+  elseif fields.run then
+    return "one_shot"
+  elseif not fields.base_query and not fields.migrate then
+    fail({}, "script has neither base_query and migrate, nor run")
+  elseif not fields.base_query then
+    fail({ "migrate" }, "script has migrate, but no base_query")
+  elseif not fields.migrate then
+    fail({ "base_query" }, "script has base_query, but no migrate")
+  end
+  return "paged"
+end
+
+local function name_of(fields, place, fail)
+  if fields.name == nil then
+    return place.name
+  elseif not fields.name:find "%S" or fields.name:find "%c" or not text.is_utf8(fields.name) then
+    fail({ "name" }, 'field "name" must be one line of text that is not empty, not '
+      .. text.describe(fields.name))
+  end
+  return fields.name
+end
+
+local function check_param(i, value, fail)
+  local kind = type(value)
+  if value == luamig.NULL then
+    return nil
+  elseif kind == "table" then
+    fail({ "base_query" }, ("parameter %d of base_query is %s, which luamig %s does not support")
+      :format(i, text.describe(value), version.short))
+  elseif kind ~= "nil" and kind ~= "boolean" and kind ~= "number" and kind ~= "string" then
+    fail({ "base_query" }, ("parameter %d of base_query is %s"):format(i, text.describe(value)))
+  end
+  return value
+end
+
+--- The SQL text of a paged script, and its parameters as a table with `n`.
+local function base_query_of(base_query, values, fail)
+  local results = { base_query, n = 1 }
+  if type(base_query) == "function" then
+    results = call(base_query, values)
+  end
+  local sql = results[1]
+  if type(sql) ~= "string" then
+    local shown = returned { sql, n = results.n > 0 and 1 or 0 }
+    fail({ "base_query" }, "base_query must return SQL text, it returned " .. shown)
+  elseif not sql:find "[^%s;]" then
+    fail({ "base_query" }, "base_query is empty")
+  elseif not text.is_utf8(sql) then
+    fail({ "base_query" }, "base_query is not valid UTF-8 text")
+  end
+  local params = { n = results.n - 1 }
+  for i = 1, params.n do
+    params[i] = check_param(i, results[i + 1], fail)
+  end
+  return sql, params
+end
+
+--- Loads a script and checks it.
+--
+-- @param path the file, as the user wrote it; messages show it like that
+-- @param opts optional table:
+--   args           map from name to a typed value, or to text as typed on a command line
+--   overrides      map from config key to value; wins over the script's config. Messages name the
+--                  option: `batch_size` is "--batch-size"
+--   describe_only  true: leave out args and base_query, which need values (for `--help`)
+--   cwd, abspath   absolute, for hosts that know them; see `luamig.script.paths`
+--   root           project root; default: nearest directory upward from the script that holds
+--                  `luamig.lua`, else `.git`, else the current directory if the script lies below
+--                  it, else the script's directory
+-- @return definition:
+--   path, name, root, source (the file's text, unchanged), kind ("paged" or "one_shot")
+--   config (see `luamig.script.config`), start_after (the same as config.start_after)
+--   base_query (SQL text), base_params (table with `n`; nil is NULL): paged scripts only
+--   migrate, run, on_start, on_complete, on_stop, throttle: functions or nil
+--   args (typed values), args_spec (list of { name =, type =, required =, default =, desc = })
+--   args_json, config_json (canonical JSON)
+-- With describe_only: no base_query, base_params, args, args_json.
+function script.load(path, opts)
+  opts = opts or {}
+  local given, source, place = evaluate(path, opts)
+  local fail = refuser(path, source)
+  check_requires(rawget(given, "requires"), fail)
+  local fields = check_fields(given, fail)
+  local def = {
+    path = path, root = place.root, source = source,
+    kind = kind_of(fields, fail), name = name_of(fields, place, fail),
+  }
+  for _, name in ipairs(CALLBACKS) do
+    def[name] = fields[name]
+  end
+  def.config = config.resolve(fields.config, opts.overrides or {}, fail, function(message)
+    errors.raise { kind = "usage", message = message }
+  end)
+  def.start_after = def.config.start_after
+  def.config_json = canonical.encode(def.config)
+  def.args_spec = args.declare(fields.args, fail)
+  if not opts.describe_only then
+    def.args = args.resolve(path, def.args_spec, opts.args or {})
+    def.args_json = canonical.encode(def.args)
+    if def.kind == "paged" then
+      def.base_query, def.base_params = base_query_of(fields.base_query, def.args, fail)
+    end
+  end
+  return def
+end
+
+return script

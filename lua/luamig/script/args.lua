@@ -1,0 +1,201 @@
+--- Declared arguments of a script: the declaration, and the values given for it.
+--
+-- Promises: an argument has exactly the declared type, or is refused; nothing is rounded. Errors
+-- of the declaration have kind "script", errors of the values kind "usage".
+-- Refuses: arguments that are not declared, numbers that are not finite, text that PostgreSQL
+-- would not take.
+
+local errors = require "luamig.errors"
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+
+local args = {}
+
+local SPEC_KEYS = { "type", "required", "default", "desc" }
+
+-- By type name: what a value must be, and the value for a text as typed on a command line.
+local TYPES = {
+  string = {
+    wanted = "a string (valid UTF-8)",
+    check = function(value)
+      return type(value) == "string" and text.is_utf8(value) and value or nil
+    end,
+    parse = function(typed)
+      return typed
+    end,
+  },
+  integer = {
+    wanted = "an integer between -2^63 and 2^63-1",
+    check = function(value)
+      return math.type(value) and math.tointeger(value) or nil
+    end,
+    parse = function(typed)
+      return typed:find "^[+-]?%d+$" and tonumber(typed)
+    end,
+  },
+  number = {
+    wanted = "a finite number",
+    check = function(value)
+      local is_finite = math.type(value) and value == value and math.abs(value) ~= math.huge
+      return is_finite and value or nil
+    end,
+    parse = function(typed)
+      local is_decimal = typed:find "^[+-]?%d*%.?%d*$" or typed:find "^[+-]?%d*%.?%d*[eE][+-]?%d+$"
+      return is_decimal and tonumber(typed)
+    end,
+  },
+  boolean = {
+    wanted = "true or false",
+    check = function(value)
+      if type(value) == "boolean" then
+        return value
+      end
+    end,
+    parse = function(typed)
+      if typed == "true" or typed == "false" then
+        return typed == "true"
+      end
+    end,
+  },
+}
+local TYPE_NAMES = { "string", "integer", "number", "boolean" }
+
+local function is_identifier(name)
+  return type(name) == "string" and name:find "^[%a_][%w_]*$" ~= nil
+    and load("local " .. name) ~= nil
+end
+
+local function check_spec_keys(fail, name, spec)
+  for _, key in ipairs(text.ordered_keys(spec)) do
+    local known = false
+    for _, legal in ipairs(SPEC_KEYS) do
+      known = known or key == legal
+    end
+    if not known then
+      local hint = suggest.hint(tostring(key), SPEC_KEYS)
+      fail({ "args", name, key }, ('unknown key "%s" in args.%s'):format(tostring(key), name), hint)
+    end
+  end
+end
+
+--- One declaration, checked: { name =, type =, required =, default =, desc = }.
+local function declare_one(fail, name, spec)
+  if not is_identifier(name) then
+    fail({ "args", name }, ('argument name %s is not an identifier'):format(text.describe(name)))
+  elseif type(spec) ~= "table" then
+    fail({ "args", name }, ("args.%s must be a table, not %s"):format(name, text.describe(spec)),
+      'Write ' .. name .. ' = { type = "string" }.')
+  end
+  check_spec_keys(fail, name, spec)
+  local kind = TYPES[spec.type]
+  local function complain(key, wanted)
+    fail({ "args", name, key }, ("args.%s.%s must be %s, not %s"):format(name, key, wanted,
+      text.describe(spec[key])))
+  end
+  if not kind then
+    complain("type", text.choices(TYPE_NAMES))
+  elseif spec.required ~= nil and type(spec.required) ~= "boolean" then
+    complain("required", "true or false")
+  elseif spec.desc ~= nil and type(spec.desc) ~= "string" then
+    complain("desc", "a string")
+  end
+  local default = kind.check(spec.default)
+  if spec.default ~= nil and default == nil then
+    complain("default", kind.wanted)
+  elseif spec.default ~= nil and spec.required then
+    fail({ "args", name }, ("args.%s is required and has a default"):format(name))
+  end
+  return {
+    name = name, type = spec.type, required = spec.required or false, default = default,
+    desc = spec.desc,
+  }
+end
+
+--- Checks a script's `args` field.
+-- @param declared the table, or nil
+-- @param fail function(field path, message, hint) that raises
+-- @return list of { name =, type =, required =, default =, desc = }, sorted by name
+function args.declare(declared, fail)
+  local list = {}
+  for i, name in ipairs(text.ordered_keys(declared or {})) do
+    list[i] = declare_one(fail, name, declared[name])
+  end
+  return list
+end
+
+local function usage(path, message, hint)
+  errors.raise { kind = "usage", message = path .. ": " .. message, hint = hint }
+end
+
+local function names_of(list)
+  local names = {}
+  for i, spec in ipairs(list) do
+    names[i] = spec.name
+  end
+  return names
+end
+
+local function refuse_unknown(path, list, given)
+  local names = names_of(list)
+  local declared = {}
+  for _, name in ipairs(names) do
+    declared[name] = true
+  end
+  for _, name in ipairs(text.ordered_keys(given)) do
+    if not declared[name] then
+      local hint = #names == 0 and "This script declares no arguments."
+        or "Declared arguments: " .. table.concat(names, ", ") .. "."
+      local near = suggest.hint(tostring(name), names)
+      usage(path, ('unknown argument "%s"'):format(tostring(name)),
+        near and near .. " " .. hint or hint)
+    end
+  end
+end
+
+local function value_of(path, spec, given)
+  local kind = TYPES[spec.type]
+  local value = given
+  if type(given) == "string" then
+    value = kind.parse(given)
+  end
+  value = kind.check(value)
+  if value == nil then
+    usage(path, ('argument "%s" must be %s, not %s'):format(spec.name, kind.wanted,
+      text.describe(given)))
+  end
+  return value
+end
+
+--- Gives a script its arguments. Reading one that is not declared raises.
+-- @param path the script, for messages
+-- @param list what `args.declare` returned
+-- @param given map from name to a value, or to text as typed on a command line
+-- @return map from name to typed value, defaults filled in
+function args.resolve(path, list, given)
+  refuse_unknown(path, list, given)
+  local values = {}
+  for _, spec in ipairs(list) do
+    if given[spec.name] ~= nil then
+      values[spec.name] = value_of(path, spec, given[spec.name])
+    elseif spec.required then
+      usage(path, ('missing required argument "%s"'):format(spec.name),
+        ("Give it with --arg %s=%s."):format(spec.name, spec.type:upper()))
+    else
+      values[spec.name] = spec.default
+    end
+  end
+  local names = names_of(list)
+  return setmetatable(values, {
+    __index = function(_, name)
+      for _, known in ipairs(names) do
+        if known == name then
+          return nil
+        end
+      end
+      name = tostring(name)
+      error(('argument "%s" is not declared%s'):format(name, suggest.suffix(name, names)), 2)
+    end,
+  })
+end
+
+return args

@@ -1,0 +1,48 @@
+--- Canonical JSON: one text for one value, so that texts can be compared.
+--
+-- Promises: keys sorted by byte, no spaces, integers exact, floats in their shortest exact form,
+-- valid JSON for valid UTF-8.
+-- Refuses, by raising: values JSON has no word for (infinity, NaN, functions). Meant for args and
+-- config, which are small and made by luamig: a table with `[1]` is a list, any other an object.
+
+local text = require "luamig.text"
+
+local canonical = {}
+
+local SHORT = {
+  ['"'] = '\\"', ["\\"] = "\\\\", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r",
+  ["\t"] = "\\t",
+}
+
+local function string_text(value)
+  return '"' .. value:gsub('[%c"\\]', function(char)
+    return SHORT[char] or ("\\u%04x"):format(char:byte())
+  end) .. '"'
+end
+
+--- The canonical JSON text of a boolean, number, string, or table of these.
+function canonical.encode(value)
+  local kind = type(value)
+  if kind == "string" then
+    return string_text(value)
+  elseif kind == "boolean" then
+    return tostring(value)
+  elseif kind == "number" and value == value and math.abs(value) ~= math.huge then
+    return text.number(value)
+  elseif kind ~= "table" then
+    error("no JSON for " .. text.describe(value), 2)
+  end
+  local parts = {}
+  if rawget(value, 1) ~= nil then
+    for i, item in ipairs(value) do
+      parts[i] = canonical.encode(item)
+    end
+    return "[" .. table.concat(parts, ",") .. "]"
+  end
+  for i, name in ipairs(text.sorted_keys(value)) do
+    parts[i] = string_text(name) .. ":" .. canonical.encode(value[name])
+  end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+return canonical

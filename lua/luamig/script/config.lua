@@ -1,0 +1,201 @@
+--- The `config` table of a script: defaults, types and ranges.
+--
+-- Promises: what comes out has every key, in one shape: `key` a list of names, `start_after` a
+-- list of values or nil, numbers integers.
+-- Refuses, by name: keys and values of the design that version 0.1 does not carry out.
+
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+local version = require "luamig.version"
+
+local config = {}
+
+local INT_MAX = 2147483647
+
+-- A check takes a value and returns what is kept of it, or nil and what it must be.
+
+local function integer(low, high)
+  local wanted = ("an integer from %d to %d"):format(low, high)
+  return function(value)
+    local n = math.type(value) and math.tointeger(value)
+    if n and n >= low and n <= high then
+      return n
+    end
+    return nil, wanted
+  end
+end
+
+local function boolean(value)
+  if type(value) == "boolean" then
+    return value
+  end
+  return nil, "true or false"
+end
+
+local function one_of(choices)
+  return function(value)
+    for _, choice in ipairs(choices) do
+      if value == choice then
+        return value
+      end
+    end
+    return nil, text.choices(choices)
+  end
+end
+
+local function filled_string(value)
+  if type(value) == "string" and value:find "%S" and text.is_utf8(value) then
+    return value
+  end
+  return nil, "a string that is not empty"
+end
+
+--- The length of a table that is a list and nothing else, or nil.
+local function list_length(value)
+  local count = 0
+  for _ in next, value do
+    count = count + 1
+  end
+  return count == #value and count or nil
+end
+
+local function key_columns(value)
+  local list = type(value) == "table" and value or { value }
+  local kept, seen = {}, {}
+  for i = 1, list_length(list) or 0 do
+    local name = filled_string(list[i])
+    if not name or seen[name] then
+      return nil, "a column name or a list of distinct column names"
+    end
+    seen[name] = true
+    kept[i] = name
+  end
+  if #kept == 0 then
+    return nil, "a column name or a list of distinct column names"
+  end
+  return kept
+end
+
+local function key_values(value)
+  local list = type(value) == "table" and value or { value }
+  local kept = {}
+  for i = 1, list_length(list) or 0 do
+    local item = list[i]
+    local is_text = type(item) == "string" and text.is_utf8(item)
+    local is_finite = math.type(item) and item == item and math.abs(item) ~= math.huge
+    if not (is_text or is_finite or type(item) == "boolean") then
+      return nil, "a key value or a list of key values (strings, finite numbers or booleans)"
+    end
+    kept[i] = item
+  end
+  if #kept == 0 then
+    return nil, "a key value or a list of key values (strings, finite numbers or booleans)"
+  end
+  return kept
+end
+
+local KEYS = {
+  batch_size = { default = 1000, check = integer(1, 1000000), is_integer = true },
+  throttle_ms = { default = 100, check = integer(0, INT_MAX), is_integer = true },
+  key = { default = "id", check = key_columns },
+  start_after = { check = key_values },
+  follow_new = { default = false, check = boolean },
+  repo = { default = "default", check = filled_string },
+  isolation = {
+    default = "repeatable read",
+    check = one_of { "repeatable read", "read committed", "serializable" },
+  },
+  retries = { default = 5, check = integer(0, INT_MAX), is_integer = true },
+  on_error = { default = "stop", check = one_of { "stop", "quarantine" } },
+  statement_timeout_ms = { default = 30000, check = integer(0, INT_MAX), is_integer = true },
+  lock_timeout_ms = { default = 1000, check = integer(0, INT_MAX), is_integer = true },
+  timezone = { check = filled_string },
+  durable_batches = { default = false, check = boolean },
+  repeatable = { default = false, check = boolean },
+  combine = { default = true, check = one_of { true, false, "always" } },
+  assume_unique = { default = false, check = boolean },
+  allow_ddl = { default = false, check = boolean },
+}
+
+-- In the design, not in this version.
+local LATER_KEYS = { target_ms = true, max_failures = true, quarantine_rows = true, health = true }
+local ONLY_VALUE = { on_error = "stop", repo = "default" }
+
+--- The keys this version carries out, sorted.
+config.names = text.sorted_keys(KEYS)
+
+local function unsupported(shown)
+  return ("%s is not supported by luamig %s"):format(shown, version.short)
+end
+
+--- What is kept of a value, or a complaint.
+local function judge(name, value, label)
+  local kept, wanted = KEYS[name].check(value)
+  if kept == nil then
+    return nil, ("%s must be %s, not %s"):format(label, wanted, text.describe(value))
+  elseif ONLY_VALUE[name] and kept ~= ONLY_VALUE[name] then
+    return nil, unsupported(("%s = %s"):format(label, text.describe(kept)))
+  end
+  return kept
+end
+
+local function check_given(given, fail)
+  local kept = {}
+  for _, name in ipairs(text.ordered_keys(given)) do
+    local value = given[name]
+    local path = { "config", name }
+    if LATER_KEYS[name] then
+      fail(path, unsupported("config." .. name))
+    elseif not KEYS[name] then
+      local shown = tostring(name)
+      fail(path, ('unknown field "%s" in config'):format(shown), suggest.hint(shown, config.names))
+    end
+    local complaint
+    kept[name], complaint = judge(name, value, "config." .. name)
+    if complaint then
+      fail(path, complaint)
+    end
+  end
+  return kept
+end
+
+local function apply_overrides(kept, overrides, refuse)
+  for _, name in ipairs(text.ordered_keys(overrides)) do
+    local value = overrides[name]
+    local option = "--" .. tostring(name):gsub("_", "-")
+    if not KEYS[name] then
+      refuse(("unknown option %s"):format(option))
+    end
+    if KEYS[name].is_integer and type(value) == "string" and value:find "^[+-]?%d+$" then
+      value = tonumber(value)
+    end
+    local complaint
+    kept[name], complaint = judge(name, value, option)
+    if complaint then
+      refuse(complaint)
+    end
+  end
+end
+
+--- Checks a script's `config` and fills in what it leaves out.
+-- @param given the table, or nil
+-- @param overrides map from key to a value, or to digits for integers; wins over `given`
+-- @param fail function(field path, message, hint) that raises: the script is wrong
+-- @param refuse function(message) that raises: an override is wrong
+-- @return table with every key
+function config.resolve(given, overrides, fail, refuse)
+  local kept = check_given(given or {}, fail)
+  apply_overrides(kept, overrides, refuse)
+  for name, rule in pairs(KEYS) do
+    if kept[name] == nil and rule.default ~= nil then
+      kept[name] = rule.check(rule.default)
+    end
+  end
+  if kept.start_after and #kept.start_after ~= #kept.key then
+    fail({ "config", "start_after" }, ("config.start_after has length %d, config.key has length %d")
+      :format(#kept.start_after, #kept.key))
+  end
+  return kept
+end
+
+return config

@@ -1,0 +1,181 @@
+--- The environment scripts run in, and how they find the files they require.
+--
+-- Promises: reading an undefined global and assigning to any global raise at that line; `os` has
+-- no `exit`; the script's directory, its `lib/` and the project root are searched before
+-- `package.path`, and files found there get the same environment. Installing is idempotent: one
+-- searcher in a process, however many scripts are loaded.
+-- Refuses: bytecode, wherever it comes from; a project file `luamig.lua` posing as the module.
+
+local paths = require "luamig.script.paths"
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+
+local env = {}
+
+-- Where the searcher keeps its state, in `package.searchers` itself, so that a second instance of
+-- this module finds it.
+local STATE_KEY = "luamig.script.env"
+
+--- Names that the function at `level` can see; the level is counted as `error` counts it.
+local function visible_names(level)
+  local names = text.sorted_keys(_G)
+  for i = 1, math.huge do
+    local name = debug.getlocal(level + 1, i)
+    if not name then
+      break
+    end
+    names[#names + 1] = name
+  end
+  local caller = debug.getinfo(level + 1, "f")
+  for i = 1, math.huge do
+    local name = caller and debug.getupvalue(caller.func, i)
+    if not name then
+      break
+    end
+    names[#names + 1] = name
+  end
+  return names
+end
+
+local strict_meta = {
+  __index = function(_, name)
+    local value = _G[name]
+    if value == nil then
+      local shown = tostring(name)
+      local near = suggest.suffix(shown, visible_names(2))
+      error(('global "%s" is not defined%s'):format(shown, near), 2)
+    end
+    return value
+  end,
+  __newindex = function(_, name)
+    error(('assignment to global "%s"; declare it with local'):format(tostring(name)), 2)
+  end,
+}
+
+--- A fresh strict environment. `_G` in it is the environment itself, and `load`, `loadfile` and
+-- `dofile` take text only and give their chunks the same environment unless told otherwise.
+function env.new()
+  local self = { os = {} }
+  for name, value in pairs(os) do
+    self.os[name] = value
+  end
+  self.os.exit = nil
+  self._G = self
+  function self.load(chunk, name, _, ...)
+    if select("#", ...) > 0 then
+      return load(chunk, name, "t", ...)
+    end
+    return load(chunk, name, "t", self)
+  end
+  function self.loadfile(file, _, ...)
+    if select("#", ...) > 0 then
+      return loadfile(file, "t", ...)
+    end
+    return loadfile(file, "t", self)
+  end
+  function self.dofile(file)
+    local chunk, why = loadfile(file, "t", self)
+    return (chunk or error(why, 2))()
+  end
+  return setmetatable(self, strict_meta)
+end
+
+--- Compiles the text of a file for a fresh strict environment. A byte order mark and a first line
+-- that begins with `#` are skipped; line numbers stay as in the file.
+-- @return function, or nil and a message that begins with the path
+function env.compile(content, shown_path)
+  local body = content:gsub("^\239\187\191", ""):gsub("^#[^\n]*", "")
+  if body:find "^\n?\27" then
+    return nil, shown_path .. " is precompiled Lua bytecode; luamig loads source text only"
+  end
+  return load(body, "@" .. shown_path, "t", env.new())
+end
+
+--- `package.path` without the entries that luamig put there.
+local function foreign_path(state)
+  local kept = {}
+  for entry in package.path:gmatch "[^;]+" do
+    if not state.entries[entry] then
+      kept[#kept + 1] = entry
+    end
+  end
+  return table.concat(kept, ";")
+end
+
+local function own_path(state)
+  local list = {}
+  for _, dir in ipairs(state.dirs) do
+    local prefix = dir == "/" and "/" or dir .. "/"
+    list[#list + 1] = prefix .. "?.lua"
+    list[#list + 1] = prefix .. "?/init.lua"
+  end
+  return list
+end
+
+--- Finds luamig's own modules where they would be without the script's directories: the project
+-- file `luamig.lua` lies in the root and is no module.
+local function search_luamig(state, name)
+  local file = package.searchpath(name, foreign_path(state))
+  if not file then
+    return nil
+  end
+  local chunk, why = loadfile(file, "t")
+  return chunk or error(why, 0), file
+end
+
+local function search_script_dirs(state, name)
+  local file = package.searchpath(name, table.concat(own_path(state), ";"))
+  if not file then
+    return nil
+  end
+  local content, why = paths.read(file)
+  local chunk
+  if content then
+    chunk, why = env.compile(content, paths.shown(file, state.cwd))
+  end
+  if not chunk then
+    error(('could not load module "%s": %s'):format(name, why), 0)
+  end
+  return chunk, file
+end
+
+local function install(state)
+  for i = #package.searchers, 1, -1 do
+    if package.searchers[i] == state.searcher then
+      table.remove(package.searchers, i)
+    end
+  end
+  function state.searcher(name)
+    local is_own = name == "luamig" or name:sub(1, 7) == "luamig."
+    return (is_own and search_luamig or search_script_dirs)(state, name)
+  end
+  table.insert(package.searchers, 2, state.searcher)
+  package.searchers[STATE_KEY] = state
+end
+
+--- Makes `require` search these directories first, in this order; directories of earlier calls
+-- follow. Modules that are loaded already stay.
+-- @param dirs list of directories
+-- @param cwd the current directory, for the paths in messages
+function env.search(dirs, cwd)
+  local state = package.searchers[STATE_KEY] or { dirs = {}, entries = {} }
+  local rest = foreign_path(state)
+  local order, seen = {}, {}
+  for _, list in ipairs { dirs, state.dirs } do
+    for _, dir in ipairs(list) do
+      if not seen[dir] then
+        seen[dir] = true
+        order[#order + 1] = dir
+      end
+    end
+  end
+  state.dirs, state.entries, state.cwd = order, {}, cwd
+  local own = own_path(state)
+  for _, entry in ipairs(own) do
+    state.entries[entry] = true
+  end
+  package.path = table.concat(own, ";") .. (rest ~= "" and ";" .. rest or "")
+  install(state)
+end
+
+return env

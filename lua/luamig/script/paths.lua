@@ -1,0 +1,142 @@
+--- Where a script lies: its directory, the project root, and its name relative to the root.
+--
+-- Promises: `scripts/a.lua`, `./scripts/a.lua` and, from inside `scripts`, `a.lua` have the same
+-- name. Paths are worked out by their text; symbolic links are not followed.
+-- Refuses: nothing. Without any way to learn the current directory, it looks no higher than that.
+
+local paths = {}
+
+--- Removes `.`, inner `..` and doubled slashes; "" becomes ".".
+function paths.normalize(path)
+  local absolute = path:sub(1, 1) == "/"
+  local parts = {}
+  for part in path:gmatch "[^/]+" do
+    if part == ".." and #parts > 0 and parts[#parts] ~= ".." then
+      table.remove(parts)
+    elseif part ~= "." and not (part == ".." and absolute) then
+      parts[#parts + 1] = part
+    end
+  end
+  local joined = table.concat(parts, "/")
+  return absolute and "/" .. joined or joined == "" and "." or joined
+end
+
+--- `path` seen from `dir`, normalised; an absolute path stays itself.
+function paths.join(dir, path)
+  return paths.normalize(path:sub(1, 1) == "/" and path or dir .. "/" .. path)
+end
+
+--- The directory of a normalised path; of "/", "." and ".." there is none to be had from the text.
+function paths.dirname(path)
+  if path == "/" or path == "." or path == ".." or path:sub(-3) == "/.." then
+    return nil
+  end
+  local dir = path:match "^(.*)/[^/]*$"
+  return dir == nil and "." or dir == "" and "/" or dir
+end
+
+local function split(path)
+  local parts = {}
+  for part in path:gmatch "[^/]+" do
+    if part ~= "." then
+      parts[#parts + 1] = part
+    end
+  end
+  return parts
+end
+
+--- The way from directory `base` to `path`, both absolute or both relative and normalised.
+function paths.relative(path, base)
+  local to, from = split(path), split(base)
+  local common = 0
+  while common < #from and from[common + 1] == to[common + 1] do
+    common = common + 1
+  end
+  local parts = {}
+  for _ = common + 1, #from do
+    parts[#parts + 1] = ".."
+  end
+  table.move(to, common + 1, #to, #parts + 1, parts)
+  return #parts == 0 and "." or table.concat(parts, "/")
+end
+
+--- The whole text of a file, or nil and the system's reason.
+function paths.read(path)
+  local file, why = io.open(path, "rb")
+  if not file then
+    return nil, (why:gsub("^.*: ", ""))
+  end
+  local content
+  content, why = file:read "a"
+  file:close()
+  return content, why
+end
+
+local function exists(path)
+  local file = io.open(path, "rb")
+  if file then
+    file:close()
+  end
+  return file ~= nil
+end
+
+--- Nearest directory upward from `dir` that holds `name`, or nil.
+local function upward(dir, name)
+  while dir do
+    if exists(paths.join(dir, name)) then
+      return dir
+    end
+    dir = paths.dirname(dir)
+  end
+end
+
+--- The current directory, or nil. PWD is believed only if it leads to the script's very text.
+local function current_directory(path, content)
+  local found, lfs = pcall(require, "lfs")
+  if found then
+    return lfs.currentdir()
+  end
+  local pwd = os.getenv "PWD"
+  if pwd and pwd:sub(1, 1) == "/" and paths.read(paths.join(pwd, path)) == content then
+    return paths.normalize(pwd)
+  end
+end
+
+local function is_below(path, dir)
+  if dir == "." then
+    return path:sub(1, 1) ~= "/" and path ~= ".." and path:sub(1, 3) ~= "../"
+  end
+  return dir == "/" or path:sub(1, #dir + 1) == dir .. "/"
+end
+
+local function find_root(dir, cwd)
+  local marked = upward(dir, "luamig.lua") or upward(dir, ".git")
+  return marked or cwd and (dir == cwd or is_below(dir, cwd)) and cwd or dir
+end
+
+--- Places a script.
+-- @param path as the user wrote it
+-- @param content the script's text
+-- @param given may hold `cwd` (absolute), `abspath` (the script's absolute path, its own symbolic
+--   link not resolved) and `root` (a directory)
+-- @return { dir =, root =, cwd =, name = }: name is the path relative to the root; directories are
+--   absolute, unless the current directory cannot be learnt (then cwd is "." and they are relative
+--   to it, or cwd is nil and they come from an absolute path)
+function paths.place(path, content, given)
+  local cwd = given.cwd or current_directory(path, content)
+  local full = paths.join(cwd or ".", given.abspath or path)
+  if not cwd and full:sub(1, 1) ~= "/" then
+    cwd = "."
+  end
+  local dir = paths.dirname(full)
+  local root = given.root and paths.join(cwd or ".", given.root) or find_root(dir, cwd)
+  return { dir = dir, root = root, cwd = cwd, name = paths.relative(full, root) }
+end
+
+--- A path as messages show it: relative to the current directory `cwd` when it lies below it.
+function paths.shown(path, cwd)
+  local is_near = cwd and cwd ~= "/" and is_below(path, cwd)
+  return is_near and paths.relative(path, cwd) or path
+end
+
+return paths

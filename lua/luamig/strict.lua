@@ -1,0 +1,74 @@
+--- Tables that raise where plain Lua would answer nil, so that a typo is seen at its line.
+--
+-- Promises: an error names the line that made the mistake, and the nearest known name.
+-- Refuses nothing else: reading what exists, `pairs`, `ipairs` and `next` work as ever.
+
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+local version = require "luamig.version"
+
+local strict = {}
+
+--- Makes a module raise on unknown fields and on assignment. Returns `fields`.
+-- @param name the module's name in messages
+-- @param later map from name to true: belongs to the design, not to this version
+function strict.module(name, fields, later)
+  return setmetatable(fields, {
+    __index = function(_, key)
+      key = tostring(key)
+      if later[key] then
+        error(("%s.%s is not part of version %s"):format(name, key, version.short), 2)
+      end
+      local near = suggest.suffix(key, text.sorted_keys(fields))
+      error(('%s has no field "%s"%s'):format(name, key, near), 2)
+    end,
+    __newindex = function(_, key)
+      error(('cannot set field "%s": %s is read-only'):format(tostring(key), name), 2)
+    end,
+  })
+end
+
+--- Makes a plain record raise on unknown fields. Returns `fields`.
+-- @param what what messages call it, for example `run`
+-- @param known list of legal names; a name that is legal and unset reads nil
+function strict.record(what, fields, known)
+  local legal = {}
+  for _, name in ipairs(known) do
+    legal[name] = true
+  end
+  return setmetatable(fields, {
+    __index = function(_, key)
+      if not legal[key] then
+        key = tostring(key)
+        error(('%s has no field "%s"%s'):format(what, key, suggest.suffix(key, known)), 2)
+      end
+    end,
+  })
+end
+
+--- Makes a result: rows that raise when a column is read that the query did not return.
+-- A NULL column reads nil. The rows are changed in place; `rows.columns` is set.
+-- @param rows list of row tables
+-- @param columns list of column names
+function strict.rows(rows, columns)
+  local returned = {}
+  for _, name in ipairs(columns) do
+    returned[name] = true
+  end
+  local row_meta = {
+    __index = function(_, key)
+      if not returned[key] then
+        key = tostring(key)
+        local near = suggest.suffix(key, columns)
+        error(('column "%s" was not returned by the query%s'):format(key, near), 2)
+      end
+    end,
+  }
+  for _, row in ipairs(rows) do
+    setmetatable(row, row_meta)
+  end
+  rows.columns = columns
+  return rows
+end
+
+return strict

@@ -1,0 +1,86 @@
+--- Words for messages: how values, lists and numbers are shown.
+--
+-- Promises: no function here raises for any value, and numbers are shown exactly.
+
+local text = {}
+
+local ARTICLE = {
+  table = "a table", ["function"] = "a function", userdata = "a userdata", thread = "a coroutine",
+}
+
+--- The shortest decimal text that reads back as the same number; integers exactly.
+-- Infinite numbers and NaN read `inf`, `-inf` and `nan`.
+function text.number(n)
+  if math.type(n) == "integer" then
+    return ("%d"):format(n)
+  elseif n ~= n then
+    return "nan"
+  elseif n == math.huge or n == -math.huge then
+    return n > 0 and "inf" or "-inf"
+  end
+  for digits = 15, 17 do
+    -- A locale may print a comma.
+    local shown = ("%." .. digits .. "g"):format(n):gsub(",", ".")
+    if digits == 17 or tonumber(shown) == n then
+      return shown
+    end
+  end
+end
+
+--- A value as it stands in a message: `"x"`, `12`, `true`, `nil`, `a table`.
+function text.describe(value)
+  local kind = type(value)
+  if kind == "string" then
+    local cut = #value > 40 and value:sub(1, 40) .. "..." or value
+    return '"' .. cut:gsub("%c", "?") .. '"'
+  elseif kind == "number" then
+    return text.number(value)
+  elseif kind == "table" then
+    local meta = getmetatable(value)
+    if type(meta) == "table" and meta.__name == "luamig.sentinel" then
+      return tostring(value)
+    end
+  end
+  return ARTICLE[kind] or tostring(value)
+end
+
+--- `"a", "b" or "c"`; strings are quoted, other values stand as they are.
+function text.choices(list)
+  local shown = {}
+  for i, value in ipairs(list) do
+    shown[i] = text.describe(value)
+  end
+  local last = table.remove(shown)
+  return #shown == 0 and last or table.concat(shown, ", ") .. " or " .. last
+end
+
+--- All keys of a table in an order that is the same every time.
+function text.ordered_keys(map)
+  local keys = {}
+  for key in next, map do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys, function(a, b)
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
+--- The string keys of a table, sorted.
+function text.sorted_keys(map)
+  local names = {}
+  for name in pairs(map) do
+    if type(name) == "string" then
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return names
+end
+
+--- Whether PostgreSQL would take the string as text: valid UTF-8 without NUL bytes.
+function text.is_utf8(value)
+  return utf8.len(value) ~= nil and not value:find("\0", 1, true)
+end
+
+return text

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_BASE_CLOCK_H
+#define LM_BASE_CLOCK_H
+
+/*
+ * Time that only moves forward, and durations as people write them.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Milliseconds of the monotonic clock; only differences mean anything. */
+int64_t lm_clock_ms(void);
+
+/* A back-off: base_ms doubled with each attempt (from 1), at most cap_ms,
+ * and shortened by up to half at random so that runners do not march in
+ * step. */
+int64_t lm_clock_backoff_ms(int attempt, int64_t base_ms, int64_t cap_ms);
+
+/* Writes "850ms", "12.3s", "4m05s" or "2h03m" into text. */
+void lm_clock_format(char *text, size_t size, int64_t duration_ms);
+
+/* Writes n with its thousands marked: "12,345". */
+void lm_clock_format_count(char *text, size_t size, int64_t n);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_BASE_ERR_H
+#define LM_BASE_ERR_H
+
+/*
+ * One error, complete enough to print.
+ *
+ * A function that can fail returns bool and takes a trailing struct lm_err *.
+ * On success the error is untouched; on failure it says what happened, where,
+ * and what to do next. It is plain data of fixed size that owns nothing, so it
+ * may be copied, and a jump over a frame that holds one leaks nothing.
+ *
+ * kind is for decisions (who retries, which exit code), the texts are for
+ * people. Messages follow PostgreSQL's style guide: lower case, no full stop,
+ * names in double quotes, "could not" for what may succeed later.
+ */
+
+#include "base/mem.h"
+
+enum lm_err_kind {
+    LM_ERR_NONE = 0,
+    LM_ERR_USAGE,     /* the command line is wrong */
+    LM_ERR_SCRIPT,    /* the script cannot be run as it is */
+    LM_ERR_CONNECT,   /* database unreachable, or refused before the run */
+    LM_ERR_DATABASE,  /* a statement failed; sqlstate says why */
+    LM_ERR_LOST,      /* the connection broke; the transaction's fate is
+                         settled at the next reconnect */
+    LM_ERR_FAILED,    /* the migration failed: a rule of luamig, or Lua code */
+    LM_ERR_BUSY,      /* another runner holds the run */
+    LM_ERR_FENCED,    /* another runner has taken the run over */
+    LM_ERR_INTERRUPT, /* the user asked to stop at once */
+    LM_ERR_CANCELLED, /* the run was cancelled */
+    LM_ERR_INTERNAL   /* a bug in luamig */
+};
+
+struct lm_err {
+    enum lm_err_kind kind;
+    char sqlstate[6];
+    char message[1024];
+    char detail[1024];
+    char hint[1024];
+    char constraint[192];
+    char where[512];      /* file:line of the script, "" when unknown */
+    char sql[2048];       /* the statement, "" when there is none */
+    char traceback[4096]; /* of the Lua code, "" when there is none */
+};
+
+/*
+ * Sets kind and message and empties everything else. Always returns false, so
+ * that callers can write: return lm_err_set(err, ...). err must not be NULL.
+ */
+bool lm_err_set(struct lm_err *err, enum lm_err_kind kind,
+                const char *format, ...) LM_PRINTF(3, 4);
+
+/* Sets one more text of an error that has been set. Texts that do not fit are
+ * cut at a UTF-8 boundary and end with "...". */
+void lm_err_detail(struct lm_err *err, const char *format, ...)
+    LM_PRINTF(2, 3);
+void lm_err_hint(struct lm_err *err, const char *format, ...)
+    LM_PRINTF(2, 3);
+
+/* Puts "context: " before the message. */
+void lm_err_prefix(struct lm_err *err, const char *format, ...)
+    LM_PRINTF(2, 3);
+
+/* Copies text into a field of an error; cuts as lm_err_detail does. */
+void lm_err_copy(char *field, size_t size, const char *text, size_t len);
+#define LM_ERR_COPY(field, text) \
+    lm_err_copy((field), sizeof(field), (text), strlen(text))
+
+/* True when the SQLSTATE begins with the given class or equals the code. */
+bool lm_err_is_state(const struct lm_err *err, const char *state);
+
+#endif

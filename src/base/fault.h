@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_BASE_FAULT_H
+#define LM_BASE_FAULT_H
+
+/*
+ * Named fault points, compiled into test builds only (-DLUAMIG_FAULTS).
+ *
+ * LUAMIG_FAULT="after_page:3=kill" raises SIGKILL when the point is reached
+ * for the third time; "=stop" raises SIGSTOP.
+ */
+
+#ifdef LUAMIG_FAULTS
+void lm_fault_point(const char *name);
+#define LM_FAULT(name) lm_fault_point(name)
+#else
+#define LM_FAULT(name) ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Checked allocation and the growable byte buffer.
+ *
+ * Everything above takes memory from here, so that running out of it is
+ * handled in one place. Nothing here talks to the log: there may be no memory
+ * left to format with.
+ */
+
+#include "base/mem.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Noreturn void
+out_of_memory(void)
+{
+    static const char message[] = "luamig: error: out of memory\n";
+    ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
+
+    (void)ignored;
+    abort();
+}
+
+void *
+lm_alloc(size_t size)
+{
+    void *ptr = malloc(size > 0 ? size : 1);
+
+    if (ptr == NULL)
+        out_of_memory();
+    return ptr;
+}
+
+void *
+lm_calloc(size_t count, size_t size)
+{
+    void *ptr = calloc(count > 0 ? count : 1, size > 0 ? size : 1);
+
+    if (ptr == NULL)
+        out_of_memory();
+    return ptr;
+}
+
+void *
+lm_realloc(void *ptr, size_t count, size_t size)
+{
+    void *grown;
+
+    if (size > 0 && count > SIZE_MAX / size)
+        out_of_memory();
+    grown = realloc(ptr, count * size > 0 ? count * size : 1);
+    if (grown == NULL)
+        out_of_memory();
+    return grown;
+}
+
+char *
+lm_strdup(const char *text)
+{
+    return lm_strndup(text, strlen(text));
+}
+
+char *
+lm_strndup(const char *text, size_t len)
+{
+    char *copy = lm_alloc(len + 1);
+
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+static void
+buf_reserve(struct lm_buf *buf, size_t extra)
+{
+    size_t need = buf->len + extra + 1;
+    size_t cap = buf->cap > 0 ? buf->cap : 64;
+
+    if (need <= buf->cap)
+        return;
+    if (need < extra)
+        out_of_memory();
+    while (cap < need)
+        cap *= 2;
+    buf->data = lm_realloc(buf->data, cap, 1);
+    buf->cap = cap;
+}
+
+void
+lm_buf_release(struct lm_buf *buf)
+{
+    free(buf->data);
+    buf->data = NULL;
+    buf->len = buf->cap = 0;
+}
+
+void
+lm_buf_clear(struct lm_buf *buf)
+{
+    buf->len = 0;
+    if (buf->data != NULL)
+        buf->data[0] = '\0';
+}
+
+void
+lm_buf_add(struct lm_buf *buf, const char *bytes, size_t len)
+{
+    buf_reserve(buf, len);
+    if (len > 0)
+        memcpy(buf->data + buf->len, bytes, len);
+    buf->len += len;
+    buf->data[buf->len] = '\0';
+}
+
+void
+lm_buf_puts(struct lm_buf *buf, const char *text)
+{
+    lm_buf_add(buf, text, strlen(text));
+}
+
+void
+lm_buf_putc(struct lm_buf *buf, char c)
+{
+    lm_buf_add(buf, &c, 1);
+}
+
+void
+lm_buf_printf(struct lm_buf *buf, const char *format, ...)
+{
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (len < 0)
+        return;
+    buf_reserve(buf, (size_t)len);
+    va_start(args, format);
+    vsnprintf(buf->data + buf->len, (size_t)len + 1, format, args);
+    va_end(args);
+    buf->len += (size_t)len;
+}
+
+const char *
+lm_buf_text(const struct lm_buf *buf)
+{
+    return buf->data != NULL ? buf->data : "";
+}
+
+char *
+lm_buf_take(struct lm_buf *buf)
+{
+    char *data = buf->data != NULL ? buf->data : lm_strdup("");
+
+    buf->data = NULL;
+    buf->len = buf->cap = 0;
+    return data;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_BASE_MEM_H
+#define LM_BASE_MEM_H
+
+/*
+ * Memory and growable byte buffers.
+ *
+ * The allocation functions never return NULL: out of memory ends the process
+ * (abort), which is safe because the server rolls the open batch back and the
+ * journal resumes the run. Memory is released with free().
+ */
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define LM_MUSTCHECK __attribute__((warn_unused_result))
+#define LM_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define LM_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+void *lm_alloc(size_t size);
+void *lm_calloc(size_t count, size_t size);
+/* Grows or shrinks to count * size bytes; the product is checked. */
+void *lm_realloc(void *ptr, size_t count, size_t size);
+char *lm_strdup(const char *text);
+char *lm_strndup(const char *text, size_t len);
+
+/*
+ * A byte buffer that grows. data is always NUL-terminated and never NULL
+ * after the first append; len leaves the terminator out. Initialise with
+ * LM_BUF_INIT, free with lm_buf_release, empty for reuse with lm_buf_clear.
+ */
+struct lm_buf {
+    char *data;
+    size_t len;
+    size_t cap;
+};
+
+/* clang-format off */
+#define LM_BUF_INIT { NULL, 0, 0 }
+/* clang-format on */
+
+void lm_buf_release(struct lm_buf *buf);
+void lm_buf_clear(struct lm_buf *buf);
+void lm_buf_add(struct lm_buf *buf, const char *bytes, size_t len);
+void lm_buf_puts(struct lm_buf *buf, const char *text);
+void lm_buf_putc(struct lm_buf *buf, char c);
+void lm_buf_printf(struct lm_buf *buf, const char *format, ...)
+    LM_PRINTF(2, 3);
+/* The text, never NULL. Owned by the buffer. */
+const char *lm_buf_text(const struct lm_buf *buf);
+/* Hands the bytes to the caller, who frees them; the buffer is empty. */
+char *lm_buf_take(struct lm_buf *buf);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_BASE_STOP_H
+#define LM_BASE_STOP_H
+
+/*
+ * What the user asked for by signals.
+ *
+ * The first SIGINT or SIGTERM asks to finish the batch and stop, the second to
+ * interrupt it, the third ends the process as the signal would by default
+ * (which loses nothing: the server rolls back). The handler only counts and
+ * writes a byte into a pipe; everything else polls.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Installs the handlers; SIGPIPE is ignored. Once a process. */
+void lm_stop_install(void);
+
+/* 0: go on, 1: stop after the batch, 2: interrupt at once. */
+int lm_stop_level(void);
+
+/* Name of the last signal ("SIGINT"), or "" when there was none. */
+const char *lm_stop_signal(void);
+
+/* A descriptor that becomes readable with each signal, for poll(); -1 before
+ * lm_stop_install. lm_stop_drain reads what is in it. */
+int lm_stop_fd(void);
+void lm_stop_drain(void);
+
+/* Sleeps, at most until a signal comes. False when it was cut short. */
+bool lm_stop_sleep_ms(int64_t duration_ms);
+
+#endif

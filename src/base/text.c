@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* Edit distance for "did you mean", and the UTF-8 rules of the server. */
+
+#include "base/text.h"
+
+#include <string.h>
+
+enum { MAX_WORD = 64 };
+
+/* Levenshtein's distance, one row of the matrix at a time. */
+static size_t
+distance(const char *a, const char *b)
+{
+    size_t row[MAX_WORD + 1];
+    size_t len_a = strlen(a);
+    size_t len_b = strlen(b);
+
+    if (len_a > MAX_WORD || len_b > MAX_WORD)
+        return MAX_WORD;
+    for (size_t j = 0; j <= len_b; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= len_a; i++) {
+        size_t diagonal = row[0];
+
+        row[0] = i;
+        for (size_t j = 1; j <= len_b; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[len_b];
+}
+
+int
+lm_text_nearest(const char *word, const char *const *candidates, size_t count)
+{
+    size_t limit = strlen(word) / 3 + 1;
+    int nearest = -1;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t d = distance(word, candidates[i]);
+
+        if (d <= limit && d < strlen(candidates[i])) {
+            nearest = (int)i;
+            limit = d > 0 ? d - 1 : 0;
+            if (d == 0)
+                break;
+        }
+    }
+    return nearest;
+}
+
+/* Length of the well-formed character at s, or 0. Ranges: Unicode 15,
+ * table 3-7. */
+static size_t
+char_length(const unsigned char *s, size_t left)
+{
+    unsigned char low = 0x80;
+    unsigned char high = 0xBF;
+    size_t need;
+
+    if (s[0] < 0x80)
+        return s[0] != 0 ? 1 : 0;
+    if (s[0] >= 0xC2 && s[0] <= 0xDF)
+        need = 2;
+    else if (s[0] >= 0xE0 && s[0] <= 0xEF)
+        need = 3;
+    else if (s[0] >= 0xF0 && s[0] <= 0xF4)
+        need = 4;
+    else
+        return 0;
+    if (left < need)
+        return 0;
+    if (s[0] == 0xE0)
+        low = 0xA0;
+    else if (s[0] == 0xED)
+        high = 0x9F;
+    else if (s[0] == 0xF0)
+        low = 0x90;
+    else if (s[0] == 0xF4)
+        high = 0x8F;
+    if (s[1] < low || s[1] > high)
+        return 0;
+    for (size_t i = 2; i < need; i++)
+        if (s[i] < 0x80 || s[i] > 0xBF)
+            return 0;
+    return need;
+}
+
+bool
+lm_text_is_utf8(const char *text, size_t len, size_t *offset)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    size_t at = 0;
+
+    while (at < len) {
+        size_t step = char_length(s + at, len - at);
+
+        if (step == 0) {
+            *offset = at;
+            return false;
+        }
+        at += step;
+    }
+    return true;
+}

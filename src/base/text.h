@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_BASE_TEXT_H
+#define LM_BASE_TEXT_H
+
+/* Small questions about text. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Index of the candidate nearest to word by edit distance, or -1 when none is
+ * near enough to be meant. */
+int lm_text_nearest(const char *word, const char *const *candidates,
+                    size_t count);
+
+/* Is it UTF-8 as PostgreSQL accepts it: no NUL, no surrogates, no overlong
+ * forms, at most U+10FFFF? On false, *offset is where the first bad byte is. */
+bool lm_text_is_utf8(const char *text, size_t len, size_t *offset);
+
+#endif

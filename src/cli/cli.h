@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CLI_CLI_H
+#define LM_CLI_CLI_H
+
+/*
+ * The command line: one table of commands, one file a command.
+ *
+ * A command gets argv with its own name first and returns the exit code.
+ * Results go to stdout, everything else through the log to stderr.
+ */
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+enum lm_exit {
+    LM_EXIT_DONE = 0,
+    LM_EXIT_FAILED = 1,
+    LM_EXIT_USAGE = 2,
+    LM_EXIT_SCRIPT = 3,
+    LM_EXIT_DATABASE = 4,
+    LM_EXIT_STOPPED = 5,
+    LM_EXIT_BUSY = 6,
+    LM_EXIT_FAILURES = 7,
+    LM_EXIT_CANCELLED = 8,
+    LM_EXIT_INTERNAL = 70
+};
+
+struct lm_command {
+    const char *name;
+    const char *summary; /* one line for "luamig help" */
+    const char *help;    /* the whole text of "luamig help NAME" */
+    int (*run)(int argc, char **argv);
+};
+
+/* All commands, in the order of "luamig help". */
+extern const struct lm_command *const lm_commands[];
+extern const size_t lm_command_count;
+const struct lm_command *lm_command_find(const char *name);
+
+extern const struct lm_command lm_cmd_db;
+extern const struct lm_command lm_cmd_help;
+extern const struct lm_command lm_cmd_journal;
+extern const struct lm_command lm_cmd_lua;
+extern const struct lm_command lm_cmd_new;
+extern const struct lm_command lm_cmd_run;
+extern const struct lm_command lm_cmd_status;
+extern const struct lm_command lm_cmd_version;
+
+/* The whole program. */
+int lm_cli_main(int argc, char **argv);
+
+/* Prints an error and gives the exit code that belongs to its kind. */
+int lm_cli_fail(const struct lm_err *err);
+/* An error in the command line: message, and where to read on. */
+int lm_cli_usage(const struct lm_command *command, const char *format, ...)
+    LM_PRINTF(2, 3);
+/* Prints a command's help to stdout. */
+int lm_cli_help(const struct lm_command *command);
+/* Flushes stdout; an error when what was printed did not all get out. */
+int lm_cli_finish_output(int code);
+
+/* Reads a decimal number that is at least min; false when it is not one. */
+bool lm_cli_number(const char *text, int64_t min, int64_t *out) LM_MUSTCHECK;
+
+/* -- the database ------------------------------------------------------ */
+
+struct lm_conn;
+struct lm_server;
+
+struct lm_database {
+    char *conninfo;           /* for libpq; owned */
+    struct lm_server *server; /* the embedded one, or NULL */
+};
+
+/*
+ * Finds out which database is meant: url (of --db) if not NULL, else
+ * LUAMIG_DATABASE_URL, DATABASE_URL, else libpq's own environment. "embedded"
+ * starts the private server. LM_ERR_USAGE when none is named at all.
+ */
+bool lm_database_resolve(struct lm_database *out, const char *url,
+                         struct lm_err *err) LM_MUSTCHECK;
+void lm_database_release(struct lm_database *self);
+
+/* Takes the value of --db: a copy, while the password in argv is blotted out
+ * so that ps does not show it. Freed by the caller. */
+char *lm_database_take_url(char *arg);
+
+#endif

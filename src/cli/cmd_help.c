@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* luamig help and luamig version. */
+
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+static const char intro[] =
+    "luamig runs data migrations on live PostgreSQL databases: batches of "
+    "rows,\n"
+    "each handled by a Lua script inside one transaction, exactly once.\n"
+    "\n"
+    "usage: luamig COMMAND [ARGUMENTS]\n"
+    "\n";
+
+static const char outro[] =
+    "\n"
+    "\"luamig help COMMAND\" tells more about one.\n"
+    "\n"
+    "The database: --db URL, else $LUAMIG_DATABASE_URL, else $DATABASE_URL, "
+    "else\n"
+    "libpq's PG* variables. \"--db embedded\" is a private PostgreSQL below\n"
+    ".luamig/.\n"
+    "\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 script invalid, 4 database\n"
+    "unreachable or refused, 5 stopped and resumable, 6 already running or\n"
+    "taken over, 8 cancelled, 70 internal error.\n";
+
+static int
+run_help(int argc, char **argv)
+{
+    if (argc > 2)
+        return lm_cli_usage(&lm_cmd_help, "help takes one command at most");
+    if (argc == 2) {
+        const struct lm_command *command = lm_command_find(argv[1]);
+
+        if (command == NULL)
+            return lm_cli_usage(NULL, "there is no command \"%s\"", argv[1]);
+        return lm_cli_help(command);
+    }
+    fputs(intro, stdout);
+    for (size_t i = 0; i < lm_command_count; i++)
+        printf("  %-8s  %s\n", lm_commands[i]->name, lm_commands[i]->summary);
+    fputs(outro, stdout);
+    return lm_cli_finish_output(LM_EXIT_DONE);
+}
+
+static int
+run_version(int argc, char **argv)
+{
+    (void)argv;
+    if (argc > 1)
+        return lm_cli_usage(&lm_cmd_version, "version takes no arguments");
+    puts("luamig " LUAMIG_VERSION);
+    return lm_cli_finish_output(LM_EXIT_DONE);
+}
+
+const struct lm_command lm_cmd_help = {
+    "help", "what there is, and how to use it",
+    "usage: luamig help [COMMAND]\n", run_help};
+
+const struct lm_command lm_cmd_version = {
+    "version", "print the version", "usage: luamig version\n", run_version};

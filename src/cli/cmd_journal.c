@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* luamig journal --sql: the DDL and grants of luamig's tables, for databases
+ * where the role that runs migrations may not create them. */
+
+#include "cli/cli.h"
+#include "core/journal.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+static const char help[] =
+    "usage: luamig journal --sql [--grant ROLE] [--journal-schema NAME]\n"
+    "\n"
+    "Prints the SQL that creates luamig's tables, or with --grant the SQL "
+    "that lets\n"
+    "a role use them. luamig creates them by itself where it may.\n";
+
+static const struct option long_options[] = {
+    {"sql", no_argument, NULL, 's'},
+    {"grant", required_argument, NULL, 'g'},
+    {"journal-schema", required_argument, NULL, 'j'},
+    {NULL, 0, NULL, 0}};
+
+static int
+run(int argc, char **argv)
+{
+    struct lm_buf sql = LM_BUF_INIT;
+    const char *schema = "luamig";
+    const char *role = NULL;
+    bool wanted = false;
+    int code;
+
+    while ((code = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        if (code == 's')
+            wanted = true;
+        else if (code == 'g')
+            role = optarg;
+        else if (code == 'j')
+            schema = optarg;
+        else
+            return lm_cli_usage(&lm_cmd_journal, "see the line above");
+    }
+    if (!wanted || optind < argc)
+        return lm_cli_usage(&lm_cmd_journal, "journal takes --sql");
+    if (role != NULL) {
+        lm_journal_add_grants(&sql, schema, role);
+    } else {
+        lm_buf_puts(&sql, "BEGIN;\n");
+        lm_journal_add_ddl(&sql, schema, 0);
+        lm_buf_puts(&sql, "COMMIT;\n");
+    }
+    fputs(lm_buf_text(&sql), stdout);
+    lm_buf_release(&sql);
+    return lm_cli_finish_output(LM_EXIT_DONE);
+}
+
+const struct lm_command lm_cmd_journal = {
+    "journal", "the SQL of luamig's own tables", help, run};

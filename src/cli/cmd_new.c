@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* luamig new: a script and its spec to start from. Never overwrites. */
+
+#include "base/log.h"
+#include "cli/cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char help[] =
+    "usage: luamig new NAME\n"
+    "\n"
+    "Writes scripts/NAME.lua and spec/NAME_spec.lua, below the working "
+    "directory,\n"
+    "unless they exist.\n";
+
+static const char script_template[] =
+    "-- What changes, and why: one sentence for the reviewer.\n"
+    "return {\n"
+    "  config = { batch_size = 1000, throttle_ms = 100 },\n"
+    "\n"
+    "  -- luamig adds the key condition, the order and the limit.\n"
+    "  base_query = \"SELECT id FROM my_table WHERE my_column IS NULL\",\n"
+    "\n"
+    "  -- Called once per batch, inside the batch's transaction.\n"
+    "  migrate = function(rows, repo)\n"
+    "    for _, row in ipairs(rows) do\n"
+    "      repo:update(\"my_table\", { id = row.id }, { my_column = "
+    "\"value\" })\n"
+    "    end\n"
+    "  end,\n"
+    "}\n";
+
+static const char spec_template[] =
+    "local mock = require \"luamig.mock\"\n"
+    "\n"
+    "describe(\"scripts/{name}.lua\", function()\n"
+    "  local function world()\n"
+    "    return mock.new {\n"
+    "      tables = {\n"
+    "        my_table = {\n"
+    "          columns = { id = \"int8\", my_column = \"text\" },\n"
+    "          primary_key = { \"id\" },\n"
+    "          rows = { { id = 1 }, { id = 2, my_column = \"kept\" }, "
+    "{ id = 3 } },\n"
+    "        },\n"
+    "      },\n"
+    "      base = {\n"
+    "        from = \"my_table\", select = { \"id\" },\n"
+    "        where = function(row) return row.my_column == nil end,\n"
+    "      },\n"
+    "    }\n"
+    "  end\n"
+    "\n"
+    "  it(\"fills what is empty and keeps the rest\", function()\n"
+    "    local w = world()\n"
+    "    local result = w:run(\"scripts/{name}.lua\", { batch_size = 1 })\n"
+    "    assert.equal(\"done\", result.state)\n"
+    "    assert.equal(2, result.rows)\n"
+    "    assert.equal(\"kept\", w:rows(\"my_table\")[2].my_column)\n"
+    "    assert.equal(\"value\", w:rows(\"my_table\")[3].my_column)\n"
+    "  end)\n"
+    "end)\n";
+
+static bool
+is_good_name(const char *name)
+{
+    if (*name == '\0' || strlen(name) > 100)
+        return false;
+    for (; *name != '\0'; name++)
+        if (!isalnum((unsigned char)*name) && *name != '_' && *name != '-')
+            return false;
+    return true;
+}
+
+static bool
+make_folder(const char *path, struct lm_err *err)
+{
+    if (mkdir(path, 0777) == 0 || errno == EEXIST)
+        return true;
+    return lm_err_set(err, LM_ERR_FAILED, "could not create folder \"%s\": %s",
+                      path, strerror(errno));
+}
+
+/* The template with {name} filled in, to a file that must not exist yet. */
+static bool
+write_file(const char *path, const char *template, const char *name,
+           struct lm_err *err)
+{
+    FILE *file = fopen(path, "wx");
+    const char *mark;
+    bool ok;
+
+    if (file == NULL)
+        return lm_err_set(err, LM_ERR_FAILED, "could not create \"%s\": %s",
+                          path, strerror(errno));
+    while ((mark = strstr(template, "{name}")) != NULL) {
+        fwrite(template, 1, (size_t)(mark - template), file);
+        fputs(name, file);
+        template = mark + strlen("{name}");
+    }
+    fputs(template, file);
+    ok = ferror(file) == 0;
+    ok = fclose(file) == 0 && ok;
+    if (!ok)
+        return lm_err_set(err, LM_ERR_FAILED, "could not write \"%s\": %s",
+                          path, strerror(errno));
+    printf("%s\n", path);
+    return true;
+}
+
+static int
+run(int argc, char **argv)
+{
+    char script[160];
+    char spec[160];
+    struct lm_err err;
+    bool ok;
+
+    if (argc != 2)
+        return lm_cli_usage(&lm_cmd_new, "new takes one name");
+    if (!is_good_name(argv[1]))
+        return lm_cli_usage(&lm_cmd_new,
+                            "a name has letters, digits, _ and - only, not "
+                            "\"%s\"",
+                            argv[1]);
+    snprintf(script, sizeof script, "scripts/%s.lua", argv[1]);
+    snprintf(spec, sizeof spec, "spec/%s_spec.lua", argv[1]);
+    ok = make_folder("scripts", &err) && make_folder("spec", &err) &&
+         write_file(script, script_template, argv[1], &err) &&
+         write_file(spec, spec_template, argv[1], &err);
+    return lm_cli_finish_output(ok ? LM_EXIT_DONE : lm_cli_fail(&err));
+}
+
+const struct lm_command lm_cmd_new = {
+    "new", "a script and its spec to start from", help, run};

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * luamig run: loads a script, finds the database, lets the runner work, and
+ * says how it ended.
+ */
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "core/runner.h"
+#include "script/script.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_LEASE_MS = 60000 };
+
+static const char help[] =
+    "usage: luamig run SCRIPT [OPTIONS]\n"
+    "\n"
+    "Runs a migration, or goes on with the one that was stopped, killed or "
+    "failed:\n"
+    "the same command is always the right one. What is done is never done "
+    "twice.\n"
+    "\n"
+    "  --db URL              the database; \"embedded\" for a private one\n"
+    "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
+    "  --limit N             stop after N rows (exit code 5); resumable\n"
+    "  --batch-size N        rows in a batch, instead of the script's figure\n"
+    "  --throttle-ms N       pause between batches, likewise\n"
+    "  --again               run a finished migration once more\n"
+    "  --restart             abandon an unfinished run and begin anew\n"
+    "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
+    "  -v, --verbose         tell about retries and other details\n"
+    "  -q, --quiet           warnings and errors only\n"
+    "  --help                this; with SCRIPT, its arguments as well\n"
+    "\n"
+    "Ctrl-C (SIGINT) or SIGTERM finishes the batch and stops; a second one\n"
+    "interrupts the batch, which is rolled back.\n"
+    "\n"
+    "LUAMIG_LEASE_MS: how long a runner may be silent, while its connection\n"
+    "lives, before another may take its run over (default: 60000).\n";
+
+struct run_options {
+    const char *path;
+    char *url; /* owned */
+    const char **args;
+    int arg_count;
+    int64_t limit;
+    int64_t batch_size;
+    int64_t throttle_ms;
+    const char *journal_schema;
+    bool again;
+    bool restart;
+    bool help;
+};
+
+enum option_code {
+    OPT_DB = 256,
+    OPT_ARG,
+    OPT_LIMIT,
+    OPT_BATCH_SIZE,
+    OPT_THROTTLE_MS,
+    OPT_AGAIN,
+    OPT_RESTART,
+    OPT_JOURNAL_SCHEMA,
+    OPT_HELP
+};
+
+static const struct option long_options[] = {
+    {"db", required_argument, NULL, OPT_DB},
+    {"arg", required_argument, NULL, OPT_ARG},
+    {"limit", required_argument, NULL, OPT_LIMIT},
+    {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
+    {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
+    {"again", no_argument, NULL, OPT_AGAIN},
+    {"restart", no_argument, NULL, OPT_RESTART},
+    {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
+    {"verbose", no_argument, NULL, 'v'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0}};
+
+static bool
+read_number(const char *option, const char *text, int64_t min, int64_t *out)
+{
+    if (lm_cli_number(text, min, out))
+        return true;
+    lm_cli_usage(&lm_cmd_run,
+                 "%s takes a number that is at least %" PRId64 ", not \"%s\"",
+                 option, min, text);
+    return false;
+}
+
+static bool
+take_option(struct run_options *options, int code)
+{
+    switch (code) {
+    case OPT_DB:
+        free(options->url);
+        options->url = lm_database_take_url(optarg);
+        return true;
+    case OPT_ARG:
+        options->args[options->arg_count++] = optarg;
+        return true;
+    case OPT_LIMIT:
+        return read_number("--limit", optarg, 1, &options->limit);
+    case OPT_BATCH_SIZE:
+        return read_number("--batch-size", optarg, 1, &options->batch_size);
+    case OPT_THROTTLE_MS:
+        return read_number("--throttle-ms", optarg, 0,
+                           &options->throttle_ms);
+    case OPT_AGAIN:
+        options->again = true;
+        return true;
+    case OPT_RESTART:
+        options->restart = true;
+        return true;
+    case OPT_JOURNAL_SCHEMA:
+        options->journal_schema = optarg;
+        return true;
+    case 'v':
+        lm_log_set_level(LM_LOG_DEBUG);
+        return true;
+    case 'q':
+        lm_log_set_level(LM_LOG_WARNING);
+        return true;
+    case OPT_HELP:
+        options->help = true;
+        return true;
+    default:
+        lm_cli_usage(&lm_cmd_run, "see the line above");
+        return false;
+    }
+}
+
+static bool
+parse_options(int argc, char **argv, struct run_options *options)
+{
+    int code;
+
+    memset(options, 0, sizeof *options);
+    options->batch_size = options->throttle_ms = -1;
+    options->journal_schema = "luamig";
+    options->args = lm_calloc((size_t)argc, sizeof *options->args);
+    while ((code = getopt_long(argc, argv, "vq", long_options, NULL)) != -1)
+        if (!take_option(options, code))
+            return false;
+    if (optind + 1 == argc) {
+        options->path = argv[optind];
+        return true;
+    }
+    if (optind < argc)
+        lm_cli_usage(&lm_cmd_run, "run takes one script; \"%s\" is too much",
+                     argv[optind + 1]);
+    else if (options->help)
+        return true;
+    else
+        lm_cli_usage(&lm_cmd_run, "run which script?");
+    return false;
+}
+
+static int
+show_help(const struct run_options *options)
+{
+    struct lm_buf args = LM_BUF_INIT;
+    struct lm_err err;
+
+    if (options->path != NULL &&
+        !lm_script_describe(options->path, &args, &err)) {
+        lm_buf_release(&args);
+        return lm_cli_fail(&err);
+    }
+    fputs(help, stdout);
+    if (options->path != NULL)
+        printf("\n%s %s\n%s", options->path,
+               args.len > 0 ? "takes:" : "takes no arguments.",
+               lm_buf_text(&args));
+    lm_buf_release(&args);
+    return lm_cli_finish_output(LM_EXIT_DONE);
+}
+
+/* -- how it ended ------------------------------------------------------ */
+
+static void
+print_counts(const struct lm_outcome *outcome)
+{
+    char rows[32];
+
+    lm_clock_format_count(rows, sizeof rows, outcome->rows);
+    printf("%s rows, %" PRId64 " batches", rows, outcome->batches);
+}
+
+/* The speed is this call's, the counts are the run's. */
+static void
+print_speed(const struct lm_outcome *outcome)
+{
+    char elapsed[32];
+    char rate[32];
+    int64_t ms = outcome->elapsed_ms > 0 ? outcome->elapsed_ms : 1;
+
+    lm_clock_format(elapsed, sizeof elapsed, outcome->elapsed_ms);
+    lm_clock_format_count(rate, sizeof rate, outcome->own_rows * 1000 / ms);
+    printf(", %s, %s rows/s, %" PRId64 " retries", elapsed, rate,
+           outcome->retries);
+}
+
+static void
+print_matching(const struct lm_outcome *outcome)
+{
+    char matching[32];
+    char beyond[32];
+
+    if (!outcome->counted)
+        return;
+    lm_clock_format_count(matching, sizeof matching, outcome->matching);
+    printf("still matching: %s rows", matching);
+    if (outcome->beyond > 0) {
+        lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
+        printf(", %s of them beyond the last key of this run", beyond);
+    }
+    putchar('\n');
+}
+
+static int
+report(const struct lm_outcome *outcome, const struct lm_err *err)
+{
+    switch (outcome->ending) {
+    case LM_END_DONE:
+        printf("run %" PRId64 " done: ", outcome->run_id);
+        print_counts(outcome);
+        print_speed(outcome);
+        putchar('\n');
+        print_matching(outcome);
+        return LM_EXIT_DONE;
+    case LM_END_DONE_ALREADY:
+        printf("run %" PRId64 " is done already: ", outcome->run_id);
+        print_counts(outcome);
+        puts("; use --again to run it once more");
+        return LM_EXIT_DONE;
+    case LM_END_CANCELLED_ALREADY:
+        printf("run %" PRId64 " was cancelled after ", outcome->run_id);
+        print_counts(outcome);
+        puts("; use --restart to begin anew");
+        return LM_EXIT_CANCELLED;
+    case LM_END_STOPPED:
+        printf("run %" PRId64 " stopped (%s): ", outcome->run_id,
+               outcome->reason);
+        print_counts(outcome);
+        print_speed(outcome);
+        if (outcome->cursor != NULL)
+            printf(", at %s", outcome->cursor);
+        puts("; the same command resumes it");
+        return LM_EXIT_STOPPED;
+    case LM_END_FAILED:
+        break;
+    }
+    if (outcome->run_id > 0 && outcome->cursor != NULL &&
+        err->kind != LM_ERR_BUSY) {
+        printf("run %" PRId64 " failed: ", outcome->run_id);
+        print_counts(outcome);
+        print_speed(outcome);
+        printf(", at %s; the same command resumes it\n", outcome->cursor);
+    }
+    return lm_cli_fail(err);
+}
+
+static int64_t
+lease_ms(void)
+{
+    const char *text = getenv("LUAMIG_LEASE_MS");
+    int64_t lease;
+
+    if (text != NULL && lm_cli_number(text, 100, &lease))
+        return lease;
+    return DEFAULT_LEASE_MS;
+}
+
+static int
+run_script(const struct run_options *options, const struct lm_script *script)
+{
+    struct lm_runner_options runner = {
+        .journal_schema = options->journal_schema,
+        .lease_ms = lease_ms(),
+        .again = options->again,
+        .restart = options->restart,
+        .limit = options->limit};
+    struct lm_database database;
+    struct lm_outcome outcome;
+    struct lm_err err;
+    int code;
+
+    if (!lm_database_resolve(&database, options->url, &err)) {
+        lm_database_release(&database);
+        return lm_cli_fail(&err);
+    }
+    runner.conninfo = database.conninfo;
+    lm_runner_run(lm_script_migration(script), &runner, &outcome, &err);
+    code = report(&outcome, &err);
+    lm_outcome_release(&outcome);
+    lm_database_release(&database);
+    return lm_cli_finish_output(code);
+}
+
+static int
+run(int argc, char **argv)
+{
+    struct run_options options;
+    struct lm_script_options script_options;
+    struct lm_script *script = NULL;
+    struct lm_err err;
+    int code = LM_EXIT_USAGE;
+
+    if (!parse_options(argc, argv, &options))
+        goto out;
+    if (options.help) {
+        code = show_help(&options);
+        goto out;
+    }
+    script_options.args = options.args;
+    script_options.arg_count = options.arg_count;
+    script_options.batch_size = options.batch_size;
+    script_options.throttle_ms = options.throttle_ms;
+    if (lm_script_load(&script, options.path, &script_options, &err))
+        code = run_script(&options, script);
+    else
+        code = lm_cli_fail(&err);
+out:
+    lm_script_free(script);
+    free(options.args);
+    free(options.url);
+    return code;
+}
+
+const struct lm_command lm_cmd_run = {
+    "run", "run or resume a migration", help, run};

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_BASE_QUERY_H
+#define LM_CORE_BASE_QUERY_H
+
+/*
+ * What is known of a base query once preflight has asked the server: plain
+ * data, filled by preflight and read by pager, repo and runner.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct lm_base_query {
+    char *sql; /* one SELECT without semicolon; may end with a -- comment */
+    char **params; /* texts, NULL for NULL; one each of param_types */
+    uint32_t *param_types;
+    int param_count;
+    char **columns; /* names, all different */
+    int column_count;
+    int key_count;
+    char **key;          /* names of the key columns */
+    int *key_index;      /* where they are among columns */
+    uint32_t *key_types; /* OIDs the key parameters are bound with */
+    bool key_is_unique;  /* proved; otherwise watched as rows go by */
+    uint32_t table;      /* OID of the table the key comes from, or 0 */
+    char **table_key;    /* the key columns' names in that table, or NULL */
+};
+
+#endif

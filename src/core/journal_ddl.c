@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The journal's tables and functions as SQL, one step a version. A step is
+ * never edited once released: the next version is another step.
+ *
+ * The schema's name is spliced in quoted, wherever the text says {schema}.
+ */
+
+#include "core/journal.h"
+#include "pg/sql.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char step_1[] =
+    "CREATE SCHEMA IF NOT EXISTS {schema};\n"
+    "\n"
+    "CREATE TABLE {schema}.version (\n"
+    "    version integer PRIMARY KEY,\n"
+    "    installed_at timestamptz NOT NULL DEFAULT clock_timestamp(),\n"
+    "    installed_by text NOT NULL DEFAULT session_user\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.version IS\n"
+    "    'the steps by which luamig made and upgraded its journal';\n"
+    "\n"
+    "CREATE TABLE {schema}.run (\n"
+    "    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
+    "    script text NOT NULL,\n"
+    "    args jsonb NOT NULL,\n"
+    "    sha256 text NOT NULL,\n"
+    "    config jsonb NOT NULL,\n"
+    "    state text NOT NULL CHECK (state IN ('running', 'paused',\n"
+    "        'stopped', 'failed', 'cancelled', 'done',\n"
+    "        'done_with_failures')),\n"
+    "    started_by text NOT NULL DEFAULT session_user,\n"
+    "    version text NOT NULL,\n"
+    "    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),\n"
+    "    resumed_at timestamptz,\n"
+    "    finished_at timestamptz,\n"
+    "    error text,\n"
+    "    error_sqlstate text\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.run IS\n"
+    "    'one row for each run of a data migration';\n"
+    "CREATE UNIQUE INDEX run_unfinished ON {schema}.run (script, args)\n"
+    "    WHERE state IN ('running', 'paused', 'stopped', 'failed');\n"
+    "CREATE INDEX run_by_script ON {schema}.run (script, id);\n"
+    "\n"
+    "CREATE TABLE {schema}.progress (\n"
+    "    run_id bigint PRIMARY KEY REFERENCES {schema}.run\n"
+    "        ON DELETE CASCADE,\n"
+    "    key_columns text[] NOT NULL,\n"
+    "    cursor text[],\n"
+    "    bound text[],\n"
+    "    owner uuid NOT NULL DEFAULT gen_random_uuid(),\n"
+    "    seq bigint NOT NULL DEFAULT 0,\n"
+    "    lease_until timestamptz NOT NULL,\n"
+    "    host text NOT NULL,\n"
+    "    pid integer NOT NULL,\n"
+    "    backend_pid integer NOT NULL,\n"
+    "    backend_start timestamptz,\n"
+    "    on_start_done boolean NOT NULL DEFAULT false,\n"
+    "    rows bigint NOT NULL DEFAULT 0,\n"
+    "    batches bigint NOT NULL DEFAULT 0,\n"
+    "    retries bigint NOT NULL DEFAULT 0\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.progress IS\n"
+    "    'how far a run is, and which runner holds it';\n"
+    "\n"
+    "CREATE FUNCTION {schema}.fence(p_run bigint, p_owner uuid,\n"
+    "        p_seq bigint, p_lease_ms bigint)\n"
+    "    RETURNS void LANGUAGE plpgsql\n"
+    "    SET search_path = pg_catalog, pg_temp AS $$\n"
+    "BEGIN\n"
+    "    UPDATE {schema}.progress SET seq = seq + 1, lease_until =\n"
+    "            clock_timestamp() + p_lease_ms * interval '1 ms'\n"
+    "        WHERE run_id = p_run AND owner = p_owner AND seq = p_seq;\n"
+    "    IF NOT FOUND THEN\n"
+    "        RAISE EXCEPTION 'run % has been taken over', p_run\n"
+    "            USING ERRCODE = 'LM001';\n"
+    "    END IF;\n"
+    "END $$;\n"
+    "\n"
+    "CREATE FUNCTION {schema}.checkpoint(p_run bigint, p_owner uuid,\n"
+    "        p_seq bigint, p_lease_ms bigint, p_cursor text[],\n"
+    "        p_rows bigint, p_retries bigint)\n"
+    "    RETURNS void LANGUAGE plpgsql\n"
+    "    SET search_path = pg_catalog, pg_temp AS $$\n"
+    "BEGIN\n"
+    "    UPDATE {schema}.progress SET cursor = p_cursor, seq = seq + 1,\n"
+    "            rows = rows + p_rows, batches = batches + 1,\n"
+    "            retries = retries + p_retries, lease_until =\n"
+    "            clock_timestamp() + p_lease_ms * interval '1 ms'\n"
+    "        WHERE run_id = p_run AND owner = p_owner AND seq = p_seq;\n"
+    "    IF NOT FOUND THEN\n"
+    "        RAISE EXCEPTION 'run % has been taken over', p_run\n"
+    "            USING ERRCODE = 'LM001';\n"
+    "    END IF;\n"
+    "END $$;\n";
+
+static const char *const steps[] = {step_1};
+
+int
+lm_journal_version(void)
+{
+    return (int)LM_COUNT(steps);
+}
+
+void
+lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema)
+{
+    static const char mark[] = "{schema}";
+    const char *next;
+
+    while ((next = strstr(sql, mark)) != NULL) {
+        lm_buf_add(buf, sql, (size_t)(next - sql));
+        lm_sql_add_identifier(buf, schema);
+        sql = next + sizeof mark - 1;
+    }
+    lm_buf_puts(buf, sql);
+}
+
+void
+lm_journal_add_ddl(struct lm_buf *buf, const char *schema, int installed)
+{
+    for (int i = installed; i < lm_journal_version(); i++) {
+        char version[16];
+
+        lm_journal_splice(buf, steps[i], schema);
+        lm_journal_splice(buf,
+                          "INSERT INTO {schema}.version (version) VALUES (",
+                          schema);
+        snprintf(version, sizeof version, "%d);\n", i + 1);
+        lm_buf_puts(buf, version);
+    }
+}
+
+void
+lm_journal_add_grants(struct lm_buf *buf, const char *schema,
+                      const char *role)
+{
+    static const char *const grants[] = {
+        "GRANT USAGE ON SCHEMA {schema} TO ",
+        "GRANT SELECT, INSERT, UPDATE ON {schema}.run, {schema}.progress TO ",
+        "GRANT SELECT ON {schema}.version TO ",
+        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO "};
+
+    for (size_t i = 0; i < LM_COUNT(grants); i++) {
+        lm_journal_splice(buf, grants[i], schema);
+        lm_sql_add_identifier(buf, role);
+        lm_buf_puts(buf, ";\n");
+    }
+}

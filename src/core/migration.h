@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_MIGRATION_H
+#define LM_CORE_MIGRATION_H
+
+/*
+ * What the engine knows of a migration: its settings, and functions to call.
+ * The Lua side implements it in src/script; tests may do so in C.
+ */
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct lm_page;
+struct lm_repo;
+
+struct lm_run_info {
+    int64_t id;
+    const char *script;
+    int64_t batch; /* from 1; 0 outside of batches */
+    int attempt;   /* from 1 */
+};
+
+enum lm_callback {
+    LM_CALL_RUN,      /* the whole of a one-shot */
+    LM_CALL_ON_START, /* before the first batch */
+    LM_CALL_ON_COMPLETE
+};
+
+struct lm_migration_ops {
+    /* Handles one page inside the batch's transaction. */
+    bool (*migrate)(void *self, const struct lm_page *page,
+                    struct lm_repo *repo, const struct lm_run_info *info,
+                    struct lm_err *err);
+    bool (*has)(void *self, enum lm_callback callback);
+    bool (*call)(void *self, enum lm_callback callback, struct lm_repo *repo,
+                 const struct lm_run_info *info, struct lm_err *err);
+    /* After a stop or a failure; cannot change it. */
+    void (*on_stop)(void *self, const struct lm_run_info *info,
+                    const char *reason);
+    bool has_throttle;
+    /* How long to wait, and whether to ask again after that; 0: go on. */
+    bool (*throttle)(void *self, struct lm_repo *repo,
+                     const struct lm_run_info *info, int64_t *wait_ms,
+                     bool *ask_again, struct lm_err *err);
+};
+
+struct lm_migration {
+    const char *name;
+    const char *source;
+    const char *args_json;
+    const char *config_json;
+
+    bool one_shot; /* what follows up to start_after is then unused */
+    const char *base_query;
+    const char *const *params;
+    int param_count;
+    const char *const *key;
+    int key_count;
+    const char *const *start_after; /* key_count texts, or NULL */
+    bool follow_new;
+    bool assume_unique;
+    int64_t batch_size;
+    int64_t throttle_ms;
+
+    const char *isolation;
+    const char *timezone; /* NULL: the server's */
+    int64_t statement_timeout_ms;
+    int64_t lock_timeout_ms;
+    int retries;
+    bool durable_batches;
+    bool repeatable;
+
+    const struct lm_migration_ops *ops;
+    void *self;
+};
+
+#endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Builds the page query and checks what comes back.
+ *
+ *     SELECT page.* FROM (base query) AS page
+ *     WHERE (k1, k2) > ($n, $m) AND (k1, k2) <= ($o, $p)
+ *     ORDER BY k1, k2 LIMIT $q
+ *
+ * The comparison is of rows, which an index on the key answers in one step,
+ * and its parameters have the key columns' own types: with any other type the
+ * server would compare by a cast and not use the index. Where the key is not
+ * proved unique, the server compares each row's key with the one before, by
+ * its own idea of equality.
+ */
+
+#include "core/pager.h"
+
+#include "pg/sql.h"
+#include "pg/types.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+lm_page_release(struct lm_page *page)
+{
+    lm_result_free(page->result);
+    memset(page, 0, sizeof *page);
+}
+
+const char *
+lm_page_key(const struct lm_page *page, const struct lm_base_query *query,
+            int row, int i)
+{
+    return lm_result_text(page->result, row, query->key_index[i]);
+}
+
+void
+lm_page_describe_key(struct lm_buf *buf, const struct lm_base_query *query,
+                     char *const *texts)
+{
+    lm_buf_putc(buf, '(');
+    for (int i = 0; i < query->key_count; i++)
+        lm_buf_printf(buf, "%s%s", i > 0 ? ", " : "", query->key[i]);
+    lm_buf_puts(buf, ") = (");
+    for (int i = 0; i < query->key_count; i++)
+        lm_buf_printf(buf, "%s%s", i > 0 ? ", " : "",
+                      texts[i] != NULL ? texts[i] : "NULL");
+    lm_buf_putc(buf, ')');
+}
+
+/* -- SQL -------------------------------------------------------------- */
+
+/* The parameters of one request: the base query's, then keys, then others. */
+struct request {
+    struct lm_buf sql;
+    const char **texts;
+    uint32_t *types;
+    int count;
+};
+
+static void
+request_init(struct request *self, const struct lm_base_query *query)
+{
+    size_t room = (size_t)(query->param_count + 2 * query->key_count + 1);
+
+    memset(self, 0, sizeof *self);
+    self->texts = lm_calloc(room, sizeof *self->texts);
+    self->types = lm_calloc(room, sizeof *self->types);
+    for (int i = 0; i < query->param_count; i++) {
+        self->texts[self->count] = query->params[i];
+        self->types[self->count++] = query->param_types[i];
+    }
+}
+
+static void
+request_release(struct request *self)
+{
+    lm_buf_release(&self->sql);
+    free(self->texts);
+    free(self->types);
+}
+
+/* Adds a parameter and its place in the text. */
+static void
+add_param(struct request *self, const char *text, uint32_t type)
+{
+    self->texts[self->count] = text;
+    self->types[self->count++] = type;
+    lm_buf_printf(&self->sql, "$%d", self->count);
+}
+
+static void
+add_key_list(struct lm_buf *sql, const struct lm_base_query *query,
+             const char *table, const char *suffix)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        lm_buf_printf(sql, "%s%s.", i > 0 ? ", " : "", table);
+        lm_sql_add_identifier(sql, query->key[i]);
+        lm_buf_puts(sql, suffix);
+    }
+}
+
+/* "(k1, k2) > ($3, $4)", or without parentheses for a single column. */
+static void
+add_comparison(struct request *self, const struct lm_base_query *query,
+               const char *operator, char *const *key)
+{
+    lm_buf_putc(&self->sql, '(');
+    add_key_list(&self->sql, query, "page", "");
+    lm_buf_printf(&self->sql, ") %s (", operator);
+    for (int i = 0; i < query->key_count; i++) {
+        if (i > 0)
+            lm_buf_puts(&self->sql, ", ");
+        add_param(self, key[i], query->key_types[i]);
+    }
+    lm_buf_putc(&self->sql, ')');
+}
+
+static void
+add_source(struct lm_buf *sql, const struct lm_base_query *query)
+{
+    /* The line break ends a -- comment. */
+    lm_buf_printf(sql, " FROM (%s\n) AS page", query->sql);
+}
+
+static void
+add_page(struct request *self, const struct lm_base_query *query,
+         char *const *cursor, char *const *bound, const char *limit)
+{
+    lm_buf_puts(&self->sql, "SELECT page.*");
+    add_source(&self->sql, query);
+    if (cursor != NULL || bound != NULL)
+        lm_buf_puts(&self->sql, " WHERE ");
+    if (cursor != NULL)
+        add_comparison(self, query, ">", cursor);
+    if (cursor != NULL && bound != NULL)
+        lm_buf_puts(&self->sql, " AND ");
+    if (bound != NULL)
+        add_comparison(self, query, "<=", bound);
+    lm_buf_puts(&self->sql, " ORDER BY ");
+    add_key_list(&self->sql, query, "page", "");
+    lm_buf_puts(&self->sql, " LIMIT ");
+    add_param(self, limit, LM_TYPE_INT8);
+}
+
+static void
+add_watched_page(struct request *self, const struct lm_base_query *query,
+                 char *const *cursor, char *const *bound, const char *limit)
+{
+    lm_buf_puts(&self->sql, "SELECT watched.*, (");
+    add_key_list(&self->sql, query, "watched", "");
+    lm_buf_puts(&self->sql, ") = (");
+    for (int i = 0; i < query->key_count; i++) {
+        lm_buf_puts(&self->sql, i > 0 ? ", pg_catalog.lag(watched."
+                                      : "pg_catalog.lag(watched.");
+        lm_sql_add_identifier(&self->sql, query->key[i]);
+        lm_buf_puts(&self->sql, ") OVER keys");
+    }
+    lm_buf_puts(&self->sql, ") FROM (");
+    add_page(self, query, cursor, bound, limit);
+    lm_buf_puts(&self->sql, ") AS watched WINDOW keys AS (ORDER BY ");
+    add_key_list(&self->sql, query, "watched", "");
+    lm_buf_puts(&self->sql, ") ORDER BY ");
+    add_key_list(&self->sql, query, "watched", "");
+}
+
+static bool
+send(struct request *self, struct lm_conn *conn, struct lm_result **out,
+     struct lm_err *err)
+{
+    struct lm_values values = {self->texts, self->count};
+    struct lm_stmt *stmt;
+
+    return lm_conn_prepare(conn, lm_buf_text(&self->sql), self->types,
+                           self->count, &stmt, err) &&
+           lm_conn_execute(conn, stmt, values, out, err);
+}
+
+/* -- checks ----------------------------------------------------------- */
+
+static bool
+fail_key(const struct lm_page *page, const struct lm_base_query *query,
+         int row, const char *what, struct lm_err *err)
+{
+    struct lm_buf key = LM_BUF_INIT;
+    char **texts = lm_calloc((size_t)query->key_count, sizeof *texts);
+
+    for (int i = 0; i < query->key_count; i++)
+        texts[i] = (char *)lm_page_key(page, query, row, i);
+    lm_page_describe_key(&key, query, texts);
+    lm_err_set(err, LM_ERR_FAILED, "%s: %s", what, lm_buf_text(&key));
+    free(texts);
+    lm_buf_release(&key);
+    return false;
+}
+
+static bool
+check_row(const struct lm_page *page, const struct lm_base_query *query,
+          int row, struct lm_err *err)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        if (lm_page_key(page, query, row, i) != NULL)
+            continue;
+        fail_key(page, query, row, "a row of the base query has a NULL key",
+                 err);
+        lm_err_hint(err, "leave such rows out with \"WHERE %s IS NOT NULL\"",
+                    query->key[i]);
+        return false;
+    }
+    if (!query->key_is_unique &&
+        lm_result_text(page->result, row, page->columns) != NULL &&
+        lm_result_bool(page->result, row, page->columns)) {
+        fail_key(page, query, row, "two rows of the base query have one key",
+                 err);
+        lm_err_hint(err, "name a unique key with config.key; a list of "
+                         "columns will do: key = { \"tenant\", \"id\" }");
+        return false;
+    }
+    return true;
+}
+
+bool
+lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
+              char *const *cursor, char *const *bound, int64_t limit,
+              struct lm_page *out, struct lm_err *err)
+{
+    struct request request;
+    char limit_text[24];
+    bool ok;
+
+    memset(out, 0, sizeof *out);
+    snprintf(limit_text, sizeof limit_text, "%" PRId64, limit + 1);
+    request_init(&request, query);
+    if (query->key_is_unique)
+        add_page(&request, query, cursor, bound, limit_text);
+    else
+        add_watched_page(&request, query, cursor, bound, limit_text);
+    ok = send(&request, conn, &out->result, err);
+    request_release(&request);
+    if (!ok)
+        return false;
+    out->columns = query->column_count;
+    out->rows = lm_result_rows(out->result);
+    for (int row = 0; ok && row < out->rows; row++)
+        ok = check_row(out, query, row, err);
+    out->more = out->rows > limit;
+    if (out->more)
+        out->rows--;
+    if (!ok)
+        lm_page_release(out);
+    return ok;
+}
+
+bool
+lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
+                char ***texts, struct lm_err *err)
+{
+    struct request request;
+    struct lm_result *result = NULL;
+    bool ok;
+
+    *texts = NULL;
+    request_init(&request, query);
+    lm_buf_puts(&request.sql, "SELECT ");
+    add_key_list(&request.sql, query, "page", "");
+    add_source(&request.sql, query);
+    lm_buf_puts(&request.sql, " ORDER BY ");
+    add_key_list(&request.sql, query, "page", " DESC");
+    lm_buf_puts(&request.sql, " LIMIT 1");
+    ok = send(&request, conn, &result, err);
+    request_release(&request);
+    if (!ok)
+        return false;
+    if (lm_result_rows(result) == 1) {
+        *texts = lm_calloc((size_t)query->key_count, sizeof **texts);
+        for (int i = 0; i < query->key_count; i++)
+            (*texts)[i] = lm_strdup(lm_result_text(result, 0, i) != NULL
+                                        ? lm_result_text(result, 0, i)
+                                        : "");
+    }
+    lm_result_free(result);
+    return true;
+}
+
+bool
+lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
+              char *const *bound, int64_t *total, int64_t *beyond,
+              struct lm_err *err)
+{
+    struct request request;
+    struct lm_result *result = NULL;
+    bool ok;
+
+    request_init(&request, query);
+    lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*)");
+    if (bound != NULL) {
+        lm_buf_puts(&request.sql, ", pg_catalog.count(*) FILTER (WHERE ");
+        add_comparison(&request, query, ">", bound);
+        lm_buf_putc(&request.sql, ')');
+    }
+    add_source(&request.sql, query);
+    ok = send(&request, conn, &result, err);
+    request_release(&request);
+    if (!ok)
+        return false;
+    *total = lm_result_int(result, 0, 0);
+    *beyond = bound != NULL ? lm_result_int(result, 0, 1) : 0;
+    lm_result_free(result);
+    return true;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_PAGER_H
+#define LM_CORE_PAGER_H
+
+/*
+ * Keyset paging: wraps the base query so that the server returns the rows
+ * after a cursor, in the order of the key, one batch and one row at a time.
+ * The row more tells whether there is another page without fetching it.
+ */
+
+#include "core/base_query.h"
+#include "pg/conn.h"
+
+struct lm_page {
+    struct lm_result *result; /* owned */
+    int rows;                 /* of this batch, without the row more */
+    int columns;              /* of the base query */
+    bool more;                /* there are rows after these */
+};
+void lm_page_release(struct lm_page *page);
+
+/* Key column i of a row as text; never NULL; owned by the page. */
+const char *lm_page_key(const struct lm_page *page,
+                        const struct lm_base_query *query, int row, int i);
+
+/*
+ * Fetches at most limit rows after cursor and up to bound; either may be NULL,
+ * else it has the query's key_count texts. LM_ERR_FAILED names a key that is
+ * NULL or occurs twice, also when the second one is the row more.
+ */
+bool lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
+                   char *const *cursor, char *const *bound, int64_t limit,
+                   struct lm_page *out, struct lm_err *err) LM_MUSTCHECK;
+
+/* The highest key there is, as texts to be freed one by one with the array;
+ * NULL when there are no rows. Inside a transaction. */
+bool lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
+                     char ***texts, struct lm_err *err) LM_MUSTCHECK;
+
+/* Counts the rows of the base query, and those of them beyond bound (none
+ * when bound is NULL). Inside a transaction with a timeout. */
+bool lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
+                   char *const *bound, int64_t *total, int64_t *beyond,
+                   struct lm_err *err) LM_MUSTCHECK;
+
+/* Adds "(id, tenant) = (7, 3)" for messages. */
+void lm_page_describe_key(struct lm_buf *buf,
+                          const struct lm_base_query *query,
+                          char *const *texts);
+
+#endif

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The script's door to the database: the latch, the guard against statements
+ * that would end the transaction, and savepoints.
+ *
+ * Every error of the server goes through fail_with, so that nothing can be
+ * swallowed. The SQL of structured calls is built in core/write.c, values are
+ * encoded where they come from, in src/script.
+ */
+
+#include "core/repo.h"
+
+#include "pg/query.h"
+#include "pg/sql.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void
+lm_repo_init(struct lm_repo *self)
+{
+    memset(self, 0, sizeof *self);
+}
+
+void
+lm_repo_release(struct lm_repo *self)
+{
+    lm_types_release(&self->types);
+}
+
+void
+lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
+             const struct lm_base_query *paged)
+{
+    if (self->conn != conn)
+        lm_types_release(&self->types);
+    self->conn = conn;
+    self->paged = paged;
+    self->open = true;
+    self->failed = false;
+    self->savepoints = 0;
+}
+
+void
+lm_repo_close(struct lm_repo *self)
+{
+    self->open = false;
+}
+
+void
+lm_repo_fail(struct lm_repo *self, const struct lm_err *err)
+{
+    if (self->failed)
+        return;
+    self->failed = true;
+    self->failure = *err;
+}
+
+static bool
+fail_with(struct lm_repo *self, const struct lm_err *err)
+{
+    lm_repo_fail(self, err);
+    return false;
+}
+
+static bool
+check_usable(const struct lm_repo *self, struct lm_err *err)
+{
+    if (!self->open) {
+        lm_err_set(err, LM_ERR_FAILED,
+                   "the repo is used after its function has returned");
+        lm_err_hint(err, "do not keep repo in a variable outside; each call "
+                         "of migrate gets its own");
+        return false;
+    }
+    if (self->failed) {
+        lm_err_set(err, LM_ERR_FAILED, "transaction has failed");
+        lm_err_detail(err, "%s", self->failure.message);
+        lm_err_hint(err, "an error of the database ends the batch, also when "
+                         "pcall catches it; use repo:savepoint to go on after "
+                         "an error in the data");
+        return false;
+    }
+    return true;
+}
+
+static bool
+refuse(struct lm_repo *self, const char *sql, const char *what,
+       const char *hint, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_FAILED, "%s", what);
+    LM_ERR_COPY(err->sql, sql);
+    lm_err_hint(err, "%s", hint);
+    return fail_with(self, err);
+}
+
+/* Judges a statement that has not been prepared before. */
+static bool
+guard(struct lm_repo *self, const char *sql, struct lm_err *err)
+{
+    switch (lm_query_classify(sql)) {
+    case LM_QUERY_TRANSACTION:
+        return refuse(self, sql,
+                      "a script must not begin or end transactions",
+                      "each batch is one transaction already; use "
+                      "repo:savepoint to try something and go on",
+                      err);
+    case LM_QUERY_COPY:
+        return refuse(self, sql, "COPY cannot be used in a migration",
+                      "use repo:insert or repo:insert_all", err);
+    case LM_QUERY_MULTIPLE:
+        return refuse(self, sql, "several statements in one call",
+                      "call once for each statement", err);
+    case LM_QUERY_EMPTY:
+        return refuse(self, sql, "the statement is empty",
+                      "pass one SQL statement", err);
+    case LM_QUERY_UNPARSED: /* the server is the authority */
+    case LM_QUERY_SELECT:
+    case LM_QUERY_WRITE:
+    case LM_QUERY_OTHER:
+        break;
+    }
+    return true;
+}
+
+bool
+lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
+                struct lm_err *err)
+{
+    if (!check_usable(self, err))
+        return false;
+    if (!lm_conn_has_prepared(self->conn, sql) && !guard(self, sql, err))
+        return false;
+    if (lm_conn_prepare(self->conn, sql, NULL, 0, out, err))
+        return true;
+    if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0')
+        lm_err_hint(err, "say what type the parameter has, for example "
+                         "$1::text");
+    return fail_with(self, err);
+}
+
+bool
+lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
+                struct lm_values values, struct lm_result **out,
+                struct lm_err *err)
+{
+    if (!check_usable(self, err))
+        return false;
+    if (!lm_conn_execute(self->conn, stmt, values, out, err))
+        return fail_with(self, err);
+    if (lm_conn_in_transaction(self->conn))
+        return true;
+    lm_result_free(*out);
+    *out = NULL;
+    lm_err_set(err, LM_ERR_FAILED, "the statement ended the transaction");
+    LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
+    return fail_with(self, err);
+}
+
+bool
+lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
+             struct lm_err *err)
+{
+    if (lm_types_find(&self->types, self->conn, oid, out, err))
+        return true;
+    return fail_with(self, err);
+}
+
+/* -- the paged table's key -------------------------------------------- */
+
+/* Is table, as a script names it, the table being paged, or one of its
+ * partitions or parents? */
+static bool
+is_paged_table(struct lm_repo *self, const char *table, bool *is_paged,
+               struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND"
+        " (pg_catalog.to_regclass($1)::oid = $2::oid OR EXISTS ("
+        "  SELECT FROM pg_catalog.pg_partition_tree("
+        "   coalesce(pg_catalog.pg_partition_root($2::oid::regclass),"
+        "    $2::oid::regclass)) t"
+        "  WHERE t.relid = pg_catalog.to_regclass($1)))";
+    struct lm_buf name = LM_BUF_INIT;
+    char oid[16];
+    const char *texts[2];
+    struct lm_values values = {texts, 2};
+    struct lm_stmt *stmt;
+    struct lm_result *result = NULL;
+    bool ok = true;
+
+    *is_paged = false;
+    if (!lm_sql_add_table(&name, table)) {
+        lm_buf_release(&name);
+        return true; /* the statement itself will say so */
+    }
+    snprintf(oid, sizeof oid, "%" PRIu32, self->paged->table);
+    texts[0] = lm_buf_text(&name);
+    texts[1] = oid;
+    ok = lm_conn_prepare(self->conn, sql, NULL, 0, &stmt, err) &&
+         lm_conn_execute(self->conn, stmt, values, &result, err);
+    lm_buf_release(&name);
+    if (!ok)
+        return fail_with(self, err);
+    *is_paged = lm_result_bool(result, 0, 0);
+    lm_result_free(result);
+    return true;
+}
+
+static const char *
+find_key_column(const struct lm_base_query *query, const char *const *columns,
+                int count)
+{
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < query->key_count; k++)
+            if (strcmp(columns[i], query->table_key[k]) == 0)
+                return columns[i];
+    return NULL;
+}
+
+bool
+lm_repo_check_columns(struct lm_repo *self, const char *table,
+                      const char *const *columns, int count,
+                      struct lm_err *err)
+{
+    const char *column;
+    bool is_paged = false;
+
+    if (!check_usable(self, err))
+        return false;
+    if (self->paged == NULL || self->paged->table_key == NULL)
+        return true;
+    column = find_key_column(self->paged, columns, count);
+    if (column == NULL)
+        return true;
+    if (!is_paged_table(self, table, &is_paged, err))
+        return false;
+    if (!is_paged)
+        return true;
+    lm_err_set(err, LM_ERR_FAILED,
+               "column \"%s\" of \"%s\" is the key that is being paged and "
+               "must not be changed",
+               column, table);
+    lm_err_detail(err, "a row whose key moves could be migrated twice or "
+                       "never");
+    lm_err_hint(err, "page by another unique key with config.key, or change "
+                     "the key in a one-shot script");
+    return fail_with(self, err);
+}
+
+/* -- savepoints ------------------------------------------------------- */
+
+bool
+lm_repo_may_catch(const struct lm_err *err)
+{
+    return lm_err_is_state(err, "22") || lm_err_is_state(err, "23") ||
+           lm_err_is_state(err, "P0001") ||
+           (err->kind == LM_ERR_FAILED &&
+            (lm_err_is_state(err, LM_REPO_NO_ROW) ||
+             lm_err_is_state(err, LM_REPO_TOO_MANY_ROWS)));
+}
+
+static bool
+savepoint_command(struct lm_repo *self, const char *format, int depth,
+                  struct lm_err *err)
+{
+    char sql[128];
+    int len = 0;
+
+    for (const char *p = format; *p != '\0'; p++) {
+        if (*p == '#')
+            len += snprintf(sql + len, sizeof sql - (size_t)len,
+                            "luamig_%d", depth);
+        else
+            sql[len++] = *p;
+    }
+    sql[len] = '\0';
+    if (lm_conn_command(self->conn, sql, err))
+        return true;
+    return fail_with(self, err);
+}
+
+bool
+lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
+{
+    if (!check_usable(self, err) ||
+        !savepoint_command(self, "SAVEPOINT #", self->savepoints + 1, err))
+        return false;
+    self->savepoints++;
+    return true;
+}
+
+bool
+lm_repo_savepoint_release(struct lm_repo *self, struct lm_err *err)
+{
+    return check_usable(self, err) &&
+           savepoint_command(self, "RELEASE SAVEPOINT #", self->savepoints--,
+                             err);
+}
+
+bool
+lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
+{
+    int depth = self->savepoints--;
+
+    if (self->failed && !lm_repo_may_catch(&self->failure)) {
+        *err = self->failure;
+        return false;
+    }
+    self->failed = false;
+    return savepoint_command(
+        self, "ROLLBACK TO SAVEPOINT #; RELEASE SAVEPOINT #", depth, err);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_REPO_H
+#define LM_CORE_REPO_H
+
+/*
+ * What a migration may do to the database, inside the transaction that the
+ * runner has begun.
+ *
+ * A repo is open while a callback runs and closed afterwards. The first
+ * database error latches it: every later call fails with "transaction has
+ * failed", and the runner rolls back whatever the script makes of it. Errors
+ * that a statement's author can provoke are LM_ERR_FAILED or LM_ERR_DATABASE.
+ */
+
+#include "core/base_query.h"
+#include "pg/conn.h"
+#include "pg/types.h"
+
+/* SQLSTATEs of a keyed write that did not match exactly one row: PostgreSQL's
+ * no_data_found and too_many_rows. */
+#define LM_REPO_NO_ROW "P0002"
+#define LM_REPO_TOO_MANY_ROWS "P0003"
+
+struct lm_repo {
+    struct lm_conn *conn;               /* not owned */
+    const struct lm_base_query *paged;  /* not owned; NULL: nothing is paged */
+    struct lm_types types;
+    bool open;
+    bool failed;
+    struct lm_err failure; /* the first database error */
+    int savepoints;
+};
+
+void lm_repo_init(struct lm_repo *self);
+void lm_repo_release(struct lm_repo *self);
+
+/* Around each callback. Opening forgets the failure before. */
+void lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
+                  const struct lm_base_query *paged);
+void lm_repo_close(struct lm_repo *self);
+
+/* Prepares a statement of the script's; refuses transaction control and
+ * COPY. The statement is valid until the next call of this function. */
+bool lm_repo_prepare(struct lm_repo *self, const char *sql,
+                     struct lm_stmt **out, struct lm_err *err) LM_MUSTCHECK;
+bool lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
+                     struct lm_values values, struct lm_result **out,
+                     struct lm_err *err) LM_MUSTCHECK;
+/* The type of a parameter, for encoding values. */
+bool lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
+                  struct lm_err *err) LM_MUSTCHECK;
+
+/* May the script write these columns of table? LM_ERR_FAILED when it is the
+ * table being paged and a column belongs to the key. */
+bool lm_repo_check_columns(struct lm_repo *self, const char *table,
+                           const char *const *columns, int count,
+                           struct lm_err *err) LM_MUSTCHECK;
+
+/* Latches a failure that is not the server's: a keyed write that matched no
+ * row. */
+void lm_repo_fail(struct lm_repo *self, const struct lm_err *err);
+
+/* Savepoints nest. rollback takes the latch away when the failure is one that
+ * a savepoint may catch: a data error, or a row that was not there. */
+bool lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
+    LM_MUSTCHECK;
+bool lm_repo_savepoint_release(struct lm_repo *self, struct lm_err *err)
+    LM_MUSTCHECK;
+bool lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
+    LM_MUSTCHECK;
+bool lm_repo_may_catch(const struct lm_err *err);
+
+#endif

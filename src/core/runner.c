@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state machine of a run; see the header for its shape and promises.
+ *
+ * Everything that writes is a step: one transaction with its own retries.
+ * After each step the loop looks again at where the run is, so that a step
+ * whose commit turned out to have succeeded, or to have been lost, needs no
+ * case of its own.
+ */
+
+#include "core/runner.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "core/runner_private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    COUNT_TIMEOUT_MS = 5000,
+    MAX_LOST_IN_ROW = 20,
+    RETRY_BASE_MS = 20,
+    RETRY_CAP_MS = 5000
+};
+
+static struct lm_run_info
+run_info(const struct lm_runner *self, int64_t batch)
+{
+    struct lm_run_info info = {self->run.id, self->migration->name, batch,
+                               self->attempt};
+
+    return info;
+}
+
+/* A callback has returned: what the repo latched outweighs what the script
+ * said, since it may have swallowed it. */
+static bool
+close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
+{
+    lm_repo_close(&self->repo);
+    if (self->repo.failed) {
+        struct lm_err failure = self->repo.failure;
+
+        if (!ok && failure.traceback[0] == '\0')
+            memcpy(failure.traceback, err->traceback,
+                   sizeof failure.traceback);
+        *err = failure;
+        return false;
+    }
+    if (ok && !lm_conn_in_transaction(self->conn))
+        return lm_err_set(err, LM_ERR_FAILED,
+                          "the script ended luamig's transaction");
+    return ok;
+}
+
+static bool
+call_back(struct lm_runner *self, enum lm_callback callback,
+          struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = run_info(self, 0);
+    bool ok;
+
+    if (!m->ops->has(m->self, callback))
+        return true;
+    lm_repo_open(&self->repo, self->conn, NULL);
+    ok = m->ops->call(m->self, callback, &self->repo, &info, err);
+    return close_repo(self, ok, err);
+}
+
+/* -- the steps -------------------------------------------------------- */
+
+static bool
+start_step(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        !call_back(self, LM_CALL_ON_START, err) ||
+        !lm_journal_mark_started(&self->journal, &self->run, err) ||
+        !lm_conn_commit(self->conn, "on_start_before_commit",
+                        "on_start_after_commit_sent", err))
+        return false;
+    LM_FAULT("on_start_after_commit");
+    self->run.seq++;
+    self->run.on_start_done = true;
+    return true;
+}
+
+static int64_t
+rows_to_ask_for(const struct lm_runner *self)
+{
+    int64_t size = self->batch_size;
+    int64_t left = self->options->limit - self->progress.own_rows;
+
+    return self->options->limit > 0 && left < size ? left : size;
+}
+
+static bool
+migrate_page(struct lm_runner *self, const struct lm_page *page,
+             struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = run_info(self, self->run.batches + 1);
+    bool ok;
+
+    lm_repo_open(&self->repo, self->conn, &self->query);
+    ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
+    return close_repo(self, ok, err);
+}
+
+static void
+copy_last_key(const struct lm_runner *self, const struct lm_page *page,
+              struct lm_key *key)
+{
+    const char **texts =
+        lm_calloc((size_t)self->query.key_count, sizeof *texts);
+
+    for (int i = 0; i < self->query.key_count; i++)
+        texts[i] = lm_page_key(page, &self->query, page->rows - 1, i);
+    lm_key_copy(key, texts, self->query.key_count);
+    free(texts);
+}
+
+/* The page's writes, the cursor and COMMIT. */
+static bool
+migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
+                   struct lm_key *cursor, struct lm_err *err)
+{
+    copy_last_key(self, page, cursor);
+    if (!migrate_page(self, page, err))
+        return false;
+    LM_FAULT("after_migrate");
+    if (!lm_journal_checkpoint(&self->journal, &self->run, cursor,
+                               page->rows, self->pending_retries, err))
+        return false;
+    LM_FAULT("after_flush");
+    return lm_conn_commit(self->conn, "before_commit", "after_commit_sent",
+                          err);
+}
+
+static void
+advance(struct lm_runner *self, const struct lm_page *page,
+        struct lm_key *cursor)
+{
+    struct lm_key old = self->run.cursor;
+
+    self->run.cursor = *cursor;
+    *cursor = old;
+    self->run.seq++;
+    self->run.rows += page->rows;
+    self->run.batches++;
+    self->pending_retries = 0;
+    self->pages_done = !page->more;
+    if (self->batch_size < self->migration->batch_size)
+        self->batch_size *= 2;
+    if (self->batch_size > self->migration->batch_size)
+        self->batch_size = self->migration->batch_size;
+    lm_progress_batch(&self->progress, page->rows);
+}
+
+static bool
+batch_step(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_key cursor = {NULL, 0};
+    struct lm_page page;
+    bool ok;
+
+    txn.durable = self->migration->durable_batches;
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        !lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
+                       self->run.bound.texts, rows_to_ask_for(self), &page,
+                       err))
+        return false;
+    LM_FAULT("after_page");
+    if (page.rows == 0) {
+        lm_conn_rollback(self->conn);
+        lm_page_release(&page);
+        self->pages_done = true;
+        return true;
+    }
+    ok = migrate_and_commit(self, &page, &cursor, err);
+    if (ok) {
+        LM_FAULT("after_commit");
+        advance(self, &page, &cursor);
+    }
+    lm_key_release(&cursor);
+    lm_page_release(&page);
+    return ok;
+}
+
+/* The whole of a one-shot, on_complete and the state "done". */
+static bool
+final_step(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        (self->migration->one_shot && !call_back(self, LM_CALL_RUN, err)) ||
+        !call_back(self, LM_CALL_ON_COMPLETE, err) ||
+        !lm_journal_finish(&self->journal, &self->run, "done", NULL, err) ||
+        !lm_conn_commit(self->conn, "done_before_commit",
+                        "done_after_commit_sent", err))
+        return false;
+    LM_FAULT("done_after_commit");
+    self->run.seq++;
+    self->ended = true;
+    return true;
+}
+
+/* -- retries ---------------------------------------------------------- */
+
+static bool
+survive_lost(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err why = *err;
+
+    if (++self->lost_in_row > MAX_LOST_IN_ROW) {
+        lm_err_prefix(err, "the connection broke %d times without progress",
+                      MAX_LOST_IN_ROW);
+        return false;
+    }
+    if (lm_runner_reconnect(self, &why, err))
+        return true;
+    if (err->where[0] == '\0')
+        memcpy(err->where, why.where, sizeof err->where);
+    return false;
+}
+
+/* A conflict with somebody else's transaction: the same step again, from what
+ * the journal says, and in smaller bites from the third attempt on. */
+static bool
+survive_conflict(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err conflict = *err;
+
+    if (!lm_journal_refresh(&self->journal, &self->run, err))
+        return err->kind == LM_ERR_LOST && survive_lost(self, err);
+    *err = conflict;
+    if (self->attempt >= 3 && self->batch_size > 1) {
+        self->batch_size /= 2;
+        self->attempt = 2; /* counted afresh for the smaller batch */
+    }
+    if (self->attempt > self->migration->retries) {
+        lm_err_prefix(err, "gave up after %d attempts", self->attempt);
+        return false;
+    }
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); attempt %d", err->message,
+           err->sqlstate, self->attempt + 1);
+    lm_stop_sleep_ms(lm_clock_backoff_ms(self->attempt, RETRY_BASE_MS,
+                                         RETRY_CAP_MS));
+    self->attempt++;
+    self->pending_retries++;
+    self->progress.retries++;
+    return true;
+}
+
+/* After a failed step: true when it is worth looking at the run again. */
+static bool
+survive(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err fenced;
+
+    if (err->kind == LM_ERR_LOST)
+        return survive_lost(self, err);
+    lm_conn_rollback(self->conn);
+    if (!lm_conn_is_up(self->conn) && err->kind == LM_ERR_DATABASE)
+        return survive_lost(self, err);
+    if (err->kind != LM_ERR_DATABASE)
+        return false;
+    if (lm_err_is_state(err, "40001") || lm_err_is_state(err, "40P01"))
+        return survive_conflict(self, err);
+    if (lm_err_is_state(err, LM_JOURNAL_FENCED) &&
+        !lm_journal_refresh(&self->journal, &self->run, &fenced))
+        *err = fenced;
+    return false;
+}
+
+/* -- between batches -------------------------------------------------- */
+
+/* Sleeps outside of any transaction and keeps the lease alive. */
+static void
+rest(struct lm_runner *self, int64_t duration_ms)
+{
+    int64_t slice = self->journal.lease_ms / 3;
+
+    while (duration_ms > 0 && lm_stop_level() == 0) {
+        int64_t nap = duration_ms < slice ? duration_ms : slice;
+        struct lm_err ignored;
+
+        lm_stop_sleep_ms(nap);
+        duration_ms -= nap;
+        if (duration_ms > 0 &&
+            !lm_journal_renew(&self->journal, &self->run, &ignored))
+            return; /* the next step will find out why */
+    }
+}
+
+static bool
+ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
+             struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = run_info(self, self->run.batches);
+    struct lm_txn txn = lm_runner_txn(self);
+    bool ok;
+
+    *wait_ms = 0;
+    *ask_again = false;
+    txn.read_only = true;
+    if (!lm_txn_begin(self->conn, &txn, err))
+        return false;
+    lm_repo_open(&self->repo, self->conn, NULL);
+    ok = m->ops->throttle(m->self, &self->repo, &info, wait_ms, ask_again,
+                          err);
+    ok = close_repo(self, ok, err);
+    lm_conn_rollback(self->conn);
+    return ok;
+}
+
+static bool
+hold_back(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t wait_ms = 0;
+    bool ask_again = self->migration->ops->has_throttle;
+
+    if (self->progress.own_batches > 0)
+        rest(self, self->migration->throttle_ms);
+    while (ask_again && lm_stop_level() == 0) {
+        if (!ask_throttle(self, &wait_ms, &ask_again, err))
+            return false;
+        if (wait_ms > 0) {
+            lm_progress_wait(&self->progress, "held by the script");
+            rest(self, wait_ms);
+        }
+    }
+    return true;
+}
+
+/* Has somebody asked to stop, or is the limit reached? */
+static bool
+should_stop(struct lm_runner *self)
+{
+    struct lm_outcome *outcome = self->outcome;
+
+    if (lm_stop_level() > 0) {
+        snprintf(outcome->reason, sizeof outcome->reason, "%s",
+                 lm_stop_signal());
+        return true;
+    }
+    if (self->options->limit > 0 && !self->pages_done &&
+        self->progress.own_rows >= self->options->limit) {
+        snprintf(outcome->reason, sizeof outcome->reason,
+                 "the limit of %" PRId64 " rows", self->options->limit);
+        return true;
+    }
+    return false;
+}
+
+/* -- the life of a run ------------------------------------------------ */
+
+static bool
+needs_start(const struct lm_runner *self)
+{
+    const struct lm_migration *m = self->migration;
+
+    return !self->run.on_start_done && self->run.batches == 0 &&
+           m->ops->has(m->self, LM_CALL_ON_START);
+}
+
+static bool
+nothing_to_page(const struct lm_runner *self)
+{
+    return self->migration->one_shot || self->pages_done ||
+           (self->run.bound.texts == NULL && !self->migration->follow_new);
+}
+
+static bool
+next_step(struct lm_runner *self, struct lm_err *err)
+{
+    if (needs_start(self))
+        return start_step(self, err);
+    if (nothing_to_page(self))
+        return final_step(self, err);
+    return hold_back(self, err) &&
+           (should_stop(self) || batch_step(self, err));
+}
+
+/* False with err unset by us means: stopped; outcome->reason says why. */
+static bool
+work(struct lm_runner *self, bool *stopped, struct lm_err *err)
+{
+    *stopped = false;
+    while (!self->ended) {
+        int64_t seq = self->run.seq;
+
+        if (should_stop(self)) {
+            *stopped = true;
+            return true;
+        }
+        if (!next_step(self, err)) {
+            if (!survive(self, err))
+                return false;
+        } else {
+            self->attempt = 1;
+        }
+        if (self->run.seq > seq)
+            self->lost_in_row = 0;
+    }
+    return true;
+}
+
+/* Writes the last state of a run that did not reach its end. */
+static void
+record_end(struct lm_runner *self, const char *state,
+           const struct lm_err *error)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_err err;
+
+    txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
+    if (self->conn != NULL && lm_conn_is_up(self->conn)) {
+        lm_conn_set_interruptible(self->conn, false);
+        lm_conn_rollback(self->conn);
+        if (lm_txn_begin(self->conn, &txn, &err) &&
+            lm_journal_finish(&self->journal, &self->run, state, error,
+                              &err) &&
+            lm_conn_commit(self->conn, "end_before_commit",
+                           "end_after_commit_sent", &err))
+            return;
+        lm_log(LM_LOG_DEBUG, "%s", err.message);
+    }
+    lm_log(LM_LOG_WARNING,
+           "could not record in the journal that run %" PRId64
+           " is %s; the same command resumes it all the same",
+           self->run.id, state);
+}
+
+static void
+tell_script(struct lm_runner *self, const char *reason)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = run_info(self, self->run.batches);
+
+    m->ops->on_stop(m->self, &info, reason);
+}
+
+static void
+count_matching(struct lm_runner *self)
+{
+    struct lm_outcome *outcome = self->outcome;
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_err err;
+
+    if (self->migration->one_shot)
+        return;
+    txn.read_only = true;
+    txn.statement_timeout_ms = COUNT_TIMEOUT_MS;
+    outcome->counted =
+        lm_txn_begin(self->conn, &txn, &err) &&
+        lm_page_count(self->conn, &self->query, self->run.bound.texts,
+                      &outcome->matching, &outcome->beyond, &err);
+    if (!outcome->counted)
+        lm_log(LM_LOG_INFO,
+               "the rows that still match were not counted: %s", err.message);
+    lm_conn_rollback(self->conn);
+}
+
+static void
+fill_outcome(struct lm_runner *self)
+{
+    struct lm_outcome *outcome = self->outcome;
+    struct lm_buf cursor = LM_BUF_INIT;
+
+    outcome->run_id = self->run.id;
+    outcome->rows = self->run.rows;
+    outcome->batches = self->run.batches;
+    outcome->retries = self->run.retries;
+    if (!self->acquired)
+        return;
+    outcome->retries = self->progress.retries;
+    outcome->own_rows = self->progress.own_rows;
+    outcome->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
+    if (self->run.cursor.texts != NULL &&
+        self->run.cursor.count == self->query.key_count) {
+        lm_page_describe_key(&cursor, &self->query, self->run.cursor.texts);
+        outcome->cursor = lm_buf_take(&cursor);
+    }
+}
+
+static void
+conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
+{
+    struct lm_outcome *outcome = self->outcome;
+
+    lm_progress_end(&self->progress);
+    if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
+        snprintf(outcome->reason, sizeof outcome->reason, "%s",
+                 lm_stop_signal());
+        ok = stopped = true;
+    }
+    fill_outcome(self);
+    if (!ok) {
+        outcome->ending = LM_END_FAILED;
+        if (!self->acquired)
+            return;
+        if (err->kind != LM_ERR_FENCED)
+            record_end(self, "failed", err);
+        tell_script(self, "error");
+    } else if (stopped) {
+        outcome->ending = LM_END_STOPPED;
+        record_end(self, "stopped", NULL);
+        tell_script(self, "stop");
+    } else if (self->acquired) {
+        outcome->ending = LM_END_DONE;
+        count_matching(self);
+    }
+}
+
+static void
+begin_progress(struct lm_runner *self)
+{
+    int64_t total = -1;
+
+    if (!self->migration->one_shot)
+        total = lm_preflight_estimate(self->conn, &self->query);
+    lm_progress_begin(&self->progress, total, self->run.rows,
+                      self->run.batches, self->run.retries);
+}
+
+void
+lm_runner_run(const struct lm_migration *migration,
+              const struct lm_runner_options *options,
+              struct lm_outcome *outcome, struct lm_err *err)
+{
+    struct lm_runner self;
+    bool stopped = false;
+    bool ok;
+
+    memset(&self, 0, sizeof self);
+    memset(outcome, 0, sizeof *outcome);
+    self.migration = migration;
+    self.options = options;
+    self.outcome = outcome;
+    self.journal.schema = options->journal_schema;
+    self.journal.lease_ms = options->lease_ms;
+    self.batch_size = migration->batch_size;
+    self.attempt = 1;
+    lm_repo_init(&self.repo);
+    ok = lm_runner_acquire(&self, err);
+    if (ok && self.acquired) {
+        begin_progress(&self);
+        ok = work(&self, &stopped, err);
+    }
+    conclude(&self, ok, stopped, err);
+    lm_repo_release(&self.repo);
+    lm_run_release(&self.run);
+    lm_base_query_release(&self.query);
+    lm_conn_close(self.conn);
+}
+
+void
+lm_outcome_release(struct lm_outcome *self)
+{
+    free(self->cursor);
+    self->cursor = NULL;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_RUNNER_H
+#define LM_CORE_RUNNER_H
+
+/*
+ * Runs one migration to its end, or to the point where it has to stop:
+ *
+ *     preflight - acquire - on_start - (page - migrate - checkpoint - COMMIT)*
+ *     - on_complete and "done" - count
+ *
+ * Two invariants carry everything. The writes of a batch and the cursor that
+ * says "done up to here" commit together, so a kill repeats a batch that left
+ * nothing behind, or none. And a connection lost during COMMIT tells nothing,
+ * so the runner never guesses: it reconnects, writes a fresh owner token,
+ * which waits for the transaction in flight, and reads the cursor.
+ *
+ * Only the runner retries, and always a whole transaction.
+ */
+
+#include "core/migration.h"
+
+struct lm_runner_options {
+    const char *conninfo;
+    const char *journal_schema;
+    int64_t lease_ms;
+    bool again;
+    bool restart;
+    int64_t limit; /* rows to migrate in this call; 0: all */
+};
+
+enum lm_ending {
+    LM_END_DONE,
+    LM_END_DONE_ALREADY,
+    LM_END_CANCELLED_ALREADY,
+    LM_END_STOPPED, /* by a signal or the limit; resumable */
+    LM_END_FAILED   /* err says why; resumable unless it never began */
+};
+
+struct lm_outcome {
+    enum lm_ending ending;
+    char reason[64]; /* of a stop: "SIGINT", "the limit of 500 rows" */
+    int64_t run_id;  /* 0 when none was found or begun */
+    int64_t rows;    /* of the whole run */
+    int64_t batches;
+    int64_t retries;
+    int64_t own_rows; /* of this call */
+    int64_t elapsed_ms;
+    bool counted; /* matching and beyond are known */
+    int64_t matching; /* rows that the base query still returns */
+    int64_t beyond;   /* of them: beyond the last key of the run */
+    char *cursor;     /* "(id) = (7)", or NULL; owned by the outcome */
+};
+void lm_outcome_release(struct lm_outcome *self);
+
+/* err is set when, and only when, the ending is LM_END_FAILED. */
+void lm_runner_run(const struct lm_migration *migration,
+                   const struct lm_runner_options *options,
+                   struct lm_outcome *outcome, struct lm_err *err);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_RUNNER_PRIVATE_H
+#define LM_CORE_RUNNER_PRIVATE_H
+
+/* What runner.c and runner_session.c share, and nobody else. */
+
+#include "core/journal.h"
+#include "core/pager.h"
+#include "core/preflight.h"
+#include "core/progress.h"
+#include "core/repo.h"
+#include "core/runner.h"
+#include "pg/txn.h"
+
+struct lm_runner {
+    const struct lm_migration *migration;
+    const struct lm_runner_options *options;
+    struct lm_outcome *outcome;
+
+    struct lm_conn *conn;
+    struct lm_journal journal;
+    struct lm_base_query query; /* empty for a one-shot */
+    struct lm_repo repo;
+    struct lm_run run;
+    struct lm_progress progress;
+
+    bool acquired;   /* the run is ours */
+    bool pages_done; /* no row is left before the bound */
+    bool ended;      /* the state "done" is committed */
+
+    int attempt;             /* at the transaction in hand, from 1 */
+    int lost_in_row;         /* connections lost without progress */
+    int64_t batch_size;      /* shrinks while conflicts last */
+    int64_t pending_retries; /* not yet counted in the journal */
+};
+
+/* runner_session.c: having a connection and a run. */
+
+/* Connects, checks the server and the query, and acquires the run. Leaves
+ * acquired false, and the ending set, when there is nothing to do. */
+bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
+    LM_MUSTCHECK;
+
+/* Connects again for a bounded time and claims the run anew; what the server
+ * holds of it replaces what the runner believed. LM_ERR_INTERRUPT when a
+ * signal came meanwhile. why is the error that ended the old connection. */
+bool lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
+                         struct lm_err *err) LM_MUSTCHECK;
+
+/* The transaction settings of batches and callbacks. */
+struct lm_txn lm_runner_txn(const struct lm_runner *self);
+
+#endif

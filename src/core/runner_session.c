@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Getting hold of a connection and of the run, at the start and after the
+ * connection broke.
+ */
+
+#include "core/runner_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    START_PATIENCE_MS = 30000,      /* for a server that is starting */
+    RECONNECT_PATIENCE_MS = 120000, /* for one that has gone */
+    START_STATEMENT_MS = 300000,    /* finding the bound may take a scan */
+    DEADLINE_GRACE_MS = 30000
+};
+
+struct lm_txn
+lm_runner_txn(const struct lm_runner *self)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_txn txn = {.isolation = m->isolation,
+                         .durable = true,
+                         .statement_timeout_ms = m->statement_timeout_ms,
+                         .lock_timeout_ms = m->lock_timeout_ms,
+                         .timezone = m->timezone};
+
+    return txn;
+}
+
+/* The server ends statements by itself; the deadline is for a server that
+ * does not even do that. */
+static int64_t
+deadline_ms(const struct lm_runner *self)
+{
+    int64_t longest = self->migration->statement_timeout_ms;
+
+    if (longest == 0)
+        return 0;
+    if (longest < START_STATEMENT_MS && !self->acquired)
+        longest = START_STATEMENT_MS;
+    return longest + DEADLINE_GRACE_MS;
+}
+
+static bool
+open_connection(struct lm_runner *self, struct lm_err *err)
+{
+    char name[128];
+
+    snprintf(name, sizeof name, "luamig: %s", self->migration->name);
+    if (!lm_conn_open(&self->conn, self->options->conninfo, name, err))
+        return false;
+    self->journal.conn = self->conn;
+    lm_conn_set_deadline(self->conn, deadline_ms(self));
+    return lm_preflight_server(self->conn, err);
+}
+
+static void
+close_connection(struct lm_runner *self)
+{
+    lm_conn_close(self->conn);
+    self->conn = self->journal.conn = NULL;
+}
+
+static bool
+connect_first(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t patience = lm_clock_ms() + START_PATIENCE_MS;
+
+    while (!open_connection(self, err)) {
+        bool starting = self->conn == NULL &&
+                        lm_conn_is_starting(self->options->conninfo);
+
+        close_connection(self);
+        if (!starting || lm_clock_ms() > patience || !lm_stop_sleep_ms(250))
+            return false;
+    }
+    return true;
+}
+
+static bool
+check_query(struct lm_runner *self, struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+
+    if (m->one_shot)
+        return true;
+    return lm_preflight_query(self->conn, m->base_query, m->params,
+                              m->param_count, m->key, m->key_count,
+                              m->assume_unique, &self->query, err);
+}
+
+/* Reads the highest key; bound stays empty when the run follows new rows. */
+static bool
+find_bound(struct lm_runner *self, struct lm_key *bound, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    bool ok;
+
+    if (self->migration->one_shot || self->migration->follow_new)
+        return true;
+    txn.read_only = true;
+    if (txn.statement_timeout_ms > 0)
+        txn.statement_timeout_ms = START_STATEMENT_MS;
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_page_highest(self->conn, &self->query, &bound->texts, err);
+    lm_conn_rollback(self->conn);
+    if (!ok) {
+        if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
+            err->kind = LM_ERR_SCRIPT;
+        lm_err_prefix(err, "could not find the highest key");
+        return false;
+    }
+    bound->count = bound->texts != NULL ? self->query.key_count : 0;
+    return true;
+}
+
+static bool
+begin_run(struct lm_runner *self, const struct lm_run_request *request,
+          bool *begun, struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_key cursor = {NULL, 0};
+    struct lm_key bound = {NULL, 0};
+    bool ok;
+
+    if (m->start_after != NULL)
+        lm_key_copy(&cursor, m->start_after, m->key_count);
+    ok = find_bound(self, &bound, err) &&
+         lm_journal_begin(&self->journal, request, &cursor, &bound,
+                          &self->run, begun, err);
+    lm_key_release(&cursor);
+    lm_key_release(&bound);
+    if (ok && *begun)
+        lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
+               m->name, lm_conn_target(self->conn));
+    return ok;
+}
+
+static void
+tell_resumed(const struct lm_runner *self)
+{
+    struct lm_buf where = LM_BUF_INIT;
+    char rows[32];
+
+    lm_clock_format_count(rows, sizeof rows, self->run.rows);
+    if (self->run.cursor.texts != NULL &&
+        self->run.cursor.count == self->query.key_count) {
+        lm_buf_puts(&where, " after ");
+        lm_page_describe_key(&where, &self->query, self->run.cursor.texts);
+    }
+    lm_log(LM_LOG_INFO, "resuming run %" PRId64 " of %s on %s%s: %s rows are "
+                        "done",
+           self->run.id, self->migration->name, lm_conn_target(self->conn),
+           lm_buf_text(&where), rows);
+    if (self->run.script_changed)
+        lm_log(LM_LOG_WARNING,
+               "the script has changed since run %" PRId64
+               " began; the rows that are left are migrated by it as it is",
+               self->run.id);
+    lm_buf_release(&where);
+}
+
+/* --restart: ends the unfinished run that was just taken over. */
+static bool
+abandon_run(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    char rows[32];
+
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        !lm_journal_finish(&self->journal, &self->run, "cancelled", NULL,
+                           err) ||
+        !lm_conn_commit(self->conn, "abandon_before_commit",
+                        "abandon_after_commit_sent", err))
+        return false;
+    lm_clock_format_count(rows, sizeof rows, self->run.rows);
+    lm_log(LM_LOG_WARNING,
+           "run %" PRId64 " is abandoned after %s rows in %" PRId64
+           " batches; what it wrote stays",
+           self->run.id, rows, self->run.batches);
+    return true;
+}
+
+static bool
+take_run(struct lm_runner *self, const struct lm_run_request *request,
+         bool *taken, struct lm_err *err)
+{
+    bool ended = false;
+
+    if (!lm_journal_take(&self->journal, request, &self->run, &ended, err))
+        return false;
+    *taken = false;
+    if (ended)
+        return true;
+    if (request->restart)
+        return abandon_run(self, err);
+    *taken = true;
+    tell_resumed(self);
+    return true;
+}
+
+/* Finds the script's run or begins one. Others may do the same at this very
+ * moment, so whoever comes too late looks again. */
+static bool
+find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
+              struct lm_err *err)
+{
+    enum lm_journal_found found;
+
+    while (!self->acquired) {
+        if (!lm_journal_find(&self->journal, request, &found, &self->run,
+                             err))
+            return false;
+        switch (found) {
+        case LM_JOURNAL_FINISHED:
+            self->outcome->ending = LM_END_DONE_ALREADY;
+            return true;
+        case LM_JOURNAL_CANCELLED:
+            self->outcome->ending = LM_END_CANCELLED_ALREADY;
+            return true;
+        case LM_JOURNAL_NONE:
+            if (!begin_run(self, request, &self->acquired, err))
+                return false;
+            break;
+        case LM_JOURNAL_UNFINISHED:
+            if (!take_run(self, request, &self->acquired, err))
+                return false;
+            break;
+        }
+    }
+    return true;
+}
+
+/* A finished run is reported without looking at the query: its table may be
+ * gone by then. */
+static bool
+is_finished(struct lm_runner *self, const struct lm_run_request *request,
+            bool *finished, struct lm_err *err)
+{
+    enum lm_journal_found found = LM_JOURNAL_NONE;
+    bool exists = false;
+
+    *finished = false;
+    if (!lm_journal_exists(&self->journal, &exists, err))
+        return lm_err_is_state(err, "42501"); /* install will explain */
+    if (!exists)
+        return true;
+    if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
+        return false;
+    *finished =
+        found == LM_JOURNAL_FINISHED || found == LM_JOURNAL_CANCELLED;
+    return true;
+}
+
+bool
+lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_request request = {
+        .script = m->name,
+        .source = m->source,
+        .args_json = m->args_json,
+        .config_json = m->config_json,
+        .key_columns = m->key,
+        .key_count = m->one_shot ? 0 : m->key_count,
+        .again = self->options->again || m->repeatable,
+        .restart = self->options->restart};
+    bool finished = false;
+
+    if (!connect_first(self, err) ||
+        !is_finished(self, &request, &finished, err))
+        return false;
+    if (!finished && (!check_query(self, err) ||
+                      !lm_journal_install(&self->journal, err)))
+        return false;
+    if (!find_or_begin(self, &request, err))
+        return false;
+    lm_conn_set_deadline(self->conn, deadline_ms(self));
+    return true;
+}
+
+/* -- reconnecting ----------------------------------------------------- */
+
+/* Is it worth trying again to reconnect? */
+static bool
+may_pass(const struct lm_err *err)
+{
+    return err->kind == LM_ERR_CONNECT || err->kind == LM_ERR_LOST ||
+           (err->kind == LM_ERR_DATABASE && (lm_err_is_state(err, "53") ||
+                                             lm_err_is_state(err, "57")));
+}
+
+static void
+compare_with_server(struct lm_runner *self, int64_t believed_seq)
+{
+    int64_t lost = believed_seq - self->run.seq;
+
+    if (lost > 0)
+        lm_log(LM_LOG_WARNING,
+               "the server lost %" PRId64
+               " acknowledged batches in a crash; cursor and rows went back "
+               "together, and the rows are migrated again",
+               lost);
+    else if (lost < 0)
+        lm_log(LM_LOG_INFO, "the commit in flight had succeeded");
+    self->ended = strncmp(self->run.state, "done", 4) == 0;
+    self->pages_done = false; /* rows may have come back */
+    lm_progress_set(&self->progress, self->run.rows, self->run.batches);
+}
+
+static bool
+reconnect_once(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t believed_seq = self->run.seq;
+
+    if (open_connection(self, err) &&
+        lm_journal_reclaim(&self->journal, &self->run, err)) {
+        compare_with_server(self, believed_seq);
+        return true;
+    }
+    close_connection(self);
+    return false;
+}
+
+bool
+lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
+                    struct lm_err *err)
+{
+    int64_t patience = lm_clock_ms() + RECONNECT_PATIENCE_MS;
+
+    lm_log(LM_LOG_WARNING, "%s%s%s; reconnecting", why->message,
+           why->detail[0] != '\0' ? ": " : "", why->detail);
+    lm_progress_wait(&self->progress, "reconnecting");
+    close_connection(self);
+    for (int attempt = 1;; attempt++) {
+        int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
+
+        if (lm_stop_level() > 0 || !lm_stop_sleep_ms(wait))
+            return lm_err_set(err, LM_ERR_INTERRUPT,
+                              "stopped while reconnecting");
+        if (reconnect_once(self, err)) {
+            lm_log(LM_LOG_INFO, "reconnected to %s",
+                   lm_conn_target(self->conn));
+            return true;
+        }
+        if (!may_pass(err))
+            return false;
+        lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
+        if (lm_clock_ms() > patience) {
+            lm_err_prefix(err, "gave up reconnecting");
+            lm_err_hint(err, "run the same command again once the server is "
+                             "back; nothing is lost or done twice");
+            return false;
+        }
+    }
+}

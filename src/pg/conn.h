@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_PG_CONN_H
+#define LM_PG_CONN_H
+
+/*
+ * One connection to the server, the statements prepared on it, and results.
+ * The only user of libpq.
+ *
+ * Everything travels as UTF-8 text. Session settings are never changed, since
+ * a pooler may hand the session to somebody else; transactions set what they
+ * need locally (pg/txn.h).
+ *
+ * Every call waits in a poll loop: a second signal cancels the statement in
+ * flight, and a server that stays silent past the deadline is given up
+ * (LM_ERR_LOST). Errors: LM_ERR_DATABASE with SQLSTATE, message, detail, hint
+ * and constraint, or LM_ERR_LOST when the connection is gone (SQLSTATE 08006
+ * unless the server said why), or LM_ERR_INTERRUPT after a cancel.
+ */
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct lm_conn;
+struct lm_result;
+struct lm_stmt;
+
+/* Parameters of one execution: count texts, NULL for SQL NULL. */
+struct lm_values {
+    const char *const *texts;
+    int count;
+};
+
+/*
+ * Opens a connection. conninfo is a URI or a conninfo string ("" for libpq's
+ * environment). Errors are LM_ERR_CONNECT and never contain a password.
+ */
+bool lm_conn_open(struct lm_conn **out, const char *conninfo,
+                  const char *application_name, struct lm_err *err)
+    LM_MUSTCHECK;
+void lm_conn_close(struct lm_conn *self); /* NULL is allowed */
+/* Is there a server that turns connections away because it starts up, shuts
+ * down or recovers? Then it is worth trying again. */
+bool lm_conn_is_starting(const char *conninfo);
+
+/* Is the connection up, as far as the client knows? */
+bool lm_conn_is_up(const struct lm_conn *self);
+/* Inside a transaction that has not failed? Inside any transaction? */
+bool lm_conn_in_transaction(const struct lm_conn *self);
+bool lm_conn_has_transaction(const struct lm_conn *self);
+
+int lm_conn_server_version(const struct lm_conn *self); /* 150018 */
+int lm_conn_backend_pid(const struct lm_conn *self);
+/* "db.example.org:5432/shop" or "/run/pg:5432/shop": no secrets. Owned by the
+ * connection. */
+const char *lm_conn_target(const struct lm_conn *self);
+
+/* The longest that the server may stay silent in one call; 0: for ever. */
+void lm_conn_set_deadline(struct lm_conn *self, int64_t deadline_ms);
+/* With false, a second signal does not cancel statements: for the last words
+ * to the journal. */
+void lm_conn_set_interruptible(struct lm_conn *self, bool interruptible);
+
+/* Runs one statement without results that matter, such as BEGIN or DDL.
+ * Several statements in one text are allowed. */
+bool lm_conn_command(struct lm_conn *self, const char *sql,
+                     struct lm_err *err) LM_MUSTCHECK;
+
+/*
+ * Sends COMMIT and waits for the server's word. Without an error the
+ * transaction is committed; after LM_ERR_LOST its fate is unknown. A COMMIT
+ * that the server turned into a rollback is an error. The two names are fault
+ * points of test builds: before COMMIT is sent, and after.
+ */
+bool lm_conn_commit(struct lm_conn *self, const char *before,
+                    const char *sent, struct lm_err *err) LM_MUSTCHECK;
+/* Ends the transaction in hand, if any, without success. Errors do not matter:
+ * the connection is then gone, and with it the transaction. */
+void lm_conn_rollback(struct lm_conn *self);
+
+/* Runs a luamig-made statement once, unprepared; the server infers the types
+ * of the parameters. *out is freed with lm_result_free. */
+bool lm_conn_query(struct lm_conn *self, const char *sql,
+                   struct lm_values values, struct lm_result **out,
+                   struct lm_err *err) LM_MUSTCHECK;
+
+/*
+ * Prepares a statement and asks the server to describe it. Statements are kept
+ * by text and types: the second call for the same is free of round trips.
+ * types gives the parameters' type OIDs (0: the server infers), NULL means all
+ * inferred. The statement belongs to the connection and is valid until the
+ * next lm_conn_prepare, which may evict one that has not been used for long.
+ */
+bool lm_conn_prepare(struct lm_conn *self, const char *sql,
+                     const uint32_t *types, int type_count,
+                     struct lm_stmt **out, struct lm_err *err) LM_MUSTCHECK;
+/* Has this text been prepared with inferred types, and is it still kept? */
+bool lm_conn_has_prepared(struct lm_conn *self, const char *sql);
+bool lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
+                     struct lm_values values, struct lm_result **out,
+                     struct lm_err *err) LM_MUSTCHECK;
+/* What the server said about a prepared statement. */
+struct lm_column {
+    char *name;
+    uint32_t type;     /* OID; of a domain: its base type */
+    uint32_t table;    /* OID of the table it comes from, or 0 */
+    int table_column;  /* attnum in that table, or 0 */
+};
+int lm_stmt_param_count(const struct lm_stmt *self);
+uint32_t lm_stmt_param_type(const struct lm_stmt *self, int index);
+int lm_stmt_column_count(const struct lm_stmt *self);
+const struct lm_column *lm_stmt_column(const struct lm_stmt *self, int index);
+const char *lm_stmt_sql(const struct lm_stmt *self);
+
+void lm_result_free(struct lm_result *self); /* NULL is allowed */
+int lm_result_rows(const struct lm_result *self);
+int lm_result_columns(const struct lm_result *self);
+const char *lm_result_column_name(const struct lm_result *self, int column);
+uint32_t lm_result_column_type(const struct lm_result *self, int column);
+/* The text of a value, NULL for SQL NULL; owned by the result. */
+const char *lm_result_text(const struct lm_result *self, int row, int column);
+size_t lm_result_length(const struct lm_result *self, int row, int column);
+/* Rows that a statement touched or returned; 0 for statements without. */
+int64_t lm_result_affected(const struct lm_result *self);
+
+/* Shorthands for luamig's own results: column must be NOT NULL there. */
+int64_t lm_result_int(const struct lm_result *self, int row, int column);
+bool lm_result_bool(const struct lm_result *self, int row, int column);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_PG_QUERY_H
+#define LM_PG_QUERY_H
+
+/*
+ * What luamig must know about a piece of SQL, read from PostgreSQL's own parse
+ * tree and never from the text.
+ *
+ * The parser is the grammar of one PostgreSQL version. What it cannot parse
+ * (newer grammar, a syntax error, nesting so deep that parsing would be a
+ * risk) is not judged here: the server is the authority.
+ */
+
+#include "base/err.h"
+
+enum lm_query_kind {
+    LM_QUERY_UNPARSED,    /* not judged, see above */
+    LM_QUERY_EMPTY,       /* nothing but spaces, comments and semicolons */
+    LM_QUERY_MULTIPLE,    /* more than one statement */
+    LM_QUERY_SELECT,      /* SELECT, VALUES, TABLE that only read */
+    LM_QUERY_WRITE,       /* INSERT, UPDATE, DELETE, MERGE, also in WITH */
+    LM_QUERY_TRANSACTION, /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and kin */
+    LM_QUERY_COPY,
+    LM_QUERY_OTHER /* DDL, SELECT INTO, SET, EXPLAIN, CALL, DO, ... */
+};
+
+/* The kind of the one statement in sql. Functions that write when they are
+ * called are not seen. */
+enum lm_query_kind lm_query_classify(const char *sql);
+
+/* A base query that may be paged. */
+struct lm_query_shape {
+    bool parsed;                /* false: nothing below is proved */
+    char *text;                 /* the statement alone, see below */
+    struct lm_query_tree *tree; /* NULL unless parsed */
+};
+
+/*
+ * Reads a base query. Refuses (LM_ERR_SCRIPT) what cannot be wrapped into a
+ * page: no statement or several, anything but a SELECT, SELECT INTO, VALUES,
+ * ORDER BY, LIMIT, OFFSET, FETCH FIRST or FOR UPDATE at its top level, and
+ * INSERT, UPDATE, DELETE in WITH. The error's detail shows the place, where
+ * the parser tells it.
+ *
+ * text is the statement without the semicolon and what follows it. It may end
+ * with a -- comment, so whoever embeds it puts a line break after it.
+ *
+ * A query that does not parse is a success with parsed = false and text only
+ * trimmed. Ends with lm_query_release, which is harmless after a failure too.
+ */
+bool lm_query_inspect(const char *sql, struct lm_query_shape *out,
+                      struct lm_err *err) LM_MUSTCHECK;
+void lm_query_release(struct lm_query_shape *self);
+
+/*
+ * Proofs. Each answers true only when the parse tree shows it, so false means
+ * "not proved", always so for a shape that was not parsed. column is the name
+ * of an output column, as the server describes it; the query must not return
+ * two columns of that name. Operators and casts are taken to be neither
+ * volatile nor set-returning, and t.name to be a column, not a function of t.
+ */
+
+/*
+ * Does the WHERE clause say IS NOT NULL of the expression behind the output
+ * column, AND-ed with the rest? For "SELECT u.key AS id", "u.key IS NOT NULL"
+ * does and "id IS NOT NULL" does not: id is a column of some table there.
+ * An expression with a function call or subquery proves nothing; wrapped into
+ * a subselect, its alias does.
+ */
+bool lm_query_column_excludes_null(const struct lm_query_shape *self,
+                                   const char *column);
+
+/*
+ * The server says that the output column is a NOT NULL column of the table
+ * named relation (without schema). Does the query keep it so? Outer joins on
+ * whose nullable side it may lie, grouping sets and set operations do not.
+ */
+bool lm_query_keeps_not_null(const struct lm_query_shape *self,
+                             const char *column, const char *relation);
+
+/*
+ * Does every row of one table reach the output at most once, so that what is
+ * unique in the table is unique in the output? Needs a single table in FROM
+ * and no function call in the select list, GROUP BY, DISTINCT ON or WINDOW:
+ * it may return a set, which only the server can tell.
+ */
+bool lm_query_keeps_unique(const struct lm_query_shape *self);
+
+/* Is FROM a single table with ONLY? Without it, what is unique in a parent
+ * table need not be unique among its children. */
+bool lm_query_from_only(const struct lm_query_shape *self);
+
+#endif

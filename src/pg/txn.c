@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* BEGIN and the settings that go with it; see the header. */
+
+#include "pg/txn.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* A server that answers "on" for a commit that the role has made weaker than
+ * that would break promises to people, so off becomes on where it matters;
+ * anything stronger than on stays. */
+static const char settings_sql[] =
+    "SELECT pg_catalog.set_config('statement_timeout', $1, true),"
+    " pg_catalog.set_config('lock_timeout', $2, true),"
+    " pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true),"
+    " pg_catalog.set_config('synchronous_commit', CASE WHEN $4 = 'off'"
+    "  THEN 'off' WHEN pg_catalog.current_setting('synchronous_commit') ="
+    "  'off' THEN 'on' ELSE"
+    "  pg_catalog.current_setting('synchronous_commit') END, true),"
+    " pg_catalog.set_config('TimeZone', coalesce($5,"
+    "  pg_catalog.current_setting('TimeZone')), true),"
+    " pg_catalog.set_config('DateStyle', 'ISO', true),"
+    " pg_catalog.set_config('IntervalStyle', 'postgres', true),"
+    " pg_catalog.set_config('bytea_output', 'hex', true),"
+    " pg_catalog.set_config('extra_float_digits', '1', true)";
+
+enum { MIN_IDLE_LIMIT_MS = 60000 };
+
+static bool
+apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
+               struct lm_err *err)
+{
+    char statement[24];
+    char lock[24];
+    char idle[24];
+    const char *texts[] = {statement, lock, idle, txn->durable ? "on" : "off",
+                           txn->timezone};
+    struct lm_values values = {texts, 5};
+    int64_t idle_ms = 2 * txn->statement_timeout_ms;
+    struct lm_stmt *stmt;
+    struct lm_result *result = NULL;
+
+    if (idle_ms < MIN_IDLE_LIMIT_MS)
+        idle_ms = MIN_IDLE_LIMIT_MS;
+    snprintf(statement, sizeof statement, "%" PRId64,
+             txn->statement_timeout_ms);
+    snprintf(lock, sizeof lock, "%" PRId64, txn->lock_timeout_ms);
+    snprintf(idle, sizeof idle, "%" PRId64, idle_ms);
+    if (!lm_conn_prepare(conn, settings_sql, NULL, 0, &stmt, err) ||
+        !lm_conn_execute(conn, stmt, values, &result, err))
+        return false;
+    lm_result_free(result);
+    return true;
+}
+
+bool
+lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,
+             struct lm_err *err)
+{
+    char sql[96];
+
+    snprintf(sql, sizeof sql, "BEGIN ISOLATION LEVEL %s %s",
+             txn->isolation != NULL ? txn->isolation : "read committed",
+             txn->read_only ? "READ ONLY" : "READ WRITE");
+    return lm_conn_command(conn, sql, err) && apply_settings(conn, txn, err);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_PG_TXN_H
+#define LM_PG_TXN_H
+
+/*
+ * Beginning a transaction with settings that are local to it.
+ *
+ * Always set: ISO dates, PostgreSQL intervals, hex bytea and shortest exact
+ * floats, so that a value read as text can be written back unchanged; and a
+ * limit on idling in the transaction, so that a runner that vanishes does not
+ * hold locks for ever.
+ */
+
+#include "pg/conn.h"
+
+struct lm_txn {
+    const char *isolation; /* "repeatable read", ...; NULL: read committed */
+    bool read_only;
+    bool durable; /* false: COMMIT does not wait for the WAL to reach disk */
+    int64_t statement_timeout_ms; /* 0: no limit, as on the server */
+    int64_t lock_timeout_ms;
+    const char *timezone; /* NULL: the session's */
+};
+
+bool lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,
+                  struct lm_err *err) LM_MUSTCHECK;
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_PG_TYPES_H
+#define LM_PG_TYPES_H
+
+/*
+ * What a type OID stands for: the base type of a domain, and the name for
+ * messages. Asked of the server once a type and connection.
+ */
+
+#include "pg/conn.h"
+
+/* OIDs of pg_catalog/pg_type.dat that luamig treats specially. */
+enum {
+    LM_TYPE_BOOL = 16,
+    LM_TYPE_BYTEA = 17,
+    LM_TYPE_NAME = 19,
+    LM_TYPE_INT8 = 20,
+    LM_TYPE_INT2 = 21,
+    LM_TYPE_INT4 = 23,
+    LM_TYPE_TEXT = 25,
+    LM_TYPE_OID = 26,
+    LM_TYPE_FLOAT4 = 700,
+    LM_TYPE_FLOAT8 = 701,
+    LM_TYPE_NUMERIC = 1700
+};
+
+struct lm_type {
+    uint32_t oid;
+    uint32_t base; /* the same OID unless it is a domain */
+    char name[128];
+};
+
+struct lm_types {
+    struct lm_type *known;
+    size_t count;
+};
+
+void lm_types_release(struct lm_types *self);
+/* *out is a copy. */
+bool lm_types_find(struct lm_types *self, struct lm_conn *conn, uint32_t oid,
+                   struct lm_type *out, struct lm_err *err) LM_MUSTCHECK;
+
+#endif

@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Loading a script and calling its functions.
+ *
+ * The definition that luamig.script returns stays in the registry as long as
+ * the script lives, so texts of struct lm_migration are Lua's own. Every call
+ * into the script goes through invoke(), a C function run by lm_vm_call, so
+ * that building the arguments is protected as well.
+ */
+
+#include "script/script.h"
+
+#include "base/log.h"
+#include "core/pager.h"
+#include "script/bind.h"
+#include "script/params.h"
+#include "script/vm.h"
+
+#include <inttypes.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ASK_AGAIN_MS = 1000 };
+
+struct lm_script {
+    struct lm_vm vm;
+    int definition; /* registry reference */
+    struct lm_migration migration;
+    struct lm_migration_ops ops;
+    const char **key;
+    struct lm_params base_params;
+    struct lm_params start_after;
+};
+
+/* -- calling ---------------------------------------------------------- */
+
+/* One call of one of the script's functions. */
+struct invocation {
+    struct lm_script *script;
+    const char *function;
+    const struct lm_page *page; /* NULL: no rows */
+    struct lm_repo *repo;       /* NULL: no repo */
+    const struct lm_run_info *info;
+    const char *reason; /* NULL: no reason */
+    int64_t wait_ms;    /* what throttle returned */
+    bool ask_again;
+};
+
+/* run.log(message, fields) */
+static int
+l_log(lua_State *L)
+{
+    const char *message = luaL_checkstring(L, 1);
+    const char *fields = "";
+
+    if (!lua_isnoneornil(L, 2)) {
+        luaL_checktype(L, 2, LUA_TTABLE);
+        lua_pushvalue(L, lua_upvalueindex(1)); /* canonical.encode */
+        lua_pushvalue(L, 2);
+        lua_call(L, 1, 1);
+        fields = lua_tostring(L, -1);
+    }
+    lm_log(LM_LOG_INFO, "script: %s%s%s", message, *fields != '\0' ? " " : "",
+           fields);
+    return 0;
+}
+
+static void
+push_module_field(lua_State *L, const char *module, const char *field)
+{
+    lua_getglobal(L, "require");
+    lua_pushstring(L, module);
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, field);
+    lua_remove(L, -2);
+}
+
+/* The run object: strict.record("run", fields, names). */
+static void
+push_run(lua_State *L, int definition, const struct lm_run_info *info)
+{
+    static const char *const names[] = {"args",    "script",  "id", "batch",
+                                        "attempt", "dry_run", "log"};
+
+    push_module_field(L, "luamig.strict", "record");
+    lua_pushstring(L, "run");
+    lua_createtable(L, 0, (int)LM_COUNT(names));
+    lua_getfield(L, definition, "args");
+    lua_setfield(L, -2, "args");
+    lua_pushstring(L, info->script);
+    lua_setfield(L, -2, "script");
+    lua_pushinteger(L, info->id);
+    lua_setfield(L, -2, "id");
+    lua_pushinteger(L, info->batch);
+    lua_setfield(L, -2, "batch");
+    lua_pushinteger(L, info->attempt);
+    lua_setfield(L, -2, "attempt");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "dry_run");
+    push_module_field(L, "luamig.script.canonical", "encode");
+    lua_pushcclosure(L, l_log, 1);
+    lua_setfield(L, -2, "log");
+    lua_createtable(L, (int)LM_COUNT(names), 0);
+    for (size_t i = 0; i < LM_COUNT(names); i++) {
+        lua_pushstring(L, names[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_call(L, 3, 1);
+}
+
+static void
+read_throttle(lua_State *L, struct invocation *call)
+{
+    int type = lua_type(L, -1);
+    lua_Number wait = lua_tonumber(L, -1);
+
+    call->wait_ms = 0;
+    call->ask_again = false;
+    if (type == LUA_TBOOLEAN && lua_toboolean(L, -1)) {
+        call->wait_ms = ASK_AGAIN_MS;
+        call->ask_again = true;
+    } else if (type == LUA_TNUMBER && wait >= 0 && wait <= INT_MAX) {
+        call->wait_ms = (int64_t)wait;
+    } else if (type != LUA_TNIL && type != LUA_TBOOLEAN) {
+        luaL_error(L,
+                   "throttle must return true, false, nil or milliseconds, "
+                   "not %s",
+                   luaL_tolstring(L, -1, NULL));
+    }
+}
+
+static int
+invoke(lua_State *L)
+{
+    struct invocation *call = lua_touserdata(L, 1);
+    int args = 0;
+    int repo = 0;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->script->definition);
+    if (call->repo != NULL) {
+        lmL_push_repo(L, call->repo);
+        repo = lua_gettop(L);
+    }
+    lua_getfield(L, 2, call->function);
+    if (call->page != NULL) {
+        lmL_push_page(L, call->page);
+        args++;
+    }
+    if (repo > 0) {
+        lua_pushvalue(L, repo);
+        args++;
+    }
+    push_run(L, 2, call->info);
+    args++;
+    if (call->reason != NULL) {
+        lua_pushstring(L, call->reason);
+        args++;
+    }
+    lua_call(L, args, 1);
+    if (strcmp(call->function, "throttle") == 0)
+        read_throttle(L, call);
+    return 0;
+}
+
+static bool
+run_invocation(struct invocation *call, struct lm_err *err)
+{
+    lua_State *L = call->script->vm.L;
+
+    lua_pushcfunction(L, invoke);
+    lua_pushlightuserdata(L, call);
+    return lm_vm_call(L, 1, 0, err);
+}
+
+static bool
+op_migrate(void *self, const struct lm_page *page, struct lm_repo *repo,
+           const struct lm_run_info *info, struct lm_err *err)
+{
+    struct invocation call = {.script = self,
+                              .function = "migrate",
+                              .page = page,
+                              .repo = repo,
+                              .info = info};
+
+    return run_invocation(&call, err);
+}
+
+static const char *
+callback_name(enum lm_callback callback)
+{
+    switch (callback) {
+    case LM_CALL_RUN:
+        return "run";
+    case LM_CALL_ON_START:
+        return "on_start";
+    case LM_CALL_ON_COMPLETE:
+        break;
+    }
+    return "on_complete";
+}
+
+/* Reading a field of a plain table raises nothing but out of memory. */
+static bool
+has_function(struct lm_script *self, const char *name)
+{
+    lua_State *L = self->vm.L;
+    bool has;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, self->definition);
+    lua_pushstring(L, name);
+    lua_rawget(L, -2);
+    has = lua_isfunction(L, -1);
+    lua_pop(L, 2);
+    return has;
+}
+
+static bool
+op_has(void *self, enum lm_callback callback)
+{
+    return has_function(self, callback_name(callback));
+}
+
+static bool
+op_call(void *self, enum lm_callback callback, struct lm_repo *repo,
+        const struct lm_run_info *info, struct lm_err *err)
+{
+    struct invocation call = {.script = self,
+                              .function = callback_name(callback),
+                              .repo = repo,
+                              .info = info};
+
+    return run_invocation(&call, err);
+}
+
+static void
+op_on_stop(void *self, const struct lm_run_info *info, const char *reason)
+{
+    struct invocation call = {.script = self,
+                              .function = "on_stop",
+                              .info = info,
+                              .reason = reason};
+    struct lm_err err;
+
+    if (!has_function(self, "on_stop") || run_invocation(&call, &err))
+        return;
+    lm_err_prefix(&err, "on_stop failed");
+    lm_log_err(LM_LOG_WARNING, &err);
+}
+
+static bool
+op_throttle(void *self, struct lm_repo *repo, const struct lm_run_info *info,
+            int64_t *wait_ms, bool *ask_again, struct lm_err *err)
+{
+    struct invocation call = {.script = self,
+                              .function = "throttle",
+                              .repo = repo,
+                              .info = info};
+
+    if (!run_invocation(&call, err))
+        return false;
+    *wait_ms = call.wait_ms;
+    *ask_again = call.ask_again;
+    return true;
+}
+
+/* -- loading ---------------------------------------------------------- */
+
+struct loading {
+    struct lm_script *script;
+    const char *path;
+    const struct lm_script_options *options; /* NULL: describe only */
+    struct lm_buf *description;
+};
+
+static void
+set_integer(lua_State *L, const char *name, int64_t value)
+{
+    if (value < 0)
+        return;
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, name);
+}
+
+/* { name = "value" } of "name=value". */
+static void
+push_args(lua_State *L, const struct lm_script_options *options)
+{
+    lua_newtable(L);
+    for (int i = 0; i < options->arg_count; i++) {
+        const char *arg = options->args[i];
+        const char *equals = strchr(arg, '=');
+
+        lua_pushlstring(L, arg, (size_t)(equals - arg));
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, -3) != LUA_TNIL)
+            luaL_error(L, "argument \"%s\" is given twice",
+                       lua_tostring(L, -2));
+        lua_pop(L, 1);
+        lua_pushstring(L, equals + 1);
+        lua_rawset(L, -3);
+    }
+}
+
+static void
+push_options(lua_State *L, const struct loading *loading)
+{
+    char cwd[PATH_MAX];
+
+    lua_newtable(L);
+    if (getcwd(cwd, sizeof cwd) != NULL) {
+        lua_pushstring(L, cwd);
+        lua_setfield(L, -2, "cwd");
+    }
+    if (loading->options == NULL) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "describe_only");
+        return;
+    }
+    push_args(L, loading->options);
+    lua_setfield(L, -2, "args");
+    lua_newtable(L);
+    set_integer(L, "batch_size", loading->options->batch_size);
+    set_integer(L, "throttle_ms", loading->options->throttle_ms);
+    lua_setfield(L, -2, "overrides");
+}
+
+/* A text field of the table at index; NULL when it is nil. */
+static const char *
+text_field(lua_State *L, int index, const char *name)
+{
+    const char *text;
+
+    lua_getfield(L, index, name);
+    text = lua_tostring(L, -1);
+    lua_pop(L, 1); /* the table keeps it alive */
+    return text;
+}
+
+static int64_t
+integer_field(lua_State *L, int index, const char *name)
+{
+    int64_t value;
+
+    lua_getfield(L, index, name);
+    value = (int64_t)luaL_checknumber(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static bool
+bool_field(lua_State *L, int index, const char *name)
+{
+    bool value;
+
+    lua_getfield(L, index, name);
+    value = lua_toboolean(L, -1) != 0;
+    lua_pop(L, 1);
+    return value;
+}
+
+static void
+read_config(lua_State *L, struct lm_script *self)
+{
+    struct lm_migration *m = &self->migration;
+    int config;
+
+    lua_getfield(L, 2, "config");
+    config = lua_gettop(L);
+    m->batch_size = integer_field(L, config, "batch_size");
+    m->throttle_ms = integer_field(L, config, "throttle_ms");
+    m->retries = (int)integer_field(L, config, "retries");
+    m->statement_timeout_ms =
+        integer_field(L, config, "statement_timeout_ms");
+    m->lock_timeout_ms = integer_field(L, config, "lock_timeout_ms");
+    m->follow_new = bool_field(L, config, "follow_new");
+    m->assume_unique = bool_field(L, config, "assume_unique");
+    m->durable_batches = bool_field(L, config, "durable_batches");
+    m->repeatable = bool_field(L, config, "repeatable");
+    m->isolation = text_field(L, config, "isolation");
+    m->timezone = text_field(L, config, "timezone");
+    lua_getfield(L, config, "key");
+    m->key_count = (int)lua_rawlen(L, -1);
+    self->key = lm_calloc((size_t)m->key_count, sizeof *self->key);
+    for (int i = 0; i < m->key_count; i++) {
+        lua_rawgeti(L, -1, i + 1);
+        self->key[i] = lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    m->key = self->key;
+    lua_pop(L, 2);
+}
+
+/* Encodes a list of count values; self->... owns the memory at once, so what
+ * raises later leaks nothing. */
+static void
+read_values(lua_State *L, const char *what, int count,
+            struct lm_params *params)
+{
+    struct lm_err err;
+
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, i);
+        if (!lm_params_add(params, L, -1, NULL, &err)) {
+            lm_err_prefix(&err, "%s, value %d", what, i);
+            lmL_raise(L, &err);
+        }
+        lua_pop(L, 1);
+    }
+}
+
+static void
+read_paging(lua_State *L, struct lm_script *self)
+{
+    struct lm_migration *m = &self->migration;
+
+    m->base_query = text_field(L, 2, "base_query");
+    lua_getfield(L, 2, "base_params");
+    m->param_count = (int)integer_field(L, lua_gettop(L), "n");
+    read_values(L, "base_query", m->param_count, &self->base_params);
+    m->params = lm_params_values(&self->base_params).texts;
+    lua_pop(L, 1);
+    lua_getfield(L, 2, "start_after");
+    if (!lua_isnil(L, -1)) {
+        read_values(L, "config.start_after", m->key_count,
+                    &self->start_after);
+        m->start_after = lm_params_values(&self->start_after).texts;
+    }
+    lua_pop(L, 1);
+}
+
+static void
+read_definition(lua_State *L, struct lm_script *self)
+{
+    struct lm_migration *m = &self->migration;
+
+    m->name = text_field(L, 2, "name");
+    m->source = text_field(L, 2, "source");
+    m->args_json = text_field(L, 2, "args_json");
+    m->config_json = text_field(L, 2, "config_json");
+    m->one_shot = strcmp(text_field(L, 2, "kind"), "one_shot") == 0;
+    read_config(L, self);
+    if (!m->one_shot)
+        read_paging(L, self);
+    self->ops.migrate = op_migrate;
+    self->ops.has = op_has;
+    self->ops.call = op_call;
+    self->ops.on_stop = op_on_stop;
+    self->ops.throttle = op_throttle;
+    self->ops.has_throttle = has_function(self, "throttle");
+    m->ops = &self->ops;
+    m->self = self;
+}
+
+/* A line a declared argument: "  tenant=INTEGER  (required)  the tenant". */
+static void
+describe_args(lua_State *L, struct lm_buf *out)
+{
+    int specs;
+
+    lua_getfield(L, 2, "args_spec");
+    specs = lua_gettop(L);
+    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, specs); i++) {
+        const char *text;
+
+        lua_rawgeti(L, specs, i);
+        lm_buf_printf(out, "  --arg %s=%s", text_field(L, -1, "name"),
+                      text_field(L, -1, "type"));
+        if (bool_field(L, -1, "required"))
+            lm_buf_puts(out, " (required)");
+        lua_getfield(L, -1, "default");
+        if (!lua_isnil(L, -1)) {
+            lm_buf_printf(out, " (default: %s)", luaL_tolstring(L, -1, NULL));
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+        text = text_field(L, -1, "desc");
+        if (text != NULL)
+            lm_buf_printf(out, "\n        %s", text);
+        lm_buf_putc(out, '\n');
+        lua_pop(L, 1);
+    }
+}
+
+static int
+load_protected(lua_State *L)
+{
+    struct loading *loading = lua_touserdata(L, 1);
+    struct lm_script *self = loading->script;
+
+    lmL_open_repo(L);
+    push_module_field(L, "luamig.script", "load");
+    lua_pushstring(L, loading->path);
+    push_options(L, loading);
+    lua_call(L, 2, 1); /* definition, at index 2 */
+    lua_pushvalue(L, 2);
+    self->definition = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (loading->options != NULL)
+        read_definition(L, self);
+    else
+        describe_args(L, loading->description);
+    return 0;
+}
+
+static bool
+check_args(const struct lm_script_options *options, struct lm_err *err)
+{
+    for (int i = 0; i < options->arg_count; i++) {
+        const char *equals = strchr(options->args[i], '=');
+
+        if (equals == NULL || equals == options->args[i]) {
+            lm_err_set(err, LM_ERR_USAGE,
+                       "--arg takes NAME=VALUE, not \"%s\"",
+                       options->args[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+load(struct loading *loading, struct lm_err *err)
+{
+    struct lm_script *self = loading->script;
+
+    if (!lm_vm_init(&self->vm, err))
+        return false;
+    lua_pushcfunction(self->vm.L, load_protected);
+    lua_pushlightuserdata(self->vm.L, loading);
+    if (lm_vm_call(self->vm.L, 1, 0, err))
+        return true;
+    if (err->kind == LM_ERR_FAILED)
+        err->kind = LM_ERR_SCRIPT;
+    return false;
+}
+
+bool
+lm_script_load(struct lm_script **out, const char *path,
+               const struct lm_script_options *options, struct lm_err *err)
+{
+    struct loading loading = {.path = path, .options = options};
+
+    if (!check_args(options, err))
+        return false;
+    loading.script = lm_calloc(1, sizeof *loading.script);
+    if (!load(&loading, err)) {
+        lm_script_free(loading.script);
+        return false;
+    }
+    *out = loading.script;
+    return true;
+}
+
+bool
+lm_script_describe(const char *path, struct lm_buf *out, struct lm_err *err)
+{
+    struct loading loading = {.path = path, .description = out};
+    bool ok;
+
+    loading.script = lm_calloc(1, sizeof *loading.script);
+    ok = load(&loading, err);
+    lm_script_free(loading.script);
+    return ok;
+}
+
+void
+lm_script_free(struct lm_script *self)
+{
+    if (self == NULL)
+        return;
+    lm_vm_release(&self->vm);
+    lm_params_release(&self->base_params);
+    lm_params_release(&self->start_after);
+    free(self->key);
+    free(self);
+}
+
+const struct lm_migration *
+lm_script_migration(const struct lm_script *self)
+{
+    return &self->migration;
+}

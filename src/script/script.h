@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_SCRIPT_SCRIPT_H
+#define LM_SCRIPT_SCRIPT_H
+
+/*
+ * A migration script: loaded and checked by the Lua module luamig.script, and
+ * handed to the engine as a struct lm_migration.
+ */
+
+#include "core/migration.h"
+
+struct lm_script;
+
+/* What the command line says about a script. */
+struct lm_script_options {
+    const char *const *args; /* "name=value" each */
+    int arg_count;
+    int64_t batch_size;  /* -1: as the script says */
+    int64_t throttle_ms; /* likewise */
+};
+
+/* LM_ERR_SCRIPT, or LM_ERR_USAGE for an argument or option that is wrong. */
+bool lm_script_load(struct lm_script **out, const char *path,
+                    const struct lm_script_options *options,
+                    struct lm_err *err) LM_MUSTCHECK;
+void lm_script_free(struct lm_script *self); /* NULL is allowed */
+
+/* Owned by the script. */
+const struct lm_migration *lm_script_migration(const struct lm_script *self);
+
+/* Adds a description of the declared arguments, a line each; nothing when
+ * there are none. The script is loaded without values for them. */
+bool lm_script_describe(const char *path, struct lm_buf *out,
+                        struct lm_err *err) LM_MUSTCHECK;
+
+#endif

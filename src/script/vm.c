@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of the Lua state.
+ *
+ * Everything that may raise runs below lm_vm_call, set-up included. The count
+ * hook is armed before any script is loaded, so that coroutines inherit it; it
+ * makes two signals end a loop that calls nothing. Once it has fired it fires
+ * at every instruction, so that a script cannot swallow it with pcall.
+ */
+
+#include "script/vm.h"
+
+#include "base/stop.h"
+#include "script/embedded.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HOOK_INSTRUCTIONS = 10000 };
+
+/* More than any batch should need, less than what brings a host down. */
+static const size_t memory_cap = (size_t)2 << 30;
+
+const char lm_vm_handler_key;
+const char lm_vm_new_error_key;
+const char lm_vm_null_key;
+const char lm_vm_all_key;
+
+int luaopen_cjson(lua_State *L);
+
+static void *
+allocate(void *arg, void *ptr, size_t old_size, size_t size)
+{
+    struct lm_vm *self = arg;
+    void *grown;
+
+    if (ptr == NULL)
+        old_size = 0; /* it is a type tag then */
+    if (size == 0) {
+        self->used -= old_size;
+        free(ptr);
+        return NULL;
+    }
+    if (size > old_size && self->used - old_size + size > self->cap)
+        return NULL;
+    grown = realloc(ptr, size);
+    if (grown != NULL)
+        self->used += size - old_size;
+    return grown;
+}
+
+/* -- errors ----------------------------------------------------------- */
+
+static void
+read_field(lua_State *L, int index, const char *name, char *field,
+           size_t size)
+{
+    size_t len;
+    const char *text;
+
+    /* Raw, and with a name that exists as a string already in most cases;
+     * the only error could be out of memory, which ends the process. */
+    lua_pushstring(L, name);
+    lua_rawget(L, index);
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        text = lua_tolstring(L, -1, &len);
+        lm_err_copy(field, size, text, len);
+    }
+    lua_pop(L, 1);
+}
+
+static enum lm_err_kind
+read_kind(lua_State *L, int index)
+{
+    char kind[16] = "";
+
+    read_field(L, index, "kind", kind, sizeof kind);
+    if (strcmp(kind, "usage") == 0)
+        return LM_ERR_USAGE;
+    if (strcmp(kind, "database") == 0)
+        return LM_ERR_DATABASE;
+    return LM_ERR_FAILED;
+}
+
+void
+lm_vm_read_error(lua_State *L, int index, struct lm_err *err)
+{
+    index = lua_absindex(L, index);
+    if (lua_type(L, index) != LUA_TTABLE) {
+        const char *text = lua_type(L, index) == LUA_TSTRING
+                               ? lua_tostring(L, index)
+                               : "error without a message";
+
+        lm_err_set(err, LM_ERR_FAILED, "%s", text);
+        return;
+    }
+    lm_err_set(err, read_kind(L, index), "error without a message");
+    read_field(L, index, "message", err->message, sizeof err->message);
+    read_field(L, index, "detail", err->detail, sizeof err->detail);
+    read_field(L, index, "hint", err->hint, sizeof err->hint);
+    read_field(L, index, "where", err->where, sizeof err->where);
+    read_field(L, index, "sqlstate", err->sqlstate, sizeof err->sqlstate);
+    read_field(L, index, "constraint", err->constraint,
+               sizeof err->constraint);
+    read_field(L, index, "sql", err->sql, sizeof err->sql);
+    read_field(L, index, "traceback", err->traceback, sizeof err->traceback);
+}
+
+bool
+lm_vm_call(lua_State *L, int nargs, int nresults, struct lm_err *err)
+{
+    int base = lua_gettop(L) - nargs;
+    int status;
+
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_handler_key);
+    lua_insert(L, base);
+    status = lua_pcall(L, nargs, nresults, base);
+    lua_remove(L, base);
+    if (status == LUA_OK)
+        return true;
+    lm_vm_read_error(L, -1, err);
+    lua_pop(L, 1);
+    if (lm_stop_level() >= 2)
+        err->kind = LM_ERR_INTERRUPT;
+    return false;
+}
+
+void
+lmL_where(lua_State *L, int level, char *where, size_t size)
+{
+    lua_Debug info;
+
+    *where = '\0';
+    for (; lua_getstack(L, level, &info) != 0; level++) {
+        lua_getinfo(L, "Sl", &info);
+        if (info.currentline <= 0)
+            continue;
+        snprintf(where, size, "%s:%d", info.short_src, info.currentline);
+        return;
+    }
+}
+
+static void
+set_field(lua_State *L, const char *name, const char *text)
+{
+    if (*text == '\0')
+        return;
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+int
+lmL_raise(lua_State *L, const struct lm_err *err)
+{
+    char where[sizeof err->where];
+
+    lmL_where(L, 1, where, sizeof where);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_new_error_key); /* new */
+    lua_newtable(L);                                         /* new fields */
+    set_field(L, "kind",
+              err->kind == LM_ERR_DATABASE ? "database" : "script");
+    set_field(L, "message", err->message);
+    set_field(L, "detail", err->detail);
+    set_field(L, "hint", err->hint);
+    set_field(L, "where", err->where[0] != '\0' ? err->where : where);
+    set_field(L, "sqlstate", err->sqlstate);
+    set_field(L, "constraint", err->constraint);
+    set_field(L, "sql", err->sql);
+    lua_call(L, 1, 1); /* error */
+    return lua_error(L);
+}
+
+/* -- set-up ----------------------------------------------------------- */
+
+static void
+on_count(lua_State *L, lua_Debug *info)
+{
+    (void)info;
+    if (lm_stop_level() < 2)
+        return;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    luaL_error(L, "interrupted");
+}
+
+static int
+load_embedded(lua_State *L)
+{
+    const struct lm_embedded *module =
+        lua_touserdata(L, lua_upvalueindex(1));
+
+    if (luaL_loadbufferx(L, module->source, module->len, module->chunk,
+                         "t") != LUA_OK)
+        return lua_error(L);
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+/* luamig's modules and cjson are found before anything on package.path. */
+static void
+preload_modules(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (size_t i = 0; i < lm_embedded_count; i++) {
+        lua_pushlightuserdata(L, (void *)&lm_embedded_modules[i]);
+        lua_pushcclosure(L, load_embedded, 1);
+        lua_setfield(L, -2, lm_embedded_modules[i].module);
+    }
+    lua_pushcfunction(L, luaopen_cjson);
+    lua_setfield(L, -2, "cjson");
+    lua_pop(L, 1);
+}
+
+/* Keeps a field of a module in the registry. */
+static void
+keep(lua_State *L, const char *module, const char *field, const void *key)
+{
+    lua_getglobal(L, "require");
+    lua_pushstring(L, module);
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, field);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+    lua_pop(L, 1);
+}
+
+static int
+set_up(lua_State *L)
+{
+    luaL_openlibs(L);
+    preload_modules(L);
+    keep(L, "luamig.errors", "handler", &lm_vm_handler_key);
+    keep(L, "luamig.errors", "new", &lm_vm_new_error_key);
+    keep(L, "luamig", "NULL", &lm_vm_null_key);
+    keep(L, "luamig", "ALL", &lm_vm_all_key);
+    return 0;
+}
+
+static int
+on_panic(lua_State *L)
+{
+    const char *text = lua_tostring(L, -1);
+
+    fprintf(stderr, "luamig: error: unprotected error in Lua: %s\n",
+            text != NULL ? text : "(no message)");
+    return 0; /* Lua aborts */
+}
+
+bool
+lm_vm_init(struct lm_vm *self, struct lm_err *err)
+{
+    lua_State *L;
+
+    self->used = 0;
+    self->cap = memory_cap;
+    self->L = L = lua_newstate(allocate, self);
+    if (L == NULL)
+        return lm_err_set(err, LM_ERR_INTERNAL, "could not start Lua");
+    lua_atpanic(L, on_panic);
+    lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+    lua_pushcfunction(L, set_up);
+    return lm_vm_call(L, 0, 0, err);
+}
+
+void
+lm_vm_release(struct lm_vm *self)
+{
+    if (self->L != NULL)
+        lua_close(self->L);
+    self->L = NULL;
+}

@@ -1,0 +1,634 @@
+"""What luamig refuses, what it says, and how it exits. A refusal changes
+nothing."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness.cluster import GUARDED, PASSWORD, Cluster
+from harness.project import (BUSY, DONE, FAILED, INVALID, STOPPED,
+                             UNREACHABLE, USAGE, Project)
+from harness.wait import wait_until
+
+TABLE = """
+CREATE TABLE t (id int PRIMARY KEY, name text, nick text UNIQUE);
+INSERT INTO t SELECT n, 'n' || n FROM generate_series(1, 20) n;
+"""
+
+WHOLE = """return {{
+  config = {{ batch_size = 5, throttle_ms = 0{config} }},
+  base_query = [[{query}]],
+  migrate = function(rows, repo, run)
+    {migrate}
+  end,
+}}"""
+
+RENAME = """for _, row in ipairs(rows) do
+      repo:update("t", { id = row.id }, { name = "new" })
+    end"""
+
+
+def whole(query="SELECT id, name FROM t", migrate=RENAME, config=""):
+    return WHOLE.format(query=query, migrate=migrate,
+                        config=config and ", " + config)
+
+
+@pytest.fixture
+def table(db):
+    db.execute(TABLE)
+    return db
+
+
+def assert_unchanged(db):
+    assert db.scalar("SELECT count(*) FROM t WHERE name = 'n' || id") == 20
+
+
+# -- scripts that are none -----------------------------------------------------
+
+
+def test_a_script_that_is_not_there(table, project):
+    project.run(script="scripts/nope.lua").expect(INVALID, "scripts/nope.lua")
+
+
+def test_a_script_that_is_not_lua(table, project):
+    project.script("return {\n  base_query = = 1\n}")
+    project.run().expect(INVALID, "scripts/x.lua:2")
+
+
+def test_a_script_of_bytecode(table, project):
+    project.script(b"\x1bLua\x54\x00\x19\x93\r\n\x1a\n" + b"\x00" * 50)
+    project.run().expect(INVALID, "scripts/x.lua")
+
+
+@pytest.mark.parametrize("text", ["", "return 5", "return nil",
+                                  "return function() end"])
+def test_a_script_that_returns_no_table(table, project, text):
+    project.script(text)
+    project.run().expect(INVALID, "scripts/x.lua", "table")
+
+
+def test_a_script_that_fails_while_it_is_loaded(table, project):
+    project.script("local x = 1\nerror('not today')")
+    project.run().expect(INVALID, "scripts/x.lua:2", "not today")
+
+
+REFUSED_SCRIPTS = {
+    "neither migrate nor run": (
+        "return { base_query = 'SELECT id FROM t' }", ["migrate"]),
+    "migrate without base_query": (
+        "return { migrate = function() end }", ["base_query"]),
+    "both forms": (
+        "return { base_query = 'SELECT id FROM t', migrate = function() end, "
+        "run = function() end }", ["run"]),
+    "an unknown field": (
+        "return { base_qerry = 'SELECT id FROM t', migrate = function() end }",
+        ["base_qerry", "base_query"]),
+    "an unknown key of config": (
+        whole(config="batchsize = 7"), ["batchsize", "batch_size"]),
+    "an unknown key of an argument": (
+        "return { args = { n = { typ = 'integer' } }, "
+        "run = function() end }", ["typ", "type"]),
+    "a function where a text belongs": (
+        "return { name = function() end, run = function() end }",
+        ["name", "string", "function"]),
+    "a text where a function belongs": (
+        "return { base_query = 'SELECT id FROM t', migrate = 'x' }",
+        ["migrate", "function", "string"]),
+    "a text for a number": (
+        whole().replace("batch_size = 5", "batch_size = 'x'"),
+        ["batch_size", "string"]),
+    "no rows in a batch": (
+        whole().replace("batch_size = 5", "batch_size = 0"), ["batch_size"]),
+    "half a row in a batch": (
+        whole().replace("batch_size = 5", "batch_size = 2.5"),
+        ["batch_size"]),
+    "a negative pause": (
+        whole().replace("throttle_ms = 0", "throttle_ms = -1"),
+        ["throttle_ms"]),
+    "an unknown isolation": (
+        whole(config="isolation = 'snapshot'"),
+        ["isolation", "repeatable read"]),
+    "an empty key": (whole(config="key = {}"), ["key"]),
+    "an unknown type of argument": (
+        "return { args = { n = { type = 'int' } }, run = function() end }",
+        ["int", "integer"]),
+    "a version that is not there yet": (
+        "return { requires = 'luamig >= 99.0', run = function() end }",
+        ["99.0", "requires"]),
+    "a requirement that says nothing": (
+        "return { requires = 'newest', run = function() end }",
+        ["requires", "newest"]),
+    "an accidental global": (
+        "helper = 1\nreturn { run = function() end }",
+        ["scripts/x.lua:1", "helper"]),
+    "a misspelt global": (
+        "local x = stirng.rep('x', 2)\nreturn { run = function() end }",
+        ["scripts/x.lua:1", "stirng"]),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED_SCRIPTS)
+def test_a_script_is_refused_before_anything_connects(project, why):
+    text, words = REFUSED_SCRIPTS[why]
+    project.script(text)
+    project.run(url="host=/nonexistent dbname=none").expect(INVALID, *words)
+
+
+def test_os_exit_is_gone(table, project):
+    project.script("return { run = function() os.exit(0) end }")
+    project.run().expect(FAILED, "scripts/x.lua:1")
+    assert table.state() == "failed"
+
+
+# -- base queries and keys -----------------------------------------------------
+
+
+REFUSED_QUERIES = {
+    "no key": ("SELECT name FROM t", "", ["id"]),
+    "another key": ("SELECT id FROM t", "key = 'nubmer'", ["nubmer"]),
+    "half of the key": ("SELECT id FROM t", "key = { 'id', 'name' }",
+                        ["name"]),
+    "an order": ("SELECT id FROM t ORDER BY id", "", ["ORDER BY"]),
+    "an order after a comment": ("SELECT id FROM t -- x\nORDER BY 1 ;", "",
+                                 ["ORDER BY"]),
+    "a limit": ("SELECT id FROM t LIMIT 5", "", ["LIMIT"]),
+    "an offset": ("SELECT id FROM t OFFSET 5", "", ["OFFSET"]),
+    "a fetch": ("SELECT id FROM t FETCH FIRST 5 ROWS ONLY", "", ["LIMIT"]),
+    "a lock": ("SELECT id FROM t FOR UPDATE", "", ["FOR UPDATE"]),
+    "the same name twice": ("SELECT id, name, nick AS name FROM t", "",
+                            ["name"]),
+    "the key twice": ("SELECT id, id FROM t", "", ["id"]),
+    "a key that may be null": ("SELECT id, nick FROM t", "key = 'nick'",
+                               ["nick", "NULL"]),
+    "a key from the far side of a join": (
+        "SELECT b.id FROM t a LEFT JOIN t b ON b.id = a.id + 1", "",
+        ["id", "NULL"]),
+    "two statements": ("SELECT id FROM t; DELETE FROM t", "", []),
+    "no query": ("UPDATE t SET name = 'x' RETURNING id", "", ["SELECT"]),
+    "a query that writes": (
+        "WITH x AS (DELETE FROM t RETURNING id) SELECT id FROM x", "", []),
+    "into": ("SELECT id INTO u FROM t", "", ["INTO"]),
+    "no sense": ("SELEKT id FROM t", "", ["SELEKT"]),
+    "a table that is not there": ("SELECT id FROM missing", "", ["missing"]),
+    "nothing": ("", "", ["base_query"]),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED_QUERIES)
+def test_a_base_query_is_refused(table, project, why):
+    query, config, words = REFUSED_QUERIES[why]
+    project.script(whole(query, config=config))
+    project.run().expect(INVALID, *words)
+    assert_unchanged(table)
+
+
+@pytest.mark.parametrize("place,ids", [
+    ("within a page", "1, 2, 2, 3, 4, 5, 6"),
+    ("across pages", "1, 2, 3, 4, 5, 5, 6"),
+    ("at the end", "1, 2, 3, 4, 5, 6, 6"),
+])
+def test_a_key_that_comes_twice(db, project, place, ids):
+    db.execute("CREATE TABLE d (id int NOT NULL, name text)")
+    db.execute(f"INSERT INTO d SELECT unnest(ARRAY[{ids}])")
+    twice = max(ids.split(", "), key=ids.split(", ").count)
+    project.script(whole("SELECT id FROM d",
+                         'repo:execute("UPDATE d SET name = \'new\' '
+                         'WHERE id <= $1", rows[#rows].id)'))
+
+    project.run().expect(FAILED, re.compile("duplicate|twice|not unique"),
+                         re.compile(rf"\b{twice}\b"))
+
+    assert db.scalar("SELECT count(*) FROM d WHERE name = 'new' "
+                     "AND id >= %s", int(twice)) == 0
+
+
+@pytest.mark.parametrize("first", [2, 5])
+def test_a_key_that_comes_twice_by_the_rules_of_citext(db, project, first):
+    """Within a page and across pages of five."""
+    db.admin("CREATE EXTENSION citext")
+    db.execute("CREATE TABLE d (k citext NOT NULL, nr int)")
+    keys = [f"{chr(97 + n)}x" for n in range(8)]
+    keys[first] = keys[first - 1].upper()
+    db.execute("INSERT INTO d SELECT k, n FROM unnest(%s::text[]) "
+               "WITH ORDINALITY u(k, n)", keys)
+    project.script(whole("SELECT k, nr FROM d", "", "key = 'k'"))
+
+    project.run().expect(FAILED, re.compile("duplicate|twice|not unique"),
+                         re.compile(keys[first], re.I))
+
+
+def test_a_unique_citext_key_is_fine(db, project):
+    db.admin("CREATE EXTENSION citext")
+    db.execute("CREATE TABLE d (k citext PRIMARY KEY);"
+               "INSERT INTO d VALUES ('a'), ('B'), ('c'), ('D'), ('e'), ('F')")
+    project.script(whole("SELECT k FROM d", "", "key = 'k'"))
+    assert project.run().expect(DONE).rows == 6
+
+
+def test_a_partial_unique_index_proves_nothing(db, project):
+    db.execute("CREATE TABLE d (id int NOT NULL, ok bool);"
+               "CREATE UNIQUE INDEX ON d (id) WHERE ok;"
+               "INSERT INTO d VALUES (1, true), (1, false), (2, true)")
+    project.script(whole("SELECT id FROM d", ""))
+    project.run().expect(FAILED, re.compile("duplicate|twice|not unique"))
+
+
+# -- the command line ----------------------------------------------------------
+
+
+WITH_ARGS = """return {
+  args = { tenant = { type = "integer", required = true, desc = "whose" },
+           factor = { type = "number", default = 1.5 },
+           dry = { type = "boolean", default = false } },
+  run = function() end,
+}"""
+
+
+@pytest.mark.parametrize("arguments,words", [
+    ([], ["tenant"]),
+    (["--arg", "tenant=five"], ["tenant", "integer", "five"]),
+    (["--arg", "tenant=5.5"], ["tenant", "integer"]),
+    (["--arg", "tenant=99999999999999999999"], ["tenant"]),
+    (["--arg", "tenant="], ["tenant"]),
+    (["--arg", "tenant"], ["tenant", "="]),
+    (["--arg", "tenant=5", "--arg", "tennant=5"], ["tennant", "tenant"]),
+    (["--arg", "tenant=5", "--arg", "tenant=6"], ["tenant"]),
+    (["--arg", "tenant=5", "--arg", "factor=x"], ["factor", "number"]),
+    (["--arg", "tenant=5", "--arg", "dry=maybe"], ["dry", "boolean"]),
+])
+def test_arguments_that_do_not_fit(table, project, arguments, words):
+    project.script(WITH_ARGS)
+    project.run(*arguments).expect(USAGE, *words)
+    assert not table.has_journal()
+
+
+@pytest.mark.parametrize("arguments,words", [
+    (["run"], ["SCRIPT"]),
+    (["run", "scripts/x.lua", "scripts/y.lua"], ["scripts/y.lua"]),
+    (["run", "scripts/x.lua", "--agian"], ["--agian", "--again"]),
+    (["run", "scripts/x.lua", "--batch-size"], ["--batch-size"]),
+    (["run", "scripts/x.lua", "--batch-size", "0"], ["--batch-size"]),
+    (["run", "scripts/x.lua", "--batch-size", "many"], ["--batch-size"]),
+    (["run", "scripts/x.lua", "--limit", "-1"], ["--limit"]),
+    (["run", "scripts/x.lua", "--throttle-ms", "1s"], ["--throttle-ms"]),
+    (["run", "scripts/x.lua", "--again", "--restart"],
+     ["--again", "--restart"]),
+    (["rnu", "scripts/x.lua"], ["rnu", "run"]),
+    (["status", "--jsno"], ["--jsno", "--json"]),
+    (["db", "begin"], ["begin"]),
+])
+def test_a_command_line_that_makes_no_sense(table, project, arguments, words):
+    project.script(whole())
+    project.luamig(*arguments).expect(USAGE, *words)
+    assert_unchanged(table)
+
+
+def test_no_command_is_a_question_for_help(project):
+    project.luamig(url=False).expect(USAGE, "run", "status")
+
+
+# -- databases -----------------------------------------------------------------
+
+
+def test_no_database_is_named(project):
+    project.script(whole())
+    project.run(url=False).expect(USAGE, "--db embedded")
+
+
+@pytest.mark.parametrize("url", [
+    "host=/nonexistent dbname=none connect_timeout=2",
+    "postgresql://nobody@127.0.0.1:1/none?connect_timeout=2",
+])
+def test_a_server_that_does_not_answer(project, url):
+    project.script(whole())
+    project.run(url=url).expect(UNREACHABLE).refuse("--db embedded")
+
+
+def test_a_database_that_is_not_there(cluster, project):
+    project.script(whole())
+    project.run(url=cluster.url("missing")).expect(UNREACHABLE, "missing")
+
+
+def test_a_url_that_is_none(project):
+    project.script(whole())
+    result = project.run(url="postgresql://u:s3cret@[::1/x")
+    assert result.code in (USAGE, UNREACHABLE), result
+    result.refuse("s3cret")
+
+
+@pytest.mark.parametrize("form", ["conninfo", "uri", "PGPASSWORD"])
+def test_a_wrong_password_is_shown_nowhere(table, project, form):
+    wrong, env = "wr0ng-s3cret", {}
+    host = table.cluster.dir
+    if form == "conninfo":
+        url = table.cluster.url(table.name, user=GUARDED, password=wrong)
+    elif form == "uri":
+        url = (f"postgresql://{GUARDED}:{wrong}@/{table.name}"
+               f"?host={host.replace('/', '%2F')}")
+    else:
+        url = table.cluster.url(table.name, user=GUARDED)
+        env = {"PGPASSWORD": wrong}
+    project.script(whole())
+
+    project.run(url=url, env=env).expect(UNREACHABLE, GUARDED).refuse(wrong)
+
+
+def test_a_right_password_is_shown_nowhere_either(table, project):
+    table.execute(f"GRANT ALL ON t TO {GUARDED}")
+    table.admin(f'GRANT CREATE ON DATABASE "{table.name}" TO {GUARDED}')
+    url = (f"postgresql://{GUARDED}:{PASSWORD}@/{table.name}"
+           f"?host={table.cluster.dir.replace('/', '%2F')}")
+    project.script(whole().replace("throttle_ms = 0", "throttle_ms = 300"))
+
+    runner = project.start_run(url=False, env={"LUAMIG_DATABASE_URL": url})
+    wait_until(lambda: table.progress() > 0, "the first batch")
+    shown = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(runner.pid)],
+                           capture_output=True, text=True, check=False).stdout
+    assert PASSWORD not in shown
+    runner.wait().expect(DONE).refuse(PASSWORD)
+
+    project.status(url=url)
+    journal = table.rows("SELECT r::text, p::text FROM luamig.run r, "
+                         "luamig.progress p", user="postgres")
+    assert PASSWORD not in str(journal)
+
+
+def test_a_password_on_the_command_line_is_hidden_from_ps(table, project):
+    table.execute(f"GRANT ALL ON t TO {GUARDED}")
+    table.admin(f'GRANT CREATE ON DATABASE "{table.name}" TO {GUARDED}')
+    project.script(whole().replace("throttle_ms = 0", "throttle_ms = 300"))
+    url = table.cluster.url(table.name, user=GUARDED, password=PASSWORD)
+
+    runner = project.start_run("--db", url, url=False)
+    wait_until(lambda: table.progress() > 0, "the first batch")
+    shown = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(runner.pid)],
+                           capture_output=True, text=True, check=False).stdout
+
+    assert "run" in shown and PASSWORD not in shown
+    runner.wait().expect(DONE)
+
+
+@pytest.mark.parametrize("parameter", ["schema=public", "pool=5"])
+def test_a_parameter_of_another_tool_in_a_url_is_explained(
+        table, project, parameter):
+    host = table.cluster.dir.replace("/", "%2F")
+    project.script(whole())
+    result = project.run(
+        url=f"postgresql://app@/{table.name}?host={host}&{parameter}")
+    assert result.code in (USAGE, UNREACHABLE), result
+    result.expect(result.code, parameter.split("=")[0])
+
+
+def test_a_database_that_is_read_only(table, project):
+    table.set("default_transaction_read_only", "on")
+    project.script(whole())
+    project.run().expect(UNREACHABLE, re.compile("read[- ]only"))
+    assert not table.has_journal()
+
+
+def test_a_server_in_recovery(tmp_path):
+    server = Cluster()
+    open(os.path.join(server.data, "standby.signal"), "w").close()
+    try:
+        server.start()
+        project = Project(tmp_path, server.url("postgres"))
+        project.script(whole())
+        project.run().expect(UNREACHABLE, re.compile("recovery|standby"))
+    finally:
+        server.remove()
+
+
+def test_a_role_that_may_not_create_the_schema(table, project):
+    table.admin(f'REVOKE ALL ON DATABASE "{table.name}" FROM {GUARDED}')
+    url = table.cluster.url(table.name, user=GUARDED, password=PASSWORD)
+    project.script(whole())
+
+    project.run(url=url).expect(UNREACHABLE, "luamig", "luamig journal --sql")
+
+    assert_unchanged(table)
+
+
+# -- what migrate may not do ------------------------------------------------------
+
+
+FAILING = {
+    "an update that matches no row": (
+        'repo:update("t", { id = rows[1].id + 100 }, { name = "new" })',
+        ["101", "scripts/x.lua:5"]),
+    "an update that matches two rows": (
+        'repo:update("t", { name = "twin" }, { nick = "a" })',
+        ["twin", "scripts/x.lua:5"]),
+    "a delete that matches no row": (
+        'repo:delete("t", { id = -7 })', ["-7", "scripts/x.lua:5"]),
+    "no where": ('repo:update_all("t", { name = "new" })',
+                 ["scripts/x.lua:5", "luamig.ALL"]),
+    "nil for a where": ('repo:update_all("t", { name = "new" }, nil)',
+                        ["scripts/x.lua:5", "luamig.ALL"]),
+    "an empty table for a where": (
+        'repo:delete_all("t", {})', ["scripts/x.lua:5", "luamig.ALL"]),
+    "an empty text for a where": (
+        'repo:delete_all("t", "")', ["scripts/x.lua:5", "luamig.ALL"]),
+    "an empty key": ('repo:update("t", {}, { name = "new" })',
+                     ["scripts/x.lua:5"]),
+    "nil in the key": ('repo:update("t", { id = nil }, { name = "new" })',
+                       ["scripts/x.lua:5"]),
+    "no changes": ('repo:update("t", { id = 1 }, {})', ["scripts/x.lua:5"]),
+    "BEGIN": ('repo:execute("BEGIN")', ["scripts/x.lua:5", "BEGIN"]),
+    "COMMIT": ('repo:execute("COMMIT")', ["scripts/x.lua:5", "COMMIT"]),
+    "rollback": ('repo:execute("/* x */ rollback")', ["scripts/x.lua:5"]),
+    "a savepoint in SQL": ('repo:execute("SAVEPOINT a")',
+                           ["scripts/x.lua:5"]),
+    "prepare transaction": ('repo:execute("PREPARE TRANSACTION \'x\'")',
+                            ["scripts/x.lua:5"]),
+    "two statements in one": (
+        'repo:execute("DELETE FROM t WHERE id = 1; COMMIT")',
+        ["scripts/x.lua:5"]),
+    "the key changed": ('repo:update("t", { id = 1 }, { id = 100 })',
+                        ["scripts/x.lua:5", "id", "key"]),
+    "a typo in a column": ('local x = rows[1].nmae',
+                           ["scripts/x.lua:5", "nmae"]),
+    "a column that the query did not return": ('local x = rows[1].nick',
+                                               ["scripts/x.lua:5", "nick"]),
+    "a global": ("counter = 1", ["scripts/x.lua:5", "counter"]),
+    "an unknown global": ("local x = conter + 1",
+                          ["scripts/x.lua:5", "conter"]),
+    "error with a table": ("error({})", ["scripts/x.lua:5", "table"]),
+    "error with nil": ("error(nil)", ["nil"]),
+    "error with a number": ("error(42)", ["42"]),
+    "error with a text": ('error("no such luck")',
+                          ["scripts/x.lua:5", "no such luck"]),
+    "error of Lua": ("local x = nil + 1", ["scripts/x.lua:5", "arithmetic"]),
+    "a stack overflow": ("local function f() return 1 + f() end f()",
+                         ["stack overflow"]),
+    "an unknown table": (
+        'repo:update("tt", { id = 1 }, { name = "x" })',
+        ["tt", "42P01", "scripts/x.lua:5"]),
+    "an unknown column": (
+        'repo:update("t", { id = 1 }, { nmae = "x" })',
+        ["nmae", "scripts/x.lua:5"]),
+    "SQL that is wrong": ('repo:query("SELECT * FORM t")',
+                          ["42601", "scripts/x.lua:5", "SELECT * FORM t"]),
+    "a duplicate of the database": (
+        'repo:insert("t", { id = rows[1].id, name = "new" })',
+        ["23505", "t_pkey", "scripts/x.lua:5"]),
+    "a database error swallowed": (
+        'pcall(repo.query, repo, "SELECT 1/0")', ["22012", "SELECT 1/0"]),
+    "a database error swallowed, then more": (
+        'pcall(repo.query, repo, "SELECT 1/0") repo:query("SELECT 1")',
+        ["22012", "scripts/x.lua:5"]),
+    "a float for an integer": (
+        'repo:insert("t", { id = 100.5, name = "new" })', ["scripts/x.lua:5"]),
+    "a text with a NUL byte": (
+        'repo:update("t", { id = 1 }, { name = "a\\0b" })',
+        ["scripts/x.lua:5", "name"]),
+    "a text that is not UTF-8": (
+        'repo:update("t", { id = 1 }, { name = "a\\xff" })',
+        ["scripts/x.lua:5", "UTF-8"]),
+    "a function for a value": (
+        'repo:update("t", { id = 1 }, { name = print })',
+        ["scripts/x.lua:5", "function", "name"]),
+    "two rows for one": ('repo:one("SELECT id FROM t")',
+                         ["scripts/x.lua:5", "row"]),
+    "too few parameters": ('repo:query("SELECT $1::int + $2::int", 1)',
+                           ["scripts/x.lua:5"]),
+    "too many parameters": ('repo:query("SELECT $1::int", 1, 2)',
+                            ["scripts/x.lua:5"]),
+    "a dot for a colon": ('repo.query("SELECT 1")', ["scripts/x.lua:5"]),
+}
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_a_batch_fails_and_changes_nothing(table, project, what):
+    migrate, words = FAILING[what]
+    table.execute("INSERT INTO t VALUES (101 + 1, 'twin'), (101 + 2, 'twin')")
+    first = 'repo:execute("UPDATE t SET name = name || $1 WHERE id < 9", "!")'
+    project.script(whole(migrate=f"{first} {migrate}"))
+
+    project.run().expect(FAILED, *words)
+
+    assert_unchanged(table)
+    assert table.state() == "failed"
+    assert project.status()[0]["error"]
+
+
+def test_a_failed_run_resumes_where_it_failed(table, project):
+    project.script(whole(migrate=RENAME + "\n    if rows[1].id > 10 then "
+                         'error("not these") end'))
+    project.run().expect(FAILED, "not these")
+    assert table.progress() == 10
+
+    project.script(whole())
+    project.run().expect(DONE)
+
+    assert table.scalar("SELECT count(*) FROM t WHERE name = 'new'") == 20
+
+
+def test_an_error_points_into_the_script_and_the_library_it_called(
+        table, project):
+    project.write("scripts/lib/helper.lua",
+                  "local M = {}\nfunction M.go(row)\n  return row.id .. {}\n"
+                  "end\nreturn M\n")
+    project.script('local helper = require "helper"\n'
+                   + whole(migrate="helper.go(rows[1])"))
+    project.run().expect(FAILED, "helper.lua:3", "scripts/x.lua:6")
+
+
+def test_a_repo_kept_past_its_batch(table, project):
+    project.script("local kept\n" + whole(
+        migrate='if kept then kept:query("SELECT 1") end kept = repo'))
+    project.run().expect(FAILED, "scripts/x.lua:6")
+    assert table.progress() == 5
+
+
+# -- signals -------------------------------------------------------------------
+
+
+def test_one_signal_finishes_the_batch_and_the_same_command_goes_on(
+        table, project):
+    project.script(whole().replace("throttle_ms = 0", "throttle_ms = 60000"))
+    runner = project.start_run()
+    wait_until(lambda: table.progress() == 5, "the first batch")
+
+    runner.signal(signal.SIGINT)
+
+    runner.wait().expect(STOPPED)
+    assert (table.state(), table.progress()) == ("stopped", 5)
+    project.run("--throttle-ms", 0).expect(DONE)
+    assert table.scalar("SELECT count(*) FROM t WHERE name = 'new'") == 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_a_batch_lets_it_commit(table, project, number):
+    project.script(whole())
+    runner = project.start_run(fault="after_page:2=stop")
+    runner.wait_frozen()
+
+    runner.signal(number)
+    runner.thaw()
+
+    runner.wait().expect(STOPPED)
+    assert (table.state(), table.progress()) == ("stopped", 10)
+
+
+def test_a_second_signal_ends_a_runaway_loop(table, project):
+    project.script(whole(migrate=RENAME + """
+    local f = io.open("looping", "w") f:close()
+    while true do end"""))
+    runner = project.start_run()
+    wait_until(lambda: project.exists("looping"), "the loop")
+
+    runner.signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert runner.alive, runner.result()
+    runner.signal(signal.SIGINT)
+
+    runner.wait(30).expect(STOPPED)
+    assert_unchanged(table)
+    assert table.state() == "stopped"
+
+
+def test_a_second_signal_ends_a_loop_that_catches_errors(table, project):
+    project.script(whole(migrate=RENAME + """
+    local f = io.open("looping", "w") f:close()
+    while true do pcall(function() while true do end end) end"""))
+    runner = project.start_run()
+    wait_until(lambda: project.exists("looping"), "the loop")
+
+    runner.signal(signal.SIGINT)
+    runner.signal(signal.SIGTERM)
+
+    runner.wait(30).expect(STOPPED)
+    assert_unchanged(table)
+
+
+def test_a_second_signal_cancels_a_statement(table, project):
+    project.script(whole(migrate=RENAME + '\n    repo:query('
+                         '"SELECT pg_sleep(25)")'))
+    runner = project.start_run()
+    wait_until(lambda: table.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s "
+        "AND wait_event = 'PgSleep'", table.name, user="postgres"), "the nap")
+
+    runner.signal(signal.SIGINT)
+    time.sleep(0.2)
+    runner.signal(signal.SIGINT)
+
+    runner.wait(20).expect(STOPPED)
+    assert_unchanged(table)
+    assert table.runners() == []
+
+
+def test_a_second_runner_is_told_who_runs(table, project):
+    project.script(whole().replace("throttle_ms = 0", "throttle_ms = 60000"))
+    runner = project.start_run()
+    wait_until(lambda: table.progress() == 5, "the first batch")
+
+    project.run().expect(BUSY, "already running", str(runner.pid),
+                         os.uname().nodename)
+
+    runner.signal(signal.SIGTERM)
+    runner.wait().expect(STOPPED)

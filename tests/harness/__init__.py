@@ -1,0 +1,1 @@
+"""What the tests of the binary share: servers, projects, a proxy, oracles."""

@@ -1,0 +1,100 @@
+local luamig = require "luamig"
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+
+describe("luamig", function()
+  it("tells its version", function()
+    assert.equal("0.1.0", luamig.version)
+  end)
+
+  it("has sentinels that print their names and cannot be changed", function()
+    assert.equal("luamig.NULL", tostring(luamig.NULL))
+    assert.equal("luamig.ALL", tostring(luamig.ALL))
+    assert.is_false(rawequal(luamig.NULL, luamig.ALL))
+    for _, sentinel in ipairs { luamig.NULL, luamig.ALL } do
+      assert.has_error(function()
+        sentinel.x = 1
+      end)
+      assert.is_nil(next(sentinel))
+    end
+  end)
+
+  it("turns nil, and only nil, into NULL", function()
+    assert.equal(luamig.NULL, luamig.or_null(nil))
+    assert.equal(false, luamig.or_null(false))
+    assert.equal(0, luamig.or_null(0))
+    assert.equal(luamig.NULL, luamig.or_null(luamig.NULL))
+  end)
+
+  it("refuses unknown fields, with a suggestion", function()
+    local _, err = pcall(function()
+      return luamig.or_nul
+    end)
+    assert.matches('luamig_spec.lua:%d+: luamig has no field "or_nul" %(did you mean "or_null"%?%)',
+      err)
+    assert.error_matches(function()
+      return luamig[1]
+    end, 'luamig has no field "1"$')
+  end)
+
+  it("names what belongs to a later version", function()
+    for _, name in ipairs { "json", "array", "object", "bytea", "decimal" } do
+      assert.error_matches(function()
+        return luamig[name]
+      end, "luamig." .. name .. " is not part of version 0.1$")
+    end
+  end)
+
+  it("is read-only", function()
+    assert.error_matches(function()
+      luamig.json = {}
+    end, 'cannot set field "json": luamig is read%-only')
+  end)
+end)
+
+describe("luamig.suggest", function()
+  local known = { "batch_size", "throttle_ms", "key", "isolation", "retries" }
+  local cases = {
+    { "bach_size", "batch_size" }, { "batchsize", "batch_size" }, { "Batch_Size", "batch_size" },
+    { "throttel_ms", "throttle_ms" }, { "isolaton", "isolation" }, { "kye", "key" },
+    { "retry", nil }, { "timeout", nil }, { "", nil }, { "k", nil },
+  }
+  for _, case in ipairs(cases) do
+    it(("takes %q for %s"):format(case[1], case[2] or "nothing"), function()
+      assert.equal(case[2], suggest.nearest(case[1], known))
+    end)
+  end
+
+  it("does not depend on the order of the candidates", function()
+    assert.equal("ab1", suggest.nearest("ab0", { "ab2", "ab1" }))
+    assert.equal("ab1", suggest.nearest("ab0", { "ab1", "ab2" }))
+  end)
+
+  it("writes a hint", function()
+    assert.equal('Did you mean "key"?', suggest.hint("kye", known))
+    assert.is_nil(suggest.hint("zzzzz", known))
+    assert.equal(' (did you mean "key"?)', suggest.suffix("kye", known))
+    assert.equal("", suggest.suffix("zzzzz", known))
+  end)
+end)
+
+describe("luamig.text", function()
+  it("shows numbers exactly", function()
+    assert.equal("9223372036854775807", text.number(math.maxinteger))
+    assert.equal("-9223372036854775808", text.number(math.mininteger))
+    assert.equal("0.1", text.number(0.1))
+    assert.equal("0.30000000000000004", text.number(0.1 + 0.2))
+    assert.equal("5", text.number(5.0))
+    assert.equal("nan", text.number(0 / 0))
+    assert.equal("-inf", text.number(-math.huge))
+  end)
+
+  it("describes any value", function()
+    assert.equal('"a?b"', text.describe "a\nb")
+    assert.equal("nil", text.describe(nil))
+    assert.equal("luamig.NULL", text.describe(luamig.NULL))
+    assert.equal("a table", text.describe(setmetatable({}, { __metatable = 1 })))
+    assert.equal("a function", text.describe(print))
+    assert.equal(('"%s..."'):format(("x"):rep(40)), text.describe(("x"):rep(41)))
+  end)
+end)

@@ -1,0 +1,267 @@
+local luamig = require "luamig"
+local mock = require "luamig.mock"
+local sql = require "luamig.mock.sql"
+local support = dofile "tests/lua/support.lua"
+local value = require "luamig.mock.value"
+
+after_each(support.clean)
+
+describe("mock.new", function()
+  local T = { rows = { { id = 1 } } }
+  local cases = {
+    { nil, "mock.new takes a table, not nil" },
+    { { tabels = {} }, 'mock.new: unknown option "tabels" (did you mean "tables"?)' },
+    { {}, "mock.new: tables must be a table, not nil" },
+    { { tables = { T } }, "mock.new: tables must map names to tables" },
+    { { tables = { t = 5 } },
+      'table "t": must be a table with rows and, if you like, columns, not 5' },
+    { { tables = { t = { row = {} } } }, 'table "t": unknown key "row" (did you mean "rows"?)' },
+    { { tables = { t = { rows = 5 } } }, 'table "t": rows must be a list of tables, not 5' },
+    { { tables = { t = { rows = { 5 } } } },
+      'table "t": rows must be a list of tables, it holds 5' },
+    { { tables = { t = { rows = { { id = 1 }, nil, { id = 2 } } } } }, "without holes" },
+    { { tables = { t = { columns = { "id" } } } }, 'columns must map names to types' },
+    { { tables = { t = { columns = { id = "jsonb" } } } },
+      'column "id" has type "jsonb": its values are not modelled' },
+    { { tables = { t = { columns = { id = "int4[]" } } } }, 'column "id" has type "int4[]"' },
+    { { tables = { t = { columns = { id = "bit(3)" } } } }, "does not model its modifier" },
+    { { tables = { t = { columns = { id = "int8" }, primary_key = { "idd" } } } },
+      'primary_key names column "idd", which is not declared' },
+    { { tables = { t = { columns = { id = "int8" }, unique = { "id" } } } },
+      "unique must be a list of lists" },
+    { { tables = { t = { columns = { id = "int8" }, not_null = {} } } },
+      "not_null must be a list" },
+    { { tables = { t = { columns = { id = "int8" }, rows = { { idd = 1 } } } } },
+      'column "idd" of table "t" does not exist' },
+    { { tables = { t = { columns = { id = "int8" }, rows = { { id = "1" } } } } },
+      'column "id" of table "t": expected an integer for type int8, got "1"' },
+    { { tables = { t = { rows = { { id = {} } } } } }, "expected a string, number or boolean" },
+    { { tables = { t = { primary_key = { "id" }, rows = { { id = 1 }, { id = 1 } } } } },
+      'duplicate key value violates unique constraint "t_pkey"' },
+    { { tables = { t = { not_null = { "a" }, rows = { { id = 1 } } } } },
+      'null value in column "a" of relation "t" violates not-null constraint' },
+    { { tables = { t = T }, base = { from = "tt" } }, 'base.from must name a table of this world' },
+    { { tables = { t = T }, base = { from = "t", select = {} } }, "base.select must be a list" },
+    { { tables = { t = T }, base = { from = "t", select = { "di" } } },
+      'base.select: table "t" has no column "di"' },
+    { { tables = { t = T }, base = { from = "t", where = "id" } },
+      "base.where must be a function" },
+    { { tables = { t = T }, base = { from = "t", order = "id" } }, 'unknown option "order"' },
+  }
+  for i, case in ipairs(cases) do
+    it(("refuses %d: %s"):format(i, case[2]), function()
+      local err = support.raised(function()
+        mock.new(case[1])
+      end)
+      assert.matches("mock_world_spec.lua:%d+: ", err)
+      assert.is_truthy(err:find(case[2], 1, true), err)
+    end)
+  end
+
+  it("knows declared columns, and those that rows and constraints mention", function()
+    local world = mock.new {
+      tables = {
+        a = { columns = { id = "int8", x = "text" }, rows = { { id = 1 } } },
+        b = { primary_key = { "id" }, unique = { { "u" } },
+          rows = { { id = 1, x = luamig.NULL } } },
+      },
+    }
+    assert.is_nil(world:rows("a")[1].x)
+    assert.is_nil(world:rows("b")[1].x)
+    assert.is_nil(world:rows("b")[1].u)
+    assert.same({ "id", "u", "x" }, world:rows("b").columns)
+    assert.error_matches(function()
+      return world:rows("b")[1].y
+    end, 'column "y" was not returned by the query')
+    assert.error_matches(function()
+      world:rows "c"
+    end, 'table "c" does not exist in this world')
+  end)
+
+  it("shares no rows with the spec", function()
+    local given = { { id = 2 }, { id = 1 } }
+    local world = mock.new { tables = { t = { primary_key = { "id" }, rows = given } } }
+    given[1].id = 9
+    world:rows("t")[1].id = 8
+    assert.same({ { id = 1 }, { id = 2 }, columns = { "id" } }, world:rows "t")
+  end)
+
+  it("names what belongs to a later version", function()
+    for _, name in ipairs { "assert_idempotent", "assert_resumable" } do
+      assert.error_matches(function()
+        return mock[name]
+      end, "luamig.mock." .. name .. " is not part of version 0.1")
+    end
+  end)
+end)
+
+describe("world:run", function()
+  local world
+
+  before_each(function()
+    world = mock.new { tables = { t = { rows = { { id = 1 } } } } }
+  end)
+
+  local cases = {
+    { { batchsize = 1 }, 'world:run: unknown option "batchsize" (did you mean "batch_size"?)' },
+    { { dry_run = true }, 'world:run: option "dry_run" is not part of version 0.1' },
+    { { limit = 0 }, "world:run: limit must be an integer of at least 1, not 0" },
+    { { again = 1 }, "world:run: again must be true or false, not 1" },
+    { { args = 1 }, "world:run: args must be a table, not 1" },
+    { { kill = {} }, "world:run: kill.batch must be an integer of at least 1, not 0" },
+    { { kill = { batch = 1, cal = 1 } }, 'world:run: kill: unknown option "cal"' },
+    { {}, "onboarding.lua has a base query; give mock.new a base that stands for it" },
+  }
+  for _, case in ipairs(cases) do
+    it("refuses: " .. case[2], function()
+      local err = support.raised(function()
+        world:run("scripts/onboarding.lua", case[1])
+      end)
+      assert.matches("mock_world_spec.lua:%d+: ", err)
+      assert.is_truthy(err:find(case[2], 1, true), err)
+    end)
+  end
+
+  it("raises the loader's error for a script that does not load", function()
+    local err = support.raised(world.run, world, "scripts/none.lua")
+    assert.equal("script", err.kind)
+    err = support.raised(world.run, world, "scripts/onboarding.lua", { batch_size = 0 })
+    assert.equal("--batch-size must be an integer from 1 to 1000000, not 0", err.message)
+    err = support.raised(world.run, world, "scripts/onboarding.lua", { args = { a = 1 } })
+    assert.equal('scripts/onboarding.lua: unknown argument "a"', err.message)
+  end)
+end)
+
+describe("world:stub and world:fail", function()
+  local world
+
+  before_each(function()
+    world = mock.new { tables = {} }
+  end)
+
+  local stubs = {
+    { { 5 }, "world:stub takes SQL text, not 5" },
+    { { " -- nothing" }, "world:stub takes SQL text" },
+    { { "SELECT 1", { row = {} } }, 'world:stub: unknown option "row" (did you mean "rows"?)' },
+    { { "SELECT 1", { rows = 5 } }, "world:stub: rows must be a list of tables, not 5" },
+    { { "SELECT 1", { rows = { 5 } } }, "world:stub: rows must be a list of tables, it holds 5" },
+    { { "SELECT 1", { rows = { { a = {} } } } }, "world:stub: rows hold a table" },
+    { { "SELECT 1", { params = 5 } }, "world:stub: params must be a list, not 5" },
+    { { "SELECT 1", { params = { a = 1 } } },
+      'world:stub: params must be a list, it has the key "a"' },
+    { { "SELECT 1", { times = 0 } }, "world:stub: times must be an integer of at least 1, not 0" },
+    { { "SELECT 1", { error = { sqlstate = "1", message = "x" } } }, "error needs sqlstate" },
+    { { "SELECT 1", { error = { sqlstate = "22000" } } }, "error needs sqlstate" },
+    { { "SELECT 1", { error = { msg = "x" } } }, 'world:stub error: unknown option "msg"' },
+  }
+  for _, case in ipairs(stubs) do
+    it("refuse: " .. case[2], function()
+      local err = support.raised(function()
+        world:stub(table.unpack(case[1]))
+      end)
+      assert.matches("mock_world_spec.lua:%d+: ", err)
+      assert.is_truthy(err:find(case[2], 1, true), err)
+    end)
+  end
+
+  local fails = {
+    { nil, "world:fail takes a table, not nil" },
+    { { on = "pages", sqlstate = "40001" }, 'world:fail: on must be "page", ' },
+    { { on = "page", sqlstate = 40001 }, "world:fail: sqlstate must be five digits" },
+    { { on = "page", sqlstate = "40001", nth = 0 }, "world:fail: nth must be an integer" },
+    { { on = "page", sqlstate = "40001", message = 5 }, "world:fail: message must be a string" },
+    { { on = "page", sqlstat = "40001" }, 'world:fail: unknown option "sqlstat"' },
+  }
+  for _, case in ipairs(fails) do
+    it("refuse: " .. case[2], function()
+      local err = support.raised(function()
+        world:fail(case[1])
+      end)
+      assert.matches("mock_world_spec.lua:%d+: ", err)
+      assert.is_truthy(err:find(case[2], 1, true), err)
+    end)
+  end
+end)
+
+describe("SQL tokens", function()
+  local same = {
+    { "SELECT 1", "select\n  1 ;" },
+    { "a -- comment\n+ b", "a+b" },
+    { "a /* x /* y */ z */ b", "a b" },
+    { "x->>'a'", "x ->> 'a'" },
+    { "a<=$1", "A <= $1" },
+    { "SELECT", "SELECT;;" },
+  }
+  for _, case in ipairs(same) do
+    it(("are the same: %q, %q"):format(case[1], case[2]), function()
+      assert.equal(sql.fingerprint(case[1]), sql.fingerprint(case[2]))
+    end)
+  end
+
+  local different = {
+    { "'a  b'", "'a b'" }, { "'A'", "'a'" }, { '"A"', '"a"' }, { "a b", "ab" }, { "$1", "$2" },
+    { "'it''s'", "'it' 's'" }, { "a <= b", "a < = b" }, { "$$a b$$", "$$a  b$$" },
+    { "$x$a$$b$x$", "$x$a$$ b$x$" }, { "E'\\' x'", "E'\\'  x'" }, { "1.5", "1 .5" },
+  }
+  for _, case in ipairs(different) do
+    it(("differ: %q, %q"):format(case[1], case[2]), function()
+      assert.not_equal(sql.fingerprint(case[1]), sql.fingerprint(case[2]))
+    end)
+  end
+
+  it("are split where PostgreSQL splits them", function()
+    assert.same({ "insert", "into", '"T t"', "values", "(", "$1", ",", "'x;--'", ")" },
+      sql.tokens 'INSERT INTO "T t" VALUES ($1, \'x;--\');')
+    assert.same({ "'open" }, sql.tokens "'open")
+    assert.same({ "a" }, sql.tokens "a /* open")
+  end)
+
+  it("tell transaction control", function()
+    for _, statement in ipairs { "BEGIN", "commit;", "/* x */ ROLLBACK", "START TRANSACTION",
+      "savepoint a", "PREPARE TRANSACTION 'x'" } do
+      assert.is_truthy(sql.is_transaction_control(statement), statement)
+    end
+    for _, statement in ipairs { "SELECT 1", "PREPARE p AS SELECT 1", "UPDATE begin SET x = 1" } do
+      assert.is_falsy(sql.is_transaction_control(statement), statement)
+    end
+  end)
+end)
+
+describe("values", function()
+  it("are ordered by bytes, numbers with NaN last", function()
+    local nan = 0 / 0
+    local ordered = { { "", "A" }, { "Z", "a" }, { "a", "aa" }, { "z", "é" }, { 1, 1.5 }, { -1, 0 },
+      { math.huge, nan }, { false, true }, { 1 << 53, (1 << 53) + 1 } }
+    for _, pair in ipairs(ordered) do
+      assert.equal(-1, value.compare(pair[1], pair[2]))
+      assert.equal(1, value.compare(pair[2], pair[1]))
+      assert.equal(0, value.compare(pair[1], pair[1]))
+    end
+    assert.equal(0, value.compare(nan, nan))
+    assert.has_error(function()
+      value.compare(1, "1")
+    end)
+  end)
+
+  local cases = {
+    { "int4", 5, 5 }, { "integer", 5, 5 }, { "int8", math.maxinteger, math.maxinteger },
+    { "float8", 5, 5.0 }, { "double precision", 0.1, 0.1 }, { "bool", false, false },
+    { "text", "x", "x" }, { "varchar(2)", "éé", "éé" }, { "my_enum", "x", "x" },
+    { "int2", 40000, nil, "22003" }, { "int4", 1 << 31, nil, "22003" }, { "oid", -1, nil, "22003" },
+    { "int8", 5.0, nil }, { "int8", "5", nil }, { "float8", "5", nil },
+    { "float8", (1 << 53) + 1, nil }, { "bool", 1, nil }, { "text", 5, nil },
+    { "text", "a\0", nil }, { "text", "\255", nil }, { "varchar(2)", "abc", nil, "22001" },
+  }
+  for _, case in ipairs(cases) do
+    it(("of type %s: %s"):format(case[1], tostring(case[2])), function()
+      local ok, result = pcall(value.checker(case[1]), case[2])
+      if case[3] == nil then
+        assert.is_false(ok)
+        assert.equal(case[4], result.sqlstate)
+      else
+        assert.equal(case[3], result)
+        assert.equal(math.type(case[3]), math.type(result))
+      end
+    end)
+  end
+end)
