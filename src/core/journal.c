@@ -804,16 +804,19 @@ fence(struct lm_journal *self, const struct lm_run *run, struct lm_err *err)
 
 bool
 lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
-                        struct lm_err *err)
+                        const struct lm_key *bound, struct lm_err *err)
 {
     struct number id;
-    const char *texts[] = {as_text(&id, run->id)};
+    char *bound_text = key_as_array(bound);
+    const char *texts[] = {as_text(&id, run->id), bound_text};
+    bool ok = fence(self, run, err) &&
+              tell(self,
+                   "UPDATE {schema}.progress SET on_start_done = true,"
+                   " bound = $2 WHERE run_id = $1",
+                   texts, 2, err);
 
-    return fence(self, run, err) &&
-           tell(self,
-                "UPDATE {schema}.progress SET on_start_done = true"
-                " WHERE run_id = $1",
-                texts, 1, err);
+    free(bound_text);
+    return ok;
 }
 
 bool

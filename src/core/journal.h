@@ -120,9 +120,11 @@ bool lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
 bool lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
                            const struct lm_key *cursor, int64_t rows,
                            int64_t retries, struct lm_err *err) LM_MUSTCHECK;
-/* Inside a transaction: marks on_start as done. Advances seq as above. */
+/* Inside a transaction: marks on_start as done and sets the bound, which may
+ * lie among the rows that on_start wrote. Advances seq as above. */
 bool lm_journal_mark_started(struct lm_journal *self,
-                             const struct lm_run *run, struct lm_err *err)
+                             const struct lm_run *run,
+                             const struct lm_key *bound, struct lm_err *err)
     LM_MUSTCHECK;
 /* Inside a transaction: sets the run's last state and gives the lease back.
  * error may be NULL. Advances seq as above. */

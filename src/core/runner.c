@@ -79,17 +79,25 @@ static bool
 start_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
+    struct lm_key bound = {NULL, 0};
+    bool ok = lm_txn_begin(self->conn, &txn, err) &&
+              call_back(self, LM_CALL_ON_START, err) &&
+              lm_runner_find_bound(self, &bound, err) &&
+              lm_journal_mark_started(&self->journal, &self->run, &bound,
+                                      err) &&
+              lm_conn_commit(self->conn, "on_start_before_commit",
+                             "on_start_after_commit_sent", err);
 
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        !call_back(self, LM_CALL_ON_START, err) ||
-        !lm_journal_mark_started(&self->journal, &self->run, err) ||
-        !lm_conn_commit(self->conn, "on_start_before_commit",
-                        "on_start_after_commit_sent", err))
-        return false;
-    LM_FAULT("on_start_after_commit");
-    self->run.seq++;
-    self->run.on_start_done = true;
-    return true;
+    if (ok) {
+        LM_FAULT("on_start_after_commit");
+        self->run.seq++;
+        self->run.on_start_done = true;
+        lm_key_release(&self->run.bound);
+        self->run.bound = bound;
+    } else {
+        lm_key_release(&bound);
+    }
+    return ok;
 }
 
 static int64_t
@@ -366,15 +374,6 @@ should_stop(struct lm_runner *self)
 /* -- the life of a run ------------------------------------------------ */
 
 static bool
-needs_start(const struct lm_runner *self)
-{
-    const struct lm_migration *m = self->migration;
-
-    return !self->run.on_start_done && self->run.batches == 0 &&
-           m->ops->has(m->self, LM_CALL_ON_START);
-}
-
-static bool
 nothing_to_page(const struct lm_runner *self)
 {
     return self->migration->one_shot || self->pages_done ||
@@ -384,7 +383,7 @@ nothing_to_page(const struct lm_runner *self)
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
-    if (needs_start(self))
+    if (lm_runner_needs_start(self))
         return start_step(self, err);
     if (nothing_to_page(self))
         return final_step(self, err);

@@ -47,6 +47,14 @@ bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
 bool lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
                          struct lm_err *err) LM_MUSTCHECK;
 
+/* Does the run still have an on_start to call? */
+bool lm_runner_needs_start(const struct lm_runner *self);
+
+/* Inside a transaction: reads the highest key. bound stays empty when there
+ * are no rows, and when the run follows new ones. */
+bool lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
+                          struct lm_err *err) LM_MUSTCHECK;
+
 /* The transaction settings of batches and callbacks. */
 struct lm_txn lm_runner_txn(const struct lm_runner *self);
 

@@ -97,22 +97,13 @@ check_query(struct lm_runner *self, struct lm_err *err)
                               m->assume_unique, &self->query, err);
 }
 
-/* Reads the highest key; bound stays empty when the run follows new rows. */
-static bool
-find_bound(struct lm_runner *self, struct lm_key *bound, struct lm_err *err)
+bool
+lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
+                     struct lm_err *err)
 {
-    struct lm_txn txn = lm_runner_txn(self);
-    bool ok;
-
     if (self->migration->one_shot || self->migration->follow_new)
         return true;
-    txn.read_only = true;
-    if (txn.statement_timeout_ms > 0)
-        txn.statement_timeout_ms = START_STATEMENT_MS;
-    ok = lm_txn_begin(self->conn, &txn, err) &&
-         lm_page_highest(self->conn, &self->query, &bound->texts, err);
-    lm_conn_rollback(self->conn);
-    if (!ok) {
+    if (!lm_page_highest(self->conn, &self->query, &bound->texts, err)) {
         if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
             err->kind = LM_ERR_SCRIPT;
         lm_err_prefix(err, "could not find the highest key");
@@ -120,6 +111,35 @@ find_bound(struct lm_runner *self, struct lm_key *bound, struct lm_err *err)
     }
     bound->count = bound->texts != NULL ? self->query.key_count : 0;
     return true;
+}
+
+bool
+lm_runner_needs_start(const struct lm_runner *self)
+{
+    const struct lm_migration *m = self->migration;
+
+    return !self->run.on_start_done && self->run.batches == 0 &&
+           m->ops->has(m->self, LM_CALL_ON_START);
+}
+
+/* The bound of a run that begins; with on_start, it is found after that. */
+static bool
+find_first_bound(struct lm_runner *self, struct lm_key *bound,
+                 struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_txn txn = lm_runner_txn(self);
+    bool ok;
+
+    if (m->one_shot || m->ops->has(m->self, LM_CALL_ON_START))
+        return true;
+    txn.read_only = true;
+    if (txn.statement_timeout_ms > 0)
+        txn.statement_timeout_ms = START_STATEMENT_MS;
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_runner_find_bound(self, bound, err);
+    lm_conn_rollback(self->conn);
+    return ok;
 }
 
 static bool
@@ -133,7 +153,7 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
 
     if (m->start_after != NULL)
         lm_key_copy(&cursor, m->start_after, m->key_count);
-    ok = find_bound(self, &bound, err) &&
+    ok = find_first_bound(self, &bound, err) &&
          lm_journal_begin(&self->journal, request, &cursor, &bound,
                           &self->run, begun, err);
     lm_key_release(&cursor);

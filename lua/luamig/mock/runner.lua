@@ -86,18 +86,20 @@ local function columns_of(key)
   return set
 end
 
---- The bound, once in the life of a run; then on_start.
+--- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
 function Session:start()
   local record, def, world = self.record, self.def, self.world
-  if def.kind == "paged" and not def.config.follow_new and not record.bound_known then
-    record.bound = pages.highest(world.base, world.store, def.config.key, def.args)
-    record.is_empty = record.bound == nil
-    record.bound_known = true
+  if record.started then
+    return
   end
-  if def.on_start and not record.started then
+  if def.on_start then
     self:transact({ batch = 0 }, def.on_start)
   end
   record.started = true
+  if def.kind == "paged" and not def.config.follow_new then
+    record.bound = pages.highest(world.base, world.store, def.config.key, def.args)
+    record.is_empty = record.bound == nil
+  end
 end
 
 --- Asks the script's throttle until it lets the run go on.
