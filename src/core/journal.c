@@ -231,9 +231,9 @@ fail_install(const struct lm_journal *self, struct lm_err *err)
                   self->schema);
     if (lm_err_is_state(err, "42501"))
         lm_err_hint(err,
-                    "let an owner of the database run the output of \"luamig "
+                    "Let an owner of the database run the output of \"luamig "
                     "journal --sql\", then of \"luamig journal --sql --grant "
-                    "ROLE\" for the role that runs migrations");
+                    "ROLE\" for the role that runs migrations.");
     return false;
 }
 
@@ -249,7 +249,7 @@ lm_journal_install(struct lm_journal *self, struct lm_err *err)
                    "the tables in schema \"%s\" are of version %d, which is "
                    "newer than this luamig",
                    self->schema, version);
-        lm_err_hint(err, "use the luamig that upgraded them, or a newer one");
+        lm_err_hint(err, "Use the luamig that upgraded them, or a newer one.");
         return false;
     }
     if (version == lm_journal_version() || install_steps(self, err))
@@ -475,12 +475,12 @@ fail_busy(const struct lm_run *run, const struct holder *holder,
     lm_err_set(err, LM_ERR_BUSY, "run %" PRId64 " is already running",
                run->id);
     lm_err_detail(err,
-                  "process %" PRId64 " on host \"%s\" runs it as role \"%s\" "
-                  "since %s (server process %" PRId64 ")",
+                  "Process %" PRId64 " on host \"%s\" runs it as role \"%s\" "
+                  "since %s (server process %" PRId64 ").",
                   holder->pid, holder->host, holder->user, holder->since,
                   holder->backend_pid);
-    lm_err_hint(err, "wait for it, or stop it there; its work is never "
-                     "repeated");
+    lm_err_hint(err, "Wait for it, or stop it there; its work is never "
+                     "repeated.");
     return false;
 }
 
@@ -671,8 +671,8 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
                        "run %" PRId64 " is held by a transaction that is "
                        "still open in server process %" PRId64,
                        run->id, old_backend);
-            lm_err_hint(err, "end it with pg_terminate_backend, as its role "
-                             "or as a superuser, and run the same command");
+            lm_err_hint(err, "End it with pg_terminate_backend, as its role "
+                             "or as a superuser, and run the same command.");
             return false;
         }
         terminate(self, old_backend);
@@ -694,8 +694,8 @@ lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
             lm_err_set(err, LM_ERR_SCRIPT,
                        "the key was (%s) when run %" PRId64 " began",
                        holder.key_columns, run->id);
-            lm_err_hint(err, "set config.key back, or abandon that run and "
-                             "begin anew with --restart");
+            lm_err_hint(err, "Set config.key back, or abandon that run and "
+                             "begin anew with --restart.");
             return false;
         }
         if (holder.seen)
@@ -722,8 +722,8 @@ fail_fenced(struct lm_journal *self, const struct lm_run *run,
                " on host \"%s\"",
                run->id, holder.pid, holder.host);
     LM_ERR_COPY(err->sqlstate, LM_JOURNAL_FENCED);
-    lm_err_detail(err, "what this runner had not committed is rolled back; "
-                       "nothing is lost or done twice");
+    lm_err_detail(err, "What this runner had not committed is rolled back; "
+                       "nothing is lost or done twice.");
     return false;
 }
 

@@ -206,7 +206,7 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
             continue;
         fail_key(page, query, row, "a row of the base query has a NULL key",
                  err);
-        lm_err_hint(err, "leave such rows out with \"WHERE %s IS NOT NULL\"",
+        lm_err_hint(err, "Leave such rows out with \"WHERE %s IS NOT NULL\".",
                     query->key[i]);
         return false;
     }
@@ -215,8 +215,8 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
         lm_result_bool(page->result, row, page->columns)) {
         fail_key(page, query, row, "two rows of the base query have one key",
                  err);
-        lm_err_hint(err, "name a unique key with config.key; a list of "
-                         "columns will do: key = { \"tenant\", \"id\" }");
+        lm_err_hint(err, "Name a unique key with config.key; a list of "
+                         "columns will do: key = { \"tenant\", \"id\" }.");
         return false;
     }
     return true;

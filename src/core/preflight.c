@@ -49,11 +49,11 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
     lm_err_set(err, LM_ERR_CONNECT, "the server at %s is read-only",
                lm_conn_target(conn));
     lm_err_detail(err, "%s",
-                  in_recovery ? "it is in recovery: a standby, or a server "
-                                "that is still starting"
-                              : "default_transaction_read_only is on");
-    lm_err_hint(err, "connect to the primary, for example with "
-                     "target_session_attrs=read-write in the URL");
+                  in_recovery ? "It is in recovery: a standby, or a server "
+                                "that is still starting."
+                              : "default_transaction_read_only is on.");
+    lm_err_hint(err, "Connect to the primary, for example with "
+                     "target_session_attrs=read-write in the URL.");
     return false;
 }
 
@@ -98,8 +98,8 @@ take_params(struct lm_base_query *out, const struct lm_stmt *stmt,
         lm_err_set(err, LM_ERR_SCRIPT,
                    "the base query has %d parameters, but %d values are given",
                    lm_stmt_param_count(stmt), count);
-        lm_err_hint(err, "return them after the SQL: base_query = "
-                         "function(args) return sql, args.tenant end");
+        lm_err_hint(err, "Return them after the SQL: base_query = "
+                         "function(args) return sql, args.tenant end.");
         return false;
     }
     out->param_count = count;
@@ -135,7 +135,7 @@ take_columns(struct lm_base_query *out, const struct lm_stmt *stmt,
             lm_err_set(err, LM_ERR_SCRIPT,
                        "the base query returns two columns named \"%s\"",
                        name);
-            lm_err_hint(err, "give one of them another name with AS");
+            lm_err_hint(err, "Give one of them another name with AS.");
             return false;
         }
         out->columns[out->column_count++] = lm_strdup(name);
@@ -154,10 +154,10 @@ fail_no_key(const struct lm_base_query *query, const char *name,
     lm_err_set(err, LM_ERR_SCRIPT,
                "the base query does not return the key column \"%s\"", name);
     if (nearest >= 0)
-        lm_err_detail(err, "it returns \"%s\": did you mean that?",
+        lm_err_detail(err, "It returns \"%s\": did you mean that?",
                       query->columns[nearest]);
-    lm_err_hint(err, "add it to the select list, or name the key with "
-                     "config.key");
+    lm_err_hint(err, "Add it to the select list, or name the key with "
+                     "config.key.");
     return false;
 }
 
@@ -297,12 +297,12 @@ check_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
         return true;
     lm_err_set(err, LM_ERR_SCRIPT, "the key column \"%s\" may be NULL",
                column->name);
-    lm_err_detail(err, "rows with a NULL key would be passed over in "
-                       "silence: no key comparison ever finds them");
+    lm_err_detail(err, "Rows with a NULL key would be passed over in "
+                       "silence: no key comparison ever finds them.");
     lm_err_hint(err,
-                "add \"WHERE %s IS NOT NULL\" to the base query if they "
+                "Add \"WHERE %s IS NOT NULL\" to the base query if they "
                 "are to be left out, declare the column NOT NULL, or name "
-                "another key with config.key",
+                "another key with config.key.",
                 column->name);
     return false;
 }

@@ -70,16 +70,16 @@ check_usable(const struct lm_repo *self, struct lm_err *err)
     if (!self->open) {
         lm_err_set(err, LM_ERR_FAILED,
                    "the repo is used after its function has returned");
-        lm_err_hint(err, "do not keep repo in a variable outside; each call "
-                         "of migrate gets its own");
+        lm_err_hint(err, "Do not keep repo in a variable outside; each call "
+                         "of migrate gets its own.");
         return false;
     }
     if (self->failed) {
         lm_err_set(err, LM_ERR_FAILED, "transaction has failed");
         lm_err_detail(err, "%s", self->failure.message);
-        lm_err_hint(err, "an error of the database ends the batch, also when "
+        lm_err_hint(err, "An error of the database ends the batch, also when "
                          "pcall catches it; use repo:savepoint to go on after "
-                         "an error in the data");
+                         "an error in the data.");
         return false;
     }
     return true;
@@ -103,18 +103,18 @@ guard(struct lm_repo *self, const char *sql, struct lm_err *err)
     case LM_QUERY_TRANSACTION:
         return refuse(self, sql,
                       "a script must not begin or end transactions",
-                      "each batch is one transaction already; use "
-                      "repo:savepoint to try something and go on",
+                      "Each batch is one transaction already; use "
+                      "repo:savepoint to try something and go on.",
                       err);
     case LM_QUERY_COPY:
         return refuse(self, sql, "COPY cannot be used in a migration",
-                      "use repo:insert or repo:insert_all", err);
+                      "Use repo:insert or repo:insert_all.", err);
     case LM_QUERY_MULTIPLE:
         return refuse(self, sql, "several statements in one call",
-                      "call once for each statement", err);
+                      "Call once for each statement.", err);
     case LM_QUERY_EMPTY:
         return refuse(self, sql, "the statement is empty",
-                      "pass one SQL statement", err);
+                      "Pass one SQL statement.", err);
     case LM_QUERY_UNPARSED: /* the server is the authority */
     case LM_QUERY_SELECT:
     case LM_QUERY_WRITE:
@@ -135,8 +135,8 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
     if (lm_conn_prepare(self->conn, sql, NULL, 0, out, err))
         return true;
     if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0')
-        lm_err_hint(err, "say what type the parameter has, for example "
-                         "$1::text");
+        lm_err_hint(err, "Say what type the parameter has, for example "
+                         "$1::text.");
     return fail_with(self, err);
 }
 
@@ -242,10 +242,10 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
                "column \"%s\" of \"%s\" is the key that is being paged and "
                "must not be changed",
                column, table);
-    lm_err_detail(err, "a row whose key moves could be migrated twice or "
-                       "never");
-    lm_err_hint(err, "page by another unique key with config.key, or change "
-                     "the key in a one-shot script");
+    lm_err_detail(err, "A row whose key moves could be migrated twice or "
+                       "never.");
+    lm_err_hint(err, "Page by another unique key with config.key, or change "
+                     "the key in a one-shot script.");
     return fail_with(self, err);
 }
 

@@ -376,8 +376,8 @@ lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
         lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
         if (lm_clock_ms() > patience) {
             lm_err_prefix(err, "gave up reconnecting");
-            lm_err_hint(err, "run the same command again once the server is "
-                             "back; nothing is lost or done twice");
+            lm_err_hint(err, "Run the same command again once the server is "
+                             "back; nothing is lost or done twice.");
             return false;
         }
     }

@@ -147,9 +147,9 @@ check_conninfo(const char *conninfo, struct lm_err *err)
     }
     lm_err_set(err, LM_ERR_CONNECT,
                "the database URL is not one that libpq understands");
-    lm_err_hint(err, "write it as postgresql://user@host:5432/database or as "
+    lm_err_hint(err, "Write it as postgresql://user@host:5432/database or as "
                      "\"host=... dbname=...\"; parameters that other tools "
-                     "put behind \"?\" are not accepted");
+                     "put behind \"?\" are not accepted.");
     return false;
 }
 

@@ -157,9 +157,9 @@ settle(const struct lm_server *self, enum server_state *state,
     while ((*state = server_state(self)) == SERVER_BUSY) {
         if (lm_server_wait_step(deadline, "the embedded database", err))
             continue;
-        lm_err_detail(err, "its process %d is there but does not answer",
+        lm_err_detail(err, "Its process %d is there but does not answer.",
                       (int)find_postmaster(self));
-        lm_err_hint(err, "see %s/log", self->home);
+        lm_err_hint(err, "See %s/log.", self->home);
         return false;
     }
     return true;
@@ -209,7 +209,7 @@ fail_with_log(const struct lm_server *self, off_t offset, const char *message,
     lm_err_set(err, LM_ERR_CONNECT, "%s", message);
     if (len > 0)
         lm_err_detail(err, "%s", tail);
-    lm_err_hint(err, "see %s", path);
+    lm_err_hint(err, "See %s.", path);
     free(path);
     return false;
 }
@@ -286,7 +286,7 @@ wait_ready(struct lm_server *self, off_t log_offset, struct lm_err *err)
         }
         if (!lm_server_wait_step(start + START_WAIT_MS,
                                  "the embedded database to start", err)) {
-            lm_err_hint(err, "see %s/log", self->home);
+            lm_err_hint(err, "See %s/log.", self->home);
             return false;
         }
         if (!told && lm_clock_ms() - start > SLOW_START_MS) {
@@ -549,7 +549,7 @@ lm_server_stop(struct lm_server *self, struct lm_err *err)
     lm_err_set(err, LM_ERR_CONNECT,
                "the embedded database (process %d) does not shut down",
                (int)find_postmaster(self));
-    lm_err_hint(err, "see %s/log", self->home);
+    lm_err_hint(err, "See %s/log.", self->home);
     return false;
 }
 
@@ -579,8 +579,8 @@ lm_server_exec_psql(const struct lm_server *self, char *const *args,
     execvp("psql", (char *const *)argv);
     lm_err_set(err, LM_ERR_CONNECT, "could not execute psql: %s",
                strerror(errno));
-    lm_err_hint(err, "install it (Debian, Ubuntu: apt-get install "
-                     "postgresql-client)");
+    lm_err_hint(err, "Install it (Debian, Ubuntu: apt-get install "
+                     "postgresql-client).");
     fcntl(self->users_fd, F_SETFD, FD_CLOEXEC);
     free(argv);
     free(path);

@@ -176,10 +176,10 @@ fail_user(const struct lm_server_user *user, struct lm_err *err)
                "could not run PostgreSQL as the user with uid %u",
                (unsigned)user->uid);
     if (user->name[0] == '\0') {
-        lm_err_detail(err, "that uid has no entry in the password database, "
-                           "and user namespaces are not allowed here");
+        lm_err_detail(err, "That uid has no entry in the password database, "
+                           "and user namespaces are not allowed here.");
     }
-    lm_err_hint(err, "name a database with --db URL");
+    lm_err_hint(err, "Name a database with --db URL.");
     return false;
 }
 
@@ -280,8 +280,8 @@ adopt_home(struct lm_server *self, struct lm_err *err)
         lm_err_set(err, LM_ERR_CONNECT,
                    "the embedded database in \"%s\" belongs to user \"%s\"",
                    self->home, self->user.name);
-        lm_err_hint(err, "run luamig as the user who made it (root, if that "
-                         "was with sudo), or move the folder away");
+        lm_err_hint(err, "Run luamig as the user who made it (root, if that "
+                         "was with sudo), or move the folder away.");
         return false;
     }
     if (!ask_may_enter(&self->user, self->home, &may, err))
@@ -290,8 +290,8 @@ adopt_home(struct lm_server *self, struct lm_err *err)
         return true;
     lm_err_set(err, LM_ERR_CONNECT, "user \"%s\" may not enter \"%s\"",
                self->user.name, self->home);
-    lm_err_hint(err, "the embedded database runs as that user: let it pass "
-                     "through the folders above, or move the project back");
+    lm_err_hint(err, "The embedded database runs as that user: let it pass "
+                     "through the folders above, or move the project back.");
     return false;
 }
 

@@ -91,8 +91,8 @@ fail_programs(int wanted, struct lm_err *err)
         lm_err_set(err, LM_ERR_CONNECT,
                    "no PostgreSQL server programs were found in "
                    "/usr/lib/postgresql/*/bin or on PATH");
-        lm_err_hint(err, "install them (Debian, Ubuntu: apt-get install "
-                         "postgresql) or name a database with --db URL");
+        lm_err_hint(err, "Install them (Debian, Ubuntu: apt-get install "
+                         "postgresql) or name a database with --db URL.");
         return false;
     }
     lm_err_set(err, LM_ERR_CONNECT,
@@ -100,9 +100,9 @@ fail_programs(int wanted, struct lm_err *err)
                "server programs were not found",
                wanted);
     lm_err_hint(err,
-                "install them (Debian, Ubuntu: apt-get install "
+                "Install them (Debian, Ubuntu: apt-get install "
                 "postgresql-%d), or move .luamig/pg away to begin with an "
-                "empty database",
+                "empty database.",
                 wanted);
     return false;
 }
@@ -121,7 +121,7 @@ lm_server_find_programs(int wanted, char **dir, struct lm_err *err)
                    "no PostgreSQL server programs were found in \"%s\"", named);
         lm_err_hint(err, "LUAMIG_PG_BIN names the folder that holds postgres "
                          "and initdb; without it luamig looks in "
-                         "/usr/lib/postgresql/*/bin and on PATH");
+                         "/usr/lib/postgresql/*/bin and on PATH.");
         return false;
     }
     *dir = find_packaged(wanted);
