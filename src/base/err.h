@@ -41,6 +41,7 @@ struct lm_err {
     char hint[1024];
     char constraint[192];
     char where[512];      /* file:line of the script, "" when unknown */
+    char batch[512];      /* the batch that failed and its keys, or "" */
     char sql[2048];       /* the statement, "" when there is none */
     char traceback[4096]; /* of the Lua code, "" when there is none */
 };

@@ -147,6 +147,7 @@ lm_log_err(enum lm_log_level level, const struct lm_err *err)
     write_part("detail: ", err->detail);
     write_part("constraint: ", err->constraint);
     write_part("at: ", err->where);
+    write_part("in: ", err->batch);
     write_part("statement: ", err->sql);
     write_part("hint: ", err->hint);
     write_part("", err->traceback);

@@ -172,6 +172,28 @@ advance(struct lm_runner *self, const struct lm_page *page,
     lm_progress_batch(&self->progress, page->rows);
 }
 
+/* "batch 3, keys (id) from (2001) to (3000), rolled back" */
+static void
+name_batch(const struct lm_runner *self, const struct lm_page *page,
+           struct lm_err *err)
+{
+    struct lm_buf text = LM_BUF_INIT;
+
+    lm_buf_printf(&text, "batch %" PRId64 ", keys (", self->run.batches + 1);
+    for (int i = 0; i < self->query.key_count; i++)
+        lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "", self->query.key[i]);
+    for (int end = 0; end < 2; end++) {
+        lm_buf_puts(&text, end == 0 ? ") from (" : ") to (");
+        for (int i = 0; i < self->query.key_count; i++)
+            lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "",
+                          lm_page_key(page, &self->query,
+                                      end == 0 ? 0 : page->rows - 1, i));
+    }
+    lm_buf_puts(&text, "), rolled back");
+    LM_ERR_COPY(err->batch, lm_buf_text(&text));
+    lm_buf_release(&text);
+}
+
 static bool
 batch_step(struct lm_runner *self, struct lm_err *err)
 {
@@ -197,6 +219,8 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     if (ok) {
         LM_FAULT("after_commit");
         advance(self, &page, &cursor);
+    } else if (err->kind != LM_ERR_LOST) {
+        name_batch(self, &page, err);
     }
     lm_key_release(&cursor);
     lm_page_release(&page);

@@ -11,7 +11,7 @@ foreach(file IN LISTS MODULES)
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
   string(APPEND arrays
          "static const unsigned char module_${index}[] = {${bytes}0};\n")
-  string(APPEND entries "    {\"${module}\", \"@luamig/${file}\", "
+  string(APPEND entries "    {\"${module}\", \"@${file}\", "
          "(const char *)module_${index}, sizeof module_${index} - 1},\n")
   math(EXPR index "${index} + 1")
 endforeach()

@@ -245,7 +245,12 @@ op_on_stop(void *self, const struct lm_run_info *info, const char *reason)
                               .reason = reason};
     struct lm_err err;
 
-    if (!has_function(self, "on_stop") || run_invocation(&call, &err))
+    if (!has_function(call.script, "on_stop"))
+        return;
+    /* The last words of a script that may just have been interrupted: a third
+     * signal ends the process. */
+    lua_sethook(call.script->vm.L, NULL, 0, 0);
+    if (run_invocation(&call, &err))
         return;
     lm_err_prefix(&err, "on_stop failed");
     lm_log_err(LM_LOG_WARNING, &err);
