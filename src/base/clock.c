@@ -50,17 +50,18 @@ lm_clock_format(char *text, size_t size, int64_t duration_ms)
 {
     int64_t seconds = duration_ms / 1000;
 
-    if (duration_ms < 1000)
+    if (duration_ms < 1000) {
         snprintf(text, size, "%" PRId64 "ms", duration_ms);
-    else if (seconds < 60)
+    } else if (seconds < 60) {
         snprintf(text, size, "%" PRId64 ".%" PRId64 "s", seconds,
                  duration_ms % 1000 / 100);
-    else if (seconds < 3600)
+    } else if (seconds < 3600) {
         snprintf(text, size, "%" PRId64 "m%02" PRId64 "s", seconds / 60,
                  seconds % 60);
-    else
+    } else {
         snprintf(text, size, "%" PRId64 "h%02" PRId64 "m", seconds / 3600,
                  seconds % 3600 / 60);
+    }
 }
 
 void

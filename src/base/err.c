@@ -24,9 +24,8 @@ lm_err_copy(char *field, size_t size, const char *text, size_t len)
     memcpy(field + len, "...", sizeof "...");
 }
 
-static void
-format_into(char *field, size_t size, const char *format, va_list args)
-    __attribute__((format(printf, 3, 0)));
+static void format_into(char *field, size_t size, const char *format,
+                        va_list args) __attribute__((format(printf, 3, 0)));
 
 static void
 format_into(char *field, size_t size, const char *format, va_list args)

@@ -138,11 +138,12 @@ lm_log_err(enum lm_log_level level, const struct lm_err *err)
 
     if (!lm_log_enabled(level))
         return;
-    if (err->sqlstate[0] != '\0')
+    if (err->sqlstate[0] != '\0') {
         snprintf(text, sizeof text, "%s (SQLSTATE %s)", err->message,
                  err->sqlstate);
-    else
+    } else {
         snprintf(text, sizeof text, "%s", err->message);
+    }
     write_level(level, text);
     write_part("detail: ", err->detail);
     write_part("constraint: ", err->constraint);

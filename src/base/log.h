@@ -16,19 +16,13 @@
 
 #include "base/err.h"
 
-enum lm_log_level {
-    LM_LOG_ERROR,
-    LM_LOG_WARNING,
-    LM_LOG_INFO,
-    LM_LOG_DEBUG
-};
+enum lm_log_level { LM_LOG_ERROR, LM_LOG_WARNING, LM_LOG_INFO, LM_LOG_DEBUG };
 
 /* Messages above this level are dropped. Default: LM_LOG_INFO. */
 void lm_log_set_level(enum lm_log_level level);
 bool lm_log_enabled(enum lm_log_level level);
 
-void lm_log(enum lm_log_level level, const char *format, ...)
-    LM_PRINTF(2, 3);
+void lm_log(enum lm_log_level level, const char *format, ...) LM_PRINTF(2, 3);
 
 /* Prints every part of an error that is set. */
 void lm_log_err(enum lm_log_level level, const struct lm_err *err);

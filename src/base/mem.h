@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define LM_MUSTCHECK __attribute__((warn_unused_result))
+#define LM_MUSTCHECK    __attribute__((warn_unused_result))
 #define LM_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define LM_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -45,8 +45,7 @@ void lm_buf_clear(struct lm_buf *buf);
 void lm_buf_add(struct lm_buf *buf, const char *bytes, size_t len);
 void lm_buf_puts(struct lm_buf *buf, const char *text);
 void lm_buf_putc(struct lm_buf *buf, char c);
-void lm_buf_printf(struct lm_buf *buf, const char *format, ...)
-    LM_PRINTF(2, 3);
+void lm_buf_printf(struct lm_buf *buf, const char *format, ...) LM_PRINTF(2, 3);
 /* The text, never NULL. Owned by the buffer. */
 const char *lm_buf_text(const struct lm_buf *buf);
 /* Hands the bytes to the caller, who frees them; the buffer is empty. */

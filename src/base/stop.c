@@ -98,8 +98,7 @@ lm_stop_sleep_ms(int64_t duration_ms)
     while ((left = end - lm_clock_ms()) > 0) {
         struct pollfd wake = {pipe_fds[0], POLLIN, 0};
 
-        poll(&wake, pipe_fds[0] >= 0 ? 1 : 0,
-             left > 60000 ? 60000 : (int)left);
+        poll(&wake, pipe_fds[0] >= 0 ? 1 : 0, left > 60000 ? 60000 : (int)left);
         lm_stop_drain();
         if (lm_stop_level() != before)
             return false;

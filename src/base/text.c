@@ -67,29 +67,32 @@ char_length(const unsigned char *s, size_t left)
 
     if (s[0] < 0x80)
         return s[0] != 0 ? 1 : 0;
-    if (s[0] >= 0xC2 && s[0] <= 0xDF)
+    if (s[0] >= 0xC2 && s[0] <= 0xDF) {
         need = 2;
-    else if (s[0] >= 0xE0 && s[0] <= 0xEF)
+    } else if (s[0] >= 0xE0 && s[0] <= 0xEF) {
         need = 3;
-    else if (s[0] >= 0xF0 && s[0] <= 0xF4)
+    } else if (s[0] >= 0xF0 && s[0] <= 0xF4) {
         need = 4;
-    else
+    } else {
         return 0;
+    }
     if (left < need)
         return 0;
-    if (s[0] == 0xE0)
+    if (s[0] == 0xE0) {
         low = 0xA0;
-    else if (s[0] == 0xED)
+    } else if (s[0] == 0xED) {
         high = 0x9F;
-    else if (s[0] == 0xF0)
+    } else if (s[0] == 0xF0) {
         low = 0x90;
-    else if (s[0] == 0xF4)
+    } else if (s[0] == 0xF4) {
         high = 0x8F;
+    }
     if (s[1] < low || s[1] > high)
         return 0;
-    for (size_t i = 2; i < need; i++)
+    for (size_t i = 2; i < need; i++) {
         if (s[i] < 0x80 || s[i] > 0xBF)
             return 0;
+    }
     return need;
 }
 

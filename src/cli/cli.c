@@ -24,9 +24,10 @@ const size_t lm_command_count = LM_COUNT(lm_commands);
 const struct lm_command *
 lm_command_find(const char *name)
 {
-    for (size_t i = 0; i < lm_command_count; i++)
+    for (size_t i = 0; i < lm_command_count; i++) {
         if (strcmp(lm_commands[i]->name, name) == 0)
             return lm_commands[i];
+    }
     return NULL;
 }
 
@@ -75,8 +76,8 @@ lm_cli_usage(const struct lm_command *command, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     lm_log(LM_LOG_ERROR, "%s", text);
-    lm_log(LM_LOG_INFO, "see \"luamig help%s%s\"",
-           command != NULL ? " " : "", command != NULL ? command->name : "");
+    lm_log(LM_LOG_INFO, "see \"luamig help%s%s\"", command != NULL ? " " : "",
+           command != NULL ? command->name : "");
     return LM_EXIT_USAGE;
 }
 
@@ -120,11 +121,12 @@ fail_unknown(const char *name)
     for (size_t i = 0; i < lm_command_count; i++)
         names[i] = lm_commands[i]->name;
     nearest = lm_text_nearest(name, names, lm_command_count);
-    if (nearest >= 0)
+    if (nearest >= 0) {
         return lm_cli_usage(NULL,
                             "there is no command \"%s\"; did you mean "
                             "\"%s\"?",
                             name, names[nearest]);
+    }
     return lm_cli_usage(NULL, "there is no command \"%s\"", name);
 }
 

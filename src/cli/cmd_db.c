@@ -127,11 +127,12 @@ run(int argc, char **argv)
     char *project;
     bool ok;
 
-    if (verb == NULL)
+    if (verb == NULL) {
         return lm_cli_usage(&lm_cmd_db,
                             "db takes start, stop, url or psql%s%s%s",
-                            argc > 1 ? ", not \"" : "",
-                            argc > 1 ? argv[1] : "", argc > 1 ? "\"" : "");
+                            argc > 1 ? ", not \"" : "", argc > 1 ? argv[1] : "",
+                            argc > 1 ? "\"" : "");
+    }
     project = lm_project_root(NULL);
     ok = verb->run(project, argv + 2, &err);
     free(project);

@@ -31,14 +31,15 @@ run(int argc, char **argv)
     int code;
 
     while ((code = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        if (code == 's')
+        if (code == 's') {
             wanted = true;
-        else if (code == 'g')
+        } else if (code == 'g') {
             role = optarg;
-        else if (code == 'j')
+        } else if (code == 'j') {
             schema = optarg;
-        else
+        } else {
             return lm_cli_usage(&lm_cmd_journal, "see the line above");
+        }
     }
     if (!wanted || optind < argc)
         return lm_cli_usage(&lm_cmd_journal, "journal takes --sql");

@@ -71,9 +71,10 @@ is_good_name(const char *name)
 {
     if (*name == '\0' || strlen(name) > 100)
         return false;
-    for (; *name != '\0'; name++)
+    for (; *name != '\0'; name++) {
         if (!isalnum((unsigned char)*name) && *name != '_' && *name != '-')
             return false;
+    }
     return true;
 }
 
@@ -95,9 +96,10 @@ write_file(const char *path, const char *template, const char *name,
     const char *mark;
     bool ok;
 
-    if (file == NULL)
+    if (file == NULL) {
         return lm_err_set(err, LM_ERR_FAILED, "could not create \"%s\": %s",
                           path, strerror(errno));
+    }
     while ((mark = strstr(template, "{name}")) != NULL) {
         fwrite(template, 1, (size_t)(mark - template), file);
         fputs(name, file);
@@ -106,9 +108,10 @@ write_file(const char *path, const char *template, const char *name,
     fputs(template, file);
     ok = ferror(file) == 0;
     ok = fclose(file) == 0 && ok;
-    if (!ok)
+    if (!ok) {
         return lm_err_set(err, LM_ERR_FAILED, "could not write \"%s\": %s",
                           path, strerror(errno));
+    }
     printf("%s\n", path);
     return true;
 }
@@ -123,11 +126,12 @@ run(int argc, char **argv)
 
     if (argc != 2)
         return lm_cli_usage(&lm_cmd_new, "new takes one name");
-    if (!is_good_name(argv[1]))
+    if (!is_good_name(argv[1])) {
         return lm_cli_usage(&lm_cmd_new,
                             "a name has letters, digits, _ and - only, not "
                             "\"%s\"",
                             argv[1]);
+    }
     snprintf(script, sizeof script, "scripts/%s.lua", argv[1]);
     snprintf(spec, sizeof spec, "spec/%s_spec.lua", argv[1]);
     ok = make_folder("scripts", &err) && make_folder("spec", &err) &&

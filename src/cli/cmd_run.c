@@ -111,8 +111,7 @@ take_option(struct run_options *options, int code)
     case OPT_BATCH_SIZE:
         return read_number("--batch-size", optarg, 1, &options->batch_size);
     case OPT_THROTTLE_MS:
-        return read_number("--throttle-ms", optarg, 0,
-                           &options->throttle_ms);
+        return read_number("--throttle-ms", optarg, 0, &options->throttle_ms);
     case OPT_AGAIN:
         options->again = true;
         return true;
@@ -146,20 +145,22 @@ parse_options(int argc, char **argv, struct run_options *options)
     options->batch_size = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     options->args = lm_calloc((size_t)argc, sizeof *options->args);
-    while ((code = getopt_long(argc, argv, "vq", long_options, NULL)) != -1)
+    while ((code = getopt_long(argc, argv, "vq", long_options, NULL)) != -1) {
         if (!take_option(options, code))
             return false;
+    }
     if (optind + 1 == argc) {
         options->path = argv[optind];
         return true;
     }
-    if (optind < argc)
+    if (optind < argc) {
         lm_cli_usage(&lm_cmd_run, "run takes one script; \"%s\" is too much",
                      argv[optind + 1]);
-    else if (options->help)
+    } else if (options->help) {
         return true;
-    else
+    } else {
         lm_cli_usage(&lm_cmd_run, "run which script?");
+    }
     return false;
 }
 
@@ -175,10 +176,11 @@ show_help(const struct run_options *options)
         return lm_cli_fail(&err);
     }
     fputs(help, stdout);
-    if (options->path != NULL)
+    if (options->path != NULL) {
         printf("\n%s %s\n%s", options->path,
                args.len > 0 ? "takes:" : "takes no arguments.",
                lm_buf_text(&args));
+    }
     lm_buf_release(&args);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
@@ -190,6 +192,10 @@ print_counts(const struct lm_outcome *outcome)
 {
     char rows[32];
 
+    if (outcome->one_shot) {
+        fputs("one transaction", stdout);
+        return;
+    }
     lm_clock_format_count(rows, sizeof rows, outcome->rows);
     printf("%s rows, %" PRId64 " batches", rows, outcome->batches);
 }
@@ -204,8 +210,10 @@ print_speed(const struct lm_outcome *outcome)
 
     lm_clock_format(elapsed, sizeof elapsed, outcome->elapsed_ms);
     lm_clock_format_count(rate, sizeof rate, outcome->own_rows * 1000 / ms);
-    printf(", %s, %s rows/s, %" PRId64 " retries", elapsed, rate,
-           outcome->retries);
+    printf(", %s", elapsed);
+    if (!outcome->one_shot)
+        printf(", %s rows/s", rate);
+    printf(", %" PRId64 " retries", outcome->retries);
 }
 
 static void
@@ -282,12 +290,12 @@ lease_ms(void)
 static int
 run_script(const struct run_options *options, const struct lm_script *script)
 {
-    struct lm_runner_options runner = {
-        .journal_schema = options->journal_schema,
-        .lease_ms = lease_ms(),
-        .again = options->again,
-        .restart = options->restart,
-        .limit = options->limit};
+    struct lm_runner_options runner = {.journal_schema =
+                                           options->journal_schema,
+                                       .lease_ms = lease_ms(),
+                                       .again = options->again,
+                                       .restart = options->restart,
+                                       .limit = options->limit};
     struct lm_database database;
     struct lm_outcome outcome;
     struct lm_err err;
@@ -324,10 +332,11 @@ run(int argc, char **argv)
     script_options.arg_count = options.arg_count;
     script_options.batch_size = options.batch_size;
     script_options.throttle_ms = options.throttle_ms;
-    if (lm_script_load(&script, options.path, &script_options, &err))
+    if (lm_script_load(&script, options.path, &script_options, &err)) {
         code = run_script(&options, script);
-    else
+    } else {
         code = lm_cli_fail(&err);
+    }
 out:
     lm_script_free(script);
     free(options.args);
@@ -335,5 +344,5 @@ out:
     return code;
 }
 
-const struct lm_command lm_cmd_run = {
-    "run", "run or resume a migration", help, run};
+const struct lm_command lm_cmd_run = {"run", "run or resume a migration", help,
+                                      run};

@@ -109,8 +109,8 @@ text_or(const struct lm_result *runs, int row, int column, const char *other)
 static void
 print_list(const struct lm_result *runs)
 {
-    printf("%6s  %-12s %14s  %-22s  %s\n", "run", "state", "rows",
-           "started", "script");
+    printf("%6s  %-12s %14s  %-22s  %s\n", "run", "state", "rows", "started",
+           "script");
     for (int row = 0; row < lm_result_rows(runs); row++) {
         char count[32];
         const char *args = lm_result_text(runs, row, COL_ARGS);
@@ -141,13 +141,13 @@ print_run(const struct lm_result *runs)
     printf("started:   %s by %s, on host %s, process %s\n",
            lm_result_text(runs, 0, COL_STARTED),
            lm_result_text(runs, 0, COL_STARTED_BY),
-           lm_result_text(runs, 0, COL_HOST),
-           lm_result_text(runs, 0, COL_PID));
+           lm_result_text(runs, 0, COL_HOST), lm_result_text(runs, 0, COL_PID));
     printf("finished:  %s\n", text_or(runs, 0, COL_FINISHED, "not yet"));
-    if (lm_result_text(runs, 0, COL_ERROR) != NULL)
+    if (lm_result_text(runs, 0, COL_ERROR) != NULL) {
         printf("error:     %s (SQLSTATE %s)\n",
                lm_result_text(runs, 0, COL_ERROR),
                text_or(runs, 0, COL_SQLSTATE, "none"));
+    }
 }
 
 static int
@@ -181,14 +181,15 @@ show(const struct status_options *options, struct lm_conn *conn)
     if (!lm_journal_exists(&journal, &exists, &err))
         return lm_cli_fail(&err);
     if (!exists) {
-        if (options->json)
+        if (options->json) {
             puts("[]");
-        else
+        } else {
             lm_log(LM_LOG_INFO, "luamig has not run in this database");
+        }
         return lm_cli_finish_output(LM_EXIT_DONE);
     }
-    if (!lm_status_read(conn, options->schema, &options->filter,
-                        options->json, &runs, &err))
+    if (!lm_status_read(conn, options->schema, &options->filter, options->json,
+                        &runs, &err))
         return lm_cli_fail(&err);
     code = print_runs(options, runs);
     lm_result_free(runs);
@@ -209,15 +210,16 @@ run(int argc, char **argv)
         return code;
     }
     if (lm_database_resolve(&database, options.url, &err) &&
-        lm_conn_open(&conn, database.conninfo, "luamig: status", &err))
+        lm_conn_open(&conn, database.conninfo, "luamig: status", &err)) {
         code = show(&options, conn);
-    else
+    } else {
         code = lm_cli_fail(&err);
+    }
     lm_conn_close(conn);
     lm_database_release(&database);
     free(options.url);
     return code;
 }
 
-const struct lm_command lm_cmd_status = {
-    "status", "runs and their state", help, run};
+const struct lm_command lm_cmd_status = {"status", "runs and their state", help,
+                                         run};

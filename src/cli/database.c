@@ -13,8 +13,8 @@
 
 /* The variables that name a server or a database; libpq reads them, and the
  * rest, by itself. */
-static const char *const libpq_variables[] = {
-    "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE"};
+static const char *const libpq_variables[] = {"PGHOST", "PGHOSTADDR", "PGPORT",
+                                              "PGDATABASE", "PGSERVICE"};
 
 static const char *
 find_url(const char *url)
@@ -27,9 +27,10 @@ find_url(const char *url)
         if (url != NULL && *url == '\0')
             url = NULL;
     }
-    for (size_t i = 0; url == NULL && i < LM_COUNT(libpq_variables); i++)
+    for (size_t i = 0; url == NULL && i < LM_COUNT(libpq_variables); i++) {
         if (getenv(libpq_variables[i]) != NULL)
             url = "";
+    }
     return url;
 }
 
@@ -37,8 +38,8 @@ static bool
 start_embedded(struct lm_database *out, struct lm_err *err)
 {
     char *project = lm_project_root(NULL);
-    bool ok = lm_server_start(&out->server, project, LM_SERVER_WITH_PARENT,
-                              err);
+    bool ok =
+        lm_server_start(&out->server, project, LM_SERVER_WITH_PARENT, err);
 
     free(project);
     if (ok)
@@ -83,10 +84,11 @@ blot(char *arg)
     char *authority = strstr(arg, "://");
     char *password = strstr(arg, "password=");
 
-    if (password != NULL)
+    if (password != NULL) {
         for (password += strlen("password=");
              *password != '\0' && *password != '&'; password++)
             *password = 'x';
+    }
     if (authority != NULL) {
         char *at = strrchr(authority, '@');
         char *colon = strchr(authority + 3, ':');

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct lm_base_query {
-    char *sql; /* one SELECT without semicolon; may end with a -- comment */
+    char *sql;     /* one SELECT without semicolon; may end with a -- comment */
     char **params; /* texts, NULL for NULL; one each of param_types */
     uint32_t *param_types;
     int param_count;

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 enum {
-    ALIVE_GRACE_MS = 3000,    /* for a killed runner's backend to go */
+    ALIVE_GRACE_MS = 3000,     /* for a killed runner's backend to go */
     CLAIM_PATIENCE_MS = 30000, /* for a batch in flight to end */
     CLAIM_LOCK_MS = 2000,
     STATEMENT_MS = 60000
@@ -65,8 +65,7 @@ ask(struct lm_journal *self, const char *sql, const char *const *texts,
     bool ok;
 
     lm_journal_splice(&buf, sql, self->schema);
-    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt,
-                         err) &&
+    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
          lm_conn_execute(self->conn, stmt, values, out, err);
     lm_buf_release(&buf);
     return ok;
@@ -229,11 +228,12 @@ fail_install(const struct lm_journal *self, struct lm_err *err)
     err->sql[0] = '\0';
     lm_err_prefix(err, "could not set up luamig's tables in schema \"%s\"",
                   self->schema);
-    if (lm_err_is_state(err, "42501"))
+    if (lm_err_is_state(err, "42501")) {
         lm_err_hint(err,
                     "Let an owner of the database run the output of \"luamig "
                     "journal --sql\", then of \"luamig journal --sql --grant "
                     "ROLE\" for the role that runs migrations.");
+    }
     return false;
 }
 
@@ -264,9 +264,10 @@ judge_state(const char *state, const struct lm_run_request *request)
 {
     if (strcmp(state, "cancelled") == 0)
         return request->restart ? LM_JOURNAL_NONE : LM_JOURNAL_CANCELLED;
-    if (strncmp(state, "done", 4) == 0)
+    if (strncmp(state, "done", 4) == 0) {
         return request->again || request->restart ? LM_JOURNAL_NONE
                                                   : LM_JOURNAL_FINISHED;
+    }
     return LM_JOURNAL_UNFINISHED;
 }
 
@@ -332,7 +333,9 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
                 struct lm_run *run, struct lm_err *err)
 {
     char host[256];
-    struct number id, lease, pid;
+    struct number id;
+    struct number lease;
+    struct number pid;
     char *columns = as_array(request->key_columns, request->key_count);
     char *cursor_text = key_as_array(cursor);
     char *bound_text = key_as_array(bound);
@@ -375,25 +378,25 @@ start_counting(struct lm_run *run, const struct lm_key *cursor,
     LM_ERR_COPY(run->state, "running");
     lm_key_release(&run->cursor);
     lm_key_release(&run->bound);
-    if (cursor->texts != NULL)
+    if (cursor->texts != NULL) {
         lm_key_copy(&run->cursor, (const char *const *)cursor->texts,
                     cursor->count);
-    if (bound->texts != NULL)
+    }
+    if (bound->texts != NULL) {
         lm_key_copy(&run->bound, (const char *const *)bound->texts,
                     bound->count);
+    }
 }
 
 bool
-lm_journal_begin(struct lm_journal *self,
-                 const struct lm_run_request *request,
+lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
                  const struct lm_key *cursor, const struct lm_key *bound,
                  struct lm_run *run, bool *begun, struct lm_err *err)
 {
-    bool ok = begin(self, err) &&
-              insert_run(self, request, run, begun, err) &&
-              (!*begun ||
-               (insert_progress(self, request, cursor, bound, run, err) &&
-                commit(self, err)));
+    bool ok =
+        begin(self, err) && insert_run(self, request, run, begun, err) &&
+        (!*begun || (insert_progress(self, request, cursor, bound, run, err) &&
+                     commit(self, err)));
 
     if (!ok || !*begun)
         lm_conn_rollback(self->conn);
@@ -429,19 +432,19 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
     char *columns = as_array(request->key_columns, request->key_count);
     const char *texts[] = {as_text(&id, run->id), columns};
     struct lm_result *result = NULL;
-    bool ok = ask(
-        self,
-        "SELECT p.owner, p.seq, p.lease_until,"
-        " p.lease_until > clock_timestamp(), p.host, p.pid, p.backend_pid,"
-        " a.pid IS NOT NULL, r.started_by,"
-        " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
-        " p.key_columns <> $2::text[],"
-        " pg_catalog.array_to_string(p.key_columns, ', ')"
-        " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
-        " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
-        " AND coalesce(a.backend_start = p.backend_start, true)"
-        " WHERE p.run_id = $1",
-        texts, 2, &result, err);
+    bool ok =
+        ask(self,
+            "SELECT p.owner, p.seq, p.lease_until,"
+            " p.lease_until > clock_timestamp(), p.host, p.pid, p.backend_pid,"
+            " a.pid IS NOT NULL, r.started_by,"
+            " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
+            " p.key_columns <> $2::text[],"
+            " pg_catalog.array_to_string(p.key_columns, ', ')"
+            " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
+            " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
+            " AND coalesce(a.backend_start = p.backend_start, true)"
+            " WHERE p.run_id = $1",
+            texts, 2, &result, err);
 
     free(columns);
     if (!ok)
@@ -472,8 +475,7 @@ static bool
 fail_busy(const struct lm_run *run, const struct holder *holder,
           struct lm_err *err)
 {
-    lm_err_set(err, LM_ERR_BUSY, "run %" PRId64 " is already running",
-               run->id);
+    lm_err_set(err, LM_ERR_BUSY, "run %" PRId64 " is already running", run->id);
     lm_err_detail(err,
                   "Process %" PRId64 " on host \"%s\" runs it as role \"%s\" "
                   "since %s (server process %" PRId64 ").",
@@ -520,9 +522,10 @@ terminate(struct lm_journal *self, int64_t backend_pid)
     const char *texts[] = {as_text(&pid, backend_pid)};
 
     if (!tell(self, "SELECT pg_catalog.pg_terminate_backend($1)", texts, 1,
-              &ignored))
+              &ignored)) {
         lm_log(LM_LOG_DEBUG, "could not end server process %" PRId64 ": %s",
                backend_pid, ignored.message);
+    }
 }
 
 static void
@@ -554,16 +557,17 @@ read_progress(const struct lm_result *result, struct lm_run *run)
 /* Writes a fresh owner token where the old one still stands. Waits for the
  * row's lock, that is, for a batch in flight. */
 static bool
-write_owner(struct lm_journal *self, const char *old_owner,
-            struct lm_run *run, bool *claimed, struct lm_err *err)
+write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
+            bool *claimed, struct lm_err *err)
 {
     char host[256];
     char sql[1024];
-    struct number id, lease, pid;
-    const char *texts[] = {as_text(&id, run->id), old_owner,
-                           as_text(&lease, self->lease_ms),
-                           host_name(host, sizeof host),
-                           as_text(&pid, getpid())};
+    struct number id;
+    struct number lease;
+    struct number pid;
+    const char *texts[] = {
+        as_text(&id, run->id), old_owner, as_text(&lease, self->lease_ms),
+        host_name(host, sizeof host), as_text(&pid, getpid())};
     struct lm_result *result = NULL;
 
     snprintf(sql, sizeof sql,
@@ -590,8 +594,8 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
 {
     struct number id;
     char *source = as_bytea(request->source);
-    const char *texts[] = {as_text(&id, run->id), source,
-                           request->config_json, LUAMIG_VERSION};
+    const char *texts[] = {as_text(&id, run->id), source, request->config_json,
+                           LUAMIG_VERSION};
     struct lm_result *result = NULL;
     bool ok = ask(self,
                   "UPDATE {schema}.run r SET state = 'running',"
@@ -642,12 +646,13 @@ claim_once(struct lm_journal *self, const struct lm_run_request *request,
            const char *old_owner, struct lm_run *run, bool *claimed,
            struct lm_err *err)
 {
-    bool ok = begin(self, err) &&
-              write_owner(self, old_owner, run, claimed, err);
+    bool ok =
+        begin(self, err) && write_owner(self, old_owner, run, claimed, err);
 
-    if (ok && *claimed)
+    if (ok && *claimed) {
         ok = request != NULL ? write_resumed(self, request, run, err)
                              : read_state(self, run, err);
+    }
     if (ok && *claimed)
         ok = commit(self, err);
     if (!ok || !*claimed)
@@ -661,12 +666,12 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
       const char *old_owner, int64_t old_backend, struct lm_run *run,
       bool *claimed, struct lm_err *err)
 {
-    int64_t patience = lm_clock_ms() + CLAIM_PATIENCE_MS;
+    int64_t begun = lm_clock_ms();
 
     while (!claim_once(self, request, old_owner, run, claimed, err)) {
         if (!lm_err_is_state(err, "55P03") || lm_stop_level() >= 2)
             return false;
-        if (lm_clock_ms() > patience) {
+        if (lm_clock_ms() - begun > CLAIM_PATIENCE_MS) {
             lm_err_set(err, LM_ERR_BUSY,
                        "run %" PRId64 " is held by a transaction that is "
                        "still open in server process %" PRId64,
@@ -675,7 +680,8 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
                              "or as a superuser, and run the same command.");
             return false;
         }
-        terminate(self, old_backend);
+        if (lm_clock_ms() - begun > COMMIT_GRACE_MS)
+            terminate(self, old_backend);
     }
     return true;
 }
@@ -773,18 +779,19 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
                       const struct lm_key *cursor, int64_t rows,
                       int64_t retries, struct lm_err *err)
 {
-    struct number id, seq, lease, row_count, retry_count;
+    struct number id;
+    struct number seq;
+    struct number lease;
+    struct number row_count;
+    struct number retry_count;
     char *cursor_text = key_as_array(cursor);
-    const char *texts[] = {as_text(&id, run->id),
-                           run->owner,
-                           as_text(&seq, run->seq),
-                           as_text(&lease, self->lease_ms),
-                           cursor_text,
-                           as_text(&row_count, rows),
-                           as_text(&retry_count, retries)};
-    bool ok = tell(self,
-                   "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
-                   texts, 7, err);
+    const char *texts[] = {
+        as_text(&id, run->id),           run->owner,  as_text(&seq, run->seq),
+        as_text(&lease, self->lease_ms), cursor_text, as_text(&row_count, rows),
+        as_text(&retry_count, retries)};
+    bool ok =
+        tell(self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
+             texts, 7, err);
 
     free(cursor_text);
     return ok;
@@ -793,13 +800,14 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
 static bool
 fence(struct lm_journal *self, const struct lm_run *run, struct lm_err *err)
 {
-    struct number id, seq, lease;
+    struct number id;
+    struct number seq;
+    struct number lease;
     const char *texts[] = {as_text(&id, run->id), run->owner,
                            as_text(&seq, run->seq),
                            as_text(&lease, self->lease_ms)};
 
-    return tell(self, "SELECT {schema}.fence($1, $2, $3, $4)", texts, 4,
-                err);
+    return tell(self, "SELECT {schema}.fence($1, $2, $3, $4)", texts, 4, err);
 }
 
 bool
@@ -825,11 +833,9 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                   struct lm_err *err)
 {
     struct number id;
-    const char *texts[] = {as_text(&id, run->id), state,
-                           error != NULL ? error->message : NULL,
-                           error != NULL && error->sqlstate[0] != '\0'
-                               ? error->sqlstate
-                               : NULL};
+    const char *texts[] = {
+        as_text(&id, run->id), state, error != NULL ? error->message : NULL,
+        error != NULL && error->sqlstate[0] != '\0' ? error->sqlstate : NULL};
 
     return fence(self, run, err) &&
            tell(self,
@@ -848,7 +854,8 @@ bool
 lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
                  struct lm_err *err)
 {
-    struct number id, lease;
+    struct number id;
+    struct number lease;
     const char *texts[] = {as_text(&id, run->id), run->owner,
                            as_text(&lease, self->lease_ms)};
 

@@ -70,18 +70,16 @@ enum lm_journal_found {
 
 int lm_journal_version(void);
 /* Adds the DDL of all steps after the installed version (0: everything). */
-void lm_journal_add_ddl(struct lm_buf *buf, const char *schema,
-                        int installed);
+void lm_journal_add_ddl(struct lm_buf *buf, const char *schema, int installed);
 /* Adds the grants that let a role run migrations. */
 void lm_journal_add_grants(struct lm_buf *buf, const char *schema,
                            const char *role);
 /* Adds sql with each {schema} replaced by the quoted name. */
-void lm_journal_splice(struct lm_buf *buf, const char *sql,
-                       const char *schema);
+void lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema);
 
 /* Creates or upgrades the tables. LM_ERR_CONNECT when the role may not. */
-bool lm_journal_install(struct lm_journal *self, struct lm_err *err)
-    LM_MUSTCHECK;
+bool lm_journal_install(struct lm_journal *self,
+                        struct lm_err *err) LM_MUSTCHECK;
 /* Is there a journal in this database? */
 bool lm_journal_exists(struct lm_journal *self, bool *exists,
                        struct lm_err *err) LM_MUSTCHECK;
@@ -96,8 +94,8 @@ bool lm_journal_find(struct lm_journal *self,
 bool lm_journal_begin(struct lm_journal *self,
                       const struct lm_run_request *request,
                       const struct lm_key *cursor, const struct lm_key *bound,
-                      struct lm_run *run, bool *begun, struct lm_err *err)
-    LM_MUSTCHECK;
+                      struct lm_run *run, bool *begun,
+                      struct lm_err *err) LM_MUSTCHECK;
 
 /* Takes an unfinished run over: LM_ERR_BUSY when another runner is alive.
  * *ended is true when the run turns out to have ended meanwhile: find again. */
@@ -122,10 +120,9 @@ bool lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
                            int64_t retries, struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: marks on_start as done and sets the bound, which may
  * lie among the rows that on_start wrote. Advances seq as above. */
-bool lm_journal_mark_started(struct lm_journal *self,
-                             const struct lm_run *run,
-                             const struct lm_key *bound, struct lm_err *err)
-    LM_MUSTCHECK;
+bool lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
+                             const struct lm_key *bound,
+                             struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: sets the run's last state and gives the lease back.
  * error may be NULL. Advances seq as above. */
 bool lm_journal_finish(struct lm_journal *self, const struct lm_run *run,

@@ -127,17 +127,15 @@ lm_journal_add_ddl(struct lm_buf *buf, const char *schema, int installed)
         char version[16];
 
         lm_journal_splice(buf, steps[i], schema);
-        lm_journal_splice(buf,
-                          "INSERT INTO {schema}.version (version) VALUES (",
-                          schema);
+        lm_journal_splice(
+            buf, "INSERT INTO {schema}.version (version) VALUES (", schema);
         snprintf(version, sizeof version, "%d);\n", i + 1);
         lm_buf_puts(buf, version);
     }
 }
 
 void
-lm_journal_add_grants(struct lm_buf *buf, const char *schema,
-                      const char *role)
+lm_journal_add_grants(struct lm_buf *buf, const char *schema, const char *role)
 {
     static const char *const grants[] = {
         "GRANT USAGE ON SCHEMA {schema} TO ",

@@ -45,9 +45,10 @@ lm_page_describe_key(struct lm_buf *buf, const struct lm_base_query *query,
     for (int i = 0; i < query->key_count; i++)
         lm_buf_printf(buf, "%s%s", i > 0 ? ", " : "", query->key[i]);
     lm_buf_puts(buf, ") = (");
-    for (int i = 0; i < query->key_count; i++)
+    for (int i = 0; i < query->key_count; i++) {
         lm_buf_printf(buf, "%s%s", i > 0 ? ", " : "",
                       texts[i] != NULL ? texts[i] : "NULL");
+    }
     lm_buf_putc(buf, ')');
 }
 
@@ -106,7 +107,7 @@ add_key_list(struct lm_buf *sql, const struct lm_base_query *query,
 /* "(k1, k2) > ($3, $4)", or without parentheses for a single column. */
 static void
 add_comparison(struct request *self, const struct lm_base_query *query,
-               const char *operator, char *const *key)
+               const char *operator, char * const * key)
 {
     lm_buf_putc(&self->sql, '(');
     add_key_list(&self->sql, query, "page", "");
@@ -182,8 +183,8 @@ send(struct request *self, struct lm_conn *conn, struct lm_result **out,
 /* -- checks ----------------------------------------------------------- */
 
 static bool
-fail_key(const struct lm_page *page, const struct lm_base_query *query,
-         int row, const char *what, struct lm_err *err)
+fail_key(const struct lm_page *page, const struct lm_base_query *query, int row,
+         const char *what, struct lm_err *err)
 {
     struct lm_buf key = LM_BUF_INIT;
     char **texts = lm_calloc((size_t)query->key_count, sizeof *texts);
@@ -234,10 +235,11 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
     memset(out, 0, sizeof *out);
     snprintf(limit_text, sizeof limit_text, "%" PRId64, limit + 1);
     request_init(&request, query);
-    if (query->key_is_unique)
+    if (query->key_is_unique) {
         add_page(&request, query, cursor, bound, limit_text);
-    else
+    } else {
         add_watched_page(&request, query, cursor, bound, limit_text);
+    }
     ok = send(&request, conn, &out->result, err);
     request_release(&request);
     if (!ok)
@@ -276,10 +278,11 @@ lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
         return false;
     if (lm_result_rows(result) == 1) {
         *texts = lm_calloc((size_t)query->key_count, sizeof **texts);
-        for (int i = 0; i < query->key_count; i++)
+        for (int i = 0; i < query->key_count; i++) {
             (*texts)[i] = lm_strdup(lm_result_text(result, 0, i) != NULL
                                         ? lm_result_text(result, 0, i)
                                         : "");
+        }
     }
     lm_result_free(result);
     return true;

@@ -44,8 +44,7 @@ bool lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
                    struct lm_err *err) LM_MUSTCHECK;
 
 /* Adds "(id, tenant) = (7, 3)" for messages. */
-void lm_page_describe_key(struct lm_buf *buf,
-                          const struct lm_base_query *query,
+void lm_page_describe_key(struct lm_buf *buf, const struct lm_base_query *query,
                           char *const *texts);
 
 #endif

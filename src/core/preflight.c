@@ -34,11 +34,12 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
     bool in_recovery;
     bool read_only;
 
-    if (lm_conn_server_version(conn) < MIN_SERVER_VERSION)
+    if (lm_conn_server_version(conn) < MIN_SERVER_VERSION) {
         return lm_err_set(err, LM_ERR_CONNECT,
                           "the server is of version %d; luamig needs "
                           "PostgreSQL 13 or newer",
                           lm_conn_server_version(conn) / 10000);
+    }
     if (!lm_conn_query(conn, sql, none, &result, err))
         return false;
     in_recovery = lm_result_bool(result, 0, 0);
@@ -115,9 +116,10 @@ take_params(struct lm_base_query *out, const struct lm_stmt *stmt,
 static int
 find_text(char **texts, int count, const char *text)
 {
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         if (strcmp(texts[i], text) == 0)
             return i;
+    }
     return -1;
 }
 
@@ -133,8 +135,7 @@ take_columns(struct lm_base_query *out, const struct lm_stmt *stmt,
 
         if (find_text(out->columns, out->column_count, name) >= 0) {
             lm_err_set(err, LM_ERR_SCRIPT,
-                       "the base query returns two columns named \"%s\"",
-                       name);
+                       "the base query returns two columns named \"%s\"", name);
             lm_err_hint(err, "Give one of them another name with AS.");
             return false;
         }
@@ -147,15 +148,15 @@ static bool
 fail_no_key(const struct lm_base_query *query, const char *name,
             struct lm_err *err)
 {
-    int nearest =
-        lm_text_nearest(name, (const char *const *)query->columns,
-                        (size_t)query->column_count);
+    int nearest = lm_text_nearest(name, (const char *const *)query->columns,
+                                  (size_t)query->column_count);
 
     lm_err_set(err, LM_ERR_SCRIPT,
                "the base query does not return the key column \"%s\"", name);
-    if (nearest >= 0)
+    if (nearest >= 0) {
         lm_err_detail(err, "It returns \"%s\": did you mean that?",
                       query->columns[nearest]);
+    }
     lm_err_hint(err, "Add it to the select list, or name the key with "
                      "config.key.");
     return false;
@@ -277,9 +278,10 @@ prove_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
         return false;
     if (lm_query_keeps_not_null(shape, column->name, origin.relation)) {
         *proved = origin.not_null;
-        if (origin.view != NULL)
-            ok = prove_in_view(conn, origin.view, origin.attnum, depth,
-                               proved, err);
+        if (origin.view != NULL) {
+            ok = prove_in_view(conn, origin.view, origin.attnum, depth, proved,
+                               err);
+        }
     }
     free(origin.view);
     return ok;
@@ -350,12 +352,12 @@ trace_key(struct lm_conn *conn, const struct lm_query_shape *shape,
     struct lm_buf attnums = LM_BUF_INIT;
     bool ok = true;
 
-    for (int i = 0; i < out->key_count; i++)
+    for (int i = 0; i < out->key_count; i++) {
         if (columns[i].table == 0 || columns[i].table != columns[0].table)
             return true;
+    }
     out->table = columns[0].table;
-    out->table_key =
-        lm_calloc((size_t)out->key_count, sizeof *out->table_key);
+    out->table_key = lm_calloc((size_t)out->key_count, sizeof *out->table_key);
     for (int i = 0; ok && i < out->key_count; i++) {
         struct origin origin;
 
@@ -369,10 +371,10 @@ trace_key(struct lm_conn *conn, const struct lm_query_shape *shape,
                       columns[i].table_column);
     }
     lm_buf_putc(&attnums, '}');
-    if (ok && !out->key_is_unique && lm_query_keeps_unique(shape))
+    if (ok && !out->key_is_unique && lm_query_keeps_unique(shape)) {
         ok = prove_unique(conn, out->table, lm_buf_text(&attnums),
-                          lm_query_from_only(shape), &out->key_is_unique,
-                          err);
+                          lm_query_from_only(shape), &out->key_is_unique, err);
+    }
     lm_buf_release(&attnums);
     return ok;
 }
@@ -382,17 +384,17 @@ prove_key(struct lm_conn *conn, const struct lm_query_shape *shape,
           const struct lm_column *columns, struct lm_base_query *out,
           struct lm_err *err)
 {
-    for (int i = 0; i < out->key_count; i++)
+    for (int i = 0; i < out->key_count; i++) {
         if (!check_not_null(conn, shape, &columns[i], err))
             return false;
+    }
     return trace_key(conn, shape, columns, out, err);
 }
 
 /* The statement may be evicted while proofs are made, so what it says of the
  * key columns is copied; the names are the base query's own. */
 static struct lm_column *
-copy_key_columns(const struct lm_base_query *query,
-                 const struct lm_stmt *stmt)
+copy_key_columns(const struct lm_base_query *query, const struct lm_stmt *stmt)
 {
     struct lm_column *columns =
         lm_calloc((size_t)query->key_count, sizeof *columns);
@@ -418,9 +420,10 @@ lm_preflight_query(struct lm_conn *conn, const char *sql,
     memset(out, 0, sizeof *out);
     if (!lm_query_inspect(sql, &shape, err))
         return false;
-    if (!shape.parsed)
+    if (!shape.parsed) {
         lm_log(LM_LOG_DEBUG, "the base query could not be parsed here; the "
                              "server decides");
+    }
     out->sql = lm_strdup(shape.text);
     out->key_is_unique = assume_unique;
     if (!lm_conn_prepare(conn, out->sql, NULL, 0, &stmt, err)) {
@@ -440,8 +443,7 @@ out:
 }
 
 int64_t
-lm_preflight_estimate(struct lm_conn *conn,
-                      const struct lm_base_query *query)
+lm_preflight_estimate(struct lm_conn *conn, const struct lm_base_query *query)
 {
     static const char mark[] = "\"Plan Rows\":";
     struct lm_values values = {(const char *const *)query->params,

@@ -11,8 +11,7 @@
 #include "pg/conn.h"
 
 /* LM_ERR_CONNECT unless the server is of a supported version and writable. */
-bool lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
-    LM_MUSTCHECK;
+bool lm_preflight_server(struct lm_conn *conn, struct lm_err *err) LM_MUSTCHECK;
 
 /*
  * Describes the base query and proves its key: present, NOT NULL, and unique

@@ -13,12 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    REDRAW_MS = 100,
-    PLAIN_MS = 10000,
-    SAMPLE_MS = 1000,
-    BAR_WIDTH = 20
-};
+enum { REDRAW_MS = 100, PLAIN_MS = 10000, SAMPLE_MS = 1000, BAR_WIDTH = 20 };
 
 static void
 add_sample(struct lm_progress *self, int64_t now)
@@ -98,14 +93,14 @@ add_counts(struct lm_buf *buf, const struct lm_progress *self)
         lm_clock_format_count(total, sizeof total, shown_total(self));
         lm_buf_printf(buf, " of about %s", total);
     }
-    lm_buf_printf(buf, " rows, %" PRId64 " batches, %s rows/s",
-                  self->batches, per_second);
+    lm_buf_printf(buf, " rows, %" PRId64 " batches, %s rows/s", self->batches,
+                  per_second);
     if (rate > 0 && self->total > self->rows) {
         char left[32];
 
-        lm_clock_format(left, sizeof left,
-                        (int64_t)((double)(self->total - self->rows) *
-                                  1000.0 / rate));
+        lm_clock_format(
+            left, sizeof left,
+            (int64_t)((double)(self->total - self->rows) * 1000.0 / rate));
         lm_buf_printf(buf, ", about %s left", left);
     }
 }

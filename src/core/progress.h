@@ -11,14 +11,14 @@
 #include <stdint.h>
 
 struct lm_progress {
-    int64_t total;       /* estimate of all rows; -1: unknown */
-    int64_t rows;        /* migrated so far, by earlier runners too */
+    int64_t total; /* estimate of all rows; -1: unknown */
+    int64_t rows;  /* migrated so far, by earlier runners too */
     int64_t batches;
     int64_t retries;
-    int64_t own_rows;    /* by this runner */
+    int64_t own_rows; /* by this runner */
     int64_t own_batches;
     int64_t started_ms;
-    int64_t told_ms;     /* when a plain line was last written */
+    int64_t told_ms; /* when a plain line was last written */
     int64_t drawn_ms;
     int64_t sample_ms[64]; /* a ring of moments and rows, for the rate */
     int64_t sample_rows[64];

@@ -101,8 +101,7 @@ guard(struct lm_repo *self, const char *sql, struct lm_err *err)
 {
     switch (lm_query_classify(sql)) {
     case LM_QUERY_TRANSACTION:
-        return refuse(self, sql,
-                      "a script must not begin or end transactions",
+        return refuse(self, sql, "a script must not begin or end transactions",
                       "Each batch is one transaction already; use "
                       "repo:savepoint to try something and go on.",
                       err);
@@ -134,9 +133,10 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
         return false;
     if (lm_conn_prepare(self->conn, sql, NULL, 0, out, err))
         return true;
-    if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0')
+    if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {
         lm_err_hint(err, "Say what type the parameter has, for example "
                          "$1::text.");
+    }
     return fail_with(self, err);
 }
 
@@ -212,17 +212,18 @@ static const char *
 find_key_column(const struct lm_base_query *query, const char *const *columns,
                 int count)
 {
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < query->key_count; k++)
+    for (int i = 0; i < count; i++) {
+        for (int k = 0; k < query->key_count; k++) {
             if (strcmp(columns[i], query->table_key[k]) == 0)
                 return columns[i];
+        }
+    }
     return NULL;
 }
 
 bool
 lm_repo_check_columns(struct lm_repo *self, const char *table,
-                      const char *const *columns, int count,
-                      struct lm_err *err)
+                      const char *const *columns, int count, struct lm_err *err)
 {
     const char *column;
     bool is_paged = false;
@@ -269,11 +270,12 @@ savepoint_command(struct lm_repo *self, const char *format, int depth,
     int len = 0;
 
     for (const char *p = format; *p != '\0'; p++) {
-        if (*p == '#')
-            len += snprintf(sql + len, sizeof sql - (size_t)len,
-                            "luamig_%d", depth);
-        else
+        if (*p == '#') {
+            len += snprintf(sql + len, sizeof sql - (size_t)len, "luamig_%d",
+                            depth);
+        } else {
             sql[len++] = *p;
+        }
     }
     sql[len] = '\0';
     if (lm_conn_command(self->conn, sql, err))

@@ -18,12 +18,12 @@
 
 /* SQLSTATEs of a keyed write that did not match exactly one row: PostgreSQL's
  * no_data_found and too_many_rows. */
-#define LM_REPO_NO_ROW "P0002"
+#define LM_REPO_NO_ROW        "P0002"
 #define LM_REPO_TOO_MANY_ROWS "P0003"
 
 struct lm_repo {
-    struct lm_conn *conn;               /* not owned */
-    const struct lm_base_query *paged;  /* not owned; NULL: nothing is paged */
+    struct lm_conn *conn;              /* not owned */
+    const struct lm_base_query *paged; /* not owned; NULL: nothing is paged */
     struct lm_types types;
     bool open;
     bool failed;
@@ -62,12 +62,11 @@ void lm_repo_fail(struct lm_repo *self, const struct lm_err *err);
 
 /* Savepoints nest. rollback takes the latch away when the failure is one that
  * a savepoint may catch: a data error, or a row that was not there. */
-bool lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
-    LM_MUSTCHECK;
-bool lm_repo_savepoint_release(struct lm_repo *self, struct lm_err *err)
-    LM_MUSTCHECK;
-bool lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
-    LM_MUSTCHECK;
+bool lm_repo_savepoint(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
+bool lm_repo_savepoint_release(struct lm_repo *self,
+                               struct lm_err *err) LM_MUSTCHECK;
+bool lm_repo_savepoint_rollback(struct lm_repo *self,
+                                struct lm_err *err) LM_MUSTCHECK;
 bool lm_repo_may_catch(const struct lm_err *err);
 
 #endif

@@ -46,21 +46,21 @@ close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
     if (self->repo.failed) {
         struct lm_err failure = self->repo.failure;
 
-        if (!ok && failure.traceback[0] == '\0')
-            memcpy(failure.traceback, err->traceback,
-                   sizeof failure.traceback);
+        if (!ok && failure.traceback[0] == '\0') {
+            memcpy(failure.traceback, err->traceback, sizeof failure.traceback);
+        }
         *err = failure;
         return false;
     }
-    if (ok && !lm_conn_in_transaction(self->conn))
+    if (ok && !lm_conn_in_transaction(self->conn)) {
         return lm_err_set(err, LM_ERR_FAILED,
                           "the script ended luamig's transaction");
+    }
     return ok;
 }
 
 static bool
-call_back(struct lm_runner *self, enum lm_callback callback,
-          struct lm_err *err)
+call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = run_info(self, 0);
@@ -80,13 +80,13 @@ start_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
     struct lm_key bound = {NULL, 0};
-    bool ok = lm_txn_begin(self->conn, &txn, err) &&
-              call_back(self, LM_CALL_ON_START, err) &&
-              lm_runner_find_bound(self, &bound, err) &&
-              lm_journal_mark_started(&self->journal, &self->run, &bound,
-                                      err) &&
-              lm_conn_commit(self->conn, "on_start_before_commit",
-                             "on_start_after_commit_sent", err);
+    bool ok =
+        lm_txn_begin(self->conn, &txn, err) &&
+        call_back(self, LM_CALL_ON_START, err) &&
+        lm_runner_find_bound(self, &bound, err) &&
+        lm_journal_mark_started(&self->journal, &self->run, &bound, err) &&
+        lm_conn_commit(self->conn, "on_start_before_commit",
+                       "on_start_after_commit_sent", err);
 
     if (ok) {
         LM_FAULT("on_start_after_commit");
@@ -144,8 +144,8 @@ migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
     if (!migrate_page(self, page, err))
         return false;
     LM_FAULT("after_migrate");
-    if (!lm_journal_checkpoint(&self->journal, &self->run, cursor,
-                               page->rows, self->pending_retries, err))
+    if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
+                               self->pending_retries, err))
         return false;
     LM_FAULT("after_flush");
     return lm_conn_commit(self->conn, "before_commit", "after_commit_sent",
@@ -184,10 +184,11 @@ name_batch(const struct lm_runner *self, const struct lm_page *page,
         lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "", self->query.key[i]);
     for (int end = 0; end < 2; end++) {
         lm_buf_puts(&text, end == 0 ? ") from (" : ") to (");
-        for (int i = 0; i < self->query.key_count; i++)
+        for (int i = 0; i < self->query.key_count; i++) {
             lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "",
                           lm_page_key(page, &self->query,
                                       end == 0 ? 0 : page->rows - 1, i));
+        }
     }
     lm_buf_puts(&text, "), rolled back");
     LM_ERR_COPY(err->batch, lm_buf_text(&text));
@@ -285,8 +286,8 @@ survive_conflict(struct lm_runner *self, struct lm_err *err)
     }
     lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); attempt %d", err->message,
            err->sqlstate, self->attempt + 1);
-    lm_stop_sleep_ms(lm_clock_backoff_ms(self->attempt, RETRY_BASE_MS,
-                                         RETRY_CAP_MS));
+    lm_stop_sleep_ms(
+        lm_clock_backoff_ms(self->attempt, RETRY_BASE_MS, RETRY_CAP_MS));
     self->attempt++;
     self->pending_retries++;
     self->progress.retries++;
@@ -349,8 +350,7 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     if (!lm_txn_begin(self->conn, &txn, err))
         return false;
     lm_repo_open(&self->repo, self->conn, NULL);
-    ok = m->ops->throttle(m->self, &self->repo, &info, wait_ms, ask_again,
-                          err);
+    ok = m->ops->throttle(m->self, &self->repo, &info, wait_ms, ask_again, err);
     ok = close_repo(self, ok, err);
     lm_conn_rollback(self->conn);
     return ok;
@@ -411,8 +411,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return start_step(self, err);
     if (nothing_to_page(self))
         return final_step(self, err);
-    return hold_back(self, err) &&
-           (should_stop(self) || batch_step(self, err));
+    return hold_back(self, err) && (should_stop(self) || batch_step(self, err));
 }
 
 /* False with err unset by us means: stopped; outcome->reason says why. */
@@ -439,23 +438,35 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
     return true;
 }
 
-/* Writes the last state of a run that did not reach its end. */
+static bool
+try_record_end(struct lm_runner *self, const char *state,
+               const struct lm_err *error, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+
+    txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
+    lm_conn_rollback(self->conn);
+    return lm_txn_begin(self->conn, &txn, err) &&
+           lm_journal_finish(&self->journal, &self->run, state, error,
+                             err) &&
+           lm_conn_commit(self->conn, "end_before_commit",
+                          "end_after_commit_sent", err);
+}
+
+/* Writes the last state of a run that did not reach its end. Tries twice: a
+ * cancel request may arrive later than the statement it was meant for. */
 static void
 record_end(struct lm_runner *self, const char *state,
            const struct lm_err *error)
 {
-    struct lm_txn txn = lm_runner_txn(self);
     struct lm_err err;
 
-    txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
-    if (self->conn != NULL && lm_conn_is_up(self->conn)) {
+    if (self->conn != NULL)
         lm_conn_set_interruptible(self->conn, false);
-        lm_conn_rollback(self->conn);
-        if (lm_txn_begin(self->conn, &txn, &err) &&
-            lm_journal_finish(&self->journal, &self->run, state, error,
-                              &err) &&
-            lm_conn_commit(self->conn, "end_before_commit",
-                           "end_after_commit_sent", &err))
+    for (int i = 0; i < 2 && self->conn != NULL; i++) {
+        if (!lm_conn_is_up(self->conn))
+            break;
+        if (try_record_end(self, state, error, &err))
             return;
         lm_log(LM_LOG_DEBUG, "%s", err.message);
     }
@@ -489,9 +500,10 @@ count_matching(struct lm_runner *self)
         lm_txn_begin(self->conn, &txn, &err) &&
         lm_page_count(self->conn, &self->query, self->run.bound.texts,
                       &outcome->matching, &outcome->beyond, &err);
-    if (!outcome->counted)
-        lm_log(LM_LOG_INFO,
-               "the rows that still match were not counted: %s", err.message);
+    if (!outcome->counted) {
+        lm_log(LM_LOG_INFO, "the rows that still match were not counted: %s",
+               err.message);
+    }
     lm_conn_rollback(self->conn);
 }
 
@@ -502,6 +514,7 @@ fill_outcome(struct lm_runner *self)
     struct lm_buf cursor = LM_BUF_INIT;
 
     outcome->run_id = self->run.id;
+    outcome->one_shot = self->migration->one_shot;
     outcome->rows = self->run.rows;
     outcome->batches = self->run.batches;
     outcome->retries = self->run.retries;
@@ -553,8 +566,8 @@ begin_progress(struct lm_runner *self)
 
     if (!self->migration->one_shot)
         total = lm_preflight_estimate(self->conn, &self->query);
-    lm_progress_begin(&self->progress, total, self->run.rows,
-                      self->run.batches, self->run.retries);
+    lm_progress_begin(&self->progress, total, self->run.rows, self->run.batches,
+                      self->run.retries);
 }
 
 void

@@ -40,12 +40,13 @@ struct lm_outcome {
     enum lm_ending ending;
     char reason[64]; /* of a stop: "SIGINT", "the limit of 500 rows" */
     int64_t run_id;  /* 0 when none was found or begun */
+    bool one_shot;   /* then there are no rows and batches to tell of */
     int64_t rows;    /* of the whole run */
     int64_t batches;
     int64_t retries;
     int64_t own_rows; /* of this call */
     int64_t elapsed_ms;
-    bool counted; /* matching and beyond are known */
+    bool counted;     /* matching and beyond are known */
     int64_t matching; /* rows that the base query still returns */
     int64_t beyond;   /* of them: beyond the last key of the run */
     char *cursor;     /* "(id) = (7)", or NULL; owned by the outcome */

@@ -38,8 +38,7 @@ struct lm_runner {
 
 /* Connects, checks the server and the query, and acquires the run. Leaves
  * acquired false, and the ending set, when there is nothing to do. */
-bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
-    LM_MUSTCHECK;
+bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 
 /* Connects again for a bounded time and claims the run anew; what the server
  * holds of it replaces what the runner believed. LM_ERR_INTERRUPT when a

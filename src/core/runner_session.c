@@ -75,8 +75,8 @@ connect_first(struct lm_runner *self, struct lm_err *err)
     int64_t patience = lm_clock_ms() + START_PATIENCE_MS;
 
     while (!open_connection(self, err)) {
-        bool starting = self->conn == NULL &&
-                        lm_conn_is_starting(self->options->conninfo);
+        bool starting =
+            self->conn == NULL && lm_conn_is_starting(self->options->conninfo);
 
         close_connection(self);
         if (!starting || lm_clock_ms() > patience || !lm_stop_sleep_ms(250))
@@ -154,13 +154,14 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
     if (m->start_after != NULL)
         lm_key_copy(&cursor, m->start_after, m->key_count);
     ok = find_first_bound(self, &bound, err) &&
-         lm_journal_begin(&self->journal, request, &cursor, &bound,
-                          &self->run, begun, err);
+         lm_journal_begin(&self->journal, request, &cursor, &bound, &self->run,
+                          begun, err);
     lm_key_release(&cursor);
     lm_key_release(&bound);
-    if (ok && *begun)
+    if (ok && *begun) {
         lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
                m->name, lm_conn_target(self->conn));
+    }
     return ok;
 }
 
@@ -176,15 +177,17 @@ tell_resumed(const struct lm_runner *self)
         lm_buf_puts(&where, " after ");
         lm_page_describe_key(&where, &self->query, self->run.cursor.texts);
     }
-    lm_log(LM_LOG_INFO, "resuming run %" PRId64 " of %s on %s%s: %s rows are "
-                        "done",
+    lm_log(LM_LOG_INFO,
+           "resuming run %" PRId64 " of %s on %s%s: %s rows are "
+           "done",
            self->run.id, self->migration->name, lm_conn_target(self->conn),
            lm_buf_text(&where), rows);
-    if (self->run.script_changed)
+    if (self->run.script_changed) {
         lm_log(LM_LOG_WARNING,
                "the script has changed since run %" PRId64
                " began; the rows that are left are migrated by it as it is",
                self->run.id);
+    }
     lm_buf_release(&where);
 }
 
@@ -236,8 +239,7 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
     enum lm_journal_found found;
 
     while (!self->acquired) {
-        if (!lm_journal_find(&self->journal, request, &found, &self->run,
-                             err))
+        if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
             return false;
         switch (found) {
         case LM_JOURNAL_FINISHED:
@@ -275,8 +277,7 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
         return true;
     if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
         return false;
-    *finished =
-        found == LM_JOURNAL_FINISHED || found == LM_JOURNAL_CANCELLED;
+    *finished = found == LM_JOURNAL_FINISHED || found == LM_JOURNAL_CANCELLED;
     return true;
 }
 
@@ -298,8 +299,8 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
     if (!connect_first(self, err) ||
         !is_finished(self, &request, &finished, err))
         return false;
-    if (!finished && (!check_query(self, err) ||
-                      !lm_journal_install(&self->journal, err)))
+    if (!finished &&
+        (!check_query(self, err) || !lm_journal_install(&self->journal, err)))
         return false;
     if (!find_or_begin(self, &request, err))
         return false;
@@ -314,8 +315,8 @@ static bool
 may_pass(const struct lm_err *err)
 {
     return err->kind == LM_ERR_CONNECT || err->kind == LM_ERR_LOST ||
-           (err->kind == LM_ERR_DATABASE && (lm_err_is_state(err, "53") ||
-                                             lm_err_is_state(err, "57")));
+           (err->kind == LM_ERR_DATABASE &&
+            (lm_err_is_state(err, "53") || lm_err_is_state(err, "57")));
 }
 
 static void
@@ -323,14 +324,15 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
 {
     int64_t lost = believed_seq - self->run.seq;
 
-    if (lost > 0)
+    if (lost > 0) {
         lm_log(LM_LOG_WARNING,
                "the server lost %" PRId64
                " acknowledged batches in a crash; cursor and rows went back "
                "together, and the rows are migrated again",
                lost);
-    else if (lost < 0)
+    } else if (lost < 0) {
         lm_log(LM_LOG_INFO, "the commit in flight had succeeded");
+    }
     self->ended = strncmp(self->run.state, "done", 4) == 0;
     self->pages_done = false; /* rows may have come back */
     lm_progress_set(&self->progress, self->run.rows, self->run.batches);
@@ -363,9 +365,10 @@ lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
     for (int attempt = 1;; attempt++) {
         int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
 
-        if (lm_stop_level() > 0 || !lm_stop_sleep_ms(wait))
+        if (lm_stop_level() > 0 || !lm_stop_sleep_ms(wait)) {
             return lm_err_set(err, LM_ERR_INTERRUPT,
                               "stopped while reconnecting");
+        }
         if (reconnect_once(self, err)) {
             lm_log(LM_LOG_INFO, "reconnected to %s",
                    lm_conn_target(self->conn));

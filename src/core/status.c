@@ -42,15 +42,16 @@ lm_status_read(struct lm_conn *conn, const char *schema,
     snprintf(run_id, sizeof run_id, "%" PRId64, filter->run_id);
     if (filter->run_id > 0)
         texts[1] = run_id;
-    if (as_json)
+    if (as_json) {
         lm_buf_puts(&sql, "SELECT coalesce(pg_catalog.json_agg("
                           "pg_catalog.to_json(s)), '[]') FROM (");
-    else
+    } else {
         lm_buf_puts(&sql, "SELECT s.run, s.script, s.args, s.state, s.live,"
                           " s.rows, s.batches, s.retries,"
                           " array_to_string(s.cursor, ', ', 'NULL'),"
                           " s.started_at, s.finished_at, s.started_by,"
                           " s.host, s.pid, s.error, s.sqlstate FROM (");
+    }
     lm_journal_splice(&sql, runs_sql, schema);
     lm_buf_puts(&sql, ") s");
     ok = lm_conn_query(conn, lm_buf_text(&sql), values, out, err);

@@ -21,7 +21,6 @@ struct lm_status_filter {
  */
 bool lm_status_read(struct lm_conn *conn, const char *schema,
                     const struct lm_status_filter *filter, bool as_json,
-                    struct lm_result **out, struct lm_err *err)
-    LM_MUSTCHECK;
+                    struct lm_result **out, struct lm_err *err) LM_MUSTCHECK;
 
 #endif

@@ -29,8 +29,8 @@ add_pairs(struct lm_buf *sql, struct lm_names names, int first,
 }
 
 bool
-lm_write_update(struct lm_buf *sql, const char *table,
-                struct lm_names changes, struct lm_names key)
+lm_write_update(struct lm_buf *sql, const char *table, struct lm_names changes,
+                struct lm_names key)
 {
     lm_buf_puts(sql, "UPDATE ");
     if (!lm_sql_add_table(sql, table))
@@ -80,9 +80,9 @@ add_conflict(struct lm_buf *sql, enum lm_conflict conflict,
 }
 
 bool
-lm_write_insert(struct lm_buf *sql, const char *table,
-                struct lm_names columns, enum lm_conflict conflict,
-                struct lm_names target, struct lm_names update)
+lm_write_insert(struct lm_buf *sql, const char *table, struct lm_names columns,
+                enum lm_conflict conflict, struct lm_names target,
+                struct lm_names update)
 {
     lm_buf_puts(sql, "INSERT INTO ");
     if (!lm_sql_add_table(sql, table))
@@ -143,9 +143,10 @@ lm_write_equality(struct lm_buf *sql, struct lm_names columns,
         if (i > 0)
             lm_buf_puts(sql, " AND ");
         lm_sql_add_identifier(sql, columns.names[i]);
-        if (nulls[i])
+        if (nulls[i]) {
             lm_buf_puts(sql, " IS NULL");
-        else
+        } else {
             lm_buf_printf(sql, " = $%d", ++param);
+        }
     }
 }

@@ -17,8 +17,7 @@ struct lm_names {
 
 /* UPDATE t SET c1 = $1 ... WHERE k1 = $n ...: changes, then key. */
 bool lm_write_update(struct lm_buf *sql, const char *table,
-                     struct lm_names changes, struct lm_names key)
-    LM_MUSTCHECK;
+                     struct lm_names changes, struct lm_names key) LM_MUSTCHECK;
 
 /* DELETE FROM t WHERE k1 = $1 ... */
 bool lm_write_delete(struct lm_buf *sql, const char *table,
@@ -33,8 +32,8 @@ enum lm_conflict {
 /* INSERT INTO t (c1, ...) VALUES ($1, ...) ON CONFLICT ... */
 bool lm_write_insert(struct lm_buf *sql, const char *table,
                      struct lm_names columns, enum lm_conflict conflict,
-                     struct lm_names target, struct lm_names update)
-    LM_MUSTCHECK;
+                     struct lm_names target,
+                     struct lm_names update) LM_MUSTCHECK;
 
 /*
  * UPDATE or DELETE by a condition, which is SQL with $1 ... of its own

@@ -48,9 +48,10 @@ is_lost_state(const char *state)
 
     if (strncmp(state, "08", 2) == 0)
         return true;
-    for (size_t i = 0; i < LM_COUNT(lost); i++)
+    for (size_t i = 0; i < LM_COUNT(lost); i++) {
         if (strcmp(state, lost[i]) == 0)
             return true;
+    }
     return false;
 }
 
@@ -68,8 +69,7 @@ copy_message(char *field, size_t size, const char *text)
 static bool
 fail_lost(const struct lm_conn *self, const char *message, struct lm_err *err)
 {
-    lm_err_set(err, LM_ERR_LOST, "the connection to %s was lost",
-               self->target);
+    lm_err_set(err, LM_ERR_LOST, "the connection to %s was lost", self->target);
     LM_ERR_COPY(err->sqlstate, "08006");
     copy_message(err->detail, sizeof err->detail, message);
     return false;
@@ -85,8 +85,8 @@ copy_field(char *field, size_t size, const PGresult *result, int code)
 }
 
 static bool
-fail_result(const struct lm_conn *self, const PGresult *result,
-            const char *sql, struct lm_err *err)
+fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
+            struct lm_err *err)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -94,14 +94,14 @@ fail_result(const struct lm_conn *self, const PGresult *result,
 
     if (state == NULL)
         return fail_lost(self, PQresultErrorMessage(result), err);
-    if (is_lost_state(state))
+    if (is_lost_state(state)) {
         kind = LM_ERR_LOST;
-    else if (self->cancel_sent && strcmp(state, "57014") == 0)
+    } else if (self->cancel_sent && strcmp(state, "57014") == 0) {
         kind = LM_ERR_INTERRUPT;
+    }
     lm_err_set(err, kind, "%s", primary != NULL ? primary : "unknown error");
     LM_ERR_COPY(err->sqlstate, state);
-    copy_field(err->detail, sizeof err->detail, result,
-               PG_DIAG_MESSAGE_DETAIL);
+    copy_field(err->detail, sizeof err->detail, result, PG_DIAG_MESSAGE_DETAIL);
     copy_field(err->hint, sizeof err->hint, result, PG_DIAG_MESSAGE_HINT);
     copy_field(err->constraint, sizeof err->constraint, result,
                PG_DIAG_CONSTRAINT_NAME);
@@ -161,8 +161,8 @@ connect_blocking(const char *conninfo, const char *application_name)
                                 "dbname",           "client_encoding",
                                 "keepalives_idle",  "keepalives_interval",
                                 "keepalives_count", NULL};
-    const char *const values[] = {"10", application_name, conninfo, "UTF8",
-                                  "10", "10",             "3",      NULL};
+    const char *const values[] = {
+        "10", application_name, conninfo, "UTF8", "10", "10", "3", NULL};
 
     return PQconnectdbParams(keys, values, 1);
 }
@@ -182,8 +182,7 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     if (PQstatus(self->pg) != CONNECTION_OK) {
         lm_err_set(err, LM_ERR_CONNECT, "could not connect to %s",
                    self->target);
-        copy_message(err->detail, sizeof err->detail,
-                     PQerrorMessage(self->pg));
+        copy_message(err->detail, sizeof err->detail, PQerrorMessage(self->pg));
         lm_conn_close(self);
         return false;
     }
@@ -273,6 +272,14 @@ cancel_statement(struct lm_conn *self)
     PQfreeCancel(cancel);
 }
 
+/* libpq takes a NULL connection for one that is down. */
+static void
+shut(struct lm_conn *self)
+{
+    PQfinish(self->pg);
+    self->pg = NULL;
+}
+
 /* The server was silent for too long: nothing that it might still say can be
  * trusted to belong to anything, so the socket is shut. */
 static bool
@@ -284,8 +291,7 @@ give_up(struct lm_conn *self, struct lm_err *err)
     lm_err_set(err, LM_ERR_LOST, "%s has not answered for %s", self->target,
                limit);
     LM_ERR_COPY(err->sqlstate, "08006");
-    PQfinish(self->pg);
-    self->pg = PQconnectStart("host=/nowhere"); /* a handle that is down */
+    shut(self);
     return false;
 }
 
@@ -342,8 +348,7 @@ wait_for_result(struct lm_conn *self, struct lm_err *err)
     int64_t deadline = deadline_from_now(self);
 
     while (PQisBusy(self->pg)) {
-        if (self->interruptible && !self->cancel_sent &&
-            lm_stop_level() >= 2)
+        if (self->interruptible && !self->cancel_sent && lm_stop_level() >= 2)
             cancel_statement(self);
         if (!wait_turn(self, false, deadline, err))
             return false;
@@ -355,8 +360,7 @@ wait_for_result(struct lm_conn *self, struct lm_err *err)
 static bool
 refuse_copy(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
-    PQfinish(self->pg);
-    self->pg = PQconnectStart("host=/nowhere");
+    shut(self);
     lm_err_set(err, LM_ERR_FAILED, "COPY cannot be used in a migration");
     LM_ERR_COPY(err->sql, sql);
     return false;
@@ -388,8 +392,7 @@ read_answer(struct lm_conn *self, const char *sql, PGresult **out,
             PQclear(last);
             return refuse_copy(self, sql, err);
         }
-        if (ok && (status == PGRES_FATAL_ERROR ||
-                   status == PGRES_BAD_RESPONSE))
+        if (ok && (status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE))
             ok = fail_result(self, next, sql, err);
         PQclear(last);
         last = next;
@@ -406,8 +409,8 @@ read_answer(struct lm_conn *self, const char *sql, PGresult **out,
 
 /* Called after a PQsend... function: sent is its result. */
 static bool
-finish_request(struct lm_conn *self, int sent, const char *sql,
-               PGresult **out, struct lm_err *err)
+finish_request(struct lm_conn *self, int sent, const char *sql, PGresult **out,
+               struct lm_err *err)
 {
     self->cancel_sent = false;
     if (sent == 0) {
@@ -454,9 +457,10 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
     /* The server answers COMMIT in a failed transaction with ROLLBACK. */
     committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;
     PQclear(result);
-    if (!committed)
+    if (!committed) {
         return lm_err_set(err, LM_ERR_INTERNAL,
                           "the server rolled back instead of committing");
+    }
     return true;
 }
 
@@ -521,8 +525,8 @@ parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
                    const uint32_t *types, int type_count, struct lm_err *err)
 {
     PGresult *result = NULL;
-    int sent = PQsendPrepare(self->pg, stmt->name, stmt->sql, type_count,
-                             types);
+    int sent =
+        PQsendPrepare(self->pg, stmt->name, stmt->sql, type_count, types);
 
     if (!finish_request(self, sent, stmt->sql, &result, err))
         return false;

@@ -36,8 +36,8 @@ struct lm_values {
  * environment). Errors are LM_ERR_CONNECT and never contain a password.
  */
 bool lm_conn_open(struct lm_conn **out, const char *conninfo,
-                  const char *application_name, struct lm_err *err)
-    LM_MUSTCHECK;
+                  const char *application_name,
+                  struct lm_err *err) LM_MUSTCHECK;
 void lm_conn_close(struct lm_conn *self); /* NULL is allowed */
 /* Is there a server that turns connections away because it starts up, shuts
  * down or recovers? Then it is worth trying again. */
@@ -72,8 +72,8 @@ bool lm_conn_command(struct lm_conn *self, const char *sql,
  * that the server turned into a rollback is an error. The two names are fault
  * points of test builds: before COMMIT is sent, and after.
  */
-bool lm_conn_commit(struct lm_conn *self, const char *before,
-                    const char *sent, struct lm_err *err) LM_MUSTCHECK;
+bool lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
+                    struct lm_err *err) LM_MUSTCHECK;
 /* Ends the transaction in hand, if any, without success. Errors do not matter:
  * the connection is then gone, and with it the transaction. */
 void lm_conn_rollback(struct lm_conn *self);
@@ -102,9 +102,9 @@ bool lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
 /* What the server said about a prepared statement. */
 struct lm_column {
     char *name;
-    uint32_t type;     /* OID; of a domain: its base type */
-    uint32_t table;    /* OID of the table it comes from, or 0 */
-    int table_column;  /* attnum in that table, or 0 */
+    uint32_t type;    /* OID; of a domain: its base type */
+    uint32_t table;   /* OID of the table it comes from, or 0 */
+    int table_column; /* attnum in that table, or 0 */
 };
 int lm_stmt_param_count(const struct lm_stmt *self);
 uint32_t lm_stmt_param_type(const struct lm_stmt *self, int index);

@@ -21,8 +21,7 @@ bool lm_sql_add_table(struct lm_buf *buf, const char *name) LM_MUSTCHECK;
  * Adds a text array literal for a text[] parameter: {"a","b",NULL}.
  * texts[i] may be NULL.
  */
-void lm_sql_add_array(struct lm_buf *buf, const char *const *texts,
-                      int count);
+void lm_sql_add_array(struct lm_buf *buf, const char *const *texts, int count);
 
 /* Reads a one-dimensional text[] as the server prints it. Returns the count;
  * *out is an array of texts (NULL for NULL elements), freed with

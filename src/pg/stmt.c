@@ -38,9 +38,8 @@ same_key(const struct lm_stmt *stmt, const char *sql, const uint32_t *types,
          int type_count)
 {
     return strcmp(stmt->sql, sql) == 0 && stmt->asked_count == type_count &&
-           (type_count == 0 ||
-            memcmp(stmt->asked_types, types,
-                   (size_t)type_count * sizeof *types) == 0);
+           (type_count == 0 || memcmp(stmt->asked_types, types,
+                                      (size_t)type_count * sizeof *types) == 0);
 }
 
 struct lm_stmt *
@@ -66,8 +65,7 @@ lm_stmt_cache_add(struct lm_stmt_cache *self, const char *sql,
 {
     struct lm_stmt *stmt = lm_calloc(1, sizeof *stmt);
 
-    snprintf(stmt->name, sizeof stmt->name, "luamig_%" PRIu64,
-             ++self->names);
+    snprintf(stmt->name, sizeof stmt->name, "luamig_%" PRIu64, ++self->names);
     stmt->sql = lm_strdup(sql);
     stmt->hash = hash_key(sql, types, type_count);
     stmt->last_use = ++self->uses;
@@ -89,9 +87,10 @@ lm_stmt_cache_oldest(const struct lm_stmt_cache *self)
 
     if (self->count < MAX_STATEMENTS)
         return NULL;
-    for (size_t i = 0; i < self->count; i++)
+    for (size_t i = 0; i < self->count; i++) {
         if (oldest == NULL || self->entries[i]->last_use < oldest->last_use)
             oldest = self->entries[i];
+    }
     return oldest;
 }
 

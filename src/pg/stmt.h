@@ -29,9 +29,8 @@ struct lm_stmt_cache {
     uint64_t names; /* statement names are never used twice */
 };
 
-struct lm_stmt *lm_stmt_cache_find(struct lm_stmt_cache *self,
-                                   const char *sql, const uint32_t *types,
-                                   int type_count);
+struct lm_stmt *lm_stmt_cache_find(struct lm_stmt_cache *self, const char *sql,
+                                   const uint32_t *types, int type_count);
 /* Adds a statement with a name of its own; not described yet. */
 struct lm_stmt *lm_stmt_cache_add(struct lm_stmt_cache *self, const char *sql,
                                   const uint32_t *types, int type_count);

@@ -54,8 +54,7 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
 }
 
 bool
-lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,
-             struct lm_err *err)
+lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
 {
     char sql[96];
 

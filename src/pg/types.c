@@ -17,8 +17,7 @@ lm_types_release(struct lm_types *self)
 }
 
 static bool
-ask(struct lm_conn *conn, uint32_t oid, struct lm_type *out,
-    struct lm_err *err)
+ask(struct lm_conn *conn, uint32_t oid, struct lm_type *out, struct lm_err *err)
 {
     static const char sql[] =
         "WITH RECURSIVE chain AS ("
@@ -62,8 +61,7 @@ lm_types_find(struct lm_types *self, struct lm_conn *conn, uint32_t oid,
     }
     if (!ask(conn, oid, out, err))
         return false;
-    self->known =
-        lm_realloc(self->known, self->count + 1, sizeof *self->known);
+    self->known = lm_realloc(self->known, self->count + 1, sizeof *self->known);
     self->known[self->count++] = *out;
     return true;
 }

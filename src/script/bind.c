@@ -111,14 +111,13 @@ push_row(lua_State *L, const struct lm_result *result, int row, int columns,
 /* The first rows and columns of a result, as luamig.strict makes them.
  * [-0, +1, memory] */
 static void
-push_rows(lua_State *L, const struct lm_result *result, int rows,
-          int columns)
+push_rows(lua_State *L, const struct lm_result *result, int rows, int columns)
 {
     int names;
 
     luaL_checkstack(L, 8, "too many results");
     lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.rows"); /* strict */
-    lua_createtable(L, columns, 0); /* strict names */
+    lua_createtable(L, columns, 0);                           /* strict names */
     names = lua_gettop(L);
     for (int i = 0; i < columns; i++) {
         lua_pushstring(L, lm_result_column_name(result, i));
@@ -129,8 +128,8 @@ push_rows(lua_State *L, const struct lm_result *result, int rows,
         push_row(L, result, row, columns, names);
         lua_rawseti(L, -2, row + 1);
     }
-    lua_insert(L, names);  /* strict rows names */
-    lua_call(L, 2, 1);     /* rows */
+    lua_insert(L, names); /* strict rows names */
+    lua_call(L, 2, 1);    /* rows */
 }
 
 void
@@ -165,8 +164,7 @@ encode_all(lua_State *L, struct lm_call *call, const struct lm_stmt *stmt,
         struct lm_type type;
         char name[256];
 
-        if (!lm_repo_type(call->repo, lm_stmt_param_type(stmt, i), &type,
-                          err))
+        if (!lm_repo_type(call->repo, lm_stmt_param_type(stmt, i), &type, err))
             return false;
         if (lm_params_add(params, L, first + i, &type, err))
             continue;
@@ -212,10 +210,11 @@ lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
     }
     if (affected != NULL)
         *affected = lm_result_affected(result);
-    if (out != NULL)
+    if (out != NULL) {
         *out = result;
-    else
+    } else {
         lm_result_free(result);
+    }
     return true;
 }
 
@@ -252,9 +251,10 @@ l_query(lua_State *L)
 static void
 check_one_row(lua_State *L, const struct lm_result *result, const char *what)
 {
-    if (lm_result_rows(result) > 1)
+    if (lm_result_rows(result) > 1) {
         luaL_error(L, "repo:%s got %d rows where there may be one at most",
                    what, lm_result_rows(result));
+    }
 }
 
 static int
@@ -286,11 +286,12 @@ l_scalar(lua_State *L)
     if (lm_result_columns(*box) == 0)
         luaL_error(L, "repo:scalar needs a statement that returns a column");
     text = lm_result_rows(*box) == 1 ? lm_result_text(*box, 0, 0) : NULL;
-    if (text == NULL)
+    if (text == NULL) {
         lua_pushnil(L);
-    else
+    } else {
         lmL_push_value(L, lm_result_column_type(*box, 0), text,
                        lm_result_length(*box, 0, 0));
+    }
     return 1;
 }
 
@@ -308,8 +309,8 @@ l_execute(lua_State *L)
         lua_remove(L, 2); /* "every row" is meant */
     lua_pop(L, 1);
     sql = luaL_checkstring(L, 2);
-    if (!lm_call_run(L, &call, sql, 3, lua_gettop(L) - 2, name_by_number,
-                     NULL, NULL, &affected, &err))
+    if (!lm_call_run(L, &call, sql, 3, lua_gettop(L) - 2, name_by_number, NULL,
+                     NULL, &affected, &err))
         return lmL_raise(L, &err);
     lmL_push_handle(L, affected);
     return 1;
@@ -383,8 +384,8 @@ l_savepoint(lua_State *L)
 /* -- registration ----------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
-    {"query", l_query},     {"one", l_one},
-    {"scalar", l_scalar},   {"execute", l_execute},
+    {"query", l_query},         {"one", l_one},
+    {"scalar", l_scalar},       {"execute", l_execute},
     {"savepoint", l_savepoint}, {NULL, NULL}};
 
 void

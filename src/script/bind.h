@@ -40,16 +40,15 @@ struct lm_call {
 void lmL_begin_call(lua_State *L, struct lm_call *call);
 
 /* How parameter i (from 0) is called in messages: written into text. */
-typedef void (*lm_param_namer)(char *text, size_t size, int i,
-                               const void *arg);
+typedef void (*lm_param_namer)(char *text, size_t size, int i, const void *arg);
 
 /*
  * Prepares sql and executes it with the Lua values at first ... first + count
  * - 1. Never raises. *out may be NULL when the result does not matter;
  * *affected and keys (the encoded texts, joined for messages) likewise.
  */
-bool lm_call_run(lua_State *L, struct lm_call *call, const char *sql,
-                 int first, int count, lm_param_namer namer, const void *arg,
+bool lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
+                 int count, lm_param_namer namer, const void *arg,
                  struct lm_result **out, int64_t *affected,
                  struct lm_err *err) LM_MUSTCHECK;
 

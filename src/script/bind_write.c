@@ -51,9 +51,10 @@ push_names(lua_State *L, int index, const char *what)
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
         lua_pop(L, 1);
-        if (lua_type(L, -1) != LUA_TSTRING)
+        if (lua_type(L, -1) != LUA_TSTRING) {
             luaL_error(L, "%s must have column names as keys, not a %s", what,
                        luaL_typename(L, -1));
+        }
         names[result.count++] = lua_tostring(L, -1);
     }
     qsort(names, (size_t)count, sizeof *names, compare_names);
@@ -107,12 +108,13 @@ check_table(lua_State *L, int index, const char *method, const char *what)
 {
     if (lua_type(L, index) != LUA_TTABLE ||
         is_sentinel(L, index, &lm_vm_null_key) ||
-        is_sentinel(L, index, &lm_vm_all_key))
+        is_sentinel(L, index, &lm_vm_all_key)) {
         luaL_error(L, "repo:%s: %s must be a table, not %s", method, what,
                    is_sentinel(L, index, &lm_vm_null_key) ||
                            is_sentinel(L, index, &lm_vm_all_key)
                        ? luaL_tolstring(L, index, NULL)
                        : luaL_typename(L, index));
+    }
 }
 
 static void
@@ -131,11 +133,12 @@ check_key(lua_State *L, int index, struct lm_names key, const char *method)
     for (int i = 0; i < key.count; i++) {
         lua_pushstring(L, key.names[i]);
         lua_rawget(L, index);
-        if (is_sentinel(L, -1, &lm_vm_null_key))
+        if (is_sentinel(L, -1, &lm_vm_null_key)) {
             luaL_error(L,
                        "repo:%s: key column \"%s\" is NULL, which no row "
                        "equals",
                        method, key.names[i]);
+        }
         lua_pop(L, 1);
     }
 }
@@ -162,19 +165,19 @@ name_by_column(char *text, size_t size, int i, const void *arg)
                  i + columns->offset + 1);
         return;
     }
-    if (i < columns->first.count)
+    if (i < columns->first.count) {
         name = columns->first.names[i];
-    else if (i - columns->first.count < columns->second.count)
+    } else if (i - columns->first.count < columns->second.count) {
         name = columns->second.names[i - columns->first.count];
+    }
     snprintf(text, size, "column \"%s\" of \"%s\"", name, columns->table);
 }
 
 /* Runs sql, which this releases, with the values from first on. */
 static bool
 run_write(lua_State *L, struct lm_call *call, struct lm_buf *sql,
-          bool well_formed, int first, int count,
-          const struct columns *columns, int64_t *affected,
-          struct lm_err *err)
+          bool well_formed, int first, int count, const struct columns *columns,
+          int64_t *affected, struct lm_err *err)
 {
     bool ok = well_formed;
 
@@ -239,22 +242,25 @@ finish_keyed(lua_State *L, struct lm_call *call, const char *verb,
         return 1;
     }
     text = push_key_text(L, key_index, key);
-    if (affected == 0)
-        lm_err_set(&err, LM_ERR_FAILED,
-                   "%s of \"%s\" matched no row with %s", verb, table, text);
-    else
+    if (affected == 0) {
+        lm_err_set(&err, LM_ERR_FAILED, "%s of \"%s\" matched no row with %s",
+                   verb, table, text);
+    } else {
         lm_err_set(&err, LM_ERR_FAILED,
                    "%s of \"%s\" matched %" PRId64 " rows with %s, not one",
                    verb, table, affected, text);
+    }
     LM_ERR_COPY(err.sqlstate,
                 affected == 0 ? LM_REPO_NO_ROW : LM_REPO_TOO_MANY_ROWS);
-    if (affected == 0)
+    if (affected == 0) {
         lm_err_hint(&err, "Pass { missing = \"ignore\" } as the last argument "
                           "if the row may be gone.");
-    else
-        lm_err_hint(&err, "Name all columns of a unique key, or use "
-                          "repo:%s_all.",
+    } else {
+        lm_err_hint(&err,
+                    "Name all columns of a unique key, or use "
+                    "repo:%s_all.",
                     verb);
+    }
     lm_call_note(call, &err);
     lm_repo_fail(call->repo, &err);
     return lmL_raise(L, &err);
@@ -272,14 +278,17 @@ read_missing(lua_State *L, int index, const char *method)
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
         if (lua_type(L, -2) != LUA_TSTRING ||
-            strcmp(lua_tostring(L, -2), "missing") != 0)
-            luaL_error(L, "repo:%s: unknown option \"%s\"; did you mean "
-                          "\"missing\"?",
+            strcmp(lua_tostring(L, -2), "missing") != 0) {
+            luaL_error(L,
+                       "repo:%s: unknown option \"%s\"; did you mean "
+                       "\"missing\"?",
                        method, luaL_tolstring(L, -2, NULL));
+        }
         if (lua_type(L, -1) != LUA_TSTRING ||
-            strcmp(lua_tostring(L, -1), "ignore") != 0)
+            strcmp(lua_tostring(L, -1), "ignore") != 0) {
             luaL_error(L, "repo:%s: option \"missing\" must be \"ignore\"",
                        method);
+        }
         may_miss = true;
         lua_pop(L, 1);
     }
@@ -310,11 +319,11 @@ l_update(lua_State *L)
     first = lua_gettop(L) + 1;
     push_fields(L, 4, columns.first);
     push_fields(L, 3, columns.second);
-    if (!run_write(L, &call, &sql,
-                   lm_write_update(&sql, columns.table, columns.first,
-                                   columns.second),
-                   first, columns.first.count + columns.second.count,
-                   &columns, &affected, &err))
+    if (!run_write(
+            L, &call, &sql,
+            lm_write_update(&sql, columns.table, columns.first, columns.second),
+            first, columns.first.count + columns.second.count, &columns,
+            &affected, &err))
         return lmL_raise(L, &err);
     return finish_keyed(L, &call, "update", columns.table, 3, columns.second,
                         may_miss, affected);
@@ -365,21 +374,26 @@ read_conflict_table(lua_State *L, int index, const char *method,
         const char *name =
             lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
 
-        if (strcmp(name, "columns") != 0 && strcmp(name, "update") != 0)
+        if (strcmp(name, "columns") != 0 && strcmp(name, "update") != 0) {
             luaL_error(L, "repo:%s: on_conflict has an unknown field \"%s\"",
                        method, name);
-        if (lua_type(L, -1) != LUA_TTABLE)
-            luaL_error(L, "repo:%s: on_conflict.%s must be a list of column "
-                          "names",
+        }
+        if (lua_type(L, -1) != LUA_TTABLE) {
+            luaL_error(L,
+                       "repo:%s: on_conflict.%s must be a list of column "
+                       "names",
                        method, name);
+        }
         lua_pop(L, 1);
     }
     lua_getfield(L, index, "columns");
     lua_getfield(L, index, "update");
-    if (lua_isnil(L, -2) || lua_isnil(L, -1))
-        luaL_error(L, "repo:%s: on_conflict needs columns and update, or is "
-                      "\"nothing\"",
+    if (lua_isnil(L, -2) || lua_isnil(L, -1)) {
+        luaL_error(L,
+                   "repo:%s: on_conflict needs columns and update, or is "
+                   "\"nothing\"",
                    method);
+    }
     conflict->target = push_list(L, lua_gettop(L) - 1, "on_conflict.columns");
     conflict->update = push_list(L, lua_gettop(L) - 1, "on_conflict.update");
     check_not_empty(L, conflict->target, method, "on_conflict.columns");
@@ -399,22 +413,26 @@ push_conflict(lua_State *L, int index, const char *method,
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
         if (lua_type(L, -2) != LUA_TSTRING ||
-            strcmp(lua_tostring(L, -2), "on_conflict") != 0)
-            luaL_error(L, "repo:%s: unknown option \"%s\"; did you mean "
-                          "\"on_conflict\"?",
+            strcmp(lua_tostring(L, -2), "on_conflict") != 0) {
+            luaL_error(L,
+                       "repo:%s: unknown option \"%s\"; did you mean "
+                       "\"on_conflict\"?",
                        method, luaL_tolstring(L, -2, NULL));
+        }
         lua_pop(L, 1);
     }
     lua_getfield(L, index, "on_conflict");
-    if (lua_type(L, -1) == LUA_TTABLE)
+    if (lua_type(L, -1) == LUA_TTABLE) {
         read_conflict_table(L, lua_gettop(L), method, conflict);
-    else if (lua_type(L, -1) == LUA_TSTRING &&
-             strcmp(lua_tostring(L, -1), "nothing") == 0)
+    } else if (lua_type(L, -1) == LUA_TSTRING &&
+               strcmp(lua_tostring(L, -1), "nothing") == 0) {
         conflict->action = LM_CONFLICT_NOTHING;
-    else if (!lua_isnil(L, -1))
-        luaL_error(L, "repo:%s: on_conflict must be \"nothing\" or a table "
-                      "with columns and update",
+    } else if (!lua_isnil(L, -1)) {
+        luaL_error(L,
+                   "repo:%s: on_conflict must be \"nothing\" or a table "
+                   "with columns and update",
                    method);
+    }
 }
 
 /* Inserts the row at index; leaves the stack as it was. */
@@ -433,9 +451,8 @@ insert_row(lua_State *L, struct lm_call *call, const char *table, int index,
     first = lua_gettop(L) + 1;
     push_fields(L, index, columns.first);
     if (!run_write(L, call, &sql,
-                   lm_write_insert(&sql, table, columns.first,
-                                   conflict->action, conflict->target,
-                                   conflict->update),
+                   lm_write_insert(&sql, table, columns.first, conflict->action,
+                                   conflict->target, conflict->update),
                    first, columns.first.count, &columns, &affected, &err))
         lmL_raise(L, &err);
     lua_settop(L, top);
@@ -487,8 +504,8 @@ l_insert_all(lua_State *L)
 
 /* A condition, ready to be put into a statement. */
 struct condition {
-    const char *sql; /* NULL: every row; on the Lua stack */
-    int count;       /* of its parameters */
+    const char *sql;       /* NULL: every row; on the Lua stack */
+    int count;             /* of its parameters */
     struct lm_names names; /* columns of an equality condition */
 };
 
@@ -498,10 +515,12 @@ push_sql_condition(lua_State *L, int index, int last, const char *method,
                    struct condition *condition)
 {
     condition->sql = lua_tostring(L, index);
-    if (condition->sql[strspn(condition->sql, " \t\r\n")] == '\0')
-        luaL_error(L, "repo:%s: the condition is empty; luamig.ALL says "
-                      "\"every row\"",
+    if (condition->sql[strspn(condition->sql, " \t\r\n")] == '\0') {
+        luaL_error(L,
+                   "repo:%s: the condition is empty; luamig.ALL says "
+                   "\"every row\"",
                    method);
+    }
     condition->count = last - index;
     luaL_checkstack(L, condition->count + 4, "too many parameters");
     for (int i = index + 1; i <= last; i++)
@@ -520,8 +539,8 @@ push_equality(lua_State *L, int index, const char *method,
     condition->names = push_names(L, index, "the condition");
     check_not_empty(L, condition->names, method,
                     "the condition (luamig.ALL says \"every row\")");
-    nulls = lua_newuserdatauv(
-        L, (size_t)condition->names.count * sizeof *nulls, 0);
+    nulls =
+        lua_newuserdatauv(L, (size_t)condition->names.count * sizeof *nulls, 0);
     lua_pushnil(L); /* the place of the text */
     text = lua_gettop(L);
     push_fields(L, index, condition->names);
@@ -530,10 +549,11 @@ push_equality(lua_State *L, int index, const char *method,
         int value = text + 1 + condition->count;
 
         nulls[i] = is_sentinel(L, value, &lm_vm_null_key);
-        if (nulls[i])
+        if (nulls[i]) {
             lua_remove(L, value);
-        else
+        } else {
             condition->count++;
+        }
     }
     lm_write_equality(&sql, condition->names, nulls);
     lua_pushstring(L, lm_buf_text(&sql));
@@ -550,12 +570,12 @@ push_condition(lua_State *L, int index, int last, const char *method,
     memset(condition, 0, sizeof *condition);
     if (last >= index && is_sentinel(L, index, &lm_vm_all_key))
         return;
-    if (last >= index && lua_type(L, index) == LUA_TSTRING)
+    if (last >= index && lua_type(L, index) == LUA_TSTRING) {
         push_sql_condition(L, index, last, method, condition);
-    else if (last >= index && lua_type(L, index) == LUA_TTABLE &&
-             !is_sentinel(L, index, &lm_vm_null_key))
+    } else if (last >= index && lua_type(L, index) == LUA_TTABLE &&
+               !is_sentinel(L, index, &lm_vm_null_key)) {
         push_equality(L, index, method, condition);
-    else
+    } else {
         luaL_error(L,
                    "repo:%s: the condition is %s; pass a table of columns, "
                    "SQL with $1, or luamig.ALL for every row",
@@ -563,6 +583,7 @@ push_condition(lua_State *L, int index, int last, const char *method,
                    last < index || lua_isnil(L, index)
                        ? "missing or nil"
                        : luaL_typename(L, index));
+    }
 }
 
 static int
@@ -591,8 +612,8 @@ l_update_all(lua_State *L)
     if (!run_write(L, &call, &sql,
                    lm_write_update_all(&sql, columns.table, changes,
                                        condition.sql, condition.count),
-                   first, condition.count + changes.count, &columns,
-                   &affected, &err))
+                   first, condition.count + changes.count, &columns, &affected,
+                   &err))
         return lmL_raise(L, &err);
     lmL_push_handle(L, affected);
     return 1;
@@ -622,11 +643,13 @@ l_delete_all(lua_State *L)
     return 1;
 }
 
-static const luaL_Reg write_methods[] = {
-    {"update", l_update},         {"delete", l_delete},
-    {"insert", l_insert},         {"insert_all", l_insert_all},
-    {"update_all", l_update_all}, {"delete_all", l_delete_all},
-    {NULL, NULL}};
+static const luaL_Reg write_methods[] = {{"update", l_update},
+                                         {"delete", l_delete},
+                                         {"insert", l_insert},
+                                         {"insert_all", l_insert_all},
+                                         {"update_all", l_update_all},
+                                         {"delete_all", l_delete_all},
+                                         {NULL, NULL}};
 
 void
 lmL_add_write_methods(lua_State *L)

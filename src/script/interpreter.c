@@ -75,8 +75,7 @@ run_line(lua_State *L)
 }
 
 static bool
-call_with(lua_State *L, lua_CFunction function, void *arg,
-          struct lm_err *err)
+call_with(lua_State *L, lua_CFunction function, void *arg, struct lm_err *err)
 {
     lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, arg);
@@ -110,10 +109,11 @@ lm_interpreter_run(int argc, char **argv, struct lm_err *err)
     struct lm_vm vm;
     bool ok = lm_vm_init(&vm, err);
 
-    if (ok && argc > 0)
+    if (ok && argc > 0) {
         ok = call_with(vm.L, run_file, &program, err);
-    else if (ok)
+    } else if (ok) {
         run_lines(vm.L);
+    }
     lm_vm_release(&vm);
     return ok;
 }

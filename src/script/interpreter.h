@@ -10,7 +10,6 @@
 
 #include "base/err.h"
 
-bool lm_interpreter_run(int argc, char **argv, struct lm_err *err)
-    LM_MUSTCHECK;
+bool lm_interpreter_run(int argc, char **argv, struct lm_err *err) LM_MUSTCHECK;
 
 #endif

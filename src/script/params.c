@@ -14,11 +14,10 @@ lm_params_add(struct lm_params *self, lua_State *L, int index,
     size_t offset = self->bytes.len;
     size_t count = (size_t)self->count + 1;
     bool is_null = false;
-    bool ok = type != NULL
-                  ? lm_value_encode(L, index, type, &self->bytes, &is_null,
-                                    err)
-                  : lm_value_encode_untyped(L, index, &self->bytes, &is_null,
-                                            err);
+    bool ok =
+        type != NULL
+            ? lm_value_encode(L, index, type, &self->bytes, &is_null, err)
+            : lm_value_encode_untyped(L, index, &self->bytes, &is_null, err);
 
     if (!ok)
         return false;
@@ -34,11 +33,12 @@ lm_params_values(struct lm_params *self)
 {
     struct lm_values values;
 
-    self->texts = lm_realloc(self->texts, (size_t)self->count,
-                             sizeof *self->texts);
-    for (int i = 0; i < self->count; i++)
+    self->texts =
+        lm_realloc(self->texts, (size_t)self->count, sizeof *self->texts);
+    for (int i = 0; i < self->count; i++) {
         self->texts[i] =
             self->nulls[i] ? NULL : self->bytes.data + self->offsets[i];
+    }
     values.texts = self->texts;
     values.count = self->count;
     return values;

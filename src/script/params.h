@@ -19,8 +19,7 @@ struct lm_params {
 
 /* Adds the Lua value at index. type NULL: no type is known. */
 bool lm_params_add(struct lm_params *self, lua_State *L, int index,
-                   const struct lm_type *type, struct lm_err *err)
-    LM_MUSTCHECK;
+                   const struct lm_type *type, struct lm_err *err) LM_MUSTCHECK;
 /* The texts so far; valid until the next add or release. */
 struct lm_values lm_params_values(struct lm_params *self);
 void lm_params_release(struct lm_params *self);

@@ -239,10 +239,8 @@ op_call(void *self, enum lm_callback callback, struct lm_repo *repo,
 static void
 op_on_stop(void *self, const struct lm_run_info *info, const char *reason)
 {
-    struct invocation call = {.script = self,
-                              .function = "on_stop",
-                              .info = info,
-                              .reason = reason};
+    struct invocation call = {
+        .script = self, .function = "on_stop", .info = info, .reason = reason};
     struct lm_err err;
 
     if (!has_function(call.script, "on_stop"))
@@ -260,10 +258,8 @@ static bool
 op_throttle(void *self, struct lm_repo *repo, const struct lm_run_info *info,
             int64_t *wait_ms, bool *ask_again, struct lm_err *err)
 {
-    struct invocation call = {.script = self,
-                              .function = "throttle",
-                              .repo = repo,
-                              .info = info};
+    struct invocation call = {
+        .script = self, .function = "throttle", .repo = repo, .info = info};
 
     if (!run_invocation(&call, err))
         return false;
@@ -301,9 +297,10 @@ push_args(lua_State *L, const struct lm_script_options *options)
 
         lua_pushlstring(L, arg, (size_t)(equals - arg));
         lua_pushvalue(L, -1);
-        if (lua_rawget(L, -3) != LUA_TNIL)
+        if (lua_rawget(L, -3) != LUA_TNIL) {
             luaL_error(L, "argument \"%s\" is given twice",
                        lua_tostring(L, -2));
+        }
         lua_pop(L, 1);
         lua_pushstring(L, equals + 1);
         lua_rawset(L, -3);
@@ -378,8 +375,7 @@ read_config(lua_State *L, struct lm_script *self)
     m->batch_size = integer_field(L, config, "batch_size");
     m->throttle_ms = integer_field(L, config, "throttle_ms");
     m->retries = (int)integer_field(L, config, "retries");
-    m->statement_timeout_ms =
-        integer_field(L, config, "statement_timeout_ms");
+    m->statement_timeout_ms = integer_field(L, config, "statement_timeout_ms");
     m->lock_timeout_ms = integer_field(L, config, "lock_timeout_ms");
     m->follow_new = bool_field(L, config, "follow_new");
     m->assume_unique = bool_field(L, config, "assume_unique");
@@ -402,8 +398,7 @@ read_config(lua_State *L, struct lm_script *self)
 /* Encodes a list of count values; self->... owns the memory at once, so what
  * raises later leaks nothing. */
 static void
-read_values(lua_State *L, const char *what, int count,
-            struct lm_params *params)
+read_values(lua_State *L, const char *what, int count, struct lm_params *params)
 {
     struct lm_err err;
 
@@ -430,8 +425,7 @@ read_paging(lua_State *L, struct lm_script *self)
     lua_pop(L, 1);
     lua_getfield(L, 2, "start_after");
     if (!lua_isnil(L, -1)) {
-        read_values(L, "config.start_after", m->key_count,
-                    &self->start_after);
+        read_values(L, "config.start_after", m->key_count, &self->start_after);
         m->start_after = lm_params_values(&self->start_after).texts;
     }
     lua_pop(L, 1);
@@ -503,10 +497,11 @@ load_protected(lua_State *L)
     lua_call(L, 2, 1); /* definition, at index 2 */
     lua_pushvalue(L, 2);
     self->definition = luaL_ref(L, LUA_REGISTRYINDEX);
-    if (loading->options != NULL)
+    if (loading->options != NULL) {
         read_definition(L, self);
-    else
+    } else {
         describe_args(L, loading->description);
+    }
     return 0;
 }
 
@@ -517,8 +512,7 @@ check_args(const struct lm_script_options *options, struct lm_err *err)
         const char *equals = strchr(options->args[i], '=');
 
         if (equals == NULL || equals == options->args[i]) {
-            lm_err_set(err, LM_ERR_USAGE,
-                       "--arg takes NAME=VALUE, not \"%s\"",
+            lm_err_set(err, LM_ERR_USAGE, "--arg takes NAME=VALUE, not \"%s\"",
                        options->args[i]);
             return false;
         }

@@ -99,16 +99,17 @@ add_string(lua_State *L, int index, const char *type, struct lm_buf *out,
         lm_buf_add(out, text, len + 1);
         return true;
     }
-    if (text[offset] == '\0')
+    if (text[offset] == '\0') {
         lm_err_set(err, LM_ERR_FAILED,
                    "a string with a NUL byte (at byte %zu) cannot be written "
                    "to type %s",
                    offset + 1, type);
-    else
+    } else {
         lm_err_set(err, LM_ERR_FAILED,
                    "a string that is not valid UTF-8 (at byte %zu) cannot be "
                    "written to type %s",
                    offset + 1, type);
+    }
     return false;
 }
 
@@ -148,18 +149,20 @@ encode_integer(lua_State *L, int index, const struct lm_type *type,
 {
     lua_Integer value;
 
-    if (!lua_isinteger(L, index))
+    if (!lua_isinteger(L, index)) {
         return fail_type(L, index, type->name,
                          lua_type(L, index) == LUA_TNUMBER
                              ? "Use math.tointeger, // or math.floor to make "
                                "an integer of it."
                              : "Use math.tointeger to make an integer of it.",
                          err);
+    }
     value = lua_tointegerx(L, index, NULL);
-    if (value < min || value > max)
+    if (value < min || value > max) {
         return lm_err_set(err, LM_ERR_FAILED,
                           "%" PRId64 " is out of range for type %s",
                           (int64_t)value, type->name);
+    }
     add_integer(out, value);
     return true;
 }
@@ -177,11 +180,12 @@ encode_float(lua_State *L, int index, const struct lm_type *type,
         return true;
     }
     integer = lua_tointegerx(L, index, NULL);
-    if (integer > max_exact || integer < -max_exact)
+    if (integer > max_exact || integer < -max_exact) {
         return lm_err_set(err, LM_ERR_FAILED,
                           "%" PRId64 " is beyond 2^53 and would be rounded by "
                           "type %s",
                           (int64_t)integer, type->name);
+    }
     add_integer(out, integer);
     return true;
 }
@@ -194,10 +198,11 @@ encode_numeric(lua_State *L, int index, const struct lm_type *type,
         return add_string(L, index, type->name, out, err);
     if (lua_type(L, index) != LUA_TNUMBER)
         return fail_type(L, index, type->name, NULL, err);
-    if (lua_isinteger(L, index))
+    if (lua_isinteger(L, index)) {
         add_integer(out, lua_tointegerx(L, index, NULL));
-    else
+    } else {
         add_float(out, lua_tonumberx(L, index, NULL));
+    }
     return true;
 }
 
@@ -306,9 +311,10 @@ push_bytes(lua_State *L, const char *text, size_t len)
     char *bytes = luaL_buffinitsize(L, &buffer, count);
 
     text += 2;
-    for (size_t i = 0; i < count; i++)
-        bytes[i] = (char)(hex_digit(text[2 * i]) * 16 +
-                          hex_digit(text[2 * i + 1]));
+    for (size_t i = 0; i < count; i++) {
+        bytes[i] =
+            (char)(hex_digit(text[2 * i]) * 16 + hex_digit(text[2 * i + 1]));
+    }
     luaL_pushresultsize(&buffer, count);
 }
 

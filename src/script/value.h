@@ -26,15 +26,14 @@
  * wrong with the value, as in "a float cannot be written to type bigint".
  */
 bool lm_value_encode(lua_State *L, int index, const struct lm_type *type,
-                     struct lm_buf *out, bool *is_null, struct lm_err *err)
-    LM_MUSTCHECK;
+                     struct lm_buf *out, bool *is_null,
+                     struct lm_err *err) LM_MUSTCHECK;
 
 /* The same where no type is known: base query parameters and keys. */
 bool lm_value_encode_untyped(lua_State *L, int index, struct lm_buf *out,
                              bool *is_null, struct lm_err *err) LM_MUSTCHECK;
 
 /* Pushes a value that was read. [-0, +1, memory] */
-void lmL_push_value(lua_State *L, uint32_t type, const char *text,
-                    size_t len);
+void lmL_push_value(lua_State *L, uint32_t type, const char *text, size_t len);
 
 #endif

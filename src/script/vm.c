@@ -55,8 +55,7 @@ allocate(void *arg, void *ptr, size_t old_size, size_t size)
 /* -- errors ----------------------------------------------------------- */
 
 static void
-read_field(lua_State *L, int index, const char *name, char *field,
-           size_t size)
+read_field(lua_State *L, int index, const char *name, char *field, size_t size)
 {
     size_t len;
     const char *text;
@@ -103,8 +102,7 @@ lm_vm_read_error(lua_State *L, int index, struct lm_err *err)
     read_field(L, index, "hint", err->hint, sizeof err->hint);
     read_field(L, index, "where", err->where, sizeof err->where);
     read_field(L, index, "sqlstate", err->sqlstate, sizeof err->sqlstate);
-    read_field(L, index, "constraint", err->constraint,
-               sizeof err->constraint);
+    read_field(L, index, "constraint", err->constraint, sizeof err->constraint);
     read_field(L, index, "sql", err->sql, sizeof err->sql);
     read_field(L, index, "traceback", err->traceback, sizeof err->traceback);
 }
@@ -160,8 +158,7 @@ lmL_raise(lua_State *L, const struct lm_err *err)
     lmL_where(L, 1, where, sizeof where);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_new_error_key); /* new */
     lua_newtable(L);                                         /* new fields */
-    set_field(L, "kind",
-              err->kind == LM_ERR_DATABASE ? "database" : "script");
+    set_field(L, "kind", err->kind == LM_ERR_DATABASE ? "database" : "script");
     set_field(L, "message", err->message);
     set_field(L, "detail", err->detail);
     set_field(L, "hint", err->hint);
@@ -188,11 +185,10 @@ on_count(lua_State *L, lua_Debug *info)
 static int
 load_embedded(lua_State *L)
 {
-    const struct lm_embedded *module =
-        lua_touserdata(L, lua_upvalueindex(1));
+    const struct lm_embedded *module = lua_touserdata(L, lua_upvalueindex(1));
 
-    if (luaL_loadbufferx(L, module->source, module->len, module->chunk,
-                         "t") != LUA_OK)
+    if (luaL_loadbufferx(L, module->source, module->len, module->chunk, "t") !=
+        LUA_OK)
         return lua_error(L);
     lua_pushvalue(L, 1);
     lua_call(L, 1, 1);

@@ -41,8 +41,8 @@ void lm_vm_release(struct lm_vm *self);
  * nothing on failure. [-(nargs + 1), +nresults]. The error says what Lua's
  * error object said, with the traceback; LM_ERR_INTERRUPT after two signals.
  */
-bool lm_vm_call(lua_State *L, int nargs, int nresults, struct lm_err *err)
-    LM_MUSTCHECK;
+bool lm_vm_call(lua_State *L, int nargs, int nresults,
+                struct lm_err *err) LM_MUSTCHECK;
 
 /* Raises err as an error object of luamig.errors, with position "file:line" of
  * the calling Lua function unless err has one. [-0, +0, raises] */

@@ -94,13 +94,13 @@ REFUSED_SCRIPTS = {
         "run = function() end }", ["typ", "type"]),
     "a function where a text belongs": (
         "return { name = function() end, run = function() end }",
-        ["name", "string", "function"]),
+        ["name", "string"]),
     "a text where a function belongs": (
         "return { base_query = 'SELECT id FROM t', migrate = 'x' }",
-        ["migrate", "function", "string"]),
+        ["migrate", "function"]),
     "a text for a number": (
         whole().replace("batch_size = 5", "batch_size = 'x'"),
-        ["batch_size", "string"]),
+        ["batch_size", "integer"]),
     "no rows in a batch": (
         whole().replace("batch_size = 5", "batch_size = 0"), ["batch_size"]),
     "half a row in a batch": (
@@ -135,7 +135,8 @@ REFUSED_SCRIPTS = {
 def test_a_script_is_refused_before_anything_connects(project, why):
     text, words = REFUSED_SCRIPTS[why]
     project.script(text)
-    project.run(url="host=/nonexistent dbname=none").expect(INVALID, *words)
+    result = project.run(url="host=/nonexistent dbname=none")
+    result.expect(INVALID, *words).refuse("errors.lua")
 
 
 def test_os_exit_is_gone(table, project):
@@ -186,6 +187,9 @@ def test_a_base_query_is_refused(table, project, why):
     assert_unchanged(table)
 
 
+TWICE = "two rows of the base query have one key"
+
+
 @pytest.mark.parametrize("place,ids", [
     ("within a page", "1, 2, 2, 3, 4, 5, 6"),
     ("across pages", "1, 2, 3, 4, 5, 5, 6"),
@@ -199,7 +203,7 @@ def test_a_key_that_comes_twice(db, project, place, ids):
                          'repo:execute("UPDATE d SET name = \'new\' '
                          'WHERE id <= $1", rows[#rows].id)'))
 
-    project.run().expect(FAILED, re.compile("duplicate|twice|not unique"),
+    project.run().expect(FAILED, TWICE,
                          re.compile(rf"\b{twice}\b"))
 
     assert db.scalar("SELECT count(*) FROM d WHERE name = 'new' "
@@ -217,7 +221,7 @@ def test_a_key_that_comes_twice_by_the_rules_of_citext(db, project, first):
                "WITH ORDINALITY u(k, n)", keys)
     project.script(whole("SELECT k, nr FROM d", "", "key = 'k'"))
 
-    project.run().expect(FAILED, re.compile("duplicate|twice|not unique"),
+    project.run().expect(FAILED, TWICE,
                          re.compile(keys[first], re.I))
 
 
@@ -234,7 +238,7 @@ def test_a_partial_unique_index_proves_nothing(db, project):
                "CREATE UNIQUE INDEX ON d (id) WHERE ok;"
                "INSERT INTO d VALUES (1, true), (1, false), (2, true)")
     project.script(whole("SELECT id FROM d", ""))
-    project.run().expect(FAILED, re.compile("duplicate|twice|not unique"))
+    project.run().expect(FAILED, TWICE)
 
 
 # -- the command line ----------------------------------------------------------
@@ -258,27 +262,25 @@ WITH_ARGS = """return {
     (["--arg", "tenant=5", "--arg", "tennant=5"], ["tennant", "tenant"]),
     (["--arg", "tenant=5", "--arg", "tenant=6"], ["tenant"]),
     (["--arg", "tenant=5", "--arg", "factor=x"], ["factor", "number"]),
-    (["--arg", "tenant=5", "--arg", "dry=maybe"], ["dry", "boolean"]),
+    (["--arg", "tenant=5", "--arg", "dry=maybe"], ["dry", "true or false"]),
 ])
 def test_arguments_that_do_not_fit(table, project, arguments, words):
     project.script(WITH_ARGS)
-    project.run(*arguments).expect(USAGE, *words)
+    project.run(*arguments).expect(USAGE, *words).refuse("errors.lua")
     assert not table.has_journal()
 
 
 @pytest.mark.parametrize("arguments,words", [
-    (["run"], ["SCRIPT"]),
+    (["run"], ["script", "luamig help run"]),
     (["run", "scripts/x.lua", "scripts/y.lua"], ["scripts/y.lua"]),
-    (["run", "scripts/x.lua", "--agian"], ["--agian", "--again"]),
+    (["run", "scripts/x.lua", "--agian"], ["--agian", "luamig help run"]),
     (["run", "scripts/x.lua", "--batch-size"], ["--batch-size"]),
     (["run", "scripts/x.lua", "--batch-size", "0"], ["--batch-size"]),
     (["run", "scripts/x.lua", "--batch-size", "many"], ["--batch-size"]),
     (["run", "scripts/x.lua", "--limit", "-1"], ["--limit"]),
     (["run", "scripts/x.lua", "--throttle-ms", "1s"], ["--throttle-ms"]),
-    (["run", "scripts/x.lua", "--again", "--restart"],
-     ["--again", "--restart"]),
     (["rnu", "scripts/x.lua"], ["rnu", "run"]),
-    (["status", "--jsno"], ["--jsno", "--json"]),
+    (["status", "--jsno"], ["--jsno", "luamig help status"]),
     (["db", "begin"], ["begin"]),
 ])
 def test_a_command_line_that_makes_no_sense(table, project, arguments, words):
@@ -288,7 +290,7 @@ def test_a_command_line_that_makes_no_sense(table, project, arguments, words):
 
 
 def test_no_command_is_a_question_for_help(project):
-    project.luamig(url=False).expect(USAGE, "run", "status")
+    project.luamig(url=False).expect(USAGE, "luamig help")
 
 
 # -- databases -----------------------------------------------------------------
@@ -380,7 +382,7 @@ def test_a_parameter_of_another_tool_in_a_url_is_explained(
     result = project.run(
         url=f"postgresql://app@/{table.name}?host={host}&{parameter}")
     assert result.code in (USAGE, UNREACHABLE), result
-    result.expect(result.code, parameter.split("=")[0])
+    result.expect(result.code, "parameters that other tools")
 
 
 def test_a_database_that_is_read_only(table, project):
@@ -420,7 +422,7 @@ FAILING = {
         'repo:update("t", { id = rows[1].id + 100 }, { name = "new" })',
         ["101", "scripts/x.lua:5"]),
     "an update that matches two rows": (
-        'repo:update("t", { name = "twin" }, { nick = "a" })',
+        'repo:update("t", { name = "twin" }, { name = "new" })',
         ["twin", "scripts/x.lua:5"]),
     "a delete that matches no row": (
         'repo:delete("t", { id = -7 })', ["-7", "scripts/x.lua:5"]),

@@ -14,7 +14,7 @@ import pytest
 
 from harness import readings
 from harness.cluster import Cluster
-from harness.project import DONE, Project
+from harness.project import DONE, STOPPED, Project
 from harness.wait import wait_until
 
 BATCH_POINTS = ["after_page", "after_migrate", "after_flush", "before_commit",
@@ -94,6 +94,23 @@ def test_a_kill_around_a_callback(db, project, point):
     if "before_commit" in point:
         die_at(project, point)
 
+    project.run().expect(DONE)
+    readings.assert_each_once(db)
+    readings.assert_journal_agrees(db)
+
+
+@pytest.mark.parametrize("hit", [1, 2])
+@pytest.mark.parametrize("point", ["journal_before_commit",
+                                   "journal_after_commit_sent"])
+def test_a_kill_while_the_journal_is_made_and_the_run_begun(
+        db, project, point, hit):
+    readings.create(db, 200)
+    project.script(readings.script(batch=100))
+
+    die_at(project, f"{point}:{hit}")
+
+    project.run("--limit", 100).expect(STOPPED)
+    die_at(project, f"{point}:1")  # while the run is taken up again
     project.run().expect(DONE)
     readings.assert_each_once(db)
     readings.assert_journal_agrees(db)

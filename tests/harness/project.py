@@ -1,8 +1,8 @@
 """A project folder with scripts, and the luamig that runs them.
 
 Every result is held against what luamig promises about its output whatever
-happens: stderr speaks in lines that begin with "luamig: " (but for usage
-texts), and no sanitizer has anything to say.
+happens: stderr speaks in lines that begin with "luamig: ", and no sanitizer
+has anything to say.
 """
 
 import json
@@ -51,8 +51,8 @@ class Result:
         assert "Sanitizer" not in self.err, self
         assert "runtime error:" not in self.err, self
         stray = [line for line in self.err.splitlines()
-                 if not line.startswith("luamig: ") and self.code != USAGE]
-        assert not stray or os.environ.get("TMP_LOOSE"), f"stray lines on stderr: {stray}\n{self}"
+                 if not line.startswith("luamig: ")]
+        assert not stray, f"stray lines on stderr: {stray}\n{self}"
         return self
 
     def expect(self, code, *texts):

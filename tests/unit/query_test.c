@@ -238,7 +238,7 @@ test_refused(void **state)
     (void)state;
     for (size_t i = 0; i < LM_COUNT(refused_cases); i++) {
         struct lm_query_shape shape;
-        struct lm_err err = {LM_ERR_NONE, "", "", "", "", "", "", "", ""};
+        struct lm_err err = {.kind = LM_ERR_NONE};
 
         if (lm_query_inspect(refused_cases[i].sql, &shape, &err))
             fail_msg("accepted: %s", refused_cases[i].sql);
