@@ -23,7 +23,8 @@
 
 enum {
     ALIVE_GRACE_MS = 3000,     /* for a killed runner's backend to go */
-    CLAIM_PATIENCE_MS = 30000, /* for a batch in flight to end */
+    COMMIT_GRACE_MS = 10000,   /* for a batch in flight to end by itself */
+    CLAIM_PATIENCE_MS = 30000, /* and after it was told to */
     CLAIM_LOCK_MS = 2000,
     STATEMENT_MS = 60000
 };
