@@ -452,9 +452,9 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
         return false;
     if (lm_result_rows(result) != 1) {
         lm_result_free(result);
-        return lm_err_set(err, LM_ERR_FAILED,
-                          "run %" PRId64 " has vanished from the journal",
-                          run->id);
+        lm_err_set(err, LM_ERR_FAILED,
+                   "run %" PRId64 " has vanished from the journal", run->id);
+        return false;
     }
     LM_ERR_COPY(holder->owner, lm_result_text(result, 0, 0));
     holder->seq = lm_result_int(result, 0, 1);

@@ -65,7 +65,8 @@ struct request {
 static void
 request_init(struct request *self, const struct lm_base_query *query)
 {
-    size_t room = (size_t)(query->param_count + 2 * query->key_count + 1);
+    size_t keys = (size_t)query->key_count;
+    size_t room = (size_t)query->param_count + 2 * keys + 1;
 
     memset(self, 0, sizeof *self);
     self->texts = lm_calloc(room, sizeof *self->texts);
@@ -127,9 +128,10 @@ add_source(struct lm_buf *sql, const struct lm_base_query *query)
     lm_buf_printf(sql, " FROM (%s\n) AS page", query->sql);
 }
 
+/* The rows after cursor and up to bound, without order and limit. */
 static void
-add_page(struct request *self, const struct lm_base_query *query,
-         char *const *cursor, char *const *bound, const char *limit)
+add_range(struct request *self, const struct lm_base_query *query,
+          char *const *cursor, char *const *bound)
 {
     lm_buf_puts(&self->sql, "SELECT page.*");
     add_source(&self->sql, query);
@@ -141,6 +143,13 @@ add_page(struct request *self, const struct lm_base_query *query,
         lm_buf_puts(&self->sql, " AND ");
     if (bound != NULL)
         add_comparison(self, query, "<=", bound);
+}
+
+static void
+add_page(struct request *self, const struct lm_base_query *query,
+         char *const *cursor, char *const *bound, const char *limit)
+{
+    add_range(self, query, cursor, bound);
     lm_buf_puts(&self->sql, " ORDER BY ");
     add_key_list(&self->sql, query, "page", "");
     lm_buf_puts(&self->sql, " LIMIT ");
@@ -313,4 +322,31 @@ lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
     *beyond = bound != NULL ? lm_result_int(result, 0, 1) : 0;
     lm_result_free(result);
     return true;
+}
+
+int64_t
+lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
+                 char *const *cursor, char *const *bound)
+{
+    static const char mark[] = "\"Plan Rows\":";
+    struct request request;
+    struct lm_result *result = NULL;
+    struct lm_err ignored;
+    int64_t rows = -1;
+
+    request_init(&request, query);
+    lm_buf_puts(&request.sql, "EXPLAIN (FORMAT JSON) ");
+    add_range(&request, query, cursor, bound);
+    if (lm_conn_query_typed(
+            conn, lm_buf_text(&request.sql), request.types,
+            (struct lm_values){request.texts, request.count}, &result,
+            &ignored)) {
+        const char *found = strstr(lm_result_text(result, 0, 0), mark);
+
+        if (found != NULL)
+            rows = strtoll(found + sizeof mark - 1, NULL, 10);
+        lm_result_free(result);
+    }
+    request_release(&request);
+    return rows;
 }

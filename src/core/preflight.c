@@ -441,26 +441,3 @@ out:
     lm_query_release(&shape);
     return ok;
 }
-
-int64_t
-lm_preflight_estimate(struct lm_conn *conn, const struct lm_base_query *query)
-{
-    static const char mark[] = "\"Plan Rows\":";
-    struct lm_values values = {(const char *const *)query->params,
-                               query->param_count};
-    struct lm_buf sql = LM_BUF_INIT;
-    struct lm_result *result = NULL;
-    struct lm_err ignored;
-    int64_t rows = -1;
-
-    lm_buf_printf(&sql, "EXPLAIN (FORMAT JSON) %s", query->sql);
-    if (lm_conn_query(conn, lm_buf_text(&sql), values, &result, &ignored)) {
-        const char *found = strstr(lm_result_text(result, 0, 0), mark);
-
-        if (found != NULL)
-            rows = strtoll(found + sizeof mark - 1, NULL, 10);
-        lm_result_free(result);
-    }
-    lm_buf_release(&sql);
-    return rows;
-}

@@ -26,8 +26,4 @@ bool lm_preflight_query(struct lm_conn *conn, const char *sql,
                         struct lm_err *err) LM_MUSTCHECK;
 void lm_base_query_release(struct lm_base_query *self);
 
-/* The planner's idea of how many rows the base query returns; -1: none. */
-int64_t lm_preflight_estimate(struct lm_conn *conn,
-                              const struct lm_base_query *query);
-
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counters, rate and their rendering. The total is the planner's estimate, so
- * it is marked as such and never shown as exceeded.
+ * Counters, rate and their rendering. The total is the planner's estimate: it
+ * is shown as such, and not at all once it has proved too low.
  */
 
 #include "core/progress.h"
@@ -59,23 +59,21 @@ lm_progress_begin(struct lm_progress *self, int64_t total, int64_t rows,
     add_sample(self, self->started_ms);
 }
 
-static int64_t
-shown_total(const struct lm_progress *self)
+static bool
+knows_total(const struct lm_progress *self)
 {
-    return self->total > self->rows ? self->total : self->rows;
+    return self->total > 0 && self->rows <= self->total;
 }
 
 static void
 add_bar(struct lm_buf *buf, const struct lm_progress *self)
 {
-    int64_t total = shown_total(self);
-    int filled = total > 0 ? (int)(BAR_WIDTH * self->rows / total) : 0;
+    int filled = (int)(BAR_WIDTH * self->rows / self->total);
 
     lm_buf_putc(buf, '[');
     for (int i = 0; i < BAR_WIDTH; i++)
         lm_buf_putc(buf, i < filled ? '#' : '.');
-    lm_buf_printf(buf, "] %3d%% ",
-                  total > 0 ? (int)(100 * self->rows / total) : 0);
+    lm_buf_printf(buf, "] %3d%% ", (int)(100 * self->rows / self->total));
 }
 
 static void
@@ -89,13 +87,13 @@ add_counts(struct lm_buf *buf, const struct lm_progress *self)
     lm_clock_format_count(rows, sizeof rows, self->rows);
     lm_clock_format_count(per_second, sizeof per_second, (int64_t)rate);
     lm_buf_printf(buf, "%s", rows);
-    if (self->total >= 0) {
-        lm_clock_format_count(total, sizeof total, shown_total(self));
+    if (knows_total(self)) {
+        lm_clock_format_count(total, sizeof total, self->total);
         lm_buf_printf(buf, " of about %s", total);
     }
     lm_buf_printf(buf, " rows, %" PRId64 " batches, %s rows/s", self->batches,
                   per_second);
-    if (rate > 0 && self->total > self->rows) {
+    if (rate > 0 && knows_total(self)) {
         char left[32];
 
         lm_clock_format(
@@ -111,7 +109,7 @@ draw(struct lm_progress *self, int64_t now, const char *waiting)
     struct lm_buf buf = LM_BUF_INIT;
 
     self->drawn_ms = now;
-    if (self->total >= 0)
+    if (knows_total(self))
         add_bar(&buf, self);
     add_counts(&buf, self);
     if (waiting != NULL)

@@ -564,10 +564,15 @@ begin_progress(struct lm_runner *self)
 {
     int64_t total = -1;
 
-    if (!self->migration->one_shot)
-        total = lm_preflight_estimate(self->conn, &self->query);
-    lm_progress_begin(&self->progress, total, self->run.rows, self->run.batches,
-                      self->run.retries);
+    if (!self->migration->one_shot) {
+        total = lm_page_estimate(self->conn, &self->query,
+                                 self->run.cursor.texts,
+                                 self->run.bound.texts);
+        if (total >= 0)
+            total += self->run.rows;
+    }
+    lm_progress_begin(&self->progress, total, self->run.rows,
+                      self->run.batches, self->run.retries);
 }
 
 void

@@ -488,17 +488,25 @@ wrap_result(PGresult *pg)
 }
 
 bool
-lm_conn_query(struct lm_conn *self, const char *sql, struct lm_values values,
-              struct lm_result **out, struct lm_err *err)
+lm_conn_query_typed(struct lm_conn *self, const char *sql,
+                    const uint32_t *types, struct lm_values values,
+                    struct lm_result **out, struct lm_err *err)
 {
     PGresult *result = NULL;
-    int sent = PQsendQueryParams(self->pg, sql, values.count, NULL,
+    int sent = PQsendQueryParams(self->pg, sql, values.count, types,
                                  values.texts, NULL, NULL, 0);
 
     if (!finish_request(self, sent, sql, &result, err))
         return false;
     *out = wrap_result(result);
     return true;
+}
+
+bool
+lm_conn_query(struct lm_conn *self, const char *sql, struct lm_values values,
+              struct lm_result **out, struct lm_err *err)
+{
+    return lm_conn_query_typed(self, sql, NULL, values, out, err);
 }
 
 static void

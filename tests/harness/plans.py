@@ -21,7 +21,8 @@ def of_pages(db):
         db.cluster.log()) if name == db.name]
     return [plan["Plan"] for plan in plans
             if re.search(r"\bpage\b.*\bLIMIT\b", plan["Query Text"], re.S)
-            and plan["Plan"]["Node Type"] == "Limit"
+            and any(node["Node Type"] == "Limit"
+                    for node in nodes(plan["Plan"]))
             and not any(node.get("Scan Direction") == "Backward"
                         for node in nodes(plan["Plan"]))]
 

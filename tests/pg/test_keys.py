@@ -160,6 +160,24 @@ def test_pages_walk_the_index_of_the_key(db, project, kind):
         assert_walks_the_index(page, key)
 
 
+def test_pages_of_a_key_that_is_not_proved_unique_walk_its_index(
+        db, project):
+    db.execute("CREATE TABLE t (k int NOT NULL, tag int);"
+               "CREATE INDEX ON t (k);"
+               "INSERT INTO t SELECT n, n FROM generate_series(1, 20000) n;"
+               "ANALYZE t")
+    plans.record(db)
+    project.script(script(["k"], "SELECT * FROM t WHERE tag >= 0", 1000)
+                   .replace('repo:insert_all("seen", rows_of(rows))', ""))
+
+    assert project.run().expect(DONE).rows == 20_000
+
+    pages = plans.of_pages(db)
+    assert len(pages) >= 20, "the plans of the pages were not found"
+    for page in pages:
+        assert_walks_the_index(page, ["k"])
+
+
 def assert_walks_the_index(page, key):
     kinds = [node["Node Type"] for node in plans.nodes(page)]
     assert not [kind for kind in kinds if "Sort" in kind], kinds
