@@ -337,10 +337,9 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
     request_init(&request, query);
     lm_buf_puts(&request.sql, "EXPLAIN (FORMAT JSON) ");
     add_range(&request, query, cursor, bound);
-    if (lm_conn_query_typed(
-            conn, lm_buf_text(&request.sql), request.types,
-            (struct lm_values){request.texts, request.count}, &result,
-            &ignored)) {
+    if (lm_conn_query_typed(conn, lm_buf_text(&request.sql), request.types,
+                            (struct lm_values){request.texts, request.count},
+                            &result, &ignored)) {
         const char *found = strstr(lm_result_text(result, 0, 0), mark);
 
         if (found != NULL)
