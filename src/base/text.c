@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 
+#include <stdint.h>
 #include <string.h>
 
 enum { MAX_WORD = 64 };
@@ -16,7 +17,7 @@ distance(const char *a, const char *b)
     size_t len_b = strlen(b);
 
     if (len_a > MAX_WORD || len_b > MAX_WORD)
-        return MAX_WORD;
+        return SIZE_MAX;
     for (size_t j = 0; j <= len_b; j++)
         row[j] = j;
     for (size_t i = 1; i <= len_a; i++) {

@@ -174,17 +174,19 @@ enter_child(const struct lm_server *self, pid_t parent, int death_signal)
         _exit(1);
 }
 
-/* Executes a program in a small environment: PGDATA, PGPORT, PGOPTIONS and
- * the like are meant for other servers. */
+/* Executes the program args[0] of bin in a small environment: PGDATA, PGPORT,
+ * PGOPTIONS and the like are meant for other servers. It is told its whole
+ * path, since PostgreSQL's programs look for each other next to it. */
 static _Noreturn void
-execute(const char *bin, const char *program, const char *const *args)
+execute(const char *bin, const char **args)
 {
     static const char *const kept[] = {"PATH", "TZ", "LD_LIBRARY_PATH"};
     char locale[] = "LC_ALL=C.UTF-8";
     char *env[LM_COUNT(kept) + 2] = {locale};
-    char *path = lm_server_text("%s/%s", bin, program);
+    char *path = lm_server_text("%s/%s", bin, args[0]);
     size_t count = 1;
 
+    args[0] = path;
     for (size_t i = 0; i < LM_COUNT(kept); i++) {
         const char *value = getenv(kept[i]);
 
@@ -212,7 +214,7 @@ lm_server_run_initdb(const struct lm_server *self, const char *bin,
 {
     /* Bytewise order, so that clusters behave the same everywhere. */
     /* clang-format off */
-    static const char *const args[] = {
+    const char *args[] = {
         "initdb", "--pgdata=data.new", "--username=postgres", "--auth=trust",
         "--encoding=UTF8", "--locale=C.UTF-8", NULL};
     /* clang-format on */
@@ -223,7 +225,7 @@ lm_server_run_initdb(const struct lm_server *self, const char *bin,
      * with it, so that nobody meddles with data.new until they are gone. */
     fcntl(self->lock_fd, F_SETFD, 0);
     nftw("data.new", remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    execute(bin, "initdb", args);
+    execute(bin, args);
 }
 
 static _Noreturn void
@@ -231,7 +233,7 @@ run_server(const struct lm_server *self, const char *bin, pid_t parent)
 {
     char *sockets = lm_server_text("unix_socket_directories=%s", self->sockets);
     /* clang-format off */
-    const char *const args[] = {
+    const char *args[] = {
         "postgres", "-D", self->data, "-p", "5432",
         "-c", sockets,
         "-c", "listen_addresses=",
@@ -239,7 +241,7 @@ run_server(const struct lm_server *self, const char *bin, pid_t parent)
     /* clang-format on */
 
     enter_child(self, parent, SIGINT);
-    execute(bin, "postgres", args);
+    execute(bin, args);
 }
 
 static void

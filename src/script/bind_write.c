@@ -502,11 +502,14 @@ l_insert_all(lua_State *L)
 
 /* -- by condition ----------------------------------------------------- */
 
-/* A condition, ready to be put into a statement. */
+/* A condition, ready to be put into a statement: SQL, or columns that are
+ * equal to the parameters or NULL, or neither for every row. All texts are on
+ * the Lua stack. */
 struct condition {
-    const char *sql;       /* NULL: every row; on the Lua stack */
-    int count;             /* of its parameters */
-    struct lm_names names; /* columns of an equality condition */
+    const char *sql;
+    struct lm_names names;
+    const bool *nulls; /* one for each of names */
+    int count;         /* of parameters */
 };
 
 /* SQL with $1 ... and the values after it, which are pushed. */
@@ -532,21 +535,19 @@ static void
 push_equality(lua_State *L, int index, const char *method,
               struct condition *condition)
 {
-    struct lm_buf sql = LM_BUF_INIT;
     bool *nulls;
-    int text;
+    int base;
 
     condition->names = push_names(L, index, "the condition");
     check_not_empty(L, condition->names, method,
                     "the condition (luamig.ALL says \"every row\")");
     nulls =
         lua_newuserdatauv(L, (size_t)condition->names.count * sizeof *nulls, 0);
-    lua_pushnil(L); /* the place of the text */
-    text = lua_gettop(L);
+    base = lua_gettop(L);
     push_fields(L, index, condition->names);
     condition->count = 0;
     for (int i = 0; i < condition->names.count; i++) {
-        int value = text + 1 + condition->count;
+        int value = base + 1 + condition->count;
 
         nulls[i] = is_sentinel(L, value, &lm_vm_null_key);
         if (nulls[i]) {
@@ -555,11 +556,7 @@ push_equality(lua_State *L, int index, const char *method,
             condition->count++;
         }
     }
-    lm_write_equality(&sql, condition->names, nulls);
-    lua_pushstring(L, lm_buf_text(&sql));
-    lm_buf_release(&sql);
-    lua_replace(L, text);
-    condition->sql = lua_tostring(L, text);
+    condition->nulls = nulls;
 }
 
 /* Pushes what it needs; the parameters' values come last. */
@@ -586,6 +583,41 @@ push_condition(lua_State *L, int index, int last, const char *method,
     }
 }
 
+/* The condition as SQL; NULL for every row. where holds the text. */
+static const char *
+condition_text(const struct condition *condition, struct lm_buf *where)
+{
+    if (condition->nulls == NULL)
+        return condition->sql;
+    lm_write_equality(where, condition->names, condition->nulls);
+    return lm_buf_text(where);
+}
+
+static bool
+write_update_all(struct lm_buf *sql, const char *table, struct lm_names changes,
+                 const struct condition *condition)
+{
+    struct lm_buf where = LM_BUF_INIT;
+    bool ok = lm_write_update_all(sql, table, changes,
+                                  condition_text(condition, &where),
+                                  condition->count);
+
+    lm_buf_release(&where);
+    return ok;
+}
+
+static bool
+write_delete_all(struct lm_buf *sql, const char *table,
+                 const struct condition *condition)
+{
+    struct lm_buf where = LM_BUF_INIT;
+    bool ok =
+        lm_write_delete_all(sql, table, condition_text(condition, &where));
+
+    lm_buf_release(&where);
+    return ok;
+}
+
 static int
 l_update_all(lua_State *L)
 {
@@ -610,8 +642,7 @@ l_update_all(lua_State *L)
     first = lua_gettop(L) - condition.count + 1;
     push_fields(L, 3, changes);
     if (!run_write(L, &call, &sql,
-                   lm_write_update_all(&sql, columns.table, changes,
-                                       condition.sql, condition.count),
+                   write_update_all(&sql, columns.table, changes, &condition),
                    first, condition.count + changes.count, &columns, &affected,
                    &err))
         return lmL_raise(L, &err);
@@ -635,7 +666,7 @@ l_delete_all(lua_State *L)
     push_condition(L, 3, last, "delete_all", &condition);
     columns.offset = condition.count;
     if (!run_write(L, &call, &sql,
-                   lm_write_delete_all(&sql, columns.table, condition.sql),
+                   write_delete_all(&sql, columns.table, &condition),
                    lua_gettop(L) - condition.count + 1, condition.count,
                    &columns, &affected, &err))
         return lmL_raise(L, &err);

@@ -31,6 +31,8 @@ struct lm_script {
     int definition; /* registry reference */
     struct lm_migration migration;
     struct lm_migration_ops ops;
+    bool has[LM_CALL_ON_COMPLETE + 1];
+    bool has_on_stop;
     const char **key;
     struct lm_params base_params;
     struct lm_params start_after;
@@ -203,25 +205,10 @@ callback_name(enum lm_callback callback)
     return "on_complete";
 }
 
-/* Reading a field of a plain table raises nothing but out of memory. */
-static bool
-has_function(struct lm_script *self, const char *name)
-{
-    lua_State *L = self->vm.L;
-    bool has;
-
-    lua_rawgeti(L, LUA_REGISTRYINDEX, self->definition);
-    lua_pushstring(L, name);
-    lua_rawget(L, -2);
-    has = lua_isfunction(L, -1);
-    lua_pop(L, 2);
-    return has;
-}
-
 static bool
 op_has(void *self, enum lm_callback callback)
 {
-    return has_function(self, callback_name(callback));
+    return ((struct lm_script *)self)->has[callback];
 }
 
 static bool
@@ -243,7 +230,7 @@ op_on_stop(void *self, const struct lm_run_info *info, const char *reason)
         .script = self, .function = "on_stop", .info = info, .reason = reason};
     struct lm_err err;
 
-    if (!has_function(call.script, "on_stop"))
+    if (!call.script->has_on_stop)
         return;
     /* The last words of a script that may just have been interrupted: a third
      * signal ends the process. */
@@ -296,12 +283,6 @@ push_args(lua_State *L, const struct lm_script_options *options)
         const char *equals = strchr(arg, '=');
 
         lua_pushlstring(L, arg, (size_t)(equals - arg));
-        lua_pushvalue(L, -1);
-        if (lua_rawget(L, -3) != LUA_TNIL) {
-            luaL_error(L, "argument \"%s\" is given twice",
-                       lua_tostring(L, -2));
-        }
-        lua_pop(L, 1);
         lua_pushstring(L, equals + 1);
         lua_rawset(L, -3);
     }
@@ -431,6 +412,33 @@ read_paging(lua_State *L, struct lm_script *self)
     lua_pop(L, 1);
 }
 
+static bool
+has_function(lua_State *L, const char *name)
+{
+    bool has;
+
+    lua_getfield(L, 2, name);
+    has = lua_isfunction(L, -1);
+    lua_pop(L, 1);
+    return has;
+}
+
+static void
+read_ops(lua_State *L, struct lm_script *self)
+{
+    for (size_t i = 0; i < LM_COUNT(self->has); i++)
+        self->has[i] = has_function(L, callback_name((enum lm_callback)i));
+    self->has_on_stop = has_function(L, "on_stop");
+    self->ops.migrate = op_migrate;
+    self->ops.has = op_has;
+    self->ops.call = op_call;
+    self->ops.on_stop = op_on_stop;
+    self->ops.throttle = op_throttle;
+    self->ops.has_throttle = has_function(L, "throttle");
+    self->migration.ops = &self->ops;
+    self->migration.self = self;
+}
+
 static void
 read_definition(lua_State *L, struct lm_script *self)
 {
@@ -444,14 +452,7 @@ read_definition(lua_State *L, struct lm_script *self)
     read_config(L, self);
     if (!m->one_shot)
         read_paging(L, self);
-    self->ops.migrate = op_migrate;
-    self->ops.has = op_has;
-    self->ops.call = op_call;
-    self->ops.on_stop = op_on_stop;
-    self->ops.throttle = op_throttle;
-    self->ops.has_throttle = has_function(self, "throttle");
-    m->ops = &self->ops;
-    m->self = self;
+    read_ops(L, self);
 }
 
 /* A line a declared argument: "  tenant=INTEGER  (required)  the tenant". */
@@ -505,16 +506,32 @@ load_protected(lua_State *L)
     return 0;
 }
 
+/* Is the name of argument i, "name=" in len bytes, that of one before it? */
+static bool
+is_given_before(const struct lm_script_options *options, int i, size_t len)
+{
+    for (int j = 0; j < i; j++) {
+        if (strncmp(options->args[j], options->args[i], len) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool
 check_args(const struct lm_script_options *options, struct lm_err *err)
 {
     for (int i = 0; i < options->arg_count; i++) {
-        const char *equals = strchr(options->args[i], '=');
+        const char *arg = options->args[i];
+        const char *equals = strchr(arg, '=');
 
-        if (equals == NULL || equals == options->args[i]) {
-            lm_err_set(err, LM_ERR_USAGE, "--arg takes NAME=VALUE, not \"%s\"",
-                       options->args[i]);
-            return false;
+        if (equals == NULL || equals == arg) {
+            return lm_err_set(err, LM_ERR_USAGE,
+                              "--arg takes NAME=VALUE, not \"%s\"", arg);
+        }
+        if (is_given_before(options, i, (size_t)(equals - arg) + 1)) {
+            return lm_err_set(err, LM_ERR_USAGE,
+                              "argument \"%.*s\" is given twice",
+                              (int)(equals - arg), arg);
         }
     }
     return true;

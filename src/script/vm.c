@@ -54,16 +54,15 @@ allocate(void *arg, void *ptr, size_t old_size, size_t size)
 
 /* -- errors ----------------------------------------------------------- */
 
+/* Copies a text field of the table at index 1. */
 static void
-read_field(lua_State *L, int index, const char *name, char *field, size_t size)
+read_field(lua_State *L, const char *name, char *field, size_t size)
 {
     size_t len;
     const char *text;
 
-    /* Raw, and with a name that exists as a string already in most cases;
-     * the only error could be out of memory, which ends the process. */
     lua_pushstring(L, name);
-    lua_rawget(L, index);
+    lua_rawget(L, 1);
     if (lua_type(L, -1) == LUA_TSTRING) {
         text = lua_tolstring(L, -1, &len);
         lm_err_copy(field, size, text, len);
@@ -72,11 +71,11 @@ read_field(lua_State *L, int index, const char *name, char *field, size_t size)
 }
 
 static enum lm_err_kind
-read_kind(lua_State *L, int index)
+read_kind(lua_State *L)
 {
     char kind[16] = "";
 
-    read_field(L, index, "kind", kind, sizeof kind);
+    read_field(L, "kind", kind, sizeof kind);
     if (strcmp(kind, "usage") == 0)
         return LM_ERR_USAGE;
     if (strcmp(kind, "database") == 0)
@@ -84,27 +83,41 @@ read_kind(lua_State *L, int index)
     return LM_ERR_FAILED;
 }
 
-void
-lm_vm_read_error(lua_State *L, int index, struct lm_err *err)
+/* Arguments: the error object, a table, and the struct lm_err to fill. */
+static int
+read_table(lua_State *L)
 {
-    index = lua_absindex(L, index);
-    if (lua_type(L, index) != LUA_TTABLE) {
-        const char *text = lua_type(L, index) == LUA_TSTRING
-                               ? lua_tostring(L, index)
-                               : "error without a message";
+    struct lm_err *err = lua_touserdata(L, 2);
 
-        lm_err_set(err, LM_ERR_FAILED, "%s", text);
+    err->kind = read_kind(L);
+    read_field(L, "message", err->message, sizeof err->message);
+    read_field(L, "detail", err->detail, sizeof err->detail);
+    read_field(L, "hint", err->hint, sizeof err->hint);
+    read_field(L, "where", err->where, sizeof err->where);
+    read_field(L, "sqlstate", err->sqlstate, sizeof err->sqlstate);
+    read_field(L, "constraint", err->constraint, sizeof err->constraint);
+    read_field(L, "sql", err->sql, sizeof err->sql);
+    read_field(L, "traceback", err->traceback, sizeof err->traceback);
+    return 0;
+}
+
+/* Fills err from the error object at the top. Protected, since the name of a
+ * field may take memory. */
+static void
+read_error(lua_State *L, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_FAILED, "%s",
+               lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
+                                              : "error without a message");
+    if (lua_type(L, -1) != LUA_TTABLE)
         return;
-    }
-    lm_err_set(err, read_kind(L, index), "error without a message");
-    read_field(L, index, "message", err->message, sizeof err->message);
-    read_field(L, index, "detail", err->detail, sizeof err->detail);
-    read_field(L, index, "hint", err->hint, sizeof err->hint);
-    read_field(L, index, "where", err->where, sizeof err->where);
-    read_field(L, index, "sqlstate", err->sqlstate, sizeof err->sqlstate);
-    read_field(L, index, "constraint", err->constraint, sizeof err->constraint);
-    read_field(L, index, "sql", err->sql, sizeof err->sql);
-    read_field(L, index, "traceback", err->traceback, sizeof err->traceback);
+    lua_pushcfunction(L, read_table);
+    lua_pushvalue(L, -2);
+    lua_pushlightuserdata(L, err);
+    if (lua_pcall(L, 2, 0, 0) == LUA_OK)
+        return;
+    lm_err_set(err, LM_ERR_FAILED, "not enough memory to report an error");
+    lua_pop(L, 1);
 }
 
 bool
@@ -119,7 +132,7 @@ lm_vm_call(lua_State *L, int nargs, int nresults, struct lm_err *err)
     lua_remove(L, base);
     if (status == LUA_OK)
         return true;
-    lm_vm_read_error(L, -1, err);
+    read_error(L, err);
     lua_pop(L, 1);
     if (lm_stop_level() >= 2)
         err->kind = LM_ERR_INTERRUPT;

@@ -52,7 +52,4 @@ int lmL_raise(lua_State *L, const struct lm_err *err);
  * is none. Level 1 is the caller of the current C function. */
 void lmL_where(lua_State *L, int level, char *where, size_t size);
 
-/* Fills err from the error object at index; never raises. */
-void lm_vm_read_error(lua_State *L, int index, struct lm_err *err);
-
 #endif
