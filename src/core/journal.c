@@ -84,6 +84,24 @@ tell(struct lm_journal *self, const char *sql, const char *const *texts,
     return true;
 }
 
+/* Sends a statement along with what follows it. */
+static bool
+post(struct lm_journal *self, const char *sql, const char *const *texts,
+     int count, struct lm_err *err)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+    struct lm_values values = {texts, count};
+    struct lm_stmt *stmt;
+    bool ok;
+
+    lm_journal_splice(&buf, sql, self->schema);
+    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt,
+                         err) &&
+         lm_conn_post(self->conn, stmt, values, NULL, NULL, err);
+    lm_buf_release(&buf);
+    return ok;
+}
+
 static bool
 begin(struct lm_journal *self, struct lm_err *err)
 {
@@ -211,7 +229,7 @@ install_steps(struct lm_journal *self, struct lm_err *err)
 
     if (ok && version < lm_journal_version()) {
         lm_journal_add_ddl(&ddl, self->schema, version);
-        ok = lm_conn_command(self->conn, lm_buf_text(&ddl), err);
+        ok = lm_conn_script(self->conn, lm_buf_text(&ddl), err);
     }
     ok = ok && commit(self, err);
     if (!ok)
@@ -790,8 +808,7 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
         as_text(&id, run->id),           run->owner,  as_text(&seq, run->seq),
         as_text(&lease, self->lease_ms), cursor_text, as_text(&row_count, rows),
         as_text(&retry_count, retries)};
-    bool ok =
-        tell(self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
+    bool ok = post(self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
              texts, 7, err);
 
     free(cursor_text);

@@ -113,8 +113,9 @@ bool lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
 bool lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
                         struct lm_err *err) LM_MUSTCHECK;
 
-/* Inside a batch's transaction: moves the cursor. The caller advances
- * run->seq once the transaction has committed. */
+/* Inside a batch's transaction: moves the cursor. Posted: a mismatch is the
+ * error of the COMMIT behind it, which the server then skips. The caller
+ * advances run->seq once the transaction has committed. */
 bool lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
                            const struct lm_key *cursor, int64_t rows,
                            int64_t retries, struct lm_err *err) LM_MUSTCHECK;

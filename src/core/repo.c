@@ -263,21 +263,12 @@ lm_repo_may_catch(const struct lm_err *err)
 }
 
 static bool
-savepoint_command(struct lm_repo *self, const char *format, int depth,
+savepoint_command(struct lm_repo *self, const char *verb, int depth,
                   struct lm_err *err)
 {
-    char sql[128];
-    int len = 0;
+    char sql[64];
 
-    for (const char *p = format; *p != '\0'; p++) {
-        if (*p == '#') {
-            len += snprintf(sql + len, sizeof sql - (size_t)len, "luamig_%d",
-                            depth);
-        } else {
-            sql[len++] = *p;
-        }
-    }
-    sql[len] = '\0';
+    snprintf(sql, sizeof sql, "%s luamig_%d", verb, depth);
     if (lm_conn_command(self->conn, sql, err))
         return true;
     return fail_with(self, err);
@@ -287,7 +278,7 @@ bool
 lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
 {
     if (!check_usable(self, err) ||
-        !savepoint_command(self, "SAVEPOINT #", self->savepoints + 1, err))
+        !savepoint_command(self, "SAVEPOINT", self->savepoints + 1, err))
         return false;
     self->savepoints++;
     return true;
@@ -297,7 +288,7 @@ bool
 lm_repo_savepoint_release(struct lm_repo *self, struct lm_err *err)
 {
     return check_usable(self, err) &&
-           savepoint_command(self, "RELEASE SAVEPOINT #", self->savepoints--,
+           savepoint_command(self, "RELEASE SAVEPOINT", self->savepoints--,
                              err);
 }
 
@@ -311,6 +302,6 @@ lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
         return false;
     }
     self->failed = false;
-    return savepoint_command(
-        self, "ROLLBACK TO SAVEPOINT #; RELEASE SAVEPOINT #", depth, err);
+    return savepoint_command(self, "ROLLBACK TO SAVEPOINT", depth, err) &&
+           savepoint_command(self, "RELEASE SAVEPOINT", depth, err);
 }

@@ -61,10 +61,31 @@ void lm_conn_set_deadline(struct lm_conn *self, int64_t deadline_ms);
  * to the journal. */
 void lm_conn_set_interruptible(struct lm_conn *self, bool interruptible);
 
-/* Runs one statement without results that matter, such as BEGIN or DDL.
- * Several statements in one text are allowed. */
+/*
+ * Requests are pipelined. "Post" means: handed to libpq, which sends it when
+ * it can; nobody waits. Every other function that talks to the server first
+ * flushes what was posted, in order, and fails with its first error: then the
+ * server has skipped everything after that. A transaction that contains an
+ * error can only be rolled back.
+ *
+ * A listener hears of one posted request: with a result (valid during the
+ * call), or with its error, to which it may add where the request came from.
+ * It is not called when an earlier request failed or the connection broke.
+ */
+typedef void (*lm_conn_listener)(void *arg, const struct lm_result *result,
+                                 struct lm_err *err);
+
+/* Waits until everything posted is done. */
+bool lm_conn_flush(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* Runs, or posts, one statement without results that matter, such as BEGIN. */
 bool lm_conn_command(struct lm_conn *self, const char *sql,
                      struct lm_err *err) LM_MUSTCHECK;
+bool lm_conn_post_command(struct lm_conn *self, const char *sql,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Runs several statements in one text: DDL. */
+bool lm_conn_script(struct lm_conn *self, const char *sql,
+                    struct lm_err *err) LM_MUSTCHECK;
 
 /*
  * Sends COMMIT and waits for the server's word. Without an error the
@@ -104,6 +125,12 @@ bool lm_conn_has_prepared(struct lm_conn *self, const char *sql);
 bool lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                      struct lm_values values, struct lm_result **out,
                      struct lm_err *err) LM_MUSTCHECK;
+/* The values are copied; fails when an earlier request is known to have
+ * failed. listener may be NULL. */
+bool lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
+                  struct lm_values values, lm_conn_listener listener,
+                  void *arg, struct lm_err *err) LM_MUSTCHECK;
+
 /* What the server said about a prepared statement. */
 struct lm_column {
     char *name;
