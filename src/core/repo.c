@@ -15,6 +15,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void
@@ -23,9 +24,47 @@ lm_repo_init(struct lm_repo *self)
     memset(self, 0, sizeof *self);
 }
 
+/* -- writes ----------------------------------------------------------- */
+
+struct lm_write *
+lm_write_new(struct lm_repo *repo, const char *where)
+{
+    struct lm_write *self = lm_calloc(1, sizeof *self);
+
+    self->repo = repo;
+    self->refs = 1;
+    LM_ERR_COPY(self->where, where);
+    return self;
+}
+
+void
+lm_write_unref(struct lm_write *self)
+{
+    if (self == NULL || --self->refs > 0)
+        return;
+    free(self->what);
+    free(self->key);
+    free(self);
+}
+
+/* Nothing is in flight any more when this is called. */
+static void
+forget_writes(struct lm_repo *self)
+{
+    while (self->writes != NULL) {
+        struct lm_write *write = self->writes;
+
+        self->writes = write->next;
+        write->repo = NULL;
+        lm_write_unref(write);
+    }
+    self->unsure = false;
+}
+
 void
 lm_repo_release(struct lm_repo *self)
 {
+    forget_writes(self);
     lm_types_release(&self->types);
 }
 
@@ -33,6 +72,7 @@ void
 lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
              const struct lm_base_query *paged)
 {
+    forget_writes(self);
     if (self->conn != conn)
         lm_types_release(&self->types);
     self->conn = conn;
@@ -48,8 +88,8 @@ lm_repo_close(struct lm_repo *self)
     self->open = false;
 }
 
-void
-lm_repo_fail(struct lm_repo *self, const struct lm_err *err)
+static void
+latch(struct lm_repo *self, const struct lm_err *err)
 {
     if (self->failed)
         return;
@@ -57,11 +97,25 @@ lm_repo_fail(struct lm_repo *self, const struct lm_err *err)
     self->failure = *err;
 }
 
+/* What was in flight may have failed first: that error is the one. */
 static bool
-fail_with(struct lm_repo *self, const struct lm_err *err)
+fail_with(struct lm_repo *self, struct lm_err *err)
 {
-    lm_repo_fail(self, err);
+    latch(self, err);
+    *err = self->failure;
     return false;
+}
+
+/* After a flush: is everything that was posted as it must be? */
+static bool
+settle(struct lm_repo *self, bool ok, struct lm_err *err)
+{
+    if (!ok)
+        return fail_with(self, err);
+    self->unsure = false;
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
 }
 
 static bool
@@ -97,9 +151,11 @@ refuse(struct lm_repo *self, const char *sql, const char *what,
 
 /* Judges a statement that has not been prepared before. */
 static bool
-guard(struct lm_repo *self, const char *sql, struct lm_err *err)
+guard(struct lm_repo *self, const char *sql, enum lm_query_kind *kind,
+      struct lm_err *err)
 {
-    switch (lm_query_classify(sql)) {
+    *kind = lm_query_classify(sql);
+    switch (*kind) {
     case LM_QUERY_TRANSACTION:
         return refuse(self, sql, "a script must not begin or end transactions",
                       "Each batch is one transaction already; use "
@@ -127,17 +183,33 @@ bool
 lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
                 struct lm_err *err)
 {
+    enum lm_query_kind kind = LM_QUERY_OTHER;
+    bool known;
+
     if (!check_usable(self, err))
         return false;
-    if (!lm_conn_has_prepared(self->conn, sql) && !guard(self, sql, err))
+    known = lm_conn_has_prepared(self->conn, sql);
+    if (!known && !guard(self, sql, &kind, err))
         return false;
-    if (lm_conn_prepare(self->conn, sql, NULL, 0, out, err))
-        return true;
-    if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {
-        lm_err_hint(err, "Say what type the parameter has, for example "
-                         "$1::text.");
+    if (!lm_conn_prepare(self->conn, sql, NULL, 0, out, err)) {
+        if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {
+            lm_err_hint(err, "Say what type the parameter has, for example "
+                             "$1::text.");
+        }
+        return fail_with(self, err);
     }
-    return fail_with(self, err);
+    if (!known)
+        lm_stmt_allow_post(*out, kind == LM_QUERY_SELECT ||
+                                     kind == LM_QUERY_WRITE);
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
+}
+
+bool
+lm_repo_may_post(const struct lm_stmt *stmt)
+{
+    return lm_stmt_may_post(stmt);
 }
 
 bool
@@ -145,17 +217,89 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
                 struct lm_values values, struct lm_result **out,
                 struct lm_err *err)
 {
+    bool ok;
+
     if (!check_usable(self, err))
         return false;
-    if (!lm_conn_execute(self->conn, stmt, values, out, err))
-        return fail_with(self, err);
-    if (lm_conn_in_transaction(self->conn))
+    ok = settle(self, lm_conn_execute(self->conn, stmt, values, out, err),
+                err);
+    if (ok && lm_conn_in_transaction(self->conn))
         return true;
+    if (ok) {
+        lm_err_set(err, LM_ERR_FAILED, "the statement ended the transaction");
+        LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
+        latch(self, err);
+    }
     lm_result_free(*out);
     *out = NULL;
-    lm_err_set(err, LM_ERR_FAILED, "the statement ended the transaction");
-    LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
-    return fail_with(self, err);
+    return false;
+}
+
+/* A keyed write that did not match exactly one row. */
+static void
+latch_not_one(struct lm_write *write)
+{
+    struct lm_err err;
+
+    if (write->affected == 0) {
+        lm_err_set(&err, LM_ERR_FAILED, "%s matched no row with %s",
+                   write->what, write->key);
+        LM_ERR_COPY(err.sqlstate, LM_REPO_NO_ROW);
+        lm_err_hint(&err, "Pass { missing = \"ignore\" } as the last argument "
+                          "if the row may be gone.");
+    } else {
+        lm_err_set(&err, LM_ERR_FAILED,
+                   "%s matched %" PRId64 " rows with %s, not one", write->what,
+                   write->affected, write->key);
+        LM_ERR_COPY(err.sqlstate, LM_REPO_TOO_MANY_ROWS);
+        lm_err_hint(&err, "Name all columns of a unique key, or use the call "
+                          "that ends in _all.");
+    }
+    LM_ERR_COPY(err.where, write->where);
+    latch(write->repo, &err);
+}
+
+static void
+on_written(void *arg, const struct lm_result *result, struct lm_err *err)
+{
+    struct lm_write *write = arg;
+
+    if (err != NULL) {
+        LM_ERR_COPY(err->where, write->where);
+        return;
+    }
+    write->affected = lm_result_affected(result);
+    write->done = true;
+    if (write->keyed && write->affected != 1 &&
+        !(write->affected == 0 && write->may_miss))
+        latch_not_one(write);
+}
+
+bool
+lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
+             struct lm_values values, struct lm_write *write,
+             struct lm_err *err)
+{
+    if (!check_usable(self, err)) {
+        lm_write_unref(write);
+        return false;
+    }
+    write->next = self->writes;
+    self->writes = write;
+    if (write->keyed)
+        self->unsure = true;
+    if (!lm_conn_post(self->conn, stmt, values, on_written, write, err))
+        return fail_with(self, err);
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
+}
+
+bool
+lm_repo_flush(struct lm_repo *self, struct lm_err *err)
+{
+    return check_usable(self, err) &&
+           settle(self, lm_conn_flush(self->conn, err), err);
 }
 
 bool
@@ -269,9 +413,7 @@ savepoint_command(struct lm_repo *self, const char *verb, int depth,
     char sql[64];
 
     snprintf(sql, sizeof sql, "%s luamig_%d", verb, depth);
-    if (lm_conn_command(self->conn, sql, err))
-        return true;
-    return fail_with(self, err);
+    return settle(self, lm_conn_command(self->conn, sql, err), err);
 }
 
 bool
@@ -297,6 +439,9 @@ lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
 {
     int depth = self->savepoints--;
 
+    if (!self->failed && !settle(self, lm_conn_flush(self->conn, err), err) &&
+        err->kind == LM_ERR_LOST)
+        return false;
     if (self->failed && !lm_repo_may_catch(&self->failure)) {
         *err = self->failure;
         return false;

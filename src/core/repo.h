@@ -21,6 +21,23 @@
 #define LM_REPO_NO_ROW        "P0002"
 #define LM_REPO_TOO_MANY_ROWS "P0003"
 
+/*
+ * One posted write, until it is done and no handle refers to it. A keyed one
+ * must match exactly one row.
+ */
+struct lm_write {
+    struct lm_repo *repo; /* NULL once the repo is closed */
+    struct lm_write *next;
+    int refs;
+    bool done;
+    bool keyed;
+    bool may_miss;    /* keyed: no row will do */
+    int64_t affected; /* once done */
+    char *what;       /* keyed: update of "users" */
+    char *key;        /* keyed: id = 7 */
+    char where[128];  /* file:line of the call */
+};
+
 struct lm_repo {
     struct lm_conn *conn;              /* not owned */
     const struct lm_base_query *paged; /* not owned; NULL: nothing is paged */
@@ -29,6 +46,8 @@ struct lm_repo {
     bool failed;
     struct lm_err failure; /* the first database error */
     int savepoints;
+    struct lm_write *writes; /* posted since the repo was opened */
+    bool unsure;             /* keyed writes are in flight */
 };
 
 void lm_repo_init(struct lm_repo *self);
@@ -46,6 +65,21 @@ bool lm_repo_prepare(struct lm_repo *self, const char *sql,
 bool lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
                      struct lm_values values, struct lm_result **out,
                      struct lm_err *err) LM_MUSTCHECK;
+/* May this statement be posted? Not where luamig cannot tell whether it would
+ * end the transaction. */
+bool lm_repo_may_post(const struct lm_stmt *stmt);
+
+/* Posts a write. Takes over one reference of write, also when it fails. */
+bool lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
+                  struct lm_values values, struct lm_write *write,
+                  struct lm_err *err) LM_MUSTCHECK;
+/* Waits for everything posted; fails when any of it has failed. */
+bool lm_repo_flush(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* A write with one reference; where is copied. */
+struct lm_write *lm_write_new(struct lm_repo *repo, const char *where);
+void lm_write_unref(struct lm_write *self); /* NULL is allowed */
+
 /* The type of a parameter, for encoding values. */
 bool lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
                   struct lm_err *err) LM_MUSTCHECK;
@@ -55,10 +89,6 @@ bool lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
 bool lm_repo_check_columns(struct lm_repo *self, const char *table,
                            const char *const *columns, int count,
                            struct lm_err *err) LM_MUSTCHECK;
-
-/* Latches a failure that is not the server's: a keyed write that matched no
- * row. */
-void lm_repo_fail(struct lm_repo *self, const struct lm_err *err);
 
 /* Savepoints nest. rollback takes the latch away when the failure is one that
  * a savepoint may catch: a data error, or a row that was not there. */

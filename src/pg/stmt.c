@@ -156,3 +156,15 @@ lm_stmt_sql(const struct lm_stmt *self)
 {
     return self->sql;
 }
+
+void
+lm_stmt_allow_post(struct lm_stmt *self, bool allowed)
+{
+    self->may_post = allowed;
+}
+
+bool
+lm_stmt_may_post(const struct lm_stmt *self)
+{
+    return self->may_post;
+}

@@ -16,6 +16,7 @@ struct lm_stmt {
     int asked_count;
     uint64_t hash;
     uint64_t last_use;
+    bool may_post; /* see lm_stmt_allow_post */
     int param_count;
     uint32_t *param_types;
     int column_count;
