@@ -272,7 +272,7 @@ static void
 test_loading_reports_a_single_failure(void **state)
 {
     (void)state;
-    assert_true(torture_load(TWICE, 3) > 300);
+    assert_true(torture_load(TWICE, 5) > 200);
 }
 
 /* All but the buffers of Lua's auxiliary library ask again. */
@@ -280,7 +280,7 @@ static void
 test_loading_goes_on_after_collecting_garbage(void **state)
 {
     (void)state;
-    assert_true(torture_load(ONE, 7) < 50);
+    assert_true(torture_load(ONE, 17) < 20);
 }
 
 typedef bool (*call)(struct lm_script *script, struct lm_err *err);
