@@ -95,8 +95,7 @@ post(struct lm_journal *self, const char *sql, const char *const *texts,
     bool ok;
 
     lm_journal_splice(&buf, sql, self->schema);
-    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt,
-                         err) &&
+    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
          lm_conn_post(self->conn, stmt, values, NULL, NULL, err);
     lm_buf_release(&buf);
     return ok;
@@ -808,7 +807,8 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
         as_text(&id, run->id),           run->owner,  as_text(&seq, run->seq),
         as_text(&lease, self->lease_ms), cursor_text, as_text(&row_count, rows),
         as_text(&retry_count, retries)};
-    bool ok = post(self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
+    bool ok =
+        post(self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
              texts, 7, err);
 
     free(cursor_text);

@@ -199,8 +199,8 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
         return fail_with(self, err);
     }
     if (!known)
-        lm_stmt_allow_post(*out, kind == LM_QUERY_SELECT ||
-                                     kind == LM_QUERY_WRITE);
+        lm_stmt_allow_post(*out,
+                           kind == LM_QUERY_SELECT || kind == LM_QUERY_WRITE);
     if (self->failed)
         *err = self->failure;
     return !self->failed;
@@ -221,8 +221,7 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
 
     if (!check_usable(self, err))
         return false;
-    ok = settle(self, lm_conn_execute(self->conn, stmt, values, out, err),
-                err);
+    ok = settle(self, lm_conn_execute(self->conn, stmt, values, out, err), err);
     if (ok && lm_conn_in_transaction(self->conn))
         return true;
     if (ok) {
@@ -268,8 +267,8 @@ on_written(void *arg, const struct lm_result *result, struct lm_err *err)
         LM_ERR_COPY(err->where, write->where);
         return;
     }
-    write->affected = lm_result_affected(result);
-    write->done = true;
+    write->affected += lm_result_affected(result);
+    write->pending--;
     if (write->keyed && write->affected != 1 &&
         !(write->affected == 0 && write->may_miss))
         latch_not_one(write);
@@ -280,12 +279,15 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
              struct lm_values values, struct lm_write *write,
              struct lm_err *err)
 {
-    if (!check_usable(self, err)) {
-        lm_write_unref(write);
+    if (!check_usable(self, err))
         return false;
+    if (!write->posted) {
+        write->posted = true;
+        write->refs++;
+        write->next = self->writes;
+        self->writes = write;
     }
-    write->next = self->writes;
-    self->writes = write;
+    write->pending++;
     if (write->keyed)
         self->unsure = true;
     if (!lm_conn_post(self->conn, stmt, values, on_written, write, err))

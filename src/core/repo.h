@@ -22,20 +22,22 @@
 #define LM_REPO_TOO_MANY_ROWS "P0003"
 
 /*
- * One posted write, until it is done and no handle refers to it. A keyed one
- * must match exactly one row.
+ * What becomes of posted writes, as one handle sees them: one statement, or
+ * the many of an insert_all. Lives until all are done and no handle is left. A
+ * keyed one must match exactly one row.
  */
 struct lm_write {
     struct lm_repo *repo; /* NULL once the repo is closed */
     struct lm_write *next;
     int refs;
-    bool done;
+    bool posted;
+    int64_t pending;  /* statements in flight */
+    int64_t affected; /* by those that are done */
     bool keyed;
-    bool may_miss;    /* keyed: no row will do */
-    int64_t affected; /* once done */
-    char *what;       /* keyed: update of "users" */
-    char *key;        /* keyed: id = 7 */
-    char where[128];  /* file:line of the call */
+    bool may_miss;   /* keyed: no row will do */
+    char *what;      /* keyed: update of "users" */
+    char *key;       /* keyed: id = 7 */
+    char where[128]; /* file:line of the call */
 };
 
 struct lm_repo {
@@ -69,7 +71,8 @@ bool lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
  * end the transaction. */
 bool lm_repo_may_post(const struct lm_stmt *stmt);
 
-/* Posts a write. Takes over one reference of write, also when it fails. */
+/* Posts a statement of a write, and keeps a reference to it until the repo is
+ * opened again. */
 bool lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
                   struct lm_values values, struct lm_write *write,
                   struct lm_err *err) LM_MUSTCHECK;

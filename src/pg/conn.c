@@ -87,7 +87,8 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     if (PQstatus(self->pg) != CONNECTION_OK) {
         lm_err_set(err, LM_ERR_CONNECT, "could not connect to %s",
                    self->target);
-        lm_pipeline_copy_message(err->detail, sizeof err->detail, PQerrorMessage(self->pg));
+        lm_pipeline_copy_message(err->detail, sizeof err->detail,
+                                 PQerrorMessage(self->pg));
         lm_conn_close(self);
         return false;
     }
@@ -189,19 +190,16 @@ ask(struct lm_conn *self, int sent, const char *sql, PGresult **keep,
 bool
 lm_conn_command(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
-    int sent =
-        PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
 
     return ask(self, sent, sql, NULL, err);
 }
 
 bool
-lm_conn_post_command(struct lm_conn *self, const char *sql,
-                     struct lm_err *err)
+lm_conn_post_command(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
     struct lm_pending request = {.sql = NULL}; /* the caller's text may go */
-    int sent =
-        PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
 
     return lm_pipeline_post(self, sent, request, err);
 }
@@ -225,8 +223,7 @@ post_commit(struct lm_conn *self, PGresult **result, struct lm_err *err)
 {
     static const char sql[] = "COMMIT";
     struct lm_pending request = {.sql = sql, .keep = result};
-    int sent =
-        PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
 
     return lm_pipeline_post(self, sent, request, err) &&
            lm_pipeline_send_sync(self, err);

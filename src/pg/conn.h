@@ -107,8 +107,8 @@ bool lm_conn_query(struct lm_conn *self, const char *sql,
 /* The same with the parameters' type OIDs given, one a value. */
 bool lm_conn_query_typed(struct lm_conn *self, const char *sql,
                          const uint32_t *types, struct lm_values values,
-                         struct lm_result **out, struct lm_err *err)
-    LM_MUSTCHECK;
+                         struct lm_result **out,
+                         struct lm_err *err) LM_MUSTCHECK;
 
 /*
  * Prepares a statement and asks the server to describe it. Statements are kept
@@ -128,8 +128,8 @@ bool lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
 /* The values are copied; fails when an earlier request is known to have
  * failed. listener may be NULL. */
 bool lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
-                  struct lm_values values, lm_conn_listener listener,
-                  void *arg, struct lm_err *err) LM_MUSTCHECK;
+                  struct lm_values values, lm_conn_listener listener, void *arg,
+                  struct lm_err *err) LM_MUSTCHECK;
 
 /* What the server said about a prepared statement. */
 struct lm_column {

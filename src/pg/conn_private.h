@@ -42,8 +42,7 @@ void lm_pipeline_copy_message(char *field, size_t size, const char *text);
 
 /* Called after a PQsend... function, whose result is sent: queues what belongs
  * to the request. Fails when an earlier request is known to have failed. */
-bool lm_pipeline_post(struct lm_conn *self, int sent,
-                      struct lm_pending request,
+bool lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
                       struct lm_err *err) LM_MUSTCHECK;
 
 /* Sends a sync; reads every answer up to it; both. The first error of the

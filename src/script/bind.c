@@ -164,21 +164,21 @@ static int
 handle_index(lua_State *L)
 {
     struct lm_handle *handle = luaL_checkudata(L, 1, handle_type);
+    struct lm_write *write = handle->write;
     const char *name = luaL_tolstring(L, 2, NULL);
     struct lm_err err;
 
     if (strcmp(name, "affected") != 0)
-        luaL_error(L, "a handle has no field \"%s\", only \"affected\"",
-                   name);
-    if (handle->write == NULL) {
-        lua_pushinteger(L, handle->affected);
+        luaL_error(L, "a handle has no field \"%s\", only \"affected\"", name);
+    if (write == NULL) { /* insert_all without rows */
+        lua_pushinteger(L, 0);
         return 1;
     }
-    if (!handle->write->done && handle->write->repo == NULL)
+    if (write->pending > 0 && write->repo == NULL)
         luaL_error(L, "the handle is used after its batch has ended");
-    if (!handle->write->done && !lm_repo_flush(handle->write->repo, &err))
+    if (write->pending > 0 && !lm_repo_flush(write->repo, &err))
         return lmL_raise(L, &err);
-    lua_pushinteger(L, handle->write->affected);
+    lua_pushinteger(L, write->affected);
     return 1;
 }
 
@@ -302,16 +302,14 @@ lm_call_write(lua_State *L, struct lm_call *call, const char *sql, int first,
 {
     struct lm_params params = {.count = 0};
     struct lm_stmt *stmt = NULL;
-    struct lm_write *write;
     bool ok = get_ready(L, call, sql, first, count, names, &stmt, &params, err);
 
     if (ok) {
         struct lm_values values = lm_params_values(&params);
 
-        write = make_write(call, key, values);
-        write->refs++; /* the caller's */
-        *out = write;
-        ok = lm_repo_post(call->repo, stmt, values, write, err);
+        if (*out == NULL)
+            *out = make_write(call, key, values);
+        ok = lm_repo_post(call->repo, stmt, values, *out, err);
         if (ok && !lm_repo_may_post(stmt))
             ok = lm_repo_flush(call->repo, err);
         lm_params_release(&params);
@@ -414,24 +412,13 @@ l_execute(lua_State *L)
     sql = luaL_checkstring(L, 2);
     count = lua_gettop(L) - 2;
     handle = lmL_push_handle(L);
-    if (!lm_call_write(L, &call, sql, 3, count, by_number, NULL,
-                       &handle->write, &err))
+    if (!lm_call_write(L, &call, sql, 3, count, by_number, NULL, &handle->write,
+                       &err))
         return lmL_raise(L, &err);
     return 1;
 }
 
 /* -- savepoints ------------------------------------------------------- */
-
-/* Puts what was caught on the stack: the script's own error object, unless it
- * was a database error that it did not raise. */
-static void
-push_caught(lua_State *L, const struct lm_err *failure)
-{
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_new_error_key);
-    lua_newtable(L);
-    lmL_set_error_fields(L, failure);
-    lua_call(L, 1, 1);
-}
 
 /* The function failed, or what it posted did: error object at the top. */
 static int
@@ -449,7 +436,7 @@ catch_error(lua_State *L, struct lm_call *call, int status)
         lm_call_note(call, &err);
     failure = repo->failure;
     if (repo->failed && !raised_it)
-        push_caught(L, &failure);
+        lmL_push_error(L, &failure);
     if (!lm_repo_savepoint_rollback(repo, &err)) {
         lm_call_note(call, &err);
         return lmL_raise(L, &err);
@@ -472,9 +459,8 @@ l_savepoint(lua_State *L)
         lm_call_note(&call, &err);
         return lmL_raise(L, &err);
     }
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_handler_key);
-    lua_replace(L, 1); /* handler fn args */
-    status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
+    /* No message handler: the script's own error values stay as they are. */
+    status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
     if (status != LUA_OK || call.repo->failed ||
         !lm_repo_flush(call.repo, &err))
         return catch_error(L, &call, status);

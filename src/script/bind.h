@@ -53,13 +53,14 @@ struct lm_call_names {
  * Prepares sql and executes it with the Lua values at first ... first + count
  * - 1, after everything that was posted. Never raises.
  */
-bool lm_call_run(lua_State *L, struct lm_call *call, const char *sql,
-                 int first, int count, struct lm_call_names names,
-                 struct lm_result **out, struct lm_err *err) LM_MUSTCHECK;
+bool lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
+                 int count, struct lm_call_names names, struct lm_result **out,
+                 struct lm_err *err) LM_MUSTCHECK;
 
 /*
  * The same for a write, which is posted where possible. *out is the write,
- * with a reference for the caller's handle. key (may be NULL) makes it a keyed
+ * with a reference for the caller's handle; when it is not NULL already, the
+ * statement is added to it. key (may be NULL) makes it a keyed
  * write: its columns are the last parameters, what says "update of \"t\"".
  */
 struct lm_call_key {
@@ -80,8 +81,7 @@ void lm_call_note(struct lm_call *call, struct lm_err *err);
 /* An empty handle, made before the write so that nothing can leak.
  * [-0, +1, memory] */
 struct lm_handle {
-    struct lm_write *write; /* a reference; NULL: affected is known */
-    int64_t affected;
+    struct lm_write *write; /* a reference; NULL until it is written */
 };
 struct lm_handle *lmL_push_handle(lua_State *L);
 

@@ -239,6 +239,7 @@ is_null_value(lua_State *L, int index)
         return true;
     if (lua_type(L, index) != LUA_TTABLE)
         return false;
+    index = lua_absindex(L, index);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_null_key);
     is_null = lua_rawequal(L, -1, index) != 0;
     lua_pop(L, 1);

@@ -345,6 +345,15 @@ def test_a_callback_that_fails_leaves_nothing_and_is_called_again(
     assert marks.column("SELECT mark FROM marks") == ["start", "welcomed 25"]
 
 
+def test_rows_that_on_start_adds_are_migrated(users, project):
+    project.script(ONBOARDING.replace("return {", """return {
+      on_start = function(repo)
+        repo:insert("users", { id = 1000, email = "added" })
+      end,"""))
+    assert project.run().expect(DONE).rows == 26
+    assert welcomed(users) == 26
+
+
 def test_run_knows_its_script_its_arguments_and_its_number(users, project):
     project.script("""return {
       args = { n = { type = "integer", default = 3 } },
