@@ -96,7 +96,7 @@ read_number(const char *option, const char *text, int64_t min, int64_t *out)
 }
 
 static bool
-take_option(struct run_options *options, int code)
+take_option(struct run_options *options, int code, char **argv)
 {
     switch (code) {
     case OPT_DB:
@@ -131,7 +131,7 @@ take_option(struct run_options *options, int code)
         options->help = true;
         return true;
     default:
-        lm_cli_usage(&lm_cmd_run, "see the line above");
+        lm_cli_bad_option(&lm_cmd_run, code, argv, long_options);
         return false;
     }
 }
@@ -145,8 +145,8 @@ parse_options(int argc, char **argv, struct run_options *options)
     options->batch_size = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     options->args = lm_calloc((size_t)argc, sizeof *options->args);
-    while ((code = getopt_long(argc, argv, "vq", long_options, NULL)) != -1) {
-        if (!take_option(options, code))
+    while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
+        if (!take_option(options, code, argv))
             return false;
     }
     if (optind + 1 == argc) {

@@ -45,7 +45,7 @@ parse_options(int argc, char **argv, struct status_options *options)
     memset(options, 0, sizeof *options);
     options->schema = "luamig";
     options->filter.limit = DEFAULT_RUNS;
-    while ((code = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
         if (code == 'j') {
             options->json = true;
         } else if (code == 'd') {
@@ -54,7 +54,7 @@ parse_options(int argc, char **argv, struct status_options *options)
         } else if (code == 's') {
             options->schema = optarg;
         } else {
-            lm_cli_usage(&lm_cmd_status, "see the line above");
+            lm_cli_bad_option(&lm_cmd_status, code, argv, long_options);
             return false;
         }
     }

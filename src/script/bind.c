@@ -60,6 +60,17 @@ lmL_begin_call(lua_State *L, struct lm_call *call)
     }
 }
 
+const char *
+lmL_check_text(lua_State *L, int index)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, index, &len);
+
+    if (strlen(text) != len)
+        luaL_error(L, "SQL text and names must not hold a NUL byte");
+    return text;
+}
+
 void
 lm_call_note(struct lm_call *call, struct lm_err *err)
 {
@@ -326,7 +337,7 @@ run_query(lua_State *L, struct lm_call *call)
 {
     struct lm_result **box;
     struct lm_err err;
-    const char *sql = luaL_checkstring(L, 2);
+    const char *sql = lmL_check_text(L, 2);
     int count = lua_gettop(L) - 2;
 
     box = push_result_box(L);
@@ -409,7 +420,7 @@ l_execute(lua_State *L)
     if (lua_rawequal(L, -1, 2))
         lua_remove(L, 2); /* "every row" is meant */
     lua_pop(L, 1);
-    sql = luaL_checkstring(L, 2);
+    sql = lmL_check_text(L, 2);
     count = lua_gettop(L) - 2;
     handle = lmL_push_handle(L);
     if (!lm_call_write(L, &call, sql, 3, count, by_number, NULL, &handle->write,

@@ -147,7 +147,7 @@ describe("repo", function()
   it("gives the position of the call in its errors", function()
     local result = run(new_world(), "\nrepo:update('users', { id = 7 }, { age = 1 })")
     assert.matches("/s%.lua:6$", result.error.where)
-    assert.matches("/s%.lua:6: update of table", tostring(result.error))
+    assert.matches('/s%.lua:6: update of "users"', tostring(result.error))
     result = run(new_world(), [[
 
       local _, err = pcall(repo.update, repo, "users", nil, {})

@@ -315,16 +315,18 @@ test_describing_needs_no_arguments(void **state)
 
 static const struct lm_run_info info = {42, "s.lua", 3, 2};
 
+/* The repo lives on the heap, so that the sanitizers see who still uses it. */
 static bool
 call(struct lm_script *script, enum lm_callback callback, struct lm_err *err)
 {
     const struct lm_migration *m = lm_script_migration(script);
-    struct lm_repo repo;
+    struct lm_repo *repo = lm_calloc(1, sizeof *repo);
     bool ok;
 
-    lm_repo_init(&repo);
-    ok = m->ops->call(m->self, callback, &repo, &info, err);
-    lm_repo_release(&repo);
+    lm_repo_init(repo);
+    ok = m->ops->call(m->self, callback, repo, &info, err);
+    lm_repo_release(repo);
+    free(repo);
     return ok;
 }
 
@@ -372,6 +374,47 @@ test_a_repo_dies_with_its_callback(void **state)
         assert_contains(err.where, "s.lua:4");
     }
     lm_script_free(script);
+}
+
+/* Nothing may be cut off a statement: what is cut may be its WHERE. */
+static void
+test_text_with_a_nul_byte_is_refused(void **state)
+{
+    static const char *const calls[] = {
+        "repo:query('SELECT 1\\0')",
+        "repo:one('SELECT 1\\0')",
+        "repo:scalar('SELECT 1\\0')",
+        "repo:execute('DELETE FROM t\\0 WHERE id = 1')",
+        "repo:execute(require 'luamig'.ALL, 'DELETE FROM t\\0')",
+        "repo:update('t\\0', { id = 1 }, { a = 1 })",
+        "repo:update('t', { id = 1 }, { ['a\\0'] = 1 })",
+        "repo:update('t', { ['id\\0'] = 1 }, { a = 1 })",
+        "repo:delete('t\\0', { id = 1 })",
+        "repo:delete('t', { ['id\\0'] = 1 })",
+        "repo:insert('t\\0', { id = 1 })",
+        "repo:insert('t', { id = 1 }, { on_conflict = { columns ="
+        " { 'id\\0' }, update = { 'a' } } })",
+        "repo:insert_all('t\\0', { { id = 1 } })",
+        "repo:update_all('t\\0', { a = 1 }, 'b')",
+        "repo:delete_all('t\\0', 'b')",
+        "repo:delete_all('t', 'true \\0 AND id = 1')",
+        "repo:delete_all('t', { ['id\\0'] = 1 })",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LM_COUNT(calls); i++) {
+        struct lm_buf source = LM_BUF_INIT;
+        struct lm_script *script;
+        struct lm_err err;
+
+        lm_buf_printf(&source, "return { run = function(repo) %s end }",
+                      calls[i]);
+        script = load(lm_buf_text(&source));
+        lm_buf_release(&source);
+        assert_false(call(script, LM_CALL_RUN, &err));
+        assert_contains(err.message, "must not hold a NUL byte");
+        lm_script_free(script);
+    }
 }
 
 static void
@@ -446,6 +489,7 @@ main(void)
         cmocka_unit_test(test_describing_needs_no_arguments),
         cmocka_unit_test(test_callbacks_get_a_repo_and_the_run),
         cmocka_unit_test(test_a_repo_dies_with_its_callback),
+        cmocka_unit_test(test_text_with_a_nul_byte_is_refused),
         cmocka_unit_test(test_what_throttle_returns_is_how_long_to_wait),
     };
 
