@@ -8,7 +8,7 @@
  * encoded where they come from, in src/script.
  */
 
-#include "core/repo.h"
+#include "core/repo_private.h"
 
 #include "pg/query.h"
 #include "pg/sql.h"
@@ -59,12 +59,14 @@ forget_writes(struct lm_repo *self)
         lm_write_unref(write);
     }
     self->unsure = false;
+    lm_repo_forget_groups(self);
 }
 
 void
 lm_repo_release(struct lm_repo *self)
 {
     forget_writes(self);
+    lm_shapes_release(&self->shapes);
     lm_types_release(&self->types);
 }
 
@@ -73,8 +75,10 @@ lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
              const struct lm_base_query *paged)
 {
     forget_writes(self);
-    if (self->conn != conn)
+    if (self->conn != conn) {
         lm_types_release(&self->types);
+        lm_shapes_release(&self->shapes);
+    }
     self->conn = conn;
     self->paged = paged;
     self->open = true;
@@ -98,8 +102,8 @@ latch(struct lm_repo *self, const struct lm_err *err)
 }
 
 /* What was in flight may have failed first: that error is the one. */
-static bool
-fail_with(struct lm_repo *self, struct lm_err *err)
+bool
+lm_repo_fail_with(struct lm_repo *self, struct lm_err *err)
 {
     latch(self, err);
     *err = self->failure;
@@ -111,15 +115,15 @@ static bool
 settle(struct lm_repo *self, bool ok, struct lm_err *err)
 {
     if (!ok)
-        return fail_with(self, err);
+        return lm_repo_fail_with(self, err);
     self->unsure = false;
     if (self->failed)
         *err = self->failure;
     return !self->failed;
 }
 
-static bool
-check_usable(const struct lm_repo *self, struct lm_err *err)
+bool
+lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err)
 {
     if (!self->open) {
         lm_err_set(err, LM_ERR_FAILED,
@@ -146,7 +150,7 @@ refuse(struct lm_repo *self, const char *sql, const char *what,
     lm_err_set(err, LM_ERR_FAILED, "%s", what);
     LM_ERR_COPY(err->sql, sql);
     lm_err_hint(err, "%s", hint);
-    return fail_with(self, err);
+    return lm_repo_fail_with(self, err);
 }
 
 /* Judges a statement that has not been prepared before. */
@@ -186,7 +190,7 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
     enum lm_query_kind kind = LM_QUERY_OTHER;
     bool known;
 
-    if (!check_usable(self, err))
+    if (!lm_repo_check_usable(self, err) || !lm_repo_close_group(self, err))
         return false;
     known = lm_conn_has_prepared(self->conn, sql);
     if (!known && !guard(self, sql, &kind, err))
@@ -196,7 +200,7 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
             lm_err_hint(err, "Say what type the parameter has, for example "
                              "$1::text.");
         }
-        return fail_with(self, err);
+        return lm_repo_fail_with(self, err);
     }
     if (!known)
         lm_stmt_allow_post(*out,
@@ -219,7 +223,7 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
 {
     bool ok;
 
-    if (!check_usable(self, err))
+    if (!lm_repo_check_usable(self, err))
         return false;
     ok = settle(self, lm_conn_execute(self->conn, stmt, values, out, err), err);
     if (ok && lm_conn_in_transaction(self->conn))
@@ -274,13 +278,9 @@ on_written(void *arg, const struct lm_result *result, struct lm_err *err)
         latch_not_one(write);
 }
 
-bool
-lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
-             struct lm_values values, struct lm_write *write,
-             struct lm_err *err)
+void
+lm_repo_keep(struct lm_repo *self, struct lm_write *write)
 {
-    if (!check_usable(self, err))
-        return false;
     if (!write->posted) {
         write->posted = true;
         write->refs++;
@@ -288,10 +288,28 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
         self->writes = write;
     }
     write->pending++;
+}
+
+bool
+lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
+                  struct lm_values values, struct lm_write *write,
+                  struct lm_err *err)
+{
     if (write->keyed)
         self->unsure = true;
-    if (!lm_conn_post(self->conn, stmt, values, on_written, write, err))
-        return fail_with(self, err);
+    return lm_conn_post(self->conn, stmt, values, on_written, write, err);
+}
+
+bool
+lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
+             struct lm_values values, struct lm_write *write,
+             struct lm_err *err)
+{
+    if (!lm_repo_check_usable(self, err))
+        return false;
+    lm_repo_keep(self, write);
+    if (!lm_repo_post_kept(self, stmt, values, write, err))
+        return lm_repo_fail_with(self, err);
     if (self->failed)
         *err = self->failure;
     return !self->failed;
@@ -300,7 +318,7 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
 bool
 lm_repo_flush(struct lm_repo *self, struct lm_err *err)
 {
-    return check_usable(self, err) &&
+    return lm_repo_check_usable(self, err) && lm_repo_close_group(self, err) &&
            settle(self, lm_conn_flush(self->conn, err), err);
 }
 
@@ -310,7 +328,7 @@ lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
 {
     if (lm_types_find(&self->types, self->conn, oid, out, err))
         return true;
-    return fail_with(self, err);
+    return lm_repo_fail_with(self, err);
 }
 
 /* -- the paged table's key -------------------------------------------- */
@@ -348,7 +366,7 @@ is_paged_table(struct lm_repo *self, const char *table, bool *is_paged,
          lm_conn_execute(self->conn, stmt, values, &result, err);
     lm_buf_release(&name);
     if (!ok)
-        return fail_with(self, err);
+        return lm_repo_fail_with(self, err);
     *is_paged = lm_result_bool(result, 0, 0);
     lm_result_free(result);
     return true;
@@ -374,7 +392,7 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
     const char *column;
     bool is_paged = false;
 
-    if (!check_usable(self, err))
+    if (!lm_repo_check_usable(self, err))
         return false;
     if (self->paged == NULL || self->paged->table_key == NULL)
         return true;
@@ -393,7 +411,7 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
                        "never.");
     lm_err_hint(err, "Page by another unique key with config.key, or change "
                      "the key in a one-shot script.");
-    return fail_with(self, err);
+    return lm_repo_fail_with(self, err);
 }
 
 /* -- savepoints ------------------------------------------------------- */
@@ -414,6 +432,8 @@ savepoint_command(struct lm_repo *self, const char *verb, int depth,
 {
     char sql[64];
 
+    if (!lm_repo_close_group(self, err))
+        return false;
     snprintf(sql, sizeof sql, "%s luamig_%d", verb, depth);
     return settle(self, lm_conn_command(self->conn, sql, err), err);
 }
@@ -421,7 +441,7 @@ savepoint_command(struct lm_repo *self, const char *verb, int depth,
 bool
 lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
 {
-    if (!check_usable(self, err) ||
+    if (!lm_repo_check_usable(self, err) ||
         !savepoint_command(self, "SAVEPOINT", self->savepoints + 1, err))
         return false;
     self->savepoints++;
@@ -431,7 +451,7 @@ lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
 bool
 lm_repo_savepoint_release(struct lm_repo *self, struct lm_err *err)
 {
-    return check_usable(self, err) &&
+    return lm_repo_check_usable(self, err) &&
            savepoint_command(self, "RELEASE SAVEPOINT", self->savepoints--,
                              err);
 }
@@ -441,10 +461,10 @@ lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
 {
     int depth = self->savepoints--;
 
-    if (!self->failed && !settle(self, lm_conn_flush(self->conn, err), err) &&
-        err->kind == LM_ERR_LOST)
+    if (!self->failed && !lm_repo_flush(self, err) && err->kind == LM_ERR_LOST)
         return false;
-    if (self->failed && !lm_repo_may_catch(&self->failure)) {
+    if (self->failed &&
+        (self->combined_failed || !lm_repo_may_catch(&self->failure))) {
         *err = self->failure;
         return false;
     }

@@ -13,6 +13,7 @@
  */
 
 #include "core/base_query.h"
+#include "core/shape.h"
 #include "pg/conn.h"
 #include "pg/types.h"
 
@@ -40,6 +41,16 @@ struct lm_write {
     char where[128]; /* file:line of the call */
 };
 
+/* Successive writes of one shape, waiting to become one statement. */
+struct lm_group {
+    struct lm_shape *shape; /* NULL: there are none */
+    struct lm_buf *arrays;  /* an array literal a column, still open */
+    struct lm_write **writes;
+    size_t rows;
+    size_t room;
+    char **first; /* the first row, in case it stays alone */
+};
+
 struct lm_repo {
     struct lm_conn *conn;              /* not owned */
     const struct lm_base_query *paged; /* not owned; NULL: nothing is paged */
@@ -50,6 +61,13 @@ struct lm_repo {
     int savepoints;
     struct lm_write *writes; /* posted since the repo was opened */
     bool unsure;             /* keyed writes are in flight */
+
+    bool combine; /* set by the runner before the repo is opened */
+    struct lm_combine_options combine_options;
+    struct lm_shapes shapes;
+    struct lm_group group;
+    struct lm_flight *flights; /* combined statements in flight */
+    bool combined_failed;      /* failure came from one of them */
 };
 
 void lm_repo_init(struct lm_repo *self);
@@ -78,6 +96,20 @@ bool lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
                   struct lm_err *err) LM_MUSTCHECK;
 /* Waits for everything posted; fails when any of it has failed. */
 bool lm_repo_flush(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* The end of a callback: posts what waits, and flushes what must be known
+ * before COMMIT is sent. */
+bool lm_repo_finish(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* Finds the shape of a structured write. */
+bool lm_repo_shape(struct lm_repo *self, enum lm_verb verb, const char *table,
+                   struct lm_names changes, struct lm_names key,
+                   struct lm_shape **out, struct lm_err *err) LM_MUSTCHECK;
+/* Adds a row to the group of a shape that may be combined: its values in the
+ * order of the shape's columns. Sends the group on when it grows large. */
+bool lm_repo_combine(struct lm_repo *self, struct lm_shape *shape,
+                     struct lm_values values, struct lm_write *write,
+                     struct lm_err *err) LM_MUSTCHECK;
 
 /* A write with one reference; where is copied. */
 struct lm_write *lm_write_new(struct lm_repo *repo, const char *where);

@@ -48,8 +48,10 @@ close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
 {
     struct lm_err flushed;
 
-    if (!self->repo.failed && (!ok || self->repo.unsure) &&
-        !lm_repo_flush(&self->repo, &flushed) && !self->repo.failed) {
+    if (!self->repo.failed &&
+        !(ok ? lm_repo_finish(&self->repo, &flushed)
+             : lm_repo_flush(&self->repo, &flushed)) &&
+        !self->repo.failed) {
         *err = flushed;
         ok = false;
     }
@@ -81,6 +83,7 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 
     if (!m->ops->has(m->self, callback))
         return true;
+    self->repo.combine = m->combine && !self->uncombined;
     lm_repo_open(&self->repo, self->conn, NULL);
     ok = m->ops->call(m->self, callback, &self->repo, &info, err);
     return close_repo(self, ok, err);
@@ -130,6 +133,7 @@ migrate_page(struct lm_runner *self, const struct lm_page *page,
     struct lm_run_info info = run_info(self, self->run.batches + 1);
     bool ok;
 
+    self->repo.combine = m->combine && !self->uncombined;
     lm_repo_open(&self->repo, self->conn, &self->query);
     ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
     return close_repo(self, ok, err);
@@ -308,6 +312,15 @@ survive_conflict(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
+/* Is it an error of the rows, and not of the server or of others? Then the
+ * rows one by one will show which. */
+static bool
+blames_data(const struct lm_err *err)
+{
+    return lm_err_is_state(err, "2") || lm_err_is_state(err, "P0") ||
+           lm_err_is_state(err, "42") || lm_err_is_state(err, "LM002");
+}
+
 /* After a failed step: true when it is worth looking at the run again. */
 static bool
 survive(struct lm_runner *self, struct lm_err *err)
@@ -321,6 +334,12 @@ survive(struct lm_runner *self, struct lm_err *err)
         return survive_lost(self, err);
     if (err->kind != LM_ERR_DATABASE)
         return false;
+    if (self->repo.combined_failed && !self->uncombined && blames_data(err)) {
+        lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
+               err->message, err->sqlstate);
+        self->uncombined = true;
+        return true;
+    }
     if (lm_err_is_state(err, "40001") || lm_err_is_state(err, "40P01"))
         return survive_conflict(self, err);
     if (lm_err_is_state(err, "25006") &&
@@ -452,6 +471,7 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
                 return false;
         } else {
             self->attempt = 1;
+            self->uncombined = false;
         }
         if (self->run.seq > seq)
             self->lost_in_row = 0;
@@ -614,6 +634,8 @@ lm_runner_run(const struct lm_migration *migration,
     self.batch_size = migration->batch_size;
     self.attempt = 1;
     lm_repo_init(&self.repo);
+    self.repo.combine_options.journal = options->journal_schema;
+    self.repo.combine_options.always = migration->combine_always;
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
         begin_progress(&self);

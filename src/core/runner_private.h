@@ -30,6 +30,7 @@ struct lm_runner {
 
     int attempt;             /* at the transaction in hand, from 1 */
     int lost_in_row;         /* connections lost without progress */
+    bool uncombined;         /* the step in hand runs without combining */
     int64_t batch_size;      /* shrinks while conflicts last */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */

@@ -204,6 +204,21 @@ name_by_number(char *text, size_t size, int i, const void *arg)
 
 static const struct lm_call_names by_number = {name_by_number, NULL};
 
+/* Encodes parameter i, which is the value at first + i. */
+static bool
+encode_one(lua_State *L, int first, int i, const struct lm_type *type,
+           struct lm_call_names names, struct lm_params *params,
+           struct lm_err *err)
+{
+    char name[256];
+
+    if (lm_params_add(params, L, first + i, type, err))
+        return true;
+    names.namer(name, sizeof name, i, names.arg);
+    lm_err_prefix(err, "%s", name);
+    return false;
+}
+
 static bool
 encode_all(lua_State *L, struct lm_call *call, const struct lm_stmt *stmt,
            int first, struct lm_call_names names, struct lm_params *params,
@@ -211,15 +226,11 @@ encode_all(lua_State *L, struct lm_call *call, const struct lm_stmt *stmt,
 {
     for (int i = 0; i < lm_stmt_param_count(stmt); i++) {
         struct lm_type type;
-        char name[256];
 
-        if (!lm_repo_type(call->repo, lm_stmt_param_type(stmt, i), &type, err))
+        if (!lm_repo_type(call->repo, lm_stmt_param_type(stmt, i), &type,
+                          err) ||
+            !encode_one(L, first, i, &type, names, params, err))
             return false;
-        if (lm_params_add(params, L, first + i, &type, err))
-            continue;
-        names.namer(name, sizeof name, i, names.arg);
-        lm_err_prefix(err, "%s", name);
-        return false;
     }
     return true;
 }
@@ -325,6 +336,28 @@ lm_call_write(lua_State *L, struct lm_call *call, const char *sql, int first,
             ok = lm_repo_flush(call->repo, err);
         lm_params_release(&params);
     }
+    if (!ok)
+        lm_call_note(call, err);
+    return ok;
+}
+
+bool
+lm_call_combine(lua_State *L, struct lm_call *call, struct lm_shape *shape,
+                int first, struct lm_call_names names, struct lm_write **out,
+                struct lm_err *err)
+{
+    struct lm_params params = {.count = 0};
+    bool ok = true;
+
+    for (int i = 0; ok && i < shape->change_count + shape->key_count; i++)
+        ok = encode_one(L, first, i, &shape->types[i], names, &params, err);
+    if (ok) {
+        if (*out == NULL)
+            *out = lm_write_new(call->repo, call->where);
+        ok = lm_repo_combine(call->repo, shape, lm_params_values(&params), *out,
+                             err);
+    }
+    lm_params_release(&params);
     if (!ok)
         lm_call_note(call, err);
     return ok;

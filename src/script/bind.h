@@ -79,6 +79,11 @@ bool lm_call_write(lua_State *L, struct lm_call *call, const char *sql,
                    const struct lm_call_key *key, struct lm_write **out,
                    struct lm_err *err) LM_MUSTCHECK;
 
+/* The same for a shape that may be combined: first ... are its columns. */
+bool lm_call_combine(lua_State *L, struct lm_call *call, struct lm_shape *shape,
+                     int first, struct lm_call_names names,
+                     struct lm_write **out, struct lm_err *err) LM_MUSTCHECK;
+
 /* Notes where an error came from, in the latch as well. */
 void lm_call_note(struct lm_call *call, struct lm_err *err);
 

@@ -199,6 +199,37 @@ write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
         lmL_raise(L, &err);
 }
 
+/* Combines the write if it may be; false leaves it to the caller. The values
+ * from first on are those of the columns, changes before key. */
+static bool
+combine_or_raise(lua_State *L, struct lm_call *call, enum lm_verb verb,
+                 int first, const struct columns *columns,
+                 struct lm_write **out)
+{
+    struct lm_call_names names = {name_by_column, columns};
+    struct lm_names changes = columns->first;
+    struct lm_names key = columns->second;
+    struct lm_shape *shape = NULL;
+    struct lm_err err;
+
+    if (!call->repo->combine)
+        return false;
+    if (verb == LM_VERB_DELETE) {
+        key = columns->first;
+        changes.count = 0;
+    }
+    if (!lm_repo_shape(call->repo, verb, columns->table, changes, key, &shape,
+                       &err)) {
+        lm_call_note(call, &err);
+        lmL_raise(L, &err);
+    }
+    if (!shape->may_combine)
+        return false;
+    if (!lm_call_combine(L, call, shape, first, names, out, &err))
+        lmL_raise(L, &err);
+    return true;
+}
+
 static void
 check_columns(lua_State *L, struct lm_call *call, const char *table,
               struct lm_names names)
@@ -267,11 +298,13 @@ l_update(lua_State *L)
     first = lua_gettop(L) + 1;
     push_fields(L, 4, columns.first);
     push_fields(L, 3, columns.second);
-    write_or_raise(
-        L, &call, &sql,
-        lm_write_update(&sql, columns.table, columns.first, columns.second),
-        first, columns.first.count + columns.second.count, &columns, &key,
-        &handle->write);
+    if (key.may_miss || !combine_or_raise(L, &call, LM_VERB_UPDATE, first,
+                                          &columns, &handle->write))
+        write_or_raise(
+            L, &call, &sql,
+            lm_write_update(&sql, columns.table, columns.first, columns.second),
+            first, columns.first.count + columns.second.count, &columns, &key,
+            &handle->write);
     lua_settop(L, first - 1);
     return 1;
 }
@@ -297,9 +330,11 @@ l_delete(lua_State *L)
     handle = lmL_push_handle(L);
     first = lua_gettop(L) + 1;
     push_fields(L, 3, columns.first);
-    write_or_raise(L, &call, &sql,
-                   lm_write_delete(&sql, columns.table, columns.first), first,
-                   columns.first.count, &columns, &key, &handle->write);
+    if (key.may_miss || !combine_or_raise(L, &call, LM_VERB_DELETE, first,
+                                          &columns, &handle->write))
+        write_or_raise(
+            L, &call, &sql, lm_write_delete(&sql, columns.table, columns.first),
+            first, columns.first.count, &columns, &key, &handle->write);
     lua_settop(L, first - 1);
     return 1;
 }
@@ -396,10 +431,13 @@ insert_row(lua_State *L, struct lm_call *call, const char *table, int index,
     columns.first = push_names(L, index, "a row");
     first = lua_gettop(L) + 1;
     push_fields(L, index, columns.first);
-    write_or_raise(L, call, &sql,
-                   lm_write_insert(&sql, table, columns.first, conflict->action,
-                                   conflict->target, conflict->update),
-                   first, columns.first.count, &columns, NULL, write);
+    if (conflict->action != LM_CONFLICT_ERROR ||
+        !combine_or_raise(L, call, LM_VERB_INSERT, first, &columns, write))
+        write_or_raise(L, call, &sql,
+                       lm_write_insert(&sql, table, columns.first,
+                                       conflict->action, conflict->target,
+                                       conflict->update),
+                       first, columns.first.count, &columns, NULL, write);
     lua_settop(L, top);
 }
 

@@ -362,6 +362,10 @@ read_config(lua_State *L, struct lm_script *self)
     m->assume_unique = bool_field(L, config, "assume_unique");
     m->durable_batches = bool_field(L, config, "durable_batches");
     m->repeatable = bool_field(L, config, "repeatable");
+    lua_getfield(L, config, "combine");
+    m->combine = lua_toboolean(L, -1) != 0;
+    m->combine_always = lua_type(L, -1) == LUA_TSTRING;
+    lua_pop(L, 1);
     m->isolation = text_field(L, config, "isolation");
     m->timezone = text_field(L, config, "timezone");
     lua_getfield(L, config, "key");
