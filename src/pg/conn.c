@@ -42,8 +42,8 @@ struct lm_result {
 static bool
 is_lost_state(const char *state)
 {
-    static const char *const lost[] = {"57P01", "57P02", "57P03", "57P05",
-                                       "25P03", "25P04"};
+    static const char *const lost[] = {"57P01", "57P02", "57P03",
+                                       "57P05", "25P03", "25P04"};
 
     if (strncmp(state, "08", 2) == 0)
         return true;
