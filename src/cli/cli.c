@@ -103,8 +103,10 @@ lm_cli_bad_option(const struct lm_command *command, int code, char **argv,
         return lm_cli_usage(command, "option \"%s\" needs a value", given);
     if (optopt != 0 && strncmp(given, "--", 2) == 0)
         return lm_cli_usage(command, "option \"%s\" takes no value", given);
-    for (; long_options[count].name != NULL && count < LM_COUNT(names); count++)
+    while (count < LM_COUNT(names) && long_options[count].name != NULL) {
         names[count] = long_options[count].name;
+        count++;
+    }
     nearest = lm_text_nearest(given + strspn(given, "-"), names, count);
     if (nearest >= 0) {
         return lm_cli_usage(command,

@@ -157,6 +157,10 @@ print_runs(const struct status_options *options, struct lm_result *runs)
 
     if (options->json) {
         puts(lm_result_text(runs, 0, 0));
+    } else if (lm_result_rows(runs) == 0 && options->filter.run_id > 0) {
+        lm_log(LM_LOG_ERROR, "there is no run %" PRId64,
+               options->filter.run_id);
+        code = LM_EXIT_FAILED;
     } else if (lm_result_rows(runs) == 0) {
         lm_log(LM_LOG_INFO, "no runs are recorded%s%s",
                options->filter.script != NULL ? " of " : "",

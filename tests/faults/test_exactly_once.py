@@ -41,7 +41,7 @@ def die_at(project, point):
     assert code == -signal.SIGKILL, f"not killed:\n{runner.result()}"
 
 
-# -- kills of luamig ---------------------------------------------------------
+# -- kills of luamig -------------------------------------------------------
 
 
 def test_200000_rows_survive_dozens_of_kills_at_random_moments(
@@ -148,7 +148,7 @@ def test_a_kill_after_done_and_before_exit_repeats_nothing(db, project):
     readings.assert_each_once(db)
 
 
-# -- other people's changes --------------------------------------------------
+# -- other people's changes ------------------------------------------------
 
 
 def test_a_neighbour_who_writes_the_same_rows_loses_nothing(
@@ -186,7 +186,7 @@ def test_a_row_changed_between_read_and_write_is_read_again(db, project):
     readings.assert_each_once(db)
 
 
-# -- crashes of the server ---------------------------------------------------
+# -- crashes of the server -------------------------------------------------
 
 
 @pytest.fixture

@@ -25,15 +25,16 @@ def proxy(cluster):
 
 def wait_for_the_lease(db):
     """Waits until whoever owns the run has been silent for too long."""
-    wait_until(lambda: db.scalar("SELECT lease_until < clock_timestamp() "
-                                 "FROM luamig.progress", user="postgres"), "the lease to end")
+    wait_until(lambda: db.scalar(
+        "SELECT lease_until < clock_timestamp() FROM luamig.progress",
+        user="postgres"), "the lease to end")
 
 
 def through(proxy, db):
     return db.cluster.url(db.name, host=proxy.host)
 
 
-# -- takeover ----------------------------------------------------------------
+# -- takeover --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("point", [
@@ -183,7 +184,7 @@ def test_twenty_pairs_started_together_have_twenty_winners(
         db.drop()
 
 
-# -- connections that break --------------------------------------------------
+# -- connections that break ------------------------------------------------
 
 
 SLOW_COMMIT = """

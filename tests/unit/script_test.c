@@ -392,8 +392,7 @@ test_text_with_a_nul_byte_is_refused(void **state)
         "repo:delete('t\\0', { id = 1 })",
         "repo:delete('t', { ['id\\0'] = 1 })",
         "repo:insert('t\\0', { id = 1 })",
-        "repo:insert('t', { id = 1 }, { on_conflict = { columns ="
-        " { 'id\\0' }, update = { 'a' } } })",
+        "repo:insert('t', {}, {on_conflict={columns={'a\\0'},update={'b'}}})",
         "repo:insert_all('t\\0', { { id = 1 } })",
         "repo:update_all('t\\0', { a = 1 }, 'b')",
         "repo:delete_all('t\\0', 'b')",
