@@ -269,7 +269,7 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
     case LM_END_FAILED:
         break;
     }
-    if (outcome->begun) {
+    if (outcome->begun && err->kind != LM_ERR_FENCED) {
         printf("run %" PRId64 " failed: ", outcome->run_id);
         print_counts(outcome);
         print_speed(outcome);
