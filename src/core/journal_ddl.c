@@ -59,7 +59,7 @@ static const char step_1[] =
     "    pid integer NOT NULL,\n"
     "    backend_pid integer NOT NULL,\n"
     "    backend_start timestamptz,\n"
-    "    on_start_done boolean NOT NULL DEFAULT false,\n"
+    "    started boolean NOT NULL DEFAULT false,\n"
     "    rows bigint NOT NULL DEFAULT 0,\n"
     "    batches bigint NOT NULL DEFAULT 0,\n"
     "    retries bigint NOT NULL DEFAULT 0\n"

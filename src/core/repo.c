@@ -18,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* PostgreSQL gets slow beyond 64 open subtransactions. */
+enum { MAX_SAVEPOINTS = 64 };
+
 void
 lm_repo_init(struct lm_repo *self)
 {
@@ -438,9 +441,23 @@ savepoint_command(struct lm_repo *self, const char *verb, int depth,
     return settle(self, lm_conn_command(self->conn, sql, err), err);
 }
 
+void
+lm_repo_abort(struct lm_repo *self, enum lm_err_kind kind, const char *message)
+{
+    struct lm_err err;
+
+    lm_err_set(&err, kind, "%s", message);
+    latch(self, &err);
+}
+
 bool
 lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
 {
+    if (self->savepoints >= MAX_SAVEPOINTS) {
+        return lm_err_set(err, LM_ERR_FAILED,
+                          "savepoints are nested more than %d deep",
+                          MAX_SAVEPOINTS);
+    }
     if (!lm_repo_check_usable(self, err) ||
         !savepoint_command(self, "SAVEPOINT", self->savepoints + 1, err))
         return false;

@@ -125,7 +125,12 @@ bool lm_repo_check_columns(struct lm_repo *self, const char *table,
                            const char *const *columns, int count,
                            struct lm_err *err) LM_MUSTCHECK;
 
-/* Savepoints nest. rollback takes the latch away when the failure is one that
+/* Fails the batch, whatever the script makes of it: for errors that no
+ * savepoint may catch. */
+void lm_repo_abort(struct lm_repo *self, enum lm_err_kind kind,
+                   const char *message);
+
+/* Savepoints nest, up to a bound. rollback takes the latch away when the failure is one that
  * a savepoint may catch: a data error, or a row that was not there. */
 bool lm_repo_savepoint(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_repo_savepoint_release(struct lm_repo *self,

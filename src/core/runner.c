@@ -91,29 +91,60 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 
 /* -- the steps -------------------------------------------------------- */
 
+/* The highest key there is, also among the rows that on_start wrote. */
+static bool
+find_bound(struct lm_runner *self, struct lm_key *bound, struct lm_err *err)
+{
+    char sql[64];
+
+    snprintf(sql, sizeof sql, "SET LOCAL statement_timeout = %d",
+             LM_RUNNER_BOUND_MS);
+    if ((self->migration->statement_timeout_ms > 0 &&
+         !lm_conn_command(self->conn, sql, err)) ||
+        !lm_page_highest(self->conn, &self->query, &bound->texts, err)) {
+        if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
+            err->kind = LM_ERR_SCRIPT;
+        lm_err_prefix(err, "could not find the highest key");
+        return false;
+    }
+    bound->count = bound->texts != NULL ? self->query.key_count : 0;
+    return true;
+}
+
+/* Does the run end at the highest key of its beginning? */
+static bool
+is_bounded(const struct lm_runner *self)
+{
+    return !self->migration->one_shot && !self->migration->follow_new;
+}
+
+/* on_start and the bound, in one transaction with the mark that says so. */
 static bool
 start_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
     struct lm_key bound = {NULL, 0};
-    bool ok =
-        lm_txn_begin(self->conn, &txn, err) &&
-        call_back(self, LM_CALL_ON_START, err) &&
-        lm_runner_find_bound(self, &bound, err) &&
-        lm_journal_mark_started(&self->journal, &self->run, &bound, err) &&
-        lm_conn_commit(self->conn, "on_start_before_commit",
-                       "on_start_after_commit_sent", err);
+    bool bounded = is_bounded(self);
+    bool ok = lm_txn_begin(self->conn, &txn, err) &&
+              call_back(self, LM_CALL_ON_START, err) &&
+              (!bounded || find_bound(self, &bound, err)) &&
+              lm_journal_mark_started(&self->journal, &self->run,
+                                      bounded ? &bound : NULL, err) &&
+              lm_conn_commit(self->conn, "on_start_before_commit",
+                             "on_start_after_commit_sent", err);
 
-    if (ok) {
-        LM_FAULT("on_start_after_commit");
-        self->run.seq++;
-        self->run.on_start_done = true;
-        lm_key_release(&self->run.bound);
-        self->run.bound = bound;
-    } else {
+    if (!ok) {
         lm_key_release(&bound);
+        return false;
     }
-    return ok;
+    LM_FAULT("on_start_after_commit");
+    self->run.seq++;
+    self->run.started = true;
+    lm_key_release(&self->run.bound);
+    self->run.bound = bound;
+    self->run.bound_is_empty = bounded && bound.texts == NULL;
+    lm_runner_set_deadline(self);
+    return true;
 }
 
 static int64_t
@@ -441,13 +472,13 @@ static bool
 nothing_to_page(const struct lm_runner *self)
 {
     return self->migration->one_shot || self->pages_done ||
-           (self->run.bound.texts == NULL && !self->migration->follow_new);
+           self->run.bound_is_empty;
 }
 
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
-    if (lm_runner_needs_start(self))
+    if (!self->run.started)
         return start_step(self, err);
     if (nothing_to_page(self))
         return final_step(self, err);

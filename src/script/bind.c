@@ -473,8 +473,13 @@ catch_error(lua_State *L, struct lm_call *call, int status)
     struct lm_err failure;
     struct lm_err err;
 
-    if (lm_stop_level() >= 2 || status == LUA_ERRMEM)
+    if (lm_stop_level() >= 2 || status == LUA_ERRMEM) {
+        lm_repo_abort(repo,
+                      status == LUA_ERRMEM ? LM_ERR_FAILED : LM_ERR_INTERRUPT,
+                      status == LUA_ERRMEM ? "out of Lua memory in a savepoint"
+                                           : "interrupted");
         return lua_error(L);
+    }
     /* What was posted before the script's own error comes first. */
     if (!repo->failed && !lm_repo_flush(repo, &err))
         lm_call_note(call, &err);
@@ -524,9 +529,14 @@ static const luaL_Reg methods[] = {
     {"scalar", l_scalar},       {"execute", l_execute},
     {"savepoint", l_savepoint}, {NULL, NULL}};
 
+const char lm_bind_sites_key;
+
 void
-lmL_open_repo(lua_State *L)
+lmL_open_repo(lua_State *L, struct lm_sites *sites)
 {
+    lua_pushlightuserdata(L, sites);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &lm_bind_sites_key);
+
     luaL_newmetatable(L, repo_type);
     luaL_newlib(L, methods);
     lmL_add_write_methods(L);

@@ -17,13 +17,15 @@
 #include <lua.h>
 
 struct lm_page;
+struct lm_sites;
 
 /* A repo as the argument of a callback; closed when the calling C function
  * returns or fails. [-0, +1, memory] */
 void lmL_push_repo(lua_State *L, struct lm_repo *repo);
 
-/* Registers the repo's metatables. [-0, +0, memory] */
-void lmL_open_repo(lua_State *L);
+/* Registers the repo's metatables. sites is the memory of call sites; it must
+ * outlive the state. [-0, +0, memory] */
+void lmL_open_repo(lua_State *L, struct lm_sites *sites);
 
 /* The rows of a page as a table; see luamig.strict. [-0, +1, memory] */
 void lmL_push_page(lua_State *L, const struct lm_page *page);
@@ -35,6 +37,9 @@ struct lm_call {
     struct lm_repo *repo;
     char where[256];
 };
+
+/* Where the script's struct lm_sites hangs in the registry. */
+extern const char lm_bind_sites_key;
 
 /* The repo of a method call; raises when it is closed. */
 void lmL_begin_call(lua_State *L, struct lm_call *call);

@@ -7,8 +7,10 @@
  * the shape alone, so that each shape is prepared once.
  */
 
+#include "base/log.h"
 #include "core/write.h"
 #include "script/bind.h"
+#include "script/sites.h"
 #include "script/vm.h"
 
 #include <inttypes.h>
@@ -123,6 +125,42 @@ check_not_empty(lua_State *L, struct lm_names names, const char *method,
 {
     if (names.count == 0)
         luaL_error(L, "repo:%s: %s is empty", method, what);
+}
+
+static const char the_key[] = "the key";
+static const char the_condition[] = "the condition";
+static const char the_changes[] = "the changes";
+
+/* Raises, or for changes warns once, when this line has passed a column before
+ * that is missing here. */
+static void
+check_site(lua_State *L, const struct lm_call *call, const char *method,
+           const char *what, struct lm_names names)
+{
+    struct lm_sites *sites;
+    struct lm_err err;
+    const char *missing;
+    bool first;
+
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_bind_sites_key);
+    sites = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    missing = lm_sites_note(sites, call->where, what, names, &first);
+    if (missing == NULL)
+        return;
+    lm_err_set(&err, LM_ERR_FAILED,
+               "repo:%s: column \"%s\", which this line has passed before, is "
+               "missing from %s",
+               method, missing, what);
+    lm_err_hint(&err, "A Lua table drops a field whose value is nil. Write "
+                      "luamig.or_null(value) if NULL is meant; calls that "
+                      "differ on purpose belong on lines of their own.");
+    if (what != the_changes)
+        lmL_raise(L, &err);
+    if (first) {
+        LM_ERR_COPY(err.where, call->where);
+        lm_log_err(LM_LOG_WARNING, &err);
+    }
 }
 
 /* The key of a keyed write: no part of it may be NULL. */
@@ -291,6 +329,8 @@ l_update(lua_State *L)
     columns.second = push_names(L, 3, "the key");
     check_not_empty(L, columns.first, "update", "the table of changes");
     check_key(L, 3, columns.second, "update");
+    check_site(L, &call, "update", the_changes, columns.first);
+    check_site(L, &call, "update", the_key, columns.second);
     check_columns(L, &call, columns.table, columns.first);
     key.columns = columns.second.names;
     key.count = columns.second.count;
@@ -299,12 +339,13 @@ l_update(lua_State *L)
     push_fields(L, 4, columns.first);
     push_fields(L, 3, columns.second);
     if (key.may_miss || !combine_or_raise(L, &call, LM_VERB_UPDATE, first,
-                                          &columns, &handle->write))
+                                          &columns, &handle->write)) {
         write_or_raise(
             L, &call, &sql,
             lm_write_update(&sql, columns.table, columns.first, columns.second),
             first, columns.first.count + columns.second.count, &columns, &key,
             &handle->write);
+    }
     lua_settop(L, first - 1);
     return 1;
 }
@@ -325,16 +366,18 @@ l_delete(lua_State *L)
     key.may_miss = read_missing(L, 4, "delete");
     columns.first = push_names(L, 3, "the key");
     check_key(L, 3, columns.first, "delete");
+    check_site(L, &call, "delete", the_key, columns.first);
     key.columns = columns.first.names;
     key.count = columns.first.count;
     handle = lmL_push_handle(L);
     first = lua_gettop(L) + 1;
     push_fields(L, 3, columns.first);
     if (key.may_miss || !combine_or_raise(L, &call, LM_VERB_DELETE, first,
-                                          &columns, &handle->write))
+                                          &columns, &handle->write)) {
         write_or_raise(
             L, &call, &sql, lm_write_delete(&sql, columns.table, columns.first),
             first, columns.first.count, &columns, &key, &handle->write);
+    }
     lua_settop(L, first - 1);
     return 1;
 }
@@ -432,12 +475,13 @@ insert_row(lua_State *L, struct lm_call *call, const char *table, int index,
     first = lua_gettop(L) + 1;
     push_fields(L, index, columns.first);
     if (conflict->action != LM_CONFLICT_ERROR ||
-        !combine_or_raise(L, call, LM_VERB_INSERT, first, &columns, write))
+        !combine_or_raise(L, call, LM_VERB_INSERT, first, &columns, write)) {
         write_or_raise(L, call, &sql,
                        lm_write_insert(&sql, table, columns.first,
                                        conflict->action, conflict->target,
                                        conflict->update),
                        first, columns.first.count, &columns, NULL, write);
+    }
     lua_settop(L, top);
 }
 
@@ -620,9 +664,12 @@ l_update_all(lua_State *L)
     columns.first = push_names(L, 3, "the changes");
     check_not_empty(L, columns.first, "update_all", "the table of changes");
     check_columns(L, &call, columns.table, columns.first);
+    check_site(L, &call, "update_all", the_changes, columns.first);
     handle = lmL_push_handle(L);
     result = lua_gettop(L);
     push_condition(L, 4, last, "update_all", &condition);
+    if (condition.names.count > 0)
+        check_site(L, &call, "update_all", the_condition, condition.names);
     columns.offset = condition.count;
     first = lua_gettop(L) - condition.count + 1;
     push_fields(L, 3, columns.first);
@@ -650,6 +697,8 @@ l_delete_all(lua_State *L)
     handle = lmL_push_handle(L);
     result = lua_gettop(L);
     push_condition(L, 3, last, "delete_all", &condition);
+    if (condition.names.count > 0)
+        check_site(L, &call, "delete_all", the_condition, condition.names);
     columns.offset = condition.count;
     write_or_raise(L, &call, &sql,
                    write_delete_all(&sql, columns.table, &condition),
