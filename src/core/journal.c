@@ -459,7 +459,8 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
     bool ok =
         ask(self,
             "SELECT p.owner, p.seq, p.lease_until,"
-            " p.lease_until > clock_timestamp() OR coalesce(a.state = 'active'"
+            " p.lease_until > clock_timestamp() OR coalesce((a.state = 'active'"
+            "   AND a.wait_event IS DISTINCT FROM 'ClientRead')"
             "  OR (a.state LIKE 'idle in transaction%' AND a.state_change >"
             "   clock_timestamp() - $3::bigint * interval '1 ms'), false),"
             " p.host, p.pid, p.backend_pid,"

@@ -195,6 +195,10 @@ migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
     if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
                                self->pending_retries, err))
         return false;
+#ifdef LUAMIG_FAULTS
+    if (lm_fault_is_armed("after_flush") && !lm_conn_flush(self->conn, err))
+        return false;
+#endif
     LM_FAULT("after_flush");
     return lm_conn_commit(self->conn, "before_commit", "after_commit_sent",
                           err);
@@ -352,6 +356,39 @@ blames_data(const struct lm_err *err)
            lm_err_is_state(err, "42") || lm_err_is_state(err, "LM002");
 }
 
+/*
+ * Do prepared statements no longer do? A table has another shape now, for
+ * which there is no SQLSTATE of its own and a message that is translated; or
+ * somebody has dropped the statements, or has others of their names.
+ */
+static bool
+blames_statements(const struct lm_err *err)
+{
+    return lm_err_is_state(err, "0A000") || lm_err_is_state(err, "26000") ||
+           lm_err_is_state(err, "42P05");
+}
+
+/* The same step once more, with all statements prepared anew. */
+static bool
+survive_stale(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err stale = *err;
+    bool again = !self->reprepared;
+
+    self->reprepared = true;
+    if (!lm_conn_forget(self->conn, err) ||
+        (again && !lm_journal_refresh(&self->journal, &self->run, err)))
+        return err->kind == LM_ERR_LOST && survive_lost(self, err);
+    *err = stale;
+    if (!again)
+        return false;
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, prepared anew",
+           err->message, err->sqlstate);
+    self->pending_retries++;
+    self->progress.retries++;
+    return true;
+}
+
 /* After a failed step: true when it is worth looking at the run again. */
 static bool
 survive(struct lm_runner *self, struct lm_err *err)
@@ -365,6 +402,8 @@ survive(struct lm_runner *self, struct lm_err *err)
         return survive_lost(self, err);
     if (err->kind != LM_ERR_DATABASE)
         return false;
+    if (blames_statements(err))
+        return survive_stale(self, err);
     if (self->repo.combined_failed && !self->uncombined && blames_data(err)) {
         lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
                err->message, err->sqlstate);
@@ -478,8 +517,13 @@ nothing_to_page(const struct lm_runner *self)
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
-    if (!self->run.started)
+    if (!self->run.started) {
+        self->look_again =
+            self->migration->ops->has(self->migration->self, LM_CALL_ON_START);
         return start_step(self, err);
+    }
+    if (self->look_again)
+        return lm_runner_look_again(self, err);
     if (nothing_to_page(self))
         return final_step(self, err);
     return hold_back(self, err) && (should_stop(self) || batch_step(self, err));
@@ -502,7 +546,7 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
                 return false;
         } else {
             self->attempt = 1;
-            self->uncombined = false;
+            self->uncombined = self->reprepared = false;
         }
         if (self->run.seq > seq)
             self->lost_in_row = 0;

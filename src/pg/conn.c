@@ -390,6 +390,15 @@ lm_conn_has_prepared(struct lm_conn *self, const char *sql)
 }
 
 bool
+lm_conn_forget(struct lm_conn *self, struct lm_err *err)
+{
+    if (!lm_conn_flush(self, err)) /* requests in flight refer to them */
+        return false;
+    lm_stmt_cache_clear(&self->statements);
+    return lm_conn_command(self, "DEALLOCATE ALL", err);
+}
+
+bool
 lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                 struct lm_values values, struct lm_result **out,
                 struct lm_err *err)

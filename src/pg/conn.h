@@ -25,6 +25,10 @@ struct lm_conn;
 struct lm_result;
 struct lm_stmt;
 
+/* The protocol counts the parameters of a statement in 16 bits. A statement
+ * with more breaks the connection, so callers refuse it before. */
+enum { LM_MAX_PARAMS = 65535 };
+
 /* Parameters of one execution: count texts, NULL for SQL NULL. */
 struct lm_values {
     const char *const *texts;
@@ -122,6 +126,9 @@ bool lm_conn_prepare(struct lm_conn *self, const char *sql,
                      struct lm_stmt **out, struct lm_err *err) LM_MUSTCHECK;
 /* Has this text been prepared with inferred types, and is it still kept? */
 bool lm_conn_has_prepared(struct lm_conn *self, const char *sql);
+/* Forgets all prepared statements, here and on the server: what they mean may
+ * have changed, or somebody else has dropped them. */
+bool lm_conn_forget(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                      struct lm_values values, struct lm_result **out,
                      struct lm_err *err) LM_MUSTCHECK;

@@ -33,7 +33,9 @@ struct lm_conn {
     size_t first;
     size_t count;
     size_t room;
-    bool failed; /* a request since the last sync has failed */
+    int unsynced;      /* requests since the last sync */
+    int64_t synced_ms; /* when it was sent */
+    bool failed;       /* a request since the last sync has failed */
     struct lm_err error;
 };
 

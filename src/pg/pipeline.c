@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_UNSYNCED = 32, MAX_UNSYNCED_MS = 20 };
+
 /* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
  * of the socket: shutdowns, and timeouts that end a session. */
 static bool
@@ -305,6 +307,18 @@ pump(struct lm_conn *self, struct lm_err *err)
     return true;
 }
 
+/*
+ * A server that waits for more requests without a sync counts as busy: no
+ * timeout ends it, and it keeps its locks, should this process stop for good.
+ * After a sync it idles in the transaction, which the server limits.
+ */
+static bool
+is_sync_due(const struct lm_conn *self)
+{
+    return self->unsynced >= MAX_UNSYNCED ||
+           lm_clock_ms() - self->synced_ms >= MAX_UNSYNCED_MS;
+}
+
 bool
 lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
                  struct lm_err *err)
@@ -316,8 +330,10 @@ lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
     if (self->count == 0)
         self->cancel_sent = false;
     push(self, request);
-    if (!pump(self, err))
-        return abandon(self);
+    self->unsynced++;
+    if (is_sync_due(self) ? !lm_pipeline_send_sync(self, err)
+                          : !pump(self, err) && !abandon(self))
+        return false;
     if (!self->failed)
         return true;
     *err = self->error;
@@ -343,6 +359,8 @@ lm_pipeline_send_sync(struct lm_conn *self, struct lm_err *err)
         return abandon(self);
     }
     push(self, sync);
+    self->unsynced = 0;
+    self->synced_ms = lm_clock_ms();
     return pump(self, err) || abandon(self);
 }
 

@@ -119,10 +119,17 @@ lm_stmt_cache_drop(struct lm_stmt_cache *self, struct lm_stmt *stmt)
 }
 
 void
-lm_stmt_cache_release(struct lm_stmt_cache *self)
+lm_stmt_cache_clear(struct lm_stmt_cache *self)
 {
     for (size_t i = 0; i < self->count; i++)
         stmt_free(self->entries[i]);
+    self->count = 0;
+}
+
+void
+lm_stmt_cache_release(struct lm_stmt_cache *self)
+{
+    lm_stmt_cache_clear(self);
     free(self->entries);
     memset(self, 0, sizeof *self);
 }

@@ -38,6 +38,8 @@ struct lm_stmt *lm_stmt_cache_add(struct lm_stmt_cache *self, const char *sql,
 /* The least recently used statement when the cache is full, else NULL. */
 struct lm_stmt *lm_stmt_cache_oldest(const struct lm_stmt_cache *self);
 void lm_stmt_cache_drop(struct lm_stmt_cache *self, struct lm_stmt *stmt);
+/* Drops all; names go on. */
+void lm_stmt_cache_clear(struct lm_stmt_cache *self);
 void lm_stmt_cache_release(struct lm_stmt_cache *self);
 
 #endif
