@@ -17,8 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The largest integer up to which every one is a float8. */
-static const lua_Integer max_exact = (lua_Integer)1 << 53;
+/* Up to 2 to the power of these, every integer is a float4 or float8. */
+enum { FLOAT4_BITS = 24, FLOAT8_BITS = 53 };
 
 static void
 add_text(struct lm_buf *out, const char *text)
@@ -168,9 +168,10 @@ encode_integer(lua_State *L, int index, const struct lm_type *type,
 }
 
 static bool
-encode_float(lua_State *L, int index, const struct lm_type *type,
+encode_float(lua_State *L, int index, const struct lm_type *type, int bits,
              struct lm_buf *out, struct lm_err *err)
 {
+    const lua_Integer max_exact = (lua_Integer)1 << bits;
     lua_Integer integer;
 
     if (lua_type(L, index) != LUA_TNUMBER)
@@ -182,9 +183,9 @@ encode_float(lua_State *L, int index, const struct lm_type *type,
     integer = lua_tointegerx(L, index, NULL);
     if (integer > max_exact || integer < -max_exact) {
         return lm_err_set(err, LM_ERR_FAILED,
-                          "%" PRId64 " is beyond 2^53 and would be rounded by "
+                          "%" PRId64 " is beyond 2^%d and would be rounded by "
                           "type %s",
-                          (int64_t)integer, type->name);
+                          (int64_t)integer, bits, type->name);
     }
     add_integer(out, integer);
     return true;
@@ -265,8 +266,9 @@ lm_value_encode(lua_State *L, int index, const struct lm_type *type,
     case LM_TYPE_OID:
         return encode_integer(L, index, type, 0, UINT32_MAX, out, err);
     case LM_TYPE_FLOAT4:
+        return encode_float(L, index, type, FLOAT4_BITS, out, err);
     case LM_TYPE_FLOAT8:
-        return encode_float(L, index, type, out, err);
+        return encode_float(L, index, type, FLOAT8_BITS, out, err);
     case LM_TYPE_NUMERIC:
         return encode_numeric(L, index, type, out, err);
     case LM_TYPE_BYTEA:

@@ -9,7 +9,8 @@
  *     PostgreSQL             read as            written from
  *     bool                   boolean            boolean
  *     int2, int4, int8, oid  integer            integer within the range
- *     float4, float8         float              number; integers up to 2^53
+ *     float4                 float              number; integers up to 2^24
+ *     float8                 float              number; integers up to 2^53
  *     numeric                string of digits   string, integer, float
  *     bytea                  string of bytes    string of bytes
  *     everything else        string             string
