@@ -388,8 +388,10 @@ lm_conn_query_typed(struct lm_conn *self, const char *sql,
     int sent = PQsendQueryParams(self->pg, sql, values.count, types,
                                  values.texts, NULL, NULL, 0);
 
-    if (!ask(self, sent, sql, &result, err))
+    if (!ask(self, sent, sql, &result, err)) {
+        PQclear(result); /* it may have come before the end did */
         return false;
+    }
     *out = wrap_result(result);
     return true;
 }
@@ -501,8 +503,10 @@ lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
     int sent = PQsendQueryPrepared(self->pg, stmt->name, values.count,
                                    values.texts, NULL, NULL, 0);
 
-    if (!ask(self, sent, stmt->sql, &result, err))
+    if (!ask(self, sent, stmt->sql, &result, err)) {
+        PQclear(result); /* it may have come before the end did */
         return false;
+    }
     *out = wrap_result(result);
     return true;
 }
