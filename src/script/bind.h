@@ -25,8 +25,10 @@ void lmL_push_repo(lua_State *L, struct lm_repo *repo);
 /* Registers the repo's metatables. [-0, +0, memory] */
 void lmL_open_repo(lua_State *L);
 
-/* The rows of a page as a table; see luamig.strict. [-0, +1, memory] */
-void lmL_push_page(lua_State *L, const struct lm_page *page);
+/* The rows of a page as a table; see luamig.strict. Raises for a value that
+ * Lua cannot hold, naming row and column. [-0, +1, raises] */
+void lmL_push_page(lua_State *L, struct lm_repo *repo,
+                   const struct lm_page *page);
 
 /* -- for bind_write.c -- */
 
