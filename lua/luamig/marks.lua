@@ -28,6 +28,18 @@ function marks.kind(value)
   return type(value) == "table" and NAMES[marks.kinds[getmetatable(value)]] or nil
 end
 
+--- Whether a table has the keys 1 to its length and no others. Tells the length, too.
+function marks.is_list(value)
+  local count, length = 0, rawlen(value)
+  for key in next, value do
+    if math.type(key) ~= "integer" or key < 1 or key > length then
+      return false
+    end
+    count = count + 1
+  end
+  return count == length, length
+end
+
 --- Makes the value of a kind that holds nothing and only ever equals itself.
 function marks.sentinel(name)
   local meta = marks.metatables[name]

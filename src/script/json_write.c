@@ -119,11 +119,27 @@ write_string(struct writer *self, const char *text, size_t len,
     return true;
 }
 
+/* The shortest text, but such that jsonb, which knows no exponents, shows it
+ * as a float again: 1e+20 as 100000000000000000000.0. */
+static void
+write_float(struct writer *self, double value)
+{
+    struct lm_buf text = LM_BUF_INIT;
+    size_t start = self->out->len;
+
+    lm_number_add_float(&text, value);
+    if (strstr(lm_buf_text(&text), "e+") == NULL ||
+        !lm_number_add_decimal(self->out, lm_buf_text(&text), text.len))
+        lm_buf_add(self->out, lm_buf_text(&text), text.len);
+    if (strpbrk(lm_buf_text(self->out) + start, ".e") == NULL)
+        lm_buf_puts(self->out, ".0");
+    lm_buf_release(&text);
+}
+
 static bool
 write_number(struct writer *self, int index, const struct place *place)
 {
     double value;
-    size_t start = self->out->len;
 
     if (lua_isinteger(self->L, index)) {
         lm_buf_printf(self->out, "%" PRId64,
@@ -135,10 +151,7 @@ write_number(struct writer *self, int index, const struct place *place)
         return fail(self, place, "JSON has no word for NaN and infinities",
                     "Use luamig.json.null or a string.");
     }
-    lm_number_add_float(self->out, value);
-    /* It reads as a float again. */
-    if (strpbrk(lm_buf_text(self->out) + start, ".e") == NULL)
-        lm_buf_puts(self->out, ".0");
+    write_float(self, value);
     return true;
 }
 
