@@ -19,7 +19,6 @@ def cluster():
     server = Cluster().start()
     yield server
     server.remove()
-    Cluster.forget_template()
 
 
 @pytest.fixture

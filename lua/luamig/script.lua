@@ -236,8 +236,8 @@ end
 --   describe_only  true: leave out args and base_query, which need values (for `--help`)
 --   cwd, abspath   absolute, for hosts that know them; see `luamig.script.paths`
 --   root           project root; default: nearest directory upward from the script that holds
---                  `luamig.lua`, else `.git`, else the current directory if the script lies below
---                  it, else the script's directory
+--                  `luamig.lua`, `.luamig` or `.git`, else the one above a directory `scripts`,
+--                  else the current directory if the script lies below it, else the script's
 -- @return definition:
 --   path, name, root, source (the file's text, unchanged), kind ("paged" or "one_shot")
 --   config (see `luamig.script.config`), start_after (the same as config.start_after)

@@ -63,7 +63,19 @@ add_status(struct lm_buf *buf)
     lm_buf_puts(buf, status_line);
 }
 
-/* One write a line, so that lines of several processes do not mix. */
+/* Further lines begin below the first, so that carets point where they should.
+ */
+static void
+add_text(struct lm_buf *buf, const char *text, size_t indent)
+{
+    for (; *text != '\0'; text++) {
+        lm_buf_putc(buf, *text);
+        if (*text == '\n')
+            lm_buf_printf(buf, "luamig: %*s", (int)indent, "");
+    }
+}
+
+/* One write a message, so that those of several processes do not mix. */
 static void
 write_line(const char *label, const char *colour, const char *text)
 {
@@ -78,7 +90,7 @@ write_line(const char *label, const char *colour, const char *text)
     lm_buf_puts(&buf, label);
     if (coloured)
         lm_buf_puts(&buf, "\033[0m");
-    lm_buf_puts(&buf, text);
+    add_text(&buf, text, strlen(label));
     lm_buf_putc(&buf, '\n');
     if (status_line[0] != '\0')
         add_status(&buf);

@@ -4,7 +4,7 @@
 
 /*
  * The project root: the folder that names of scripts are relative to, where
- * luamig.lua and .env are looked for, and below which .luamig lives.
+ * .luamig lies.
  *
  * It is start_dir itself or the nearest folder above it that holds
  * "luamig.lua", ".luamig" or ".git"; when there is none, start_dir. NULL

@@ -11,6 +11,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,41 @@ lm_cli_usage(const struct lm_command *command, const char *format, ...)
     lm_log(LM_LOG_INFO, "see \"luamig help%s%s\"", command != NULL ? " " : "",
            command != NULL ? command->name : "");
     return LM_EXIT_USAGE;
+}
+
+int
+lm_cli_getopt(int argc, char **argv, const char *short_options,
+              const struct option *long_options)
+{
+    opterr = 0;
+    return getopt_long(argc, argv, short_options, long_options, NULL);
+}
+
+int
+lm_cli_bad_option(const struct lm_command *command, int code, char **argv,
+                  const struct option *long_options)
+{
+    const char *given = argv[optind - 1];
+    const char *names[32];
+    size_t count = 0;
+    int nearest;
+
+    if (code == ':')
+        return lm_cli_usage(command, "option \"%s\" needs a value", given);
+    if (optopt != 0 && strncmp(given, "--", 2) == 0)
+        return lm_cli_usage(command, "option \"%s\" takes no value", given);
+    while (count < LM_COUNT(names) && long_options[count].name != NULL) {
+        names[count] = long_options[count].name;
+        count++;
+    }
+    nearest = lm_text_nearest(given + strspn(given, "-"), names, count);
+    if (nearest >= 0) {
+        return lm_cli_usage(command,
+                            "there is no option \"%s\"; did you mean "
+                            "\"--%s\"?",
+                            given, names[nearest]);
+    }
+    return lm_cli_usage(command, "there is no option \"%s\"", given);
 }
 
 int

@@ -55,6 +55,13 @@ int lm_cli_fail(const struct lm_err *err);
 /* An error in the command line: message, and where to read on. */
 int lm_cli_usage(const struct lm_command *command, const char *format, ...)
     LM_PRINTF(2, 3);
+struct option; /* <getopt.h> */
+/* getopt_long, silent: what it complains of is said by lm_cli_bad_option,
+ * which takes what it returned and gives the exit code. */
+int lm_cli_getopt(int argc, char **argv, const char *short_options,
+                  const struct option *long_options);
+int lm_cli_bad_option(const struct lm_command *command, int code, char **argv,
+                      const struct option *long_options);
 /* Prints a command's help to stdout. */
 int lm_cli_help(const struct lm_command *command);
 /* Flushes stdout; an error when what was printed did not all get out. */

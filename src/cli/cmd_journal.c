@@ -30,7 +30,7 @@ run(int argc, char **argv)
     bool wanted = false;
     int code;
 
-    while ((code = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
         if (code == 's') {
             wanted = true;
         } else if (code == 'g') {
@@ -38,7 +38,7 @@ run(int argc, char **argv)
         } else if (code == 'j') {
             schema = optarg;
         } else {
-            return lm_cli_usage(&lm_cmd_journal, "see the line above");
+            return lm_cli_bad_option(&lm_cmd_journal, code, argv, long_options);
         }
     }
     if (!wanted || optind < argc)

@@ -137,6 +137,10 @@ run(int argc, char **argv)
     ok = make_folder("scripts", &err) && make_folder("spec", &err) &&
          write_file(script, script_template, argv[1], &err) &&
          write_file(spec, spec_template, argv[1], &err);
+    if (ok) {
+        lm_log(LM_LOG_INFO,
+               "to run the spec: luamig lua \"$(command -v busted)\" spec");
+    }
     return lm_cli_finish_output(ok ? LM_EXIT_DONE : lm_cli_fail(&err));
 }
 

@@ -96,7 +96,7 @@ read_number(const char *option, const char *text, int64_t min, int64_t *out)
 }
 
 static bool
-take_option(struct run_options *options, int code)
+take_option(struct run_options *options, int code, char **argv)
 {
     switch (code) {
     case OPT_DB:
@@ -131,7 +131,7 @@ take_option(struct run_options *options, int code)
         options->help = true;
         return true;
     default:
-        lm_cli_usage(&lm_cmd_run, "see the line above");
+        lm_cli_bad_option(&lm_cmd_run, code, argv, long_options);
         return false;
     }
 }
@@ -145,8 +145,8 @@ parse_options(int argc, char **argv, struct run_options *options)
     options->batch_size = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     options->args = lm_calloc((size_t)argc, sizeof *options->args);
-    while ((code = getopt_long(argc, argv, "vq", long_options, NULL)) != -1) {
-        if (!take_option(options, code))
+    while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
+        if (!take_option(options, code, argv))
             return false;
     }
     if (optind + 1 == argc) {
@@ -197,7 +197,8 @@ print_counts(const struct lm_outcome *outcome)
         return;
     }
     lm_clock_format_count(rows, sizeof rows, outcome->rows);
-    printf("%s rows, %" PRId64 " batches", rows, outcome->batches);
+    printf("%s row%s, %" PRId64 " batch%s", rows, outcome->rows == 1 ? "" : "s",
+           outcome->batches, outcome->batches == 1 ? "" : "es");
 }
 
 /* The speed is this call's, the counts are the run's. */
@@ -213,7 +214,8 @@ print_speed(const struct lm_outcome *outcome)
     printf(", %s", elapsed);
     if (!outcome->one_shot)
         printf(", %s rows/s", rate);
-    printf(", %" PRId64 " retries", outcome->retries);
+    printf(", %" PRId64 " retr%s", outcome->retries,
+           outcome->retries == 1 ? "y" : "ies");
 }
 
 static void
@@ -225,7 +227,8 @@ print_matching(const struct lm_outcome *outcome)
     if (!outcome->counted)
         return;
     lm_clock_format_count(matching, sizeof matching, outcome->matching);
-    printf("still matching: %s rows", matching);
+    printf("still matching: %s row%s", matching,
+           outcome->matching == 1 ? "" : "s");
     if (outcome->beyond > 0) {
         lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
         printf(", %s of them beyond the last key of this run", beyond);
@@ -266,25 +269,24 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
     case LM_END_FAILED:
         break;
     }
-    if (outcome->run_id > 0 && outcome->cursor != NULL &&
-        err->kind != LM_ERR_BUSY) {
+    if (outcome->begun && err->kind != LM_ERR_FENCED) {
         printf("run %" PRId64 " failed: ", outcome->run_id);
         print_counts(outcome);
         print_speed(outcome);
-        printf(", at %s; the same command resumes it\n", outcome->cursor);
+        if (outcome->cursor != NULL)
+            printf(", at %s", outcome->cursor);
+        puts("; the same command resumes it");
     }
     return lm_cli_fail(err);
 }
 
-static int64_t
-lease_ms(void)
+static bool
+read_lease(int64_t *lease_ms)
 {
     const char *text = getenv("LUAMIG_LEASE_MS");
-    int64_t lease;
 
-    if (text != NULL && lm_cli_number(text, 100, &lease))
-        return lease;
-    return DEFAULT_LEASE_MS;
+    *lease_ms = DEFAULT_LEASE_MS;
+    return text == NULL || read_number("LUAMIG_LEASE_MS", text, 100, lease_ms);
 }
 
 static int
@@ -292,7 +294,6 @@ run_script(const struct run_options *options, const struct lm_script *script)
 {
     struct lm_runner_options runner = {.journal_schema =
                                            options->journal_schema,
-                                       .lease_ms = lease_ms(),
                                        .again = options->again,
                                        .restart = options->restart,
                                        .limit = options->limit};
@@ -301,12 +302,17 @@ run_script(const struct run_options *options, const struct lm_script *script)
     struct lm_err err;
     int code;
 
+    if (!read_lease(&runner.lease_ms))
+        return LM_EXIT_USAGE;
     if (!lm_database_resolve(&database, options->url, &err)) {
         lm_database_release(&database);
         return lm_cli_fail(&err);
     }
     runner.conninfo = database.conninfo;
     lm_runner_run(lm_script_migration(script), &runner, &outcome, &err);
+    if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
+        err.where[0] == '\0')
+        LM_ERR_COPY(err.where, options->path);
     code = report(&outcome, &err);
     lm_outcome_release(&outcome);
     lm_database_release(&database);

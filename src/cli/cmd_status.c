@@ -45,7 +45,7 @@ parse_options(int argc, char **argv, struct status_options *options)
     memset(options, 0, sizeof *options);
     options->schema = "luamig";
     options->filter.limit = DEFAULT_RUNS;
-    while ((code = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
         if (code == 'j') {
             options->json = true;
         } else if (code == 'd') {
@@ -54,7 +54,7 @@ parse_options(int argc, char **argv, struct status_options *options)
         } else if (code == 's') {
             options->schema = optarg;
         } else {
-            lm_cli_usage(&lm_cmd_status, "see the line above");
+            lm_cli_bad_option(&lm_cmd_status, code, argv, long_options);
             return false;
         }
     }
@@ -157,6 +157,10 @@ print_runs(const struct status_options *options, struct lm_result *runs)
 
     if (options->json) {
         puts(lm_result_text(runs, 0, 0));
+    } else if (lm_result_rows(runs) == 0 && options->filter.run_id > 0) {
+        lm_log(LM_LOG_ERROR, "there is no run %" PRId64,
+               options->filter.run_id);
+        code = LM_EXIT_FAILED;
     } else if (lm_result_rows(runs) == 0) {
         lm_log(LM_LOG_INFO, "no runs are recorded%s%s",
                options->filter.script != NULL ? " of " : "",

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 enum {
@@ -153,26 +154,25 @@ host_name(char *host, size_t size)
 
 /* -- installing ------------------------------------------------------- */
 
-/* Version of the installed journal, 0 when there is none. */
+/* Version of the installed journal, 0 when there is none. Asks the catalog by
+ * a query: look-ups by name may answer from a cache that is older than a lock
+ * which was waited for. */
 static bool
 installed_version(struct lm_journal *self, int *version, struct lm_err *err)
 {
-    struct lm_buf name = LM_BUF_INIT;
+    const char *texts[] = {self->schema};
     struct lm_result *result = NULL;
-    const char *texts[1];
     bool exists;
 
-    lm_journal_splice(&name, "{schema}.version", self->schema);
-    texts[0] = lm_buf_text(&name);
-    if (!ask(self, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", texts, 1,
-             &result, err)) {
-        lm_buf_release(&name);
+    *version = 0;
+    if (!ask(self,
+             "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
+             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+             " WHERE n.nspname = $1 AND c.relname = 'version')",
+             texts, 1, &result, err))
         return false;
-    }
-    lm_buf_release(&name);
     exists = lm_result_bool(result, 0, 0);
     lm_result_free(result);
-    *version = 0;
     if (!exists)
         return true;
     if (!ask(self, "SELECT coalesce(max(version), 0) FROM {schema}.version",
@@ -514,19 +514,23 @@ wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
     return true;
 }
 
-/* Ends a backend that may still hold a batch open, where the role may. */
+/* Ends a backend that may still hold a batch open, where the role may. One
+ * that works may be committing and is left alone, unless it had its time. */
 static void
-terminate(struct lm_journal *self, int64_t backend_pid)
+terminate(struct lm_journal *self, int64_t backend_pid, bool had_its_time)
 {
     struct lm_err ignored;
     struct number pid;
-    const char *texts[] = {as_text(&pid, backend_pid)};
+    const char *texts[] = {as_text(&pid, backend_pid),
+                           had_its_time ? "t" : "f"};
 
-    if (!tell(self, "SELECT pg_catalog.pg_terminate_backend($1)", texts, 1,
-              &ignored)) {
+    if (!tell(self,
+              "SELECT pg_catalog.pg_terminate_backend(pid)"
+              " FROM pg_catalog.pg_stat_activity WHERE pid = $1"
+              " AND ($2 OR state LIKE 'idle in transaction%')",
+              texts, 2, &ignored))
         lm_log(LM_LOG_DEBUG, "could not end server process %" PRId64 ": %s",
                backend_pid, ignored.message);
-    }
 }
 
 static void
@@ -555,8 +559,27 @@ read_progress(const struct lm_result *result, struct lm_run *run)
     read_key(result, 7, &run->bound);
 }
 
-/* Writes a fresh owner token where the old one still stands. Waits for the
- * row's lock, that is, for a batch in flight. */
+/* A version 4 UUID. */
+static bool
+make_token(char *token, size_t size, struct lm_err *err)
+{
+    unsigned char b[16];
+
+    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b)
+        return lm_err_set(err, LM_ERR_INTERNAL, "could not get random bytes");
+    b[6] = (unsigned char)((b[6] & 0x0F) | 0x40);
+    b[8] = (unsigned char)((b[8] & 0x3F) | 0x80);
+    snprintf(token, size,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+             "%02x%02x%02x%02x%02x%02x",
+             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
+             b[11], b[12], b[13], b[14], b[15]);
+    return true;
+}
+
+/* Writes the token run->next_owner where old_owner still stands, or where it
+ * has been written already by a claim whose COMMIT was not answered. Waits for
+ * the row's lock, that is, for a batch in flight. */
 static bool
 write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
             bool *claimed, struct lm_err *err)
@@ -566,21 +589,25 @@ write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
     struct number id;
     struct number lease;
     struct number pid;
-    const char *texts[] = {
-        as_text(&id, run->id), old_owner, as_text(&lease, self->lease_ms),
-        host_name(host, sizeof host), as_text(&pid, getpid())};
+    const char *texts[] = {as_text(&id, run->id),
+                           old_owner,
+                           run->next_owner,
+                           as_text(&lease, self->lease_ms),
+                           host_name(host, sizeof host),
+                           as_text(&pid, getpid())};
     struct lm_result *result = NULL;
 
     snprintf(sql, sizeof sql,
-             "UPDATE {schema}.progress SET owner = gen_random_uuid(),"
-             " lease_until = clock_timestamp() + $3::bigint * interval '1 ms',"
-             " host = $4, pid = $5, backend_pid = pg_catalog.pg_backend_pid(),"
+             "UPDATE {schema}.progress SET owner = $3::uuid,"
+             " lease_until = clock_timestamp() + $4::bigint * interval '1 ms',"
+             " host = $5, pid = $6, backend_pid = pg_catalog.pg_backend_pid(),"
              " backend_start = (SELECT a.backend_start FROM"
              " pg_catalog.pg_stat_activity a"
              " WHERE a.pid = pg_catalog.pg_backend_pid())"
-             " WHERE run_id = $1 AND owner = $2::uuid RETURNING %s",
+             " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
+             " RETURNING %s",
              progress_columns);
-    if (!ask(self, sql, texts, 5, &result, err))
+    if (!ask(self, sql, texts, 6, &result, err))
         return false;
     *claimed = lm_result_rows(result) == 1;
     if (*claimed)
@@ -640,6 +667,16 @@ read_state(struct lm_journal *self, struct lm_run *run, struct lm_err *err)
     return true;
 }
 
+/* What a claim found becomes the run's once its COMMIT is answered. */
+static void
+adopt(struct lm_run *run, struct lm_run *found)
+{
+    lm_run_release(run);
+    *run = *found;
+    run->next_owner[0] = '\0';
+    memset(found, 0, sizeof *found);
+}
+
 /* One durable transaction that claims the run; request is NULL on reconnect,
  * where the run's row stays as it is. */
 static bool
@@ -647,17 +684,23 @@ claim_once(struct lm_journal *self, const struct lm_run_request *request,
            const char *old_owner, struct lm_run *run, bool *claimed,
            struct lm_err *err)
 {
-    bool ok =
-        begin(self, err) && write_owner(self, old_owner, run, claimed, err);
+    struct lm_run found = *run;
+    bool ok;
 
+    memset(&found.cursor, 0, sizeof found.cursor);
+    memset(&found.bound, 0, sizeof found.bound);
+    ok = begin(self, err) && write_owner(self, old_owner, &found, claimed, err);
     if (ok && *claimed) {
-        ok = request != NULL ? write_resumed(self, request, run, err)
-                             : read_state(self, run, err);
+        ok = request != NULL ? write_resumed(self, request, &found, err)
+                             : read_state(self, &found, err);
     }
     if (ok && *claimed)
         ok = commit(self, err);
     if (!ok || !*claimed)
         lm_conn_rollback(self->conn);
+    if (ok && *claimed)
+        adopt(run, &found);
+    lm_run_release(&found);
     return ok;
 }
 
@@ -669,6 +712,9 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
 {
     int64_t begun = lm_clock_ms();
 
+    if (run->next_owner[0] == '\0' &&
+        !make_token(run->next_owner, sizeof run->next_owner, err))
+        return false;
     while (!claim_once(self, request, old_owner, run, claimed, err)) {
         if (!lm_err_is_state(err, "55P03") || lm_stop_level() >= 2)
             return false;
@@ -681,8 +727,7 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
                              "or as a superuser, and run the same command.");
             return false;
         }
-        if (lm_clock_ms() - begun > COMMIT_GRACE_MS)
-            terminate(self, old_backend);
+        terminate(self, old_backend, lm_clock_ms() - begun > COMMIT_GRACE_MS);
     }
     return true;
 }
@@ -706,7 +751,7 @@ lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
             return false;
         }
         if (holder.seen)
-            terminate(self, holder.backend_pid);
+            terminate(self, holder.backend_pid, true);
         if (!claim(self, request, holder.owner, holder.backend_pid, run,
                    &claimed, err))
             return false;

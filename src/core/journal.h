@@ -37,6 +37,7 @@ void lm_key_copy(struct lm_key *to, const char *const *texts, int count);
 struct lm_run {
     int64_t id;
     char owner[40];
+    char next_owner[40]; /* being claimed; "" when the claim is settled */
     int64_t seq;
     int64_t rows;
     int64_t batches;

@@ -17,7 +17,7 @@ struct lm_repo;
 struct lm_run_info {
     int64_t id;
     const char *script;
-    int64_t batch; /* from 1; 0 outside of batches */
+    int64_t batch; /* from 1, a one-shot being one; 0 before the first */
     int attempt;   /* from 1 */
 };
 

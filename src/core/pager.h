@@ -46,8 +46,8 @@ bool lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
 /* The planner's idea of how many rows there are after cursor and up to bound;
  * either may be NULL. -1: none. */
 int64_t lm_page_estimate(struct lm_conn *conn,
-                         const struct lm_base_query *query,
-                         char *const *cursor, char *const *bound);
+                         const struct lm_base_query *query, char *const *cursor,
+                         char *const *bound);
 
 /* Adds "(id, tenant) = (7, 3)" for messages. */
 void lm_page_describe_key(struct lm_buf *buf, const struct lm_base_query *query,

@@ -63,7 +63,9 @@ static bool
 call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(self, 0);
+    struct lm_run_info info = run_info(
+        self,
+        m->one_shot && callback != LM_CALL_ON_START ? 1 : self->run.batches);
     bool ok;
 
     if (!m->ops->has(m->self, callback))
@@ -164,6 +166,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->run.rows += page->rows;
     self->run.batches++;
     self->pending_retries = 0;
+    self->leased_ms = lm_clock_ms();
     self->pages_done = !page->more;
     if (self->batch_size < self->migration->batch_size)
         self->batch_size *= 2;
@@ -309,6 +312,9 @@ survive(struct lm_runner *self, struct lm_err *err)
         return false;
     if (lm_err_is_state(err, "40001") || lm_err_is_state(err, "40P01"))
         return survive_conflict(self, err);
+    if (lm_err_is_state(err, "25006") &&
+        !lm_preflight_server(self->conn, &fenced))
+        return survive_lost(self, err); /* a failover has happened */
     if (lm_err_is_state(err, LM_JOURNAL_FENCED) &&
         !lm_journal_refresh(&self->journal, &self->run, &fenced))
         *err = fenced;
@@ -321,17 +327,21 @@ survive(struct lm_runner *self, struct lm_err *err)
 static void
 rest(struct lm_runner *self, int64_t duration_ms)
 {
-    int64_t slice = self->journal.lease_ms / 3;
+    int64_t end = lm_clock_ms() + duration_ms;
+    int64_t interval = self->journal.lease_ms / 3;
+    int64_t left;
 
-    while (duration_ms > 0 && lm_stop_level() == 0) {
-        int64_t nap = duration_ms < slice ? duration_ms : slice;
+    while ((left = end - lm_clock_ms()) > 0 && lm_stop_level() == 0) {
+        int64_t due = self->leased_ms + interval - lm_clock_ms();
         struct lm_err ignored;
 
-        lm_stop_sleep_ms(nap);
-        duration_ms -= nap;
-        if (duration_ms > 0 &&
-            !lm_journal_renew(&self->journal, &self->run, &ignored))
+        if (due > 0) {
+            lm_stop_sleep_ms(due < left ? due : left);
+            continue;
+        }
+        if (!lm_journal_renew(&self->journal, &self->run, &ignored))
             return; /* the next step will find out why */
+        self->leased_ms = lm_clock_ms();
     }
 }
 
@@ -447,8 +457,7 @@ try_record_end(struct lm_runner *self, const char *state,
     txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
     lm_conn_rollback(self->conn);
     return lm_txn_begin(self->conn, &txn, err) &&
-           lm_journal_finish(&self->journal, &self->run, state, error,
-                             err) &&
+           lm_journal_finish(&self->journal, &self->run, state, error, err) &&
            lm_conn_commit(self->conn, "end_before_commit",
                           "end_after_commit_sent", err);
 }
@@ -518,6 +527,7 @@ fill_outcome(struct lm_runner *self)
     outcome->rows = self->run.rows;
     outcome->batches = self->run.batches;
     outcome->retries = self->run.retries;
+    outcome->begun = self->acquired;
     if (!self->acquired)
         return;
     outcome->retries = self->progress.retries;
@@ -566,13 +576,12 @@ begin_progress(struct lm_runner *self)
 
     if (!self->migration->one_shot) {
         total = lm_page_estimate(self->conn, &self->query,
-                                 self->run.cursor.texts,
-                                 self->run.bound.texts);
+                                 self->run.cursor.texts, self->run.bound.texts);
         if (total >= 0)
             total += self->run.rows;
     }
-    lm_progress_begin(&self->progress, total, self->run.rows,
-                      self->run.batches, self->run.retries);
+    lm_progress_begin(&self->progress, total, self->run.rows, self->run.batches,
+                      self->run.retries);
 }
 
 void

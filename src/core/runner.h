@@ -40,6 +40,7 @@ struct lm_outcome {
     enum lm_ending ending;
     char reason[64]; /* of a stop: "SIGINT", "the limit of 500 rows" */
     int64_t run_id;  /* 0 when none was found or begun */
+    bool begun;      /* by this call, or taken over by it */
     bool one_shot;   /* then there are no rows and batches to tell of */
     int64_t rows;    /* of the whole run */
     int64_t batches;

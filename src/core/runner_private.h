@@ -32,6 +32,7 @@ struct lm_runner {
     int lost_in_row;         /* connections lost without progress */
     int64_t batch_size;      /* shrinks while conflicts last */
     int64_t pending_retries; /* not yet counted in the journal */
+    int64_t leased_ms;       /* when the lease was last renewed */
 };
 
 /* runner_session.c: having a connection and a run. */

@@ -358,8 +358,9 @@ lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
 {
     int64_t patience = lm_clock_ms() + RECONNECT_PATIENCE_MS;
 
-    lm_log(LM_LOG_WARNING, "%s%s%s; reconnecting", why->message,
-           why->detail[0] != '\0' ? ": " : "", why->detail);
+    lm_log(LM_LOG_WARNING, "%s%s%.*s; reconnecting", why->message,
+           why->detail[0] != '\0' ? ": " : "", (int)strcspn(why->detail, "\n"),
+           why->detail);
     lm_progress_wait(&self->progress, "reconnecting");
     close_connection(self);
     for (int attempt = 1;; attempt++) {

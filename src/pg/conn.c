@@ -38,13 +38,12 @@ struct lm_result {
 };
 
 /* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
- * of the socket: shutdowns, timeouts that end a session, a server that has
- * become read-only. */
+ * of the socket: shutdowns, and timeouts that end a session. */
 static bool
 is_lost_state(const char *state)
 {
-    static const char *const lost[] = {"57P01", "57P02", "57P03", "57P05",
-                                       "25P03", "25P04", "25006"};
+    static const char *const lost[] = {"57P01", "57P02", "57P03",
+                                       "57P05", "25P03", "25P04"};
 
     if (strncmp(state, "08", 2) == 0)
         return true;

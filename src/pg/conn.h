@@ -86,8 +86,8 @@ bool lm_conn_query(struct lm_conn *self, const char *sql,
 /* The same with the parameters' type OIDs given, one a value. */
 bool lm_conn_query_typed(struct lm_conn *self, const char *sql,
                          const uint32_t *types, struct lm_values values,
-                         struct lm_result **out, struct lm_err *err)
-    LM_MUSTCHECK;
+                         struct lm_result **out,
+                         struct lm_err *err) LM_MUSTCHECK;
 
 /*
  * Prepares a statement and asks the server to describe it. Statements are kept

@@ -74,8 +74,8 @@ lm_stmt_cache_add(struct lm_stmt_cache *self, const char *sql,
         lm_calloc((size_t)type_count, sizeof *stmt->asked_types);
     if (type_count > 0)
         memcpy(stmt->asked_types, types, (size_t)type_count * sizeof *types);
-    self->entries = lm_realloc(self->entries, self->count + 1,
-                               sizeof(struct lm_stmt *));
+    self->entries =
+        lm_realloc(self->entries, self->count + 1, sizeof(struct lm_stmt *));
     self->entries[self->count++] = stmt;
     return stmt;
 }

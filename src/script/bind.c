@@ -60,6 +60,17 @@ lmL_begin_call(lua_State *L, struct lm_call *call)
     }
 }
 
+const char *
+lmL_check_text(lua_State *L, int index)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, index, &len);
+
+    if (strlen(text) != len)
+        luaL_error(L, "SQL text and names must not hold a NUL byte");
+    return text;
+}
+
 void
 lm_call_note(struct lm_call *call, struct lm_err *err)
 {
@@ -299,7 +310,7 @@ run_query(lua_State *L, struct lm_call *call)
 {
     struct lm_result **box;
     struct lm_err err;
-    const char *sql = luaL_checkstring(L, 2);
+    const char *sql = lmL_check_text(L, 2);
     int count = lua_gettop(L) - 2;
 
     box = push_result_box(L);
@@ -383,7 +394,7 @@ l_execute(lua_State *L)
     if (lua_rawequal(L, -1, 2))
         lua_remove(L, 2); /* "every row" is meant */
     lua_pop(L, 1);
-    sql = luaL_checkstring(L, 2);
+    sql = lmL_check_text(L, 2);
     if (!lm_call_run(L, &call, sql, 3, lua_gettop(L) - 2, name_by_number, NULL,
                      NULL, &affected, &err))
         return lmL_raise(L, &err);

@@ -41,6 +41,10 @@ struct lm_call {
 /* The repo of a method call; raises when it is closed. */
 void lmL_begin_call(lua_State *L, struct lm_call *call);
 
+/* The text at index, SQL or a name. Raises when it is no string, and when it
+ * holds a NUL byte, at which C would cut it in silence. [-0, +0, raises] */
+const char *lmL_check_text(lua_State *L, int index);
+
 /* How parameter i (from 0) is called in messages: written into text. */
 typedef void (*lm_param_namer)(char *text, size_t size, int i, const void *arg);
 

@@ -55,7 +55,7 @@ push_names(lua_State *L, int index, const char *what)
             luaL_error(L, "%s must have column names as keys, not a %s", what,
                        luaL_typename(L, -1));
         }
-        names[result.count++] = lua_tostring(L, -1);
+        names[result.count++] = lmL_check_text(L, -1);
     }
     qsort(names, (size_t)count, sizeof *names, compare_names);
     return result;
@@ -74,7 +74,7 @@ push_list(lua_State *L, int index, const char *what)
         lua_rawgeti(L, index, i + 1);
         if (lua_type(L, -1) != LUA_TSTRING)
             luaL_error(L, "%s must be a list of column names", what);
-        names[i] = lua_tostring(L, -1);
+        names[i] = lmL_check_text(L, -1);
         lua_pop(L, 1);
     }
     return result;
@@ -307,7 +307,7 @@ l_update(lua_State *L)
     int first;
 
     lmL_begin_call(L, &call);
-    columns.table = luaL_checkstring(L, 2);
+    columns.table = lmL_check_text(L, 2);
     check_table(L, 3, "update", "the key");
     check_table(L, 4, "update", "the changes");
     may_miss = read_missing(L, 5, "update");
@@ -341,7 +341,7 @@ l_delete(lua_State *L)
     int first;
 
     lmL_begin_call(L, &call);
-    columns.table = luaL_checkstring(L, 2);
+    columns.table = lmL_check_text(L, 2);
     check_table(L, 3, "delete", "the key");
     may_miss = read_missing(L, 4, "delete");
     columns.first = push_names(L, 3, "the key");
@@ -467,7 +467,7 @@ l_insert(lua_State *L)
     const char *table;
 
     lmL_begin_call(L, &call);
-    table = luaL_checkstring(L, 2);
+    table = lmL_check_text(L, 2);
     check_table(L, 3, "insert", "the row");
     push_conflict(L, 4, "insert", &conflict);
     check_columns(L, &call, table, conflict.update);
@@ -485,7 +485,7 @@ l_insert_all(lua_State *L)
     lua_Integer count;
 
     lmL_begin_call(L, &call);
-    table = luaL_checkstring(L, 2);
+    table = lmL_check_text(L, 2);
     check_table(L, 3, "insert_all", "the list of rows");
     push_conflict(L, 4, "insert_all", &conflict);
     check_columns(L, &call, table, conflict.update);
@@ -517,7 +517,7 @@ static void
 push_sql_condition(lua_State *L, int index, int last, const char *method,
                    struct condition *condition)
 {
-    condition->sql = lua_tostring(L, index);
+    condition->sql = lmL_check_text(L, index);
     if (condition->sql[strspn(condition->sql, " \t\r\n")] == '\0') {
         luaL_error(L,
                    "repo:%s: the condition is empty; luamig.ALL says "
@@ -632,7 +632,7 @@ l_update_all(lua_State *L)
     int first;
 
     lmL_begin_call(L, &call);
-    columns.table = luaL_checkstring(L, 2);
+    columns.table = lmL_check_text(L, 2);
     check_table(L, 3, "update_all", "the changes");
     changes = columns.first = push_names(L, 3, "the changes");
     check_not_empty(L, changes, "update_all", "the table of changes");
@@ -662,7 +662,7 @@ l_delete_all(lua_State *L)
     int last = lua_gettop(L);
 
     lmL_begin_call(L, &call);
-    columns.table = luaL_checkstring(L, 2);
+    columns.table = lmL_check_text(L, 2);
     push_condition(L, 3, last, "delete_all", &condition);
     columns.offset = condition.count;
     if (!run_write(L, &call, &sql,

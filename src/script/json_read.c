@@ -249,28 +249,46 @@ skip_number(struct reader *self, bool *is_integer)
     return true;
 }
 
-/* A number that neither an integer nor a float can hold. */
+/* Writes a number as numeric prints it into copy, or only tells its size. */
+static bool
+expand_number(const char *text, size_t len, char *copy, size_t *size)
+{
+    struct lm_buf digits = LM_BUF_INIT;
+    bool ok = lm_number_add_decimal(&digits, text, len);
+
+    *size = digits.len;
+    if (ok && copy != NULL)
+        memcpy(copy, lm_buf_text(&digits), digits.len);
+    lm_buf_release(&digits);
+    return ok;
+}
+
+/* A number that neither an integer nor a float can hold. Its digits move into
+ * memory of Lua's, since pushing the decimal may raise. */
 static bool
 push_decimal(struct reader *self, const char *text, size_t len)
 {
-    struct lm_buf digits = LM_BUF_INIT;
-    char *copy;
     size_t size;
+    char *copy;
 
-    if (!lm_number_add_decimal(&digits, text, len)) {
+    if (!expand_number(text, len, NULL, &size)) {
         return lm_err_set(self->err, LM_ERR_FAILED,
                           "the number %.*s%s is out of range for type numeric",
                           len > 40 ? 40 : (int)len, text,
                           len > 40 ? "..." : "");
     }
-    /* A box that Lua owns, since pushing the decimal may raise. */
-    size = digits.len;
     copy = lua_newuserdatauv(self->L, size + 1, 0);
-    memcpy(copy, lm_buf_text(&digits), size);
-    lm_buf_release(&digits);
+    if (!expand_number(text, len, copy, &size))
+        return fail_syntax(self); /* cannot happen: it has just been done */
     lmL_push_decimal(self->L, copy, size);
     lua_remove(self->L, -2);
     return true;
+}
+
+static bool
+is_text(const char *text, size_t len, const char *wanted)
+{
+    return len == strlen(wanted) && memcmp(text, wanted, len) == 0;
 }
 
 static bool
@@ -286,19 +304,12 @@ read_number(struct reader *self)
         return true;
     len = (size_t)(self->at - text);
     if (is_integer) {
-        char *end;
-        int64_t value = strtoll(text, &end, 10);
+        int64_t value = strtoll(text, NULL, 10);
 
         /* At either end it may have been cut to the range. */
-        if (value != INT64_MAX && value != INT64_MIN) {
-            lua_pushinteger(self->L, value);
-            return true;
-        }
-        if (len == strlen(value < 0 ? "-9223372036854775808"
-                                    : "9223372036854775807") &&
-            memcmp(text,
-                   value < 0 ? "-9223372036854775808" : "9223372036854775807",
-                   len) == 0) {
+        if ((value != INT64_MAX || is_text(text, len, "9223372036854775807")) &&
+            (value != INT64_MIN ||
+             is_text(text, len, "-9223372036854775808"))) {
             lua_pushinteger(self->L, value);
             return true;
         }

@@ -551,6 +551,9 @@ load(struct loading *loading, struct lm_err *err)
         return true;
     if (err->kind == LM_ERR_FAILED)
         err->kind = LM_ERR_SCRIPT;
+    /* Where luamig's own modules noticed it helps nobody. */
+    if (strstr(err->traceback, loading->path) == NULL)
+        err->traceback[0] = '\0';
     return false;
 }
 

@@ -137,11 +137,9 @@ def test_a_project_that_the_servers_user_may_not_enter(folder):
         remove(project)
 
 
-def test_what_to_install_when_there_is_no_server(tmp_path):
-    project = Project(tmp_path)
-    project.script(FILL)
-    result = project.run("--db", "embedded",
-                         env={"LUAMIG_PG_BIN": "/nonexistent"})
+def test_what_to_install_when_there_is_no_server(embedded):
+    result = embedded.run("--db", "embedded", script="scripts/fill.lua",
+                          env={"LUAMIG_PG_BIN": "/nonexistent"})
     result.expect(UNREACHABLE, re.compile("install|LUAMIG_PG_BIN"))
 
 

@@ -47,7 +47,7 @@ def assert_unchanged(db):
     assert db.scalar("SELECT count(*) FROM t WHERE name = 'n' || id") == 20
 
 
-# -- scripts that are none -----------------------------------------------------
+# -- scripts that are none -------------------------------------------------
 
 
 def test_a_script_that_is_not_there(table, project):
@@ -145,7 +145,7 @@ def test_os_exit_is_gone(table, project):
     assert table.state() == "failed"
 
 
-# -- base queries and keys -----------------------------------------------------
+# -- base queries and keys -------------------------------------------------
 
 
 REFUSED_QUERIES = {
@@ -241,7 +241,7 @@ def test_a_partial_unique_index_proves_nothing(db, project):
     project.run().expect(FAILED, TWICE)
 
 
-# -- the command line ----------------------------------------------------------
+# -- the command line ------------------------------------------------------
 
 
 WITH_ARGS = """return {
@@ -293,7 +293,7 @@ def test_no_command_is_a_question_for_help(project):
     project.luamig(url=False).expect(USAGE, "luamig help")
 
 
-# -- databases -----------------------------------------------------------------
+# -- databases -------------------------------------------------------------
 
 
 def test_no_database_is_named(project):
@@ -414,7 +414,7 @@ def test_a_role_that_may_not_create_the_schema(table, project):
     assert_unchanged(table)
 
 
-# -- what migrate may not do ------------------------------------------------------
+# -- what migrate may not do -----------------------------------------------
 
 
 FAILING = {
@@ -546,7 +546,7 @@ def test_a_repo_kept_past_its_batch(table, project):
     assert table.progress() == 5
 
 
-# -- signals -------------------------------------------------------------------
+# -- signals ---------------------------------------------------------------
 
 
 def test_one_signal_finishes_the_batch_and_the_same_command_goes_on(

@@ -56,7 +56,7 @@ def welcomed(db):
     return db.scalar("SELECT count(*) FROM users WHERE step = 'welcome'")
 
 
-# -- run, and run again ----------------------------------------------------------
+# -- run, and run again ----------------------------------------------------
 
 
 def test_a_run_changes_every_row_and_says_so(users, project):
@@ -243,7 +243,7 @@ def test_the_named_database_wins_over_the_environment(users, project):
         DONE, "done already")
 
 
-# -- one-shots and callbacks -------------------------------------------------------
+# -- one-shots and callbacks -----------------------------------------------
 
 
 def test_a_one_shot_runs_once(users, project):
@@ -345,6 +345,15 @@ def test_a_callback_that_fails_leaves_nothing_and_is_called_again(
     assert marks.column("SELECT mark FROM marks") == ["start", "welcomed 25"]
 
 
+def test_rows_that_on_start_adds_are_migrated(users, project):
+    project.script(ONBOARDING.replace("return {", """return {
+      on_start = function(repo)
+        repo:insert("users", { id = 1000, email = "added" })
+      end,"""))
+    assert project.run().expect(DONE).rows == 26
+    assert welcomed(users) == 26
+
+
 def test_run_knows_its_script_its_arguments_and_its_number(users, project):
     project.script("""return {
       args = { n = { type = "integer", default = 3 } },
@@ -381,7 +390,7 @@ def test_modules_beside_the_script_in_lib_and_in_the_project_root(
         "beside below rooted pkg [1]")
 
 
-# -- help, status, new, version ------------------------------------------------------
+# -- help, status, new, version --------------------------------------------
 
 
 def test_a_script_shows_its_arguments(project):
@@ -496,7 +505,7 @@ def test_the_interpreter_has_luamigs_modules(project):
     assert re.match(r'\d+\.\d+\S*\s+\["a","b"\]', out)
 
 
-# -- the journal and its roles ---------------------------------------------------------
+# -- the journal and its roles ---------------------------------------------
 
 
 def test_two_roles_share_a_journal_that_neither_could_make(users, project):

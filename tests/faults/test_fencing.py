@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from harness import readings
+from harness.cluster import GUARDED, PASSWORD
 from harness.project import BUSY, DONE, STOPPED, UNREACHABLE
 from harness.proxy import TO_CLIENT, TO_SERVER, Proxy
 from harness.wait import wait_until
@@ -24,15 +25,16 @@ def proxy(cluster):
 
 def wait_for_the_lease(db):
     """Waits until whoever owns the run has been silent for too long."""
-    wait_until(lambda: db.scalar("SELECT lease_until < clock_timestamp() "
-                                 "FROM luamig.progress"), "the lease to end")
+    wait_until(lambda: db.scalar(
+        "SELECT lease_until < clock_timestamp() FROM luamig.progress",
+        user="postgres"), "the lease to end")
 
 
 def through(proxy, db):
     return db.cluster.url(db.name, host=proxy.host)
 
 
-# -- takeover ----------------------------------------------------------------
+# -- takeover --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("point", [
@@ -71,6 +73,32 @@ def test_a_frozen_runner_wakes_up_while_another_is_at_work(
     second.thaw()
 
     second.wait().expect(DONE)
+    readings.assert_each_once(db)
+    readings.assert_journal_agrees(db)
+
+
+@pytest.mark.parametrize("point", ["after_page", "after_commit_sent",
+                                   "after_commit"])
+def test_a_frozen_runner_whose_connection_nobody_may_end(
+        db, project, point):
+    """The second runner has another role, so that the first one's session
+    lives on: only the fence in the journal stands between them."""
+    readings.create(db, 600)
+    for grant in ([], ["--grant", "app"], ["--grant", GUARDED]):
+        db.admin(project.luamig("journal", "--sql", *grant,
+                                url=False).expect(DONE).out)
+    db.execute(f"GRANT ALL ON readings, marks TO {GUARDED}")
+    project.script(readings.script(batch=100))
+    first = project.start_run(fault=f"{point}:3=stop", env=LEASE)
+    first.wait_frozen()
+
+    wait_for_the_lease(db)
+    other = db.cluster.url(db.name, user=GUARDED, password=PASSWORD)
+    project.run(url=other, env=LEASE).expect(DONE)
+    assert db.runners(), "the first runner's session was ended"
+    first.thaw()
+
+    first.wait().expect(BUSY, "taken over").refuse("reconnect")
     readings.assert_each_once(db)
     readings.assert_journal_agrees(db)
 
@@ -156,7 +184,7 @@ def test_twenty_pairs_started_together_have_twenty_winners(
         db.drop()
 
 
-# -- connections that break --------------------------------------------------
+# -- connections that break ------------------------------------------------
 
 
 SLOW_COMMIT = """

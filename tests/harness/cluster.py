@@ -4,6 +4,7 @@ The first cluster of a process runs initdb; later ones copy its result. As root
 the server runs as the user postgres, because it refuses to run as root.
 """
 
+import atexit
 import ctypes
 import glob
 import itertools
@@ -171,6 +172,7 @@ class Cluster:
     @classmethod
     def _make_template(cls):
         top = tempfile.mkdtemp(prefix="luamig-initdb-", dir="/tmp")
+        atexit.register(shutil.rmtree, top, ignore_errors=True)
         data = os.path.join(top, "data")
         if os.geteuid() == 0:
             shutil.chown(top, "postgres", "postgres")
@@ -194,12 +196,6 @@ class Cluster:
             input=sql.encode(), check=True, cwd="/",
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             **_server_user())
-
-    @classmethod
-    def forget_template(cls):
-        if cls._template:
-            shutil.rmtree(os.path.dirname(cls._template), ignore_errors=True)
-            cls._template = None
 
 
 class Database:

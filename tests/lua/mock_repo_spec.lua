@@ -70,9 +70,9 @@ describe("repo", function()
     { "repo:update('users', { id = 1 }, { nick = {} })",
       'column "nick" of table "users": expected a string for type text, got a table' },
     { "repo:update('users', { id = 7 }, { age = 1 })",
-      'update of table "users" matched no row for key (id)=(7)', "P0002" },
+      'update of "users" matched no row with id = 7', "P0002" },
     { "repo:update('users', { age = 30 }, { nick = 'x' })",
-      'update of table "users" matched 2 rows for key (age)=(30)', "P0003" },
+      'update of "users" matched 2 rows with age = 30, not one', "P0003" },
     { "repo:update('users', { id = 1 }, { age = 1 }, { mising = 'ignore' })",
       'unknown option "mising" of repo:update', nil, 'Did you mean "missing"?' },
     { "repo:update('users', { id = 1 }, { age = 1 }, { missing = true })",
@@ -85,9 +85,9 @@ describe("repo", function()
       'duplicate key value violates unique constraint "users_pkey"', "23505" },
     { "repo:delete('users', {})", "key of repo:delete is empty" },
     { "repo:delete('users', { id = 7 })",
-      'delete of table "users" matched no row for key (id)=(7)', "P0002" },
+      'delete of "users" matched no row with id = 7', "P0002" },
     { "repo:delete('users', { age = 30, email = 'c' })",
-      'delete of table "users" matched no row for key (age, email)=(30, c)', "P0002" },
+      'delete of "users" matched no row with age = 30, email = c', "P0002" },
     { "repo:insert('users', {})", "row of repo:insert is empty" },
     { "repo:insert('users', { id = 4 })",
       'column "email" of table "users" is NOT NULL and the row leaves it out', nil,
@@ -147,7 +147,7 @@ describe("repo", function()
   it("gives the position of the call in its errors", function()
     local result = run(new_world(), "\nrepo:update('users', { id = 7 }, { age = 1 })")
     assert.matches("/s%.lua:6$", result.error.where)
-    assert.matches("/s%.lua:6: update of table", tostring(result.error))
+    assert.matches('/s%.lua:6: update of "users"', tostring(result.error))
     result = run(new_world(), [[
 
       local _, err = pcall(repo.update, repo, "users", nil, {})
@@ -239,7 +239,7 @@ describe("repo", function()
       run.log(err.message, { again = again })
     ]])
     assert.equal("failed", result.state)
-    assert.equal('update of table "users" matched no row for key (id)=(7)', result.error.message)
+    assert.equal('update of "users" matched no row with id = 7', result.error.message)
     assert.equal("transaction has failed", world.log[#world.log].message)
     assert.equal(30, world:rows("users")[1].age)
   end)

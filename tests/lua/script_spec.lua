@@ -461,18 +461,24 @@ describe("a script's place", function()
     end
   end)
 
-  it("prefers luamig.lua to .git, then the current directory, then its own", function()
+  it("is below the nearest marker, then above scripts, then where it is", function()
     support.write(dir, "luamig.lua", "")
     support.write(dir, "scripts/.git/HEAD", "")
-    assert.equal("scripts/a.lua in " .. dir, name_and_root "scripts/a.lua")
-    os.remove "luamig.lua"
     assert.equal("a.lua in " .. dir .. "/scripts", name_and_root "scripts/a.lua")
     os.remove "scripts/.git/HEAD"
     lfs.rmdir "scripts/.git"
     assert.equal("scripts/a.lua in " .. dir, name_and_root "scripts/a.lua")
-    lfs.mkdir "other"
-    lfs.chdir "other"
-    assert.equal("a.lua in " .. dir .. "/scripts", name_and_root "../scripts/a.lua")
+    os.remove "luamig.lua"
+    for _, place in ipairs { ".", "other", "scripts" } do
+      lfs.mkdir(place)
+      lfs.chdir(place)
+      assert.equal("scripts/a.lua in " .. dir, name_and_root(dir .. "/scripts/a.lua"))
+      lfs.chdir(dir)
+    end
+    support.write(dir, "other/a.lua", "return { run = function() end }")
+    assert.equal("other/a.lua in " .. dir, name_and_root "other/a.lua")
+    lfs.chdir "scripts"
+    assert.equal("a.lua in " .. dir .. "/other", name_and_root "../other/a.lua")
   end)
 
   it("can be told by the host", function()

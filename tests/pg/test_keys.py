@@ -123,7 +123,7 @@ def run_and_compare(db, project, table, key, query=None, batch=7,
     return result
 
 
-# -- every type ---------------------------------------------------------------
+# -- every type ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch,sizes", SMALL)
@@ -242,7 +242,7 @@ def test_a_row_of_any_key_can_be_updated(db, project, kind):
         range(1001, 1061))
 
 
-# -- every shape of table and query --------------------------------------------
+# -- every shape of table and query ----------------------------------------
 
 
 def test_an_empty_table(db, project):
@@ -379,7 +379,7 @@ def test_a_nullable_key_that_the_query_excludes(db, project):
                     where="k IS NOT NULL")
 
 
-# -- rows that come while the run goes on ---------------------------------------
+# -- rows that come while the run goes on ----------------------------------
 
 
 GROWING = """

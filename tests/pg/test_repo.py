@@ -46,7 +46,7 @@ def said(db, project):
     return run
 
 
-# -- reading -----------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------
 
 
 def test_query_one_and_scalar(said):
@@ -87,7 +87,7 @@ def test_a_query_sees_what_was_queued_before(said):
         """) == ["one", "9", "50"]
 
 
-# -- writing ------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------
 
 
 def test_handles_count_what_was_written(said):
@@ -167,7 +167,7 @@ def test_names_are_quoted(said, db):
         "'; DROP TABLE t; --")
 
 
-# -- savepoints ------------------------------------------------------------------------
+# -- savepoints ------------------------------------------------------------
 
 
 def test_a_savepoint_keeps_what_succeeds_and_returns_it(said):
@@ -235,7 +235,7 @@ def test_an_error_from_the_database_can_be_read(said):
         """) == ["false true"]
 
 
-# -- the latch ---------------------------------------------------------------------------
+# -- the latch -------------------------------------------------------------
 
 
 def test_nothing_passes_after_a_database_error(said, db):
@@ -256,7 +256,7 @@ def test_the_latch_says_what_it_is(said, project):
     assert "transaction has failed" in project.read("heard")
 
 
-# -- values ------------------------------------------------------------------------------
+# -- values ----------------------------------------------------------------
 
 VALUES = {
     "bool": ["true", "false"],
@@ -388,7 +388,7 @@ def test_a_float_is_not_rounded_into_an_integer(said):
          words=["scripts/x.lua", "n"])
 
 
-# -- rows --------------------------------------------------------------------------------
+# -- rows ------------------------------------------------------------------
 
 
 def test_a_null_reads_as_nil_and_a_typo_raises(said):
@@ -401,7 +401,7 @@ def test_a_null_reads_as_nil_and_a_typo_raises(said):
         """) == ["true 1", "false true true"]
 
 
-# -- conflicts with others -----------------------------------------------------------------
+# -- conflicts with others -------------------------------------------------
 
 COUNTING = """return {{
   config = {{ batch_size = 5, throttle_ms = 0, {config} }},

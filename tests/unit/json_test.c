@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The JSON codec: what it reads, what it writes, what it refuses. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit.h"
 
 #include "script/json.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static struct lm_vm vm;
 

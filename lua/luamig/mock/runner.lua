@@ -24,9 +24,8 @@ local STOP_REASONS = { stopped = "stop", failed = "error" }
 
 -- SQLSTATEs, or their classes, after which the program tries a batch again.
 local RETRYABLE = {
-  ["40001"] = true, ["40P01"] = true, ["55P03"] = true, ["57014"] = true, ["57P01"] = true,
-  ["57P02"] = true, ["57P03"] = true, ["57P05"] = true, ["25P03"] = true, ["25P04"] = true,
-  ["26000"] = true, ["42P05"] = true, ["08"] = true, ["53"] = true,
+  ["40001"] = true, ["40P01"] = true, ["57P01"] = true, ["57P02"] = true, ["57P03"] = true,
+  ["57P05"] = true, ["25P03"] = true, ["25P04"] = true, ["08"] = true,
 }
 
 local function is_retryable(err)

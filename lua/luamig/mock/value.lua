@@ -164,12 +164,23 @@ end
 --- `(id, day)=(7, 2024-01-01)`, the way PostgreSQL shows keys.
 -- @param names list of columns
 -- @param values map from column to value; absent is NULL
+local function show(item)
+  return item == nil and "null" or type(item) == "number" and text.number(item) or tostring(item)
+end
+
+--- A key as a script writes it, for messages: `id = 7, tenant = 3`.
+function value.show_pairs(key)
+  local shown = {}
+  for i, name in ipairs(text.sorted_keys(key)) do
+    shown[i] = ("%s = %s"):format(name, show(key[name]))
+  end
+  return table.concat(shown, ", ")
+end
+
 function value.show_key(names, values)
   local shown = {}
   for i, name in ipairs(names) do
-    local item = values[name]
-    shown[i] = item == nil and "null" or type(item) == "number" and text.number(item)
-      or tostring(item)
+    shown[i] = show(values[name])
   end
   return ("(%s)=(%s)"):format(table.concat(names, ", "), table.concat(shown, ", "))
 end

@@ -60,9 +60,14 @@ local TYPES = {
 }
 local TYPE_NAMES = { "string", "integer", "number", "boolean" }
 
+local KEYWORDS = {}
+for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
+    return then true until while]]):gmatch "%a+" do
+  KEYWORDS[word] = true
+end
+
 local function is_identifier(name)
-  return type(name) == "string" and name:find "^[%a_][%w_]*$" ~= nil
-    and load("local " .. name) ~= nil
+  return type(name) == "string" and name:find "^[%a_][%w_]*$" ~= nil and not KEYWORDS[name]
 end
 
 local function check_spec_keys(fail, name, spec)

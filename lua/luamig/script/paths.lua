@@ -80,16 +80,6 @@ local function exists(path)
   return file ~= nil
 end
 
---- Nearest directory upward from `dir` that holds `name`, or nil.
-local function upward(dir, name)
-  while dir do
-    if exists(paths.join(dir, name)) then
-      return dir
-    end
-    dir = paths.dirname(dir)
-  end
-end
-
 --- The current directory, or nil. PWD is believed only if it leads to the script's very text.
 local function current_directory(path, content)
   local found, lfs = pcall(require, "lfs")
@@ -109,9 +99,31 @@ local function is_below(path, dir)
   return dir == "/" or path:sub(1, #dir + 1) == dir .. "/"
 end
 
+--- Nearest directory upward from `dir` that marks a project, or nil.
+local function marked_root(dir)
+  while dir do
+    for _, name in ipairs { "luamig.lua", ".luamig", ".git" } do
+      if exists(paths.join(dir, name)) then
+        return dir
+      end
+    end
+    dir = paths.dirname(dir)
+  end
+end
+
+--- The directory above the nearest one upward that is called "scripts", or nil.
+local function above_scripts(dir)
+  while dir do
+    if dir == "scripts" or dir:sub(-8) == "/scripts" then
+      return paths.dirname(dir)
+    end
+    dir = paths.dirname(dir)
+  end
+end
+
 local function find_root(dir, cwd)
-  local marked = upward(dir, "luamig.lua") or upward(dir, ".git")
-  return marked or cwd and (dir == cwd or is_below(dir, cwd)) and cwd or dir
+  return marked_root(dir) or above_scripts(dir)
+    or cwd and (dir == cwd or is_below(dir, cwd)) and cwd or dir
 end
 
 --- Places a script.
