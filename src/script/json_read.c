@@ -440,7 +440,7 @@ read_literal(struct reader *self, const char *word)
 static bool
 read_value(struct reader *self)
 {
-    struct string string;
+    struct string string = {"", 0};
 
     skip_blanks(self);
     switch (self->at < self->end ? *self->at : '\0') {
