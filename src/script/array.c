@@ -320,10 +320,12 @@ lm_array_add(lua_State *L, int index, const struct lm_type *type,
     struct writer self = {.L = L,
                           .out = out,
                           .element = element_type(type),
-                          .delimiter = type->oid != 0 ? type->delimiter : ',',
+                          .delimiter = type->delimiter,
                           .err = err};
     bool ok;
 
+    if (type->oid == 0)
+        self.delimiter = ',';
     if (!lua_checkstack(L, 4 * MAX_DIMENSIONS + 10))
         return lm_err_set(err, LM_ERR_FAILED, "not enough memory");
     lua_pushvalue(L, index);

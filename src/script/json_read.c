@@ -161,7 +161,7 @@ read_escape(struct reader *self, char **out)
     static const char letters[] = "\"\\/bfnrt";
     static const char meanings[] = "\"\\/\b\f\n\r\t";
     const char *letter;
-    uint32_t code;
+    uint32_t code = 0;
 
     if (self->at == self->end || *self->at == '\0')
         return fail_syntax(self);
@@ -397,7 +397,7 @@ push_key(struct reader *self, const struct string *key)
 static bool
 read_object(struct reader *self)
 {
-    struct string key;
+    struct string key = {"", 0};
 
     if (!enter(self, LM_MARK_OBJECT))
         return false;
