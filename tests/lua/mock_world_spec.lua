@@ -313,6 +313,7 @@ describe("values of exact types", function()
     assert.equal(1, row.list[1])
     assert.equal("1.50", tostring(row.price))
     local result = world:run(support.script [[
+      local luamig = require "luamig"
       return { run = function(repo)
         local doc = luamig.object { n = luamig.decimal "2.50" }
         repo:update("t", { id = 1 }, { doc = doc, price = luamig.decimal "1.50" + 1 })

@@ -267,6 +267,30 @@ describe("config", function()
     assert.same({ 7 }, load("return { " .. PAGED .. ", config = { start_after = 7 } }").start_after)
   end)
 
+  it("keeps decimals and bytes to start after", function()
+    local def = load("local luamig = require 'luamig' return { " .. PAGED .. [[,
+      config = { key = { "a", "b" },
+        start_after = { luamig.decimal "1.50", luamig.bytea "\0\xff" } } }]])
+    assert.equal("1.50", tostring(def.start_after[1]))
+    assert.is_truthy(def.config_json:find('"start_after":[1.50,"\\\\x00ff"]', 1, true),
+      def.config_json)
+    def = load("return { " .. PAGED
+      .. ", config = { start_after = require('luamig').decimal '-7' } }")
+    assert.equal("-7", tostring(def.start_after[1]))
+  end)
+
+  it("hands on parameters that say what they are", function()
+    local def = load([[local luamig = require "luamig" return { migrate = print,
+      base_query = function()
+        return "SELECT 1", { "a", "b" }, {}, luamig.object {}, luamig.decimal "1.50",
+          luamig.bytea "x", luamig.json "[]", luamig.json.null, luamig.NULL
+      end }]])
+    assert.equal(8, def.base_params.n)
+    assert.same({ "a", "b" }, def.base_params[1])
+    assert.equal(luamig.json.null, def.base_params[7])
+    assert.is_nil(def.base_params[8])
+  end)
+
   it("is overridden by options, under the same rules", function()
     local source = "return { " .. PAGED .. ", config = { batch_size = 5 } }"
     assert.equal(7, load(source, { overrides = { batch_size = 7 } }).config.batch_size)
