@@ -265,7 +265,7 @@ LUA_TYPES = {
     "'-Infinity'::float8": "float -inf", "'y'::\"char\"": "string y",
     "'2024-01-31'::date": "string 2024-01-31", "NULL::int": "nil nil",
     "'a b'::varchar": "string a b", "'10.0.0.1'::inet": "string 10.0.0.1",
-    "1.50::numeric": "table 1.50", "'{}'::int[]": "table", "'[]'::jsonb": "table",
+    "1.50::numeric": "table 1.50", "'{}'::_int4": "table", "'[]'::jsonb": "table",
     "'abc'::bytea": "string abc", "'\\x00ff'::bytea": "string",
 }
 
