@@ -15,6 +15,16 @@ fault_signal(const char *action)
     return strcmp(action, "stop") == 0 ? SIGSTOP : SIGKILL;
 }
 
+bool
+lm_fault_is_armed(const char *name)
+{
+    const char *spec = getenv("LUAMIG_FAULT");
+    size_t len = strlen(name);
+
+    return spec != NULL && strncmp(spec, name, len) == 0 &&
+           (spec[len] == ':' || spec[len] == '=');
+}
+
 void
 lm_fault_point(const char *name)
 {

@@ -10,7 +10,11 @@
  */
 
 #ifdef LUAMIG_FAULTS
+#include <stdbool.h>
+
 void lm_fault_point(const char *name);
+/* Is this the point that LUAMIG_FAULT names? */
+bool lm_fault_is_armed(const char *name);
 #define LM_FAULT(name) lm_fault_point(name)
 #else
 #define LM_FAULT(name) ((void)0)

@@ -85,6 +85,23 @@ tell(struct lm_journal *self, const char *sql, const char *const *texts,
     return true;
 }
 
+/* Sends a statement along with what follows it. */
+static bool
+post(struct lm_journal *self, const char *sql, const char *const *texts,
+     int count, struct lm_err *err)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+    struct lm_values values = {texts, count};
+    struct lm_stmt *stmt;
+    bool ok;
+
+    lm_journal_splice(&buf, sql, self->schema);
+    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
+         lm_conn_post(self->conn, stmt, values, NULL, NULL, err);
+    lm_buf_release(&buf);
+    return ok;
+}
+
 static bool
 begin(struct lm_journal *self, struct lm_err *err)
 {
@@ -211,7 +228,7 @@ install_steps(struct lm_journal *self, struct lm_err *err)
 
     if (ok && version < lm_journal_version()) {
         lm_journal_add_ddl(&ddl, self->schema, version);
-        ok = lm_conn_command(self->conn, lm_buf_text(&ddl), err);
+        ok = lm_conn_script(self->conn, lm_buf_text(&ddl), err);
     }
     ok = ok && commit(self, err);
     if (!ok)
@@ -330,8 +347,8 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
 
 static bool
 insert_progress(struct lm_journal *self, const struct lm_run_request *request,
-                const struct lm_key *cursor, const struct lm_key *bound,
-                struct lm_run *run, struct lm_err *err)
+                const struct lm_key *cursor, struct lm_run *run,
+                struct lm_err *err)
 {
     char host[256];
     struct number id;
@@ -339,29 +356,26 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
     struct number pid;
     char *columns = as_array(request->key_columns, request->key_count);
     char *cursor_text = key_as_array(cursor);
-    char *bound_text = key_as_array(bound);
     const char *texts[] = {as_text(&id, run->id),
                            columns,
                            cursor_text,
-                           bound_text,
                            as_text(&lease, self->lease_ms),
                            host_name(host, sizeof host),
                            as_text(&pid, getpid())};
     struct lm_result *result = NULL;
     bool ok = ask(self,
                   "INSERT INTO {schema}.progress (run_id, key_columns,"
-                  " cursor, bound, lease_until, host, pid, backend_pid,"
-                  " backend_start) VALUES ($1, $2, $3, $4,"
-                  " clock_timestamp() + $5::bigint * interval '1 ms', $6, $7,"
+                  " cursor, lease_until, host, pid, backend_pid,"
+                  " backend_start) VALUES ($1, $2, $3,"
+                  " clock_timestamp() + $4::bigint * interval '1 ms', $5, $6,"
                   " pg_catalog.pg_backend_pid(), (SELECT backend_start FROM"
                   " pg_catalog.pg_stat_activity"
                   " WHERE pid = pg_catalog.pg_backend_pid()))"
                   " RETURNING owner, seq",
-                  texts, 7, &result, err);
+                  texts, 6, &result, err);
 
     free(columns);
     free(cursor_text);
-    free(bound_text);
     if (!ok)
         return false;
     LM_ERR_COPY(run->owner, lm_result_text(result, 0, 0));
@@ -371,39 +385,46 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
 }
 
 static void
-start_counting(struct lm_run *run, const struct lm_key *cursor,
-               const struct lm_key *bound)
+start_counting(struct lm_run *run, const struct lm_key *cursor)
 {
     run->rows = run->batches = run->retries = 0;
-    run->on_start_done = run->script_changed = false;
+    run->started = run->script_changed = run->bound_is_empty = false;
     LM_ERR_COPY(run->state, "running");
     lm_key_release(&run->cursor);
     lm_key_release(&run->bound);
-    if (cursor->texts != NULL) {
+    if (cursor->texts != NULL)
         lm_key_copy(&run->cursor, (const char *const *)cursor->texts,
                     cursor->count);
-    }
-    if (bound->texts != NULL) {
-        lm_key_copy(&run->bound, (const char *const *)bound->texts,
-                    bound->count);
-    }
+}
+
+/* Somebody else's INSERT for the same script and args is not committed yet. */
+static bool
+fail_beginning(struct lm_err *err)
+{
+    if (!lm_err_is_state(err, "55P03"))
+        return false;
+    lm_err_set(err, LM_ERR_BUSY, "another runner is just beginning this run");
+    lm_err_hint(err, "Try again in a moment: the same command tells how far "
+                     "it is.");
+    return false;
 }
 
 bool
 lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
-                 const struct lm_key *cursor, const struct lm_key *bound,
-                 struct lm_run *run, bool *begun, struct lm_err *err)
+                 const struct lm_key *cursor, struct lm_run *run, bool *begun,
+                 struct lm_err *err)
 {
-    bool ok =
-        begin(self, err) && insert_run(self, request, run, begun, err) &&
-        (!*begun || (insert_progress(self, request, cursor, bound, run, err) &&
-                     commit(self, err)));
+    bool ok = begin(self, err) && insert_run(self, request, run, begun, err) &&
+              (!*begun || (insert_progress(self, request, cursor, run, err) &&
+                           commit(self, err)));
 
     if (!ok || !*begun)
         lm_conn_rollback(self->conn);
-    if (ok && *begun)
-        start_counting(run, cursor, bound);
-    return ok;
+    if (!ok)
+        return fail_beginning(err);
+    if (*begun)
+        start_counting(run, cursor);
+    return true;
 }
 
 /* -- taking over ------------------------------------------------------ */
@@ -413,8 +434,8 @@ struct holder {
     char owner[40];
     char lease_until[48];
     int64_t seq;
-    bool leased;
-    bool seen; /* its backend is there */
+    bool leased; /* or at work in a transaction */
+    bool seen;   /* its backend is there */
     bool key_changed;
     char host[256];
     int64_t pid;
@@ -430,13 +451,19 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
                struct lm_err *err)
 {
     struct number id;
+    struct number lease;
     char *columns = as_array(request->key_columns, request->key_count);
-    const char *texts[] = {as_text(&id, run->id), columns};
+    const char *texts[] = {as_text(&id, run->id), columns,
+                           as_text(&lease, self->lease_ms)};
     struct lm_result *result = NULL;
     bool ok =
         ask(self,
             "SELECT p.owner, p.seq, p.lease_until,"
-            " p.lease_until > clock_timestamp(), p.host, p.pid, p.backend_pid,"
+            " p.lease_until > clock_timestamp() OR coalesce((a.state = 'active'"
+            "   AND a.wait_event IS DISTINCT FROM 'ClientRead')"
+            "  OR (a.state LIKE 'idle in transaction%' AND a.state_change >"
+            "   clock_timestamp() - $3::bigint * interval '1 ms'), false),"
+            " p.host, p.pid, p.backend_pid,"
             " a.pid IS NOT NULL, r.started_by,"
             " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
             " p.key_columns <> $2::text[],"
@@ -445,7 +472,7 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
             " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
             " AND coalesce(a.backend_start = p.backend_start, true)"
             " WHERE p.run_id = $1",
-            texts, 2, &result, err);
+            texts, 3, &result, err);
 
     free(columns);
     if (!ok)
@@ -514,23 +541,25 @@ wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
     return true;
 }
 
-/* Ends a backend that may still hold a batch open, where the role may. One
- * that works may be committing and is left alone, unless it had its time. */
+/* Ends the backend that may still hold a batch open, where the role may and
+ * it is that very backend. One that works may be committing and is left alone,
+ * unless it had its time. */
 static void
-terminate(struct lm_journal *self, int64_t backend_pid, bool had_its_time)
+terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
 {
     struct lm_err ignored;
-    struct number pid;
-    const char *texts[] = {as_text(&pid, backend_pid),
-                           had_its_time ? "t" : "f"};
+    struct number id;
+    const char *texts[] = {as_text(&id, run->id), had_its_time ? "t" : "f"};
 
     if (!tell(self,
-              "SELECT pg_catalog.pg_terminate_backend(pid)"
-              " FROM pg_catalog.pg_stat_activity WHERE pid = $1"
-              " AND ($2 OR state LIKE 'idle in transaction%')",
+              "SELECT pg_catalog.pg_terminate_backend(a.pid)"
+              " FROM {schema}.progress p JOIN pg_catalog.pg_stat_activity a"
+              " ON a.pid = p.backend_pid AND a.backend_start = p.backend_start"
+              " WHERE p.run_id = $1 AND a.pid <> pg_catalog.pg_backend_pid()"
+              " AND ($2 OR a.state LIKE 'idle in transaction%')",
               texts, 2, &ignored))
-        lm_log(LM_LOG_DEBUG, "could not end server process %" PRId64 ": %s",
-               backend_pid, ignored.message);
+        lm_log(LM_LOG_DEBUG, "could not end the old server process: %s",
+               ignored.message);
 }
 
 static void
@@ -544,7 +573,7 @@ read_key(const struct lm_result *result, int column, struct lm_key *key)
 }
 
 static const char progress_columns[] =
-    "owner, seq, rows, batches, retries, on_start_done, cursor, bound";
+    "owner, seq, rows, batches, retries, started, cursor, bound";
 
 static void
 read_progress(const struct lm_result *result, struct lm_run *run)
@@ -554,9 +583,11 @@ read_progress(const struct lm_result *result, struct lm_run *run)
     run->rows = lm_result_int(result, 0, 2);
     run->batches = lm_result_int(result, 0, 3);
     run->retries = lm_result_int(result, 0, 4);
-    run->on_start_done = lm_result_bool(result, 0, 5);
+    run->started = lm_result_bool(result, 0, 5);
     read_key(result, 6, &run->cursor);
     read_key(result, 7, &run->bound);
+    run->bound_is_empty =
+        lm_result_text(result, 0, 7) != NULL && run->bound.count == 0;
 }
 
 /* A version 4 UUID. */
@@ -727,7 +758,7 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
                              "or as a superuser, and run the same command.");
             return false;
         }
-        terminate(self, old_backend, lm_clock_ms() - begun > COMMIT_GRACE_MS);
+        terminate(self, run, lm_clock_ms() - begun > COMMIT_GRACE_MS);
     }
     return true;
 }
@@ -751,7 +782,7 @@ lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
             return false;
         }
         if (holder.seen)
-            terminate(self, holder.backend_pid, true);
+            terminate(self, run, true);
         if (!claim(self, request, holder.owner, holder.backend_pid, run,
                    &claimed, err))
             return false;
@@ -836,7 +867,7 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
         as_text(&lease, self->lease_ms), cursor_text, as_text(&row_count, rows),
         as_text(&retry_count, retries)};
     bool ok =
-        tell(self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
+        post(self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
              texts, 7, err);
 
     free(cursor_text);
@@ -861,11 +892,14 @@ lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
                         const struct lm_key *bound, struct lm_err *err)
 {
     struct number id;
-    char *bound_text = key_as_array(bound);
+    char *bound_text =
+        bound != NULL
+            ? as_array((const char *const *)bound->texts, bound->count)
+            : NULL;
     const char *texts[] = {as_text(&id, run->id), bound_text};
     bool ok = fence(self, run, err) &&
               tell(self,
-                   "UPDATE {schema}.progress SET on_start_done = true,"
+                   "UPDATE {schema}.progress SET started = true,"
                    " bound = $2 WHERE run_id = $1",
                    texts, 2, err);
 

@@ -42,11 +42,12 @@ struct lm_run {
     int64_t rows;
     int64_t batches;
     int64_t retries;
-    bool on_start_done;
+    bool started;         /* on_start is done, the bound is known */
     bool script_changed;  /* resumed with another text than before */
     char state[24];       /* as last read */
     struct lm_key cursor; /* of the last row that was migrated */
     struct lm_key bound;  /* the highest key when the run began */
+    bool bound_is_empty;  /* there were no rows then */
 };
 void lm_run_release(struct lm_run *run);
 
@@ -94,9 +95,8 @@ bool lm_journal_find(struct lm_journal *self,
 /* Begins a run. *begun is false when somebody else has just begun one. */
 bool lm_journal_begin(struct lm_journal *self,
                       const struct lm_run_request *request,
-                      const struct lm_key *cursor, const struct lm_key *bound,
-                      struct lm_run *run, bool *begun,
-                      struct lm_err *err) LM_MUSTCHECK;
+                      const struct lm_key *cursor, struct lm_run *run,
+                      bool *begun, struct lm_err *err) LM_MUSTCHECK;
 
 /* Takes an unfinished run over: LM_ERR_BUSY when another runner is alive.
  * *ended is true when the run turns out to have ended meanwhile: find again. */
@@ -114,13 +114,15 @@ bool lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
 bool lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
                         struct lm_err *err) LM_MUSTCHECK;
 
-/* Inside a batch's transaction: moves the cursor. The caller advances
- * run->seq once the transaction has committed. */
+/* Inside a batch's transaction: moves the cursor. Posted: a mismatch is the
+ * error of the COMMIT behind it, which the server then skips. The caller
+ * advances run->seq once the transaction has committed. */
 bool lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
                            const struct lm_key *cursor, int64_t rows,
                            int64_t retries, struct lm_err *err) LM_MUSTCHECK;
-/* Inside a transaction: marks on_start as done and sets the bound, which may
- * lie among the rows that on_start wrote. Advances seq as above. */
+/* Inside a transaction: marks the run as started and sets its bound: none
+ * (NULL) for a run that follows new rows and for a one-shot, empty for a table
+ * without rows. Advances seq as above. */
 bool lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
                              const struct lm_key *bound,
                              struct lm_err *err) LM_MUSTCHECK;

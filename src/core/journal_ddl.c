@@ -59,7 +59,7 @@ static const char step_1[] =
     "    pid integer NOT NULL,\n"
     "    backend_pid integer NOT NULL,\n"
     "    backend_start timestamptz,\n"
-    "    on_start_done boolean NOT NULL DEFAULT false,\n"
+    "    started boolean NOT NULL DEFAULT false,\n"
     "    rows bigint NOT NULL DEFAULT 0,\n"
     "    batches bigint NOT NULL DEFAULT 0,\n"
     "    retries bigint NOT NULL DEFAULT 0\n"
@@ -98,7 +98,21 @@ static const char step_1[] =
     "    END IF;\n"
     "END $$;\n";
 
-static const char *const steps[] = {step_1};
+/* Asserts on the server how many rows a combined statement has written, so
+ * that a COMMIT which travels with it is skipped when it has not. */
+static const char step_2[] =
+    "CREATE FUNCTION {schema}.expect(p_actual bigint, p_expected bigint)\n"
+    "    RETURNS bigint LANGUAGE plpgsql\n"
+    "    SET search_path = pg_catalog, pg_temp AS $$\n"
+    "BEGIN\n"
+    "    IF p_actual <> p_expected THEN\n"
+    "        RAISE EXCEPTION '% rows were written instead of %', p_actual,\n"
+    "            p_expected USING ERRCODE = 'LM002';\n"
+    "    END IF;\n"
+    "    RETURN p_actual;\n"
+    "END $$;\n";
+
+static const char *const steps[] = {step_1, step_2};
 
 int
 lm_journal_version(void)

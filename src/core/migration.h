@@ -69,6 +69,8 @@ struct lm_migration {
     int64_t lock_timeout_ms;
     int retries;
     bool durable_batches;
+    bool combine;        /* successive writes may become one statement */
+    bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
 
     const struct lm_migration_ops *ops;

@@ -8,14 +8,18 @@
  * encoded where they come from, in src/script.
  */
 
-#include "core/repo.h"
+#include "core/repo_private.h"
 
 #include "pg/query.h"
 #include "pg/sql.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* PostgreSQL gets slow beyond 64 open subtransactions. */
+enum { MAX_SAVEPOINTS = 64 };
 
 void
 lm_repo_init(struct lm_repo *self)
@@ -23,9 +27,49 @@ lm_repo_init(struct lm_repo *self)
     memset(self, 0, sizeof *self);
 }
 
+/* -- writes ----------------------------------------------------------- */
+
+struct lm_write *
+lm_write_new(struct lm_repo *repo, const char *where)
+{
+    struct lm_write *self = lm_calloc(1, sizeof *self);
+
+    self->repo = repo;
+    self->refs = 1;
+    LM_ERR_COPY(self->where, where);
+    return self;
+}
+
+void
+lm_write_unref(struct lm_write *self)
+{
+    if (self == NULL || --self->refs > 0)
+        return;
+    free(self->what);
+    free(self->key);
+    free(self);
+}
+
+/* Nothing is in flight any more when this is called. */
+static void
+forget_writes(struct lm_repo *self)
+{
+    while (self->writes != NULL) {
+        struct lm_write *write = self->writes;
+
+        self->writes = write->next;
+        write->repo = NULL;
+        lm_write_unref(write);
+    }
+    self->unsure = false;
+    lm_repo_forget_groups(self);
+}
+
 void
 lm_repo_release(struct lm_repo *self)
 {
+    forget_writes(self);
+    lm_shapes_release(&self->shapes);
     lm_types_release(&self->types);
 }
 
@@ -33,8 +77,11 @@ void
 lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
              const struct lm_base_query *paged)
 {
-    if (self->conn != conn)
+    forget_writes(self);
+    if (self->conn != conn) {
         lm_types_release(&self->types);
+        lm_shapes_release(&self->shapes);
+    }
     self->conn = conn;
     self->paged = paged;
     self->open = true;
@@ -48,8 +95,8 @@ lm_repo_close(struct lm_repo *self)
     self->open = false;
 }
 
-void
-lm_repo_fail(struct lm_repo *self, const struct lm_err *err)
+static void
+latch(struct lm_repo *self, const struct lm_err *err)
 {
     if (self->failed)
         return;
@@ -57,15 +104,29 @@ lm_repo_fail(struct lm_repo *self, const struct lm_err *err)
     self->failure = *err;
 }
 
-static bool
-fail_with(struct lm_repo *self, const struct lm_err *err)
+/* What was in flight may have failed first: that error is the one. */
+bool
+lm_repo_fail_with(struct lm_repo *self, struct lm_err *err)
 {
-    lm_repo_fail(self, err);
+    latch(self, err);
+    *err = self->failure;
     return false;
 }
 
+/* After a flush: is everything that was posted as it must be? */
 static bool
-check_usable(const struct lm_repo *self, struct lm_err *err)
+settle(struct lm_repo *self, bool ok, struct lm_err *err)
+{
+    if (!ok)
+        return lm_repo_fail_with(self, err);
+    self->unsure = false;
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
+}
+
+bool
+lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err)
 {
     if (!self->open) {
         lm_err_set(err, LM_ERR_FAILED,
@@ -92,14 +153,16 @@ refuse(struct lm_repo *self, const char *sql, const char *what,
     lm_err_set(err, LM_ERR_FAILED, "%s", what);
     LM_ERR_COPY(err->sql, sql);
     lm_err_hint(err, "%s", hint);
-    return fail_with(self, err);
+    return lm_repo_fail_with(self, err);
 }
 
 /* Judges a statement that has not been prepared before. */
 static bool
-guard(struct lm_repo *self, const char *sql, struct lm_err *err)
+guard(struct lm_repo *self, const char *sql, enum lm_query_kind *kind,
+      struct lm_err *err)
 {
-    switch (lm_query_classify(sql)) {
+    *kind = lm_query_classify(sql);
+    switch (*kind) {
     case LM_QUERY_TRANSACTION:
         return refuse(self, sql, "a script must not begin or end transactions",
                       "Each batch is one transaction already; use "
@@ -127,17 +190,33 @@ bool
 lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
                 struct lm_err *err)
 {
-    if (!check_usable(self, err))
+    enum lm_query_kind kind = LM_QUERY_OTHER;
+    bool known;
+
+    if (!lm_repo_check_usable(self, err) || !lm_repo_close_group(self, err))
         return false;
-    if (!lm_conn_has_prepared(self->conn, sql) && !guard(self, sql, err))
+    known = lm_conn_has_prepared(self->conn, sql);
+    if (!known && !guard(self, sql, &kind, err))
         return false;
-    if (lm_conn_prepare(self->conn, sql, NULL, 0, out, err))
-        return true;
-    if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {
-        lm_err_hint(err, "Say what type the parameter has, for example "
-                         "$1::text.");
+    if (!lm_conn_prepare(self->conn, sql, NULL, 0, out, err)) {
+        if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {
+            lm_err_hint(err, "Say what type the parameter has, for example "
+                             "$1::text.");
+        }
+        return lm_repo_fail_with(self, err);
     }
-    return fail_with(self, err);
+    if (!known)
+        lm_stmt_allow_post(*out,
+                           kind == LM_QUERY_SELECT || kind == LM_QUERY_WRITE);
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
+}
+
+bool
+lm_repo_may_post(const struct lm_stmt *stmt)
+{
+    return lm_stmt_may_post(stmt);
 }
 
 bool
@@ -145,17 +224,105 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
                 struct lm_values values, struct lm_result **out,
                 struct lm_err *err)
 {
-    if (!check_usable(self, err))
+    bool ok;
+
+    if (!lm_repo_check_usable(self, err))
         return false;
-    if (!lm_conn_execute(self->conn, stmt, values, out, err))
-        return fail_with(self, err);
-    if (lm_conn_in_transaction(self->conn))
+    ok = settle(self, lm_conn_execute(self->conn, stmt, values, out, err), err);
+    if (ok && lm_conn_in_transaction(self->conn))
         return true;
+    if (ok) {
+        lm_err_set(err, LM_ERR_FAILED, "the statement ended the transaction");
+        LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
+        latch(self, err);
+    }
     lm_result_free(*out);
     *out = NULL;
-    lm_err_set(err, LM_ERR_FAILED, "the statement ended the transaction");
-    LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
-    return fail_with(self, err);
+    return false;
+}
+
+/* A keyed write that did not match exactly one row. */
+static void
+latch_not_one(struct lm_write *write)
+{
+    struct lm_err err;
+
+    if (write->affected == 0) {
+        lm_err_set(&err, LM_ERR_FAILED, "%s matched no row with %s",
+                   write->what, write->key);
+        LM_ERR_COPY(err.sqlstate, LM_REPO_NO_ROW);
+        lm_err_hint(&err, "Pass { missing = \"ignore\" } as the last argument "
+                          "if the row may be gone.");
+    } else {
+        lm_err_set(&err, LM_ERR_FAILED,
+                   "%s matched %" PRId64 " rows with %s, not one", write->what,
+                   write->affected, write->key);
+        LM_ERR_COPY(err.sqlstate, LM_REPO_TOO_MANY_ROWS);
+        lm_err_hint(&err, "Name all columns of a unique key, or use the call "
+                          "that ends in _all.");
+    }
+    LM_ERR_COPY(err.where, write->where);
+    latch(write->repo, &err);
+}
+
+static void
+on_written(void *arg, const struct lm_result *result, struct lm_err *err)
+{
+    struct lm_write *write = arg;
+
+    if (err != NULL) {
+        LM_ERR_COPY(err->where, write->where);
+        return;
+    }
+    write->affected += lm_result_affected(result);
+    write->pending--;
+    if (write->keyed && write->affected != 1 &&
+        !(write->affected == 0 && write->may_miss))
+        latch_not_one(write);
+}
+
+void
+lm_repo_keep(struct lm_repo *self, struct lm_write *write)
+{
+    if (!write->posted) {
+        write->posted = true;
+        write->refs++;
+        write->next = self->writes;
+        self->writes = write;
+    }
+    write->pending++;
+}
+
+bool
+lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
+                  struct lm_values values, struct lm_write *write,
+                  struct lm_err *err)
+{
+    if (write->keyed)
+        self->unsure = true;
+    return lm_conn_post(self->conn, stmt, values, on_written, write, err);
+}
+
+bool
+lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
+             struct lm_values values, struct lm_write *write,
+             struct lm_err *err)
+{
+    if (!lm_repo_check_usable(self, err))
+        return false;
+    lm_repo_keep(self, write);
+    if (!lm_repo_post_kept(self, stmt, values, write, err))
+        return lm_repo_fail_with(self, err);
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
+}
+
+bool
+lm_repo_flush(struct lm_repo *self, struct lm_err *err)
+{
+    return lm_repo_check_usable(self, err) && lm_repo_close_group(self, err) &&
+           settle(self, lm_conn_flush(self->conn, err), err);
 }
 
 bool
@@ -164,7 +331,7 @@ lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
 {
     if (lm_types_find(&self->types, self->conn, oid, out, err))
         return true;
-    return fail_with(self, err);
+    return lm_repo_fail_with(self, err);
 }
 
 /* -- the paged table's key -------------------------------------------- */
@@ -202,7 +369,7 @@ is_paged_table(struct lm_repo *self, const char *table, bool *is_paged,
          lm_conn_execute(self->conn, stmt, values, &result, err);
     lm_buf_release(&name);
     if (!ok)
-        return fail_with(self, err);
+        return lm_repo_fail_with(self, err);
     *is_paged = lm_result_bool(result, 0, 0);
     lm_result_free(result);
     return true;
@@ -228,7 +395,7 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
     const char *column;
     bool is_paged = false;
 
-    if (!check_usable(self, err))
+    if (!lm_repo_check_usable(self, err))
         return false;
     if (self->paged == NULL || self->paged->table_key == NULL)
         return true;
@@ -247,7 +414,7 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
                        "never.");
     lm_err_hint(err, "Page by another unique key with config.key, or change "
                      "the key in a one-shot script.");
-    return fail_with(self, err);
+    return lm_repo_fail_with(self, err);
 }
 
 /* -- savepoints ------------------------------------------------------- */
@@ -263,31 +430,36 @@ lm_repo_may_catch(const struct lm_err *err)
 }
 
 static bool
-savepoint_command(struct lm_repo *self, const char *format, int depth,
+savepoint_command(struct lm_repo *self, const char *verb, int depth,
                   struct lm_err *err)
 {
-    char sql[128];
-    int len = 0;
+    char sql[64];
 
-    for (const char *p = format; *p != '\0'; p++) {
-        if (*p == '#') {
-            len += snprintf(sql + len, sizeof sql - (size_t)len, "luamig_%d",
-                            depth);
-        } else {
-            sql[len++] = *p;
-        }
-    }
-    sql[len] = '\0';
-    if (lm_conn_command(self->conn, sql, err))
-        return true;
-    return fail_with(self, err);
+    if (!lm_repo_close_group(self, err))
+        return false;
+    snprintf(sql, sizeof sql, "%s luamig_%d", verb, depth);
+    return settle(self, lm_conn_command(self->conn, sql, err), err);
+}
+
+void
+lm_repo_abort(struct lm_repo *self, enum lm_err_kind kind, const char *message)
+{
+    struct lm_err err;
+
+    lm_err_set(&err, kind, "%s", message);
+    latch(self, &err);
 }
 
 bool
 lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
 {
-    if (!check_usable(self, err) ||
-        !savepoint_command(self, "SAVEPOINT #", self->savepoints + 1, err))
+    if (self->savepoints >= MAX_SAVEPOINTS) {
+        return lm_err_set(err, LM_ERR_FAILED,
+                          "savepoints are nested more than %d deep",
+                          MAX_SAVEPOINTS);
+    }
+    if (!lm_repo_check_usable(self, err) ||
+        !savepoint_command(self, "SAVEPOINT", self->savepoints + 1, err))
         return false;
     self->savepoints++;
     return true;
@@ -296,8 +468,8 @@ lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
 bool
 lm_repo_savepoint_release(struct lm_repo *self, struct lm_err *err)
 {
-    return check_usable(self, err) &&
-           savepoint_command(self, "RELEASE SAVEPOINT #", self->savepoints--,
+    return lm_repo_check_usable(self, err) &&
+           savepoint_command(self, "RELEASE SAVEPOINT", self->savepoints--,
                              err);
 }
 
@@ -306,11 +478,14 @@ lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
 {
     int depth = self->savepoints--;
 
-    if (self->failed && !lm_repo_may_catch(&self->failure)) {
+    if (!self->failed && !lm_repo_flush(self, err) && err->kind == LM_ERR_LOST)
+        return false;
+    if (self->failed &&
+        (self->combined_failed || !lm_repo_may_catch(&self->failure))) {
         *err = self->failure;
         return false;
     }
     self->failed = false;
-    return savepoint_command(
-        self, "ROLLBACK TO SAVEPOINT #; RELEASE SAVEPOINT #", depth, err);
+    return savepoint_command(self, "ROLLBACK TO SAVEPOINT", depth, err) &&
+           savepoint_command(self, "RELEASE SAVEPOINT", depth, err);
 }

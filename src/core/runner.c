@@ -37,18 +37,31 @@ run_info(const struct lm_runner *self, int64_t batch)
     return info;
 }
 
-/* A callback has returned: what the repo latched outweighs what the script
- * said, since it may have swallowed it. */
+/*
+ * A callback has returned: what the repo latched outweighs what the script
+ * said, since it may have swallowed it, and what is still in flight comes
+ * before an error that the script raised after it. Writes whose outcome the
+ * server checks by itself travel on with the checkpoint.
+ */
 static bool
 close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
 {
+    struct lm_err flushed;
+
+    if (!self->repo.failed &&
+        !(ok ? lm_repo_finish(&self->repo, &flushed)
+             : lm_repo_flush(&self->repo, &flushed)) &&
+        !self->repo.failed) {
+        *err = flushed;
+        ok = false;
+    }
     lm_repo_close(&self->repo);
     if (self->repo.failed) {
         struct lm_err failure = self->repo.failure;
 
-        if (!ok && failure.traceback[0] == '\0') {
+        if (!ok && failure.traceback[0] == '\0' &&
+            strcmp(failure.where, err->where) == 0)
             memcpy(failure.traceback, err->traceback, sizeof failure.traceback);
-        }
         *err = failure;
         return false;
     }
@@ -70,6 +83,7 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 
     if (!m->ops->has(m->self, callback))
         return true;
+    self->repo.combine = m->combine && !self->uncombined;
     lm_repo_open(&self->repo, self->conn, NULL);
     ok = m->ops->call(m->self, callback, &self->repo, &info, err);
     return close_repo(self, ok, err);
@@ -77,29 +91,60 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 
 /* -- the steps -------------------------------------------------------- */
 
+/* The highest key there is, also among the rows that on_start wrote. */
+static bool
+find_bound(struct lm_runner *self, struct lm_key *bound, struct lm_err *err)
+{
+    char sql[64];
+
+    snprintf(sql, sizeof sql, "SET LOCAL statement_timeout = %d",
+             LM_RUNNER_BOUND_MS);
+    if ((self->migration->statement_timeout_ms > 0 &&
+         !lm_conn_command(self->conn, sql, err)) ||
+        !lm_page_highest(self->conn, &self->query, &bound->texts, err)) {
+        if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
+            err->kind = LM_ERR_SCRIPT;
+        lm_err_prefix(err, "could not find the highest key");
+        return false;
+    }
+    bound->count = bound->texts != NULL ? self->query.key_count : 0;
+    return true;
+}
+
+/* Does the run end at the highest key of its beginning? */
+static bool
+is_bounded(const struct lm_runner *self)
+{
+    return !self->migration->one_shot && !self->migration->follow_new;
+}
+
+/* on_start and the bound, in one transaction with the mark that says so. */
 static bool
 start_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
     struct lm_key bound = {NULL, 0};
-    bool ok =
-        lm_txn_begin(self->conn, &txn, err) &&
-        call_back(self, LM_CALL_ON_START, err) &&
-        lm_runner_find_bound(self, &bound, err) &&
-        lm_journal_mark_started(&self->journal, &self->run, &bound, err) &&
-        lm_conn_commit(self->conn, "on_start_before_commit",
-                       "on_start_after_commit_sent", err);
+    bool bounded = is_bounded(self);
+    bool ok = lm_txn_begin(self->conn, &txn, err) &&
+              call_back(self, LM_CALL_ON_START, err) &&
+              (!bounded || find_bound(self, &bound, err)) &&
+              lm_journal_mark_started(&self->journal, &self->run,
+                                      bounded ? &bound : NULL, err) &&
+              lm_conn_commit(self->conn, "on_start_before_commit",
+                             "on_start_after_commit_sent", err);
 
-    if (ok) {
-        LM_FAULT("on_start_after_commit");
-        self->run.seq++;
-        self->run.on_start_done = true;
-        lm_key_release(&self->run.bound);
-        self->run.bound = bound;
-    } else {
+    if (!ok) {
         lm_key_release(&bound);
+        return false;
     }
-    return ok;
+    LM_FAULT("on_start_after_commit");
+    self->run.seq++;
+    self->run.started = true;
+    lm_key_release(&self->run.bound);
+    self->run.bound = bound;
+    self->run.bound_is_empty = bounded && bound.texts == NULL;
+    lm_runner_set_deadline(self);
+    return true;
 }
 
 static int64_t
@@ -119,6 +164,7 @@ migrate_page(struct lm_runner *self, const struct lm_page *page,
     struct lm_run_info info = run_info(self, self->run.batches + 1);
     bool ok;
 
+    self->repo.combine = m->combine && !self->uncombined;
     lm_repo_open(&self->repo, self->conn, &self->query);
     ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
     return close_repo(self, ok, err);
@@ -149,6 +195,10 @@ migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
     if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
                                self->pending_retries, err))
         return false;
+#ifdef LUAMIG_FAULTS
+    if (lm_fault_is_armed("after_flush") && !lm_conn_flush(self->conn, err))
+        return false;
+#endif
     LM_FAULT("after_flush");
     return lm_conn_commit(self->conn, "before_commit", "after_commit_sent",
                           err);
@@ -297,6 +347,48 @@ survive_conflict(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
+/* Is it an error of the rows, and not of the server or of others? Then the
+ * rows one by one will show which. */
+static bool
+blames_data(const struct lm_err *err)
+{
+    return lm_err_is_state(err, "2") || lm_err_is_state(err, "P0") ||
+           lm_err_is_state(err, "42") || lm_err_is_state(err, "LM002");
+}
+
+/*
+ * Do prepared statements no longer do? A table has another shape now, for
+ * which there is no SQLSTATE of its own and a message that is translated; or
+ * somebody has dropped the statements, or has others of their names.
+ */
+static bool
+blames_statements(const struct lm_err *err)
+{
+    return lm_err_is_state(err, "0A000") || lm_err_is_state(err, "26000") ||
+           lm_err_is_state(err, "42P05");
+}
+
+/* The same step once more, with all statements prepared anew. */
+static bool
+survive_stale(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err stale = *err;
+    bool again = !self->reprepared;
+
+    self->reprepared = true;
+    if (!lm_conn_forget(self->conn, err) ||
+        (again && !lm_journal_refresh(&self->journal, &self->run, err)))
+        return err->kind == LM_ERR_LOST && survive_lost(self, err);
+    *err = stale;
+    if (!again)
+        return false;
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, prepared anew",
+           err->message, err->sqlstate);
+    self->pending_retries++;
+    self->progress.retries++;
+    return true;
+}
+
 /* After a failed step: true when it is worth looking at the run again. */
 static bool
 survive(struct lm_runner *self, struct lm_err *err)
@@ -310,6 +402,14 @@ survive(struct lm_runner *self, struct lm_err *err)
         return survive_lost(self, err);
     if (err->kind != LM_ERR_DATABASE)
         return false;
+    if (blames_statements(err))
+        return survive_stale(self, err);
+    if (self->repo.combined_failed && !self->uncombined && blames_data(err)) {
+        lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
+               err->message, err->sqlstate);
+        self->uncombined = true;
+        return true;
+    }
     if (lm_err_is_state(err, "40001") || lm_err_is_state(err, "40P01"))
         return survive_conflict(self, err);
     if (lm_err_is_state(err, "25006") &&
@@ -411,14 +511,19 @@ static bool
 nothing_to_page(const struct lm_runner *self)
 {
     return self->migration->one_shot || self->pages_done ||
-           (self->run.bound.texts == NULL && !self->migration->follow_new);
+           self->run.bound_is_empty;
 }
 
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
-    if (lm_runner_needs_start(self))
+    if (!self->run.started) {
+        self->look_again =
+            self->migration->ops->has(self->migration->self, LM_CALL_ON_START);
         return start_step(self, err);
+    }
+    if (self->look_again)
+        return lm_runner_look_again(self, err);
     if (nothing_to_page(self))
         return final_step(self, err);
     return hold_back(self, err) && (should_stop(self) || batch_step(self, err));
@@ -441,6 +546,7 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
                 return false;
         } else {
             self->attempt = 1;
+            self->uncombined = self->reprepared = false;
         }
         if (self->run.seq > seq)
             self->lost_in_row = 0;
@@ -603,6 +709,8 @@ lm_runner_run(const struct lm_migration *migration,
     self.batch_size = migration->batch_size;
     self.attempt = 1;
     lm_repo_init(&self.repo);
+    self.repo.combine_options.journal = options->journal_schema;
+    self.repo.combine_options.always = migration->combine_always;
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
         begin_progress(&self);

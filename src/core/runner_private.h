@@ -12,6 +12,9 @@
 #include "core/runner.h"
 #include "pg/txn.h"
 
+/* How long the server may look for the highest key, which may be a scan. */
+enum { LM_RUNNER_BOUND_MS = 300000 };
+
 struct lm_runner {
     const struct lm_migration *migration;
     const struct lm_runner_options *options;
@@ -30,6 +33,7 @@ struct lm_runner {
 
     int attempt;             /* at the transaction in hand, from 1 */
     int lost_in_row;         /* connections lost without progress */
+    bool uncombined;         /* the step in hand runs without combining */
     int64_t batch_size;      /* shrinks while conflicts last */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
@@ -47,13 +51,8 @@ bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
                          struct lm_err *err) LM_MUSTCHECK;
 
-/* Does the run still have an on_start to call? */
-bool lm_runner_needs_start(const struct lm_runner *self);
-
-/* Inside a transaction: reads the highest key. bound stays empty when there
- * are no rows, and when the run follows new ones. */
-bool lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
-                          struct lm_err *err) LM_MUSTCHECK;
+/* Sets how long the server may stay silent, by what the run is about to do. */
+void lm_runner_set_deadline(struct lm_runner *self);
 
 /* The transaction settings of batches and callbacks. */
 struct lm_txn lm_runner_txn(const struct lm_runner *self);

@@ -18,7 +18,6 @@
 enum {
     START_PATIENCE_MS = 30000,      /* for a server that is starting */
     RECONNECT_PATIENCE_MS = 120000, /* for one that has gone */
-    START_STATEMENT_MS = 300000,    /* finding the bound may take a scan */
     DEADLINE_GRACE_MS = 30000
 };
 
@@ -37,16 +36,17 @@ lm_runner_txn(const struct lm_runner *self)
 
 /* The server ends statements by itself; the deadline is for a server that
  * does not even do that. */
-static int64_t
-deadline_ms(const struct lm_runner *self)
+void
+lm_runner_set_deadline(struct lm_runner *self)
 {
     int64_t longest = self->migration->statement_timeout_ms;
+    int64_t deadline = 0;
 
-    if (longest == 0)
-        return 0;
-    if (longest < START_STATEMENT_MS && !self->acquired)
-        longest = START_STATEMENT_MS;
-    return longest + DEADLINE_GRACE_MS;
+    if (longest > 0 && longest < LM_RUNNER_BOUND_MS && !self->run.started)
+        longest = LM_RUNNER_BOUND_MS;
+    if (longest > 0)
+        deadline = longest + DEADLINE_GRACE_MS;
+    lm_conn_set_deadline(self->conn, deadline);
 }
 
 static bool
@@ -58,7 +58,7 @@ open_connection(struct lm_runner *self, struct lm_err *err)
     if (!lm_conn_open(&self->conn, self->options->conninfo, name, err))
         return false;
     self->journal.conn = self->conn;
-    lm_conn_set_deadline(self->conn, deadline_ms(self));
+    lm_runner_set_deadline(self);
     return lm_preflight_server(self->conn, err);
 }
 
@@ -97,67 +97,19 @@ check_query(struct lm_runner *self, struct lm_err *err)
                               m->assume_unique, &self->query, err);
 }
 
-bool
-lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
-                     struct lm_err *err)
-{
-    if (self->migration->one_shot || self->migration->follow_new)
-        return true;
-    if (!lm_page_highest(self->conn, &self->query, &bound->texts, err)) {
-        if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
-            err->kind = LM_ERR_SCRIPT;
-        lm_err_prefix(err, "could not find the highest key");
-        return false;
-    }
-    bound->count = bound->texts != NULL ? self->query.key_count : 0;
-    return true;
-}
-
-bool
-lm_runner_needs_start(const struct lm_runner *self)
-{
-    const struct lm_migration *m = self->migration;
-
-    return !self->run.on_start_done && self->run.batches == 0 &&
-           m->ops->has(m->self, LM_CALL_ON_START);
-}
-
-/* The bound of a run that begins; with on_start, it is found after that. */
-static bool
-find_first_bound(struct lm_runner *self, struct lm_key *bound,
-                 struct lm_err *err)
-{
-    const struct lm_migration *m = self->migration;
-    struct lm_txn txn = lm_runner_txn(self);
-    bool ok;
-
-    if (m->one_shot || m->ops->has(m->self, LM_CALL_ON_START))
-        return true;
-    txn.read_only = true;
-    if (txn.statement_timeout_ms > 0)
-        txn.statement_timeout_ms = START_STATEMENT_MS;
-    ok = lm_txn_begin(self->conn, &txn, err) &&
-         lm_runner_find_bound(self, bound, err);
-    lm_conn_rollback(self->conn);
-    return ok;
-}
-
 static bool
 begin_run(struct lm_runner *self, const struct lm_run_request *request,
           bool *begun, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_key cursor = {NULL, 0};
-    struct lm_key bound = {NULL, 0};
     bool ok;
 
     if (m->start_after != NULL)
         lm_key_copy(&cursor, m->start_after, m->key_count);
-    ok = find_first_bound(self, &bound, err) &&
-         lm_journal_begin(&self->journal, request, &cursor, &bound, &self->run,
-                          begun, err);
+    ok = lm_journal_begin(&self->journal, request, &cursor, &self->run, begun,
+                          err);
     lm_key_release(&cursor);
-    lm_key_release(&bound);
     if (ok && *begun) {
         lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
                m->name, lm_conn_target(self->conn));
@@ -212,6 +164,24 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
+/* Whether a run ends at a bound is settled when it begins. */
+static bool
+check_follow_new(const struct lm_runner *self, struct lm_err *err)
+{
+    const struct lm_run *run = &self->run;
+    bool follows = run->bound.texts == NULL && !run->bound_is_empty;
+
+    if (self->migration->one_shot || !run->started ||
+        follows == self->migration->follow_new)
+        return true;
+    lm_err_set(err, LM_ERR_SCRIPT,
+               "config.follow_new was %s when run %" PRId64 " began",
+               follows ? "true" : "false", run->id);
+    lm_err_hint(err, "Set it back, or abandon that run and begin anew with "
+                     "--restart.");
+    return false;
+}
+
 static bool
 take_run(struct lm_runner *self, const struct lm_run_request *request,
          bool *taken, struct lm_err *err)
@@ -227,7 +197,7 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
         return abandon_run(self, err);
     *taken = true;
     tell_resumed(self);
-    return true;
+    return check_follow_new(self, err);
 }
 
 /* Finds the script's run or begins one. Others may do the same at this very
@@ -304,7 +274,7 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
         return false;
     if (!find_or_begin(self, &request, err))
         return false;
-    lm_conn_set_deadline(self->conn, deadline_ms(self));
+    lm_runner_set_deadline(self);
     return true;
 }
 

@@ -1,113 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The connection: opening it, sending a statement, waiting for the answer,
- * and turning what libpq says into struct lm_err.
+ * The connection: opening it, preparing and sending statements, reading
+ * results. How requests and answers travel is in pipeline.c.
  *
- * Owns the PGconn and the prepared statements. The socket is non-blocking and
- * there is one place that waits, wait_for_result, so that signals and the
- * deadline are heard everywhere. Nothing here retries or reconnects: only the
- * runner knows whether that is safe.
+ * Owns the PGconn and the prepared statements. Nothing here retries or
+ * reconnects: only the runner knows whether that is safe.
  */
 
-#include "pg/conn.h"
-
-#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "base/stop.h"
-#include "pg/stmt.h"
+#include "pg/conn_private.h"
 
-#include <errno.h>
-#include <libpq-fe.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct lm_conn {
-    PGconn *pg;
-    char *target;
-    struct lm_stmt_cache statements;
-    int64_t deadline_ms;
-    bool interruptible;
-    bool cancel_sent; /* for the statement in flight */
-};
-
-struct lm_result {
-    PGresult *pg;
-};
-
-/* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
- * of the socket: shutdowns, and timeouts that end a session. */
-static bool
-is_lost_state(const char *state)
-{
-    static const char *const lost[] = {"57P01", "57P02", "57P03",
-                                       "57P05", "25P03", "25P04"};
-
-    if (strncmp(state, "08", 2) == 0)
-        return true;
-    for (size_t i = 0; i < LM_COUNT(lost); i++) {
-        if (strcmp(state, lost[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* libpq's texts end with a newline and may have several lines. */
-static void
-copy_message(char *field, size_t size, const char *text)
-{
-    size_t len = strlen(text);
-
-    while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
-        len--;
-    lm_err_copy(field, size, text, len);
-}
-
-static bool
-fail_lost(const struct lm_conn *self, const char *message, struct lm_err *err)
-{
-    lm_err_set(err, LM_ERR_LOST, "the connection to %s was lost", self->target);
-    LM_ERR_COPY(err->sqlstate, "08006");
-    copy_message(err->detail, sizeof err->detail, message);
-    return false;
-}
-
-static void
-copy_field(char *field, size_t size, const PGresult *result, int code)
-{
-    const char *text = PQresultErrorField(result, code);
-
-    if (text != NULL)
-        copy_message(field, size, text);
-}
-
-static bool
-fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
-            struct lm_err *err)
-{
-    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    enum lm_err_kind kind = LM_ERR_DATABASE;
-
-    if (state == NULL)
-        return fail_lost(self, PQresultErrorMessage(result), err);
-    if (is_lost_state(state)) {
-        kind = LM_ERR_LOST;
-    } else if (self->cancel_sent && strcmp(state, "57014") == 0) {
-        kind = LM_ERR_INTERRUPT;
-    }
-    lm_err_set(err, kind, "%s", primary != NULL ? primary : "unknown error");
-    LM_ERR_COPY(err->sqlstate, state);
-    copy_field(err->detail, sizeof err->detail, result, PG_DIAG_MESSAGE_DETAIL);
-    copy_field(err->hint, sizeof err->hint, result, PG_DIAG_MESSAGE_HINT);
-    copy_field(err->constraint, sizeof err->constraint, result,
-               PG_DIAG_CONSTRAINT_NAME);
-    if (sql != NULL)
-        LM_ERR_COPY(err->sql, sql);
-    return false;
-}
 
 static void
 on_notice(void *arg, const char *message)
@@ -115,7 +21,7 @@ on_notice(void *arg, const char *message)
     char text[1024];
 
     (void)arg;
-    copy_message(text, sizeof text, message);
+    lm_pipeline_copy_message(text, sizeof text, message);
     lm_log(LM_LOG_INFO, "server: %s", text);
 }
 
@@ -181,11 +87,13 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     if (PQstatus(self->pg) != CONNECTION_OK) {
         lm_err_set(err, LM_ERR_CONNECT, "could not connect to %s",
                    self->target);
-        copy_message(err->detail, sizeof err->detail, PQerrorMessage(self->pg));
+        lm_pipeline_copy_message(err->detail, sizeof err->detail,
+                                 PQerrorMessage(self->pg));
         lm_conn_close(self);
         return false;
     }
     PQsetnonblocking(self->pg, 1);
+    PQenterPipelineMode(self->pg);
     PQsetNoticeProcessor(self->pg, on_notice, NULL);
     *out = self;
     return true;
@@ -203,6 +111,7 @@ lm_conn_close(struct lm_conn *self)
     if (self == NULL)
         return;
     lm_stmt_cache_release(&self->statements);
+    free(self->queue);
     PQfinish(self->pg);
     free(self->target);
     free(self);
@@ -217,7 +126,11 @@ lm_conn_is_up(const struct lm_conn *self)
 bool
 lm_conn_in_transaction(const struct lm_conn *self)
 {
-    return PQtransactionStatus(self->pg) == PQTRANS_INTRANS;
+    PGTransactionStatusType status = PQtransactionStatus(self->pg);
+
+    /* With requests in flight, libpq does not know yet. */
+    return status == PQTRANS_INTRANS ||
+           (status == PQTRANS_ACTIVE && self->count > 0);
 }
 
 bool
@@ -258,181 +171,62 @@ lm_conn_set_interruptible(struct lm_conn *self, bool interruptible)
     self->interruptible = interruptible;
 }
 
-static void
-cancel_statement(struct lm_conn *self)
-{
-    char ignored[256];
-    PGcancel *cancel = PQgetCancel(self->pg);
-
-    self->cancel_sent = true;
-    if (cancel == NULL)
-        return;
-    PQcancel(cancel, ignored, sizeof ignored);
-    PQfreeCancel(cancel);
-}
-
-/* libpq takes a NULL connection for one that is down. */
-static void
-shut(struct lm_conn *self)
-{
-    PQfinish(self->pg);
-    self->pg = NULL;
-}
-
-/* The server was silent for too long: nothing that it might still say can be
- * trusted to belong to anything, so the socket is shut. */
+/* A request whose result the caller waits for; keep may be NULL. */
 static bool
-give_up(struct lm_conn *self, struct lm_err *err)
+ask(struct lm_conn *self, int sent, const char *sql, PGresult **keep,
+    struct lm_err *err)
 {
-    char limit[32];
+    struct lm_pending request = {.sql = sql, .keep = keep};
+    struct lm_err ignored;
 
-    lm_clock_format(limit, sizeof limit, self->deadline_ms);
-    lm_err_set(err, LM_ERR_LOST, "%s has not answered for %s", self->target,
-               limit);
-    LM_ERR_COPY(err->sqlstate, "08006");
-    shut(self);
+    if (lm_pipeline_post(self, sent, request, err))
+        return lm_pipeline_sync(self, err);
+    /* The server skips what follows an error until it is told to go on. */
+    if (lm_conn_is_up(self) && !lm_pipeline_sync(self, &ignored))
+        lm_log(LM_LOG_DEBUG, "%s", ignored.message);
     return false;
-}
-
-/* One turn of the wait: sleeps until the server, a signal or the deadline. */
-static bool
-wait_turn(struct lm_conn *self, bool want_write, int64_t deadline,
-          struct lm_err *err)
-{
-    struct pollfd fds[2] = {{PQsocket(self->pg), POLLIN, 0},
-                            {lm_stop_fd(), POLLIN, 0}};
-    int64_t left = deadline > 0 ? deadline - lm_clock_ms() : 60000;
-
-    if (left <= 0)
-        return give_up(self, err);
-    if (want_write)
-        fds[0].events |= POLLOUT;
-    if (poll(fds, fds[1].fd >= 0 ? 2 : 1, left > 60000 ? 60000 : (int)left) <
-        0) {
-        if (errno == EINTR)
-            return true;
-        return fail_lost(self, strerror(errno), err);
-    }
-    lm_stop_drain();
-    if (fds[0].revents != 0 && PQconsumeInput(self->pg) == 0)
-        return fail_lost(self, PQerrorMessage(self->pg), err);
-    return true;
-}
-
-static int64_t
-deadline_from_now(const struct lm_conn *self)
-{
-    return self->deadline_ms > 0 ? lm_clock_ms() + self->deadline_ms : 0;
-}
-
-/* Pushes everything queued in libpq out to the server. */
-static bool
-flush(struct lm_conn *self, struct lm_err *err)
-{
-    int64_t deadline = deadline_from_now(self);
-    int left;
-
-    while ((left = PQflush(self->pg)) != 0) {
-        if (left < 0)
-            return fail_lost(self, PQerrorMessage(self->pg), err);
-        if (!wait_turn(self, true, deadline, err))
-            return false;
-    }
-    return true;
-}
-
-static bool
-wait_for_result(struct lm_conn *self, struct lm_err *err)
-{
-    int64_t deadline = deadline_from_now(self);
-
-    while (PQisBusy(self->pg)) {
-        if (self->interruptible && !self->cancel_sent && lm_stop_level() >= 2)
-            cancel_statement(self);
-        if (!wait_turn(self, false, deadline, err))
-            return false;
-    }
-    return true;
-}
-
-/* COPY would take over the protocol; nothing luamig sends may start one. */
-static bool
-refuse_copy(struct lm_conn *self, const char *sql, struct lm_err *err)
-{
-    shut(self);
-    lm_err_set(err, LM_ERR_FAILED, "COPY cannot be used in a migration");
-    LM_ERR_COPY(err->sql, sql);
-    return false;
-}
-
-/* Reads the answer to one request: the last result, or the first error. */
-static bool
-read_answer(struct lm_conn *self, const char *sql, PGresult **out,
-            struct lm_err *err)
-{
-    PGresult *last = NULL;
-    PGresult *next;
-    bool ok = true;
-
-    for (;;) {
-        ExecStatusType status;
-
-        if (!wait_for_result(self, err)) {
-            PQclear(last);
-            return false;
-        }
-        next = PQgetResult(self->pg);
-        if (next == NULL)
-            break;
-        status = PQresultStatus(next);
-        if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
-            status == PGRES_COPY_BOTH) {
-            PQclear(next);
-            PQclear(last);
-            return refuse_copy(self, sql, err);
-        }
-        if (ok && (status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE))
-            ok = fail_result(self, next, sql, err);
-        PQclear(last);
-        last = next;
-    }
-    if (ok && last == NULL)
-        ok = fail_lost(self, PQerrorMessage(self->pg), err);
-    if (!ok) {
-        PQclear(last);
-        return false;
-    }
-    *out = last;
-    return true;
-}
-
-/* Called after a PQsend... function: sent is its result. */
-static bool
-finish_request(struct lm_conn *self, int sent, const char *sql, PGresult **out,
-               struct lm_err *err)
-{
-    self->cancel_sent = false;
-    if (sent == 0) {
-        if (lm_conn_is_up(self)) {
-            lm_err_set(err, LM_ERR_INTERNAL, "could not send a statement");
-            copy_message(err->detail, sizeof err->detail,
-                         PQerrorMessage(self->pg));
-            return false;
-        }
-        return fail_lost(self, PQerrorMessage(self->pg), err);
-    }
-    return flush(self, err) && read_answer(self, sql, out, err);
 }
 
 bool
 lm_conn_command(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
-    PGresult *result = NULL;
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
 
-    if (!finish_request(self, PQsendQuery(self->pg, sql), sql, &result, err))
-        return false;
-    PQclear(result);
-    return true;
+    return ask(self, sent, sql, NULL, err);
+}
+
+bool
+lm_conn_post_command(struct lm_conn *self, const char *sql, struct lm_err *err)
+{
+    struct lm_pending request = {.sql = NULL}; /* the caller's text may go */
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
+
+    return lm_pipeline_post(self, sent, request, err);
+}
+
+bool
+lm_conn_script(struct lm_conn *self, const char *sql, struct lm_err *err)
+{
+    return lm_conn_flush(self, err) && lm_pipeline_script(self, sql, err);
+}
+
+bool
+lm_conn_flush(struct lm_conn *self, struct lm_err *err)
+{
+    if (self->count == 0 && !self->failed && lm_conn_is_up(self))
+        return true;
+    return lm_pipeline_sync(self, err);
+}
+
+static bool
+post_commit(struct lm_conn *self, PGresult **result, struct lm_err *err)
+{
+    static const char sql[] = "COMMIT";
+    struct lm_pending request = {.sql = sql, .keep = result};
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
+
+    return lm_pipeline_post(self, sent, request, err) &&
+           lm_pipeline_send_sync(self, err);
 }
 
 bool
@@ -442,17 +236,21 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
     PGresult *result = NULL;
     bool committed;
 
-    (void)before;
-    (void)sent;
+#ifdef LUAMIG_FAULTS
+    /* What the fault point promises: all but COMMIT is on the server. */
+    if (lm_fault_is_armed(before) && !lm_conn_flush(self, err))
+        return false;
+#endif
     LM_FAULT(before);
-    self->cancel_sent = false;
-    if (PQsendQuery(self->pg, "COMMIT") == 0)
-        return fail_lost(self, PQerrorMessage(self->pg), err);
-    if (!flush(self, err))
+    (void)before;
+    if (!post_commit(self, &result, err))
         return false;
     LM_FAULT(sent);
-    if (!read_answer(self, "COMMIT", &result, err))
+    (void)sent;
+    if (!lm_pipeline_read(self, err)) {
+        PQclear(result);
         return false;
+    }
     /* The server answers COMMIT in a failed transaction with ROLLBACK. */
     committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;
     PQclear(result);
@@ -469,10 +267,11 @@ lm_conn_rollback(struct lm_conn *self)
     struct lm_err ignored;
     bool interruptible = self->interruptible;
 
-    if (!lm_conn_is_up(self) || !lm_conn_has_transaction(self))
-        return;
     self->interruptible = false;
-    if (!lm_conn_command(self, "ROLLBACK", &ignored))
+    if (lm_conn_is_up(self) && !lm_conn_flush(self, &ignored))
+        lm_log(LM_LOG_DEBUG, "before rollback: %s", ignored.message);
+    if (lm_conn_is_up(self) && lm_conn_has_transaction(self) &&
+        !lm_conn_command(self, "ROLLBACK", &ignored))
         lm_log(LM_LOG_DEBUG, "rollback: %s", ignored.message);
     self->interruptible = interruptible;
 }
@@ -495,7 +294,7 @@ lm_conn_query_typed(struct lm_conn *self, const char *sql,
     int sent = PQsendQueryParams(self->pg, sql, values.count, types,
                                  values.texts, NULL, NULL, 0);
 
-    if (!finish_request(self, sent, sql, &result, err))
+    if (!ask(self, sent, sql, &result, err))
         return false;
     *out = wrap_result(result);
     return true;
@@ -531,19 +330,19 @@ static bool
 parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
                    const uint32_t *types, int type_count, struct lm_err *err)
 {
+    struct lm_pending parse = {.sql = stmt->sql};
     PGresult *result = NULL;
     int sent =
         PQsendPrepare(self->pg, stmt->name, stmt->sql, type_count, types);
+    bool ok;
 
-    if (!finish_request(self, sent, stmt->sql, &result, err))
-        return false;
+    sent = sent != 0 && lm_pipeline_post(self, sent, parse, err) &&
+           PQsendDescribePrepared(self->pg, stmt->name) != 0;
+    ok = ask(self, sent, stmt->sql, &result, err);
+    if (ok)
+        describe(stmt, result);
     PQclear(result);
-    sent = PQsendDescribePrepared(self->pg, stmt->name);
-    if (!finish_request(self, sent, stmt->sql, &result, err))
-        return false;
-    describe(stmt, result);
-    PQclear(result);
-    return true;
+    return ok;
 }
 
 /* Makes room in the cache, on the server as well. */
@@ -556,6 +355,8 @@ evict(struct lm_conn *self, struct lm_err *err)
 
     if (old == NULL)
         return true;
+    if (!lm_conn_flush(self, err)) /* requests in flight refer to it */
+        return false;
     snprintf(sql, sizeof sql, "DEALLOCATE %s", old->name);
     ok = lm_conn_command(self, sql, err);
     lm_stmt_cache_drop(&self->statements, old);
@@ -589,6 +390,15 @@ lm_conn_has_prepared(struct lm_conn *self, const char *sql)
 }
 
 bool
+lm_conn_forget(struct lm_conn *self, struct lm_err *err)
+{
+    if (!lm_conn_flush(self, err)) /* requests in flight refer to them */
+        return false;
+    lm_stmt_cache_clear(&self->statements);
+    return lm_conn_command(self, "DEALLOCATE ALL", err);
+}
+
+bool
 lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                 struct lm_values values, struct lm_result **out,
                 struct lm_err *err)
@@ -597,10 +407,23 @@ lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
     int sent = PQsendQueryPrepared(self->pg, stmt->name, values.count,
                                    values.texts, NULL, NULL, 0);
 
-    if (!finish_request(self, sent, stmt->sql, &result, err))
+    if (!ask(self, sent, stmt->sql, &result, err))
         return false;
     *out = wrap_result(result);
     return true;
+}
+
+bool
+lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
+             struct lm_values values, lm_conn_listener listener, void *arg,
+             struct lm_err *err)
+{
+    struct lm_pending request = {
+        .sql = stmt->sql, .listener = listener, .arg = arg};
+    int sent = PQsendQueryPrepared(self->pg, stmt->name, values.count,
+                                   values.texts, NULL, NULL, 0);
+
+    return lm_pipeline_post(self, sent, request, err);
 }
 
 void

@@ -25,6 +25,10 @@ struct lm_conn;
 struct lm_result;
 struct lm_stmt;
 
+/* The protocol counts the parameters of a statement in 16 bits. A statement
+ * with more breaks the connection, so callers refuse it before. */
+enum { LM_MAX_PARAMS = 65535 };
+
 /* Parameters of one execution: count texts, NULL for SQL NULL. */
 struct lm_values {
     const char *const *texts;
@@ -61,10 +65,31 @@ void lm_conn_set_deadline(struct lm_conn *self, int64_t deadline_ms);
  * to the journal. */
 void lm_conn_set_interruptible(struct lm_conn *self, bool interruptible);
 
-/* Runs one statement without results that matter, such as BEGIN or DDL.
- * Several statements in one text are allowed. */
+/*
+ * Requests are pipelined. "Post" means: handed to libpq, which sends it when
+ * it can; nobody waits. Every other function that talks to the server first
+ * flushes what was posted, in order, and fails with its first error: then the
+ * server has skipped everything after that. A transaction that contains an
+ * error can only be rolled back.
+ *
+ * A listener hears of one posted request: with a result (valid during the
+ * call), or with its error, to which it may add where the request came from.
+ * It is not called when an earlier request failed or the connection broke.
+ */
+typedef void (*lm_conn_listener)(void *arg, const struct lm_result *result,
+                                 struct lm_err *err);
+
+/* Waits until everything posted is done. */
+bool lm_conn_flush(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* Runs, or posts, one statement without results that matter, such as BEGIN. */
 bool lm_conn_command(struct lm_conn *self, const char *sql,
                      struct lm_err *err) LM_MUSTCHECK;
+bool lm_conn_post_command(struct lm_conn *self, const char *sql,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Runs several statements in one text: DDL. */
+bool lm_conn_script(struct lm_conn *self, const char *sql,
+                    struct lm_err *err) LM_MUSTCHECK;
 
 /*
  * Sends COMMIT and waits for the server's word. Without an error the
@@ -101,9 +126,18 @@ bool lm_conn_prepare(struct lm_conn *self, const char *sql,
                      struct lm_stmt **out, struct lm_err *err) LM_MUSTCHECK;
 /* Has this text been prepared with inferred types, and is it still kept? */
 bool lm_conn_has_prepared(struct lm_conn *self, const char *sql);
+/* Forgets all prepared statements, here and on the server: what they mean may
+ * have changed, or somebody else has dropped them. */
+bool lm_conn_forget(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                      struct lm_values values, struct lm_result **out,
                      struct lm_err *err) LM_MUSTCHECK;
+/* The values are copied; fails when an earlier request is known to have
+ * failed. listener may be NULL. */
+bool lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
+                  struct lm_values values, lm_conn_listener listener, void *arg,
+                  struct lm_err *err) LM_MUSTCHECK;
+
 /* What the server said about a prepared statement. */
 struct lm_column {
     char *name;
@@ -116,6 +150,9 @@ uint32_t lm_stmt_param_type(const struct lm_stmt *self, int index);
 int lm_stmt_column_count(const struct lm_stmt *self);
 const struct lm_column *lm_stmt_column(const struct lm_stmt *self, int index);
 const char *lm_stmt_sql(const struct lm_stmt *self);
+/* A note kept with the statement: may its user post it? False at first. */
+void lm_stmt_allow_post(struct lm_stmt *self, bool allowed);
+bool lm_stmt_may_post(const struct lm_stmt *self);
 
 void lm_result_free(struct lm_result *self); /* NULL is allowed */
 int lm_result_rows(const struct lm_result *self);

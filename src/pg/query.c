@@ -344,6 +344,50 @@ find_into(const SelectStmt *select)
 }
 
 static enum lm_query_kind
+set_kind(const PgQuery__VariableSetStmt *set)
+{
+    if (set->kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_MULTI &&
+        strncmp(set->name, "TRANSACTION", strlen("TRANSACTION")) == 0)
+        return LM_QUERY_TRANSACTION;
+    return set->is_local ? LM_QUERY_OTHER : LM_QUERY_SESSION;
+}
+
+static enum lm_query_kind
+cursor_kind(const PgQuery__DeclareCursorStmt *cursor)
+{
+    enum { WITH_HOLD = 0x0020 }; /* CURSOR_OPT_HOLD of the parser */
+
+    return (cursor->options & WITH_HOLD) != 0 ? LM_QUERY_SESSION
+                                              : LM_QUERY_OTHER;
+}
+
+/* The statements that are not about rows. */
+static enum lm_query_kind
+utility_kind(const Node *node)
+{
+    switch ((int)node->node_case) {
+    case PG_QUERY__NODE__NODE_TRANSACTION_STMT:
+        return LM_QUERY_TRANSACTION;
+    case PG_QUERY__NODE__NODE_VARIABLE_SET_STMT:
+        return set_kind(node->variable_set_stmt);
+    case PG_QUERY__NODE__NODE_DECLARE_CURSOR_STMT:
+        return cursor_kind(node->declare_cursor_stmt);
+    case PG_QUERY__NODE__NODE_DISCARD_STMT:
+    case PG_QUERY__NODE__NODE_PREPARE_STMT:
+    case PG_QUERY__NODE__NODE_EXECUTE_STMT:
+    case PG_QUERY__NODE__NODE_DEALLOCATE_STMT:
+    case PG_QUERY__NODE__NODE_LISTEN_STMT:
+    case PG_QUERY__NODE__NODE_UNLISTEN_STMT:
+    case PG_QUERY__NODE__NODE_LOAD_STMT:
+        return LM_QUERY_SESSION;
+    case PG_QUERY__NODE__NODE_COPY_STMT:
+        return LM_QUERY_COPY;
+    default:
+        return LM_QUERY_OTHER;
+    }
+}
+
+static enum lm_query_kind
 statement_kind(const Node *node)
 {
     switch (node->node_case) {
@@ -357,12 +401,8 @@ statement_kind(const Node *node)
     case PG_QUERY__NODE__NODE_DELETE_STMT:
     case PG_QUERY__NODE__NODE_MERGE_STMT:
         return LM_QUERY_WRITE;
-    case PG_QUERY__NODE__NODE_TRANSACTION_STMT:
-        return LM_QUERY_TRANSACTION;
-    case PG_QUERY__NODE__NODE_COPY_STMT:
-        return LM_QUERY_COPY;
     default:
-        return LM_QUERY_OTHER;
+        return utility_kind(node);
     }
 }
 

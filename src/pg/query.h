@@ -19,13 +19,17 @@ enum lm_query_kind {
     LM_QUERY_MULTIPLE,    /* more than one statement */
     LM_QUERY_SELECT,      /* SELECT, VALUES, TABLE that only read */
     LM_QUERY_WRITE,       /* INSERT, UPDATE, DELETE, MERGE, also in WITH */
-    LM_QUERY_TRANSACTION, /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and kin */
+    LM_QUERY_TRANSACTION, /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and kin, SET
+                             TRANSACTION */
+    LM_QUERY_SESSION,     /* changes what outlives the transaction: SET, RESET,
+                             PREPARE, EXECUTE, DEALLOCATE, DISCARD, LISTEN,
+                             UNLISTEN, LOAD, a cursor WITH HOLD */
     LM_QUERY_COPY,
-    LM_QUERY_OTHER /* DDL, SELECT INTO, SET, EXPLAIN, CALL, DO, ... */
+    LM_QUERY_OTHER /* DDL, SELECT INTO, SET LOCAL, EXPLAIN, CALL, DO, ... */
 };
 
-/* The kind of the one statement in sql. Functions that write when they are
- * called are not seen. */
+/* The kind of the one statement in sql. What functions and DO blocks do when
+ * they are called is not seen. */
 enum lm_query_kind lm_query_classify(const char *sql);
 
 /* A base query that may be paged. */

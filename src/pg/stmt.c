@@ -119,10 +119,17 @@ lm_stmt_cache_drop(struct lm_stmt_cache *self, struct lm_stmt *stmt)
 }
 
 void
-lm_stmt_cache_release(struct lm_stmt_cache *self)
+lm_stmt_cache_clear(struct lm_stmt_cache *self)
 {
     for (size_t i = 0; i < self->count; i++)
         stmt_free(self->entries[i]);
+    self->count = 0;
+}
+
+void
+lm_stmt_cache_release(struct lm_stmt_cache *self)
+{
+    lm_stmt_cache_clear(self);
     free(self->entries);
     memset(self, 0, sizeof *self);
 }
@@ -155,4 +162,16 @@ const char *
 lm_stmt_sql(const struct lm_stmt *self)
 {
     return self->sql;
+}
+
+void
+lm_stmt_allow_post(struct lm_stmt *self, bool allowed)
+{
+    self->may_post = allowed;
+}
+
+bool
+lm_stmt_may_post(const struct lm_stmt *self)
+{
+    return self->may_post;
 }

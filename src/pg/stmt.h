@@ -16,6 +16,7 @@ struct lm_stmt {
     int asked_count;
     uint64_t hash;
     uint64_t last_use;
+    bool may_post; /* see lm_stmt_allow_post */
     int param_count;
     uint32_t *param_types;
     int column_count;
@@ -37,6 +38,8 @@ struct lm_stmt *lm_stmt_cache_add(struct lm_stmt_cache *self, const char *sql,
 /* The least recently used statement when the cache is full, else NULL. */
 struct lm_stmt *lm_stmt_cache_oldest(const struct lm_stmt_cache *self);
 void lm_stmt_cache_drop(struct lm_stmt_cache *self, struct lm_stmt *stmt);
+/* Drops all; names go on. */
+void lm_stmt_cache_clear(struct lm_stmt_cache *self);
 void lm_stmt_cache_release(struct lm_stmt_cache *self);
 
 #endif

@@ -38,7 +38,6 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
     struct lm_values values = {texts, 5};
     int64_t idle_ms = 2 * txn->statement_timeout_ms;
     struct lm_stmt *stmt;
-    struct lm_result *result = NULL;
 
     if (idle_ms < MIN_IDLE_LIMIT_MS)
         idle_ms = MIN_IDLE_LIMIT_MS;
@@ -46,11 +45,8 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
              txn->statement_timeout_ms);
     snprintf(lock, sizeof lock, "%" PRId64, txn->lock_timeout_ms);
     snprintf(idle, sizeof idle, "%" PRId64, idle_ms);
-    if (!lm_conn_prepare(conn, settings_sql, NULL, 0, &stmt, err) ||
-        !lm_conn_execute(conn, stmt, values, &result, err))
-        return false;
-    lm_result_free(result);
-    return true;
+    return lm_conn_prepare(conn, settings_sql, NULL, 0, &stmt, err) &&
+           lm_conn_post(conn, stmt, values, NULL, NULL, err);
 }
 
 bool
@@ -61,5 +57,6 @@ lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
     snprintf(sql, sizeof sql, "BEGIN ISOLATION LEVEL %s %s",
              txn->isolation != NULL ? txn->isolation : "read committed",
              txn->read_only ? "READ ONLY" : "READ WRITE");
-    return lm_conn_command(conn, sql, err) && apply_settings(conn, txn, err);
+    return lm_conn_post_command(conn, sql, err) &&
+           apply_settings(conn, txn, err);
 }

@@ -9,6 +9,9 @@
  * floats, so that a value read as text can be written back unchanged; and a
  * limit on idling in the transaction, so that a runner that vanishes does not
  * hold locks for ever.
+ *
+ * All of it is posted: it travels with the first statement, whose error may
+ * then be that of BEGIN.
  */
 
 #include "pg/conn.h"

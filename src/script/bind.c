@@ -18,6 +18,7 @@
 
 static const char repo_type[] = "luamig.repo";
 static const char result_type[] = "luamig.result";
+static const char handle_type[] = "luamig.handle";
 
 struct repo_box {
     struct lm_repo *repo; /* NULL once closed */
@@ -223,12 +224,47 @@ lmL_push_page(lua_State *L, struct lm_repo *repo, const struct lm_page *page)
     push_rows(L, &reading, page->rows);
 }
 
-void
-lmL_push_handle(lua_State *L, int64_t affected)
+struct lm_handle *
+lmL_push_handle(lua_State *L)
 {
-    lua_createtable(L, 0, 1);
-    lua_pushinteger(L, affected);
-    lua_setfield(L, -2, "affected");
+    struct lm_handle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
+
+    memset(handle, 0, sizeof *handle);
+    luaL_setmetatable(L, handle_type);
+    return handle;
+}
+
+static int
+handle_gc(lua_State *L)
+{
+    struct lm_handle *handle = lua_touserdata(L, 1);
+
+    lm_write_unref(handle->write);
+    handle->write = NULL;
+    return 0;
+}
+
+/* handle.affected: waits until the write is done. */
+static int
+handle_index(lua_State *L)
+{
+    struct lm_handle *handle = luaL_checkudata(L, 1, handle_type);
+    struct lm_write *write = handle->write;
+    const char *name = luaL_tolstring(L, 2, NULL);
+    struct lm_err err;
+
+    if (strcmp(name, "affected") != 0)
+        luaL_error(L, "a handle has no field \"%s\", only \"affected\"", name);
+    if (write == NULL) { /* insert_all without rows */
+        lua_pushinteger(L, 0);
+        return 1;
+    }
+    if (write->pending > 0 && write->repo == NULL)
+        luaL_error(L, "the handle is used after its batch has ended");
+    if (write->pending > 0 && !lm_repo_flush(write->repo, &err))
+        return lmL_raise(L, &err);
+    lua_pushinteger(L, write->affected);
+    return 1;
 }
 
 /* -- statements ------------------------------------------------------- */
@@ -240,22 +276,35 @@ name_by_number(char *text, size_t size, int i, const void *arg)
     snprintf(text, size, "parameter $%d", i + 1);
 }
 
+static const struct lm_call_names by_number = {name_by_number, NULL};
+
+/* Encodes parameter i, which is the value at first + i. */
+static bool
+encode_one(lua_State *L, int first, int i, const struct lm_type *type,
+           struct lm_call_names names, struct lm_params *params,
+           struct lm_err *err)
+{
+    char name[256];
+
+    if (lm_params_add(params, L, first + i, type, err))
+        return true;
+    names.namer(name, sizeof name, i, names.arg);
+    lm_err_prefix(err, "%s", name);
+    return false;
+}
+
 static bool
 encode_all(lua_State *L, struct lm_call *call, const struct lm_stmt *stmt,
-           int first, lm_param_namer namer, const void *arg,
-           struct lm_params *params, struct lm_err *err)
+           int first, struct lm_call_names names, struct lm_params *params,
+           struct lm_err *err)
 {
     for (int i = 0; i < lm_stmt_param_count(stmt); i++) {
         struct lm_type type;
-        char name[256];
 
-        if (!lm_repo_type(call->repo, lm_stmt_param_type(stmt, i), &type, err))
+        if (!lm_repo_type(call->repo, lm_stmt_param_type(stmt, i), &type,
+                          err) ||
+            !encode_one(L, first, i, &type, names, params, err))
             return false;
-        if (lm_params_add(params, L, first + i, &type, err))
-            continue;
-        namer(name, sizeof name, i, arg);
-        lm_err_prefix(err, "%s", name);
-        return false;
     }
     return true;
 }
@@ -273,34 +322,119 @@ fail_param_count(const struct lm_stmt *stmt, int count, struct lm_err *err)
     return false;
 }
 
+/* Prepares sql and encodes its parameters; releases them when it fails. */
+static bool
+get_ready(lua_State *L, struct lm_call *call, const char *sql, int first,
+          int count, struct lm_call_names names, struct lm_stmt **stmt,
+          struct lm_params *params, struct lm_err *err)
+{
+    bool ok = lm_repo_prepare(call->repo, sql, stmt, err);
+
+    if (ok && lm_stmt_param_count(*stmt) != count)
+        ok = fail_param_count(*stmt, count, err);
+    ok = ok && encode_all(L, call, *stmt, first, names, params, err);
+    if (!ok)
+        lm_params_release(params);
+    return ok;
+}
+
 bool
 lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
-            int count, lm_param_namer namer, const void *arg,
-            struct lm_result **out, int64_t *affected, struct lm_err *err)
+            int count, struct lm_call_names names, struct lm_result **out,
+            struct lm_err *err)
 {
     struct lm_params params = {.count = 0};
-    struct lm_result *result = NULL;
-    struct lm_stmt *stmt;
-    bool ok = lm_repo_prepare(call->repo, sql, &stmt, err);
+    struct lm_stmt *stmt = NULL;
+    bool ok = get_ready(L, call, sql, first, count, names, &stmt, &params, err);
 
-    if (ok && lm_stmt_param_count(stmt) != count)
-        ok = fail_param_count(stmt, count, err);
-    ok = ok && encode_all(L, call, stmt, first, namer, arg, &params, err) &&
-         lm_repo_execute(call->repo, stmt, lm_params_values(&params), &result,
-                         err);
-    lm_params_release(&params);
-    if (!ok) {
+    if (ok) {
+        ok = lm_repo_execute(call->repo, stmt, lm_params_values(&params), out,
+                             err);
+        lm_params_release(&params);
+    }
+    if (!ok)
         lm_call_note(call, err);
-        return false;
+    return ok;
+}
+
+/* "id = 7, tenant = 3" from the parameters that are the key. */
+static char *
+key_text(const struct lm_call_key *key, struct lm_values values)
+{
+    struct lm_buf text = LM_BUF_INIT;
+
+    for (int i = 0; i < key->count; i++) {
+        const char *value = values.texts[values.count - key->count + i];
+
+        lm_buf_printf(&text, "%s%s = %s", i > 0 ? ", " : "", key->columns[i],
+                      value != NULL ? value : "NULL");
     }
-    if (affected != NULL)
-        *affected = lm_result_affected(result);
-    if (out != NULL) {
-        *out = result;
-    } else {
-        lm_result_free(result);
+    return lm_buf_take(&text);
+}
+
+static struct lm_write *
+make_write(const struct lm_call *call, const struct lm_call_key *key,
+           struct lm_values values)
+{
+    struct lm_write *write = lm_write_new(call->repo, call->where);
+
+    if (key != NULL) {
+        struct lm_buf what = LM_BUF_INIT;
+
+        lm_buf_printf(&what, "%s of \"%s\"", key->what, key->table);
+        write->keyed = true;
+        write->may_miss = key->may_miss;
+        write->what = lm_buf_take(&what);
+        write->key = key_text(key, values);
     }
-    return true;
+    return write;
+}
+
+bool
+lm_call_write(lua_State *L, struct lm_call *call, const char *sql, int first,
+              int count, struct lm_call_names names,
+              const struct lm_call_key *key, struct lm_write **out,
+              struct lm_err *err)
+{
+    struct lm_params params = {.count = 0};
+    struct lm_stmt *stmt = NULL;
+    bool ok = get_ready(L, call, sql, first, count, names, &stmt, &params, err);
+
+    if (ok) {
+        struct lm_values values = lm_params_values(&params);
+
+        if (*out == NULL)
+            *out = make_write(call, key, values);
+        ok = lm_repo_post(call->repo, stmt, values, *out, err);
+        if (ok && !lm_repo_may_post(stmt))
+            ok = lm_repo_flush(call->repo, err);
+        lm_params_release(&params);
+    }
+    if (!ok)
+        lm_call_note(call, err);
+    return ok;
+}
+
+bool
+lm_call_combine(lua_State *L, struct lm_call *call, struct lm_shape *shape,
+                int first, struct lm_call_names names, struct lm_write **out,
+                struct lm_err *err)
+{
+    struct lm_params params = {.count = 0};
+    bool ok = true;
+
+    for (int i = 0; ok && i < shape->change_count + shape->key_count; i++)
+        ok = encode_one(L, first, i, &shape->types[i], names, &params, err);
+    if (ok) {
+        if (*out == NULL)
+            *out = lm_write_new(call->repo, call->where);
+        ok = lm_repo_combine(call->repo, shape, lm_params_values(&params), *out,
+                             err);
+    }
+    lm_params_release(&params);
+    if (!ok)
+        lm_call_note(call, err);
+    return ok;
 }
 
 /* Runs the statement at index sql with the arguments after it and leaves the
@@ -314,8 +448,7 @@ run_query(lua_State *L, struct lm_call *call)
     int count = lua_gettop(L) - 2;
 
     box = push_result_box(L);
-    if (!lm_call_run(L, call, sql, 3, count, name_by_number, NULL, box, NULL,
-                     &err))
+    if (!lm_call_run(L, call, sql, 3, count, by_number, box, &err))
         lmL_raise(L, &err);
     return box;
 }
@@ -386,8 +519,9 @@ l_execute(lua_State *L)
 {
     struct lm_call call;
     struct lm_err err;
-    int64_t affected = 0;
+    struct lm_handle *handle;
     const char *sql;
+    int count;
 
     lmL_begin_call(L, &call);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_all_key);
@@ -395,45 +529,41 @@ l_execute(lua_State *L)
         lua_remove(L, 2); /* "every row" is meant */
     lua_pop(L, 1);
     sql = lmL_check_text(L, 2);
-    if (!lm_call_run(L, &call, sql, 3, lua_gettop(L) - 2, name_by_number, NULL,
-                     NULL, &affected, &err))
+    count = lua_gettop(L) - 2;
+    handle = lmL_push_handle(L);
+    if (!lm_call_write(L, &call, sql, 3, count, by_number, NULL, &handle->write,
+                       &err))
         return lmL_raise(L, &err);
-    lmL_push_handle(L, affected);
     return 1;
 }
 
 /* -- savepoints ------------------------------------------------------- */
 
-static void
-raise_if(lua_State *L, bool failed, const struct lm_err *err)
-{
-    if (failed)
-        lmL_raise(L, err);
-}
-
-/* The function failed, or left the repo failed: error object at the top. */
+/* The function failed, or what it posted did: error object at the top. */
 static int
 catch_error(lua_State *L, struct lm_call *call, int status)
 {
-    struct lm_err failure = call->repo->failure;
+    struct lm_repo *repo = call->repo;
+    bool raised_it = status != LUA_OK && repo->failed;
+    struct lm_err failure;
     struct lm_err err;
-    bool latched = call->repo->failed;
-    bool ok;
 
-    if (lm_stop_level() >= 2 || status == LUA_ERRMEM)
+    if (lm_stop_level() >= 2 || status == LUA_ERRMEM) {
+        lm_repo_abort(repo,
+                      status == LUA_ERRMEM ? LM_ERR_FAILED : LM_ERR_INTERRUPT,
+                      status == LUA_ERRMEM ? "out of Lua memory in a savepoint"
+                                           : "interrupted");
         return lua_error(L);
-    ok = lm_repo_savepoint_rollback(call->repo, &err);
-    lm_call_note(call, &err);
-    raise_if(L, !ok, &err);
-    if (latched && status == LUA_OK) {
-        /* The script swallowed it; hand out what it was. */
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_new_error_key);
-        lua_newtable(L);
-        lua_pushstring(L, failure.message);
-        lua_setfield(L, -2, "message");
-        lua_pushstring(L, failure.sqlstate);
-        lua_setfield(L, -2, "sqlstate");
-        lua_call(L, 1, 1);
+    }
+    /* What was posted before the script's own error comes first. */
+    if (!repo->failed && !lm_repo_flush(repo, &err))
+        lm_call_note(call, &err);
+    failure = repo->failure;
+    if (repo->failed && !raised_it)
+        lmL_push_error(L, &failure);
+    if (!lm_repo_savepoint_rollback(repo, &err)) {
+        lm_call_note(call, &err);
+        return lmL_raise(L, &err);
     }
     lua_pushboolean(L, 0);
     lua_insert(L, -2);
@@ -453,10 +583,10 @@ l_savepoint(lua_State *L)
         lm_call_note(&call, &err);
         return lmL_raise(L, &err);
     }
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_handler_key);
-    lua_replace(L, 1); /* handler fn args */
-    status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
-    if (status != LUA_OK || call.repo->failed)
+    /* No message handler: the script's own error values stay as they are. */
+    status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+    if (status != LUA_OK || call.repo->failed ||
+        !lm_repo_flush(call.repo, &err))
         return catch_error(L, &call, status);
     if (!lm_repo_savepoint_release(call.repo, &err)) {
         lm_call_note(&call, &err);
@@ -474,9 +604,14 @@ static const luaL_Reg methods[] = {
     {"scalar", l_scalar},       {"execute", l_execute},
     {"savepoint", l_savepoint}, {NULL, NULL}};
 
+const char lm_bind_sites_key;
+
 void
-lmL_open_repo(lua_State *L)
+lmL_open_repo(lua_State *L, struct lm_sites *sites)
 {
+    lua_pushlightuserdata(L, sites);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &lm_bind_sites_key);
+
     luaL_newmetatable(L, repo_type);
     luaL_newlib(L, methods);
     lmL_add_write_methods(L);
@@ -485,6 +620,13 @@ lmL_open_repo(lua_State *L)
     lua_setfield(L, -2, "__close");
     lua_pushstring(L, "luamig.repo");
     lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+
+    luaL_newmetatable(L, handle_type);
+    lua_pushcfunction(L, handle_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, handle_index);
+    lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 
     luaL_newmetatable(L, result_type);

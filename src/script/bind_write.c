@@ -7,8 +7,10 @@
  * the shape alone, so that each shape is prepared once.
  */
 
+#include "base/log.h"
 #include "core/write.h"
 #include "script/bind.h"
+#include "script/sites.h"
 #include "script/vm.h"
 
 #include <inttypes.h>
@@ -125,6 +127,42 @@ check_not_empty(lua_State *L, struct lm_names names, const char *method,
         luaL_error(L, "repo:%s: %s is empty", method, what);
 }
 
+static const char the_key[] = "the key";
+static const char the_condition[] = "the condition";
+static const char the_changes[] = "the changes";
+
+/* Raises, or for changes warns once, when this line has passed a column before
+ * that is missing here. */
+static void
+check_site(lua_State *L, const struct lm_call *call, const char *method,
+           const char *what, struct lm_names names)
+{
+    struct lm_sites *sites;
+    struct lm_err err;
+    const char *missing;
+    bool first;
+
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_bind_sites_key);
+    sites = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    missing = lm_sites_note(sites, call->where, what, names, &first);
+    if (missing == NULL)
+        return;
+    lm_err_set(&err, LM_ERR_FAILED,
+               "repo:%s: column \"%s\", which this line has passed before, is "
+               "missing from %s",
+               method, missing, what);
+    lm_err_hint(&err, "A Lua table drops a field whose value is nil. Write "
+                      "luamig.or_null(value) if NULL is meant; calls that "
+                      "differ on purpose belong on lines of their own.");
+    if (what != the_changes)
+        lmL_raise(L, &err);
+    if (first) {
+        LM_ERR_COPY(err.where, call->where);
+        lm_log_err(LM_LOG_WARNING, &err);
+    }
+}
+
 /* The key of a keyed write: no part of it may be NULL. */
 static void
 check_key(lua_State *L, int index, struct lm_names key, const char *method)
@@ -173,26 +211,61 @@ name_by_column(char *text, size_t size, int i, const void *arg)
     snprintf(text, size, "column \"%s\" of \"%s\"", name, columns->table);
 }
 
-/* Runs sql, which this releases, with the values from first on. */
-static bool
-run_write(lua_State *L, struct lm_call *call, struct lm_buf *sql,
-          bool well_formed, int first, int count, const struct columns *columns,
-          int64_t *affected, struct lm_err *err)
+/* Writes with sql, which this releases, and the values from first on. */
+static void
+write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
+               bool well_formed, int first, int count,
+               const struct columns *columns, const struct lm_call_key *key,
+               struct lm_write **out)
 {
+    struct lm_call_names names = {name_by_column, columns};
+    struct lm_err err;
     bool ok = well_formed;
 
     if (!ok) {
-        lm_err_set(err, LM_ERR_FAILED, "\"%s\" is not a table name",
+        lm_err_set(&err, LM_ERR_FAILED, "\"%s\" is not a table name",
                    columns->table);
-        lm_err_hint(err, "Write table or schema.table; a part with a dot in "
-                         "it goes into double quotes.");
-        lm_call_note(call, err);
+        lm_err_hint(&err, "Write table or schema.table; a part with a dot in "
+                          "it goes into double quotes.");
+        lm_call_note(call, &err);
     } else {
-        ok = lm_call_run(L, call, lm_buf_text(sql), first, count,
-                         name_by_column, columns, NULL, affected, err);
+        ok = lm_call_write(L, call, lm_buf_text(sql), first, count, names, key,
+                           out, &err);
     }
     lm_buf_release(sql);
-    return ok;
+    if (!ok)
+        lmL_raise(L, &err);
+}
+
+/* Combines the write if it may be; false leaves it to the caller. The values
+ * from first on are those of the columns, changes before key. */
+static bool
+combine_or_raise(lua_State *L, struct lm_call *call, enum lm_verb verb,
+                 int first, const struct columns *columns,
+                 struct lm_write **out)
+{
+    struct lm_call_names names = {name_by_column, columns};
+    struct lm_names changes = columns->first;
+    struct lm_names key = columns->second;
+    struct lm_shape *shape = NULL;
+    struct lm_err err;
+
+    if (!call->repo->combine)
+        return false;
+    if (verb == LM_VERB_DELETE) {
+        key = columns->first;
+        changes.count = 0;
+    }
+    if (!lm_repo_shape(call->repo, verb, columns->table, changes, key, &shape,
+                       &err)) {
+        lm_call_note(call, &err);
+        lmL_raise(L, &err);
+    }
+    if (!shape->may_combine)
+        return false;
+    if (!lm_call_combine(L, call, shape, first, names, out, &err))
+        lmL_raise(L, &err);
+    return true;
 }
 
 static void
@@ -206,64 +279,6 @@ check_columns(lua_State *L, struct lm_call *call, const char *table,
         return;
     lm_call_note(call, &err);
     lmL_raise(L, &err);
-}
-
-/* "id = 7, tenant = 3": the key as the script wrote it. [-0, +1, memory] */
-static const char *
-push_key_text(lua_State *L, int index, struct lm_names key)
-{
-    luaL_Buffer buffer;
-
-    luaL_buffinit(L, &buffer);
-    for (int i = 0; i < key.count; i++) {
-        lua_pushfstring(L, "%s%s = ", i > 0 ? ", " : "", key.names[i]);
-        luaL_addvalue(&buffer);
-        lua_pushstring(L, key.names[i]);
-        lua_rawget(L, index);
-        luaL_tolstring(L, -1, NULL);
-        lua_remove(L, -2);
-        luaL_addvalue(&buffer);
-    }
-    luaL_pushresult(&buffer);
-    return lua_tostring(L, -1);
-}
-
-/* A keyed write must have matched one row, or none where that is allowed. */
-static int
-finish_keyed(lua_State *L, struct lm_call *call, const char *verb,
-             const char *table, int key_index, struct lm_names key,
-             bool may_miss, int64_t affected)
-{
-    struct lm_err err;
-    const char *text;
-
-    if (affected == 1 || (affected == 0 && may_miss)) {
-        lmL_push_handle(L, affected);
-        return 1;
-    }
-    text = push_key_text(L, key_index, key);
-    if (affected == 0) {
-        lm_err_set(&err, LM_ERR_FAILED, "%s of \"%s\" matched no row with %s",
-                   verb, table, text);
-    } else {
-        lm_err_set(&err, LM_ERR_FAILED,
-                   "%s of \"%s\" matched %" PRId64 " rows with %s, not one",
-                   verb, table, affected, text);
-    }
-    LM_ERR_COPY(err.sqlstate,
-                affected == 0 ? LM_REPO_NO_ROW : LM_REPO_TOO_MANY_ROWS);
-    if (affected == 0) {
-        lm_err_hint(&err, "Pass { missing = \"ignore\" } as the last argument "
-                          "if the row may be gone.");
-    } else {
-        lm_err_hint(&err,
-                    "Name all columns of a unique key, or use "
-                    "repo:%s_all.",
-                    verb);
-    }
-    lm_call_note(call, &err);
-    lm_repo_fail(call->repo, &err);
-    return lmL_raise(L, &err);
 }
 
 /* { missing = "ignore" } */
@@ -299,61 +314,72 @@ static int
 l_update(lua_State *L)
 {
     struct lm_call call;
-    struct lm_err err;
+    struct lm_call_key key = {.what = "update"};
     struct lm_buf sql = LM_BUF_INIT;
     struct columns columns = {.offset = 0};
-    int64_t affected = 0;
-    bool may_miss;
+    struct lm_handle *handle;
     int first;
 
     lmL_begin_call(L, &call);
-    columns.table = lmL_check_text(L, 2);
+    columns.table = key.table = lmL_check_text(L, 2);
     check_table(L, 3, "update", "the key");
     check_table(L, 4, "update", "the changes");
-    may_miss = read_missing(L, 5, "update");
+    key.may_miss = read_missing(L, 5, "update");
     columns.first = push_names(L, 4, "the changes");
     columns.second = push_names(L, 3, "the key");
     check_not_empty(L, columns.first, "update", "the table of changes");
     check_key(L, 3, columns.second, "update");
+    check_site(L, &call, "update", the_changes, columns.first);
+    check_site(L, &call, "update", the_key, columns.second);
     check_columns(L, &call, columns.table, columns.first);
+    key.columns = columns.second.names;
+    key.count = columns.second.count;
+    handle = lmL_push_handle(L);
     first = lua_gettop(L) + 1;
     push_fields(L, 4, columns.first);
     push_fields(L, 3, columns.second);
-    if (!run_write(
+    if (key.may_miss || !combine_or_raise(L, &call, LM_VERB_UPDATE, first,
+                                          &columns, &handle->write)) {
+        write_or_raise(
             L, &call, &sql,
             lm_write_update(&sql, columns.table, columns.first, columns.second),
-            first, columns.first.count + columns.second.count, &columns,
-            &affected, &err))
-        return lmL_raise(L, &err);
-    return finish_keyed(L, &call, "update", columns.table, 3, columns.second,
-                        may_miss, affected);
+            first, columns.first.count + columns.second.count, &columns, &key,
+            &handle->write);
+    }
+    lua_settop(L, first - 1);
+    return 1;
 }
 
 static int
 l_delete(lua_State *L)
 {
     struct lm_call call;
-    struct lm_err err;
+    struct lm_call_key key = {.what = "delete"};
     struct lm_buf sql = LM_BUF_INIT;
     struct columns columns = {.offset = 0};
-    int64_t affected = 0;
-    bool may_miss;
+    struct lm_handle *handle;
     int first;
 
     lmL_begin_call(L, &call);
-    columns.table = lmL_check_text(L, 2);
+    columns.table = key.table = lmL_check_text(L, 2);
     check_table(L, 3, "delete", "the key");
-    may_miss = read_missing(L, 4, "delete");
+    key.may_miss = read_missing(L, 4, "delete");
     columns.first = push_names(L, 3, "the key");
     check_key(L, 3, columns.first, "delete");
+    check_site(L, &call, "delete", the_key, columns.first);
+    key.columns = columns.first.names;
+    key.count = columns.first.count;
+    handle = lmL_push_handle(L);
     first = lua_gettop(L) + 1;
     push_fields(L, 3, columns.first);
-    if (!run_write(L, &call, &sql,
-                   lm_write_delete(&sql, columns.table, columns.first), first,
-                   columns.first.count, &columns, &affected, &err))
-        return lmL_raise(L, &err);
-    return finish_keyed(L, &call, "delete", columns.table, 3, columns.first,
-                        may_miss, affected);
+    if (key.may_miss || !combine_or_raise(L, &call, LM_VERB_DELETE, first,
+                                          &columns, &handle->write)) {
+        write_or_raise(
+            L, &call, &sql, lm_write_delete(&sql, columns.table, columns.first),
+            first, columns.first.count, &columns, &key, &handle->write);
+    }
+    lua_settop(L, first - 1);
+    return 1;
 }
 
 /* -- inserts ---------------------------------------------------------- */
@@ -436,27 +462,27 @@ push_conflict(lua_State *L, int index, const char *method,
 }
 
 /* Inserts the row at index; leaves the stack as it was. */
-static int64_t
+static void
 insert_row(lua_State *L, struct lm_call *call, const char *table, int index,
-           const struct conflict *conflict)
+           const struct conflict *conflict, struct lm_write **write)
 {
-    struct lm_err err;
     struct lm_buf sql = LM_BUF_INIT;
     struct columns columns = {.table = table};
-    int64_t affected = 0;
     int top = lua_gettop(L);
     int first;
 
     columns.first = push_names(L, index, "a row");
     first = lua_gettop(L) + 1;
     push_fields(L, index, columns.first);
-    if (!run_write(L, call, &sql,
-                   lm_write_insert(&sql, table, columns.first, conflict->action,
-                                   conflict->target, conflict->update),
-                   first, columns.first.count, &columns, &affected, &err))
-        lmL_raise(L, &err);
+    if (conflict->action != LM_CONFLICT_ERROR ||
+        !combine_or_raise(L, call, LM_VERB_INSERT, first, &columns, write)) {
+        write_or_raise(L, call, &sql,
+                       lm_write_insert(&sql, table, columns.first,
+                                       conflict->action, conflict->target,
+                                       conflict->update),
+                       first, columns.first.count, &columns, NULL, write);
+    }
     lua_settop(L, top);
-    return affected;
 }
 
 static int
@@ -464,6 +490,7 @@ l_insert(lua_State *L)
 {
     struct lm_call call;
     struct conflict conflict;
+    struct lm_handle *handle;
     const char *table;
 
     lmL_begin_call(L, &call);
@@ -471,7 +498,8 @@ l_insert(lua_State *L)
     check_table(L, 3, "insert", "the row");
     push_conflict(L, 4, "insert", &conflict);
     check_columns(L, &call, table, conflict.update);
-    lmL_push_handle(L, insert_row(L, &call, table, 3, &conflict));
+    handle = lmL_push_handle(L);
+    insert_row(L, &call, table, 3, &conflict, &handle->write);
     return 1;
 }
 
@@ -480,8 +508,8 @@ l_insert_all(lua_State *L)
 {
     struct lm_call call;
     struct conflict conflict;
+    struct lm_handle *handle;
     const char *table;
-    int64_t affected = 0;
     lua_Integer count;
 
     lmL_begin_call(L, &call);
@@ -489,14 +517,14 @@ l_insert_all(lua_State *L)
     check_table(L, 3, "insert_all", "the list of rows");
     push_conflict(L, 4, "insert_all", &conflict);
     check_columns(L, &call, table, conflict.update);
+    handle = lmL_push_handle(L);
     count = (lua_Integer)lua_rawlen(L, 3);
     for (lua_Integer i = 1; i <= count; i++) {
         lua_rawgeti(L, 3, i);
         check_table(L, lua_gettop(L), "insert_all", "each row");
-        affected += insert_row(L, &call, table, lua_gettop(L), &conflict);
+        insert_row(L, &call, table, lua_gettop(L), &conflict, &handle->write);
         lua_pop(L, 1);
     }
-    lmL_push_handle(L, affected);
     return 1;
 }
 
@@ -622,31 +650,34 @@ static int
 l_update_all(lua_State *L)
 {
     struct lm_call call;
-    struct lm_err err;
     struct lm_buf sql = LM_BUF_INIT;
     struct condition condition;
     struct columns columns = {.offset = 0};
-    struct lm_names changes;
-    int64_t affected = 0;
+    struct lm_handle *handle;
     int last = lua_gettop(L);
     int first;
+    int result;
 
     lmL_begin_call(L, &call);
     columns.table = lmL_check_text(L, 2);
     check_table(L, 3, "update_all", "the changes");
-    changes = columns.first = push_names(L, 3, "the changes");
-    check_not_empty(L, changes, "update_all", "the table of changes");
-    check_columns(L, &call, columns.table, changes);
+    columns.first = push_names(L, 3, "the changes");
+    check_not_empty(L, columns.first, "update_all", "the table of changes");
+    check_columns(L, &call, columns.table, columns.first);
+    check_site(L, &call, "update_all", the_changes, columns.first);
+    handle = lmL_push_handle(L);
+    result = lua_gettop(L);
     push_condition(L, 4, last, "update_all", &condition);
+    if (condition.names.count > 0)
+        check_site(L, &call, "update_all", the_condition, condition.names);
     columns.offset = condition.count;
     first = lua_gettop(L) - condition.count + 1;
-    push_fields(L, 3, changes);
-    if (!run_write(L, &call, &sql,
-                   write_update_all(&sql, columns.table, changes, &condition),
-                   first, condition.count + changes.count, &columns, &affected,
-                   &err))
-        return lmL_raise(L, &err);
-    lmL_push_handle(L, affected);
+    push_fields(L, 3, columns.first);
+    write_or_raise(
+        L, &call, &sql,
+        write_update_all(&sql, columns.table, columns.first, &condition), first,
+        condition.count + columns.first.count, &columns, NULL, &handle->write);
+    lua_settop(L, result);
     return 1;
 }
 
@@ -654,23 +685,26 @@ static int
 l_delete_all(lua_State *L)
 {
     struct lm_call call;
-    struct lm_err err;
     struct lm_buf sql = LM_BUF_INIT;
     struct condition condition;
     struct columns columns = {.offset = 0};
-    int64_t affected = 0;
+    struct lm_handle *handle;
     int last = lua_gettop(L);
+    int result;
 
     lmL_begin_call(L, &call);
     columns.table = lmL_check_text(L, 2);
+    handle = lmL_push_handle(L);
+    result = lua_gettop(L);
     push_condition(L, 3, last, "delete_all", &condition);
+    if (condition.names.count > 0)
+        check_site(L, &call, "delete_all", the_condition, condition.names);
     columns.offset = condition.count;
-    if (!run_write(L, &call, &sql,
+    write_or_raise(L, &call, &sql,
                    write_delete_all(&sql, columns.table, &condition),
                    lua_gettop(L) - condition.count + 1, condition.count,
-                   &columns, &affected, &err))
-        return lmL_raise(L, &err);
-    lmL_push_handle(L, affected);
+                   &columns, NULL, &handle->write);
+    lua_settop(L, result);
     return 1;
 }
 

@@ -14,6 +14,7 @@
 #include "core/pager.h"
 #include "script/bind.h"
 #include "script/params.h"
+#include "script/sites.h"
 #include "script/vm.h"
 
 #include <inttypes.h>
@@ -36,6 +37,7 @@ struct lm_script {
     const char **key;
     struct lm_params base_params;
     struct lm_params start_after;
+    struct lm_sites sites;
 };
 
 /* -- calling ---------------------------------------------------------- */
@@ -362,6 +364,10 @@ read_config(lua_State *L, struct lm_script *self)
     m->assume_unique = bool_field(L, config, "assume_unique");
     m->durable_batches = bool_field(L, config, "durable_batches");
     m->repeatable = bool_field(L, config, "repeatable");
+    lua_getfield(L, config, "combine");
+    m->combine = lua_toboolean(L, -1) != 0;
+    m->combine_always = lua_type(L, -1) == LUA_TSTRING;
+    lua_pop(L, 1);
     m->isolation = text_field(L, config, "isolation");
     m->timezone = text_field(L, config, "timezone");
     lua_getfield(L, config, "key");
@@ -492,7 +498,7 @@ load_protected(lua_State *L)
     struct loading *loading = lua_touserdata(L, 1);
     struct lm_script *self = loading->script;
 
-    lmL_open_repo(L);
+    lmL_open_repo(L, &self->sites);
     push_module_field(L, "luamig.script", "load");
     lua_pushstring(L, loading->path);
     push_options(L, loading);
@@ -594,6 +600,7 @@ lm_script_free(struct lm_script *self)
     lm_vm_release(&self->vm);
     lm_params_release(&self->base_params);
     lm_params_release(&self->start_after);
+    lm_sites_release(&self->sites);
     free(self->key);
     free(self);
 }

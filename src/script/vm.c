@@ -164,23 +164,38 @@ set_field(lua_State *L, const char *name, const char *text)
     lua_setfield(L, -2, name);
 }
 
-int
-lmL_raise(lua_State *L, const struct lm_err *err)
+static void
+set_error_fields(lua_State *L, const struct lm_err *err)
 {
-    char where[sizeof err->where];
-
-    lmL_where(L, 1, where, sizeof where);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_new_error_key); /* new */
-    lua_newtable(L);                                         /* new fields */
     set_field(L, "kind", err->kind == LM_ERR_DATABASE ? "database" : "script");
     set_field(L, "message", err->message);
     set_field(L, "detail", err->detail);
     set_field(L, "hint", err->hint);
-    set_field(L, "where", err->where[0] != '\0' ? err->where : where);
+    set_field(L, "where", err->where);
     set_field(L, "sqlstate", err->sqlstate);
     set_field(L, "constraint", err->constraint);
     set_field(L, "sql", err->sql);
+}
+
+void
+lmL_push_error(lua_State *L, const struct lm_err *err)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_new_error_key); /* new */
+    lua_newtable(L);                                         /* new fields */
+    set_error_fields(L, err);
     lua_call(L, 1, 1); /* error */
+}
+
+int
+lmL_raise(lua_State *L, const struct lm_err *err)
+{
+    lmL_push_error(L, err);
+    if (err->where[0] == '\0') {
+        char where[sizeof err->where];
+
+        lmL_where(L, 1, where, sizeof where);
+        set_field(L, "where", where);
+    }
     return lua_error(L);
 }
 

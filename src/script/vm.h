@@ -48,6 +48,9 @@ bool lm_vm_call(lua_State *L, int nargs, int nresults,
  * the calling Lua function unless err has one. [-0, +0, raises] */
 int lmL_raise(lua_State *L, const struct lm_err *err);
 
+/* Pushes err as an error object. [-0, +1, memory] */
+void lmL_push_error(lua_State *L, const struct lm_err *err);
+
 /* Copies "file:line" of the running Lua function that called C; "" when there
  * is none. Level 1 is the caller of the current C function. */
 void lmL_where(lua_State *L, int level, char *where, size_t size);

@@ -29,11 +29,15 @@ MEETING_PLACES = {"core/runner"}
 # - single edges, each with its reason.
 EDGES = {
     ("core/status.c", "core/journal.h"): "reads the journal's tables by name",
+    ("core/repo.h", "core/shape.h"): "a repo combines writes of one shape",
+    ("core/shape.h", "core/write.h"): "a shape is of the names of a write",
 }
 
 # Headers that only one module or one folder may see.
 PRIVATE = {
     "core/runner_private.h": "core/runner",
+    "core/repo_private.h": "core/repo",
+    "pg/conn_private.h": "pg/",
     "pg/server_parts.h": "pg/server",
     "pg/stmt.h": "pg/",
 }

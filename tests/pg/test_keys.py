@@ -6,7 +6,7 @@ import re
 import pytest
 
 from harness import plans
-from harness.project import DONE
+from harness.project import DONE, FAILED, INVALID
 
 SMALL = [(1, [0, 1, 5]), (7, [20, 21, 22]), (1000, [999, 1000, 1001, 2000])]
 
@@ -464,3 +464,175 @@ def test_start_after_skips_what_comes_before(db, project):
         "batch_size", 'start_after = { 1, "Y10" }, batch_size'))
     project.run().expect(DONE)
     assert_seen(db, "t", ["a", "b"], "(a, b) > (1, 'Y10')")
+
+
+def test_a_wrong_start_after_can_be_corrected(db, project):
+    make_table(db, "t", "int4", 30)
+    make_seen(db)
+    text = script(["k"], "SELECT * FROM t", 7)
+
+    for wrong in ('"abc"', "99999999999", '""'):
+        project.script(text.replace("batch_size",
+                                    f"start_after = {wrong}, batch_size"))
+        project.run().expect(INVALID, "config.start_after", "k")
+    project.script(text.replace("batch_size",
+                                "start_after = { -6923 }, batch_size"))
+    project.run().expect(DONE)
+
+    assert_seen(db, "t", ["k"], "k > -6923")
+
+
+# -- keys that are refused -------------------------------------------------
+
+
+def refuse_key(db, project, key, query, *texts):
+    project.script(script([key], query, 7))
+    result = project.run().expect(INVALID, *texts)
+    assert not db.has_journal()
+    return result
+
+
+@pytest.mark.parametrize("key", ["ctid", "xmin", "tableoid"])
+@pytest.mark.parametrize("query", ["SELECT {}, * FROM t",
+                                   "SELECT * FROM (SELECT {}, * FROM t) x"])
+def test_a_system_column_is_no_key(db, project, key, query):
+    make_table(db, "t", "int8", 10)
+    refuse_key(db, project, key, query.format(key),
+               f'"{key}" is a system column and no key: it changes with every '
+               "update")
+
+
+def test_a_system_column_behind_a_view_is_no_key(db, project):
+    make_table(db, "t", "int8", 10)
+    db.execute("CREATE VIEW v AS SELECT ctid AS place, tag FROM t")
+    refuse_key(db, project, "place", "SELECT * FROM v WHERE place IS NOT NULL",
+               '"place" is a system column')
+
+
+def test_a_foreign_table_promises_nothing(db, project):
+    db.admin("CREATE FOREIGN DATA WRAPPER dummy;"
+             "CREATE SERVER elsewhere FOREIGN DATA WRAPPER dummy;"
+             "CREATE FOREIGN TABLE f (id int NOT NULL, tag int) "
+             "SERVER elsewhere;"
+             "GRANT SELECT ON f TO public")
+    refuse_key(db, project, "id", "SELECT * FROM f", "may be NULL")
+
+
+def test_a_foreign_partition_promises_nothing(db, project):
+    db.admin("CREATE FOREIGN DATA WRAPPER dummy;"
+             "CREATE SERVER elsewhere FOREIGN DATA WRAPPER dummy;"
+             "CREATE TABLE t (id int NOT NULL, tag int) "
+             "PARTITION BY RANGE (tag);"
+             "CREATE FOREIGN TABLE f PARTITION OF t DEFAULT SERVER elsewhere;"
+             "GRANT SELECT ON t TO public")
+    refuse_key(db, project, "id", "SELECT * FROM t", "may be NULL")
+
+
+INHERITANCE = """
+CREATE TABLE t (id int NOT NULL, tag int);
+CREATE TABLE child () INHERITS (t);
+CREATE TABLE grandchild () INHERITS (child);
+"""
+
+
+def test_a_child_table_may_allow_null(db, project):
+    db.execute(INHERITANCE + "ALTER TABLE grandchild ALTER id DROP NOT NULL;"
+               "INSERT INTO grandchild VALUES (NULL, 1)")
+    refuse_key(db, project, "id", "SELECT * FROM t", "may be NULL")
+
+
+@pytest.mark.parametrize("table", ["t", "ONLY t"])
+def test_a_table_with_children_has_a_key(db, project, table):
+    db.execute(INHERITANCE + "INSERT INTO t VALUES (1, 1), (3, 3);"
+               "INSERT INTO grandchild VALUES (2, 2)")
+    if table != "t":
+        db.execute("ALTER TABLE child ALTER id DROP NOT NULL")
+    run_and_compare(db, project, table, ["id"])
+
+
+def test_a_null_that_slipped_past_the_proof(db, project):
+    db.execute("CREATE TABLE t (k int UNIQUE NOT NULL, tag int);"
+               "INSERT INTO t SELECT n, n FROM generate_series(1, 30) n")
+    make_seen(db)
+    project.script(script(["k"], "SELECT * FROM t", 7).replace("  migrate", """
+      on_start = function(repo)
+        repo:execute("ALTER TABLE t ALTER k DROP NOT NULL")
+        repo:execute("INSERT INTO t VALUES (NULL, 99)")
+      end,
+      migrate"""))
+
+    project.run().expect(FAILED, "NULL key", "WHERE k IS NOT NULL")
+
+    assert db.column("SELECT tag FROM seen") == []
+
+
+def test_a_query_that_is_too_deep_to_analyse(db, project):
+    make_table(db, "t", "int8", 30)
+    make_seen(db)
+    deep = "SELECT * FROM t WHERE tag >= " + "(" * 800 + "0" + ")" * 800
+    refuse_key(db, project, "k", deep, "the base query could not be analysed",
+               "Put the query into a view").refuse("may be NULL")
+
+    db.execute(f"CREATE VIEW my_view AS {deep}")
+    project.script(script(["k"], "SELECT * FROM my_view WHERE k IS NOT NULL",
+                          7))
+    project.run().expect(DONE)
+    assert_seen(db, "t", ["k"])
+
+
+# -- keys that would move --------------------------------------------------
+
+
+MOVE = """
+return {{
+  config = {{ batch_size = 7, throttle_ms = 0, key = {key} }},
+  base_query = "{query}",
+  migrate = function(rows, repo)
+    for _, row in ipairs(rows) do
+      repo:update("{table}", {{ {column} = row.{row} }},
+                  {{ {column} = row.{row} + 1000 }})
+    end
+  end,
+}}
+"""
+FAMILY = """
+CREATE TABLE t (id int PRIMARY KEY, tag int);
+CREATE TABLE b (id int PRIMARY KEY);
+CREATE TABLE child () INHERITS (t);
+INSERT INTO t SELECT n, n FROM generate_series(1, 30) n;
+INSERT INTO b SELECT n FROM generate_series(1, 30) n;
+CREATE VIEW v AS SELECT id AS number, tag FROM t;
+CREATE VIEW vv AS SELECT v.number AS nr, b.id AS b_id, v.tag
+    FROM v JOIN b ON b.id = v.number;
+"""
+
+
+@pytest.mark.parametrize("query,key,table,column,row", [
+    ("SELECT * FROM t", ["id"], "t", "id", "id"),
+    ("SELECT * FROM t", ["id"], "child", "id", "id"),
+    ("SELECT * FROM v WHERE number > 0", ["number"], "t", "id", "number"),
+    ("SELECT * FROM v WHERE number > 0", ["number"], "v", "number", "number"),
+    ("SELECT * FROM vv", ["nr"], "t", "id", "nr"),
+    ("SELECT * FROM vv", ["nr"], "v", "number", "nr"),
+    ("SELECT * FROM vv", ["b_id", "nr"], "t", "id", "nr"),
+    ("SELECT * FROM vv", ["b_id", "nr"], "b", "id", "nr"),
+])
+def test_the_key_cannot_be_moved(db, project, query, key, table, column, row):
+    db.execute(FAMILY)
+    project.script(MOVE.format(query=query, key=lua_list(key), table=table,
+                               column=column, row=row))
+    project.run().expect(FAILED, f'column "{column}" of "{table}" is the key '
+                         "that is being paged")
+    assert db.scalar("SELECT count(*) FROM t WHERE id <= 30") == 30
+
+
+@pytest.mark.parametrize("query,key,table,column", [
+    ("SELECT * FROM v WHERE number > 0", "number", "b", "id"),
+    ("SELECT * FROM v WHERE number > 0", "number", "t", "tag"),
+    ("SELECT * FROM child WHERE id IS NOT NULL", "id", "b", "id"),
+])
+def test_other_columns_can_be_changed(db, project, query, key, table, column):
+    db.execute(FAMILY)
+    project.script(MOVE.format(query=query, key=lua_list([key]), table=table,
+                               column=column, row=key))
+    project.run().expect(DONE)

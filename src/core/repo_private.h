@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_REPO_PRIVATE_H
+#define LM_CORE_REPO_PRIVATE_H
+
+/* What repo.c and repo_group.c share, and nobody else. */
+
+#include "core/repo.h"
+
+bool lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err);
+/* Latches err; *err becomes the first failure. Always false. */
+bool lm_repo_fail_with(struct lm_repo *self, struct lm_err *err);
+/* Keeps a write until the repo is opened again, with a statement in flight. */
+void lm_repo_keep(struct lm_repo *self, struct lm_write *write);
+/* lm_repo_post for a statement that is luamig's own. */
+bool lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
+                       struct lm_values values, struct lm_write *write,
+                       struct lm_err *err) LM_MUSTCHECK;
+
+/* Posts the open group. */
+bool lm_repo_close_group(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
+/* Drops the open group and forgets what was in flight. */
+void lm_repo_forget_groups(struct lm_repo *self);
+
+#endif

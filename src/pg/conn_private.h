@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_PG_CONN_PRIVATE_H
+#define LM_PG_CONN_PRIVATE_H
+
+/* What conn.c and pipeline.c share, and nobody else. */
+
+#include "pg/conn.h"
+#include "pg/stmt.h"
+
+#include <libpq-fe.h>
+
+struct lm_result {
+    PGresult *pg;
+};
+
+/* A request whose answer has not been read. */
+struct lm_pending {
+    const char *sql; /* for errors; outlives the request; NULL: a sync */
+    lm_conn_listener listener; /* may be NULL */
+    void *arg;
+    PGresult **keep; /* where the last result goes; NULL: it is cleared */
+};
+
+struct lm_conn {
+    PGconn *pg; /* NULL once it was given up: libpq takes that for down */
+    char *target;
+    struct lm_stmt_cache statements;
+    int64_t deadline_ms;
+    bool interruptible;
+    bool cancel_sent; /* for the requests in flight */
+
+    struct lm_pending *queue; /* a ring, oldest first */
+    size_t first;
+    size_t count;
+    size_t room;
+    int unsynced;      /* requests since the last sync */
+    int64_t synced_ms; /* when it was sent */
+    bool failed;       /* a request since the last sync has failed */
+    struct lm_err error;
+};
+
+/* libpq's texts end with a newline and may have several lines. */
+void lm_pipeline_copy_message(char *field, size_t size, const char *text);
+
+/* Called after a PQsend... function, whose result is sent: queues what belongs
+ * to the request. Fails when an earlier request is known to have failed. */
+bool lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
+                      struct lm_err *err) LM_MUSTCHECK;
+
+/* Sends a sync; reads every answer up to it; both. The first error of the
+ * requests is the error; the server has skipped those after it. */
+bool lm_pipeline_send_sync(struct lm_conn *self,
+                           struct lm_err *err) LM_MUSTCHECK;
+bool lm_pipeline_read(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+bool lm_pipeline_sync(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* Runs several statements in one text, outside of pipeline mode. */
+bool lm_pipeline_script(struct lm_conn *self, const char *sql,
+                        struct lm_err *err) LM_MUSTCHECK;
+
+#endif

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The conversation with the server in libpq's pipeline mode: requests go out
+ * without waiting, answers are read in their order.
+ *
+ * The socket is non-blocking, and whoever waits reads while writes go out, so
+ * that client and server cannot wait for each other with full buffers. There
+ * is one place that waits, wait_turn, so that signals and the deadline are
+ * heard everywhere. After an error the server skips requests up to the next
+ * sync; only the first error is kept. Nothing here retries.
+ */
+
+#include "base/clock.h"
+#include "base/stop.h"
+#include "pg/conn_private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_UNSYNCED = 32, MAX_UNSYNCED_MS = 20 };
+
+/* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
+ * of the socket: shutdowns, and timeouts that end a session. */
+static bool
+is_lost_state(const char *state)
+{
+    static const char *const lost[] = {"57P01", "57P02", "57P03",
+                                       "57P05", "25P03", "25P04"};
+
+    if (strncmp(state, "08", 2) == 0)
+        return true;
+    for (size_t i = 0; i < LM_COUNT(lost); i++) {
+        if (strcmp(state, lost[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* libpq's texts end with a newline and may have several lines. */
+void
+lm_pipeline_copy_message(char *field, size_t size, const char *text)
+{
+    size_t len = strlen(text);
+
+    while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+        len--;
+    lm_err_copy(field, size, text, len);
+}
+
+static bool
+fail_lost(const struct lm_conn *self, const char *message, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_LOST, "the connection to %s was lost", self->target);
+    LM_ERR_COPY(err->sqlstate, "08006");
+    lm_pipeline_copy_message(err->detail, sizeof err->detail, message);
+    return false;
+}
+
+static void
+copy_field(char *field, size_t size, const PGresult *result, int code)
+{
+    const char *text = PQresultErrorField(result, code);
+
+    if (text != NULL)
+        lm_pipeline_copy_message(field, size, text);
+}
+
+static bool
+fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
+            struct lm_err *err)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    enum lm_err_kind kind = LM_ERR_DATABASE;
+
+    if (state == NULL)
+        return fail_lost(self, PQresultErrorMessage(result), err);
+    if (is_lost_state(state)) {
+        kind = LM_ERR_LOST;
+    } else if (self->cancel_sent && strcmp(state, "57014") == 0) {
+        kind = LM_ERR_INTERRUPT;
+    }
+    lm_err_set(err, kind, "%s", primary != NULL ? primary : "unknown error");
+    LM_ERR_COPY(err->sqlstate, state);
+    copy_field(err->detail, sizeof err->detail, result, PG_DIAG_MESSAGE_DETAIL);
+    copy_field(err->hint, sizeof err->hint, result, PG_DIAG_MESSAGE_HINT);
+    copy_field(err->constraint, sizeof err->constraint, result,
+               PG_DIAG_CONSTRAINT_NAME);
+    if (sql != NULL)
+        LM_ERR_COPY(err->sql, sql);
+    return false;
+}
+
+static void
+cancel_statement(struct lm_conn *self)
+{
+    char ignored[256];
+    PGcancel *cancel = PQgetCancel(self->pg);
+
+    self->cancel_sent = true;
+    if (cancel == NULL)
+        return;
+    PQcancel(cancel, ignored, sizeof ignored);
+    PQfreeCancel(cancel);
+}
+
+/* libpq takes a NULL connection for one that is down. */
+static void
+shut(struct lm_conn *self)
+{
+    PQfinish(self->pg);
+    self->pg = NULL;
+}
+
+/* The server was silent for too long: nothing that it might still say can be
+ * trusted to belong to anything, so the socket is shut. */
+static bool
+give_up(struct lm_conn *self, struct lm_err *err)
+{
+    char limit[32];
+
+    lm_clock_format(limit, sizeof limit, self->deadline_ms);
+    lm_err_set(err, LM_ERR_LOST, "%s has not answered for %s", self->target,
+               limit);
+    LM_ERR_COPY(err->sqlstate, "08006");
+    shut(self);
+    return false;
+}
+
+/* One turn of the wait: sleeps until the server, a signal or the deadline. */
+static bool
+wait_turn(struct lm_conn *self, bool want_write, int64_t deadline,
+          struct lm_err *err)
+{
+    struct pollfd fds[2] = {{PQsocket(self->pg), POLLIN, 0},
+                            {lm_stop_fd(), POLLIN, 0}};
+    int64_t left = deadline > 0 ? deadline - lm_clock_ms() : 60000;
+
+    if (left <= 0)
+        return give_up(self, err);
+    if (want_write)
+        fds[0].events |= POLLOUT;
+    if (poll(fds, fds[1].fd >= 0 ? 2 : 1, left > 60000 ? 60000 : (int)left) <
+        0) {
+        if (errno == EINTR)
+            return true;
+        return fail_lost(self, strerror(errno), err);
+    }
+    lm_stop_drain();
+    if (fds[0].revents != 0 && PQconsumeInput(self->pg) == 0)
+        return fail_lost(self, PQerrorMessage(self->pg), err);
+    return true;
+}
+
+static int64_t
+deadline_from_now(const struct lm_conn *self)
+{
+    return self->deadline_ms > 0 ? lm_clock_ms() + self->deadline_ms : 0;
+}
+
+static bool
+wait_for_result(struct lm_conn *self, struct lm_err *err)
+{
+    int64_t deadline = deadline_from_now(self);
+
+    while (PQisBusy(self->pg)) {
+        if (self->interruptible && !self->cancel_sent && lm_stop_level() >= 2)
+            cancel_statement(self);
+        if (!wait_turn(self, false, deadline, err))
+            return false;
+    }
+    return true;
+}
+
+/* -- the queue -------------------------------------------------------- */
+
+static void
+push(struct lm_conn *self, struct lm_pending request)
+{
+    if (self->count == self->room) {
+        size_t room = self->room > 0 ? 2 * self->room : 64;
+        struct lm_pending *queue = lm_calloc(room, sizeof *queue);
+
+        for (size_t i = 0; i < self->count; i++)
+            queue[i] = self->queue[(self->first + i) % self->room];
+        free(self->queue);
+        self->queue = queue;
+        self->room = room;
+        self->first = 0;
+    }
+    self->queue[(self->first + self->count++) % self->room] = request;
+}
+
+static void
+pop(struct lm_conn *self)
+{
+    self->first = (self->first + 1) % self->room;
+    self->count--;
+}
+
+/* The connection is of no use: whatever was in flight will not be answered. */
+static bool
+abandon(struct lm_conn *self)
+{
+    self->count = 0;
+    self->failed = false;
+    shut(self);
+    return false;
+}
+
+/* -- answers ---------------------------------------------------------- */
+
+static void
+note_error(struct lm_conn *self, const struct lm_pending *request,
+           const PGresult *result)
+{
+    if (self->failed)
+        return;
+    self->failed = true;
+    fail_result(self, result, request->sql, &self->error);
+    if (request->listener != NULL)
+        request->listener(request->arg, NULL, &self->error);
+}
+
+static void
+note_result(const struct lm_pending *request, PGresult *result)
+{
+    struct lm_result view = {result};
+
+    if (request->listener != NULL)
+        request->listener(request->arg, &view, NULL);
+    if (request->keep == NULL) {
+        PQclear(result);
+        return;
+    }
+    PQclear(*request->keep);
+    *request->keep = result;
+}
+
+/* COPY would take over the protocol; nothing luamig sends may start one. */
+static bool
+refuse_copy(const struct lm_pending *request, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_FAILED, "COPY cannot be used in a migration");
+    LM_ERR_COPY(err->sql, request->sql != NULL ? request->sql : "");
+    return false;
+}
+
+/* Takes the next result, which is there to be read. */
+static bool
+take_result(struct lm_conn *self, struct lm_err *err)
+{
+    struct lm_pending request = self->queue[self->first];
+    PGresult *result = PQgetResult(self->pg);
+
+    if (result == NULL) {
+        if (PQstatus(self->pg) != CONNECTION_OK)
+            return fail_lost(self, PQerrorMessage(self->pg), err);
+        pop(self);
+        return true;
+    }
+    switch (PQresultStatus(result)) {
+    case PGRES_PIPELINE_SYNC: /* not followed by NULL */
+        pop(self);
+        PQclear(result);
+        return true;
+    case PGRES_PIPELINE_ABORTED:
+        PQclear(result);
+        return true;
+    case PGRES_FATAL_ERROR:
+    case PGRES_BAD_RESPONSE:
+        note_error(self, &request, result);
+        PQclear(result);
+        if (self->error.kind == LM_ERR_LOST)
+            *err = self->error;
+        return self->error.kind != LM_ERR_LOST;
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH:
+        PQclear(result);
+        return refuse_copy(&request, err);
+    default:
+        note_result(&request, result);
+        return true;
+    }
+}
+
+/* Pushes what libpq holds to the server, and reads what has arrived when the
+ * server does not take it. */
+static bool
+pump(struct lm_conn *self, struct lm_err *err)
+{
+    int64_t deadline = deadline_from_now(self);
+    int left;
+
+    while ((left = PQflush(self->pg)) != 0) {
+        if (left < 0)
+            return fail_lost(self, PQerrorMessage(self->pg), err);
+        if (!wait_turn(self, true, deadline, err))
+            return false;
+        while (self->count > 0 && !PQisBusy(self->pg))
+            if (!take_result(self, err))
+                return false;
+    }
+    return true;
+}
+
+/*
+ * A server that waits for more requests without a sync counts as busy: no
+ * timeout ends it, and it keeps its locks, should this process stop for good.
+ * After a sync it idles in the transaction, which the server limits.
+ */
+static bool
+is_sync_due(const struct lm_conn *self)
+{
+    return self->unsynced >= MAX_UNSYNCED ||
+           lm_clock_ms() - self->synced_ms >= MAX_UNSYNCED_MS;
+}
+
+bool
+lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
+                 struct lm_err *err)
+{
+    if (sent == 0) {
+        fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    if (self->count == 0)
+        self->cancel_sent = false;
+    push(self, request);
+    self->unsynced++;
+    if (is_sync_due(self) ? !lm_pipeline_send_sync(self, err)
+                          : !pump(self, err) && !abandon(self))
+        return false;
+    if (!self->failed)
+        return true;
+    *err = self->error;
+    return false;
+}
+
+static bool
+read_all(struct lm_conn *self, struct lm_err *err)
+{
+    while (self->count > 0)
+        if (!wait_for_result(self, err) || !take_result(self, err))
+            return false;
+    return true;
+}
+
+bool
+lm_pipeline_send_sync(struct lm_conn *self, struct lm_err *err)
+{
+    struct lm_pending sync = {.sql = NULL};
+
+    if (PQpipelineSync(self->pg) == 0) {
+        fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    push(self, sync);
+    self->unsynced = 0;
+    self->synced_ms = lm_clock_ms();
+    return pump(self, err) || abandon(self);
+}
+
+bool
+lm_pipeline_read(struct lm_conn *self, struct lm_err *err)
+{
+    if (!read_all(self, err))
+        return abandon(self);
+    if (!self->failed)
+        return true;
+    self->failed = false;
+    *err = self->error;
+    return false;
+}
+
+bool
+lm_pipeline_sync(struct lm_conn *self, struct lm_err *err)
+{
+    return lm_pipeline_send_sync(self, err) && lm_pipeline_read(self, err);
+}
+
+static bool
+read_script(struct lm_conn *self, const char *sql, struct lm_err *err)
+{
+    bool ok = true;
+
+    for (;;) {
+        PGresult *result;
+
+        if (!wait_for_result(self, err))
+            return abandon(self);
+        result = PQgetResult(self->pg);
+        if (result == NULL)
+            return ok;
+        if (ok && PQresultStatus(result) == PGRES_FATAL_ERROR)
+            ok = fail_result(self, result, sql, err);
+        PQclear(result);
+    }
+}
+
+bool
+lm_pipeline_script(struct lm_conn *self, const char *sql, struct lm_err *err)
+{
+    bool ok;
+
+    self->cancel_sent = false;
+    if (PQexitPipelineMode(self->pg) == 0 || PQsendQuery(self->pg, sql) == 0 ||
+        !pump(self, err)) {
+        fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    ok = read_script(self, sql, err);
+    if (lm_conn_is_up(self) && PQenterPipelineMode(self->pg) == 0) {
+        fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    return ok;
+}

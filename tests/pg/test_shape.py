@@ -1,0 +1,238 @@
+"""Tables that change their shape, and statements that get lost, while a run
+goes on."""
+
+import pytest
+
+from harness.project import DONE, FAILED
+
+SCRIPT = """
+local calls = 0
+return {{
+  config = {{ batch_size = 10, throttle_ms = 0{config} }},
+  base_query = "{query}",
+  {more}
+  migrate = function(rows, repo)
+    local seen = {{}}
+    calls = calls + 1
+    {first}
+    for i, row in ipairs(rows) do seen[i] = {{ tag = row.{tag} }} end
+    repo:insert_all("seen", seen)
+  end,
+}}
+"""
+
+
+def make_table(db, columns="a int, id int PRIMARY KEY, tag int",
+               values="1000 - n, n, n"):
+    db.execute(f"CREATE TABLE d ({columns});"
+               f"INSERT INTO d SELECT {values} FROM generate_series(1, 50) n;"
+               "CREATE TABLE seen (nr bigint GENERATED ALWAYS AS IDENTITY, "
+               "tag int)")
+
+
+def script(query="SELECT * FROM d", config="", first="", more="", tag="tag"):
+    return SCRIPT.format(query=query, config=config, first=first, more=more,
+                         tag=tag)
+
+
+def interfere(db, project, sql, disconnect=False):
+    """Runs the script; sql is executed after its second batch."""
+    runner = project.start_run(fault="after_commit:2=stop")
+    runner.wait_frozen()
+    db.execute(sql)
+    if disconnect:
+        db.admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                 "WHERE datname = current_database() "
+                 "AND application_name LIKE 'luamig:%%'")
+    runner.thaw()
+    return runner.wait()
+
+
+def assert_all_seen(db):
+    assert db.column("SELECT tag FROM seen ORDER BY nr") == list(range(1, 51))
+
+
+# -- the base query's columns ----------------------------------------------
+
+
+@pytest.mark.parametrize("config", ["", ", assume_unique = true"])
+@pytest.mark.parametrize("disconnect", [False, True])
+def test_a_column_is_added(db, project, disconnect, config):
+    make_table(db, "a int, id int NOT NULL, tag int")
+    project.script(script(config=config))
+
+    result = interfere(db, project, "ALTER TABLE d ADD COLUMN more int",
+                       disconnect)
+
+    result.expect(DONE)
+    assert_all_seen(db)
+
+
+@pytest.mark.parametrize("disconnect", [False, True])
+@pytest.mark.parametrize("key", ["PRIMARY KEY", "NOT NULL"])
+def test_a_column_vanishes(db, project, key, disconnect):
+    make_table(db, f"a int, id int {key}, tag int")
+    project.script(script())
+
+    result = interfere(db, project, "ALTER TABLE d DROP COLUMN a", disconnect)
+
+    result.expect(FAILED, "the base query's columns have changed since the "
+                  "run began", "Run the same command again: it looks at the "
+                  "query afresh.", "column page.a does not exist")
+    assert db.state() == "failed"
+    project.run().expect(DONE)
+    assert_all_seen(db)
+
+
+@pytest.mark.parametrize("disconnect", [False, True])
+def test_columns_change_places(db, project, disconnect):
+    make_table(db)
+    project.script(script())
+
+    interfere(db, project,
+              "ALTER TABLE d RENAME TO old;"
+              "CREATE TABLE d AS SELECT tag, a, id, 0 AS more FROM old;"
+              "ALTER TABLE d ADD PRIMARY KEY (id)", disconnect).expect(DONE)
+
+    assert_all_seen(db)
+
+
+@pytest.mark.parametrize("disconnect", [False, True])
+@pytest.mark.parametrize("key", ["PRIMARY KEY", "NOT NULL"])
+def test_the_key_changes_its_type(db, project, key, disconnect):
+    make_table(db, f"a int, id int {key}, tag int")
+    project.script(script())
+
+    result = interfere(db, project, "ALTER TABLE d ALTER id TYPE bigint",
+                       disconnect)
+
+    result.expect(FAILED, "the base query's columns have changed since the "
+                  "run began", "Run the same command again: it looks at the "
+                  "query afresh.")
+    project.run().expect(DONE)
+    assert_all_seen(db)
+
+
+def test_another_column_changes_its_type(db, project):
+    make_table(db)
+    project.script(script())
+    interfere(db, project, "ALTER TABLE d ALTER a TYPE text").expect(DONE)
+    assert_all_seen(db)
+
+
+def test_names_of_columns_that_need_quotes(db, project):
+    make_table(db, '"A ""b""" int, id int PRIMARY KEY, tag int')
+    project.script(script(r"SELECT *, count(*) OVER (), 1, tag AS \"T.x\" "
+                          "FROM d", tag='tag + (row["T.x"] - row.tag)')
+                   .replace("count(*) OVER (), 1", "2 + 2"))
+    project.run().expect(DONE)
+    assert_all_seen(db)
+
+
+ON_START = """
+  on_start = function(repo)
+    repo:execute("{sql}")
+  end,"""
+
+
+@pytest.mark.parametrize("fault", [None, "on_start_after_commit_sent=kill",
+                                   "on_start_after_commit=kill"])
+def test_on_start_adds_a_column(db, project, fault):
+    make_table(db, "a int, id int PRIMARY KEY")
+    db.execute("ALTER TABLE d DROP COLUMN a")
+    db.execute("INSERT INTO d SELECT n FROM generate_series(1, 50) n") \
+        if not db.scalar("SELECT count(*) FROM d") else None
+    project.script(script(more=ON_START.format(
+        sql="ALTER TABLE d ADD COLUMN tag int GENERATED ALWAYS AS (id) "
+            "STORED")))
+    if fault:
+        project.run(fault=fault)
+    project.run().expect(DONE)
+    assert_all_seen(db)
+
+
+def test_on_start_changes_the_type_of_the_key(db, project):
+    make_table(db)
+    project.script(script(more=ON_START.format(
+        sql="ALTER TABLE d ALTER id TYPE bigint")))
+    project.run().expect(DONE)
+    assert_all_seen(db)
+
+
+def test_on_start_takes_the_key_away(db, project):
+    make_table(db)
+    project.script(script(more=ON_START.format(
+        sql="ALTER TABLE d RENAME id TO number")))
+    project.run().expect(FAILED)
+    assert db.state() == "failed"
+
+
+# -- prepared statements ---------------------------------------------------
+
+
+def test_a_statement_of_the_script_changes_its_result(db, project):
+    make_table(db)
+    db.execute("CREATE TABLE other (x int); INSERT INTO other VALUES (1)")
+    project.script(script(first='repo:query("SELECT * FROM other")'))
+
+    interfere(db, project, "ALTER TABLE other ADD COLUMN y int").expect(DONE)
+
+    assert_all_seen(db)
+
+
+FORGET = """
+    repo:query("SELECT 1 AS a")
+    if calls == 3 then repo:execute("DEALLOCATE ALL") end
+    repo:query("SELECT 1 AS a")"""
+OCCUPY = """
+    if calls == 3 then
+      for n = 1, 60 do
+        repo:execute(
+          "DO $$ BEGIN EXECUTE 'PREPARE luamig_" .. n .. " AS SELECT 1';"
+          .. " EXCEPTION WHEN duplicate_prepared_statement THEN END $$")
+      end
+    end"""
+
+
+@pytest.mark.parametrize("first", [FORGET, OCCUPY], ids=["26000", "42P05"])
+def test_somebody_meddles_with_prepared_statements(db, project, first):
+    make_table(db)
+    project.script(script(first=first))
+    project.run().expect(DONE)
+    assert_all_seen(db)
+
+
+def test_what_the_server_does_not_support_is_tried_twice_only(db, project):
+    make_table(db)
+    project.script(script(first="""
+      repo:execute("DO $$ BEGIN RAISE feature_not_supported; END $$")"""))
+    project.run().expect(FAILED, "0A000")
+    assert db.column("SELECT tag FROM seen") == []
+
+
+# -- the journal -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["cursor", "bound"])
+@pytest.mark.parametrize("value", ["'{}'", "'{NULL}'", "'{1,2}'"])
+def test_a_foreign_cursor_is_refused(db, project, column, value):
+    make_table(db)
+    project.script(script())
+    project.run("--limit", 10).expect(5)
+    db.execute(f"UPDATE luamig.progress SET {column} = {value}")
+
+    project.run().expect(FAILED, f"the journal's {column} of run 1 does not "
+                         "fit the key")
+
+    db.execute("DELETE FROM seen")
+    project.run("--restart").expect(DONE)
+    assert_all_seen(db)
+
+
+def test_a_cursor_that_is_damaged_during_the_run(db, project):
+    make_table(db)
+    project.script(script())
+
+    interfere(db, project, "UPDATE luamig.progress SET cursor = '{}'",
+              disconnect=True).expect(
+        FAILED, "the journal's cursor of run 1 does not fit the key")
