@@ -89,8 +89,9 @@ bool lm_database_resolve(struct lm_database *out, const char *url,
                          struct lm_err *err) LM_MUSTCHECK;
 void lm_database_release(struct lm_database *self);
 
-/* Takes the value of --db: a copy, while the password in argv is blotted out
- * so that ps does not show it. Freed by the caller. */
+/* Takes the value of --db: a copy, while in argv all of it is blotted out (but
+ * for "embedded"), so that ps cannot show a password however it is written.
+ * Freed by the caller. */
 char *lm_database_take_url(char *arg);
 
 #endif

@@ -76,33 +76,12 @@ lm_database_release(struct lm_database *self)
     memset(self, 0, sizeof *self);
 }
 
-/* The place of a password: after "://user:" up to the last "@" before the
- * path, or after "password=". */
-static void
-blot(char *arg)
-{
-    char *authority = strstr(arg, "://");
-    char *password = strstr(arg, "password=");
-
-    if (password != NULL) {
-        for (password += strlen("password=");
-             *password != '\0' && *password != '&'; password++)
-            *password = 'x';
-    }
-    if (authority != NULL) {
-        char *at = strrchr(authority, '@');
-        char *colon = strchr(authority + 3, ':');
-
-        for (; at != NULL && colon != NULL && colon + 1 < at; colon++)
-            colon[1] = 'x';
-    }
-}
-
 char *
 lm_database_take_url(char *arg)
 {
     char *url = lm_strdup(arg);
 
-    blot(arg);
+    if (strcmp(arg, "embedded") != 0)
+        memset(arg, 'x', strlen(arg));
     return url;
 }

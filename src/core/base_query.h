@@ -10,6 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A column of a table or view that a key column comes from. */
+struct lm_key_source {
+    uint32_t table; /* OID */
+    char *column;
+};
+
 struct lm_base_query {
     char *sql;     /* one SELECT without semicolon; may end with a -- comment */
     char **params; /* texts, NULL for NULL; one each of param_types */
@@ -18,12 +24,12 @@ struct lm_base_query {
     char **columns; /* names, all different */
     int column_count;
     int key_count;
-    char **key;          /* names of the key columns */
-    int *key_index;      /* where they are among columns */
-    uint32_t *key_types; /* OIDs the key parameters are bound with */
-    bool key_is_unique;  /* proved; otherwise watched as rows go by */
-    uint32_t table;      /* OID of the table the key comes from, or 0 */
-    char **table_key;    /* the key columns' names in that table, or NULL */
+    char **key;                    /* names of the key columns */
+    int *key_index;                /* where they are among columns */
+    uint32_t *key_types;           /* OIDs the key parameters are bound with */
+    bool key_is_unique;            /* proved; otherwise watched as rows go by */
+    struct lm_key_source *sources; /* views, and what is below them */
+    int source_count;
 };
 
 #endif

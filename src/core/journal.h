@@ -76,7 +76,8 @@ void lm_journal_add_ddl(struct lm_buf *buf, const char *schema, int installed);
 /* Adds the grants that let a role run migrations. */
 void lm_journal_add_grants(struct lm_buf *buf, const char *schema,
                            const char *role);
-/* Adds sql with each {schema} replaced by the quoted name. */
+/* Adds sql with each {schema} replaced by the quoted name, and each {quote} by
+ * a dollar quote that does not occur in the name. */
 void lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema);
 
 /* Creates or upgrades the tables. LM_ERR_CONNECT when the role may not. */

@@ -4,6 +4,10 @@
  * never edited once released: the next version is another step.
  *
  * The schema's name is spliced in quoted, wherever the text says {schema}.
+ * {quote} stands for a dollar quote around a text that holds the name.
+ *
+ * An entry of an index has less room than args may need, hence the hash: not
+ * md5, which servers in FIPS mode refuse.
  */
 
 #include "core/journal.h"
@@ -42,7 +46,8 @@ static const char step_1[] =
     ");\n"
     "COMMENT ON TABLE {schema}.run IS\n"
     "    'one row for each run of a data migration';\n"
-    "CREATE UNIQUE INDEX run_unfinished ON {schema}.run (script, args)\n"
+    "CREATE UNIQUE INDEX run_unfinished ON {schema}.run\n"
+    "    (script, pg_catalog.hashtextextended(args::text, 0))\n"
     "    WHERE state IN ('running', 'paused', 'stopped', 'failed');\n"
     "CREATE INDEX run_by_script ON {schema}.run (script, id);\n"
     "\n"
@@ -70,7 +75,7 @@ static const char step_1[] =
     "CREATE FUNCTION {schema}.fence(p_run bigint, p_owner uuid,\n"
     "        p_seq bigint, p_lease_ms bigint)\n"
     "    RETURNS void LANGUAGE plpgsql\n"
-    "    SET search_path = pg_catalog, pg_temp AS $$\n"
+    "    SET search_path = pg_catalog, pg_temp AS {quote}\n"
     "BEGIN\n"
     "    UPDATE {schema}.progress SET seq = seq + 1, lease_until =\n"
     "            clock_timestamp() + p_lease_ms * interval '1 ms'\n"
@@ -79,13 +84,13 @@ static const char step_1[] =
     "        RAISE EXCEPTION 'run % has been taken over', p_run\n"
     "            USING ERRCODE = 'LM001';\n"
     "    END IF;\n"
-    "END $$;\n"
+    "END {quote};\n"
     "\n"
     "CREATE FUNCTION {schema}.checkpoint(p_run bigint, p_owner uuid,\n"
     "        p_seq bigint, p_lease_ms bigint, p_cursor text[],\n"
     "        p_rows bigint, p_retries bigint)\n"
     "    RETURNS void LANGUAGE plpgsql\n"
-    "    SET search_path = pg_catalog, pg_temp AS $$\n"
+    "    SET search_path = pg_catalog, pg_temp AS {quote}\n"
     "BEGIN\n"
     "    UPDATE {schema}.progress SET cursor = p_cursor, seq = seq + 1,\n"
     "            rows = rows + p_rows, batches = batches + 1,\n"
@@ -96,21 +101,21 @@ static const char step_1[] =
     "        RAISE EXCEPTION 'run % has been taken over', p_run\n"
     "            USING ERRCODE = 'LM001';\n"
     "    END IF;\n"
-    "END $$;\n";
+    "END {quote};\n";
 
 /* Asserts on the server how many rows a combined statement has written, so
  * that a COMMIT which travels with it is skipped when it has not. */
 static const char step_2[] =
     "CREATE FUNCTION {schema}.expect(p_actual bigint, p_expected bigint)\n"
     "    RETURNS bigint LANGUAGE plpgsql\n"
-    "    SET search_path = pg_catalog, pg_temp AS $$\n"
+    "    SET search_path = pg_catalog, pg_temp AS {quote}\n"
     "BEGIN\n"
     "    IF p_actual <> p_expected THEN\n"
     "        RAISE EXCEPTION '% rows were written instead of %', p_actual,\n"
     "            p_expected USING ERRCODE = 'LM002';\n"
     "    END IF;\n"
     "    RETURN p_actual;\n"
-    "END $$;\n";
+    "END {quote};\n";
 
 static const char *const steps[] = {step_1, step_2};
 
@@ -120,16 +125,36 @@ lm_journal_version(void)
     return (int)LM_COUNT(steps);
 }
 
+/* A dollar quote that does not occur in the schema's name. */
+static void
+choose_quote(char *quote, size_t size, const char *schema)
+{
+    snprintf(quote, size, "$luamig$");
+    for (int i = 1; strstr(schema, quote) != NULL; i++)
+        snprintf(quote, size, "$luamig%d$", i);
+}
+
 void
 lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema)
 {
-    static const char mark[] = "{schema}";
+    static const char name_mark[] = "{schema}";
+    static const char quote_mark[] = "{quote}";
+    char quote[32];
     const char *next;
 
-    while ((next = strstr(sql, mark)) != NULL) {
+    choose_quote(quote, sizeof quote, schema);
+    while ((next = strchr(sql, '{')) != NULL) {
         lm_buf_add(buf, sql, (size_t)(next - sql));
-        lm_sql_add_identifier(buf, schema);
-        sql = next + sizeof mark - 1;
+        sql = next;
+        if (strncmp(sql, name_mark, strlen(name_mark)) == 0) {
+            lm_sql_add_identifier(buf, schema);
+            sql += strlen(name_mark);
+        } else if (strncmp(sql, quote_mark, strlen(quote_mark)) == 0) {
+            lm_buf_puts(buf, quote);
+            sql += strlen(quote_mark);
+        } else {
+            lm_buf_putc(buf, *sql++);
+        }
     }
     lm_buf_puts(buf, sql);
 }

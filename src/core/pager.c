@@ -2,7 +2,7 @@
 /*
  * Builds the page query and checks what comes back.
  *
- *     SELECT page.* FROM (base query) AS page
+ *     SELECT page.a, page.b, ... FROM (base query) AS page
  *     WHERE (k1, k2) > ($n, $m) AND (k1, k2) <= ($o, $p)
  *     ORDER BY k1, k2 LIMIT $q
  *
@@ -11,6 +11,9 @@
  * server would compare by a cast and not use the index. Where the key is not
  * proved unique, the server compares each row's key with the one before, by
  * its own idea of equality.
+ *
+ * The columns are listed by name, so that a page has those that preflight saw,
+ * where it saw them, whatever becomes of the tables behind a "SELECT *".
  */
 
 #include "core/pager.h"
@@ -95,6 +98,16 @@ add_param(struct request *self, const char *text, uint32_t type)
 }
 
 static void
+add_columns(struct lm_buf *sql, const struct lm_base_query *query,
+            const char *table)
+{
+    for (int i = 0; i < query->column_count; i++) {
+        lm_buf_printf(sql, "%s%s.", i > 0 ? ", " : "", table);
+        lm_sql_add_identifier(sql, query->columns[i]);
+    }
+}
+
+static void
 add_key_list(struct lm_buf *sql, const struct lm_base_query *query,
              const char *table, const char *suffix)
 {
@@ -133,7 +146,8 @@ static void
 add_range(struct request *self, const struct lm_base_query *query,
           char *const *cursor, char *const *bound)
 {
-    lm_buf_puts(&self->sql, "SELECT page.*");
+    lm_buf_puts(&self->sql, "SELECT ");
+    add_columns(&self->sql, query, "page");
     add_source(&self->sql, query);
     if (cursor != NULL || bound != NULL)
         lm_buf_puts(&self->sql, " WHERE ");
@@ -160,7 +174,9 @@ static void
 add_watched_page(struct request *self, const struct lm_base_query *query,
                  char *const *cursor, char *const *bound, const char *limit)
 {
-    lm_buf_puts(&self->sql, "SELECT watched.*, (");
+    lm_buf_puts(&self->sql, "SELECT ");
+    add_columns(&self->sql, query, "watched");
+    lm_buf_puts(&self->sql, ", (");
     add_key_list(&self->sql, query, "watched", "");
     lm_buf_puts(&self->sql, ") = (");
     for (int i = 0; i < query->key_count; i++) {
@@ -191,19 +207,94 @@ send(struct request *self, struct lm_conn *conn, struct lm_result **out,
 
 /* -- checks ----------------------------------------------------------- */
 
-static bool
-fail_key(const struct lm_page *page, const struct lm_base_query *query, int row,
-         const char *what, struct lm_err *err)
+/* The texts of a row's key; the array is to be freed. */
+static char **
+key_texts(const struct lm_page *page, const struct lm_base_query *query,
+          int row)
 {
-    struct lm_buf key = LM_BUF_INIT;
     char **texts = lm_calloc((size_t)query->key_count, sizeof *texts);
 
     for (int i = 0; i < query->key_count; i++)
         texts[i] = (char *)lm_page_key(page, query, row, i);
+    return texts;
+}
+
+static bool
+fail_key(const struct lm_base_query *query, char *const *texts,
+         const char *what, struct lm_err *err)
+{
+    struct lm_buf key = LM_BUF_INIT;
+
     lm_page_describe_key(&key, query, texts);
     lm_err_set(err, LM_ERR_FAILED, "%s: %s", what, lm_buf_text(&key));
-    free(texts);
     lm_buf_release(&key);
+    return false;
+}
+
+static bool
+check_not_null(const struct lm_base_query *query, char *const *texts,
+               struct lm_err *err)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        if (texts[i] != NULL)
+            continue;
+        fail_key(query, texts, "a row of the base query has a NULL key", err);
+        lm_err_hint(err, "Leave such rows out with \"WHERE %s IS NOT NULL\".",
+                    query->key[i]);
+        return false;
+    }
+    return true;
+}
+
+static const char changed[] =
+    "the base query's columns have changed since the run began";
+
+static void
+hint_changed(struct lm_err *err)
+{
+    lm_err_hint(err, "Run the same command again: it looks at the query "
+                     "afresh.");
+}
+
+/* Is what came back what preflight was told of? */
+static bool
+check_columns(const struct lm_result *result, const struct lm_base_query *query,
+              struct lm_err *err)
+{
+    int count = query->column_count + (query->key_is_unique ? 0 : 1);
+    bool same = lm_result_columns(result) == count;
+
+    for (int i = 0; same && i < query->key_count; i++) {
+        int column = query->key_index[i];
+
+        same =
+            lm_result_column_type(result, column) == query->key_types[i] &&
+            strcmp(lm_result_column_name(result, column), query->key[i]) == 0;
+    }
+    if (same)
+        return true;
+    lm_err_set(err, LM_ERR_FAILED, "%s", changed);
+    hint_changed(err);
+    return false;
+}
+
+/* Is the key of this row and the one before the same? */
+static bool
+is_duplicate(const struct lm_page *page, const struct lm_base_query *query,
+             int row)
+{
+    return !query->key_is_unique &&
+           lm_result_text(page->result, row, page->columns) != NULL &&
+           lm_result_bool(page->result, row, page->columns);
+}
+
+static bool
+has_null(const struct lm_page *page, const struct lm_base_query *query, int row)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        if (lm_page_key(page, query, row, i) == NULL)
+            return true;
+    }
     return false;
 }
 
@@ -211,25 +302,18 @@ static bool
 check_row(const struct lm_page *page, const struct lm_base_query *query,
           int row, struct lm_err *err)
 {
-    for (int i = 0; i < query->key_count; i++) {
-        if (lm_page_key(page, query, row, i) != NULL)
-            continue;
-        fail_key(page, query, row, "a row of the base query has a NULL key",
-                 err);
-        lm_err_hint(err, "Leave such rows out with \"WHERE %s IS NOT NULL\".",
-                    query->key[i]);
-        return false;
-    }
-    if (!query->key_is_unique &&
-        lm_result_text(page->result, row, page->columns) != NULL &&
-        lm_result_bool(page->result, row, page->columns)) {
-        fail_key(page, query, row, "two rows of the base query have one key",
-                 err);
+    char **texts;
+
+    if (!has_null(page, query, row) && !is_duplicate(page, query, row))
+        return true;
+    texts = key_texts(page, query, row);
+    if (check_not_null(query, texts, err)) {
+        fail_key(query, texts, "two rows of the base query have one key", err);
         lm_err_hint(err, "Name a unique key with config.key; a list of "
                          "columns will do: key = { \"tenant\", \"id\" }.");
-        return false;
     }
-    return true;
+    free(texts);
+    return false;
 }
 
 bool
@@ -251,10 +335,16 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
     }
     ok = send(&request, conn, &out->result, err);
     request_release(&request);
-    if (!ok)
+    if (!ok) {
+        if (lm_err_is_state(err, "42703")) {
+            lm_err_prefix(err, "%s", changed);
+            hint_changed(err);
+        }
         return false;
+    }
     out->columns = query->column_count;
     out->rows = lm_result_rows(out->result);
+    ok = check_columns(out->result, query, err);
     for (int row = 0; ok && row < out->rows; row++)
         ok = check_row(out, query, row, err);
     out->more = out->rows > limit;
@@ -263,6 +353,48 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
     if (!ok)
         lm_page_release(out);
     return ok;
+}
+
+bool
+lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
+                  char *const *key, struct lm_err *err)
+{
+    struct lm_values values = {(const char *const *)key, query->key_count};
+    struct lm_buf sql = LM_BUF_INIT;
+    struct lm_result *result = NULL;
+    bool ok;
+
+    lm_buf_puts(&sql, "SELECT ");
+    for (int i = 0; i < query->key_count; i++)
+        lm_buf_printf(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+    ok = lm_conn_query_typed(conn, lm_buf_text(&sql), query->key_types, values,
+                             &result, err);
+    lm_result_free(result);
+    lm_buf_release(&sql);
+    return ok;
+}
+
+/* The key in the one row of a result, or NULL texts without a row. */
+static bool
+take_key(const struct lm_result *result, const struct lm_base_query *query,
+         char ***texts, struct lm_err *err)
+{
+    char **key;
+
+    *texts = NULL;
+    if (lm_result_rows(result) == 0)
+        return true;
+    key = lm_calloc((size_t)query->key_count, sizeof *key);
+    for (int i = 0; i < query->key_count; i++)
+        key[i] = (char *)lm_result_text(result, 0, i);
+    if (!check_not_null(query, key, err)) {
+        free(key);
+        return false;
+    }
+    for (int i = 0; i < query->key_count; i++)
+        key[i] = lm_strdup(key[i]);
+    *texts = key;
+    return true;
 }
 
 bool
@@ -281,20 +413,11 @@ lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
     lm_buf_puts(&request.sql, " ORDER BY ");
     add_key_list(&request.sql, query, "page", " DESC");
     lm_buf_puts(&request.sql, " LIMIT 1");
-    ok = send(&request, conn, &result, err);
+    ok = send(&request, conn, &result, err) &&
+         take_key(result, query, texts, err);
     request_release(&request);
-    if (!ok)
-        return false;
-    if (lm_result_rows(result) == 1) {
-        *texts = lm_calloc((size_t)query->key_count, sizeof **texts);
-        for (int i = 0; i < query->key_count; i++) {
-            (*texts)[i] = lm_strdup(lm_result_text(result, 0, i) != NULL
-                                        ? lm_result_text(result, 0, i)
-                                        : "");
-        }
-    }
     lm_result_free(result);
-    return true;
+    return ok;
 }
 
 bool

@@ -26,14 +26,22 @@ const char *lm_page_key(const struct lm_page *page,
 /*
  * Fetches at most limit rows after cursor and up to bound; either may be NULL,
  * else it has the query's key_count texts. LM_ERR_FAILED names a key that is
- * NULL or occurs twice, also when the second one is the row more.
+ * NULL or occurs twice, also when the second one is the row more, or says that
+ * the query's key is no longer of the type it was of. A column that the query
+ * no longer returns is SQLSTATE 42703.
  */
 bool lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
                    char *const *cursor, char *const *bound, int64_t limit,
                    struct lm_page *out, struct lm_err *err) LM_MUSTCHECK;
 
+/* Does the server take the key_count texts for values of the key's types?
+ * LM_ERR_DATABASE when it does not. Inside a transaction. */
+bool lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
+                       char *const *key, struct lm_err *err) LM_MUSTCHECK;
+
 /* The highest key there is, as texts to be freed one by one with the array;
- * NULL when there are no rows. Inside a transaction. */
+ * NULL when there are no rows; LM_ERR_FAILED when it is NULL. Inside a
+ * transaction. */
 bool lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
                      char ***texts, struct lm_err *err) LM_MUSTCHECK;
 

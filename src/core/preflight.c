@@ -78,7 +78,9 @@ lm_base_query_release(struct lm_base_query *self)
     free_texts(self->key, self->key_count);
     free(self->key_index);
     free(self->key_types);
-    free_texts(self->table_key, self->key_count);
+    for (int i = 0; i < self->source_count; i++)
+        free(self->sources[i].column);
+    free(self->sources);
     memset(self, 0, sizeof *self);
 }
 
@@ -186,50 +188,77 @@ take_key(struct lm_base_query *out, const struct lm_stmt *stmt,
 
 /* Where an output column comes from. */
 struct origin {
-    uint32_t table;
-    int attnum;
     char relation[200];
     char column[200];
     bool not_null;
     char *view; /* its definition when it is a view; owned */
 };
 
+/*
+ * A table promises NOT NULL when all that is read with it does, down to the
+ * last child, unless the query says ONLY. A foreign table promises nothing:
+ * nobody holds it to its declaration.
+ */
+static const char origin_sql[] =
+    "WITH RECURSIVE family AS (SELECT $1::pg_catalog.oid AS oid UNION"
+    "  SELECT h.inhrelid FROM pg_catalog.pg_inherits h"
+    "  JOIN family f ON f.oid = h.inhparent WHERE NOT $3::bool)"
+    " SELECT c.relname, a.attname, NOT EXISTS ("
+    "  SELECT FROM family f JOIN pg_catalog.pg_class r ON r.oid = f.oid"
+    "  JOIN pg_catalog.pg_attribute m"
+    "  ON m.attrelid = r.oid AND m.attname = a.attname"
+    "  WHERE r.relkind = 'f' OR NOT m.attnotnull OR EXISTS ("
+    "   SELECT FROM pg_catalog.pg_constraint n WHERE n.conrelid = r.oid"
+    "   AND n.contype = 'n' AND n.conkey = ARRAY[m.attnum]"
+    "   AND NOT n.convalidated)),"
+    " CASE WHEN c.relkind = 'v'"
+    "  THEN pg_catalog.pg_get_viewdef(c.oid) END"
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a"
+    " ON a.attrelid = c.oid"
+    " WHERE c.oid = $1::pg_catalog.oid AND a.attnum = $2::int2";
+
+/* Looks the column's table and column up; all empty when they are gone. */
 static bool
-find_origin(struct lm_conn *conn, uint32_t table, int attnum,
-            struct origin *out, struct lm_err *err)
+find_origin(struct lm_conn *conn, const struct lm_column *column,
+            bool from_only, struct origin *out, struct lm_err *err)
 {
-    static const char sql[] =
-        "SELECT c.relname, a.attname, a.attnotnull AND NOT EXISTS ("
-        "  SELECT FROM pg_catalog.pg_constraint n WHERE n.conrelid = c.oid"
-        "  AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]"
-        "  AND NOT n.convalidated),"
-        " CASE WHEN c.relkind = 'v'"
-        "  THEN pg_catalog.pg_get_viewdef(c.oid) END"
-        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a"
-        " ON a.attrelid = c.oid"
-        " WHERE c.oid = $1::pg_catalog.oid AND a.attnum = $2::int2";
-    char table_text[16];
-    char attnum_text[16];
-    const char *texts[] = {table_text, attnum_text};
-    struct lm_values values = {texts, 2};
+    char table[16];
+    char attnum[16];
+    const char *texts[] = {table, attnum, from_only ? "t" : "f"};
+    struct lm_values values = {texts, 3};
     struct lm_result *result = NULL;
 
     memset(out, 0, sizeof *out);
-    snprintf(table_text, sizeof table_text, "%" PRIu32, table);
-    snprintf(attnum_text, sizeof attnum_text, "%d", attnum);
-    if (!lm_conn_query(conn, sql, values, &result, err))
+    snprintf(table, sizeof table, "%" PRIu32, column->table);
+    snprintf(attnum, sizeof attnum, "%d", column->table_column);
+    if (!lm_conn_query(conn, origin_sql, values, &result, err))
         return false;
     if (lm_result_rows(result) == 1) {
         const char *view = lm_result_text(result, 0, 3);
 
-        out->table = table;
-        out->attnum = attnum;
         LM_ERR_COPY(out->relation, lm_result_text(result, 0, 0));
         LM_ERR_COPY(out->column, lm_result_text(result, 0, 1));
         out->not_null = lm_result_bool(result, 0, 2);
         out->view = view != NULL ? lm_strdup(view) : NULL;
     }
     lm_result_free(result);
+    return true;
+}
+
+/* What the server says of a column of a view's definition. False when that
+ * cannot be told; *out has a name of its own. */
+static bool
+look_into_view(struct lm_conn *conn, const char *definition, int attnum,
+               struct lm_column *out)
+{
+    struct lm_stmt *stmt;
+    struct lm_err ignored;
+
+    if (!lm_conn_prepare(conn, definition, NULL, 0, &stmt, &ignored) ||
+        attnum < 1 || attnum > lm_stmt_column_count(stmt))
+        return false;
+    *out = *lm_stmt_column(stmt, attnum - 1);
+    out->name = lm_strdup(out->name);
     return true;
 }
 
@@ -245,17 +274,13 @@ prove_in_view(struct lm_conn *conn, const char *definition, int attnum,
 {
     struct lm_query_shape shape;
     struct lm_column column;
-    struct lm_stmt *stmt;
     struct lm_err ignored;
     bool ok = true;
 
     if (depth >= MAX_VIEW_DEPTH ||
         !lm_query_inspect(definition, &shape, &ignored))
         return true;
-    if (lm_conn_prepare(conn, shape.text, NULL, 0, &stmt, &ignored) &&
-        attnum <= lm_stmt_column_count(stmt)) {
-        column = *lm_stmt_column(stmt, attnum - 1);
-        column.name = lm_strdup(column.name);
+    if (look_into_view(conn, shape.text, attnum, &column)) {
         ok = prove_not_null(conn, &shape, &column, depth + 1, proved, err);
         free(column.name);
     }
@@ -274,17 +299,44 @@ prove_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
     *proved = lm_query_column_excludes_null(shape, column->name);
     if (*proved || column->table == 0)
         return true;
-    if (!find_origin(conn, column->table, column->table_column, &origin, err))
+    if (!find_origin(conn, column, lm_query_from_only(shape), &origin, err))
         return false;
     if (lm_query_keeps_not_null(shape, column->name, origin.relation)) {
         *proved = origin.not_null;
         if (origin.view != NULL) {
-            ok = prove_in_view(conn, origin.view, origin.attnum, depth, proved,
-                               err);
+            ok = prove_in_view(conn, origin.view, column->table_column, depth,
+                               proved, err);
         }
     }
     free(origin.view);
     return ok;
+}
+
+static bool
+fail_unproved(const struct lm_query_shape *shape, const char *column,
+              struct lm_err *err)
+{
+    if (!shape->parsed) {
+        lm_err_set(err, LM_ERR_SCRIPT,
+                   "the key column \"%s\" is not proved to be NOT NULL",
+                   column);
+        lm_err_detail(err, "the base query could not be analysed: it is nested "
+                           "too deeply, or newer than luamig's grammar.");
+        lm_err_hint(err,
+                    "Put the query into a view and page that: SELECT * FROM "
+                    "that_view WHERE %s IS NOT NULL.",
+                    column);
+        return false;
+    }
+    lm_err_set(err, LM_ERR_SCRIPT, "the key column \"%s\" may be NULL", column);
+    lm_err_detail(err, "Rows with a NULL key would be passed over in "
+                       "silence: no key comparison ever finds them.");
+    lm_err_hint(err,
+                "Add \"WHERE %s IS NOT NULL\" to the base query if they "
+                "are to be left out, declare the column NOT NULL, or name "
+                "another key with config.key.",
+                column);
+    return false;
 }
 
 static bool
@@ -295,18 +347,62 @@ check_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
 
     if (!prove_not_null(conn, shape, column, 0, &proved, err))
         return false;
-    if (proved)
-        return true;
-    lm_err_set(err, LM_ERR_SCRIPT, "the key column \"%s\" may be NULL",
-               column->name);
-    lm_err_detail(err, "Rows with a NULL key would be passed over in "
-                       "silence: no key comparison ever finds them.");
-    lm_err_hint(err,
-                "Add \"WHERE %s IS NOT NULL\" to the base query if they "
-                "are to be left out, declare the column NOT NULL, or name "
-                "another key with config.key.",
-                column->name);
+    return proved || fail_unproved(shape, column->name, err);
+}
+
+static bool
+fail_system_column(const char *name, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_SCRIPT,
+               "\"%s\" is a system column and no key: it changes with every "
+               "update",
+               name);
+    lm_err_hint(err, "Name a unique column of the table with config.key.");
     return false;
+}
+
+static void
+add_source(struct lm_base_query *out, uint32_t table, const char *column)
+{
+    struct lm_key_source source = {table, lm_strdup(column)};
+
+    out->sources = lm_realloc(out->sources, (size_t)out->source_count + 1,
+                              sizeof *out->sources);
+    out->sources[out->source_count++] = source;
+}
+
+/* Notes where a key column comes from: the table, or the view and what the
+ * view shows, as far down as the server can tell. */
+static bool
+trace_column(struct lm_conn *conn, const struct lm_column *column,
+             struct lm_base_query *out, struct lm_err *err)
+{
+    struct lm_column at = *column;
+    char *owned = NULL; /* the name of at, below the first view */
+    bool ok = true;
+    bool deeper = true;
+
+    for (int depth = 0; ok && deeper && at.table != 0; depth++) {
+        struct origin origin;
+
+        if (at.table_column < 0) {
+            ok = fail_system_column(column->name, err);
+            break;
+        }
+        ok = find_origin(conn, &at, false, &origin, err);
+        if (!ok)
+            break;
+        add_source(out, at.table, origin.column);
+        deeper = origin.view != NULL && depth < MAX_VIEW_DEPTH &&
+                 look_into_view(conn, origin.view, at.table_column, &at);
+        if (deeper) {
+            free(owned);
+            owned = at.name;
+        }
+        free(origin.view);
+    }
+    free(owned);
+    return ok;
 }
 
 /* Is there an index that makes the attnums of table, or some of them, unique
@@ -342,39 +438,29 @@ prove_unique(struct lm_conn *conn, uint32_t table, const char *attnums,
     return true;
 }
 
-/* Notes where the key comes from, when all of it comes from one table, and
- * whether it is unique there and in the query. */
+/* Is the key unique in the table that all of it comes from, and does the query
+ * keep it so? */
 static bool
-trace_key(struct lm_conn *conn, const struct lm_query_shape *shape,
-          const struct lm_column *columns, struct lm_base_query *out,
-          struct lm_err *err)
+prove_unique_key(struct lm_conn *conn, const struct lm_query_shape *shape,
+                 const struct lm_column *columns, struct lm_base_query *out,
+                 struct lm_err *err)
 {
     struct lm_buf attnums = LM_BUF_INIT;
-    bool ok = true;
+    bool ok;
 
+    if (!lm_query_keeps_unique(shape))
+        return true;
     for (int i = 0; i < out->key_count; i++) {
         if (columns[i].table == 0 || columns[i].table != columns[0].table)
             return true;
     }
-    out->table = columns[0].table;
-    out->table_key = lm_calloc((size_t)out->key_count, sizeof *out->table_key);
-    for (int i = 0; ok && i < out->key_count; i++) {
-        struct origin origin;
-
-        ok = find_origin(conn, out->table, columns[i].table_column, &origin,
-                         err);
-        if (!ok)
-            break;
-        out->table_key[i] = lm_strdup(origin.column);
-        free(origin.view);
+    for (int i = 0; i < out->key_count; i++) {
         lm_buf_printf(&attnums, "%s%d", i > 0 ? "," : "{",
                       columns[i].table_column);
     }
     lm_buf_putc(&attnums, '}');
-    if (ok && !out->key_is_unique && lm_query_keeps_unique(shape)) {
-        ok = prove_unique(conn, out->table, lm_buf_text(&attnums),
-                          lm_query_from_only(shape), &out->key_is_unique, err);
-    }
+    ok = prove_unique(conn, columns[0].table, lm_buf_text(&attnums),
+                      lm_query_from_only(shape), &out->key_is_unique, err);
     lm_buf_release(&attnums);
     return ok;
 }
@@ -385,10 +471,12 @@ prove_key(struct lm_conn *conn, const struct lm_query_shape *shape,
           struct lm_err *err)
 {
     for (int i = 0; i < out->key_count; i++) {
-        if (!check_not_null(conn, shape, &columns[i], err))
+        if (!trace_column(conn, &columns[i], out, err) ||
+            !check_not_null(conn, shape, &columns[i], err))
             return false;
     }
-    return trace_key(conn, shape, columns, out, err);
+    return out->key_is_unique ||
+           prove_unique_key(conn, shape, columns, out, err);
 }
 
 /* The statement may be evicted while proofs are made, so what it says of the

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The script's door to the database: the latch, the guard against statements
- * that would end the transaction, and savepoints.
+ * that would end the transaction or outlive it in the session, and savepoints.
  *
  * Every error of the server goes through fail_with, so that nothing can be
  * swallowed. The SQL of structured calls is built in core/write.c, values are
@@ -168,6 +168,11 @@ guard(struct lm_repo *self, const char *sql, enum lm_query_kind *kind,
                       "Each batch is one transaction already; use "
                       "repo:savepoint to try something and go on.",
                       err);
+    case LM_QUERY_SESSION:
+        return refuse(self, sql, "a script must not change the session",
+                      "The connection may be made again between two batches; "
+                      "use SET LOCAL inside each batch.",
+                      err);
     case LM_QUERY_COPY:
         return refuse(self, sql, "COPY cannot be used in a migration",
                       "Use repo:insert or repo:insert_all.", err);
@@ -205,9 +210,10 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
         }
         return lm_repo_fail_with(self, err);
     }
-    if (!known)
+    if (!known) {
         lm_stmt_allow_post(*out,
                            kind == LM_QUERY_SELECT || kind == LM_QUERY_WRITE);
+    }
     if (self->failed)
         *err = self->failure;
     return !self->failed;
@@ -336,19 +342,21 @@ lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
 
 /* -- the paged table's key -------------------------------------------- */
 
-/* Is table, as a script names it, the table being paged, or one of its
- * partitions or parents? */
+/* Is table, as a script names it, the table source or above or below it, as a
+ * partition or by inheritance? */
 static bool
-is_paged_table(struct lm_repo *self, const char *table, bool *is_paged,
-               struct lm_err *err)
+is_paged_table(struct lm_repo *self, const char *table, uint32_t source,
+               bool *is_paged, struct lm_err *err)
 {
     static const char sql[] =
-        "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND"
-        " (pg_catalog.to_regclass($1)::oid = $2::oid OR EXISTS ("
-        "  SELECT FROM pg_catalog.pg_partition_tree("
-        "   coalesce(pg_catalog.pg_partition_root($2::oid::regclass),"
-        "    $2::oid::regclass)) t"
-        "  WHERE t.relid = pg_catalog.to_regclass($1)))";
+        "WITH RECURSIVE above AS (SELECT $2::pg_catalog.oid AS oid UNION"
+        "  SELECT h.inhparent FROM pg_catalog.pg_inherits h"
+        "  JOIN above ON above.oid = h.inhrelid),"
+        " below AS (SELECT $2::pg_catalog.oid AS oid UNION"
+        "  SELECT h.inhrelid FROM pg_catalog.pg_inherits h"
+        "  JOIN below ON below.oid = h.inhparent)"
+        " SELECT EXISTS (SELECT FROM (TABLE above UNION ALL TABLE below) f"
+        "  WHERE f.oid = pg_catalog.to_regclass($1))";
     struct lm_buf name = LM_BUF_INIT;
     char oid[16];
     const char *texts[2];
@@ -357,12 +365,11 @@ is_paged_table(struct lm_repo *self, const char *table, bool *is_paged,
     struct lm_result *result = NULL;
     bool ok = true;
 
-    *is_paged = false;
     if (!lm_sql_add_table(&name, table)) {
         lm_buf_release(&name);
         return true; /* the statement itself will say so */
     }
-    snprintf(oid, sizeof oid, "%" PRIu32, self->paged->table);
+    snprintf(oid, sizeof oid, "%" PRIu32, source);
     texts[0] = lm_buf_text(&name);
     texts[1] = oid;
     ok = lm_conn_prepare(self->conn, sql, NULL, 0, &stmt, err) &&
@@ -375,36 +382,52 @@ is_paged_table(struct lm_repo *self, const char *table, bool *is_paged,
     return true;
 }
 
-static const char *
-find_key_column(const struct lm_base_query *query, const char *const *columns,
-                int count)
+static bool
+is_among(const char *name, const char *const *columns, int count)
 {
     for (int i = 0; i < count; i++) {
-        for (int k = 0; k < query->key_count; k++) {
-            if (strcmp(columns[i], query->table_key[k]) == 0)
-                return columns[i];
+        if (strcmp(columns[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The key column among those that are to be written to table, or NULL. */
+static bool
+find_key_column(struct lm_repo *self, const char *table,
+                const char *const *columns, int count, const char **found,
+                struct lm_err *err)
+{
+    const struct lm_base_query *query = self->paged;
+
+    for (int i = 0; i < query->source_count; i++) {
+        const struct lm_key_source *source = &query->sources[i];
+        bool is_paged = false;
+
+        if (!is_among(source->column, columns, count))
+            continue;
+        if (!is_paged_table(self, table, source->table, &is_paged, err))
+            return false;
+        if (is_paged) {
+            *found = source->column;
+            break;
         }
     }
-    return NULL;
+    return true;
 }
 
 bool
 lm_repo_check_columns(struct lm_repo *self, const char *table,
                       const char *const *columns, int count, struct lm_err *err)
 {
-    const char *column;
-    bool is_paged = false;
+    const char *column = NULL;
 
     if (!lm_repo_check_usable(self, err))
         return false;
-    if (self->paged == NULL || self->paged->table_key == NULL)
-        return true;
-    column = find_key_column(self->paged, columns, count);
-    if (column == NULL)
-        return true;
-    if (!is_paged_table(self, table, &is_paged, err))
+    if (self->paged != NULL &&
+        !find_key_column(self, table, columns, count, &column, err))
         return false;
-    if (!is_paged)
+    if (column == NULL)
         return true;
     lm_err_set(err, LM_ERR_FAILED,
                "column \"%s\" of \"%s\" is the key that is being paged and "

@@ -30,10 +30,12 @@ struct lm_runner {
     bool acquired;   /* the run is ours */
     bool pages_done; /* no row is left before the bound */
     bool ended;      /* the state "done" is committed */
+    bool look_again; /* on_start may have changed what the query returns */
 
     int attempt;             /* at the transaction in hand, from 1 */
     int lost_in_row;         /* connections lost without progress */
     bool uncombined;         /* the step in hand runs without combining */
+    bool reprepared;         /* ... and with its statements prepared anew */
     int64_t batch_size;      /* shrinks while conflicts last */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
@@ -50,6 +52,10 @@ bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
  * signal came meanwhile. why is the error that ended the old connection. */
 bool lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
                          struct lm_err *err) LM_MUSTCHECK;
+
+/* Describes the base query afresh and proves its key again. */
+bool lm_runner_look_again(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
 
 /* Sets how long the server may stay silent, by what the run is about to do. */
 void lm_runner_set_deadline(struct lm_runner *self);

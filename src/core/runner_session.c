@@ -97,6 +97,86 @@ check_query(struct lm_runner *self, struct lm_err *err)
                               m->assume_unique, &self->query, err);
 }
 
+bool
+lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
+{
+    if (!lm_conn_forget(self->conn, err))
+        return false;
+    lm_base_query_release(&self->query);
+    if (!check_query(self, err))
+        return false;
+    self->look_again = false;
+    return true;
+}
+
+/* A start_after that is no key would stay in the journal for ever. */
+static bool
+check_start_after(struct lm_runner *self, const struct lm_key *key,
+                  struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    bool ok;
+
+    if (key->texts == NULL)
+        return true;
+    txn.read_only = true;
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_page_check_key(self->conn, &self->query, key->texts, err);
+    lm_conn_rollback(self->conn);
+    if (!ok && lm_err_is_state(err, "22")) {
+        struct lm_buf text = LM_BUF_INIT;
+
+        lm_page_describe_key(&text, &self->query, key->texts);
+        lm_err_prefix(err, "config.start_after does not fit the key: %s",
+                      lm_buf_text(&text));
+        err->kind = LM_ERR_SCRIPT;
+        lm_buf_release(&text);
+    }
+    return ok;
+}
+
+static bool
+fits_key(const struct lm_runner *self, const struct lm_key *key)
+{
+    if (key->count != self->query.key_count)
+        return false;
+    for (int i = 0; i < key->count; i++) {
+        if (key->texts[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* What the journal holds of a run may have been edited by hand. Without a
+ * cursor the run would begin anew, so that is for runs without rows only. */
+static bool
+check_journal_keys(const struct lm_runner *self, struct lm_err *err)
+{
+    const struct lm_run *run = &self->run;
+    const char *wrong = NULL;
+
+    if (self->migration->one_shot)
+        return true;
+    if (run->cursor.texts != NULL ? !fits_key(self, &run->cursor)
+                                  : run->batches > 0) {
+        wrong = "cursor";
+    } else if (run->bound.texts != NULL
+                   ? !fits_key(self, &run->bound)
+                   : run->bound_is_empty && run->batches > 0) {
+        wrong = "bound";
+    }
+    if (wrong == NULL)
+        return true;
+    lm_err_set(err, LM_ERR_FAILED,
+               "the journal's %s of run %" PRId64 " does not fit the key",
+               wrong, run->id);
+    lm_err_hint(err,
+                "Set it right in the table \"progress\" of the schema "
+                "\"%s\", or abandon that run and begin anew with --restart.",
+                self->journal.schema);
+    return false;
+}
+
 static bool
 begin_run(struct lm_runner *self, const struct lm_run_request *request,
           bool *begun, struct lm_err *err)
@@ -107,7 +187,8 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
 
     if (m->start_after != NULL)
         lm_key_copy(&cursor, m->start_after, m->key_count);
-    ok = lm_journal_begin(&self->journal, request, &cursor, &self->run, begun,
+    ok = check_start_after(self, &cursor, err) &&
+         lm_journal_begin(&self->journal, request, &cursor, &self->run, begun,
                           err);
     lm_key_release(&cursor);
     if (ok && *begun) {
@@ -196,6 +277,8 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
     if (request->restart)
         return abandon_run(self, err);
     *taken = true;
+    if (!check_journal_keys(self, err))
+        return false;
     tell_resumed(self);
     return check_follow_new(self, err);
 }
@@ -343,7 +426,7 @@ lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
         if (reconnect_once(self, err)) {
             lm_log(LM_LOG_INFO, "reconnected to %s",
                    lm_conn_target(self->conn));
-            return true;
+            return check_journal_keys(self, err);
         }
         if (!may_pass(err))
             return false;

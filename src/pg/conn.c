@@ -37,18 +37,76 @@ describe_target(PGconn *pg)
     return lm_buf_take(&buf);
 }
 
-/* libpq quotes what it cannot read, which may hold a password, so its own
- * words are not shown. */
+static bool
+is_uri(const char *conninfo)
+{
+    return strncmp(conninfo, "postgresql://", 13) == 0 ||
+           strncmp(conninfo, "postgres://", 11) == 0;
+}
+
+/* Is there an "@" in what libpq takes for hosts, ports and database of a URI?
+ * Then the user or the password ended too early, and a part of the password
+ * has become a host. An escaped one is a part of the name. */
+static bool
+has_stray_at(const char *uri)
+{
+    const char *place = strstr(uri, "://") + 3;
+    size_t user = strcspn(place, "@/");
+
+    if (place[user] == '@')
+        place += user + 1;
+    return memchr(place, '@', strcspn(place, "?")) != NULL;
+}
+
+/* "user:password/database", without a host, makes the password a port. */
+static bool
+has_numeric_ports(const PQconninfoOption *options)
+{
+    for (; options->keyword != NULL; options++) {
+        if (strcmp(options->keyword, "port") == 0 && options->val != NULL)
+            return options->val[strspn(options->val, "0123456789,")] == '\0';
+    }
+    return true;
+}
+
+static bool
+check_uri(const char *uri, const PQconninfoOption *options, struct lm_err *err)
+{
+    static const char escapes[] = "Write @ as %40, / as %2F, : as %3A in a "
+                                  "user name or password.";
+
+    if (has_stray_at(uri)) {
+        lm_err_set(err, LM_ERR_CONNECT,
+                   "the database URL has a character that must be escaped");
+        lm_err_hint(err, "%s", escapes);
+        return false;
+    }
+    if (!has_numeric_ports(options)) {
+        lm_err_set(err, LM_ERR_CONNECT,
+                   "the port in the database URL is not a number");
+        lm_err_hint(err,
+                    "With a password, a URL has a host as well: "
+                    "postgresql://user:password@host:5432/database. %s",
+                    escapes);
+        return false;
+    }
+    return true;
+}
+
+/* libpq quotes what it cannot read or find, which may hold a password, so
+ * what looks misread is refused without a word of it. */
 static bool
 check_conninfo(const char *conninfo, struct lm_err *err)
 {
     char *ignored = NULL;
     PQconninfoOption *options = PQconninfoParse(conninfo, &ignored);
+    bool ok;
 
     PQfreemem(ignored);
     if (options != NULL) {
+        ok = !is_uri(conninfo) || check_uri(conninfo, options, err);
         PQconninfoFree(options);
-        return true;
+        return ok;
     }
     lm_err_set(err, LM_ERR_CONNECT,
                "the database URL is not one that libpq understands");
@@ -56,6 +114,43 @@ check_conninfo(const char *conninfo, struct lm_err *err)
                      "\"host=... dbname=...\"; parameters that other tools "
                      "put behind \"?\" are not accepted.");
     return false;
+}
+
+/* A password that is a name as well, or hardly a word, gives nothing away
+ * where libpq's text has it, and without it the text would say nothing. */
+static bool
+is_secret(PGconn *pg, const char *password)
+{
+    enum { SHORTEST = 4 };
+    const char *const names[] = {PQuser(pg), PQdb(pg), PQhost(pg)};
+
+    if (password == NULL || strlen(password) < SHORTEST)
+        return false;
+    for (size_t i = 0; i < LM_COUNT(names); i++) {
+        if (names[i] != NULL && strcmp(names[i], password) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Why there is no connection, in libpq's words but for the password. */
+static void
+copy_reason(char *field, size_t size, PGconn *pg)
+{
+    const char *password = PQpass(pg);
+    const char *text = PQerrorMessage(pg);
+    struct lm_buf shown = LM_BUF_INIT;
+    const char *found;
+
+    while (is_secret(pg, password) &&
+           (found = strstr(text, password)) != NULL) {
+        lm_buf_add(&shown, text, (size_t)(found - text));
+        lm_buf_puts(&shown, "***");
+        text = found + strlen(password);
+    }
+    lm_buf_puts(&shown, text);
+    lm_pipeline_copy_message(field, size, lm_buf_text(&shown));
+    lm_buf_release(&shown);
 }
 
 static PGconn *
@@ -87,8 +182,7 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     if (PQstatus(self->pg) != CONNECTION_OK) {
         lm_err_set(err, LM_ERR_CONNECT, "could not connect to %s",
                    self->target);
-        lm_pipeline_copy_message(err->detail, sizeof err->detail,
-                                 PQerrorMessage(self->pg));
+        copy_reason(err->detail, sizeof err->detail, self->pg);
         lm_conn_close(self);
         return false;
     }

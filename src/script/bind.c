@@ -322,13 +322,29 @@ fail_param_count(const struct lm_stmt *stmt, int count, struct lm_err *err)
     return false;
 }
 
+static bool
+check_param_count(const char *sql, int count, struct lm_err *err)
+{
+    if (count <= LM_MAX_PARAMS)
+        return true;
+    lm_err_set(err, LM_ERR_FAILED,
+               "%d parameters are given, but a statement cannot have more than "
+               "%d",
+               count, LM_MAX_PARAMS);
+    LM_ERR_COPY(err->sql, sql);
+    lm_err_hint(err, "Pass one array, as in \"id = ANY ($1::bigint[])\", write "
+                     "rows with repo:insert_all, or take smaller batches.");
+    return false;
+}
+
 /* Prepares sql and encodes its parameters; releases them when it fails. */
 static bool
 get_ready(lua_State *L, struct lm_call *call, const char *sql, int first,
           int count, struct lm_call_names names, struct lm_stmt **stmt,
           struct lm_params *params, struct lm_err *err)
 {
-    bool ok = lm_repo_prepare(call->repo, sql, stmt, err);
+    bool ok = check_param_count(sql, count, err) &&
+              lm_repo_prepare(call->repo, sql, stmt, err);
 
     if (ok && lm_stmt_param_count(*stmt) != count)
         ok = fail_param_count(*stmt, count, err);

@@ -400,14 +400,34 @@ read_values(lua_State *L, const char *what, int count, struct lm_params *params)
     }
 }
 
+/* Pages add their keys to the parameters of the base query. */
+static void
+check_base_params(lua_State *L, int64_t count)
+{
+    enum { MOST = LM_MAX_PARAMS - 535 };
+    struct lm_err err;
+
+    if (count <= MOST)
+        return;
+    lm_err_set(&err, LM_ERR_SCRIPT,
+               "base_query returns %" PRId64
+               " parameters, but it cannot have more than %d",
+               count, MOST);
+    lm_err_hint(&err, "Pass one array, as in \"id = ANY ($1::bigint[])\".");
+    lmL_raise(L, &err);
+}
+
 static void
 read_paging(lua_State *L, struct lm_script *self)
 {
     struct lm_migration *m = &self->migration;
+    int64_t count;
 
     m->base_query = text_field(L, 2, "base_query");
     lua_getfield(L, 2, "base_params");
-    m->param_count = (int)integer_field(L, lua_gettop(L), "n");
+    count = integer_field(L, lua_gettop(L), "n");
+    check_base_params(L, count);
+    m->param_count = (int)count;
     read_values(L, "base_query", m->param_count, &self->base_params);
     m->params = lm_params_values(&self->base_params).texts;
     lua_pop(L, 1);

@@ -145,6 +145,11 @@ def test_os_exit_is_gone(table, project):
     assert table.state() == "failed"
 
 
+def test_os_setlocale_is_gone(table, project):
+    project.script("return { run = function() os.setlocale('C') end }")
+    project.run().expect(FAILED, "scripts/x.lua:1")
+
+
 # -- base queries and keys -------------------------------------------------
 
 
@@ -322,6 +327,68 @@ def test_a_url_that_is_none(project):
     result.refuse("s3cret")
 
 
+MISREAD = {
+    "an @": "postgresql://user:p@ssS3CRET@nosuchhost.invalid/db",
+    "an @ and a port": "postgres://user:p@S3CRET@127.0.0.1:1/db",
+    "two of them": "postgresql://user:p@ss@S3CRET@127.0.0.1/db",
+    "an @ and a host in the query": "postgresql://u:p@S3CRET@/db?host=/tmp",
+    "a slash": "postgresql://user:pa/S3CRET@127.0.0.1/db",
+    "a slash after digits": "postgresql://user:12/S3CRET@127.0.0.1:1/db",
+    "an @, then a slash": "postgresql://user:p@ss/S3CRET@127.0.0.1/db",
+    "an @, then a colon": "postgresql://user:p@ss:S3CRET@127.0.0.1/db",
+    "an @, then a comma": "postgresql://user:p@ss,S3CRET@127.0.0.1/db",
+    "a slash in the name": "postgresql://us/er:S3CRET@127.0.0.1/db",
+}
+
+
+@pytest.mark.parametrize("why", MISREAD)
+@pytest.mark.parametrize("command", ["run", "status"])
+def test_a_password_that_is_not_escaped_is_not_shown(project, why, command):
+    project.script(whole())
+    arguments = ["run", "scripts/x.lua"] if command == "run" else ["status"]
+    result = project.luamig(*arguments, url=MISREAD[why])
+    result.expect(UNREACHABLE, "a character that must be escaped", "%40")
+    result.refuse("S3CRET", "127.0.0.1", "p@ss")
+
+
+@pytest.mark.parametrize("url", [
+    "postgresql://user:S3CRET/db", "postgresql://user:S3CRET",
+    "postgresql://user:p@ss?S3CRET@127.0.0.1/db",
+    "postgresql://user:p@[S3CRET@127.0.0.1/db",
+    "host=127.0.0.1 port=1 password=a S3CRET",
+    "host=127.0.0.1 port=1 password='S3CRET"])
+def test_a_password_in_the_wrong_place_is_not_shown(project, url):
+    project.script(whole())
+    project.run(url=url).expect(UNREACHABLE).refuse("S3CRET")
+
+
+@pytest.mark.parametrize("url", [
+    "postgresql://app@/a%40b?host={host}", "postgresql://app@{host}/a%40b",
+    "postgresql:///a%40b?host={host}&user=app",
+    "postgresql://app:x%40y%2Fz@{host}/a%40b",
+    "host={plain} user=app dbname=a@b"])
+def test_an_escaped_character_is_fine(cluster, project, url):
+    project.script(whole())
+    project.run(url=url.format(host=cluster.dir.replace("/", "%2F"),
+                               plain=cluster.dir)).expect(
+        UNREACHABLE, 'database "a@b" does not exist')
+
+
+def test_a_password_is_blotted_out_of_what_libpq_says(table, project):
+    """libpq does not quote passwords, but this one is among its words."""
+    project.script(whole())
+    url = table.cluster.url(table.name, user=GUARDED,
+                            password="authentication")
+    project.run(url=url).expect(UNREACHABLE, "password *** failed for user")
+
+
+def test_a_password_that_is_the_users_name_does_not_hide_the_reason(
+        table, project):
+    project.script(whole())
+    url = table.cluster.url(table.name, user=GUARDED, password=GUARDED)
+    project.run(url=url).expect(UNREACHABLE, f'user "{GUARDED}"')
+
+
 @pytest.mark.parametrize("form", ["conninfo", "uri", "PGPASSWORD"])
 def test_a_wrong_password_is_shown_nowhere(table, project, form):
     wrong, env = "wr0ng-s3cret", {}
@@ -371,6 +438,31 @@ def test_a_password_on_the_command_line_is_hidden_from_ps(table, project):
                            capture_output=True, text=True, check=False).stdout
 
     assert "run" in shown and PASSWORD not in shown
+    runner.wait().expect(DONE)
+
+
+@pytest.mark.parametrize("url", [
+    "{uri}&password=S3CRET", "{uri}&sslpassword=x&password=S3CRET",
+    "{uri}&%70assword=S3CRET", "{conninfo} password = S3CRET",
+    "{conninfo} password='S3&CRET'", "{conninfo} password=S&3CRET",
+    "{conninfo} passfile=/S3CRET"])
+@pytest.mark.parametrize("option", ["--db", "--db="])
+def test_no_part_of_a_url_is_shown_by_ps(table, project, url, option):
+    uri = (f"postgresql://app@/{table.name}"
+           f"?host={table.cluster.dir.replace('/', '%2F')}")
+    url = url.format(uri=uri, conninfo=table.url)
+    project.script(whole())
+    arguments = [option + url] if option.endswith("=") else [option, url]
+    runner = project.start_run(*arguments, url=False,
+                               fault="after_page:1=stop")
+    runner.wait_frozen()
+
+    with open(f"/proc/{runner.pid}/cmdline", encoding="utf-8") as file:
+        shown = file.read()
+    runner.thaw()
+
+    assert "scripts/x.lua" in shown
+    assert "CRET" not in shown and "host" not in shown
     runner.wait().expect(DONE)
 
 
@@ -446,6 +538,11 @@ FAILING = {
                            ["scripts/x.lua:5"]),
     "prepare transaction": ('repo:execute("PREPARE TRANSACTION \'x\'")',
                             ["scripts/x.lua:5"]),
+    "a setting of the session": (
+        'repo:execute("SET search_path = public")',
+        ["scripts/x.lua:5", "must not change the session", "SET LOCAL"]),
+    "a transaction's mode": ('repo:execute("SET TRANSACTION READ ONLY")',
+                             ["scripts/x.lua:5", "transactions"]),
     "two statements in one": (
         'repo:execute("DELETE FROM t WHERE id = 1; COMMIT")',
         ["scripts/x.lua:5"]),

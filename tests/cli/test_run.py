@@ -220,6 +220,32 @@ def test_the_journal_may_have_another_name(users, project):
     assert not users.has_journal()
 
 
+@pytest.mark.parametrize("schema", ["x$$y", "$luamig$", 'a "b" $luamig$'])
+def test_the_journals_name_may_hold_anything(users, project, schema):
+    project.script(ONBOARDING)
+    project.run("--journal-schema", schema).expect(DONE)
+    project.run("--journal-schema", schema).expect(DONE, "done already")
+    assert users.scalar("SELECT count(*) FROM pg_proc WHERE pronamespace = "
+                        "(SELECT oid FROM pg_namespace WHERE nspname = %s)",
+                        schema) == 3
+
+
+def test_arguments_may_be_long(users, project):
+    """Longer than an index entry may be, and of little repetition."""
+    word = " ".join(f"{n * 2654435761 % 2**32:08x}" for n in range(3000))
+    project.script('''return {
+      args = { word = { type = "string", required = true } },
+      config = { batch_size = 5, throttle_ms = 0 },
+      base_query = "SELECT id FROM users",
+      migrate = function() end }''')
+    project.run("--arg", f"word={word}", "--limit", 5).expect(STOPPED)
+    project.run("--arg", f"word={word}").expect(DONE, "resum")
+    project.run("--arg", f"word={word}").expect(DONE, "done already")
+    project.run("--arg", f"word={word}!").expect(DONE).refuse("done already")
+    assert users.column("SELECT length(args ->> 'word') FROM luamig.run "
+                        "ORDER BY id") == [len(word), len(word) + 1]
+
+
 @pytest.mark.parametrize("variable", ["LUAMIG_DATABASE_URL", "DATABASE_URL",
                                       "PG*"])
 def test_the_environment_may_name_the_database(users, project, variable):

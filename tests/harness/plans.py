@@ -32,3 +32,11 @@ def nodes(plan):
     yield plan
     for child in plan.get("Plans", ()):
         yield from nodes(child)
+
+
+def of_combined(db):
+    """Plans of combined statements."""
+    plans = [json.loads(text) for name, text in _ENTRY.findall(
+        db.cluster.log()) if name == db.name]
+    return [plan["Plan"] for plan in plans
+            if plan["Query Text"].startswith("WITH written AS (")]

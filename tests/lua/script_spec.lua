@@ -79,15 +79,17 @@ describe("a script file", function()
     assert.equal("s.lua:2: line two", err.message)
   end)
 
-  it("has os without exit, and the rest of the standard library", function()
+  it("has os without exit and setlocale, and the rest of the standard library", function()
     local def = load [[
-      assert(os.exit == nil and os.getenv and io.open and debug and string.format)
+      assert(os.exit == nil and os.setlocale == nil)
+      assert(os.getenv and io.open and debug and string.format)
       assert(_G._G == _G and _G.print == print)
       assert(load("return print")() == print)
       return { run = function() end }
     ]]
     assert.equal("one_shot", def.kind)
     assert.is_function(os.exit)
+    assert.is_function(os.setlocale)
   end)
 
   it("may require lua-cjson", function()

@@ -363,6 +363,13 @@ def test_a_base_query_with_parameters(db, project):
     assert assert_seen(db, "t", ["k"], "tag >= 50 AND tag % 10 = 5") == 5
 
 
+def test_a_key_whose_type_is_a_domain(db, project):
+    db.execute("CREATE DOMAIN number AS int CHECK (value > 0);"
+               "CREATE TABLE t (k number PRIMARY KEY, tag int);"
+               "INSERT INTO t SELECT n, n FROM generate_series(1, 30) n")
+    run_and_compare(db, project, "t", ["k"])
+
+
 def test_a_unique_index_is_as_good_as_a_primary_key(db, project):
     db.execute("CREATE TABLE t (k int NOT NULL, tag int);"
                "CREATE UNIQUE INDEX ON t (k);"

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from harness.project import DONE, FAILED
+from harness.project import DONE, FAILED, INVALID
 from harness.wait import wait_until
 
 TABLES = """
@@ -256,6 +256,72 @@ def test_the_latch_says_what_it_is(said, project):
     assert "transaction has failed" in project.read("heard")
 
 
+# -- the guard -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sql", [
+    "SET search_path = pg_catalog", "SET ROLE none", "RESET ALL",
+    "SET SESSION AUTHORIZATION DEFAULT", "DISCARD TEMP", "DEALLOCATE ALL",
+    "PREPARE p AS SELECT 1", "LISTEN a", "UNLISTEN *",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT 1"])
+@pytest.mark.parametrize("call", ["execute", "query", "scalar"])
+def test_the_session_must_not_be_changed(said, sql, call):
+    said(f'repo:{call}("{sql}")', code=FAILED,
+         words=["a script must not change the session", "SET LOCAL",
+                "scripts/x.lua", sql])
+
+
+def test_what_ends_with_the_transaction_may_be_set(said):
+    assert said("""
+        repo:execute("SET LOCAL search_path = pg_catalog")
+        local path = repo:scalar("SHOW search_path")
+        repo:execute("SET LOCAL search_path TO DEFAULT")
+        repo:execute("DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id")
+        say(path, repo:scalar("FETCH c"))
+        repo:execute("SET CONSTRAINTS ALL DEFERRED")
+        repo:execute("NOTIFY a")
+        """) == ["pg_catalog 1"]
+
+
+MANY = """
+    local holes, values = {}, {}
+    for i = 1, COUNT do
+      holes[i], values[i] = "$" .. i .. "::int", i
+    end
+    local list = table.concat(holes, ", ")
+"""
+
+
+def test_as_many_parameters_as_the_protocol_knows(said):
+    assert said(MANY.replace("COUNT", "65535") + """
+        local rows = repo:query("SELECT max(v) AS m FROM unnest(ARRAY[" ..
+          list .. "]) v", table.unpack(values))
+        say(rows[1].m)
+        """) == ["65535"]
+
+
+@pytest.mark.parametrize("call", [
+    'repo:query("SELECT v FROM unnest(ARRAY[" .. list .. "]) v", '
+    'table.unpack(values))',
+    'repo:execute("DELETE FROM t WHERE id IN (" .. list .. ")", '
+    'table.unpack(values))',
+    'repo:delete_all("t", "id IN (" .. list .. ")", table.unpack(values))',
+])
+def test_more_parameters_than_the_protocol_knows(said, call):
+    said(MANY.replace("COUNT", "65536") + call, code=FAILED,
+         words=["65536 parameters", "65535", "scripts/x.lua"])
+
+
+def test_more_parameters_than_that_in_a_base_query(db, project):
+    db.execute(TABLES)
+    project.script("return { base_query = function()"
+                   + MANY.replace("COUNT", "65536") + """
+        return "SELECT id FROM t WHERE id IN (" .. list .. ")",
+               table.unpack(values)
+      end, migrate = function() end }""")
+    project.run().expect(INVALID, "65536 parameters")
+
+
 # -- values ----------------------------------------------------------------
 
 LUA_TYPES = {
@@ -293,6 +359,12 @@ def test_an_integer_beyond_two_to_the_53_is_not_rounded_into_a_float(said, db):
     db.execute("CREATE TABLE f (v float8)")
     said('repo:insert("f", { v = 9007199254740993 })', code=FAILED,
          words=["scripts/x.lua"])
+
+
+def test_an_integer_beyond_two_to_the_24_is_not_rounded_into_a_real(said, db):
+    db.execute("CREATE TABLE f (v real)")
+    said('repo:insert("f", { v = 16777217 })', code=FAILED,
+         words=["scripts/x.lua", "2^24"])
 
 
 def test_a_float_is_not_rounded_into_an_integer(said):

@@ -31,6 +31,9 @@ test_the_schema_is_spliced_in_quoted(void **state)
         {"x {schema}", "My \"own\"", "x \"My \"\"own\"\"\""},
         {"{schema} y", "{schema}", "\"{schema}\" y"},
         {"nothing {schem} {schema", "a", "nothing {schem} {schema"},
+        {"{quote}{schema}{quote}", "a", "$luamig$\"a\"$luamig$"},
+        {"{quote}{schema}", "$luamig$", "$luamig1$\"$luamig$\""},
+        {"{quote}{schema}", "{quote}", "$luamig$\"{quote}\""},
         {"", "a", ""},
     };
     struct lm_buf buf = LM_BUF_INIT;
@@ -77,6 +80,24 @@ test_every_step_records_its_number(void **state)
         assert_int_equal(count_of(lm_buf_text(&all), insert), 1);
     }
     lm_buf_release(&all);
+}
+
+/* A name may not end the functions' texts, which hold it. */
+static void
+test_no_name_ends_a_dollar_quote(void **state)
+{
+    static const char *const names[] = {"x$$y", "$luamig$", "$luamig$$luamig1$",
+                                        "{quote}", "$"};
+
+    (void)state;
+    for (size_t i = 0; i < LM_COUNT(names); i++) {
+        struct lm_buf buf = LM_BUF_INIT;
+
+        lm_journal_add_ddl(&buf, names[i], 0);
+        if (lm_query_classify(lm_buf_text(&buf)) != LM_QUERY_MULTIPLE)
+            fail_msg("%s: %s", names[i], lm_buf_text(&buf));
+        lm_buf_release(&buf);
+    }
 }
 
 /* Upgrading from each version adds exactly the rest. */
@@ -137,6 +158,7 @@ main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_schema_is_spliced_in_quoted),
         cmocka_unit_test(test_no_mark_is_left_in_the_ddl),
+        cmocka_unit_test(test_no_name_ends_a_dollar_quote),
         cmocka_unit_test(test_every_step_records_its_number),
         cmocka_unit_test(test_an_upgrade_is_the_tail_of_an_installation),
         cmocka_unit_test(test_grants_name_role_and_schema_in_quotes),

@@ -13,61 +13,98 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct {
+    const char *sql;
+    enum lm_query_kind kind;
+} classified[] = {
+    {"", LM_QUERY_EMPTY},
+    {" -- nothing\n ; /* at all */ ;", LM_QUERY_EMPTY},
+    {"SELECT 1", LM_QUERY_SELECT},
+    {"SELECT 1;", LM_QUERY_SELECT},
+    {"SELECT 'a;b' -- ; c", LM_QUERY_SELECT},
+    {"VALUES (1)", LM_QUERY_SELECT},
+    {"TABLE users", LM_QUERY_SELECT},
+    {"SELECT a FROM t FOR UPDATE", LM_QUERY_SELECT},
+    {"SELECT a INTO b FROM t", LM_QUERY_OTHER},
+    {"SELECT a INTO b FROM t UNION SELECT 1", LM_QUERY_OTHER},
+    {"INSERT INTO t VALUES (1)", LM_QUERY_WRITE},
+    {"UPDATE t SET a = 1", LM_QUERY_WRITE},
+    {"DELETE FROM t", LM_QUERY_WRITE},
+    {"MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE",
+     LM_QUERY_WRITE},
+    {"WITH x AS (SELECT 1) SELECT * FROM x", LM_QUERY_SELECT},
+    {"WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x", LM_QUERY_WRITE},
+    {"WITH x AS (SELECT 1) INSERT INTO t TABLE x", LM_QUERY_WRITE},
+    {"BEGIN", LM_QUERY_TRANSACTION},
+    {"START TRANSACTION READ ONLY", LM_QUERY_TRANSACTION},
+    {"COMMIT AND CHAIN", LM_QUERY_TRANSACTION},
+    {"END", LM_QUERY_TRANSACTION},
+    {"ABORT", LM_QUERY_TRANSACTION},
+    {"/* x */ ROLLBACK", LM_QUERY_TRANSACTION},
+    {"SAVEPOINT a", LM_QUERY_TRANSACTION},
+    {"RELEASE a", LM_QUERY_TRANSACTION},
+    {"ROLLBACK TO a", LM_QUERY_TRANSACTION},
+    {"PREPARE TRANSACTION 'a'", LM_QUERY_TRANSACTION},
+    {"COMMIT PREPARED 'a'", LM_QUERY_TRANSACTION},
+    {"COPY t TO STDOUT", LM_QUERY_COPY},
+    {"COPY t FROM STDIN", LM_QUERY_COPY},
+    {"SELECT 1; COMMIT", LM_QUERY_MULTIPLE},
+    {"CREATE TABLE t (a int)", LM_QUERY_OTHER},
+    {"EXPLAIN DELETE FROM t", LM_QUERY_OTHER},
+    {"SET TRANSACTION READ ONLY", LM_QUERY_TRANSACTION},
+    {"SET LOCAL TRANSACTION READ ONLY", LM_QUERY_TRANSACTION},
+    {"SET TRANSACTION SNAPSHOT 'a'", LM_QUERY_TRANSACTION},
+    {"SET search_path = x", LM_QUERY_SESSION},
+    {"SET search_path TO DEFAULT", LM_QUERY_SESSION},
+    {"SET SESSION work_mem = '1GB'", LM_QUERY_SESSION},
+    {"set /* LOCAL */ a.b = 'LOCAL'", LM_QUERY_SESSION},
+    {"SET TIME ZONE 'UTC'", LM_QUERY_SESSION},
+    {"SET SCHEMA 'x'", LM_QUERY_SESSION},
+    {"SET NAMES 'LATIN1'", LM_QUERY_SESSION},
+    {"SET ROLE r", LM_QUERY_SESSION},
+    {"SET SESSION AUTHORIZATION r", LM_QUERY_SESSION},
+    {"SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", LM_QUERY_SESSION},
+    {"RESET search_path", LM_QUERY_SESSION},
+    {"RESET ALL", LM_QUERY_SESSION},
+    {"RESET ROLE", LM_QUERY_SESSION},
+    {"RESET SESSION AUTHORIZATION", LM_QUERY_SESSION},
+    {"DISCARD ALL", LM_QUERY_SESSION},
+    {"DISCARD PLANS", LM_QUERY_SESSION},
+    {"DEALLOCATE ALL", LM_QUERY_SESSION},
+    {"DEALLOCATE p", LM_QUERY_SESSION},
+    {"PREPARE p AS SELECT 1", LM_QUERY_SESSION},
+    {"EXECUTE p (1)", LM_QUERY_SESSION},
+    {"LISTEN a", LM_QUERY_SESSION},
+    {"UNLISTEN *", LM_QUERY_SESSION},
+    {"LOAD 'auto_explain'", LM_QUERY_SESSION},
+    {"DECLARE c CURSOR WITH HOLD FOR SELECT 1", LM_QUERY_SESSION},
+    {"DECLARE c CURSOR FOR SELECT 1", LM_QUERY_OTHER},
+    {"DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1", LM_QUERY_OTHER},
+    {"SET LOCAL search_path = x", LM_QUERY_OTHER},
+    {"SET LOCAL search_path TO DEFAULT", LM_QUERY_OTHER},
+    {"SET LOCAL ROLE r", LM_QUERY_OTHER},
+    {"SET LOCAL SESSION AUTHORIZATION r", LM_QUERY_OTHER},
+    {"SET CONSTRAINTS ALL DEFERRED", LM_QUERY_OTHER},
+    {"NOTIFY a", LM_QUERY_OTHER},
+    {"SHOW search_path", LM_QUERY_OTHER},
+    {"ALTER ROLE r SET search_path = x", LM_QUERY_OTHER},
+    {"CALL p()", LM_QUERY_OTHER},
+    {"DO 'BEGIN END'", LM_QUERY_OTHER},
+    {"SELEC 1", LM_QUERY_UNPARSED},
+    {"SELECT 'open", LM_QUERY_UNPARSED},
+    {"SELECT 0x1F", LM_QUERY_UNPARSED},
+    {"SELECT a FROM t WHERE a = ?", LM_QUERY_UNPARSED},
+};
+
 static void
 test_classify(void **state)
 {
-    static const struct {
-        const char *sql;
-        enum lm_query_kind kind;
-    } cases[] = {
-        {"", LM_QUERY_EMPTY},
-        {" -- nothing\n ; /* at all */ ;", LM_QUERY_EMPTY},
-        {"SELECT 1", LM_QUERY_SELECT},
-        {"SELECT 1;", LM_QUERY_SELECT},
-        {"SELECT 'a;b' -- ; c", LM_QUERY_SELECT},
-        {"VALUES (1)", LM_QUERY_SELECT},
-        {"TABLE users", LM_QUERY_SELECT},
-        {"SELECT a FROM t FOR UPDATE", LM_QUERY_SELECT},
-        {"SELECT a INTO b FROM t", LM_QUERY_OTHER},
-        {"SELECT a INTO b FROM t UNION SELECT 1", LM_QUERY_OTHER},
-        {"INSERT INTO t VALUES (1)", LM_QUERY_WRITE},
-        {"UPDATE t SET a = 1", LM_QUERY_WRITE},
-        {"DELETE FROM t", LM_QUERY_WRITE},
-        {"MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE",
-         LM_QUERY_WRITE},
-        {"WITH x AS (SELECT 1) SELECT * FROM x", LM_QUERY_SELECT},
-        {"WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
-         LM_QUERY_WRITE},
-        {"WITH x AS (SELECT 1) INSERT INTO t TABLE x", LM_QUERY_WRITE},
-        {"BEGIN", LM_QUERY_TRANSACTION},
-        {"START TRANSACTION READ ONLY", LM_QUERY_TRANSACTION},
-        {"COMMIT AND CHAIN", LM_QUERY_TRANSACTION},
-        {"END", LM_QUERY_TRANSACTION},
-        {"ABORT", LM_QUERY_TRANSACTION},
-        {"/* x */ ROLLBACK", LM_QUERY_TRANSACTION},
-        {"SAVEPOINT a", LM_QUERY_TRANSACTION},
-        {"RELEASE a", LM_QUERY_TRANSACTION},
-        {"ROLLBACK TO a", LM_QUERY_TRANSACTION},
-        {"PREPARE TRANSACTION 'a'", LM_QUERY_TRANSACTION},
-        {"COMMIT PREPARED 'a'", LM_QUERY_TRANSACTION},
-        {"COPY t TO STDOUT", LM_QUERY_COPY},
-        {"COPY t FROM STDIN", LM_QUERY_COPY},
-        {"SELECT 1; COMMIT", LM_QUERY_MULTIPLE},
-        {"CREATE TABLE t (a int)", LM_QUERY_OTHER},
-        {"EXPLAIN DELETE FROM t", LM_QUERY_OTHER},
-        {"SET search_path = x", LM_QUERY_OTHER},
-        {"CALL p()", LM_QUERY_OTHER},
-        {"DO 'BEGIN END'", LM_QUERY_OTHER},
-        {"SELEC 1", LM_QUERY_UNPARSED},
-        {"SELECT 'open", LM_QUERY_UNPARSED},
-        {"SELECT 0x1F", LM_QUERY_UNPARSED},
-        {"SELECT a FROM t WHERE a = ?", LM_QUERY_UNPARSED},
-    };
-
     (void)state;
-    for (size_t i = 0; i < LM_COUNT(cases); i++) {
-        if (lm_query_classify(cases[i].sql) != cases[i].kind)
-            fail_msg("%s: %d", cases[i].sql, lm_query_classify(cases[i].sql));
+    for (size_t i = 0; i < LM_COUNT(classified); i++) {
+        enum lm_query_kind kind = lm_query_classify(classified[i].sql);
+
+        if (kind != classified[i].kind)
+            fail_msg("%s: %d", classified[i].sql, kind);
     }
 }
 

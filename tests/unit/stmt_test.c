@@ -48,6 +48,22 @@ test_names_are_never_used_twice(void **state)
 }
 
 static void
+test_a_cleared_cache_goes_on_with_its_names(void **state)
+{
+    struct lm_stmt_cache cache = {.count = 0};
+    char first[sizeof((struct lm_stmt *)NULL)->name];
+    struct lm_stmt *stmt = lm_stmt_cache_add(&cache, "a", NULL, 0);
+
+    (void)state;
+    memcpy(first, stmt->name, sizeof first);
+    lm_stmt_cache_clear(&cache);
+    assert_null(lm_stmt_cache_find(&cache, "a", NULL, 0));
+    stmt = lm_stmt_cache_add(&cache, "a", NULL, 0);
+    assert_string_not_equal(stmt->name, first);
+    lm_stmt_cache_release(&cache);
+}
+
+static void
 fill(struct lm_stmt_cache *cache, int count)
 {
     for (int i = 0; i < count; i++) {
@@ -120,6 +136,7 @@ main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_statement_is_found_by_text_and_types),
         cmocka_unit_test(test_names_are_never_used_twice),
+        cmocka_unit_test(test_a_cleared_cache_goes_on_with_its_names),
         cmocka_unit_test(test_nothing_is_evicted_before_the_cache_is_full),
         cmocka_unit_test(test_what_was_not_used_for_longest_is_evicted),
         cmocka_unit_test(test_a_released_cache_is_empty_and_usable),

@@ -1,9 +1,9 @@
 --- The environment scripts run in, and how they find the files they require.
 --
 -- Promises: reading an undefined global and assigning to any global raise at that line; `os` has
--- no `exit`; the script's directory, its `lib/` and the project root are searched before
--- `package.path`, and files found there get the same environment. Installing is idempotent: one
--- searcher in a process, however many scripts are loaded.
+-- no `exit` and no `setlocale`; the script's directory, its `lib/` and the project root are
+-- searched before `package.path`, and files found there get the same environment. Installing is
+-- idempotent: one searcher in a process, however many scripts are loaded.
 -- Refuses: bytecode, wherever it comes from; a project file `luamig.lua` posing as the module.
 
 local paths = require "luamig.script.paths"
@@ -60,6 +60,7 @@ function env.new()
     self.os[name] = value
   end
   self.os.exit = nil
+  self.os.setlocale = nil -- numbers are read and written with a decimal point
   self._G = self
   function self.load(chunk, name, _, ...)
     if select("#", ...) > 0 then
