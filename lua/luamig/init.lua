@@ -1,31 +1,24 @@
 --- What a migration script gets from `require "luamig"`.
 --
--- Promises: `NULL` and `ALL` are unique and cannot be changed. Pure Lua, no dependencies.
--- Refuses: unknown fields, fields of later versions, assignment.
+-- Promises: `NULL`, `ALL` and `json.null` are unique and cannot be changed. Pure Lua, no
+-- dependencies.
+-- Refuses: unknown fields, assignment.
 
+local decimal = require "luamig.decimal"
+local marks = require "luamig.marks"
 local strict = require "luamig.strict"
+local text = require "luamig.text"
 local version = require "luamig.version"
-
---- A unique value that only ever compares equal to itself.
-local function sentinel(name)
-  return setmetatable({}, {
-    __name = "luamig.sentinel",
-    __tostring = function()
-      return name
-    end,
-    __newindex = function()
-      error(name .. " cannot be changed", 2)
-    end,
-  })
-end
 
 local luamig = {
   --- The version of luamig, "major.minor.patch".
   version = version.full,
   --- SQL NULL, where a Lua table cannot hold nil: `{ nick = luamig.NULL }`.
-  NULL = sentinel "luamig.NULL",
+  NULL = marks.sentinel "NULL",
   --- Says "every row" where an empty condition would be refused.
-  ALL = sentinel "luamig.ALL",
+  ALL = marks.sentinel "ALL",
+  --- Exact decimal numbers, see `luamig.decimal`.
+  decimal = decimal,
 }
 
 --- The value, or `luamig.NULL` when it is nil. `false` stays `false`.
@@ -36,6 +29,55 @@ function luamig.or_null(value)
   return value
 end
 
-local LATER = { json = true, array = true, object = true, bytea = true, decimal = true }
+--- Makes the function that marks a table, so that it is an array or an object even when empty.
+local function marker(kind)
+  local meta = marks.metatables[kind]
+  return function(given)
+    if given == nil then
+      given = {}
+    end
+    local mark = marks.kind(given)
+    if type(given) ~= "table" or mark and mark ~= "array" and mark ~= "object" then
+      error(("luamig.%s takes a table, not %s"):format(kind, text.describe(given)), 2)
+    elseif not mark and getmetatable(given) ~= nil then
+      error(("luamig.%s takes a plain table, this one has a metatable"):format(kind), 2)
+    end
+    return setmetatable(given, meta)
+  end
+end
 
-return strict.module("luamig", luamig, LATER)
+--- Marks a table as a JSON array, also when it is empty: `luamig.array {}`. Returns the table.
+luamig.array = marker "array"
+--- Marks a table as a JSON object, also when it is empty: `luamig.object {}`. Returns the table.
+luamig.object = marker "object"
+
+marks.seal("bytea", function(bytes)
+  return "\\x" .. bytes:gsub(".", function(byte)
+    return ("%02x"):format(byte:byte())
+  end)
+end)
+
+--- Says that a string is bytes, where no column says so: a parameter of `base_query`, a key in
+-- `config.start_after`.
+function luamig.bytea(bytes)
+  if type(bytes) ~= "string" then
+    error("luamig.bytea takes a string, not " .. text.describe(bytes), 2)
+  end
+  return marks.new("bytea", bytes)
+end
+
+marks.seal("json", function(document)
+  return document
+end)
+
+--- `luamig.json(text)` is a JSON document given as its text; `luamig.json.null` is JSON's null,
+-- which is not SQL's NULL.
+luamig.json = strict.module("luamig.json", { null = marks.sentinel "json.null" }, {},
+  function(document)
+    if type(document) ~= "string" then
+      error("luamig.json takes the text of a document, not " .. text.describe(document), 2)
+    end
+    return marks.new("json", document)
+  end)
+
+return strict.module("luamig", luamig, {})

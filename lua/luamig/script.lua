@@ -12,7 +12,7 @@ local canonical = require "luamig.script.canonical"
 local config = require "luamig.script.config"
 local env = require "luamig.script.env"
 local errors = require "luamig.errors"
-local luamig = require "luamig"
+local marks = require "luamig.marks"
 local paths = require "luamig.script.paths"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
@@ -187,14 +187,18 @@ local function name_of(fields, place, fail)
   return fields.name
 end
 
+--- A parameter whose type nobody knows yet: a plain list is an array, what is marked is what the
+-- mark says.
 local function check_param(i, value, fail)
-  local kind = type(value)
-  if value == luamig.NULL then
+  local kind, mark = type(value), marks.kind(value)
+  if mark == "NULL" then
     return nil
-  elseif kind == "table" then
-    fail({ "base_query" }, ("parameter %d of base_query is %s, which luamig %s does not support")
-      :format(i, text.describe(value), version.short))
-  elseif kind ~= "nil" and kind ~= "boolean" and kind ~= "number" and kind ~= "string" then
+  elseif mark == "ALL" or kind == "table" and not mark and not marks.is_list(value) then
+    fail({ "base_query" }, ("parameter %d of base_query is %s"):format(i, text.describe(value)),
+      "A list is an array, luamig.object and luamig.array are JSON.")
+  elseif kind ~= "nil" and kind ~= "boolean" and kind ~= "number" and kind ~= "string"
+    and kind ~= "table"
+  then
     fail({ "base_query" }, ("parameter %d of base_query is %s"):format(i, text.describe(value)))
   end
   return value

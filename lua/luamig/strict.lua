@@ -9,12 +9,17 @@ local version = require "luamig.version"
 
 local strict = {}
 
---- Makes a module raise on unknown fields and on assignment. Returns `fields`.
+--- Makes a module: a view of `fields` that raises on unknown fields and on assignment.
 -- @param name the module's name in messages
 -- @param later map from name to true: belongs to the design, not to this version
-function strict.module(name, fields, later)
-  return setmetatable(fields, {
+-- @param call optional function: what the module does when it is called itself
+function strict.module(name, fields, later, call)
+  return setmetatable({}, {
     __index = function(_, key)
+      local value = fields[key]
+      if value ~= nil then
+        return value
+      end
       key = tostring(key)
       if later[key] then
         error(("%s.%s is not part of version %s"):format(name, key, version.short), 2)
@@ -24,6 +29,12 @@ function strict.module(name, fields, later)
     end,
     __newindex = function(_, key)
       error(('cannot set field "%s": %s is read-only'):format(tostring(key), name), 2)
+    end,
+    __pairs = function()
+      return next, fields, nil
+    end,
+    __call = call and function(_, ...)
+      return call(...)
     end,
   })
 end

@@ -2,11 +2,20 @@
 --
 -- Promises: no function here raises for any value, and numbers are shown exactly.
 
+local marks = require "luamig.marks"
+
 local text = {}
 
 local ARTICLE = {
   table = "a table", ["function"] = "a function", userdata = "a userdata", thread = "a coroutine",
 }
+local SHOWN_MARKS = {
+  json = "a luamig.json text", array = "a luamig.array", object = "a luamig.object",
+  bytea = "a luamig.bytea",
+}
+
+-- Below this, a float has fewer digits than others.
+local SMALLEST_NORMAL = 2.2250738585072014e-308
 
 --- The shortest decimal text that reads back as the same number; integers exactly.
 -- Infinite numbers and NaN read `inf`, `-inf` and `nan`.
@@ -18,7 +27,7 @@ function text.number(n)
   elseif n == math.huge or n == -math.huge then
     return n > 0 and "inf" or "-inf"
   end
-  for digits = 15, 17 do
+  for digits = math.abs(n) < SMALLEST_NORMAL and 1 or 15, 17 do
     -- A locale may print a comma.
     local shown = ("%." .. digits .. "g"):format(n):gsub(",", ".")
     if digits == 17 or tonumber(shown) == n then
@@ -36,9 +45,11 @@ function text.describe(value)
   elseif kind == "number" then
     return text.number(value)
   elseif kind == "table" then
-    local meta = getmetatable(value)
-    if type(meta) == "table" and meta.__name == "luamig.sentinel" then
-      return tostring(value)
+    local mark = marks.kind(value)
+    if mark == "decimal" then
+      return "the decimal " .. tostring(value)
+    elseif mark then
+      return SHOWN_MARKS[mark] or "luamig." .. mark
     end
   end
   return ARTICLE[kind] or tostring(value)

@@ -8,6 +8,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Names as format_type gives them. */
+static const struct {
+    uint32_t oid;
+    const char *name;
+} scalars[] = {
+    {LM_TYPE_BOOL, "boolean"},
+    {LM_TYPE_BYTEA, "bytea"},
+    {18, "\"char\""},
+    {LM_TYPE_NAME, "name"},
+    {LM_TYPE_INT8, "bigint"},
+    {LM_TYPE_INT2, "smallint"},
+    {LM_TYPE_INT4, "integer"},
+    {LM_TYPE_TEXT, "text"},
+    {LM_TYPE_OID, "oid"},
+    {LM_TYPE_JSON, "json"},
+    {142, "xml"},
+    {LM_TYPE_FLOAT4, "real"},
+    {LM_TYPE_FLOAT8, "double precision"},
+    {1042, "character"},
+    {1043, "character varying"},
+    {1082, "date"},
+    {1083, "time without time zone"},
+    {1114, "timestamp without time zone"},
+    {1184, "timestamp with time zone"},
+    {1186, "interval"},
+    {1266, "time with time zone"},
+    {LM_TYPE_NUMERIC, "numeric"},
+    {2950, "uuid"},
+    {LM_TYPE_JSONB, "jsonb"},
+};
+
 void
 lm_types_release(struct lm_types *self)
 {
@@ -16,35 +47,88 @@ lm_types_release(struct lm_types *self)
     self->count = 0;
 }
 
+bool
+lm_type_is_json(const struct lm_type *type)
+{
+    return type->base == LM_TYPE_JSON || type->base == LM_TYPE_JSONB;
+}
+
+static bool
+find_scalar(uint32_t oid, struct lm_type *out)
+{
+    for (size_t i = 0; i < LM_COUNT(scalars); i++) {
+        if (scalars[i].oid != oid)
+            continue;
+        memset(out, 0, sizeof *out);
+        out->oid = out->base = oid;
+        LM_ERR_COPY(out->name, scalars[i].name);
+        return true;
+    }
+    return false;
+}
+
+/*
+ * Through the domains to the base type; if that is an array, the same for its
+ * elements. Types such as point and int2vector have elements, too, but are not
+ * written as arrays: a true array is what its element names as such.
+ */
+static const char question[] =
+    "WITH RECURSIVE chain AS ("
+    " SELECT oid, typtype, typbasetype, typelem FROM pg_catalog.pg_type"
+    "  WHERE oid = $1::pg_catalog.oid"
+    " UNION ALL"
+    " SELECT t.oid, t.typtype, t.typbasetype, t.typelem FROM chain"
+    "  JOIN pg_catalog.pg_type t ON t.oid = chain.typbasetype"
+    "  WHERE chain.typtype = 'd'),"
+    " element AS ("
+    " SELECT e.oid, e.typtype, e.typbasetype, e.typelem, e.oid AS first,"
+    "   e.typdelim AS delimiter FROM chain"
+    "  JOIN pg_catalog.pg_type e"
+    "   ON e.oid = chain.typelem AND e.typarray = chain.oid"
+    "  WHERE chain.typtype <> 'd'"
+    " UNION ALL"
+    " SELECT t.oid, t.typtype, t.typbasetype, t.typelem, element.first,"
+    "   element.delimiter FROM element"
+    "  JOIN pg_catalog.pg_type t ON t.oid = element.typbasetype"
+    "  WHERE element.typtype = 'd')"
+    " SELECT chain.oid, pg_catalog.format_type($1::pg_catalog.oid, NULL),"
+    "  element.first, element.delimiter,"
+    "  pg_catalog.format_type(element.first, NULL),"
+    "  CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_type e"
+    "   WHERE e.oid = element.typelem AND e.typarray = element.oid)"
+    "  THEN 0 ELSE element.oid::pg_catalog.int8 END"
+    " FROM chain LEFT JOIN element ON element.typtype <> 'd'"
+    " WHERE chain.typtype <> 'd'";
+
+static void
+read_answer(const struct lm_result *result, struct lm_type *out)
+{
+    out->base = (uint32_t)lm_result_int(result, 0, 0);
+    LM_ERR_COPY(out->name, lm_result_text(result, 0, 1));
+    if (lm_result_text(result, 0, 2) == NULL)
+        return;
+    out->element = (uint32_t)lm_result_int(result, 0, 2);
+    out->delimiter = *lm_result_text(result, 0, 3);
+    LM_ERR_COPY(out->element_name, lm_result_text(result, 0, 4));
+    out->element_base = (uint32_t)lm_result_int(result, 0, 5);
+}
+
 static bool
 ask(struct lm_conn *conn, uint32_t oid, struct lm_type *out, struct lm_err *err)
 {
-    static const char sql[] =
-        "WITH RECURSIVE chain AS ("
-        " SELECT oid, typtype, typbasetype FROM pg_catalog.pg_type"
-        "  WHERE oid = $1::pg_catalog.oid"
-        " UNION ALL"
-        " SELECT t.oid, t.typtype, t.typbasetype FROM chain"
-        "  JOIN pg_catalog.pg_type t ON t.oid = chain.typbasetype"
-        "  WHERE chain.typtype = 'd')"
-        " SELECT oid, pg_catalog.format_type($1::pg_catalog.oid, NULL)"
-        " FROM chain WHERE typtype <> 'd'";
     char text[16];
     const char *texts[] = {text};
     struct lm_values values = {texts, 1};
     struct lm_result *result = NULL;
 
     snprintf(text, sizeof text, "%" PRIu32, oid);
-    if (!lm_conn_query(conn, sql, values, &result, err))
+    if (!lm_conn_query(conn, question, values, &result, err))
         return false;
-    out->oid = oid;
-    out->base = oid;
+    memset(out, 0, sizeof *out);
+    out->oid = out->base = oid;
     snprintf(out->name, sizeof out->name, "type %" PRIu32, oid);
-    if (lm_result_rows(result) == 1) {
-        out->base = (uint32_t)lm_result_int(result, 0, 0);
-        snprintf(out->name, sizeof out->name, "%s",
-                 lm_result_text(result, 0, 1));
-    }
+    if (lm_result_rows(result) == 1)
+        read_answer(result, out);
     lm_result_free(result);
     return true;
 }
@@ -53,6 +137,8 @@ bool
 lm_types_find(struct lm_types *self, struct lm_conn *conn, uint32_t oid,
               struct lm_type *out, struct lm_err *err)
 {
+    if (find_scalar(oid, out))
+        return true;
     for (size_t i = 0; i < self->count; i++) {
         if (self->known[i].oid == oid) {
             *out = self->known[i];

@@ -3,8 +3,9 @@
 #define LM_PG_TYPES_H
 
 /*
- * What a type OID stands for: the base type of a domain, and the name for
- * messages. Asked of the server once a type and connection.
+ * What a type OID stands for: the base type of a domain, the elements of an
+ * array, and names for messages. The built-in scalar types are known; others
+ * are asked of the server once a type and connection.
  */
 
 #include "pg/conn.h"
@@ -19,15 +20,21 @@ enum {
     LM_TYPE_INT4 = 23,
     LM_TYPE_TEXT = 25,
     LM_TYPE_OID = 26,
+    LM_TYPE_JSON = 114,
     LM_TYPE_FLOAT4 = 700,
     LM_TYPE_FLOAT8 = 701,
-    LM_TYPE_NUMERIC = 1700
+    LM_TYPE_NUMERIC = 1700,
+    LM_TYPE_JSONB = 3802
 };
 
 struct lm_type {
     uint32_t oid;
-    uint32_t base; /* the same OID unless it is a domain */
+    uint32_t base;         /* the same OID unless it is a domain */
+    uint32_t element;      /* of an array's elements; 0: no array */
+    uint32_t element_base; /* 0 when the elements are arrays themselves */
+    char delimiter;        /* between the elements in text */
     char name[128];
+    char element_name[128];
 };
 
 struct lm_types {
@@ -36,6 +43,8 @@ struct lm_types {
 };
 
 void lm_types_release(struct lm_types *self);
+/* Is it json, jsonb or a domain over one of them? */
+bool lm_type_is_json(const struct lm_type *type);
 /* *out is a copy. */
 bool lm_types_find(struct lm_types *self, struct lm_conn *conn, uint32_t oid,
                    struct lm_type *out, struct lm_err *err) LM_MUSTCHECK;

@@ -13,6 +13,7 @@
 
 #include <lauxlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char repo_type[] = "luamig.repo";
@@ -103,51 +104,124 @@ push_result_box(lua_State *L)
     return box;
 }
 
-static void
-push_row(lua_State *L, const struct lm_result *result, int row, int columns,
-         int names)
-{
-    lua_createtable(L, 0, columns);
-    for (int i = 0; i < columns; i++) {
-        const char *text = lm_result_text(result, row, i);
+/* A result on its way into Lua. */
+struct reading {
+    struct lm_repo *repo;
+    const struct lm_result *result;
+    const struct lm_page *page; /* NULL: it is no page */
+    const struct lm_type *types;
+    int columns;
+    int names; /* stack index of the list of names */
+};
 
-        if (text == NULL)
+/* Raises err, which says what is wrong with one value. */
+static void
+raise_value(lua_State *L, const struct reading *self, int row, int column,
+            struct lm_err *err)
+{
+    const struct lm_base_query *paged = self->repo->paged;
+
+    lm_err_prefix(err, "column \"%s\"",
+                  lm_result_column_name(self->result, column));
+    if (self->page != NULL && paged != NULL) {
+        struct lm_buf key = LM_BUF_INIT;
+        char **texts = lm_calloc((size_t)paged->key_count, sizeof *texts);
+
+        for (int i = 0; i < paged->key_count; i++)
+            texts[i] = (char *)lm_page_key(self->page, paged, row, i);
+        lm_page_describe_key(&key, paged, texts);
+        lm_err_prefix(err, "row %s", lm_buf_text(&key));
+        free(texts);
+        lm_buf_release(&key);
+    } else {
+        lm_err_prefix(err, "row %d", row + 1);
+    }
+    lmL_raise(L, err);
+}
+
+/* [-0, +1, raises] */
+static void
+push_field(lua_State *L, const struct reading *self, int row, int column)
+{
+    struct lm_err err;
+
+    if (!lmL_push_value(L, &self->types[column],
+                        lm_result_text(self->result, row, column),
+                        lm_result_length(self->result, row, column), &err))
+        raise_value(L, self, row, column, &err);
+}
+
+static void
+push_row(lua_State *L, const struct reading *self, int row)
+{
+    lua_createtable(L, 0, self->columns);
+    for (int i = 0; i < self->columns; i++) {
+        if (lm_result_text(self->result, row, i) == NULL)
             continue;
-        lua_rawgeti(L, names, i + 1);
-        lmL_push_value(L, lm_result_column_type(result, i), text,
-                       lm_result_length(result, row, i));
+        lua_rawgeti(L, self->names, i + 1);
+        push_field(L, self, row, i);
         lua_rawset(L, -3);
     }
 }
 
-/* The first rows and columns of a result, as luamig.strict makes them.
- * [-0, +1, memory] */
+/* Looks the columns' types up; they stay on the stack. [-0, +1, raises] */
 static void
-push_rows(lua_State *L, const struct lm_result *result, int rows, int columns)
+push_types(lua_State *L, struct reading *self)
 {
-    int names;
+    struct lm_type *types =
+        lua_newuserdatauv(L, (size_t)self->columns * sizeof *types, 0);
+    struct lm_err err;
 
-    luaL_checkstack(L, 8, "too many results");
+    for (int i = 0; i < self->columns; i++) {
+        if (!lm_repo_type(self->repo, lm_result_column_type(self->result, i),
+                          &types[i], &err))
+            lmL_raise(L, &err);
+    }
+    self->types = types;
+}
+
+/* The first rows of a result, as luamig.strict makes them. [-0, +1, raises] */
+static void
+push_rows(lua_State *L, struct reading *self, int rows)
+{
+    luaL_checkstack(L, 16, "too many results");
+    push_types(L, self);
     lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.rows"); /* strict */
-    lua_createtable(L, columns, 0);                           /* strict names */
-    names = lua_gettop(L);
-    for (int i = 0; i < columns; i++) {
-        lua_pushstring(L, lm_result_column_name(result, i));
-        lua_rawseti(L, names, i + 1);
+    lua_createtable(L, self->columns, 0);                     /* strict names */
+    self->names = lua_gettop(L);
+    for (int i = 0; i < self->columns; i++) {
+        lua_pushstring(L, lm_result_column_name(self->result, i));
+        lua_rawseti(L, self->names, i + 1);
     }
     lua_createtable(L, rows, 1); /* strict names rows */
     for (int row = 0; row < rows; row++) {
-        push_row(L, result, row, columns, names);
+        push_row(L, self, row);
         lua_rawseti(L, -2, row + 1);
     }
-    lua_insert(L, names); /* strict rows names */
-    lua_call(L, 2, 1);    /* rows */
+    lua_insert(L, self->names); /* strict rows names */
+    lua_call(L, 2, 1);          /* rows */
+    lua_remove(L, -2);          /* the types */
+}
+
+/* All rows of a query's result. [-0, +1, raises] */
+static void
+push_result(lua_State *L, struct lm_repo *repo, const struct lm_result *result)
+{
+    struct reading reading = {
+        .repo = repo, .result = result, .columns = lm_result_columns(result)};
+
+    push_rows(L, &reading, lm_result_rows(result));
 }
 
 void
-lmL_push_page(lua_State *L, const struct lm_page *page)
+lmL_push_page(lua_State *L, struct lm_repo *repo, const struct lm_page *page)
 {
-    push_rows(L, page->result, page->rows, page->columns);
+    struct reading reading = {.repo = repo,
+                              .result = page->result,
+                              .page = page,
+                              .columns = page->columns};
+
+    push_rows(L, &reading, page->rows);
 }
 
 struct lm_handle *
@@ -404,7 +478,7 @@ l_query(lua_State *L)
     lmL_begin_call(L, &call);
     box = run_query(L, &call);
     lua_toclose(L, lua_gettop(L));
-    push_rows(L, *box, lm_result_rows(*box), lm_result_columns(*box));
+    push_result(L, call.repo, *box);
     return 1;
 }
 
@@ -427,7 +501,7 @@ l_one(lua_State *L)
     box = run_query(L, &call);
     lua_toclose(L, lua_gettop(L));
     check_one_row(L, *box, "one");
-    push_rows(L, *box, lm_result_rows(*box), lm_result_columns(*box));
+    push_result(L, call.repo, *box);
     lua_rawgeti(L, -1, 1);
     return 1;
 }
@@ -437,7 +511,7 @@ l_scalar(lua_State *L)
 {
     struct lm_call call;
     struct lm_result **box;
-    const char *text;
+    struct reading reading = {.columns = 1};
 
     lmL_begin_call(L, &call);
     box = run_query(L, &call);
@@ -445,13 +519,14 @@ l_scalar(lua_State *L)
     check_one_row(L, *box, "scalar");
     if (lm_result_columns(*box) == 0)
         luaL_error(L, "repo:scalar needs a statement that returns a column");
-    text = lm_result_rows(*box) == 1 ? lm_result_text(*box, 0, 0) : NULL;
-    if (text == NULL) {
+    if (lm_result_rows(*box) == 0 || lm_result_text(*box, 0, 0) == NULL) {
         lua_pushnil(L);
-    } else {
-        lmL_push_value(L, lm_result_column_type(*box, 0), text,
-                       lm_result_length(*box, 0, 0));
+        return 1;
     }
+    reading.repo = call.repo;
+    reading.result = *box;
+    push_types(L, &reading);
+    push_field(L, &reading, 0, 0);
     return 1;
 }
 

@@ -27,8 +27,10 @@ void lmL_push_repo(lua_State *L, struct lm_repo *repo);
  * outlive the state. [-0, +0, memory] */
 void lmL_open_repo(lua_State *L, struct lm_sites *sites);
 
-/* The rows of a page as a table; see luamig.strict. [-0, +1, memory] */
-void lmL_push_page(lua_State *L, const struct lm_page *page);
+/* The rows of a page as a table; see luamig.strict. Raises for a value that
+ * Lua cannot hold, naming row and column. [-0, +1, raises] */
+void lmL_push_page(lua_State *L, struct lm_repo *repo,
+                   const struct lm_page *page);
 
 /* -- for bind_write.c -- */
 

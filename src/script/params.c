@@ -14,12 +14,8 @@ lm_params_add(struct lm_params *self, lua_State *L, int index,
     size_t offset = self->bytes.len;
     size_t count = (size_t)self->count + 1;
     bool is_null = false;
-    bool ok =
-        type != NULL
-            ? lm_value_encode(L, index, type, &self->bytes, &is_null, err)
-            : lm_value_encode_untyped(L, index, &self->bytes, &is_null, err);
 
-    if (!ok)
+    if (!lm_value_encode(L, index, type, &self->bytes, &is_null, err))
         return false;
     self->offsets = lm_realloc(self->offsets, count, sizeof *self->offsets);
     self->nulls = lm_realloc(self->nulls, count, sizeof *self->nulls);

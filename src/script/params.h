@@ -17,7 +17,7 @@ struct lm_params {
     int count;
 };
 
-/* Adds the Lua value at index. type NULL: no type is known. */
+/* Adds the Lua value at index. */
 bool lm_params_add(struct lm_params *self, lua_State *L, int index,
                    const struct lm_type *type, struct lm_err *err) LM_MUSTCHECK;
 /* The texts so far; valid until the next add or release. */

@@ -151,7 +151,7 @@ invoke(lua_State *L)
     }
     lua_getfield(L, 2, call->function);
     if (call->page != NULL) {
-        lmL_push_page(L, call->page);
+        lmL_push_page(L, call->repo, call->page);
         args++;
     }
     if (repo > 0) {
@@ -387,11 +387,12 @@ read_config(lua_State *L, struct lm_script *self)
 static void
 read_values(lua_State *L, const char *what, int count, struct lm_params *params)
 {
+    static const struct lm_type unknown = {.oid = 0};
     struct lm_err err;
 
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, -1, i);
-        if (!lm_params_add(params, L, -1, NULL, &err)) {
+        if (!lm_params_add(params, L, -1, &unknown, &err)) {
             lm_err_prefix(&err, "%s, value %d", what, i);
             lmL_raise(L, &err);
         }

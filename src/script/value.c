@@ -8,22 +8,45 @@
 #include "script/value.h"
 
 #include "base/text.h"
-#include "script/vm.h"
+#include "script/array.h"
+#include "script/json.h"
+#include "script/marks.h"
+#include "script/number.h"
 
 #include <inttypes.h>
 #include <lauxlib.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Up to 2 to the power of these, every integer is a float4 or float8. */
-enum { FLOAT4_BITS = 24, FLOAT8_BITS = 53 };
+/* The largest integer up to which every one is a float8. */
+static const lua_Integer max_exact = (lua_Integer)1 << 53;
 
 static void
 add_text(struct lm_buf *out, const char *text)
 {
     lm_buf_add(out, text, strlen(text) + 1);
+}
+
+static const char *
+describe_table(enum lm_mark mark)
+{
+    switch (mark) {
+    case LM_MARK_NULL:
+        return "luamig.NULL";
+    case LM_MARK_ALL:
+        return "luamig.ALL";
+    case LM_MARK_JSON_NULL:
+        return "luamig.json.null";
+    case LM_MARK_JSON:
+        return "a luamig.json text";
+    case LM_MARK_BYTEA:
+        return "a luamig.bytea";
+    case LM_MARK_DECIMAL:
+        return "a luamig.decimal";
+    default:
+        return "a table";
+    }
 }
 
 static const char *
@@ -37,7 +60,7 @@ describe(lua_State *L, int index)
     case LUA_TSTRING:
         return "a string";
     case LUA_TTABLE:
-        return "a table";
+        return describe_table(lm_mark_of(L, index));
     case LUA_TFUNCTION:
         return "a function";
     default:
@@ -57,33 +80,18 @@ fail_type(lua_State *L, int index, const char *type, const char *hint,
 }
 
 static void
+add_float(struct lm_buf *out, lua_Number value)
+{
+    lm_number_add_float(out, value);
+    lm_buf_putc(out, '\0');
+}
+
+static void
 add_integer(struct lm_buf *out, lua_Integer value)
 {
     char text[32];
 
     snprintf(text, sizeof text, "%" PRId64, (int64_t)value);
-    add_text(out, text);
-}
-
-/* The shortest text that reads back as the same double. */
-static void
-add_float(struct lm_buf *out, lua_Number value)
-{
-    char text[40];
-
-    if (isnan(value)) {
-        add_text(out, "NaN");
-        return;
-    }
-    if (isinf(value)) {
-        add_text(out, value > 0 ? "Infinity" : "-Infinity");
-        return;
-    }
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
     add_text(out, text);
 }
 
@@ -135,11 +143,26 @@ encode_bytea(lua_State *L, int index, const struct lm_type *type,
     size_t len;
     const char *bytes;
 
-    if (lua_type(L, index) != LUA_TSTRING)
+    if (lua_type(L, index) == LUA_TSTRING) {
+        bytes = lua_tolstring(L, index, &len);
+    } else if (lm_mark_of(L, index) == LM_MARK_BYTEA) {
+        bytes = lm_mark_text(L, index, &len);
+    } else {
         return fail_type(L, index, type->name, NULL, err);
-    bytes = lua_tolstring(L, index, &len);
+    }
     add_bytes(out, bytes, len);
     return true;
+}
+
+static const char *
+integer_hint(lua_State *L, int index)
+{
+    if (lm_mark_of(L, index) == LM_MARK_DECIMAL)
+        return "Use :tointeger(), which is nil when there is a fraction.";
+    return lua_type(L, index) == LUA_TNUMBER
+               ? "Use math.tointeger, // or math.floor to make an integer of "
+                 "it."
+               : "Use math.tointeger to make an integer of it.";
 }
 
 static bool
@@ -149,14 +172,8 @@ encode_integer(lua_State *L, int index, const struct lm_type *type,
 {
     lua_Integer value;
 
-    if (!lua_isinteger(L, index)) {
-        return fail_type(L, index, type->name,
-                         lua_type(L, index) == LUA_TNUMBER
-                             ? "Use math.tointeger, // or math.floor to make "
-                               "an integer of it."
-                             : "Use math.tointeger to make an integer of it.",
-                         err);
-    }
+    if (!lua_isinteger(L, index))
+        return fail_type(L, index, type->name, integer_hint(L, index), err);
     value = lua_tointegerx(L, index, NULL);
     if (value < min || value > max) {
         return lm_err_set(err, LM_ERR_FAILED,
@@ -167,43 +184,81 @@ encode_integer(lua_State *L, int index, const struct lm_type *type,
     return true;
 }
 
+/* Would the type hold another value? */
 static bool
-encode_float(lua_State *L, int index, const struct lm_type *type, int bits,
+is_rounded(lua_Integer value, const struct lm_type *type)
+{
+    if (type->base == LM_TYPE_FLOAT4) {
+        return value < INT32_MIN || value > INT32_MAX ||
+               (double)(float)value != (double)value;
+    }
+    return value > max_exact || value < -max_exact;
+}
+
+static bool
+encode_float(lua_State *L, int index, const struct lm_type *type,
              struct lm_buf *out, struct lm_err *err)
 {
-    const lua_Integer max_exact = (lua_Integer)1 << bits;
     lua_Integer integer;
 
-    if (lua_type(L, index) != LUA_TNUMBER)
-        return fail_type(L, index, type->name, NULL, err);
+    if (lua_type(L, index) != LUA_TNUMBER) {
+        return fail_type(L, index, type->name,
+                         lm_mark_of(L, index) == LM_MARK_DECIMAL
+                             ? "Use :tonumber() to make a float of it."
+                             : NULL,
+                         err);
+    }
     if (!lua_isinteger(L, index)) {
         add_float(out, lua_tonumberx(L, index, NULL));
         return true;
     }
     integer = lua_tointegerx(L, index, NULL);
-    if (integer > max_exact || integer < -max_exact) {
+    if (is_rounded(integer, type)) {
         return lm_err_set(err, LM_ERR_FAILED,
-                          "%" PRId64 " is beyond 2^%d and would be rounded by "
-                          "type %s",
-                          (int64_t)integer, bits, type->name);
+                          "%" PRId64 " would be rounded by type %s",
+                          (int64_t)integer, type->name);
     }
     add_integer(out, integer);
     return true;
 }
 
 static bool
+encode_digits(const char *text, size_t len, const struct lm_type *type,
+              struct lm_buf *out, struct lm_err *err)
+{
+    if (lm_number_is_decimal(text, len)) {
+        lm_buf_add(out, text, len + 1);
+        return true;
+    }
+    return lm_err_set(err, LM_ERR_FAILED,
+                      "a string that is no decimal number cannot be written "
+                      "to type %s",
+                      type->name);
+}
+
+static bool
 encode_numeric(lua_State *L, int index, const struct lm_type *type,
                struct lm_buf *out, struct lm_err *err)
 {
-    if (lua_type(L, index) == LUA_TSTRING)
-        return add_string(L, index, type->name, out, err);
-    if (lua_type(L, index) != LUA_TNUMBER)
-        return fail_type(L, index, type->name, NULL, err);
+    size_t len;
+    const char *text;
+
     if (lua_isinteger(L, index)) {
         add_integer(out, lua_tointegerx(L, index, NULL));
-    } else {
-        add_float(out, lua_tonumberx(L, index, NULL));
+        return true;
     }
+    if (lua_type(L, index) == LUA_TNUMBER) {
+        add_float(out, lua_tonumberx(L, index, NULL));
+        return true;
+    }
+    if (lua_type(L, index) == LUA_TSTRING) {
+        text = lua_tolstring(L, index, &len);
+        return encode_digits(text, len, type, out, err);
+    }
+    if (lm_mark_of(L, index) != LM_MARK_DECIMAL)
+        return fail_type(L, index, type->name, NULL, err);
+    text = lm_mark_text(L, index, &len);
+    lm_buf_add(out, text, len + 1);
     return true;
 }
 
@@ -224,7 +279,8 @@ encode_other(lua_State *L, int index, const struct lm_type *type,
     if (lua_type(L, index) == LUA_TSTRING)
         return add_string(L, index, type->name, out, err);
     return fail_type(L, index, type->name,
-                     lua_type(L, index) == LUA_TNUMBER
+                     lua_type(L, index) == LUA_TNUMBER ||
+                             lm_mark_of(L, index) == LM_MARK_DECIMAL
                          ? "Use tostring or string.format to say how it is "
                            "to be written."
                          : NULL,
@@ -232,28 +288,74 @@ encode_other(lua_State *L, int index, const struct lm_type *type,
 }
 
 static bool
-is_null_value(lua_State *L, int index)
+encode_json(lua_State *L, int index, struct lm_buf *out, struct lm_err *err)
 {
-    bool is_null;
-
-    if (lua_isnil(L, index))
-        return true;
-    if (lua_type(L, index) != LUA_TTABLE)
+    if (!lm_json_add(L, index, out, err))
         return false;
-    index = lua_absindex(L, index);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_null_key);
-    is_null = lua_rawequal(L, -1, index) != 0;
-    lua_pop(L, 1);
-    return is_null;
+    lm_buf_putc(out, '\0');
+    return true;
+}
+
+static bool
+encode_array(lua_State *L, int index, const struct lm_type *type,
+             struct lm_buf *out, struct lm_err *err)
+{
+    enum lm_mark mark = lm_mark_of(L, index);
+
+    if (lua_type(L, index) != LUA_TTABLE ||
+        (mark != LM_MARK_NONE && mark != LM_MARK_ARRAY)) {
+        return fail_type(L, index, type->name,
+                         lua_type(L, index) == LUA_TSTRING
+                             ? "Use a table with the elements."
+                             : NULL,
+                         err);
+    }
+    if (!lm_array_add(L, index, type, out, err))
+        return false;
+    lm_buf_putc(out, '\0');
+    return true;
+}
+
+/* The value itself must say what it is. */
+static bool
+encode_untyped(lua_State *L, int index, struct lm_buf *out, struct lm_err *err)
+{
+    static const struct lm_type any = {.name = "parameter"};
+
+    if (lua_type(L, index) == LUA_TBOOLEAN)
+        return encode_bool(L, index, &any, out, err);
+    if (lua_type(L, index) == LUA_TNUMBER)
+        return encode_numeric(L, index, &any, out, err);
+    if (lua_type(L, index) != LUA_TTABLE)
+        return encode_other(L, index, &any, out, err);
+    switch (lm_mark_of(L, index)) {
+    case LM_MARK_NONE:
+        return encode_array(L, index, &any, out, err);
+    case LM_MARK_DECIMAL:
+        return encode_numeric(L, index, &any, out, err);
+    case LM_MARK_BYTEA:
+        return encode_bytea(L, index, &any, out, err);
+    case LM_MARK_JSON_NULL:
+    case LM_MARK_JSON:
+    case LM_MARK_ARRAY:
+    case LM_MARK_OBJECT:
+        return encode_json(L, index, out, err);
+    default:
+        return fail_type(L, index, any.name, NULL, err);
+    }
 }
 
 bool
 lm_value_encode(lua_State *L, int index, const struct lm_type *type,
                 struct lm_buf *out, bool *is_null, struct lm_err *err)
 {
-    *is_null = is_null_value(L, index);
+    *is_null = lua_isnil(L, index) || lm_mark_of(L, index) == LM_MARK_NULL;
     if (*is_null)
         return true;
+    if (type->oid == 0)
+        return encode_untyped(L, index, out, err);
+    if (type->element != 0)
+        return encode_array(L, index, type, out, err);
     switch (type->base) {
     case LM_TYPE_BOOL:
         return encode_bool(L, index, type, out, err);
@@ -266,34 +368,17 @@ lm_value_encode(lua_State *L, int index, const struct lm_type *type,
     case LM_TYPE_OID:
         return encode_integer(L, index, type, 0, UINT32_MAX, out, err);
     case LM_TYPE_FLOAT4:
-        return encode_float(L, index, type, FLOAT4_BITS, out, err);
     case LM_TYPE_FLOAT8:
-        return encode_float(L, index, type, FLOAT8_BITS, out, err);
+        return encode_float(L, index, type, out, err);
     case LM_TYPE_NUMERIC:
         return encode_numeric(L, index, type, out, err);
     case LM_TYPE_BYTEA:
         return encode_bytea(L, index, type, out, err);
+    case LM_TYPE_JSON:
+    case LM_TYPE_JSONB:
+        return encode_json(L, index, out, err);
     default:
         return encode_other(L, index, type, out, err);
-    }
-}
-
-bool
-lm_value_encode_untyped(lua_State *L, int index, struct lm_buf *out,
-                        bool *is_null, struct lm_err *err)
-{
-    static const struct lm_type any = {0, 0, "parameter"};
-
-    *is_null = is_null_value(L, index);
-    if (*is_null)
-        return true;
-    switch (lua_type(L, index)) {
-    case LUA_TBOOLEAN:
-        return encode_bool(L, index, &any, out, err);
-    case LUA_TNUMBER:
-        return encode_numeric(L, index, &any, out, err);
-    default:
-        return encode_other(L, index, &any, out, err);
     }
 }
 
@@ -321,10 +406,13 @@ push_bytes(lua_State *L, const char *text, size_t len)
     luaL_pushresultsize(&buffer, count);
 }
 
-void
-lmL_push_value(lua_State *L, uint32_t type, const char *text, size_t len)
+bool
+lmL_push_value(lua_State *L, const struct lm_type *type, const char *text,
+               size_t len, struct lm_err *err)
 {
-    switch (type) {
+    if (type->element != 0)
+        return lmL_array_push(L, type, text, len, err);
+    switch (type->base) {
     case LM_TYPE_BOOL:
         lua_pushboolean(L, *text == 't');
         break;
@@ -338,10 +426,17 @@ lmL_push_value(lua_State *L, uint32_t type, const char *text, size_t len)
     case LM_TYPE_FLOAT8:
         lua_pushnumber(L, strtod(text, NULL));
         break;
+    case LM_TYPE_NUMERIC:
+        lmL_push_decimal(L, text, len);
+        break;
     case LM_TYPE_BYTEA:
         push_bytes(L, text, len);
         break;
+    case LM_TYPE_JSON:
+    case LM_TYPE_JSONB:
+        return lmL_json_push(L, text, len, err);
     default:
         lua_pushlstring(L, text, len);
     }
+    return true;
 }

@@ -12,6 +12,7 @@
 
 #include "base/stop.h"
 #include "script/embedded.h"
+#include "script/marks.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -259,6 +260,7 @@ set_up(lua_State *L)
     keep(L, "luamig.errors", "new", &lm_vm_new_error_key);
     keep(L, "luamig", "NULL", &lm_vm_null_key);
     keep(L, "luamig", "ALL", &lm_vm_all_key);
+    lmL_open_marks(L);
     return 0;
 }
 

@@ -37,18 +37,62 @@ describe("luamig", function()
     end, 'luamig has no field "1"$')
   end)
 
-  it("names what belongs to a later version", function()
-    for _, name in ipairs { "json", "array", "object", "bytea", "decimal" } do
+  it("is read-only", function()
+    for _, name in ipairs { "json", "NULL", "missing" } do
       assert.error_matches(function()
-        return luamig[name]
-      end, "luamig." .. name .. " is not part of version 0.1$")
+        luamig[name] = {}
+      end, ('cannot set field "%s": luamig is read%%-only'):format(name))
     end
+    assert.error_matches(function()
+      luamig.json.null = {}
+    end, 'cannot set field "null": luamig.json is read%-only')
   end)
 
-  it("is read-only", function()
+  it("marks arrays and objects, and gives the same table back", function()
+    for _, mark in ipairs { luamig.array, luamig.object } do
+      local given = { 1, 2 }
+      assert.is_true(rawequal(given, mark(given)))
+      assert.is_nil(next(mark {}))
+      assert.is_nil(next(mark()))
+      assert.equal(2, #mark { 1, 2 })
+      for _, wrong in ipairs { 1, "x", false, luamig.NULL, luamig.json.null, luamig.decimal "1",
+        luamig.json "[]", luamig.bytea "x" } do
+        assert.error_matches(function()
+          mark(wrong)
+        end, "^luamig.%a+ takes a table, not ")
+      end
+      assert.error_matches(function()
+        mark(setmetatable({}, {}))
+      end, "takes a plain table, this one has a metatable$")
+    end
+    local given = luamig.array {}
+    assert.is_true(rawequal(given, luamig.object(given)))
+    assert.equal("luamig.object", getmetatable(given).__name)
+  end)
+
+  it("has a null of JSON that is not the null of SQL", function()
+    assert.equal("luamig.json.null", tostring(luamig.json.null))
+    assert.is_false(luamig.json.null == luamig.NULL)
     assert.error_matches(function()
-      luamig.json = {}
-    end, 'cannot set field "json": luamig is read%-only')
+      luamig.json.null.x = 1
+    end, "luamig.json.null cannot be changed$")
+  end)
+
+  it("takes JSON texts and bytes as they are", function()
+    assert.equal("[1, 2]", tostring(luamig.json "[1, 2]"))
+    assert.equal("\\x00ff", tostring(luamig.bytea "\0\xff"))
+    assert.is_true(luamig.bytea "a" == luamig.bytea "a")
+    assert.is_false(luamig.bytea "a" == luamig.json "a")
+    for _, name in ipairs { "json", "bytea" } do
+      local _, err = pcall(function()
+        local value = luamig[name](1)
+        return value
+      end)
+      assert.matches("luamig_spec.lua:%d+: luamig." .. name .. " takes .*, not 1$", err)
+      assert.error_matches(function()
+        luamig[name]("x").y = 1
+      end, "cannot be changed$")
+    end
   end)
 end)
 
@@ -87,12 +131,16 @@ describe("luamig.text", function()
     assert.equal("5", text.number(5.0))
     assert.equal("nan", text.number(0 / 0))
     assert.equal("-inf", text.number(-math.huge))
+    assert.equal("5e-324", text.number(5e-324))
   end)
 
   it("describes any value", function()
     assert.equal('"a?b"', text.describe "a\nb")
     assert.equal("nil", text.describe(nil))
     assert.equal("luamig.NULL", text.describe(luamig.NULL))
+    assert.equal("luamig.json.null", text.describe(luamig.json.null))
+    assert.equal("the decimal 1.50", text.describe(luamig.decimal "1.50"))
+    assert.equal("a luamig.bytea", text.describe(luamig.bytea "x"))
     assert.equal("a table", text.describe(setmetatable({}, { __metatable = 1 })))
     assert.equal("a function", text.describe(print))
     assert.equal(('"%s..."'):format(("x"):rep(40)), text.describe(("x"):rep(41)))

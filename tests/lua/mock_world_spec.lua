@@ -21,9 +21,13 @@ describe("mock.new", function()
       'table "t": rows must be a list of tables, it holds 5' },
     { { tables = { t = { rows = { { id = 1 }, nil, { id = 2 } } } } }, "without holes" },
     { { tables = { t = { columns = { "id" } } } }, 'columns must map names to types' },
-    { { tables = { t = { columns = { id = "jsonb" } } } },
-      'column "id" has type "jsonb": its values are not modelled' },
-    { { tables = { t = { columns = { id = "int4[]" } } } }, 'column "id" has type "int4[]"' },
+    { { tables = { t = { columns = { id = "json" } } } },
+      'column "id" has type "json": its values are not modelled' },
+    { { tables = { t = { columns = { id = "jsonb[]" } } } }, 'column "id" has type "jsonb[]"' },
+    { { tables = { t = { columns = { id = "numeric(10, 2)" } } } },
+      "does not model its modifier" },
+    { { tables = { t = { columns = { id = "int4[]" }, unique = { { "id" } },
+      rows = { { id = { 1 } } } } } }, "cannot keep arrays and documents unique" },
     { { tables = { t = { columns = { id = "bit(3)" } } } }, "does not model its modifier" },
     { { tables = { t = { columns = { id = "int8" }, primary_key = { "idd" } } } },
       'primary_key names column "idd", which is not declared' },
@@ -145,7 +149,7 @@ describe("world:stub and world:fail", function()
     { { "SELECT 1", { row = {} } }, 'world:stub: unknown option "row" (did you mean "rows"?)' },
     { { "SELECT 1", { rows = 5 } }, "world:stub: rows must be a list of tables, not 5" },
     { { "SELECT 1", { rows = { 5 } } }, "world:stub: rows must be a list of tables, it holds 5" },
-    { { "SELECT 1", { rows = { { a = {} } } } }, "world:stub: rows hold a table" },
+    { { "SELECT 1", { rows = { { a = print } } } }, "world:stub: rows hold a function" },
     { { "SELECT 1", { params = 5 } }, "world:stub: params must be a list, not 5" },
     { { "SELECT 1", { params = { a = 1 } } },
       'world:stub: params must be a list, it has the key "a"' },
@@ -224,6 +228,104 @@ describe("SQL tokens", function()
     for _, statement in ipairs { "SELECT 1", "PREPARE p AS SELECT 1", "UPDATE begin SET x = 1" } do
       assert.is_falsy(sql.is_transaction_control(statement), statement)
     end
+  end)
+end)
+
+describe("values of exact types", function()
+  local null = luamig.json.null
+  local array, object, decimal = luamig.array, luamig.object, luamig.decimal
+
+  it("are decimals in numeric columns", function()
+    local check = value.checker "numeric"
+    for _, given in ipairs { decimal "1.50", "1.50" } do
+      assert.equal("1.50", tostring(check(given)))
+    end
+    assert.is_true(check(5):equals(5))
+    assert.equal("0.1", tostring(check(0.1)))
+    for _, wrong in ipairs { "x", " 1", true, {}, luamig.NULL } do
+      assert.equal("script", support.raised(check, wrong).kind)
+    end
+    assert.is_true(value.equal(check "1.50", check "1.5"))
+    assert.equal(-1, value.compare(check "1.5", check "2"))
+    assert.equal(value.identity(decimal "1.50"), value.identity(decimal "1.5"))
+    assert.equal(value.identity(decimal "100.00"), value.identity(decimal "100"))
+    assert.not_equal(value.identity(decimal "100"), value.identity(decimal "1"))
+  end)
+
+  it("are nested tables in array columns", function()
+    local check = value.checker "int4[]"
+    assert.same({}, check {})
+    assert.same({ 1, luamig.NULL }, check { 1, luamig.NULL })
+    assert.same({ { 1 }, { 2 } }, check { { 1 }, { 2 } })
+    local wrong = {
+      { "x", "expected a table" }, { { 1.5 }, "expected an integer" }, { { a = 1 }, "keys 1, 2" },
+      { { 1, nil, 3 }, "keys 1, 2" }, { { { 1 }, { 2, 3 } }, "not rectangular" },
+      { { 1, { 2 } }, "not rectangular" }, { { { 1 }, 2 }, "not rectangular" },
+      { { {} }, "not rectangular" }, { { { { { { { { 1 } } } } } } }, "6 dimensions" },
+      { object {}, "expected a table" },
+    }
+    for _, case in ipairs(wrong) do
+      assert.matches(case[2], support.raised(check, case[1]).message)
+    end
+    local given = { 1 }
+    assert.is_false(rawequal(given, check(given)))
+  end)
+
+  it("are documents in jsonb columns", function()
+    local check = value.checker "jsonb"
+    local kept = check { a = { 1, 2.0, null }, e = array {}, o = object {}, d = decimal "1.50" }
+    assert.equal("luamig.object", getmetatable(kept).__name)
+    assert.equal("luamig.array", getmetatable(kept.a).__name)
+    assert.equal("luamig.array", getmetatable(kept.e).__name)
+    assert.equal("luamig.object", getmetatable(kept.o).__name)
+    assert.equal(1.5, kept.d)
+    assert.equal("float", math.type(kept.a[2]))
+    assert.equal("integer", math.type(check(decimal "5")))
+    assert.is_true(decimal.is(check(decimal "0.12345678901234567890")))
+    assert.is_true(decimal.is(check(decimal "1e400")))
+    assert.equal(null, check(null))
+    assert.is_false(check(false))
+    local loop = {}
+    loop.loop = loop
+    local wrong = {
+      { {}, "^an empty table" }, { { a = { {} } }, "^at a%[1%]: an empty table" },
+      { { 1, a = 2 }, "or strings$" }, { array { a = 1 }, "other keys" },
+      { object { 1 }, "not strings" }, { { 0 / 0 }, "no word" }, { { "\0" }, "NUL byte" },
+      { { luamig.NULL }, "luamig.NULL cannot" }, { loop, "^at loop: the table contains itself" },
+      { luamig.json "[]", "give the table" }, { print, "a function cannot" },
+      { decimal "NaN", "no word" }, { luamig.bytea "x", "bytea cannot" },
+    }
+    for _, case in ipairs(wrong) do
+      assert.matches(case[2], support.raised(check, case[1]).message)
+    end
+  end)
+
+  it("go in and out as copies", function()
+    local doc, list = { tags = { "a" } }, { 1 }
+    local world = mock.new { tables = { t = {
+      columns = { id = "int8", doc = "jsonb", list = "int4[]", price = "numeric" },
+      primary_key = { "id" }, rows = { { id = 1, doc = doc, list = list, price = "1.50" } },
+    } } }
+    doc.tags[1], list[1] = "b", 2
+    world:rows("t")[1].doc.tags[1] = "c"
+    local row = world:rows("t")[1]
+    assert.equal("a", row.doc.tags[1])
+    assert.equal(1, row.list[1])
+    assert.equal("1.50", tostring(row.price))
+    local result = world:run(support.script [[
+      local luamig = require "luamig"
+      return { run = function(repo)
+        local doc = luamig.object { n = luamig.decimal "2.50" }
+        repo:update("t", { id = 1 }, { doc = doc, price = luamig.decimal "1.50" + 1 })
+        doc.n = 3
+        repo:update_all("t", { list = { luamig.NULL, 7 } }, { price = "2.5", doc = { n = 2.5 } })
+      end }
+    ]])
+    assert.equal("done", result.state, tostring(result.error))
+    row = world:rows("t")[1]
+    assert.equal(2.5, row.doc.n)
+    assert.equal(luamig.NULL, row.list[1])
+    assert.equal("2.50", tostring(row.price))
   end)
 end)
 

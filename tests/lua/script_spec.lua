@@ -153,8 +153,10 @@ describe("a script's table", function()
       "s.lua:1: base_query must return SQL text, it returned nothing" },
     { "migrate = print, base_query = function() return 5 end",
       "s.lua:1: base_query must return SQL text, it returned a number" },
-    { "migrate = print, base_query = function() return 'x', 1, {} end",
-      "s.lua:1: parameter 2 of base_query is a table, which luamig 0.1 does not support" },
+    { "migrate = print, base_query = function() return 'x', 1, { a = 1 } end",
+      "s.lua:1: parameter 2 of base_query is a table" },
+    { "migrate = print, base_query = function() return 'x', require('luamig').ALL end",
+      "s.lua:1: parameter 1 of base_query is luamig.ALL" },
     { "migrate = print, base_query = function() return 'x', print end",
       "s.lua:1: parameter 1 of base_query is a function" },
     { "migrate = print, base_query = function() error 'no' end", "s.lua:1: no" },
@@ -265,6 +267,30 @@ describe("config", function()
     assert.same({ "x", 2 }, def.start_after)
     assert.equal("UTC", def.config.timezone)
     assert.same({ 7 }, load("return { " .. PAGED .. ", config = { start_after = 7 } }").start_after)
+  end)
+
+  it("keeps decimals and bytes to start after", function()
+    local def = load("local luamig = require 'luamig' return { " .. PAGED .. [[,
+      config = { key = { "a", "b" },
+        start_after = { luamig.decimal "1.50", luamig.bytea "\0\xff" } } }]])
+    assert.equal("1.50", tostring(def.start_after[1]))
+    assert.is_truthy(def.config_json:find('"start_after":[1.50,"\\\\x00ff"]', 1, true),
+      def.config_json)
+    def = load("return { " .. PAGED
+      .. ", config = { start_after = require('luamig').decimal '-7' } }")
+    assert.equal("-7", tostring(def.start_after[1]))
+  end)
+
+  it("hands on parameters that say what they are", function()
+    local def = load([[local luamig = require "luamig" return { migrate = print,
+      base_query = function()
+        return "SELECT 1", { "a", "b" }, {}, luamig.object {}, luamig.decimal "1.50",
+          luamig.bytea "x", luamig.json "[]", luamig.json.null, luamig.NULL
+      end }]])
+    assert.equal(8, def.base_params.n)
+    assert.same({ "a", "b" }, def.base_params[1])
+    assert.equal(luamig.json.null, def.base_params[7])
+    assert.is_nil(def.base_params[8])
   end)
 
   it("is overridden by options, under the same rules", function()

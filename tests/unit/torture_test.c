@@ -92,18 +92,20 @@ __wrap_lua_newstate(lua_Alloc f, void *arg)
 
 /* -- a page ----------------------------------------------------------- */
 
+enum { INT4_ARRAY = 1007 };
+
 static const struct {
     const char *name;
     uint32_t type;
-} columns[] = {{"id", LM_TYPE_INT8},
-               {"email", LM_TYPE_TEXT},
-               {"score", LM_TYPE_FLOAT8},
-               {"raw", LM_TYPE_BYTEA},
-               {"gone", LM_TYPE_TEXT}};
+} columns[] = {{"id", LM_TYPE_INT8},      {"email", LM_TYPE_TEXT},
+               {"score", LM_TYPE_FLOAT8}, {"raw", LM_TYPE_BYTEA},
+               {"gone", LM_TYPE_TEXT},    {"price", LM_TYPE_NUMERIC},
+               {"doc", LM_TYPE_JSONB},    {"list", INT4_ARRAY}};
 static const char *const rows[][LM_COUNT(columns)] = {
-    {"1", "a@example.org", "0.5", "\\x00ff", NULL},
-    {"2", "b@example.org", "NaN", "\\x", NULL},
-    {"3", NULL, "-Infinity", NULL, NULL}};
+    {"1", "a@example.org", "0.5", "\\x00ff", NULL, "1.50",
+     "{\"a\\n\": [1, 2.5, 1e400, null], \"o\": {}}", "{1,NULL}"},
+    {"2", "b@example.org", "NaN", "\\x", NULL, "NaN", "null", "{}"},
+    {"3", NULL, "-Infinity", NULL, NULL, NULL, NULL, "{{7}}"}};
 
 const char *
 __wrap_lm_result_text(const struct lm_result *self, int row, int column)
@@ -151,6 +153,9 @@ static const char source[] =
     "  assert(rows[2].score ~= rows[2].score and rows[2].raw == '')\n"
     "  assert(rows[3].email == nil and rows[3].score == -math.huge)\n"
     "  assert(rows[3].raw == nil and run.batch == 1)\n"
+    "  assert(rows[1].price + 1 == luamig.decimal '2.5')\n"
+    "  assert(rows[1].doc['a\\n'][4] == luamig.json.null)\n"
+    "  assert(rows[1].list[2] == luamig.NULL and rows[3].list[1][1] == 7)\n"
     "  assert(not pcall(function() return rows[1].emial end))\n"
     " end }\n";
 
@@ -180,6 +185,17 @@ load(struct lm_script **script, struct lm_err *err)
     return lm_script_load(script, path, &options, err);
 }
 
+/* There is no server to ask. */
+static void
+know_arrays(struct lm_types *types)
+{
+    types->known = lm_calloc(1, sizeof *types->known);
+    types->count = 1;
+    types->known->oid = types->known->base = INT4_ARRAY;
+    types->known->element = types->known->element_base = LM_TYPE_INT4;
+    types->known->delimiter = ',';
+}
+
 static bool
 migrate(struct lm_script *script, struct lm_err *err)
 {
@@ -191,6 +207,7 @@ migrate(struct lm_script *script, struct lm_err *err)
     bool ok;
 
     lm_repo_init(&repo);
+    know_arrays(&repo.types);
     ok = m->ops->migrate(m->self, &page, &repo, &info, err);
     lm_repo_release(&repo);
     return ok;

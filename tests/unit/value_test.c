@@ -65,7 +65,7 @@ static const struct {
     {LM_TYPE_FLOAT8, "1/3", "0.3333333333333333"},
     {LM_TYPE_FLOAT8, "0.1 + 0.2", "0.30000000000000004"},
     {LM_TYPE_FLOAT8, "-0.0", "-0"},
-    {LM_TYPE_FLOAT8, "5e-324", "4.94065645841247e-324"},
+    {LM_TYPE_FLOAT8, "5e-324", "5e-324"},
     {LM_TYPE_FLOAT8, "1e308", "1e+308"},
     {LM_TYPE_FLOAT8, "0/0", "NaN"},
     {LM_TYPE_FLOAT8, "math.huge", "Infinity"},
@@ -103,7 +103,9 @@ test_each_type_takes_what_belongs_to_it(void **state)
 {
     (void)state;
     for (size_t i = 0; i < LM_COUNT(accepted); i++) {
-        struct lm_type type = {accepted[i].type, accepted[i].type, "a_type"};
+        struct lm_type type = {.oid = accepted[i].type,
+                               .base = accepted[i].type,
+                               .name = "a_type"};
         struct lm_buf out = LM_BUF_INIT;
         struct lm_err err;
         bool is_null = accepted[i].text != NULL;
@@ -142,21 +144,18 @@ static const struct {
     {LM_TYPE_INT8, "true", "a boolean cannot be written"},
     {LM_TYPE_OID, "-1", "-1 is out of range"},
     {LM_TYPE_OID, "4294967296", "4294967296 is out of range"},
-    {LM_TYPE_FLOAT8, "(1 << 53) + 1", "9007199254740993 is beyond 2^53"},
-    {LM_TYPE_FLOAT8, "-(1 << 53) - 1", "-9007199254740993 is beyond 2^53"},
-    {LM_TYPE_FLOAT8, "math.mininteger", "is beyond 2^53"},
-    {LM_TYPE_FLOAT4, "(1 << 24) + 1", "16777217 is beyond 2^24"},
-    {LM_TYPE_FLOAT4, "-(1 << 24) - 1", "-16777217 is beyond 2^24"},
-    {LM_TYPE_FLOAT4, "math.maxinteger", "is beyond 2^24"},
+    {LM_TYPE_FLOAT8, "(1 << 53) + 1", "9007199254740993 would be rounded"},
+    {LM_TYPE_FLOAT8, "-(1 << 53) - 1", "-9007199254740993 would be rounded"},
+    {LM_TYPE_FLOAT4, "math.maxinteger", "would be rounded"},
     {LM_TYPE_FLOAT8, "'0.5'", "a string cannot be written"},
     {LM_TYPE_NUMERIC, "true", "a boolean cannot be written"},
     {LM_TYPE_NUMERIC, "{}", "a table cannot be written"},
-    {LM_TYPE_NUMERIC, "'1\\0'", "a string with a NUL byte (at byte 2)"},
+    {LM_TYPE_NUMERIC, "'1\\0'", "a string that is no decimal number"},
     {LM_TYPE_TEXT, "1", "an integer cannot be written to type a_type"},
     {LM_TYPE_TEXT, "1.5", "a float cannot be written"},
     {LM_TYPE_TEXT, "true", "a boolean cannot be written"},
     {LM_TYPE_TEXT, "{}", "a table cannot be written"},
-    {LM_TYPE_TEXT, "luamig.ALL", "a table cannot be written"},
+    {LM_TYPE_TEXT, "luamig.ALL", "luamig.ALL cannot be written"},
     {LM_TYPE_TEXT, "print", "a function cannot be written"},
     {LM_TYPE_TEXT, "io.stdout", "a userdata or thread cannot be written"},
     {LM_TYPE_TEXT, "coroutine.create(print)",
@@ -173,7 +172,8 @@ test_everything_else_is_refused_and_named(void **state)
 {
     (void)state;
     for (size_t i = 0; i < LM_COUNT(refused); i++) {
-        struct lm_type type = {refused[i].type, refused[i].type, "a_type"};
+        struct lm_type type = {
+            .oid = refused[i].type, .base = refused[i].type, .name = "a_type"};
         struct lm_buf out = LM_BUF_INIT;
         struct lm_err err;
         bool is_null = false;
@@ -193,7 +193,8 @@ test_everything_else_is_refused_and_named(void **state)
 static void
 test_a_domain_takes_what_its_base_type_takes(void **state)
 {
-    static const struct lm_type domain = {99999, LM_TYPE_INT2, "small"};
+    static const struct lm_type domain = {
+        .oid = 99999, .base = LM_TYPE_INT2, .name = "small"};
     struct lm_buf out = LM_BUF_INIT;
     struct lm_err err;
     bool is_null;
@@ -212,7 +213,8 @@ test_a_domain_takes_what_its_base_type_takes(void **state)
 static void
 test_floats_read_back_as_the_same_float(void **state)
 {
-    static const struct lm_type type = {LM_TYPE_FLOAT8, LM_TYPE_FLOAT8, "f"};
+    static const struct lm_type type = {
+        .oid = LM_TYPE_FLOAT8, .base = LM_TYPE_FLOAT8, .name = "f"};
     static const double values[] = {0.1,
                                     1.0 / 3,
                                     2.0 / 3,
@@ -239,7 +241,8 @@ test_floats_read_back_as_the_same_float(void **state)
 
         lua_pushnumber(vm.L, values[i]);
         assert_true(lm_value_encode(vm.L, -1, &type, &out, &is_null, &err));
-        lmL_push_value(vm.L, LM_TYPE_FLOAT8, lm_buf_text(&out), out.len - 1);
+        assert_true(
+            lmL_push_value(vm.L, &type, lm_buf_text(&out), out.len - 1, &err));
         back = lua_tonumber(vm.L, -1);
         assert_false(lua_isinteger(vm.L, -1));
         assert_true(back == values[i] || (isnan(back) && isnan(values[i])));
@@ -252,7 +255,8 @@ test_floats_read_back_as_the_same_float(void **state)
 static void
 test_bytea_carries_every_byte(void **state)
 {
-    static const struct lm_type type = {LM_TYPE_BYTEA, LM_TYPE_BYTEA, "bytea"};
+    static const struct lm_type type = {
+        .oid = LM_TYPE_BYTEA, .base = LM_TYPE_BYTEA, .name = "bytea"};
     char bytes[256];
     struct lm_err err;
 
@@ -268,7 +272,8 @@ test_bytea_carries_every_byte(void **state)
         lua_pushlstring(vm.L, bytes, len);
         assert_true(lm_value_encode(vm.L, -1, &type, &out, &is_null, &err));
         assert_int_equal(out.len, 2 + 2 * len + 1);
-        lmL_push_value(vm.L, LM_TYPE_BYTEA, lm_buf_text(&out), out.len - 1);
+        assert_true(
+            lmL_push_value(vm.L, &type, lm_buf_text(&out), out.len - 1, &err));
         back = lua_tolstring(vm.L, -1, &back_len);
         assert_int_equal(back_len, len);
         assert_memory_equal(back, bytes, len);
@@ -296,8 +301,10 @@ test_what_the_server_sends_becomes_lua(void **state)
         {LM_TYPE_FLOAT8, "1", "1.0"},
         {LM_TYPE_FLOAT8, "Infinity", "math.huge"},
         {LM_TYPE_FLOAT8, "-Infinity", "-math.huge"},
-        {LM_TYPE_NUMERIC, "1.10", "'1.10'"},
-        {LM_TYPE_NUMERIC, "1", "'1'"},
+        {LM_TYPE_NUMERIC, "1.10", "luamig.decimal '1.10'"},
+        {LM_TYPE_NUMERIC, "NaN", "luamig.decimal 'NaN'"},
+        {LM_TYPE_JSONB, "1.10", "1.1"},
+        {LM_TYPE_JSON, " null", "luamig.json.null"},
         {LM_TYPE_TEXT, "", "''"},
         {LM_TYPE_TEXT, "\xC3\xA9", "'\\u{e9}'"},
         {LM_TYPE_BYTEA, "\\x", "''"},
@@ -307,10 +314,13 @@ test_what_the_server_sends_becomes_lua(void **state)
 
     (void)state;
     for (size_t i = 0; i < LM_COUNT(cases); i++) {
+        struct lm_type type = {.oid = cases[i].type, .base = cases[i].type};
+        struct lm_err err;
+
         push_expression(cases[i].expression);
-        lmL_push_value(vm.L, cases[i].type, cases[i].text,
-                       strlen(cases[i].text));
-        if (!lua_rawequal(vm.L, -1, -2))
+        assert_true(lmL_push_value(vm.L, &type, cases[i].text,
+                                   strlen(cases[i].text), &err));
+        if (!lua_compare(vm.L, -1, -2, LUA_OPEQ))
             fail_msg("%s", cases[i].text);
         assert_int_equal(lua_isinteger(vm.L, -1), lua_isinteger(vm.L, -2));
         assert_int_equal(lua_type(vm.L, -1), lua_type(vm.L, -2));
@@ -326,19 +336,20 @@ test_without_a_type_the_lua_type_decides(void **state)
         const char *text; /* "!": refused */
     } cases[] = {
         {"true", "t"},    {"12", "12"},    {"0.5", "0.5"},
-        {"'x'", "x"},     {"{}", "!"},     {"print", "!"},
+        {"'x'", "x"},     {"{a=1}", "!"},  {"print", "!"},
         {"'\\xff'", "!"}, {"'a\\0'", "!"}, {"math.huge", "Infinity"},
     };
 
     (void)state;
     for (size_t i = 0; i < LM_COUNT(cases); i++) {
+        static const struct lm_type unknown = {.oid = 0};
         struct lm_buf out = LM_BUF_INIT;
         struct lm_err err;
         bool is_null;
         bool ok;
 
         push_expression(cases[i].expression);
-        ok = lm_value_encode_untyped(vm.L, -1, &out, &is_null, &err);
+        ok = lm_value_encode(vm.L, -1, &unknown, &out, &is_null, &err);
         assert_int_equal(ok, strcmp(cases[i].text, "!") != 0);
         if (ok)
             assert_string_equal(lm_buf_text(&out), cases[i].text);
@@ -351,6 +362,7 @@ test_without_a_type_the_lua_type_decides(void **state)
 static void
 test_parameters_keep_their_order(void **state)
 {
+    static const struct lm_type unknown = {.oid = 0};
     struct lm_params params = {.count = 0};
     struct lm_values values;
     struct lm_err err;
@@ -363,11 +375,11 @@ test_parameters_keep_their_order(void **state)
         } else {
             lua_pushfstring(vm.L, "value %d", i);
         }
-        assert_true(lm_params_add(&params, vm.L, -1, NULL, &err));
+        assert_true(lm_params_add(&params, vm.L, -1, &unknown, &err));
         lua_pop(vm.L, 1);
     }
-    lua_newtable(vm.L);
-    assert_false(lm_params_add(&params, vm.L, -1, NULL, &err));
+    lua_newthread(vm.L);
+    assert_false(lm_params_add(&params, vm.L, -1, &unknown, &err));
     lua_pop(vm.L, 1);
     values = lm_params_values(&params);
     assert_int_equal(values.count, 500);

@@ -34,7 +34,7 @@ local function is_wanted(base, one, row, args)
   if not base.where then
     return true
   end
-  local shown = strict.rows({ value.copy(row) }, one.columns)[1]
+  local shown = strict.rows({ value.copy_row(row) }, one.columns)[1]
   local ok, answer = pcall(base.where, shown, args)
   if not ok then
     errors.raise { kind = "spec", message = "base.where failed: " .. tostring(answer) }
@@ -50,7 +50,7 @@ local function matching(base, store, key, args)
     if is_wanted(base, one, row, args) then
       local item = { row = {}, key = {} }
       for _, column in ipairs(base.select) do
-        item.row[column] = row[column]
+        item.row[column] = value.copy_item(row[column])
       end
       for i, column in ipairs(key) do
         item.key[i] = row[column]

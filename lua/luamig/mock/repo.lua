@@ -41,7 +41,7 @@ local function call_site(tx)
 end
 
 local function copy_or_nil(map)
-  return type(map) == "table" and map ~= luamig.ALL and value.copy(map) or map
+  return type(map) == "table" and map ~= luamig.ALL and value.copy_row(map) or map
 end
 
 local function log(tx, site, entry)
@@ -152,11 +152,9 @@ local function checked_params(...)
     local given = params[i]
     if given == luamig.NULL then
       params[i] = nil
-    elseif type(given) == "table" then
-      misuse(("parameter %d is %s, which luamig %s does not support"):format(i,
-        text.describe(given), version.short))
     elseif given ~= nil then
-      value.any(given)
+      value.loose(given)
+      params[i] = value.copy_item(given)
     end
   end
   return params

@@ -93,8 +93,7 @@ local function unique_text(row, columns)
     if item == nil then
       return nil
     end
-    parts[i] = type(item):sub(1, 1)
-      .. (type(item) == "number" and text.number(item) or tostring(item))
+    parts[i] = value.identity(item)
   end
   return table.concat(parts, "\0")
 end
@@ -210,7 +209,7 @@ end
 function Table:sorted_rows()
   local list = {}
   for i, row in ipairs(self.rows) do
-    list[i] = value.copy(row)
+    list[i] = value.copy_row(row)
   end
   if self.primary_key then
     table.sort(list, function(a, b)

@@ -39,7 +39,7 @@ local function check_rows(rows)
       check.fail(3, "world:stub: rows must be a list of tables, it holds " .. text.describe(row))
     end
     for _, item in next, row do
-      if item ~= luamig.NULL and not pcall(value.any, item) then
+      if item ~= luamig.NULL and not pcall(value.loose, item) then
         check.fail(3, "world:stub: rows hold " .. text.describe(item))
       end
     end
@@ -173,7 +173,7 @@ function stubs.rows(stub)
     rows[i] = {}
     for name, item in next, given do
       if item ~= luamig.NULL then
-        rows[i][name] = item
+        rows[i][name] = value.copy_item(item)
       end
     end
   end

@@ -5,6 +5,7 @@
 -- Refuses, by raising: values JSON has no word for (infinity, NaN, functions). Meant for args and
 -- config, which are small and made by luamig: a table with `[1]` is a list, any other an object.
 
+local marks = require "luamig.marks"
 local text = require "luamig.text"
 
 local canonical = {}
@@ -20,9 +21,31 @@ local function string_text(value)
   end) .. '"'
 end
 
---- The canonical JSON text of a boolean, number, string, or table of these.
+-- What stands for a marked value; the mark is not part of the text.
+local MARKED = {
+  ["NULL"] = function()
+    return "null"
+  end,
+  ["json.null"] = function()
+    return "null"
+  end,
+  json = tostring,
+  bytea = function(value)
+    return string_text(tostring(value))
+  end,
+  decimal = function(value)
+    local shown = tostring(value)
+    return shown:find "[NI]" and string_text(shown) or shown
+  end,
+}
+
+--- The canonical JSON text of a boolean, number, string, marked value, or table of these.
 function canonical.encode(value)
   local kind = type(value)
+  local marked = MARKED[marks.kind(value)]
+  if marked then
+    return marked(value)
+  end
   if kind == "string" then
     return string_text(value)
   elseif kind == "boolean" then
@@ -33,7 +56,7 @@ function canonical.encode(value)
     error("no JSON for " .. text.describe(value), 2)
   end
   local parts = {}
-  if rawget(value, 1) ~= nil then
+  if rawget(value, 1) ~= nil or marks.kind(value) == "array" then
     for i, item in ipairs(value) do
       parts[i] = canonical.encode(item)
     end

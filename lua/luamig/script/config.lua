@@ -4,6 +4,7 @@
 -- list of values or nil, numbers integers.
 -- Refuses, by name: keys and values of the design that version 0.1 does not carry out.
 
+local marks = require "luamig.marks"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
 local version = require "luamig.version"
@@ -76,17 +77,25 @@ local function key_columns(value)
   return kept
 end
 
+--- A value that a key column may have, or nil.
+local function key_value(item)
+  local mark = marks.kind(item)
+  local is_text = type(item) == "string" and text.is_utf8(item)
+  local is_finite = math.type(item) and item == item and math.abs(item) ~= math.huge
+  if is_text or is_finite or type(item) == "boolean" or mark == "decimal" or mark == "bytea" then
+    return item
+  end
+  return nil
+end
+
 local function key_values(value)
-  local list = type(value) == "table" and value or { value }
+  local list = type(value) == "table" and not marks.kind(value) and value or { value }
   local kept = {}
   for i = 1, list_length(list) or 0 do
-    local item = list[i]
-    local is_text = type(item) == "string" and text.is_utf8(item)
-    local is_finite = math.type(item) and item == item and math.abs(item) ~= math.huge
-    if not (is_text or is_finite or type(item) == "boolean") then
+    kept[i] = key_value(list[i])
+    if kept[i] == nil then
       return nil, "a key value or a list of key values (strings, finite numbers or booleans)"
     end
-    kept[i] = item
   end
   if #kept == 0 then
     return nil, "a key value or a list of key values (strings, finite numbers or booleans)"
