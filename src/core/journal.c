@@ -392,9 +392,10 @@ start_counting(struct lm_run *run, const struct lm_key *cursor)
     LM_ERR_COPY(run->state, "running");
     lm_key_release(&run->cursor);
     lm_key_release(&run->bound);
-    if (cursor->texts != NULL)
+    if (cursor->texts != NULL) {
         lm_key_copy(&run->cursor, (const char *const *)cursor->texts,
                     cursor->count);
+    }
 }
 
 /* Somebody else's INSERT for the same script and args is not committed yet. */
@@ -557,9 +558,10 @@ terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
               " ON a.pid = p.backend_pid AND a.backend_start = p.backend_start"
               " WHERE p.run_id = $1 AND a.pid <> pg_catalog.pg_backend_pid()"
               " AND ($2 OR a.state LIKE 'idle in transaction%')",
-              texts, 2, &ignored))
+              texts, 2, &ignored)) {
         lm_log(LM_LOG_DEBUG, "could not end the old server process: %s",
                ignored.message);
+    }
 }
 
 static void

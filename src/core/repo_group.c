@@ -86,7 +86,7 @@ open_group(struct lm_group *group, struct lm_shape *shape,
 static void
 add_element(struct lm_buf *array, const char *text, char delimiter)
 {
-    lm_buf_putc(array, array->len == 0 ? '{' : delimiter);
+    lm_buf_putc(array, (char)(array->len == 0 ? '{' : delimiter));
     if (text == NULL) {
         lm_buf_puts(array, "NULL");
         return;
@@ -108,13 +108,14 @@ add_element(struct lm_buf *array, const char *text, char delimiter)
 static void
 add_row(struct lm_group *group, struct lm_values values, struct lm_write *write)
 {
-    for (int i = 0; i < values.count; i++)
+    for (int i = 0; i < values.count; i++) {
         add_element(&group->arrays[i], values.texts[i],
                     group->shape->delimiters[i]);
+    }
     if (group->rows == group->room) {
         group->room = group->room > 0 ? 2 * group->room : 64;
         group->writes =
-            lm_realloc(group->writes, group->room, sizeof *group->writes);
+            lm_realloc(group->writes, group->room, sizeof(struct lm_write *));
     }
     group->writes[group->rows++] = write;
 }
@@ -255,10 +256,11 @@ make_keyed(struct lm_write *write, const struct lm_group *group)
                   shape->verb == LM_VERB_UPDATE ? "update" : "delete",
                   shape->table);
     write->what = lm_buf_take(&text);
-    for (int i = shape->change_count; i < column_count(shape); i++)
+    for (int i = shape->change_count; i < column_count(shape); i++) {
         lm_buf_printf(&text, "%s%s = %s", i > shape->change_count ? ", " : "",
                       shape->columns[i],
                       group->first[i] != NULL ? group->first[i] : "NULL");
+    }
     write->key = lm_buf_take(&text);
 }
 

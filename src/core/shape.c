@@ -128,7 +128,7 @@ shape_new(enum lm_verb verb, const char *table, struct lm_names changes,
           struct lm_names key)
 {
     struct lm_shape *self = lm_calloc(1, sizeof *self);
-    size_t count = (size_t)(changes.count + key.count);
+    size_t count = (size_t)changes.count + (size_t)key.count;
 
     self->verb = verb;
     self->table = lm_strdup(table);
@@ -326,7 +326,7 @@ lm_shapes_find(struct lm_shapes *self, struct lm_conn *conn,
             return false;
         }
         self->known =
-            lm_realloc(self->known, self->count + 1, sizeof *self->known);
+            lm_realloc(self->known, self->count + 1, sizeof(struct lm_shape *));
         self->known[self->count++] = shape;
     }
     *out = shape;

@@ -300,9 +300,10 @@ pump(struct lm_conn *self, struct lm_err *err)
             return fail_lost(self, PQerrorMessage(self->pg), err);
         if (!wait_turn(self, true, deadline, err))
             return false;
-        while (self->count > 0 && !PQisBusy(self->pg))
+        while (self->count > 0 && !PQisBusy(self->pg)) {
             if (!take_result(self, err))
                 return false;
+        }
     }
     return true;
 }
@@ -343,9 +344,10 @@ lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
 static bool
 read_all(struct lm_conn *self, struct lm_err *err)
 {
-    while (self->count > 0)
+    while (self->count > 0) {
         if (!wait_for_result(self, err) || !take_result(self, err))
             return false;
+    }
     return true;
 }
 

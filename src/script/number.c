@@ -47,8 +47,8 @@ try_neighbours(double value, char *text, size_t size)
     mantissa = strtoll(digits, NULL, 10);
     for (int step = -1; step <= 1; step += 2) {
         snprintf(digits, sizeof digits, "%" PRId64, mantissa + step);
-        snprintf(text, size, "%s%c.%se%+03ld", value < 0 ? "-" : "", digits[0],
-                 digits + 1, exponent);
+        snprintf(text, size, "%s%c.%.17se%+03ld", value < 0 ? "-" : "",
+                 digits[0], digits + 1, exponent);
         if (strlen(digits) == 16 && strtod(text, NULL) == value)
             return true;
     }

@@ -72,10 +72,11 @@ compare(const struct lm_site *site, struct lm_names names, const char **missing)
     for (int i = 0; i < site->count; i++) {
         while (at < names.count && strcmp(names.names[at], site->names[i]) < 0)
             at++;
-        if (at < names.count && strcmp(names.names[at], site->names[i]) == 0)
+        if (at < names.count && strcmp(names.names[at], site->names[i]) == 0) {
             common++;
-        else if (*missing == NULL)
+        } else if (*missing == NULL) {
             *missing = site->names[i];
+        }
     }
     return common;
 }
