@@ -78,10 +78,9 @@ lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
              const struct lm_base_query *paged)
 {
     forget_writes(self);
-    if (self->conn != conn) {
+    if (self->conn != conn)
         lm_types_release(&self->types);
-        lm_shapes_release(&self->shapes);
-    }
+    lm_shapes_release(&self->shapes); /* others may have made a trigger */
     self->conn = conn;
     self->paged = paged;
     self->open = true;
@@ -211,8 +210,9 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
         return lm_repo_fail_with(self, err);
     }
     if (!known) {
-        lm_stmt_allow_post(*out,
-                           kind == LM_QUERY_SELECT || kind == LM_QUERY_WRITE);
+        lm_stmt_allow_post(
+            *out, (kind == LM_QUERY_SELECT || kind == LM_QUERY_WRITE) &&
+                      strcasestr(sql, "set_config") == NULL);
     }
     if (self->failed)
         *err = self->failure;
@@ -225,6 +225,15 @@ lm_repo_may_post(const struct lm_stmt *stmt)
     return lm_stmt_may_post(stmt);
 }
 
+/* A statement that is no plain query or write may have been DDL, or have
+ * changed what names mean. */
+static void
+forget_shapes_after(struct lm_repo *self, const struct lm_stmt *stmt)
+{
+    if (!lm_stmt_may_post(stmt))
+        lm_shapes_release(&self->shapes);
+}
+
 bool
 lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
                 struct lm_values values, struct lm_result **out,
@@ -235,6 +244,7 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
     if (!lm_repo_check_usable(self, err))
         return false;
     ok = settle(self, lm_conn_execute(self->conn, stmt, values, out, err), err);
+    forget_shapes_after(self, stmt);
     if (ok && lm_conn_in_transaction(self->conn))
         return true;
     if (ok) {
@@ -319,6 +329,7 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
     lm_repo_keep(self, write);
     if (!lm_repo_post_kept(self, stmt, values, write, err))
         return lm_repo_fail_with(self, err);
+    forget_shapes_after(self, stmt);
     if (self->failed)
         *err = self->failure;
     return !self->failed;
@@ -503,6 +514,12 @@ lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
 
     if (!self->failed && !lm_repo_flush(self, err) && err->kind == LM_ERR_LOST)
         return false;
+    lm_repo_drop_group(self);
+    /* What is still in flight belongs to what is rolled back. */
+    if (self->failed && !lm_conn_flush(self->conn, err) &&
+        err->kind == LM_ERR_LOST)
+        return false;
+    lm_shapes_release(&self->shapes); /* DDL in it is undone */
     if (self->failed &&
         (self->combined_failed || !lm_repo_may_catch(&self->failure))) {
         *err = self->failure;

@@ -52,6 +52,12 @@ reset(struct lm_group *group)
 }
 
 void
+lm_repo_drop_group(struct lm_repo *self)
+{
+    reset(&self->group);
+}
+
+void
 lm_repo_forget_groups(struct lm_repo *self)
 {
     reset(&self->group);
@@ -176,7 +182,8 @@ on_combined(void *arg, const struct lm_result *result, struct lm_err *err)
     (void)result;
     if (err != NULL) {
         LM_ERR_COPY(err->where, flight->writes[0]->where);
-        flight->repo->combined_failed = true;
+        if (!flight->repo->failed)
+            flight->repo->combined_failed = true;
         return;
     }
     for (size_t i = 0; i < flight->rows; i++) {
@@ -286,12 +293,19 @@ post_alone(struct lm_repo *self, struct lm_err *err)
 bool
 lm_repo_close_group(struct lm_repo *self, struct lm_err *err)
 {
-    bool ok = true;
+    const char *where;
+    bool alone;
+    bool ok;
 
     if (self->group.shape == NULL)
         return true;
-    ok = self->group.rows == 1 ? post_alone(self, err)
-                               : post_combined(self, err);
+    alone = self->group.rows == 1;
+    where = self->group.writes[0]->where;
+    ok = alone ? post_alone(self, err) : post_combined(self, err);
+    if (!ok && !self->failed && err->where[0] == '\0') {
+        LM_ERR_COPY(err->where, where);
+        self->combined_failed = !alone;
+    }
     reset(&self->group);
     if (!ok)
         return lm_repo_fail_with(self, err);

@@ -18,6 +18,8 @@ bool lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
 
 /* Posts the open group. */
 bool lm_repo_close_group(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
+/* Drops the open group: its writes are rolled back before they were made. */
+void lm_repo_drop_group(struct lm_repo *self);
 /* Drops the open group and forgets what was in flight. */
 void lm_repo_forget_groups(struct lm_repo *self);
 

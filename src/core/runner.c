@@ -347,13 +347,14 @@ survive_conflict(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
-/* Is it an error of the rows, and not of the server or of others? Then the
- * rows one by one will show which. */
+/* May the rows do better one by one? Not when others are to blame, or the
+ * server is. */
 static bool
 blames_data(const struct lm_err *err)
 {
-    return lm_err_is_state(err, "2") || lm_err_is_state(err, "P0") ||
-           lm_err_is_state(err, "42") || lm_err_is_state(err, "LM002");
+    return !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
+           !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&
+           !lm_err_is_state(err, LM_JOURNAL_FENCED);
 }
 
 /*

@@ -30,14 +30,16 @@ static const char facts_sql[] =
     " tree AS (SELECT oid FROM t UNION SELECT p.relid::oid FROM t,"
     "  pg_catalog.pg_partition_tree(t.oid) p WHERE t.relkind = 'p'),"
     " cols AS (SELECT u.n, a.attnum, a.atttypid, y.typarray, y.typdelim,"
-    "  y.typcategory, u.n <= cardinality($2::text[]) AS changed"
-    "  FROM t, unnest($2::text[] || $3::text[]) WITH ORDINALITY AS u (name, n)"
+    "  y.typcategory, y.typtype, y.typbasetype,"
+    "  u.n <= pg_catalog.cardinality($2::text[]) AS changed"
+    "  FROM t, pg_catalog.unnest($2::text[] || $3::text[]) WITH ORDINALITY AS "
+    "u (name, n)"
     "  JOIN pg_catalog.pg_attribute a ON a.attname = u.name"
     "   AND a.attnum > 0 AND NOT a.attisdropped"
     "  JOIN pg_catalog.pg_type y ON y.oid = a.atttypid"
     "  WHERE a.attrelid = t.oid),"
-    " uniq AS (SELECT i.* FROM t, pg_catalog.pg_index i WHERE"
-    "  i.indrelid = t.oid AND (i.indisunique OR i.indisexclusion))"
+    " uniq AS (SELECT i.* FROM tree, pg_catalog.pg_index i WHERE"
+    "  i.indrelid = tree.oid AND (i.indisunique OR i.indisexclusion))"
     " SELECT t.oid,"
     " t.relkind IN ('r', 'p') AND NOT t.relrowsecurity"
     " AND (t.relkind = 'p' OR NOT t.relhassubclass)"
@@ -49,28 +51,59 @@ static const char facts_sql[] =
     " AND NOT EXISTS (SELECT FROM tree JOIN pg_catalog.pg_rewrite r"
     "  ON r.ev_class = tree.oid)"
     " AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f"
-    "  WHERE f.contype = 'f' AND f.conrelid = t.oid AND f.confrelid = t.oid)"
-    " AND (SELECT count(*) FROM cols) = cardinality($2::text[] || $3::text[])"
+    "  WHERE f.contype = 'f' AND"
+    "   coalesce(pg_catalog.pg_partition_root(f.conrelid), f.conrelid) ="
+    "   coalesce(pg_catalog.pg_partition_root(t.oid), t.oid) AND"
+    "   coalesce(pg_catalog.pg_partition_root(f.confrelid), f.confrelid) ="
+    "   coalesce(pg_catalog.pg_partition_root(t.oid), t.oid))"
+    /* What a deletion does to others may come back, or be seen by them. */
+    " AND ($4 <> '8' OR NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f"
+    "  WHERE f.contype = 'f' AND f.confdeltype IN ('c', 'n', 'd') AND"
+    "   coalesce(pg_catalog.pg_partition_root(f.confrelid), f.confrelid) ="
+    "   coalesce(pg_catalog.pg_partition_root(t.oid), t.oid)))"
+    /* Checks and defaults that may read the table. */
+    " AND NOT EXISTS (SELECT FROM tree, pg_catalog.pg_depend d"
+    "  JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"
+    "  WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass"
+    "  AND p.provolatile <> 'i' AND p.oid >= 16384 AND ("
+    "   (d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid IN ("
+    "    SELECT c.oid FROM pg_catalog.pg_constraint c"
+    "    WHERE c.conrelid = tree.oid)) OR"
+    "   (d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid IN ("
+    "    SELECT e.oid FROM pg_catalog.pg_attrdef e"
+    "    WHERE e.adrelid = tree.oid))))"
+    " AND (SELECT pg_catalog.count(*) FROM cols) = "
+    "pg_catalog.cardinality($2::text[] || $3::text[])"
     " AND NOT EXISTS (SELECT FROM cols WHERE typarray = 0"
-    "  OR typcategory = 'A')"
+    "  OR typcategory IN ('A', 'C') OR typtype = 'c')"
     /* An update must not touch what is unique, nor its own key. */
     " AND ($4 <> '16' OR NOT EXISTS (SELECT FROM uniq WHERE"
     "  indexprs IS NOT NULL OR indpred IS NOT NULL OR EXISTS ("
-    "   SELECT FROM cols WHERE changed AND attnum = ANY (uniq.indkey))))"
+    "   SELECT FROM pg_catalog.pg_attribute a WHERE"
+    "   a.attrelid = uniq.indrelid AND a.attnum = ANY (uniq.indkey)"
+    "   AND (a.attgenerated <> '' OR a.attname = ANY ($2::text[])))))"
     " AND NOT EXISTS (SELECT FROM cols a JOIN cols b USING (attnum)"
     "  WHERE a.changed AND NOT b.changed)"
     /* The key of a keyed write must be proved unique. */
     " AND ($4 = '4' OR EXISTS (SELECT FROM uniq WHERE indisunique"
-    "  AND indisvalid AND indimmediate AND indpred IS NULL"
+    "  AND indrelid = t.oid AND indisvalid AND indimmediate AND indpred IS NULL"
     "  AND indexprs IS NULL AND NOT EXISTS ("
-    "   SELECT FROM unnest(uniq.indkey::int2[], uniq.indcollation::oid[])"
-    "    AS k (attnum, coll) JOIN pg_catalog.pg_attribute a"
+    "   SELECT FROM ROWS FROM (pg_catalog.unnest(uniq.indkey::int2[]),"
+    "     pg_catalog.unnest(uniq.indcollation::oid[]), "
+    "pg_catalog.unnest(uniq.indclass::oid[]))"
+    "    AS k (attnum, coll, class) JOIN pg_catalog.pg_attribute a"
     "    ON a.attrelid = t.oid AND a.attnum = k.attnum"
-    "   WHERE k.attnum NOT IN (SELECT attnum FROM cols WHERE NOT changed)"
-    "    OR k.coll <> a.attcollation))),"
-    " (SELECT array_agg(atttypid::text ORDER BY n) FROM cols),"
-    " (SELECT array_agg(typarray::text ORDER BY n) FROM cols),"
-    " (SELECT string_agg(typdelim::text, '' ORDER BY n) FROM cols)"
+    "    JOIN pg_catalog.pg_opclass o ON o.oid = k.class"
+    "   WHERE k.class IS NOT NULL AND"
+    "    (k.attnum NOT IN (SELECT attnum FROM cols WHERE NOT changed)"
+    "    OR k.coll <> a.attcollation OR NOT o.opcdefault OR EXISTS ("
+    "     SELECT FROM pg_catalog.pg_opclass own, pg_catalog.pg_type y"
+    "     WHERE y.oid = a.atttypid AND own.opcdefault"
+    "     AND own.opcmethod = o.opcmethod AND own.oid <> o.oid"
+    "     AND own.opcintype IN (y.oid, y.typbasetype)))))),"
+    " (SELECT pg_catalog.array_agg(atttypid::text ORDER BY n) FROM cols),"
+    " (SELECT pg_catalog.array_agg(typarray::text ORDER BY n) FROM cols),"
+    " (SELECT pg_catalog.string_agg(typdelim::text, '' ORDER BY n) FROM cols)"
     " FROM t";
 
 static void
@@ -149,9 +182,10 @@ shape_new(enum lm_verb verb, const char *table, struct lm_names changes,
 static void
 add_unnest(struct lm_buf *sql, int count)
 {
-    lm_buf_puts(sql, "unnest(");
+    lm_buf_puts(sql, "ROWS FROM (");
     for (int i = 0; i < count; i++)
-        lm_buf_printf(sql, "%s(SELECT $%d)", i > 0 ? ", " : "", i + 1);
+        lm_buf_printf(sql, "%spg_catalog.unnest((SELECT $%d))",
+                      i > 0 ? ", " : "", i + 1);
     lm_buf_puts(sql, ") AS v (");
     for (int i = 0; i < count; i++)
         lm_buf_printf(sql, "%sc%d", i > 0 ? ", " : "", i + 1);
@@ -225,7 +259,7 @@ build_sql(struct lm_shape *shape, const char *journal)
     ok = add_statement(&sql, shape);
     lm_buf_puts(&sql, ") SELECT ");
     lm_sql_add_identifier(&sql, journal);
-    lm_buf_printf(&sql, ".expect(count(*), $%d) FROM written",
+    lm_buf_printf(&sql, ".expect(pg_catalog.count(*), $%d) FROM written",
                   shape->change_count + shape->key_count + 1);
     shape->sql = lm_buf_take(&sql);
     return ok;
@@ -289,6 +323,7 @@ ask(struct lm_shape *shape, struct lm_conn *conn, struct lm_types *types,
     char *change_array = as_array(changes);
     char *key_array = as_array(key);
     struct lm_result *result = NULL;
+    struct lm_stmt *stmt;
     bool ok = true;
 
     if (lm_sql_add_table(&table, shape->table)) {
@@ -297,7 +332,8 @@ ask(struct lm_shape *shape, struct lm_conn *conn, struct lm_types *types,
                                options->always ? "t" : "f"};
         struct lm_values values = {texts, 5};
 
-        ok = lm_conn_query(conn, facts_sql, values, &result, err);
+        ok = lm_conn_prepare(conn, facts_sql, NULL, 0, &stmt, err) &&
+             lm_conn_execute(conn, stmt, values, &result, err);
         if (ok && lm_result_rows(result) == 1 && lm_result_bool(result, 0, 1)) {
             ok = read_types(shape, result, conn, types, err);
             shape->may_combine = ok && build_sql(shape, options->journal);
