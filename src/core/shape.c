@@ -183,9 +183,10 @@ static void
 add_unnest(struct lm_buf *sql, int count)
 {
     lm_buf_puts(sql, "ROWS FROM (");
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         lm_buf_printf(sql, "%spg_catalog.unnest((SELECT $%d))",
                       i > 0 ? ", " : "", i + 1);
+    }
     lm_buf_puts(sql, ") AS v (");
     for (int i = 0; i < count; i++)
         lm_buf_printf(sql, "%sc%d", i > 0 ? ", " : "", i + 1);
