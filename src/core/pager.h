@@ -27,8 +27,8 @@ const char *lm_page_key(const struct lm_page *page,
  * Fetches at most limit rows after cursor and up to bound; either may be NULL,
  * else it has the query's key_count texts. LM_ERR_FAILED names a key that is
  * NULL or occurs twice, also when the second one is the row more, or says that
- * the query's key is no longer of the type it was of. A column that the query
- * no longer returns is SQLSTATE 42703.
+ * the query's key has another type than preflight found. A column that the
+ * query does not return is SQLSTATE 42703.
  */
 bool lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
                    char *const *cursor, char *const *bound, int64_t limit,

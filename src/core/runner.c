@@ -358,9 +358,9 @@ blames_data(const struct lm_err *err)
 }
 
 /*
- * Do prepared statements no longer do? A table has another shape now, for
- * which there is no SQLSTATE of its own and a message that is translated; or
- * somebody has dropped the statements, or has others of their names.
+ * Are the prepared statements out of date? A table may have got another shape,
+ * for which there is no SQLSTATE of its own and a message that is translated;
+ * or somebody has dropped the statements, or has others of their names.
  */
 static bool
 blames_statements(const struct lm_err *err)

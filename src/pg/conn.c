@@ -241,12 +241,6 @@ lm_conn_server_version(const struct lm_conn *self)
     return PQserverVersion(self->pg);
 }
 
-int
-lm_conn_backend_pid(const struct lm_conn *self)
-{
-    return PQbackendPID(self->pg);
-}
-
 const char *
 lm_conn_target(const struct lm_conn *self)
 {

@@ -54,7 +54,6 @@ bool lm_conn_in_transaction(const struct lm_conn *self);
 bool lm_conn_has_transaction(const struct lm_conn *self);
 
 int lm_conn_server_version(const struct lm_conn *self); /* 150018 */
-int lm_conn_backend_pid(const struct lm_conn *self);
 /* "db.example.org:5432/shop" or "/run/pg:5432/shop": no secrets. Owned by the
  * connection. */
 const char *lm_conn_target(const struct lm_conn *self);
