@@ -57,16 +57,15 @@ function strict.record(what, fields, known)
   })
 end
 
---- Makes a result: rows that raise when a column is read that the query did not return.
--- A NULL column reads nil. The rows are changed in place; `rows.columns` is set.
--- @param rows list of row tables
+--- Makes the metatable of rows that raise when a column is read that the query did not return. A
+-- NULL column reads nil.
 -- @param columns list of column names
-function strict.rows(rows, columns)
+function strict.row(columns)
   local returned = {}
   for _, name in ipairs(columns) do
     returned[name] = true
   end
-  local row_meta = {
+  return {
     __index = function(_, key)
       if not returned[key] then
         key = tostring(key)
@@ -75,6 +74,13 @@ function strict.rows(rows, columns)
       end
     end,
   }
+end
+
+--- Makes a result of rows, which are changed in place; `rows.columns` is set. Returns `rows`.
+-- @param rows list of row tables
+-- @param columns list of column names
+function strict.rows(rows, columns)
+  local row_meta = strict.row(columns)
   for _, row in ipairs(rows) do
     setmetatable(row, row_meta)
   end

@@ -129,6 +129,22 @@ lm_buf_putc(struct lm_buf *buf, char c)
 }
 
 void
+lm_buf_add_int(struct lm_buf *buf, int64_t value)
+{
+    char digits[24];
+    char *at = digits + sizeof digits;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+    do {
+        *--at = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (value < 0)
+        *--at = '-';
+    lm_buf_add(buf, at, (size_t)(digits + sizeof digits - at));
+}
+
+void
 lm_buf_printf(struct lm_buf *buf, const char *format, ...)
 {
     va_list args;

@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define LM_MUSTCHECK    __attribute__((warn_unused_result))
 #define LM_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -45,6 +46,8 @@ void lm_buf_clear(struct lm_buf *buf);
 void lm_buf_add(struct lm_buf *buf, const char *bytes, size_t len);
 void lm_buf_puts(struct lm_buf *buf, const char *text);
 void lm_buf_putc(struct lm_buf *buf, char c);
+/* Adds an integer in decimal digits. */
+void lm_buf_add_int(struct lm_buf *buf, int64_t value);
 void lm_buf_printf(struct lm_buf *buf, const char *format, ...) LM_PRINTF(2, 3);
 /* The text, never NULL. Owned by the buffer. */
 const char *lm_buf_text(const struct lm_buf *buf);

@@ -29,25 +29,56 @@ lm_repo_init(struct lm_repo *self)
 
 /* -- writes ----------------------------------------------------------- */
 
-struct lm_write *
-lm_write_new(struct lm_repo *repo, const char *where)
-{
-    struct lm_write *self = lm_calloc(1, sizeof *self);
+/* Writes stay where they are, since those in flight refer to them. */
+struct lm_write_block {
+    struct lm_write_block *next;
+    size_t count;
+    struct lm_write writes[256];
+};
 
-    self->repo = repo;
-    self->refs = 1;
-    LM_ERR_COPY(self->where, where);
-    return self;
+struct lm_write *
+lm_repo_write(struct lm_repo *self, const char *where)
+{
+    struct lm_write_block *block = self->writes;
+    struct lm_write *write;
+
+    if (block == NULL || block->count == LM_COUNT(block->writes)) {
+        block = lm_alloc(sizeof *block);
+        block->next = self->writes;
+        block->count = 0;
+        self->writes = block;
+    }
+    write = &block->writes[block->count++];
+    memset(write, 0, sizeof *write);
+    write->repo = self;
+    write->where = where;
+    return write;
+}
+
+/* "id = 7, tenant = 3" */
+static char *
+key_text(const struct lm_names *key, struct lm_values values)
+{
+    struct lm_buf text = LM_BUF_INIT;
+
+    for (int i = 0; i < key->count; i++) {
+        const char *value = values.texts[values.count - key->count + i];
+
+        if (i > 0)
+            lm_buf_puts(&text, ", ");
+        lm_buf_puts(&text, key->names[i]);
+        lm_buf_puts(&text, " = ");
+        lm_buf_puts(&text, value != NULL ? value : "NULL");
+    }
+    return lm_buf_take(&text);
 }
 
 void
-lm_write_unref(struct lm_write *self)
+lm_write_expect_one(struct lm_write *self, const struct lm_form *form,
+                    struct lm_values values)
 {
-    if (self == NULL || --self->refs > 0)
-        return;
-    free(self->what);
-    free(self->key);
-    free(self);
+    self->keyed = form;
+    self->key = key_text(&form->key, values);
 }
 
 /* Nothing is in flight any more when this is called. */
@@ -55,13 +86,14 @@ static void
 forget_writes(struct lm_repo *self)
 {
     while (self->writes != NULL) {
-        struct lm_write *write = self->writes;
+        struct lm_write_block *block = self->writes;
 
-        self->writes = write->next;
-        write->repo = NULL;
-        lm_write_unref(write);
+        self->writes = block->next;
+        for (size_t i = 0; i < block->count; i++)
+            free(block->writes[i].key);
+        free(block);
     }
-    self->unsure = false;
+    self->unsure = self->reordered = false;
     lm_repo_forget_groups(self);
 }
 
@@ -73,6 +105,24 @@ lm_repo_release(struct lm_repo *self)
     lm_types_release(&self->types);
 }
 
+static void
+forget_shapes(struct lm_repo *self)
+{
+    lm_shapes_forget(&self->shapes);
+    self->shapes_changed = false;
+}
+
+bool
+lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
+                   struct lm_err *err)
+{
+    if (self->conn != conn || self->shapes_changed)
+        forget_shapes(self);
+    forget_writes(self);
+    self->shapes_checked = true;
+    return lm_shapes_post_check(&self->shapes, conn, err);
+}
+
 void
 lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
              const struct lm_base_query *paged)
@@ -80,7 +130,9 @@ lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
     forget_writes(self);
     if (self->conn != conn)
         lm_types_release(&self->types);
-    lm_shapes_release(&self->shapes); /* others may have made a trigger */
+    if (!self->shapes_checked)
+        forget_shapes(self); /* others may have made a trigger */
+    self->shapes_checked = false;
     self->conn = conn;
     self->paged = paged;
     self->open = true;
@@ -101,6 +153,8 @@ latch(struct lm_repo *self, const struct lm_err *err)
         return;
     self->failed = true;
     self->failure = *err;
+    if (self->reordered)
+        self->combined_failed = true;
 }
 
 /* What was in flight may have failed first: that error is the one. */
@@ -118,7 +172,7 @@ settle(struct lm_repo *self, bool ok, struct lm_err *err)
 {
     if (!ok)
         return lm_repo_fail_with(self, err);
-    self->unsure = false;
+    self->unsure = self->reordered = false;
     if (self->failed)
         *err = self->failure;
     return !self->failed;
@@ -190,17 +244,14 @@ guard(struct lm_repo *self, const char *sql, enum lm_query_kind *kind,
     return true;
 }
 
-bool
-lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
-                struct lm_err *err)
+/* A statement that has not been prepared before. */
+static bool
+prepare_new(struct lm_repo *self, const char *sql, struct lm_stmt **out,
+            struct lm_err *err)
 {
     enum lm_query_kind kind = LM_QUERY_OTHER;
-    bool known;
 
-    if (!lm_repo_check_usable(self, err) || !lm_repo_close_group(self, err))
-        return false;
-    known = lm_conn_has_prepared(self->conn, sql);
-    if (!known && !guard(self, sql, &kind, err))
+    if (!guard(self, sql, &kind, err))
         return false;
     if (!lm_conn_prepare(self->conn, sql, NULL, 0, out, err)) {
         if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {
@@ -209,14 +260,22 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
         }
         return lm_repo_fail_with(self, err);
     }
-    if (!known) {
-        lm_stmt_allow_post(
-            *out, (kind == LM_QUERY_SELECT || kind == LM_QUERY_WRITE) &&
-                      strcasestr(sql, "set_config") == NULL);
-    }
+    lm_stmt_allow_post(*out,
+                       (kind == LM_QUERY_SELECT || kind == LM_QUERY_WRITE) &&
+                           strcasestr(sql, "set_config") == NULL);
     if (self->failed)
         *err = self->failure;
     return !self->failed;
+}
+
+bool
+lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
+                struct lm_err *err)
+{
+    if (!lm_repo_check_usable(self, err) || !lm_repo_send_groups(self, err))
+        return false;
+    *out = lm_conn_find_prepared(self->conn, sql);
+    return *out != NULL || prepare_new(self, sql, out, err);
 }
 
 bool
@@ -230,8 +289,10 @@ lm_repo_may_post(const struct lm_stmt *stmt)
 static void
 forget_shapes_after(struct lm_repo *self, const struct lm_stmt *stmt)
 {
-    if (!lm_stmt_may_post(stmt))
-        lm_shapes_release(&self->shapes);
+    if (lm_stmt_may_post(stmt))
+        return;
+    lm_shapes_forget(&self->shapes);
+    self->shapes_changed = true;
 }
 
 bool
@@ -261,18 +322,20 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
 static void
 latch_not_one(struct lm_write *write)
 {
+    const struct lm_form *form = write->keyed;
+    const char *verb = form->verb == LM_VERB_UPDATE ? "update" : "delete";
     struct lm_err err;
 
     if (write->affected == 0) {
-        lm_err_set(&err, LM_ERR_FAILED, "%s matched no row with %s",
-                   write->what, write->key);
+        lm_err_set(&err, LM_ERR_FAILED, "%s of \"%s\" matched no row with %s",
+                   verb, form->table, write->key);
         LM_ERR_COPY(err.sqlstate, LM_REPO_NO_ROW);
         lm_err_hint(&err, "Pass { missing = \"ignore\" } as the last argument "
                           "if the row may be gone.");
     } else {
         lm_err_set(&err, LM_ERR_FAILED,
-                   "%s matched %" PRId64 " rows with %s, not one", write->what,
-                   write->affected, write->key);
+                   "%s of \"%s\" matched %" PRId64 " rows with %s, not one",
+                   verb, form->table, write->affected, write->key);
         LM_ERR_COPY(err.sqlstate, LM_REPO_TOO_MANY_ROWS);
         lm_err_hint(&err, "Name all columns of a unique key, or use the call "
                           "that ends in _all.");
@@ -292,21 +355,9 @@ on_written(void *arg, const struct lm_result *result, struct lm_err *err)
     }
     write->affected += lm_result_affected(result);
     write->pending--;
-    if (write->keyed && write->affected != 1 &&
-        !(write->affected == 0 && write->may_miss))
+    if (write->keyed != NULL && write->affected != 1 &&
+        !(write->affected == 0 && write->keyed->may_miss))
         latch_not_one(write);
-}
-
-void
-lm_repo_keep(struct lm_repo *self, struct lm_write *write)
-{
-    if (!write->posted) {
-        write->posted = true;
-        write->refs++;
-        write->next = self->writes;
-        self->writes = write;
-    }
-    write->pending++;
 }
 
 bool
@@ -314,7 +365,7 @@ lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
                   struct lm_values values, struct lm_write *write,
                   struct lm_err *err)
 {
-    if (write->keyed)
+    if (write->keyed != NULL)
         self->unsure = true;
     return lm_conn_post(self->conn, stmt, values, on_written, write, err);
 }
@@ -326,7 +377,7 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
 {
     if (!lm_repo_check_usable(self, err))
         return false;
-    lm_repo_keep(self, write);
+    write->pending++;
     if (!lm_repo_post_kept(self, stmt, values, write, err))
         return lm_repo_fail_with(self, err);
     forget_shapes_after(self, stmt);
@@ -335,15 +386,40 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
     return !self->failed;
 }
 
+/* Only the writes one by one would tell, and so they will be. */
+static bool
+fail_vague(struct lm_repo *self, struct lm_shape *shape, struct lm_err *err)
+{
+    shape->single = true;
+    self->combined_failed = true;
+    lm_err_set(err, LM_ERR_DATABASE,
+               "it is not known which rows of \"%s\" a "
+               "combined statement has written",
+               shape->form.table);
+    return lm_repo_fail_with(self, err);
+}
+
+bool
+lm_repo_affected(struct lm_repo *self, struct lm_write *write,
+                 int64_t *affected, struct lm_err *err)
+{
+    if (write->pending > 0 && !lm_repo_flush(self, err))
+        return false;
+    if (write->vague != NULL)
+        return fail_vague(self, write->vague, err);
+    *affected = write->affected;
+    return true;
+}
+
 bool
 lm_repo_flush(struct lm_repo *self, struct lm_err *err)
 {
-    return lm_repo_check_usable(self, err) && lm_repo_close_group(self, err) &&
+    return lm_repo_check_usable(self, err) && lm_repo_send_groups(self, err) &&
            settle(self, lm_conn_flush(self->conn, err), err);
 }
 
 bool
-lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
+lm_repo_type(struct lm_repo *self, uint32_t oid, const struct lm_type **out,
              struct lm_err *err)
 {
     if (lm_types_find(&self->types, self->conn, oid, out, err))
@@ -469,7 +545,7 @@ savepoint_command(struct lm_repo *self, const char *verb, int depth,
 {
     char sql[64];
 
-    if (!lm_repo_close_group(self, err))
+    if (!lm_repo_send_groups(self, err))
         return false;
     snprintf(sql, sizeof sql, "%s luamig_%d", verb, depth);
     return settle(self, lm_conn_command(self->conn, sql, err), err);
@@ -514,12 +590,13 @@ lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
 
     if (!self->failed && !lm_repo_flush(self, err) && err->kind == LM_ERR_LOST)
         return false;
-    lm_repo_drop_group(self);
+    lm_repo_drop_groups(self);
     /* What is still in flight belongs to what is rolled back. */
     if (self->failed && !lm_conn_flush(self->conn, err) &&
         err->kind == LM_ERR_LOST)
         return false;
-    lm_shapes_release(&self->shapes); /* DDL in it is undone */
+    if (self->shapes_changed)
+        lm_shapes_forget(&self->shapes); /* DDL in it is undone */
     if (self->failed &&
         (self->combined_failed || !lm_repo_may_catch(&self->failure))) {
         *err = self->failure;

@@ -23,32 +23,37 @@
 #define LM_REPO_TOO_MANY_ROWS "P0003"
 
 /*
- * What becomes of posted writes, as one handle sees them: one statement, or
- * the many of an insert_all. Lives until all are done and no handle is left. A
- * keyed one must match exactly one row.
+ * What becomes of one call of the script: of its statement, of its row in a
+ * combined one, or of the many of an insert_all. Belongs to the repo, until it
+ * is opened again.
  */
 struct lm_write {
-    struct lm_repo *repo; /* NULL once the repo is closed */
-    struct lm_write *next;
-    int refs;
-    bool posted;
-    int64_t pending;  /* statements in flight */
-    int64_t affected; /* by those that are done */
-    bool keyed;
-    bool may_miss;   /* keyed: no row will do */
-    char *what;      /* keyed: update of "users" */
-    char *key;       /* keyed: id = 7 */
-    char where[128]; /* file:line of the call */
+    struct lm_repo *repo;
+    const char *where;      /* file:line of the call; not owned */
+    int64_t pending;        /* statements, or rows, that are not done */
+    int64_t affected;       /* by those that are done */
+    struct lm_shape *vague; /* some row of that shape was not written, but it
+                               is not known which */
+    const struct lm_form *keyed; /* must match exactly one row, if it may not
+                                    miss; not owned */
+    char *key;                   /* keyed: id = 7 */
 };
 
-/* Successive writes of one shape, waiting to become one statement. */
+enum { LM_MAX_GROUPS = 8 };
+
+/* Writes of one shape, waiting to become one statement. What is empty may be
+ * used again. */
 struct lm_group {
-    struct lm_shape *shape; /* NULL: there are none */
-    struct lm_buf *arrays;  /* an array literal a column, still open */
+    struct lm_shape *shape;
+    struct lm_buf *arrays; /* an array literal a column, still open */
+    struct lm_buf *first;  /* the first row, in case it stays alone */
+    bool *first_nulls;
     struct lm_write **writes;
     size_t rows;
     size_t room;
-    char **first; /* the first row, in case it stays alone */
+    size_t goal;    /* as many rows are sent on */
+    uint64_t *keys; /* hashes of those in the group; 0 is free */
+    size_t key_room;
 };
 
 struct lm_repo {
@@ -59,21 +64,30 @@ struct lm_repo {
     bool failed;
     struct lm_err failure; /* the first database error */
     int savepoints;
-    struct lm_write *writes; /* posted since the repo was opened */
-    bool unsure;             /* keyed writes are in flight */
+    struct lm_write_block *writes; /* made since the repo was opened */
+    bool unsure;                   /* keyed writes are in flight */
 
     bool combine; /* set by the runner before the repo is opened */
     struct lm_combine_options combine_options;
     struct lm_shapes shapes;
-    struct lm_group group;
+    bool shapes_checked; /* since the transaction began */
+    bool shapes_changed; /* perhaps, by the transaction itself */
+    struct lm_group groups[LM_MAX_GROUPS];
+    int group_count;
     struct lm_flight *flights; /* combined statements in flight */
-    bool combined_failed;      /* failure came from one of them */
+    bool reordered;            /* writes are in flight before earlier ones */
+    bool combined_failed;      /* one by one, the failure might be another */
 };
 
 void lm_repo_init(struct lm_repo *self);
 void lm_repo_release(struct lm_repo *self);
 
-/* Around each callback. Opening forgets the failure before. */
+/* To be called at the beginning of a transaction, before its first question:
+ * posts what saves asking for the shapes of writes again. Without it, nothing
+ * is known about them when the repo is opened. */
+bool lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
+                        struct lm_err *err) LM_MUSTCHECK;
+/* Around each callback. Opening forgets the failure before, and all writes. */
 void lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
                   const struct lm_base_query *paged);
 void lm_repo_close(struct lm_repo *self);
@@ -89,11 +103,19 @@ bool lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
  * end the transaction. */
 bool lm_repo_may_post(const struct lm_stmt *stmt);
 
-/* Posts a statement of a write, and keeps a reference to it until the repo is
- * opened again. */
+/* A write; where must outlive it. */
+struct lm_write *lm_repo_write(struct lm_repo *self, const char *where);
+/* Makes a write one that must match exactly one row, or none if it may miss.
+ * The last of the values are the key. form must outlive the write. */
+void lm_write_expect_one(struct lm_write *self, const struct lm_form *form,
+                         struct lm_values values);
+/* Posts a statement of a write. */
 bool lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
                   struct lm_values values, struct lm_write *write,
                   struct lm_err *err) LM_MUSTCHECK;
+/* How many rows a write has touched; waits for it. */
+bool lm_repo_affected(struct lm_repo *self, struct lm_write *write,
+                      int64_t *affected, struct lm_err *err) LM_MUSTCHECK;
 /* Waits for everything posted; fails when any of it has failed. */
 bool lm_repo_flush(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 
@@ -102,22 +124,20 @@ bool lm_repo_flush(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_repo_finish(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 
 /* Finds the shape of a structured write. */
-bool lm_repo_shape(struct lm_repo *self, enum lm_verb verb, const char *table,
-                   struct lm_names changes, struct lm_names key,
-                   struct lm_shape **out, struct lm_err *err) LM_MUSTCHECK;
+bool lm_repo_find_shape(struct lm_repo *self, const struct lm_form *form,
+                        struct lm_shape **out, struct lm_err *err) LM_MUSTCHECK;
+/* May writes of a shape that was found before be combined? */
+bool lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape,
+                         bool *may, struct lm_err *err) LM_MUSTCHECK;
 /* Adds a row to the group of a shape that may be combined: its values in the
  * order of the shape's columns. Sends the group on when it grows large. */
 bool lm_repo_combine(struct lm_repo *self, struct lm_shape *shape,
                      struct lm_values values, struct lm_write *write,
                      struct lm_err *err) LM_MUSTCHECK;
 
-/* A write with one reference; where is copied. */
-struct lm_write *lm_write_new(struct lm_repo *repo, const char *where);
-void lm_write_unref(struct lm_write *self); /* NULL is allowed */
-
 /* The type of a parameter, for encoding values. */
-bool lm_repo_type(struct lm_repo *self, uint32_t oid, struct lm_type *out,
-                  struct lm_err *err) LM_MUSTCHECK;
+bool lm_repo_type(struct lm_repo *self, uint32_t oid,
+                  const struct lm_type **out, struct lm_err *err) LM_MUSTCHECK;
 
 /* May the script write these columns of table? LM_ERR_FAILED when it is the
  * table being paged and a column belongs to the key. */

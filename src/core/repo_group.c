@@ -3,15 +3,20 @@
  * Groups of writes: rows of one shape are collected as array literals and
  * posted as one statement.
  *
- * There is one open group. Whatever depends on its rows, or comes after them
- * on another shape, closes it first, so that the order of writes is kept. A
- * group may not grow past a bound: it is sent on while the script goes on. A
+ * Groups on tables that have nothing to do with each other are open together.
+ * Whatever else depends on their rows, or comes after them, sends them first,
+ * so that nobody can tell the order of the calls from what they wrote. A group
+ * is sent on when it has grown to a bound, which is small at first, so that the
+ * server has something to do while the script goes on, and larger each time. A
  * group of one row is posted as the plain statement that it is.
  *
- * When a combined statement fails, nobody knows which row it was: the latch
- * says so, and the runner runs the batch again without combining.
+ * When a combined statement fails, nobody knows which row it was; and when
+ * groups were sent in another order than their rows were written in, nobody
+ * knows whether an earlier row would have failed before. The latch says so, and
+ * the runner runs the batch again without combining.
  */
 
+#include "base/text.h"
 #include "core/repo_private.h"
 
 #include <inttypes.h>
@@ -19,48 +24,66 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_GROUP_BYTES = 1 << 20 };
+enum { MAX_GROUP_BYTES = 1 << 20, FIRST_GOAL = 128, GROWTH = 4 };
 
 /* A combined statement in flight. */
 struct lm_flight {
     struct lm_flight *next;
     struct lm_repo *repo;
+    struct lm_shape *shape;
     struct lm_write **writes;
     size_t rows;
 };
 
 static int
-column_count(const struct lm_shape *shape)
+column_count(const struct lm_group *group)
 {
-    return shape->change_count + shape->key_count;
+    return lm_shape_column_count(group->shape);
 }
 
-/* Empties the group; the writes are still the repo's. */
+/* The writes are still the repo's. */
 static void
-reset(struct lm_group *group)
+empty(struct lm_group *group)
 {
-    int count = group->shape != NULL ? column_count(group->shape) : 0;
+    for (int i = 0; i < column_count(group); i++)
+        lm_buf_clear(&group->arrays[i]);
+    if (group->key_room > 16 * (group->rows + 1)) {
+        free(group->keys); /* clearing would take longer than the rows did */
+        group->keys = NULL;
+        group->key_room = 0;
+    } else if (group->key_room > 0) {
+        memset(group->keys, 0, group->key_room * sizeof *group->keys);
+    }
+    group->rows = 0;
+}
 
-    for (int i = 0; i < count; i++) {
+static void
+release(struct lm_group *group)
+{
+    for (int i = 0; i < column_count(group); i++) {
         lm_buf_release(&group->arrays[i]);
-        free(group->first[i]);
+        lm_buf_release(&group->first[i]);
     }
     free(group->arrays);
     free(group->first);
+    free(group->first_nulls);
     free(group->writes);
-    memset(group, 0, sizeof *group);
+    free(group->keys);
 }
 
 void
-lm_repo_drop_group(struct lm_repo *self)
+lm_repo_drop_groups(struct lm_repo *self)
 {
-    reset(&self->group);
+    for (int i = 0; i < self->group_count; i++)
+        empty(&self->groups[i]);
 }
 
 void
 lm_repo_forget_groups(struct lm_repo *self)
 {
-    reset(&self->group);
+    for (int i = 0; i < self->group_count; i++)
+        release(&self->groups[i]);
+    self->group_count = 0;
     while (self->flights != NULL) {
         struct lm_flight *flight = self->flights;
 
@@ -71,22 +94,202 @@ lm_repo_forget_groups(struct lm_repo *self)
     self->combined_failed = false;
 }
 
-/* -- collecting ------------------------------------------------------- */
+/* -- shapes ----------------------------------------------------------- */
 
-static void
-open_group(struct lm_group *group, struct lm_shape *shape,
-           struct lm_values values)
+/* As the server would say it, and with a hint. */
+static bool
+fail_stray(struct lm_repo *self, const struct lm_shape *shape,
+           struct lm_err *err)
 {
-    size_t count = (size_t)column_count(shape);
+    int nearest =
+        lm_text_nearest(shape->stray, (const char *const *)shape->columns,
+                        (size_t)shape->column_count);
 
-    group->shape = shape;
-    group->arrays = lm_calloc(count, sizeof *group->arrays);
-    group->first = lm_calloc(count, sizeof *group->first);
-    for (size_t i = 0; i < count; i++) {
-        if (values.texts[i] != NULL)
-            group->first[i] = lm_strdup(values.texts[i]);
+    lm_err_set(err, LM_ERR_DATABASE,
+               "column \"%s\" of relation \"%s\" does not exist", shape->stray,
+               shape->form.table);
+    LM_ERR_COPY(err->sqlstate, "42703");
+    if (nearest >= 0)
+        lm_err_hint(err, "Did you mean \"%s\"?", shape->columns[nearest]);
+    return lm_repo_fail_with(self, err);
+}
+
+bool
+lm_repo_find_shape(struct lm_repo *self, const struct lm_form *form,
+                   struct lm_shape **out, struct lm_err *err)
+{
+    if (!lm_repo_check_usable(self, err))
+        return false;
+    if (!lm_shapes_find(&self->shapes, self->conn, &self->types,
+                        &self->combine_options, form, out, err))
+        return lm_repo_fail_with(self, err);
+    if ((*out)->stray != NULL)
+        return fail_stray(self, *out, err);
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
+}
+
+bool
+lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape, bool *may,
+                    struct lm_err *err)
+{
+    if (!lm_repo_check_usable(self, err))
+        return false;
+    if (!shape->known && !lm_shapes_ask(self->conn, &self->types,
+                                        &self->combine_options, shape, err))
+        return lm_repo_fail_with(self, err);
+    *may = self->combine && shape->may_combine && !shape->single;
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
+}
+
+/* -- posting ---------------------------------------------------------- */
+
+/* All rows were written, or none, or it is not known which. */
+static void
+on_combined(void *arg, const struct lm_result *result, struct lm_err *err)
+{
+    struct lm_flight *flight = arg;
+    size_t written;
+
+    if (err != NULL) {
+        LM_ERR_COPY(err->where, flight->writes[0]->where);
+        if (!flight->repo->failed)
+            flight->repo->combined_failed = true;
+        return;
+    }
+    written = (size_t)lm_result_int(result, 0, 0);
+    for (size_t i = 0; i < flight->rows; i++) {
+        struct lm_write *write = flight->writes[i];
+
+        write->pending--;
+        if (written == flight->rows)
+            write->affected++;
+        else if (written > 0)
+            write->vague = flight->shape;
     }
 }
+
+static struct lm_flight *
+take_off(struct lm_repo *self, struct lm_group *group)
+{
+    struct lm_flight *flight = lm_calloc(1, sizeof *flight);
+
+    flight->repo = self;
+    flight->shape = group->shape;
+    flight->writes = group->writes;
+    flight->rows = group->rows;
+    flight->next = self->flights;
+    self->flights = flight;
+    group->writes = NULL;
+    group->room = 0;
+    return flight;
+}
+
+static bool
+post_combined(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
+{
+    struct lm_shape *shape = group->shape;
+    int count = column_count(group);
+    const char **texts = lm_calloc((size_t)count + 1, sizeof *texts);
+    struct lm_values values = {texts, count + 1};
+    struct lm_stmt *stmt;
+    char rows[24];
+    bool ok;
+
+    for (int i = 0; i < count; i++) {
+        lm_buf_putc(&group->arrays[i], '}');
+        texts[i] = lm_buf_text(&group->arrays[i]);
+    }
+    snprintf(rows, sizeof rows, "%zu", group->rows);
+    texts[count] = rows;
+    ok = lm_conn_prepare(self->conn, shape->sql, shape->array_types.oids,
+                         count + 1, &stmt, err) &&
+         lm_conn_post(self->conn, stmt, values, on_combined,
+                      take_off(self, group), err) &&
+         lm_conn_push(self->conn, err);
+    free(texts);
+    return ok;
+}
+
+static bool
+post_alone(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
+{
+    const struct lm_shape *shape = group->shape;
+    int count = column_count(group);
+    const char **texts = lm_calloc((size_t)count, sizeof *texts);
+    struct lm_values values = {texts, count};
+    struct lm_write *write = group->writes[0];
+    struct lm_stmt *stmt;
+    bool ok;
+
+    for (int i = 0; i < count; i++) {
+        texts[i] = group->first_nulls[i] ? NULL : lm_buf_text(&group->first[i]);
+    }
+    if (shape->form.verb != LM_VERB_INSERT)
+        lm_write_expect_one(write, &shape->form, values);
+    ok = lm_conn_prepare(self->conn, shape->single_sql, NULL, 0, &stmt, err) &&
+         lm_repo_post_kept(self, stmt, values, write, err);
+    free(texts);
+    return ok;
+}
+
+/* Do other groups wait, perhaps with rows that were written before? */
+static bool
+others_wait(const struct lm_repo *self, const struct lm_group *group)
+{
+    for (int i = 0; i < self->group_count; i++) {
+        if (&self->groups[i] != group && self->groups[i].rows > 0)
+            return true;
+    }
+    return false;
+}
+
+static bool
+send(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
+{
+    bool alone = group->rows == 1;
+    const char *where;
+    bool ok;
+
+    if (group->rows == 0)
+        return true;
+    if (others_wait(self, group))
+        self->reordered = true;
+    where = group->writes[0]->where;
+    ok = alone ? post_alone(self, group, err) : post_combined(self, group, err);
+    if (!ok && !self->failed && err->where[0] == '\0') {
+        LM_ERR_COPY(err->where, where);
+        self->combined_failed = !alone;
+    }
+    empty(group);
+    if (!ok)
+        return lm_repo_fail_with(self, err);
+    if (self->failed)
+        *err = self->failure;
+    return !self->failed;
+}
+
+bool
+lm_repo_send_groups(struct lm_repo *self, struct lm_err *err)
+{
+    for (int i = 0; i < self->group_count; i++) {
+        if (!send(self, &self->groups[i], err))
+            return false;
+    }
+    return true;
+}
+
+bool
+lm_repo_finish(struct lm_repo *self, struct lm_err *err)
+{
+    return lm_repo_send_groups(self, err) &&
+           (!self->unsure || lm_repo_flush(self, err));
+}
+
+/* -- collecting ------------------------------------------------------- */
 
 /* Every element is quoted but NULL, so that the text NULL is a text. */
 static void
@@ -111,19 +314,51 @@ add_element(struct lm_buf *array, const char *text, char delimiter)
     lm_buf_putc(array, '"');
 }
 
-static void
-add_row(struct lm_group *group, struct lm_values values, struct lm_write *write)
+/* FNV-1a of the texts in which rows must differ; never 0. */
+static uint64_t
+hash_key(const struct lm_group *group, struct lm_values values)
 {
-    for (int i = 0; i < values.count; i++) {
-        add_element(&group->arrays[i], values.texts[i],
-                    group->shape->delimiters[i]);
+    uint64_t hash = 0xCBF29CE484222325u;
+
+    for (int i = 0; i < group->shape->distinct_count; i++) {
+        const char *text = values.texts[group->shape->distinct[i]];
+
+        do {
+            hash = (hash ^ (unsigned char)(text != NULL ? *text : 1)) *
+                   0x100000001B3u;
+        } while (text != NULL && *text++ != '\0');
     }
-    if (group->rows == group->room) {
-        group->room = group->room > 0 ? 2 * group->room : 64;
-        group->writes =
-            lm_realloc(group->writes, group->room, sizeof(struct lm_write *));
+    return hash != 0 ? hash : 1;
+}
+
+/* The place of a hash, or the free place where it belongs. Two keys with one
+ * hash are taken for one: that only ends a group early. */
+static uint64_t *
+find_key(const struct lm_group *group, uint64_t hash)
+{
+    size_t at = hash & (group->key_room - 1);
+
+    while (group->keys[at] != 0 && group->keys[at] != hash)
+        at = (at + 1) & (group->key_room - 1);
+    return &group->keys[at];
+}
+
+/* At most half of the places are taken. */
+static void
+make_room_for_keys(struct lm_group *group)
+{
+    uint64_t *old = group->keys;
+    size_t old_room = group->key_room;
+
+    if (2 * (group->rows + 1) <= old_room)
+        return;
+    group->key_room = old_room > 0 ? 2 * old_room : 16;
+    group->keys = lm_calloc(group->key_room, sizeof *group->keys);
+    for (size_t i = 0; i < old_room; i++) {
+        if (old[i] != 0)
+            *find_key(group, old[i]) = old[i];
     }
-    group->writes[group->rows++] = write;
+    free(old);
 }
 
 static size_t
@@ -131,25 +366,75 @@ group_bytes(const struct lm_group *group)
 {
     size_t bytes = 0;
 
-    for (int i = 0; i < column_count(group->shape); i++)
+    for (int i = 0; i < column_count(group); i++)
         bytes += group->arrays[i].len;
     return bytes;
 }
 
-bool
-lm_repo_shape(struct lm_repo *self, enum lm_verb verb, const char *table,
-              struct lm_names changes, struct lm_names key,
-              struct lm_shape **out, struct lm_err *err)
+static void
+open_group(struct lm_group *group, struct lm_shape *shape)
 {
-    if (!lm_repo_check_usable(self, err))
-        return false;
-    if (!lm_shapes_find(&self->shapes, self->conn, &self->types,
-                        &self->combine_options, verb, table, changes, key, out,
-                        err))
-        return lm_repo_fail_with(self, err);
-    if (self->failed)
-        *err = self->failure;
-    return !self->failed;
+    size_t count = (size_t)lm_shape_column_count(shape);
+
+    memset(group, 0, sizeof *group);
+    group->shape = shape;
+    group->goal = FIRST_GOAL;
+    group->arrays = lm_calloc(count, sizeof *group->arrays);
+    group->first = lm_calloc(count, sizeof *group->first);
+    group->first_nulls = lm_calloc(count, sizeof *group->first_nulls);
+}
+
+/* Sends what could tell that it was written after this, and finds the group
+ * of the shape. */
+static bool
+find_group(struct lm_repo *self, struct lm_shape *shape,
+           struct lm_group **found, struct lm_err *err)
+{
+    *found = NULL;
+    for (int i = 0; i < self->group_count; i++) {
+        struct lm_group *group = &self->groups[i];
+
+        if (group->shape == shape) {
+            *found = group;
+        } else if (group->rows > 0 && lm_shape_is_linked(group->shape, shape) &&
+                   !send(self, group, err)) {
+            return false;
+        }
+    }
+    if (*found != NULL)
+        return true;
+    if (self->group_count == LM_MAX_GROUPS) {
+        if (!lm_repo_send_groups(self, err))
+            return false;
+        for (int i = 0; i < self->group_count; i++)
+            release(&self->groups[i]);
+        self->group_count = 0;
+    }
+    *found = &self->groups[self->group_count++];
+    open_group(*found, shape);
+    return true;
+}
+
+static void
+add_row(struct lm_group *group, struct lm_values values, struct lm_write *write)
+{
+    for (int i = 0; i < values.count; i++) {
+        const char *text = values.texts[i];
+
+        add_element(&group->arrays[i], text, group->shape->delimiters[i]);
+        if (group->rows > 0)
+            continue;
+        group->first_nulls[i] = text == NULL;
+        lm_buf_clear(&group->first[i]);
+        lm_buf_puts(&group->first[i], text != NULL ? text : "NULL");
+    }
+    if (group->rows == group->room) {
+        group->room = group->room > 0 ? 2 * group->room : FIRST_GOAL;
+        group->writes =
+            lm_realloc(group->writes, group->room, sizeof(struct lm_write *));
+    }
+    group->writes[group->rows++] = write;
+    write->pending++;
 }
 
 bool
@@ -157,166 +442,23 @@ lm_repo_combine(struct lm_repo *self, struct lm_shape *shape,
                 struct lm_values values, struct lm_write *write,
                 struct lm_err *err)
 {
-    struct lm_group *group = &self->group;
+    struct lm_group *group;
+    uint64_t hash = 0;
 
-    if (!lm_repo_check_usable(self, err))
+    shape->used = true;
+    if (!lm_repo_check_usable(self, err) ||
+        !find_group(self, shape, &group, err))
         return false;
-    if (group->shape != NULL &&
-        (group->shape != shape || group_bytes(group) > MAX_GROUP_BYTES) &&
-        !lm_repo_close_group(self, err))
-        return false;
-    if (group->shape == NULL)
-        open_group(group, shape, values);
-    lm_repo_keep(self, write);
+    if (shape->distinct_count > 0) {
+        make_room_for_keys(group);
+        hash = hash_key(group, values);
+        if (*find_key(group, hash) == hash && !send(self, group, err))
+            return false;
+        *find_key(group, hash) = hash;
+    }
     add_row(group, values, write);
-    return true;
-}
-
-/* -- posting ---------------------------------------------------------- */
-
-static void
-on_combined(void *arg, const struct lm_result *result, struct lm_err *err)
-{
-    struct lm_flight *flight = arg;
-
-    (void)result;
-    if (err != NULL) {
-        LM_ERR_COPY(err->where, flight->writes[0]->where);
-        if (!flight->repo->failed)
-            flight->repo->combined_failed = true;
-        return;
-    }
-    for (size_t i = 0; i < flight->rows; i++) {
-        flight->writes[i]->affected++;
-        flight->writes[i]->pending--;
-    }
-}
-
-static bool
-post_combined(struct lm_repo *self, struct lm_err *err)
-{
-    struct lm_group *group = &self->group;
-    struct lm_shape *shape = group->shape;
-    int count = column_count(shape);
-    const char **texts = lm_calloc((size_t)count + 1, sizeof *texts);
-    uint32_t *types = lm_calloc((size_t)count + 1, sizeof *types);
-    struct lm_flight *flight = lm_calloc(1, sizeof *flight);
-    struct lm_values values = {texts, count + 1};
-    struct lm_stmt *stmt;
-    char rows[24];
-    bool ok;
-
-    for (int i = 0; i < count; i++) {
-        lm_buf_putc(&group->arrays[i], '}');
-        texts[i] = lm_buf_text(&group->arrays[i]);
-        types[i] = shape->array_types[i];
-    }
-    snprintf(rows, sizeof rows, "%zu", group->rows);
-    texts[count] = rows;
-    types[count] = LM_TYPE_INT8;
-    flight->repo = self;
-    flight->writes = group->writes;
-    flight->rows = group->rows;
-    flight->next = self->flights;
-    self->flights = flight;
-    group->writes = NULL;
-    ok =
-        lm_conn_prepare(self->conn, shape->sql, types, count + 1, &stmt, err) &&
-        lm_conn_post(self->conn, stmt, values, on_combined, flight, err);
-    free(texts);
-    free(types);
-    return ok;
-}
-
-static bool
-plain_sql(struct lm_buf *sql, const struct lm_shape *shape)
-{
-    struct lm_names changes = {(const char *const *)shape->columns,
-                               shape->change_count};
-    struct lm_names key = {(const char *const *)shape->columns +
-                               shape->change_count,
-                           shape->key_count};
-    struct lm_names none = {NULL, 0};
-
-    switch (shape->verb) {
-    case LM_VERB_INSERT:
-        return lm_write_insert(sql, shape->table, changes, LM_CONFLICT_ERROR,
-                               none, none);
-    case LM_VERB_UPDATE:
-        return lm_write_update(sql, shape->table, changes, key);
-    case LM_VERB_DELETE:
-        break;
-    }
-    return lm_write_delete(sql, shape->table, key);
-}
-
-static void
-make_keyed(struct lm_write *write, const struct lm_group *group)
-{
-    const struct lm_shape *shape = group->shape;
-    struct lm_buf text = LM_BUF_INIT;
-
-    if (shape->verb == LM_VERB_INSERT)
-        return;
-    write->keyed = true;
-    lm_buf_printf(&text, "%s of \"%s\"",
-                  shape->verb == LM_VERB_UPDATE ? "update" : "delete",
-                  shape->table);
-    write->what = lm_buf_take(&text);
-    for (int i = shape->change_count; i < column_count(shape); i++) {
-        lm_buf_printf(&text, "%s%s = %s", i > shape->change_count ? ", " : "",
-                      shape->columns[i],
-                      group->first[i] != NULL ? group->first[i] : "NULL");
-    }
-    write->key = lm_buf_take(&text);
-}
-
-static bool
-post_alone(struct lm_repo *self, struct lm_err *err)
-{
-    struct lm_group *group = &self->group;
-    struct lm_values values = {(const char *const *)group->first,
-                               column_count(group->shape)};
-    struct lm_buf sql = LM_BUF_INIT;
-    struct lm_stmt *stmt;
-    bool ok =
-        plain_sql(&sql, group->shape) &&
-        lm_conn_prepare(self->conn, lm_buf_text(&sql), NULL, 0, &stmt, err);
-
-    lm_buf_release(&sql);
-    if (!ok)
-        return false;
-    make_keyed(group->writes[0], group);
-    return lm_repo_post_kept(self, stmt, values, group->writes[0], err);
-}
-
-bool
-lm_repo_close_group(struct lm_repo *self, struct lm_err *err)
-{
-    const char *where;
-    bool alone;
-    bool ok;
-
-    if (self->group.shape == NULL)
+    if (group->rows < group->goal && group_bytes(group) <= MAX_GROUP_BYTES)
         return true;
-    alone = self->group.rows == 1;
-    where = self->group.writes[0]->where;
-    ok = alone ? post_alone(self, err) : post_combined(self, err);
-    if (!ok && !self->failed && err->where[0] == '\0') {
-        LM_ERR_COPY(err->where, where);
-        self->combined_failed = !alone;
-    }
-    reset(&self->group);
-    if (!ok)
-        return lm_repo_fail_with(self, err);
-    if (self->failed)
-        *err = self->failure;
-    return !self->failed;
-}
-
-bool
-lm_repo_finish(struct lm_repo *self, struct lm_err *err)
-{
-    return lm_repo_close_group(self, err) &&
-           (!self->unsure || lm_repo_flush(self, err));
+    group->goal *= GROWTH;
+    return send(self, group, err);
 }

@@ -9,18 +9,16 @@
 bool lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err);
 /* Latches err; *err becomes the first failure. Always false. */
 bool lm_repo_fail_with(struct lm_repo *self, struct lm_err *err);
-/* Keeps a write until the repo is opened again, with a statement in flight. */
-void lm_repo_keep(struct lm_repo *self, struct lm_write *write);
 /* lm_repo_post for a statement that is luamig's own. */
 bool lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
                        struct lm_values values, struct lm_write *write,
                        struct lm_err *err) LM_MUSTCHECK;
 
-/* Posts the open group. */
-bool lm_repo_close_group(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
-/* Drops the open group: its writes are rolled back before they were made. */
-void lm_repo_drop_group(struct lm_repo *self);
-/* Drops the open group and forgets what was in flight. */
+/* Posts what waits in groups. */
+bool lm_repo_send_groups(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
+/* Drops what waits in groups: it is rolled back before it was made. */
+void lm_repo_drop_groups(struct lm_repo *self);
+/* The same, and forgets what was in flight. */
 void lm_repo_forget_groups(struct lm_repo *self);
 
 #endif

@@ -258,6 +258,7 @@ batch_step(struct lm_runner *self, struct lm_err *err)
 
     txn.durable = self->migration->durable_batches;
     if (!lm_txn_begin(self->conn, &txn, err) ||
+        !lm_repo_post_check(&self->repo, self->conn, err) ||
         !lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
                        self->run.bound.texts, rows_to_ask_for(self), &page,
                        err))
@@ -347,12 +348,14 @@ survive_conflict(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
-/* May the rows do better one by one? Not when others are to blame, or the
- * server is. */
+/* May the rows do better one by one, or fail in another way? Not when others
+ * are to blame, or the server is. */
 static bool
-blames_data(const struct lm_err *err)
+may_do_better_uncombined(const struct lm_runner *self, const struct lm_err *err)
 {
-    return !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
+    return self->repo.combined_failed && !self->uncombined &&
+           (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
+           !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
            !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&
            !lm_err_is_state(err, LM_JOURNAL_FENCED);
 }
@@ -401,16 +404,16 @@ survive(struct lm_runner *self, struct lm_err *err)
     lm_conn_rollback(self->conn);
     if (!lm_conn_is_up(self->conn) && err->kind == LM_ERR_DATABASE)
         return survive_lost(self, err);
-    if (err->kind != LM_ERR_DATABASE)
-        return false;
-    if (blames_statements(err))
+    if (err->kind == LM_ERR_DATABASE && blames_statements(err))
         return survive_stale(self, err);
-    if (self->repo.combined_failed && !self->uncombined && blames_data(err)) {
+    if (may_do_better_uncombined(self, err)) {
         lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
                err->message, err->sqlstate);
         self->uncombined = true;
         return true;
     }
+    if (err->kind != LM_ERR_DATABASE)
+        return false;
     if (lm_err_is_state(err, "40001") || lm_err_is_state(err, "40P01"))
         return survive_conflict(self, err);
     if (lm_err_is_state(err, "25006") &&

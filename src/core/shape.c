@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which writes may be combined, and the statement that does it.
+ * What the catalog says about a form of writes: may they be combined?
  *
  * A combined statement sees the table as it was before the first of its rows,
  * fires triggers after the last, and checks constraints in an order of its
@@ -9,7 +9,13 @@
  * to itself; not for columns of the key or of a unique or exclusion index
  * (a shift 1 to 2, 2 to 3 fails or not by order); not where the key is not
  * proved unique. Array parameters have the array type's OID, never a cast:
- * $1::character[] would cut to one letter in silence.
+ * $1::character[] would cut to one letter in silence. What an array cannot
+ * hold as it is, arrays and composites, travels as text and is cast one by
+ * one, to the type by its own name, which has no length.
+ *
+ * The version of a table is made of the transactions that wrote its rows in
+ * the catalog: how many rows there are, and the sum of their xmin. A row that
+ * is added, changed or removed changes one or the other.
  */
 
 #include "core/shape.h"
@@ -21,46 +27,86 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* $1 table, $2 changed columns, $3 key columns, $4 the verb's bit in tgtype,
- * $5 whether triggers do not matter. */
+/* More are forgotten, with those that were in use. */
+enum { MAX_SHAPES = 1000 };
+
+/* Count and sum for the parts of tables: part.oid comes from the array. A
+ * foreign key, also one that refers to the table, is there as its triggers. */
+#define VERSION(parts)                                              \
+    "(SELECT pg_catalog.count(*),"                                  \
+    "  coalesce(pg_catalog.sum(x.xid::text::int8), 0)::int8 AS sum" \
+    "  FROM pg_catalog.unnest(" parts ") AS part (oid), LATERAL ("  \
+    "   SELECT xmin FROM pg_catalog.pg_class WHERE oid = part.oid"  \
+    "   UNION ALL SELECT xmin FROM pg_catalog.pg_attribute"         \
+    "    WHERE attrelid = part.oid"                                 \
+    "   UNION ALL SELECT xmin FROM pg_catalog.pg_attrdef"           \
+    "    WHERE adrelid = part.oid"                                  \
+    "   UNION ALL SELECT xmin FROM pg_catalog.pg_constraint"        \
+    "    WHERE conrelid = part.oid"                                 \
+    "   UNION ALL SELECT xmin FROM pg_catalog.pg_index"             \
+    "    WHERE indrelid = part.oid"                                 \
+    "   UNION ALL SELECT xmin FROM pg_catalog.pg_inherits"          \
+    "    WHERE inhparent = part.oid"                                \
+    "   UNION ALL SELECT xmin FROM pg_catalog.pg_trigger"           \
+    "    WHERE tgrelid = part.oid"                                  \
+    "   UNION ALL SELECT xmin FROM pg_catalog.pg_rewrite"           \
+    "    WHERE ev_class = part.oid) AS x (xid))"
+
+/* $1 names of tables, $2 the parts of all of them. The subselects hide how many
+ * there are from the planner, which would else plan this each time. */
+static const char version_sql[] =
+    "SELECT v.count, v.sum, ARRAY("
+    " SELECT pg_catalog.to_regclass(u.name)::oid::text"
+    " FROM pg_catalog.unnest((SELECT $1::text[])) WITH ORDINALITY"
+    " AS u (name, n) ORDER BY u.n) FROM " VERSION("(SELECT $2::oid[])") " AS v";
+
+/* $1 table, $2 columns and then key columns, $3 key columns, $4 columns that
+ * an UPDATE sets, $5 the verb's bits in tgtype, $6 whether triggers do not
+ * matter, $7 whether the keys are counted, $8 other columns. */
 static const char facts_sql[] =
-    "WITH t AS (SELECT c.oid, c.relkind, c.relrowsecurity, c.relhassubclass"
+    "WITH t AS (SELECT c.oid, c.relkind, c.relrowsecurity, c.relhassubclass,"
+    "  coalesce(pg_catalog.pg_partition_root(c.oid), c.oid)::oid AS root"
     "  FROM pg_catalog.pg_class c"
     "  WHERE c.oid = pg_catalog.to_regclass($1)),"
-    " tree AS (SELECT oid FROM t UNION SELECT p.relid::oid FROM t,"
-    "  pg_catalog.pg_partition_tree(t.oid) p WHERE t.relkind = 'p'),"
-    " cols AS (SELECT u.n, a.attnum, a.atttypid, y.typarray, y.typdelim,"
-    "  y.typcategory, y.typtype, y.typbasetype,"
-    "  u.n <= pg_catalog.cardinality($2::text[]) AS changed"
-    "  FROM t, pg_catalog.unnest($2::text[] || $3::text[]) WITH ORDINALITY AS "
-    "u (name, n)"
+    " parts AS (SELECT CASE t.relkind WHEN 'p' THEN ARRAY("
+    "  SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(t.oid) p)"
+    "  ELSE ARRAY[t.oid] END AS every FROM t),"
+    " tree AS (SELECT u.oid FROM parts, pg_catalog.unnest(parts.every)"
+    "  AS u (oid)),"
+    " cols AS (SELECT u.n, a.attnum, a.attname, a.attcollation, a.atttypid,"
+    "  y.typname, y.typnamespace, y.typarray, y.typdelim,"
+    "  y.typcategory IN ('A', 'C') OR y.typtype = 'c' AS as_text,"
+    "  u.n > pg_catalog.cardinality($2::text[])"
+    "   - pg_catalog.cardinality($3::text[]) AS is_key"
+    "  FROM t, pg_catalog.unnest($2::text[]) WITH ORDINALITY AS u (name, n)"
     "  JOIN pg_catalog.pg_attribute a ON a.attname = u.name"
     "   AND a.attnum > 0 AND NOT a.attisdropped"
     "  JOIN pg_catalog.pg_type y ON y.oid = a.atttypid"
     "  WHERE a.attrelid = t.oid),"
     " uniq AS (SELECT i.* FROM tree, pg_catalog.pg_index i WHERE"
-    "  i.indrelid = tree.oid AND (i.indisunique OR i.indisexclusion))"
-    " SELECT t.oid,"
+    "  i.indrelid = tree.oid AND (i.indisunique OR i.indisexclusion)),"
+    /* Foreign keys, by the roots of both sides. */
+    " keys AS (SELECT k.* FROM t, (SELECT f.confdeltype,"
+    "   coalesce(pg_catalog.pg_partition_root(f.conrelid), f.conrelid)::oid"
+    "    AS child,"
+    "   coalesce(pg_catalog.pg_partition_root(f.confrelid), f.confrelid)::oid"
+    "    AS parent FROM pg_catalog.pg_constraint f WHERE f.contype = 'f') k"
+    "  WHERE t.root IN (k.child, k.parent)),"
+    " triggers AS (SELECT FROM tree JOIN pg_catalog.pg_trigger g"
+    "  ON g.tgrelid = tree.oid WHERE NOT g.tgisinternal"
+    "  AND g.tgenabled <> 'D' AND g.tgtype & $5::int <> 0)"
+    " SELECT t.oid, parts.every::text[], v.count, v.sum,"
     " t.relkind IN ('r', 'p') AND NOT t.relrowsecurity"
     " AND (t.relkind = 'p' OR NOT t.relhassubclass)"
     " AND NOT EXISTS (SELECT FROM tree JOIN pg_catalog.pg_class c USING (oid)"
     "  WHERE c.relkind NOT IN ('r', 'p') OR c.relrowsecurity)"
-    " AND ($5 OR NOT EXISTS (SELECT FROM tree JOIN pg_catalog.pg_trigger g"
-    "  ON g.tgrelid = tree.oid WHERE NOT g.tgisinternal"
-    "  AND g.tgenabled <> 'D' AND g.tgtype & $4::int <> 0))"
+    " AND ($6 OR NOT EXISTS (SELECT FROM triggers))"
     " AND NOT EXISTS (SELECT FROM tree JOIN pg_catalog.pg_rewrite r"
     "  ON r.ev_class = tree.oid)"
-    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f"
-    "  WHERE f.contype = 'f' AND"
-    "   coalesce(pg_catalog.pg_partition_root(f.conrelid), f.conrelid) ="
-    "   coalesce(pg_catalog.pg_partition_root(t.oid), t.oid) AND"
-    "   coalesce(pg_catalog.pg_partition_root(f.confrelid), f.confrelid) ="
-    "   coalesce(pg_catalog.pg_partition_root(t.oid), t.oid))"
+    " AND NOT EXISTS (SELECT FROM keys WHERE child = parent)"
     /* What a deletion does to others may come back, or be seen by them. */
-    " AND ($4 <> '8' OR NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f"
-    "  WHERE f.contype = 'f' AND f.confdeltype IN ('c', 'n', 'd') AND"
-    "   coalesce(pg_catalog.pg_partition_root(f.confrelid), f.confrelid) ="
-    "   coalesce(pg_catalog.pg_partition_root(t.oid), t.oid)))"
+    " AND ($5::int & 8 = 0 OR NOT EXISTS (SELECT FROM keys"
+    "  WHERE parent = t.root AND confdeltype IN ('c', 'n', 'd')))"
     /* Checks and defaults that may read the table. */
     " AND NOT EXISTS (SELECT FROM tree, pg_catalog.pg_depend d"
     "  JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"
@@ -72,208 +118,253 @@ static const char facts_sql[] =
     "   (d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid IN ("
     "    SELECT e.oid FROM pg_catalog.pg_attrdef e"
     "    WHERE e.adrelid = tree.oid))))"
-    " AND (SELECT pg_catalog.count(*) FROM cols) = "
-    "pg_catalog.cardinality($2::text[] || $3::text[])"
-    " AND NOT EXISTS (SELECT FROM cols WHERE typarray = 0"
-    "  OR typcategory IN ('A', 'C') OR typtype = 'c')"
+    " AND $2::text[] <> '{}' AND pg_catalog.cardinality($2::text[]) ="
+    "  (SELECT pg_catalog.count(*) FROM cols)"
+    " AND NOT EXISTS (SELECT FROM cols WHERE typarray = 0 AND NOT as_text)"
     /* An update must not touch what is unique, nor its own key. */
-    " AND ($4 <> '16' OR NOT EXISTS (SELECT FROM uniq WHERE"
+    " AND ($4::text[] = '{}' OR NOT EXISTS (SELECT FROM uniq WHERE"
     "  indexprs IS NOT NULL OR indpred IS NOT NULL OR EXISTS ("
     "   SELECT FROM pg_catalog.pg_attribute a WHERE"
     "   a.attrelid = uniq.indrelid AND a.attnum = ANY (uniq.indkey)"
-    "   AND (a.attgenerated <> '' OR a.attname = ANY ($2::text[])))))"
-    " AND NOT EXISTS (SELECT FROM cols a JOIN cols b USING (attnum)"
-    "  WHERE a.changed AND NOT b.changed)"
+    "   AND (a.attgenerated <> '' OR a.attname = ANY ($4::text[])))))"
+    " AND NOT $3::text[] && $4::text[]"
+    /* Keys are counted by the type's own equality. */
+    " AND NOT ($7 AND EXISTS (SELECT FROM cols JOIN pg_catalog.pg_collation l"
+    "  ON l.oid = cols.attcollation"
+    "  WHERE is_key AND NOT l.collisdeterministic))"
     /* The key of a keyed write must be proved unique. */
-    " AND ($4 = '4' OR EXISTS (SELECT FROM uniq WHERE indisunique"
+    " AND ($3::text[] = '{}' OR EXISTS (SELECT FROM uniq WHERE indisunique"
     "  AND indrelid = t.oid AND indisvalid AND indimmediate AND indpred IS NULL"
     "  AND indexprs IS NULL AND NOT EXISTS ("
     "   SELECT FROM ROWS FROM (pg_catalog.unnest(uniq.indkey::int2[]),"
     "     pg_catalog.unnest(uniq.indcollation::oid[]), "
     "pg_catalog.unnest(uniq.indclass::oid[]))"
-    "    AS k (attnum, coll, class) JOIN pg_catalog.pg_attribute a"
+    "    WITH ORDINALITY AS k (attnum, coll, class, n)"
+    "    JOIN pg_catalog.pg_attribute a"
     "    ON a.attrelid = t.oid AND a.attnum = k.attnum"
     "    JOIN pg_catalog.pg_opclass o ON o.oid = k.class"
-    "   WHERE k.class IS NOT NULL AND"
-    "    (k.attnum NOT IN (SELECT attnum FROM cols WHERE NOT changed)"
+    "   WHERE k.n <= uniq.indnkeyatts AND"
+    "    (k.attnum NOT IN (SELECT attnum FROM cols WHERE is_key)"
     "    OR k.coll <> a.attcollation OR NOT o.opcdefault OR EXISTS ("
     "     SELECT FROM pg_catalog.pg_opclass own, pg_catalog.pg_type y"
     "     WHERE y.oid = a.atttypid AND own.opcdefault"
     "     AND own.opcmethod = o.opcmethod AND own.oid <> o.oid"
     "     AND own.opcintype IN (y.oid, y.typbasetype)))))),"
+    " (SELECT u.name FROM pg_catalog.unnest($2::text[] || $8::text[])"
+    "  WITH ORDINALITY AS u (name, n) WHERE NOT EXISTS ("
+    "   SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid"
+    "   AND a.attname = u.name AND NOT a.attisdropped)"
+    "  ORDER BY u.n LIMIT 1) AS stray,"
+    " (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum)"
+    "  FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid"
+    "  AND a.attnum > 0 AND NOT a.attisdropped),"
+    " t.root, EXISTS (SELECT FROM triggers),"
+    " ARRAY(SELECT child::text FROM keys UNION SELECT parent::text FROM keys),"
+    " ARRAY(SELECT d.refobjid::text FROM tree"
+    "  JOIN pg_catalog.pg_attrdef e ON e.adrelid = tree.oid"
+    "  JOIN pg_catalog.pg_depend d ON d.objid = e.oid"
+    "   AND d.classid = 'pg_catalog.pg_attrdef'::regclass"
+    "   AND d.refclassid = 'pg_catalog.pg_class'::regclass"
+    "  JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'),"
     " (SELECT pg_catalog.array_agg(atttypid::text ORDER BY n) FROM cols),"
-    " (SELECT pg_catalog.array_agg(typarray::text ORDER BY n) FROM cols),"
-    " (SELECT pg_catalog.string_agg(typdelim::text, '' ORDER BY n) FROM cols)"
-    " FROM t";
+    " (SELECT pg_catalog.array_agg("
+    "  CASE WHEN as_text THEN '1009' ELSE typarray::text END"
+    "  ORDER BY n) FROM cols),"
+    " (SELECT pg_catalog.string_agg("
+    "  CASE WHEN as_text THEN ',' ELSE typdelim::text END, ''"
+    "  ORDER BY n) FROM cols),"
+    " (SELECT pg_catalog.array_agg("
+    "  CASE WHEN as_text THEN pg_catalog.format('%I.%I', nspname, typname) END"
+    "  ORDER BY n) FROM cols JOIN pg_catalog.pg_namespace s"
+    "  ON s.oid = typnamespace)"
+    " FROM t, parts, LATERAL " VERSION("parts.every") " AS v";
+
+enum fact {
+    FACT_OID,
+    FACT_PARTS,
+    FACT_VERSION_COUNT,
+    FACT_VERSION_SUM,
+    FACT_MAY_COMBINE,
+    FACT_STRAY,
+    FACT_COLUMNS,
+    FACT_ROOT,
+    FACT_FIRES,
+    FACT_LINKED,
+    FACT_SEQUENCES,
+    FACT_TYPES,
+    FACT_ARRAY_TYPES,
+    FACT_DELIMITERS,
+    FACT_CASTS
+};
+
+static const struct lm_oids no_oids = {NULL, 0};
+
+/* -- the list --------------------------------------------------------- */
+
+static struct lm_names
+copy_names(struct lm_names names)
+{
+    char **copy = lm_calloc((size_t)names.count, sizeof *copy);
+
+    for (int i = 0; i < names.count; i++)
+        copy[i] = lm_strdup(names.names[i]);
+    return (struct lm_names){(const char *const *)copy, names.count};
+}
+
+static void
+free_names(struct lm_names names)
+{
+    for (int i = 0; i < names.count; i++)
+        free((void *)names.names[i]);
+    free((void *)names.names);
+}
+
+static struct lm_shape *
+shape_new(const struct lm_form *form)
+{
+    struct lm_shape *self = lm_calloc(1, sizeof *self);
+
+    self->form = *form;
+    self->form.table = lm_strdup(form->table);
+    self->form.changes = copy_names(form->changes);
+    self->form.key = copy_names(form->key);
+    self->form.target = copy_names(form->target);
+    self->form.overwritten = copy_names(form->overwritten);
+    return self;
+}
+
+static void
+forget_facts(struct lm_shape *self)
+{
+    self->known = self->may_combine = false;
+    lm_sql_free_array(self->columns, self->column_count);
+    free(self->stray);
+    free(self->linked.oids);
+    free(self->sequences.oids);
+    free((void *)self->types);
+    free(self->array_types.oids);
+    free(self->distinct);
+    free(self->delimiters);
+    free(self->sql);
+    free(self->single_sql);
+    free(self->name);
+    free(self->parts.oids);
+    self->columns = NULL;
+    self->column_count = 0;
+    self->types = NULL;
+    self->distinct = NULL;
+    self->distinct_count = 0;
+    self->linked = self->sequences = self->array_types = no_oids;
+    self->parts = no_oids;
+    self->stray = self->delimiters = self->name = NULL;
+    self->sql = self->single_sql = NULL;
+    self->oid = 0;
+}
 
 static void
 shape_free(struct lm_shape *self)
 {
-    for (int i = 0; i < self->change_count + self->key_count; i++)
-        free(self->columns[i]);
-    free(self->columns);
-    free(self->table);
-    free(self->types);
-    free(self->array_types);
-    free(self->delimiters);
-    free(self->sql);
+    forget_facts(self);
+    free_names(self->form.changes);
+    free_names(self->form.key);
+    free_names(self->form.target);
+    free_names(self->form.overwritten);
+    free((void *)self->form.table);
     free(self);
+}
+
+void
+lm_shapes_forget(struct lm_shapes *self)
+{
+    for (size_t i = 0; i < self->count; i++)
+        forget_facts(self->all[i]);
 }
 
 void
 lm_shapes_release(struct lm_shapes *self)
 {
     for (size_t i = 0; i < self->count; i++)
-        shape_free(self->known[i]);
-    free(self->known);
-    self->known = NULL;
+        shape_free(self->all[i]);
+    free(self->all);
+    self->all = NULL;
     self->count = 0;
+    self->epoch++;
 }
 
 static bool
-same_names(char *const *columns, struct lm_names names)
+same_names(struct lm_names a, struct lm_names b)
 {
-    for (int i = 0; i < names.count; i++) {
-        if (strcmp(columns[i], names.names[i]) != 0)
-            return false;
-    }
-    return true;
-}
-
-static struct lm_shape *
-look_up(const struct lm_shapes *self, enum lm_verb verb, const char *table,
-        struct lm_names changes, struct lm_names key)
-{
-    for (size_t i = 0; i < self->count; i++) {
-        struct lm_shape *shape = self->known[i];
-
-        if (shape->verb == verb && shape->change_count == changes.count &&
-            shape->key_count == key.count && strcmp(shape->table, table) == 0 &&
-            same_names(shape->columns, changes) &&
-            same_names(shape->columns + changes.count, key))
-            return shape;
-    }
-    return NULL;
-}
-
-static struct lm_shape *
-shape_new(enum lm_verb verb, const char *table, struct lm_names changes,
-          struct lm_names key)
-{
-    struct lm_shape *self = lm_calloc(1, sizeof *self);
-    size_t count = (size_t)changes.count + (size_t)key.count;
-
-    self->verb = verb;
-    self->table = lm_strdup(table);
-    self->change_count = changes.count;
-    self->key_count = key.count;
-    self->columns = lm_calloc(count, sizeof *self->columns);
-    for (int i = 0; i < changes.count; i++)
-        self->columns[i] = lm_strdup(changes.names[i]);
-    for (int i = 0; i < key.count; i++)
-        self->columns[changes.count + i] = lm_strdup(key.names[i]);
-    return self;
-}
-
-/* -- the combined statement ------------------------------------------- */
-
-/* The subselects hide the arrays' lengths from the planner: it would turn from
- * the index to a sequential scan where a batch is large. */
-static void
-add_unnest(struct lm_buf *sql, int count)
-{
-    lm_buf_puts(sql, "ROWS FROM (");
-    for (int i = 0; i < count; i++) {
-        lm_buf_printf(sql, "%spg_catalog.unnest((SELECT $%d))",
-                      i > 0 ? ", " : "", i + 1);
-    }
-    lm_buf_puts(sql, ") AS v (");
-    for (int i = 0; i < count; i++)
-        lm_buf_printf(sql, "%sc%d", i > 0 ? ", " : "", i + 1);
-    lm_buf_putc(sql, ')');
-}
-
-static void
-add_key_condition(struct lm_buf *sql, const struct lm_shape *shape)
-{
-    lm_buf_puts(sql, " WHERE ");
-    for (int i = 0; i < shape->key_count; i++) {
-        lm_buf_puts(sql, i > 0 ? " AND t." : "t.");
-        lm_sql_add_identifier(sql, shape->columns[shape->change_count + i]);
-        lm_buf_printf(sql, " = v.c%d", shape->change_count + i + 1);
-    }
-    lm_buf_puts(sql, " RETURNING 1");
-}
-
-static bool
-add_statement(struct lm_buf *sql, const struct lm_shape *shape)
-{
-    int count = shape->change_count + shape->key_count;
-
-    switch (shape->verb) {
-    case LM_VERB_INSERT:
-        lm_buf_puts(sql, "INSERT INTO ");
-        if (!lm_sql_add_table(sql, shape->table))
-            return false;
-        for (int i = 0; i < count; i++) {
-            lm_buf_puts(sql, i > 0 ? ", " : " (");
-            lm_sql_add_identifier(sql, shape->columns[i]);
-        }
-        lm_buf_puts(sql, ") SELECT * FROM ");
-        add_unnest(sql, count);
-        lm_buf_puts(sql, " RETURNING 1");
-        return true;
-    case LM_VERB_UPDATE:
-        lm_buf_puts(sql, "UPDATE ");
-        if (!lm_sql_add_table(sql, shape->table))
-            return false;
-        lm_buf_puts(sql, " AS t SET ");
-        for (int i = 0; i < shape->change_count; i++) {
-            if (i > 0)
-                lm_buf_puts(sql, ", ");
-            lm_sql_add_identifier(sql, shape->columns[i]);
-            lm_buf_printf(sql, " = v.c%d", i + 1);
-        }
-        lm_buf_puts(sql, " FROM ");
-        add_unnest(sql, count);
-        add_key_condition(sql, shape);
-        return true;
-    case LM_VERB_DELETE:
-        break;
-    }
-    lm_buf_puts(sql, "DELETE FROM ");
-    if (!lm_sql_add_table(sql, shape->table))
+    if (a.count != b.count)
         return false;
-    lm_buf_puts(sql, " AS t USING ");
-    add_unnest(sql, count);
-    add_key_condition(sql, shape);
+    for (int i = 0; i < a.count; i++) {
+        if (strcmp(a.names[i], b.names[i]) != 0)
+            return false;
+    }
     return true;
 }
 
 static bool
-build_sql(struct lm_shape *shape, const char *journal)
+same_form(const struct lm_form *a, const struct lm_form *b)
 {
-    struct lm_buf sql = LM_BUF_INIT;
-    bool ok;
+    return a->verb == b->verb && a->may_miss == b->may_miss &&
+           a->conflict == b->conflict && strcmp(a->table, b->table) == 0 &&
+           same_names(a->changes, b->changes) && same_names(a->key, b->key) &&
+           same_names(a->target, b->target) &&
+           same_names(a->overwritten, b->overwritten);
+}
 
-    lm_buf_puts(&sql, "WITH written AS (");
-    ok = add_statement(&sql, shape);
-    lm_buf_puts(&sql, ") SELECT ");
-    lm_sql_add_identifier(&sql, journal);
-    lm_buf_printf(&sql, ".expect(pg_catalog.count(*), $%d) FROM written",
-                  shape->change_count + shape->key_count + 1);
-    shape->sql = lm_buf_take(&sql);
-    return ok;
+int
+lm_shape_column_count(const struct lm_shape *self)
+{
+    return self->form.changes.count + self->form.key.count;
+}
+
+const char *
+lm_shape_column(const struct lm_shape *self, int i)
+{
+    int changes = self->form.changes.count;
+
+    return i < changes ? self->form.changes.names[i]
+                       : self->form.key.names[i - changes];
+}
+
+static bool
+holds(struct lm_oids oids, uint32_t oid)
+{
+    for (int i = 0; i < oids.count; i++) {
+        if (oids.oids[i] == oid)
+            return true;
+    }
+    return false;
+}
+
+static bool
+share_sequence(const struct lm_shape *a, const struct lm_shape *b)
+{
+    for (int i = 0; i < a->sequences.count; i++) {
+        if (holds(b->sequences, a->sequences.oids[i]))
+            return true;
+    }
+    return false;
+}
+
+bool
+lm_shape_is_linked(const struct lm_shape *a, const struct lm_shape *b)
+{
+    return a->fires || b->fires || a->root == b->root ||
+           holds(a->linked, b->root) || holds(b->linked, a->root) ||
+           share_sequence(a, b);
 }
 
 /* -- asking ----------------------------------------------------------- */
 
+/* The bits of pg_trigger.tgtype. */
 static const char *
-trigger_bit(enum lm_verb verb)
+trigger_bits(const struct lm_form *form)
 {
-    switch (verb) {
+    switch (form->verb) {
     case LM_VERB_INSERT:
-        return "4";
+        return form->conflict == LM_CONFLICT_UPDATE ? "20" : "4";
     case LM_VERB_UPDATE:
         return "16";
     case LM_VERB_DELETE:
@@ -282,90 +373,297 @@ trigger_bit(enum lm_verb verb)
     return "8";
 }
 
+/* The columns that an UPDATE sets, also that of an insert. */
+static struct lm_names
+set_columns(const struct lm_form *form)
+{
+    return form->verb == LM_VERB_UPDATE ? form->changes : form->overwritten;
+}
+
+static void
+add_names(struct lm_buf *buf, struct lm_names first, struct lm_names second)
+{
+    const char **all =
+        lm_calloc((size_t)first.count + (size_t)second.count, sizeof *all);
+
+    for (int i = 0; i < first.count; i++)
+        all[i] = first.names[i];
+    for (int i = 0; i < second.count; i++)
+        all[first.count + i] = second.names[i];
+    lm_sql_add_array(buf, all, first.count + second.count);
+    free(all);
+}
+
+static struct lm_oids
+read_oids(const struct lm_result *result, int column)
+{
+    char **texts = NULL;
+    int count = lm_sql_parse_array(lm_result_text(result, 0, column), &texts);
+    struct lm_oids oids = {lm_calloc((size_t)count, sizeof(uint32_t)), count};
+
+    for (int i = 0; i < count; i++)
+        oids.oids[i] = (uint32_t)strtoul(texts[i], NULL, 10);
+    lm_sql_free_array(texts, count);
+    return oids;
+}
+
+static char *
+read_text(const struct lm_result *result, int column)
+{
+    const char *text = lm_result_text(result, 0, column);
+
+    return text != NULL ? lm_strdup(text) : NULL;
+}
+
 static bool
 read_types(struct lm_shape *shape, const struct lm_result *result,
            struct lm_conn *conn, struct lm_types *types, struct lm_err *err)
 {
-    char **oids = NULL;
-    char **arrays = NULL;
-    int count = lm_sql_parse_array(lm_result_text(result, 0, 2), &oids);
-    int array_count = lm_sql_parse_array(lm_result_text(result, 0, 3), &arrays);
+    struct lm_oids oids = read_oids(result, FACT_TYPES);
     bool ok = true;
 
-    shape->oid = (uint32_t)lm_result_int(result, 0, 0);
-    shape->delimiters = lm_strdup(lm_result_text(result, 0, 4));
-    shape->types = lm_calloc((size_t)count, sizeof *shape->types);
-    shape->array_types = lm_calloc((size_t)count, sizeof *shape->array_types);
-    for (int i = 0; ok && i < count; i++) {
-        shape->array_types[i] = (uint32_t)strtoul(arrays[i], NULL, 10);
-        ok = lm_types_find(types, conn, (uint32_t)strtoul(oids[i], NULL, 10),
-                           &shape->types[i], err);
-    }
-    lm_sql_free_array(oids, count);
-    lm_sql_free_array(arrays, array_count);
+    shape->types = lm_calloc((size_t)oids.count, sizeof *shape->types);
+    for (int i = 0; ok && i < oids.count; i++)
+        ok = lm_types_find(types, conn, oids.oids[i], &shape->types[i], err);
+    free(oids.oids);
     return ok;
 }
 
-static char *
-as_array(struct lm_names names)
+/* The parameters' types: the arrays, and the number of rows. */
+static void
+read_array_types(struct lm_shape *shape, const struct lm_result *result)
 {
-    struct lm_buf buf = LM_BUF_INIT;
+    struct lm_oids oids = read_oids(result, FACT_ARRAY_TYPES);
 
-    lm_sql_add_array(&buf, names.names, names.count);
-    return lm_buf_take(&buf);
+    oids.oids = lm_realloc(oids.oids, (size_t)oids.count + 1, sizeof(uint32_t));
+    oids.oids[oids.count] = LM_TYPE_INT8;
+    shape->array_types = oids;
+}
+
+static void
+add_distinct(struct lm_shape *shape, struct lm_names columns)
+{
+    for (int i = 0; i < columns.count; i++) {
+        for (int at = 0; at < lm_shape_column_count(shape); at++) {
+            if (strcmp(lm_shape_column(shape, at), columns.names[i]) != 0)
+                continue;
+            shape->distinct =
+                lm_realloc(shape->distinct, (size_t)shape->distinct_count + 1,
+                           sizeof *shape->distinct);
+            shape->distinct[shape->distinct_count++] = at;
+        }
+    }
 }
 
 static bool
-ask(struct lm_shape *shape, struct lm_conn *conn, struct lm_types *types,
-    const struct lm_combine_options *options, struct lm_names changes,
-    struct lm_names key, struct lm_err *err)
+read_combined(struct lm_shape *shape, const struct lm_result *result,
+              struct lm_conn *conn, struct lm_types *types, const char *journal,
+              struct lm_err *err)
 {
+    struct lm_buf sql = LM_BUF_INIT;
+    char **casts = NULL;
+    int count;
+
+    if (!read_types(shape, result, conn, types, err))
+        return false;
+    read_array_types(shape, result);
+    shape->delimiters = read_text(result, FACT_DELIMITERS);
+    shape->root = (uint32_t)lm_result_int(result, 0, FACT_ROOT);
+    shape->fires = lm_result_bool(result, 0, FACT_FIRES);
+    shape->linked = read_oids(result, FACT_LINKED);
+    shape->sequences = read_oids(result, FACT_SEQUENCES);
+    add_distinct(shape, shape->form.key);
+    add_distinct(shape, shape->form.target);
+    count = lm_sql_parse_array(lm_result_text(result, 0, FACT_CASTS), &casts);
+    shape->may_combine = lm_write_combined(&sql, &shape->form, casts, journal);
+    shape->sql = lm_buf_take(&sql);
+    shape->may_combine = shape->may_combine && lm_write_one(&sql, &shape->form);
+    shape->single_sql = lm_buf_take(&sql);
+    lm_sql_free_array(casts, count);
+    return true;
+}
+
+static bool
+read_facts(struct lm_shape *shape, const struct lm_result *result,
+           struct lm_conn *conn, struct lm_types *types, const char *journal,
+           struct lm_err *err)
+{
+    shape->known = true;
+    if (lm_result_rows(result) == 0)
+        return true; /* the statement itself will say so */
+    shape->oid = (uint32_t)lm_result_int(result, 0, FACT_OID);
+    shape->parts = read_oids(result, FACT_PARTS);
+    shape->version.count = lm_result_int(result, 0, FACT_VERSION_COUNT);
+    shape->version.sum = lm_result_int(result, 0, FACT_VERSION_SUM);
+    shape->stray = read_text(result, FACT_STRAY);
+    shape->column_count = lm_sql_parse_array(
+        lm_result_text(result, 0, FACT_COLUMNS), &shape->columns);
+    return !lm_result_bool(result, 0, FACT_MAY_COMBINE) ||
+           read_combined(shape, result, conn, types, journal, err);
+}
+
+bool
+lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
+              const struct lm_combine_options *options, struct lm_shape *shape,
+              struct lm_err *err)
+{
+    enum { COLUMNS, KEY, SET, OTHERS, ARRAYS };
+    const struct lm_form *form = &shape->form;
     struct lm_buf table = LM_BUF_INIT;
-    char *change_array = as_array(changes);
-    char *key_array = as_array(key);
+    struct lm_buf arrays[ARRAYS] = {LM_BUF_INIT};
+    struct lm_names none = {NULL, 0};
     struct lm_result *result = NULL;
     struct lm_stmt *stmt;
     bool ok = true;
 
-    if (lm_sql_add_table(&table, shape->table)) {
-        const char *texts[] = {lm_buf_text(&table), change_array, key_array,
-                               trigger_bit(shape->verb),
-                               options->always ? "t" : "f"};
-        struct lm_values values = {texts, 5};
+    forget_facts(shape);
+    if (!lm_sql_add_table(&table, form->table)) {
+        lm_buf_release(&table);
+        return true; /* the statement itself will say so */
+    }
+    shape->name = lm_buf_take(&table);
+    add_names(&arrays[COLUMNS], form->changes, form->key);
+    add_names(&arrays[KEY], form->key, none);
+    add_names(&arrays[SET], set_columns(form), none);
+    add_names(&arrays[OTHERS], form->target, form->overwritten);
+    {
+        const char *texts[] = {shape->name,
+                               lm_buf_text(&arrays[COLUMNS]),
+                               lm_buf_text(&arrays[KEY]),
+                               lm_buf_text(&arrays[SET]),
+                               trigger_bits(form),
+                               options->always ? "t" : "f",
+                               form->may_miss ? "t" : "f",
+                               lm_buf_text(&arrays[OTHERS])};
+        struct lm_values values = {texts, (int)LM_COUNT(texts)};
 
         ok = lm_conn_prepare(conn, facts_sql, NULL, 0, &stmt, err) &&
-             lm_conn_execute(conn, stmt, values, &result, err);
-        if (ok && lm_result_rows(result) == 1 && lm_result_bool(result, 0, 1)) {
-            ok = read_types(shape, result, conn, types, err);
-            shape->may_combine = ok && build_sql(shape, options->journal);
-        }
-        lm_result_free(result);
+             lm_conn_execute(conn, stmt, values, &result, err) &&
+             read_facts(shape, result, conn, types, options->journal, err);
     }
-    lm_buf_release(&table);
-    free(change_array);
-    free(key_array);
+    lm_result_free(result);
+    for (int i = 0; i < ARRAYS; i++)
+        lm_buf_release(&arrays[i]);
+    if (!ok)
+        forget_facts(shape);
     return ok;
 }
 
 bool
 lm_shapes_find(struct lm_shapes *self, struct lm_conn *conn,
                struct lm_types *types, const struct lm_combine_options *options,
-               enum lm_verb verb, const char *table, struct lm_names changes,
-               struct lm_names key, struct lm_shape **out, struct lm_err *err)
+               const struct lm_form *form, struct lm_shape **out,
+               struct lm_err *err)
 {
-    struct lm_shape *shape = look_up(self, verb, table, changes, key);
+    struct lm_shape *shape = NULL;
 
+    for (size_t i = 0; shape == NULL && i < self->count; i++) {
+        if (same_form(&self->all[i]->form, form))
+            shape = self->all[i];
+    }
     if (shape == NULL) {
-        shape = shape_new(verb, table, changes, key);
-        if (changes.count + key.count > 0 &&
-            !ask(shape, conn, types, options, changes, key, err)) {
-            shape_free(shape);
-            return false;
-        }
-        self->known =
-            lm_realloc(self->known, self->count + 1, sizeof(struct lm_shape *));
-        self->known[self->count++] = shape;
+        shape = shape_new(form);
+        self->all =
+            lm_realloc(self->all, self->count + 1, sizeof(struct lm_shape *));
+        self->all[self->count++] = shape;
     }
     *out = shape;
-    return true;
+    return shape->known || lm_shapes_ask(conn, types, options, shape, err);
+}
+
+/* -- asking again ----------------------------------------------------- */
+
+/* Is everything what it was, for all shapes that are known? The parts of all
+ * were asked for together. */
+static bool
+is_same(const struct lm_shapes *self, const struct lm_result *result)
+{
+    int64_t count = lm_result_int(result, 0, 0);
+    int64_t sum = lm_result_int(result, 0, 1);
+    struct lm_oids oids = read_oids(result, 2);
+    int at = 0;
+
+    for (size_t i = 0; i < self->count; i++) {
+        const struct lm_shape *shape = self->all[i];
+
+        if (!shape->known)
+            continue;
+        count -= shape->version.count;
+        sum -= shape->version.sum;
+        if (at == oids.count || shape->oid != oids.oids[at++])
+            count = -1;
+    }
+    free(oids.oids);
+    return count == 0 && sum == 0;
+}
+
+static void
+on_version(void *arg, const struct lm_result *result, struct lm_err *err)
+{
+    struct lm_shapes *self = arg;
+
+    if (err == NULL && !is_same(self, result))
+        lm_shapes_forget(self);
+}
+
+/* Those that nobody has used since the last time, and those of tables that are
+ * not there, are asked for when they are needed. */
+static void
+forget_unused(struct lm_shapes *self)
+{
+    if (self->count > MAX_SHAPES)
+        lm_shapes_release(self);
+    for (size_t i = 0; i < self->count; i++) {
+        struct lm_shape *shape = self->all[i];
+
+        if (!shape->used || shape->oid == 0)
+            forget_facts(shape);
+        shape->used = false;
+    }
+}
+
+static int
+add_known(const struct lm_shapes *self, struct lm_buf *names,
+          struct lm_buf *parts)
+{
+    const char **texts = lm_calloc(self->count, sizeof *texts);
+    int count = 0;
+
+    for (size_t i = 0; i < self->count; i++) {
+        const struct lm_shape *shape = self->all[i];
+
+        if (!shape->known)
+            continue;
+        texts[count++] = shape->name;
+        for (int part = 0; part < shape->parts.count; part++) {
+            lm_buf_putc(parts, parts->len == 0 ? '{' : ',');
+            lm_buf_add_int(parts, shape->parts.oids[part]);
+        }
+    }
+    lm_buf_putc(parts, '}');
+    lm_sql_add_array(names, texts, count);
+    free(texts);
+    return count;
+}
+
+bool
+lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
+                     struct lm_err *err)
+{
+    struct lm_buf names = LM_BUF_INIT;
+    struct lm_buf parts = LM_BUF_INIT;
+    bool ok = true;
+
+    forget_unused(self);
+    if (add_known(self, &names, &parts) > 0) {
+        const char *texts[] = {lm_buf_text(&names), lm_buf_text(&parts)};
+        struct lm_values values = {texts, 2};
+        struct lm_stmt *stmt;
+
+        ok = lm_conn_prepare(conn, version_sql, NULL, 0, &stmt, err) &&
+             lm_conn_post(conn, stmt, values, on_version, self, err);
+    }
+    lm_buf_release(&names);
+    lm_buf_release(&parts);
+    return ok;
 }

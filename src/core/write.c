@@ -28,78 +28,210 @@ add_pairs(struct lm_buf *sql, struct lm_names names, int first,
     }
 }
 
-bool
-lm_write_update(struct lm_buf *sql, const char *table, struct lm_names changes,
-                struct lm_names key)
+static void
+add_update(struct lm_buf *sql, const struct lm_form *form)
 {
-    lm_buf_puts(sql, "UPDATE ");
-    if (!lm_sql_add_table(sql, table))
-        return false;
     lm_buf_puts(sql, " SET ");
-    add_pairs(sql, changes, 1, ", ");
+    add_pairs(sql, form->changes, 1, ", ");
     lm_buf_puts(sql, " WHERE ");
-    add_pairs(sql, key, changes.count + 1, " AND ");
-    return true;
-}
-
-bool
-lm_write_delete(struct lm_buf *sql, const char *table, struct lm_names key)
-{
-    lm_buf_puts(sql, "DELETE FROM ");
-    if (!lm_sql_add_table(sql, table))
-        return false;
-    lm_buf_puts(sql, " WHERE ");
-    add_pairs(sql, key, 1, " AND ");
-    return true;
+    add_pairs(sql, form->key, form->changes.count + 1, " AND ");
 }
 
 static void
-add_conflict(struct lm_buf *sql, enum lm_conflict conflict,
-             struct lm_names target, struct lm_names update)
+add_conflict(struct lm_buf *sql, const struct lm_form *form)
 {
-    if (conflict == LM_CONFLICT_ERROR)
+    if (form->conflict == LM_CONFLICT_ERROR)
         return;
     lm_buf_puts(sql, " ON CONFLICT ");
-    if (target.count > 0) {
+    if (form->target.count > 0) {
         lm_buf_putc(sql, '(');
-        add_list(sql, target);
+        add_list(sql, form->target);
         lm_buf_puts(sql, ") ");
     }
-    if (conflict == LM_CONFLICT_NOTHING) {
+    if (form->conflict == LM_CONFLICT_NOTHING) {
         lm_buf_puts(sql, "DO NOTHING");
         return;
     }
     lm_buf_puts(sql, "DO UPDATE SET ");
-    for (int i = 0; i < update.count; i++) {
+    for (int i = 0; i < form->overwritten.count; i++) {
         if (i > 0)
             lm_buf_puts(sql, ", ");
-        lm_sql_add_identifier(sql, update.names[i]);
+        lm_sql_add_identifier(sql, form->overwritten.names[i]);
         lm_buf_puts(sql, " = excluded.");
-        lm_sql_add_identifier(sql, update.names[i]);
+        lm_sql_add_identifier(sql, form->overwritten.names[i]);
     }
 }
 
-bool
-lm_write_insert(struct lm_buf *sql, const char *table, struct lm_names columns,
-                enum lm_conflict conflict, struct lm_names target,
-                struct lm_names update)
+static void
+add_insert(struct lm_buf *sql, const struct lm_form *form)
 {
-    lm_buf_puts(sql, "INSERT INTO ");
-    if (!lm_sql_add_table(sql, table))
-        return false;
-    if (columns.count == 0) {
+    if (form->changes.count == 0) {
         lm_buf_puts(sql, " DEFAULT VALUES");
     } else {
         lm_buf_puts(sql, " (");
-        add_list(sql, columns);
+        add_list(sql, form->changes);
         lm_buf_puts(sql, ") VALUES (");
-        for (int i = 0; i < columns.count; i++)
+        for (int i = 0; i < form->changes.count; i++)
             lm_buf_printf(sql, "%s$%d", i > 0 ? ", " : "", i + 1);
         lm_buf_putc(sql, ')');
     }
-    add_conflict(sql, conflict, target, update);
+    add_conflict(sql, form);
+}
+
+static bool
+add_verb(struct lm_buf *sql, const struct lm_form *form)
+{
+    static const char *const verbs[] = {[LM_VERB_INSERT] = "INSERT INTO ",
+                                        [LM_VERB_UPDATE] = "UPDATE ",
+                                        [LM_VERB_DELETE] = "DELETE FROM "};
+
+    lm_buf_puts(sql, verbs[form->verb]);
+    return lm_sql_add_table(sql, form->table);
+}
+
+bool
+lm_write_one(struct lm_buf *sql, const struct lm_form *form)
+{
+    if (!add_verb(sql, form))
+        return false;
+    switch (form->verb) {
+    case LM_VERB_INSERT:
+        add_insert(sql, form);
+        return true;
+    case LM_VERB_UPDATE:
+        add_update(sql, form);
+        return true;
+    case LM_VERB_DELETE:
+        break;
+    }
+    lm_buf_puts(sql, " WHERE ");
+    add_pairs(sql, form->key, 1, " AND ");
     return true;
 }
+
+/* -- many rows in one statement --------------------------------------- */
+
+/* The subselects hide the arrays' lengths from the planner: it would turn from
+ * the index to a sequential scan where a batch is large. */
+static void
+add_rows(struct lm_buf *sql, const char *keyword, int count)
+{
+    lm_buf_printf(sql, "%sROWS FROM (", keyword);
+    for (int i = 0; i < count; i++) {
+        lm_buf_printf(sql, "%spg_catalog.unnest((SELECT $%d))",
+                      i > 0 ? ", " : "", i + 1);
+    }
+    lm_buf_puts(sql, ") AS v (");
+    for (int i = 0; i < count; i++)
+        lm_buf_printf(sql, "%sc%d", i > 0 ? ", " : "", i + 1);
+    lm_buf_putc(sql, ')');
+}
+
+/* A column's value in the row v. */
+static void
+add_value(struct lm_buf *sql, int i, const char *cast)
+{
+    lm_buf_printf(sql, "v.c%d", i + 1);
+    if (cast != NULL)
+        lm_buf_printf(sql, "::%s", cast);
+}
+
+static void
+add_values(struct lm_buf *sql, int first, int count, char *const *casts)
+{
+    for (int i = first; i < first + count; i++) {
+        if (i > first)
+            lm_buf_puts(sql, ", ");
+        add_value(sql, i, casts[i]);
+    }
+}
+
+static void
+add_key_condition(struct lm_buf *sql, const struct lm_form *form,
+                  char *const *casts)
+{
+    for (int i = 0; i < form->key.count; i++) {
+        int column = form->changes.count + i;
+
+        lm_buf_puts(sql, i > 0 ? " AND t." : " WHERE t.");
+        lm_sql_add_identifier(sql, form->key.names[i]);
+        lm_buf_puts(sql, " = ");
+        add_value(sql, column, casts[column]);
+    }
+}
+
+static void
+add_many(struct lm_buf *sql, const struct lm_form *form, char *const *casts)
+{
+    int count = form->changes.count + form->key.count;
+
+    switch (form->verb) {
+    case LM_VERB_INSERT:
+        lm_buf_puts(sql, " (");
+        add_list(sql, form->changes);
+        lm_buf_puts(sql, ") SELECT ");
+        add_values(sql, 0, count, casts);
+        add_rows(sql, " FROM ", count);
+        add_conflict(sql, form);
+        return;
+    case LM_VERB_UPDATE:
+        for (int i = 0; i < form->changes.count; i++) {
+            lm_buf_puts(sql, i > 0 ? ", " : " AS t SET ");
+            lm_sql_add_identifier(sql, form->changes.names[i]);
+            lm_buf_puts(sql, " = ");
+            add_value(sql, i, casts[i]);
+        }
+        add_rows(sql, " FROM ", count);
+        break;
+    case LM_VERB_DELETE:
+        lm_buf_puts(sql, " AS t");
+        add_rows(sql, " USING ", count);
+        break;
+    }
+    add_key_condition(sql, form, casts);
+}
+
+/*
+ * What the number of rows must be. Where rows may be missing, two keys that
+ * are equal to the server, though not in their text, would pass for one that
+ * is missing: then the keys are counted.
+ */
+static void
+add_assertion(struct lm_buf *sql, const struct lm_form *form,
+              char *const *casts, const char *journal)
+{
+    int count = form->changes.count + form->key.count;
+
+    if (form->conflict == LM_CONFLICT_NOTHING)
+        return;
+    lm_buf_puts(sql, form->may_miss ? ", (SELECT " : ", ");
+    lm_buf_printf(sql, "CASE pg_catalog.count(*) WHEN $%d THEN 0 ELSE ",
+                  count + 1);
+    lm_sql_add_identifier(sql, journal);
+    lm_buf_printf(sql, ".expect(pg_catalog.count(*), $%d) END", count + 1);
+    if (!form->may_miss)
+        return;
+    lm_buf_puts(sql, " FROM (SELECT DISTINCT ");
+    add_values(sql, form->changes.count, form->key.count, casts);
+    add_rows(sql, " FROM ", count);
+    lm_buf_puts(sql, ") AS keys)");
+}
+
+bool
+lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
+                  char *const *casts, const char *journal)
+{
+    lm_buf_puts(sql, "WITH written AS (");
+    if (!add_verb(sql, form))
+        return false;
+    add_many(sql, form, casts);
+    lm_buf_puts(sql, " RETURNING 1) SELECT pg_catalog.count(*)");
+    add_assertion(sql, form, casts, journal);
+    lm_buf_puts(sql, " FROM written");
+    return true;
+}
+
+/* -- by a condition ---------------------------------------------------- */
 
 /* The line break ends a -- comment in the script's SQL. */
 static void

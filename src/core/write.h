@@ -15,25 +15,41 @@ struct lm_names {
     int count;
 };
 
-/* UPDATE t SET c1 = $1 ... WHERE k1 = $n ...: changes, then key. */
-bool lm_write_update(struct lm_buf *sql, const char *table,
-                     struct lm_names changes, struct lm_names key) LM_MUSTCHECK;
-
-/* DELETE FROM t WHERE k1 = $1 ... */
-bool lm_write_delete(struct lm_buf *sql, const char *table,
-                     struct lm_names key) LM_MUSTCHECK;
+enum lm_verb { LM_VERB_INSERT, LM_VERB_UPDATE, LM_VERB_DELETE };
 
 enum lm_conflict {
     LM_CONFLICT_ERROR,
     LM_CONFLICT_NOTHING, /* on target, or on anything when it is empty */
-    LM_CONFLICT_UPDATE   /* set the update columns from the row proposed */
+    LM_CONFLICT_UPDATE   /* set the overwritten columns from the row proposed */
 };
 
-/* INSERT INTO t (c1, ...) VALUES ($1, ...) ON CONFLICT ... */
-bool lm_write_insert(struct lm_buf *sql, const char *table,
-                     struct lm_names columns, enum lm_conflict conflict,
-                     struct lm_names target,
-                     struct lm_names update) LM_MUSTCHECK;
+/* The form of a write of one row: all that it says but its values. */
+struct lm_form {
+    enum lm_verb verb;
+    const char *table;
+    struct lm_names changes;   /* of an insert: the row's columns */
+    struct lm_names key;       /* of an update or delete */
+    bool may_miss;             /* the key may match no row */
+    enum lm_conflict conflict; /* of an insert, as are those below */
+    struct lm_names target;
+    struct lm_names overwritten;
+};
+
+/*
+ * UPDATE t SET c1 = $1 ... WHERE k1 = $n ...: changes, then key; DELETE FROM t
+ * WHERE k1 = $1 ...; INSERT INTO t (c1, ...) VALUES ($1, ...) ON CONFLICT ...
+ */
+bool lm_write_one(struct lm_buf *sql, const struct lm_form *form) LM_MUSTCHECK;
+
+/*
+ * The same for many rows in one statement, over an array a column and, as the
+ * last parameter, the number of rows. casts has a text a column: what its
+ * array's elements are cast to, or NULL. The statement returns how many rows
+ * were written, and fails with LM002 (the function expect of the schema
+ * journal) when that cannot be what so many single writes would have done.
+ */
+bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
+                       char *const *casts, const char *journal) LM_MUSTCHECK;
 
 /*
  * UPDATE or DELETE by a condition, which is SQL with $1 ... of its own

@@ -299,6 +299,12 @@ lm_conn_script(struct lm_conn *self, const char *sql, struct lm_err *err)
 }
 
 bool
+lm_conn_push(struct lm_conn *self, struct lm_err *err)
+{
+    return lm_pipeline_push(self, err);
+}
+
+bool
 lm_conn_flush(struct lm_conn *self, struct lm_err *err)
 {
     if (self->count == 0 && !self->failed && lm_conn_is_up(self))
@@ -473,10 +479,10 @@ lm_conn_prepare(struct lm_conn *self, const char *sql, const uint32_t *types,
     return true;
 }
 
-bool
-lm_conn_has_prepared(struct lm_conn *self, const char *sql)
+struct lm_stmt *
+lm_conn_find_prepared(struct lm_conn *self, const char *sql)
 {
-    return lm_stmt_cache_find(&self->statements, sql, NULL, 0) != NULL;
+    return lm_stmt_cache_find(&self->statements, sql, NULL, 0);
 }
 
 bool

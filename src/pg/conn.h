@@ -78,6 +78,9 @@ void lm_conn_set_interruptible(struct lm_conn *self, bool interruptible);
 typedef void (*lm_conn_listener)(void *arg, const struct lm_result *result,
                                  struct lm_err *err);
 
+/* Makes sure that the server has something to do: small requests are else kept
+ * until there are more of them. */
+bool lm_conn_push(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 /* Waits until everything posted is done. */
 bool lm_conn_flush(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 
@@ -123,8 +126,9 @@ bool lm_conn_query_typed(struct lm_conn *self, const char *sql,
 bool lm_conn_prepare(struct lm_conn *self, const char *sql,
                      const uint32_t *types, int type_count,
                      struct lm_stmt **out, struct lm_err *err) LM_MUSTCHECK;
-/* Has this text been prepared with inferred types, and is it still kept? */
-bool lm_conn_has_prepared(struct lm_conn *self, const char *sql);
+/* The statement, if this text has been prepared with inferred types and is
+ * still kept, or NULL. */
+struct lm_stmt *lm_conn_find_prepared(struct lm_conn *self, const char *sql);
 /* Forgets all prepared statements, here and on the server: what they mean may
  * have changed, or somebody else has dropped them. */
 bool lm_conn_forget(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;

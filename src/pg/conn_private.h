@@ -47,6 +47,9 @@ void lm_pipeline_copy_message(char *field, size_t size, const char *text);
 bool lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
                       struct lm_err *err) LM_MUSTCHECK;
 
+/* Makes the server see what was posted. */
+bool lm_pipeline_push(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+
 /* Sends a sync; reads every answer up to it; both. The first error of the
  * requests is the error; the server has skipped those after it. */
 bool lm_pipeline_send_sync(struct lm_conn *self,

@@ -332,13 +332,18 @@ lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
         self->cancel_sent = false;
     push(self, request);
     self->unsynced++;
-    if (is_sync_due(self) ? !lm_pipeline_send_sync(self, err)
-                          : !pump(self, err) && !abandon(self))
+    if (is_sync_due(self) && !lm_pipeline_send_sync(self, err))
         return false;
     if (!self->failed)
         return true;
     *err = self->error;
     return false;
+}
+
+bool
+lm_pipeline_push(struct lm_conn *self, struct lm_err *err)
+{
+    return pump(self, err) || abandon(self);
 }
 
 static bool

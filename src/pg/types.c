@@ -9,39 +9,42 @@
 #include <string.h>
 
 /* Names as format_type gives them. */
-static const struct {
-    uint32_t oid;
-    const char *name;
-} scalars[] = {
-    {LM_TYPE_BOOL, "boolean"},
-    {LM_TYPE_BYTEA, "bytea"},
-    {18, "\"char\""},
-    {LM_TYPE_NAME, "name"},
-    {LM_TYPE_INT8, "bigint"},
-    {LM_TYPE_INT2, "smallint"},
-    {LM_TYPE_INT4, "integer"},
-    {LM_TYPE_TEXT, "text"},
-    {LM_TYPE_OID, "oid"},
-    {LM_TYPE_JSON, "json"},
-    {142, "xml"},
-    {LM_TYPE_FLOAT4, "real"},
-    {LM_TYPE_FLOAT8, "double precision"},
-    {1042, "character"},
-    {1043, "character varying"},
-    {1082, "date"},
-    {1083, "time without time zone"},
-    {1114, "timestamp without time zone"},
-    {1184, "timestamp with time zone"},
-    {1186, "interval"},
-    {1266, "time with time zone"},
-    {LM_TYPE_NUMERIC, "numeric"},
-    {2950, "uuid"},
-    {LM_TYPE_JSONB, "jsonb"},
+#define SCALAR(number, text)                            \
+    {                                                   \
+        .oid = (number), .base = (number), .name = text \
+    }
+static const struct lm_type scalars[] = {
+    SCALAR(LM_TYPE_BOOL, "boolean"),
+    SCALAR(LM_TYPE_BYTEA, "bytea"),
+    SCALAR(18, "\"char\""),
+    SCALAR(LM_TYPE_NAME, "name"),
+    SCALAR(LM_TYPE_INT8, "bigint"),
+    SCALAR(LM_TYPE_INT2, "smallint"),
+    SCALAR(LM_TYPE_INT4, "integer"),
+    SCALAR(LM_TYPE_TEXT, "text"),
+    SCALAR(LM_TYPE_OID, "oid"),
+    SCALAR(LM_TYPE_JSON, "json"),
+    SCALAR(142, "xml"),
+    SCALAR(LM_TYPE_FLOAT4, "real"),
+    SCALAR(LM_TYPE_FLOAT8, "double precision"),
+    SCALAR(1042, "character"),
+    SCALAR(1043, "character varying"),
+    SCALAR(1082, "date"),
+    SCALAR(1083, "time without time zone"),
+    SCALAR(1114, "timestamp without time zone"),
+    SCALAR(1184, "timestamp with time zone"),
+    SCALAR(1186, "interval"),
+    SCALAR(1266, "time with time zone"),
+    SCALAR(LM_TYPE_NUMERIC, "numeric"),
+    SCALAR(2950, "uuid"),
+    SCALAR(LM_TYPE_JSONB, "jsonb"),
 };
 
 void
 lm_types_release(struct lm_types *self)
 {
+    for (size_t i = 0; i < self->count; i++)
+        free(self->known[i]);
     free(self->known);
     self->known = NULL;
     self->count = 0;
@@ -53,18 +56,18 @@ lm_type_is_json(const struct lm_type *type)
     return type->base == LM_TYPE_JSON || type->base == LM_TYPE_JSONB;
 }
 
-static bool
-find_scalar(uint32_t oid, struct lm_type *out)
+static const struct lm_type *
+find_known(const struct lm_types *self, uint32_t oid)
 {
     for (size_t i = 0; i < LM_COUNT(scalars); i++) {
-        if (scalars[i].oid != oid)
-            continue;
-        memset(out, 0, sizeof *out);
-        out->oid = out->base = oid;
-        LM_ERR_COPY(out->name, scalars[i].name);
-        return true;
+        if (scalars[i].oid == oid)
+            return &scalars[i];
     }
-    return false;
+    for (size_t i = 0; i < self->count; i++) {
+        if (self->known[i]->oid == oid)
+            return self->known[i];
+    }
+    return NULL;
 }
 
 /*
@@ -135,19 +138,21 @@ ask(struct lm_conn *conn, uint32_t oid, struct lm_type *out, struct lm_err *err)
 
 bool
 lm_types_find(struct lm_types *self, struct lm_conn *conn, uint32_t oid,
-              struct lm_type *out, struct lm_err *err)
+              const struct lm_type **out, struct lm_err *err)
 {
-    if (find_scalar(oid, out))
+    struct lm_type found;
+    struct lm_type *kept;
+
+    *out = find_known(self, oid);
+    if (*out != NULL)
         return true;
-    for (size_t i = 0; i < self->count; i++) {
-        if (self->known[i].oid == oid) {
-            *out = self->known[i];
-            return true;
-        }
-    }
-    if (!ask(conn, oid, out, err))
+    if (!ask(conn, oid, &found, err))
         return false;
-    self->known = lm_realloc(self->known, self->count + 1, sizeof *self->known);
-    self->known[self->count++] = *out;
+    kept = lm_alloc(sizeof *kept);
+    *kept = found;
+    self->known =
+        lm_realloc(self->known, self->count + 1, sizeof(struct lm_type *));
+    self->known[self->count++] = kept;
+    *out = kept;
     return true;
 }

@@ -38,15 +38,15 @@ struct lm_type {
 };
 
 struct lm_types {
-    struct lm_type *known;
+    struct lm_type **known; /* but the built-in ones */
     size_t count;
 };
 
 void lm_types_release(struct lm_types *self);
 /* Is it json, jsonb or a domain over one of them? */
 bool lm_type_is_json(const struct lm_type *type);
-/* *out is a copy. */
+/* *out is valid until the release. */
 bool lm_types_find(struct lm_types *self, struct lm_conn *conn, uint32_t oid,
-                   struct lm_type *out, struct lm_err *err) LM_MUSTCHECK;
+                   const struct lm_type **out, struct lm_err *err) LM_MUSTCHECK;
 
 #endif

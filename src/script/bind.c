@@ -8,7 +8,6 @@
 
 #include "base/stop.h"
 #include "core/pager.h"
-#include "script/params.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
@@ -20,16 +19,39 @@ static const char repo_type[] = "luamig.repo";
 static const char result_type[] = "luamig.result";
 static const char handle_type[] = "luamig.handle";
 
+const char lm_bind_anchors_key;
+static const char binding_key; /* the struct lm_binding, in the registry */
+
+/* A repo as scripts see it, of one turn. */
 struct repo_box {
-    struct lm_repo *repo; /* NULL once closed */
+    uint64_t turn;
 };
+
+struct handle {
+    struct lm_write *write; /* NULL: there was nothing to write */
+    uint64_t turn;
+    int64_t affected; /* -1: not known yet */
+};
+
+static struct lm_binding *
+binding_of(lua_State *L)
+{
+    struct lm_binding *binding;
+
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &binding_key);
+    binding = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return binding;
+}
 
 void
 lmL_push_repo(lua_State *L, struct lm_repo *repo)
 {
+    struct lm_binding *binding = binding_of(L);
     struct repo_box *box = lua_newuserdatauv(L, sizeof *box, 0);
 
-    box->repo = repo;
+    binding->repo = repo;
+    box->turn = ++binding->turn;
     luaL_setmetatable(L, repo_type);
     lua_toclose(L, lua_gettop(L));
 }
@@ -37,20 +59,49 @@ lmL_push_repo(lua_State *L, struct lm_repo *repo)
 static int
 repo_close(lua_State *L)
 {
+    struct lm_binding *binding = binding_of(L);
+
+    binding->repo = NULL;
+    binding->turn++;
+    return 0;
+}
+
+/* The line of the script that called. */
+static struct lm_site *
+find_site(lua_State *L, struct lm_sites *sites)
+{
+    lua_Debug info;
+
+    for (int level = 1; lua_getstack(L, level, &info) != 0; level++) {
+        lua_getinfo(L, "Sl", &info);
+        if (info.currentline > 0)
+            return lm_sites_at(sites, info.short_src, info.currentline);
+    }
+    return lm_sites_at(sites, "?", 0);
+}
+
+/* The second upvalue of each method is the metatable of repos. */
+static struct repo_box *
+check_repo(lua_State *L)
+{
     struct repo_box *box = lua_touserdata(L, 1);
 
-    box->repo = NULL;
-    return 0;
+    if (box == NULL || !lua_getmetatable(L, 1) ||
+        !lua_rawequal(L, -1, lua_upvalueindex(2)))
+        luaL_checkudata(L, 1, repo_type); /* raises */
+    lua_pop(L, 1);
+    return box;
 }
 
 void
 lmL_begin_call(lua_State *L, struct lm_call *call)
 {
-    struct repo_box *box = luaL_checkudata(L, 1, repo_type);
+    struct lm_binding *binding = lua_touserdata(L, lua_upvalueindex(1));
+    struct repo_box *box = check_repo(L);
 
-    lmL_where(L, 1, call->where, sizeof call->where);
-    call->repo = box->repo;
-    if (box->repo == NULL) {
+    call->binding = binding;
+    call->repo = binding->repo;
+    if (box->turn != binding->turn || binding->repo == NULL) {
         struct lm_err err;
 
         lm_err_set(&err, LM_ERR_FAILED,
@@ -59,6 +110,8 @@ lmL_begin_call(lua_State *L, struct lm_call *call)
                           "function; each call gets its own.");
         lmL_raise(L, &err);
     }
+    call->site = find_site(L, binding->sites);
+    call->where = lm_site_where(call->site);
 }
 
 const char *
@@ -109,7 +162,7 @@ struct reading {
     struct lm_repo *repo;
     const struct lm_result *result;
     const struct lm_page *page; /* NULL: it is no page */
-    const struct lm_type *types;
+    const struct lm_type **types;
     int columns;
     int names; /* stack index of the list of names */
 };
@@ -141,12 +194,12 @@ raise_value(lua_State *L, const struct reading *self, int row, int column,
 
 /* [-0, +1, raises] */
 static void
-push_field(lua_State *L, const struct reading *self, int row, int column)
+push_field(lua_State *L, const struct reading *self, int row, int column,
+           const char *text)
 {
     struct lm_err err;
 
-    if (!lmL_push_value(L, &self->types[column],
-                        lm_result_text(self->result, row, column),
+    if (!lmL_push_value(L, self->types[column], text,
                         lm_result_length(self->result, row, column), &err))
         raise_value(L, self, row, column, &err);
 }
@@ -156,10 +209,12 @@ push_row(lua_State *L, const struct reading *self, int row)
 {
     lua_createtable(L, 0, self->columns);
     for (int i = 0; i < self->columns; i++) {
-        if (lm_result_text(self->result, row, i) == NULL)
+        const char *text = lm_result_text(self->result, row, i);
+
+        if (text == NULL)
             continue;
         lua_rawgeti(L, self->names, i + 1);
-        push_field(L, self, row, i);
+        push_field(L, self, row, i, text);
         lua_rawset(L, -3);
     }
 }
@@ -168,7 +223,7 @@ push_row(lua_State *L, const struct reading *self, int row)
 static void
 push_types(lua_State *L, struct reading *self)
 {
-    struct lm_type *types =
+    const struct lm_type **types =
         lua_newuserdatauv(L, (size_t)self->columns * sizeof *types, 0);
     struct lm_err err;
 
@@ -180,27 +235,42 @@ push_types(lua_State *L, struct reading *self)
     self->types = types;
 }
 
-/* The first rows of a result, as luamig.strict makes them. [-0, +1, raises] */
+/* Pushes what luamig.strict makes of the columns' names: the metatable of the
+ * rows, and the list of names. [-0, +2, raises] */
+static void
+push_names(lua_State *L, struct reading *self)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.row"); /* strict */
+    lua_createtable(L, self->columns, 0);                    /* strict names */
+    for (int i = 0; i < self->columns; i++) {
+        lua_pushstring(L, lm_result_column_name(self->result, i));
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushvalue(L, -1);
+    lua_insert(L, -3); /* names strict names */
+    lua_call(L, 1, 1); /* names meta */
+    lua_insert(L, -2); /* meta names */
+    self->names = lua_gettop(L);
+}
+
+/* The first rows of a result, as luamig.strict wants them. [-0, +1, raises] */
 static void
 push_rows(lua_State *L, struct reading *self, int rows)
 {
     luaL_checkstack(L, 16, "too many results");
-    push_types(L, self);
-    lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.rows"); /* strict */
-    lua_createtable(L, self->columns, 0);                     /* strict names */
-    self->names = lua_gettop(L);
-    for (int i = 0; i < self->columns; i++) {
-        lua_pushstring(L, lm_result_column_name(self->result, i));
-        lua_rawseti(L, self->names, i + 1);
-    }
-    lua_createtable(L, rows, 1); /* strict names rows */
+    push_types(L, self);         /* types */
+    push_names(L, self);         /* types meta names */
+    lua_createtable(L, rows, 1); /* types meta names rows */
     for (int row = 0; row < rows; row++) {
         push_row(L, self, row);
+        lua_pushvalue(L, self->names - 1);
+        lua_setmetatable(L, -2);
         lua_rawseti(L, -2, row + 1);
     }
-    lua_insert(L, self->names); /* strict rows names */
-    lua_call(L, 2, 1);          /* rows */
-    lua_remove(L, -2);          /* the types */
+    lua_pushvalue(L, self->names);
+    lua_setfield(L, -2, "columns");
+    lua_insert(L, self->names - 2); /* rows types meta names */
+    lua_pop(L, 3);
 }
 
 /* All rows of a query's result. [-0, +1, raises] */
@@ -224,46 +294,37 @@ lmL_push_page(lua_State *L, struct lm_repo *repo, const struct lm_page *page)
     push_rows(L, &reading, page->rows);
 }
 
-struct lm_handle *
-lmL_push_handle(lua_State *L)
+void
+lmL_push_handle(lua_State *L, const struct lm_call *call,
+                struct lm_write *write)
 {
-    struct lm_handle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
+    struct handle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
 
-    memset(handle, 0, sizeof *handle);
-    luaL_setmetatable(L, handle_type);
-    return handle;
-}
-
-static int
-handle_gc(lua_State *L)
-{
-    struct lm_handle *handle = lua_touserdata(L, 1);
-
-    lm_write_unref(handle->write);
-    handle->write = NULL;
-    return 0;
+    handle->write = write;
+    handle->turn = call->binding->turn;
+    handle->affected = write == NULL ? 0 : -1;
+    lua_pushvalue(L, lua_upvalueindex(3)); /* the metatable of handles */
+    lua_setmetatable(L, -2);
 }
 
 /* handle.affected: waits until the write is done. */
 static int
 handle_index(lua_State *L)
 {
-    struct lm_handle *handle = luaL_checkudata(L, 1, handle_type);
-    struct lm_write *write = handle->write;
+    struct lm_binding *binding = lua_touserdata(L, lua_upvalueindex(1));
+    struct handle *handle = luaL_checkudata(L, 1, handle_type);
     const char *name = luaL_tolstring(L, 2, NULL);
     struct lm_err err;
 
     if (strcmp(name, "affected") != 0)
         luaL_error(L, "a handle has no field \"%s\", only \"affected\"", name);
-    if (write == NULL) { /* insert_all without rows */
-        lua_pushinteger(L, 0);
-        return 1;
-    }
-    if (write->pending > 0 && write->repo == NULL)
+    if (handle->affected < 0 &&
+        (binding->repo == NULL || handle->turn != binding->turn))
         luaL_error(L, "the handle is used after its batch has ended");
-    if (write->pending > 0 && !lm_repo_flush(write->repo, &err))
+    if (handle->affected < 0 && !lm_repo_affected(binding->repo, handle->write,
+                                                  &handle->affected, &err))
         return lmL_raise(L, &err);
-    lua_pushinteger(L, write->affected);
+    lua_pushinteger(L, handle->affected);
     return 1;
 }
 
@@ -280,13 +341,13 @@ static const struct lm_call_names by_number = {name_by_number, NULL};
 
 /* Encodes parameter i, which is the value at first + i. */
 static bool
-encode_one(lua_State *L, int first, int i, const struct lm_type *type,
-           struct lm_call_names names, struct lm_params *params,
+encode_one(lua_State *L, struct lm_call *call, int first, int i,
+           const struct lm_type *type, struct lm_call_names names,
            struct lm_err *err)
 {
     char name[256];
 
-    if (lm_params_add(params, L, first + i, type, err))
+    if (lm_params_set(&call->binding->params, i, L, first + i, type, err))
         return true;
     names.namer(name, sizeof name, i, names.arg);
     lm_err_prefix(err, "%s", name);
@@ -295,15 +356,15 @@ encode_one(lua_State *L, int first, int i, const struct lm_type *type,
 
 static bool
 encode_all(lua_State *L, struct lm_call *call, const struct lm_stmt *stmt,
-           int first, struct lm_call_names names, struct lm_params *params,
-           struct lm_err *err)
+           int first, struct lm_call_names names, struct lm_err *err)
 {
+    lm_params_begin(&call->binding->params, lm_stmt_param_count(stmt));
     for (int i = 0; i < lm_stmt_param_count(stmt); i++) {
-        struct lm_type type;
+        const struct lm_type *type;
 
         if (!lm_repo_type(call->repo, lm_stmt_param_type(stmt, i), &type,
                           err) ||
-            !encode_one(L, first, i, &type, names, params, err))
+            !encode_one(L, call, first, i, type, names, err))
             return false;
     }
     return true;
@@ -337,21 +398,18 @@ check_param_count(const char *sql, int count, struct lm_err *err)
     return false;
 }
 
-/* Prepares sql and encodes its parameters; releases them when it fails. */
+/* Prepares sql and encodes its parameters. */
 static bool
 get_ready(lua_State *L, struct lm_call *call, const char *sql, int first,
           int count, struct lm_call_names names, struct lm_stmt **stmt,
-          struct lm_params *params, struct lm_err *err)
+          struct lm_err *err)
 {
     bool ok = check_param_count(sql, count, err) &&
               lm_repo_prepare(call->repo, sql, stmt, err);
 
     if (ok && lm_stmt_param_count(*stmt) != count)
         ok = fail_param_count(*stmt, count, err);
-    ok = ok && encode_all(L, call, *stmt, first, names, params, err);
-    if (!ok)
-        lm_params_release(params);
-    return ok;
+    return ok && encode_all(L, call, *stmt, first, names, err);
 }
 
 bool
@@ -359,76 +417,53 @@ lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
             int count, struct lm_call_names names, struct lm_result **out,
             struct lm_err *err)
 {
-    struct lm_params params = {.count = 0};
     struct lm_stmt *stmt = NULL;
-    bool ok = get_ready(L, call, sql, first, count, names, &stmt, &params, err);
+    bool ok =
+        get_ready(L, call, sql, first, count, names, &stmt, err) &&
+        lm_repo_execute(call->repo, stmt,
+                        lm_params_values(&call->binding->params), out, err);
 
-    if (ok) {
-        ok = lm_repo_execute(call->repo, stmt, lm_params_values(&params), out,
-                             err);
-        lm_params_release(&params);
-    }
     if (!ok)
         lm_call_note(call, err);
     return ok;
-}
-
-/* "id = 7, tenant = 3" from the parameters that are the key. */
-static char *
-key_text(const struct lm_call_key *key, struct lm_values values)
-{
-    struct lm_buf text = LM_BUF_INIT;
-
-    for (int i = 0; i < key->count; i++) {
-        const char *value = values.texts[values.count - key->count + i];
-
-        lm_buf_printf(&text, "%s%s = %s", i > 0 ? ", " : "", key->columns[i],
-                      value != NULL ? value : "NULL");
-    }
-    return lm_buf_take(&text);
-}
-
-static struct lm_write *
-make_write(const struct lm_call *call, const struct lm_call_key *key,
-           struct lm_values values)
-{
-    struct lm_write *write = lm_write_new(call->repo, call->where);
-
-    if (key != NULL) {
-        struct lm_buf what = LM_BUF_INIT;
-
-        lm_buf_printf(&what, "%s of \"%s\"", key->what, key->table);
-        write->keyed = true;
-        write->may_miss = key->may_miss;
-        write->what = lm_buf_take(&what);
-        write->key = key_text(key, values);
-    }
-    return write;
 }
 
 bool
 lm_call_write(lua_State *L, struct lm_call *call, const char *sql, int first,
-              int count, struct lm_call_names names,
-              const struct lm_call_key *key, struct lm_write **out,
-              struct lm_err *err)
+              int count, struct lm_call_names names, const struct lm_form *form,
+              struct lm_write **out, struct lm_err *err)
 {
-    struct lm_params params = {.count = 0};
     struct lm_stmt *stmt = NULL;
-    bool ok = get_ready(L, call, sql, first, count, names, &stmt, &params, err);
+    bool ok = get_ready(L, call, sql, first, count, names, &stmt, err);
 
     if (ok) {
-        struct lm_values values = lm_params_values(&params);
+        struct lm_values values = lm_params_values(&call->binding->params);
 
         if (*out == NULL)
-            *out = make_write(call, key, values);
+            *out = lm_repo_write(call->repo, call->where);
+        if (form != NULL && form->verb != LM_VERB_INSERT)
+            lm_write_expect_one(*out, form, values);
         ok = lm_repo_post(call->repo, stmt, values, *out, err);
         if (ok && !lm_repo_may_post(stmt))
             ok = lm_repo_flush(call->repo, err);
-        lm_params_release(&params);
     }
     if (!ok)
         lm_call_note(call, err);
     return ok;
+}
+
+bool
+lm_call_combine_params(struct lm_call *call, struct lm_shape *shape,
+                       struct lm_write **out, struct lm_err *err)
+{
+    struct lm_values values = lm_params_values(&call->binding->params);
+
+    if (*out == NULL)
+        *out = lm_repo_write(call->repo, call->where);
+    if (lm_repo_combine(call->repo, shape, values, *out, err))
+        return true;
+    lm_call_note(call, err);
+    return false;
 }
 
 bool
@@ -436,21 +471,16 @@ lm_call_combine(lua_State *L, struct lm_call *call, struct lm_shape *shape,
                 int first, struct lm_call_names names, struct lm_write **out,
                 struct lm_err *err)
 {
-    struct lm_params params = {.count = 0};
-    bool ok = true;
+    int count = lm_shape_column_count(shape);
 
-    for (int i = 0; ok && i < shape->change_count + shape->key_count; i++)
-        ok = encode_one(L, first, i, &shape->types[i], names, &params, err);
-    if (ok) {
-        if (*out == NULL)
-            *out = lm_write_new(call->repo, call->where);
-        ok = lm_repo_combine(call->repo, shape, lm_params_values(&params), *out,
-                             err);
+    lm_params_begin(&call->binding->params, count);
+    for (int i = 0; i < count; i++) {
+        if (!encode_one(L, call, first, i, shape->types[i], names, err)) {
+            lm_call_note(call, err);
+            return false;
+        }
     }
-    lm_params_release(&params);
-    if (!ok)
-        lm_call_note(call, err);
-    return ok;
+    return lm_call_combine_params(call, shape, out, err);
 }
 
 /* Runs the statement at index sql with the arguments after it and leaves the
@@ -526,7 +556,7 @@ l_scalar(lua_State *L)
     reading.repo = call.repo;
     reading.result = *box;
     push_types(L, &reading);
-    push_field(L, &reading, 0, 0);
+    push_field(L, &reading, 0, 0, lm_result_text(*box, 0, 0));
     return 1;
 }
 
@@ -535,7 +565,7 @@ l_execute(lua_State *L)
 {
     struct lm_call call;
     struct lm_err err;
-    struct lm_handle *handle;
+    struct lm_write *write = NULL;
     const char *sql;
     int count;
 
@@ -546,10 +576,9 @@ l_execute(lua_State *L)
     lua_pop(L, 1);
     sql = lmL_check_text(L, 2);
     count = lua_gettop(L) - 2;
-    handle = lmL_push_handle(L);
-    if (!lm_call_write(L, &call, sql, 3, count, by_number, NULL, &handle->write,
-                       &err))
+    if (!lm_call_write(L, &call, sql, 3, count, by_number, NULL, &write, &err))
         return lmL_raise(L, &err);
+    lmL_push_handle(L, &call, write);
     return 1;
 }
 
@@ -620,30 +649,64 @@ static const luaL_Reg methods[] = {
     {"scalar", l_scalar},       {"execute", l_execute},
     {"savepoint", l_savepoint}, {NULL, NULL}};
 
-const char lm_bind_sites_key;
+static int
+binding_gc(lua_State *L)
+{
+    struct lm_binding *binding = lua_touserdata(L, 1);
+
+    lm_params_release(&binding->params);
+    return 0;
+}
+
+/* Leaves the binding on the stack. [-0, +1, memory] */
+static void
+push_binding(lua_State *L, struct lm_sites *sites)
+{
+    struct lm_binding *binding = lua_newuserdatauv(L, sizeof *binding, 0);
+
+    memset(binding, 0, sizeof *binding);
+    binding->sites = sites;
+    luaL_newmetatable(L, "luamig.binding");
+    lua_pushcfunction(L, binding_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &binding_key);
+}
+
+/* The methods, in a table, with what is at the top of the stack as upvalues:
+ * the binding, and the metatables of repos and handles. [-0, +1, memory] */
+static void
+push_methods(lua_State *L)
+{
+    lua_newtable(L);
+    for (int list = 0; list < 2; list++) {
+        for (int i = 0; i < 3; i++)
+            lua_pushvalue(L, -4); /* one after the other */
+        luaL_setfuncs(L, list == 0 ? methods : lm_bind_write_methods, 3);
+    }
+}
 
 void
 lmL_open_repo(lua_State *L, struct lm_sites *sites)
 {
-    lua_pushlightuserdata(L, sites);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &lm_bind_sites_key);
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &lm_bind_anchors_key);
+    push_binding(L, sites); /* binding */
 
     luaL_newmetatable(L, repo_type);
-    luaL_newlib(L, methods);
-    lmL_add_write_methods(L);
+    luaL_newmetatable(L, handle_type);
+    push_methods(L); /* binding repo handle methods */
+    lua_setfield(L, -3, "__index");
+    lua_pushvalue(L, -3);
+    lua_pushcclosure(L, handle_index, 1);
     lua_setfield(L, -2, "__index");
+    lua_pop(L, 1); /* binding repo */
     lua_pushcfunction(L, repo_close);
     lua_setfield(L, -2, "__close");
     lua_pushstring(L, "luamig.repo");
     lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
-
-    luaL_newmetatable(L, handle_type);
-    lua_pushcfunction(L, handle_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, handle_index);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    lua_pop(L, 2);
 
     luaL_newmetatable(L, result_type);
     lua_pushcfunction(L, result_gc);
@@ -655,7 +718,7 @@ lmL_open_repo(lua_State *L, struct lm_sites *sites)
     lua_getglobal(L, "require");
     lua_pushstring(L, "luamig.strict");
     lua_call(L, 1, 1);
-    lua_getfield(L, -1, "rows");
-    lua_setfield(L, LUA_REGISTRYINDEX, "luamig.strict.rows");
+    lua_getfield(L, -1, "row");
+    lua_setfield(L, LUA_REGISTRYINDEX, "luamig.strict.row");
     lua_pop(L, 1);
 }

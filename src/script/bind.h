@@ -13,11 +13,13 @@
  */
 
 #include "core/repo.h"
+#include "script/params.h"
+#include "script/sites.h"
 
+#include <lauxlib.h>
 #include <lua.h>
 
 struct lm_page;
-struct lm_sites;
 
 /* A repo as the argument of a callback; closed when the calling C function
  * returns or fails. [-0, +1, memory] */
@@ -34,17 +36,27 @@ void lmL_push_page(lua_State *L, struct lm_repo *repo,
 
 /* -- for bind_write.c -- */
 
-/* A call in progress: who called, and what may be said about it. */
-struct lm_call {
-    struct lm_repo *repo;
-    char where[256];
+/* What the methods of one state share. It is their first upvalue. */
+struct lm_binding {
+    struct lm_repo *repo; /* that is open, or NULL */
+    uint64_t turn;        /* how often one was opened */
+    struct lm_sites *sites;
+    struct lm_params params; /* of the call in progress */
 };
 
-/* Where the script's struct lm_sites hangs in the registry. */
-extern const char lm_bind_sites_key;
+/* A call in progress: who called, and what may be said about it. */
+struct lm_call {
+    struct lm_binding *binding;
+    struct lm_repo *repo;
+    struct lm_site *site;
+    const char *where; /* the site's */
+};
 
 /* The repo of a method call; raises when it is closed. */
 void lmL_begin_call(lua_State *L, struct lm_call *call);
+
+/* The table that keeps strings alive, in the registry. */
+extern const char lm_bind_anchors_key;
 
 /* The text at index, SQL or a name. Raises when it is no string, and when it
  * holds a NUL byte, at which C would cut it in silence. [-0, +0, raises] */
@@ -69,39 +81,34 @@ bool lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
                  struct lm_err *err) LM_MUSTCHECK;
 
 /*
- * The same for a write, which is posted where possible. *out is the write,
- * with a reference for the caller's handle; when it is not NULL already, the
- * statement is added to it. key (may be NULL) makes it a keyed
- * write: its columns are the last parameters, what says "update of \"t\"".
+ * The same for a write, which is posted where possible. *out is the write;
+ * when it is not NULL already, the statement is added to it. form (may be NULL)
+ * is that of a structured write of one row, its key the last parameters; it
+ * must outlive the write.
  */
-struct lm_call_key {
-    const char *what;
-    const char *table;
-    const char *const *columns;
-    int count;
-    bool may_miss;
-};
 bool lm_call_write(lua_State *L, struct lm_call *call, const char *sql,
                    int first, int count, struct lm_call_names names,
-                   const struct lm_call_key *key, struct lm_write **out,
+                   const struct lm_form *form, struct lm_write **out,
                    struct lm_err *err) LM_MUSTCHECK;
 
 /* The same for a shape that may be combined: first ... are its columns. */
 bool lm_call_combine(lua_State *L, struct lm_call *call, struct lm_shape *shape,
                      int first, struct lm_call_names names,
                      struct lm_write **out, struct lm_err *err) LM_MUSTCHECK;
+/* The same with the parameters that have been encoded. */
+bool lm_call_combine_params(struct lm_call *call, struct lm_shape *shape,
+                            struct lm_write **out,
+                            struct lm_err *err) LM_MUSTCHECK;
 
 /* Notes where an error came from, in the latch as well. */
 void lm_call_note(struct lm_call *call, struct lm_err *err);
 
-/* An empty handle, made before the write so that nothing can leak.
- * [-0, +1, memory] */
-struct lm_handle {
-    struct lm_write *write; /* a reference; NULL until it is written */
-};
-struct lm_handle *lmL_push_handle(lua_State *L);
+/* Pushes the handle of a write; write may be NULL, if there was nothing to
+ * write. [-0, +1, memory] */
+void lmL_push_handle(lua_State *L, const struct lm_call *call,
+                     struct lm_write *write);
 
-/* The structured methods, added to the table on the top of the stack. */
-void lmL_add_write_methods(lua_State *L);
+/* The structured methods. */
+extern const luaL_Reg lm_bind_write_methods[];
 
 #endif

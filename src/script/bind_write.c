@@ -2,6 +2,10 @@
 /*
  * The structured writes: repo:update, insert, delete and their _all forms.
  *
+ * A line that passes what it passed before follows a pattern
+ * (script/pattern.h); that is the way of nearly all calls. What follows is for
+ * the first.
+ *
  * A table of columns becomes two things on the Lua stack: a userdata with the
  * sorted names, and the values in that order. Sorting makes the SQL depend on
  * the shape alone, so that each shape is prepared once.
@@ -10,7 +14,8 @@
 #include "base/log.h"
 #include "core/write.h"
 #include "script/bind.h"
-#include "script/sites.h"
+#include "script/marks.h"
+#include "script/pattern.h"
 #include "script/vm.h"
 
 #include <inttypes.h>
@@ -108,15 +113,14 @@ is_sentinel(lua_State *L, int index, const void *key)
 static void
 check_table(lua_State *L, int index, const char *method, const char *what)
 {
-    if (lua_type(L, index) != LUA_TTABLE ||
-        is_sentinel(L, index, &lm_vm_null_key) ||
-        is_sentinel(L, index, &lm_vm_all_key)) {
-        luaL_error(L, "repo:%s: %s must be a table, not %s", method, what,
-                   is_sentinel(L, index, &lm_vm_null_key) ||
-                           is_sentinel(L, index, &lm_vm_all_key)
-                       ? luaL_tolstring(L, index, NULL)
-                       : luaL_typename(L, index));
-    }
+    enum lm_mark mark = lm_mark_of(L, index);
+
+    if (lua_type(L, index) == LUA_TTABLE && mark != LM_MARK_NULL &&
+        mark != LM_MARK_ALL)
+        return;
+    luaL_error(L, "repo:%s: %s must be a table, not %s", method, what,
+               lua_type(L, index) == LUA_TTABLE ? luaL_tolstring(L, index, NULL)
+                                                : luaL_typename(L, index));
 }
 
 static void
@@ -137,15 +141,10 @@ static void
 check_site(lua_State *L, const struct lm_call *call, const char *method,
            const char *what, struct lm_names names)
 {
-    struct lm_sites *sites;
     struct lm_err err;
-    const char *missing;
     bool first;
+    const char *missing = lm_site_note(call->site, what, names, &first);
 
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_bind_sites_key);
-    sites = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    missing = lm_sites_note(sites, call->where, what, names, &first);
     if (missing == NULL)
         return;
     lm_err_set(&err, LM_ERR_FAILED,
@@ -185,16 +184,61 @@ check_key(lua_State *L, int index, struct lm_names key, const char *method)
 
 /* The columns that parameters belong to, for messages. */
 struct columns {
+    lua_State *L;
     const char *table;
-    struct lm_names first;
-    struct lm_names second;
-    int offset; /* parameters before the first column */
+    struct lm_names names;
+    int offset;          /* parameters before the first column */
+    struct lm_names key; /* of the row; also the last parameters */
+    int key_table;       /* its stack index; 0: the row has no key */
+    lua_Integer row;     /* number of the row in a list; 0: there is no list */
 };
+
+static void
+add_key_value(lua_State *L, int index, struct lm_buf *text)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TSTRING:
+        lm_buf_puts(text, lua_tostring(L, index));
+        break;
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, index))
+            lm_buf_printf(text, "%lld", (long long)lua_tointeger(L, index));
+        else
+            lm_buf_printf(text, "%.17g", lua_tonumber(L, index));
+        break;
+    case LUA_TBOOLEAN:
+        lm_buf_puts(text, lua_toboolean(L, index) ? "true" : "false");
+        break;
+    default:
+        lm_buf_printf(text, "a %s", luaL_typename(L, index));
+        break;
+    }
+}
+
+/* "row id = 7, " as far as it can be said. */
+static void
+add_row(const struct columns *columns, struct lm_buf *text)
+{
+    lua_State *L = columns->L;
+
+    if (columns->row > 0)
+        lm_buf_printf(text, "row %lld, ", (long long)columns->row);
+    for (int i = 0; columns->key_table != 0 && i < columns->key.count; i++) {
+        lm_buf_printf(text, "%s%s = ", i == 0 ? "row " : "",
+                      columns->key.names[i]);
+        lua_pushstring(L, columns->key.names[i]);
+        lua_rawget(L, columns->key_table);
+        add_key_value(L, -1, text);
+        lua_pop(L, 1);
+        lm_buf_puts(text, ", ");
+    }
+}
 
 static void
 name_by_column(char *text, size_t size, int i, const void *arg)
 {
     const struct columns *columns = arg;
+    struct lm_buf buf = LM_BUF_INIT;
     const char *name = "?";
 
     i -= columns->offset;
@@ -203,19 +247,22 @@ name_by_column(char *text, size_t size, int i, const void *arg)
                  i + columns->offset + 1);
         return;
     }
-    if (i < columns->first.count) {
-        name = columns->first.names[i];
-    } else if (i - columns->first.count < columns->second.count) {
-        name = columns->second.names[i - columns->first.count];
+    if (i < columns->names.count) {
+        name = columns->names.names[i];
+    } else if (i - columns->names.count < columns->key.count) {
+        name = columns->key.names[i - columns->names.count];
     }
-    snprintf(text, size, "column \"%s\" of \"%s\"", name, columns->table);
+    add_row(columns, &buf);
+    lm_buf_printf(&buf, "column \"%s\" of \"%s\"", name, columns->table);
+    lm_err_copy(text, size, lm_buf_text(&buf), buf.len);
+    lm_buf_release(&buf);
 }
 
 /* Writes with sql, which this releases, and the values from first on. */
 static void
 write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
                bool well_formed, int first, int count,
-               const struct columns *columns, const struct lm_call_key *key,
+               const struct columns *columns, const struct lm_form *form,
                struct lm_write **out)
 {
     struct lm_call_names names = {name_by_column, columns};
@@ -229,7 +276,7 @@ write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
                           "it goes into double quotes.");
         lm_call_note(call, &err);
     } else {
-        ok = lm_call_write(L, call, lm_buf_text(sql), first, count, names, key,
+        ok = lm_call_write(L, call, lm_buf_text(sql), first, count, names, form,
                            out, &err);
     }
     lm_buf_release(sql);
@@ -237,35 +284,99 @@ write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
         lmL_raise(L, &err);
 }
 
-/* Combines the write if it may be; false leaves it to the caller. The values
- * from first on are those of the columns, changes before key. */
-static bool
-combine_or_raise(lua_State *L, struct lm_call *call, enum lm_verb verb,
-                 int first, const struct columns *columns,
-                 struct lm_write **out)
+static struct columns
+columns_of(lua_State *L, const struct lm_form *form, struct lm_tables tables,
+           lua_Integer row)
 {
-    struct lm_call_names names = {name_by_column, columns};
-    struct lm_names changes = columns->first;
-    struct lm_names key = columns->second;
-    struct lm_shape *shape = NULL;
-    struct lm_err err;
+    struct columns columns = {.L = L,
+                              .table = form->table,
+                              .names = form->changes,
+                              .key = form->key,
+                              .key_table = tables.key,
+                              .row = row};
 
-    if (!call->repo->combine)
-        return false;
-    if (verb == LM_VERB_DELETE) {
-        key = columns->first;
-        changes.count = 0;
-    }
-    if (!lm_repo_shape(call->repo, verb, columns->table, changes, key, &shape,
-                       &err)) {
+    return columns;
+}
+
+/*
+ * Writes one row in the form, whose values are pushed. Combines it if it may
+ * be; the next call on this line may then follow the pattern.
+ */
+static struct lm_write *
+write_row(lua_State *L, struct lm_call *call, const struct lm_form *form,
+          struct lm_tables tables, lua_Integer row, bool is_pattern,
+          struct lm_write *write)
+{
+    struct columns columns = columns_of(L, form, tables, row);
+    struct lm_call_names names = {name_by_column, &columns};
+    int first = lua_gettop(L) - form->changes.count - form->key.count + 1;
+    struct lm_shape *shape = NULL;
+    struct lm_buf sql = LM_BUF_INIT;
+    struct lm_err err;
+    bool may = false;
+
+    if (!lm_repo_find_shape(call->repo, form, &shape, &err) ||
+        !lm_repo_may_combine(call->repo, shape, &may, &err)) {
         lm_call_note(call, &err);
         lmL_raise(L, &err);
     }
-    if (!shape->may_combine)
-        return false;
-    if (!lm_call_combine(L, call, shape, first, names, out, &err))
+    if (!may) {
+        write_or_raise(L, call, &sql, lm_write_one(&sql, form), first,
+                       form->changes.count + form->key.count, &columns,
+                       &shape->form, &write);
+        return write;
+    }
+    if (!lm_call_combine(L, call, shape, first, names, &write, &err))
         lmL_raise(L, &err);
-    return true;
+    if (is_pattern) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_bind_anchors_key);
+        lmL_pattern_add(L, lm_site_patterns(call->site), lua_gettop(L),
+                        call->repo, form->table, tables, shape);
+    }
+    return write;
+}
+
+/* Follows a pattern of the line, if there is one that fits; else NULL. */
+static struct lm_write *
+follow_pattern(lua_State *L, struct lm_call *call, enum lm_verb verb,
+               const char *table, struct lm_tables tables)
+{
+    struct lm_write *write = NULL;
+    struct lm_err err;
+    bool may = false;
+    int column;
+
+    err.kind = LM_ERR_NONE;
+    for (const struct lm_pattern *at = *lm_site_patterns(call->site);
+         at != NULL; at = at->next) {
+        bool fits = false;
+
+        if (!lm_pattern_may_fit(at, call->repo, verb, table))
+            continue;
+        if (!lm_repo_may_combine(call->repo, at->shape, &may, &err))
+            break;
+        if (!may)
+            continue;
+        if (!lm_pattern_encode(at, L, tables, &call->binding->params, &fits,
+                               &column, &err)) {
+            struct columns columns = columns_of(L, &at->shape->form, tables, 0);
+            char name[256];
+
+            name_by_column(name, sizeof name, column, &columns);
+            lm_err_prefix(&err, "%s", name);
+            break;
+        }
+        if (!fits)
+            continue;
+        if (!lm_call_combine_params(call, at->shape, &write, &err))
+            break;
+        return write;
+    }
+    if (err.kind == LM_ERR_NONE)
+        return NULL;
+    lm_call_note(call, &err);
+    lmL_raise(L, &err);
+    return NULL;
 }
 
 static void
@@ -313,87 +424,65 @@ read_missing(lua_State *L, int index, const char *method)
 static int
 l_update(lua_State *L)
 {
+    static const struct lm_tables tables = {.changes = 4, .key = 3};
     struct lm_call call;
-    struct lm_call_key key = {.what = "update"};
-    struct lm_buf sql = LM_BUF_INIT;
-    struct columns columns = {.offset = 0};
-    struct lm_handle *handle;
-    int first;
+    struct lm_form form = {.verb = LM_VERB_UPDATE};
+    struct lm_write *write = NULL;
 
     lmL_begin_call(L, &call);
-    columns.table = key.table = lmL_check_text(L, 2);
+    form.table = lmL_check_text(L, 2);
     check_table(L, 3, "update", "the key");
     check_table(L, 4, "update", "the changes");
-    key.may_miss = read_missing(L, 5, "update");
-    columns.first = push_names(L, 4, "the changes");
-    columns.second = push_names(L, 3, "the key");
-    check_not_empty(L, columns.first, "update", "the table of changes");
-    check_key(L, 3, columns.second, "update");
-    check_site(L, &call, "update", the_changes, columns.first);
-    check_site(L, &call, "update", the_key, columns.second);
-    check_columns(L, &call, columns.table, columns.first);
-    key.columns = columns.second.names;
-    key.count = columns.second.count;
-    handle = lmL_push_handle(L);
-    first = lua_gettop(L) + 1;
-    push_fields(L, 4, columns.first);
-    push_fields(L, 3, columns.second);
-    if (key.may_miss || !combine_or_raise(L, &call, LM_VERB_UPDATE, first,
-                                          &columns, &handle->write)) {
-        write_or_raise(
-            L, &call, &sql,
-            lm_write_update(&sql, columns.table, columns.first, columns.second),
-            first, columns.first.count + columns.second.count, &columns, &key,
-            &handle->write);
+    if (lua_gettop(L) == 4)
+        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    if (write == NULL) {
+        form.may_miss = read_missing(L, 5, "update");
+        form.changes = push_names(L, 4, the_changes);
+        form.key = push_names(L, 3, the_key);
+        check_not_empty(L, form.changes, "update", "the table of changes");
+        check_key(L, 3, form.key, "update");
+        check_site(L, &call, "update", the_changes, form.changes);
+        check_site(L, &call, "update", the_key, form.key);
+        check_columns(L, &call, form.table, form.changes);
+        push_fields(L, 4, form.changes);
+        push_fields(L, 3, form.key);
+        write = write_row(L, &call, &form, tables, 0, !form.may_miss, NULL);
     }
-    lua_settop(L, first - 1);
+    lmL_push_handle(L, &call, write);
     return 1;
 }
 
 static int
 l_delete(lua_State *L)
 {
+    static const struct lm_tables tables = {.key = 3};
     struct lm_call call;
-    struct lm_call_key key = {.what = "delete"};
-    struct lm_buf sql = LM_BUF_INIT;
-    struct columns columns = {.offset = 0};
-    struct lm_handle *handle;
-    int first;
+    struct lm_form form = {.verb = LM_VERB_DELETE};
+    struct lm_write *write = NULL;
 
     lmL_begin_call(L, &call);
-    columns.table = key.table = lmL_check_text(L, 2);
+    form.table = lmL_check_text(L, 2);
     check_table(L, 3, "delete", "the key");
-    key.may_miss = read_missing(L, 4, "delete");
-    columns.first = push_names(L, 3, "the key");
-    check_key(L, 3, columns.first, "delete");
-    check_site(L, &call, "delete", the_key, columns.first);
-    key.columns = columns.first.names;
-    key.count = columns.first.count;
-    handle = lmL_push_handle(L);
-    first = lua_gettop(L) + 1;
-    push_fields(L, 3, columns.first);
-    if (key.may_miss || !combine_or_raise(L, &call, LM_VERB_DELETE, first,
-                                          &columns, &handle->write)) {
-        write_or_raise(
-            L, &call, &sql, lm_write_delete(&sql, columns.table, columns.first),
-            first, columns.first.count, &columns, &key, &handle->write);
+    if (lua_gettop(L) == 3)
+        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    if (write == NULL) {
+        form.may_miss = read_missing(L, 4, "delete");
+        form.key = push_names(L, 3, the_key);
+        check_key(L, 3, form.key, "delete");
+        check_site(L, &call, "delete", the_key, form.key);
+        push_fields(L, 3, form.key);
+        write = write_row(L, &call, &form, tables, 0, !form.may_miss, NULL);
     }
-    lua_settop(L, first - 1);
+    lmL_push_handle(L, &call, write);
     return 1;
 }
 
 /* -- inserts ---------------------------------------------------------- */
 
-struct conflict {
-    enum lm_conflict action;
-    struct lm_names target;
-    struct lm_names update;
-};
-
 /* on_conflict = { columns = {...}, update = {...} }: the table at index. */
 static void
 read_conflict_table(lua_State *L, int index, const char *method,
-                    struct conflict *conflict)
+                    struct lm_form *form)
 {
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
@@ -420,19 +509,17 @@ read_conflict_table(lua_State *L, int index, const char *method,
                    "\"nothing\"",
                    method);
     }
-    conflict->target = push_list(L, lua_gettop(L) - 1, "on_conflict.columns");
-    conflict->update = push_list(L, lua_gettop(L) - 1, "on_conflict.update");
-    check_not_empty(L, conflict->target, method, "on_conflict.columns");
-    check_not_empty(L, conflict->update, method, "on_conflict.update");
-    conflict->action = LM_CONFLICT_UPDATE;
+    form->target = push_list(L, lua_gettop(L) - 1, "on_conflict.columns");
+    form->overwritten = push_list(L, lua_gettop(L) - 1, "on_conflict.update");
+    check_not_empty(L, form->target, method, "on_conflict.columns");
+    check_not_empty(L, form->overwritten, method, "on_conflict.update");
+    form->conflict = LM_CONFLICT_UPDATE;
 }
 
 /* What it finds stays on the stack, since the names live there. */
 static void
-push_conflict(lua_State *L, int index, const char *method,
-              struct conflict *conflict)
+push_conflict(lua_State *L, int index, const char *method, struct lm_form *form)
 {
-    memset(conflict, 0, sizeof *conflict);
     if (lua_isnoneornil(L, index))
         return;
     check_table(L, index, method, "the options");
@@ -449,10 +536,10 @@ push_conflict(lua_State *L, int index, const char *method,
     }
     lua_getfield(L, index, "on_conflict");
     if (lua_type(L, -1) == LUA_TTABLE) {
-        read_conflict_table(L, lua_gettop(L), method, conflict);
+        read_conflict_table(L, lua_gettop(L), method, form);
     } else if (lua_type(L, -1) == LUA_TSTRING &&
                strcmp(lua_tostring(L, -1), "nothing") == 0) {
-        conflict->action = LM_CONFLICT_NOTHING;
+        form->conflict = LM_CONFLICT_NOTHING;
     } else if (!lua_isnil(L, -1)) {
         luaL_error(L,
                    "repo:%s: on_conflict must be \"nothing\" or a table "
@@ -461,45 +548,42 @@ push_conflict(lua_State *L, int index, const char *method,
     }
 }
 
-/* Inserts the row at index; leaves the stack as it was. */
-static void
-insert_row(lua_State *L, struct lm_call *call, const char *table, int index,
-           const struct conflict *conflict, struct lm_write **write)
+/* Inserts the row at index; leaves the stack as it was. number is that of the
+ * row in a list, or 0. */
+static struct lm_write *
+insert_row(lua_State *L, struct lm_call *call, struct lm_form *form, int index,
+           lua_Integer number, struct lm_write *write)
 {
-    struct lm_buf sql = LM_BUF_INIT;
-    struct columns columns = {.table = table};
+    struct lm_tables tables = {.changes = index};
+    bool is_plain = number == 0 && form->conflict == LM_CONFLICT_ERROR;
     int top = lua_gettop(L);
-    int first;
 
-    columns.first = push_names(L, index, "a row");
-    first = lua_gettop(L) + 1;
-    push_fields(L, index, columns.first);
-    if (conflict->action != LM_CONFLICT_ERROR ||
-        !combine_or_raise(L, call, LM_VERB_INSERT, first, &columns, write)) {
-        write_or_raise(L, call, &sql,
-                       lm_write_insert(&sql, table, columns.first,
-                                       conflict->action, conflict->target,
-                                       conflict->update),
-                       first, columns.first.count, &columns, NULL, write);
-    }
+    form->changes = push_names(L, index, "a row");
+    push_fields(L, index, form->changes);
+    write = write_row(L, call, form, tables, number, is_plain, write);
     lua_settop(L, top);
+    return write;
 }
 
 static int
 l_insert(lua_State *L)
 {
+    static const struct lm_tables tables = {.changes = 3};
     struct lm_call call;
-    struct conflict conflict;
-    struct lm_handle *handle;
-    const char *table;
+    struct lm_form form = {.verb = LM_VERB_INSERT};
+    struct lm_write *write = NULL;
 
     lmL_begin_call(L, &call);
-    table = lmL_check_text(L, 2);
+    form.table = lmL_check_text(L, 2);
     check_table(L, 3, "insert", "the row");
-    push_conflict(L, 4, "insert", &conflict);
-    check_columns(L, &call, table, conflict.update);
-    handle = lmL_push_handle(L);
-    insert_row(L, &call, table, 3, &conflict, &handle->write);
+    if (lua_gettop(L) == 3)
+        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    if (write == NULL) {
+        push_conflict(L, 4, "insert", &form);
+        check_columns(L, &call, form.table, form.overwritten);
+        write = insert_row(L, &call, &form, 3, 0, NULL);
+    }
+    lmL_push_handle(L, &call, write);
     return 1;
 }
 
@@ -507,24 +591,23 @@ static int
 l_insert_all(lua_State *L)
 {
     struct lm_call call;
-    struct conflict conflict;
-    struct lm_handle *handle;
-    const char *table;
+    struct lm_form form = {.verb = LM_VERB_INSERT};
+    struct lm_write *write = NULL;
     lua_Integer count;
 
     lmL_begin_call(L, &call);
-    table = lmL_check_text(L, 2);
+    form.table = lmL_check_text(L, 2);
     check_table(L, 3, "insert_all", "the list of rows");
-    push_conflict(L, 4, "insert_all", &conflict);
-    check_columns(L, &call, table, conflict.update);
-    handle = lmL_push_handle(L);
+    push_conflict(L, 4, "insert_all", &form);
+    check_columns(L, &call, form.table, form.overwritten);
     count = (lua_Integer)lua_rawlen(L, 3);
     for (lua_Integer i = 1; i <= count; i++) {
         lua_rawgeti(L, 3, i);
         check_table(L, lua_gettop(L), "insert_all", "each row");
-        insert_row(L, &call, table, lua_gettop(L), &conflict, &handle->write);
+        write = insert_row(L, &call, &form, lua_gettop(L), i, write);
         lua_pop(L, 1);
     }
+    lmL_push_handle(L, &call, write);
     return 1;
 }
 
@@ -652,32 +735,29 @@ l_update_all(lua_State *L)
     struct lm_call call;
     struct lm_buf sql = LM_BUF_INIT;
     struct condition condition;
-    struct columns columns = {.offset = 0};
-    struct lm_handle *handle;
+    struct columns columns = {.L = L};
+    struct lm_write *write = NULL;
     int last = lua_gettop(L);
     int first;
-    int result;
 
     lmL_begin_call(L, &call);
     columns.table = lmL_check_text(L, 2);
     check_table(L, 3, "update_all", "the changes");
-    columns.first = push_names(L, 3, "the changes");
-    check_not_empty(L, columns.first, "update_all", "the table of changes");
-    check_columns(L, &call, columns.table, columns.first);
-    check_site(L, &call, "update_all", the_changes, columns.first);
-    handle = lmL_push_handle(L);
-    result = lua_gettop(L);
+    columns.names = push_names(L, 3, the_changes);
+    check_not_empty(L, columns.names, "update_all", "the table of changes");
+    check_columns(L, &call, columns.table, columns.names);
+    check_site(L, &call, "update_all", the_changes, columns.names);
     push_condition(L, 4, last, "update_all", &condition);
     if (condition.names.count > 0)
         check_site(L, &call, "update_all", the_condition, condition.names);
     columns.offset = condition.count;
     first = lua_gettop(L) - condition.count + 1;
-    push_fields(L, 3, columns.first);
+    push_fields(L, 3, columns.names);
     write_or_raise(
         L, &call, &sql,
-        write_update_all(&sql, columns.table, columns.first, &condition), first,
-        condition.count + columns.first.count, &columns, NULL, &handle->write);
-    lua_settop(L, result);
+        write_update_all(&sql, columns.table, columns.names, &condition), first,
+        condition.count + columns.names.count, &columns, NULL, &write);
+    lmL_push_handle(L, &call, write);
     return 1;
 }
 
@@ -687,15 +767,12 @@ l_delete_all(lua_State *L)
     struct lm_call call;
     struct lm_buf sql = LM_BUF_INIT;
     struct condition condition;
-    struct columns columns = {.offset = 0};
-    struct lm_handle *handle;
+    struct columns columns = {.L = L};
+    struct lm_write *write = NULL;
     int last = lua_gettop(L);
-    int result;
 
     lmL_begin_call(L, &call);
     columns.table = lmL_check_text(L, 2);
-    handle = lmL_push_handle(L);
-    result = lua_gettop(L);
     push_condition(L, 3, last, "delete_all", &condition);
     if (condition.names.count > 0)
         check_site(L, &call, "delete_all", the_condition, condition.names);
@@ -703,21 +780,15 @@ l_delete_all(lua_State *L)
     write_or_raise(L, &call, &sql,
                    write_delete_all(&sql, columns.table, &condition),
                    lua_gettop(L) - condition.count + 1, condition.count,
-                   &columns, NULL, &handle->write);
-    lua_settop(L, result);
+                   &columns, NULL, &write);
+    lmL_push_handle(L, &call, write);
     return 1;
 }
 
-static const luaL_Reg write_methods[] = {{"update", l_update},
-                                         {"delete", l_delete},
-                                         {"insert", l_insert},
-                                         {"insert_all", l_insert_all},
-                                         {"update_all", l_update_all},
-                                         {"delete_all", l_delete_all},
-                                         {NULL, NULL}};
-
-void
-lmL_add_write_methods(lua_State *L)
-{
-    luaL_setfuncs(L, write_methods, 0);
-}
+const luaL_Reg lm_bind_write_methods[] = {{"update", l_update},
+                                          {"delete", l_delete},
+                                          {"insert", l_insert},
+                                          {"insert_all", l_insert_all},
+                                          {"update_all", l_update_all},
+                                          {"delete_all", l_delete_all},
+                                          {NULL, NULL}};

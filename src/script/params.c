@@ -4,40 +4,60 @@
 
 #include "script/params.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* What a row of large values took is given back. */
+enum { KEEP_BYTES = 1 << 16 };
+
+void
+lm_params_begin(struct lm_params *self, int count)
+{
+    if (self->bytes.cap > KEEP_BYTES)
+        lm_buf_release(&self->bytes);
+    lm_buf_clear(&self->bytes);
+    if (count > self->room) {
+        self->room = count;
+        self->offsets =
+            lm_realloc(self->offsets, (size_t)count, sizeof *self->offsets);
+        self->texts =
+            lm_realloc(self->texts, (size_t)count, sizeof *self->texts);
+    }
+    self->count = count;
+    for (int i = 0; i < count; i++)
+        self->offsets[i] = SIZE_MAX;
+}
+
 bool
-lm_params_add(struct lm_params *self, lua_State *L, int index,
+lm_params_set(struct lm_params *self, int i, lua_State *L, int index,
               const struct lm_type *type, struct lm_err *err)
 {
     size_t offset = self->bytes.len;
-    size_t count = (size_t)self->count + 1;
     bool is_null = false;
 
     if (!lm_value_encode(L, index, type, &self->bytes, &is_null, err))
         return false;
-    self->offsets = lm_realloc(self->offsets, count, sizeof *self->offsets);
-    self->nulls = lm_realloc(self->nulls, count, sizeof *self->nulls);
-    self->offsets[self->count] = offset;
-    self->nulls[self->count++] = is_null;
+    if (!is_null)
+        self->offsets[i] = offset;
     return true;
+}
+
+bool
+lm_params_is_null(const struct lm_params *self, int i)
+{
+    return self->offsets[i] == SIZE_MAX;
 }
 
 struct lm_values
 lm_params_values(struct lm_params *self)
 {
-    struct lm_values values;
-
-    self->texts =
-        lm_realloc(self->texts, (size_t)self->count, sizeof *self->texts);
     for (int i = 0; i < self->count; i++) {
-        self->texts[i] =
-            self->nulls[i] ? NULL : self->bytes.data + self->offsets[i];
+        self->texts[i] = lm_params_is_null(self, i)
+                             ? NULL
+                             : self->bytes.data + self->offsets[i];
     }
-    values.texts = self->texts;
-    values.count = self->count;
-    return values;
+    return (struct lm_values){self->texts, self->count};
 }
 
 void
@@ -45,7 +65,6 @@ lm_params_release(struct lm_params *self)
 {
     lm_buf_release(&self->bytes);
     free(self->offsets);
-    free(self->nulls);
-    free(self->texts);
+    free((void *)self->texts);
     memset(self, 0, sizeof *self);
 }

@@ -2,25 +2,26 @@
 #ifndef LM_SCRIPT_PARAMS_H
 #define LM_SCRIPT_PARAMS_H
 
-/*
- * The parameters of one execution, being encoded. Holds C memory, so between
- * lm_params_add and lm_params_release nothing may raise.
- */
+/* The parameters of one execution, being encoded. What holds them keeps its
+ * memory from one execution to the next. */
 
 #include "script/value.h"
 
 struct lm_params {
     struct lm_buf bytes; /* the texts, each with its NUL */
-    size_t *offsets;
-    bool *nulls;
+    size_t *offsets;     /* into bytes; SIZE_MAX for NULL */
     const char **texts;
     int count;
+    int room;
 };
 
-/* Adds the Lua value at index. */
-bool lm_params_add(struct lm_params *self, lua_State *L, int index,
+/* Begins anew, with so many parameters, all NULL. */
+void lm_params_begin(struct lm_params *self, int count);
+/* Encodes the Lua value at index as parameter i (from 0). Never raises. */
+bool lm_params_set(struct lm_params *self, int i, lua_State *L, int index,
                    const struct lm_type *type, struct lm_err *err) LM_MUSTCHECK;
-/* The texts so far; valid until the next add or release. */
+bool lm_params_is_null(const struct lm_params *self, int i);
+/* The texts; valid until the next begin or set. */
 struct lm_values lm_params_values(struct lm_params *self);
 void lm_params_release(struct lm_params *self);
 

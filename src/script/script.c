@@ -390,9 +390,10 @@ read_values(lua_State *L, const char *what, int count, struct lm_params *params)
     static const struct lm_type unknown = {.oid = 0};
     struct lm_err err;
 
+    lm_params_begin(params, count);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, -1, i);
-        if (!lm_params_add(params, L, -1, &unknown, &err)) {
+        if (!lm_params_set(params, i - 1, L, -1, &unknown, &err)) {
             lm_err_prefix(&err, "%s, value %d", what, i);
             lmL_raise(L, &err);
         }

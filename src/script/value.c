@@ -89,10 +89,8 @@ add_float(struct lm_buf *out, lua_Number value)
 static void
 add_integer(struct lm_buf *out, lua_Integer value)
 {
-    char text[32];
-
-    snprintf(text, sizeof text, "%" PRId64, (int64_t)value);
-    add_text(out, text);
+    lm_buf_add_int(out, value);
+    lm_buf_putc(out, '\0');
 }
 
 static bool
@@ -406,6 +404,18 @@ push_bytes(lua_State *L, const char *text, size_t len)
     luaL_pushresultsize(&buffer, count);
 }
 
+/* An integer as the server prints it. */
+static lua_Integer
+read_integer(const char *text)
+{
+    bool negative = *text == '-';
+    lua_Unsigned value = 0;
+
+    for (text += negative; *text != '\0'; text++)
+        value = 10 * value + (lua_Unsigned)(*text - '0');
+    return (lua_Integer)(negative ? 0 - value : value);
+}
+
 bool
 lmL_push_value(lua_State *L, const struct lm_type *type, const char *text,
                size_t len, struct lm_err *err)
@@ -420,7 +430,7 @@ lmL_push_value(lua_State *L, const struct lm_type *type, const char *text,
     case LM_TYPE_INT4:
     case LM_TYPE_INT8:
     case LM_TYPE_OID:
-        lua_pushinteger(L, strtoll(text, NULL, 10));
+        lua_pushinteger(L, read_integer(text));
         break;
     case LM_TYPE_FLOAT4:
     case LM_TYPE_FLOAT8:

@@ -32,6 +32,38 @@ const char lm_vm_all_key;
 
 int luaopen_cjson(lua_State *L);
 
+/* The sanitizers are to see each object by itself. */
+#ifdef __SANITIZE_ADDRESS__
+enum { POOLED = 0 };
+#else
+enum { POOLED = LM_POOL_MAX };
+#endif
+
+static void
+give_back(struct lm_vm *self, void *ptr, size_t size)
+{
+    if (size == 0 || size > POOLED) {
+        free(ptr);
+    } else {
+        lm_pool_give(&self->pool, ptr, size);
+    }
+}
+
+/* Moves what crosses the bound between the pool and malloc, or changes its
+ * size in the pool. */
+static void *
+move(struct lm_vm *self, void *ptr, size_t old_size, size_t size)
+{
+    void *moved =
+        size <= POOLED ? lm_pool_take(&self->pool, size) : malloc(size);
+
+    if (moved != NULL && old_size > 0) {
+        memcpy(moved, ptr, size < old_size ? size : old_size);
+        give_back(self, ptr, old_size);
+    }
+    return moved;
+}
+
 static void *
 allocate(void *arg, void *ptr, size_t old_size, size_t size)
 {
@@ -42,12 +74,14 @@ allocate(void *arg, void *ptr, size_t old_size, size_t size)
         old_size = 0; /* it is a type tag then */
     if (size == 0) {
         self->used -= old_size;
-        free(ptr);
+        give_back(self, ptr, old_size);
         return NULL;
     }
     if (size > old_size && self->used - old_size + size > self->cap)
         return NULL;
-    grown = realloc(ptr, size);
+    grown = size <= POOLED || (old_size > 0 && old_size <= POOLED)
+                ? move(self, ptr, old_size, size)
+                : realloc(ptr, size);
     if (grown != NULL)
         self->used += size - old_size;
     return grown;
@@ -281,6 +315,7 @@ lm_vm_init(struct lm_vm *self, struct lm_err *err)
 
     self->used = 0;
     self->cap = memory_cap;
+    memset(&self->pool, 0, sizeof self->pool);
     self->L = L = lua_newstate(allocate, self);
     if (L == NULL)
         return lm_err_set(err, LM_ERR_INTERNAL, "could not start Lua");
@@ -296,4 +331,5 @@ lm_vm_release(struct lm_vm *self)
     if (self->L != NULL)
         lua_close(self->L);
     self->L = NULL;
+    lm_pool_release(&self->pool);
 }

@@ -17,6 +17,7 @@
  */
 
 #include "base/err.h"
+#include "script/pool.h"
 
 #include <lua.h>
 
@@ -29,6 +30,7 @@ struct lm_vm {
     lua_State *L;
     size_t used;
     size_t cap; /* bytes that Lua may use in all */
+    struct lm_pool pool;
 };
 
 /* A state with the standard libraries, cjson and luamig's modules. self must

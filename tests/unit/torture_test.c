@@ -189,11 +189,14 @@ load(struct lm_script **script, struct lm_err *err)
 static void
 know_arrays(struct lm_types *types)
 {
-    types->known = lm_calloc(1, sizeof *types->known);
+    struct lm_type *type = lm_calloc(1, sizeof *type);
+
+    type->oid = type->base = INT4_ARRAY;
+    type->element = type->element_base = LM_TYPE_INT4;
+    type->delimiter = ',';
+    types->known = lm_calloc(1, sizeof(struct lm_type *));
+    types->known[0] = type;
     types->count = 1;
-    types->known->oid = types->known->base = INT4_ARRAY;
-    types->known->element = types->known->element_base = LM_TYPE_INT4;
-    types->known->delimiter = ',';
 }
 
 static bool

@@ -369,17 +369,18 @@ test_parameters_keep_their_order(void **state)
     char text[32];
 
     (void)state;
+    lm_params_begin(&params, 500);
     for (int i = 0; i < 500; i++) {
         if (i % 3 == 0) {
             lua_pushnil(vm.L);
         } else {
             lua_pushfstring(vm.L, "value %d", i);
         }
-        assert_true(lm_params_add(&params, vm.L, -1, &unknown, &err));
+        assert_true(lm_params_set(&params, i, vm.L, -1, &unknown, &err));
         lua_pop(vm.L, 1);
     }
     lua_newthread(vm.L);
-    assert_false(lm_params_add(&params, vm.L, -1, &unknown, &err));
+    assert_false(lm_params_set(&params, 499, vm.L, -1, &unknown, &err));
     lua_pop(vm.L, 1);
     values = lm_params_values(&params);
     assert_int_equal(values.count, 500);

@@ -12,31 +12,40 @@ static const struct lm_names names1 = {one, 1};
 static const struct lm_names names2 = {two, 2};
 
 static void
-test_update_numbers_changes_before_the_key(void **state)
+assert_one(const struct lm_form *form, const char *expected)
 {
     struct lm_buf sql = LM_BUF_INIT;
 
-    (void)state;
-    assert_true(lm_write_update(&sql, "t", names1, names1));
-    assert_buf(&sql, "UPDATE \"t\" SET \"a\" = $1 WHERE \"a\" = $2");
-    assert_true(lm_write_update(&sql, "s.t", names2, names2));
-    assert_buf(&sql, "UPDATE \"s\".\"t\" SET \"b\" = $1, \"c \"\"d\"\"\" = $2"
-                     " WHERE \"b\" = $3 AND \"c \"\"d\"\"\" = $4");
+    assert_true(lm_write_one(&sql, form));
+    assert_buf(&sql, expected);
     lm_buf_release(&sql);
+}
+
+static void
+test_update_numbers_changes_before_the_key(void **state)
+{
+    struct lm_form form = {.verb = LM_VERB_UPDATE, .table = "t"};
+
+    (void)state;
+    form.changes = form.key = names1;
+    assert_one(&form, "UPDATE \"t\" SET \"a\" = $1 WHERE \"a\" = $2");
+    form.table = "s.t";
+    form.changes = form.key = names2;
+    assert_one(&form, "UPDATE \"s\".\"t\" SET \"b\" = $1, \"c \"\"d\"\"\" = $2"
+                      " WHERE \"b\" = $3 AND \"c \"\"d\"\"\" = $4");
 }
 
 static void
 test_delete_names_the_whole_key(void **state)
 {
-    struct lm_buf sql = LM_BUF_INIT;
+    struct lm_form form = {.verb = LM_VERB_DELETE, .table = "t"};
 
     (void)state;
-    assert_true(lm_write_delete(&sql, "t", names1));
-    assert_buf(&sql, "DELETE FROM \"t\" WHERE \"a\" = $1");
-    assert_true(lm_write_delete(&sql, "t", names2));
-    assert_buf(&sql, "DELETE FROM \"t\" WHERE \"b\" = $1 AND"
-                     " \"c \"\"d\"\"\" = $2");
-    lm_buf_release(&sql);
+    form.key = names1;
+    assert_one(&form, "DELETE FROM \"t\" WHERE \"a\" = $1");
+    form.key = names2;
+    assert_one(&form, "DELETE FROM \"t\" WHERE \"b\" = $1 AND"
+                      " \"c \"\"d\"\"\" = $2");
 }
 
 static void
@@ -67,16 +76,72 @@ test_insert_in_every_shape(void **state)
          " ON CONFLICT (\"a\") DO UPDATE SET \"b\" = excluded.\"b\","
          " \"c \"\"d\"\"\" = excluded.\"c \"\"d\"\"\""},
     };
-    struct lm_buf sql = LM_BUF_INIT;
 
     (void)state;
     for (size_t i = 0; i < LM_COUNT(cases); i++) {
-        assert_true(lm_write_insert(&sql, "t", *cases[i].columns,
-                                    cases[i].conflict, *cases[i].target,
-                                    *cases[i].update));
-        assert_buf(&sql, cases[i].sql);
+        struct lm_form form = {.verb = LM_VERB_INSERT,
+                               .table = "t",
+                               .changes = *cases[i].columns,
+                               .conflict = cases[i].conflict,
+                               .target = *cases[i].target,
+                               .overwritten = *cases[i].update};
+
+        assert_one(&form, cases[i].sql);
     }
+}
+
+static void
+assert_combined(const struct lm_form *form, char *const *casts,
+                const char *expected)
+{
+    struct lm_buf sql = LM_BUF_INIT;
+
+    assert_true(lm_write_combined(&sql, form, casts, "j"));
+    assert_buf(&sql, expected);
     lm_buf_release(&sql);
+}
+
+/* Each in full once: what the server's log shows. */
+static void
+test_many_rows_in_one_statement(void **state)
+{
+    static char cast[] = "\"x\".\"y\"";
+    static char *const casts[] = {cast, NULL, NULL};
+    static const char *const d[] = {"d"};
+    struct lm_form form = {.verb = LM_VERB_UPDATE, .table = "t"};
+
+    (void)state;
+    form.changes = names1;
+    form.key = (struct lm_names){d, 1};
+    assert_combined(
+        &form, casts,
+        "WITH written AS (UPDATE \"t\" AS t SET \"a\" = v.c1::\"x\".\"y\""
+        " FROM ROWS FROM (pg_catalog.unnest((SELECT $1)),"
+        " pg_catalog.unnest((SELECT $2))) AS v (c1, c2)"
+        " WHERE t.\"d\" = v.c2 RETURNING 1) SELECT pg_catalog.count(*),"
+        " CASE pg_catalog.count(*) WHEN $3 THEN 0 ELSE"
+        " \"j\".expect(pg_catalog.count(*), $3) END FROM written");
+    form = (struct lm_form){
+        .verb = LM_VERB_DELETE, .table = "t", .key = names1, .may_miss = true};
+    assert_combined(
+        &form, casts,
+        "WITH written AS (DELETE FROM \"t\" AS t USING ROWS FROM"
+        " (pg_catalog.unnest((SELECT $1))) AS v (c1)"
+        " WHERE t.\"a\" = v.c1::\"x\".\"y\" RETURNING 1) SELECT"
+        " pg_catalog.count(*), (SELECT CASE pg_catalog.count(*) WHEN $2 THEN 0"
+        " ELSE \"j\".expect(pg_catalog.count(*), $2) END FROM"
+        " (SELECT DISTINCT v.c1::\"x\".\"y\" FROM ROWS FROM"
+        " (pg_catalog.unnest((SELECT $1))) AS v (c1)) AS keys) FROM written");
+    form = (struct lm_form){.verb = LM_VERB_INSERT,
+                            .table = "t",
+                            .changes = names1,
+                            .conflict = LM_CONFLICT_NOTHING};
+    assert_combined(&form, casts,
+                    "WITH written AS (INSERT INTO \"t\" (\"a\") SELECT"
+                    " v.c1::\"x\".\"y\" FROM ROWS FROM"
+                    " (pg_catalog.unnest((SELECT $1))) AS v (c1)"
+                    " ON CONFLICT DO NOTHING RETURNING 1)"
+                    " SELECT pg_catalog.count(*) FROM written");
 }
 
 /* The condition has the first numbers, since the script wrote them; its text
@@ -129,12 +194,14 @@ static void
 test_every_shape_refuses_a_malformed_table(void **state)
 {
     struct lm_buf sql = LM_BUF_INIT;
+    struct lm_form form = {.table = "a.b.c", .changes = names1, .key = names1};
 
     (void)state;
-    assert_false(lm_write_update(&sql, "a.b.c", names1, names1));
-    assert_false(lm_write_delete(&sql, "a.b.c", names1));
-    assert_false(
-        lm_write_insert(&sql, "a.b.c", names1, LM_CONFLICT_ERROR, none, none));
+    for (int verb = LM_VERB_INSERT; verb <= LM_VERB_DELETE; verb++) {
+        form.verb = (enum lm_verb)verb;
+        assert_false(lm_write_one(&sql, &form));
+        assert_false(lm_write_combined(&sql, &form, NULL, "j"));
+    }
     assert_false(lm_write_update_all(&sql, "a.b.c", names1, NULL, 0));
     assert_false(lm_write_delete_all(&sql, "a.b.c", NULL));
     lm_buf_release(&sql);
@@ -147,6 +214,7 @@ main(void)
         cmocka_unit_test(test_update_numbers_changes_before_the_key),
         cmocka_unit_test(test_delete_names_the_whole_key),
         cmocka_unit_test(test_insert_in_every_shape),
+        cmocka_unit_test(test_many_rows_in_one_statement),
         cmocka_unit_test(test_conditions_keep_their_own_numbers),
         cmocka_unit_test(test_equality_leaves_nulls_out_of_the_numbering),
         cmocka_unit_test(test_every_shape_refuses_a_malformed_table),
