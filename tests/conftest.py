@@ -7,6 +7,7 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.project import Project, binary
+from harness.proxy import Proxy
 
 
 def pytest_sessionstart():
@@ -33,3 +34,10 @@ def project(db, tmp_path):
     folder = Project(tmp_path, db.url)
     yield folder
     folder.close()
+
+
+@pytest.fixture
+def proxy(cluster):
+    between = Proxy(cluster)
+    yield between
+    between.close()

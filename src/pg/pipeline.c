@@ -148,7 +148,8 @@ wait_turn(struct lm_conn *self, bool want_write, int64_t deadline,
             return true;
         return fail_lost(self, strerror(errno), err);
     }
-    lm_stop_drain();
+    if (fds[1].revents != 0)
+        lm_stop_drain();
     if (fds[0].revents != 0 && PQconsumeInput(self->pg) == 0)
         return fail_lost(self, PQerrorMessage(self->pg), err);
     return true;

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import readings
+from harness import readings, statements
 from harness.cluster import Cluster
 from harness.project import DONE, STOPPED, Project
 from harness.wait import wait_until
@@ -66,6 +66,36 @@ def test_200000_rows_survive_dozens_of_kills_at_random_moments(
     project.run().expect(DONE)
     readings.assert_each_once(db)
     readings.assert_journal_agrees(db)
+
+
+def test_increments_without_a_trigger_survive_kills_at_random_moments(
+        db, project, dice):
+    """Read, add and write back, in combined statements: what was written twice
+    would show in the sum, and nothing but the journal prevents it."""
+    count = 50_000
+    db.execute(f"""CREATE TABLE t (id int PRIMARY KEY, n int);
+        INSERT INTO t SELECT i, i % 7 FROM generate_series(1, {count}) i""")
+    statements.record(db)
+    project.script("""return {
+      config = { batch_size = 500, throttle_ms = 2 },
+      base_query = "SELECT id, n FROM t",
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do
+          repo:update("t", { id = row.id }, { n = row.n + 10 })
+        end
+      end }""")
+    for kill in range(20):
+        runner = project.start_run()
+        wait_until(lambda: not runner.alive
+                   or (db.progress() or 0) >= count * kill // 22,
+                   "the next part", pause=0.02)
+        time.sleep(dice.uniform(0, 0.03))
+        assert runner.kill(), runner.result()
+    project.run().expect(DONE)
+    assert db.rows("SELECT id FROM t WHERE n <> id % 7 + 10") == []
+    assert statements.combined(db).count("UPDATE t") >= count // 500
+    assert not [sql for sql in statements.of(db)
+                if sql.startswith('UPDATE "t"')]
 
 
 @pytest.mark.parametrize("point", BATCH_POINTS)

@@ -9,18 +9,11 @@ import pytest
 from harness import readings
 from harness.cluster import GUARDED, PASSWORD
 from harness.project import BUSY, DONE, STOPPED, UNREACHABLE
-from harness.proxy import TO_CLIENT, TO_SERVER, Proxy
+from harness.proxy import TO_CLIENT, TO_SERVER
 from harness.wait import wait_until
 
 LEASE_MS = 1500
 LEASE = {"LUAMIG_LEASE_MS": str(LEASE_MS)}
-
-
-@pytest.fixture
-def proxy(cluster):
-    between = Proxy(cluster)
-    yield between
-    between.close()
 
 
 def wait_for_the_lease(db):

@@ -7,11 +7,14 @@ the server fails when the rule is gone.
 
 import re
 import signal
+import statistics
+import time
 
 import pytest
 
 from harness import plans, statements
 from harness.project import DONE, FAILED
+from harness.proxy import TO_CLIENT, TO_SERVER
 
 SCRIPT = """
 local luamig = require "luamig"
@@ -611,6 +614,54 @@ def test_a_trigger_made_by_others_during_the_run_counts(db, project):
     runner.thaw()
     runner.wait().expect(DONE)
     assert db.column("SELECT n FROM seen ORDER BY nr") == [4, 5, 6]
+
+
+OTHERS_DO = {
+    "a unique index": "CREATE UNIQUE INDEX ON t (n)",
+    "an index that is dropped": "ALTER TABLE t DROP CONSTRAINT t_pkey",
+    "row security": "ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
+                    "CREATE POLICY p ON t USING (true)",
+    "a rule": "CREATE RULE r AS ON UPDATE TO t DO ALSO NOTIFY x",
+    "a child": "CREATE TABLE c () INHERITS (t)",
+    "a foreign key to itself": "ALTER TABLE t ADD FOREIGN KEY (s) REFERENCES t",
+    "a volatile default": """CREATE FUNCTION f() RETURNS int LANGUAGE sql
+        VOLATILE AS 'SELECT count(*)::int FROM t';
+        ALTER TABLE t ALTER n SET DEFAULT f()""",
+    "a volatile check": """CREATE FUNCTION f(int) RETURNS bool LANGUAGE sql
+        VOLATILE AS 'SELECT true'; ALTER TABLE t ADD CHECK (f(n))""",
+    "another equality": "CREATE EXTENSION IF NOT EXISTS citext;"
+                        "ALTER TABLE t ALTER id TYPE citext",
+    "another table of the name": """ALTER TABLE t RENAME TO old;
+        CREATE VIEW t AS SELECT * FROM old""",
+}
+
+
+@pytest.mark.parametrize("case", OTHERS_DO)
+def test_what_others_do_to_the_table_during_the_run_counts(db, project, case):
+    """After it, writes are one by one; or, under another equality, still what
+    they were."""
+    statements.record(db)
+    db.execute("""CREATE TABLE t (id text PRIMARY KEY, n int, s text);
+        INSERT INTO t (id) VALUES ('a'), ('b'), ('c'), ('d'), ('e'), ('f');
+        CREATE TABLE d (id int PRIMARY KEY);
+        INSERT INTO d SELECT generate_series(1, 6)""")
+    project.script("""return {
+      config = { batch_size = 3, throttle_ms = 0 },
+      base_query = "SELECT id FROM d",
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do
+          repo:update("t", { id = ("abcdef"):sub(row.id, row.id) },
+            { n = row.id })
+        end
+      end }""")
+    runner = project.start_run(fault="after_commit:1=stop")
+    runner.wait_frozen()
+    db.execute(OTHERS_DO[case])
+    runner.thaw()
+    runner.wait().expect(DONE)
+    assert db.column("SELECT n FROM t ORDER BY id") == [1, 2, 3, 4, 5, 6]
+    assert statements.combined(db) == ["UPDATE t"] * (
+        2 if case == "another equality" else 1)
 
 
 # -- values ----------------------------------------------------------------
@@ -1266,6 +1317,39 @@ def test_the_index_is_used_at_every_batch_size(db, project, verb, batch):
                  if node.get("Relation Name") == "t"
                  and node["Node Type"] != "ModifyTable"}
         assert kinds <= {"Index Scan", "Index Only Scan"} and kinds, kinds
+
+
+def test_a_batch_takes_two_round_trips(db, project, proxy):
+    """Counted where they pass: each time that the client sends after it was
+    answered. A slow answer lets it send all that it does not wait for."""
+    db.execute(T.replace("9", "900") + "CREATE TABLE u (id int, n int)")
+    heard = []
+
+    def listen(direction, data, passed):
+        if direction == TO_CLIENT:
+            time.sleep(0.01)
+        heard.append((direction, b"COMMIT" in data))
+
+    proxy.rule = listen
+    project.script("""return {
+      config = { batch_size = 100, throttle_ms = 0 },
+      base_query = "SELECT id FROM t",
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do
+          repo:update("t", { id = row.id }, { n = row.id })
+          repo:insert("u", { id = row.id, n = 0 })
+        end
+      end }""")
+    url = db.cluster.url(db.name, host=proxy.host)
+    project.start_run(url=url).wait().expect(DONE)
+    trips, counts = 0, []
+    for before, (direction, commits) in zip([(TO_CLIENT, False)] + heard,
+                                            heard):
+        trips += direction == TO_SERVER and before[0] == TO_CLIENT
+        if commits and direction == TO_SERVER:
+            counts.append(trips)
+            trips = 0
+    assert statistics.mode(counts) == 2, counts
 
 
 # -- exactly once ----------------------------------------------------------

@@ -490,13 +490,65 @@ def test_a_read_that_is_refused_does_not_fail_the_transaction(said):
         """) == ["false true", "1"]
 
 
-def test_the_server_names_an_unknown_column(typed, project):
+UNKNOWN = {
+    "insert": 'repo:insert("t", { id = 1, nmae = "x" })',
+    "update": 'repo:update("t", { id = 1 }, { nmae = "x" })',
+    "key": 'repo:delete("t", { nmae = "x" })',
+    "on_conflict": """repo:insert("t", { id = 1 },
+        { on_conflict = { columns = { "id" }, update = { "nmae" } } })""",
+}
+
+
+@pytest.mark.parametrize("combine", ["true", "false"])
+@pytest.mark.parametrize("call", UNKNOWN)
+def test_an_unknown_column_is_named_with_the_one_that_was_meant(typed, project, call, combine):
+    typed.execute("CREATE TABLE t (id int PRIMARY KEY, name text, nom text)")
+    project.script(f"""return {{ config = {{ combine = {combine} }}, run = function(repo)
+      {UNKNOWN[call]}
+    end }}""")
+    project.run().expect(FAILED, 'column "nmae" of relation "t" does not exist', "42703",
+                         "scripts/x.lua:2", 'Did you mean "name"?')
+
+
+def test_an_unknown_column_fails_the_batch_also_when_it_is_swallowed(typed, project):
     typed.execute("CREATE TABLE t (id int PRIMARY KEY)")
     project.script("""return { run = function(repo)
-      repo:insert("t", { id = 1, nmae = "x" })
+      pcall(repo.insert, repo, "t", { id = 1, x = 2 })
     end }""")
-    project.run().expect(FAILED, 'column "nmae" of relation "t" does not exist', "42703",
-                         "scripts/x.lua:2")
+    project.run().expect(FAILED, 'column "x" of relation "t" does not exist', "scripts/x.lua:2")
+
+
+ROWS = {
+    "update": ('repo:update("t", { id = i, k = "x" }, { n = i / 2 })', "row id = 1, k = x, "),
+    "a key": ('repo:update("t", { id = i / 2 }, { n = 1 })', "row id = 0.5, "),
+    "delete": ('repo:delete("t", { id = i + 0.5 })', "row id = 1.5, "),
+    "the second of its line": ("""repo:update("t", { id = i, k = "x" }, { n = (i - 1) / 2 * 2 })""",
+                               "row id = 1, k = x, "),
+}
+
+
+@pytest.mark.parametrize("combine", ["true", "false"])
+@pytest.mark.parametrize("case", ROWS)
+def test_a_value_that_cannot_be_written_is_named_with_its_row(typed, project, case, combine):
+    call, row = ROWS[case]
+    typed.execute("CREATE TABLE t (id int PRIMARY KEY, k text, n int);"
+                  "INSERT INTO t VALUES (1, 'x', 0), (2, 'x', 0)")
+    project.script(f"""return {{ config = {{ combine = {combine} }}, run = function(repo)
+      for i = 1, 2 do
+        {call}
+      end
+    end }}""")
+    project.run().expect(FAILED, row + "column ", "a float cannot be written to type integer",
+                         "scripts/x.lua:3")
+
+
+def test_a_row_of_a_list_is_named_by_its_number(typed, project):
+    typed.execute("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    project.script("""return { run = function(repo)
+      repo:insert_all("t", { { id = 1, n = 1 }, { id = 2, n = "2" } })
+    end }""")
+    project.run().expect(FAILED, 'row 2, column "n" of "t": a string cannot be written to type'
+                         " integer", "scripts/x.lua:2")
 
 
 def test_a_parameter_that_is_no_list_is_refused_before_connecting(project):
