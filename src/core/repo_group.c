@@ -165,10 +165,11 @@ on_combined(void *arg, const struct lm_result *result, struct lm_err *err)
         struct lm_write *write = flight->writes[i];
 
         write->pending--;
-        if (written == flight->rows)
+        if (written == flight->rows) {
             write->affected++;
-        else if (written > 0)
+        } else if (written > 0) {
             write->vague = flight->shape;
+        }
     }
 }
 

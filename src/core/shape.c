@@ -420,7 +420,7 @@ read_types(struct lm_shape *shape, const struct lm_result *result,
     struct lm_oids oids = read_oids(result, FACT_TYPES);
     bool ok = true;
 
-    shape->types = lm_calloc((size_t)oids.count, sizeof *shape->types);
+    shape->types = lm_calloc((size_t)oids.count, sizeof(void *));
     for (int i = 0; ok && i < oids.count; i++)
         ok = lm_types_find(types, conn, oids.oids[i], &shape->types[i], err);
     free(oids.oids);

@@ -9,35 +9,31 @@
 #include <string.h>
 
 /* Names as format_type gives them. */
-#define SCALAR(number, text)                            \
-    {                                                   \
-        .oid = (number), .base = (number), .name = text \
-    }
 static const struct lm_type scalars[] = {
-    SCALAR(LM_TYPE_BOOL, "boolean"),
-    SCALAR(LM_TYPE_BYTEA, "bytea"),
-    SCALAR(18, "\"char\""),
-    SCALAR(LM_TYPE_NAME, "name"),
-    SCALAR(LM_TYPE_INT8, "bigint"),
-    SCALAR(LM_TYPE_INT2, "smallint"),
-    SCALAR(LM_TYPE_INT4, "integer"),
-    SCALAR(LM_TYPE_TEXT, "text"),
-    SCALAR(LM_TYPE_OID, "oid"),
-    SCALAR(LM_TYPE_JSON, "json"),
-    SCALAR(142, "xml"),
-    SCALAR(LM_TYPE_FLOAT4, "real"),
-    SCALAR(LM_TYPE_FLOAT8, "double precision"),
-    SCALAR(1042, "character"),
-    SCALAR(1043, "character varying"),
-    SCALAR(1082, "date"),
-    SCALAR(1083, "time without time zone"),
-    SCALAR(1114, "timestamp without time zone"),
-    SCALAR(1184, "timestamp with time zone"),
-    SCALAR(1186, "interval"),
-    SCALAR(1266, "time with time zone"),
-    SCALAR(LM_TYPE_NUMERIC, "numeric"),
-    SCALAR(2950, "uuid"),
-    SCALAR(LM_TYPE_JSONB, "jsonb"),
+    {.oid = LM_TYPE_BOOL, .base = LM_TYPE_BOOL, .name = "boolean"},
+    {.oid = LM_TYPE_BYTEA, .base = LM_TYPE_BYTEA, .name = "bytea"},
+    {.oid = 18, .base = 18, .name = "\"char\""},
+    {.oid = LM_TYPE_NAME, .base = LM_TYPE_NAME, .name = "name"},
+    {.oid = LM_TYPE_INT8, .base = LM_TYPE_INT8, .name = "bigint"},
+    {.oid = LM_TYPE_INT2, .base = LM_TYPE_INT2, .name = "smallint"},
+    {.oid = LM_TYPE_INT4, .base = LM_TYPE_INT4, .name = "integer"},
+    {.oid = LM_TYPE_TEXT, .base = LM_TYPE_TEXT, .name = "text"},
+    {.oid = LM_TYPE_OID, .base = LM_TYPE_OID, .name = "oid"},
+    {.oid = LM_TYPE_JSON, .base = LM_TYPE_JSON, .name = "json"},
+    {.oid = 142, .base = 142, .name = "xml"},
+    {.oid = LM_TYPE_FLOAT4, .base = LM_TYPE_FLOAT4, .name = "real"},
+    {.oid = LM_TYPE_FLOAT8, .base = LM_TYPE_FLOAT8, .name = "double precision"},
+    {.oid = 1042, .base = 1042, .name = "character"},
+    {.oid = 1043, .base = 1043, .name = "character varying"},
+    {.oid = 1082, .base = 1082, .name = "date"},
+    {.oid = 1083, .base = 1083, .name = "time without time zone"},
+    {.oid = 1114, .base = 1114, .name = "timestamp without time zone"},
+    {.oid = 1184, .base = 1184, .name = "timestamp with time zone"},
+    {.oid = 1186, .base = 1186, .name = "interval"},
+    {.oid = 1266, .base = 1266, .name = "time with time zone"},
+    {.oid = LM_TYPE_NUMERIC, .base = LM_TYPE_NUMERIC, .name = "numeric"},
+    {.oid = 2950, .base = 2950, .name = "uuid"},
+    {.oid = LM_TYPE_JSONB, .base = LM_TYPE_JSONB, .name = "jsonb"},
 };
 
 void

@@ -224,7 +224,7 @@ static void
 push_types(lua_State *L, struct reading *self)
 {
     const struct lm_type **types =
-        lua_newuserdatauv(L, (size_t)self->columns * sizeof *types, 0);
+        lua_newuserdatauv(L, (size_t)self->columns * sizeof(void *), 0);
     struct lm_err err;
 
     for (int i = 0; i < self->columns; i++) {

@@ -201,10 +201,11 @@ add_key_value(lua_State *L, int index, struct lm_buf *text)
         lm_buf_puts(text, lua_tostring(L, index));
         break;
     case LUA_TNUMBER:
-        if (lua_isinteger(L, index))
+        if (lua_isinteger(L, index)) {
             lm_buf_printf(text, "%lld", (long long)lua_tointeger(L, index));
-        else
+        } else {
             lm_buf_printf(text, "%.17g", lua_tonumber(L, index));
+        }
         break;
     case LUA_TBOOLEAN:
         lm_buf_puts(text, lua_toboolean(L, index) ? "true" : "false");
