@@ -288,6 +288,17 @@ take_result(struct lm_conn *self, struct lm_err *err)
     }
 }
 
+/* Takes the results that are there to be read. */
+static bool
+take_ready(struct lm_conn *self, struct lm_err *err)
+{
+    while (self->count > 0 && !PQisBusy(self->pg)) {
+        if (!take_result(self, err))
+            return false;
+    }
+    return true;
+}
+
 /* Pushes what libpq holds to the server, and reads what has arrived when the
  * server does not take it. */
 static bool
@@ -299,14 +310,19 @@ pump(struct lm_conn *self, struct lm_err *err)
     while ((left = PQflush(self->pg)) != 0) {
         if (left < 0)
             return fail_lost(self, PQerrorMessage(self->pg), err);
-        if (!wait_turn(self, true, deadline, err))
+        if (!wait_turn(self, true, deadline, err) || !take_ready(self, err))
             return false;
-        while (self->count > 0 && !PQisBusy(self->pg)) {
-            if (!take_result(self, err))
-                return false;
-        }
     }
     return true;
+}
+
+/* Takes what the server has answered so far, while it works on the rest. */
+static bool
+take_arrived(struct lm_conn *self, struct lm_err *err)
+{
+    if (PQconsumeInput(self->pg) == 0)
+        return fail_lost(self, PQerrorMessage(self->pg), err);
+    return take_ready(self, err);
 }
 
 /*
@@ -369,7 +385,7 @@ lm_pipeline_send_sync(struct lm_conn *self, struct lm_err *err)
     push(self, sync);
     self->unsynced = 0;
     self->synced_ms = lm_clock_ms();
-    return pump(self, err) || abandon(self);
+    return (pump(self, err) && take_arrived(self, err)) || abandon(self);
 }
 
 bool
