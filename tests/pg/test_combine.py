@@ -1338,6 +1338,29 @@ def test_the_first_error_is_the_one_also_at_commit(run, case):
     run(schema, body, code=FAILED, words=[constraint])
 
 
+def test_a_finalizer_that_adds_to_the_table_being_read(run):
+    run("CREATE TABLE t (id int PRIMARY KEY)", """
+  local current
+  local function arm()
+    setmetatable({}, {__gc = function()
+      if current then
+        for i = 1, 6000 do rawset(current, "y" .. i, i) end
+      end
+      arm()
+    end})
+  end
+  arm()
+  collectgarbage("generational")
+  for i = 1, 400 do
+    current = {}
+    for n = 1, 2000 do current["x" .. n] = n end
+    local row = current
+    pcall(repo.update, repo, "t", {id = i}, row)
+    current = nil
+  end
+""", code=FAILED, words=["42703"])
+
+
 # -- what could be taken for something else --------------------------------
 
 LENGTHS = {
