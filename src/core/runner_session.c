@@ -21,6 +21,9 @@ enum {
     DEADLINE_GRACE_MS = 30000
 };
 
+/* luamig's own SQLSTATE, beside those that the journal raises. */
+static const char another_server[] = "LM003";
+
 struct lm_txn
 lm_runner_txn(const struct lm_runner *self)
 {
@@ -58,14 +61,13 @@ check_identity(struct lm_runner *self, struct lm_err *err)
 
     if (!lm_preflight_identity(self->conn, found, sizeof found, err))
         return false;
-    if (self->server[0] == '\0' || found[0] == '\0') {
+    if (self->server[0] == '\0')
         memcpy(self->server, found, sizeof found);
-        return true;
-    }
-    if (strcmp(self->server, found) == 0)
+    if (found[0] == '\0' || strcmp(self->server, found) == 0)
         return true;
     lm_err_set(err, LM_ERR_CONNECT, "the server at %s is another one",
                lm_conn_target(self->conn));
+    LM_ERR_COPY(err->sqlstate, another_server);
     lm_err_detail(err,
                   "Its system identifier is %s, that of the server where "
                   "the run is at work is %s.",
@@ -393,6 +395,8 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
 static bool
 may_pass(const struct lm_err *err)
 {
+    if (lm_err_is_state(err, another_server))
+        return false;
     return err->kind == LM_ERR_CONNECT || err->kind == LM_ERR_LOST ||
            (err->kind == LM_ERR_DATABASE &&
             (lm_err_is_state(err, "53") || lm_err_is_state(err, "57")));
