@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* PostgreSQL gets slow beyond 64 open subtransactions. */
 enum { MAX_SAVEPOINTS = 64 };
@@ -93,7 +94,7 @@ forget_writes(struct lm_repo *self)
             free(block->writes[i].key);
         free(block);
     }
-    self->unsure = self->reordered = false;
+    self->unsure = self->reordered = self->overtaken = false;
     lm_repo_forget_groups(self);
 }
 
@@ -119,20 +120,23 @@ lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
     if (self->conn != conn || self->shapes_changed)
         forget_shapes(self);
     forget_writes(self);
-    self->shapes_checked = true;
     return lm_shapes_post_check(&self->shapes, conn, err);
 }
 
 void
 lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
-             const struct lm_base_query *paged)
+             const struct lm_base_query *paged, bool checked)
 {
     forget_writes(self);
-    if (self->conn != conn)
+    if (self->conn != conn) {
         lm_types_release(&self->types);
-    if (!self->shapes_checked)
-        forget_shapes(self); /* others may have made a trigger */
-    self->shapes_checked = false;
+        self->stale = false;
+    }
+    if (self->conn != conn || self->shapes_changed)
+        forget_shapes(self);
+    self->shapes_trusted = checked;
+    self->stale = self->stale || self->shapes.outdated;
+    self->shapes.outdated = false;
     self->conn = conn;
     self->paged = paged;
     self->open = true;
@@ -178,6 +182,28 @@ settle(struct lm_repo *self, bool ok, struct lm_err *err)
     return !self->failed;
 }
 
+/* Parameters of a statement that was prepared before may have had other types.
+ * Nothing that is posted refers to what is forgotten. */
+static bool
+renew_statements(struct lm_repo *self, struct lm_err *err)
+{
+    if (!self->stale)
+        return true;
+    if (!lm_repo_flush(self, err))
+        return false;
+    self->stale = false;
+    return settle(self, lm_conn_forget(self->conn, err), err);
+}
+
+bool
+lm_repo_begin_write(struct lm_repo *self, struct lm_err *err)
+{
+    if (!self->shapes_trusted)
+        lm_shapes_forget(&self->shapes); /* others may have made a trigger */
+    self->shapes_trusted = true;
+    return renew_statements(self, err);
+}
+
 bool
 lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err)
 {
@@ -203,6 +229,8 @@ static bool
 refuse(struct lm_repo *self, const char *sql, const char *what,
        const char *hint, struct lm_err *err)
 {
+    if (!lm_repo_flush(self, err)) /* that came before */
+        return false;
     lm_err_set(err, LM_ERR_FAILED, "%s", what);
     LM_ERR_COPY(err->sql, sql);
     lm_err_hint(err, "%s", hint);
@@ -272,7 +300,8 @@ bool
 lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
                 struct lm_err *err)
 {
-    if (!lm_repo_check_usable(self, err) || !lm_repo_send_groups(self, err))
+    if (!lm_repo_check_usable(self, err) || !lm_repo_send_groups(self, err) ||
+        !renew_statements(self, err))
         return false;
     *out = lm_conn_find_prepared(self->conn, sql);
     return *out != NULL || prepare_new(self, sql, out, err);
@@ -284,6 +313,13 @@ lm_repo_may_post(const struct lm_stmt *stmt)
     return lm_stmt_may_post(stmt);
 }
 
+/* SET LOCAL says what names mean, but changes no table. */
+static bool
+is_setting(const char *sql)
+{
+    return strncasecmp(sql + strspn(sql, " \t\r\n"), "SET ", 4) == 0;
+}
+
 /* A statement that is no plain query or write may have been DDL, or have
  * changed what names mean. */
 static void
@@ -293,6 +329,7 @@ forget_shapes_after(struct lm_repo *self, const struct lm_stmt *stmt)
         return;
     lm_shapes_forget(&self->shapes);
     self->shapes_changed = true;
+    self->stale = self->stale || !is_setting(lm_stmt_sql(stmt));
 }
 
 bool
@@ -516,6 +553,8 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
         return false;
     if (column == NULL)
         return true;
+    if (!lm_repo_flush(self, err)) /* that came before */
+        return false;
     lm_err_set(err, LM_ERR_FAILED,
                "column \"%s\" of \"%s\" is the key that is being paged and "
                "must not be changed",

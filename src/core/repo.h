@@ -70,12 +70,14 @@ struct lm_repo {
     bool combine; /* set by the runner before the repo is opened */
     struct lm_combine_options combine_options;
     struct lm_shapes shapes;
-    bool shapes_checked; /* since the transaction began */
+    bool shapes_trusted; /* what is known of them was so in this transaction */
     bool shapes_changed; /* perhaps, by the transaction itself */
+    bool stale;          /* so may be what the prepared statements are of */
     struct lm_group groups[LM_MAX_GROUPS];
     int group_count;
     struct lm_flight *flights; /* combined statements in flight */
     bool reordered;            /* writes are in flight before earlier ones */
+    bool overtaken;            /* they were, since the repo was opened */
     bool combined_failed;      /* one by one, the failure might be another */
 };
 
@@ -83,13 +85,13 @@ void lm_repo_init(struct lm_repo *self);
 void lm_repo_release(struct lm_repo *self);
 
 /* To be called at the beginning of a transaction, before its first question:
- * posts what saves asking for the shapes of writes again. Without it, nothing
- * is known about them when the repo is opened. */
+ * posts what saves asking for the shapes of writes again. */
 bool lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
                         struct lm_err *err) LM_MUSTCHECK;
-/* Around each callback. Opening forgets the failure before, and all writes. */
+/* Around each callback. Opening forgets the failure before, and all writes.
+ * checked: the check above was posted and answered in this transaction. */
 void lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
-                  const struct lm_base_query *paged);
+                  const struct lm_base_query *paged, bool checked);
 void lm_repo_close(struct lm_repo *self);
 
 /* Prepares a statement of the script's; refuses transaction control and

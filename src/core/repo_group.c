@@ -118,13 +118,15 @@ bool
 lm_repo_find_shape(struct lm_repo *self, const struct lm_form *form,
                    struct lm_shape **out, struct lm_err *err)
 {
-    if (!lm_repo_check_usable(self, err))
+    if (!lm_repo_check_usable(self, err) || !lm_repo_begin_write(self, err))
         return false;
     if (!lm_shapes_find(&self->shapes, self->conn, &self->types,
                         &self->combine_options, form, out, err))
         return lm_repo_fail_with(self, err);
+    (*out)->used = true;
+    /* What was written before may have failed before. */
     if ((*out)->stray != NULL)
-        return fail_stray(self, *out, err);
+        return lm_repo_flush(self, err) && fail_stray(self, *out, err);
     if (self->failed)
         *err = self->failure;
     return !self->failed;
@@ -134,8 +136,9 @@ bool
 lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape, bool *may,
                     struct lm_err *err)
 {
-    if (!lm_repo_check_usable(self, err))
+    if (!lm_repo_check_usable(self, err) || !lm_repo_begin_write(self, err))
         return false;
+    shape->used = true;
     if (!shape->known && !lm_shapes_ask(self->conn, &self->types,
                                         &self->combine_options, shape, err))
         return lm_repo_fail_with(self, err);
@@ -258,7 +261,7 @@ send(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
     if (group->rows == 0)
         return true;
     if (others_wait(self, group))
-        self->reordered = true;
+        self->reordered = self->overtaken = true;
     where = group->writes[0]->where;
     ok = alone ? post_alone(self, group, err) : post_combined(self, group, err);
     if (!ok && !self->failed && err->where[0] == '\0') {
@@ -372,6 +375,16 @@ group_bytes(const struct lm_group *group)
     return bytes;
 }
 
+static size_t
+row_bytes(struct lm_values values)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < values.count; i++)
+        bytes += values.texts[i] != NULL ? strlen(values.texts[i]) : 0;
+    return bytes;
+}
+
 static void
 open_group(struct lm_group *group, struct lm_shape *shape)
 {
@@ -438,25 +451,39 @@ add_row(struct lm_group *group, struct lm_values values, struct lm_write *write)
     write->pending++;
 }
 
+/* A key that comes again begins another statement. */
+static bool
+add_key(struct lm_repo *self, struct lm_group *group, struct lm_values values,
+        struct lm_err *err)
+{
+    uint64_t hash = hash_key(group, values);
+
+    make_room_for_keys(group);
+    if (*find_key(group, hash) == hash) {
+        if (!send(self, group, err))
+            return false;
+        make_room_for_keys(group);
+    }
+    *find_key(group, hash) = hash;
+    return true;
+}
+
 bool
 lm_repo_combine(struct lm_repo *self, struct lm_shape *shape,
                 struct lm_values values, struct lm_write *write,
                 struct lm_err *err)
 {
     struct lm_group *group;
-    uint64_t hash = 0;
 
-    shape->used = true;
     if (!lm_repo_check_usable(self, err) ||
         !find_group(self, shape, &group, err))
         return false;
-    if (shape->distinct_count > 0) {
-        make_room_for_keys(group);
-        hash = hash_key(group, values);
-        if (*find_key(group, hash) == hash && !send(self, group, err))
-            return false;
-        *find_key(group, hash) = hash;
-    }
+    if (group->rows > 0 &&
+        group_bytes(group) + row_bytes(values) > MAX_GROUP_BYTES &&
+        !send(self, group, err))
+        return false;
+    if (shape->distinct_count > 0 && !add_key(self, group, values, err))
+        return false;
     add_row(group, values, write);
     if (group->rows < group->goal && group_bytes(group) <= MAX_GROUP_BYTES)
         return true;

@@ -14,6 +14,9 @@ bool lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
                        struct lm_values values, struct lm_write *write,
                        struct lm_err *err) LM_MUSTCHECK;
 
+/* Before a shape is looked at: forgets what may have changed. */
+bool lm_repo_begin_write(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
+
 /* Posts what waits in groups. */
 bool lm_repo_send_groups(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 /* Drops what waits in groups: it is rolled back before it was made. */

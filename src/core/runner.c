@@ -79,7 +79,7 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
     if (!m->ops->has(m->self, callback))
         return true;
     self->repo.combine = m->combine && !self->uncombined;
-    lm_repo_open(&self->repo, self->conn, NULL);
+    lm_repo_open(&self->repo, self->conn, NULL, false);
     ok = m->ops->call(m->self, callback, &self->repo, &info, err);
     return close_repo(self, ok, err);
 }
@@ -160,7 +160,7 @@ migrate_page(struct lm_runner *self, const struct lm_page *page,
     bool ok;
 
     self->repo.combine = m->combine && !self->uncombined;
-    lm_repo_open(&self->repo, self->conn, &self->query);
+    lm_repo_open(&self->repo, self->conn, &self->query, true);
     ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
     return close_repo(self, ok, err);
 }
@@ -335,7 +335,7 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     txn.read_only = true;
     if (!lm_txn_begin(self->conn, &txn, err))
         return false;
-    lm_repo_open(&self->repo, self->conn, NULL);
+    lm_repo_open(&self->repo, self->conn, NULL, false);
     ok = m->ops->throttle(m->self, &self->repo, &info, wait_ms, ask_again, err);
     ok = close_repo(self, ok, err);
     lm_conn_rollback(self->conn);

@@ -185,7 +185,11 @@ wait(struct lm_runner *self, struct lm_err *err)
 static bool
 may_do_better_uncombined(const struct lm_runner *self, const struct lm_err *err)
 {
-    return self->repo.combined_failed && !self->uncombined &&
+    bool at_commit = self->repo.overtaken && !self->repo.failed &&
+                     err->kind == LM_ERR_DATABASE;
+    bool combined = self->repo.combined_failed || at_commit;
+
+    return combined && !self->uncombined &&
            (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
            !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
            !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&

@@ -11,7 +11,7 @@
  * proved unique. Array parameters have the array type's OID, never a cast:
  * $1::character[] would cut to one letter in silence. What an array cannot
  * hold as it is, arrays and composites, travels as text and is cast one by
- * one, to the type by its own name, which has no length.
+ * one, to the base type by its own name, which has no length.
  *
  * The version of a table is made of the transactions that wrote its rows in
  * the catalog: how many rows there are, and the sum of their xmin. A row that
@@ -62,7 +62,8 @@ static const char version_sql[] =
  * an UPDATE sets, $5 the verb's bits in tgtype, $6 whether triggers do not
  * matter, $7 whether the keys are counted, $8 other columns. */
 static const char facts_sql[] =
-    "WITH t AS (SELECT c.oid, c.relkind, c.relrowsecurity, c.relhassubclass,"
+    "WITH RECURSIVE t AS (SELECT c.oid, c.relkind, c.relrowsecurity, "
+    "c.relhassubclass,"
     "  coalesce(pg_catalog.pg_partition_root(c.oid), c.oid)::oid AS root"
     "  FROM pg_catalog.pg_class c"
     "  WHERE c.oid = pg_catalog.to_regclass($1)),"
@@ -71,16 +72,29 @@ static const char facts_sql[] =
     "  ELSE ARRAY[t.oid] END AS every FROM t),"
     " tree AS (SELECT u.oid FROM parts, pg_catalog.unnest(parts.every)"
     "  AS u (oid)),"
-    " cols AS (SELECT u.n, a.attnum, a.attname, a.attcollation, a.atttypid,"
-    "  y.typname, y.typnamespace, y.typarray, y.typdelim,"
-    "  y.typcategory IN ('A', 'C') OR y.typtype = 'c' AS as_text,"
-    "  u.n > pg_catalog.cardinality($2::text[])"
-    "   - pg_catalog.cardinality($3::text[]) AS is_key"
-    "  FROM t, pg_catalog.unnest($2::text[]) WITH ORDINALITY AS u (name, n)"
-    "  JOIN pg_catalog.pg_attribute a ON a.attname = u.name"
-    "   AND a.attnum > 0 AND NOT a.attisdropped"
-    "  JOIN pg_catalog.pg_type y ON y.oid = a.atttypid"
-    "  WHERE a.attrelid = t.oid),"
+    /* The types of all columns, and what is below their domains. */
+    " chain AS (SELECT DISTINCT y.oid AS top, y.oid, y.typtype, y.typbasetype"
+    "   FROM tree JOIN pg_catalog.pg_attribute a ON a.attrelid = tree.oid"
+    "    AND a.attnum > 0 AND NOT a.attisdropped"
+    "   JOIN pg_catalog.pg_type y ON y.oid = a.atttypid"
+    "  UNION ALL SELECT c.top, y.oid, y.typtype, y.typbasetype FROM chain c"
+    "   JOIN pg_catalog.pg_type y ON y.oid = c.typbasetype"
+    "   WHERE c.typtype = 'd'),"
+    /* A key is compared as its base type; other columns take what their own
+     * type takes. */
+    " cols AS (SELECT u.n, a.attnum, a.attname, a.attcollation,"
+    "  y.oid AS type, y.typarray, y.typdelim, b.oid AS base, b.typtype,"
+    "  b.typname, b.typnamespace,"
+    "  b.typcategory IN ('A', 'C') OR b.typtype = 'c' AS as_text, k.is_key"
+    "  FROM t, pg_catalog.unnest($2::text[]) WITH ORDINALITY AS u (name, n),"
+    "  LATERAL (SELECT u.n > pg_catalog.cardinality($2::text[])"
+    "   - pg_catalog.cardinality($3::text[]) AS is_key) AS k,"
+    "  pg_catalog.pg_attribute a JOIN chain c ON c.top = a.atttypid"
+    "   AND c.typtype <> 'd' JOIN pg_catalog.pg_type b ON b.oid = c.oid,"
+    "  pg_catalog.pg_type y"
+    "  WHERE a.attrelid = t.oid AND a.attname = u.name::name"
+    "  AND a.attnum > 0 AND NOT a.attisdropped"
+    "  AND y.oid = CASE WHEN k.is_key THEN b.oid ELSE a.atttypid END),"
     " uniq AS (SELECT i.* FROM tree, pg_catalog.pg_index i WHERE"
     "  i.indrelid = tree.oid AND (i.indisunique OR i.indisexclusion)),"
     /* Foreign keys, by the roots of both sides. */
@@ -90,6 +104,26 @@ static const char facts_sql[] =
     "   coalesce(pg_catalog.pg_partition_root(f.confrelid), f.confrelid)::oid"
     "    AS parent FROM pg_catalog.pg_constraint f WHERE f.contype = 'f') k"
     "  WHERE t.root IN (k.child, k.parent)),"
+    /* What checks and defaults are made of, also those of domains. */
+    " parts_of AS (SELECT 'pg_catalog.pg_constraint'::regclass AS class, c.oid,"
+    "   NULL::text AS text FROM tree JOIN pg_catalog.pg_constraint c"
+    "   ON c.conrelid = tree.oid"
+    "  UNION ALL SELECT 'pg_catalog.pg_constraint'::regclass, c.oid, NULL"
+    "   FROM chain JOIN pg_catalog.pg_constraint c ON c.contypid = chain.oid"
+    "   WHERE chain.typtype = 'd'"
+    "  UNION ALL SELECT 'pg_catalog.pg_attrdef'::regclass, e.oid,"
+    "   pg_catalog.pg_get_expr(e.adbin, e.adrelid)"
+    "   FROM tree JOIN pg_catalog.pg_attrdef e ON e.adrelid = tree.oid"
+    "  UNION ALL SELECT 'pg_catalog.pg_type'::regclass, y.oid, y.typdefault"
+    "   FROM chain JOIN pg_catalog.pg_type y ON y.oid = chain.oid"
+    "   WHERE chain.typtype = 'd'),"
+    " used AS (SELECT d.classid, d.objid, d.refclassid, d.refobjid"
+    "  FROM parts_of JOIN pg_catalog.pg_depend d"
+    "  ON d.classid = parts_of.class AND d.objid = parts_of.oid),"
+    " numbers AS (SELECT used.classid, used.objid, s.oid FROM used"
+    "  JOIN pg_catalog.pg_class s ON s.oid = used.refobjid"
+    "  WHERE used.refclassid = 'pg_catalog.pg_class'::regclass"
+    "  AND s.relkind = 'S'),"
     " triggers AS (SELECT FROM tree JOIN pg_catalog.pg_trigger g"
     "  ON g.tgrelid = tree.oid WHERE NOT g.tgisinternal"
     "  AND g.tgenabled <> 'D' AND g.tgtype & $5::int <> 0)"
@@ -106,19 +140,29 @@ static const char facts_sql[] =
     " AND ($5::int & 8 = 0 OR NOT EXISTS (SELECT FROM keys"
     "  WHERE parent = t.root AND confdeltype IN ('c', 'n', 'd')))"
     /* Checks and defaults that may read the table. */
-    " AND NOT EXISTS (SELECT FROM tree, pg_catalog.pg_depend d"
-    "  JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"
-    "  WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass"
-    "  AND p.provolatile <> 'i' AND p.oid >= 16384 AND ("
-    "   (d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid IN ("
-    "    SELECT c.oid FROM pg_catalog.pg_constraint c"
-    "    WHERE c.conrelid = tree.oid)) OR"
-    "   (d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid IN ("
-    "    SELECT e.oid FROM pg_catalog.pg_attrdef e"
-    "    WHERE e.adrelid = tree.oid))))"
+    " AND NOT EXISTS (SELECT FROM used LEFT JOIN pg_catalog.pg_operator o"
+    "  ON used.refclassid = 'pg_catalog.pg_operator'::regclass"
+    "   AND o.oid = used.refobjid JOIN pg_catalog.pg_proc p"
+    "  ON p.oid = CASE used.refclassid"
+    "   WHEN 'pg_catalog.pg_proc'::regclass THEN used.refobjid"
+    "   ELSE o.oprcode END"
+    "  WHERE p.provolatile <> 'i' AND p.oid >= 16384)"
     " AND $2::text[] <> '{}' AND pg_catalog.cardinality($2::text[]) ="
     "  (SELECT pg_catalog.count(*) FROM cols)"
     " AND NOT EXISTS (SELECT FROM cols WHERE typarray = 0 AND NOT as_text)"
+    /* Text is to become what the type's own input makes of it. */
+    " AND NOT EXISTS (SELECT FROM cols JOIN pg_catalog.pg_cast c"
+    "  ON c.castsource = 'text'::regtype AND c.casttarget = cols.base"
+    "  WHERE as_text)"
+    /* A key is compared by an equality of its own type; in k = $1 the server
+     * would else take the parameter for another type. */
+    " AND NOT EXISTS (SELECT FROM cols WHERE is_key AND NOT as_text"
+    "  AND typtype NOT IN ('e', 'r', 'm') AND NOT EXISTS ("
+    "   SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am m"
+    "   ON m.oid = c.opcmethod AND m.amname IN ('btree', 'hash')"
+    "   WHERE c.opcdefault AND (c.opcintype = cols.base"
+    "    OR (cols.base = 'varchar'::regtype AND c.opcintype = "
+    "'text'::regtype))))"
     /* An update must not touch what is unique, nor its own key. */
     " AND ($4::text[] = '{}' OR NOT EXISTS (SELECT FROM uniq WHERE"
     "  indexprs IS NOT NULL OR indpred IS NOT NULL OR EXISTS ("
@@ -151,20 +195,24 @@ static const char facts_sql[] =
     " (SELECT u.name FROM pg_catalog.unnest($2::text[] || $8::text[])"
     "  WITH ORDINALITY AS u (name, n) WHERE NOT EXISTS ("
     "   SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid"
-    "   AND a.attname = u.name AND NOT a.attisdropped)"
+    "   AND a.attname = u.name::name AND NOT a.attisdropped)"
     "  ORDER BY u.n LIMIT 1) AS stray,"
     " (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum)"
     "  FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid"
     "  AND a.attnum > 0 AND NOT a.attisdropped),"
-    " t.root, EXISTS (SELECT FROM triggers),"
+    /* A sequence that nobody has recorded may be any. */
+    " t.root, EXISTS (SELECT FROM triggers) OR EXISTS (SELECT FROM parts_of"
+    "  WHERE text ~ '\\m(nextval|currval|lastval|setval)\\M'"
+    "  AND NOT EXISTS (SELECT FROM numbers WHERE classid = class"
+    "   AND objid = parts_of.oid)),"
     " ARRAY(SELECT child::text FROM keys UNION SELECT parent::text FROM keys),"
-    " ARRAY(SELECT d.refobjid::text FROM tree"
-    "  JOIN pg_catalog.pg_attrdef e ON e.adrelid = tree.oid"
-    "  JOIN pg_catalog.pg_depend d ON d.objid = e.oid"
-    "   AND d.classid = 'pg_catalog.pg_attrdef'::regclass"
-    "   AND d.refclassid = 'pg_catalog.pg_class'::regclass"
-    "  JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'),"
-    " (SELECT pg_catalog.array_agg(atttypid::text ORDER BY n) FROM cols),"
+    " ARRAY(SELECT oid::text FROM numbers UNION"
+    "  SELECT d.objid::text FROM tree JOIN pg_catalog.pg_depend d"
+    "  ON d.refclassid = 'pg_catalog.pg_class'::regclass"
+    "   AND d.refobjid = tree.oid"
+    "   AND d.classid = 'pg_catalog.pg_class'::regclass"
+    "  JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'),"
+    " (SELECT pg_catalog.array_agg(type::text ORDER BY n) FROM cols),"
     " (SELECT pg_catalog.array_agg("
     "  CASE WHEN as_text THEN '1009' ELSE typarray::text END"
     "  ORDER BY n) FROM cols),"
@@ -600,8 +648,10 @@ on_version(void *arg, const struct lm_result *result, struct lm_err *err)
 {
     struct lm_shapes *self = arg;
 
-    if (err == NULL && !is_same(self, result))
-        lm_shapes_forget(self);
+    if (err != NULL || is_same(self, result))
+        return;
+    lm_shapes_forget(self);
+    self->outdated = true;
 }
 
 /* Those that nobody has used since the last time, and those of tables that are

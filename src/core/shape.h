@@ -55,6 +55,7 @@ struct lm_shape {
 struct lm_shapes {
     struct lm_shape **all;
     size_t count;
+    bool outdated;  /* a check has found something that changed */
     uint64_t epoch; /* shapes that were found before it changed are gone */
 };
 

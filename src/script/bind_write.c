@@ -62,9 +62,11 @@ push_names(lua_State *L, int index, const char *what)
             luaL_error(L, "%s must have column names as keys, not a %s", what,
                        luaL_typename(L, -1));
         }
+        if (result.count == count) /* a finalizer has added to it */
+            luaL_error(L, "%s changed while they were read", what);
         names[result.count++] = lmL_check_text(L, -1);
     }
-    qsort(names, (size_t)count, sizeof *names, compare_names);
+    qsort(names, (size_t)result.count, sizeof *names, compare_names);
     return result;
 }
 

@@ -34,7 +34,11 @@ note_fields(lua_State *L, struct lm_pattern *self, int index, int first,
         const char *name = lua_tolstring(L, -2, &len);
 
         lua_pop(L, 1);
-        ok = ok && len <= MAX_SHORT;
+        if (len > MAX_SHORT ||
+            self->count == lm_shape_column_count(self->shape)) {
+            ok = false;
+            continue;
+        }
         self->positions[self->count] =
             position_of(self->shape, name, first, end);
         self->fields[self->count++] = name;

@@ -1031,6 +1031,43 @@ def test_inserts_are_numbered_in_the_order_of_the_calls(db, run, numbers):
         (i, i * 7919 % 2003) for i in range(1, 2001)]
 
 
+NUMBERED = {
+    "an identity and its sequence": """
+        CREATE TABLE a (id int, nr int GENERATED ALWAYS AS IDENTITY);
+        CREATE TABLE b (id int, nr int DEFAULT nextval('a_nr_seq'))""",
+    "an identity and its last number": """
+        CREATE TABLE a (id int, nr int GENERATED ALWAYS AS IDENTITY);
+        CREATE TABLE b (id int, nr int DEFAULT currval('a_nr_seq'))""",
+    "a sequence by its text": """CREATE SEQUENCE s;
+        CREATE TABLE a (id int, nr int DEFAULT nextval('s'::text));
+        CREATE TABLE b (id int, nr int DEFAULT nextval('s'::text))""",
+    "a domain's default": """CREATE SEQUENCE s;
+        CREATE DOMAIN d AS int DEFAULT nextval('s');
+        CREATE TABLE a (id int, nr d); CREATE TABLE b (id int, nr d)""",
+    "whatever came last": """CREATE TABLE a (id int, nr serial);
+        CREATE TABLE b (id int, nr int DEFAULT lastval())""",
+}
+
+
+@pytest.mark.parametrize("case", NUMBERED)
+def test_numbers_are_given_in_the_order_of_the_calls(db, run, case):
+    run(NUMBERED[case], IN_TURN)
+    last = "last" in case
+    assert db.rows("SELECT a.nr, b.nr FROM a JOIN b USING (id) ORDER BY id") == [
+        (i, i) if last else (2 * i - 1, 2 * i) for i in range(1, 6)]
+
+
+def test_a_key_that_comes_again_after_a_full_group(db, run):
+    """The room for keys is given back with a large group."""
+    run(T.replace("9", "900"), """
+  for i = 1, 128 do repo:update("t", {id = i}, {n = 7}) end
+  for n = 8, 9 do repo:update("t", {id = 1}, {n = n}) end
+  for i = 1, 700 do repo:update("t", {id = i}, {s = "x"}) end
+""")
+    assert db.rows("SELECT count(*), sum(n) FROM t WHERE n IN (7, 9)"
+                   " AND id < 129 AND s = 'x'") == [(128, 127 * 7 + 9)]
+
+
 # -- errors ----------------------------------------------------------------
 
 
@@ -1256,6 +1293,144 @@ def test_the_next_batch_is_combined_again(db, project):
     project.run().expect(DONE)
     assert len(statements.combined(db)) == 3
     assert db.column("SELECT n FROM t ORDER BY id") == [1, 2, 3] + [0] * 6
+
+
+CLIENT_SIDE = {
+    "an unknown column": ("", """
+  repo:insert("t", {id = 1})
+  repo:update("t", {id = 1}, {nn = 1})"""),
+    "a refused statement": ("", """
+  repo:insert("t", {id = 1})
+  repo:execute("COMMIT")"""),
+}
+
+
+@pytest.mark.parametrize("case", CLIENT_SIDE)
+def test_an_error_of_the_script_does_not_overtake_one_of_the_data(run, case):
+    more, body = CLIENT_SIDE[case]
+    run(T + more, body, code=FAILED, words=["23505", line(1)])
+    assert run("", f"""
+  say(repo:savepoint(function() {body.strip()} end))""", words=["false"]) == []
+
+
+AT_COMMIT = {
+    "a lone row": ("""CREATE TABLE a (id int PRIMARY KEY);
+        CREATE TABLE b (id int PRIMARY KEY)""", """
+  repo:insert("a", {id = 1})
+  repo:insert("b", {id = 1})
+  repo:scalar("SELECT 1")
+  repo:insert("b", {id = 1})
+  repo:insert("a", {id = 1})""", "b_pkey"),
+    "deferred constraints": ("""CREATE TABLE p (id int PRIMARY KEY);
+        CREATE TABLE a (p int REFERENCES p DEFERRABLE INITIALLY DEFERRED);
+        CREATE TABLE b (p int REFERENCES p DEFERRABLE INITIALLY DEFERRED)""",
+        """
+  repo:insert("a", {p = luamig.NULL})
+  repo:insert("b", {p = 7})
+  repo:insert("a", {p = 8})
+  repo:insert("b", {p = 7})""", "b_p_fkey"),
+}
+
+
+@pytest.mark.parametrize("case", AT_COMMIT)
+def test_the_first_error_is_the_one_also_at_commit(run, case):
+    schema, body, constraint = AT_COMMIT[case]
+    run(schema, body, code=FAILED, words=[constraint])
+
+
+# -- what could be taken for something else --------------------------------
+
+LENGTHS = {
+    "numeric": ("numeric(6,2)", "1.50", "2.50", "1.501", "2.499"),
+    "timestamp": ("timestamp(0)", "2024-01-01 00:00:01",
+                  "2024-01-01 00:00:03", "2024-01-01 00:00:01.4",
+                  "2024-01-01 00:00:02.6"),
+}
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+def test_a_key_is_not_rounded_to_the_length_of_its_domain(db, run, kind):
+    base, one, two, near_one, near_two = LENGTHS[kind]
+    run(f"""CREATE DOMAIN d AS {base}; CREATE TABLE t (k d PRIMARY KEY, n int);
+        INSERT INTO t VALUES ('{one}', 0), ('{two}', 0)""", f"""
+  repo:delete("t", {{k = "{near_one}"}}, {{missing = "ignore"}})
+  repo:delete("t", {{k = "{near_two}"}}, {{missing = "ignore"}})
+  repo:update("t", {{k = "{one}"}}, {{n = 1}})
+  repo:update("t", {{k = "{two}"}}, {{n = 1}})
+""")
+    assert db.column("SELECT n FROM t") == [1, 1]
+
+
+@pytest.mark.parametrize("base, value, state", [
+    ("varchar(4)[]", "abcdefgh", "22001"), ("bit(3)[]", "10101", "22026")])
+def test_a_domain_over_an_array_does_not_cut(run, base, value, state):
+    run(f"CREATE DOMAIN d AS {base}; CREATE TABLE t (id int, v d)", f"""
+  for i = 1, 2 do repo:insert("t", {{id = i, v = {{"{value}"}}}}) end
+""", code=FAILED, words=[state])
+
+
+def test_a_cast_of_the_users_is_not_an_input_function(db, run):
+    db.admin("""CREATE TYPE pair AS (a int, b text);
+        CREATE FUNCTION mkp(text) RETURNS pair LANGUAGE sql AS
+            'SELECT ROW(42, $1)::pair';
+        CREATE CAST (text AS pair) WITH FUNCTION mkp(text)""")
+    run("CREATE TABLE t (id int, v pair)", """
+  for i = 1, 2 do repo:insert("t", {id = i, v = "(1,x)"}) end
+""")
+    assert db.column("SELECT v::text FROM t") == ["(1,x)", "(1,x)"]
+
+
+KEY_TYPES = {"regclass": ("pg_class", "pg_type"), "cidr": ("10.1", "10.2")}
+
+
+@pytest.mark.parametrize("kind", KEY_TYPES)
+@pytest.mark.parametrize("combine", ["true", "false"])
+def test_a_key_is_what_the_server_takes_it_for(run, kind, combine):
+    """It compares these as values of another type, which refuses the text."""
+    one, two = KEY_TYPES[kind]
+    run(f"""CREATE TABLE t (k {kind} PRIMARY KEY, n int);
+        INSERT INTO t VALUES ('{one}', 0), ('{two}', 0)""", f"""
+  repo:update("t", {{k = "{one}"}}, {{n = 1}})
+  repo:update("t", {{k = "{two}"}}, {{n = 1}})
+""", combine=combine, code=FAILED)
+
+
+COUNTING = """CREATE FUNCTION few(int) RETURNS bool LANGUAGE plpgsql STABLE AS
+    'BEGIN RETURN (SELECT count(*) < 2 FROM t); END';"""
+HIDDEN = {
+    "a domain's check": COUNTING + """
+        CREATE DOMAIN d AS int CHECK (few(VALUE)); CREATE TABLE t (id d)""",
+    "an operator": COUNTING.replace("(int)", "(int, int)") + """
+        CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = few);
+        CREATE TABLE t (id int, CHECK (id ### id))""",
+}
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_a_function_behind_something_else_that_reads_the_table(run, case):
+    run(HIDDEN[case], "for i = 1, 4 do repo:insert('t', {id = i}) end",
+        code=FAILED, words=["23514"])
+
+
+def test_a_type_that_others_widen_is_wide_at_once(db, project):
+    db.execute("""CREATE TABLE t (id int PRIMARY KEY, n int);
+        INSERT INTO t SELECT generate_series(1, 6)""")
+    project.script("""return {
+      config = { batch_size = 3, throttle_ms = 0 },
+      base_query = "SELECT id FROM t",
+      migrate = function(rows, repo)
+        for i, row in ipairs(rows) do
+          local n = row.id > 3 and 3000000000 or 1
+          repo:update("t", { id = row.id }, { n = n })
+          repo:query("SELECT 1")
+        end
+      end }""")
+    runner = project.start_run(fault="after_commit:1=stop")
+    runner.wait_frozen()
+    db.execute("ALTER TABLE t ALTER n TYPE bigint")
+    runner.thaw()
+    runner.wait().expect(DONE)
+    assert db.scalar("SELECT sum(n) FROM t") == 9000000003
 
 
 # -- size ------------------------------------------------------------------
