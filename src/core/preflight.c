@@ -24,6 +24,23 @@
 enum { MIN_SERVER_VERSION = 130000, MAX_VIEW_DEPTH = 8 };
 
 bool
+lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
+                      struct lm_err *err)
+{
+    static const char sql[] = "SELECT system_identifier::text"
+                              " FROM pg_catalog.pg_control_system()";
+    struct lm_values none = {NULL, 0};
+    struct lm_result *result = NULL;
+
+    text[0] = '\0';
+    if (!lm_conn_query(conn, sql, none, &result, err))
+        return err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42");
+    snprintf(text, size, "%s", lm_result_text(result, 0, 0));
+    lm_result_free(result);
+    return true;
+}
+
+bool
 lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
 {
     static const char sql[] =

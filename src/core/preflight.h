@@ -10,6 +10,11 @@
 #include "core/base_query.h"
 #include "pg/conn.h"
 
+/* Writes the system identifier of the server's cluster, which copies of it
+ * share and others do not; empty where the role may not ask. */
+bool lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
+                           struct lm_err *err) LM_MUSTCHECK;
+
 /* LM_ERR_CONNECT unless the server is of a supported version and writable. */
 bool lm_preflight_server(struct lm_conn *conn, struct lm_err *err) LM_MUSTCHECK;
 

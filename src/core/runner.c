@@ -5,7 +5,7 @@
  * Everything that writes is a step: one transaction with its own retries.
  * After each step the loop looks again at where the run is, so that a step
  * whose commit turned out to have succeeded, or to have been lost, needs no
- * case of its own.
+ * case of its own. What becomes of a step that failed is in runner_retry.c.
  */
 
 #include "core/runner.h"
@@ -21,12 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    COUNT_TIMEOUT_MS = 5000,
-    MAX_LOST_IN_ROW = 20,
-    RETRY_BASE_MS = 20,
-    RETRY_CAP_MS = 5000
-};
+enum { COUNT_TIMEOUT_MS = 5000 };
 
 static struct lm_run_info
 run_info(const struct lm_runner *self, int64_t batch)
@@ -256,6 +251,7 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     struct lm_page page;
     bool ok;
 
+    self->in_batch = true;
     txn.durable = self->migration->durable_batches;
     if (!lm_txn_begin(self->conn, &txn, err) ||
         !lm_repo_post_check(&self->repo, self->conn, err) ||
@@ -299,134 +295,6 @@ final_step(struct lm_runner *self, struct lm_err *err)
     self->run.seq++;
     self->ended = true;
     return true;
-}
-
-/* -- retries ---------------------------------------------------------- */
-
-static bool
-survive_lost(struct lm_runner *self, struct lm_err *err)
-{
-    struct lm_err why = *err;
-
-    if (++self->lost_in_row > MAX_LOST_IN_ROW) {
-        lm_err_prefix(err, "the connection broke %d times without progress",
-                      MAX_LOST_IN_ROW);
-        return false;
-    }
-    if (lm_runner_reconnect(self, &why, err))
-        return true;
-    if (err->where[0] == '\0')
-        memcpy(err->where, why.where, sizeof err->where);
-    return false;
-}
-
-/* A conflict with somebody else's transaction: the same step again, from what
- * the journal says, and in smaller bites from the third attempt on. */
-static bool
-survive_conflict(struct lm_runner *self, struct lm_err *err)
-{
-    struct lm_err conflict = *err;
-
-    if (!lm_journal_refresh(&self->journal, &self->run, err))
-        return err->kind == LM_ERR_LOST && survive_lost(self, err);
-    *err = conflict;
-    if (self->attempt >= 3 && self->batch_size > 1) {
-        self->batch_size /= 2;
-        self->attempt = 2; /* counted afresh for the smaller batch */
-    }
-    if (self->attempt > self->migration->retries) {
-        lm_err_prefix(err, "gave up after %d attempts", self->attempt);
-        return false;
-    }
-    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); attempt %d", err->message,
-           err->sqlstate, self->attempt + 1);
-    lm_stop_sleep_ms(
-        lm_clock_backoff_ms(self->attempt, RETRY_BASE_MS, RETRY_CAP_MS));
-    self->attempt++;
-    self->pending_retries++;
-    self->progress.retries++;
-    return true;
-}
-
-/* May the rows do better one by one, or fail in another way? Not when others
- * are to blame, or the server is. */
-static bool
-may_do_better_uncombined(const struct lm_runner *self, const struct lm_err *err)
-{
-    bool at_commit = self->repo.overtaken && !self->repo.failed &&
-                     err->kind == LM_ERR_DATABASE;
-    bool combined = self->repo.combined_failed || at_commit;
-
-    return combined && !self->uncombined &&
-           (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
-           !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
-           !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&
-           !lm_err_is_state(err, LM_JOURNAL_FENCED);
-}
-
-/*
- * Are the prepared statements out of date? A table may have got another shape,
- * for which there is no SQLSTATE of its own and a message that is translated;
- * or somebody has dropped the statements, or has others of their names.
- */
-static bool
-blames_statements(const struct lm_err *err)
-{
-    return lm_err_is_state(err, "0A000") || lm_err_is_state(err, "26000") ||
-           lm_err_is_state(err, "42P05");
-}
-
-/* The same step once more, with all statements prepared anew. */
-static bool
-survive_stale(struct lm_runner *self, struct lm_err *err)
-{
-    struct lm_err stale = *err;
-    bool again = !self->reprepared;
-
-    self->reprepared = true;
-    if (!lm_conn_forget(self->conn, err) ||
-        (again && !lm_journal_refresh(&self->journal, &self->run, err)))
-        return err->kind == LM_ERR_LOST && survive_lost(self, err);
-    *err = stale;
-    if (!again)
-        return false;
-    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, prepared anew",
-           err->message, err->sqlstate);
-    self->pending_retries++;
-    self->progress.retries++;
-    return true;
-}
-
-/* After a failed step: true when it is worth looking at the run again. */
-static bool
-survive(struct lm_runner *self, struct lm_err *err)
-{
-    struct lm_err fenced;
-
-    if (err->kind == LM_ERR_LOST)
-        return survive_lost(self, err);
-    lm_conn_rollback(self->conn);
-    if (!lm_conn_is_up(self->conn) && err->kind == LM_ERR_DATABASE)
-        return survive_lost(self, err);
-    if (err->kind == LM_ERR_DATABASE && blames_statements(err))
-        return survive_stale(self, err);
-    if (may_do_better_uncombined(self, err)) {
-        lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
-               err->message, err->sqlstate);
-        self->uncombined = true;
-        return true;
-    }
-    if (err->kind != LM_ERR_DATABASE)
-        return false;
-    if (lm_err_is_state(err, "40001") || lm_err_is_state(err, "40P01"))
-        return survive_conflict(self, err);
-    if (lm_err_is_state(err, "25006") &&
-        !lm_preflight_server(self->conn, &fenced))
-        return survive_lost(self, err); /* a failover has happened */
-    if (lm_err_is_state(err, LM_JOURNAL_FENCED) &&
-        !lm_journal_refresh(&self->journal, &self->run, &fenced))
-        *err = fenced;
-    return false;
 }
 
 /* -- between batches -------------------------------------------------- */
@@ -545,19 +413,22 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
     while (!self->ended) {
         int64_t seq = self->run.seq;
 
+        self->in_batch = false;
         if (should_stop(self)) {
             *stopped = true;
             return true;
         }
         if (!next_step(self, err)) {
-            if (!survive(self, err))
+            if (!lm_runner_survive(self, err))
                 return false;
         } else {
             self->attempt = 1;
             self->uncombined = self->reprepared = false;
         }
-        if (self->run.seq > seq)
+        if (self->run.seq > seq) {
             self->lost_in_row = 0;
+            self->short_since_ms = 0;
+        }
     }
     return true;
 }

@@ -2,7 +2,7 @@
 #ifndef LM_CORE_RUNNER_PRIVATE_H
 #define LM_CORE_RUNNER_PRIVATE_H
 
-/* What runner.c and runner_session.c share, and nobody else. */
+/* What runner.c, runner_session.c and runner_retry.c share, and nobody else. */
 
 #include "core/journal.h"
 #include "core/pager.h"
@@ -21,6 +21,7 @@ struct lm_runner {
     struct lm_outcome *outcome;
 
     struct lm_conn *conn;
+    char server[24]; /* its system identifier; empty: it does not say */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
     struct lm_repo repo;
@@ -34,9 +35,11 @@ struct lm_runner {
 
     int attempt;             /* at the transaction in hand, from 1 */
     int lost_in_row;         /* connections lost without progress */
+    bool in_batch;           /* the step in hand is a batch */
+    int64_t short_since_ms;  /* when the server began to lack something; 0 */
     bool uncombined;         /* the step in hand runs without combining */
     bool reprepared;         /* ... and with its statements prepared anew */
-    int64_t batch_size;      /* shrinks while conflicts last */
+    int64_t batch_size;      /* shrinks while conflicts and timeouts last */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
 };
@@ -59,6 +62,11 @@ bool lm_runner_look_again(struct lm_runner *self,
 
 /* Sets how long the server may stay silent, by what the run is about to do. */
 void lm_runner_set_deadline(struct lm_runner *self);
+
+/* runner_retry.c: after a failed step, true when it is worth looking at the
+ * run again. The transaction is rolled back, and err may have become another
+ * error. */
+bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 
 /* The transaction settings of batches and callbacks. */
 struct lm_txn lm_runner_txn(const struct lm_runner *self);

@@ -21,6 +21,9 @@ enum {
     DEADLINE_GRACE_MS = 30000
 };
 
+/* luamig's own SQLSTATE, beside those that the journal raises. */
+static const char another_server[] = "LM003";
+
 struct lm_txn
 lm_runner_txn(const struct lm_runner *self)
 {
@@ -49,6 +52,31 @@ lm_runner_set_deadline(struct lm_runner *self)
     lm_conn_set_deadline(self->conn, deadline);
 }
 
+/* Behind one address there may be another server after a while; what it holds
+ * of the run, a copy perhaps, is not this run. */
+static bool
+check_identity(struct lm_runner *self, struct lm_err *err)
+{
+    char found[sizeof self->server];
+
+    if (!lm_preflight_identity(self->conn, found, sizeof found, err))
+        return false;
+    if (self->server[0] == '\0')
+        memcpy(self->server, found, sizeof found);
+    if (found[0] == '\0' || strcmp(self->server, found) == 0)
+        return true;
+    lm_err_set(err, LM_ERR_CONNECT, "the server at %s is another one",
+               lm_conn_target(self->conn));
+    LM_ERR_COPY(err->sqlstate, another_server);
+    lm_err_detail(err,
+                  "Its system identifier is %s, that of the server where "
+                  "the run is at work is %s.",
+                  found, self->server);
+    lm_err_hint(err, "Make the address lead to the server of the run, and run "
+                     "the same command again.");
+    return false;
+}
+
 static bool
 open_connection(struct lm_runner *self, struct lm_err *err)
 {
@@ -59,7 +87,7 @@ open_connection(struct lm_runner *self, struct lm_err *err)
         return false;
     self->journal.conn = self->conn;
     lm_runner_set_deadline(self);
-    return lm_preflight_server(self->conn, err);
+    return lm_preflight_server(self->conn, err) && check_identity(self, err);
 }
 
 static void
@@ -367,6 +395,8 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
 static bool
 may_pass(const struct lm_err *err)
 {
+    if (lm_err_is_state(err, another_server))
+        return false;
     return err->kind == LM_ERR_CONNECT || err->kind == LM_ERR_LOST ||
            (err->kind == LM_ERR_DATABASE &&
             (lm_err_is_state(err, "53") || lm_err_is_state(err, "57")));

@@ -164,6 +164,15 @@ class Cluster:
     # -- the files of a fresh server -------------------------------------
 
     @classmethod
+    def fresh(cls, **settings):
+        """A server with a system identifier of its own."""
+        before, cls._template = cls._template, None
+        try:
+            return cls(**settings)
+        finally:
+            cls._template = before or cls._template
+
+    @classmethod
     def _initdb(cls):
         if cls._template is None:
             cls._template = cls._make_template()

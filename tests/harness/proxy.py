@@ -62,6 +62,10 @@ class Proxy:
         self._listener.listen(50)
         _thread(self._accept)
 
+    def lead_to(self, cluster):
+        """Where connections that are made from now on end."""
+        self._upstream = cluster.socket_path()
+
     def live(self):
         return [link for link in self._links if not link.is_cut]
 

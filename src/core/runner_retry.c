@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What becomes of a step that failed: by its SQLSTATE it is tried again as it
+ * is, in smaller bites, later, over another connection, or not at all.
+ *
+ * Every retry begins with what the journal says of the run. A step is one
+ * transaction, and it is rolled back before anything else is tried.
+ */
+
+#include "core/runner_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+
+#include <string.h>
+
+enum {
+    MAX_LOST_IN_ROW = 20,
+    RETRY_BASE_MS = 20,
+    RETRY_CAP_MS = 5000,
+    SHORT_BASE_MS = 500,
+    SHORT_CAP_MS = 30000,
+    SHORT_PATIENCE_MS = 600000
+};
+
+enum remedy {
+    GIVE_UP,
+    RECONNECT,
+    REPREPARE,    /* the prepared statements are out of date */
+    TRY_AGAIN,    /* somebody else's transaction was in the way */
+    SMALLER_BITE, /* it took too long, or waited too long for a lock */
+    WAIT,         /* the server lacks something */
+    FIND_FENCER   /* another runner has taken over */
+};
+
+/* Classes and codes of appendix A of PostgreSQL's manual, and luamig's own. A
+ * table that gets another shape under a prepared statement has no code of its
+ * own, and a message that is translated: 0A000. */
+static const struct {
+    const char *state;
+    enum remedy remedy;
+} policy[] = {{"40001", TRY_AGAIN},
+              {"40P01", TRY_AGAIN},
+              {"55P03", SMALLER_BITE},
+              {"57014", SMALLER_BITE},
+              {"0A000", REPREPARE},
+              {"26000", REPREPARE},
+              {"42P05", REPREPARE},
+              {"53", WAIT},
+              {LM_JOURNAL_FENCED, FIND_FENCER}};
+
+static enum remedy
+find_remedy(const struct lm_err *err)
+{
+    if (err->kind == LM_ERR_LOST)
+        return RECONNECT;
+    for (size_t i = 0; err->kind == LM_ERR_DATABASE && i < LM_COUNT(policy);
+         i++) {
+        if (lm_err_is_state(err, policy[i].state))
+            return policy[i].remedy;
+    }
+    return GIVE_UP;
+}
+
+static bool
+reconnect(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err why = *err;
+
+    if (++self->lost_in_row > MAX_LOST_IN_ROW) {
+        lm_err_prefix(err, "the connection broke %d times without progress",
+                      MAX_LOST_IN_ROW);
+        return false;
+    }
+    if (lm_runner_reconnect(self, &why, err))
+        return true;
+    if (err->where[0] == '\0')
+        memcpy(err->where, why.where, sizeof err->where);
+    return false;
+}
+
+/* Reads what the journal says of the run. *err stays what it is, unless the
+ * connection breaks or the run is no longer ours. */
+static bool
+refresh(struct lm_runner *self, struct lm_err *err, bool *reconnected)
+{
+    struct lm_err found;
+
+    *reconnected = false;
+    if (lm_journal_refresh(&self->journal, &self->run, &found))
+        return true;
+    *err = found;
+    if (found.kind != LM_ERR_LOST)
+        return false;
+    *reconnected = true;
+    return reconnect(self, err);
+}
+
+static void
+count_retry(struct lm_runner *self, const struct lm_err *err)
+{
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); attempt %d", err->message,
+           err->sqlstate, self->attempt + 1);
+    self->attempt++;
+    self->pending_retries++;
+    self->progress.retries++;
+}
+
+static bool
+try_again(struct lm_runner *self, struct lm_err *err)
+{
+    bool reconnected;
+
+    if (!refresh(self, err, &reconnected))
+        return false;
+    if (reconnected)
+        return true;
+    if (self->attempt > self->migration->retries) {
+        lm_err_prefix(err, "gave up after %d attempts", self->attempt);
+        return false;
+    }
+    lm_stop_sleep_ms(
+        lm_clock_backoff_ms(self->attempt, RETRY_BASE_MS, RETRY_CAP_MS));
+    count_retry(self, err);
+    return true;
+}
+
+/* Attempts are counted afresh for the smaller batch. */
+static void
+halve(struct lm_runner *self, int counted)
+{
+    if (self->in_batch && self->batch_size > 1) {
+        self->batch_size /= 2;
+        self->attempt = counted;
+    }
+}
+
+static bool
+reprepare(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err stale = *err;
+    bool again = !self->reprepared;
+    bool reconnected = false;
+
+    self->reprepared = true;
+    if (!lm_conn_forget(self->conn, err))
+        return err->kind == LM_ERR_LOST && reconnect(self, err);
+    *err = stale;
+    if (!again || !refresh(self, err, &reconnected))
+        return false;
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, prepared anew",
+           err->message, err->sqlstate);
+    self->pending_retries++;
+    self->progress.retries++;
+    return true;
+}
+
+/* The server lacks memory, disk space or connections: that is for its people
+ * to see to, and the run goes on when they have. */
+static bool
+wait(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t now = lm_clock_ms();
+    bool reconnected;
+
+    if (self->short_since_ms == 0) {
+        self->short_since_ms = now;
+        lm_log(LM_LOG_WARNING, "%s (SQLSTATE %s); waiting", err->message,
+               err->sqlstate);
+    }
+    if (now - self->short_since_ms > SHORT_PATIENCE_MS) {
+        lm_err_prefix(err, "gave up after ten minutes");
+        return false;
+    }
+    lm_progress_wait(&self->progress, err->message);
+    lm_stop_sleep_ms(
+        lm_clock_backoff_ms(self->attempt, SHORT_BASE_MS, SHORT_CAP_MS));
+    count_retry(self, err);
+    return refresh(self, err, &reconnected);
+}
+
+/* May the rows do better one by one, or fail in another way? Not when others
+ * are to blame, or the server is. */
+static bool
+may_do_better_uncombined(const struct lm_runner *self, const struct lm_err *err)
+{
+    bool at_commit = self->repo.overtaken && !self->repo.failed &&
+                     err->kind == LM_ERR_DATABASE;
+    bool combined = self->repo.combined_failed || at_commit;
+
+    return combined && !self->uncombined &&
+           (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
+           !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
+           !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&
+           !lm_err_is_state(err, LM_JOURNAL_FENCED);
+}
+
+/* A standby that was a primary when the run began refuses to write. */
+static bool
+was_demoted(struct lm_runner *self, const struct lm_err *err)
+{
+    struct lm_err ignored;
+
+    return lm_err_is_state(err, "25006") &&
+           !lm_preflight_server(self->conn, &ignored);
+}
+
+static bool
+apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
+{
+    struct lm_err fenced;
+
+    switch (remedy) {
+    case RECONNECT:
+        return reconnect(self, err);
+    case REPREPARE:
+        return reprepare(self, err);
+    case TRY_AGAIN:
+        if (self->attempt >= 3)
+            halve(self, 2);
+        return try_again(self, err);
+    case SMALLER_BITE:
+        halve(self, 1);
+        return try_again(self, err);
+    case WAIT:
+        return wait(self, err);
+    case FIND_FENCER:
+        if (!lm_journal_refresh(&self->journal, &self->run, &fenced))
+            *err = fenced;
+        return false;
+    case GIVE_UP:
+        break;
+    }
+    return was_demoted(self, err) && reconnect(self, err);
+}
+
+bool
+lm_runner_survive(struct lm_runner *self, struct lm_err *err)
+{
+    enum remedy remedy = find_remedy(err);
+
+    if (remedy != RECONNECT) {
+        lm_conn_rollback(self->conn);
+        if (!lm_conn_is_up(self->conn) && err->kind == LM_ERR_DATABASE)
+            remedy = RECONNECT;
+    }
+    if (remedy != RECONNECT && remedy != REPREPARE &&
+        may_do_better_uncombined(self, err)) {
+        lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
+               err->message, err->sqlstate);
+        self->uncombined = true;
+        return true;
+    }
+    return apply(self, remedy, err);
+}

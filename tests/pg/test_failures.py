@@ -1,0 +1,160 @@
+"""What becomes of a batch that failed, by its SQLSTATE. The oracle of all of
+them: at the end every row was written once."""
+
+import threading
+import time
+
+import pytest
+
+from harness.cluster import Cluster
+from harness.project import DONE, FAILED, UNREACHABLE
+from harness.wait import wait_until
+
+ADD = """
+return {{
+  config = {{ batch_size = {batch}, throttle_ms = 0, {config} }},
+  base_query = [[SELECT id, n FROM t {where}]],
+  migrate = function(rows, repo)
+    {before}
+    for _, row in ipairs(rows) do
+      repo:update("t", {{ id = row.id }}, {{ n = row.n + 10 }})
+    end
+  end,
+}}
+"""
+
+
+@pytest.fixture
+def table(db):
+    db.execute("""CREATE TABLE t (id int PRIMARY KEY, n int);
+        INSERT INTO t SELECT i, i FROM generate_series(1, 200) i""")
+    return db
+
+
+def add(project, batch=64, config="", where="", before=""):
+    project.script(ADD.format(batch=batch, config=config, where=where,
+                              before=before))
+
+
+def assert_each_once(db, count=200):
+    assert db.rows("SELECT count(*), count(*) FILTER (WHERE n = id + 10)"
+                   " FROM t") == [(count, count)]
+
+
+# -- timeouts --------------------------------------------------------------
+
+
+def test_a_lock_that_somebody_holds_is_waited_for(table, project):
+    add(project, config="lock_timeout_ms = 100")
+    holder = table.cluster.connect(table.name)
+    holder.autocommit = False
+    holder.cursor().execute("SELECT FROM t WHERE id = 70 FOR UPDATE")
+    runner = project.start_run("-v")
+    wait_until(lambda: not runner.alive or table.progress() == 64,
+               "the batch before the lock")
+    time.sleep(0.5)
+    assert runner.alive
+    holder.rollback()
+    result = runner.wait().expect(DONE)
+    assert result.retries > 0
+    assert_each_once(table)
+
+
+def test_a_lock_that_never_goes_ends_the_run_at_its_row(table, project):
+    add(project, config="lock_timeout_ms = 20, retries = 2")
+    holder = table.cluster.connect(table.name)
+    holder.autocommit = False
+    holder.cursor().execute("SELECT FROM t WHERE id = 70 FOR UPDATE")
+    project.run().expect(FAILED, "gave up after 3 attempts", "55P03",
+                         "keys (id) from (70) to (70)")
+    assert table.column("SELECT id FROM t WHERE n <> id ORDER BY id") == (
+        list(range(1, 70)))
+    holder.rollback()
+    project.run().expect(DONE)
+    assert_each_once(table)
+
+
+def test_a_page_that_takes_too_long_is_read_in_smaller_ones(table, project):
+    """Each row costs 5 ms; a page of 64 would take longer than it may."""
+    add(project, config="statement_timeout_ms = 200",
+        where="WHERE pg_sleep(0.005) IS NOT NULL")
+    result = project.run().expect(DONE)
+    assert result.retries >= 1
+    assert_each_once(table)
+    assert table.progress("batches") > 200 // 64 + 1
+
+
+def test_a_statement_cancelled_by_others_again_and_again(table, project):
+    add(project, batch=20, config="throttle_ms = 20",
+        before='repo:query("SELECT pg_sleep(0.02)")')
+    runner = project.start_run()
+    stop = threading.Event()
+
+    def cancel():
+        link = table.cluster.connect("postgres")
+        while not stop.wait(0.1):
+            link.cursor().execute(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE"
+                " datname = %s AND state = 'active'", [table.name])
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    try:
+        runner.wait().expect(DONE)
+    finally:
+        stop.set()
+        thread.join()
+    assert_each_once(table)
+
+
+def test_a_one_shot_that_times_out_is_not_tried_for_ever(table, project):
+    project.script("""return {
+      config = { statement_timeout_ms = 50, retries = 2 },
+      run = function(repo) repo:query("SELECT pg_sleep(1)") end }""")
+    project.run().expect(FAILED, "gave up after 3 attempts", "57014")
+
+
+# -- what the server lacks -------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["53100", "53200", "53400"])
+def test_a_shortage_is_waited_for(table, project, state):
+    table.execute(f"""CREATE SEQUENCE s;
+        CREATE FUNCTION lack() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('s') IN (2, 3) THEN
+                RAISE 'no space left' USING ERRCODE = '{state}';
+            END IF;
+            RETURN 0; END $$""")
+    add(project, before='repo:query("SELECT lack()")')
+    result = project.run().expect(DONE)
+    assert "no space left" in result.err and "waiting" in result.err
+    assert result.retries == 2
+    assert_each_once(table)
+
+
+# -- another server ----------------------------------------------------------
+
+
+def test_another_server_behind_the_same_address_is_refused(
+        table, project, proxy):
+    """It holds a copy of the tables and of the journal, as a restored backup
+    might."""
+    url = table.cluster.url(table.name, host=proxy.host)
+    add(project, batch=50)
+    runner = project.start_run(url=url, fault="after_commit:2=stop")
+    runner.wait_frozen()
+    other = Cluster.fresh().start()
+    try:
+        copy = other.make_database(table.name)
+        copy.execute("CREATE TABLE t (id int PRIMARY KEY, n int);"
+                     "INSERT INTO t SELECT i, i FROM generate_series(1, 200) i")
+        proxy.lead_to(other)
+        proxy.cut()
+        runner.thaw()
+        runner.wait().expect(UNREACHABLE, "is another one", "system identifier")
+        assert copy.scalar("SELECT count(*) FROM t WHERE n <> id") == 0
+    finally:
+        other.remove()
+    proxy.lead_to(table.cluster)
+    project.start_run(url=url).wait().expect(DONE)
+    assert_each_once(table)
