@@ -313,11 +313,20 @@ lm_repo_may_post(const struct lm_stmt *stmt)
     return lm_stmt_may_post(stmt);
 }
 
-/* SET LOCAL says what names mean, but changes no table. */
+/* Does the statement leave the columns of all tables alone? Scripts may say
+ * these for each row. */
 static bool
-is_setting(const char *sql)
+keeps_columns(const char *sql)
 {
-    return strncasecmp(sql + strspn(sql, " \t\r\n"), "SET ", 4) == 0;
+    static const char *const verbs[] = {"SET ", "CALL ", "EXPLAIN ", "LOCK ",
+                                        "NOTIFY "};
+
+    sql += strspn(sql, " \t\r\n");
+    for (size_t i = 0; i < LM_COUNT(verbs); i++) {
+        if (strncasecmp(sql, verbs[i], strlen(verbs[i])) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* A statement that is no plain query or write may have been DDL, or have
@@ -329,7 +338,7 @@ forget_shapes_after(struct lm_repo *self, const struct lm_stmt *stmt)
         return;
     lm_shapes_forget(&self->shapes);
     self->shapes_changed = true;
-    self->stale = self->stale || !is_setting(lm_stmt_sql(stmt));
+    self->stale = self->stale || !keeps_columns(lm_stmt_sql(stmt));
 }
 
 bool

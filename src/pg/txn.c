@@ -22,7 +22,9 @@ static const char settings_sql[] =
     " pg_catalog.set_config('DateStyle', 'ISO', true),"
     " pg_catalog.set_config('IntervalStyle', 'postgres', true),"
     " pg_catalog.set_config('bytea_output', 'hex', true),"
-    " pg_catalog.set_config('extra_float_digits', '1', true)";
+    " pg_catalog.set_config('extra_float_digits', '1', true),"
+    /* Compiling takes longer than what a batch asks for. */
+    " pg_catalog.set_config('jit', 'off', true)";
 
 enum { MIN_IDLE_LIMIT_MS = 60000 };
 

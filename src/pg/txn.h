@@ -8,7 +8,7 @@
  * Always set: ISO dates, PostgreSQL intervals, hex bytea and shortest exact
  * floats, so that a value read as text can be written back unchanged; and a
  * limit on idling in the transaction, so that a runner that vanishes does not
- * hold locks for ever.
+ * hold locks for ever; and no JIT compilation.
  *
  * All of it is posted: it travels with the first statement, whose error may
  * then be that of BEGIN.

@@ -19,7 +19,8 @@ position_of(const struct lm_shape *shape, const char *name, int first, int end)
     return first;
 }
 
-/* Notes the fields of one table; false when one of them is too long. */
+/* Notes the fields of one table; false when one of them is too long, or when
+ * they are not those of the shape: a finalizer may have changed the table. */
 static bool
 note_fields(lua_State *L, struct lm_pattern *self, int index, int first,
             int end)
@@ -32,18 +33,18 @@ note_fields(lua_State *L, struct lm_pattern *self, int index, int first,
     while (lua_next(L, index) != 0) {
         size_t len;
         const char *name = lua_tolstring(L, -2, &len);
+        int at;
 
         lua_pop(L, 1);
-        if (len > MAX_SHORT ||
-            self->count == lm_shape_column_count(self->shape)) {
+        at = position_of(self->shape, name, first, end);
+        if (len > MAX_SHORT || at == end || self->count == end) {
             ok = false;
             continue;
         }
-        self->positions[self->count] =
-            position_of(self->shape, name, first, end);
+        self->positions[self->count] = at;
         self->fields[self->count++] = name;
     }
-    return ok;
+    return ok && self->count == end;
 }
 
 /* Keeps the strings alive that are the keys of a table. */

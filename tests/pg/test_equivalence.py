@@ -66,12 +66,16 @@ CREATE TABLE hidden (id int PRIMARY KEY, n int, s text);
 ALTER TABLE hidden ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY visible ON hidden USING (id <> 3) WITH CHECK (n < 80);
 CREATE TABLE loose (id int, n int, s text);
+CREATE DOMAIN money2 AS numeric(6,2);
+CREATE TABLE bulk (id int PRIMARY KEY, n int CHECK (n < 1000), s text);
+CREATE TABLE side (id int, n int CHECK (n < 1000), a int[], m money2,
+    nr serial);
 CREATE TABLE cases (id int PRIMARY KEY);
 CREATE TABLE result (id int PRIMARY KEY, said text);
 """
 TABLES = ["plain", "trail", "noisy", "par", "kid", "kin", "uniq", "excl",
           "typed", "cit", "gen", "idt", "part", "self", "duo", "hidden",
-          "loose"]
+          "loose", "bulk", "side"]
 
 
 def reset():
@@ -110,7 +114,8 @@ BEGIN
     INSERT INTO loose SELECT i, i, 's' || i FROM {rows};
     INSERT INTO loose VALUES (10, 10, 'again');
     DELETE FROM trail;
-    PERFORM setval('trail_nr_seq', 1), setval('idt_id_seq', 10);
+    PERFORM setval('trail_nr_seq', 1), setval('idt_id_seq', 10),
+        setval('side_nr_seq', 1);
     RETURN state;
 END $$"""
 
@@ -266,7 +271,7 @@ class Case:
             rows = list(dict.fromkeys(rows))
         if self.chance(0.5):
             rows.sort(reverse=self.chance(0.5))
-        ignore = ", { missing = 'ignore' }" if self.chance(0.05) else ""
+        ignore = ", { missing = 'ignore' }" if self.chance(0.15) else ""
         for row in rows:
             self.keep(f"repo:update('{table}', {self.key(table, row)}, "
                       f"{self.changes(table, columns)}{ignore})")
@@ -277,7 +282,10 @@ class Case:
         free = [n for n in range(1, 21) if n not in self.there[table]]
         self.dice.shuffle(free)
         conflict = self.dice.choice(
-            [""] * 12 + [", { on_conflict = 'nothing' }"])
+            [""] * 9 + [", { on_conflict = 'nothing' }",
+                        ", { on_conflict = { columns = { 'id' }, "
+                        f"update = {{ '{columns[0]}' }} }} }}",
+                        ", { on_conflict = 'nothing' }"])
         for _ in range(self.dice.randint(1, 6)):
             row = free.pop() if free and self.dice.random() < self.luck else (
                 self.dice.randint(1, 20))
@@ -309,6 +317,32 @@ class Case:
             rows.append(self.key(table, row)[:-2] + ", "
                         + self.changes(table, columns)[2:])
         self.keep(f"repo:insert_all('{table}', {{ {', '.join(rows)} }})")
+
+    def many(self):
+        """More rows than a group begins with, in two tables that have nothing
+        to do with each other; keys come again, and a row may be a bad one."""
+        count = self.dice.randint(100, 300)
+        keys = self.dice.choice([count + 1, count + 1, count // 2, 129])
+        bad = self.dice.randint(1, 6 * count)
+        where = self.dice.choice(["bulk", "side"])
+        conflict = self.dice.choice([
+            ", { on_conflict = 'nothing' }",
+            ", { on_conflict = { columns = { 'id' }, update = { 'n' } } }"])
+        self.put(f"for i = 1, {count} do")
+        self.put(f"  local n = i == {bad} and 2000 or i")
+        self.put(f"  repo:insert('bulk', {{ id = i % {keys}, "
+                 f"n = {'n' if where == 'bulk' else 'i'} }}{conflict})")
+        if self.chance(0.7):
+            self.put("  repo:insert('side', { id = i, a = { i, NULL }, "
+                     f"n = {'n' if where == 'side' else 'i'}, m = '1.005' }})")
+        self.put("end")
+        if self.chance(0.5):
+            self.put(f"for i = 1, {count} do")
+            self.put("  repo:update('bulk', { id = i }, { s = 's' .. i }, "
+                     "{ missing = 'ignore' })")
+            if self.chance(0.5):
+                self.put("  repo:insert('side', { id = -i })")
+            self.put("end")
 
     def ladder(self):
         """Two linked tables in turn."""
@@ -372,6 +406,8 @@ class Case:
     def calls(self, count):
         kinds = [self.update] * 8 + [self.insert] * 6 + [self.delete] * 3 + [
             self.raw] * 2 + [self.read] * 4 + [self.insert_all, self.ladder]
+        if self.chance(0.04):
+            kinds = [self.many]
         if self.depth < 2:
             kinds += [self.savepoint] * 4
         for _ in range(count):
