@@ -168,7 +168,7 @@ static const char facts_sql[] =
     "  indexprs IS NOT NULL OR indpred IS NOT NULL OR EXISTS ("
     "   SELECT FROM pg_catalog.pg_attribute a WHERE"
     "   a.attrelid = uniq.indrelid AND a.attnum = ANY (uniq.indkey)"
-    "   AND (a.attgenerated <> '' OR a.attname = ANY ($4::text[])))))"
+    "   AND (a.attgenerated <> '' OR a.attname = ANY ($4::text[]::name[])))))"
     " AND NOT $3::text[] && $4::text[]"
     /* Keys are counted by the type's own equality. */
     " AND NOT ($7 AND EXISTS (SELECT FROM cols JOIN pg_catalog.pg_collation l"

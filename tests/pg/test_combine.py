@@ -1384,6 +1384,14 @@ def test_a_key_is_not_rounded_to_the_length_of_its_domain(db, run, kind):
     assert db.column("SELECT n FROM t") == [1, 1]
 
 
+def test_a_name_that_the_server_cuts_is_the_same_name(run):
+    name = "n" * 70
+    assert run(f"""CREATE TABLE t (id int PRIMARY KEY, {name} int UNIQUE);
+        INSERT INTO t SELECT i, i FROM generate_series(1, 3) i""", f"""
+  for i = 3, 1, -1 do repo:update("t", {{id = i}}, {{{name} = i + 1}}) end
+""") == []
+
+
 @pytest.mark.parametrize("base, value, state", [
     ("varchar(4)[]", "abcdefgh", "22001"), ("bit(3)[]", "10101", "22026")])
 def test_a_domain_over_an_array_does_not_cut(run, base, value, state):
