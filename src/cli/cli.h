@@ -13,19 +13,6 @@
 
 #include <stdint.h>
 
-enum lm_exit {
-    LM_EXIT_DONE = 0,
-    LM_EXIT_FAILED = 1,
-    LM_EXIT_USAGE = 2,
-    LM_EXIT_SCRIPT = 3,
-    LM_EXIT_DATABASE = 4,
-    LM_EXIT_STOPPED = 5,
-    LM_EXIT_BUSY = 6,
-    LM_EXIT_FAILURES = 7,
-    LM_EXIT_CANCELLED = 8,
-    LM_EXIT_INTERNAL = 70
-};
-
 struct lm_command {
     const char *name;
     const char *summary; /* one line for "luamig help" */

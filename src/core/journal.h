@@ -42,6 +42,7 @@ struct lm_run {
     int64_t rows;
     int64_t batches;
     int64_t retries;
+    int64_t failures;     /* rows set aside and not resolved */
     bool started;         /* on_start is done, the bound is known */
     bool script_changed;  /* resumed with another text than before */
     char state[24];       /* as last read */
@@ -83,7 +84,7 @@ void lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema);
 /* Creates or upgrades the tables. LM_ERR_CONNECT when the role may not. */
 bool lm_journal_install(struct lm_journal *self,
                         struct lm_err *err) LM_MUSTCHECK;
-/* Is there a journal in this database? */
+/* Is there a journal of this version in this database? */
 bool lm_journal_exists(struct lm_journal *self, bool *exists,
                        struct lm_err *err) LM_MUSTCHECK;
 
@@ -127,14 +128,37 @@ bool lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
 bool lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
                              const struct lm_key *bound,
                              struct lm_err *err) LM_MUSTCHECK;
-/* Inside a transaction: sets the run's last state and gives the lease back.
- * error may be NULL. Advances seq as above. */
+/* Inside a transaction: sets the run's last state and the exit code that goes
+ * with it, and gives the lease back. error may be NULL. Advances seq as above. */
 bool lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
-                       const char *state, const struct lm_err *error,
+                       const char *state, int exit_code,
+                       const struct lm_err *error,
                        struct lm_err *err) LM_MUSTCHECK;
 
-/* Renews the lease while the runner sleeps, in a transaction of its own. */
+/* What a run tells others between checkpoints. */
+struct lm_journal_note {
+    const char *waits_for; /* NULL: for nothing */
+    const char *held_json; /* {"cause": milliseconds, ...} */
+    int64_t total;         /* rows, as estimated; -1: unknown */
+    int64_t batch_size;
+};
+
+/* Renews the lease while the runner waits, in a transaction of its own. */
 bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
+                      const struct lm_journal_note *note,
                       struct lm_err *err) LM_MUSTCHECK;
+
+/* A row that could not be migrated. Texts; NULL where there is none. */
+struct lm_failure {
+    const struct lm_key *key;
+    const struct lm_err *error;
+    const char *row_json; /* the row itself, if it may be kept */
+};
+
+/* Inside a transaction: records the failure and moves the cursor past it.
+ * Posted, as lm_journal_checkpoint; advances seq as above. */
+bool lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
+                           const struct lm_failure *failure, int64_t retries,
+                           struct lm_err *err) LM_MUSTCHECK;
 
 #endif

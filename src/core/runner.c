@@ -23,8 +23,8 @@
 
 enum { COUNT_TIMEOUT_MS = 5000 };
 
-static struct lm_run_info
-run_info(const struct lm_runner *self, int64_t batch)
+struct lm_run_info
+lm_runner_info(const struct lm_runner *self, int64_t batch)
 {
     struct lm_run_info info = {self->run.id, self->migration->name, batch,
                                self->attempt};
@@ -38,8 +38,8 @@ run_info(const struct lm_runner *self, int64_t batch)
  * before an error that the script raised after it. Writes whose outcome the
  * server checks by itself travel on with the checkpoint.
  */
-static bool
-close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
+bool
+lm_runner_close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
 {
     struct lm_err flushed;
 
@@ -71,7 +71,7 @@ static bool
 call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(
+    struct lm_run_info info = lm_runner_info(
         self,
         m->one_shot && callback != LM_CALL_ON_START ? 1 : self->run.batches);
     bool ok;
@@ -81,7 +81,7 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
     self->repo.combine = m->combine && !self->uncombined;
     lm_repo_open(&self->repo, self->conn, NULL, false);
     ok = m->ops->call(m->self, callback, &self->repo, &info, err);
-    return close_repo(self, ok, err);
+    return lm_runner_close_repo(self, ok, err);
 }
 
 /* -- the steps -------------------------------------------------------- */
@@ -156,13 +156,13 @@ migrate_page(struct lm_runner *self, const struct lm_page *page,
              struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(self, self->run.batches + 1);
+    struct lm_run_info info = lm_runner_info(self, self->run.batches + 1);
     bool ok;
 
     self->repo.combine = m->combine && !self->uncombined;
     lm_repo_open(&self->repo, self->conn, &self->query, true);
     ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
-    return close_repo(self, ok, err);
+    return lm_runner_close_repo(self, ok, err);
 }
 
 static void
@@ -278,6 +278,17 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     return ok;
 }
 
+/* The state "done", as part of the transaction in hand. */
+static bool
+mark_done(struct lm_runner *self, struct lm_err *err)
+{
+    bool all = self->run.failures == 0;
+
+    return lm_journal_finish(&self->journal, &self->run,
+                             all ? "done" : "done_with_failures",
+                             all ? LM_EXIT_DONE : LM_EXIT_FAILURES, NULL, err);
+}
+
 /* The whole of a one-shot, on_complete and the state "done". */
 static bool
 final_step(struct lm_runner *self, struct lm_err *err)
@@ -286,8 +297,7 @@ final_step(struct lm_runner *self, struct lm_err *err)
 
     if (!lm_txn_begin(self->conn, &txn, err) ||
         (self->migration->one_shot && !call_back(self, LM_CALL_RUN, err)) ||
-        !call_back(self, LM_CALL_ON_COMPLETE, err) ||
-        !lm_journal_finish(&self->journal, &self->run, "done", NULL, err) ||
+        !call_back(self, LM_CALL_ON_COMPLETE, err) || !mark_done(self, err) ||
         !lm_conn_commit(self->conn, "done_before_commit",
                         "done_after_commit_sent", err))
         return false;
@@ -297,69 +307,7 @@ final_step(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
-/* -- between batches -------------------------------------------------- */
-
-/* Sleeps outside of any transaction and keeps the lease alive. */
-static void
-rest(struct lm_runner *self, int64_t duration_ms)
-{
-    int64_t end = lm_clock_ms() + duration_ms;
-    int64_t interval = self->journal.lease_ms / 3;
-    int64_t left;
-
-    while ((left = end - lm_clock_ms()) > 0 && lm_stop_level() == 0) {
-        int64_t due = self->leased_ms + interval - lm_clock_ms();
-        struct lm_err ignored;
-
-        if (due > 0) {
-            lm_stop_sleep_ms(due < left ? due : left);
-            continue;
-        }
-        if (!lm_journal_renew(&self->journal, &self->run, &ignored))
-            return; /* the next step will find out why */
-        self->leased_ms = lm_clock_ms();
-    }
-}
-
-static bool
-ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
-             struct lm_err *err)
-{
-    const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(self, self->run.batches);
-    struct lm_txn txn = lm_runner_txn(self);
-    bool ok;
-
-    *wait_ms = 0;
-    *ask_again = false;
-    txn.read_only = true;
-    if (!lm_txn_begin(self->conn, &txn, err))
-        return false;
-    lm_repo_open(&self->repo, self->conn, NULL, false);
-    ok = m->ops->throttle(m->self, &self->repo, &info, wait_ms, ask_again, err);
-    ok = close_repo(self, ok, err);
-    lm_conn_rollback(self->conn);
-    return ok;
-}
-
-static bool
-hold_back(struct lm_runner *self, struct lm_err *err)
-{
-    int64_t wait_ms = 0;
-    bool ask_again = self->migration->ops->has_throttle;
-
-    if (self->progress.own_batches > 0)
-        rest(self, self->migration->throttle_ms);
-    while (ask_again && lm_stop_level() == 0) {
-        if (!ask_throttle(self, &wait_ms, &ask_again, err))
-            return false;
-        if (wait_ms > 0) {
-            lm_progress_wait(&self->progress, "held by the script");
-            rest(self, wait_ms);
-        }
-    }
-    return true;
-}
+/* -- the life of a run ------------------------------------------------ */
 
 /* Has somebody asked to stop, or is the limit reached? */
 static bool
@@ -381,8 +329,6 @@ should_stop(struct lm_runner *self)
     return false;
 }
 
-/* -- the life of a run ------------------------------------------------ */
-
 static bool
 nothing_to_page(const struct lm_runner *self)
 {
@@ -402,7 +348,8 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return lm_runner_look_again(self, err);
     if (nothing_to_page(self))
         return final_step(self, err);
-    return hold_back(self, err) && (should_stop(self) || batch_step(self, err));
+    return lm_runner_hold_back(self, err) &&
+           (should_stop(self) || batch_step(self, err));
 }
 
 /* False with err unset by us means: stopped; outcome->reason says why. */
@@ -434,7 +381,7 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
 }
 
 static bool
-try_record_end(struct lm_runner *self, const char *state,
+try_record_end(struct lm_runner *self, const char *state, int exit_code,
                const struct lm_err *error, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
@@ -442,7 +389,8 @@ try_record_end(struct lm_runner *self, const char *state,
     txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
     lm_conn_rollback(self->conn);
     return lm_txn_begin(self->conn, &txn, err) &&
-           lm_journal_finish(&self->journal, &self->run, state, error, err) &&
+           lm_journal_finish(&self->journal, &self->run, state, exit_code,
+                             error, err) &&
            lm_conn_commit(self->conn, "end_before_commit",
                           "end_after_commit_sent", err);
 }
@@ -450,7 +398,7 @@ try_record_end(struct lm_runner *self, const char *state,
 /* Writes the last state of a run that did not reach its end. Tries twice: a
  * cancel request may arrive later than the statement it was meant for. */
 static void
-record_end(struct lm_runner *self, const char *state,
+record_end(struct lm_runner *self, const char *state, int exit_code,
            const struct lm_err *error)
 {
     struct lm_err err;
@@ -460,7 +408,7 @@ record_end(struct lm_runner *self, const char *state,
     for (int i = 0; i < 2 && self->conn != NULL; i++) {
         if (!lm_conn_is_up(self->conn))
             break;
-        if (try_record_end(self, state, error, &err))
+        if (try_record_end(self, state, exit_code, error, &err))
             return;
         lm_log(LM_LOG_DEBUG, "%s", err.message);
     }
@@ -474,7 +422,7 @@ static void
 tell_script(struct lm_runner *self, const char *reason)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(self, self->run.batches);
+    struct lm_run_info info = lm_runner_info(self, self->run.batches);
 
     m->ops->on_stop(m->self, &info, reason);
 }
@@ -512,6 +460,7 @@ fill_outcome(struct lm_runner *self)
     outcome->rows = self->run.rows;
     outcome->batches = self->run.batches;
     outcome->retries = self->run.retries;
+    outcome->failures = self->run.failures;
     outcome->begun = self->acquired;
     if (!self->acquired)
         return;
@@ -542,11 +491,11 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         if (!self->acquired)
             return;
         if (err->kind != LM_ERR_FENCED)
-            record_end(self, "failed", err);
+            record_end(self, "failed", lm_err_exit_code(err->kind), err);
         tell_script(self, "error");
     } else if (stopped) {
         outcome->ending = LM_END_STOPPED;
-        record_end(self, "stopped", NULL);
+        record_end(self, "stopped", LM_EXIT_STOPPED, NULL);
         tell_script(self, "stop");
     } else if (self->acquired) {
         outcome->ending = LM_END_DONE;

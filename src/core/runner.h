@@ -45,6 +45,7 @@ struct lm_outcome {
     int64_t rows;    /* of the whole run */
     int64_t batches;
     int64_t retries;
+    int64_t failures; /* rows set aside */
     int64_t own_rows; /* of this call */
     int64_t elapsed_ms;
     bool counted;     /* matching and beyond are known */

@@ -42,6 +42,7 @@ struct lm_runner {
     int64_t batch_size;      /* shrinks while conflicts and timeouts last */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
+    const char *waits_for;   /* what others are told of; NULL: nothing */
 };
 
 /* runner_session.c: having a connection and a run. */
@@ -67,6 +68,20 @@ void lm_runner_set_deadline(struct lm_runner *self);
  * run again. The transaction is rolled back, and err may have become another
  * error. */
 bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_hold.c: before a batch, waits as long as it should. Returns early, and
+ * true, when somebody asks for something meanwhile. */
+bool lm_runner_hold_back(struct lm_runner *self,
+                         struct lm_err *err) LM_MUSTCHECK;
+/* Sleeps and keeps the lease. */
+void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
+
+/* runner.c: what scripts are told of the run; batch is 0 before the first. */
+struct lm_run_info lm_runner_info(const struct lm_runner *self, int64_t batch);
+/* A callback has returned ok or with *err: sees to what is in flight, and
+ * closes the repo. */
+bool lm_runner_close_repo(struct lm_runner *self, bool ok,
+                          struct lm_err *err) LM_MUSTCHECK;
 
 /* The transaction settings of batches and callbacks. */
 struct lm_txn lm_runner_txn(const struct lm_runner *self);

@@ -260,8 +260,8 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
     char rows[32];
 
     if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_journal_finish(&self->journal, &self->run, "cancelled", NULL,
-                           err) ||
+        !lm_journal_finish(&self->journal, &self->run, "cancelled",
+                           LM_EXIT_CANCELLED, NULL, err) ||
         !lm_conn_commit(self->conn, "abandon_before_commit",
                         "abandon_after_commit_sent", err))
         return false;
