@@ -236,6 +236,18 @@ print_matching(const struct lm_outcome *outcome)
     putchar('\n');
 }
 
+/* Rows that were set aside, and the exit code of a run that is done. */
+static int
+print_failures(const struct lm_outcome *outcome)
+{
+    if (outcome->failures == 0)
+        return LM_EXIT_DONE;
+    printf(
+        "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
+        outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
+    return LM_EXIT_FAILURES;
+}
+
 static int
 report(const struct lm_outcome *outcome, const struct lm_err *err)
 {
@@ -246,12 +258,12 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         print_speed(outcome);
         putchar('\n');
         print_matching(outcome);
-        return LM_EXIT_DONE;
+        return print_failures(outcome);
     case LM_END_DONE_ALREADY:
         printf("run %" PRId64 " is done already: ", outcome->run_id);
         print_counts(outcome);
         puts("; use --again to run it once more");
-        return LM_EXIT_DONE;
+        return print_failures(outcome);
     case LM_END_CANCELLED_ALREADY:
         printf("run %" PRId64 " was cancelled after ", outcome->run_id);
         print_counts(outcome);

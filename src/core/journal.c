@@ -297,11 +297,13 @@ lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
                            error->message,
                            text_or_null(error->detail),
                            text_or_null(error->where),
-                           failure->row_json};
+                           failure->columns,
+                           failure->values};
     bool ok = lm_journal_post(self,
                               "SELECT {schema}.quarantine($1, $2, $3, $4, $5,"
-                              " $6, $7, $8, $9, $10, $11)",
-                              texts, 11, err);
+                              " $6, $7, $8, $9, $10,"
+                              " pg_catalog.jsonb_object($11::text[], $12))",
+                              texts, 12, err);
 
     free(key);
     return ok;

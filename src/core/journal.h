@@ -152,7 +152,8 @@ bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
 struct lm_failure {
     const struct lm_key *key;
     const struct lm_err *error;
-    const char *row_json; /* the row itself, if it may be kept */
+    const char *columns; /* the row itself, if it may be kept: its names */
+    const char *values;  /* and values as array literals */
 };
 
 /* Inside a transaction: records the failure and moves the cursor past it.

@@ -145,7 +145,7 @@ start_step(struct lm_runner *self, struct lm_err *err)
 static int64_t
 rows_to_ask_for(const struct lm_runner *self)
 {
-    int64_t size = self->batch_size;
+    int64_t size = lm_bisection_rows(&self->bisection, self->batch_size);
     int64_t left = self->options->limit - self->progress.own_rows;
 
     return self->options->limit > 0 && left < size ? left : size;
@@ -213,6 +213,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->pending_retries = 0;
     self->leased_ms = lm_clock_ms();
     self->pages_done = !page->more;
+    lm_bisection_passed(&self->bisection, page->rows, self->batch_size);
     if (self->batch_size < self->migration->batch_size)
         self->batch_size *= 2;
     if (self->batch_size > self->migration->batch_size)
@@ -272,6 +273,7 @@ batch_step(struct lm_runner *self, struct lm_err *err)
         advance(self, &page, &cursor);
     } else if (err->kind != LM_ERR_LOST) {
         name_batch(self, &page, err);
+        lm_runner_suspect(self, &page, &cursor);
     }
     lm_key_release(&cursor);
     lm_page_release(&page);
@@ -361,6 +363,7 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
         int64_t seq = self->run.seq;
 
         self->in_batch = false;
+        self->suspect.rows = 0;
         if (should_stop(self)) {
             *stopped = true;
             return true;
@@ -370,7 +373,8 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
                 return false;
         } else {
             self->attempt = 1;
-            self->uncombined = self->reprepared = false;
+            self->uncombined = self->bisection.suspects > 0;
+            self->reprepared = false;
         }
         if (self->run.seq > seq) {
             self->lost_in_row = 0;
@@ -546,6 +550,7 @@ lm_runner_run(const struct lm_migration *migration,
     }
     conclude(&self, ok, stopped, err);
     lm_repo_release(&self.repo);
+    lm_suspect_release(&self.suspect);
     lm_run_release(&self.run);
     lm_base_query_release(&self.query);
     lm_conn_close(self.conn);

@@ -15,6 +15,21 @@
 /* How long the server may look for the highest key, which may be a scan. */
 enum { LM_RUNNER_BOUND_MS = 300000 };
 
+/* Looking for a row at fault. */
+struct lm_bisection {
+    int64_t suspects; /* rows ahead, a bad one among them; 0: none is sought */
+    int64_t rows;     /* the most that a page may hold; 0: as ever */
+};
+
+/* The page whose batch has failed. */
+struct lm_suspect {
+    int64_t rows;      /* 0: it was not the batch that failed */
+    struct lm_key key; /* of its only row, and what the journal may keep of */
+    char *columns;     /* it, as array literals; NULL: nothing */
+    char *values;
+};
+void lm_suspect_release(struct lm_suspect *self);
+
 struct lm_runner {
     const struct lm_migration *migration;
     const struct lm_runner_options *options;
@@ -33,9 +48,11 @@ struct lm_runner {
     bool ended;      /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
 
-    int attempt;             /* at the transaction in hand, from 1 */
-    int lost_in_row;         /* connections lost without progress */
-    bool in_batch;           /* the step in hand is a batch */
+    int attempt;     /* at the transaction in hand, from 1 */
+    int lost_in_row; /* connections lost without progress */
+    bool in_batch;   /* the step in hand is a batch */
+    struct lm_bisection bisection;
+    struct lm_suspect suspect;
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
     bool uncombined;         /* the step in hand runs without combining */
     bool reprepared;         /* ... and with its statements prepared anew */
@@ -68,6 +85,24 @@ void lm_runner_set_deadline(struct lm_runner *self);
  * run again. The transaction is rolled back, and err may have become another
  * error. */
 bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_quarantine.c: the rows of the next page, of those it might have; what
+ * a batch that succeeded, or failed, or a row that was found, makes of that.
+ * most is what a page might have. */
+int64_t lm_bisection_rows(const struct lm_bisection *self, int64_t rows);
+void lm_bisection_passed(struct lm_bisection *self, int64_t rows, int64_t most);
+void lm_bisection_failed(struct lm_bisection *self, int64_t rows);
+void lm_bisection_found(struct lm_bisection *self);
+/* Notes the page of a batch that has failed; key is its last row's. */
+void lm_runner_suspect(struct lm_runner *self, const struct lm_page *page,
+                       const struct lm_key *key);
+/* Does the error lie in the rows, and may they be set aside? */
+bool lm_runner_may_quarantine(const struct lm_runner *self,
+                              const struct lm_err *err);
+/* Cuts the batch, or sets its only row aside. False when there are too many,
+ * or when the row could not be recorded; err says why. */
+bool lm_runner_quarantine(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
 
 /* runner_hold.c: before a batch, waits as long as it should. Returns early, and
  * true, when somebody asks for something meanwhile. */

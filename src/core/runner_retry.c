@@ -206,6 +206,8 @@ was_demoted(struct lm_runner *self, const struct lm_err *err)
            !lm_preflight_server(self->conn, &ignored);
 }
 
+static bool quarantine(struct lm_runner *self, struct lm_err *err);
+
 static bool
 apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
 {
@@ -232,7 +234,26 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
     case GIVE_UP:
         break;
     }
+    if (lm_runner_may_quarantine(self, err))
+        return quarantine(self, err);
     return was_demoted(self, err) && reconnect(self, err);
+}
+
+/* Recording a row is a transaction that may fail as any other; if that passes,
+ * the row fails and is recorded once more. */
+static bool
+quarantine(struct lm_runner *self, struct lm_err *err)
+{
+    bool alone = self->suspect.rows == 1;
+    enum remedy remedy;
+
+    if (lm_runner_quarantine(self, err)) {
+        self->uncombined = self->bisection.suspects > 0;
+        return true;
+    }
+    lm_conn_rollback(self->conn);
+    remedy = find_remedy(err);
+    return alone && remedy != GIVE_UP && apply(self, remedy, err);
 }
 
 bool
