@@ -18,6 +18,8 @@
 
 /* SQLSTATE of the journal functions for a lost owner token. */
 #define LM_JOURNAL_FENCED "LM001"
+/* ... and for a failure that is resolved already. */
+#define LM_JOURNAL_RESOLVED "LM004"
 
 struct lm_journal {
     struct lm_conn *conn; /* not owned; replaced at every reconnect */
@@ -84,9 +86,9 @@ void lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema);
 /* Creates or upgrades the tables. LM_ERR_CONNECT when the role may not. */
 bool lm_journal_install(struct lm_journal *self,
                         struct lm_err *err) LM_MUSTCHECK;
-/* Is there a journal of this version in this database? */
-bool lm_journal_exists(struct lm_journal *self, bool *exists,
-                       struct lm_err *err) LM_MUSTCHECK;
+/* The version that is installed in this database; 0: none. */
+bool lm_journal_installed(struct lm_journal *self, int *version,
+                          struct lm_err *err) LM_MUSTCHECK;
 
 /* Looks for the script's latest run; fills id, state and counters of run. */
 bool lm_journal_find(struct lm_journal *self,
@@ -160,6 +162,23 @@ struct lm_failure {
  * Posted, as lm_journal_checkpoint; advances seq as above. */
 bool lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
                            const struct lm_failure *failure, int64_t retries,
+                           struct lm_err *err) LM_MUSTCHECK;
+
+/* The first failure of a run after one (0: from the first) that is not
+ * resolved, and the row's key; *failure_id is 0 when there is none. */
+bool lm_journal_next_failure(struct lm_journal *self, int64_t run_id,
+                             int64_t after, int64_t *failure_id,
+                             struct lm_key *key,
+                             struct lm_err *err) LM_MUSTCHECK;
+/* Inside the transaction that migrates the row, posted: "migrated", or "gone"
+ * when the base query does not return it. SQLSTATE LM_JOURNAL_RESOLVED when
+ * somebody else has done so. A run without further failures becomes "done". */
+bool lm_journal_resolve(struct lm_journal *self, int64_t failure_id,
+                        const char *resolution,
+                        struct lm_err *err) LM_MUSTCHECK;
+/* In a transaction of its own: the row has failed once more. */
+bool lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
+                           const struct lm_err *error,
                            struct lm_err *err) LM_MUSTCHECK;
 
 #endif

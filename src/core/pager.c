@@ -316,6 +316,35 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
     return false;
 }
 
+static bool
+check_page(const struct lm_page *page, const struct lm_base_query *query,
+           struct lm_err *err)
+{
+    bool ok = check_columns(page->result, query, err);
+
+    for (int row = 0; ok && row < page->rows; row++)
+        ok = check_row(page, query, row, err);
+    return ok;
+}
+
+static bool
+send_page(struct request *request, struct lm_conn *conn,
+          const struct lm_base_query *query, struct lm_page *out,
+          struct lm_err *err)
+{
+    bool ok = send(request, conn, &out->result, err);
+
+    request_release(request);
+    if (ok) {
+        out->columns = query->column_count;
+        out->rows = lm_result_rows(out->result);
+    } else if (lm_err_is_state(err, "42703")) {
+        lm_err_prefix(err, "%s", changed);
+        hint_changed(err);
+    }
+    return ok;
+}
+
 bool
 lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
               char *const *cursor, char *const *bound, int64_t limit,
@@ -333,26 +362,38 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
     } else {
         add_watched_page(&request, query, cursor, bound, limit_text);
     }
-    ok = send(&request, conn, &out->result, err);
-    request_release(&request);
-    if (!ok) {
-        if (lm_err_is_state(err, "42703")) {
-            lm_err_prefix(err, "%s", changed);
-            hint_changed(err);
-        }
+    if (!send_page(&request, conn, query, out, err))
         return false;
-    }
-    out->columns = query->column_count;
-    out->rows = lm_result_rows(out->result);
-    ok = check_columns(out->result, query, err);
-    for (int row = 0; ok && row < out->rows; row++)
-        ok = check_row(out, query, row, err);
+    ok = check_page(out, query, err);
     out->more = out->rows > limit;
     if (out->more)
         out->rows--;
     if (!ok)
         lm_page_release(out);
     return ok;
+}
+
+bool
+lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
+                  char *const *key, struct lm_page *out, struct lm_err *err)
+{
+    struct request request;
+
+    memset(out, 0, sizeof *out);
+    request_init(&request, query);
+    lm_buf_puts(&request.sql, "SELECT ");
+    add_columns(&request.sql, query, "page");
+    if (!query->key_is_unique)
+        lm_buf_puts(&request.sql, ", false");
+    add_source(&request.sql, query);
+    lm_buf_puts(&request.sql, " WHERE ");
+    add_comparison(&request, query, "=", key);
+    if (!send_page(&request, conn, query, out, err))
+        return false;
+    if (check_page(out, query, err))
+        return true;
+    lm_page_release(out);
+    return false;
 }
 
 bool

@@ -151,9 +151,9 @@ rows_to_ask_for(const struct lm_runner *self)
     return self->options->limit > 0 && left < size ? left : size;
 }
 
-static bool
-migrate_page(struct lm_runner *self, const struct lm_page *page,
-             struct lm_err *err)
+bool
+lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
+                       struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_runner_info(self, self->run.batches + 1);
@@ -184,7 +184,7 @@ migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
                    struct lm_key *cursor, struct lm_err *err)
 {
     copy_last_key(self, page, cursor);
-    if (!migrate_page(self, page, err))
+    if (!lm_runner_migrate_page(self, page, err))
         return false;
     LM_FAULT("after_migrate");
     if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
@@ -523,6 +523,35 @@ begin_progress(struct lm_runner *self)
 }
 
 void
+lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
+               const struct lm_runner_options *options,
+               struct lm_outcome *outcome)
+{
+    memset(self, 0, sizeof *self);
+    memset(outcome, 0, sizeof *outcome);
+    self->migration = migration;
+    self->options = options;
+    self->outcome = outcome;
+    self->journal.schema = options->journal_schema;
+    self->journal.lease_ms = options->lease_ms;
+    self->batch_size = migration->batch_size;
+    self->attempt = 1;
+    lm_repo_init(&self->repo);
+    self->repo.combine_options.journal = options->journal_schema;
+    self->repo.combine_options.always = migration->combine_always;
+}
+
+void
+lm_runner_release(struct lm_runner *self)
+{
+    lm_repo_release(&self->repo);
+    lm_suspect_release(&self->suspect);
+    lm_run_release(&self->run);
+    lm_base_query_release(&self->query);
+    lm_conn_close(self->conn);
+}
+
+void
 lm_runner_run(const struct lm_migration *migration,
               const struct lm_runner_options *options,
               struct lm_outcome *outcome, struct lm_err *err)
@@ -531,29 +560,14 @@ lm_runner_run(const struct lm_migration *migration,
     bool stopped = false;
     bool ok;
 
-    memset(&self, 0, sizeof self);
-    memset(outcome, 0, sizeof *outcome);
-    self.migration = migration;
-    self.options = options;
-    self.outcome = outcome;
-    self.journal.schema = options->journal_schema;
-    self.journal.lease_ms = options->lease_ms;
-    self.batch_size = migration->batch_size;
-    self.attempt = 1;
-    lm_repo_init(&self.repo);
-    self.repo.combine_options.journal = options->journal_schema;
-    self.repo.combine_options.always = migration->combine_always;
+    lm_runner_init(&self, migration, options, outcome);
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
         begin_progress(&self);
         ok = work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);
-    lm_repo_release(&self.repo);
-    lm_suspect_release(&self.suspect);
-    lm_run_release(&self.run);
-    lm_base_query_release(&self.query);
-    lm_conn_close(self.conn);
+    lm_runner_release(&self);
 }
 
 void

@@ -60,4 +60,11 @@ void lm_runner_run(const struct lm_migration *migration,
                    const struct lm_runner_options *options,
                    struct lm_outcome *outcome, struct lm_err *err);
 
+/* Migrates the rows that a run has set aside and that are not resolved. The
+ * outcome holds ending, run_id and own_rows. err as above. */
+void lm_runner_retry_failures(const struct lm_migration *migration,
+                              const struct lm_runner_options *options,
+                              int64_t run_id, struct lm_outcome *outcome,
+                              struct lm_err *err);
+
 #endif

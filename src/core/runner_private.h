@@ -62,7 +62,23 @@ struct lm_runner {
     const char *waits_for;   /* what others are told of; NULL: nothing */
 };
 
+/* runner.c: around everything else. */
+void lm_runner_init(struct lm_runner *self,
+                    const struct lm_migration *migration,
+                    const struct lm_runner_options *options,
+                    struct lm_outcome *outcome);
+void lm_runner_release(struct lm_runner *self);
+/* Lets the script handle a page, inside a transaction. */
+bool lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
+                            struct lm_err *err) LM_MUSTCHECK;
+
 /* runner_session.c: having a connection and a run. */
+
+/* Connects, and checks the server; one that is starting is waited for. */
+bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Connects again, for a bounded time. The run, if any, is not claimed. */
+bool lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 /* Connects, checks the server and the query, and acquires the run. Leaves
  * acquired false, and the ending set, when there is nothing to do. */
@@ -85,6 +101,8 @@ void lm_runner_set_deadline(struct lm_runner *self);
  * run again. The transaction is rolled back, and err may have become another
  * error. */
 bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Does the error lie with others, so that the same may succeed later? */
+bool lm_runner_may_pass(const struct lm_err *err);
 
 /* runner_quarantine.c: the rows of the next page, of those it might have; what
  * a batch that succeeded, or failed, or a row that was found, makes of that.

@@ -63,6 +63,12 @@ find_remedy(const struct lm_err *err)
     return GIVE_UP;
 }
 
+bool
+lm_runner_may_pass(const struct lm_err *err)
+{
+    return find_remedy(err) != GIVE_UP;
+}
+
 static bool
 reconnect(struct lm_runner *self, struct lm_err *err)
 {

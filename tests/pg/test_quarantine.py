@@ -1,11 +1,12 @@
 """Rows at fault are set aside and the others migrated once, each of them."""
 
+import json
 import math
 import re
 
 import pytest
 
-from harness.project import DONE, FAILED, FAILURES
+from harness.project import DONE, FAILED, FAILURES, USAGE
 
 COUNT = 1000
 BATCH = 100
@@ -172,3 +173,87 @@ def test_a_run_that_is_done_but_for_some_rows_says_so_again(db, project):
     project.run().expect(FAILURES)
     project.run().expect(FAILURES, "is done already", "luamig failures 1")
     assert_all_but(db, [3])
+
+
+# -- luamig failures ---------------------------------------------------------
+
+
+def test_failures_are_listed_with_what_is_known_of_them(db, project):
+    fill(db, [3, 500])
+    add(project, config="quarantine_rows = true")
+    project.run().expect(FAILURES)
+    for which in ("1", "scripts/x.lua"):
+        shown = project.luamig("failures", which).expect(
+            FAILURES, "(id) = (3)", "(id) = (500)", "SQLSTATE 23514",
+            "at: scripts/x.lua:", '"note": "note 500"', "attempts: 1")
+        assert shown.out.count("failed:") == 2
+    listed = json.loads(project.luamig(
+        "failures", 1, "--json").expect(FAILURES).out)
+    assert [(row["key"], row["sqlstate"]) for row in listed] == [
+        ("3", "23514"), ("500", "23514")]
+
+
+def test_retried_rows_are_migrated_once_and_resolved(db, project):
+    bad = [1, 3, 500, COUNT]
+    fill(db, bad)
+    add(project)
+    project.run().expect(FAILURES)
+    db.execute("UPDATE t SET most = most + 10 WHERE id IN (1, 500)")
+    db.execute("DELETE FROM t WHERE id = 3")
+    result = project.luamig("failures", 1, "--retry")
+    result.expect(FAILURES, "2 rows migrated, 1 still set aside",
+                  "row (id) = (3) does not match any more",
+                  f"row (id) = ({COUNT}) has failed again")
+    assert db.rows("SELECT key[1]::int, resolution, attempts FROM"
+                   " luamig.failure ORDER BY id") == [
+        (1, "migrated", 1), (3, "gone", 1), (500, "migrated", 1),
+        (COUNT, None, 2)]
+    assert db.state() == "done_with_failures"
+    db.execute(f"UPDATE t SET most = most + 10 WHERE id = {COUNT}")
+    project.luamig("failures", 1, "--retry").expect(
+        DONE, "1 row migrated, 0 still set aside")
+    assert db.state() == "done" and db.progress("failures") == 0
+    assert db.scalar("SELECT count(*) FROM t WHERE n <> id + 10") == 0
+    project.luamig("failures", 1).expect(DONE, "has no failures")
+    project.run().expect(DONE, "is done already")
+
+
+def test_a_kill_around_a_retried_row(db, project):
+    fill(db, [3, 500])
+    add(project)
+    project.run().expect(FAILURES)
+    db.execute("UPDATE t SET most = most + 10")
+    for point in ("resolve_before_commit", "resolve_after_commit_sent"):
+        runner = project.start("failures", 1, "--retry",
+                               fault=f"{point}:1=kill")
+        runner.process.wait(60)
+    project.luamig("failures", 1, "--retry").expect(DONE)
+    assert db.scalar("SELECT count(*) FROM t WHERE n <> id + 10") == 0
+
+
+def test_a_retry_has_the_arguments_of_its_run(db, project):
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n < 9));"
+               "INSERT INTO t SELECT i, i FROM generate_series(1, 5) i")
+    project.script("""return {
+      args = { by = { type = "integer", required = true } },
+      config = { on_error = "quarantine" },
+      base_query = "SELECT id, n FROM t",
+      migrate = function(rows, repo, run)
+        for _, row in ipairs(rows) do
+          repo:update("t", { id = row.id }, { n = row.n + run.args.by })
+        end
+      end }""")
+    project.run("--arg", "by=5").expect(FAILURES)
+    db.execute("ALTER TABLE t DROP CONSTRAINT t_n_check")
+    project.luamig("failures", 1, "--retry").expect(DONE)
+    assert db.column("SELECT n FROM t ORDER BY id") == [6, 7, 8, 9, 10]
+
+
+def test_failures_of_a_run_that_is_not_there(db, project):
+    project.luamig("failures", 7).expect(FAILED, "has not run")
+    fill(db, [])
+    add(project)
+    project.run().expect(DONE)
+    project.luamig("failures", 7).expect(FAILED, 'there is no run "7"')
+    project.luamig("failures").expect(USAGE, "of which run")
+    project.luamig("failures", 1).expect(DONE, "has no failures")
