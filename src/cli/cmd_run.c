@@ -269,6 +269,13 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         print_counts(outcome);
         puts("; use --restart to begin anew");
         return LM_EXIT_CANCELLED;
+    case LM_END_CANCELLED:
+        printf("run %" PRId64 " cancelled by %s: ", outcome->run_id,
+               outcome->reason);
+        print_counts(outcome);
+        print_speed(outcome);
+        puts("; what it wrote stays");
+        return LM_EXIT_CANCELLED;
     case LM_END_STOPPED:
         printf("run %" PRId64 " stopped (%s): ", outcome->run_id,
                outcome->reason);
@@ -304,11 +311,13 @@ read_lease(int64_t *lease_ms)
 static int
 run_script(const struct run_options *options, const struct lm_script *script)
 {
-    struct lm_runner_options runner = {.journal_schema =
-                                           options->journal_schema,
-                                       .again = options->again,
-                                       .restart = options->restart,
-                                       .limit = options->limit};
+    struct lm_runner_options runner = {
+        .journal_schema = options->journal_schema,
+        .again = options->again,
+        .restart = options->restart,
+        .limit = options->limit,
+        .keep_batch_size = options->batch_size >= 0,
+        .keep_throttle_ms = options->throttle_ms >= 0};
     struct lm_database database;
     struct lm_outcome outcome;
     struct lm_err err;

@@ -151,8 +151,34 @@ print_run(const struct lm_result *runs)
     }
 }
 
+static void
+print_requests(const struct lm_look *look, int64_t run_id)
+{
+    struct lm_result *requests = NULL;
+    struct lm_err err;
+
+    if (!lm_status_requests(look->conn, look->schema, run_id, &requests,
+                            &err)) {
+        lm_log(LM_LOG_WARNING, "%s", err.message);
+        return;
+    }
+    for (int row = 0; row < lm_result_rows(requests); row++) {
+        const char *settings = lm_result_text(requests, row, 5);
+
+        printf(
+            "%s%s%s%s by %s on %s at %s: %s\n",
+            row == 0 ? "asked:     " : "           ",
+            lm_result_text(requests, row, 0), settings != NULL ? " " : "",
+            settings != NULL ? settings : "", lm_result_text(requests, row, 1),
+            text_or(requests, row, 2, "an unknown host"),
+            lm_result_text(requests, row, 3), lm_result_text(requests, row, 4));
+    }
+    lm_result_free(requests);
+}
+
 static int
-print_runs(const struct status_options *options, struct lm_result *runs)
+print_runs(const struct status_options *options, const struct lm_look *look,
+           struct lm_result *runs)
 {
     int code = LM_EXIT_DONE;
 
@@ -168,6 +194,7 @@ print_runs(const struct status_options *options, struct lm_result *runs)
                options->filter.script != NULL ? options->filter.script : "");
     } else if (options->filter.run_id > 0) {
         print_run(runs);
+        print_requests(look, options->filter.run_id);
     } else {
         print_list(runs);
     }
@@ -195,7 +222,7 @@ show(const struct status_options *options, struct lm_look *look)
     if (!lm_status_read(look->conn, look->schema, &options->filter,
                         options->json, &runs, &err))
         return lm_cli_fail(&err);
-    code = print_runs(options, runs);
+    code = print_runs(options, look, runs);
     lm_result_free(runs);
     return code;
 }

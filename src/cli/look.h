@@ -27,9 +27,10 @@ enum { LM_LOOK_DB = 0x1000, LM_LOOK_SCHEMA };
     }
 #define LM_LOOK_HELP                                                           \
     "  --db URL              the database; \"embedded\" for the private one\n" \
-    "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"    \
-    "\n"                                                                       \
-    "RUN is a run's number or a script's name in the journal.\n"
+    "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
+#define LM_LOOK_RUN                                                       \
+    "RUN is a run's number, or a script's name in the journal, such as\n" \
+    "scripts/onboarding.lua.\n"
 
 void lm_look_init(struct lm_look *self);
 void lm_look_release(struct lm_look *self);

@@ -227,7 +227,27 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                " error_sqlstate = $4, exit_code = $5, finished_at ="
                " CASE WHEN $2 IN ('done', 'done_with_failures',"
                " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
-               texts, 5, err);
+               texts, 5, err) &&
+           lm_journal_tell(
+               self,
+               "UPDATE {schema}.request SET answered_at = clock_timestamp(),"
+               " answer = CASE WHEN $2::text = 'cancelled' AND verb = 'cancel'"
+               " THEN 'done' ELSE 'the run is ' || $2::text END"
+               " WHERE run_id = $1 AND answered_at IS NULL",
+               texts, 2, err);
+}
+
+bool
+lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
+                     const char *state, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id), state};
+
+    return fence(self, run, err) &&
+           lm_journal_tell(self,
+                           "UPDATE {schema}.run SET state = $2 WHERE id = $1",
+                           texts, 2, err);
 }
 
 bool

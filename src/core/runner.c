@@ -317,6 +317,12 @@ should_stop(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
 
+    lm_runner_is_called(self);
+    if (self->cancelled) {
+        snprintf(outcome->reason, sizeof outcome->reason, "%s on %s",
+                 self->asked.by, self->asked.host);
+        return true;
+    }
     if (lm_stop_level() > 0) {
         snprintf(outcome->reason, sizeof outcome->reason, "%s",
                  lm_stop_signal());
@@ -341,6 +347,12 @@ nothing_to_page(const struct lm_runner *self)
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
+    if (lm_runner_has_request(self))
+        return lm_runner_obey(self, err);
+    if (self->paused) {
+        lm_runner_stay_paused(self);
+        return true;
+    }
     if (!self->run.started) {
         self->look_again =
             self->migration->ops->has(self->migration->self, LM_CALL_ON_START);
@@ -351,7 +363,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
     if (nothing_to_page(self))
         return final_step(self, err);
     return lm_runner_hold_back(self, err) &&
-           (should_stop(self) || batch_step(self, err));
+           (lm_runner_is_called(self) || batch_step(self, err));
 }
 
 /* False with err unset by us means: stopped; outcome->reason says why. */
@@ -479,14 +491,29 @@ fill_outcome(struct lm_runner *self)
 }
 
 static void
+conclude_stop(struct lm_runner *self)
+{
+    if (self->cancelled) {
+        self->outcome->ending = LM_END_CANCELLED;
+        record_end(self, "cancelled", LM_EXIT_CANCELLED, NULL);
+        tell_script(self, "cancel");
+        return;
+    }
+    self->outcome->ending = LM_END_STOPPED;
+    record_end(self, self->paused ? "paused" : "stopped", LM_EXIT_STOPPED,
+               NULL);
+    tell_script(self, "stop");
+}
+
+static void
 conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
 {
     struct lm_outcome *outcome = self->outcome;
 
     lm_progress_end(&self->progress);
     if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
-        snprintf(outcome->reason, sizeof outcome->reason, "%s",
-                 lm_stop_signal());
+        lm_runner_empty_mailbox(self);
+        should_stop(self);
         ok = stopped = true;
     }
     fill_outcome(self);
@@ -498,9 +525,7 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
             record_end(self, "failed", lm_err_exit_code(err->kind), err);
         tell_script(self, "error");
     } else if (stopped) {
-        outcome->ending = LM_END_STOPPED;
-        record_end(self, "stopped", LM_EXIT_STOPPED, NULL);
-        tell_script(self, "stop");
+        conclude_stop(self);
     } else if (self->acquired) {
         outcome->ending = LM_END_DONE;
         count_matching(self);
@@ -529,7 +554,9 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
 {
     memset(self, 0, sizeof *self);
     memset(outcome, 0, sizeof *outcome);
-    self->migration = migration;
+    self->tuned = *migration;
+    self->migration = &self->tuned;
+    lm_mailbox_init(&self->mailbox);
     self->options = options;
     self->outcome = outcome;
     self->journal.schema = options->journal_schema;
@@ -544,6 +571,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
 void
 lm_runner_release(struct lm_runner *self)
 {
+    lm_mailbox_release(&self->mailbox);
     lm_repo_release(&self->repo);
     lm_suspect_release(&self->suspect);
     lm_run_release(&self->run);
@@ -564,7 +592,7 @@ lm_runner_run(const struct lm_migration *migration,
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
         begin_progress(&self);
-        ok = work(&self, &stopped, err);
+        ok = lm_runner_begin_control(&self, err) && work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);
     lm_runner_release(&self);

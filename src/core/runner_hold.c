@@ -33,7 +33,7 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
     int64_t interval = self->journal.lease_ms / 3;
     int64_t left;
 
-    while ((left = end - lm_clock_ms()) > 0 && lm_stop_level() == 0) {
+    while ((left = end - lm_clock_ms()) > 0 && !lm_runner_is_called(self)) {
         if (lm_clock_ms() - self->leased_ms >= interval)
             tell_journal(self);
         lm_stop_sleep_ms(left < SLICE_MS ? left : SLICE_MS);
@@ -69,7 +69,7 @@ lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
 
     if (self->progress.own_batches > 0)
         lm_runner_rest(self, self->migration->throttle_ms);
-    while (ask_again && lm_stop_level() == 0) {
+    while (ask_again && !lm_runner_is_called(self)) {
         if (!ask_throttle(self, &wait_ms, &ask_again, err))
             return false;
         if (wait_ms > 0) {

@@ -12,6 +12,8 @@
 #include "core/runner.h"
 #include "pg/txn.h"
 
+#include <pthread.h>
+
 /* How long the server may look for the highest key, which may be a scan. */
 enum { LM_RUNNER_BOUND_MS = 300000 };
 
@@ -30,8 +32,24 @@ struct lm_suspect {
 };
 void lm_suspect_release(struct lm_suspect *self);
 
+/* What is asked of the run; filled by whoever polls, maybe another thread. */
+struct lm_mailbox {
+    pthread_mutex_t mutex; /* of all that follows */
+    struct lm_request *requests;
+    int count;
+    int64_t last_id;
+    int64_t polled_ms;
+    bool has_poller; /* beside the runner */
+};
+void lm_mailbox_init(struct lm_mailbox *self);
+void lm_mailbox_release(struct lm_mailbox *self);
+/* Asks the journal, on any connection. */
+bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
+                     int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
+
 struct lm_runner {
-    const struct lm_migration *migration;
+    struct lm_migration tuned;            /* its settings may change */
+    const struct lm_migration *migration; /* the same */
     const struct lm_runner_options *options;
     struct lm_outcome *outcome;
 
@@ -47,6 +65,14 @@ struct lm_runner {
     bool pages_done; /* no row is left before the bound */
     bool ended;      /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
+
+    struct lm_mailbox mailbox;
+    struct lm_request asked; /* what was taken last from the mailbox */
+    char answer[256];        /* to it; "done" */
+    int64_t answered_id;     /* up to which request the answers are given */
+    bool wants_pause;        /* what was asked */
+    bool paused;             /* what the journal says */
+    bool cancelled;          /* asked, and the run is to end */
 
     int attempt;     /* at the transaction in hand, from 1 */
     int lost_in_row; /* connections lost without progress */
@@ -128,6 +154,22 @@ bool lm_runner_hold_back(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
 /* Sleeps and keeps the lease. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
+
+/* runner_control.c: before the first step, the requests that are open and the
+ * settings that the run has been given. */
+bool lm_runner_begin_control(struct lm_runner *self,
+                             struct lm_err *err) LM_MUSTCHECK;
+/* Takes what is in the mailbox. */
+void lm_runner_empty_mailbox(struct lm_runner *self);
+/* Has somebody asked for something that ends a wait? Outside of transactions:
+ * it may ask the journal. */
+bool lm_runner_is_called(struct lm_runner *self);
+/* Is there a request that the step below has to answer? */
+bool lm_runner_has_request(const struct lm_runner *self);
+/* A step: pauses or resumes, and answers. */
+bool lm_runner_obey(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Waits a while for a request. */
+void lm_runner_stay_paused(struct lm_runner *self);
 
 /* runner.c: what scripts are told of the run; batch is 0 before the first. */
 struct lm_run_info lm_runner_info(const struct lm_runner *self, int64_t batch);

@@ -291,12 +291,27 @@ check_follow_new(const struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+/* The runner of a paused run may be alive, and then goes on by itself. */
+static bool
+ask_to_resume(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t ignored;
+
+    lm_log(LM_LOG_INFO, "run %" PRId64 " is paused; asking it to go on",
+           self->run.id);
+    return lm_journal_request(&self->journal, self->run.id, "resume", false,
+                              NULL, NULL, &ignored, err);
+}
+
 static bool
 take_run(struct lm_runner *self, const struct lm_run_request *request,
          bool *taken, struct lm_err *err)
 {
     bool ended = false;
 
+    if (strcmp(self->run.state, "paused") == 0 && !request->restart &&
+        !ask_to_resume(self, err))
+        return false;
     if (!lm_journal_take(&self->journal, request, &self->run, &ended, err))
         return false;
     *taken = false;
@@ -417,6 +432,7 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
         lm_log(LM_LOG_INFO, "the commit in flight had succeeded");
     }
     self->ended = strncmp(self->run.state, "done", 4) == 0;
+    self->paused = strcmp(self->run.state, "paused") == 0;
     self->pages_done = false; /* rows may have come back */
     lm_progress_set(&self->progress, self->run.rows, self->run.batches);
 }

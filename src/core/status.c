@@ -28,7 +28,12 @@ static const char runs_sql[] =
     " p.host, p.pid, r.version, r.sha256, r.error,"
     " r.error_sqlstate AS sqlstate, r.exit_code, p.failures, p.total,"
     " p.batch_size, p.waits_for,"
-    " date_trunc('second', p.waits_since) AS waits_since, p.held"
+    " date_trunc('second', p.waits_since) AS waits_since, p.held,"
+    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("
+    "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"
+    "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"
+    "   'answer', q.answer) ORDER BY q.id), '[]')"
+    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests"
     " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
     " WHERE ($1::text IS NULL OR r.script = $1)"
     " AND ($2::bigint IS NULL OR r.id = $2)"
@@ -211,4 +216,26 @@ lm_status_args_release(struct lm_status_args *self)
     for (int i = 0; i < self->count; i++)
         free(self->texts[i]);
     free(self->texts);
+}
+
+bool
+lm_status_requests(struct lm_conn *conn, const char *schema, int64_t run_id,
+                   struct lm_result **out, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT verb, requested_by, host, date_trunc('second', requested_at),"
+        " coalesce(answer, 'not answered yet'),"
+        " nullif(settings::text, '{}') FROM {schema}.request"
+        " WHERE run_id = $1::bigint ORDER BY id";
+    char id[24];
+    const char *texts[] = {id};
+    struct lm_values values = {texts, 1};
+    struct lm_buf text = LM_BUF_INIT;
+    bool ok;
+
+    snprintf(id, sizeof id, "%" PRId64, run_id);
+    lm_journal_splice(&text, sql, schema);
+    ok = lm_conn_query(conn, lm_buf_text(&text), values, out, err);
+    lm_buf_release(&text);
+    return ok;
 }

@@ -58,4 +58,10 @@ bool lm_status_args(struct lm_conn *conn, const char *schema, int64_t run_id,
                     struct lm_err *err) LM_MUSTCHECK;
 void lm_status_args_release(struct lm_status_args *self);
 
+/* What people have asked of a run, by age: verb, role, host, time, answer,
+ * settings as JSON or NULL. */
+bool lm_status_requests(struct lm_conn *conn, const char *schema,
+                        int64_t run_id, struct lm_result **out,
+                        struct lm_err *err) LM_MUSTCHECK;
+
 #endif
