@@ -165,9 +165,9 @@ lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
     return lm_runner_close_repo(self, ok, err);
 }
 
-static void
-copy_last_key(const struct lm_runner *self, const struct lm_page *page,
-              struct lm_key *key)
+void
+lm_runner_copy_last_key(const struct lm_runner *self,
+                        const struct lm_page *page, struct lm_key *key)
 {
     const char **texts =
         lm_calloc((size_t)self->query.key_count, sizeof *texts);
@@ -178,12 +178,19 @@ copy_last_key(const struct lm_runner *self, const struct lm_page *page,
     free(texts);
 }
 
-/* The page's writes, the cursor and COMMIT. */
+/* The page's writes, the cursor and COMMIT. The cursor is the page's last key,
+ * unless a window that has nothing more leads further. */
 static bool
 migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
-                   struct lm_key *cursor, struct lm_err *err)
+                   const struct lm_key *window_end, struct lm_key *cursor,
+                   struct lm_err *err)
 {
-    copy_last_key(self, page, cursor);
+    if (window_end != NULL) {
+        lm_key_copy(cursor, (const char *const *)window_end->texts,
+                    window_end->count);
+    } else {
+        lm_runner_copy_last_key(self, page, cursor);
+    }
     if (!lm_runner_migrate_page(self, page, err))
         return false;
     LM_FAULT("after_migrate");
@@ -212,7 +219,6 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->run.batches++;
     self->pending_retries = 0;
     self->leased_ms = lm_clock_ms();
-    self->pages_done = !page->more;
     lm_bisection_passed(&self->bisection, page->rows, self->batch_size);
     if (self->batch_size < self->migration->batch_size)
         self->batch_size *= 2;
@@ -245,38 +251,92 @@ name_batch(const struct lm_runner *self, const struct lm_page *page,
 }
 
 static bool
+fetch_page(struct lm_runner *self, struct lm_key *window_end,
+           struct lm_page *page, struct lm_err *err)
+{
+    bool ok;
+
+    self->paging = true;
+    ok = lm_runner_find_window(self, window_end, err) &&
+         lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
+                       window_end->texts != NULL ? window_end->texts
+                                                 : self->run.bound.texts,
+                       rows_to_ask_for(self), page, err);
+    if (!ok)
+        return false;
+    self->paging = false;
+    lm_runner_window_passed(self, page->more);
+    return true;
+}
+
+/* Nothing matched in a window: the cursor moves to its end. */
+static bool
+pass_window(struct lm_runner *self, struct lm_key *window_end,
+            struct lm_err *err)
+{
+    struct lm_key old = self->run.cursor;
+
+    if (!lm_journal_checkpoint(&self->journal, &self->run, window_end, 0,
+                               self->pending_retries, err) ||
+        !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+        return false;
+    self->run.cursor = *window_end;
+    *window_end = old;
+    self->run.seq++;
+    self->pending_retries = 0;
+    self->leased_ms = lm_clock_ms();
+    return true;
+}
+
+/* Inside the transaction. */
+static bool
+work_on_page(struct lm_runner *self, const struct lm_page *page,
+             struct lm_key *window_end, struct lm_err *err)
+{
+    bool ends_window = window_end->texts != NULL && !page->more;
+    struct lm_key cursor = {NULL, 0};
+    bool ok;
+
+    if (page->rows == 0 && ends_window)
+        return pass_window(self, window_end, err);
+    if (page->rows == 0) {
+        lm_conn_rollback(self->conn);
+        self->pages_done = true;
+        return true;
+    }
+    ok = migrate_and_commit(self, page, ends_window ? window_end : NULL,
+                            &cursor, err);
+    if (ok) {
+        LM_FAULT("after_commit");
+        advance(self, page, &cursor);
+        self->pages_done = !page->more && !ends_window;
+    } else if (err->kind != LM_ERR_LOST) {
+        name_batch(self, page, err);
+        lm_runner_suspect(self, page);
+    }
+    lm_key_release(&cursor);
+    return ok;
+}
+
+static bool
 batch_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
-    struct lm_key cursor = {NULL, 0};
+    struct lm_key window_end = {NULL, 0};
     struct lm_page page;
     bool ok;
 
     self->in_batch = true;
     txn.durable = self->migration->durable_batches;
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_repo_post_check(&self->repo, self->conn, err) ||
-        !lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
-                       self->run.bound.texts, rows_to_ask_for(self), &page,
-                       err))
-        return false;
-    LM_FAULT("after_page");
-    if (page.rows == 0) {
-        lm_conn_rollback(self->conn);
-        lm_page_release(&page);
-        self->pages_done = true;
-        return true;
-    }
-    ok = migrate_and_commit(self, &page, &cursor, err);
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_repo_post_check(&self->repo, self->conn, err) &&
+         fetch_page(self, &window_end, &page, err);
     if (ok) {
-        LM_FAULT("after_commit");
-        advance(self, &page, &cursor);
-    } else if (err->kind != LM_ERR_LOST) {
-        name_batch(self, &page, err);
-        lm_runner_suspect(self, &page, &cursor);
+        LM_FAULT("after_page");
+        ok = work_on_page(self, &page, &window_end, err);
+        lm_page_release(&page);
     }
-    lm_key_release(&cursor);
-    lm_page_release(&page);
+    lm_key_release(&window_end);
     return ok;
 }
 
@@ -374,7 +434,7 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
     while (!self->ended) {
         int64_t seq = self->run.seq;
 
-        self->in_batch = false;
+        self->in_batch = self->paging = false;
         self->suspect.rows = 0;
         if (should_stop(self)) {
             *stopped = true;
@@ -574,6 +634,7 @@ lm_runner_release(struct lm_runner *self)
     lm_mailbox_release(&self->mailbox);
     lm_repo_release(&self->repo);
     lm_suspect_release(&self->suspect);
+    lm_window_release(&self->window);
     lm_run_release(&self->run);
     lm_base_query_release(&self->query);
     lm_conn_close(self->conn);

@@ -32,6 +32,16 @@ struct lm_suspect {
 };
 void lm_suspect_release(struct lm_suspect *self);
 
+/* Walking the key in windows. */
+struct lm_window {
+    int64_t rows;   /* of the key's table; 0: no windows */
+    char *table;    /* its name as SQL; NULL: not looked up */
+    int slow_pages; /* that timed out, in a row */
+    int full_pages; /* that ended before their window, in a row */
+    int64_t began_ms;
+};
+void lm_window_release(struct lm_window *self);
+
 /* What is asked of the run; filled by whoever polls, maybe another thread. */
 struct lm_mailbox {
     pthread_mutex_t mutex; /* of all that follows */
@@ -77,6 +87,8 @@ struct lm_runner {
     int attempt;     /* at the transaction in hand, from 1 */
     int lost_in_row; /* connections lost without progress */
     bool in_batch;   /* the step in hand is a batch */
+    bool paging;     /* ... that is looking for its page */
+    struct lm_window window;
     struct lm_bisection bisection;
     struct lm_suspect suspect;
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
@@ -94,6 +106,9 @@ void lm_runner_init(struct lm_runner *self,
                     const struct lm_runner_options *options,
                     struct lm_outcome *outcome);
 void lm_runner_release(struct lm_runner *self);
+/* The key of a page's last row; key is released or empty before. */
+void lm_runner_copy_last_key(const struct lm_runner *self,
+                             const struct lm_page *page, struct lm_key *key);
 /* Lets the script handle a page, inside a transaction. */
 bool lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
                             struct lm_err *err) LM_MUSTCHECK;
@@ -137,9 +152,8 @@ int64_t lm_bisection_rows(const struct lm_bisection *self, int64_t rows);
 void lm_bisection_passed(struct lm_bisection *self, int64_t rows, int64_t most);
 void lm_bisection_failed(struct lm_bisection *self, int64_t rows);
 void lm_bisection_found(struct lm_bisection *self);
-/* Notes the page of a batch that has failed; key is its last row's. */
-void lm_runner_suspect(struct lm_runner *self, const struct lm_page *page,
-                       const struct lm_key *key);
+/* Notes the page of a batch that has failed. */
+void lm_runner_suspect(struct lm_runner *self, const struct lm_page *page);
 /* Does the error lie in the rows, and may they be set aside? */
 bool lm_runner_may_quarantine(const struct lm_runner *self,
                               const struct lm_err *err);
@@ -147,6 +161,15 @@ bool lm_runner_may_quarantine(const struct lm_runner *self,
  * or when the row could not be recorded; err says why. */
 bool lm_runner_quarantine(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_window.c: around a page. Where the window ends in which to look for
+ * it; NULL texts: there is none before the bound. */
+bool lm_runner_find_window(struct lm_runner *self, struct lm_key *end,
+                           struct lm_err *err) LM_MUSTCHECK;
+/* The page was found; full: it ended before its window. */
+void lm_runner_window_passed(struct lm_runner *self, bool full);
+/* After a timeout: may a smaller window help? */
+bool lm_runner_narrow_window(struct lm_runner *self);
 
 /* runner_hold.c: before a batch, waits as long as it should. Returns early, and
  * true, when somebody asks for something meanwhile. */

@@ -93,8 +93,7 @@ lm_suspect_release(struct lm_suspect *self)
 }
 
 void
-lm_runner_suspect(struct lm_runner *self, const struct lm_page *page,
-                  const struct lm_key *key)
+lm_runner_suspect(struct lm_runner *self, const struct lm_page *page)
 {
     struct lm_suspect *suspect = &self->suspect;
 
@@ -102,7 +101,7 @@ lm_runner_suspect(struct lm_runner *self, const struct lm_page *page,
     suspect->rows = page->rows;
     if (page->rows != 1)
         return;
-    lm_key_copy(&suspect->key, (const char *const *)key->texts, key->count);
+    lm_runner_copy_last_key(self, page, &suspect->key);
     if (self->migration->quarantine_rows) {
         suspect->columns = copy_names(page);
         suspect->values = copy_values(page);

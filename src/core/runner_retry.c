@@ -229,7 +229,11 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
             halve(self, 2);
         return try_again(self, err);
     case SMALLER_BITE:
-        halve(self, 1);
+        if (lm_err_is_state(err, "57014") && lm_runner_narrow_window(self)) {
+            self->attempt = 1;
+        } else {
+            halve(self, 1);
+        }
         return try_again(self, err);
     case WAIT:
         return wait(self, err);
