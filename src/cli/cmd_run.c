@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/detach.h"
 #include "core/runner.h"
 #include "script/script.h"
 
@@ -33,6 +34,10 @@ static const char help[] =
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
+    "  --detach              return once the run is under way; it goes on "
+    "without\n"
+    "                        this terminal, and the log file's path is "
+    "printed\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
     "  -v, --verbose         tell about retries and other details\n"
     "  -q, --quiet           warnings and errors only\n"
@@ -55,6 +60,7 @@ struct run_options {
     const char *journal_schema;
     bool again;
     bool restart;
+    bool detach;
     bool help;
 };
 
@@ -66,6 +72,7 @@ enum option_code {
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
+    OPT_DETACH,
     OPT_JOURNAL_SCHEMA,
     OPT_HELP
 };
@@ -78,6 +85,7 @@ static const struct option long_options[] = {
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
+    {"detach", no_argument, NULL, OPT_DETACH},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
@@ -117,6 +125,9 @@ take_option(struct run_options *options, int code, char **argv)
         return true;
     case OPT_RESTART:
         options->restart = true;
+        return true;
+    case OPT_DETACH:
+        options->detach = true;
         return true;
     case OPT_JOURNAL_SCHEMA:
         options->journal_schema = optarg;
@@ -308,8 +319,15 @@ read_lease(int64_t *lease_ms)
     return text == NULL || read_number("LUAMIG_LEASE_MS", text, 100, lease_ms);
 }
 
+static void
+under_way(void *arg, int64_t run_id)
+{
+    lm_detach_under_way(arg, run_id);
+}
+
 static int
-run_script(const struct run_options *options, const struct lm_script *script)
+run_script(const struct run_options *options, const struct lm_script *script,
+           struct lm_detach *detach)
 {
     struct lm_runner_options runner = {
         .journal_schema = options->journal_schema,
@@ -317,7 +335,9 @@ run_script(const struct run_options *options, const struct lm_script *script)
         .restart = options->restart,
         .limit = options->limit,
         .keep_batch_size = options->batch_size >= 0,
-        .keep_throttle_ms = options->throttle_ms >= 0};
+        .keep_throttle_ms = options->throttle_ms >= 0,
+        .under_way = under_way,
+        .arg = detach};
     struct lm_database database;
     struct lm_outcome outcome;
     struct lm_err err;
@@ -341,31 +361,42 @@ run_script(const struct run_options *options, const struct lm_script *script)
 }
 
 static int
-run(int argc, char **argv)
+load_and_run(const struct run_options *options, struct lm_detach *detach)
 {
-    struct run_options options;
-    struct lm_script_options script_options;
+    struct lm_script_options script_options = {
+        .args = options->args,
+        .arg_count = options->arg_count,
+        .batch_size = options->batch_size,
+        .throttle_ms = options->throttle_ms};
     struct lm_script *script = NULL;
     struct lm_err err;
-    int code = LM_EXIT_USAGE;
+    int code;
 
-    if (!parse_options(argc, argv, &options))
-        goto out;
-    if (options.help) {
-        code = show_help(&options);
-        goto out;
-    }
-    script_options.args = options.args;
-    script_options.arg_count = options.arg_count;
-    script_options.batch_size = options.batch_size;
-    script_options.throttle_ms = options.throttle_ms;
-    if (lm_script_load(&script, options.path, &script_options, &err)) {
-        code = run_script(&options, script);
+    if (lm_script_load(&script, options->path, &script_options, &err)) {
+        code = run_script(options, script, detach);
     } else {
         code = lm_cli_fail(&err);
     }
-out:
     lm_script_free(script);
+    return code;
+}
+
+static int
+run(int argc, char **argv)
+{
+    struct run_options options;
+    struct lm_detach detach = {.words = -1};
+    int code = LM_EXIT_USAGE;
+
+    if (parse_options(argc, argv, &options)) {
+        if (options.help) {
+            code = show_help(&options);
+        } else if (!options.detach ||
+                   lm_detach_begin(&detach, options.path, &code)) {
+            code = load_and_run(&options, &detach);
+        }
+    }
+    lm_detach_release(&detach);
     free(options.args);
     free(options.url);
     return code;

@@ -652,6 +652,8 @@ lm_runner_run(const struct lm_migration *migration,
     lm_runner_init(&self, migration, options, outcome);
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
+        if (options->under_way != NULL)
+            options->under_way(options->arg, self.run.id);
         begin_progress(&self);
         ok = lm_runner_begin_control(&self, err) && work(&self, &stopped, err);
     }

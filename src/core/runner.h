@@ -29,6 +29,9 @@ struct lm_runner_options {
     /* The command line's figures outweigh what "luamig set" asked for. */
     bool keep_batch_size;
     bool keep_throttle_ms;
+    /* Called when the run is acquired, before its first step; may be NULL. */
+    void (*under_way)(void *arg, int64_t run_id);
+    void *arg;
 };
 
 enum lm_ending {
