@@ -131,6 +131,16 @@ as_text(struct number *number, int64_t value)
     return number->text;
 }
 
+/* The server process that shows whether this runner lives. 0 behind a pooler:
+ * it may serve somebody else at any time, so the lease alone decides. */
+static const char *
+own_backend(const struct lm_journal *self, struct number *number)
+{
+    return as_text(number, lm_conn_is_pooled(self->conn)
+                               ? 0
+                               : lm_conn_backend_pid(self->conn));
+}
+
 static char *
 as_array(const char *const *texts, int count)
 {
@@ -354,6 +364,7 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
     struct number id;
     struct number lease;
     struct number pid;
+    struct number backend;
     char *columns = as_array(request->key_columns, request->key_count);
     char *cursor_text = key_as_array(cursor);
     const char *texts[] = {as_text(&id, run->id),
@@ -361,18 +372,18 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
                            cursor_text,
                            as_text(&lease, self->lease_ms),
                            host_name(host, sizeof host),
-                           as_text(&pid, getpid())};
+                           as_text(&pid, getpid()),
+                           own_backend(self, &backend)};
     struct lm_result *result = NULL;
     bool ok = ask(self,
                   "INSERT INTO {schema}.progress (run_id, key_columns,"
                   " cursor, lease_until, host, pid, backend_pid,"
                   " backend_start) VALUES ($1, $2, $3,"
                   " clock_timestamp() + $4::bigint * interval '1 ms', $5, $6,"
-                  " pg_catalog.pg_backend_pid(), (SELECT backend_start FROM"
-                  " pg_catalog.pg_stat_activity"
-                  " WHERE pid = pg_catalog.pg_backend_pid()))"
+                  " $7, (SELECT a.backend_start FROM"
+                  " pg_catalog.pg_stat_activity a WHERE a.pid = $7))"
                   " RETURNING owner, seq",
-                  texts, 6, &result, err);
+                  texts, 7, &result, err);
 
     free(columns);
     free(cursor_text);
@@ -436,7 +447,7 @@ struct holder {
     char lease_until[48];
     int64_t seq;
     bool leased; /* or at work in a transaction */
-    bool seen;   /* its backend is there */
+    bool seen;   /* its backend is there, or nobody can tell */
     bool key_changed;
     char host[256];
     int64_t pid;
@@ -465,7 +476,7 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
             "  OR (a.state LIKE 'idle in transaction%' AND a.state_change >"
             "   clock_timestamp() - $3::bigint * interval '1 ms'), false),"
             " p.host, p.pid, p.backend_pid,"
-            " a.pid IS NOT NULL, r.started_by,"
+            " a.pid IS NOT NULL OR p.backend_pid = 0, r.started_by,"
             " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
             " p.key_columns <> $2::text[],"
             " pg_catalog.array_to_string(p.key_columns, ', ')"
@@ -504,14 +515,25 @@ static bool
 fail_busy(const struct lm_run *run, const struct holder *holder,
           struct lm_err *err)
 {
+    char backend[64] = "through a connection pooler";
+
+    if (holder->backend_pid > 0) {
+        snprintf(backend, sizeof backend, "server process %" PRId64,
+                 holder->backend_pid);
+    }
     lm_err_set(err, LM_ERR_BUSY, "run %" PRId64 " is already running", run->id);
     lm_err_detail(err,
                   "Process %" PRId64 " on host \"%s\" runs it as role \"%s\" "
-                  "since %s (server process %" PRId64 ").",
+                  "since %s (%s).",
                   holder->pid, holder->host, holder->user, holder->since,
-                  holder->backend_pid);
-    lm_err_hint(err, "Wait for it, or stop it there; its work is never "
-                     "repeated.");
+                  backend);
+    lm_err_hint(err,
+                "Wait for it, or stop it there; its work is never "
+                "repeated.%s",
+                holder->backend_pid > 0
+                    ? ""
+                    : " If it has been killed, it can be taken over when its "
+                      "lease has ended.");
     return false;
 }
 
@@ -622,25 +644,26 @@ write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
     struct number id;
     struct number lease;
     struct number pid;
+    struct number backend;
     const char *texts[] = {as_text(&id, run->id),
                            old_owner,
                            run->next_owner,
                            as_text(&lease, self->lease_ms),
                            host_name(host, sizeof host),
-                           as_text(&pid, getpid())};
+                           as_text(&pid, getpid()),
+                           own_backend(self, &backend)};
     struct lm_result *result = NULL;
 
     snprintf(sql, sizeof sql,
              "UPDATE {schema}.progress SET owner = $3::uuid,"
              " lease_until = clock_timestamp() + $4::bigint * interval '1 ms',"
-             " host = $5, pid = $6, backend_pid = pg_catalog.pg_backend_pid(),"
+             " host = $5, pid = $6, backend_pid = $7,"
              " backend_start = (SELECT a.backend_start FROM"
-             " pg_catalog.pg_stat_activity a"
-             " WHERE a.pid = pg_catalog.pg_backend_pid())"
+             " pg_catalog.pg_stat_activity a WHERE a.pid = $7)"
              " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
              " RETURNING %s",
              progress_columns);
-    if (!ask(self, sql, texts, 6, &result, err))
+    if (!ask(self, sql, texts, 7, &result, err))
         return false;
     *claimed = lm_result_rows(result) == 1;
     if (*claimed)
@@ -737,6 +760,22 @@ claim_once(struct lm_journal *self, const struct lm_run_request *request,
     return ok;
 }
 
+static bool
+fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
+{
+    char where[64] = "behind a connection pooler";
+
+    if (backend > 0)
+        snprintf(where, sizeof where, "in server process %" PRId64, backend);
+    lm_err_set(err, LM_ERR_BUSY,
+               "run %" PRId64 " is held by a transaction that is still open "
+               "%s",
+               run->id, where);
+    lm_err_hint(err, "End its server process with pg_terminate_backend, as "
+                     "its role or as a superuser, and run the same command.");
+    return false;
+}
+
 /* Claims the run, ending the old backend if it sits on the row for long. */
 static bool
 claim(struct lm_journal *self, const struct lm_run_request *request,
@@ -751,15 +790,8 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
     while (!claim_once(self, request, old_owner, run, claimed, err)) {
         if (!lm_err_is_state(err, "55P03") || lm_stop_level() >= 2)
             return false;
-        if (lm_clock_ms() - begun > CLAIM_PATIENCE_MS) {
-            lm_err_set(err, LM_ERR_BUSY,
-                       "run %" PRId64 " is held by a transaction that is "
-                       "still open in server process %" PRId64,
-                       run->id, old_backend);
-            lm_err_hint(err, "End it with pg_terminate_backend, as its role "
-                             "or as a superuser, and run the same command.");
-            return false;
-        }
+        if (lm_clock_ms() - begun > CLAIM_PATIENCE_MS)
+            return fail_held(run, old_backend, err);
         terminate(self, run, lm_clock_ms() - begun > COMMIT_GRACE_MS);
     }
     return true;
@@ -932,9 +964,9 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                 texts, 4, err);
 }
 
-bool
-lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
-                 struct lm_err *err)
+static bool
+write_lease(struct lm_journal *self, const struct lm_run *run,
+            struct lm_err *err)
 {
     struct number id;
     struct number lease;
@@ -946,4 +978,14 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
                 " clock_timestamp() + $3::bigint * interval '1 ms'"
                 " WHERE run_id = $1 AND owner = $2::uuid",
                 texts, 3, err);
+}
+
+bool
+lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
+                 struct lm_err *err)
+{
+    if (begin(self, err) && write_lease(self, run, err) && commit(self, err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
 }
