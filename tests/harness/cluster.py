@@ -161,12 +161,13 @@ class Cluster:
         """One statement as the superuser, outside any test's database."""
         self._ask(sql, (), lambda cursor: None)
 
-    def query(self, sql, *parameters):
+    def query(self, sql, *parameters, dbname="postgres"):
         """The rows of one query, in the same way."""
-        return self._ask(sql, parameters, lambda cursor: cursor.fetchall())
+        return self._ask(sql, parameters, lambda cursor: cursor.fetchall(),
+                         dbname)
 
-    def _ask(self, sql, parameters, take):
-        link = self.connect("postgres")
+    def _ask(self, sql, parameters, take, dbname="postgres"):
+        link = self.connect(dbname)
         try:
             cursor = link.cursor()
             cursor.execute(sql, parameters or None)
