@@ -140,8 +140,8 @@ connect_first(struct lm_runner *self, struct lm_err *err)
     int64_t patience = lm_clock_ms() + START_PATIENCE_MS;
 
     while (!open_connection(self, err)) {
-        bool starting =
-            self->conn == NULL && lm_conn_is_starting(self->options->conninfo);
+        bool starting = err->kind == LM_ERR_CONNECT && self->conn == NULL &&
+                        lm_conn_is_starting(self->options->conninfo);
 
         close_connection(self);
         if (!starting || lm_clock_ms() > patience || !lm_stop_sleep_ms(250))

@@ -27,6 +27,13 @@ static const char settings_sql[] =
     " pg_catalog.set_config('extra_float_digits', '1', true),"
     /* Compiling takes longer than what a batch asks for. */
     " pg_catalog.set_config('jit', 'off', true),"
+    /* A server may be made read-only for a failover. BEGIN does not ask, since
+     * behind a pooler the default may be somebody else's; it is set back by
+     * now. */
+    " pg_catalog.set_config('transaction_read_only', CASE WHEN"
+    "  pg_catalog.current_setting('transaction_read_only') = 'on' THEN 'on'"
+    "  ELSE pg_catalog.current_setting('default_transaction_read_only') END,"
+    "  true),"
     " pg_catalog.pg_backend_pid()";
 
 enum { MIN_IDLE_LIMIT_MS = 60000 };

@@ -8,7 +8,8 @@
  * Always set: ISO dates, PostgreSQL intervals, hex bytea and shortest exact
  * floats, so that a value read as text can be written back unchanged; and a
  * limit on idling in the transaction, so that a runner that vanishes does not
- * hold locks for ever; and no JIT compilation.
+ * hold locks for ever; and no JIT compilation. Where the server's default is
+ * read-only, so is the transaction.
  *
  * Behind a pooler, the settings that others have left are set back first. The
  * connection's deadline becomes that of the transaction.
