@@ -173,6 +173,10 @@ class Cluster:
                      f'TEMPLATE "{template}"')
         return Database(self, name)
 
+    def database(self, name):
+        """One that is there."""
+        return Database(self, name)
+
     def execute(self, sql):
         """One statement as the superuser, outside any test's database."""
         self._ask(sql, (), lambda cursor: None)
