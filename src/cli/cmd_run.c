@@ -42,7 +42,9 @@ static const char help[] =
     "interrupts the batch, which is rolled back.\n"
     "\n"
     "LUAMIG_LEASE_MS: how long a runner may be silent, while its connection\n"
-    "lives, before another may take its run over (default: 60000).\n";
+    "lives, before another may take its run over (default: 60000).\n"
+    "LUAMIG_SILENCE_MS: how much longer than the statement timeout the server\n"
+    "may say nothing before it is given up (default: 30000).\n";
 
 struct run_options {
     const char *path;
