@@ -31,8 +31,10 @@ POINTS = [
     "before_commit", "after_commit_sent", "after_commit",
     "done_before_commit", "done_after_commit_sent", "done_after_commit",
     "end_before_commit", "end_after_commit_sent"]
-# What a run may end with when it was disturbed; FAILED is not among them.
-DISTURBED = (DONE, STOPPED, BUSY, UNREACHABLE, -signal.SIGKILL)
+# What a run may end with when it was disturbed; FAILED is not among them. A
+# signal that comes before luamig listens ends it.
+DISTURBED = (DONE, STOPPED, BUSY, UNREACHABLE, -signal.SIGKILL,
+             -signal.SIGINT, -signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
