@@ -58,11 +58,13 @@ lm_look_open(struct lm_look *self, const struct lm_command *command,
 {
     struct lm_journal journal = {.schema = self->schema};
     char name[64];
+    struct lm_conn_options how = {.application_name = name,
+                                  .interruptible = true};
     int version = 0;
 
     snprintf(name, sizeof name, "luamig: %s", command->name);
     if (!lm_database_resolve(&self->database, self->url, err) ||
-        !lm_conn_open(&self->conn, self->database.conninfo, name, err))
+        !lm_conn_open(&self->conn, self->database.conninfo, &how, err))
         return false;
     journal.conn = self->conn;
     if (!lm_journal_installed(&journal, &version, err))

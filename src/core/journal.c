@@ -250,9 +250,9 @@ lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
                            texts, 2, err);
 }
 
-bool
-lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
-                 const struct lm_journal_note *note, struct lm_err *err)
+static bool
+write_lease(struct lm_journal *self, const struct lm_run *run,
+            const struct lm_journal_note *note, struct lm_err *err)
 {
     struct lm_number id;
     struct lm_number lease;
@@ -276,6 +276,17 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
         " held = $5::jsonb, total = $6, batch_size = $7"
         " WHERE run_id = $1 AND owner = $2::uuid",
         texts, 7, err);
+}
+
+bool
+lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
+                 const struct lm_journal_note *note, struct lm_err *err)
+{
+    if (lm_journal_open(self, err) && write_lease(self, run, note, err) &&
+        lm_journal_commit(self, err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
 }
 
 static const char *

@@ -8,7 +8,11 @@
  * Always set: ISO dates, PostgreSQL intervals, hex bytea and shortest exact
  * floats, so that a value read as text can be written back unchanged; and a
  * limit on idling in the transaction, so that a runner that vanishes does not
- * hold locks for ever; and no JIT compilation.
+ * hold locks for ever; and no JIT compilation. Where the server's default is
+ * read-only, so is the transaction.
+ *
+ * Behind a pooler, the settings that others have left are set back first. The
+ * connection's deadline becomes that of the transaction.
  *
  * All of it is posted: it travels with the first statement, whose error may
  * then be that of BEGIN.
@@ -27,5 +31,9 @@ struct lm_txn {
 
 bool lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,
                   struct lm_err *err) LM_MUSTCHECK;
+
+/* Another statement timeout for the rest of the transaction. */
+bool lm_txn_limit_statements(struct lm_conn *conn, int64_t timeout_ms,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 #endif
