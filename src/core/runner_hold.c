@@ -23,7 +23,7 @@ tell_journal(struct lm_runner *self)
 
     self->leased_ms = lm_clock_ms();
     if (!lm_journal_renew(&self->journal, &self->run, &note, &ignored))
-        lm_log(LM_LOG_DEBUG, "could not renew the lease: %s", ignored.message);
+        lm_log(LM_LOG_WARNING, "could not renew the lease: %s", ignored.message);
 }
 
 void
