@@ -30,16 +30,23 @@ static const char help[] =
     "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
     "  --limit N             stop after N rows (exit code 5); resumable\n"
     "  --batch-size N        rows in a batch, instead of the script's figure\n"
+    "  --target-ms N         time that a batch should take, likewise\n"
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
+    "  --count               count the rows first, for ten seconds at most, so "
+    "that the\n"
+    "                        total is exact\n"
+    "  --log FORMAT          plain, or json: an object a line on stderr\n"
     "  -v, --verbose         tell about retries and other details\n"
     "  -q, --quiet           warnings and errors only\n"
     "  --help                this; with SCRIPT, its arguments as well\n"
     "\n"
     "Ctrl-C (SIGINT) or SIGTERM finishes the batch and stops; a second one\n"
-    "interrupts the batch, which is rolled back.\n"
+    "interrupts the batch, which is rolled back. A terminal that is closed "
+    "(SIGHUP)\n"
+    "stops the run after its batch.\n"
     "\n"
     "LUAMIG_LEASE_MS: how long a runner may be silent, while its connection\n"
     "lives, before another may take its run over (default: 60000).\n";
@@ -51,6 +58,7 @@ struct run_options {
     int arg_count;
     int64_t limit;
     int64_t batch_size;
+    int64_t target_ms;
     int64_t throttle_ms;
     const char *journal_schema;
     bool again;
@@ -63,6 +71,7 @@ enum option_code {
     OPT_ARG,
     OPT_LIMIT,
     OPT_BATCH_SIZE,
+    OPT_TARGET_MS,
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
@@ -75,6 +84,7 @@ static const struct option long_options[] = {
     {"arg", required_argument, NULL, OPT_ARG},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
+    {"target-ms", required_argument, NULL, OPT_TARGET_MS},
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
@@ -110,6 +120,8 @@ take_option(struct run_options *options, int code, char **argv)
         return read_number("--limit", optarg, 1, &options->limit);
     case OPT_BATCH_SIZE:
         return read_number("--batch-size", optarg, 1, &options->batch_size);
+    case OPT_TARGET_MS:
+        return read_number("--target-ms", optarg, 1, &options->target_ms);
     case OPT_THROTTLE_MS:
         return read_number("--throttle-ms", optarg, 0, &options->throttle_ms);
     case OPT_AGAIN:
@@ -142,7 +154,7 @@ parse_options(int argc, char **argv, struct run_options *options)
     int code;
 
     memset(options, 0, sizeof *options);
-    options->batch_size = options->throttle_ms = -1;
+    options->batch_size = options->target_ms = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     options->args = lm_calloc((size_t)argc, sizeof *options->args);
     while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
@@ -337,6 +349,7 @@ run(int argc, char **argv)
     script_options.args = options.args;
     script_options.arg_count = options.arg_count;
     script_options.batch_size = options.batch_size;
+    script_options.target_ms = options.target_ms;
     script_options.throttle_ms = options.throttle_ms;
     if (lm_script_load(&script, options.path, &script_options, &err)) {
         code = run_script(&options, script);

@@ -145,7 +145,7 @@ start_step(struct lm_runner *self, struct lm_err *err)
 static int64_t
 rows_to_ask_for(const struct lm_runner *self)
 {
-    int64_t size = self->batch_size;
+    int64_t size = lm_size_rows(&self->size);
     int64_t left = self->options->limit - self->progress.own_rows;
 
     return self->options->limit > 0 && left < size ? left : size;
@@ -201,7 +201,7 @@ migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
 
 static void
 advance(struct lm_runner *self, const struct lm_page *page,
-        struct lm_key *cursor)
+        struct lm_key *cursor, int64_t begun_ms)
 {
     struct lm_key old = self->run.cursor;
 
@@ -213,10 +213,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->pending_retries = 0;
     self->leased_ms = lm_clock_ms();
     self->pages_done = !page->more;
-    if (self->batch_size < self->migration->batch_size)
-        self->batch_size *= 2;
-    if (self->batch_size > self->migration->batch_size)
-        self->batch_size = self->migration->batch_size;
+    lm_size_batch(&self->size, page->rows, self->leased_ms - begun_ms);
     lm_progress_batch(&self->progress, page->rows);
 }
 
@@ -249,6 +246,7 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     struct lm_txn txn = lm_runner_txn(self);
     struct lm_key cursor = {NULL, 0};
     struct lm_page page;
+    int64_t begun_ms = lm_clock_ms();
     bool ok;
 
     self->in_batch = true;
@@ -269,7 +267,7 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     ok = migrate_and_commit(self, &page, &cursor, err);
     if (ok) {
         LM_FAULT("after_commit");
-        advance(self, &page, &cursor);
+        advance(self, &page, &cursor, begun_ms);
     } else if (err->kind != LM_ERR_LOST) {
         name_batch(self, &page, err);
     }
@@ -585,7 +583,7 @@ lm_runner_run(const struct lm_migration *migration,
     self.outcome = outcome;
     self.journal.schema = options->journal_schema;
     self.journal.lease_ms = options->lease_ms;
-    self.batch_size = migration->batch_size;
+    lm_size_init(&self.size, migration->batch_size, migration->target_ms);
     self.attempt = 1;
     lm_repo_init(&self.repo);
     self.repo.combine_options.journal = options->journal_schema;

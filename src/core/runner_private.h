@@ -10,6 +10,7 @@
 #include "core/progress.h"
 #include "core/repo.h"
 #include "core/runner.h"
+#include "core/size.h"
 #include "pg/txn.h"
 
 /* How long the server may look for the highest key, which may be a scan. */
@@ -39,7 +40,7 @@ struct lm_runner {
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
     bool uncombined;         /* the step in hand runs without combining */
     bool reprepared;         /* ... and with its statements prepared anew */
-    int64_t batch_size;      /* shrinks while conflicts and timeouts last */
+    struct lm_size size;     /* of batches */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
 };

@@ -130,10 +130,8 @@ try_again(struct lm_runner *self, struct lm_err *err)
 static void
 halve(struct lm_runner *self, int counted)
 {
-    if (self->in_batch && self->batch_size > 1) {
-        self->batch_size /= 2;
+    if (self->in_batch && lm_size_halve(&self->size))
         self->attempt = counted;
-    }
 }
 
 static bool

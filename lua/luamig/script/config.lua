@@ -105,6 +105,7 @@ end
 
 local KEYS = {
   batch_size = { default = 1000, check = integer(1, 1000000), is_integer = true },
+  target_ms = { check = integer(1, INT_MAX), is_integer = true },
   throttle_ms = { default = 100, check = integer(0, INT_MAX), is_integer = true },
   key = { default = "id", check = key_columns },
   start_after = { check = key_values },
@@ -127,7 +128,7 @@ local KEYS = {
 }
 
 -- In the design, not in this version.
-local LATER_KEYS = { target_ms = true, max_failures = true, quarantine_rows = true, health = true }
+local LATER_KEYS = { max_failures = true, quarantine_rows = true, health = true }
 local ONLY_VALUE = { on_error = "stop", repo = "default" }
 
 --- The keys this version carries out, sorted.
