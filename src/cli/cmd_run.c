@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/record.h"
 #include "cli/cli.h"
 #include "core/runner.h"
 #include "script/script.h"
@@ -63,6 +64,7 @@ struct run_options {
     const char *journal_schema;
     bool again;
     bool restart;
+    bool count;
     bool help;
 };
 
@@ -76,6 +78,8 @@ enum option_code {
     OPT_AGAIN,
     OPT_RESTART,
     OPT_JOURNAL_SCHEMA,
+    OPT_COUNT,
+    OPT_LOG,
     OPT_HELP
 };
 
@@ -89,6 +93,8 @@ static const struct option long_options[] = {
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
+    {"count", no_argument, NULL, OPT_COUNT},
+    {"log", required_argument, NULL, OPT_LOG},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, OPT_HELP},
@@ -133,6 +139,11 @@ take_option(struct run_options *options, int code, char **argv)
     case OPT_JOURNAL_SCHEMA:
         options->journal_schema = optarg;
         return true;
+    case OPT_COUNT:
+        options->count = true;
+        return true;
+    case OPT_LOG:
+        return lm_cli_set_log(&lm_cmd_run, optarg);
     case 'v':
         lm_log_set_level(LM_LOG_DEBUG);
         return true;
@@ -228,6 +239,8 @@ print_speed(const struct lm_outcome *outcome)
         printf(", %s rows/s", rate);
     printf(", %" PRId64 " retr%s", outcome->retries,
            outcome->retries == 1 ? "y" : "ies");
+    if (outcome->held != NULL)
+        printf(", %s", outcome->held);
 }
 
 static void
@@ -246,6 +259,54 @@ print_matching(const struct lm_outcome *outcome)
         printf(", %s of them beyond the last key of this run", beyond);
     }
     putchar('\n');
+}
+
+static const char *
+end_state(const struct lm_outcome *outcome)
+{
+    switch (outcome->ending) {
+    case LM_END_DONE:
+    case LM_END_DONE_ALREADY:
+        return "done";
+    case LM_END_CANCELLED_ALREADY:
+        return "cancelled";
+    case LM_END_STOPPED:
+        return "stopped";
+    case LM_END_FAILED:
+        break;
+    }
+    return "failed";
+}
+
+/* The last line of --log json. */
+static void
+log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
+{
+    struct lm_buf fields = LM_BUF_INIT;
+    const char *reason = NULL;
+
+    if (outcome->ending == LM_END_FAILED) {
+        reason = err->message;
+    } else if (outcome->ending == LM_END_STOPPED) {
+        reason = outcome->reason;
+    }
+    lm_record_text(&fields, "event", "end");
+    if (outcome->run_id > 0) {
+        lm_record_int(&fields, "run", outcome->run_id);
+    } else {
+        lm_record_text(&fields, "run", NULL);
+    }
+    lm_record_text(&fields, "state", end_state(outcome));
+    lm_record_int(&fields, "rows", outcome->rows);
+    lm_record_int(&fields, "batches", outcome->batches);
+    lm_record_int(&fields, "retries", outcome->retries);
+    lm_record_int(&fields, "failures", outcome->failures);
+    lm_record_int(&fields, "elapsed_ms", outcome->elapsed_ms);
+    lm_record_text(&fields, "reason", reason);
+    lm_record_text(&fields, "held", outcome->held);
+    lm_record_int(&fields, "exit_code", code);
+    lm_log_event(LM_LOG_INFO, NULL, &fields);
+    lm_buf_release(&fields);
 }
 
 static int
@@ -308,7 +369,8 @@ run_script(const struct run_options *options, const struct lm_script *script)
                                            options->journal_schema,
                                        .again = options->again,
                                        .restart = options->restart,
-                                       .limit = options->limit};
+                                       .limit = options->limit,
+                                       .count = options->count};
     struct lm_database database;
     struct lm_outcome outcome;
     struct lm_err err;
@@ -325,10 +387,11 @@ run_script(const struct run_options *options, const struct lm_script *script)
     if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
         err.where[0] == '\0')
         LM_ERR_COPY(err.where, options->path);
-    code = report(&outcome, &err);
+    code = lm_cli_finish_output(report(&outcome, &err));
+    log_end(&outcome, &err, code);
     lm_outcome_release(&outcome);
     lm_database_release(&database);
-    return lm_cli_finish_output(code);
+    return code;
 }
 
 static int

@@ -214,7 +214,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->leased_ms = lm_clock_ms();
     self->pages_done = !page->more;
     lm_size_batch(&self->size, page->rows, self->leased_ms - begun_ms);
-    lm_progress_batch(&self->progress, page->rows);
+    lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
 }
 
 /* "batch 3, keys (id) from (2001) to (3000), rolled back" */
@@ -264,6 +264,7 @@ batch_step(struct lm_runner *self, struct lm_err *err)
         self->pages_done = true;
         return true;
     }
+    lm_runner_note_first_key(self, &page);
     ok = migrate_and_commit(self, &page, &cursor, err);
     if (ok) {
         LM_FAULT("after_commit");
@@ -341,22 +342,32 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
 }
 
 static bool
-hold_back(struct lm_runner *self, struct lm_err *err)
+hold_for_script(struct lm_runner *self, struct lm_err *err)
 {
     int64_t wait_ms = 0;
     bool ask_again = self->migration->ops->has_throttle;
 
-    if (self->progress.own_batches > 0)
-        rest(self, self->migration->throttle_ms);
     while (ask_again && lm_stop_level() == 0) {
         if (!ask_throttle(self, &wait_ms, &ask_again, err))
             return false;
         if (wait_ms > 0) {
-            lm_progress_wait(&self->progress, "held by the script");
+            lm_progress_hold_begin(&self->progress, "held by the script");
             rest(self, wait_ms);
         }
     }
     return true;
+}
+
+static bool
+hold_back(struct lm_runner *self, struct lm_err *err)
+{
+    bool ok;
+
+    if (self->progress.own_batches > 0)
+        rest(self, self->migration->throttle_ms);
+    ok = hold_for_script(self, err);
+    lm_progress_hold_end(&self->progress);
+    return ok;
 }
 
 /* Has somebody asked to stop, or is the limit reached? */
@@ -400,6 +411,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return lm_runner_look_again(self, err);
     if (nothing_to_page(self))
         return final_step(self, err);
+    lm_runner_feed_progress(self);
     return hold_back(self, err) && (should_stop(self) || batch_step(self, err));
 }
 
@@ -552,21 +564,6 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
     }
 }
 
-static void
-begin_progress(struct lm_runner *self)
-{
-    int64_t total = -1;
-
-    if (!self->migration->one_shot) {
-        total = lm_page_estimate(self->conn, &self->query,
-                                 self->run.cursor.texts, self->run.bound.texts);
-        if (total >= 0)
-            total += self->run.rows;
-    }
-    lm_progress_begin(&self->progress, total, self->run.rows, self->run.batches,
-                      self->run.retries);
-}
-
 void
 lm_runner_run(const struct lm_migration *migration,
               const struct lm_runner_options *options,
@@ -590,13 +587,16 @@ lm_runner_run(const struct lm_migration *migration,
     self.repo.combine_options.always = migration->combine_always;
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
-        begin_progress(&self);
+        lm_progress_begin(&self.progress, self.run.id, self.run.rows,
+                          self.run.batches, self.run.retries);
         ok = work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);
     lm_repo_release(&self.repo);
     lm_run_release(&self.run);
     lm_base_query_release(&self.query);
+    lm_position_release(&self.position);
+    free(self.first_key);
     lm_conn_close(self.conn);
 }
 
@@ -604,5 +604,6 @@ void
 lm_outcome_release(struct lm_outcome *self)
 {
     free(self->cursor);
-    self->cursor = NULL;
+    free(self->held);
+    self->cursor = self->held = NULL;
 }

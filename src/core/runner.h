@@ -26,6 +26,7 @@ struct lm_runner_options {
     bool again;
     bool restart;
     int64_t limit; /* rows to migrate in this call; 0: all */
+    bool count;    /* the rows that are left, instead of an estimate */
 };
 
 enum lm_ending {
@@ -45,12 +46,14 @@ struct lm_outcome {
     int64_t rows;    /* of the whole run */
     int64_t batches;
     int64_t retries;
+    int64_t failures; /* rows that were set aside */
     int64_t own_rows; /* of this call */
     int64_t elapsed_ms;
     bool counted;     /* matching and beyond are known */
     int64_t matching; /* rows that the base query still returns */
     int64_t beyond;   /* of them: beyond the last key of the run */
     char *cursor;     /* "(id) = (7)", or NULL; owned by the outcome */
+    char *held; /* "held 3m12s: replica lag 2m50s, ...", or NULL; likewise */
 };
 void lm_outcome_release(struct lm_outcome *self);
 

@@ -6,6 +6,7 @@
 
 #include "core/journal.h"
 #include "core/pager.h"
+#include "core/position.h"
 #include "core/preflight.h"
 #include "core/progress.h"
 #include "core/repo.h"
@@ -22,12 +23,17 @@ struct lm_runner {
     struct lm_outcome *outcome;
 
     struct lm_conn *conn;
+    char application_name[64]; /* as long as the server allows */
     char server[24]; /* its system identifier; empty: it does not say */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
     struct lm_repo repo;
     struct lm_run run;
     struct lm_progress progress;
+    struct lm_position position;
+    char *first_key;       /* of the run, its first column; NULL: not seen */
+    bool has_total;        /* it was asked for */
+    int64_t positioned_ms; /* when the position was last asked for */
 
     bool acquired;   /* the run is ours */
     bool pages_done; /* no row is left before the bound */
@@ -68,6 +74,11 @@ void lm_runner_set_deadline(struct lm_runner *self);
  * run again. The transaction is rolled back, and err may have become another
  * error. */
 bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_tell.c: before each batch, what its progress is measured against. */
+void lm_runner_feed_progress(struct lm_runner *self);
+void lm_runner_note_first_key(struct lm_runner *self,
+                              const struct lm_page *page);
 
 /* The transaction settings of batches and callbacks. */
 struct lm_txn lm_runner_txn(const struct lm_runner *self);

@@ -171,9 +171,10 @@ wait(struct lm_runner *self, struct lm_err *err)
         lm_err_prefix(err, "gave up after ten minutes");
         return false;
     }
-    lm_progress_wait(&self->progress, err->message);
+    lm_progress_hold_begin(&self->progress, err->message);
     lm_stop_sleep_ms(
         lm_clock_backoff_ms(self->attempt, SHORT_BASE_MS, SHORT_CAP_MS));
+    lm_progress_hold_end(&self->progress);
     count_retry(self, err);
     return refresh(self, err, &reconnected);
 }

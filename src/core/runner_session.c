@@ -32,7 +32,8 @@ lm_runner_txn(const struct lm_runner *self)
                          .durable = true,
                          .statement_timeout_ms = m->statement_timeout_ms,
                          .lock_timeout_ms = m->lock_timeout_ms,
-                         .timezone = m->timezone};
+                         .timezone = m->timezone,
+                         .application_name = self->application_name};
 
     return txn;
 }
@@ -77,13 +78,35 @@ check_identity(struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+/* "luamig: scripts/x.lua run 7": a script's name that is too long is cut at its
+ * beginning, so that the run can be seen. */
+static void
+name_session(struct lm_runner *self)
+{
+    const char *script = self->migration->name;
+    char run[32] = "";
+    const char *cut = "";
+    size_t room;
+
+    if (self->run.id > 0)
+        snprintf(run, sizeof run, " run %" PRId64, self->run.id);
+    room = sizeof self->application_name - sizeof "luamig: " - strlen(run);
+    if (strlen(script) > room) {
+        cut = "...";
+        script += strlen(script) - (room - strlen(cut));
+        while (((unsigned char)*script & 0xC0) == 0x80)
+            script++; /* not in the middle of a character */
+    }
+    snprintf(self->application_name, sizeof self->application_name,
+             "luamig: %s%s%s", cut, script, run);
+}
+
 static bool
 open_connection(struct lm_runner *self, struct lm_err *err)
 {
-    char name[128];
-
-    snprintf(name, sizeof name, "luamig: %s", self->migration->name);
-    if (!lm_conn_open(&self->conn, self->options->conninfo, name, err))
+    name_session(self);
+    if (!lm_conn_open(&self->conn, self->options->conninfo,
+                      self->application_name, err))
         return false;
     self->journal.conn = self->conn;
     lm_runner_set_deadline(self);
@@ -385,6 +408,7 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
         return false;
     if (!find_or_begin(self, &request, err))
         return false;
+    name_session(self);
     lm_runner_set_deadline(self);
     return true;
 }
@@ -444,7 +468,7 @@ lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
     lm_log(LM_LOG_WARNING, "%s%s%.*s; reconnecting", why->message,
            why->detail[0] != '\0' ? ": " : "", (int)strcspn(why->detail, "\n"),
            why->detail);
-    lm_progress_wait(&self->progress, "reconnecting");
+    lm_progress_hold_begin(&self->progress, "reconnecting");
     close_connection(self);
     for (int attempt = 1;; attempt++) {
         int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
@@ -454,6 +478,7 @@ lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
                               "stopped while reconnecting");
         }
         if (reconnect_once(self, err)) {
+            lm_progress_hold_end(&self->progress);
             lm_log(LM_LOG_INFO, "reconnected to %s",
                    lm_conn_target(self->conn));
             return check_journal_keys(self, err);
