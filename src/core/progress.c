@@ -290,6 +290,7 @@ lm_progress_begin(struct lm_progress *self, int64_t run, int64_t rows,
     self->run = run;
     self->total = -1;
     self->position = -1;
+    self->first_position = batches > 0 ? -1 : 0;
     self->rows = rows;
     self->batches = batches;
     self->retries = retries;
@@ -356,11 +357,9 @@ lm_progress_hold_end(struct lm_progress *self)
 void
 lm_progress_position(struct lm_progress *self, double position)
 {
-    bool first = self->position < 0;
-
     self->position = position > 1 ? 1 : position;
     self->position_ms = active_ms(self);
-    if (first || self->position < self->first_position) {
+    if (self->first_position < 0 || self->position < self->first_position) {
         self->first_position = self->position;
         self->first_position_ms = self->position_ms;
     }

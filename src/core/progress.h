@@ -32,10 +32,10 @@ struct lm_progress {
     int64_t held_since_ms;
     int64_t held_ms; /* before that */
 
-    double shown;    /* the highest part of the whole that was shown */
-    double position; /* of the key, from 0 to 1; below 0: unknown */
+    double shown;        /* the highest part of the whole that was shown */
+    double position;     /* of the key, from 0 to 1; below 0: unknown */
+    int64_t position_ms; /* when it was measured, in active time */
     double first_position;
-    int64_t position_ms; /* when they were measured, in active time */
     int64_t first_position_ms;
 
     int64_t sample_ms[64]; /* a ring of moments in active time, and own_rows */

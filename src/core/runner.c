@@ -204,6 +204,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
         struct lm_key *cursor, int64_t begun_ms)
 {
     struct lm_key old = self->run.cursor;
+    int64_t now = lm_clock_ms();
 
     self->run.cursor = *cursor;
     *cursor = old;
@@ -211,9 +212,9 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->run.rows += page->rows;
     self->run.batches++;
     self->pending_retries = 0;
-    self->leased_ms = lm_clock_ms();
+    self->leased_ms = now;
     self->pages_done = !page->more;
-    lm_size_batch(&self->size, page->rows, self->leased_ms - begun_ms);
+    lm_size_batch(&self->size, page->rows, now - begun_ms);
     lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
 }
 

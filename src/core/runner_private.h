@@ -31,9 +31,9 @@ struct lm_runner {
     struct lm_run run;
     struct lm_progress progress;
     struct lm_position position;
-    char *first_key;       /* of the run, its first column; NULL: not seen */
-    bool has_total;        /* it was asked for */
-    int64_t positioned_ms; /* when the position was last asked for */
+    char *first_key;         /* of the run, its first column; NULL: not seen */
+    bool has_total;          /* it was asked for */
+    int64_t position_due_ms; /* when the position is to be asked for */
 
     bool acquired;   /* the run is ours */
     bool pages_done; /* no row is left before the bound */

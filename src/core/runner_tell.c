@@ -75,6 +75,7 @@ find_position(struct lm_runner *self)
 
     if (self->run.cursor.texts == NULL || self->position.useless)
         return;
+    self->position_due_ms = lm_clock_ms() + POSITION_MS;
     if (begin_reading(self, POSITION_TIMEOUT_MS, &ignored)) {
         position = lm_position_find(
             &self->position, self->conn, &self->query, self->first_key,
@@ -88,16 +89,11 @@ find_position(struct lm_runner *self)
 void
 lm_runner_feed_progress(struct lm_runner *self)
 {
-    int64_t now = lm_clock_ms();
-
     if (!self->has_total) {
         self->has_total = true;
         find_total(self);
-    } else if (now - self->positioned_ms < POSITION_MS) {
-        return;
     }
-    self->positioned_ms = now;
-    if (lm_log_enabled(LM_LOG_INFO) &&
+    if (lm_log_enabled(LM_LOG_INFO) && lm_clock_ms() >= self->position_due_ms &&
         lm_progress_wants_position(&self->progress))
         find_position(self);
 }
