@@ -179,21 +179,19 @@ write_line(const char *label, const char *colour, const char *text)
 {
     struct lm_buf buf = LM_BUF_INIT;
     bool coloured = *label != '\0' && lm_log_may_colour();
-    char time[LM_CLOCK_NOW_SIZE + 1] = "";
+    char time[LM_CLOCK_NOW_SIZE] = "";
 
-    if (with_times) {
+    if (with_times)
         lm_clock_format_now(time, sizeof time, ' ');
-        strcat(time, " ");
-    }
     if (status_line[0] != '\0')
         lm_buf_puts(&buf, "\r\033[K");
-    lm_buf_printf(&buf, "luamig: %s", time);
+    lm_buf_printf(&buf, "luamig: %s%s", time, with_times ? " " : "");
     if (coloured)
         lm_buf_puts(&buf, colour);
     lm_buf_puts(&buf, label);
     if (coloured)
         lm_buf_puts(&buf, "\033[0m");
-    add_text(&buf, text, strlen(time) + strlen(label));
+    add_text(&buf, text, strlen(time) + with_times + strlen(label));
     lm_buf_putc(&buf, '\n');
     if (status_line[0] != '\0')
         add_status(&buf);

@@ -15,6 +15,7 @@
 
 #include "core/size.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -47,11 +48,10 @@ lm_size_init(struct lm_size *self, int64_t max, int64_t target_ms)
     memset(self, 0, sizeof *self);
     self->max = max;
     self->target_ms = target_ms;
-    set_rows(self, (double)max);
-    if (target_ms > 0 && max / START_PART > START_ROWS) {
-        set_rows(self, (double)(max / START_PART));
-    } else if (target_ms > 0) {
-        set_rows(self, START_ROWS);
+    if (target_ms == 0) {
+        set_rows(self, (double)max);
+    } else {
+        set_rows(self, fmax((double)max / START_PART, START_ROWS));
     }
 }
 

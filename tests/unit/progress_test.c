@@ -16,12 +16,14 @@ static FILE *file;
 static int kept_stderr;
 
 /* In place of lm_clock_ms: see CMakeLists.txt. */
+/* NOLINTBEGIN(bugprone-reserved-identifier) */
 int64_t __wrap_lm_clock_ms(void);
 int64_t
 __wrap_lm_clock_ms(void)
 {
     return clock_ms;
 }
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static int
 begin(void **state)

@@ -5,7 +5,8 @@
 
 #include "core/size.h"
 
-enum { MAX = 10000, TARGET_MS = 500 };
+static const int64_t max_rows = 10000;
+static const int64_t target_ms = 500;
 
 /* What a batch takes there: fixed_ms + row_ms * rows, give or take noise. */
 struct server {
@@ -98,11 +99,11 @@ test_the_first_batch_is_small(void **state)
     struct lm_size size;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
-    assert_int_equal(lm_size_rows(&size), MAX / 10);
-    lm_size_init(&size, 100, TARGET_MS);
+    lm_size_init(&size, max_rows, target_ms);
+    assert_int_equal(lm_size_rows(&size), max_rows / 10);
+    lm_size_init(&size, 100, target_ms);
     assert_int_equal(lm_size_rows(&size), 20);
-    lm_size_init(&size, 7, TARGET_MS);
+    lm_size_init(&size, 7, target_ms);
     assert_int_equal(lm_size_rows(&size), 7);
 }
 
@@ -114,10 +115,10 @@ test_batches_grow_by_half_at_most_until_they_take_the_target(void **state)
     int64_t before;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
+    lm_size_init(&size, max_rows, target_ms);
     do {
         before = lm_size_rows(&size);
-        assert_true(run(&size, &server, 1) <= TARGET_MS * 11 / 10);
+        assert_true(run(&size, &server, 1) <= target_ms * 11 / 10);
         assert_true(lm_size_rows(&size) * 2 <= before * 3);
         assert_true(lm_size_rows(&size) >= before);
     } while (lm_size_rows(&size) > before);
@@ -131,9 +132,9 @@ test_fast_rows_make_full_batches_and_no_larger_ones(void **state)
     struct lm_size size;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
+    lm_size_init(&size, max_rows, target_ms);
     run(&size, &server, 20);
-    run_within(&size, &server, 20, MAX, MAX);
+    run_within(&size, &server, 20, max_rows, max_rows);
 }
 
 /* The rows alone, or all that a batch does. */
@@ -151,11 +152,11 @@ test_a_server_that_slows_down_has_one_batch_beyond_the_target(void **state)
         struct server slow = {cases[i].slow_fixed_ms, 2, 0, 1};
         struct lm_size size;
 
-        lm_size_init(&size, MAX, TARGET_MS);
+        lm_size_init(&size, max_rows, target_ms);
         run(&size, &server, 30);
-        assert_true(run(&size, &slow, 1) > 10 * TARGET_MS);
-        assert_true(run(&size, &slow, 200) <= 3 * TARGET_MS);
-        assert_true(run(&size, &slow, 200) <= TARGET_MS * 11 / 10);
+        assert_true(run(&size, &slow, 1) > 10 * target_ms);
+        assert_true(run(&size, &slow, 200) <= 3 * target_ms);
+        assert_true(run(&size, &slow, 200) <= target_ms * 11 / 10);
     }
 }
 
@@ -168,7 +169,7 @@ test_a_server_that_recovers_gets_its_large_batches_back(void **state)
     int64_t before;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
+    lm_size_init(&size, max_rows, target_ms);
     run(&size, &server, 30);
     before = lm_size_rows(&size);
     run(&size, &slow, 50);
@@ -176,7 +177,7 @@ test_a_server_that_recovers_gets_its_large_batches_back(void **state)
     for (int i = 0; i < 30; i++) {
         int64_t rows = lm_size_rows(&size);
 
-        assert_true(run(&size, &server, 1) <= TARGET_MS * 12 / 10);
+        assert_true(run(&size, &server, 1) <= target_ms * 12 / 10);
         assert_true(lm_size_rows(&size) * 2 <= rows * 3);
     }
     run_within(&size, &server, 100, before * 98 / 100, before * 102 / 100);
@@ -190,7 +191,7 @@ test_noise_neither_shrinks_batches_nor_makes_them_swing(void **state)
         struct server server = {10, 0.1, 0.3, seed};
         struct lm_size size;
 
-        lm_size_init(&size, MAX, TARGET_MS);
+        lm_size_init(&size, max_rows, target_ms);
         run(&size, &server, 30);
         run_within(&size, &server, 500, 4900 * 60 / 100, 4900 * 140 / 100);
     }
@@ -205,10 +206,10 @@ test_noise_does_not_hide_that_a_server_slows_down(void **state)
         struct server slow = {10, 2, 0.3, seed};
         struct lm_size size;
 
-        lm_size_init(&size, MAX, TARGET_MS);
+        lm_size_init(&size, max_rows, target_ms);
         run(&size, &server, 100);
         run(&size, &slow, 1);
-        assert_true(run(&size, &slow, 200) <= 3 * TARGET_MS);
+        assert_true(run(&size, &slow, 200) <= 3 * target_ms);
     }
 }
 
@@ -220,9 +221,9 @@ test_a_short_batch_says_nothing_of_a_full_one(void **state)
     int64_t before;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
+    lm_size_init(&size, max_rows, target_ms);
     lm_size_batch(&size, 1, batch_ms(&server, 1));
-    assert_int_equal(lm_size_rows(&size), MAX / 10);
+    assert_int_equal(lm_size_rows(&size), max_rows / 10);
     run(&size, &server, 30);
     before = lm_size_rows(&size);
     for (int64_t rows = 1; rows < 20; rows++)
@@ -237,9 +238,9 @@ test_a_short_batch_that_takes_too_long_makes_the_next_one_smaller(void **state)
     struct lm_size size;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
-    lm_size_batch(&size, 10, 4 * TARGET_MS);
-    assert_int_equal(lm_size_rows(&size), MAX / 10 / 4);
+    lm_size_init(&size, max_rows, target_ms);
+    lm_size_batch(&size, 10, 4 * target_ms);
+    assert_int_equal(lm_size_rows(&size), max_rows / 10 / 4);
 }
 
 /* However slow the round trips are, a batch that does next to nothing would
@@ -252,11 +253,12 @@ test_slow_round_trips_do_not_make_batches_vanish(void **state)
     (void)state;
     for (size_t i = 0; i < LM_COUNT(fixed_ms); i++) {
         struct server server = {fixed_ms[i], 0.1, 0, 1};
-        double room = TARGET_MS - fixed_ms[i];
-        double ideal = (room < TARGET_MS / 4. ? TARGET_MS / 4. : room) / 0.1;
+        double room = (double)target_ms - fixed_ms[i];
+        double ideal =
+            (room < (double)target_ms / 4 ? (double)target_ms / 4 : room) / 0.1;
         struct lm_size size;
 
-        lm_size_init(&size, MAX, TARGET_MS);
+        lm_size_init(&size, max_rows, target_ms);
         run(&size, &server, 100);
         run_within(&size, &server, 100, (int64_t)(ideal * 0.8),
                    (int64_t)(ideal * 1.2));
@@ -266,11 +268,11 @@ test_slow_round_trips_do_not_make_batches_vanish(void **state)
 static void
 test_rows_that_take_longer_than_the_target_go_one_by_one(void **state)
 {
-    struct server server = {1, 2.0 * TARGET_MS, 0, 1};
+    struct server server = {1, 2.0 * (double)target_ms, 0, 1};
     struct lm_size size;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
+    lm_size_init(&size, max_rows, target_ms);
     run(&size, &server, 1);
     run_within(&size, &server, 20, 1, 1);
     server.row_ms = 0.1;
@@ -286,7 +288,7 @@ test_a_timeout_halves_and_the_size_grows_back_by_half(void **state)
     int64_t before;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
+    lm_size_init(&size, max_rows, target_ms);
     run(&size, &server, 30);
     before = lm_size_rows(&size);
     assert_true(lm_size_halve(&size));
@@ -304,16 +306,16 @@ test_a_figure_that_changes_in_mid_run_is_obeyed_at_once(void **state)
     struct lm_size size;
 
     (void)state;
-    lm_size_init(&size, MAX, TARGET_MS);
+    lm_size_init(&size, max_rows, target_ms);
     run(&size, &server, 30);
     lm_size_set_max(&size, 1000);
     run_within(&size, &server, 10, 1000, 1000);
-    lm_size_set_target(&size, TARGET_MS / 10);
+    lm_size_set_target(&size, target_ms / 10);
     run_within(&size, &server, 10, 480, 520);
     lm_size_set_target(&size, 0);
     run(&size, &server, 2);
     run_within(&size, &server, 10, 1000, 1000);
-    lm_size_set_target(&size, TARGET_MS / 10);
+    lm_size_set_target(&size, target_ms / 10);
     run(&size, &server, 1);
     run_within(&size, &server, 10, 480, 520);
 }
