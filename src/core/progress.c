@@ -264,7 +264,7 @@ tell(struct lm_progress *self, int64_t now)
     lm_buf_release(&fields);
 }
 
-/* Shows what has changed, if it is time to. */
+/* Shows what has changed, if it is time to; on a terminal perhaps at once. */
 static void
 show(struct lm_progress *self, bool at_once)
 {
@@ -351,7 +351,8 @@ lm_progress_hold_end(struct lm_progress *self)
         return;
     self->held_ms = lm_progress_held_ms(self);
     self->holding = false;
-    show(self, true);
+    if (lm_log_has_status())
+        draw(self, lm_clock_ms());
 }
 
 void

@@ -122,13 +122,14 @@ test_held_time_counts_neither_into_speed_nor_into_what_is_left(void **state)
     run(&progress, 10, 1000, 1000);
     last_line();
     hold(&progress, 3600000);
+    run(&progress, 1, 1000, 1000);
     assert_string_equal(last_line(),
-                        "luamig: 10,000 of about 100,000 rows (10%), 1,000 "
-                        "rows/s, batches of 1,000, about 1m30s left");
+                        "luamig: 11,000 of about 100,000 rows (11%), 1,000 "
+                        "rows/s, batches of 1,000, about 1m29s left");
     assert_int_equal(lm_progress_held_ms(&progress), 3600000);
     run(&progress, 10, 1000, 1000);
-    assert_contains(last_line(), "20,000 of about 100,000 rows (20%), 1,000 "
-                                 "rows/s, batches of 1,000, about 1m20s left");
+    assert_contains(last_line(), "21,000 of about 100,000 rows (21%), 1,000 "
+                                 "rows/s, batches of 1,000, about 1m19s left");
 }
 
 static void
@@ -236,6 +237,7 @@ test_an_empty_total_divides_nothing(void **state)
     lm_progress_batch(&progress, 0, 1);
     assert_true(lm_progress_rate(&progress) == 0);
     hold(&progress, 60000);
+    lm_progress_batch(&progress, 0, 1);
     assert_string_equal(last_line(), "luamig: 0 rows, 0 rows/s, batches of 1");
 }
 
@@ -271,6 +273,7 @@ test_by_the_position_alone_there_is_a_percentage_and_a_guess(void **state)
     run(&progress, 10, 1000, 1000);
     lm_progress_position(&progress, 0.1);
     hold(&progress, 3600000);
+    run(&progress, 1, 0, 0);
     last_line();
     run(&progress, 10, 1000, 1000);
     assert_contains(last_line(), "20,000 rows (perhaps 10%), 1,000 rows/s, "
