@@ -18,12 +18,13 @@ tell_journal(struct lm_runner *self)
     struct lm_journal_note note = {.waits_for = self->waits_for,
                                    .held_json = "{}",
                                    .total = self->progress.total,
-                                   .batch_size = self->batch_size};
+                                   .batch_size = lm_size_rows(&self->size)};
     struct lm_err ignored;
 
     self->leased_ms = lm_clock_ms();
     if (!lm_journal_renew(&self->journal, &self->run, &note, &ignored))
-        lm_log(LM_LOG_WARNING, "could not renew the lease: %s", ignored.message);
+        lm_log(LM_LOG_WARNING, "could not renew the lease: %s",
+               ignored.message);
 }
 
 void
@@ -61,21 +62,33 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     return ok;
 }
 
-bool
-lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
+static bool
+hold_for_script(struct lm_runner *self, struct lm_err *err)
 {
     int64_t wait_ms = 0;
     bool ask_again = self->migration->ops->has_throttle;
 
-    if (self->progress.own_batches > 0)
-        lm_runner_rest(self, self->migration->throttle_ms);
     while (ask_again && !lm_runner_is_called(self)) {
         if (!ask_throttle(self, &wait_ms, &ask_again, err))
             return false;
         if (wait_ms > 0) {
-            lm_progress_wait(&self->progress, "held by the script");
+            self->waits_for = "held by the script";
+            lm_progress_hold_begin(&self->progress, self->waits_for);
             lm_runner_rest(self, wait_ms);
         }
     }
     return true;
+}
+
+bool
+lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
+{
+    bool ok;
+
+    if (self->progress.own_batches > 0)
+        lm_runner_rest(self, self->migration->throttle_ms);
+    ok = hold_for_script(self, err);
+    self->waits_for = NULL;
+    lm_progress_hold_end(&self->progress);
+    return ok;
 }

@@ -1,8 +1,8 @@
 """A project folder with scripts, and the luamig that runs them.
 
 Every result is held against what luamig promises about its output whatever
-happens: stderr speaks in lines that begin with "luamig: ", and no sanitizer
-has anything to say.
+happens: stderr speaks in lines that begin with "luamig: ", or in JSON objects
+after --log json, and no sanitizer has anything to say.
 """
 
 import json
@@ -54,9 +54,24 @@ class Result:
         assert "Sanitizer" not in self.err, self
         assert "runtime error:" not in self.err, self
         stray = [line for line in self.err.splitlines()
-                 if not line.startswith(("luamig: ", LIBPQ_SAYS))]
+                 if not self._is_wanted(line)]
         assert not stray, f"stray lines on stderr: {stray}\n{self}"
         return self
+
+    def _is_wanted(self, line):
+        if line.startswith(LIBPQ_SAYS):
+            return True
+        return (line.startswith("luamig: ") if not self.logs_json
+                else isinstance(json.loads(line).get("level"), str))
+
+    @property
+    def logs_json(self):
+        return ("--log", "json") in zip(self.command, self.command[1:])
+
+    @property
+    def log(self):
+        """The objects of --log json."""
+        return [json.loads(line) for line in self.err.splitlines()]
 
     def expect(self, code, *texts):
         """Asserts the exit code, and texts (or patterns) in the output."""

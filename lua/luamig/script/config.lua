@@ -105,6 +105,7 @@ end
 
 local KEYS = {
   batch_size = { default = 1000, check = integer(1, 1000000), is_integer = true },
+  target_ms = { check = integer(1, INT_MAX), is_integer = true },
   throttle_ms = { default = 100, check = integer(0, INT_MAX), is_integer = true },
   key = { default = "id", check = key_columns },
   start_after = { check = key_values },
@@ -129,7 +130,7 @@ local KEYS = {
 }
 
 -- In the design, not in this version.
-local LATER_KEYS = { target_ms = true, health = true }
+local LATER_KEYS = { health = true }
 local ONLY_VALUE = { repo = "default" }
 
 --- The keys this version carries out, sorted.
