@@ -38,6 +38,8 @@ extern const struct lm_command lm_cmd_run;
 extern const struct lm_command lm_cmd_set;
 extern const struct lm_command lm_cmd_status;
 extern const struct lm_command lm_cmd_version;
+extern const struct lm_command lm_cmd_wait;
+extern const struct lm_command lm_cmd_watch;
 
 /* The whole program. */
 int lm_cli_main(int argc, char **argv);

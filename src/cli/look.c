@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { DEADLINE_MS = 30000 };
+
 void
 lm_look_init(struct lm_look *self)
 {
@@ -52,19 +54,30 @@ fail_version(const struct lm_look *self, int version, struct lm_err *err)
     return false;
 }
 
+static bool
+connect(struct lm_look *self, const struct lm_command *command,
+        struct lm_err *err)
+{
+    char name[64];
+    struct lm_conn_options how = {.application_name = name,
+                                  .interruptible = true};
+
+    snprintf(name, sizeof name, "luamig: %s", command->name);
+    if (!lm_conn_open(&self->conn, self->database.conninfo, &how, err))
+        return false;
+    lm_conn_set_deadline(self->conn, DEADLINE_MS);
+    return true;
+}
+
 bool
 lm_look_open(struct lm_look *self, const struct lm_command *command,
              bool *exists, struct lm_err *err)
 {
     struct lm_journal journal = {.schema = self->schema};
-    char name[64];
-    struct lm_conn_options how = {.application_name = name,
-                                  .interruptible = true};
     int version = 0;
 
-    snprintf(name, sizeof name, "luamig: %s", command->name);
     if (!lm_database_resolve(&self->database, self->url, err) ||
-        !lm_conn_open(&self->conn, self->database.conninfo, &how, err))
+        !connect(self, command, err))
         return false;
     journal.conn = self->conn;
     if (!lm_journal_installed(&journal, &version, err))
@@ -72,6 +85,15 @@ lm_look_open(struct lm_look *self, const struct lm_command *command,
     *exists = version != 0;
     return !*exists || version == lm_journal_version() ||
            fail_version(self, version, err);
+}
+
+bool
+lm_look_again(struct lm_look *self, const struct lm_command *command,
+              struct lm_err *err)
+{
+    lm_conn_close(self->conn);
+    self->conn = NULL;
+    return connect(self, command, err);
 }
 
 bool

@@ -40,6 +40,9 @@ bool lm_look_option(struct lm_look *self, int code);
  * another version. */
 bool lm_look_open(struct lm_look *self, const struct lm_command *command,
                   bool *exists, struct lm_err *err) LM_MUSTCHECK;
+/* Connects again, after the connection was lost. */
+bool lm_look_again(struct lm_look *self, const struct lm_command *command,
+                   struct lm_err *err) LM_MUSTCHECK;
 /* Connects and finds the run. LM_ERR_FAILED when there is none. */
 bool lm_look_find(struct lm_look *self, const struct lm_command *command,
                   const char *which, struct lm_status_run *run,

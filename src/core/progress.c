@@ -305,18 +305,6 @@ lm_progress_set_total(struct lm_progress *self, int64_t total, bool counted)
     self->counted = counted;
 }
 
-void
-lm_progress_batch(struct lm_progress *self, int64_t rows, int64_t next_size)
-{
-    self->rows += rows;
-    self->batches++;
-    self->own_rows += rows;
-    self->own_batches++;
-    self->batch_size = next_size;
-    add_sample(self, active_ms(self));
-    show(self, false);
-}
-
 /* What an earlier connection did, or a crash undid, is no speed. */
 void
 lm_progress_set(struct lm_progress *self, int64_t rows, int64_t batches)
@@ -331,6 +319,27 @@ lm_progress_set(struct lm_progress *self, int64_t rows, int64_t batches)
     self->batches = batches;
     if (more < 0)
         self->shown = 0;
+}
+
+void
+lm_progress_follow(struct lm_progress *self, int64_t rows, int64_t batches,
+                   int64_t next_size)
+{
+    if (rows < self->rows)
+        lm_progress_set(self, rows, batches);
+    self->own_rows += rows - self->rows;
+    self->own_batches += batches - self->batches;
+    self->rows = rows;
+    self->batches = batches;
+    self->batch_size = next_size;
+    add_sample(self, active_ms(self));
+    show(self, false);
+}
+
+void
+lm_progress_batch(struct lm_progress *self, int64_t rows, int64_t next_size)
+{
+    lm_progress_follow(self, self->rows + rows, self->batches + 1, next_size);
 }
 
 void

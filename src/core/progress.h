@@ -52,6 +52,9 @@ void lm_progress_set_total(struct lm_progress *self, int64_t total,
 /* After each committed batch. */
 void lm_progress_batch(struct lm_progress *self, int64_t rows,
                        int64_t next_size);
+/* The same for somebody who looks at the counters now and then. */
+void lm_progress_follow(struct lm_progress *self, int64_t rows, int64_t batches,
+                        int64_t next_size);
 /* A reconnect has found other counters on the server. */
 void lm_progress_set(struct lm_progress *self, int64_t rows, int64_t batches);
 

@@ -93,8 +93,10 @@ apply_setting(struct lm_runner *self, const struct lm_request *request,
     if (i < 0)
         return false;
     memcpy((char *)&self->tuned + settings[i].place, &value, sizeof value);
-    lm_size_set_max(&self->size, self->tuned.batch_size);
-    lm_size_set_target(&self->size, self->tuned.target_ms);
+    if (settings[i].place == offsetof(struct lm_migration, batch_size))
+        lm_size_set_max(&self->size, value);
+    if (settings[i].place == offsetof(struct lm_migration, target_ms))
+        lm_size_set_target(&self->size, value);
     lm_log(LM_LOG_INFO, "%s = %" PRId64 ", set by %s on %s", request->name,
            value, request->by, request->host);
     return true;

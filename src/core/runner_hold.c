@@ -10,10 +10,8 @@
 /* How soon a run that waits hears what is asked of it. */
 enum { SLICE_MS = 100 };
 
-/* Tells the journal what the run waits for, and keeps the lease. Errors do not
- * matter: the next step will find out why. */
-static void
-tell_journal(struct lm_runner *self)
+void
+lm_runner_tell_journal(struct lm_runner *self)
 {
     struct lm_journal_note note = {.waits_for = self->waits_for,
                                    .held_json = "{}",
@@ -36,7 +34,7 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
 
     while ((left = end - lm_clock_ms()) > 0 && !lm_runner_is_called(self)) {
         if (lm_clock_ms() - self->leased_ms >= interval)
-            tell_journal(self);
+            lm_runner_tell_journal(self);
         lm_stop_sleep_ms(left < SLICE_MS ? left : SLICE_MS);
     }
 }

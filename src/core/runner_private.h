@@ -179,6 +179,9 @@ bool lm_runner_narrow_window(struct lm_runner *self);
  * true, when somebody asks for something meanwhile. */
 bool lm_runner_hold_back(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
+/* Tells the journal what the run waits for and how far it is, and keeps the
+ * lease. Errors do not matter: the next step will find out why. */
+void lm_runner_tell_journal(struct lm_runner *self);
 /* Sleeps and keeps the lease. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
 

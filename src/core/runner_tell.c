@@ -59,6 +59,7 @@ find_total(struct lm_runner *self)
     }
     if (left >= 0)
         lm_progress_set_total(&self->progress, self->run.rows + left, counted);
+    lm_runner_tell_journal(self);
 }
 
 static const char *

@@ -166,7 +166,7 @@ void
 lm_size_set_max(struct lm_size *self, int64_t max)
 {
     self->max = max;
-    set_rows(self, (double)self->rows);
+    set_rows(self, self->target_ms > 0 ? (double)self->rows : (double)max);
 }
 
 void

@@ -42,7 +42,7 @@ void lm_size_batch(struct lm_size *self, int64_t rows, int64_t elapsed_ms);
 /* A batch has failed for its size. False when it cannot be smaller. */
 bool lm_size_halve(struct lm_size *self);
 
-/* While a run is at work. */
+/* While a run is at work. Without a target the next batch has max rows. */
 void lm_size_set_max(struct lm_size *self, int64_t max);
 void lm_size_set_target(struct lm_size *self, int64_t target_ms);
 

@@ -239,3 +239,47 @@ lm_status_requests(struct lm_conn *conn, const char *schema, int64_t run_id,
     lm_buf_release(&text);
     return ok;
 }
+
+bool
+lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
+                   struct lm_status_progress *out, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT r.state, p.lease_until > clock_timestamp(), p.rows, p.batches,"
+        " p.retries, coalesce(p.total, -1), coalesce(p.batch_size, 0),"
+        " coalesce(p.waits_for, ''), coalesce(r.exit_code, 1),"
+        " coalesce(r.error, '')"
+        " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
+        " WHERE r.id = $1::bigint";
+    char id[24];
+    const char *texts[] = {id};
+    struct lm_values values = {texts, 1};
+    struct lm_buf text = LM_BUF_INIT;
+    struct lm_result *row = NULL;
+    bool ok;
+
+    snprintf(id, sizeof id, "%" PRId64, run_id);
+    lm_journal_splice(&text, sql, schema);
+    ok = lm_conn_query(conn, lm_buf_text(&text), values, &row, err);
+    lm_buf_release(&text);
+    if (!ok)
+        return false;
+    if (lm_result_rows(row) == 1) {
+        LM_ERR_COPY(out->state, lm_result_text(row, 0, 0));
+        out->leased = lm_result_bool(row, 0, 1);
+        out->rows = lm_result_int(row, 0, 2);
+        out->batches = lm_result_int(row, 0, 3);
+        out->retries = lm_result_int(row, 0, 4);
+        out->total = lm_result_int(row, 0, 5);
+        out->batch_size = lm_result_int(row, 0, 6);
+        LM_ERR_COPY(out->waits_for, lm_result_text(row, 0, 7));
+        out->exit_code = (int)lm_result_int(row, 0, 8);
+        LM_ERR_COPY(out->error, lm_result_text(row, 0, 9));
+    } else {
+        ok =
+            lm_err_set(err, LM_ERR_FAILED,
+                       "run %" PRId64 " has vanished from the journal", run_id);
+    }
+    lm_result_free(row);
+    return ok;
+}

@@ -64,4 +64,21 @@ bool lm_status_requests(struct lm_conn *conn, const char *schema,
                         int64_t run_id, struct lm_result **out,
                         struct lm_err *err) LM_MUSTCHECK;
 
+/* A run at one moment. */
+struct lm_status_progress {
+    char state[24];
+    bool leased; /* its runner has been heard of lately */
+    int64_t rows;
+    int64_t batches;
+    int64_t retries;
+    int64_t total;      /* -1: unknown */
+    int64_t batch_size; /* 0: unknown */
+    char waits_for[256];
+    int exit_code; /* of a run that has ended */
+    char error[1024];
+};
+bool lm_status_progress(struct lm_conn *conn, const char *schema,
+                        int64_t run_id, struct lm_status_progress *out,
+                        struct lm_err *err) LM_MUSTCHECK;
+
 #endif
