@@ -18,7 +18,10 @@
 enum {
     START_PATIENCE_MS = 30000,      /* for a server that is starting */
     RECONNECT_PATIENCE_MS = 120000, /* for one that has gone */
-    WATCH_DEADLINE_MS = 10000
+    WATCH_DEADLINE_MS = 10000,
+    ACQUIRE_ATTEMPTS = 10,
+    ACQUIRE_BASE_MS = 50,
+    ACQUIRE_CAP_MS = 2000
 };
 
 /* luamig's own SQLSTATE, beside those that the journal raises. */
@@ -438,6 +441,47 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
     return true;
 }
 
+static bool
+acquire_once(struct lm_runner *self, const struct lm_run_request *request,
+             struct lm_err *err)
+{
+    bool finished = false;
+
+    lm_base_query_release(&self->query);
+    if (!is_finished(self, request, &finished, err))
+        return false;
+    if (!finished &&
+        (!check_query(self, err) || !lm_journal_install(&self->journal, err)))
+        return false;
+    return find_or_begin(self, request, err);
+}
+
+/* Somebody else's lock, a cancel that was meant for another statement, a lost
+ * connection: nothing has happened yet, so it may be looked at again. */
+static bool
+may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
+{
+    static const char *const passing[] = {"55P03", "57014", "40P01", "40001"};
+
+    if (attempt > ACQUIRE_ATTEMPTS || lm_stop_level() > 0)
+        return false;
+    if (err->kind == LM_ERR_LOST) {
+        struct lm_err why = *err;
+
+        return lm_runner_connect_again(self, &why, err);
+    }
+    for (size_t i = 0; i < LM_COUNT(passing); i++) {
+        if (!lm_err_is_state(err, passing[i]))
+            continue;
+        lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more", err->message,
+               err->sqlstate);
+        lm_conn_rollback(self->conn);
+        return lm_stop_sleep_ms(
+            lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
+    }
+    return false;
+}
+
 bool
 lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
 {
@@ -451,16 +495,13 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
         .key_count = m->one_shot ? 0 : m->key_count,
         .again = self->options->again || m->repeatable,
         .restart = self->options->restart};
-    bool finished = false;
 
-    if (!lm_runner_connect(self, err) ||
-        !is_finished(self, &request, &finished, err))
+    if (!lm_runner_connect(self, err))
         return false;
-    if (!finished &&
-        (!check_query(self, err) || !lm_journal_install(&self->journal, err)))
-        return false;
-    if (!find_or_begin(self, &request, err))
-        return false;
+    for (int attempt = 1; !acquire_once(self, &request, err); attempt++) {
+        if (!may_acquire_again(self, attempt, err))
+            return false;
+    }
     name_session(self);
     return true;
 }

@@ -193,3 +193,45 @@ def test_another_server_behind_the_same_address_is_refused(
     proxy.lead_to(table.cluster)
     project.start_run(url=url).wait().expect(DONE)
     assert_each_once(table)
+
+
+# -- before the run has begun -------------------------------------------------
+
+
+def test_statements_that_are_cancelled_while_the_run_is_acquired(
+        table, project):
+    """Its journal is made, the query looked at: all that is done again."""
+    add(project)
+    stop = threading.Event()
+    cancelled = []
+
+    def cancel():
+        link = table.cluster.connect("postgres")
+        cursor = link.cursor()
+        while not stop.wait(0.005) and len(cancelled) < 5:
+            cursor.execute(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE"
+                " datname = %s AND state = 'active'", [table.name])
+            cancelled.extend(cursor.fetchall())
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    try:
+        project.run().expect(DONE)
+    finally:
+        stop.set()
+        thread.join()
+    assert_each_once(table)
+
+
+def test_somebody_takes_long_to_make_the_journal(table, project):
+    add(project)
+    holder = table.cluster.connect(table.name)
+    holder.autocommit = False
+    holder.cursor().execute("SELECT pg_advisory_xact_lock("
+                            "hashtextextended('luamig journal luamig', 0))")
+    runner = project.start_run("-v")
+    wait_until(lambda: "once more" in runner.stderr(), "the first refusal")
+    holder.rollback()
+    runner.wait().expect(DONE)
+    assert_each_once(table)
