@@ -96,3 +96,31 @@ lm_err_is_state(const struct lm_err *err, const char *state)
 {
     return strncmp(err->sqlstate, state, strlen(state)) == 0;
 }
+
+enum lm_exit
+lm_err_exit_code(enum lm_err_kind kind)
+{
+    switch (kind) {
+    case LM_ERR_USAGE:
+        return LM_EXIT_USAGE;
+    case LM_ERR_SCRIPT:
+        return LM_EXIT_SCRIPT;
+    case LM_ERR_CONNECT:
+    case LM_ERR_LOST:
+        return LM_EXIT_DATABASE;
+    case LM_ERR_BUSY:
+    case LM_ERR_FENCED:
+        return LM_EXIT_BUSY;
+    case LM_ERR_INTERRUPT:
+        return LM_EXIT_STOPPED;
+    case LM_ERR_CANCELLED:
+        return LM_EXIT_CANCELLED;
+    case LM_ERR_INTERNAL:
+        return LM_EXIT_INTERNAL;
+    case LM_ERR_NONE:
+    case LM_ERR_DATABASE:
+    case LM_ERR_FAILED:
+        break;
+    }
+    return LM_EXIT_FAILED;
+}

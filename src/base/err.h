@@ -33,6 +33,20 @@ enum lm_err_kind {
     LM_ERR_INTERNAL   /* a bug in luamig */
 };
 
+/* How luamig ends: docs/running.md. */
+enum lm_exit {
+    LM_EXIT_DONE = 0,
+    LM_EXIT_FAILED = 1,
+    LM_EXIT_USAGE = 2,
+    LM_EXIT_SCRIPT = 3,
+    LM_EXIT_DATABASE = 4,
+    LM_EXIT_STOPPED = 5,
+    LM_EXIT_BUSY = 6,
+    LM_EXIT_FAILURES = 7,
+    LM_EXIT_CANCELLED = 8,
+    LM_EXIT_INTERNAL = 70
+};
+
 struct lm_err {
     enum lm_err_kind kind;
     char sqlstate[6];
@@ -65,6 +79,9 @@ void lm_err_prefix(struct lm_err *err, const char *format, ...) LM_PRINTF(2, 3);
 void lm_err_copy(char *field, size_t size, const char *text, size_t len);
 #define LM_ERR_COPY(field, text) \
     lm_err_copy((field), sizeof(field), (text), strlen(text))
+
+/* The exit code that belongs to an error. */
+enum lm_exit lm_err_exit_code(enum lm_err_kind kind);
 
 /* True when the SQLSTATE begins with the given class or equals the code. */
 bool lm_err_is_state(const struct lm_err *err, const char *state);

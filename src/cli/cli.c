@@ -11,15 +11,19 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct lm_command *const lm_commands[] = {
-    &lm_cmd_new, &lm_cmd_run, &lm_cmd_status,  &lm_cmd_journal,
-    &lm_cmd_db,  &lm_cmd_lua, &lm_cmd_version, &lm_cmd_help};
+    &lm_cmd_new,     &lm_cmd_run,    &lm_cmd_status, &lm_cmd_pause,
+    &lm_cmd_resume,  &lm_cmd_cancel, &lm_cmd_set,    &lm_cmd_failures,
+    &lm_cmd_journal, &lm_cmd_db,     &lm_cmd_lua,    &lm_cmd_version,
+    &lm_cmd_help};
 const size_t lm_command_count = LM_COUNT(lm_commands);
 
 const struct lm_command *
@@ -32,39 +36,11 @@ lm_command_find(const char *name)
     return NULL;
 }
 
-static int
-exit_code(enum lm_err_kind kind)
-{
-    switch (kind) {
-    case LM_ERR_USAGE:
-        return LM_EXIT_USAGE;
-    case LM_ERR_SCRIPT:
-        return LM_EXIT_SCRIPT;
-    case LM_ERR_CONNECT:
-    case LM_ERR_LOST:
-        return LM_EXIT_DATABASE;
-    case LM_ERR_BUSY:
-    case LM_ERR_FENCED:
-        return LM_EXIT_BUSY;
-    case LM_ERR_INTERRUPT:
-        return LM_EXIT_STOPPED;
-    case LM_ERR_CANCELLED:
-        return LM_EXIT_CANCELLED;
-    case LM_ERR_INTERNAL:
-        return LM_EXIT_INTERNAL;
-    case LM_ERR_NONE:
-    case LM_ERR_DATABASE:
-    case LM_ERR_FAILED:
-        break;
-    }
-    return LM_EXIT_FAILED;
-}
-
 int
 lm_cli_fail(const struct lm_err *err)
 {
     lm_log_err(LM_LOG_ERROR, err);
-    return exit_code(err->kind);
+    return lm_err_exit_code(err->kind);
 }
 
 int
@@ -135,6 +111,20 @@ lm_cli_finish_output(int code)
 }
 
 bool
+lm_cli_set_log(const struct lm_command *command, const char *format)
+{
+    if (strcmp(format, "json") == 0) {
+        lm_log_set_format(LM_LOG_JSON);
+    } else if (strcmp(format, "plain") == 0) {
+        lm_log_set_format(LM_LOG_PLAIN);
+    } else {
+        lm_cli_usage(command, "--log takes plain or json, not \"%s\"", format);
+        return false;
+    }
+    return true;
+}
+
+bool
 lm_cli_number(const char *text, int64_t min, int64_t *out)
 {
     char *end;
@@ -172,11 +162,23 @@ asks_for_help(int argc, char **argv)
     return argc == 2 && strcmp(argv[1], "--help") == 0;
 }
 
+/* A standard descriptor that is closed would be given to the next file or
+ * socket, and what is meant for people would be written there. */
+static void
+occupy_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) == -1)
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+}
+
 int
 lm_cli_main(int argc, char **argv)
 {
     const struct lm_command *command;
 
+    occupy_standard_descriptors();
     lm_stop_install();
     if (argc < 2)
         return lm_cli_usage(NULL, "which command?");

@@ -13,19 +13,6 @@
 
 #include <stdint.h>
 
-enum lm_exit {
-    LM_EXIT_DONE = 0,
-    LM_EXIT_FAILED = 1,
-    LM_EXIT_USAGE = 2,
-    LM_EXIT_SCRIPT = 3,
-    LM_EXIT_DATABASE = 4,
-    LM_EXIT_STOPPED = 5,
-    LM_EXIT_BUSY = 6,
-    LM_EXIT_FAILURES = 7,
-    LM_EXIT_CANCELLED = 8,
-    LM_EXIT_INTERNAL = 70
-};
-
 struct lm_command {
     const char *name;
     const char *summary; /* one line for "luamig help" */
@@ -38,12 +25,17 @@ extern const struct lm_command *const lm_commands[];
 extern const size_t lm_command_count;
 const struct lm_command *lm_command_find(const char *name);
 
+extern const struct lm_command lm_cmd_cancel;
 extern const struct lm_command lm_cmd_db;
+extern const struct lm_command lm_cmd_failures;
 extern const struct lm_command lm_cmd_help;
 extern const struct lm_command lm_cmd_journal;
 extern const struct lm_command lm_cmd_lua;
 extern const struct lm_command lm_cmd_new;
+extern const struct lm_command lm_cmd_pause;
+extern const struct lm_command lm_cmd_resume;
 extern const struct lm_command lm_cmd_run;
+extern const struct lm_command lm_cmd_set;
 extern const struct lm_command lm_cmd_status;
 extern const struct lm_command lm_cmd_version;
 
@@ -66,6 +58,10 @@ int lm_cli_bad_option(const struct lm_command *command, int code, char **argv,
 int lm_cli_help(const struct lm_command *command);
 /* Flushes stdout; an error when what was printed did not all get out. */
 int lm_cli_finish_output(int code);
+
+/* Takes the value of --log; false, and said so, when it is no format. */
+bool lm_cli_set_log(const struct lm_command *command,
+                    const char *format) LM_MUSTCHECK;
 
 /* Reads a decimal number that is at least min; false when it is not one. */
 bool lm_cli_number(const char *text, int64_t min, int64_t *out) LM_MUSTCHECK;

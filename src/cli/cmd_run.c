@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/record.h"
 #include "cli/cli.h"
+#include "cli/detach.h"
 #include "core/runner.h"
 #include "script/script.h"
 
@@ -30,16 +32,27 @@ static const char help[] =
     "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
     "  --limit N             stop after N rows (exit code 5); resumable\n"
     "  --batch-size N        rows in a batch, instead of the script's figure\n"
+    "  --target-ms N         time that a batch should take, likewise\n"
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
+    "  --detach              return once the run is under way; it goes on "
+    "without\n"
+    "                        this terminal, and the log file's path is "
+    "printed\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
+    "  --count               count the rows first, for ten seconds at most, so "
+    "that the\n"
+    "                        total is exact\n"
+    "  --log FORMAT          plain, or json: an object a line on stderr\n"
     "  -v, --verbose         tell about retries and other details\n"
     "  -q, --quiet           warnings and errors only\n"
     "  --help                this; with SCRIPT, its arguments as well\n"
     "\n"
     "Ctrl-C (SIGINT) or SIGTERM finishes the batch and stops; a second one\n"
-    "interrupts the batch, which is rolled back.\n"
+    "interrupts the batch, which is rolled back. A terminal that is closed "
+    "(SIGHUP)\n"
+    "stops the run after its batch.\n"
     "\n"
     "LUAMIG_LEASE_MS: how long a runner may be silent, while its connection\n"
     "lives, before another may take its run over (default: 60000).\n"
@@ -53,10 +66,13 @@ struct run_options {
     int arg_count;
     int64_t limit;
     int64_t batch_size;
+    int64_t target_ms;
     int64_t throttle_ms;
     const char *journal_schema;
     bool again;
     bool restart;
+    bool detach;
+    bool count;
     bool help;
 };
 
@@ -65,10 +81,14 @@ enum option_code {
     OPT_ARG,
     OPT_LIMIT,
     OPT_BATCH_SIZE,
+    OPT_TARGET_MS,
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
+    OPT_DETACH,
     OPT_JOURNAL_SCHEMA,
+    OPT_COUNT,
+    OPT_LOG,
     OPT_HELP
 };
 
@@ -77,10 +97,14 @@ static const struct option long_options[] = {
     {"arg", required_argument, NULL, OPT_ARG},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
+    {"target-ms", required_argument, NULL, OPT_TARGET_MS},
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
+    {"detach", no_argument, NULL, OPT_DETACH},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
+    {"count", no_argument, NULL, OPT_COUNT},
+    {"log", required_argument, NULL, OPT_LOG},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, OPT_HELP},
@@ -112,6 +136,8 @@ take_option(struct run_options *options, int code, char **argv)
         return read_number("--limit", optarg, 1, &options->limit);
     case OPT_BATCH_SIZE:
         return read_number("--batch-size", optarg, 1, &options->batch_size);
+    case OPT_TARGET_MS:
+        return read_number("--target-ms", optarg, 1, &options->target_ms);
     case OPT_THROTTLE_MS:
         return read_number("--throttle-ms", optarg, 0, &options->throttle_ms);
     case OPT_AGAIN:
@@ -120,9 +146,17 @@ take_option(struct run_options *options, int code, char **argv)
     case OPT_RESTART:
         options->restart = true;
         return true;
+    case OPT_DETACH:
+        options->detach = true;
+        return true;
     case OPT_JOURNAL_SCHEMA:
         options->journal_schema = optarg;
         return true;
+    case OPT_COUNT:
+        options->count = true;
+        return true;
+    case OPT_LOG:
+        return lm_cli_set_log(&lm_cmd_run, optarg);
     case 'v':
         lm_log_set_level(LM_LOG_DEBUG);
         return true;
@@ -144,7 +178,7 @@ parse_options(int argc, char **argv, struct run_options *options)
     int code;
 
     memset(options, 0, sizeof *options);
-    options->batch_size = options->throttle_ms = -1;
+    options->batch_size = options->target_ms = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     options->args = lm_calloc((size_t)argc, sizeof *options->args);
     while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
@@ -218,6 +252,8 @@ print_speed(const struct lm_outcome *outcome)
         printf(", %s rows/s", rate);
     printf(", %" PRId64 " retr%s", outcome->retries,
            outcome->retries == 1 ? "y" : "ies");
+    if (outcome->held != NULL)
+        printf(", %s", outcome->held);
 }
 
 static void
@@ -238,6 +274,68 @@ print_matching(const struct lm_outcome *outcome)
     putchar('\n');
 }
 
+/* Rows that were set aside, and the exit code of a run that is done. */
+static int
+print_failures(const struct lm_outcome *outcome)
+{
+    if (outcome->failures == 0)
+        return LM_EXIT_DONE;
+    printf(
+        "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
+        outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
+    return LM_EXIT_FAILURES;
+}
+
+static const char *
+end_state(const struct lm_outcome *outcome)
+{
+    switch (outcome->ending) {
+    case LM_END_DONE:
+    case LM_END_DONE_ALREADY:
+        return outcome->failures > 0 ? "done_with_failures" : "done";
+    case LM_END_CANCELLED:
+    case LM_END_CANCELLED_ALREADY:
+        return "cancelled";
+    case LM_END_STOPPED:
+        return "stopped";
+    case LM_END_FAILED:
+        break;
+    }
+    return "failed";
+}
+
+/* The last line of --log json. */
+static void
+log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
+{
+    struct lm_buf fields = LM_BUF_INIT;
+    const char *reason = NULL;
+
+    if (outcome->ending == LM_END_FAILED) {
+        reason = err->message;
+    } else if (outcome->ending == LM_END_STOPPED ||
+               outcome->ending == LM_END_CANCELLED) {
+        reason = outcome->reason;
+    }
+    lm_record_text(&fields, "event", "end");
+    if (outcome->run_id > 0) {
+        lm_record_int(&fields, "run", outcome->run_id);
+    } else {
+        lm_record_text(&fields, "run", NULL);
+    }
+    lm_record_text(&fields, "state", end_state(outcome));
+    lm_record_int(&fields, "rows", outcome->rows);
+    lm_record_int(&fields, "batches", outcome->batches);
+    lm_record_int(&fields, "retries", outcome->retries);
+    lm_record_int(&fields, "failures", outcome->failures);
+    lm_record_int(&fields, "elapsed_ms", outcome->elapsed_ms);
+    lm_record_text(&fields, "reason", reason);
+    lm_record_text(&fields, "held", outcome->held);
+    lm_record_int(&fields, "exit_code", code);
+    lm_log_event(LM_LOG_INFO, NULL, &fields);
+    lm_buf_release(&fields);
+}
+
 static int
 report(const struct lm_outcome *outcome, const struct lm_err *err)
 {
@@ -248,16 +346,23 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         print_speed(outcome);
         putchar('\n');
         print_matching(outcome);
-        return LM_EXIT_DONE;
+        return print_failures(outcome);
     case LM_END_DONE_ALREADY:
         printf("run %" PRId64 " is done already: ", outcome->run_id);
         print_counts(outcome);
         puts("; use --again to run it once more");
-        return LM_EXIT_DONE;
+        return print_failures(outcome);
     case LM_END_CANCELLED_ALREADY:
         printf("run %" PRId64 " was cancelled after ", outcome->run_id);
         print_counts(outcome);
         puts("; use --restart to begin anew");
+        return LM_EXIT_CANCELLED;
+    case LM_END_CANCELLED:
+        printf("run %" PRId64 " cancelled by %s: ", outcome->run_id,
+               outcome->reason);
+        print_counts(outcome);
+        print_speed(outcome);
+        puts("; what it wrote stays");
         return LM_EXIT_CANCELLED;
     case LM_END_STOPPED:
         printf("run %" PRId64 " stopped (%s): ", outcome->run_id,
@@ -291,14 +396,27 @@ read_variable(const char *name, int64_t usual, int64_t *out)
     return text == NULL || read_number(name, text, 100, out);
 }
 
-static int
-run_script(const struct run_options *options, const struct lm_script *script)
+static void
+under_way(void *arg, int64_t run_id)
 {
-    struct lm_runner_options runner = {.journal_schema =
-                                           options->journal_schema,
-                                       .again = options->again,
-                                       .restart = options->restart,
-                                       .limit = options->limit};
+    lm_detach_under_way(arg, run_id);
+}
+
+static int
+run_script(const struct run_options *options, const struct lm_script *script,
+           struct lm_detach *detach)
+{
+    struct lm_runner_options runner = {
+        .journal_schema = options->journal_schema,
+        .again = options->again,
+        .restart = options->restart,
+        .limit = options->limit,
+        .count = options->count,
+        .keep_batch_size = options->batch_size >= 0,
+        .keep_throttle_ms = options->throttle_ms >= 0,
+        .keep_target_ms = options->target_ms >= 0,
+        .under_way = under_way,
+        .arg = detach};
     struct lm_database database;
     struct lm_outcome outcome;
     struct lm_err err;
@@ -317,38 +435,51 @@ run_script(const struct run_options *options, const struct lm_script *script)
     if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
         err.where[0] == '\0')
         LM_ERR_COPY(err.where, options->path);
-    code = report(&outcome, &err);
+    code = lm_cli_finish_output(report(&outcome, &err));
+    log_end(&outcome, &err, code);
     lm_outcome_release(&outcome);
     lm_database_release(&database);
-    return lm_cli_finish_output(code);
+    return code;
+}
+
+static int
+load_and_run(const struct run_options *options, struct lm_detach *detach)
+{
+    struct lm_script_options script_options = {
+        .args = options->args,
+        .arg_count = options->arg_count,
+        .batch_size = options->batch_size,
+        .target_ms = options->target_ms,
+        .throttle_ms = options->throttle_ms};
+    struct lm_script *script = NULL;
+    struct lm_err err;
+    int code;
+
+    if (lm_script_load(&script, options->path, &script_options, &err)) {
+        code = run_script(options, script, detach);
+    } else {
+        code = lm_cli_fail(&err);
+    }
+    lm_script_free(script);
+    return code;
 }
 
 static int
 run(int argc, char **argv)
 {
     struct run_options options;
-    struct lm_script_options script_options;
-    struct lm_script *script = NULL;
-    struct lm_err err;
+    struct lm_detach detach = {.words = -1};
     int code = LM_EXIT_USAGE;
 
-    if (!parse_options(argc, argv, &options))
-        goto out;
-    if (options.help) {
-        code = show_help(&options);
-        goto out;
+    if (parse_options(argc, argv, &options)) {
+        if (options.help) {
+            code = show_help(&options);
+        } else if (!options.detach ||
+                   lm_detach_begin(&detach, options.path, &code)) {
+            code = load_and_run(&options, &detach);
+        }
     }
-    script_options.args = options.args;
-    script_options.arg_count = options.arg_count;
-    script_options.batch_size = options.batch_size;
-    script_options.throttle_ms = options.throttle_ms;
-    if (lm_script_load(&script, options.path, &script_options, &err)) {
-        code = run_script(&options, script);
-    } else {
-        code = lm_cli_fail(&err);
-    }
-out:
-    lm_script_free(script);
+    lm_detach_release(&detach);
     free(options.args);
     free(options.url);
     return code;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading and writing the journal. Every statement goes through ask(), which
- * puts the schema's name in and prepares it.
+ * Installing the journal, and what the holder of a run writes to it: its
+ * cursor, its state, and what it waits for.
  *
  * Rows are locked in one order, progress before run, and never for longer than
  * one of the short transactions here or the batch that checkpoints.
@@ -9,26 +9,12 @@
 
 #include "core/journal.h"
 
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/stop.h"
+#include "core/journal_private.h"
 #include "pg/sql.h"
-#include "pg/txn.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
-
-enum {
-    ALIVE_GRACE_MS = 3000,     /* for a killed runner's backend to go */
-    COMMIT_GRACE_MS = 10000,   /* for a batch in flight to end by itself */
-    CLAIM_PATIENCE_MS = 30000, /* and after it was told to */
-    CLAIM_LOCK_MS = 2000,
-    STATEMENT_MS = 60000
-};
 
 void
 lm_key_release(struct lm_key *key)
@@ -57,167 +43,35 @@ lm_run_release(struct lm_run *run)
     lm_key_release(&run->bound);
 }
 
-static bool
-ask(struct lm_journal *self, const char *sql, const char *const *texts,
-    int count, struct lm_result **out, struct lm_err *err)
-{
-    struct lm_buf buf = LM_BUF_INIT;
-    struct lm_values values = {texts, count};
-    struct lm_stmt *stmt;
-    bool ok;
-
-    lm_journal_splice(&buf, sql, self->schema);
-    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
-         lm_conn_execute(self->conn, stmt, values, out, err);
-    lm_buf_release(&buf);
-    return ok;
-}
-
-static bool
-tell(struct lm_journal *self, const char *sql, const char *const *texts,
-     int count, struct lm_err *err)
-{
-    struct lm_result *result = NULL;
-
-    if (!ask(self, sql, texts, count, &result, err))
-        return false;
-    lm_result_free(result);
-    return true;
-}
-
-/* Sends a statement along with what follows it. */
-static bool
-post(struct lm_journal *self, const char *sql, const char *const *texts,
-     int count, struct lm_err *err)
-{
-    struct lm_buf buf = LM_BUF_INIT;
-    struct lm_values values = {texts, count};
-    struct lm_stmt *stmt;
-    bool ok;
-
-    lm_journal_splice(&buf, sql, self->schema);
-    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
-         lm_conn_post(self->conn, stmt, values, NULL, NULL, err);
-    lm_buf_release(&buf);
-    return ok;
-}
-
-static bool
-begin(struct lm_journal *self, struct lm_err *err)
-{
-    struct lm_txn txn = {.durable = true,
-                         .statement_timeout_ms = STATEMENT_MS,
-                         .lock_timeout_ms = CLAIM_LOCK_MS};
-
-    return lm_txn_begin(self->conn, &txn, err);
-}
-
-static bool
-commit(struct lm_journal *self, struct lm_err *err)
-{
-    return lm_conn_commit(self->conn, "journal_before_commit",
-                          "journal_after_commit_sent", err);
-}
-
-/* Numbers as parameters. */
-struct number {
-    char text[24];
-};
-
-static const char *
-as_text(struct number *number, int64_t value)
-{
-    snprintf(number->text, sizeof number->text, "%" PRId64, value);
-    return number->text;
-}
-
-/* The server process that shows whether this runner lives. 0 behind a pooler:
- * it may serve somebody else at any time, so the lease alone decides. */
-static const char *
-own_backend(const struct lm_journal *self, struct number *number)
-{
-    return as_text(number, lm_conn_is_pooled(self->conn)
-                               ? 0
-                               : lm_conn_backend_pid(self->conn));
-}
-
-static char *
-as_array(const char *const *texts, int count)
-{
-    struct lm_buf buf = LM_BUF_INIT;
-
-    lm_sql_add_array(&buf, texts, count);
-    return lm_buf_take(&buf);
-}
-
-static char *
-key_as_array(const struct lm_key *key)
-{
-    if (key->texts == NULL)
-        return NULL;
-    return as_array((const char *const *)key->texts, key->count);
-}
-
-/* The script's bytes as a bytea parameter. */
-static char *
-as_bytea(const char *text)
-{
-    struct lm_buf buf = LM_BUF_INIT;
-
-    lm_buf_puts(&buf, "\\x");
-    for (; *text != '\0'; text++)
-        lm_buf_printf(&buf, "%02x", (unsigned int)(unsigned char)*text);
-    return lm_buf_take(&buf);
-}
-
-static const char *
-host_name(char *host, size_t size)
-{
-    if (gethostname(host, size) != 0)
-        snprintf(host, size, "unknown");
-    host[size - 1] = '\0';
-    return host;
-}
-
 /* -- installing ------------------------------------------------------- */
 
-/* Version of the installed journal, 0 when there is none. Asks the catalog by
- * a query: look-ups by name may answer from a cache that is older than a lock
- * which was waited for. */
-static bool
-installed_version(struct lm_journal *self, int *version, struct lm_err *err)
+/* Asks the catalog by a query: look-ups by name may answer from a cache that is
+ * older than a lock which was waited for. */
+bool
+lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
 {
     const char *texts[] = {self->schema};
     struct lm_result *result = NULL;
     bool exists;
 
     *version = 0;
-    if (!ask(self,
-             "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
-             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-             " WHERE n.nspname = $1 AND c.relname = 'version')",
-             texts, 1, &result, err))
+    if (!lm_journal_ask(
+            self,
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = $1 AND c.relname = 'version')",
+            texts, 1, &result, err))
         return false;
     exists = lm_result_bool(result, 0, 0);
     lm_result_free(result);
     if (!exists)
         return true;
-    if (!ask(self, "SELECT coalesce(max(version), 0) FROM {schema}.version",
-             NULL, 0, &result, err))
+    if (!lm_journal_ask(
+            self, "SELECT coalesce(max(version), 0) FROM {schema}.version",
+            NULL, 0, &result, err))
         return false;
     *version = (int)lm_result_int(result, 0, 0);
     lm_result_free(result);
-    return true;
-}
-
-bool
-lm_journal_exists(struct lm_journal *self, bool *exists, struct lm_err *err)
-{
-    int version = 0;
-
-    if (!installed_version(self, &version, err))
-        return false;
-    *exists = version > 0;
     return true;
 }
 
@@ -229,18 +83,19 @@ install_steps(struct lm_journal *self, struct lm_err *err)
     const char *texts[] = {self->schema};
     struct lm_buf ddl = LM_BUF_INIT;
     int version = 0;
-    bool ok = begin(self, err) &&
-              tell(self,
-                   "SELECT pg_catalog.pg_advisory_xact_lock("
-                   "pg_catalog.hashtextextended('luamig journal ' || $1, 0))",
-                   texts, 1, err) &&
-              installed_version(self, &version, err);
+    bool ok = lm_journal_open(self, err) &&
+              lm_journal_tell(
+                  self,
+                  "SELECT pg_catalog.pg_advisory_xact_lock("
+                  "pg_catalog.hashtextextended('luamig journal ' || $1, 0))",
+                  texts, 1, err) &&
+              lm_journal_installed(self, &version, err);
 
     if (ok && version < lm_journal_version()) {
         lm_journal_add_ddl(&ddl, self->schema, version);
         ok = lm_conn_script(self->conn, lm_buf_text(&ddl), err);
     }
-    ok = ok && commit(self, err);
+    ok = ok && lm_journal_commit(self, err);
     if (!ok)
         lm_conn_rollback(self->conn);
     lm_buf_release(&ddl);
@@ -270,7 +125,7 @@ lm_journal_install(struct lm_journal *self, struct lm_err *err)
 {
     int version = 0;
 
-    if (!installed_version(self, &version, err))
+    if (!lm_journal_installed(self, &version, err))
         return fail_install(self, err);
     if (version > lm_journal_version()) {
         lm_err_set(err, LM_ERR_CONNECT,
@@ -285,604 +140,6 @@ lm_journal_install(struct lm_journal *self, struct lm_err *err)
     return fail_install(self, err);
 }
 
-/* -- finding and beginning -------------------------------------------- */
-
-static enum lm_journal_found
-judge_state(const char *state, const struct lm_run_request *request)
-{
-    if (strcmp(state, "cancelled") == 0)
-        return request->restart ? LM_JOURNAL_NONE : LM_JOURNAL_CANCELLED;
-    if (strncmp(state, "done", 4) == 0) {
-        return request->again || request->restart ? LM_JOURNAL_NONE
-                                                  : LM_JOURNAL_FINISHED;
-    }
-    return LM_JOURNAL_UNFINISHED;
-}
-
-bool
-lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
-                enum lm_journal_found *found, struct lm_run *run,
-                struct lm_err *err)
-{
-    const char *texts[] = {request->script, request->args_json};
-    struct lm_result *result = NULL;
-
-    if (!ask(self,
-             "SELECT r.id, r.state, p.rows, p.batches, p.retries"
-             " FROM {schema}.run r JOIN {schema}.progress p"
-             " ON p.run_id = r.id"
-             " WHERE r.script = $1 AND r.args = $2::jsonb"
-             " ORDER BY r.id DESC LIMIT 1",
-             texts, 2, &result, err))
-        return false;
-    *found = LM_JOURNAL_NONE;
-    if (lm_result_rows(result) == 1) {
-        run->id = lm_result_int(result, 0, 0);
-        LM_ERR_COPY(run->state, lm_result_text(result, 0, 1));
-        run->rows = lm_result_int(result, 0, 2);
-        run->batches = lm_result_int(result, 0, 3);
-        run->retries = lm_result_int(result, 0, 4);
-        *found = judge_state(run->state, request);
-    }
-    lm_result_free(result);
-    return true;
-}
-
-static bool
-insert_run(struct lm_journal *self, const struct lm_run_request *request,
-           struct lm_run *run, bool *begun, struct lm_err *err)
-{
-    char *source = as_bytea(request->source);
-    const char *texts[] = {request->script, request->args_json, source,
-                           request->config_json, LUAMIG_VERSION};
-    struct lm_result *result = NULL;
-    bool ok = ask(self,
-                  "INSERT INTO {schema}.run"
-                  " (script, args, sha256, config, state, version)"
-                  " VALUES ($1, $2::jsonb, pg_catalog.encode("
-                  "pg_catalog.sha256($3::bytea), 'hex'), $4::jsonb,"
-                  " 'running', $5)"
-                  " ON CONFLICT DO NOTHING RETURNING id",
-                  texts, 5, &result, err);
-
-    free(source);
-    if (!ok)
-        return false;
-    *begun = lm_result_rows(result) == 1;
-    if (*begun)
-        run->id = lm_result_int(result, 0, 0);
-    lm_result_free(result);
-    return true;
-}
-
-static bool
-insert_progress(struct lm_journal *self, const struct lm_run_request *request,
-                const struct lm_key *cursor, struct lm_run *run,
-                struct lm_err *err)
-{
-    char host[256];
-    struct number id;
-    struct number lease;
-    struct number pid;
-    struct number backend;
-    char *columns = as_array(request->key_columns, request->key_count);
-    char *cursor_text = key_as_array(cursor);
-    const char *texts[] = {as_text(&id, run->id),
-                           columns,
-                           cursor_text,
-                           as_text(&lease, self->lease_ms),
-                           host_name(host, sizeof host),
-                           as_text(&pid, getpid()),
-                           own_backend(self, &backend)};
-    struct lm_result *result = NULL;
-    bool ok = ask(self,
-                  "INSERT INTO {schema}.progress (run_id, key_columns,"
-                  " cursor, lease_until, host, pid, backend_pid,"
-                  " backend_start) VALUES ($1, $2, $3,"
-                  " clock_timestamp() + $4::bigint * interval '1 ms', $5, $6,"
-                  " $7, (SELECT a.backend_start FROM"
-                  " pg_catalog.pg_stat_activity a WHERE a.pid = $7))"
-                  " RETURNING owner, seq",
-                  texts, 7, &result, err);
-
-    free(columns);
-    free(cursor_text);
-    if (!ok)
-        return false;
-    LM_ERR_COPY(run->owner, lm_result_text(result, 0, 0));
-    run->seq = lm_result_int(result, 0, 1);
-    lm_result_free(result);
-    return true;
-}
-
-static void
-start_counting(struct lm_run *run, const struct lm_key *cursor)
-{
-    run->rows = run->batches = run->retries = 0;
-    run->started = run->script_changed = run->bound_is_empty = false;
-    LM_ERR_COPY(run->state, "running");
-    lm_key_release(&run->cursor);
-    lm_key_release(&run->bound);
-    if (cursor->texts != NULL) {
-        lm_key_copy(&run->cursor, (const char *const *)cursor->texts,
-                    cursor->count);
-    }
-}
-
-/* Somebody else's INSERT for the same script and args is not committed yet. */
-static bool
-fail_beginning(struct lm_err *err)
-{
-    if (!lm_err_is_state(err, "55P03"))
-        return false;
-    lm_err_set(err, LM_ERR_BUSY, "another runner is just beginning this run");
-    lm_err_hint(err, "Try again in a moment: the same command tells how far "
-                     "it is.");
-    return false;
-}
-
-bool
-lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
-                 const struct lm_key *cursor, struct lm_run *run, bool *begun,
-                 struct lm_err *err)
-{
-    bool ok = begin(self, err) && insert_run(self, request, run, begun, err) &&
-              (!*begun || (insert_progress(self, request, cursor, run, err) &&
-                           commit(self, err)));
-
-    if (!ok || !*begun)
-        lm_conn_rollback(self->conn);
-    if (!ok)
-        return fail_beginning(err);
-    if (*begun)
-        start_counting(run, cursor);
-    return true;
-}
-
-/* -- taking over ------------------------------------------------------ */
-
-/* The holder of a run, as far as it can be seen. */
-struct holder {
-    char owner[40];
-    char lease_until[48];
-    int64_t seq;
-    bool leased; /* or at work in a transaction */
-    bool seen;   /* its backend is there, or nobody can tell */
-    bool key_changed;
-    char host[256];
-    int64_t pid;
-    int64_t backend_pid;
-    char user[128];
-    char since[48];
-    char key_columns[256];
-};
-
-static bool
-look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
-               const struct lm_run *run, struct holder *holder,
-               struct lm_err *err)
-{
-    struct number id;
-    struct number lease;
-    char *columns = as_array(request->key_columns, request->key_count);
-    const char *texts[] = {as_text(&id, run->id), columns,
-                           as_text(&lease, self->lease_ms)};
-    struct lm_result *result = NULL;
-    bool ok =
-        ask(self,
-            "SELECT p.owner, p.seq, p.lease_until,"
-            " p.lease_until > clock_timestamp() OR coalesce((a.state = 'active'"
-            "   AND a.wait_event IS DISTINCT FROM 'ClientRead')"
-            "  OR (a.state LIKE 'idle in transaction%' AND a.state_change >"
-            "   clock_timestamp() - $3::bigint * interval '1 ms'), false),"
-            " p.host, p.pid, p.backend_pid,"
-            " a.pid IS NOT NULL OR p.backend_pid = 0, r.started_by,"
-            " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
-            " p.key_columns <> $2::text[],"
-            " pg_catalog.array_to_string(p.key_columns, ', ')"
-            " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
-            " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
-            " AND coalesce(a.backend_start = p.backend_start, true)"
-            " WHERE p.run_id = $1",
-            texts, 3, &result, err);
-
-    free(columns);
-    if (!ok)
-        return false;
-    if (lm_result_rows(result) != 1) {
-        lm_result_free(result);
-        lm_err_set(err, LM_ERR_FAILED,
-                   "run %" PRId64 " has vanished from the journal", run->id);
-        return false;
-    }
-    LM_ERR_COPY(holder->owner, lm_result_text(result, 0, 0));
-    holder->seq = lm_result_int(result, 0, 1);
-    LM_ERR_COPY(holder->lease_until, lm_result_text(result, 0, 2));
-    holder->leased = lm_result_bool(result, 0, 3);
-    LM_ERR_COPY(holder->host, lm_result_text(result, 0, 4));
-    holder->pid = lm_result_int(result, 0, 5);
-    holder->backend_pid = lm_result_int(result, 0, 6);
-    holder->seen = lm_result_bool(result, 0, 7);
-    LM_ERR_COPY(holder->user, lm_result_text(result, 0, 8));
-    LM_ERR_COPY(holder->since, lm_result_text(result, 0, 9));
-    holder->key_changed = lm_result_bool(result, 0, 10);
-    LM_ERR_COPY(holder->key_columns, lm_result_text(result, 0, 11));
-    lm_result_free(result);
-    return true;
-}
-
-static bool
-fail_busy(const struct lm_run *run, const struct holder *holder,
-          struct lm_err *err)
-{
-    char backend[64] = "through a connection pooler";
-
-    if (holder->backend_pid > 0) {
-        snprintf(backend, sizeof backend, "server process %" PRId64,
-                 holder->backend_pid);
-    }
-    lm_err_set(err, LM_ERR_BUSY, "run %" PRId64 " is already running", run->id);
-    lm_err_detail(err,
-                  "Process %" PRId64 " on host \"%s\" runs it as role \"%s\" "
-                  "since %s (%s).",
-                  holder->pid, holder->host, holder->user, holder->since,
-                  backend);
-    lm_err_hint(err,
-                "Wait for it, or stop it there; its work is never "
-                "repeated.%s",
-                holder->backend_pid > 0
-                    ? ""
-                    : " If it has been killed, it can be taken over when its "
-                      "lease has ended.");
-    return false;
-}
-
-/*
- * A runner that was killed leaves its backend behind for a moment, and a
- * living one shows itself by its next checkpoint: a little patience tells
- * them apart. On success the run is free to take.
- */
-static bool
-wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
-                const struct lm_run *run, struct holder *holder,
-                struct lm_err *err)
-{
-    int64_t patience = lm_clock_ms() + ALIVE_GRACE_MS;
-    struct holder first;
-
-    if (!look_at_holder(self, request, run, holder, err))
-        return false;
-    first = *holder;
-    while (holder->leased && holder->seen) {
-        if (lm_clock_ms() > patience || holder->seq != first.seq ||
-            strcmp(holder->lease_until, first.lease_until) != 0 ||
-            !lm_stop_sleep_ms(100))
-            return fail_busy(run, holder, err);
-        if (!look_at_holder(self, request, run, holder, err))
-            return false;
-    }
-    return true;
-}
-
-/* Ends the backend that may still hold a batch open, where the role may and
- * it is that very backend. One that works may be committing and is left alone,
- * unless it had its time. */
-static void
-terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
-{
-    struct lm_err ignored;
-    struct number id;
-    const char *texts[] = {as_text(&id, run->id), had_its_time ? "t" : "f"};
-
-    if (!tell(self,
-              "SELECT pg_catalog.pg_terminate_backend(a.pid)"
-              " FROM {schema}.progress p JOIN pg_catalog.pg_stat_activity a"
-              " ON a.pid = p.backend_pid AND a.backend_start = p.backend_start"
-              " WHERE p.run_id = $1 AND a.pid <> pg_catalog.pg_backend_pid()"
-              " AND ($2 OR a.state LIKE 'idle in transaction%')",
-              texts, 2, &ignored)) {
-        lm_log(LM_LOG_DEBUG, "could not end the old server process: %s",
-               ignored.message);
-    }
-}
-
-static void
-read_key(const struct lm_result *result, int column, struct lm_key *key)
-{
-    const char *text = lm_result_text(result, 0, column);
-
-    lm_key_release(key);
-    if (text != NULL)
-        key->count = lm_sql_parse_array(text, &key->texts);
-}
-
-static const char progress_columns[] =
-    "owner, seq, rows, batches, retries, started, cursor, bound";
-
-static void
-read_progress(const struct lm_result *result, struct lm_run *run)
-{
-    LM_ERR_COPY(run->owner, lm_result_text(result, 0, 0));
-    run->seq = lm_result_int(result, 0, 1);
-    run->rows = lm_result_int(result, 0, 2);
-    run->batches = lm_result_int(result, 0, 3);
-    run->retries = lm_result_int(result, 0, 4);
-    run->started = lm_result_bool(result, 0, 5);
-    read_key(result, 6, &run->cursor);
-    read_key(result, 7, &run->bound);
-    run->bound_is_empty =
-        lm_result_text(result, 0, 7) != NULL && run->bound.count == 0;
-}
-
-/* A version 4 UUID. */
-static bool
-make_token(char *token, size_t size, struct lm_err *err)
-{
-    unsigned char b[16];
-
-    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b)
-        return lm_err_set(err, LM_ERR_INTERNAL, "could not get random bytes");
-    b[6] = (unsigned char)((b[6] & 0x0F) | 0x40);
-    b[8] = (unsigned char)((b[8] & 0x3F) | 0x80);
-    snprintf(token, size,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
-             "%02x%02x%02x%02x%02x%02x",
-             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
-             b[11], b[12], b[13], b[14], b[15]);
-    return true;
-}
-
-/* Writes the token run->next_owner where old_owner still stands, or where it
- * has been written already by a claim whose COMMIT was not answered. Waits for
- * the row's lock, that is, for a batch in flight. */
-static bool
-write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
-            bool *claimed, struct lm_err *err)
-{
-    char host[256];
-    char sql[1024];
-    struct number id;
-    struct number lease;
-    struct number pid;
-    struct number backend;
-    const char *texts[] = {as_text(&id, run->id),
-                           old_owner,
-                           run->next_owner,
-                           as_text(&lease, self->lease_ms),
-                           host_name(host, sizeof host),
-                           as_text(&pid, getpid()),
-                           own_backend(self, &backend)};
-    struct lm_result *result = NULL;
-
-    snprintf(sql, sizeof sql,
-             "UPDATE {schema}.progress SET owner = $3::uuid,"
-             " lease_until = clock_timestamp() + $4::bigint * interval '1 ms',"
-             " host = $5, pid = $6, backend_pid = $7,"
-             " backend_start = (SELECT a.backend_start FROM"
-             " pg_catalog.pg_stat_activity a WHERE a.pid = $7)"
-             " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
-             " RETURNING %s",
-             progress_columns);
-    if (!ask(self, sql, texts, 7, &result, err))
-        return false;
-    *claimed = lm_result_rows(result) == 1;
-    if (*claimed)
-        read_progress(result, run);
-    lm_result_free(result);
-    return true;
-}
-
-static bool
-write_resumed(struct lm_journal *self, const struct lm_run_request *request,
-              struct lm_run *run, struct lm_err *err)
-{
-    struct number id;
-    char *source = as_bytea(request->source);
-    const char *texts[] = {as_text(&id, run->id), source, request->config_json,
-                           LUAMIG_VERSION};
-    struct lm_result *result = NULL;
-    bool ok = ask(self,
-                  "UPDATE {schema}.run r SET state = 'running',"
-                  " resumed_at = clock_timestamp(), finished_at = NULL,"
-                  " error = NULL, error_sqlstate = NULL,"
-                  " sha256 = pg_catalog.encode(pg_catalog.sha256($2::bytea),"
-                  " 'hex'), config = $3::jsonb, version = $4"
-                  " FROM {schema}.run old WHERE r.id = $1 AND old.id = r.id"
-                  " AND r.state IN ('running', 'paused', 'stopped', 'failed')"
-                  " RETURNING old.sha256 <> r.sha256, old.state",
-                  texts, 4, &result, err);
-
-    free(source);
-    if (!ok)
-        return false;
-    run->script_changed = false;
-    run->state[0] = '\0'; /* it has ended */
-    if (lm_result_rows(result) == 1) {
-        run->script_changed = lm_result_bool(result, 0, 0);
-        LM_ERR_COPY(run->state, lm_result_text(result, 0, 1));
-    }
-    lm_result_free(result);
-    return true;
-}
-
-/* A statement of its own, so that it sees what a commit in flight, which the
- * UPDATE before it has waited for, did to the run. */
-static bool
-read_state(struct lm_journal *self, struct lm_run *run, struct lm_err *err)
-{
-    struct number id;
-    const char *texts[] = {as_text(&id, run->id)};
-    struct lm_result *result = NULL;
-
-    if (!ask(self, "SELECT state FROM {schema}.run WHERE id = $1", texts, 1,
-             &result, err))
-        return false;
-    if (lm_result_rows(result) == 1)
-        LM_ERR_COPY(run->state, lm_result_text(result, 0, 0));
-    lm_result_free(result);
-    return true;
-}
-
-/* What a claim found becomes the run's once its COMMIT is answered. */
-static void
-adopt(struct lm_run *run, struct lm_run *found)
-{
-    lm_run_release(run);
-    *run = *found;
-    run->next_owner[0] = '\0';
-    memset(found, 0, sizeof *found);
-}
-
-/* One durable transaction that claims the run; request is NULL on reconnect,
- * where the run's row stays as it is. */
-static bool
-claim_once(struct lm_journal *self, const struct lm_run_request *request,
-           const char *old_owner, struct lm_run *run, bool *claimed,
-           struct lm_err *err)
-{
-    struct lm_run found = *run;
-    bool ok;
-
-    memset(&found.cursor, 0, sizeof found.cursor);
-    memset(&found.bound, 0, sizeof found.bound);
-    ok = begin(self, err) && write_owner(self, old_owner, &found, claimed, err);
-    if (ok && *claimed) {
-        ok = request != NULL ? write_resumed(self, request, &found, err)
-                             : read_state(self, &found, err);
-    }
-    if (ok && *claimed)
-        ok = commit(self, err);
-    if (!ok || !*claimed)
-        lm_conn_rollback(self->conn);
-    if (ok && *claimed)
-        adopt(run, &found);
-    lm_run_release(&found);
-    return ok;
-}
-
-static bool
-fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
-{
-    char where[64] = "behind a connection pooler";
-
-    if (backend > 0)
-        snprintf(where, sizeof where, "in server process %" PRId64, backend);
-    lm_err_set(err, LM_ERR_BUSY,
-               "run %" PRId64 " is held by a transaction that is still open "
-               "%s",
-               run->id, where);
-    lm_err_hint(err, "End its server process with pg_terminate_backend, as "
-                     "its role or as a superuser, and run the same command.");
-    return false;
-}
-
-/* Claims the run, ending the old backend if it sits on the row for long. */
-static bool
-claim(struct lm_journal *self, const struct lm_run_request *request,
-      const char *old_owner, int64_t old_backend, struct lm_run *run,
-      bool *claimed, struct lm_err *err)
-{
-    int64_t begun = lm_clock_ms();
-
-    if (run->next_owner[0] == '\0' &&
-        !make_token(run->next_owner, sizeof run->next_owner, err))
-        return false;
-    while (!claim_once(self, request, old_owner, run, claimed, err)) {
-        if (!lm_err_is_state(err, "55P03") || lm_stop_level() >= 2)
-            return false;
-        if (lm_clock_ms() - begun > CLAIM_PATIENCE_MS)
-            return fail_held(run, old_backend, err);
-        terminate(self, run, lm_clock_ms() - begun > COMMIT_GRACE_MS);
-    }
-    return true;
-}
-
-bool
-lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
-                struct lm_run *run, bool *ended, struct lm_err *err)
-{
-    struct holder holder;
-    bool claimed = false;
-
-    while (!claimed) {
-        if (!wait_until_free(self, request, run, &holder, err))
-            return false;
-        if (holder.key_changed && !request->restart) {
-            lm_err_set(err, LM_ERR_SCRIPT,
-                       "the key was (%s) when run %" PRId64 " began",
-                       holder.key_columns, run->id);
-            lm_err_hint(err, "Set config.key back, or abandon that run and "
-                             "begin anew with --restart.");
-            return false;
-        }
-        if (holder.seen)
-            terminate(self, run, true);
-        if (!claim(self, request, holder.owner, holder.backend_pid, run,
-                   &claimed, err))
-            return false;
-    }
-    *ended = run->state[0] == '\0';
-    return true;
-}
-
-static bool
-fail_fenced(struct lm_journal *self, const struct lm_run *run,
-            struct lm_err *err)
-{
-    struct lm_run_request nothing = {.key_count = 0};
-    struct holder holder;
-
-    if (!look_at_holder(self, &nothing, run, &holder, err))
-        return false;
-    lm_err_set(err, LM_ERR_FENCED,
-               "run %" PRId64 " has been taken over by process %" PRId64
-               " on host \"%s\"",
-               run->id, holder.pid, holder.host);
-    LM_ERR_COPY(err->sqlstate, LM_JOURNAL_FENCED);
-    lm_err_detail(err, "What this runner had not committed is rolled back; "
-                       "nothing is lost or done twice.");
-    return false;
-}
-
-bool
-lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
-                   struct lm_err *err)
-{
-    struct lm_run_request nothing = {.key_count = 0};
-    char mine[sizeof run->owner];
-    struct holder holder;
-    bool claimed = false;
-
-    memcpy(mine, run->owner, sizeof mine);
-    if (!look_at_holder(self, &nothing, run, &holder, err) ||
-        !claim(self, NULL, mine, holder.backend_pid, run, &claimed, err))
-        return false;
-    return claimed || fail_fenced(self, run, err);
-}
-
-bool
-lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
-                   struct lm_err *err)
-{
-    struct number id;
-    char sql[256];
-    const char *texts[] = {as_text(&id, run->id), run->owner};
-    struct lm_result *result = NULL;
-    bool mine;
-
-    snprintf(sql, sizeof sql,
-             "SELECT %s FROM {schema}.progress"
-             " WHERE run_id = $1 AND owner = $2::uuid",
-             progress_columns);
-    if (!ask(self, sql, texts, 2, &result, err))
-        return false;
-    mine = lm_result_rows(result) == 1;
-    if (mine)
-        read_progress(result, run);
-    lm_result_free(result);
-    return mine || fail_fenced(self, run, err);
-}
-
 /* -- moving on -------------------------------------------------------- */
 
 bool
@@ -890,19 +147,22 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
                       const struct lm_key *cursor, int64_t rows,
                       int64_t retries, struct lm_err *err)
 {
-    struct number id;
-    struct number seq;
-    struct number lease;
-    struct number row_count;
-    struct number retry_count;
-    char *cursor_text = key_as_array(cursor);
-    const char *texts[] = {
-        as_text(&id, run->id),           run->owner,  as_text(&seq, run->seq),
-        as_text(&lease, self->lease_ms), cursor_text, as_text(&row_count, rows),
-        as_text(&retry_count, retries)};
-    bool ok =
-        post(self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
-             texts, 7, err);
+    struct lm_number id;
+    struct lm_number seq;
+    struct lm_number lease;
+    struct lm_number row_count;
+    struct lm_number retry_count;
+    char *cursor_text = lm_key_array(cursor);
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           run->owner,
+                           lm_number_text(&seq, run->seq),
+                           lm_number_text(&lease, self->lease_ms),
+                           cursor_text,
+                           lm_number_text(&row_count, rows),
+                           lm_number_text(&retry_count, retries)};
+    bool ok = lm_journal_post(
+        self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)", texts,
+        7, err);
 
     free(cursor_text);
     return ok;
@@ -911,31 +171,32 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
 static bool
 fence(struct lm_journal *self, const struct lm_run *run, struct lm_err *err)
 {
-    struct number id;
-    struct number seq;
-    struct number lease;
-    const char *texts[] = {as_text(&id, run->id), run->owner,
-                           as_text(&seq, run->seq),
-                           as_text(&lease, self->lease_ms)};
+    struct lm_number id;
+    struct lm_number seq;
+    struct lm_number lease;
+    const char *texts[] = {lm_number_text(&id, run->id), run->owner,
+                           lm_number_text(&seq, run->seq),
+                           lm_number_text(&lease, self->lease_ms)};
 
-    return tell(self, "SELECT {schema}.fence($1, $2, $3, $4)", texts, 4, err);
+    return lm_journal_tell(self, "SELECT {schema}.fence($1, $2, $3, $4)", texts,
+                           4, err);
 }
 
 bool
 lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
                         const struct lm_key *bound, struct lm_err *err)
 {
-    struct number id;
+    struct lm_number id;
     char *bound_text =
         bound != NULL
-            ? as_array((const char *const *)bound->texts, bound->count)
+            ? lm_journal_array((const char *const *)bound->texts, bound->count)
             : NULL;
-    const char *texts[] = {as_text(&id, run->id), bound_text};
+    const char *texts[] = {lm_number_text(&id, run->id), bound_text};
     bool ok = fence(self, run, err) &&
-              tell(self,
-                   "UPDATE {schema}.progress SET started = true,"
-                   " bound = $2 WHERE run_id = $1",
-                   texts, 2, err);
+              lm_journal_tell(self,
+                              "UPDATE {schema}.progress SET started = true,"
+                              " bound = $2 WHERE run_id = $1",
+                              texts, 2, err);
 
     free(bound_text);
     return ok;
@@ -943,49 +204,186 @@ lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
 
 bool
 lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
-                  const char *state, const struct lm_err *error,
+                  const char *state, int exit_code, const struct lm_err *error,
                   struct lm_err *err)
 {
-    struct number id;
+    struct lm_number id;
+    struct lm_number code;
     const char *texts[] = {
-        as_text(&id, run->id), state, error != NULL ? error->message : NULL,
-        error != NULL && error->sqlstate[0] != '\0' ? error->sqlstate : NULL};
+        lm_number_text(&id, run->id), state,
+        error != NULL ? error->message : NULL,
+        error != NULL && error->sqlstate[0] != '\0' ? error->sqlstate : NULL,
+        lm_number_text(&code, exit_code)};
 
     return fence(self, run, err) &&
-           tell(self,
-                "UPDATE {schema}.progress SET lease_until ="
-                " clock_timestamp() WHERE run_id = $1",
-                texts, 1, err) &&
-           tell(self,
-                "UPDATE {schema}.run SET state = $2, error = $3,"
-                " error_sqlstate = $4, finished_at = CASE WHEN $2 IN"
-                " ('done', 'done_with_failures', 'cancelled') THEN"
-                " clock_timestamp() END WHERE id = $1",
-                texts, 4, err);
+           lm_journal_tell(self,
+                           "UPDATE {schema}.progress SET lease_until ="
+                           " clock_timestamp(), waits_for = NULL,"
+                           " waits_since = NULL WHERE run_id = $1",
+                           texts, 1, err) &&
+           lm_journal_tell(
+               self,
+               "UPDATE {schema}.run SET state = $2, error = $3,"
+               " error_sqlstate = $4, exit_code = $5, finished_at ="
+               " CASE WHEN $2 IN ('done', 'done_with_failures',"
+               " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
+               texts, 5, err) &&
+           lm_journal_tell(
+               self,
+               "UPDATE {schema}.request SET answered_at = clock_timestamp(),"
+               " answer = CASE WHEN $2::text = 'cancelled' AND verb = 'cancel'"
+               " THEN 'done' ELSE 'the run is ' || $2::text END"
+               " WHERE run_id = $1 AND answered_at IS NULL",
+               texts, 2, err);
+}
+
+bool
+lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
+                     const char *state, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id), state};
+
+    return fence(self, run, err) &&
+           lm_journal_tell(self,
+                           "UPDATE {schema}.run SET state = $2 WHERE id = $1",
+                           texts, 2, err);
 }
 
 static bool
 write_lease(struct lm_journal *self, const struct lm_run *run,
-            struct lm_err *err)
+            const struct lm_journal_note *note, struct lm_err *err)
 {
-    struct number id;
-    struct number lease;
-    const char *texts[] = {as_text(&id, run->id), run->owner,
-                           as_text(&lease, self->lease_ms)};
+    struct lm_number id;
+    struct lm_number lease;
+    struct lm_number total;
+    struct lm_number size;
+    const char *texts[] = {
+        lm_number_text(&id, run->id),
+        run->owner,
+        lm_number_text(&lease, self->lease_ms),
+        note->waits_for,
+        note->held_json,
+        note->total >= 0 ? lm_number_text(&total, note->total) : NULL,
+        lm_number_text(&size, note->batch_size)};
 
-    return tell(self,
-                "UPDATE {schema}.progress SET lease_until ="
-                " clock_timestamp() + $3::bigint * interval '1 ms'"
-                " WHERE run_id = $1 AND owner = $2::uuid",
-                texts, 3, err);
+    return lm_journal_tell(self,
+                           "UPDATE {schema}.progress SET lease_until ="
+                           " clock_timestamp() + $3::bigint * interval '1 ms',"
+                           " waits_for = $4::text,"
+                           " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
+                           " coalesce(waits_since, clock_timestamp()) END,"
+                           " held = $5::jsonb, total = $6, batch_size = $7"
+                           " WHERE run_id = $1 AND owner = $2::uuid",
+                           texts, 7, err);
 }
 
 bool
 lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
-                 struct lm_err *err)
+                 const struct lm_journal_note *note, struct lm_err *err)
 {
-    if (begin(self, err) && write_lease(self, run, err) && commit(self, err))
+    if (lm_journal_open(self, err) && write_lease(self, run, note, err) &&
+        lm_journal_commit(self, err))
         return true;
     lm_conn_rollback(self->conn);
     return false;
+}
+
+static const char *
+text_or_null(const char *text)
+{
+    return *text != '\0' ? text : NULL;
+}
+
+bool
+lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
+                      const struct lm_failure *failure, int64_t retries,
+                      struct lm_err *err)
+{
+    const struct lm_err *error = failure->error;
+    struct lm_number id;
+    struct lm_number seq;
+    struct lm_number lease;
+    struct lm_number retry_count;
+    char *key = lm_key_array(failure->key);
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           run->owner,
+                           lm_number_text(&seq, run->seq),
+                           lm_number_text(&lease, self->lease_ms),
+                           key,
+                           lm_number_text(&retry_count, retries),
+                           text_or_null(error->sqlstate),
+                           error->message,
+                           text_or_null(error->detail),
+                           text_or_null(error->where),
+                           failure->columns,
+                           failure->values};
+    bool ok = lm_journal_post(self,
+                              "SELECT {schema}.quarantine($1, $2, $3, $4, $5,"
+                              " $6, $7, $8, $9, $10,"
+                              " pg_catalog.jsonb_object($11::text[], $12))",
+                              texts, 12, err);
+
+    free(key);
+    return ok;
+}
+
+bool
+lm_journal_next_failure(struct lm_journal *self, int64_t run_id, int64_t after,
+                        int64_t *failure_id, struct lm_key *key,
+                        struct lm_err *err)
+{
+    struct lm_number run;
+    struct lm_number last;
+    const char *texts[] = {lm_number_text(&run, run_id),
+                           lm_number_text(&last, after)};
+    struct lm_result *result = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT id, key FROM {schema}.failure"
+                        " WHERE run_id = $1 AND id > $2"
+                        " AND resolved_at IS NULL ORDER BY id LIMIT 1",
+                        texts, 2, &result, err))
+        return false;
+    *failure_id = 0;
+    lm_key_release(key);
+    if (lm_result_rows(result) == 1) {
+        *failure_id = lm_result_int(result, 0, 0);
+        key->count =
+            lm_sql_parse_array(lm_result_text(result, 0, 1), &key->texts);
+    }
+    lm_result_free(result);
+    return true;
+}
+
+bool
+lm_journal_resolve(struct lm_journal *self, int64_t failure_id,
+                   const char *resolution, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, failure_id), resolution};
+
+    return lm_journal_post(self, "SELECT {schema}.resolve($1, $2)", texts, 2,
+                           err);
+}
+
+bool
+lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
+                      const struct lm_err *error, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, failure_id),
+                           text_or_null(error->sqlstate), error->message,
+                           text_or_null(error->detail),
+                           text_or_null(error->where)};
+
+    return lm_journal_open(self, err) &&
+           lm_journal_tell(self,
+                           "UPDATE {schema}.failure SET sqlstate = $2,"
+                           " message = $3, detail = $4, line = $5,"
+                           " attempts = attempts + 1,"
+                           " failed_at = clock_timestamp()"
+                           " WHERE id = $1 AND resolved_at IS NULL",
+                           texts, 5, err) &&
+           lm_journal_commit(self, err);
 }

@@ -61,6 +61,7 @@ struct lm_migration {
     bool follow_new;
     bool assume_unique;
     int64_t batch_size;
+    int64_t target_ms; /* how long a batch should take; 0: as it will */
     int64_t throttle_ms;
 
     const char *isolation;
@@ -72,6 +73,9 @@ struct lm_migration {
     bool combine;        /* successive writes may become one statement */
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
+    bool quarantine; /* set rows at fault aside instead of failing */
+    int64_t max_failures;
+    bool quarantine_rows; /* the journal keeps the row itself, too */
 
     const struct lm_migration_ops *ops;
     void *self;

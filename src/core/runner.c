@@ -23,8 +23,8 @@
 
 enum { COUNT_TIMEOUT_MS = 5000 };
 
-static struct lm_run_info
-run_info(const struct lm_runner *self, int64_t batch)
+struct lm_run_info
+lm_runner_info(const struct lm_runner *self, int64_t batch)
 {
     struct lm_run_info info = {self->run.id, self->migration->name, batch,
                                self->attempt};
@@ -38,8 +38,8 @@ run_info(const struct lm_runner *self, int64_t batch)
  * before an error that the script raised after it. Writes whose outcome the
  * server checks by itself travel on with the checkpoint.
  */
-static bool
-close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
+bool
+lm_runner_close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
 {
     struct lm_err flushed;
 
@@ -71,7 +71,7 @@ static bool
 call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(
+    struct lm_run_info info = lm_runner_info(
         self,
         m->one_shot && callback != LM_CALL_ON_START ? 1 : self->run.batches);
     bool ok;
@@ -81,7 +81,7 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
     self->repo.combine = m->combine && !self->uncombined;
     lm_repo_open(&self->repo, self->conn, NULL, false);
     ok = m->ops->call(m->self, callback, &self->repo, &info, err);
-    return close_repo(self, ok, err);
+    return lm_runner_close_repo(self, ok, err);
 }
 
 /* -- the steps -------------------------------------------------------- */
@@ -140,29 +140,30 @@ start_step(struct lm_runner *self, struct lm_err *err)
 static int64_t
 rows_to_ask_for(const struct lm_runner *self)
 {
-    int64_t size = self->batch_size;
+    int64_t size =
+        lm_bisection_rows(&self->bisection, lm_size_rows(&self->size));
     int64_t left = self->options->limit - self->progress.own_rows;
 
     return self->options->limit > 0 && left < size ? left : size;
 }
 
-static bool
-migrate_page(struct lm_runner *self, const struct lm_page *page,
-             struct lm_err *err)
+bool
+lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
+                       struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(self, self->run.batches + 1);
+    struct lm_run_info info = lm_runner_info(self, self->run.batches + 1);
     bool ok;
 
     self->repo.combine = m->combine && !self->uncombined;
     lm_repo_open(&self->repo, self->conn, &self->query, true);
     ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
-    return close_repo(self, ok, err);
+    return lm_runner_close_repo(self, ok, err);
 }
 
-static void
-copy_last_key(const struct lm_runner *self, const struct lm_page *page,
-              struct lm_key *key)
+void
+lm_runner_copy_last_key(const struct lm_runner *self,
+                        const struct lm_page *page, struct lm_key *key)
 {
     const char **texts =
         lm_calloc((size_t)self->query.key_count, sizeof *texts);
@@ -173,13 +174,20 @@ copy_last_key(const struct lm_runner *self, const struct lm_page *page,
     free(texts);
 }
 
-/* The page's writes, the cursor and COMMIT. */
+/* The page's writes, the cursor and COMMIT. The cursor is the page's last key,
+ * unless a window that has nothing more leads further. */
 static bool
 migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
-                   struct lm_key *cursor, struct lm_err *err)
+                   const struct lm_key *window_end, struct lm_key *cursor,
+                   struct lm_err *err)
 {
-    copy_last_key(self, page, cursor);
-    if (!migrate_page(self, page, err))
+    if (window_end != NULL) {
+        lm_key_copy(cursor, (const char *const *)window_end->texts,
+                    window_end->count);
+    } else {
+        lm_runner_copy_last_key(self, page, cursor);
+    }
+    if (!lm_runner_migrate_page(self, page, err))
         return false;
     LM_FAULT("after_migrate");
     if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
@@ -196,9 +204,10 @@ migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
 
 static void
 advance(struct lm_runner *self, const struct lm_page *page,
-        struct lm_key *cursor)
+        struct lm_key *cursor, int64_t begun_ms)
 {
     struct lm_key old = self->run.cursor;
+    int64_t now = lm_clock_ms();
 
     self->run.cursor = *cursor;
     *cursor = old;
@@ -206,13 +215,11 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->run.rows += page->rows;
     self->run.batches++;
     self->pending_retries = 0;
-    self->leased_ms = lm_clock_ms();
-    self->pages_done = !page->more;
-    if (self->batch_size < self->migration->batch_size)
-        self->batch_size *= 2;
-    if (self->batch_size > self->migration->batch_size)
-        self->batch_size = self->migration->batch_size;
-    lm_progress_batch(&self->progress, page->rows);
+    self->leased_ms = now;
+    lm_bisection_passed(&self->bisection, page->rows,
+                        lm_size_rows(&self->size));
+    lm_size_batch(&self->size, page->rows, now - begun_ms);
+    lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
 }
 
 /* "batch 3, keys (id) from (2001) to (3000), rolled back" */
@@ -239,38 +246,106 @@ name_batch(const struct lm_runner *self, const struct lm_page *page,
 }
 
 static bool
+fetch_page(struct lm_runner *self, struct lm_key *window_end,
+           struct lm_page *page, struct lm_err *err)
+{
+    bool ok;
+
+    self->paging = true;
+    ok = lm_runner_find_window(self, window_end, err) &&
+         lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
+                       window_end->texts != NULL ? window_end->texts
+                                                 : self->run.bound.texts,
+                       rows_to_ask_for(self), page, err);
+    if (!ok)
+        return false;
+    self->paging = false;
+    lm_runner_window_passed(self, page->more);
+    return true;
+}
+
+/* Nothing matched in a window: the cursor moves to its end. */
+static bool
+pass_window(struct lm_runner *self, struct lm_key *window_end,
+            struct lm_err *err)
+{
+    struct lm_key old = self->run.cursor;
+
+    if (!lm_journal_checkpoint(&self->journal, &self->run, window_end, 0,
+                               self->pending_retries, err) ||
+        !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+        return false;
+    self->run.cursor = *window_end;
+    *window_end = old;
+    self->run.seq++;
+    self->pending_retries = 0;
+    self->leased_ms = lm_clock_ms();
+    return true;
+}
+
+/* Inside the transaction. */
+static bool
+work_on_page(struct lm_runner *self, const struct lm_page *page,
+             struct lm_key *window_end, int64_t begun_ms, struct lm_err *err)
+{
+    bool ends_window = window_end->texts != NULL && !page->more;
+    struct lm_key cursor = {NULL, 0};
+    bool ok;
+
+    if (page->rows == 0 && ends_window)
+        return pass_window(self, window_end, err);
+    if (page->rows == 0) {
+        lm_conn_rollback(self->conn);
+        self->pages_done = true;
+        return true;
+    }
+    lm_runner_note_first_key(self, page);
+    ok = migrate_and_commit(self, page, ends_window ? window_end : NULL,
+                            &cursor, err);
+    if (ok) {
+        LM_FAULT("after_commit");
+        advance(self, page, &cursor, begun_ms);
+        self->pages_done = !page->more && !ends_window;
+    } else if (err->kind != LM_ERR_LOST) {
+        name_batch(self, page, err);
+        lm_runner_suspect(self, page);
+    }
+    lm_key_release(&cursor);
+    return ok;
+}
+
+static bool
 batch_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
-    struct lm_key cursor = {NULL, 0};
+    struct lm_key window_end = {NULL, 0};
     struct lm_page page;
+    int64_t begun_ms = lm_clock_ms();
     bool ok;
 
     self->in_batch = true;
     txn.durable = self->migration->durable_batches;
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_repo_post_check(&self->repo, self->conn, err) ||
-        !lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
-                       self->run.bound.texts, rows_to_ask_for(self), &page,
-                       err))
-        return false;
-    LM_FAULT("after_page");
-    if (page.rows == 0) {
-        lm_conn_rollback(self->conn);
-        lm_page_release(&page);
-        self->pages_done = true;
-        return true;
-    }
-    ok = migrate_and_commit(self, &page, &cursor, err);
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_repo_post_check(&self->repo, self->conn, err) &&
+         fetch_page(self, &window_end, &page, err);
     if (ok) {
-        LM_FAULT("after_commit");
-        advance(self, &page, &cursor);
-    } else if (err->kind != LM_ERR_LOST) {
-        name_batch(self, &page, err);
+        LM_FAULT("after_page");
+        ok = work_on_page(self, &page, &window_end, begun_ms, err);
+        lm_page_release(&page);
     }
-    lm_key_release(&cursor);
-    lm_page_release(&page);
+    lm_key_release(&window_end);
     return ok;
+}
+
+/* The state "done", as part of the transaction in hand. */
+static bool
+mark_done(struct lm_runner *self, struct lm_err *err)
+{
+    bool all = self->run.failures == 0;
+
+    return lm_journal_finish(&self->journal, &self->run,
+                             all ? "done" : "done_with_failures",
+                             all ? LM_EXIT_DONE : LM_EXIT_FAILURES, NULL, err);
 }
 
 /* The whole of a one-shot, on_complete and the state "done". */
@@ -281,8 +356,7 @@ final_step(struct lm_runner *self, struct lm_err *err)
 
     if (!lm_txn_begin(self->conn, &txn, err) ||
         (self->migration->one_shot && !call_back(self, LM_CALL_RUN, err)) ||
-        !call_back(self, LM_CALL_ON_COMPLETE, err) ||
-        !lm_journal_finish(&self->journal, &self->run, "done", NULL, err) ||
+        !call_back(self, LM_CALL_ON_COMPLETE, err) || !mark_done(self, err) ||
         !lm_conn_commit(self->conn, "done_before_commit",
                         "done_after_commit_sent", err))
         return false;
@@ -292,69 +366,7 @@ final_step(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
-/* -- between batches -------------------------------------------------- */
-
-/* Sleeps outside of any transaction and keeps the lease alive. */
-static void
-rest(struct lm_runner *self, int64_t duration_ms)
-{
-    int64_t end = lm_clock_ms() + duration_ms;
-    int64_t interval = self->journal.lease_ms / 3;
-    int64_t left;
-
-    while ((left = end - lm_clock_ms()) > 0 && lm_stop_level() == 0) {
-        int64_t due = self->leased_ms + interval - lm_clock_ms();
-        struct lm_err ignored;
-
-        if (due > 0) {
-            lm_stop_sleep_ms(due < left ? due : left);
-            continue;
-        }
-        if (!lm_journal_renew(&self->journal, &self->run, &ignored))
-            return; /* the next step will find out why */
-        self->leased_ms = lm_clock_ms();
-    }
-}
-
-static bool
-ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
-             struct lm_err *err)
-{
-    const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(self, self->run.batches);
-    struct lm_txn txn = lm_runner_txn(self);
-    bool ok;
-
-    *wait_ms = 0;
-    *ask_again = false;
-    txn.read_only = true;
-    if (!lm_txn_begin(self->conn, &txn, err))
-        return false;
-    lm_repo_open(&self->repo, self->conn, NULL, false);
-    ok = m->ops->throttle(m->self, &self->repo, &info, wait_ms, ask_again, err);
-    ok = close_repo(self, ok, err);
-    lm_conn_rollback(self->conn);
-    return ok;
-}
-
-static bool
-hold_back(struct lm_runner *self, struct lm_err *err)
-{
-    int64_t wait_ms = 0;
-    bool ask_again = self->migration->ops->has_throttle;
-
-    if (self->progress.own_batches > 0)
-        rest(self, self->migration->throttle_ms);
-    while (ask_again && lm_stop_level() == 0) {
-        if (!ask_throttle(self, &wait_ms, &ask_again, err))
-            return false;
-        if (wait_ms > 0) {
-            lm_progress_wait(&self->progress, "held by the script");
-            rest(self, wait_ms);
-        }
-    }
-    return true;
-}
+/* -- the life of a run ------------------------------------------------ */
 
 /* Has somebody asked to stop, or is the limit reached? */
 static bool
@@ -362,6 +374,12 @@ should_stop(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
 
+    lm_runner_is_called(self);
+    if (self->cancelled) {
+        snprintf(outcome->reason, sizeof outcome->reason, "%s on %s",
+                 self->asked.by, self->asked.host);
+        return true;
+    }
     if (lm_stop_level() > 0) {
         snprintf(outcome->reason, sizeof outcome->reason, "%s",
                  lm_stop_signal());
@@ -376,8 +394,6 @@ should_stop(struct lm_runner *self)
     return false;
 }
 
-/* -- the life of a run ------------------------------------------------ */
-
 static bool
 nothing_to_page(const struct lm_runner *self)
 {
@@ -388,6 +404,12 @@ nothing_to_page(const struct lm_runner *self)
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
+    if (lm_runner_has_request(self))
+        return lm_runner_obey(self, err);
+    if (self->paused) {
+        lm_runner_stay_paused(self);
+        return true;
+    }
     if (!self->run.started) {
         self->look_again =
             self->migration->ops->has(self->migration->self, LM_CALL_ON_START);
@@ -397,7 +419,9 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return lm_runner_look_again(self, err);
     if (nothing_to_page(self))
         return final_step(self, err);
-    return hold_back(self, err) && (should_stop(self) || batch_step(self, err));
+    lm_runner_feed_progress(self);
+    return lm_runner_hold_back(self, err) &&
+           (lm_runner_is_called(self) || batch_step(self, err));
 }
 
 /* False with err unset by us means: stopped; outcome->reason says why. */
@@ -408,7 +432,8 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
     while (!self->ended) {
         int64_t seq = self->run.seq;
 
-        self->in_batch = false;
+        self->in_batch = self->paging = false;
+        self->suspect.rows = 0;
         if (should_stop(self)) {
             *stopped = true;
             return true;
@@ -418,7 +443,8 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
                 return false;
         } else {
             self->attempt = 1;
-            self->uncombined = self->reprepared = false;
+            self->uncombined = self->bisection.suspects > 0;
+            self->reprepared = false;
         }
         if (self->run.seq > seq) {
             self->lost_in_row = 0;
@@ -429,7 +455,7 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
 }
 
 static bool
-try_record_end(struct lm_runner *self, const char *state,
+try_record_end(struct lm_runner *self, const char *state, int exit_code,
                const struct lm_err *error, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
@@ -437,7 +463,8 @@ try_record_end(struct lm_runner *self, const char *state,
     txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
     lm_conn_rollback(self->conn);
     return lm_txn_begin(self->conn, &txn, err) &&
-           lm_journal_finish(&self->journal, &self->run, state, error, err) &&
+           lm_journal_finish(&self->journal, &self->run, state, exit_code,
+                             error, err) &&
            lm_conn_commit(self->conn, "end_before_commit",
                           "end_after_commit_sent", err);
 }
@@ -445,7 +472,7 @@ try_record_end(struct lm_runner *self, const char *state,
 /* Writes the last state of a run that did not reach its end. Tries twice: a
  * cancel request may arrive later than the statement it was meant for. */
 static void
-record_end(struct lm_runner *self, const char *state,
+record_end(struct lm_runner *self, const char *state, int exit_code,
            const struct lm_err *error)
 {
     struct lm_err err;
@@ -455,7 +482,7 @@ record_end(struct lm_runner *self, const char *state,
     for (int i = 0; i < 2 && self->conn != NULL; i++) {
         if (!lm_conn_is_up(self->conn))
             break;
-        if (try_record_end(self, state, error, &err))
+        if (try_record_end(self, state, exit_code, error, &err))
             return;
         lm_log(LM_LOG_DEBUG, "%s", err.message);
     }
@@ -469,7 +496,7 @@ static void
 tell_script(struct lm_runner *self, const char *reason)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = run_info(self, self->run.batches);
+    struct lm_run_info info = lm_runner_info(self, self->run.batches);
 
     m->ops->on_stop(m->self, &info, reason);
 }
@@ -507,6 +534,7 @@ fill_outcome(struct lm_runner *self)
     outcome->rows = self->run.rows;
     outcome->batches = self->run.batches;
     outcome->retries = self->run.retries;
+    outcome->failures = self->run.failures;
     outcome->begun = self->acquired;
     if (!self->acquired)
         return;
@@ -521,14 +549,29 @@ fill_outcome(struct lm_runner *self)
 }
 
 static void
+conclude_stop(struct lm_runner *self)
+{
+    if (self->cancelled) {
+        self->outcome->ending = LM_END_CANCELLED;
+        record_end(self, "cancelled", LM_EXIT_CANCELLED, NULL);
+        tell_script(self, "cancel");
+        return;
+    }
+    self->outcome->ending = LM_END_STOPPED;
+    record_end(self, self->paused ? "paused" : "stopped", LM_EXIT_STOPPED,
+               NULL);
+    tell_script(self, "stop");
+}
+
+static void
 conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
 {
     struct lm_outcome *outcome = self->outcome;
 
     lm_progress_end(&self->progress);
     if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
-        snprintf(outcome->reason, sizeof outcome->reason, "%s",
-                 lm_stop_signal());
+        lm_runner_empty_mailbox(self);
+        should_stop(self);
         ok = stopped = true;
     }
     fill_outcome(self);
@@ -537,31 +580,49 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         if (!self->acquired)
             return;
         if (err->kind != LM_ERR_FENCED)
-            record_end(self, "failed", err);
+            record_end(self, "failed", lm_err_exit_code(err->kind), err);
         tell_script(self, "error");
     } else if (stopped) {
-        outcome->ending = LM_END_STOPPED;
-        record_end(self, "stopped", NULL);
-        tell_script(self, "stop");
+        conclude_stop(self);
     } else if (self->acquired) {
         outcome->ending = LM_END_DONE;
         count_matching(self);
     }
 }
 
-static void
-begin_progress(struct lm_runner *self)
+void
+lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
+               const struct lm_runner_options *options,
+               struct lm_outcome *outcome)
 {
-    int64_t total = -1;
+    memset(self, 0, sizeof *self);
+    memset(outcome, 0, sizeof *outcome);
+    self->tuned = *migration;
+    self->migration = &self->tuned;
+    lm_mailbox_init(&self->mailbox);
+    self->options = options;
+    self->outcome = outcome;
+    self->journal.schema = options->journal_schema;
+    self->journal.lease_ms = options->lease_ms;
+    lm_size_init(&self->size, migration->batch_size, migration->target_ms);
+    self->attempt = 1;
+    lm_repo_init(&self->repo);
+    self->repo.combine_options.journal = options->journal_schema;
+    self->repo.combine_options.always = migration->combine_always;
+}
 
-    if (!self->migration->one_shot) {
-        total = lm_page_estimate(self->conn, &self->query,
-                                 self->run.cursor.texts, self->run.bound.texts);
-        if (total >= 0)
-            total += self->run.rows;
-    }
-    lm_progress_begin(&self->progress, total, self->run.rows, self->run.batches,
-                      self->run.retries);
+void
+lm_runner_release(struct lm_runner *self)
+{
+    lm_mailbox_release(&self->mailbox);
+    lm_repo_release(&self->repo);
+    lm_suspect_release(&self->suspect);
+    lm_window_release(&self->window);
+    lm_run_release(&self->run);
+    lm_base_query_release(&self->query);
+    lm_position_release(&self->position);
+    free(self->first_key);
+    lm_conn_close(self->conn);
 }
 
 void
@@ -573,33 +634,23 @@ lm_runner_run(const struct lm_migration *migration,
     bool stopped = false;
     bool ok;
 
-    memset(&self, 0, sizeof self);
-    memset(outcome, 0, sizeof *outcome);
-    self.migration = migration;
-    self.options = options;
-    self.outcome = outcome;
-    self.journal.schema = options->journal_schema;
-    self.journal.lease_ms = options->lease_ms;
-    self.batch_size = migration->batch_size;
-    self.attempt = 1;
-    lm_repo_init(&self.repo);
-    self.repo.combine_options.journal = options->journal_schema;
-    self.repo.combine_options.always = migration->combine_always;
+    lm_runner_init(&self, migration, options, outcome);
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
-        begin_progress(&self);
-        ok = work(&self, &stopped, err);
+        if (options->under_way != NULL)
+            options->under_way(options->arg, self.run.id);
+        lm_progress_begin(&self.progress, self.run.id, self.run.rows,
+                          self.run.batches, self.run.retries);
+        ok = lm_runner_begin_control(&self, err) && work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);
-    lm_repo_release(&self.repo);
-    lm_run_release(&self.run);
-    lm_base_query_release(&self.query);
-    lm_conn_close(self.conn);
+    lm_runner_release(&self);
 }
 
 void
 lm_outcome_release(struct lm_outcome *self)
 {
     free(self->cursor);
-    self->cursor = NULL;
+    free(self->held);
+    self->cursor = self->held = NULL;
 }

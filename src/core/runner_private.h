@@ -6,45 +6,127 @@
 
 #include "core/journal.h"
 #include "core/pager.h"
+#include "core/position.h"
 #include "core/preflight.h"
 #include "core/progress.h"
 #include "core/repo.h"
 #include "core/runner.h"
+#include "core/size.h"
 #include "pg/txn.h"
+
+#include <pthread.h>
 
 /* How long the server may look for the highest key, which may be a scan. */
 enum { LM_RUNNER_BOUND_MS = 300000 };
 
+/* Looking for a row at fault. */
+struct lm_bisection {
+    int64_t suspects; /* rows ahead, a bad one among them; 0: none is sought */
+    int64_t rows;     /* the most that a page may hold; 0: as ever */
+};
+
+/* The page whose batch has failed. */
+struct lm_suspect {
+    int64_t rows;      /* 0: it was not the batch that failed */
+    struct lm_key key; /* of its only row, and what the journal may keep of */
+    char *columns;     /* it, as array literals; NULL: nothing */
+    char *values;
+};
+void lm_suspect_release(struct lm_suspect *self);
+
+/* Walking the key in windows. */
+struct lm_window {
+    int64_t rows;   /* of the key's table; 0: no windows */
+    char *table;    /* its name as SQL; NULL: not looked up */
+    int slow_pages; /* that timed out, in a row */
+    int full_pages; /* that ended before their window, in a row */
+    int64_t began_ms;
+};
+void lm_window_release(struct lm_window *self);
+
+/* What is asked of the run; filled by whoever polls, maybe another thread. */
+struct lm_mailbox {
+    pthread_mutex_t mutex; /* of all that follows */
+    struct lm_request *requests;
+    int count;
+    int64_t last_id;
+    int64_t polled_ms;
+    bool has_poller; /* beside the runner */
+};
+void lm_mailbox_init(struct lm_mailbox *self);
+void lm_mailbox_release(struct lm_mailbox *self);
+/* Asks the journal, on any connection. */
+bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
+                     int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
+
 struct lm_runner {
-    const struct lm_migration *migration;
+    struct lm_migration tuned;            /* its settings may change */
+    const struct lm_migration *migration; /* the same */
     const struct lm_runner_options *options;
     struct lm_outcome *outcome;
 
     struct lm_conn *conn;
+    char application_name[64]; /* as long as the server allows */
     char server[24]; /* its system identifier; empty: it does not say */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
     struct lm_repo repo;
     struct lm_run run;
     struct lm_progress progress;
+    struct lm_position position;
+    char *first_key;         /* of the run, its first column; NULL: not seen */
+    bool has_total;          /* it was asked for */
+    int64_t position_due_ms; /* when the position is to be asked for */
 
     bool acquired;   /* the run is ours */
     bool pages_done; /* no row is left before the bound */
     bool ended;      /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
 
-    int attempt;             /* at the transaction in hand, from 1 */
-    int lost_in_row;         /* connections lost without progress */
-    bool in_batch;           /* the step in hand is a batch */
+    struct lm_mailbox mailbox;
+    struct lm_request asked; /* what was taken last from the mailbox */
+    char answer[256];        /* to it; "done" */
+    int64_t answered_id;     /* up to which request the answers are given */
+    bool wants_pause;        /* what was asked */
+    bool paused;             /* what the journal says */
+    bool cancelled;          /* asked, and the run is to end */
+
+    int attempt;     /* at the transaction in hand, from 1 */
+    int lost_in_row; /* connections lost without progress */
+    bool in_batch;   /* the step in hand is a batch */
+    bool paging;     /* ... that is looking for its page */
+    struct lm_window window;
+    struct lm_bisection bisection;
+    struct lm_suspect suspect;
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
     bool uncombined;         /* the step in hand runs without combining */
     bool reprepared;         /* ... and with its statements prepared anew */
-    int64_t batch_size;      /* shrinks while conflicts and timeouts last */
+    struct lm_size size;     /* of batches */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
+    const char *waits_for;   /* what others are told of; NULL: nothing */
 };
 
+/* runner.c: around everything else. */
+void lm_runner_init(struct lm_runner *self,
+                    const struct lm_migration *migration,
+                    const struct lm_runner_options *options,
+                    struct lm_outcome *outcome);
+void lm_runner_release(struct lm_runner *self);
+/* The key of a page's last row; key is released or empty before. */
+void lm_runner_copy_last_key(const struct lm_runner *self,
+                             const struct lm_page *page, struct lm_key *key);
+/* Lets the script handle a page, inside a transaction. */
+bool lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
+                            struct lm_err *err) LM_MUSTCHECK;
+
 /* runner_session.c: having a connection and a run. */
+
+/* Connects, and checks the server; one that is starting is waited for. */
+bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Connects again, for a bounded time. The run, if any, is not claimed. */
+bool lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 /* Connects, checks the server and the query, and acquires the run. Leaves
  * acquired false, and the ending set, when there is nothing to do. */
@@ -64,6 +146,69 @@ bool lm_runner_look_again(struct lm_runner *self,
  * run again. The transaction is rolled back, and err may have become another
  * error. */
 bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Does the error lie with others, so that the same may succeed later? */
+bool lm_runner_may_pass(const struct lm_err *err);
+
+/* runner_quarantine.c: the rows of the next page, of those it might have; what
+ * a batch that succeeded, or failed, or a row that was found, makes of that.
+ * most is what a page might have. */
+int64_t lm_bisection_rows(const struct lm_bisection *self, int64_t rows);
+void lm_bisection_passed(struct lm_bisection *self, int64_t rows, int64_t most);
+void lm_bisection_failed(struct lm_bisection *self, int64_t rows);
+void lm_bisection_found(struct lm_bisection *self);
+/* Notes the page of a batch that has failed. */
+void lm_runner_suspect(struct lm_runner *self, const struct lm_page *page);
+/* Does the error lie in the rows, and may they be set aside? */
+bool lm_runner_may_quarantine(const struct lm_runner *self,
+                              const struct lm_err *err);
+/* Cuts the batch, or sets its only row aside. False when there are too many,
+ * or when the row could not be recorded; err says why. */
+bool lm_runner_quarantine(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_window.c: around a page. Where the window ends in which to look for
+ * it; NULL texts: there is none before the bound. */
+bool lm_runner_find_window(struct lm_runner *self, struct lm_key *end,
+                           struct lm_err *err) LM_MUSTCHECK;
+/* The page was found; full: it ended before its window. */
+void lm_runner_window_passed(struct lm_runner *self, bool full);
+/* After a timeout: may a smaller window help? */
+bool lm_runner_narrow_window(struct lm_runner *self);
+
+/* runner_hold.c: before a batch, waits as long as it should. Returns early, and
+ * true, when somebody asks for something meanwhile. */
+bool lm_runner_hold_back(struct lm_runner *self,
+                         struct lm_err *err) LM_MUSTCHECK;
+/* Sleeps and keeps the lease. */
+void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
+
+/* runner_control.c: before the first step, the requests that are open and the
+ * settings that the run has been given. */
+bool lm_runner_begin_control(struct lm_runner *self,
+                             struct lm_err *err) LM_MUSTCHECK;
+/* Takes what is in the mailbox. */
+void lm_runner_empty_mailbox(struct lm_runner *self);
+/* Has somebody asked for something that ends a wait? Outside of transactions:
+ * it may ask the journal. */
+bool lm_runner_is_called(struct lm_runner *self);
+/* Is there a request that the step below has to answer? */
+bool lm_runner_has_request(const struct lm_runner *self);
+/* A step: pauses or resumes, and answers. */
+bool lm_runner_obey(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Waits a while for a request. */
+void lm_runner_stay_paused(struct lm_runner *self);
+
+/* runner.c: what scripts are told of the run; batch is 0 before the first. */
+struct lm_run_info lm_runner_info(const struct lm_runner *self, int64_t batch);
+/* A callback has returned ok or with *err: sees to what is in flight, and
+ * closes the repo. */
+bool lm_runner_close_repo(struct lm_runner *self, bool ok,
+                          struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_tell.c: before each batch, what its progress is measured against. */
+void lm_runner_feed_progress(struct lm_runner *self);
+void lm_runner_note_first_key(struct lm_runner *self,
+                              const struct lm_page *page);
 
 /* The transaction settings of batches and callbacks. */
 struct lm_txn lm_runner_txn(const struct lm_runner *self);

@@ -63,6 +63,12 @@ find_remedy(const struct lm_err *err)
     return GIVE_UP;
 }
 
+bool
+lm_runner_may_pass(const struct lm_err *err)
+{
+    return find_remedy(err) != GIVE_UP;
+}
+
 static bool
 reconnect(struct lm_runner *self, struct lm_err *err)
 {
@@ -130,10 +136,8 @@ try_again(struct lm_runner *self, struct lm_err *err)
 static void
 halve(struct lm_runner *self, int counted)
 {
-    if (self->in_batch && self->batch_size > 1) {
-        self->batch_size /= 2;
+    if (self->in_batch && lm_size_halve(&self->size))
         self->attempt = counted;
-    }
 }
 
 static bool
@@ -173,9 +177,10 @@ wait(struct lm_runner *self, struct lm_err *err)
         lm_err_prefix(err, "gave up after ten minutes");
         return false;
     }
-    lm_progress_wait(&self->progress, err->message);
+    lm_progress_hold_begin(&self->progress, err->message);
     lm_stop_sleep_ms(
         lm_clock_backoff_ms(self->attempt, SHORT_BASE_MS, SHORT_CAP_MS));
+    lm_progress_hold_end(&self->progress);
     count_retry(self, err);
     return refresh(self, err, &reconnected);
 }
@@ -206,6 +211,8 @@ was_demoted(struct lm_runner *self, const struct lm_err *err)
            !lm_preflight_server(self->conn, &ignored);
 }
 
+static bool quarantine(struct lm_runner *self, struct lm_err *err);
+
 static bool
 apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
 {
@@ -221,7 +228,11 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
             halve(self, 2);
         return try_again(self, err);
     case SMALLER_BITE:
-        halve(self, 1);
+        if (lm_err_is_state(err, "57014") && lm_runner_narrow_window(self)) {
+            self->attempt = 1;
+        } else {
+            halve(self, 1);
+        }
         return try_again(self, err);
     case WAIT:
         return wait(self, err);
@@ -232,7 +243,26 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
     case GIVE_UP:
         break;
     }
+    if (lm_runner_may_quarantine(self, err))
+        return quarantine(self, err);
     return was_demoted(self, err) && reconnect(self, err);
+}
+
+/* Recording a row is a transaction that may fail as any other; if that passes,
+ * the row fails and is recorded once more. */
+static bool
+quarantine(struct lm_runner *self, struct lm_err *err)
+{
+    bool alone = self->suspect.rows == 1;
+    enum remedy remedy;
+
+    if (lm_runner_quarantine(self, err)) {
+        self->uncombined = self->bisection.suspects > 0;
+        return true;
+    }
+    lm_conn_rollback(self->conn);
+    remedy = find_remedy(err);
+    return alone && remedy != GIVE_UP && apply(self, remedy, err);
 }
 
 bool

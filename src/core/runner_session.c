@@ -32,7 +32,8 @@ lm_runner_txn(const struct lm_runner *self)
                          .durable = true,
                          .statement_timeout_ms = m->statement_timeout_ms,
                          .lock_timeout_ms = m->lock_timeout_ms,
-                         .timezone = m->timezone};
+                         .timezone = m->timezone,
+                         .application_name = self->application_name};
 
     return txn;
 }
@@ -111,15 +112,37 @@ tell_pooled(const struct lm_runner *self)
     }
 }
 
+/* "luamig: scripts/x.lua run 7": a script's name that is too long is cut at its
+ * beginning, so that the run can be seen. */
+static void
+name_session(struct lm_runner *self)
+{
+    const char *script = self->migration->name;
+    char run[32] = "";
+    const char *cut = "";
+    size_t room;
+
+    if (self->run.id > 0)
+        snprintf(run, sizeof run, " run %" PRId64, self->run.id);
+    room = sizeof self->application_name - sizeof "luamig: " - strlen(run);
+    if (strlen(script) > room) {
+        cut = "...";
+        script += strlen(script) - (room - strlen(cut));
+        while (((unsigned char)*script & 0xC0) == 0x80)
+            script++; /* not in the middle of a character */
+    }
+    snprintf(self->application_name, sizeof self->application_name,
+             "luamig: %s%s%s", cut, script, run);
+}
+
 static bool
 open_connection(struct lm_runner *self, struct lm_err *err)
 {
-    char name[128];
-    struct lm_conn_options how = {.application_name = name,
+    struct lm_conn_options how = {.application_name = self->application_name,
                                   .interruptible = true,
                                   .silence_ms = self->options->silence_ms};
 
-    snprintf(name, sizeof name, "luamig: %s", self->migration->name);
+    name_session(self);
     if (!lm_conn_open(&self->conn, self->options->conninfo, &how, err))
         return false;
     self->journal.conn = self->conn;
@@ -135,8 +158,8 @@ close_connection(struct lm_runner *self)
     self->conn = self->journal.conn = NULL;
 }
 
-static bool
-connect_first(struct lm_runner *self, struct lm_err *err)
+bool
+lm_runner_connect(struct lm_runner *self, struct lm_err *err)
 {
     int64_t patience = lm_clock_ms() + START_PATIENCE_MS;
 
@@ -298,8 +321,8 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
     char rows[32];
 
     if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_journal_finish(&self->journal, &self->run, "cancelled", NULL,
-                           err) ||
+        !lm_journal_finish(&self->journal, &self->run, "cancelled",
+                           LM_EXIT_CANCELLED, NULL, err) ||
         !lm_conn_commit(self->conn, "abandon_before_commit",
                         "abandon_after_commit_sent", err))
         return false;
@@ -329,12 +352,27 @@ check_follow_new(const struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+/* The runner of a paused run may be alive, and then goes on by itself. */
+static bool
+ask_to_resume(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t ignored;
+
+    lm_log(LM_LOG_INFO, "run %" PRId64 " is paused; asking it to go on",
+           self->run.id);
+    return lm_journal_request(&self->journal, self->run.id, "resume", false,
+                              NULL, NULL, &ignored, err);
+}
+
 static bool
 take_run(struct lm_runner *self, const struct lm_run_request *request,
          bool *taken, struct lm_err *err)
 {
     bool ended = false;
 
+    if (strcmp(self->run.state, "paused") == 0 && !request->restart &&
+        !ask_to_resume(self, err))
+        return false;
     if (!lm_journal_take(&self->journal, request, &self->run, &ended, err))
         return false;
     *taken = false;
@@ -387,12 +425,12 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
             bool *finished, struct lm_err *err)
 {
     enum lm_journal_found found = LM_JOURNAL_NONE;
-    bool exists = false;
+    int version = 0;
 
     *finished = false;
-    if (!lm_journal_exists(&self->journal, &exists, err))
+    if (!lm_journal_installed(&self->journal, &version, err))
         return lm_err_is_state(err, "42501"); /* install will explain */
-    if (!exists)
+    if (version != lm_journal_version())
         return true;
     if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
         return false;
@@ -415,13 +453,16 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
         .restart = self->options->restart};
     bool finished = false;
 
-    if (!connect_first(self, err) ||
+    if (!lm_runner_connect(self, err) ||
         !is_finished(self, &request, &finished, err))
         return false;
     if (!finished &&
         (!check_query(self, err) || !lm_journal_install(&self->journal, err)))
         return false;
-    return find_or_begin(self, &request, err);
+    if (!find_or_begin(self, &request, err))
+        return false;
+    name_session(self);
+    return true;
 }
 
 /* -- reconnecting ----------------------------------------------------- */
@@ -452,55 +493,73 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
         lm_log(LM_LOG_INFO, "the commit in flight had succeeded");
     }
     self->ended = strncmp(self->run.state, "done", 4) == 0;
+    self->paused = strcmp(self->run.state, "paused") == 0;
     self->pages_done = false; /* rows may have come back */
     lm_progress_set(&self->progress, self->run.rows, self->run.batches);
 }
 
 static bool
-reconnect_once(struct lm_runner *self, struct lm_err *err)
+claim_again(struct lm_runner *self, struct lm_err *err)
 {
     int64_t believed_seq = self->run.seq;
 
-    if (open_connection(self, err) &&
-        lm_journal_reclaim(&self->journal, &self->run, err)) {
-        compare_with_server(self, believed_seq);
-        return true;
-    }
-    close_connection(self);
-    return false;
+    if (!lm_journal_reclaim(&self->journal, &self->run, err))
+        return false;
+    compare_with_server(self, believed_seq);
+    return true;
 }
 
-bool
-lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
-                    struct lm_err *err)
+static bool
+connect_until(struct lm_runner *self, const struct lm_err *why,
+              bool (*then)(struct lm_runner *, struct lm_err *),
+              struct lm_err *err)
 {
     int64_t patience = lm_clock_ms() + RECONNECT_PATIENCE_MS;
 
     lm_log(LM_LOG_WARNING, "%s%s%.*s; reconnecting", why->message,
            why->detail[0] != '\0' ? ": " : "", (int)strcspn(why->detail, "\n"),
            why->detail);
-    lm_progress_wait(&self->progress, "reconnecting");
-    close_connection(self);
+    lm_progress_hold_begin(&self->progress, "reconnecting");
     for (int attempt = 1;; attempt++) {
         int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
 
+        close_connection(self);
         if (lm_stop_level() > 0 || !lm_stop_sleep_ms(wait)) {
             return lm_err_set(err, LM_ERR_INTERRUPT,
                               "stopped while reconnecting");
         }
-        if (reconnect_once(self, err)) {
+        if (open_connection(self, err) && (then == NULL || then(self, err))) {
+            lm_progress_hold_end(&self->progress);
             lm_log(LM_LOG_INFO, "reconnected to %s",
                    lm_conn_target(self->conn));
-            return check_journal_keys(self, err);
+            return true;
         }
-        if (!may_pass(err))
+        if (!may_pass(err)) {
+            close_connection(self);
             return false;
+        }
         lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
         if (lm_clock_ms() > patience) {
+            close_connection(self);
             lm_err_prefix(err, "gave up reconnecting");
             lm_err_hint(err, "Run the same command again once the server is "
                              "back; nothing is lost or done twice.");
             return false;
         }
     }
+}
+
+bool
+lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
+                        struct lm_err *err)
+{
+    return connect_until(self, why, NULL, err);
+}
+
+bool
+lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
+                    struct lm_err *err)
+{
+    return connect_until(self, why, claim_again, err) &&
+           check_journal_keys(self, err);
 }

@@ -21,6 +21,8 @@ static const char settings_sql[] =
     "  pg_catalog.current_setting('synchronous_commit') END, true),"
     " pg_catalog.set_config('TimeZone', coalesce($5,"
     "  pg_catalog.current_setting('TimeZone')), true),"
+    " pg_catalog.set_config('application_name', coalesce($6,"
+    "  pg_catalog.current_setting('application_name')), true),"
     " pg_catalog.set_config('DateStyle', 'ISO', true),"
     " pg_catalog.set_config('IntervalStyle', 'postgres', true),"
     " pg_catalog.set_config('bytea_output', 'hex', true),"
@@ -58,9 +60,10 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
     char statement[24];
     char lock[24];
     char idle[24];
-    const char *texts[] = {statement, lock, idle, txn->durable ? "on" : "off",
-                           txn->timezone};
-    struct lm_values values = {texts, 5};
+    const char *texts[] = {statement,     lock,
+                           idle,          txn->durable ? "on" : "off",
+                           txn->timezone, txn->application_name};
+    struct lm_values values = {texts, LM_COUNT(texts)};
     int64_t idle_ms = 2 * txn->statement_timeout_ms;
     struct lm_stmt *stmt;
 

@@ -26,7 +26,8 @@ struct lm_txn {
     bool durable; /* false: COMMIT does not wait for the WAL to reach disk */
     int64_t statement_timeout_ms; /* 0: no limit, as on the server */
     int64_t lock_timeout_ms;
-    const char *timezone; /* NULL: the session's */
+    const char *timezone;         /* NULL: the session's */
+    const char *application_name; /* likewise */
 };
 
 bool lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,

@@ -35,6 +35,7 @@ EDGES = {
 
 # Headers that only one module or one folder may see.
 PRIVATE = {
+    "core/journal_private.h": "core/journal",
     "core/runner_private.h": "core/runner",
     "core/repo_private.h": "core/repo",
     "pg/conn_private.h": "pg/",

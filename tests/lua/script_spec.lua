@@ -202,6 +202,8 @@ describe("config", function()
     { "batch_size = 1.5", "config.batch_size must be an integer from 1 to 1000000, not 1.5" },
     { "batch_size = '5'", 'config.batch_size must be an integer from 1 to 1000000, not "5"' },
     { "throttle_ms = -1", "config.throttle_ms must be " .. INT .. ", not -1" },
+    { "target_ms = 0",
+      "config.target_ms must be an integer from 1 to 2147483647, not 0" },
     { "retries = -1", "config.retries must be " .. INT .. ", not -1" },
     { "statement_timeout_ms = -1", "config.statement_timeout_ms must be " .. INT .. ", not -1" },
     { "lock_timeout_ms = true", "config.lock_timeout_ms must be " .. INT .. ", not true" },
@@ -228,11 +230,9 @@ describe("config", function()
     { "on_error = 'skip'", 'config.on_error must be "stop" or "quarantine", not "skip"' },
     { "timezone = ''", 'config.timezone must be a string that is not empty, not ""' },
     { "repo = 5", "config.repo must be a string that is not empty, not 5" },
-    { "on_error = 'quarantine'", 'config.on_error = "quarantine" is not supported by luamig 0.1' },
     { "repo = 'other'", 'config.repo = "other" is not supported by luamig 0.1' },
-    { "target_ms = 100", "config.target_ms is not supported by luamig 0.1" },
-    { "max_failures = 1", "config.max_failures is not supported by luamig 0.1" },
-    { "quarantine_rows = true", "config.quarantine_rows is not supported by luamig 0.1" },
+    { "max_failures = -1", "config.max_failures must be an integer from 0 to 2147483647, not -1" },
+    { "quarantine_rows = 1", "config.quarantine_rows must be true or false, not 1" },
     { "health = {}", "config.health is not supported by luamig 0.1" },
   }
   for _, case in ipairs(cases) do
@@ -250,18 +250,21 @@ describe("config", function()
       batch_size = 1000, throttle_ms = 100, key = { "id" }, follow_new = false, repo = "default",
       isolation = "repeatable read", retries = 5, on_error = "stop", statement_timeout_ms = 30000,
       lock_timeout_ms = 1000, durable_batches = false, repeatable = false, combine = true,
-      assume_unique = false, allow_ddl = false,
+      assume_unique = false, allow_ddl = false, max_failures = 100, quarantine_rows = false,
     }, def.config)
     assert.is_nil(def.start_after)
     assert.equal('{"allow_ddl":false,"assume_unique":false,"batch_size":1000,"combine":true,'
       .. '"durable_batches":false,"follow_new":false,"isolation":"repeatable read","key":["id"],'
-      .. '"lock_timeout_ms":1000,"on_error":"stop","repeatable":false,"repo":"default","retries":5,'
+      .. '"lock_timeout_ms":1000,"max_failures":100,"on_error":"stop","quarantine_rows":false,'
+      .. '"repeatable":false,"repo":"default","retries":5,'
       .. '"statement_timeout_ms":30000,"throttle_ms":100}', def.config_json)
   end)
 
   it("comes out in one shape", function()
     local def = load("return { " .. PAGED .. [[, config = { batch_size = 1e3, key = { "a", "b" },
-      start_after = { "x", 2 }, timezone = "UTC", combine = "always", allow_ddl = true } }]])
+      start_after = { "x", 2 }, timezone = "UTC", combine = "always", allow_ddl = true,
+      target_ms = 250.0 } }]])
+    assert.equal("integer", math.type(def.config.target_ms))
     assert.equal("integer", math.type(def.config.batch_size))
     assert.same({ "a", "b" }, def.config.key)
     assert.same({ "x", 2 }, def.start_after)
@@ -302,8 +305,9 @@ describe("config", function()
     assert.equal("usage", err.kind)
     err = refused(source, { overrides = { throttle_ms = "soon" } })
     assert.equal('--throttle-ms must be an integer from 0 to 2147483647, not "soon"', err.message)
-    assert.equal("unknown option --target-ms",
-      refused(source, { overrides = { target_ms = 1 } }).message)
+    assert.equal(7, load(source, { overrides = { target_ms = 7 } }).config.target_ms)
+    assert.equal("unknown option --page-size",
+      refused(source, { overrides = { page_size = 1 } }).message)
   end)
 end)
 

@@ -105,6 +105,7 @@ end
 
 local KEYS = {
   batch_size = { default = 1000, check = integer(1, 1000000), is_integer = true },
+  target_ms = { check = integer(1, INT_MAX), is_integer = true },
   throttle_ms = { default = 100, check = integer(0, INT_MAX), is_integer = true },
   key = { default = "id", check = key_columns },
   start_after = { check = key_values },
@@ -116,6 +117,8 @@ local KEYS = {
   },
   retries = { default = 5, check = integer(0, INT_MAX), is_integer = true },
   on_error = { default = "stop", check = one_of { "stop", "quarantine" } },
+  max_failures = { default = 100, check = integer(0, INT_MAX), is_integer = true },
+  quarantine_rows = { default = false, check = boolean },
   statement_timeout_ms = { default = 30000, check = integer(0, INT_MAX), is_integer = true },
   lock_timeout_ms = { default = 1000, check = integer(0, INT_MAX), is_integer = true },
   timezone = { check = filled_string },
@@ -127,8 +130,8 @@ local KEYS = {
 }
 
 -- In the design, not in this version.
-local LATER_KEYS = { target_ms = true, max_failures = true, quarantine_rows = true, health = true }
-local ONLY_VALUE = { on_error = "stop", repo = "default" }
+local LATER_KEYS = { health = true }
+local ONLY_VALUE = { repo = "default" }
 
 --- The keys this version carries out, sorted.
 config.names = text.sorted_keys(KEYS)

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_JOURNAL_PRIVATE_H
+#define LM_CORE_JOURNAL_PRIVATE_H
+
+/* What the journal*.c files share, and nobody else. */
+
+#include "core/journal.h"
+
+/* Run one statement, with {schema} and {quote} put in; parameters are texts.
+ * ask gives the result, to be freed; post sends it along with what follows. */
+bool lm_journal_ask(struct lm_journal *self, const char *sql,
+                    const char *const *texts, int count, struct lm_result **out,
+                    struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_tell(struct lm_journal *self, const char *sql,
+                     const char *const *texts, int count,
+                     struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_post(struct lm_journal *self, const char *sql,
+                     const char *const *texts, int count,
+                     struct lm_err *err) LM_MUSTCHECK;
+
+/* A durable transaction of the journal's own: READ COMMITTED, so that a
+ * statement that waited for a row sees what became of it. */
+bool lm_journal_open(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_commit(struct lm_journal *self,
+                       struct lm_err *err) LM_MUSTCHECK;
+
+/* Parameters: a number's text lives in the struct, an array's is freed by the
+ * caller (NULL for a key that is not there). */
+struct lm_number {
+    char text[24];
+};
+const char *lm_number_text(struct lm_number *number, int64_t value);
+char *lm_journal_array(const char *const *texts, int count);
+char *lm_key_array(const struct lm_key *key);
+
+/* The server process that shows whether this runner lives. 0 behind a pooler:
+ * it may serve somebody else at any time, so the lease alone decides. */
+const char *lm_journal_backend(const struct lm_journal *self,
+                               struct lm_number *number);
+
+/* The name of this machine. */
+const char *lm_journal_host(char *host, size_t size);
+
+#endif
