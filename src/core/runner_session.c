@@ -161,6 +161,20 @@ close_connection(struct lm_runner *self)
     self->conn = self->journal.conn = NULL;
 }
 
+/* Somebody else's lock, or a cancel that was meant for another statement. */
+static bool
+passes(const struct lm_err *err)
+{
+    static const char *const states[] = {"55P03", "57014", "40P01", "40001"};
+
+    for (size_t i = 0; err->kind != LM_ERR_INTERRUPT && i < LM_COUNT(states);
+         i++) {
+        if (lm_err_is_state(err, states[i]))
+            return true;
+    }
+    return false;
+}
+
 bool
 lm_runner_connect(struct lm_runner *self, struct lm_err *err)
 {
@@ -171,7 +185,8 @@ lm_runner_connect(struct lm_runner *self, struct lm_err *err)
                         lm_conn_is_starting(self->options->conninfo);
 
         close_connection(self);
-        if (!starting || lm_clock_ms() > patience || !lm_stop_sleep_ms(250))
+        if (!(starting || passes(err)) || lm_clock_ms() > patience ||
+            !lm_stop_sleep_ms(250))
             return false;
     }
     return true;
@@ -456,13 +471,10 @@ acquire_once(struct lm_runner *self, const struct lm_run_request *request,
     return find_or_begin(self, request, err);
 }
 
-/* Somebody else's lock, a cancel that was meant for another statement, a lost
- * connection: nothing has happened yet, so it may be looked at again. */
+/* Nothing has happened yet, so it may be looked at again. */
 static bool
 may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
 {
-    static const char *const passing[] = {"55P03", "57014", "40P01", "40001"};
-
     if (attempt > ACQUIRE_ATTEMPTS || lm_stop_level() > 0)
         return false;
     if (err->kind == LM_ERR_LOST) {
@@ -470,16 +482,13 @@ may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
 
         return lm_runner_connect_again(self, &why, err);
     }
-    for (size_t i = 0; i < LM_COUNT(passing); i++) {
-        if (!lm_err_is_state(err, passing[i]))
-            continue;
-        lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more", err->message,
-               err->sqlstate);
-        lm_conn_rollback(self->conn);
-        return lm_stop_sleep_ms(
-            lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
-    }
-    return false;
+    if (!passes(err))
+        return false;
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more", err->message,
+           err->sqlstate);
+    lm_conn_rollback(self->conn);
+    return lm_stop_sleep_ms(
+        lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
 }
 
 bool
