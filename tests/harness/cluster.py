@@ -42,6 +42,7 @@ SETTINGS = {
 HBA = f"""\
 local all {GUARDED} scram-sha-256
 local all all trust
+local replication {SUPERUSER} trust
 """
 
 _PR_SET_PDEATHSIG = 1
@@ -77,7 +78,7 @@ class Cluster:
 
     _template = None
 
-    def __init__(self, **settings):
+    def __init__(self, primary=None, **settings):
         self.settings = {**SETTINGS, **settings}
         self.dir = tempfile.mkdtemp(prefix="luamig-pg-", dir="/tmp")
         self.data = os.path.join(self.dir, "data")
@@ -86,7 +87,10 @@ class Cluster:
         os.chmod(self.dir, 0o755)
         if os.geteuid() == 0:
             shutil.chown(self.dir, "postgres", "postgres")
-        subprocess.run(["cp", "-a", self._initdb(), self.data], check=True)
+        if primary:
+            self._copy_of(primary)
+        else:
+            subprocess.run(["cp", "-a", self._initdb(), self.data], check=True)
 
     # -- life cycle ----------------------------------------------------
 
@@ -155,11 +159,45 @@ class Cluster:
 
     def execute(self, sql):
         """One statement as the superuser, outside any test's database."""
+        self._ask(sql, (), lambda cursor: None)
+
+    def query(self, sql, *parameters):
+        """The rows of one query, in the same way."""
+        return self._ask(sql, parameters, lambda cursor: cursor.fetchall())
+
+    def _ask(self, sql, parameters, take):
         link = self.connect("postgres")
         try:
-            link.cursor().execute(sql)
+            cursor = link.cursor()
+            cursor.execute(sql, parameters or None)
+            return take(cursor)
         finally:
             link.close()
+
+    # -- standbys --------------------------------------------------------
+
+    def standby(self, **settings):
+        """A streaming standby of this server, which is running; it remains to
+        be started."""
+        return Cluster(primary=self, **{**self.settings, **settings})
+
+    def promote(self):
+        """Makes a standby a primary; waits until it is one."""
+        self.execute("SELECT pg_promote()")
+
+    def wait_caught_up(self, standby):
+        """Waits until the standby has replayed all that is written here."""
+        (written,), = self.query("SELECT pg_current_wal_lsn()")
+        wait_until(lambda: standby.query(
+            "SELECT pg_last_wal_replay_lsn() >= %s", written)[0][0],
+            "the standby to catch up")
+
+    def _copy_of(self, primary):
+        subprocess.run(
+            [os.path.join(bin_dir(), "pg_basebackup"), "-D", self.data,
+             "-h", primary.dir, "-p", str(PORT), "-U", SUPERUSER, "-R",
+             "--checkpoint=fast", "--no-sync"],
+            check=True, cwd="/", **_server_user())
 
     # -- the files of a fresh server -------------------------------------
 
