@@ -12,10 +12,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t level;
+static atomic_int level; /* read by other threads as well */
 static volatile sig_atomic_t last_signal;
 static int pipe_fds[2] = {-1, -1};
 
@@ -31,7 +32,7 @@ on_signal(int number)
         signal(number, SIG_DFL);
         raise(number);
     } else {
-        level = level + 1;
+        level++;
     }
     ignored = write(pipe_fds[1], &byte, 1);
     (void)ignored;
@@ -57,7 +58,7 @@ lm_stop_install(void)
 int
 lm_stop_level(void)
 {
-    return (int)level;
+    return level;
 }
 
 const char *

@@ -17,7 +17,8 @@
 /* Installs the handlers; SIGPIPE is ignored. Once a process. */
 void lm_stop_install(void);
 
-/* 0: go on, 1: stop after the batch, 2: interrupt at once. */
+/* 0: go on, 1: stop after the batch, 2: interrupt at once. Any thread may ask;
+ * the rest is for the main thread. */
 int lm_stop_level(void);
 
 /* Name of the last signal ("SIGINT"), or "" when there was none. */

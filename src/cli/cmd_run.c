@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_LEASE_MS = 60000 };
+enum { DEFAULT_LEASE_MS = 60000, DEFAULT_SILENCE_MS = 30000 };
 
 static const char help[] =
     "usage: luamig run SCRIPT [OPTIONS]\n"
@@ -281,12 +281,12 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
 }
 
 static bool
-read_lease(int64_t *lease_ms)
+read_variable(const char *name, int64_t usual, int64_t *out)
 {
-    const char *text = getenv("LUAMIG_LEASE_MS");
+    const char *text = getenv(name);
 
-    *lease_ms = DEFAULT_LEASE_MS;
-    return text == NULL || read_number("LUAMIG_LEASE_MS", text, 100, lease_ms);
+    *out = usual;
+    return text == NULL || read_number(name, text, 100, out);
 }
 
 static int
@@ -302,7 +302,9 @@ run_script(const struct run_options *options, const struct lm_script *script)
     struct lm_err err;
     int code;
 
-    if (!read_lease(&runner.lease_ms))
+    if (!read_variable("LUAMIG_LEASE_MS", DEFAULT_LEASE_MS, &runner.lease_ms) ||
+        !read_variable("LUAMIG_SILENCE_MS", DEFAULT_SILENCE_MS,
+                       &runner.silence_ms))
         return LM_EXIT_USAGE;
     if (!lm_database_resolve(&database, options->url, &err)) {
         lm_database_release(&database);

@@ -203,6 +203,8 @@ show(const struct status_options *options, struct lm_conn *conn)
 static int
 run(int argc, char **argv)
 {
+    struct lm_conn_options how = {.application_name = "luamig: status",
+                                  .interruptible = true};
     struct status_options options;
     struct lm_database database;
     struct lm_conn *conn = NULL;
@@ -214,7 +216,7 @@ run(int argc, char **argv)
         return code;
     }
     if (lm_database_resolve(&database, options.url, &err) &&
-        lm_conn_open(&conn, database.conninfo, "luamig: status", &err)) {
+        lm_conn_open(&conn, database.conninfo, &how, &err)) {
         code = show(&options, conn);
     } else {
         code = lm_cli_fail(&err);

@@ -90,12 +90,8 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 static bool
 find_bound(struct lm_runner *self, struct lm_key *bound, struct lm_err *err)
 {
-    char sql[64];
-
-    snprintf(sql, sizeof sql, "SET LOCAL statement_timeout = %d",
-             LM_RUNNER_BOUND_MS);
     if ((self->migration->statement_timeout_ms > 0 &&
-         !lm_conn_command(self->conn, sql, err)) ||
+         !lm_txn_limit_statements(self->conn, LM_RUNNER_BOUND_MS, err)) ||
         !lm_page_highest(self->conn, &self->query, &bound->texts, err)) {
         if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
             err->kind = LM_ERR_SCRIPT;
@@ -138,7 +134,6 @@ start_step(struct lm_runner *self, struct lm_err *err)
     lm_key_release(&self->run.bound);
     self->run.bound = bound;
     self->run.bound_is_empty = bounded && bound.texts == NULL;
-    lm_runner_set_deadline(self);
     return true;
 }
 

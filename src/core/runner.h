@@ -23,6 +23,7 @@ struct lm_runner_options {
     const char *conninfo;
     const char *journal_schema;
     int64_t lease_ms;
+    int64_t silence_ms; /* see pg/conn.h */
     bool again;
     bool restart;
     int64_t limit; /* rows to migrate in this call; 0: all */

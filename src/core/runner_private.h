@@ -61,9 +61,6 @@ bool lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
 bool lm_runner_look_again(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
 
-/* Sets how long the server may stay silent, by what the run is about to do. */
-void lm_runner_set_deadline(struct lm_runner *self);
-
 /* runner_retry.c: after a failed step, true when it is worth looking at the
  * run again. The transaction is rolled back, and err may have become another
  * error. */

@@ -18,7 +18,7 @@
 enum {
     START_PATIENCE_MS = 30000,      /* for a server that is starting */
     RECONNECT_PATIENCE_MS = 120000, /* for one that has gone */
-    DEADLINE_GRACE_MS = 30000
+    WATCH_DEADLINE_MS = 10000
 };
 
 /* luamig's own SQLSTATE, beside those that the journal raises. */
@@ -37,19 +37,39 @@ lm_runner_txn(const struct lm_runner *self)
     return txn;
 }
 
-/* The server ends statements by itself; the deadline is for a server that
- * does not even do that. */
-void
-lm_runner_set_deadline(struct lm_runner *self)
+/*
+ * Where no statement timeout says how long the server may take, a connection
+ * of its own finds out whether it is still at work on our statement. No answer
+ * means no; a signal meanwhile says nothing about the server.
+ */
+static bool
+is_at_work(void *arg)
 {
-    int64_t longest = self->migration->statement_timeout_ms;
-    int64_t deadline = 0;
+    static const char sql[] =
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity"
+        " WHERE pid = $1 AND state = 'active'"
+        " AND wait_event IS DISTINCT FROM 'ClientRead')";
+    struct lm_runner *self = arg;
+    struct lm_conn_options how = {.application_name = "luamig: watch",
+                                  .interruptible = true};
+    char pid[24];
+    const char *texts[] = {pid};
+    struct lm_values values = {texts, 1};
+    struct lm_result *result = NULL;
+    struct lm_conn *conn = NULL;
+    struct lm_err err;
+    bool at_work = false;
 
-    if (longest > 0 && longest < LM_RUNNER_BOUND_MS && !self->run.started)
-        longest = LM_RUNNER_BOUND_MS;
-    if (longest > 0)
-        deadline = longest + DEADLINE_GRACE_MS;
-    lm_conn_set_deadline(self->conn, deadline);
+    snprintf(pid, sizeof pid, "%" PRId64, lm_conn_backend_pid(self->conn));
+    if (!lm_conn_open(&conn, self->options->conninfo, &how, &err))
+        return err.kind == LM_ERR_INTERRUPT;
+    lm_conn_set_deadline(conn, WATCH_DEADLINE_MS);
+    if (lm_conn_query(conn, sql, values, &result, &err)) {
+        at_work = lm_result_bool(result, 0, 0);
+        lm_result_free(result);
+    }
+    lm_conn_close(conn);
+    return at_work;
 }
 
 /* Behind one address there may be another server after a while; what it holds
@@ -77,16 +97,33 @@ check_identity(struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+static void
+tell_pooled(const struct lm_runner *self)
+{
+    bool first = self->server[0] == '\0';
+
+    if (first && lm_conn_is_pooled(self->conn)) {
+        lm_log(LM_LOG_INFO,
+               "a connection pooler stands before the server at %s; nothing "
+               "is kept in its sessions",
+               lm_conn_target(self->conn));
+    }
+}
+
 static bool
 open_connection(struct lm_runner *self, struct lm_err *err)
 {
     char name[128];
+    struct lm_conn_options how = {.application_name = name,
+                                  .interruptible = true,
+                                  .silence_ms = self->options->silence_ms};
 
     snprintf(name, sizeof name, "luamig: %s", self->migration->name);
-    if (!lm_conn_open(&self->conn, self->options->conninfo, name, err))
+    if (!lm_conn_open(&self->conn, self->options->conninfo, &how, err))
         return false;
     self->journal.conn = self->conn;
-    lm_runner_set_deadline(self);
+    lm_conn_set_watch(self->conn, is_at_work, self);
+    tell_pooled(self);
     return lm_preflight_server(self->conn, err) && check_identity(self, err);
 }
 
@@ -383,10 +420,7 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
     if (!finished &&
         (!check_query(self, err) || !lm_journal_install(&self->journal, err)))
         return false;
-    if (!find_or_begin(self, &request, err))
-        return false;
-    lm_runner_set_deadline(self);
-    return true;
+    return find_or_begin(self, &request, err);
 }
 
 /* -- reconnecting ----------------------------------------------------- */

@@ -9,13 +9,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* A run is live when its runner renews the lease and its backend is there. */
+/* A run is live when its runner renews the lease and its backend is there;
+ * behind a pooler no backend is known to be its. */
 static const char runs_sql[] =
     "SELECT r.id AS run, r.script, r.args, r.state,"
     " (r.state = 'running' AND p.lease_until > clock_timestamp()"
-    "  AND EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
-    "   WHERE a.pid = p.backend_pid"
-    "   AND coalesce(a.backend_start = p.backend_start, true))) AS live,"
+    "  AND (p.backend_pid = 0 OR EXISTS (SELECT FROM"
+    "   pg_catalog.pg_stat_activity a WHERE a.pid = p.backend_pid"
+    "   AND coalesce(a.backend_start = p.backend_start, true)))) AS live,"
     " p.rows, p.batches, p.retries, p.key_columns, p.cursor, p.bound,"
     " date_trunc('second', r.started_at) AS started_at,"
     " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"

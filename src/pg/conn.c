@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The connection: opening it, preparing and sending statements, reading
- * results. How requests and answers travel is in pipeline.c.
+ * The connection: preparing and sending statements, reading results. How it
+ * comes about is in connect.c, how requests and answers travel in pipeline.c.
  *
  * Owns the PGconn and the prepared statements. Nothing here retries or
  * reconnects: only the runner knows whether that is safe.
@@ -14,190 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void
-on_notice(void *arg, const char *message)
-{
-    char text[1024];
-
-    (void)arg;
-    lm_pipeline_copy_message(text, sizeof text, message);
-    lm_log(LM_LOG_INFO, "server: %s", text);
-}
-
-/* Hosts, ports and database as libpq settled them; no secrets. */
-static char *
-describe_target(PGconn *pg)
-{
-    struct lm_buf buf = LM_BUF_INIT;
-    const char *host = PQhost(pg);
-
-    lm_buf_printf(&buf, "%s:%s/%s", host != NULL ? host : "", PQport(pg),
-                  PQdb(pg) != NULL ? PQdb(pg) : "");
-    return lm_buf_take(&buf);
-}
-
-static bool
-is_uri(const char *conninfo)
-{
-    return strncmp(conninfo, "postgresql://", 13) == 0 ||
-           strncmp(conninfo, "postgres://", 11) == 0;
-}
-
-/* Is there an "@" in what libpq takes for hosts, ports and database of a URI?
- * Then the user or the password ended too early, and a part of the password
- * has become a host. An escaped one is a part of the name. */
-static bool
-has_stray_at(const char *uri)
-{
-    const char *place = strstr(uri, "://") + 3;
-    size_t user = strcspn(place, "@/");
-
-    if (place[user] == '@')
-        place += user + 1;
-    return memchr(place, '@', strcspn(place, "?")) != NULL;
-}
-
-/* "user:password/database", without a host, makes the password a port. */
-static bool
-has_numeric_ports(const PQconninfoOption *options)
-{
-    for (; options->keyword != NULL; options++) {
-        if (strcmp(options->keyword, "port") == 0 && options->val != NULL)
-            return options->val[strspn(options->val, "0123456789,")] == '\0';
-    }
-    return true;
-}
-
-static bool
-check_uri(const char *uri, const PQconninfoOption *options, struct lm_err *err)
-{
-    static const char escapes[] = "Write @ as %40, / as %2F, : as %3A in a "
-                                  "user name or password.";
-
-    if (has_stray_at(uri)) {
-        lm_err_set(err, LM_ERR_CONNECT,
-                   "the database URL has a character that must be escaped");
-        lm_err_hint(err, "%s", escapes);
-        return false;
-    }
-    if (!has_numeric_ports(options)) {
-        lm_err_set(err, LM_ERR_CONNECT,
-                   "the port in the database URL is not a number");
-        lm_err_hint(err,
-                    "With a password, a URL has a host as well: "
-                    "postgresql://user:password@host:5432/database. %s",
-                    escapes);
-        return false;
-    }
-    return true;
-}
-
-/* libpq quotes what it cannot read or find, which may hold a password, so
- * what looks misread is refused without a word of it. */
-static bool
-check_conninfo(const char *conninfo, struct lm_err *err)
-{
-    char *ignored = NULL;
-    PQconninfoOption *options = PQconninfoParse(conninfo, &ignored);
-    bool ok;
-
-    PQfreemem(ignored);
-    if (options != NULL) {
-        ok = !is_uri(conninfo) || check_uri(conninfo, options, err);
-        PQconninfoFree(options);
-        return ok;
-    }
-    lm_err_set(err, LM_ERR_CONNECT,
-               "the database URL is not one that libpq understands");
-    lm_err_hint(err, "Write it as postgresql://user@host:5432/database or as "
-                     "\"host=... dbname=...\"; parameters that other tools "
-                     "put behind \"?\" are not accepted.");
-    return false;
-}
-
-/* A password that is a name as well, or hardly a word, gives nothing away
- * where libpq's text has it, and without it the text would say nothing. */
-static bool
-is_secret(PGconn *pg, const char *password)
-{
-    enum { SHORTEST = 4 };
-    const char *const names[] = {PQuser(pg), PQdb(pg), PQhost(pg)};
-
-    if (password == NULL || strlen(password) < SHORTEST)
-        return false;
-    for (size_t i = 0; i < LM_COUNT(names); i++) {
-        if (names[i] != NULL && strcmp(names[i], password) == 0)
-            return false;
-    }
-    return true;
-}
-
-/* Why there is no connection, in libpq's words but for the password. */
-static void
-copy_reason(char *field, size_t size, PGconn *pg)
-{
-    const char *password = PQpass(pg);
-    const char *text = PQerrorMessage(pg);
-    struct lm_buf shown = LM_BUF_INIT;
-    const char *found;
-
-    while (is_secret(pg, password) &&
-           (found = strstr(text, password)) != NULL) {
-        lm_buf_add(&shown, text, (size_t)(found - text));
-        lm_buf_puts(&shown, "***");
-        text = found + strlen(password);
-    }
-    lm_buf_puts(&shown, text);
-    lm_pipeline_copy_message(field, size, lm_buf_text(&shown));
-    lm_buf_release(&shown);
-}
-
-static PGconn *
-connect_blocking(const char *conninfo, const char *application_name)
-{
-    /* What stands before dbname may be overridden by the conninfo. */
-    const char *const keys[] = {"connect_timeout",  "application_name",
-                                "dbname",           "client_encoding",
-                                "keepalives_idle",  "keepalives_interval",
-                                "keepalives_count", NULL};
-    const char *const values[] = {
-        "10", application_name, conninfo, "UTF8", "10", "10", "3", NULL};
-
-    return PQconnectdbParams(keys, values, 1);
-}
-
-bool
-lm_conn_open(struct lm_conn **out, const char *conninfo,
-             const char *application_name, struct lm_err *err)
-{
-    struct lm_conn *self;
-
-    if (*conninfo != '\0' && !check_conninfo(conninfo, err))
-        return false;
-    self = lm_calloc(1, sizeof *self);
-    self->interruptible = true;
-    self->pg = connect_blocking(conninfo, application_name);
-    self->target = describe_target(self->pg);
-    if (PQstatus(self->pg) != CONNECTION_OK) {
-        lm_err_set(err, LM_ERR_CONNECT, "could not connect to %s",
-                   self->target);
-        copy_reason(err->detail, sizeof err->detail, self->pg);
-        lm_conn_close(self);
-        return false;
-    }
-    PQsetnonblocking(self->pg, 1);
-    PQenterPipelineMode(self->pg);
-    PQsetNoticeProcessor(self->pg, on_notice, NULL);
-    *out = self;
-    return true;
-}
-
-bool
-lm_conn_is_starting(const char *conninfo)
-{
-    return PQping(conninfo) == PQPING_REJECT;
-}
 
 void
 lm_conn_close(struct lm_conn *self)
@@ -254,10 +70,81 @@ lm_conn_set_deadline(struct lm_conn *self, int64_t deadline_ms)
 }
 
 void
+lm_conn_set_statement_limit(struct lm_conn *self, int64_t limit_ms)
+{
+    self->deadline_ms = limit_ms > 0 ? limit_ms + self->silence_ms : 0;
+}
+
+void
+lm_conn_set_watch(struct lm_conn *self, lm_conn_watch is_at_work, void *arg)
+{
+    self->watch = is_at_work;
+    self->watch_arg = arg;
+}
+
+void
 lm_conn_set_interruptible(struct lm_conn *self, bool interruptible)
 {
     self->interruptible = interruptible;
 }
+
+bool
+lm_conn_is_pooled(const struct lm_conn *self)
+{
+    return self->pooled;
+}
+
+int64_t
+lm_conn_backend_pid(const struct lm_conn *self)
+{
+    return self->backend_pid;
+}
+
+/* -- behind a pooler -------------------------------------------------- */
+
+/*
+ * What other clients of the pooler have set in the session, such as a role or
+ * a search path, is set back for this transaction. What poolers themselves
+ * hand on from client to client stays. A block, because SET LOCAL by itself
+ * warns in the implicit transaction of a statement.
+ */
+static const char defaults_sql[] =
+    "DO $luamig$ BEGIN"
+    " SET LOCAL search_path TO DEFAULT;"
+    " SET LOCAL session_authorization TO DEFAULT;"
+    " SET LOCAL role TO DEFAULT;"
+    " PERFORM pg_catalog.set_config(name, reset_val, true)"
+    "  FROM pg_catalog.pg_settings WHERE source = 'session'"
+    "  AND context IN ('user', 'superuser') AND setting <> reset_val"
+    "  AND name NOT LIKE 'transaction%' AND name NOT IN ('search_path',"
+    "   'application_name', 'client_encoding', 'DateStyle', 'TimeZone',"
+    "   'standard_conforming_strings');"
+    " END $luamig$";
+
+bool
+lm_conn_post_defaults(struct lm_conn *self, struct lm_err *err)
+{
+    struct lm_pending request = {.sql = defaults_sql};
+    int sent;
+
+    if (!self->pooled)
+        return true;
+    sent =
+        PQsendQueryParams(self->pg, defaults_sql, 0, NULL, NULL, NULL, NULL, 0);
+    return lm_pipeline_queue(self, sent, request, err);
+}
+
+/* Outside of a transaction, a statement and what is queued here make up an
+ * implicit one, up to the next sync. */
+static bool
+begin_alone(struct lm_conn *self, struct lm_err *err)
+{
+    if (self->count > 0 || lm_conn_has_transaction(self))
+        return true;
+    return lm_conn_post_defaults(self, err);
+}
+
+/* -- statements ------------------------------------------------------- */
 
 /* A request whose result the caller waits for; keep may be NULL. */
 static bool
@@ -345,6 +232,7 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
         PQclear(result);
         return false;
     }
+    self->deadline_ms = 0;
     /* The server answers COMMIT in a failed transaction with ROLLBACK. */
     committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;
     PQclear(result);
@@ -368,6 +256,7 @@ lm_conn_rollback(struct lm_conn *self)
         !lm_conn_command(self, "ROLLBACK", &ignored))
         lm_log(LM_LOG_DEBUG, "rollback: %s", ignored.message);
     self->interruptible = interruptible;
+    self->deadline_ms = 0;
 }
 
 static struct lm_result *
@@ -385,9 +274,12 @@ lm_conn_query_typed(struct lm_conn *self, const char *sql,
                     struct lm_result **out, struct lm_err *err)
 {
     PGresult *result = NULL;
-    int sent = PQsendQueryParams(self->pg, sql, values.count, types,
-                                 values.texts, NULL, NULL, 0);
+    int sent;
 
+    if (!begin_alone(self, err))
+        return false;
+    sent = PQsendQueryParams(self->pg, sql, values.count, types, values.texts,
+                             NULL, NULL, 0);
     if (!ask(self, sent, sql, &result, err)) {
         PQclear(result); /* it may have come before the end did */
         return false;
@@ -422,23 +314,48 @@ describe(struct lm_stmt *stmt, const PGresult *result)
     }
 }
 
+/* Behind a pooler every statement is the unnamed one. */
+static const char *
+name_on_server(const struct lm_conn *self, const struct lm_stmt *stmt)
+{
+    return self->pooled ? "" : stmt->name;
+}
+
 static bool
 parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
                    const uint32_t *types, int type_count, struct lm_err *err)
 {
     struct lm_pending parse = {.sql = stmt->sql};
+    const char *name = name_on_server(self, stmt);
     PGresult *result = NULL;
-    int sent =
-        PQsendPrepare(self->pg, stmt->name, stmt->sql, type_count, types);
+    int sent;
     bool ok;
 
-    sent = sent != 0 && lm_pipeline_post(self, sent, parse, err) &&
-           PQsendDescribePrepared(self->pg, stmt->name) != 0;
+    if (!begin_alone(self, err))
+        return false;
+    sent = PQsendPrepare(self->pg, name, stmt->sql, type_count, types);
+    sent = sent != 0 && lm_pipeline_queue(self, sent, parse, err) &&
+           PQsendDescribePrepared(self->pg, name) != 0;
     ok = ask(self, sent, stmt->sql, &result, err);
     if (ok)
         describe(stmt, result);
     PQclear(result);
     return ok;
+}
+
+/* The types are those of the description, as they would be in a statement that
+ * the server keeps. */
+static int
+send_execute(struct lm_conn *self, const struct lm_stmt *stmt,
+             struct lm_values values)
+{
+    if (self->pooled) {
+        return PQsendQueryParams(self->pg, stmt->sql, values.count,
+                                 stmt->param_types, values.texts, NULL, NULL,
+                                 0);
+    }
+    return PQsendQueryPrepared(self->pg, stmt->name, values.count, values.texts,
+                               NULL, NULL, 0);
 }
 
 /* Makes room in the cache, on the server as well. */
@@ -454,7 +371,7 @@ evict(struct lm_conn *self, struct lm_err *err)
     if (!lm_conn_flush(self, err)) /* requests in flight refer to it */
         return false;
     snprintf(sql, sizeof sql, "DEALLOCATE %s", old->name);
-    ok = lm_conn_command(self, sql, err);
+    ok = self->pooled || lm_conn_command(self, sql, err);
     lm_stmt_cache_drop(&self->statements, old);
     return ok;
 }
@@ -491,7 +408,7 @@ lm_conn_forget(struct lm_conn *self, struct lm_err *err)
     if (!lm_conn_flush(self, err)) /* requests in flight refer to them */
         return false;
     lm_stmt_cache_clear(&self->statements);
-    return lm_conn_command(self, "DEALLOCATE ALL", err);
+    return self->pooled || lm_conn_command(self, "DEALLOCATE ALL", err);
 }
 
 bool
@@ -500,10 +417,10 @@ lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                 struct lm_err *err)
 {
     PGresult *result = NULL;
-    int sent = PQsendQueryPrepared(self->pg, stmt->name, values.count,
-                                   values.texts, NULL, NULL, 0);
 
-    if (!ask(self, sent, stmt->sql, &result, err)) {
+    if (!begin_alone(self, err))
+        return false;
+    if (!ask(self, send_execute(self, stmt, values), stmt->sql, &result, err)) {
         PQclear(result); /* it may have come before the end did */
         return false;
     }
@@ -518,10 +435,9 @@ lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
 {
     struct lm_pending request = {
         .sql = stmt->sql, .listener = listener, .arg = arg};
-    int sent = PQsendQueryPrepared(self->pg, stmt->name, values.count,
-                                   values.texts, NULL, NULL, 0);
 
-    return lm_pipeline_post(self, sent, request, err);
+    return lm_pipeline_post(self, send_execute(self, stmt, values), request,
+                            err);
 }
 
 void

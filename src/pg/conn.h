@@ -12,7 +12,8 @@
  *
  * Every call waits in a poll loop: a second signal cancels the statement in
  * flight, and a server that stays silent past the deadline is given up
- * (LM_ERR_LOST). Errors: LM_ERR_DATABASE with SQLSTATE, message, detail, hint
+ * (LM_ERR_LOST). A connection may be used by a thread other than the main one
+ * if it is not interruptible, and by one thread at a time. Errors: LM_ERR_DATABASE with SQLSTATE, message, detail, hint
  * and constraint, or LM_ERR_LOST when the connection is gone (SQLSTATE 08006
  * unless the server said why), or LM_ERR_INTERRUPT after a cancel.
  */
@@ -35,12 +36,23 @@ struct lm_values {
     int count;
 };
 
+struct lm_conn_options {
+    const char *application_name;
+    /* Signals end the wait for a connection, and a second one cancels what the
+     * server is at. For the main thread only: without it, the connection never
+     * looks at signals. */
+    bool interruptible;
+    /* How much longer than expected the server may be silent; 0: 30 s. */
+    int64_t silence_ms;
+};
+
 /*
  * Opens a connection. conninfo is a URI or a conninfo string ("" for libpq's
- * environment). Errors are LM_ERR_CONNECT and never contain a password.
+ * environment). Errors never contain a password; they are LM_ERR_CONNECT,
+ * LM_ERR_DATABASE, or LM_ERR_INTERRUPT when a signal came meanwhile.
  */
 bool lm_conn_open(struct lm_conn **out, const char *conninfo,
-                  const char *application_name,
+                  const struct lm_conn_options *options,
                   struct lm_err *err) LM_MUSTCHECK;
 void lm_conn_close(struct lm_conn *self); /* NULL is allowed */
 /* Is there a server that turns connections away because it starts up, shuts
@@ -58,11 +70,35 @@ int lm_conn_server_version(const struct lm_conn *self); /* 150018 */
  * connection. */
 const char *lm_conn_target(const struct lm_conn *self);
 
-/* The longest that the server may stay silent in one call; 0: for ever. */
+/*
+ * The longest that the server may stay silent. 0, as it is at first: nobody
+ * knows, so after twice silence_ms the watch is asked whether the server is
+ * still at work on our statement, and true begins that time anew. Without a
+ * watch the connection is then given up.
+ *
+ * lm_txn_begin sets the deadline of its transaction by the statement timeout;
+ * COMMIT and rollback set it back to 0.
+ */
+typedef bool (*lm_conn_watch)(void *arg);
 void lm_conn_set_deadline(struct lm_conn *self, int64_t deadline_ms);
+void lm_conn_set_watch(struct lm_conn *self, lm_conn_watch is_at_work,
+                       void *arg);
+/* The deadline of statements that the server ends after limit_ms; 0: it does
+ * not end them. */
+void lm_conn_set_statement_limit(struct lm_conn *self, int64_t limit_ms);
 /* With false, a second signal does not cancel statements: for the last words
  * to the journal. */
 void lm_conn_set_interruptible(struct lm_conn *self, bool interruptible);
+
+/*
+ * Does a pooler stand between? Then the session may be another one in each
+ * transaction, and others leave their settings in it: nothing named is kept
+ * there, and each transaction and each statement outside of one begins with
+ * the settings that a fresh session would have.
+ */
+bool lm_conn_is_pooled(const struct lm_conn *self);
+/* The server process, in a transaction as far as it has been told by then. */
+int64_t lm_conn_backend_pid(const struct lm_conn *self);
 
 /*
  * Requests are pipelined. "Post" means: handed to libpq, which sends it when

@@ -2,7 +2,7 @@
 #ifndef LM_PG_CONN_PRIVATE_H
 #define LM_PG_CONN_PRIVATE_H
 
-/* What conn.c and pipeline.c share, and nobody else. */
+/* What conn.c, connect.c, pipeline.c and txn.c share, and nobody else. */
 
 #include "pg/conn.h"
 #include "pg/stmt.h"
@@ -25,9 +25,14 @@ struct lm_conn {
     PGconn *pg; /* NULL once it was given up: libpq takes that for down */
     char *target;
     struct lm_stmt_cache statements;
-    int64_t deadline_ms;
+    int64_t silence_ms;
+    int64_t deadline_ms; /* 0: by silence_ms and the watch */
+    lm_conn_watch watch; /* may be NULL */
+    void *watch_arg;
     bool interruptible;
     bool cancel_sent; /* for the requests in flight */
+    bool pooled;
+    int64_t backend_pid;
 
     struct lm_pending *queue; /* a ring, oldest first */
     size_t first;
@@ -43,7 +48,12 @@ struct lm_conn {
 void lm_pipeline_copy_message(char *field, size_t size, const char *text);
 
 /* Called after a PQsend... function, whose result is sent: queues what belongs
- * to the request. Fails when an earlier request is known to have failed. */
+ * to the request. Posting fails when an earlier request is known to have
+ * failed, and may send a sync; queueing does not, so that what follows belongs
+ * to the same implicit transaction. */
+bool lm_pipeline_queue(struct lm_conn *self, int sent,
+                       struct lm_pending request,
+                       struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
                       struct lm_err *err) LM_MUSTCHECK;
 
@@ -60,5 +70,10 @@ bool lm_pipeline_sync(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 /* Runs several statements in one text, outside of pipeline mode. */
 bool lm_pipeline_script(struct lm_conn *self, const char *sql,
                         struct lm_err *err) LM_MUSTCHECK;
+
+/* Behind a pooler, posts what sets the settings of others back until the
+ * transaction ends; else nothing. */
+bool lm_conn_post_defaults(struct lm_conn *self,
+                           struct lm_err *err) LM_MUSTCHECK;
 
 #endif

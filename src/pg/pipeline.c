@@ -10,6 +10,7 @@
  * sync; only the first error is kept. Nothing here retries.
  */
 
+#include "base/aside.h"
 #include "base/clock.h"
 #include "base/stop.h"
 #include "pg/conn_private.h"
@@ -19,7 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_UNSYNCED = 32, MAX_UNSYNCED_MS = 20 };
+enum {
+    MAX_UNSYNCED = 32,
+    MAX_UNSYNCED_MS = 20,
+    CANCEL_LIMIT_MS = 10000, /* to send a cancel, and to see its effect */
+    LONGEST_POLL_MS = 60000
+};
 
 /* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
  * of the socket: shutdowns, and timeouts that end a session. */
@@ -94,16 +100,29 @@ fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
 }
 
 static void
-cancel_statement(struct lm_conn *self)
+send_cancel(void *arg)
 {
     char ignored[256];
+
+    PQcancel(arg, ignored, sizeof ignored);
+}
+
+static void
+free_cancel(void *arg)
+{
+    PQfreeCancel(arg);
+}
+
+/* A server that is out of reach must not hold up the cancel either. */
+static void
+cancel_statement(struct lm_conn *self)
+{
     PGcancel *cancel = PQgetCancel(self->pg);
 
     self->cancel_sent = true;
-    if (cancel == NULL)
-        return;
-    PQcancel(cancel, ignored, sizeof ignored);
-    PQfreeCancel(cancel);
+    if (cancel != NULL && lm_aside_run(send_cancel, free_cancel, cancel,
+                                       CANCEL_LIMIT_MS, false) == LM_ASIDE_DONE)
+        free_cancel(cancel);
 }
 
 /* libpq takes a NULL connection for one that is down. */
@@ -114,6 +133,15 @@ shut(struct lm_conn *self)
     self->pg = NULL;
 }
 
+/* How long the server may be silent from now on. */
+static int64_t
+patience_ms(const struct lm_conn *self)
+{
+    if (self->cancel_sent)
+        return CANCEL_LIMIT_MS;
+    return self->deadline_ms > 0 ? self->deadline_ms : 2 * self->silence_ms;
+}
+
 /* The server was silent for too long: nothing that it might still say can be
  * trusted to belong to anything, so the socket is shut. */
 static bool
@@ -121,7 +149,7 @@ give_up(struct lm_conn *self, struct lm_err *err)
 {
     char limit[32];
 
-    lm_clock_format(limit, sizeof limit, self->deadline_ms);
+    lm_clock_format(limit, sizeof limit, patience_ms(self));
     lm_err_set(err, LM_ERR_LOST, "%s has not answered for %s", self->target,
                limit);
     LM_ERR_COPY(err->sqlstate, "08006");
@@ -129,20 +157,38 @@ give_up(struct lm_conn *self, struct lm_err *err)
     return false;
 }
 
-/* One turn of the wait: sleeps until the server, a signal or the deadline. */
+/* Nobody has said how long the statement may take. */
 static bool
-wait_turn(struct lm_conn *self, bool want_write, int64_t deadline,
+is_at_work(const struct lm_conn *self)
+{
+    return self->deadline_ms == 0 && !self->cancel_sent &&
+           self->watch != NULL && self->watch(self->watch_arg);
+}
+
+/* One turn of the wait: sleeps until the server, a signal or the deadline. Any
+ * sign of the server puts the deadline off. */
+static bool
+wait_turn(struct lm_conn *self, bool want_write, int64_t *deadline,
           struct lm_err *err)
 {
-    struct pollfd fds[2] = {{PQsocket(self->pg), POLLIN, 0},
-                            {lm_stop_fd(), POLLIN, 0}};
-    int64_t left = deadline > 0 ? deadline - lm_clock_ms() : 60000;
+    struct pollfd fds[2] = {
+        {PQsocket(self->pg), (short)(want_write ? POLLIN | POLLOUT : POLLIN),
+         0},
+        {self->interruptible ? lm_stop_fd() : -1, POLLIN, 0}};
+    int64_t left;
 
-    if (left <= 0)
-        return give_up(self, err);
-    if (want_write)
-        fds[0].events |= POLLOUT;
-    if (poll(fds, fds[1].fd >= 0 ? 2 : 1, left > 60000 ? 60000 : (int)left) <
+    if (self->interruptible && !self->cancel_sent && lm_stop_level() >= 2) {
+        cancel_statement(self);
+        *deadline = lm_clock_ms() + patience_ms(self);
+    }
+    left = *deadline - lm_clock_ms();
+    if (left <= 0) {
+        if (!is_at_work(self))
+            return give_up(self, err);
+        *deadline = lm_clock_ms() + patience_ms(self);
+        return true;
+    }
+    if (poll(fds, 2, left > LONGEST_POLL_MS ? LONGEST_POLL_MS : (int)left) <
         0) {
         if (errno == EINTR)
             return true;
@@ -150,26 +196,21 @@ wait_turn(struct lm_conn *self, bool want_write, int64_t deadline,
     }
     if (fds[1].revents != 0)
         lm_stop_drain();
-    if (fds[0].revents != 0 && PQconsumeInput(self->pg) == 0)
+    if (fds[0].revents == 0)
+        return true;
+    *deadline = lm_clock_ms() + patience_ms(self);
+    if (PQconsumeInput(self->pg) == 0)
         return fail_lost(self, PQerrorMessage(self->pg), err);
     return true;
-}
-
-static int64_t
-deadline_from_now(const struct lm_conn *self)
-{
-    return self->deadline_ms > 0 ? lm_clock_ms() + self->deadline_ms : 0;
 }
 
 static bool
 wait_for_result(struct lm_conn *self, struct lm_err *err)
 {
-    int64_t deadline = deadline_from_now(self);
+    int64_t deadline = lm_clock_ms() + patience_ms(self);
 
     while (PQisBusy(self->pg)) {
-        if (self->interruptible && !self->cancel_sent && lm_stop_level() >= 2)
-            cancel_statement(self);
-        if (!wait_turn(self, false, deadline, err))
+        if (!wait_turn(self, false, &deadline, err))
             return false;
     }
     return true;
@@ -304,13 +345,13 @@ take_ready(struct lm_conn *self, struct lm_err *err)
 static bool
 pump(struct lm_conn *self, struct lm_err *err)
 {
-    int64_t deadline = deadline_from_now(self);
+    int64_t deadline = lm_clock_ms() + patience_ms(self);
     int left;
 
     while ((left = PQflush(self->pg)) != 0) {
         if (left < 0)
             return fail_lost(self, PQerrorMessage(self->pg), err);
-        if (!wait_turn(self, true, deadline, err) || !take_ready(self, err))
+        if (!wait_turn(self, true, &deadline, err) || !take_ready(self, err))
             return false;
     }
     return true;
@@ -338,8 +379,8 @@ is_sync_due(const struct lm_conn *self)
 }
 
 bool
-lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
-                 struct lm_err *err)
+lm_pipeline_queue(struct lm_conn *self, int sent, struct lm_pending request,
+                  struct lm_err *err)
 {
     if (sent == 0) {
         fail_lost(self, PQerrorMessage(self->pg), err);
@@ -349,7 +390,15 @@ lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
         self->cancel_sent = false;
     push(self, request);
     self->unsynced++;
-    if (is_sync_due(self) && !lm_pipeline_send_sync(self, err))
+    return true;
+}
+
+bool
+lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
+                 struct lm_err *err)
+{
+    if (!lm_pipeline_queue(self, sent, request, err) ||
+        (is_sync_due(self) && !lm_pipeline_send_sync(self, err)))
         return false;
     if (!self->failed)
         return true;

@@ -3,6 +3,8 @@
 
 #include "pg/txn.h"
 
+#include "pg/conn_private.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -24,9 +26,23 @@ static const char settings_sql[] =
     " pg_catalog.set_config('bytea_output', 'hex', true),"
     " pg_catalog.set_config('extra_float_digits', '1', true),"
     /* Compiling takes longer than what a batch asks for. */
-    " pg_catalog.set_config('jit', 'off', true)";
+    " pg_catalog.set_config('jit', 'off', true),"
+    " pg_catalog.pg_backend_pid()";
 
 enum { MIN_IDLE_LIMIT_MS = 60000 };
+
+/* Behind a pooler each transaction may have another server process. */
+static void
+on_settings(void *arg, const struct lm_result *result, struct lm_err *err)
+{
+    struct lm_conn *conn = arg;
+
+    (void)err;
+    if (result != NULL) {
+        conn->backend_pid =
+            lm_result_int(result, 0, lm_result_columns(result) - 1);
+    }
+}
 
 static bool
 apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
@@ -48,7 +64,7 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
     snprintf(lock, sizeof lock, "%" PRId64, txn->lock_timeout_ms);
     snprintf(idle, sizeof idle, "%" PRId64, idle_ms);
     return lm_conn_prepare(conn, settings_sql, NULL, 0, &stmt, err) &&
-           lm_conn_post(conn, stmt, values, NULL, NULL, err);
+           lm_conn_post(conn, stmt, values, on_settings, conn, err);
 }
 
 bool
@@ -59,6 +75,19 @@ lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
     snprintf(sql, sizeof sql, "BEGIN ISOLATION LEVEL %s %s",
              txn->isolation != NULL ? txn->isolation : "read committed",
              txn->read_only ? "READ ONLY" : "READ WRITE");
+    lm_conn_set_statement_limit(conn, txn->statement_timeout_ms);
     return lm_conn_post_command(conn, sql, err) &&
-           apply_settings(conn, txn, err);
+           lm_conn_post_defaults(conn, err) && apply_settings(conn, txn, err);
+}
+
+bool
+lm_txn_limit_statements(struct lm_conn *conn, int64_t timeout_ms,
+                        struct lm_err *err)
+{
+    char sql[80];
+
+    snprintf(sql, sizeof sql, "SET LOCAL statement_timeout = %" PRId64,
+             timeout_ms);
+    lm_conn_set_statement_limit(conn, timeout_ms);
+    return lm_conn_command(conn, sql, err);
 }

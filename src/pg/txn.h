@@ -10,6 +10,9 @@
  * limit on idling in the transaction, so that a runner that vanishes does not
  * hold locks for ever; and no JIT compilation.
  *
+ * Behind a pooler, the settings that others have left are set back first. The
+ * connection's deadline becomes that of the transaction.
+ *
  * All of it is posted: it travels with the first statement, whose error may
  * then be that of BEGIN.
  */
@@ -27,5 +30,9 @@ struct lm_txn {
 
 bool lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,
                   struct lm_err *err) LM_MUSTCHECK;
+
+/* Another statement timeout for the rest of the transaction. */
+bool lm_txn_limit_statements(struct lm_conn *conn, int64_t timeout_ms,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 #endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A thread for one call, and a pipe that says when it is over.
+ *
+ * The job is shared by the thread and whoever waits for it; the last one out
+ * frees it. Where no thread or pipe can be had, the call blocks the caller.
+ */
+
+#include "base/aside.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/stop.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { LONGEST_POLL_MS = 60000 };
+
+struct job {
+    void (*work)(void *arg);
+    void (*discard)(void *arg);
+    void *arg;
+    bool abandoned; /* nobody waits; settled before the waiter leaves */
+    int done[2];
+    atomic_int holders;
+};
+
+static void
+leave(struct job *job)
+{
+    if (atomic_fetch_sub(&job->holders, 1) > 1)
+        return;
+    if (job->abandoned)
+        job->discard(job->arg);
+    close(job->done[0]);
+    close(job->done[1]);
+    free(job);
+}
+
+static void *
+run_job(void *arg)
+{
+    struct job *job = arg;
+    char byte = 1;
+    ssize_t ignored;
+
+    job->work(job->arg);
+    ignored = write(job->done[1], &byte, 1);
+    (void)ignored;
+    leave(job);
+    return NULL;
+}
+
+static bool
+start_detached(struct job *job)
+{
+    pthread_t thread;
+    sigset_t all;
+    sigset_t before;
+    bool started;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    started = pthread_create(&thread, NULL, run_job, job) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started)
+        pthread_detach(thread);
+    return started;
+}
+
+static enum lm_aside_end
+wait_for(const struct job *job, int64_t limit_ms, bool interruptible)
+{
+    int64_t end = lm_clock_ms() + limit_ms;
+    int level = lm_stop_level();
+
+    for (;;) {
+        struct pollfd fds[2] = {{job->done[0], POLLIN, 0},
+                                {interruptible ? lm_stop_fd() : -1, POLLIN, 0}};
+        int64_t left = limit_ms > 0 ? end - lm_clock_ms() : LONGEST_POLL_MS;
+
+        if (interruptible && lm_stop_level() > level)
+            return LM_ASIDE_STOPPED;
+        if (left <= 0)
+            return LM_ASIDE_LATE;
+        poll(fds, 2, left > LONGEST_POLL_MS ? LONGEST_POLL_MS : (int)left);
+        if (fds[0].revents != 0)
+            return LM_ASIDE_DONE;
+        if (fds[1].revents != 0)
+            lm_stop_drain();
+    }
+}
+
+enum lm_aside_end
+lm_aside_run(void (*work)(void *arg), void (*discard)(void *arg), void *arg,
+             int64_t limit_ms, bool interruptible)
+{
+    struct job *job = lm_calloc(1, sizeof *job);
+    enum lm_aside_end end;
+
+    job->work = work;
+    job->discard = discard;
+    job->arg = arg;
+    atomic_init(&job->holders, 2);
+    if (pipe2(job->done, O_CLOEXEC) != 0) {
+        free(job);
+        work(arg);
+        return LM_ASIDE_DONE;
+    }
+    if (!start_detached(job)) {
+        atomic_store(&job->holders, 1);
+        leave(job);
+        work(arg);
+        return LM_ASIDE_DONE;
+    }
+    end = wait_for(job, limit_ms, interruptible);
+    job->abandoned = end != LM_ASIDE_DONE;
+    leave(job);
+    return end;
+}

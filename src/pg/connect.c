@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a connection comes about: the conninfo is checked, libpq connects in a
+ * thread aside so that signals are heard meanwhile, and the server is asked
+ * whether a pooler stands between.
+ *
+ * Hosts, their order, target_session_attrs and time limits are libpq's. What
+ * is given up goes on in its thread and is closed there. No error contains a
+ * password.
+ */
+
+#include "base/aside.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "pg/conn_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    OPEN_LIMIT_MS = 120000, /* all hosts and the resolver together */
+    PING_LIMIT_MS = 10000,
+    SILENCE_MS = 30000 /* unless the options say otherwise */
+};
+
+static bool
+is_uri(const char *conninfo)
+{
+    return strncmp(conninfo, "postgresql://", 13) == 0 ||
+           strncmp(conninfo, "postgres://", 11) == 0;
+}
+
+/* Is there an "@" in what libpq takes for hosts, ports and database of a URI?
+ * Then the user or the password ended too early, and a part of the password
+ * has become a host. An escaped one is a part of the name. */
+static bool
+has_stray_at(const char *uri)
+{
+    const char *place = strstr(uri, "://") + 3;
+    size_t user = strcspn(place, "@/");
+
+    if (place[user] == '@')
+        place += user + 1;
+    return memchr(place, '@', strcspn(place, "?")) != NULL;
+}
+
+/* "user:password/database", without a host, makes the password a port. */
+static bool
+has_numeric_ports(const PQconninfoOption *options)
+{
+    for (; options->keyword != NULL; options++) {
+        if (strcmp(options->keyword, "port") == 0 && options->val != NULL)
+            return options->val[strspn(options->val, "0123456789,")] == '\0';
+    }
+    return true;
+}
+
+static bool
+check_uri(const char *uri, const PQconninfoOption *options, struct lm_err *err)
+{
+    static const char escapes[] = "Write @ as %40, / as %2F, : as %3A in a "
+                                  "user name or password.";
+
+    if (has_stray_at(uri)) {
+        lm_err_set(err, LM_ERR_CONNECT,
+                   "the database URL has a character that must be escaped");
+        lm_err_hint(err, "%s", escapes);
+        return false;
+    }
+    if (!has_numeric_ports(options)) {
+        lm_err_set(err, LM_ERR_CONNECT,
+                   "the port in the database URL is not a number");
+        lm_err_hint(err,
+                    "With a password, a URL has a host as well: "
+                    "postgresql://user:password@host:5432/database. %s",
+                    escapes);
+        return false;
+    }
+    return true;
+}
+
+/* libpq quotes what it cannot read or find, which may hold a password, so
+ * what looks misread is refused without a word of it. */
+static bool
+check_conninfo(const char *conninfo, struct lm_err *err)
+{
+    char *ignored = NULL;
+    PQconninfoOption *options = PQconninfoParse(conninfo, &ignored);
+    bool ok;
+
+    PQfreemem(ignored);
+    if (options != NULL) {
+        ok = !is_uri(conninfo) || check_uri(conninfo, options, err);
+        PQconninfoFree(options);
+        return ok;
+    }
+    lm_err_set(err, LM_ERR_CONNECT,
+               "the database URL is not one that libpq understands");
+    lm_err_hint(err, "Write it as postgresql://user@host:5432/database or as "
+                     "\"host=... dbname=...\"; parameters that other tools "
+                     "put behind \"?\" are not accepted.");
+    return false;
+}
+
+/* A password that is a name as well, or hardly a word, gives nothing away
+ * where libpq's text has it, and without it the text would say nothing. */
+static bool
+is_secret(PGconn *pg, const char *password)
+{
+    enum { SHORTEST = 4 };
+    const char *const names[] = {PQuser(pg), PQdb(pg), PQhost(pg)};
+
+    if (password == NULL || strlen(password) < SHORTEST)
+        return false;
+    for (size_t i = 0; i < LM_COUNT(names); i++) {
+        if (names[i] != NULL && strcmp(names[i], password) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Why there is no connection, in libpq's words but for the password. */
+static void
+copy_reason(char *field, size_t size, PGconn *pg)
+{
+    const char *password = PQpass(pg);
+    const char *text = PQerrorMessage(pg);
+    struct lm_buf shown = LM_BUF_INIT;
+    const char *found;
+
+    while (is_secret(pg, password) &&
+           (found = strstr(text, password)) != NULL) {
+        lm_buf_add(&shown, text, (size_t)(found - text));
+        lm_buf_puts(&shown, "***");
+        text = found + strlen(password);
+    }
+    lm_buf_puts(&shown, text);
+    lm_pipeline_copy_message(field, size, lm_buf_text(&shown));
+    lm_buf_release(&shown);
+}
+
+/* Hosts, ports and database as libpq settled them; no secrets. */
+static char *
+describe_target(PGconn *pg)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+    const char *host = PQhost(pg);
+
+    lm_buf_printf(&buf, "%s:%s/%s", host != NULL ? host : "", PQport(pg),
+                  PQdb(pg) != NULL ? PQdb(pg) : "");
+    return lm_buf_take(&buf);
+}
+
+static void
+on_notice(void *arg, const char *message)
+{
+    char text[1024];
+
+    (void)arg;
+    lm_pipeline_copy_message(text, sizeof text, message);
+    lm_log(LM_LOG_INFO, "server: %s", text);
+}
+
+/* -- connecting aside ------------------------------------------------- */
+
+/* One attempt; belongs to the thread once it is given up. */
+struct attempt {
+    char *conninfo;
+    char *application_name;
+    PGconn *pg;
+    PGPing ping;
+};
+
+static struct attempt *
+attempt_new(const char *conninfo, const char *application_name)
+{
+    struct attempt *self = lm_calloc(1, sizeof *self);
+
+    self->conninfo = lm_strdup(conninfo);
+    self->application_name = lm_strdup(application_name);
+    return self;
+}
+
+static void
+attempt_free(void *arg)
+{
+    struct attempt *self = arg;
+
+    PQfinish(self->pg);
+    free(self->conninfo);
+    free(self->application_name);
+    free(self);
+}
+
+static void
+connect_blocking(void *arg)
+{
+    struct attempt *self = arg;
+    /* What stands before dbname may be overridden by the conninfo. */
+    const char *const keys[] = {"connect_timeout",  "application_name",
+                                "dbname",           "client_encoding",
+                                "keepalives_idle",  "keepalives_interval",
+                                "keepalives_count", NULL};
+    const char *const values[] = {
+        "10", self->application_name, self->conninfo, "UTF8", "10", "10", "3",
+        NULL};
+
+    self->pg = PQconnectdbParams(keys, values, 1);
+}
+
+static void
+ping_blocking(void *arg)
+{
+    struct attempt *self = arg;
+    const char *const keys[] = {"connect_timeout", "dbname", NULL};
+    const char *const values[] = {"10", self->conninfo, NULL};
+
+    self->ping = PQpingParams(keys, values, 1);
+}
+
+bool
+lm_conn_is_starting(const char *conninfo)
+{
+    struct attempt *attempt = attempt_new(conninfo, "");
+    bool starting;
+
+    if (lm_aside_run(ping_blocking, attempt_free, attempt, PING_LIMIT_MS,
+                     true) != LM_ASIDE_DONE)
+        return false;
+    starting = attempt->ping == PQPING_REJECT;
+    attempt_free(attempt);
+    return starting;
+}
+
+/* libpq's connection, which may have failed; NULL and an error when nobody
+ * waited for it to come or fail. */
+static PGconn *
+connect_aside(const char *conninfo, const struct lm_conn_options *options,
+              struct lm_err *err)
+{
+    struct attempt *attempt = attempt_new(conninfo, options->application_name);
+    PGconn *pg;
+
+    switch (lm_aside_run(connect_blocking, attempt_free, attempt, OPEN_LIMIT_MS,
+                         options->interruptible)) {
+    case LM_ASIDE_STOPPED:
+        lm_err_set(err, LM_ERR_INTERRUPT, "interrupted while connecting");
+        return NULL;
+    case LM_ASIDE_LATE:
+        lm_err_set(err, LM_ERR_CONNECT, "could not connect within %d seconds",
+                   OPEN_LIMIT_MS / 1000);
+        return NULL;
+    case LM_ASIDE_DONE:
+        break;
+    }
+    pg = attempt->pg;
+    attempt->pg = NULL;
+    attempt_free(attempt);
+    return pg;
+}
+
+/* -- the connection --------------------------------------------------- */
+
+/*
+ * A pooler makes up the process that it names when a connection begins, for
+ * it has none to give; the server knows its own.
+ */
+static bool
+recognise_pooler(struct lm_conn *self, struct lm_err *err)
+{
+    struct lm_values none = {NULL, 0};
+    struct lm_result *result = NULL;
+
+    if (!lm_conn_query(self, "SELECT pg_catalog.pg_backend_pid()", none,
+                       &result, err)) {
+        if (err->kind == LM_ERR_LOST)
+            err->kind = LM_ERR_CONNECT;
+        return false;
+    }
+    self->backend_pid = lm_result_int(result, 0, 0);
+    self->pooled = self->backend_pid != PQbackendPID(self->pg);
+    lm_result_free(result);
+    return true;
+}
+
+static bool
+set_up(struct lm_conn *self, struct lm_err *err)
+{
+    if (PQstatus(self->pg) != CONNECTION_OK) {
+        lm_err_set(err, LM_ERR_CONNECT, "could not connect to %s",
+                   self->target);
+        copy_reason(err->detail, sizeof err->detail, self->pg);
+        return false;
+    }
+    PQsetnonblocking(self->pg, 1);
+    PQenterPipelineMode(self->pg);
+    PQsetNoticeProcessor(self->pg, on_notice, NULL);
+    return recognise_pooler(self, err);
+}
+
+bool
+lm_conn_open(struct lm_conn **out, const char *conninfo,
+             const struct lm_conn_options *options, struct lm_err *err)
+{
+    struct lm_conn *self;
+    PGconn *pg;
+
+    if (*conninfo != '\0' && !check_conninfo(conninfo, err))
+        return false;
+    pg = connect_aside(conninfo, options, err);
+    if (pg == NULL)
+        return false;
+    self = lm_calloc(1, sizeof *self);
+    self->pg = pg;
+    self->interruptible = options->interruptible;
+    self->silence_ms =
+        options->silence_ms > 0 ? options->silence_ms : SILENCE_MS;
+    self->target = describe_target(pg);
+    if (!set_up(self, err)) {
+        lm_conn_close(self);
+        return false;
+    }
+    *out = self;
+    return true;
+}
