@@ -33,6 +33,7 @@ static const char help[] =
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
+    "  --replica URL         a standby whose replay is waited for; repeatable\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
     "  -v, --verbose         tell about retries and other details\n"
     "  -q, --quiet           warnings and errors only\n"
@@ -49,6 +50,8 @@ struct run_options {
     char *url; /* owned */
     const char **args;
     int arg_count;
+    char **replicas; /* owned */
+    int replica_count;
     int64_t limit;
     int64_t batch_size;
     int64_t throttle_ms;
@@ -66,6 +69,7 @@ enum option_code {
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
+    OPT_REPLICA,
     OPT_JOURNAL_SCHEMA,
     OPT_HELP
 };
@@ -78,6 +82,7 @@ static const struct option long_options[] = {
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
+    {"replica", required_argument, NULL, OPT_REPLICA},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
@@ -118,6 +123,10 @@ take_option(struct run_options *options, int code, char **argv)
     case OPT_RESTART:
         options->restart = true;
         return true;
+    case OPT_REPLICA:
+        options->replicas[options->replica_count++] =
+            lm_database_take_url(optarg);
+        return true;
     case OPT_JOURNAL_SCHEMA:
         options->journal_schema = optarg;
         return true;
@@ -145,6 +154,7 @@ parse_options(int argc, char **argv, struct run_options *options)
     options->batch_size = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     options->args = lm_calloc((size_t)argc, sizeof *options->args);
+    options->replicas = lm_calloc((size_t)argc, sizeof *options->replicas);
     while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
         if (!take_option(options, code, argv))
             return false;
@@ -219,6 +229,13 @@ print_speed(const struct lm_outcome *outcome)
 }
 
 static void
+print_held(const struct lm_outcome *outcome)
+{
+    if (outcome->held != NULL)
+        puts(outcome->held);
+}
+
+static void
 print_matching(const struct lm_outcome *outcome)
 {
     char matching[32];
@@ -245,6 +262,7 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         print_counts(outcome);
         print_speed(outcome);
         putchar('\n');
+        print_held(outcome);
         print_matching(outcome);
         return LM_EXIT_DONE;
     case LM_END_DONE_ALREADY:
@@ -265,6 +283,7 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         if (outcome->cursor != NULL)
             printf(", at %s", outcome->cursor);
         puts("; the same command resumes it");
+        print_held(outcome);
         return LM_EXIT_STOPPED;
     case LM_END_FAILED:
         break;
@@ -276,6 +295,7 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         if (outcome->cursor != NULL)
             printf(", at %s", outcome->cursor);
         puts("; the same command resumes it");
+        print_held(outcome);
     }
     return lm_cli_fail(err);
 }
@@ -296,7 +316,11 @@ run_script(const struct run_options *options, const struct lm_script *script)
                                            options->journal_schema,
                                        .again = options->again,
                                        .restart = options->restart,
-                                       .limit = options->limit};
+                                       .limit = options->limit,
+                                       .replicas = (const char *const *)
+                                                       options->replicas,
+                                       .replica_count =
+                                           options->replica_count};
     struct lm_database database;
     struct lm_outcome outcome;
     struct lm_err err;
@@ -347,6 +371,9 @@ run(int argc, char **argv)
     }
 out:
     lm_script_free(script);
+    for (int i = 0; i < options.replica_count; i++)
+        free(options.replicas[i]);
+    free(options.replicas);
     free(options.args);
     free(options.url);
     return code;

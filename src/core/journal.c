@@ -262,8 +262,8 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
     return lm_journal_tell(
         self,
         "UPDATE {schema}.progress SET lease_until ="
-        " clock_timestamp() + $3::bigint * interval '1 ms', waits_for = $4,"
-        " waits_since = CASE WHEN $4 IS NOT NULL THEN"
+        " clock_timestamp() + $3::bigint * interval '1 ms', waits_for = $4::text,"
+        " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
         " coalesce(waits_since, clock_timestamp()) END,"
         " held = $5::jsonb, total = $6, batch_size = $7"
         " WHERE run_id = $1 AND owner = $2::uuid",

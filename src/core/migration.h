@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+struct lm_health_limits;
 struct lm_page;
 struct lm_repo;
 
@@ -72,6 +73,7 @@ struct lm_migration {
     bool combine;        /* successive writes may become one statement */
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
+    const struct lm_health_limits *health; /* core/health.h */
 
     const struct lm_migration_ops *ops;
     void *self;

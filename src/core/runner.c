@@ -207,6 +207,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->run.batches++;
     self->pending_retries = 0;
     self->leased_ms = lm_clock_ms();
+    self->batch_ms = self->leased_ms - self->began_ms + 1;
     self->pages_done = !page->more;
     if (self->batch_size < self->migration->batch_size)
         self->batch_size *= 2;
@@ -247,6 +248,7 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     bool ok;
 
     self->in_batch = true;
+    self->began_ms = lm_clock_ms();
     txn.durable = self->migration->durable_batches;
     if (!lm_txn_begin(self->conn, &txn, err) ||
         !lm_repo_post_check(&self->repo, self->conn, err) ||
@@ -341,8 +343,10 @@ next_step(struct lm_runner *self, struct lm_err *err)
     }
     if (self->look_again)
         return lm_runner_look_again(self, err);
-    if (nothing_to_page(self))
+    if (nothing_to_page(self)) {
+        lm_runner_note_held(self);
         return final_step(self, err);
+    }
     return lm_runner_hold_back(self, err) &&
            (should_stop(self) || batch_step(self, err));
 }
@@ -449,6 +453,7 @@ fill_outcome(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
     struct lm_buf cursor = LM_BUF_INIT;
+    struct lm_buf held = LM_BUF_INIT;
 
     outcome->run_id = self->run.id;
     outcome->one_shot = self->migration->one_shot;
@@ -462,6 +467,9 @@ fill_outcome(struct lm_runner *self)
     outcome->retries = self->progress.retries;
     outcome->own_rows = self->progress.own_rows;
     outcome->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
+    lm_held_describe(&self->held, &held);
+    if (held.len > 0)
+        outcome->held = lm_buf_take(&held);
     if (self->run.cursor.texts != NULL &&
         self->run.cursor.count == self->query.key_count) {
         lm_page_describe_key(&cursor, &self->query, self->run.cursor.texts);
@@ -475,12 +483,16 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
     struct lm_outcome *outcome = self->outcome;
 
     lm_progress_end(&self->progress);
+    lm_monitor_stop(self->monitor);
+    self->monitor = NULL;
     if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
         snprintf(outcome->reason, sizeof outcome->reason, "%s",
                  lm_stop_signal());
         ok = stopped = true;
     }
     fill_outcome(self);
+    if (self->acquired && !self->ended)
+        lm_runner_note_held(self);
     if (!ok) {
         outcome->ending = LM_END_FAILED;
         if (!self->acquired)
@@ -531,11 +543,13 @@ lm_runner_run(const struct lm_migration *migration,
     self.journal.lease_ms = options->lease_ms;
     self.batch_size = migration->batch_size;
     self.attempt = 1;
+    self.hold.by = LM_HELD_BY_NOTHING;
     lm_repo_init(&self.repo);
     self.repo.combine_options.journal = options->journal_schema;
     self.repo.combine_options.always = migration->combine_always;
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
+        lm_runner_watch(&self);
         begin_progress(&self);
         ok = work(&self, &stopped, err);
     }
@@ -550,5 +564,6 @@ void
 lm_outcome_release(struct lm_outcome *self)
 {
     free(self->cursor);
-    self->cursor = NULL;
+    free(self->held);
+    self->cursor = self->held = NULL;
 }

@@ -27,6 +27,8 @@ struct lm_runner_options {
     bool again;
     bool restart;
     int64_t limit; /* rows to migrate in this call; 0: all */
+    const char *const *replicas; /* conninfos, to ask for their lag */
+    int replica_count;
 };
 
 enum lm_ending {
@@ -53,6 +55,7 @@ struct lm_outcome {
     int64_t matching; /* rows that the base query still returns */
     int64_t beyond;   /* of them: beyond the last key of the run */
     char *cursor;     /* "(id) = (7)", or NULL; owned by the outcome */
+    char *held;       /* "held 2m: replica lag 2m", or NULL; likewise */
 };
 void lm_outcome_release(struct lm_outcome *self);
 

@@ -1,14 +1,39 @@
 /* SPDX-License-Identifier: MIT */
-/* Between batches: what a run waits for, outside of any transaction, while its
- * lease is kept. */
+/*
+ * Between batches: what a run waits for, outside of any transaction, while its
+ * lease is kept: throttle_ms, the script's throttle, the server's health.
+ *
+ * A hold is shown, kept in the journal and added up by cause. Short ones are
+ * added up only: two writes to the journal for a rest of some milliseconds
+ * would cost more than it spares.
+ */
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/runner_private.h"
 
-/* How soon a run that waits hears what is asked of it. */
-enum { SLICE_MS = 100 };
+#include <string.h>
+
+enum {
+    SLICE_MS = 100, /* how soon a run that waits hears what is asked of it */
+    SHORT_MS = 500, /* not worth telling others */
+    TELL_MS = 1000  /* at most so often */
+};
+
+/* -- telling others ------------------------------------------------------ */
+
+static void
+count_hold(struct lm_runner *self)
+{
+    int64_t now = lm_clock_ms();
+
+    if (self->hold.by == LM_HELD_BY_NOTHING || now == self->hold.counted_ms)
+        return;
+    self->held.ms[self->hold.by] += now - self->hold.counted_ms;
+    self->hold.counted_ms = now;
+    self->held_unnoted = true;
+}
 
 /* Tells the journal what the run waits for, and keeps the lease. Errors do not
  * matter: the next step will find out why. */
@@ -16,14 +41,40 @@ static void
 tell_journal(struct lm_runner *self)
 {
     struct lm_journal_note note = {.waits_for = self->waits_for,
-                                   .held_json = "{}",
                                    .total = self->progress.total,
                                    .batch_size = self->batch_size};
+    struct lm_buf held = LM_BUF_INIT;
     struct lm_err ignored;
 
-    self->leased_ms = lm_clock_ms();
-    if (!lm_journal_renew(&self->journal, &self->run, &note, &ignored))
+    self->leased_ms = self->hold.noted_ms = lm_clock_ms();
+    if (self->conn == NULL || !lm_conn_is_up(self->conn))
+        return;
+    count_hold(self);
+    lm_held_write(&self->held, &held);
+    note.held_json = lm_buf_text(&held);
+    if (lm_journal_renew(&self->journal, &self->run, &note, &ignored)) {
+        self->held_unnoted = false;
+    } else {
         lm_log(LM_LOG_DEBUG, "could not renew the lease: %s", ignored.message);
+    }
+    lm_buf_release(&held);
+}
+
+void
+lm_runner_note_held(struct lm_runner *self)
+{
+    if (self->held_unnoted)
+        tell_journal(self);
+}
+
+/* -- waiting ------------------------------------------------------------- */
+
+/* Does nobody want anything that a wait would put off? */
+static bool
+may_wait(const struct lm_runner *self)
+{
+    (void)self;
+    return lm_stop_level() == 0;
 }
 
 void
@@ -33,12 +84,80 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
     int64_t interval = self->journal.lease_ms / 3;
     int64_t left;
 
-    while ((left = end - lm_clock_ms()) > 0 && lm_stop_level() == 0) {
+    while ((left = end - lm_clock_ms()) > 0 && may_wait(self)) {
         if (lm_clock_ms() - self->leased_ms >= interval)
             tell_journal(self);
         lm_stop_sleep_ms(left < SLICE_MS ? left : SLICE_MS);
     }
 }
+
+/* -- holds --------------------------------------------------------------- */
+
+/* The run is held, for at least as long as given: tells whoever should know.
+ * loud: also the log, where there is no terminal. */
+static void
+hold(struct lm_runner *self, enum lm_signal by, const char *text,
+     int64_t expected_ms, bool loud)
+{
+    int64_t now = lm_clock_ms();
+    bool other = by != self->hold.by;
+    bool changed = other || strcmp(text, self->hold.text) != 0;
+
+    count_hold(self);
+    if (self->hold.by == LM_HELD_BY_NOTHING) {
+        self->hold.since_ms = self->hold.counted_ms = now;
+        self->hold.noted = self->hold.told = false;
+    }
+    self->hold.by = by;
+    if (changed)
+        LM_ERR_COPY(self->hold.text, text);
+    self->waits_for = self->hold.text;
+    if (now - self->hold.since_ms + expected_ms >= SHORT_MS &&
+        (!self->hold.noted || changed) &&
+        now - self->hold.noted_ms >= TELL_MS) {
+        self->hold.noted = true;
+        lm_progress_wait(&self->progress, text);
+        tell_journal(self);
+    }
+    if (loud && other && !lm_log_is_terminal()) {
+        self->hold.told = true;
+        lm_log(LM_LOG_INFO, "holding: %s", text);
+    }
+}
+
+/* What is still the matter, after a hold that was given up. */
+static const char *
+what_remains(const struct lm_runner *self)
+{
+    enum lm_signal by = self->hold.by;
+    enum lm_health_mode mode =
+        by < LM_SIGNALS ? self->health.of[by].mode : LM_HEALTH_CALM;
+
+    if (mode == LM_HEALTH_SLOWS)
+        return ", at a quarter of the speed: it lasts";
+    return mode == LM_HEALTH_GIVEN_UP ? ", although it is still unknown" : "";
+}
+
+static void
+end_hold(struct lm_runner *self)
+{
+    char lasted[32];
+
+    if (self->hold.by == LM_HELD_BY_NOTHING)
+        return;
+    count_hold(self);
+    if (self->hold.told && may_wait(self)) {
+        lm_clock_format(lasted, sizeof lasted,
+                        lm_clock_ms() - self->hold.since_ms);
+        lm_log(LM_LOG_INFO, "going on after %s%s", lasted, what_remains(self));
+    }
+    self->hold.by = LM_HELD_BY_NOTHING;
+    self->waits_for = NULL;
+    if (self->hold.noted)
+        tell_journal(self);
+}
+
+/* -- the script's throttle ----------------------------------------------- */
 
 static bool
 ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
@@ -61,21 +180,129 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     return ok;
 }
 
-bool
-lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
+static bool
+hold_for_script(struct lm_runner *self, struct lm_err *err)
 {
-    int64_t wait_ms = 0;
     bool ask_again = self->migration->ops->has_throttle;
+    int64_t wait_ms = 0;
 
-    if (self->progress.own_batches > 0)
-        lm_runner_rest(self, self->migration->throttle_ms);
-    while (ask_again && lm_stop_level() == 0) {
+    while (ask_again && may_wait(self)) {
         if (!ask_throttle(self, &wait_ms, &ask_again, err))
             return false;
         if (wait_ms > 0) {
-            lm_progress_wait(&self->progress, "held by the script");
+            hold(self, LM_HELD_BY_SCRIPT, "the script's throttle", wait_ms,
+                 ask_again);
             lm_runner_rest(self, wait_ms);
         }
     }
     return true;
+}
+
+/* -- the server's health ------------------------------------------------- */
+
+void
+lm_runner_watch(struct lm_runner *self)
+{
+    struct lm_monitor_options options = {
+        .conninfo = self->options->conninfo,
+        .script = self->migration->name,
+        .limits = self->migration->health,
+        .replicas = self->options->replicas,
+        .replica_count = self->options->replica_count,
+        .backend_pid = lm_conn_is_pooled(self->conn)
+                           ? 0
+                           : lm_conn_backend_pid(self->conn)};
+    struct lm_buf tables = LM_BUF_INIT;
+
+    lm_health_begin(&self->health, self->migration->health);
+    lm_held_read(&self->held, self->run.held_json);
+    if (self->migration->one_shot)
+        return;
+    for (int i = 0; i < self->query.source_count; i++) {
+        lm_buf_printf(&tables, "%c%u", i == 0 ? '{' : ',',
+                      self->query.sources[i].table);
+    }
+    lm_buf_puts(&tables, tables.len == 0 ? "{}" : "}");
+    options.tables = lm_buf_text(&tables);
+    self->monitor = lm_monitor_start(&options);
+    lm_buf_release(&tables);
+}
+
+/* Once, when the first sample is there: what is watched, or with fewer words
+ * what is not. */
+static void
+tell_health(const struct lm_health_sample *sample)
+{
+    bool all = lm_log_enabled(LM_LOG_DEBUG);
+    struct lm_buf text = LM_BUF_INIT;
+
+    if (sample->unconnected[0] != '\0') {
+        lm_buf_printf(&text, "health signals are unavailable: %s",
+                      sample->unconnected);
+    } else {
+        lm_buf_puts(&text, "health: ");
+        lm_health_describe(sample, all, &text);
+    }
+    if (strcmp(lm_buf_text(&text), "health: ") != 0)
+        lm_log(all ? LM_LOG_DEBUG : LM_LOG_INFO, "%s", lm_buf_text(&text));
+    lm_buf_release(&text);
+}
+
+static void
+look(struct lm_runner *self)
+{
+    struct lm_health_sample sample;
+
+    if (!lm_monitor_look(self->monitor, &self->sample_number, &sample))
+        return;
+    if (!self->health_told) {
+        self->health_told = true;
+        tell_health(&sample);
+    }
+    lm_health_take(&self->health, &sample, lm_clock_ms());
+}
+
+static void
+rest_after_batch(struct lm_runner *self)
+{
+    enum lm_signal by;
+    int64_t rest_ms = lm_health_rest_ms(&self->health, self->batch_ms, &by);
+
+    self->batch_ms = 0;
+    if (rest_ms == 0)
+        return;
+    if (by == LM_SIGNAL_BLOCKED && self->batch_size > 1)
+        self->batch_size /= 2;
+    hold(self, by, lm_health_why(&self->health, by), rest_ms, false);
+    lm_runner_rest(self, rest_ms);
+}
+
+static void
+hold_for_health(struct lm_runner *self)
+{
+    enum lm_signal by;
+
+    look(self);
+    if (self->batch_ms > 0)
+        rest_after_batch(self);
+    while (may_wait(self) && (by = lm_health_holds(&self->health, lm_clock_ms())) !=
+                             LM_HELD_BY_NOTHING) {
+        hold(self, by, lm_health_why(&self->health, by), SHORT_MS, true);
+        lm_runner_rest(self, SLICE_MS);
+        look(self);
+    }
+}
+
+bool
+lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
+{
+    bool ok;
+
+    if (self->progress.own_batches > 0)
+        lm_runner_rest(self, self->migration->throttle_ms);
+    ok = hold_for_script(self, err);
+    if (ok)
+        hold_for_health(self);
+    end_hold(self);
+    return ok;
 }

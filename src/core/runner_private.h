@@ -4,6 +4,7 @@
 
 /* What runner.c, runner_session.c and runner_retry.c share, and nobody else. */
 
+#include "core/health.h"
 #include "core/journal.h"
 #include "core/pager.h"
 #include "core/preflight.h"
@@ -43,6 +44,24 @@ struct lm_runner {
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
     const char *waits_for;   /* what others are told of; NULL: nothing */
+
+    struct lm_monitor *monitor; /* NULL: there is none */
+    uint64_t sample_number;     /* the last one that was looked at */
+    bool health_told;           /* which signals there are */
+    struct lm_health health;
+    int64_t began_ms; /* when the batch in hand began */
+    int64_t batch_ms; /* what the last one took; 0: it was rested for */
+    struct lm_held held;
+    bool held_unnoted; /* the journal does not have all of it */
+    struct {
+        enum lm_signal by;    /* or LM_HELD_BY_NOTHING */
+        int64_t since_ms;
+        int64_t counted_ms; /* up to when it is in held */
+        int64_t noted_ms;   /* when the journal was told */
+        bool noted;         /* it has been told of this hold */
+        bool told;          /* and so has the log */
+        char text[320];
+    } hold;
 };
 
 /* runner_session.c: having a connection and a run. */
@@ -66,12 +85,50 @@ bool lm_runner_look_again(struct lm_runner *self,
  * error. */
 bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 
+/*
+ * runner_monitor.c: a thread with a second connection, that reads the health
+ * signals and asks the hook, in each turn and when there is a notification on
+ * channel "luamig", whether somebody wants something of the run.
+ *
+ * The hook runs in that thread; false with an error that has broken the
+ * connection makes it connect again. release frees arg when nobody needs it any
+ * more, which may be after lm_monitor_stop: the runner lets go of arg there.
+ */
+struct lm_monitor_hooks {
+    bool (*poll)(void *arg, struct lm_conn *conn, struct lm_err *err);
+    void (*release)(void *arg); /* may be NULL */
+    void *arg;
+};
+struct lm_monitor_options {
+    const char *conninfo;
+    const char *script;
+    const struct lm_health_limits *limits;
+    const char *tables; /* OIDs, "{16384}" */
+    const char *const *replicas;
+    int replica_count;
+    int64_t backend_pid; /* of the run's connection; 0: a pooler hides it */
+    struct lm_monitor_hooks hooks;
+};
+/* NULL when there is nothing to do, or no thread to be had. The options are
+ * copied; the functions below take NULL for a monitor that does nothing. */
+struct lm_monitor *lm_monitor_start(const struct lm_monitor_options *options);
+void lm_monitor_stop(struct lm_monitor *self);
+/* The run has another connection. */
+void lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid);
+/* Copies the latest sample. False when it is the one with the given number. */
+bool lm_monitor_look(struct lm_monitor *self, uint64_t *number,
+                     struct lm_health_sample *out);
+
 /* runner_hold.c: before a batch, waits as long as it should. Returns early, and
  * true, when somebody asks for something meanwhile. */
 bool lm_runner_hold_back(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
-/* Sleeps and keeps the lease. */
+/* Sleeps and keeps the lease: every wait of a run goes through it. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
+/* Begins and ends watching the server's health. */
+void lm_runner_watch(struct lm_runner *self);
+/* Makes sure that the journal has all of self->held. */
+void lm_runner_note_held(struct lm_runner *self);
 
 /* runner.c: what scripts are told of the run; batch is 0 before the first. */
 struct lm_run_info lm_runner_info(const struct lm_runner *self, int64_t batch);

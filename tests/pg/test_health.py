@@ -1,0 +1,401 @@
+"""What a run waits for, on a server with a standby: each cause holds the run
+or is reported, and when it is gone the run goes on by itself."""
+
+import json
+import signal
+
+import pytest
+
+from harness.cluster import Cluster
+from harness.project import DONE, STOPPED, Project
+from harness.wait import wait_until
+
+SCRIPT = """
+return {{
+  config = {{ batch_size = {batch}, throttle_ms = 0, health = {{ {health} }} }},
+  base_query = "SELECT id, n FROM t",
+  migrate = function(rows, repo)
+    {before}
+    for _, row in ipairs(rows) do
+      repo:update("t", {{ id = row.id }}, {{ n = row.n + 10 }})
+    end
+  end,
+  {more}
+}}
+"""
+
+COUNT = 600
+# Enough for the monitor to have looked before the run is over.
+PAUSE = 'repo:execute "SELECT pg_sleep(0.1)"'
+
+
+@pytest.fixture(scope="module")
+def primary():
+    server = Cluster(
+        archive_mode="on", archive_command="true", autovacuum="on",
+        autovacuum_naptime="1h", wal_level="logical",
+        max_prepared_transactions="5", checkpoint_timeout="1h").start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def standby(primary):
+    server = primary.standby(
+        archive_mode="off", cluster_name="s1").start()
+    wait_until(lambda: primary.query(
+        "SELECT count(replay_lsn) FROM pg_stat_replication")[0][0],
+        "the standby to stream")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def db(primary):
+    database = primary.make_database()
+    database.execute(f"""CREATE TABLE t (id int PRIMARY KEY, n int);
+        INSERT INTO t SELECT i, i FROM generate_series(1, {COUNT}) i""")
+    primary.execute("GRANT pg_read_all_stats TO app")
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def project(db, tmp_path):
+    folder = Project(tmp_path, db.url)
+    yield folder
+    folder.close()
+
+
+def script(project, health, batch=20, before=PAUSE, more=""):
+    project.script(SCRIPT.format(health=health, batch=batch, before=before,
+                                 more=more))
+
+
+def wait_held(db, runner, text):
+    """Waits until the journal says what the run is held by."""
+    def held():
+        assert runner.alive, f"ended without {text!r}:\n{runner.result()}"
+        waits_for = db.progress("waits_for")
+        return waits_for and text in waits_for and waits_for
+    try:
+        return wait_until(held, f"the run to be held by {text!r}", 20)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\nit waits for "
+                             f"{db.progress('waits_for')!r}") from None
+
+
+def assert_idle(db):
+    """While it is held, the run has no transaction open."""
+    assert db.rows(
+        "SELECT state FROM pg_stat_activity WHERE datname = %s"
+        " AND application_name LIKE 'luamig:%%'", db.name) == [("idle",)]
+
+
+def assert_stays(db, runner):
+    rows = db.progress()
+    wait_until(lambda: db.progress("held ->> 'replica_lag'"
+                                   " IS NOT NULL OR true"), "a look")
+    assert runner.alive and db.progress() == rows < COUNT
+
+
+def finish(db, runner, *texts):
+    result = runner.wait().expect(DONE, *texts)
+    assert db.rows("SELECT count(*), count(*) FILTER (WHERE n = id + 10)"
+                   " FROM t") == [(COUNT, COUNT)]
+    return result
+
+
+# -- replicas ---------------------------------------------------------------
+
+
+def test_a_standby_whose_replay_is_paused_is_waited_for(
+        primary, standby, db, project):
+    script(project, "replica_lag_bytes = 1000")
+    standby.execute("SELECT pg_wal_replay_pause()")
+    try:
+        runner = project.start_run()
+        wait_held(db, runner, "on s1 (resumes at 500 bytes)")
+        assert_idle(db)
+        assert_stays(db, runner)
+        assert db.progress("waits_since IS NOT NULL")
+    finally:
+        standby.execute("SELECT pg_wal_replay_resume()")
+    result = finish(db, runner, "held .*: replica lag ")
+    assert "holding: replica lag" in result.err
+    assert "going on after" in result.err
+    assert db.progress("waits_for") == 0
+    assert db.progress("(held ->> 'replica_lag')::int") > 0
+
+
+def test_a_standby_that_disconnects_is_not_taken_for_one_without_lag(
+        primary, standby, db, project):
+    script(project, "replica_lag_bytes = 1e9")
+    runner = project.start_run("-v")
+    wait_until(lambda: "replica lag available (1 standby)" in runner.stderr(),
+               "the standby to be seen")
+    standby.stop()
+    try:
+        wait_held(db, runner, 'standby "s1" has disconnected')
+        assert_idle(db)
+    finally:
+        standby.start()
+    finish(db, runner, "held .*: replica lag ")
+
+
+def test_a_replica_that_is_named_is_asked_itself(
+        primary, standby, db, project):
+    script(project, "replica_lag_bytes = false, replay_lag_bytes = 1000")
+    standby.execute("SELECT pg_wal_replay_pause()")
+    try:
+        runner = project.start_run("--replica", standby.url("postgres"))
+        wait_held(db, runner, "replay lag ")
+    finally:
+        standby.execute("SELECT pg_wal_replay_resume()")
+    finish(db, runner, "held .*: replay lag ")
+
+
+def test_a_named_replica_that_is_out_of_reach_holds(
+        primary, standby, db, project):
+    standby.stop()
+    try:
+        script(project, "replica_lag_bytes = false")
+        runner = project.start_run("--replica", standby.url("postgres"))
+        wait_held(db, runner, "replay lag unknown: could not connect to")
+    finally:
+        standby.start()
+    finish(db, runner, "held .*: replay lag ")
+
+
+def test_a_named_replica_must_be_one_of_this_server(cluster, db, project):
+    other = Cluster.fresh().start()
+    try:
+        script(project, "")
+        runner = project.start_run("--replica", other.url("postgres"))
+        wait_held(db, runner, "is no copy of the database's server")
+        runner.signal(signal.SIGTERM)
+        runner.wait().expect(STOPPED)
+    finally:
+        other.remove()
+
+
+# -- WAL ---------------------------------------------------------------------
+
+
+def test_a_slot_that_retains_wal_is_waited_for(primary, db, project):
+    script(project, "slot_wal_bytes = 1000")
+    primary.query("SELECT pg_create_physical_replication_slot('lazy', true)")
+    try:
+        runner = project.start_run()
+        wait_held(db, runner, 'slot "lazy" retains ')
+    finally:
+        primary.query("SELECT pg_drop_replication_slot('lazy')")
+    finish(db, runner, "held .*: slots ")
+
+
+def test_an_archive_command_that_fails_is_waited_for(primary, db, project):
+    def command(text):
+        primary.execute(f"ALTER SYSTEM SET archive_command = '{text}'")
+        primary.execute("SELECT pg_reload_conf()")
+
+    # What is given on the command line outweighs ALTER SYSTEM.
+    del primary.settings["archive_command"]
+    primary.stop()
+    primary.start()
+    command("false")
+    try:
+        primary.execute("SELECT pg_switch_wal()")
+        wait_until(lambda: primary.query(
+            "SELECT failed_count FROM pg_stat_archiver")[0][0],
+            "archiving to fail")
+        script(project, "archive_backlog_bytes = 0")
+        runner = project.start_run()
+        wait_held(db, runner, "of WAL wait to be archived; archiving 0")
+    finally:
+        command("true")
+    primary.execute("SELECT pg_switch_wal()")
+    finish(db, runner, "held .*: archiver ")
+
+
+# -- tables -------------------------------------------------------------------
+
+
+def test_a_vacuum_of_the_table_is_waited_for(db, project):
+    db.execute("CREATE TABLE bystander AS SELECT 1 AS n")
+    db.execute("UPDATE t SET n = n")
+    script(project, "")
+    link = db.connect()
+    cursor = link.cursor()
+    cursor.execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
+    with _aside(cursor, "VACUUM t"):
+        runner = project.start_run()
+        wait_held(db, runner, "vacuum of t (pid ")
+    finish(db, runner, "held .*: autovacuum ")
+    link.close()
+
+
+def test_dead_tuples_that_autovacuum_does_not_get_to_are_waited_for(
+        db, project):
+    db.execute(f"""
+        INSERT INTO t SELECT i, 0 FROM generate_series(1000, 111000) i;
+        DELETE FROM t WHERE id >= 1000""")
+    db.execute("ANALYZE t")
+    script(project, "")
+    runner = project.start_run()
+    wait_held(db, runner, "dead tuples in t, ")
+    db.execute("VACUUM t")
+    finish(db, runner, "held .*: dead tuples ")
+
+
+def test_dead_tuples_are_not_waited_for_where_autovacuum_is_off(db, project):
+    db.execute(f"""ALTER TABLE t SET (autovacuum_enabled = off);
+        INSERT INTO t SELECT i, 0 FROM generate_series(1000, 111000) i;
+        DELETE FROM t WHERE id >= 1000""")
+    script(project, "")
+    result = finish(db, project.start_run(), "run . done")
+    assert result.err.count("autovacuum is off for t") == 1
+    assert "held" not in result.out
+
+
+# -- sessions -----------------------------------------------------------------
+
+
+def test_an_old_snapshot_is_waited_for(db, project):
+    script(project, "snapshot_age_s = 0")
+    link = db.connect(application_name="report")
+    link.autocommit = False
+    link.set_session(isolation_level="REPEATABLE READ")
+    link.cursor().execute("SELECT count(*) FROM t")
+    runner = project.start_run()
+    held = wait_held(db, runner, 'has held a snapshot for ')
+    assert '(app "report", user app)' in held
+    assert_idle(db)
+    link.rollback()
+    link.close()
+    finish(db, runner, "held .*: old snapshots ")
+
+
+def test_a_session_that_the_batch_blocks_is_let_by(db, project):
+    """It wants a row that the batch has written; the batch takes seconds."""
+    script(project, "", batch=300, before="""
+        repo:execute("UPDATE t SET n = n WHERE id = $1", rows[1].id)
+        repo:execute "SELECT pg_sleep(3)" """)
+    runner = project.start_run("-v")
+    wait_until(lambda: db.rows(
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE %s"
+        " AND state = 'active' AND pid <> pg_backend_pid()",
+        "SELECT pg_sleep(3)%"), "the batch to have written")
+    db.execute("UPDATE t SET n = n WHERE id = 1")
+    finish(db, runner, "held .*: blocked sessions ")
+
+
+def test_more_sessions_than_usual_are_waited_for(db, project):
+    script(project, "active_sessions_ratio = 0.05")
+    runner = project.start_run()
+    link = db.connect()
+    with _aside(link.cursor(), "SELECT pg_sleep(3)"):
+        wait_held(db, runner, "1 active sessions, usually ")
+    finish(db, runner, "held .*: active sessions ")
+
+
+# -- what cannot be seen --------------------------------------------------------
+
+
+def test_a_role_without_rights_is_told_what_it_cannot_see(
+        primary, standby, db, project):
+    primary.execute("REVOKE pg_read_all_stats FROM app")
+    script(project, "replica_lag_bytes = 0", batch=100)
+    result = finish(db, project.start_run())
+    assert ("replica lag unavailable (1 standby, of which the role may not "
+            "see the position; grant pg_read_all_stats to see all)"
+            ) in result.err
+    assert "autovacuum degraded (by its lock" in result.err
+    assert "old snapshots degraded (those of the same role only" in result.err
+    assert "holding" not in result.err
+
+
+def test_a_role_without_rights_still_sees_a_vacuum(primary, db, project):
+    primary.execute("REVOKE pg_read_all_stats FROM app")
+    db.execute("UPDATE t SET n = n")
+    script(project, "")
+    link = db.connect("postgres")
+    cursor = link.cursor()
+    cursor.execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
+    with _aside(cursor, "VACUUM t"):
+        runner = project.start_run()
+        wait_held(db, runner, "vacuum or analyze of t (pid ")
+    finish(db, runner, "held .*: autovacuum ")
+
+
+def test_a_run_needs_no_monitor(primary, db, project):
+    """There is no connection to be had but the run's own."""
+    script(project, "", batch=100)
+    primary.execute(f'ALTER DATABASE "{db.name}" CONNECTION LIMIT 1')
+    for link in db._links.values():
+        link.close()
+    result = project.run().expect(DONE)
+    assert result.err.count("health signals are unavailable: could not "
+                            "connect to") == 1
+    primary.execute(f'ALTER DATABASE "{db.name}" CONNECTION LIMIT -1')
+
+
+def test_signals_that_are_off_are_not_looked_at(db, project):
+    script(project, "snapshot_age_s = false", batch=100)
+    assert "old snapshots off" in finish(db, project.start_run("-v")).err
+    project.script("""return {
+      config = { batch_size = 100, throttle_ms = 0, health = false },
+      base_query = "SELECT id FROM t",
+      migrate = function(rows, repo)
+        assert(repo:query("SELECT count(*) AS n FROM pg_stat_activity "
+          .. "WHERE application_name LIKE 'luamig%'")[1].n == 1)
+      end }""", name="scripts/y.lua")
+    project.run(script="scripts/y.lua").expect(DONE)
+
+
+# -- the sum -------------------------------------------------------------------
+
+
+def test_what_a_run_was_held_by_is_added_up_over_its_calls(db, project):
+    script(project, "", before="", more="""
+        throttle = function(repo) return 20 end""")
+    project.run("--limit", "100").expect(STOPPED, "held .*: script ")
+    first = db.progress("(held ->> 'script')::int")
+    project.run().expect(DONE, "held .*: script ")
+    assert db.progress("(held ->> 'script')::int") > first >= 100
+
+
+def test_a_held_run_stops_at_once(db, project):
+    script(project, "", more="""
+        throttle = function(repo) return true end""")
+    runner = project.start_run()
+    wait_held(db, runner, "the script's throttle")
+    assert_idle(db)
+    runner.signal(signal.SIGTERM)
+    runner.wait().expect(STOPPED, "held .*: script ", "holding: the script")
+    assert json.loads(json.dumps(db.progress("held")))["script"] > 0
+
+
+# -- a statement that another thread waits for -----------------------------------
+
+
+class _aside:
+    """Runs a statement in a thread of its own; ends it at the end."""
+
+    def __init__(self, cursor, sql):
+        import threading
+        self.cursor = cursor
+        self.thread = threading.Thread(target=self.run, args=[sql])
+
+    def run(self, sql):
+        import psycopg2
+        try:
+            self.cursor.execute(sql)
+        except psycopg2.Error:
+            pass
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *_):
+        self.cursor.connection.cancel()
+        self.thread.join()
