@@ -167,7 +167,8 @@ describe_hold(const struct lm_health *self, int signal,
         return;
     }
     if (signal == LM_SIGNAL_SESSIONS) {
-        lm_buf_printf(buf, "%.0f active sessions, usually %.0f", reading->value,
+        lm_buf_printf(buf, "%.0f active session%s, usually %.0f",
+                      reading->value, reading->value < 1.5 ? "" : "s",
                       self->usual_sessions);
     } else {
         lm_buf_puts(buf, reading->text);
@@ -279,6 +280,7 @@ lm_health_describe(const struct lm_health_sample *sample, bool all,
         [LM_HEALTH_DEGRADED] = "degraded",
         [LM_HEALTH_UNAVAILABLE] = "unavailable"};
     const char *separator = "";
+    bool lacks_right = false;
 
     for (int i = LM_SIGNAL_BLOCKED; i < LM_SIGNALS; i++) {
         const struct lm_health_reading *reading = &sample->of[i];
@@ -291,7 +293,10 @@ lm_health_describe(const struct lm_health_sample *sample, bool all,
         if (reading->note[0] != '\0')
             lm_buf_printf(buf, " (%s)", reading->note);
         separator = ", ";
+        lacks_right = lacks_right || reading->lacks_right;
     }
+    if (lacks_right)
+        lm_buf_puts(buf, "; grant pg_read_all_stats to the role to see all");
 }
 
 void

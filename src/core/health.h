@@ -61,6 +61,7 @@ struct lm_health_reading {
     double value; /* in the unit of the setting; sessions: how many */
     double cap;   /* a limit of the server's own, if lower; 0: none */
     bool missing; /* something that was there before is not */
+    bool lacks_right; /* the role would see more with pg_read_all_stats */
     char text[256]; /* what holds, if it does: "vacuum of public.t (pid 7)" */
     char note[256]; /* on its state: "1 standby", "archive_mode is off" */
 };

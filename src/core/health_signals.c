@@ -60,7 +60,6 @@ struct lm_health_sampler {
 };
 
 #define MAY_SEE_ALL "pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')"
-#define NEEDS_RIGHT "grant pg_read_all_stats to see all"
 
 /* The tables themselves, and the partitions below them. */
 #define TARGETS                                                            \
@@ -273,10 +272,9 @@ read_replicas(struct lm_health_sampler *self, const struct lm_result *rows,
 
         if (lm_result_bool(rows, i, 2)) {
             out->state = LM_HEALTH_UNAVAILABLE;
-            SET_TEXT(out->note,
-                     "%d standby%s, of which the role may not see the "
-                     "position; " NEEDS_RIGHT,
-                     count, count == 1 ? "" : "s");
+            out->lacks_right = true;
+            SET_TEXT(out->note, "the position of %d standby%s is hidden", count,
+                     count == 1 ? "" : "s");
             return;
         }
         SET_TEXT(name, "%s", lm_result_text(rows, i, 0));
@@ -364,8 +362,8 @@ read_vacuums(struct lm_health_sampler *self, const struct lm_result *rows,
     }
     if (!sees_all) {
         out->state = LM_HEALTH_DEGRADED;
-        SET_TEXT(out->note, "by its lock, which ANALYZE takes as well; "
-                            NEEDS_RIGHT);
+        out->lacks_right = true;
+        SET_TEXT(out->note, "by its lock, which ANALYZE takes as well");
     }
 }
 
@@ -404,7 +402,8 @@ read_snapshot(struct lm_health_sampler *self, const struct lm_result *rows,
     (void)self;
     if (!lm_result_bool(rows, 0, 4)) {
         out->state = LM_HEALTH_DEGRADED;
-        SET_TEXT(out->note, "those of the same role only; " NEEDS_RIGHT);
+        out->lacks_right = true;
+        SET_TEXT(out->note, "of the same role only");
     }
     if (age == NULL)
         return;
@@ -430,7 +429,8 @@ read_sessions(struct lm_health_sampler *self, const struct lm_result *rows,
     if (lm_result_bool(rows, 0, 0))
         return;
     out->state = LM_HEALTH_DEGRADED;
-    SET_TEXT(out->note, "open transactions are counted; " NEEDS_RIGHT);
+    out->lacks_right = true;
+    SET_TEXT(out->note, "by open transactions");
 }
 
 /* -- the replicas that are named ----------------------------------------- */
