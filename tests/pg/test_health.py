@@ -28,7 +28,8 @@ return {{
 
 COUNT = 600
 # So that the run is not over before the monitor has looked.
-PAUSE = 'repo:execute "SELECT pg_sleep(0.3)"'
+PAUSE = 'if rows[1].id <= 200 then repo:execute "SELECT pg_sleep(0.3)" end'
+LONG_PAUSE = 'repo:execute "SELECT pg_sleep(0.3)"'
 
 
 def archive_with(primary, command):
@@ -159,7 +160,7 @@ def test_a_standby_whose_replay_is_paused_is_waited_for(
 
 def test_a_standby_that_disconnects_is_not_taken_for_one_without_lag(
         primary, standby, db, project):
-    script(project, "", batch=50)
+    script(project, "", batch=50, before=LONG_PAUSE)
     runner = project.start_run("-v")
     wait_until(lambda: "replica lag available (1 standby)" in runner.stderr(),
                "the standby to be seen")
