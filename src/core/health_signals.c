@@ -173,7 +173,7 @@ static const char debt_sql[] = TARGETS
 static const char snapshot_sql[] =
     "SELECT * FROM (SELECT a.pid::text, coalesce(a.application_name, ''),"
     "  coalesce(a.usename::text, ''),"
-    "  extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::bigint"
+    "  extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8"
     "  AS age, " MAY_SEE_ALL
     " FROM pg_catalog.pg_stat_activity a"
     " WHERE a.datname = pg_catalog.current_database()"
@@ -181,7 +181,7 @@ static const char snapshot_sql[] =
     "  AND a.backend_type IN ('client backend', 'background worker')"
     "  AND coalesce(a.backend_xid, a.backend_xmin) IS NOT NULL"
     " UNION ALL SELECT NULL, p.gid, p.owner::text, extract(epoch FROM"
-    "  pg_catalog.clock_timestamp() - p.prepared)::bigint, " MAY_SEE_ALL
+    "  pg_catalog.clock_timestamp() - p.prepared)::float8, " MAY_SEE_ALL
     " FROM pg_catalog.pg_prepared_xacts p"
     " WHERE p.database = pg_catalog.current_database()"
     " UNION ALL SELECT NULL, NULL, NULL, NULL, " MAY_SEE_ALL
@@ -408,7 +408,7 @@ read_snapshot(struct lm_health_sampler *self, const struct lm_result *rows,
     if (age == NULL)
         return;
     out->value = strtod(age, NULL);
-    lm_clock_format(held, sizeof held, (int64_t)out->value * 1000);
+    lm_clock_format(held, sizeof held, (int64_t)(out->value * 1000));
     if (pid == NULL) {
         SET_TEXT(out->text,
                  "prepared transaction \"%s\" (user %s) is %s old",
