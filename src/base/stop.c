@@ -55,6 +55,18 @@ lm_stop_install(void)
     sigaction(SIGPIPE, &action, NULL);
 }
 
+void
+lm_stop_interrupt(void)
+{
+    char byte = 1;
+    ssize_t ignored;
+
+    if (level < 2)
+        level = 2;
+    ignored = write(pipe_fds[1], &byte, 1);
+    (void)ignored;
+}
+
 int
 lm_stop_level(void)
 {

@@ -24,6 +24,9 @@ int lm_stop_level(void);
 /* Name of the last signal ("SIGINT"), or "" when there was none. */
 const char *lm_stop_signal(void);
 
+/* Asks to interrupt at once, as a second signal does; from any thread. */
+void lm_stop_interrupt(void);
+
 /* A descriptor that becomes readable with each signal, for poll(); -1 before
  * lm_stop_install. lm_stop_drain reads what is in it. */
 int lm_stop_fd(void);

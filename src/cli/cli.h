@@ -25,12 +25,17 @@ extern const struct lm_command *const lm_commands[];
 extern const size_t lm_command_count;
 const struct lm_command *lm_command_find(const char *name);
 
+extern const struct lm_command lm_cmd_cancel;
 extern const struct lm_command lm_cmd_db;
+extern const struct lm_command lm_cmd_failures;
 extern const struct lm_command lm_cmd_help;
 extern const struct lm_command lm_cmd_journal;
 extern const struct lm_command lm_cmd_lua;
 extern const struct lm_command lm_cmd_new;
+extern const struct lm_command lm_cmd_pause;
+extern const struct lm_command lm_cmd_resume;
 extern const struct lm_command lm_cmd_run;
+extern const struct lm_command lm_cmd_set;
 extern const struct lm_command lm_cmd_status;
 extern const struct lm_command lm_cmd_version;
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/detach.h"
 #include "core/runner.h"
 #include "script/script.h"
 
@@ -33,6 +34,10 @@ static const char help[] =
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
+    "  --detach              return once the run is under way; it goes on "
+    "without\n"
+    "                        this terminal, and the log file's path is "
+    "printed\n"
     "  --replica URL         a standby whose replay is waited for; repeatable\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
     "  -v, --verbose         tell about retries and other details\n"
@@ -58,6 +63,7 @@ struct run_options {
     const char *journal_schema;
     bool again;
     bool restart;
+    bool detach;
     bool help;
 };
 
@@ -69,6 +75,7 @@ enum option_code {
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
+    OPT_DETACH,
     OPT_REPLICA,
     OPT_JOURNAL_SCHEMA,
     OPT_HELP
@@ -82,6 +89,7 @@ static const struct option long_options[] = {
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
+    {"detach", no_argument, NULL, OPT_DETACH},
     {"replica", required_argument, NULL, OPT_REPLICA},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
     {"verbose", no_argument, NULL, 'v'},
@@ -126,6 +134,9 @@ take_option(struct run_options *options, int code, char **argv)
     case OPT_REPLICA:
         options->replicas[options->replica_count++] =
             lm_database_take_url(optarg);
+        return true;
+    case OPT_DETACH:
+        options->detach = true;
         return true;
     case OPT_JOURNAL_SCHEMA:
         options->journal_schema = optarg;
@@ -253,6 +264,18 @@ print_matching(const struct lm_outcome *outcome)
     putchar('\n');
 }
 
+/* Rows that were set aside, and the exit code of a run that is done. */
+static int
+print_failures(const struct lm_outcome *outcome)
+{
+    if (outcome->failures == 0)
+        return LM_EXIT_DONE;
+    printf(
+        "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
+        outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
+    return LM_EXIT_FAILURES;
+}
+
 static int
 report(const struct lm_outcome *outcome, const struct lm_err *err)
 {
@@ -264,16 +287,23 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         putchar('\n');
         print_held(outcome);
         print_matching(outcome);
-        return LM_EXIT_DONE;
+        return print_failures(outcome);
     case LM_END_DONE_ALREADY:
         printf("run %" PRId64 " is done already: ", outcome->run_id);
         print_counts(outcome);
         puts("; use --again to run it once more");
-        return LM_EXIT_DONE;
+        return print_failures(outcome);
     case LM_END_CANCELLED_ALREADY:
         printf("run %" PRId64 " was cancelled after ", outcome->run_id);
         print_counts(outcome);
         puts("; use --restart to begin anew");
+        return LM_EXIT_CANCELLED;
+    case LM_END_CANCELLED:
+        printf("run %" PRId64 " cancelled by %s: ", outcome->run_id,
+               outcome->reason);
+        print_counts(outcome);
+        print_speed(outcome);
+        puts("; what it wrote stays");
         return LM_EXIT_CANCELLED;
     case LM_END_STOPPED:
         printf("run %" PRId64 " stopped (%s): ", outcome->run_id,
@@ -309,18 +339,27 @@ read_variable(const char *name, int64_t usual, int64_t *out)
     return text == NULL || read_number(name, text, 100, out);
 }
 
-static int
-run_script(const struct run_options *options, const struct lm_script *script)
+static void
+under_way(void *arg, int64_t run_id)
 {
-    struct lm_runner_options runner = {.journal_schema =
-                                           options->journal_schema,
-                                       .again = options->again,
-                                       .restart = options->restart,
-                                       .limit = options->limit,
-                                       .replicas = (const char *const *)
-                                                       options->replicas,
-                                       .replica_count =
-                                           options->replica_count};
+    lm_detach_under_way(arg, run_id);
+}
+
+static int
+run_script(const struct run_options *options, const struct lm_script *script,
+           struct lm_detach *detach)
+{
+    struct lm_runner_options runner = {
+        .journal_schema = options->journal_schema,
+        .again = options->again,
+        .restart = options->restart,
+        .limit = options->limit,
+        .replicas = (const char *const *)options->replicas,
+        .replica_count = options->replica_count,
+        .keep_batch_size = options->batch_size >= 0,
+        .keep_throttle_ms = options->throttle_ms >= 0,
+        .under_way = under_way,
+        .arg = detach};
     struct lm_database database;
     struct lm_outcome outcome;
     struct lm_err err;
@@ -346,31 +385,42 @@ run_script(const struct run_options *options, const struct lm_script *script)
 }
 
 static int
-run(int argc, char **argv)
+load_and_run(const struct run_options *options, struct lm_detach *detach)
 {
-    struct run_options options;
-    struct lm_script_options script_options;
+    struct lm_script_options script_options = {
+        .args = options->args,
+        .arg_count = options->arg_count,
+        .batch_size = options->batch_size,
+        .throttle_ms = options->throttle_ms};
     struct lm_script *script = NULL;
     struct lm_err err;
-    int code = LM_EXIT_USAGE;
+    int code;
 
-    if (!parse_options(argc, argv, &options))
-        goto out;
-    if (options.help) {
-        code = show_help(&options);
-        goto out;
-    }
-    script_options.args = options.args;
-    script_options.arg_count = options.arg_count;
-    script_options.batch_size = options.batch_size;
-    script_options.throttle_ms = options.throttle_ms;
-    if (lm_script_load(&script, options.path, &script_options, &err)) {
-        code = run_script(&options, script);
+    if (lm_script_load(&script, options->path, &script_options, &err)) {
+        code = run_script(options, script, detach);
     } else {
         code = lm_cli_fail(&err);
     }
-out:
     lm_script_free(script);
+    return code;
+}
+
+static int
+run(int argc, char **argv)
+{
+    struct run_options options;
+    struct lm_detach detach = {.words = -1};
+    int code = LM_EXIT_USAGE;
+
+    if (parse_options(argc, argv, &options)) {
+        if (options.help) {
+            code = show_help(&options);
+        } else if (!options.detach ||
+                   lm_detach_begin(&detach, options.path, &code)) {
+            code = load_and_run(&options, &detach);
+        }
+    }
+    lm_detach_release(&detach);
     for (int i = 0; i < options.replica_count; i++)
         free(options.replicas[i]);
     free(options.replicas);

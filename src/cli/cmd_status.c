@@ -4,9 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "cli/cli.h"
-#include "core/journal.h"
-#include "core/status.h"
+#include "cli/look.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -17,43 +15,34 @@
 enum { DEFAULT_RUNS = 20 };
 
 static const char help[] =
-    "usage: luamig status [SCRIPT|RUN] [--json] [--db URL]\n"
-    "                     [--journal-schema NAME]\n"
+    "usage: luamig status [SCRIPT|RUN] [OPTIONS]\n"
     "\n"
     "Shows the latest runs, those of one script (by its name in the journal, "
     "such as\n"
-    "scripts/onboarding.lua), or one run (by its number).\n";
+    "scripts/onboarding.lua), or one run (by its number).\n"
+    "\n"
+    "  --json                as JSON\n" LM_LOOK_HELP;
 
 struct status_options {
-    char *url; /* owned */
-    const char *schema;
     struct lm_status_filter filter;
     bool json;
 };
 
-static const struct option long_options[] = {
-    {"json", no_argument, NULL, 'j'},
-    {"db", required_argument, NULL, 'd'},
-    {"journal-schema", required_argument, NULL, 's'},
-    {NULL, 0, NULL, 0}};
+static const struct option long_options[] = {{"json", no_argument, NULL, 'j'},
+                                             LM_LOOK_OPTIONS};
 
 static bool
-parse_options(int argc, char **argv, struct status_options *options)
+parse_options(int argc, char **argv, struct status_options *options,
+              struct lm_look *look)
 {
     int code;
 
     memset(options, 0, sizeof *options);
-    options->schema = "luamig";
     options->filter.limit = DEFAULT_RUNS;
     while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
         if (code == 'j') {
             options->json = true;
-        } else if (code == 'd') {
-            free(options->url);
-            options->url = lm_database_take_url(optarg);
-        } else if (code == 's') {
-            options->schema = optarg;
-        } else {
+        } else if (!lm_look_option(look, code)) {
             lm_cli_bad_option(&lm_cmd_status, code, argv, long_options);
             return false;
         }
@@ -84,7 +73,12 @@ enum column {
     COL_HOST,
     COL_PID,
     COL_ERROR,
-    COL_SQLSTATE
+    COL_SQLSTATE,
+    COL_EXIT_CODE,
+    COL_FAILURES,
+    COL_TOTAL,
+    COL_BATCH_SIZE,
+    COL_WAITS_FOR
 };
 
 /* What the state column says: a run whose runner is gone says so. */
@@ -143,6 +137,13 @@ print_run(const struct lm_result *runs)
            lm_result_text(runs, 0, COL_STARTED_BY),
            lm_result_text(runs, 0, COL_HOST), lm_result_text(runs, 0, COL_PID));
     printf("finished:  %s\n", text_or(runs, 0, COL_FINISHED, "not yet"));
+    if (lm_result_int(runs, 0, COL_FAILURES) > 0) {
+        printf("set aside: %s rows; see \"luamig failures %s\"\n",
+               lm_result_text(runs, 0, COL_FAILURES),
+               lm_result_text(runs, 0, COL_RUN));
+    }
+    if (lm_result_text(runs, 0, COL_WAITS_FOR) != NULL)
+        printf("waits for: %s\n", lm_result_text(runs, 0, COL_WAITS_FOR));
     if (lm_result_text(runs, 0, COL_ERROR) != NULL) {
         printf("error:     %s (SQLSTATE %s)\n",
                lm_result_text(runs, 0, COL_ERROR),
@@ -150,8 +151,34 @@ print_run(const struct lm_result *runs)
     }
 }
 
+static void
+print_requests(const struct lm_look *look, int64_t run_id)
+{
+    struct lm_result *requests = NULL;
+    struct lm_err err;
+
+    if (!lm_status_requests(look->conn, look->schema, run_id, &requests,
+                            &err)) {
+        lm_log(LM_LOG_WARNING, "%s", err.message);
+        return;
+    }
+    for (int row = 0; row < lm_result_rows(requests); row++) {
+        const char *settings = lm_result_text(requests, row, 5);
+
+        printf(
+            "%s%s%s%s by %s on %s at %s: %s\n",
+            row == 0 ? "asked:     " : "           ",
+            lm_result_text(requests, row, 0), settings != NULL ? " " : "",
+            settings != NULL ? settings : "", lm_result_text(requests, row, 1),
+            text_or(requests, row, 2, "an unknown host"),
+            lm_result_text(requests, row, 3), lm_result_text(requests, row, 4));
+    }
+    lm_result_free(requests);
+}
+
 static int
-print_runs(const struct status_options *options, struct lm_result *runs)
+print_runs(const struct status_options *options, const struct lm_look *look,
+           struct lm_result *runs)
 {
     int code = LM_EXIT_DONE;
 
@@ -167,6 +194,7 @@ print_runs(const struct status_options *options, struct lm_result *runs)
                options->filter.script != NULL ? options->filter.script : "");
     } else if (options->filter.run_id > 0) {
         print_run(runs);
+        print_requests(look, options->filter.run_id);
     } else {
         print_list(runs);
     }
@@ -174,15 +202,14 @@ print_runs(const struct status_options *options, struct lm_result *runs)
 }
 
 static int
-show(const struct status_options *options, struct lm_conn *conn)
+show(const struct status_options *options, struct lm_look *look)
 {
-    struct lm_journal journal = {.conn = conn, .schema = options->schema};
     struct lm_result *runs = NULL;
     struct lm_err err;
     bool exists = false;
     int code;
 
-    if (!lm_journal_exists(&journal, &exists, &err))
+    if (!lm_look_open(look, &lm_cmd_status, &exists, &err))
         return lm_cli_fail(&err);
     if (!exists) {
         if (options->json) {
@@ -192,10 +219,10 @@ show(const struct status_options *options, struct lm_conn *conn)
         }
         return lm_cli_finish_output(LM_EXIT_DONE);
     }
-    if (!lm_status_read(conn, options->schema, &options->filter, options->json,
-                        &runs, &err))
+    if (!lm_status_read(look->conn, look->schema, &options->filter,
+                        options->json, &runs, &err))
         return lm_cli_fail(&err);
-    code = print_runs(options, runs);
+    code = print_runs(options, look, runs);
     lm_result_free(runs);
     return code;
 }
@@ -203,27 +230,14 @@ show(const struct status_options *options, struct lm_conn *conn)
 static int
 run(int argc, char **argv)
 {
-    struct lm_conn_options how = {.application_name = "luamig: status",
-                                  .interruptible = true};
     struct status_options options;
-    struct lm_database database;
-    struct lm_conn *conn = NULL;
-    struct lm_err err;
+    struct lm_look look;
     int code = LM_EXIT_USAGE;
 
-    if (!parse_options(argc, argv, &options)) {
-        free(options.url);
-        return code;
-    }
-    if (lm_database_resolve(&database, options.url, &err) &&
-        lm_conn_open(&conn, database.conninfo, &how, &err)) {
-        code = show(&options, conn);
-    } else {
-        code = lm_cli_fail(&err);
-    }
-    lm_conn_close(conn);
-    lm_database_release(&database);
-    free(options.url);
+    lm_look_init(&look);
+    if (parse_options(argc, argv, &options, &look))
+        code = show(&options, &look);
+    lm_look_release(&look);
     return code;
 }
 

@@ -30,6 +30,7 @@ struct lm_base_query {
     bool key_is_unique;            /* proved; otherwise watched as rows go by */
     struct lm_key_source *sources; /* views, and what is below them */
     int source_count;
+    int *key_source; /* of each key column, the source at the bottom; -1 */
 };
 
 #endif

@@ -45,11 +45,10 @@ lm_run_release(struct lm_run *run)
 
 /* -- installing ------------------------------------------------------- */
 
-/* Version of the installed journal, 0 when there is none. Asks the catalog by
- * a query: look-ups by name may answer from a cache that is older than a lock
- * which was waited for. */
-static bool
-installed_version(struct lm_journal *self, int *version, struct lm_err *err)
+/* Asks the catalog by a query: look-ups by name may answer from a cache that is
+ * older than a lock which was waited for. */
+bool
+lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
 {
     const char *texts[] = {self->schema};
     struct lm_result *result = NULL;
@@ -76,17 +75,6 @@ installed_version(struct lm_journal *self, int *version, struct lm_err *err)
     return true;
 }
 
-bool
-lm_journal_exists(struct lm_journal *self, bool *exists, struct lm_err *err)
-{
-    int version = 0;
-
-    if (!installed_version(self, &version, err))
-        return false;
-    *exists = version == lm_journal_version();
-    return true;
-}
-
 /* Two runners may want to install at once: the lock makes the second wait and
  * then find everything there. */
 static bool
@@ -101,7 +89,7 @@ install_steps(struct lm_journal *self, struct lm_err *err)
                   "SELECT pg_catalog.pg_advisory_xact_lock("
                   "pg_catalog.hashtextextended('luamig journal ' || $1, 0))",
                   texts, 1, err) &&
-              installed_version(self, &version, err);
+              lm_journal_installed(self, &version, err);
 
     if (ok && version < lm_journal_version()) {
         lm_journal_add_ddl(&ddl, self->schema, version);
@@ -137,7 +125,7 @@ lm_journal_install(struct lm_journal *self, struct lm_err *err)
 {
     int version = 0;
 
-    if (!installed_version(self, &version, err))
+    if (!lm_journal_installed(self, &version, err))
         return fail_install(self, err);
     if (version > lm_journal_version()) {
         lm_err_set(err, LM_ERR_CONNECT,
@@ -239,7 +227,27 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                " error_sqlstate = $4, exit_code = $5, finished_at ="
                " CASE WHEN $2 IN ('done', 'done_with_failures',"
                " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
-               texts, 5, err);
+               texts, 5, err) &&
+           lm_journal_tell(
+               self,
+               "UPDATE {schema}.request SET answered_at = clock_timestamp(),"
+               " answer = CASE WHEN $2::text = 'cancelled' AND verb = 'cancel'"
+               " THEN 'done' ELSE 'the run is ' || $2::text END"
+               " WHERE run_id = $1 AND answered_at IS NULL",
+               texts, 2, err);
+}
+
+bool
+lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
+                     const char *state, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id), state};
+
+    return fence(self, run, err) &&
+           lm_journal_tell(self,
+                           "UPDATE {schema}.run SET state = $2 WHERE id = $1",
+                           texts, 2, err);
 }
 
 bool
@@ -297,12 +305,74 @@ lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
                            error->message,
                            text_or_null(error->detail),
                            text_or_null(error->where),
-                           failure->row_json};
+                           failure->columns,
+                           failure->values};
     bool ok = lm_journal_post(self,
                               "SELECT {schema}.quarantine($1, $2, $3, $4, $5,"
-                              " $6, $7, $8, $9, $10, $11)",
-                              texts, 11, err);
+                              " $6, $7, $8, $9, $10,"
+                              " pg_catalog.jsonb_object($11::text[], $12))",
+                              texts, 12, err);
 
     free(key);
     return ok;
+}
+
+bool
+lm_journal_next_failure(struct lm_journal *self, int64_t run_id, int64_t after,
+                        int64_t *failure_id, struct lm_key *key,
+                        struct lm_err *err)
+{
+    struct lm_number run;
+    struct lm_number last;
+    const char *texts[] = {lm_number_text(&run, run_id),
+                           lm_number_text(&last, after)};
+    struct lm_result *result = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT id, key FROM {schema}.failure"
+                        " WHERE run_id = $1 AND id > $2"
+                        " AND resolved_at IS NULL ORDER BY id LIMIT 1",
+                        texts, 2, &result, err))
+        return false;
+    *failure_id = 0;
+    lm_key_release(key);
+    if (lm_result_rows(result) == 1) {
+        *failure_id = lm_result_int(result, 0, 0);
+        key->count =
+            lm_sql_parse_array(lm_result_text(result, 0, 1), &key->texts);
+    }
+    lm_result_free(result);
+    return true;
+}
+
+bool
+lm_journal_resolve(struct lm_journal *self, int64_t failure_id,
+                   const char *resolution, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, failure_id), resolution};
+
+    return lm_journal_post(self, "SELECT {schema}.resolve($1, $2)", texts, 2,
+                           err);
+}
+
+bool
+lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
+                      const struct lm_err *error, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, failure_id),
+                           text_or_null(error->sqlstate), error->message,
+                           text_or_null(error->detail),
+                           text_or_null(error->where)};
+
+    return lm_journal_open(self, err) &&
+           lm_journal_tell(self,
+                           "UPDATE {schema}.failure SET sqlstate = $2,"
+                           " message = $3, detail = $4, line = $5,"
+                           " attempts = attempts + 1,"
+                           " failed_at = clock_timestamp()"
+                           " WHERE id = $1 AND resolved_at IS NULL",
+                           texts, 5, err) &&
+           lm_journal_commit(self, err);
 }

@@ -16,8 +16,13 @@
 
 #include "pg/conn.h"
 
+/* Where requests are announced; the payload is the run's number. */
+#define LM_JOURNAL_CHANNEL "luamig"
+
 /* SQLSTATE of the journal functions for a lost owner token. */
 #define LM_JOURNAL_FENCED "LM001"
+/* ... and for a failure that is resolved already. */
+#define LM_JOURNAL_RESOLVED "LM004"
 
 struct lm_journal {
     struct lm_conn *conn; /* not owned; replaced at every reconnect */
@@ -85,9 +90,9 @@ void lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema);
 /* Creates or upgrades the tables. LM_ERR_CONNECT when the role may not. */
 bool lm_journal_install(struct lm_journal *self,
                         struct lm_err *err) LM_MUSTCHECK;
-/* Is there a journal of this version in this database? */
-bool lm_journal_exists(struct lm_journal *self, bool *exists,
-                       struct lm_err *err) LM_MUSTCHECK;
+/* The version that is installed in this database; 0: none. */
+bool lm_journal_installed(struct lm_journal *self, int *version,
+                          struct lm_err *err) LM_MUSTCHECK;
 
 /* Looks for the script's latest run; fills id, state and counters of run. */
 bool lm_journal_find(struct lm_journal *self,
@@ -130,11 +135,17 @@ bool lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
                              const struct lm_key *bound,
                              struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: sets the run's last state and the exit code that goes
- * with it, and gives the lease back. error may be NULL. Advances seq as above. */
+ * with it, gives the lease back, and answers what is still asked. error may be
+ * NULL. Advances seq as above. */
 bool lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                        const char *state, int exit_code,
                        const struct lm_err *error,
                        struct lm_err *err) LM_MUSTCHECK;
+
+/* Inside a transaction: "running" or "paused", for a run that goes on being
+ * held. Advances seq as above. */
+bool lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
+                          const char *state, struct lm_err *err) LM_MUSTCHECK;
 
 /* What a run tells others between checkpoints. */
 struct lm_journal_note {
@@ -153,7 +164,8 @@ bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
 struct lm_failure {
     const struct lm_key *key;
     const struct lm_err *error;
-    const char *row_json; /* the row itself, if it may be kept */
+    const char *columns; /* the row itself, if it may be kept: its names */
+    const char *values;  /* and values as array literals */
 };
 
 /* Inside a transaction: records the failure and moves the cursor past it.
@@ -161,5 +173,63 @@ struct lm_failure {
 bool lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
                            const struct lm_failure *failure, int64_t retries,
                            struct lm_err *err) LM_MUSTCHECK;
+
+/* The first failure of a run after one (0: from the first) that is not
+ * resolved, and the row's key; *failure_id is 0 when there is none. */
+bool lm_journal_next_failure(struct lm_journal *self, int64_t run_id,
+                             int64_t after, int64_t *failure_id,
+                             struct lm_key *key,
+                             struct lm_err *err) LM_MUSTCHECK;
+/* Inside the transaction that migrates the row, posted: "migrated", or "gone"
+ * when the base query does not return it. SQLSTATE LM_JOURNAL_RESOLVED when
+ * somebody else has done so. A run without further failures becomes "done". */
+bool lm_journal_resolve(struct lm_journal *self, int64_t failure_id,
+                        const char *resolution,
+                        struct lm_err *err) LM_MUSTCHECK;
+/* In a transaction of its own: the row has failed once more. */
+bool lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
+                           const struct lm_err *error,
+                           struct lm_err *err) LM_MUSTCHECK;
+
+/* -- requests ---------------------------------------------------------- */
+
+/* What somebody asks of a run; one for each setting of a "set". */
+struct lm_request {
+    int64_t id;
+    char verb[8]; /* "pause", "resume", "cancel", "set" */
+    bool at_once; /* interrupt what is in flight */
+    char name[64];
+    char value[64];
+    char by[128]; /* role */
+    char host[128];
+};
+
+/* Asks, and announces it. settings_json and answer may be NULL; with an answer
+ * the request is kept, and not open. */
+bool lm_journal_request(struct lm_journal *self, int64_t run_id,
+                        const char *verb, bool at_once,
+                        const char *settings_json, const char *answer,
+                        int64_t *request_id, struct lm_err *err) LM_MUSTCHECK;
+/* The answer to a request, "" as long as there is none. */
+bool lm_journal_read_answer(struct lm_journal *self, int64_t request_id,
+                            char *answer, size_t size,
+                            struct lm_err *err) LM_MUSTCHECK;
+/* The requests after one (0: all) that have no answer, by age; *out is to be
+ * freed, NULL when there are none. */
+bool lm_journal_open_requests(struct lm_journal *self, int64_t run_id,
+                              int64_t after, struct lm_request **out,
+                              int *count, struct lm_err *err) LM_MUSTCHECK;
+/* The settings that the run has been given so far, in the same way. */
+bool lm_journal_settings(struct lm_journal *self, int64_t run_id,
+                         struct lm_request **out, int *count,
+                         struct lm_err *err) LM_MUSTCHECK;
+/* Answers all open requests of the run up to one. */
+bool lm_journal_answer(struct lm_journal *self, int64_t run_id, int64_t up_to,
+                       const char *answer, struct lm_err *err) LM_MUSTCHECK;
+
+/* Ends a run that no runner holds; one that does all the same is fenced off.
+ * *cancelled is false when the run has ended before. */
+bool lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
+                       struct lm_err *err) LM_MUSTCHECK;
 
 #endif

@@ -73,6 +73,9 @@ struct lm_migration {
     bool combine;        /* successive writes may become one statement */
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
+    bool quarantine; /* set rows at fault aside instead of failing */
+    int64_t max_failures;
+    bool quarantine_rows; /* the journal keeps the row itself, too */
     const struct lm_health_limits *health; /* core/health.h */
 
     const struct lm_migration_ops *ops;

@@ -141,14 +141,10 @@ add_source(struct lm_buf *sql, const struct lm_base_query *query)
     lm_buf_printf(sql, " FROM (%s\n) AS page", query->sql);
 }
 
-/* The rows after cursor and up to bound, without order and limit. */
 static void
-add_range(struct request *self, const struct lm_base_query *query,
+add_where(struct request *self, const struct lm_base_query *query,
           char *const *cursor, char *const *bound)
 {
-    lm_buf_puts(&self->sql, "SELECT ");
-    add_columns(&self->sql, query, "page");
-    add_source(&self->sql, query);
     if (cursor != NULL || bound != NULL)
         lm_buf_puts(&self->sql, " WHERE ");
     if (cursor != NULL)
@@ -157,6 +153,17 @@ add_range(struct request *self, const struct lm_base_query *query,
         lm_buf_puts(&self->sql, " AND ");
     if (bound != NULL)
         add_comparison(self, query, "<=", bound);
+}
+
+/* The rows after cursor and up to bound, without order and limit. */
+static void
+add_range(struct request *self, const struct lm_base_query *query,
+          char *const *cursor, char *const *bound)
+{
+    lm_buf_puts(&self->sql, "SELECT ");
+    add_columns(&self->sql, query, "page");
+    add_source(&self->sql, query);
+    add_where(self, query, cursor, bound);
 }
 
 static void
@@ -316,6 +323,35 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
     return false;
 }
 
+static bool
+check_page(const struct lm_page *page, const struct lm_base_query *query,
+           struct lm_err *err)
+{
+    bool ok = check_columns(page->result, query, err);
+
+    for (int row = 0; ok && row < page->rows; row++)
+        ok = check_row(page, query, row, err);
+    return ok;
+}
+
+static bool
+send_page(struct request *request, struct lm_conn *conn,
+          const struct lm_base_query *query, struct lm_page *out,
+          struct lm_err *err)
+{
+    bool ok = send(request, conn, &out->result, err);
+
+    request_release(request);
+    if (ok) {
+        out->columns = query->column_count;
+        out->rows = lm_result_rows(out->result);
+    } else if (lm_err_is_state(err, "42703")) {
+        lm_err_prefix(err, "%s", changed);
+        hint_changed(err);
+    }
+    return ok;
+}
+
 bool
 lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
               char *const *cursor, char *const *bound, int64_t limit,
@@ -333,26 +369,38 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
     } else {
         add_watched_page(&request, query, cursor, bound, limit_text);
     }
-    ok = send(&request, conn, &out->result, err);
-    request_release(&request);
-    if (!ok) {
-        if (lm_err_is_state(err, "42703")) {
-            lm_err_prefix(err, "%s", changed);
-            hint_changed(err);
-        }
+    if (!send_page(&request, conn, query, out, err))
         return false;
-    }
-    out->columns = query->column_count;
-    out->rows = lm_result_rows(out->result);
-    ok = check_columns(out->result, query, err);
-    for (int row = 0; ok && row < out->rows; row++)
-        ok = check_row(out, query, row, err);
+    ok = check_page(out, query, err);
     out->more = out->rows > limit;
     if (out->more)
         out->rows--;
     if (!ok)
         lm_page_release(out);
     return ok;
+}
+
+bool
+lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
+                  char *const *key, struct lm_page *out, struct lm_err *err)
+{
+    struct request request;
+
+    memset(out, 0, sizeof *out);
+    request_init(&request, query);
+    lm_buf_puts(&request.sql, "SELECT ");
+    add_columns(&request.sql, query, "page");
+    if (!query->key_is_unique)
+        lm_buf_puts(&request.sql, ", false");
+    add_source(&request.sql, query);
+    lm_buf_puts(&request.sql, " WHERE ");
+    add_comparison(&request, query, "=", key);
+    if (!send_page(&request, conn, query, out, err))
+        return false;
+    if (check_page(out, query, err))
+        return true;
+    lm_page_release(out);
+    return false;
 }
 
 bool
@@ -413,6 +461,84 @@ lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
     lm_buf_puts(&request.sql, " ORDER BY ");
     add_key_list(&request.sql, query, "page", " DESC");
     lm_buf_puts(&request.sql, " LIMIT 1");
+    ok = send(&request, conn, &result, err) &&
+         take_key(result, query, texts, err);
+    request_release(&request);
+    lm_result_free(result);
+    return ok;
+}
+
+bool
+lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
+                  char **table, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+        " ON n.oid = c.relnamespace"
+        " WHERE c.oid = $1::pg_catalog.oid AND c.relkind IN ('r', 'p', 'm')";
+    char oid[16];
+    const char *texts[] = {oid};
+    struct lm_values values = {texts, 1};
+    struct lm_result *result = NULL;
+
+    *table = NULL;
+    for (int i = 0; i < query->key_count; i++) {
+        int source = query->key_source[i];
+
+        if (source < 0 || query->sources[source].table !=
+                              query->sources[query->key_source[0]].table)
+            return true;
+    }
+    snprintf(oid, sizeof oid, "%" PRIu32,
+             query->sources[query->key_source[0]].table);
+    if (!lm_conn_query(conn, sql, values, &result, err))
+        return false;
+    if (lm_result_rows(result) == 1)
+        *table = lm_strdup(lm_result_text(result, 0, 0));
+    lm_result_free(result);
+    return true;
+}
+
+/* The key columns of the table, under the names of the base query. */
+static void
+add_key_source(struct lm_buf *sql, const struct lm_base_query *query,
+               const char *table)
+{
+    lm_buf_puts(sql, " FROM (SELECT ");
+    for (int i = 0; i < query->key_count; i++) {
+        const char *column = query->sources[query->key_source[i]].column;
+
+        lm_buf_puts(sql, i > 0 ? ", " : "");
+        lm_sql_add_identifier(sql, column);
+        lm_buf_puts(sql, " AS ");
+        lm_sql_add_identifier(sql, query->key[i]);
+    }
+    lm_buf_printf(sql, " FROM %s) AS page", table);
+}
+
+bool
+lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
+                   const char *table, char *const *cursor, char *const *bound,
+                   int64_t rows, char ***texts, struct lm_err *err)
+{
+    struct request request;
+    struct lm_result *result = NULL;
+    char offset[24];
+    bool ok;
+
+    *texts = NULL;
+    snprintf(offset, sizeof offset, "%" PRId64, rows - 1);
+    request_init(&request, query);
+    request.count = 0; /* those of the base query have no place here */
+    lm_buf_puts(&request.sql, "SELECT ");
+    add_key_list(&request.sql, query, "page", "");
+    add_key_source(&request.sql, query, table);
+    add_where(&request, query, cursor, bound);
+    lm_buf_puts(&request.sql, " ORDER BY ");
+    add_key_list(&request.sql, query, "page", "");
+    lm_buf_puts(&request.sql, " LIMIT 1 OFFSET ");
+    add_param(&request, offset, LM_TYPE_INT8);
     ok = send(&request, conn, &result, err) &&
          take_key(result, query, texts, err);
     request_release(&request);

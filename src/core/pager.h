@@ -34,6 +34,22 @@ bool lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
                    char *const *cursor, char *const *bound, int64_t limit,
                    struct lm_page *out, struct lm_err *err) LM_MUSTCHECK;
 
+/* The table that all key columns come from, as SQL, to be freed; NULL when
+ * they do not come from one table. */
+bool lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
+                       char **table, struct lm_err *err) LM_MUSTCHECK;
+/* The key that lies so many rows of that table after cursor, up to bound, as
+ * lm_page_highest gives it; NULL when there are fewer. */
+bool lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
+                        const char *table, char *const *cursor,
+                        char *const *bound, int64_t rows, char ***texts,
+                        struct lm_err *err) LM_MUSTCHECK;
+
+/* The row with this key, or a page without rows. */
+bool lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
+                       char *const *key, struct lm_page *out,
+                       struct lm_err *err) LM_MUSTCHECK;
+
 /* Does the server take the key_count texts for values of the key's types?
  * LM_ERR_DATABASE when it does not. Inside a transaction. */
 bool lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,

@@ -98,6 +98,7 @@ lm_base_query_release(struct lm_base_query *self)
     for (int i = 0; i < self->source_count; i++)
         free(self->sources[i].column);
     free(self->sources);
+    free(self->key_source);
     memset(self, 0, sizeof *self);
 }
 
@@ -487,10 +488,16 @@ prove_key(struct lm_conn *conn, const struct lm_query_shape *shape,
           const struct lm_column *columns, struct lm_base_query *out,
           struct lm_err *err)
 {
+    out->key_source =
+        lm_calloc((size_t)out->key_count, sizeof *out->key_source);
     for (int i = 0; i < out->key_count; i++) {
+        int before = out->source_count;
+
         if (!trace_column(conn, &columns[i], out, err) ||
             !check_not_null(conn, shape, &columns[i], err))
             return false;
+        out->key_source[i] =
+            out->source_count > before ? out->source_count - 1 : -1;
     }
     return out->key_is_unique ||
            prove_unique_key(conn, shape, columns, out, err);

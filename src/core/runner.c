@@ -140,15 +140,15 @@ start_step(struct lm_runner *self, struct lm_err *err)
 static int64_t
 rows_to_ask_for(const struct lm_runner *self)
 {
-    int64_t size = self->batch_size;
+    int64_t size = lm_bisection_rows(&self->bisection, self->batch_size);
     int64_t left = self->options->limit - self->progress.own_rows;
 
     return self->options->limit > 0 && left < size ? left : size;
 }
 
-static bool
-migrate_page(struct lm_runner *self, const struct lm_page *page,
-             struct lm_err *err)
+bool
+lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
+                       struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_runner_info(self, self->run.batches + 1);
@@ -160,9 +160,9 @@ migrate_page(struct lm_runner *self, const struct lm_page *page,
     return lm_runner_close_repo(self, ok, err);
 }
 
-static void
-copy_last_key(const struct lm_runner *self, const struct lm_page *page,
-              struct lm_key *key)
+void
+lm_runner_copy_last_key(const struct lm_runner *self,
+                        const struct lm_page *page, struct lm_key *key)
 {
     const char **texts =
         lm_calloc((size_t)self->query.key_count, sizeof *texts);
@@ -173,13 +173,20 @@ copy_last_key(const struct lm_runner *self, const struct lm_page *page,
     free(texts);
 }
 
-/* The page's writes, the cursor and COMMIT. */
+/* The page's writes, the cursor and COMMIT. The cursor is the page's last key,
+ * unless a window that has nothing more leads further. */
 static bool
 migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
-                   struct lm_key *cursor, struct lm_err *err)
+                   const struct lm_key *window_end, struct lm_key *cursor,
+                   struct lm_err *err)
 {
-    copy_last_key(self, page, cursor);
-    if (!migrate_page(self, page, err))
+    if (window_end != NULL) {
+        lm_key_copy(cursor, (const char *const *)window_end->texts,
+                    window_end->count);
+    } else {
+        lm_runner_copy_last_key(self, page, cursor);
+    }
+    if (!lm_runner_migrate_page(self, page, err))
         return false;
     LM_FAULT("after_migrate");
     if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
@@ -208,7 +215,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->pending_retries = 0;
     self->leased_ms = lm_clock_ms();
     self->batch_ms = self->leased_ms - self->began_ms + 1;
-    self->pages_done = !page->more;
+    lm_bisection_passed(&self->bisection, page->rows, self->batch_size);
     if (self->batch_size < self->migration->batch_size)
         self->batch_size *= 2;
     if (self->batch_size > self->migration->batch_size)
@@ -240,38 +247,93 @@ name_batch(const struct lm_runner *self, const struct lm_page *page,
 }
 
 static bool
+fetch_page(struct lm_runner *self, struct lm_key *window_end,
+           struct lm_page *page, struct lm_err *err)
+{
+    bool ok;
+
+    self->paging = true;
+    ok = lm_runner_find_window(self, window_end, err) &&
+         lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
+                       window_end->texts != NULL ? window_end->texts
+                                                 : self->run.bound.texts,
+                       rows_to_ask_for(self), page, err);
+    if (!ok)
+        return false;
+    self->paging = false;
+    lm_runner_window_passed(self, page->more);
+    return true;
+}
+
+/* Nothing matched in a window: the cursor moves to its end. */
+static bool
+pass_window(struct lm_runner *self, struct lm_key *window_end,
+            struct lm_err *err)
+{
+    struct lm_key old = self->run.cursor;
+
+    if (!lm_journal_checkpoint(&self->journal, &self->run, window_end, 0,
+                               self->pending_retries, err) ||
+        !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+        return false;
+    self->run.cursor = *window_end;
+    *window_end = old;
+    self->run.seq++;
+    self->pending_retries = 0;
+    self->leased_ms = lm_clock_ms();
+    return true;
+}
+
+/* Inside the transaction. */
+static bool
+work_on_page(struct lm_runner *self, const struct lm_page *page,
+             struct lm_key *window_end, struct lm_err *err)
+{
+    bool ends_window = window_end->texts != NULL && !page->more;
+    struct lm_key cursor = {NULL, 0};
+    bool ok;
+
+    if (page->rows == 0 && ends_window)
+        return pass_window(self, window_end, err);
+    if (page->rows == 0) {
+        lm_conn_rollback(self->conn);
+        self->pages_done = true;
+        return true;
+    }
+    ok = migrate_and_commit(self, page, ends_window ? window_end : NULL,
+                            &cursor, err);
+    if (ok) {
+        LM_FAULT("after_commit");
+        advance(self, page, &cursor);
+        self->pages_done = !page->more && !ends_window;
+    } else if (err->kind != LM_ERR_LOST) {
+        name_batch(self, page, err);
+        lm_runner_suspect(self, page);
+    }
+    lm_key_release(&cursor);
+    return ok;
+}
+
+static bool
 batch_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
-    struct lm_key cursor = {NULL, 0};
+    struct lm_key window_end = {NULL, 0};
     struct lm_page page;
     bool ok;
 
     self->in_batch = true;
     self->began_ms = lm_clock_ms();
     txn.durable = self->migration->durable_batches;
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_repo_post_check(&self->repo, self->conn, err) ||
-        !lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
-                       self->run.bound.texts, rows_to_ask_for(self), &page,
-                       err))
-        return false;
-    LM_FAULT("after_page");
-    if (page.rows == 0) {
-        lm_conn_rollback(self->conn);
-        lm_page_release(&page);
-        self->pages_done = true;
-        return true;
-    }
-    ok = migrate_and_commit(self, &page, &cursor, err);
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_repo_post_check(&self->repo, self->conn, err) &&
+         fetch_page(self, &window_end, &page, err);
     if (ok) {
-        LM_FAULT("after_commit");
-        advance(self, &page, &cursor);
-    } else if (err->kind != LM_ERR_LOST) {
-        name_batch(self, &page, err);
+        LM_FAULT("after_page");
+        ok = work_on_page(self, &page, &window_end, err);
+        lm_page_release(&page);
     }
-    lm_key_release(&cursor);
-    lm_page_release(&page);
+    lm_key_release(&window_end);
     return ok;
 }
 
@@ -312,6 +374,12 @@ should_stop(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
 
+    lm_runner_is_called(self);
+    if (self->cancelled) {
+        snprintf(outcome->reason, sizeof outcome->reason, "%s on %s",
+                 self->asked.by, self->asked.host);
+        return true;
+    }
     if (lm_stop_level() > 0) {
         snprintf(outcome->reason, sizeof outcome->reason, "%s",
                  lm_stop_signal());
@@ -336,6 +404,12 @@ nothing_to_page(const struct lm_runner *self)
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
+    if (lm_runner_has_request(self))
+        return lm_runner_obey(self, err);
+    if (self->paused) {
+        lm_runner_stay_paused(self);
+        return true;
+    }
     if (!self->run.started) {
         self->look_again =
             self->migration->ops->has(self->migration->self, LM_CALL_ON_START);
@@ -348,7 +422,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return final_step(self, err);
     }
     return lm_runner_hold_back(self, err) &&
-           (should_stop(self) || batch_step(self, err));
+           (lm_runner_is_called(self) || batch_step(self, err));
 }
 
 /* False with err unset by us means: stopped; outcome->reason says why. */
@@ -359,7 +433,8 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
     while (!self->ended) {
         int64_t seq = self->run.seq;
 
-        self->in_batch = false;
+        self->in_batch = self->paging = false;
+        self->suspect.rows = 0;
         if (should_stop(self)) {
             *stopped = true;
             return true;
@@ -369,7 +444,8 @@ work(struct lm_runner *self, bool *stopped, struct lm_err *err)
                 return false;
         } else {
             self->attempt = 1;
-            self->uncombined = self->reprepared = false;
+            self->uncombined = self->bisection.suspects > 0;
+            self->reprepared = false;
         }
         if (self->run.seq > seq) {
             self->lost_in_row = 0;
@@ -478,6 +554,21 @@ fill_outcome(struct lm_runner *self)
 }
 
 static void
+conclude_stop(struct lm_runner *self)
+{
+    if (self->cancelled) {
+        self->outcome->ending = LM_END_CANCELLED;
+        record_end(self, "cancelled", LM_EXIT_CANCELLED, NULL);
+        tell_script(self, "cancel");
+        return;
+    }
+    self->outcome->ending = LM_END_STOPPED;
+    record_end(self, self->paused ? "paused" : "stopped", LM_EXIT_STOPPED,
+               NULL);
+    tell_script(self, "stop");
+}
+
+static void
 conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
 {
     struct lm_outcome *outcome = self->outcome;
@@ -486,8 +577,8 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
     lm_monitor_stop(self->monitor);
     self->monitor = NULL;
     if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
-        snprintf(outcome->reason, sizeof outcome->reason, "%s",
-                 lm_stop_signal());
+        lm_runner_empty_mailbox(self);
+        should_stop(self);
         ok = stopped = true;
     }
     fill_outcome(self);
@@ -501,9 +592,7 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
             record_end(self, "failed", lm_err_exit_code(err->kind), err);
         tell_script(self, "error");
     } else if (stopped) {
-        outcome->ending = LM_END_STOPPED;
-        record_end(self, "stopped", LM_EXIT_STOPPED, NULL);
-        tell_script(self, "stop");
+        conclude_stop(self);
     } else if (self->acquired) {
         outcome->ending = LM_END_DONE;
         count_matching(self);
@@ -526,6 +615,40 @@ begin_progress(struct lm_runner *self)
 }
 
 void
+lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
+               const struct lm_runner_options *options,
+               struct lm_outcome *outcome)
+{
+    memset(self, 0, sizeof *self);
+    memset(outcome, 0, sizeof *outcome);
+    self->tuned = *migration;
+    self->migration = &self->tuned;
+    self->mailbox = lm_mailbox_new();
+    self->options = options;
+    self->outcome = outcome;
+    self->journal.schema = options->journal_schema;
+    self->journal.lease_ms = options->lease_ms;
+    self->batch_size = migration->batch_size;
+    self->attempt = 1;
+    self->hold.by = LM_HELD_BY_NOTHING;
+    lm_repo_init(&self->repo);
+    self->repo.combine_options.journal = options->journal_schema;
+    self->repo.combine_options.always = migration->combine_always;
+}
+
+void
+lm_runner_release(struct lm_runner *self)
+{
+    lm_mailbox_let_go(self->mailbox);
+    lm_repo_release(&self->repo);
+    lm_suspect_release(&self->suspect);
+    lm_window_release(&self->window);
+    lm_run_release(&self->run);
+    lm_base_query_release(&self->query);
+    lm_conn_close(self->conn);
+}
+
+void
 lm_runner_run(const struct lm_migration *migration,
               const struct lm_runner_options *options,
               struct lm_outcome *outcome, struct lm_err *err)
@@ -534,30 +657,17 @@ lm_runner_run(const struct lm_migration *migration,
     bool stopped = false;
     bool ok;
 
-    memset(&self, 0, sizeof self);
-    memset(outcome, 0, sizeof *outcome);
-    self.migration = migration;
-    self.options = options;
-    self.outcome = outcome;
-    self.journal.schema = options->journal_schema;
-    self.journal.lease_ms = options->lease_ms;
-    self.batch_size = migration->batch_size;
-    self.attempt = 1;
-    self.hold.by = LM_HELD_BY_NOTHING;
-    lm_repo_init(&self.repo);
-    self.repo.combine_options.journal = options->journal_schema;
-    self.repo.combine_options.always = migration->combine_always;
+    lm_runner_init(&self, migration, options, outcome);
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
+        if (options->under_way != NULL)
+            options->under_way(options->arg, self.run.id);
         lm_runner_watch(&self);
         begin_progress(&self);
-        ok = work(&self, &stopped, err);
+        ok = lm_runner_begin_control(&self, err) && work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);
-    lm_repo_release(&self.repo);
-    lm_run_release(&self.run);
-    lm_base_query_release(&self.query);
-    lm_conn_close(self.conn);
+    lm_runner_release(&self);
 }
 
 void

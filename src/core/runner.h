@@ -29,23 +29,30 @@ struct lm_runner_options {
     int64_t limit; /* rows to migrate in this call; 0: all */
     const char *const *replicas; /* conninfos, to ask for their lag */
     int replica_count;
+    /* The command line's figures outweigh what "luamig set" asked for. */
+    bool keep_batch_size;
+    bool keep_throttle_ms;
+    /* Called when the run is acquired, before its first step; may be NULL. */
+    void (*under_way)(void *arg, int64_t run_id);
+    void *arg;
 };
 
 enum lm_ending {
     LM_END_DONE,
     LM_END_DONE_ALREADY,
     LM_END_CANCELLED_ALREADY,
+    LM_END_CANCELLED,
     LM_END_STOPPED, /* by a signal or the limit; resumable */
     LM_END_FAILED   /* err says why; resumable unless it never began */
 };
 
 struct lm_outcome {
     enum lm_ending ending;
-    char reason[64]; /* of a stop: "SIGINT", "the limit of 500 rows" */
-    int64_t run_id;  /* 0 when none was found or begun */
-    bool begun;      /* by this call, or taken over by it */
-    bool one_shot;   /* then there are no rows and batches to tell of */
-    int64_t rows;    /* of the whole run */
+    char reason[300]; /* of a stop: "SIGINT", "the limit of 500 rows" */
+    int64_t run_id;   /* 0 when none was found or begun */
+    bool begun;       /* by this call, or taken over by it */
+    bool one_shot;    /* then there are no rows and batches to tell of */
+    int64_t rows;     /* of the whole run */
     int64_t batches;
     int64_t retries;
     int64_t failures; /* rows set aside */
@@ -63,5 +70,17 @@ void lm_outcome_release(struct lm_outcome *self);
 void lm_runner_run(const struct lm_migration *migration,
                    const struct lm_runner_options *options,
                    struct lm_outcome *outcome, struct lm_err *err);
+
+/* Migrates the rows that a run has set aside and that are not resolved. The
+ * outcome holds ending, run_id and own_rows. err as above. */
+void lm_runner_retry_failures(const struct lm_migration *migration,
+                              const struct lm_runner_options *options,
+                              int64_t run_id, struct lm_outcome *outcome,
+                              struct lm_err *err);
+
+/* Is that a setting that "luamig set" may change, and does the text fit it?
+ * LM_ERR_USAGE says what is wrong. */
+bool lm_runner_check_setting(const char *name, const char *text,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 #endif

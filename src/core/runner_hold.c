@@ -69,14 +69,6 @@ lm_runner_note_held(struct lm_runner *self)
 
 /* -- waiting ------------------------------------------------------------- */
 
-/* Does nobody want anything that a wait would put off? */
-static bool
-may_wait(const struct lm_runner *self)
-{
-    (void)self;
-    return lm_stop_level() == 0;
-}
-
 void
 lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
 {
@@ -84,7 +76,7 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
     int64_t interval = self->journal.lease_ms / 3;
     int64_t left;
 
-    while ((left = end - lm_clock_ms()) > 0 && may_wait(self)) {
+    while ((left = end - lm_clock_ms()) > 0 && !lm_runner_is_called(self)) {
         if (lm_clock_ms() - self->leased_ms >= interval)
             tell_journal(self);
         lm_stop_sleep_ms(left < SLICE_MS ? left : SLICE_MS);
@@ -146,7 +138,7 @@ end_hold(struct lm_runner *self)
     if (self->hold.by == LM_HELD_BY_NOTHING)
         return;
     count_hold(self);
-    if (self->hold.told && may_wait(self)) {
+    if (self->hold.told && !lm_runner_is_called(self)) {
         lm_clock_format(lasted, sizeof lasted,
                         lm_clock_ms() - self->hold.since_ms);
         lm_log(LM_LOG_INFO, "going on after %s%s", lasted, what_remains(self));
@@ -186,7 +178,7 @@ hold_for_script(struct lm_runner *self, struct lm_err *err)
     bool ask_again = self->migration->ops->has_throttle;
     int64_t wait_ms = 0;
 
-    while (ask_again && may_wait(self)) {
+    while (ask_again && !lm_runner_is_called(self)) {
         if (!ask_throttle(self, &wait_ms, &ask_again, err))
             return false;
         if (wait_ms > 0) {
@@ -203,10 +195,11 @@ hold_for_script(struct lm_runner *self, struct lm_err *err)
 void
 lm_runner_watch(struct lm_runner *self)
 {
+    struct lm_health_limits limits = *self->migration->health;
     struct lm_monitor_options options = {
         .conninfo = self->options->conninfo,
         .script = self->migration->name,
-        .limits = self->migration->health,
+        .limits = &limits,
         .replicas = self->options->replicas,
         .replica_count = self->options->replica_count,
         .backend_pid = lm_conn_is_pooled(self->conn)
@@ -214,16 +207,17 @@ lm_runner_watch(struct lm_runner *self)
                            : lm_conn_backend_pid(self->conn)};
     struct lm_buf tables = LM_BUF_INIT;
 
-    lm_health_begin(&self->health, self->migration->health);
+    for (int i = 0; i < LM_SIGNALS && self->migration->one_shot; i++)
+        limits.above[i] = -1; /* there is nothing between batches */
+    lm_health_begin(&self->health, &limits);
     lm_held_read(&self->held, self->run.held_json);
-    if (self->migration->one_shot)
-        return;
     for (int i = 0; i < self->query.source_count; i++) {
         lm_buf_printf(&tables, "%c%u", i == 0 ? '{' : ',',
                       self->query.sources[i].table);
     }
     lm_buf_puts(&tables, tables.len == 0 ? "{}" : "}");
     options.tables = lm_buf_text(&tables);
+    options.hooks = lm_runner_control_hooks(self);
     self->monitor = lm_monitor_start(&options);
     lm_buf_release(&tables);
 }
@@ -285,7 +279,7 @@ hold_for_health(struct lm_runner *self)
     look(self);
     if (self->batch_ms > 0)
         rest_after_batch(self);
-    while (may_wait(self) && (by = lm_health_holds(&self->health, lm_clock_ms())) !=
+    while (!lm_runner_is_called(self) && (by = lm_health_holds(&self->health, lm_clock_ms())) !=
                              LM_HELD_BY_NOTHING) {
         hold(self, by, lm_health_why(&self->health, by), SHORT_MS, true);
         lm_runner_rest(self, SLICE_MS);

@@ -41,7 +41,6 @@ struct lm_monitor {
     struct lm_health_limits limits;
     struct lm_health_sampler *sampler;
     struct lm_monitor_hooks hooks;
-    bool listens; /* may LISTEN on channel "luamig" */
     bool samples; /* some signal is on */
     int wake_fd;
     struct lm_conn *conn; /* the thread's */
@@ -69,8 +68,7 @@ let_go(struct lm_monitor *self)
     pthread_mutex_unlock(&self->mutex);
     if (!last)
         return;
-    if (self->hooks.release != NULL)
-        self->hooks.release(self->hooks.arg);
+    self->hooks.release(self->hooks.arg);
     lm_health_sampler_free(self->sampler);
     pthread_cond_destroy(&self->ended_cond);
     pthread_mutex_destroy(&self->mutex);
@@ -135,8 +133,8 @@ connect_monitor(struct lm_monitor *self, struct lm_err *err)
         return false;
     lm_conn_set_deadline(self->conn, SILENCE_MS);
     lm_health_sampler_reset(self->sampler);
-    if (self->listens && !lm_conn_is_pooled(self->conn) &&
-        !lm_conn_command(self->conn, "LISTEN luamig", err))
+    if (!lm_conn_is_pooled(self->conn) &&
+        !lm_conn_command(self->conn, "LISTEN " LM_JOURNAL_CHANNEL, err))
         return false;
     self->attempts = 0;
     return true;
@@ -162,8 +160,7 @@ take_sample(struct lm_monitor *self, struct lm_err *err)
 static bool
 ask_hook(struct lm_monitor *self, struct lm_err *err)
 {
-    if (self->hooks.poll == NULL ||
-        self->hooks.poll(self->hooks.arg, self->conn, err))
+    if (self->hooks.poll(self->hooks.arg, self->conn, err))
         return true;
     lm_conn_rollback(self->conn);
     return lm_conn_is_up(self->conn);
@@ -177,6 +174,8 @@ turn(struct lm_monitor *self, int64_t *next_ms, struct lm_err *err)
 
     if (self->conn == NULL && !connect_monitor(self, err))
         return false;
+    if (is_stopping(self))
+        return true;
     if (!ask_hook(self, err))
         return false;
     if (self->samples && lm_clock_ms() >= *next_ms) {
@@ -271,8 +270,6 @@ lm_monitor_start(const struct lm_monitor_options *options)
                                        .replicas = options->replicas,
                                        .replica_count = options->replica_count};
 
-    if (options->hooks.poll == NULL && !has_signal(options->limits))
-        return NULL;
     self = lm_calloc(1, sizeof *self);
     lm_buf_printf(&name, "luamig monitor: %s", options->script);
     self->application_name = lm_buf_take(&name);
@@ -282,7 +279,6 @@ lm_monitor_start(const struct lm_monitor_options *options)
     self->limits = *options->limits;
     self->samples = has_signal(options->limits);
     self->hooks = options->hooks;
-    self->listens = options->hooks.poll != NULL;
     self->backend_pid = options->backend_pid;
     self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     self->holders = 2;

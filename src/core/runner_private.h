@@ -13,11 +13,56 @@
 #include "core/runner.h"
 #include "pg/txn.h"
 
+#include <pthread.h>
+
 /* How long the server may look for the highest key, which may be a scan. */
 enum { LM_RUNNER_BOUND_MS = 300000 };
 
+/* Looking for a row at fault. */
+struct lm_bisection {
+    int64_t suspects; /* rows ahead, a bad one among them; 0: none is sought */
+    int64_t rows;     /* the most that a page may hold; 0: as ever */
+};
+
+/* The page whose batch has failed. */
+struct lm_suspect {
+    int64_t rows;      /* 0: it was not the batch that failed */
+    struct lm_key key; /* of its only row, and what the journal may keep of */
+    char *columns;     /* it, as array literals; NULL: nothing */
+    char *values;
+};
+void lm_suspect_release(struct lm_suspect *self);
+
+/* Walking the key in windows. */
+struct lm_window {
+    int64_t rows;   /* of the key's table; 0: no windows */
+    char *table;    /* its name as SQL; NULL: not looked up */
+    int slow_pages; /* that timed out, in a row */
+    int full_pages; /* that ended before their window, in a row */
+    int64_t began_ms;
+};
+void lm_window_release(struct lm_window *self);
+
+/* What is asked of the run; filled by the runner or by its monitor's thread.
+ * Whoever lets go of it last frees it. */
+struct lm_mailbox {
+    pthread_mutex_t mutex; /* of all that follows */
+    int holders;
+    struct lm_request *requests;
+    int count;
+    int64_t last_id;
+    int64_t polled_ms;
+    bool has_poller; /* beside the runner */
+};
+struct lm_mailbox *lm_mailbox_new(void);
+void lm_mailbox_let_go(struct lm_mailbox *self);
+/* Asks the journal, on any connection. */
+bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
+                     int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
+
 struct lm_runner {
-    const struct lm_migration *migration;
+    struct lm_migration tuned;            /* its settings may change */
+    const struct lm_migration *migration; /* the same */
     const struct lm_runner_options *options;
     struct lm_outcome *outcome;
 
@@ -34,9 +79,21 @@ struct lm_runner {
     bool ended;      /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
 
-    int attempt;             /* at the transaction in hand, from 1 */
-    int lost_in_row;         /* connections lost without progress */
-    bool in_batch;           /* the step in hand is a batch */
+    struct lm_mailbox *mailbox;
+    struct lm_request asked; /* what was taken last from the mailbox */
+    char answer[256];        /* to it; "done" */
+    int64_t answered_id;     /* up to which request the answers are given */
+    bool wants_pause;        /* what was asked */
+    bool paused;             /* what the journal says */
+    bool cancelled;          /* asked, and the run is to end */
+
+    int attempt;     /* at the transaction in hand, from 1 */
+    int lost_in_row; /* connections lost without progress */
+    bool in_batch;   /* the step in hand is a batch */
+    bool paging;     /* ... that is looking for its page */
+    struct lm_window window;
+    struct lm_bisection bisection;
+    struct lm_suspect suspect;
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
     bool uncombined;         /* the step in hand runs without combining */
     bool reprepared;         /* ... and with its statements prepared anew */
@@ -64,7 +121,26 @@ struct lm_runner {
     } hold;
 };
 
+/* runner.c: around everything else. */
+void lm_runner_init(struct lm_runner *self,
+                    const struct lm_migration *migration,
+                    const struct lm_runner_options *options,
+                    struct lm_outcome *outcome);
+void lm_runner_release(struct lm_runner *self);
+/* The key of a page's last row; key is released or empty before. */
+void lm_runner_copy_last_key(const struct lm_runner *self,
+                             const struct lm_page *page, struct lm_key *key);
+/* Lets the script handle a page, inside a transaction. */
+bool lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
+                            struct lm_err *err) LM_MUSTCHECK;
+
 /* runner_session.c: having a connection and a run. */
+
+/* Connects, and checks the server; one that is starting is waited for. */
+bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Connects again, for a bounded time. The run, if any, is not claimed. */
+bool lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 /* Connects, checks the server and the query, and acquires the run. Leaves
  * acquired false, and the ending set, when there is nothing to do. */
@@ -84,6 +160,34 @@ bool lm_runner_look_again(struct lm_runner *self,
  * run again. The transaction is rolled back, and err may have become another
  * error. */
 bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Does the error lie with others, so that the same may succeed later? */
+bool lm_runner_may_pass(const struct lm_err *err);
+
+/* runner_quarantine.c: the rows of the next page, of those it might have; what
+ * a batch that succeeded, or failed, or a row that was found, makes of that.
+ * most is what a page might have. */
+int64_t lm_bisection_rows(const struct lm_bisection *self, int64_t rows);
+void lm_bisection_passed(struct lm_bisection *self, int64_t rows, int64_t most);
+void lm_bisection_failed(struct lm_bisection *self, int64_t rows);
+void lm_bisection_found(struct lm_bisection *self);
+/* Notes the page of a batch that has failed. */
+void lm_runner_suspect(struct lm_runner *self, const struct lm_page *page);
+/* Does the error lie in the rows, and may they be set aside? */
+bool lm_runner_may_quarantine(const struct lm_runner *self,
+                              const struct lm_err *err);
+/* Cuts the batch, or sets its only row aside. False when there are too many,
+ * or when the row could not be recorded; err says why. */
+bool lm_runner_quarantine(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_window.c: around a page. Where the window ends in which to look for
+ * it; NULL texts: there is none before the bound. */
+bool lm_runner_find_window(struct lm_runner *self, struct lm_key *end,
+                           struct lm_err *err) LM_MUSTCHECK;
+/* The page was found; full: it ended before its window. */
+void lm_runner_window_passed(struct lm_runner *self, bool full);
+/* After a timeout: may a smaller window help? */
+bool lm_runner_narrow_window(struct lm_runner *self);
 
 /*
  * runner_monitor.c: a thread with a second connection, that reads the health
@@ -96,9 +200,12 @@ bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
  */
 struct lm_monitor_hooks {
     bool (*poll)(void *arg, struct lm_conn *conn, struct lm_err *err);
-    void (*release)(void *arg); /* may be NULL */
+    void (*release)(void *arg);
     void *arg;
 };
+/* runner_control.c: what looks for requests to the run. */
+struct lm_monitor_hooks lm_runner_control_hooks(struct lm_runner *self);
+
 struct lm_monitor_options {
     const char *conninfo;
     const char *script;
@@ -109,8 +216,9 @@ struct lm_monitor_options {
     int64_t backend_pid; /* of the run's connection; 0: a pooler hides it */
     struct lm_monitor_hooks hooks;
 };
-/* NULL when there is nothing to do, or no thread to be had. The options are
- * copied; the functions below take NULL for a monitor that does nothing. */
+/* NULL when there is no thread to be had. The options are copied, the hook's
+ * arg is taken over; the functions below take NULL for a monitor that does
+ * nothing. */
 struct lm_monitor *lm_monitor_start(const struct lm_monitor_options *options);
 void lm_monitor_stop(struct lm_monitor *self);
 /* The run has another connection. */
@@ -129,6 +237,22 @@ void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
 void lm_runner_watch(struct lm_runner *self);
 /* Makes sure that the journal has all of self->held. */
 void lm_runner_note_held(struct lm_runner *self);
+
+/* runner_control.c: before the first step, the requests that are open and the
+ * settings that the run has been given. */
+bool lm_runner_begin_control(struct lm_runner *self,
+                             struct lm_err *err) LM_MUSTCHECK;
+/* Takes what is in the mailbox. */
+void lm_runner_empty_mailbox(struct lm_runner *self);
+/* Has somebody asked for something that ends a wait? Outside of transactions:
+ * it may ask the journal. */
+bool lm_runner_is_called(struct lm_runner *self);
+/* Is there a request that the step below has to answer? */
+bool lm_runner_has_request(const struct lm_runner *self);
+/* A step: pauses or resumes, and answers. */
+bool lm_runner_obey(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Waits a while for a request. */
+void lm_runner_stay_paused(struct lm_runner *self);
 
 /* runner.c: what scripts are told of the run; batch is 0 before the first. */
 struct lm_run_info lm_runner_info(const struct lm_runner *self, int64_t batch);

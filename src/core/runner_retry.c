@@ -63,6 +63,12 @@ find_remedy(const struct lm_err *err)
     return GIVE_UP;
 }
 
+bool
+lm_runner_may_pass(const struct lm_err *err)
+{
+    return find_remedy(err) != GIVE_UP;
+}
+
 static bool
 reconnect(struct lm_runner *self, struct lm_err *err)
 {
@@ -206,6 +212,8 @@ was_demoted(struct lm_runner *self, const struct lm_err *err)
            !lm_preflight_server(self->conn, &ignored);
 }
 
+static bool quarantine(struct lm_runner *self, struct lm_err *err);
+
 static bool
 apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
 {
@@ -221,7 +229,11 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
             halve(self, 2);
         return try_again(self, err);
     case SMALLER_BITE:
-        halve(self, 1);
+        if (lm_err_is_state(err, "57014") && lm_runner_narrow_window(self)) {
+            self->attempt = 1;
+        } else {
+            halve(self, 1);
+        }
         return try_again(self, err);
     case WAIT:
         return wait(self, err);
@@ -232,7 +244,26 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
     case GIVE_UP:
         break;
     }
+    if (lm_runner_may_quarantine(self, err))
+        return quarantine(self, err);
     return was_demoted(self, err) && reconnect(self, err);
+}
+
+/* Recording a row is a transaction that may fail as any other; if that passes,
+ * the row fails and is recorded once more. */
+static bool
+quarantine(struct lm_runner *self, struct lm_err *err)
+{
+    bool alone = self->suspect.rows == 1;
+    enum remedy remedy;
+
+    if (lm_runner_quarantine(self, err)) {
+        self->uncombined = self->bisection.suspects > 0;
+        return true;
+    }
+    lm_conn_rollback(self->conn);
+    remedy = find_remedy(err);
+    return alone && remedy != GIVE_UP && apply(self, remedy, err);
 }
 
 bool

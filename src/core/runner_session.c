@@ -138,8 +138,8 @@ close_connection(struct lm_runner *self)
     self->conn = self->journal.conn = NULL;
 }
 
-static bool
-connect_first(struct lm_runner *self, struct lm_err *err)
+bool
+lm_runner_connect(struct lm_runner *self, struct lm_err *err)
 {
     int64_t patience = lm_clock_ms() + START_PATIENCE_MS;
 
@@ -332,12 +332,27 @@ check_follow_new(const struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+/* The runner of a paused run may be alive, and then goes on by itself. */
+static bool
+ask_to_resume(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t ignored;
+
+    lm_log(LM_LOG_INFO, "run %" PRId64 " is paused; asking it to go on",
+           self->run.id);
+    return lm_journal_request(&self->journal, self->run.id, "resume", false,
+                              NULL, NULL, &ignored, err);
+}
+
 static bool
 take_run(struct lm_runner *self, const struct lm_run_request *request,
          bool *taken, struct lm_err *err)
 {
     bool ended = false;
 
+    if (strcmp(self->run.state, "paused") == 0 && !request->restart &&
+        !ask_to_resume(self, err))
+        return false;
     if (!lm_journal_take(&self->journal, request, &self->run, &ended, err))
         return false;
     *taken = false;
@@ -390,12 +405,12 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
             bool *finished, struct lm_err *err)
 {
     enum lm_journal_found found = LM_JOURNAL_NONE;
-    bool exists = false;
+    int version = 0;
 
     *finished = false;
-    if (!lm_journal_exists(&self->journal, &exists, err))
+    if (!lm_journal_installed(&self->journal, &version, err))
         return lm_err_is_state(err, "42501"); /* install will explain */
-    if (!exists)
+    if (version != lm_journal_version())
         return true;
     if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
         return false;
@@ -418,7 +433,7 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
         .restart = self->options->restart};
     bool finished = false;
 
-    if (!connect_first(self, err) ||
+    if (!lm_runner_connect(self, err) ||
         !is_finished(self, &request, &finished, err))
         return false;
     if (!finished &&
@@ -455,27 +470,26 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
         lm_log(LM_LOG_INFO, "the commit in flight had succeeded");
     }
     self->ended = strncmp(self->run.state, "done", 4) == 0;
+    self->paused = strcmp(self->run.state, "paused") == 0;
     self->pages_done = false; /* rows may have come back */
     lm_progress_set(&self->progress, self->run.rows, self->run.batches);
 }
 
 static bool
-reconnect_once(struct lm_runner *self, struct lm_err *err)
+claim_again(struct lm_runner *self, struct lm_err *err)
 {
     int64_t believed_seq = self->run.seq;
 
-    if (open_connection(self, err) &&
-        lm_journal_reclaim(&self->journal, &self->run, err)) {
-        compare_with_server(self, believed_seq);
-        return true;
-    }
-    close_connection(self);
-    return false;
+    if (!lm_journal_reclaim(&self->journal, &self->run, err))
+        return false;
+    compare_with_server(self, believed_seq);
+    return true;
 }
 
-bool
-lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
-                    struct lm_err *err)
+static bool
+connect_until(struct lm_runner *self, const struct lm_err *why,
+              bool (*then)(struct lm_runner *, struct lm_err *),
+              struct lm_err *err)
 {
     int64_t patience = lm_clock_ms() + RECONNECT_PATIENCE_MS;
 
@@ -483,27 +497,45 @@ lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
            why->detail[0] != '\0' ? ": " : "", (int)strcspn(why->detail, "\n"),
            why->detail);
     lm_progress_wait(&self->progress, "reconnecting");
-    close_connection(self);
     for (int attempt = 1;; attempt++) {
         int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
 
+        close_connection(self);
         if (lm_stop_level() > 0 || !lm_stop_sleep_ms(wait)) {
             return lm_err_set(err, LM_ERR_INTERRUPT,
                               "stopped while reconnecting");
         }
-        if (reconnect_once(self, err)) {
+        if (open_connection(self, err) && (then == NULL || then(self, err))) {
             lm_log(LM_LOG_INFO, "reconnected to %s",
                    lm_conn_target(self->conn));
-            return check_journal_keys(self, err);
+            return true;
         }
-        if (!may_pass(err))
+        if (!may_pass(err)) {
+            close_connection(self);
             return false;
+        }
         lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
         if (lm_clock_ms() > patience) {
+            close_connection(self);
             lm_err_prefix(err, "gave up reconnecting");
             lm_err_hint(err, "Run the same command again once the server is "
                              "back; nothing is lost or done twice.");
             return false;
         }
     }
+}
+
+bool
+lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
+                        struct lm_err *err)
+{
+    return connect_until(self, why, NULL, err);
+}
+
+bool
+lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
+                    struct lm_err *err)
+{
+    return connect_until(self, why, claim_again, err) &&
+           check_journal_keys(self, err);
 }

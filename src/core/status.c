@@ -8,20 +8,32 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-/* A run is live when its runner renews the lease and its backend is there;
- * behind a pooler no backend is known to be its. */
+/* A run is live when its runner renews the lease and its backend is there, if
+ * it can be told (not behind a pooler, where it is 0). */
+#define LIVE                                                                  \
+    "(r.state IN ('running', 'paused') AND p.lease_until > clock_timestamp()" \
+    " AND (p.backend_pid = 0 OR EXISTS ("                                     \
+    "  SELECT FROM pg_catalog.pg_stat_activity a"                             \
+    "  WHERE a.pid = p.backend_pid"                                           \
+    "  AND coalesce(a.backend_start = p.backend_start, true))))"
+
 static const char runs_sql[] =
-    "SELECT r.id AS run, r.script, r.args, r.state,"
-    " (r.state = 'running' AND p.lease_until > clock_timestamp()"
-    "  AND (p.backend_pid = 0 OR EXISTS (SELECT FROM"
-    "   pg_catalog.pg_stat_activity a WHERE a.pid = p.backend_pid"
-    "   AND coalesce(a.backend_start = p.backend_start, true)))) AS live,"
+    "SELECT r.id AS run, r.script, r.args, r.state, " LIVE " AS live,"
     " p.rows, p.batches, p.retries, p.key_columns, p.cursor, p.bound,"
     " date_trunc('second', r.started_at) AS started_at,"
     " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"
     " p.host, p.pid, r.version, r.sha256, r.error,"
-    " r.error_sqlstate AS sqlstate"
+    " r.error_sqlstate AS sqlstate, r.exit_code, p.failures, p.total,"
+    " p.batch_size, p.waits_for,"
+    " date_trunc('second', p.waits_since) AS waits_since, p.held,"
+    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("
+    "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"
+    "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"
+    "   'answer', q.answer) ORDER BY q.id), '[]')"
+    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests"
     " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
     " WHERE ($1::text IS NULL OR r.script = $1)"
     " AND ($2::bigint IS NULL OR r.id = $2)"
@@ -51,11 +63,179 @@ lm_status_read(struct lm_conn *conn, const char *schema,
                           " s.rows, s.batches, s.retries,"
                           " array_to_string(s.cursor, ', ', 'NULL'),"
                           " s.started_at, s.finished_at, s.started_by,"
-                          " s.host, s.pid, s.error, s.sqlstate FROM (");
+                          " s.host, s.pid, s.error, s.sqlstate, s.exit_code,"
+                          " s.failures, s.total, s.batch_size, s.waits_for"
+                          " FROM (");
     }
     lm_journal_splice(&sql, runs_sql, schema);
     lm_buf_puts(&sql, ") s");
     ok = lm_conn_query(conn, lm_buf_text(&sql), values, out, err);
     lm_buf_release(&sql);
+    return ok;
+}
+
+static bool
+fail_ambiguous(const struct lm_result *runs, const char *which,
+               struct lm_err *err)
+{
+    struct lm_buf list = LM_BUF_INIT;
+
+    for (int row = 0; row < lm_result_rows(runs); row++) {
+        if (!lm_result_bool(runs, row, 4))
+            continue;
+        lm_buf_printf(&list, "%s%s %s", list.len > 0 ? ", " : "",
+                      lm_result_text(runs, row, 0),
+                      lm_result_text(runs, row, 5));
+    }
+    lm_err_set(err, LM_ERR_FAILED, "%s has more than one unfinished run",
+               which);
+    lm_err_detail(err, "They are %s.", lm_buf_text(&list));
+    lm_err_hint(err, "Name one by its number.");
+    lm_buf_release(&list);
+    return false;
+}
+
+static void
+take_run(const struct lm_result *runs, struct lm_status_run *out)
+{
+    out->id = lm_result_int(runs, 0, 0);
+    LM_ERR_COPY(out->script, lm_result_text(runs, 0, 1));
+    LM_ERR_COPY(out->state, lm_result_text(runs, 0, 2));
+    out->live = lm_result_bool(runs, 0, 3);
+    out->unfinished = lm_result_bool(runs, 0, 4);
+}
+
+bool
+lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
+               struct lm_status_run *out, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT r.id, r.script, r.state, " LIVE ","
+        " r.state IN ('running', 'paused', 'stopped', 'failed'), r.args"
+        " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
+        " WHERE r.id::text = $1 OR r.script = $1"
+        " ORDER BY 5 DESC, r.id DESC LIMIT 10";
+    struct lm_values values = {&which, 1};
+    struct lm_buf text = LM_BUF_INIT;
+    struct lm_result *runs = NULL;
+    bool ok;
+
+    lm_journal_splice(&text, sql, schema);
+    ok = lm_conn_query(conn, lm_buf_text(&text), values, &runs, err);
+    lm_buf_release(&text);
+    if (!ok)
+        return false;
+    if (lm_result_rows(runs) == 0) {
+        ok = lm_err_set(err, LM_ERR_FAILED, "there is no run \"%s\"", which);
+        lm_err_hint(err, "\"luamig status\" lists them.");
+    } else if (lm_result_rows(runs) > 1 && lm_result_bool(runs, 1, 4)) {
+        ok = fail_ambiguous(runs, which, err);
+    } else {
+        take_run(runs, out);
+    }
+    lm_result_free(runs);
+    return ok;
+}
+
+bool
+lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
+                   bool as_json, struct lm_result **out, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT f.id, pg_catalog.array_to_string(p.key_columns, ', ') AS"
+        " key_columns, pg_catalog.array_to_string(f.key, ', ') AS key,"
+        " f.sqlstate, f.message, f.detail, f.line, f.row_data, f.attempts,"
+        " date_trunc('second', f.failed_at) AS failed_at"
+        " FROM {schema}.failure f JOIN {schema}.progress p"
+        " ON p.run_id = f.run_id"
+        " WHERE f.run_id = $1::bigint AND f.resolved_at IS NULL ORDER BY f.id";
+    char id[24];
+    const char *texts[] = {id};
+    struct lm_values values = {texts, 1};
+    struct lm_buf text = LM_BUF_INIT;
+    bool ok;
+
+    snprintf(id, sizeof id, "%" PRId64, run_id);
+    if (as_json) {
+        lm_buf_puts(&text, "SELECT coalesce(pg_catalog.json_agg("
+                           "pg_catalog.to_json(s)), '[]') FROM (");
+    }
+    lm_journal_splice(&text, sql, schema);
+    if (as_json)
+        lm_buf_puts(&text, ") s");
+    ok = lm_conn_query(conn, lm_buf_text(&text), values, out, err);
+    lm_buf_release(&text);
+    return ok;
+}
+
+bool
+lm_status_count_failures(struct lm_conn *conn, const char *schema,
+                         int64_t run_id, int64_t *count, struct lm_err *err)
+{
+    struct lm_result *rows = NULL;
+
+    if (!lm_status_failures(conn, schema, run_id, false, &rows, err))
+        return false;
+    *count = lm_result_rows(rows);
+    lm_result_free(rows);
+    return true;
+}
+
+bool
+lm_status_args(struct lm_conn *conn, const char *schema, int64_t run_id,
+               struct lm_status_args *out, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT a.key || '=' || a.value FROM {schema}.run r,"
+        " pg_catalog.jsonb_each_text(r.args) a"
+        " WHERE r.id = $1::bigint AND a.value IS NOT NULL";
+    char id[24];
+    const char *texts[] = {id};
+    struct lm_values values = {texts, 1};
+    struct lm_buf text = LM_BUF_INIT;
+    struct lm_result *rows = NULL;
+    bool ok;
+
+    snprintf(id, sizeof id, "%" PRId64, run_id);
+    lm_journal_splice(&text, sql, schema);
+    ok = lm_conn_query(conn, lm_buf_text(&text), values, &rows, err);
+    lm_buf_release(&text);
+    if (!ok)
+        return false;
+    out->count = lm_result_rows(rows);
+    out->texts = lm_calloc((size_t)out->count, sizeof(char *));
+    for (int i = 0; i < out->count; i++)
+        out->texts[i] = lm_strdup(lm_result_text(rows, i, 0));
+    lm_result_free(rows);
+    return true;
+}
+
+void
+lm_status_args_release(struct lm_status_args *self)
+{
+    for (int i = 0; i < self->count; i++)
+        free(self->texts[i]);
+    free(self->texts);
+}
+
+bool
+lm_status_requests(struct lm_conn *conn, const char *schema, int64_t run_id,
+                   struct lm_result **out, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT verb, requested_by, host, date_trunc('second', requested_at),"
+        " coalesce(answer, 'not answered yet'),"
+        " nullif(settings::text, '{}') FROM {schema}.request"
+        " WHERE run_id = $1::bigint ORDER BY id";
+    char id[24];
+    const char *texts[] = {id};
+    struct lm_values values = {texts, 1};
+    struct lm_buf text = LM_BUF_INIT;
+    bool ok;
+
+    snprintf(id, sizeof id, "%" PRId64, run_id);
+    lm_journal_splice(&text, sql, schema);
+    ok = lm_conn_query(conn, lm_buf_text(&text), values, out, err);
+    lm_buf_release(&text);
     return ok;
 }

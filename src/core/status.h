@@ -16,11 +16,52 @@ struct lm_status_filter {
  * One row a run, newest first, all columns as text: id, script, args, state,
  * live ("t" when a runner holds it and shows itself), rows, batches, retries,
  * cursor, started_at, finished_at, started_by, host, pid, error,
- * error_sqlstate. With as_json: one row with one column, a JSON array of
+ * error_sqlstate, exit_code, failures, total, batch_size, waits_for. With as_json: one row with one column, a JSON array of
  * objects.
  */
 bool lm_status_read(struct lm_conn *conn, const char *schema,
                     const struct lm_status_filter *filter, bool as_json,
                     struct lm_result **out, struct lm_err *err) LM_MUSTCHECK;
+
+struct lm_status_run {
+    int64_t id;
+    char script[512];
+    char state[24];
+    bool live;       /* a runner holds it and shows itself */
+    bool unfinished; /* it may go on */
+};
+
+/* The run that people mean by its number or the name of its script: of a
+ * script, the unfinished run, else the latest. LM_ERR_FAILED when there is
+ * none, or more than one is unfinished. */
+bool lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
+                    struct lm_status_run *out, struct lm_err *err) LM_MUSTCHECK;
+
+/* The rows that a run has set aside and that are not resolved, by age: id,
+ * key_columns, key, sqlstate, message, detail, line, row, attempts, failed_at;
+ * with as_json as above. */
+bool lm_status_failures(struct lm_conn *conn, const char *schema,
+                        int64_t run_id, bool as_json, struct lm_result **out,
+                        struct lm_err *err) LM_MUSTCHECK;
+
+bool lm_status_count_failures(struct lm_conn *conn, const char *schema,
+                              int64_t run_id, int64_t *count,
+                              struct lm_err *err) LM_MUSTCHECK;
+
+/* A run's arguments, "name=value" each, as the command line takes them. */
+struct lm_status_args {
+    char **texts;
+    int count;
+};
+bool lm_status_args(struct lm_conn *conn, const char *schema, int64_t run_id,
+                    struct lm_status_args *out,
+                    struct lm_err *err) LM_MUSTCHECK;
+void lm_status_args_release(struct lm_status_args *self);
+
+/* What people have asked of a run, by age: verb, role, host, time, answer,
+ * settings as JSON or NULL. */
+bool lm_status_requests(struct lm_conn *conn, const char *schema,
+                        int64_t run_id, struct lm_result **out,
+                        struct lm_err *err) LM_MUSTCHECK;
 
 #endif

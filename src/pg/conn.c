@@ -224,6 +224,7 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
 {
     PGresult *result = NULL;
     bool committed;
+    bool ok;
 
 #ifdef LUAMIG_FAULTS
     /* What the fault point promises: all but COMMIT is on the server. */
@@ -236,14 +237,14 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
         return false;
     LM_FAULT(sent);
     (void)sent;
-    if (!lm_pipeline_read(self, err)) {
-        PQclear(result);
-        return false;
-    }
+    ok = lm_pipeline_read(self, err);
     self->deadline_ms = 0;
-    /* The server answers COMMIT in a failed transaction with ROLLBACK. */
-    committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;
+    /* The server answers COMMIT in a failed transaction with ROLLBACK. What
+     * fails after COMMIT's answer, a cancel that came late, undoes nothing. */
+    committed = result != NULL && strcmp(PQcmdStatus(result), "COMMIT") == 0;
     PQclear(result);
+    if (!ok)
+        return committed && lm_conn_is_up(self);
     if (!committed) {
         return lm_err_set(err, LM_ERR_INTERNAL,
                           "the server rolled back instead of committing");

@@ -16,7 +16,8 @@ struct lm_result {
 
 /* A request whose answer has not been read. */
 struct lm_pending {
-    const char *sql; /* for errors; outlives the request; NULL: a sync */
+    const char *sql; /* for errors; outlives the request; may be NULL */
+    bool is_sync;
     lm_conn_listener listener; /* may be NULL */
     void *arg;
     PGresult **keep; /* where the last result goes; NULL: it is cleared */

@@ -300,7 +300,10 @@ take_result(struct lm_conn *self, struct lm_err *err)
     if (result == NULL) {
         if (PQstatus(self->pg) != CONNECTION_OK)
             return fail_lost(self, PQerrorMessage(self->pg), err);
-        pop(self);
+        /* A cancel or a timeout may strike at the sync itself: then there is
+         * an error, and its end, before the sync is answered. */
+        if (!request.is_sync)
+            pop(self);
         return true;
     }
     switch (PQresultStatus(result)) {
@@ -425,7 +428,7 @@ read_all(struct lm_conn *self, struct lm_err *err)
 bool
 lm_pipeline_send_sync(struct lm_conn *self, struct lm_err *err)
 {
-    struct lm_pending sync = {.sql = NULL};
+    struct lm_pending sync = {.is_sync = true};
 
     if (PQpipelineSync(self->pg) == 0) {
         fail_lost(self, PQerrorMessage(self->pg), err);

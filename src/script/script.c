@@ -377,6 +377,10 @@ read_config(lua_State *L, struct lm_script *self)
     m->assume_unique = bool_field(L, config, "assume_unique");
     m->durable_batches = bool_field(L, config, "durable_batches");
     m->repeatable = bool_field(L, config, "repeatable");
+    m->quarantine =
+        strcmp(text_field(L, config, "on_error"), "quarantine") == 0;
+    m->max_failures = integer_field(L, config, "max_failures");
+    m->quarantine_rows = bool_field(L, config, "quarantine_rows");
     lua_getfield(L, config, "combine");
     m->combine = lua_toboolean(L, -1) != 0;
     m->combine_always = lua_type(L, -1) == LUA_TSTRING;

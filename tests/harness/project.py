@@ -17,7 +17,7 @@ from harness.wait import wait_until
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 DONE, FAILED, USAGE, INVALID, UNREACHABLE, STOPPED, BUSY = 0, 1, 2, 3, 4, 5, 6
-CANCELLED, INTERNAL = 8, 70
+FAILURES, CANCELLED, INTERNAL = 7, 8, 70
 SANITIZER_EXIT = 99
 TIMEOUT = 180  # only bounds a hang
 

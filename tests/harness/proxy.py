@@ -48,12 +48,15 @@ class Proxy:
     passed on, and how many bytes of that direction of that connection came
     before it. It returns None to pass it on, or how many of its bytes to pass
     before the connection is cut.
+
+    rewrite(direction, data), when set, returns what to pass on instead.
     """
 
     def __init__(self, cluster):
         self._upstream = cluster.socket_path()
         self.host = tempfile.mkdtemp(prefix="luamig-proxy-", dir="/tmp")
         self.rule = None
+        self.rewrite = None
         self.keep_server = False  # what a cut by the rule does
         self.cuts = 0
         self._links = []
@@ -126,6 +129,8 @@ class Proxy:
 
     def _pass(self, link, direction, data, target):
         passed = link.passed[direction]
+        if self.rewrite:
+            data = self.rewrite(direction, data)
         allowed = self.rule and self.rule(direction, data, passed)
         if allowed is not None and allowed < len(data):
             if allowed > 0:

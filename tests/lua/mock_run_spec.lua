@@ -466,3 +466,45 @@ describe("throttle", function()
     end, "throttle asked to wait 100 times in a row")
   end)
 end)
+
+describe("rows at fault", function()
+  local QUARANTINE = [[ config = { on_error = "quarantine", max_failures = %d },
+    base_query = "SELECT id FROM items",
+    migrate = function(rows, repo)
+      for _, row in ipairs(rows) do
+        if row.id == 3 or row.id == 5 then error("odd row " .. row.id) end
+        repo:insert("seen", { id = row.id })
+      end
+    end ]]
+
+  local function script(max)
+    return support.script("return {" .. QUARANTINE:format(max) .. "}")
+  end
+
+  it("are set aside, and all others are migrated once", function()
+    for size = 1, 6 do
+      local world = new_world()
+      local result = world:run(script(100), { batch_size = size })
+      assert.equal("done_with_failures", result.state)
+      assert.same({ 3, 2 }, { result.rows, result.failures })
+      assert.same({ 1, 2, 4 }, seen(world))
+      assert.equal("done", world:run(script(100)).state)
+    end
+  end)
+
+  it("stop the run when there are too many", function()
+    local world = new_world()
+    local result = world:run(script(1))
+    assert.equal("failed", result.state)
+    assert.matches("1 rows are set aside, and here is one more than config.max_failures",
+      result.error.message)
+    assert.same({ 1, 2, 4 }, seen(world))
+  end)
+
+  it("are not looked for after a conflict", function()
+    local world = new_world()
+    world:fail { on = "commit", nth = 1, sqlstate = "40001", message = "conflict" }
+    local result = world:run(script(100), { batch_size = 2 })
+    assert.same({ 2, 3 }, { result.failures, result.rows })
+  end)
+end)

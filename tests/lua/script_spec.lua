@@ -228,11 +228,10 @@ describe("config", function()
     { "on_error = 'skip'", 'config.on_error must be "stop" or "quarantine", not "skip"' },
     { "timezone = ''", 'config.timezone must be a string that is not empty, not ""' },
     { "repo = 5", "config.repo must be a string that is not empty, not 5" },
-    { "on_error = 'quarantine'", 'config.on_error = "quarantine" is not supported by luamig 0.1' },
     { "repo = 'other'", 'config.repo = "other" is not supported by luamig 0.1' },
     { "target_ms = 100", "config.target_ms is not supported by luamig 0.1" },
-    { "max_failures = 1", "config.max_failures is not supported by luamig 0.1" },
-    { "quarantine_rows = true", "config.quarantine_rows is not supported by luamig 0.1" },
+    { "max_failures = -1", "config.max_failures must be an integer from 0 to 2147483647, not -1" },
+    { "quarantine_rows = 1", "config.quarantine_rows must be true or false, not 1" },
     { "health = true", "config.health must be a table of thresholds, or false, not true" },
     { "health = { replica_lag_byte = 1 }", 'unknown field "replica_lag_byte" in config.health',
       'Did you mean "replica_lag_bytes"?' },
@@ -264,7 +263,8 @@ describe("config", function()
       batch_size = 1000, throttle_ms = 100, key = { "id" }, follow_new = false, repo = "default",
       isolation = "repeatable read", retries = 5, on_error = "stop", statement_timeout_ms = 30000,
       lock_timeout_ms = 1000, durable_batches = false, repeatable = false, combine = true,
-      assume_unique = false, allow_ddl = false, health = HEALTH,
+      assume_unique = false, allow_ddl = false, max_failures = 100, quarantine_rows = false,
+      health = HEALTH,
     }, def.config)
     assert.is_nil(def.start_after)
     assert.equal('{"allow_ddl":false,"assume_unique":false,"batch_size":1000,"combine":true,'
@@ -273,7 +273,8 @@ describe("config", function()
       .. '"dead_tuple_debt":4,"replay_lag_bytes":134217728,"replica_lag_bytes":134217728,'
       .. '"slot_wal_bytes":10737418240,"snapshot_age_s":1800,"vacuums":0},'
       .. '"isolation":"repeatable read","key":["id"],'
-      .. '"lock_timeout_ms":1000,"on_error":"stop","repeatable":false,"repo":"default","retries":5,'
+      .. '"lock_timeout_ms":1000,"max_failures":100,"on_error":"stop","quarantine_rows":false,'
+      .. '"repeatable":false,"repo":"default","retries":5,'
       .. '"statement_timeout_ms":30000,"throttle_ms":100}', def.config_json)
   end)
 

@@ -1,12 +1,15 @@
 """What becomes of a batch that failed, by its SQLSTATE. The oracle of all of
 them: at the end every row was written once."""
 
+import itertools
+import struct
 import threading
 import time
 
 import pytest
 
 from harness.cluster import Cluster
+from harness.proxy import TO_CLIENT
 from harness.project import DONE, FAILED, UNREACHABLE
 from harness.wait import wait_until
 
@@ -112,6 +115,37 @@ def test_a_one_shot_that_times_out_is_not_tried_for_ever(table, project):
       config = { statement_timeout_ms = 50, retries = 2 },
       run = function(repo) repo:query("SELECT pg_sleep(1)") end }""")
     project.run().expect(FAILED, "gave up after 3 attempts", "57014")
+
+
+def late_error():
+    """What a server says that notices a cancel request when its answers are
+    given."""
+    fields = b"".join(code + text + b"\0" for code, text in (
+        (b"S", b"ERROR"), (b"V", b"ERROR"), (b"C", b"57014"),
+        (b"M", b"canceling statement due to user request"))) + b"\0"
+    return b"E" + struct.pack(">I", 4 + len(fields)) + fields
+
+
+@pytest.mark.parametrize("after", [b"SELECT 65\0Z\0\0\0\5T",
+                                   b"COMMIT\0Z\0\0\0\5I"])
+def test_a_cancel_that_strikes_when_everything_is_answered(
+        table, project, proxy, after):
+    """After a page, and after COMMIT, which it cannot undo."""
+    add(project, batch=64)
+    count = itertools.count(1)
+
+    def rewrite(direction, data):
+        at = data.find(after) if direction == TO_CLIENT else -1
+        if at < 0 or next(count) != 2:
+            return data
+        at += len(after) - 6
+        return data[:at] + late_error() + data[at:]
+
+    proxy.rewrite = rewrite
+    url = table.cluster.url(table.name, host=proxy.host)
+    project.start_run(url=url).wait().expect(DONE)
+    assert next(count) > 2
+    assert_each_once(table)
 
 
 # -- what the server lacks -------------------------------------------------

@@ -361,14 +361,6 @@ def test_a_run_needs_no_monitor(primary, db, project):
 def test_signals_that_are_off_are_not_looked_at(db, project):
     script(project, "snapshot_age_s = false")
     assert "old snapshots off" in finish(db, project.start_run("-v")).err
-    project.script("""return {
-      config = { batch_size = 100, throttle_ms = 0, health = false },
-      base_query = "SELECT id FROM t",
-      migrate = function(rows, repo)
-        assert(repo:query("SELECT count(*) AS n FROM pg_stat_activity "
-          .. "WHERE application_name LIKE 'luamig%'")[1].n == 1)
-      end }""", name="scripts/y.lua")
-    project.run(script="scripts/y.lua").expect(DONE)
 
 
 # -- the sum -------------------------------------------------------------------

@@ -4,6 +4,7 @@
 -- second run of the same script with the same args goes on where the first one ended.
 -- Differs from the program in one thing: a batch that is retried keeps its size, and nobody sleeps.
 
+local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
@@ -132,6 +133,7 @@ function Session:batch(size)
   local record, def, world = self.record, self.def, self.world
   local number = record.batches + 1
   local page
+  self.page = nil
   self:transact({
     batch = number, kill_at = self:kill_at(number),
     protected = { table = world.base.from, columns = columns_of(def.config.key) },
@@ -143,6 +145,7 @@ function Session:batch(size)
       assume_unique = def.config.assume_unique,
     })
     page.count = #page.rows
+    self.page = page
     if page.count > 0 then
       def.migrate(page.rows, handle, run)
     end
@@ -154,6 +157,41 @@ function Session:batch(size)
     self:die_after(number)
   end
   return page.more
+end
+
+--- A batch that may fail for its rows. Returns whether more rows follow.
+function Session:careful_batch(size)
+  local def, record = self.def, self.record
+  local ok, more = xpcall(self.batch, errors.handler, self, self.bisection:size(size))
+  local page = self.page
+  if ok then
+    self.bisection:passed(page.count, def.config.batch_size)
+    return more
+  elseif def.config.on_error ~= "quarantine" or not page or self.world.problem
+    or not bisection.lies_in_rows(more)
+  then
+    error(more, 0)
+  elseif not self.bisection:failed(page.count) then
+    self.result.retries = self.result.retries + 1
+    return true
+  end
+  self:set_aside(page, more)
+  return page.more
+end
+
+--- Passes the one row of a page that has failed.
+function Session:set_aside(page, err)
+  local record, max = self.record, self.def.config.max_failures
+  if #record.failures >= max then
+    err.message = ("%d rows are set aside, and here is one more than config.max_failures: %s")
+      :format(max, err.message)
+    error(err, 0)
+  end
+  record.failures[#record.failures + 1] = {
+    key = page.last, sqlstate = err.sqlstate, message = err.message, where = err.where,
+  }
+  record.cursor = page.last
+  self.result.failures = self.result.failures + 1
 end
 
 --- Dies after a batch, if the spec says so.
@@ -175,12 +213,12 @@ function Session:paged()
       return "stopped"
     end
     self:throttle()
-    more = self:batch(math.min(size, left))
+    more = self:careful_batch(math.min(size, left))
   end
   if self.def.on_complete then
     self:transact({ batch = self.record.batches }, self.def.on_complete)
   end
-  return "done"
+  return #self.record.failures == 0 and "done" or "done_with_failures"
 end
 
 --- A one-shot migration: `run` and `on_complete` in one transaction.
@@ -206,7 +244,7 @@ end
 --- Ends the run in a state, and tells the script unless it is done.
 function Session:finish(state, err)
   self.record.state, self.result.state, self.result.error = state, state, err
-  if state ~= "done" and self.def.on_stop then
+  if STOP_REASONS[state] and self.def.on_stop then
     self.def.on_stop(self:run_object(self.record.batches, 1), STOP_REASONS[state])
   end
 end
@@ -216,9 +254,10 @@ local function record_of(world, def, opts)
   local identity = def.name .. "\0" .. def.args_json
   local record = world.journal[identity]
   local key = table.concat(def.config.key, ", ")
-  if record and record.state == "done" and not (opts.again or def.config.repeatable) then
+  local is_done = record and record.state:find "^done"
+  if is_done and not (opts.again or def.config.repeatable) then
     return nil
-  elseif record and record.state ~= "done" then
+  elseif record and not is_done then
     if record.key ~= key then
       errors.raise {
         kind = "script", message = ('%s: the unfinished run has key (%s), the script has key (%s)')
@@ -228,7 +267,10 @@ local function record_of(world, def, opts)
     return record
   end
   world.last_id = world.last_id + 1
-  record = { id = world.last_id, key = key, cursor = def.start_after, batches = 0 }
+  record = {
+    id = world.last_id, key = key, cursor = def.start_after, batches = 0,
+    failures = {},
+  }
   world.journal[identity] = record
   return record
 end
@@ -238,6 +280,7 @@ end
 -- @param def from `luamig.script`
 -- @param opts again, limit (rows), kill ({ batch =, call = })
 -- @return { state =, rows =, batches =, retries =, failures =, error = }; counts are of this call
+--   (failures: rows set aside)
 function runner.run(world, def, opts)
   local result = { state = "done", rows = 0, batches = 0, retries = 0, failures = 0 }
   if def.kind == "paged" then
@@ -250,6 +293,7 @@ function runner.run(world, def, opts)
   record.state = "running"
   local self = setmetatable({
     world = world, def = def, opts = opts, record = record, result = result,
+    bisection = bisection.new(),
   }, Session)
   local ok, outcome = xpcall(self.everything, errors.handler, self)
   if not ok and outcome.kind == "kill" then

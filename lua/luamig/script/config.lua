@@ -138,6 +138,8 @@ local KEYS = {
   },
   retries = { default = 5, check = integer(0, INT_MAX), is_integer = true },
   on_error = { default = "stop", check = one_of { "stop", "quarantine" } },
+  max_failures = { default = 100, check = integer(0, INT_MAX), is_integer = true },
+  quarantine_rows = { default = false, check = boolean },
   statement_timeout_ms = { default = 30000, check = integer(0, INT_MAX), is_integer = true },
   lock_timeout_ms = { default = 1000, check = integer(0, INT_MAX), is_integer = true },
   timezone = { check = filled_string },
@@ -150,8 +152,8 @@ local KEYS = {
 }
 
 -- In the design, not in this version.
-local LATER_KEYS = { target_ms = true, max_failures = true, quarantine_rows = true }
-local ONLY_VALUE = { on_error = "stop", repo = "default" }
+local LATER_KEYS = { target_ms = true }
+local ONLY_VALUE = { repo = "default" }
 
 --- The keys this version carries out, sorted.
 config.names = text.sorted_keys(KEYS)

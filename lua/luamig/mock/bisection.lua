@@ -1,0 +1,57 @@
+--- `config.on_error = "quarantine"`: looking for the row at fault, by the program's rule.
+--
+-- Promises: the sizes of pages are those that the program would ask for, so that a script sees the
+-- same batches here and there.
+
+local bisection = {}
+
+local Bisection = {}
+Bisection.__index = Bisection
+
+-- SQLSTATEs, or their classes, that lie in the rows; errors of the script do as well.
+local OF_ROWS = { ["22"] = true, ["23"] = true, P0001 = true, P0002 = true, P0003 = true }
+
+--- Whether an error may set rows aside: never one of connections, timeouts or conflicts.
+function bisection.lies_in_rows(err)
+  if err.sqlstate then
+    return OF_ROWS[err.sqlstate] or OF_ROWS[err.sqlstate:sub(1, 2)] or false
+  end
+  return err.kind == "script"
+end
+
+--- Nothing is sought.
+function bisection.new()
+  return setmetatable({ suspects = 0, rows = nil }, Bisection)
+end
+
+--- The most rows that the next page may have, of `size`.
+function Bisection:size(size)
+  return self.rows and math.min(self.rows, size) or size
+end
+
+--- A page of `count` rows is migrated; pages might have `most`.
+function Bisection:passed(count, most)
+  if not self.rows then
+    return
+  elseif self.suspects > count then
+    self.suspects = self.suspects - count
+    self.rows = math.max(self.suspects // 2, 1)
+  else
+    self.suspects, self.rows = 0, self.rows * 2
+    if self.rows >= most then
+      self.rows = nil
+    end
+  end
+end
+
+--- A page of `count` rows has failed. Returns whether it was the row at fault itself.
+function Bisection:failed(count)
+  if count == 1 then
+    self.suspects, self.rows = 0, 1
+    return true
+  end
+  self.suspects, self.rows = count, count // 2
+  return false
+end
+
+return bisection

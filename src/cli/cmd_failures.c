@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/* luamig failures: the rows that a run has set aside; --retry migrates them. */
+
+#include "base/log.h"
+#include "base/stop.h"
+#include "cli/look.h"
+#include "core/runner.h"
+#include "pg/conn.h"
+#include "script/script.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: luamig failures RUN [OPTIONS]\n"
+    "\n"
+    "Shows the rows that a run with on_error = \"quarantine\" has set aside.\n"
+    "Exit code 7 while there are any.\n"
+    "\n"
+    "  --retry               run the script on just those rows\n"
+    "  --script PATH         with --retry, where the script is, if its name "
+    "in\n"
+    "                        the journal is not its path\n"
+    "  --json                as JSON\n" LM_LOOK_HELP "\n"
+    "Each row is migrated in a transaction of its own, which also marks it as\n"
+    "resolved. A row that the base query does not return any more is resolved\n"
+    "as gone. A row that fails again stays.\n";
+
+struct failures_options {
+    const char *which;
+    const char *script; /* NULL: as the journal names it */
+    bool retry;
+    bool json;
+};
+
+static const struct option long_options[] = {
+    {"retry", no_argument, NULL, 'r'},
+    {"script", required_argument, NULL, 's'},
+    {"json", no_argument, NULL, 'j'},
+    LM_LOOK_OPTIONS};
+
+static bool
+parse_options(int argc, char **argv, struct failures_options *options,
+              struct lm_look *look)
+{
+    int code;
+
+    memset(options, 0, sizeof *options);
+    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
+        if (code == 'r') {
+            options->retry = true;
+        } else if (code == 's') {
+            options->script = optarg;
+        } else if (code == 'j') {
+            options->json = true;
+        } else if (!lm_look_option(look, code)) {
+            lm_cli_bad_option(&lm_cmd_failures, code, argv, long_options);
+            return false;
+        }
+    }
+    if (optind + 1 != argc) {
+        lm_cli_usage(&lm_cmd_failures, optind == argc
+                                           ? "failures of which run?"
+                                           : "failures takes one run");
+        return false;
+    }
+    options->which = argv[optind];
+    return true;
+}
+
+enum column {
+    COL_ID,
+    COL_KEY_COLUMNS,
+    COL_KEY,
+    COL_SQLSTATE,
+    COL_MESSAGE,
+    COL_DETAIL,
+    COL_LINE,
+    COL_ROW,
+    COL_ATTEMPTS,
+    COL_FAILED_AT
+};
+
+static void
+print_part(const struct lm_result *rows, int row, int column, const char *label)
+{
+    const char *text = lm_result_text(rows, row, column);
+
+    if (text != NULL)
+        printf("  %s: %s\n", label, text);
+}
+
+static void
+print_failures(const struct lm_result *rows)
+{
+    for (int row = 0; row < lm_result_rows(rows); row++) {
+        const char *state = lm_result_text(rows, row, COL_SQLSTATE);
+
+        printf("(%s) = (%s): %s%s%s%s\n",
+               lm_result_text(rows, row, COL_KEY_COLUMNS),
+               lm_result_text(rows, row, COL_KEY),
+               lm_result_text(rows, row, COL_MESSAGE),
+               state != NULL ? " (SQLSTATE " : "", state != NULL ? state : "",
+               state != NULL ? ")" : "");
+        print_part(rows, row, COL_DETAIL, "detail");
+        print_part(rows, row, COL_LINE, "at");
+        print_part(rows, row, COL_ROW, "row");
+        printf("  failed: %s, attempts: %s\n",
+               lm_result_text(rows, row, COL_FAILED_AT),
+               lm_result_text(rows, row, COL_ATTEMPTS));
+    }
+}
+
+static int
+list(const struct failures_options *options, struct lm_look *look,
+     const struct lm_status_run *run)
+{
+    struct lm_result *rows = NULL;
+    struct lm_err err;
+    bool any;
+
+    if (!lm_status_failures(look->conn, look->schema, run->id, options->json,
+                            &rows, &err))
+        return lm_cli_fail(&err);
+    if (options->json) {
+        any = strcmp(lm_result_text(rows, 0, 0), "[]") != 0;
+        puts(lm_result_text(rows, 0, 0));
+    } else {
+        any = lm_result_rows(rows) > 0;
+        print_failures(rows);
+        if (!any) {
+            lm_log(LM_LOG_INFO, "run %" PRId64 " of %s has no failures",
+                   run->id, run->script);
+        }
+    }
+    lm_result_free(rows);
+    return lm_cli_finish_output(any ? LM_EXIT_FAILURES : LM_EXIT_DONE);
+}
+
+/* -- retrying ---------------------------------------------------------- */
+
+static bool
+load_script(const struct failures_options *options, struct lm_look *look,
+            const struct lm_status_run *run, struct lm_script **out,
+            struct lm_err *err)
+{
+    const char *path = options->script != NULL ? options->script : run->script;
+    struct lm_script_options script = {.batch_size = -1, .throttle_ms = -1};
+    struct lm_status_args args = {NULL, 0};
+    bool ok = lm_status_args(look->conn, look->schema, run->id, &args, err);
+
+    script.args = (const char *const *)args.texts;
+    script.arg_count = args.count;
+    ok = ok && lm_script_load(out, path, &script, err);
+    lm_status_args_release(&args);
+    if (!ok || strcmp(lm_script_migration(*out)->name, run->script) == 0)
+        return ok;
+    lm_err_set(err, LM_ERR_SCRIPT, "run %" PRId64 " is of %s, not of %s",
+               run->id, run->script, lm_script_migration(*out)->name);
+    lm_err_hint(err, "Name the script's file with --script PATH.");
+    return false;
+}
+
+static int
+report(const struct lm_outcome *outcome, int64_t left, const struct lm_err *err)
+{
+    printf("run %" PRId64 ": %" PRId64 " row%s migrated, %" PRId64
+           " still set aside\n",
+           outcome->run_id, outcome->own_rows,
+           outcome->own_rows == 1 ? "" : "s", left);
+    if (outcome->ending == LM_END_FAILED)
+        return lm_cli_fail(err);
+    if (outcome->ending == LM_END_STOPPED)
+        return LM_EXIT_STOPPED;
+    return left > 0 ? LM_EXIT_FAILURES : LM_EXIT_DONE;
+}
+
+static int
+retry(const struct failures_options *options, struct lm_look *look,
+      const struct lm_status_run *run)
+{
+    struct lm_runner_options runner = {.conninfo = look->database.conninfo,
+                                       .journal_schema = look->schema};
+    struct lm_script *script = NULL;
+    struct lm_outcome outcome;
+    struct lm_err err;
+    struct lm_err ignored;
+    int64_t left = 0;
+    int code;
+
+    if (run->live) {
+        lm_err_set(&err, LM_ERR_BUSY, "run %" PRId64 " is at work", run->id);
+        lm_err_hint(&err, "Retry its failures when it is done, or after "
+                          "\"luamig pause\" and a signal have ended it.");
+        return lm_cli_fail(&err);
+    }
+    if (!load_script(options, look, run, &script, &err)) {
+        lm_script_free(script);
+        return lm_cli_fail(&err);
+    }
+    lm_runner_retry_failures(lm_script_migration(script), &runner, run->id,
+                             &outcome, &err);
+    if (!lm_status_count_failures(look->conn, look->schema, run->id, &left,
+                                  &ignored))
+        lm_log(LM_LOG_WARNING, "could not count what is left: %s",
+               ignored.message);
+    code = report(&outcome, left, &err);
+    lm_outcome_release(&outcome);
+    lm_script_free(script);
+    return lm_cli_finish_output(code);
+}
+
+static int
+run(int argc, char **argv)
+{
+    struct failures_options options;
+    struct lm_status_run found;
+    struct lm_look look;
+    struct lm_err err;
+    int code = LM_EXIT_USAGE;
+
+    lm_look_init(&look);
+    if (parse_options(argc, argv, &options, &look)) {
+        if (!lm_look_find(&look, &lm_cmd_failures, options.which, &found,
+                          &err)) {
+            code = lm_cli_fail(&err);
+        } else if (options.retry) {
+            code = retry(&options, &look, &found);
+        } else {
+            code = list(&options, &look, &found);
+        }
+    }
+    lm_look_release(&look);
+    return code;
+}
+
+const struct lm_command lm_cmd_failures = {
+    "failures", "rows that a run has set aside; try them again", help, run};

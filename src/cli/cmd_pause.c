@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* luamig pause, resume and cancel: three requests, and what they mean for a run
+ * that no runner holds. */
+
+#include "base/log.h"
+#include "cli/control.h"
+#include "core/journal.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+static const char pause_help[] =
+    "usage: luamig pause RUN [OPTIONS]\n"
+    "\n"
+    "Asks the runner of a run to pause after the batch in hand. It keeps the "
+    "run, but\n"
+    "no transaction, until \"luamig resume\", \"luamig cancel\" or a signal.\n"
+    "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
+
+static const char resume_help[] =
+    "usage: luamig resume RUN [OPTIONS]\n"
+    "\n"
+    "Lets a paused run go on. When its runner is gone, \"luamig run SCRIPT\" "
+    "does so.\n"
+    "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
+
+static const char cancel_help[] =
+    "usage: luamig cancel RUN [OPTIONS]\n"
+    "\n"
+    "Ends a run for good after the batch in hand. What it wrote stays; only "
+    "\"luamig\n"
+    "run SCRIPT --restart\" begins anew.\n"
+    "\n"
+    "  --now                 interrupt the statement in hand; its batch is\n"
+    "                        rolled back\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
+
+static const struct option cancel_options[] = {{"now", no_argument, NULL, 'n'},
+                                               LM_LOOK_OPTIONS};
+static const struct option *const options_without_now = cancel_options + 1;
+
+static bool
+parse_options(int argc, char **argv, const struct option *options,
+              struct lm_control *self)
+{
+    int code;
+
+    while ((code = lm_cli_getopt(argc, argv, ":", options)) != -1) {
+        if (code == 'n') {
+            self->at_once = true;
+        } else if (!lm_look_option(&self->look, code)) {
+            lm_cli_bad_option(self->command, code, argv, options);
+            return false;
+        }
+    }
+    if (optind + 1 == argc)
+        return true;
+    lm_cli_usage(self->command, "%s takes one run", self->command->name);
+    return false;
+}
+
+/* Finds the run, and asks its runner or, when it has none, calls without. */
+static int
+control(int argc, char **argv, const struct lm_command *command,
+        const struct option *options, int (*without)(struct lm_control *))
+{
+    struct lm_control self;
+    struct lm_err err;
+    int code = LM_EXIT_USAGE;
+
+    lm_control_init(&self, command);
+    if (parse_options(argc, argv, options, &self)) {
+        if (!lm_control_find(&self, argv[optind], &err)) {
+            code = lm_cli_fail(&err);
+        } else {
+            code = self.run.live ? lm_control_ask(&self) : without(&self);
+        }
+    }
+    lm_control_release(&self);
+    return code;
+}
+
+static int
+pause_without(struct lm_control *self)
+{
+    struct lm_err err;
+
+    lm_err_set(&err, LM_ERR_FAILED,
+               "no runner is at work on run %" PRId64 " of %s", self->run.id,
+               self->run.script);
+    return lm_cli_fail(&err);
+}
+
+static int
+resume_without(struct lm_control *self)
+{
+    struct lm_err err;
+
+    lm_err_set(&err, LM_ERR_FAILED,
+               "the runner of run %" PRId64 " of %s is gone", self->run.id,
+               self->run.script);
+    lm_err_hint(&err, "Run the same command as before: luamig run %s",
+                self->run.script);
+    return lm_cli_fail(&err);
+}
+
+static int
+cancel_without(struct lm_control *self)
+{
+    struct lm_journal journal = {.conn = self->look.conn,
+                                 .schema = self->look.schema};
+    bool cancelled = false;
+    struct lm_err err;
+
+    if (!lm_journal_cancel(&journal, self->run.id, &cancelled, &err) ||
+        !lm_control_note(self, &err))
+        return lm_cli_fail(&err);
+    printf("run %" PRId64 " %s; what it wrote stays\n", self->run.id,
+           cancelled ? "is cancelled" : "had ended before");
+    return lm_cli_finish_output(LM_EXIT_DONE);
+}
+
+static int
+run_pause(int argc, char **argv)
+{
+    return control(argc, argv, &lm_cmd_pause, options_without_now,
+                   pause_without);
+}
+
+static int
+run_resume(int argc, char **argv)
+{
+    return control(argc, argv, &lm_cmd_resume, options_without_now,
+                   resume_without);
+}
+
+static int
+run_cancel(int argc, char **argv)
+{
+    return control(argc, argv, &lm_cmd_cancel, cancel_options, cancel_without);
+}
+
+const struct lm_command lm_cmd_pause = {
+    "pause", "stop a run for a while, from anywhere", pause_help, run_pause};
+const struct lm_command lm_cmd_resume = {"resume", "let a paused run go on",
+                                         resume_help, run_resume};
+const struct lm_command lm_cmd_cancel = {"cancel", "end a run for good",
+                                         cancel_help, run_cancel};

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CLI_LOOK_H
+#define LM_CLI_LOOK_H
+
+/*
+ * What the commands share that look into the journal: two options, the
+ * connection, and the run that is meant.
+ */
+
+#include "cli/cli.h"
+#include "core/status.h"
+
+struct lm_look {
+    char *url;          /* of --db; owned */
+    const char *schema; /* unquoted */
+    struct lm_database database;
+    struct lm_conn *conn;
+};
+
+/* For getopt_long, and for lm_look_option. */
+enum { LM_LOOK_DB = 0x1000, LM_LOOK_SCHEMA };
+#define LM_LOOK_OPTIONS                                              \
+    {"db", required_argument, NULL, LM_LOOK_DB},                     \
+        {"journal-schema", required_argument, NULL, LM_LOOK_SCHEMA}, \
+    {                                                                \
+        NULL, 0, NULL, 0                                             \
+    }
+#define LM_LOOK_HELP                                                           \
+    "  --db URL              the database; \"embedded\" for the private one\n" \
+    "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
+#define LM_LOOK_RUN                                                       \
+    "RUN is a run's number, or a script's name in the journal, such as\n" \
+    "scripts/onboarding.lua.\n"
+
+void lm_look_init(struct lm_look *self);
+void lm_look_release(struct lm_look *self);
+/* Takes one of the two options; false when it is another one. */
+bool lm_look_option(struct lm_look *self, int code);
+/* Connects, and tells whether there is a journal. LM_ERR_FAILED when it is of
+ * another version. */
+bool lm_look_open(struct lm_look *self, const struct lm_command *command,
+                  bool *exists, struct lm_err *err) LM_MUSTCHECK;
+/* Connects and finds the run. LM_ERR_FAILED when there is none. */
+bool lm_look_find(struct lm_look *self, const struct lm_command *command,
+                  const char *which, struct lm_status_run *run,
+                  struct lm_err *err) LM_MUSTCHECK;
+
+#endif

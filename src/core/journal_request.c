@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests: what people ask of a run from other terminals, and the answers.
+ * Rows of their own, so that asking never waits for a batch.
+ */
+
+#include "core/journal_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool
+lm_journal_request(struct lm_journal *self, int64_t run_id, const char *verb,
+                   bool at_once, const char *settings_json, const char *answer,
+                   int64_t *request_id, struct lm_err *err)
+{
+    char host[256];
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run_id),
+                           verb,
+                           at_once ? "t" : "f",
+                           settings_json,
+                           lm_journal_host(host, sizeof host),
+                           answer};
+    struct lm_result *result = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            "WITH asked AS (INSERT INTO {schema}.request"
+            " (run_id, verb, at_once, settings, host, answer, answered_at)"
+            " VALUES ($1::bigint, $2, $3, coalesce($4::jsonb, '{}'), $5, "
+            "$6::text,"
+            "  CASE WHEN $6::text IS NOT NULL THEN clock_timestamp() END)"
+            " RETURNING id) SELECT id, "
+            "pg_catalog.pg_notify('" LM_JOURNAL_CHANNEL
+            "', $1::bigint::text) FROM asked",
+            texts, 6, &result, err))
+        return false;
+    *request_id = lm_result_int(result, 0, 0);
+    lm_result_free(result);
+    return true;
+}
+
+static void
+read_request(const struct lm_result *result, int row, struct lm_request *out)
+{
+    const char *name = lm_result_text(result, row, 3);
+    const char *value = lm_result_text(result, row, 4);
+    const char *host = lm_result_text(result, row, 6);
+
+    memset(out, 0, sizeof *out);
+    out->id = lm_result_int(result, row, 0);
+    LM_ERR_COPY(out->verb, lm_result_text(result, row, 1));
+    out->at_once = lm_result_bool(result, row, 2);
+    LM_ERR_COPY(out->name, name != NULL ? name : "");
+    LM_ERR_COPY(out->value, value != NULL ? value : "");
+    LM_ERR_COPY(out->by, lm_result_text(result, row, 5));
+    LM_ERR_COPY(out->host, host != NULL ? host : "unknown");
+}
+
+#define REQUESTS                                                             \
+    "SELECT r.id, r.verb, r.at_once, s.key, s.value, r.requested_by, r.host" \
+    " FROM {schema}.request r"                                               \
+    " LEFT JOIN LATERAL pg_catalog.jsonb_each_text(r.settings) s ON true"    \
+    " WHERE r.run_id = $1"
+
+static bool
+read_requests(struct lm_journal *self, const char *sql, int64_t run_id,
+              int64_t after, struct lm_request **out, int *count,
+              struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number last;
+    const char *texts[] = {lm_number_text(&id, run_id),
+                           lm_number_text(&last, after)};
+    struct lm_result *result = NULL;
+
+    *out = NULL;
+    if (!lm_journal_ask(self, sql, texts, 2, &result, err))
+        return false;
+    *count = lm_result_rows(result);
+    if (*count > 0)
+        *out = lm_calloc((size_t)*count, sizeof **out);
+    for (int i = 0; i < *count; i++)
+        read_request(result, i, &(*out)[i]);
+    lm_result_free(result);
+    return true;
+}
+
+bool
+lm_journal_open_requests(struct lm_journal *self, int64_t run_id, int64_t after,
+                         struct lm_request **out, int *count,
+                         struct lm_err *err)
+{
+    return read_requests(self,
+                         REQUESTS " AND r.id > $2 AND r.answered_at IS NULL"
+                                  " ORDER BY r.id",
+                         run_id, after, out, count, err);
+}
+
+bool
+lm_journal_settings(struct lm_journal *self, int64_t run_id,
+                    struct lm_request **out, int *count, struct lm_err *err)
+{
+    return read_requests(self,
+                         REQUESTS " AND r.id > $2 AND r.verb = 'set'"
+                                  " AND r.answer = 'done' ORDER BY r.id",
+                         run_id, 0, out, count, err);
+}
+
+bool
+lm_journal_answer(struct lm_journal *self, int64_t run_id, int64_t up_to,
+                  const char *answer, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number last;
+    const char *texts[] = {lm_number_text(&id, run_id),
+                           lm_number_text(&last, up_to), answer};
+
+    return lm_journal_tell(self,
+                           "UPDATE {schema}.request SET answer = $3,"
+                           " answered_at = clock_timestamp()"
+                           " WHERE run_id = $1 AND id <= $2"
+                           " AND answered_at IS NULL",
+                           texts, 3, err);
+}
+
+bool
+lm_journal_read_answer(struct lm_journal *self, int64_t request_id,
+                       char *answer, size_t size, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, request_id)};
+    struct lm_result *result = NULL;
+    const char *text = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT answer FROM {schema}.request WHERE id = $1",
+                        texts, 1, &result, err))
+        return false;
+    if (lm_result_rows(result) == 1)
+        text = lm_result_text(result, 0, 0);
+    if (text == NULL)
+        text = "";
+    lm_err_copy(answer, size, text, strlen(text));
+    lm_result_free(result);
+    return true;
+}
+
+bool
+lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
+                  struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run_id)};
+    struct lm_result *result = NULL;
+    bool ok = lm_journal_open(self, err) &&
+              lm_journal_tell(self,
+                              "UPDATE {schema}.progress SET owner ="
+                              " pg_catalog.gen_random_uuid(), waits_for = NULL,"
+                              " waits_since = NULL WHERE run_id = $1",
+                              texts, 1, err) &&
+              lm_journal_ask(self,
+                             "UPDATE {schema}.run SET state = 'cancelled',"
+                             " exit_code = 8, finished_at = clock_timestamp()"
+                             " WHERE id = $1 AND state IN ('running', 'paused',"
+                             " 'stopped', 'failed') RETURNING id",
+                             texts, 1, &result, err);
+
+    *cancelled = ok && lm_result_rows(result) == 1;
+    lm_result_free(result);
+    ok = ok && lm_journal_commit(self, err);
+    if (!ok)
+        lm_conn_rollback(self->conn);
+    return ok;
+}

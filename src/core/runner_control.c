@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What people ask of the run from other terminals: pause, resume, cancel, set.
+ *
+ * Requests arrive in a mailbox, which may be filled from another thread. The
+ * runner empties it between batches and while it waits, and answers in the
+ * transaction that does what was asked.
+ */
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "base/text.h"
+#include "core/runner_private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How often the journal is asked, where nobody else does so. */
+enum { POLL_MS = 1000, POLLED_LATELY_MS = 3000 };
+
+/* -- settings ---------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    int64_t least;
+    int64_t most;
+    size_t place; /* in struct lm_migration */
+} settings[] = {
+    {"batch_size", 1, 1000000, offsetof(struct lm_migration, batch_size)},
+    {"throttle_ms", 0, INT32_MAX, offsetof(struct lm_migration, throttle_ms)}};
+
+static bool
+fail_unknown(const char *name, struct lm_err *err)
+{
+    const char *names[LM_COUNT(settings)];
+    int nearest;
+
+    for (size_t i = 0; i < LM_COUNT(settings); i++)
+        names[i] = settings[i].name;
+    nearest = lm_text_nearest(name, names, LM_COUNT(settings));
+    lm_err_set(err, LM_ERR_USAGE, "there is no setting \"%s\"", name);
+    if (nearest >= 0)
+        lm_err_hint(err, "Did you mean \"%s\"?", names[nearest]);
+    return false;
+}
+
+/* The setting's place in the table, and its value; -1 when it is wrong. */
+static int
+find_setting(const char *name, const char *text, int64_t *value,
+             struct lm_err *err)
+{
+    char *end;
+
+    for (int i = 0; i < (int)LM_COUNT(settings); i++) {
+        if (strcmp(settings[i].name, name) != 0)
+            continue;
+        errno = 0;
+        *value = strtoll(text, &end, 10);
+        if (end != text && *end == '\0' && errno == 0 &&
+            *value >= settings[i].least && *value <= settings[i].most)
+            return i;
+        lm_err_set(err, LM_ERR_USAGE,
+                   "%s takes a number from %" PRId64 " to %" PRId64
+                   ", not \"%s\"",
+                   name, settings[i].least, settings[i].most, text);
+        return -1;
+    }
+    fail_unknown(name, err);
+    return -1;
+}
+
+bool
+lm_runner_check_setting(const char *name, const char *text, struct lm_err *err)
+{
+    int64_t ignored;
+
+    return find_setting(name, text, &ignored, err) >= 0;
+}
+
+static bool
+apply_setting(struct lm_runner *self, const struct lm_request *request,
+              struct lm_err *err)
+{
+    int64_t value;
+    int i = find_setting(request->name, request->value, &value, err);
+
+    if (i < 0)
+        return false;
+    memcpy((char *)&self->tuned + settings[i].place, &value, sizeof value);
+    if (settings[i].place == offsetof(struct lm_migration, batch_size))
+        self->batch_size = value;
+    lm_log(LM_LOG_INFO, "%s = %" PRId64 ", set by %s on %s", request->name,
+           value, request->by, request->host);
+    return true;
+}
+
+/* -- the mailbox ------------------------------------------------------- */
+
+struct lm_mailbox *
+lm_mailbox_new(void)
+{
+    struct lm_mailbox *self = lm_calloc(1, sizeof *self);
+
+    pthread_mutex_init(&self->mutex, NULL);
+    self->holders = 1;
+    return self;
+}
+
+void
+lm_mailbox_let_go(struct lm_mailbox *self)
+{
+    bool last;
+
+    pthread_mutex_lock(&self->mutex);
+    last = --self->holders == 0;
+    pthread_mutex_unlock(&self->mutex);
+    if (!last)
+        return;
+    free(self->requests);
+    pthread_mutex_destroy(&self->mutex);
+    free(self);
+}
+
+static int64_t
+last_seen(struct lm_mailbox *self)
+{
+    int64_t id;
+
+    pthread_mutex_lock(&self->mutex);
+    id = self->last_id;
+    pthread_mutex_unlock(&self->mutex);
+    return id;
+}
+
+/* Somebody else may have put the same in meanwhile. */
+static void
+put(struct lm_mailbox *self, const struct lm_request *requests, int count)
+{
+    int64_t last;
+
+    pthread_mutex_lock(&self->mutex);
+    last = self->last_id;
+    for (int i = 0; i < count; i++) {
+        if (requests[i].id <= last)
+            continue;
+        self->requests = lm_realloc(self->requests, (size_t)self->count + 1,
+                                    sizeof *self->requests);
+        self->requests[self->count++] = requests[i];
+        self->last_id = requests[i].id;
+        if (requests[i].at_once)
+            lm_stop_interrupt();
+    }
+    self->polled_ms = lm_clock_ms();
+    pthread_mutex_unlock(&self->mutex);
+}
+
+/* The mailbox's content, to be freed. */
+static struct lm_request *
+empty(struct lm_mailbox *self, int *count)
+{
+    struct lm_request *requests;
+
+    pthread_mutex_lock(&self->mutex);
+    requests = self->requests;
+    *count = self->count;
+    self->requests = NULL;
+    self->count = 0;
+    pthread_mutex_unlock(&self->mutex);
+    return requests;
+}
+
+bool
+lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
+                int64_t run_id, struct lm_err *err)
+{
+    struct lm_request *requests;
+    int count = 0;
+
+    if (!lm_journal_open_requests(journal, run_id, last_seen(self), &requests,
+                                  &count, err))
+        return false;
+    put(self, requests, count);
+    free(requests);
+    return true;
+}
+
+/* -- the monitor's part -------------------------------------------------- */
+
+struct poller {
+    struct lm_mailbox *mailbox;
+    char *schema;
+    int64_t run_id;
+};
+
+static bool
+poll_requests(void *arg, struct lm_conn *conn, struct lm_err *err)
+{
+    struct poller *self = arg;
+    struct lm_journal journal = {.conn = conn, .schema = self->schema};
+
+    return lm_mailbox_poll(self->mailbox, &journal, self->run_id, err);
+}
+
+static void
+release_poller(void *arg)
+{
+    struct poller *self = arg;
+
+    lm_mailbox_let_go(self->mailbox);
+    free(self->schema);
+    free(self);
+}
+
+struct lm_monitor_hooks
+lm_runner_control_hooks(struct lm_runner *self)
+{
+    struct poller *poller = lm_calloc(1, sizeof *poller);
+    struct lm_monitor_hooks hooks = {poll_requests, release_poller, poller};
+
+    poller->mailbox = self->mailbox;
+    poller->schema = lm_strdup(self->journal.schema);
+    poller->run_id = self->run.id;
+    pthread_mutex_lock(&self->mailbox->mutex);
+    self->mailbox->holders++;
+    self->mailbox->has_poller = true;
+    pthread_mutex_unlock(&self->mailbox->mutex);
+    return hooks;
+}
+
+/* -- hearing ----------------------------------------------------------- */
+
+static void
+take(struct lm_runner *self, const struct lm_request *request)
+{
+    struct lm_err err;
+
+    LM_ERR_COPY(self->answer, "done");
+    if (strcmp(request->verb, "set") == 0) {
+        if (!apply_setting(self, request, &err)) {
+            LM_ERR_COPY(self->answer, err.message);
+            lm_log(LM_LOG_WARNING, "%s (asked by %s on %s)", err.message,
+                   request->by, request->host);
+        }
+    } else {
+        self->wants_pause = strcmp(request->verb, "pause") == 0;
+        self->cancelled = strcmp(request->verb, "cancel") == 0;
+    }
+    self->asked = *request;
+}
+
+void
+lm_runner_empty_mailbox(struct lm_runner *self)
+{
+    int count;
+    struct lm_request *requests = empty(self->mailbox, &count);
+
+    for (int i = 0; i < count && !self->cancelled; i++)
+        take(self, &requests[i]);
+    free(requests);
+}
+
+/* Somebody else polls, as long as he can. */
+static bool
+is_poll_due(struct lm_runner *self)
+{
+    int64_t now = lm_clock_ms();
+    bool due;
+
+    pthread_mutex_lock(&self->mailbox->mutex);
+    due = now - self->mailbox->polled_ms >=
+          (self->mailbox->has_poller ? POLLED_LATELY_MS : POLL_MS);
+    pthread_mutex_unlock(&self->mailbox->mutex);
+    return due;
+}
+
+bool
+lm_runner_is_called(struct lm_runner *self)
+{
+    struct lm_err ignored;
+
+    if (is_poll_due(self) && self->conn != NULL &&
+        !lm_mailbox_poll(self->mailbox, &self->journal, self->run.id,
+                         &ignored))
+        lm_log(LM_LOG_DEBUG, "could not look for requests: %s",
+               ignored.message);
+    lm_runner_empty_mailbox(self);
+    return lm_stop_level() > 0 || self->cancelled ||
+           self->asked.id > self->answered_id;
+}
+
+/* -- obeying ----------------------------------------------------------- */
+
+bool
+lm_runner_has_request(const struct lm_runner *self)
+{
+    return self->asked.id > self->answered_id && !self->cancelled;
+}
+
+static void
+tell_script(struct lm_runner *self)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = lm_runner_info(self, self->run.batches);
+
+    if (self->paused)
+        m->ops->on_stop(m->self, &info, "pause");
+}
+
+bool
+lm_runner_obey(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    bool pause = self->wants_pause;
+    bool changes = pause != self->paused;
+    int64_t id = self->asked.id;
+
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        (changes && !lm_journal_set_state(&self->journal, &self->run,
+                                          pause ? "paused" : "running", err)) ||
+        !lm_journal_answer(&self->journal, self->run.id, id, self->answer,
+                           err) ||
+        !lm_conn_commit(self->conn, "obey_before_commit",
+                        "obey_after_commit_sent", err))
+        return false;
+    self->answered_id = id;
+    if (!changes)
+        return true;
+    self->run.seq++;
+    self->paused = pause;
+    lm_log(LM_LOG_INFO, "%s by %s on %s", pause ? "paused" : "resumed",
+           self->asked.by, self->asked.host);
+    tell_script(self);
+    return true;
+}
+
+void
+lm_runner_stay_paused(struct lm_runner *self)
+{
+    self->waits_for = "paused";
+    lm_progress_wait(&self->progress, "paused");
+    lm_runner_rest(self, POLL_MS);
+    self->waits_for = NULL;
+}
+
+/* Settings of earlier runners of this run, unless the command line has its own
+ * word on them. */
+static void
+take_settings(struct lm_runner *self, const struct lm_request *requests,
+              int count)
+{
+    struct lm_err err;
+
+    for (int i = 0; i < count; i++) {
+        bool fixed = (strcmp(requests[i].name, "batch_size") == 0 &&
+                      self->options->keep_batch_size) ||
+                     (strcmp(requests[i].name, "throttle_ms") == 0 &&
+                      self->options->keep_throttle_ms);
+
+        if (!fixed && !apply_setting(self, &requests[i], &err))
+            lm_log(LM_LOG_WARNING, "%s", err.message);
+    }
+}
+
+bool
+lm_runner_begin_control(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_request *requests = NULL;
+    int count = 0;
+
+    if (!lm_mailbox_poll(self->mailbox, &self->journal, self->run.id, err) ||
+        !lm_journal_settings(&self->journal, self->run.id, &requests, &count,
+                             err))
+        return false;
+    take_settings(self, requests, count);
+    free(requests);
+    lm_runner_empty_mailbox(self);
+    /* The command that began this runner asks for the run to go on. */
+    if (self->wants_pause)
+        LM_ERR_COPY(self->answer, "the run was resumed by its command");
+    self->wants_pause = false;
+    return true;
+}

@@ -1,0 +1,258 @@
+"""Asking a run from another terminal: it obeys between batches, and while it
+sleeps or waits."""
+
+import re
+import signal
+
+import pytest
+
+from harness.project import (BUSY, CANCELLED, DONE, FAILED, STOPPED, USAGE)
+from harness.wait import wait_until
+
+COUNT = 400
+
+ADD = """
+return {{
+  config = {{ batch_size = 10, throttle_ms = {throttle} }},
+  base_query = "SELECT id, n FROM t",
+  migrate = function(rows, repo)
+    {before}
+    for _, row in ipairs(rows) do
+      repo:update("t", {{ id = row.id }}, {{ n = row.n + 10 }})
+    end
+  end,
+  {more}
+}}
+"""
+
+
+@pytest.fixture
+def table(db):
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, n int);"
+               f"INSERT INTO t SELECT i, i FROM generate_series(1, {COUNT}) i")
+    return db
+
+
+def add(project, throttle=0, before="", more=""):
+    project.script(ADD.format(throttle=throttle, before=before, more=more))
+
+
+def slow(project):
+    add(project, before='repo:query("SELECT pg_sleep(0.05)")')
+
+
+def start(table, project, *arguments):
+    """A runner that has committed something."""
+    runner = project.start_run(*arguments)
+    wait_until(lambda: not runner.alive or table.progress() > 0,
+               "the first batch")
+    assert runner.alive, runner.result()
+    return runner
+
+
+def rows_stand_still(table):
+    before = table.progress()
+    table.execute("SELECT pg_sleep(0.5)")
+    return table.progress() == before
+
+
+def assert_each_once(db):
+    assert db.rows("SELECT count(*), count(*) FILTER (WHERE n = id + 10)"
+                   " FROM t") == [(COUNT, COUNT)]
+
+
+# -- pause and resume --------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["1", "scripts/x.lua"])
+def test_a_run_pauses_and_goes_on(table, project, which):
+    slow(project)
+    runner = start(table, project)
+    project.luamig("pause", which).expect(DONE, "run 1 is paused")
+    assert table.state() == "paused"
+    assert rows_stand_still(table)
+    assert table.scalar("SELECT count(*) FROM pg_stat_activity WHERE"
+                        " application_name LIKE 'luamig%%' AND"
+                        " state LIKE 'idle in%%'") == 0
+    project.luamig("resume", which).expect(DONE, "run 1 goes on")
+    assert table.state() == "running"
+    result = runner.wait().expect(DONE)
+    assert "paused by app" in result.err and "resumed by app" in result.err
+    assert_each_once(table)
+    assert table.rows("SELECT verb, requested_by, host IS NOT NULL, answer"
+                      " FROM luamig.request ORDER BY id") == [
+        ("pause", "app", True, "done"), ("resume", "app", True, "done")]
+
+
+def test_a_run_that_sleeps_pauses_at_once(table, project):
+    """Its next batch would come in an hour."""
+    add(project, throttle=3600000)
+    runner = start(table, project)
+    project.luamig("pause", 1).expect(DONE, "is paused")
+    assert table.progress() == 10
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    runner.wait().expect(CANCELLED)
+
+
+def test_a_run_that_the_script_holds_pauses_and_is_cancelled(table, project):
+    add(project, more="throttle = function() return true end")
+    runner = project.start_run()
+    wait_until(lambda: not runner.alive or table.has_journal()
+               and table.state() == "running", "the run")
+    project.luamig("pause", 1).expect(DONE, "is paused")
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    runner.wait().expect(CANCELLED)
+
+
+def test_the_script_hears_of_a_pause(table, project):
+    add(project, throttle=50, more="""
+      on_stop = function(run, reason) run.log("told of " .. reason) end""")
+    runner = start(table, project)
+    project.luamig("pause", 1).expect(DONE)
+    project.luamig("cancel", 1).expect(DONE)
+    runner.wait().expect(CANCELLED, "told of pause", "told of cancel")
+
+
+def test_a_signal_ends_a_paused_runner_and_the_same_command_resumes(
+        table, project):
+    slow(project)
+    runner = start(table, project)
+    project.luamig("pause", 1).expect(DONE)
+    runner.signal(signal.SIGTERM)
+    runner.wait().expect(STOPPED)
+    assert table.state() == "paused"
+    project.luamig("resume", 1).expect(
+        FAILED, "is gone", "luamig run scripts/x.lua")
+    add(project)
+    project.run().expect(DONE)
+    assert_each_once(table)
+
+
+def test_a_killed_runner_that_was_paused_is_resumed_by_the_same_command(
+        table, project):
+    slow(project)
+    runner = start(table, project)
+    project.luamig("pause", 1).expect(DONE)
+    assert runner.kill()
+    assert table.state() == "paused"
+    add(project)
+    project.run().expect(DONE)
+    assert_each_once(table)
+
+
+def test_the_same_command_lets_a_living_paused_run_go_on(table, project):
+    add(project, throttle=100)
+    runner = start(table, project)
+    project.luamig("pause", 1).expect(DONE)
+    project.run().expect(BUSY, "is paused; asking it to go on")
+    runner.wait().expect(DONE, "resumed by app")
+    assert_each_once(table)
+
+
+# -- cancel ------------------------------------------------------------------
+
+
+def test_a_cancelled_run_is_final(table, project):
+    slow(project)
+    runner = start(table, project)
+    project.luamig("cancel", "scripts/x.lua").expect(DONE, "is cancelled")
+    result = runner.wait().expect(CANCELLED, "run 1 cancelled by app")
+    assert table.state() == "cancelled"
+    assert table.scalar("SELECT exit_code FROM luamig.run") == CANCELLED
+    done = table.scalar("SELECT count(*) FROM t WHERE n = id + 10")
+    assert done == result.rows == table.progress() < COUNT
+    project.run().expect(CANCELLED, "--restart")
+    project.luamig("pause", 1).expect(FAILED, "has ended: it is cancelled")
+
+
+def test_a_run_without_a_runner_is_cancelled_in_the_journal(table, project):
+    add(project)
+    project.run("--limit", 20).expect(STOPPED)
+    project.luamig("pause", 1).expect(FAILED, "no runner is at work")
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    assert table.state() == "cancelled"
+    project.run().expect(CANCELLED)
+
+
+def test_a_frozen_runner_whose_run_is_cancelled_cannot_commit(table, project):
+    add(project)
+    runner = project.start_run(
+        fault="before_commit:3=stop", env={"LUAMIG_LEASE_MS": "100"})
+    runner.wait_frozen()
+    table.execute("SELECT pg_sleep(0.2)")
+    table.admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'luamig%%'")
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    runner.thaw()
+    runner.wait().expect(BUSY)
+    assert table.state() == "cancelled"
+    assert table.scalar("SELECT count(*) FROM t WHERE n = id + 10") == 20
+
+
+# -- set ---------------------------------------------------------------------
+
+
+def test_settings_change_while_a_run_is_at_work(table, project):
+    add(project, throttle=3600000)
+    runner = start(table, project)
+    project.luamig("set", 1, "throttle_ms=0", "batch_size=1").expect(
+        DONE, "has its new settings")
+    result = runner.wait().expect(DONE)
+    assert table.progress("batches") == 1 + COUNT - 10
+    assert "throttle_ms = 0, set by app" in result.err
+    assert_each_once(table)
+
+
+def test_settings_stay_with_the_run(table, project):
+    add(project)
+    project.run("--limit", 20).expect(STOPPED)
+    project.luamig("set", 1, "batch_size=100").expect(DONE, "the next one")
+    project.run("--limit", 100).expect(STOPPED, "batch_size = 100")
+    assert table.progress("batches") == 3
+    project.run("--batch-size", 70).expect(DONE)
+    assert table.progress("batches") == 3 + 4
+
+
+@pytest.mark.parametrize("given, said", [
+    ("batch_size=0", "from 1 to 1000000"),
+    ("batch_size=x", 'not "x"'),
+    ("bach_size=7", 'Did you mean "batch_size"?'),
+    ("batch_size", "NAME=VALUE")])
+def test_settings_that_make_no_sense(project, given, said):
+    project.luamig("set", 1, given).expect(USAGE, said)
+
+
+# -- which run -----------------------------------------------------------------
+
+
+def test_two_runs_of_one_script_are_told_apart_by_number(table, project):
+    project.script("""return {
+      args = { part = { type = "integer", required = true } },
+      config = { throttle_ms = 3600000, batch_size = 10 },
+      base_query = function(args)
+        return "SELECT id FROM t WHERE id % 2 = $1", args.part end,
+      migrate = function() end }""")
+    runners = [project.start_run("--arg", f"part={part}") for part in (0, 1)]
+    wait_until(lambda: table.has_journal() and table.scalar(
+        "SELECT count(*) FROM luamig.progress WHERE rows > 0") == 2,
+        "both to begin")
+    project.luamig("cancel", "scripts/x.lua").expect(
+        FAILED, "more than one unfinished run", '{"part": 0}')
+    for number in (1, 2):
+        project.luamig("cancel", number).expect(DONE)
+    for runner in runners:
+        runner.wait().expect(CANCELLED)
+
+
+def test_who_asked_for_what_is_shown(table, project):
+    add(project, throttle=100)
+    runner = start(table, project)
+    project.luamig("pause", 1).expect(DONE)
+    project.luamig("cancel", 1).expect(DONE)
+    runner.wait()
+    shown = project.luamig("status", 1).expect(DONE).out
+    assert re.search(r"asked: +pause by app on \S+ at .*: done", shown), shown
+    assert re.search(r"cancel by app on \S+ at .*: done", shown), shown
+    [run] = project.status(1)
+    assert [request["verb"] for request in run["requests"]] == [
+        "pause", "cancel"]
