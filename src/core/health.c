@@ -273,12 +273,12 @@ void
 lm_health_describe(const struct lm_health_sample *sample, bool all,
                    struct lm_buf *buf)
 {
-    static const char *const states[] = {
-        [LM_HEALTH_OFF] = "off",
-        [LM_HEALTH_AVAILABLE] = "available",
-        [LM_HEALTH_UNUSED] = "not in use",
-        [LM_HEALTH_DEGRADED] = "degraded",
-        [LM_HEALTH_UNAVAILABLE] = "unavailable"};
+    static const char *const states[] = {[LM_HEALTH_OFF] = "off",
+                                         [LM_HEALTH_AVAILABLE] = "available",
+                                         [LM_HEALTH_UNUSED] = "not in use",
+                                         [LM_HEALTH_DEGRADED] = "degraded",
+                                         [LM_HEALTH_UNAVAILABLE] =
+                                             "unavailable"};
     const char *separator = "";
     bool lacks_right = false;
 

@@ -58,12 +58,12 @@ enum lm_health_state {
 
 struct lm_health_reading {
     enum lm_health_state state;
-    double value; /* in the unit of the setting; sessions: how many */
-    double cap;   /* a limit of the server's own, if lower; 0: none */
-    bool missing; /* something that was there before is not */
+    double value;     /* in the unit of the setting; sessions: how many */
+    double cap;       /* a limit of the server's own, if lower; 0: none */
+    bool missing;     /* something that was there before is not */
     bool lacks_right; /* the role would see more with pg_read_all_stats */
-    char text[256]; /* what holds, if it does: "vacuum of public.t (pid 7)" */
-    char note[256]; /* on its state: "1 standby", "archive_mode is off" */
+    char text[256];   /* what holds, if it does: "vacuum of public.t (pid 7)" */
+    char note[256];   /* on its state: "1 standby", "archive_mode is off" */
 };
 
 struct lm_health_sample {

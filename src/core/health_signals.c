@@ -62,7 +62,7 @@ struct lm_health_sampler {
 #define MAY_SEE_ALL "pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')"
 
 /* The tables themselves, and the partitions below them. */
-#define TARGETS                                                            \
+#define TARGETS                                                             \
     "WITH target AS (SELECT t.oid FROM pg_catalog.unnest($1::oid[]) t(oid)" \
     " UNION SELECT p.relid::oid FROM pg_catalog.unnest($1::oid[]) t(oid),"  \
     " pg_catalog.pg_partition_tree(t.oid::regclass) p) "
@@ -174,8 +174,7 @@ static const char snapshot_sql[] =
     "SELECT * FROM (SELECT a.pid::text, coalesce(a.application_name, ''),"
     "  coalesce(a.usename::text, ''),"
     "  extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8"
-    "  AS age, " MAY_SEE_ALL
-    " FROM pg_catalog.pg_stat_activity a"
+    "  AS age, " MAY_SEE_ALL " FROM pg_catalog.pg_stat_activity a"
     " WHERE a.datname = pg_catalog.current_database()"
     "  AND a.pid NOT IN (pg_catalog.pg_backend_pid(), $1::int)"
     "  AND a.backend_type IN ('client backend', 'background worker')"
@@ -218,8 +217,9 @@ read_blocked(struct lm_health_sampler *self, const struct lm_result *rows,
     (void)self;
     out->value = count;
     if (count > 0) {
-        SET_TEXT(out->text, "%d session%s blocked by luamig: %s (app \"%s\", "
-                            "user %s)%s",
+        SET_TEXT(out->text,
+                 "%d session%s blocked by luamig: %s (app \"%s\", "
+                 "user %s)%s",
                  count, count == 1 ? "" : "s", lm_result_text(rows, 0, 0),
                  lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 2),
                  count > 1 ? " and others" : "");
@@ -341,8 +341,10 @@ read_archiver(struct lm_health_sampler *self, const struct lm_result *rows,
     out->value = (double)lm_result_int(rows, 0, 3);
     lm_health_add_bytes(&text, out->value);
     lm_buf_puts(&text, " of WAL wait to be archived");
-    if (lm_result_bool(rows, 0, 1))
-        lm_buf_printf(&text, "; archiving %s fails", lm_result_text(rows, 0, 2));
+    if (lm_result_bool(rows, 0, 1)) {
+        lm_buf_printf(&text, "; archiving %s fails",
+                      lm_result_text(rows, 0, 2));
+    }
     set_text(out->text, sizeof out->text, &text);
 }
 
@@ -379,14 +381,16 @@ read_debt(struct lm_health_sampler *self, const struct lm_result *rows,
     }
     if (!lm_result_bool(rows, 0, 2)) {
         out->state = LM_HEALTH_UNAVAILABLE;
-        SET_TEXT(out->note, "autovacuum is off for %s, so waiting would clear "
-                            "nothing",
+        SET_TEXT(out->note,
+                 "autovacuum is off for %s, so waiting would clear "
+                 "nothing",
                  lm_result_text(rows, 0, 0));
         return;
     }
     out->value = strtod(lm_result_text(rows, 0, 3), NULL);
-    SET_TEXT(out->text, "%s dead tuples in %s, %.1f times what makes autovacuum "
-                        "begin",
+    SET_TEXT(out->text,
+             "%s dead tuples in %s, %.1f times what makes autovacuum "
+             "begin",
              lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 0),
              out->value);
 }
@@ -410,14 +414,13 @@ read_snapshot(struct lm_health_sampler *self, const struct lm_result *rows,
     out->value = strtod(age, NULL);
     lm_clock_format(held, sizeof held, (int64_t)(out->value * 1000));
     if (pid == NULL) {
-        SET_TEXT(out->text,
-                 "prepared transaction \"%s\" (user %s) is %s old",
+        SET_TEXT(out->text, "prepared transaction \"%s\" (user %s) is %s old",
                  lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 2), held);
         return;
     }
     SET_TEXT(out->text,
-             "session %s (app \"%s\", user %s) has held a snapshot for %s",
-             pid, lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 2), held);
+             "session %s (app \"%s\", user %s) has held a snapshot for %s", pid,
+             lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 2), held);
 }
 
 static void
@@ -442,10 +445,9 @@ note_replica_error(struct replica *replica, const struct lm_err *err)
              err->detail[0] != '\0' ? ": " : "", err->detail);
     lm_conn_close(replica->conn);
     replica->conn = NULL;
-    replica->retry_ms =
-        lm_clock_ms() + lm_clock_backoff_ms(++replica->attempts,
-                                            RECONNECT_BASE_MS,
-                                            RECONNECT_CAP_MS);
+    replica->retry_ms = lm_clock_ms() + lm_clock_backoff_ms(++replica->attempts,
+                                                            RECONNECT_BASE_MS,
+                                                            RECONNECT_CAP_MS);
 }
 
 static bool

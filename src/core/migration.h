@@ -63,6 +63,7 @@ struct lm_migration {
     bool assume_unique;
     int64_t batch_size;
     int64_t throttle_ms;
+    int64_t max_failures;
 
     const char *isolation;
     const char *timezone; /* NULL: the server's */
@@ -74,10 +75,9 @@ struct lm_migration {
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
     bool quarantine; /* set rows at fault aside instead of failing */
-    int64_t max_failures;
     bool quarantine_rows; /* the journal keeps the row itself, too */
-    const struct lm_health_limits *health; /* core/health.h */
 
+    const struct lm_health_limits *health; /* core/health.h */
     const struct lm_migration_ops *ops;
     void *self;
 };

@@ -279,8 +279,9 @@ hold_for_health(struct lm_runner *self)
     look(self);
     if (self->batch_ms > 0)
         rest_after_batch(self);
-    while (!lm_runner_is_called(self) && (by = lm_health_holds(&self->health, lm_clock_ms())) !=
-                             LM_HELD_BY_NOTHING) {
+    while (!lm_runner_is_called(self) &&
+           (by = lm_health_holds(&self->health, lm_clock_ms())) !=
+               LM_HELD_BY_NOTHING) {
         hold(self, by, lm_health_why(&self->health, by), SHORT_MS, true);
         lm_runner_rest(self, SLICE_MS);
         look(self);

@@ -339,8 +339,7 @@ lm_monitor_look(struct lm_monitor *self, uint64_t *number,
         *out = self->sample;
         *number = self->number;
         self->looked = is_new = true;
-    } else if (self->number > 0 &&
-               lm_clock_ms() - self->taken_ms > STALE_MS) {
+    } else if (self->number > 0 && lm_clock_ms() - self->taken_ms > STALE_MS) {
         lm_health_know_nothing(out, &self->limits,
                                "the server does not answer");
         self->taken_ms = lm_clock_ms();

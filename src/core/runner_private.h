@@ -111,7 +111,7 @@ struct lm_runner {
     struct lm_held held;
     bool held_unnoted; /* the journal does not have all of it */
     struct {
-        enum lm_signal by;    /* or LM_HELD_BY_NOTHING */
+        enum lm_signal by; /* or LM_HELD_BY_NOTHING */
         int64_t since_ms;
         int64_t counted_ms; /* up to when it is in held */
         int64_t noted_ms;   /* when the journal was told */

@@ -8,7 +8,8 @@
 
 #include <stdio.h>
 
-enum { SECOND = 1000, MINUTE = 60 * SECOND };
+static const int64_t SECOND = 1000;
+static const int64_t MINUTE = 60000;
 
 static const double MB = 1024.0 * 1024;
 
@@ -185,9 +186,8 @@ test_a_standby_that_is_gone_is_not_one_without_lag(void **state)
     sample.of[lag].missing = true;
     LM_ERR_COPY(sample.of[lag].note, "standby \"s1\" has disconnected");
     assert_int_equal(read_value(lag, 0), lag);
-    assert_string_equal(
-        lm_health_why(&health, lag),
-        "replica lag unknown: standby \"s1\" has disconnected");
+    assert_string_equal(lm_health_why(&health, lag),
+                        "replica lag unknown: standby \"s1\" has disconnected");
     assert_int_equal(pass(11 * MINUTE), LM_HELD_BY_NOTHING);
     /* The other one counts all the same. */
     assert_int_equal(read_value(lag, 300 * MB), lag);
