@@ -79,7 +79,6 @@ wait_for(const struct job *job, int64_t limit_ms, bool interruptible)
 {
     int64_t end = lm_clock_ms() + limit_ms;
     int level = lm_stop_level();
-    char byte;
 
     for (;;) {
         struct pollfd fds[2] = {{job->done[0], POLLIN, 0},
@@ -91,7 +90,7 @@ wait_for(const struct job *job, int64_t limit_ms, bool interruptible)
         if (left <= 0)
             return LM_ASIDE_LATE;
         poll(fds, 2, left > LONGEST_POLL_MS ? LONGEST_POLL_MS : (int)left);
-        if (fds[0].revents != 0 && read(job->done[0], &byte, 1) == 1)
+        if (fds[0].revents != 0)
             return LM_ASIDE_DONE;
         if (fds[1].revents != 0)
             lm_stop_drain();

@@ -46,6 +46,19 @@ lm_clock_backoff_ms(int attempt, int64_t base_ms, int64_t cap_ms)
 }
 
 void
+lm_clock_format_now(char *text, size_t size, char separator)
+{
+    struct timespec now;
+    struct tm utc;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    snprintf(text, size, "%04d-%02d-%02d%c%02d:%02d:%02d.%03dZ",
+             utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, separator,
+             utc.tm_hour, utc.tm_min, utc.tm_sec, (int)(now.tv_nsec / 1000000));
+}
+
+void
 lm_clock_format(char *text, size_t size, int64_t duration_ms)
 {
     int64_t seconds = duration_ms / 1000;

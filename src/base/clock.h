@@ -17,6 +17,11 @@ int64_t lm_clock_ms(void);
  * step. */
 int64_t lm_clock_backoff_ms(int attempt, int64_t base_ms, int64_t cap_ms);
 
+/* Writes the time of day in UTC, "2026-01-01T11:42:10.123Z", with separator in
+ * place of the T. */
+enum { LM_CLOCK_NOW_SIZE = 32 };
+void lm_clock_format_now(char *text, size_t size, char separator);
+
 /* Writes "850ms", "12.3s", "4m05s" or "2h03m" into text. */
 void lm_clock_format(char *text, size_t size, int64_t duration_ms);
 

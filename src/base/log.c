@@ -1,19 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log: levels, colours, and the one status line at the bottom of a
- * terminal. The level and the status text are the only state; both belong to
+ * The log: levels, formats, colours, and the one status line at the bottom of a
+ * terminal. The settings and the status text are the only state; they belong to
  * the process, because stderr does.
  */
 
 #include "base/log.h"
 
+#include "base/clock.h"
+#include "base/record.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+enum { MAX_TEXT = 4096, PATIENCE_MS = 1000 };
+
 static enum lm_log_level max_level = LM_LOG_INFO;
+static enum lm_log_format log_format = LM_LOG_PLAIN;
+static bool with_times;
+
+/* Held while a message is written; what follows belongs to it. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char status_line[512];
+static bool line_is_torn; /* the end of the last message could not be written */
 
 void
 lm_log_set_level(enum lm_log_level level)
@@ -27,20 +42,96 @@ lm_log_enabled(enum lm_log_level level)
     return level <= max_level;
 }
 
-bool
-lm_log_is_terminal(void)
+void
+lm_log_set_format(enum lm_log_format format)
 {
-    return isatty(STDERR_FILENO) == 1;
+    log_format = format;
+}
+
+bool
+lm_log_is_json(void)
+{
+    return log_format == LM_LOG_JSON;
+}
+
+void
+lm_log_set_times(bool times)
+{
+    with_times = times;
+}
+
+/* -- the terminal ----------------------------------------------------- */
+
+static bool
+is_capable_terminal(void)
+{
+    const char *term = getenv("TERM");
+
+    return isatty(STDERR_FILENO) == 1 &&
+           (term == NULL || strcmp(term, "dumb") != 0);
 }
 
 bool
 lm_log_may_colour(void)
 {
     const char *no_color = getenv("NO_COLOR");
-    const char *term = getenv("TERM");
 
-    return lm_log_is_terminal() && (no_color == NULL || *no_color == '\0') &&
-           (term == NULL || strcmp(term, "dumb") != 0);
+    return is_capable_terminal() && (no_color == NULL || *no_color == '\0');
+}
+
+bool
+lm_log_has_status(void)
+{
+    return !lm_log_is_json() && lm_log_enabled(LM_LOG_INFO) &&
+           is_capable_terminal();
+}
+
+/* Columns of the terminal, 0 when it does not say. */
+static size_t
+terminal_width(void)
+{
+    struct winsize size;
+
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+/* Bytes of text that fit into a number of columns, one a character. */
+static size_t
+cut_to_width(const char *text, size_t columns)
+{
+    size_t at = 0;
+
+    for (size_t used = 0; text[at] != '\0'; at++) {
+        if (((unsigned char)text[at] & 0xC0) != 0x80 && used++ == columns)
+            break;
+    }
+    return at;
+}
+
+static void
+add_status(struct lm_buf *buf)
+{
+    size_t width = terminal_width();
+
+    lm_buf_puts(buf, "\r\033[K");
+    /* The last column would make some terminals begin a new line. */
+    lm_buf_add(buf, status_line,
+               width > 1 ? cut_to_width(status_line, width - 1)
+                         : strlen(status_line));
+}
+
+/* -- writing ---------------------------------------------------------- */
+
+/* Somebody else may have made stderr non-blocking: then it is waited for, but
+ * not for ever. */
+static bool
+may_go_on(void)
+{
+    struct pollfd ready = {STDERR_FILENO, POLLOUT, 0};
+
+    if (errno == EINTR)
+        return true;
+    return errno == EAGAIN && poll(&ready, 1, PATIENCE_MS) > 0;
 }
 
 static void
@@ -49,18 +140,25 @@ write_bytes(const char *bytes, size_t len)
     while (len > 0) {
         ssize_t done = write(STDERR_FILENO, bytes, len);
 
-        if (done <= 0)
-            return;
-        bytes += done;
-        len -= (size_t)done;
+        if (done <= 0 && !may_go_on())
+            break;
+        if (done > 0) {
+            bytes += done;
+            len -= (size_t)done;
+            line_is_torn = true;
+        }
     }
+    if (len == 0)
+        line_is_torn = false;
 }
 
 static void
-add_status(struct lm_buf *buf)
+write_buf(struct lm_buf *buf)
 {
-    lm_buf_puts(buf, "\r\033[K");
-    lm_buf_puts(buf, status_line);
+    if (line_is_torn)
+        write_bytes("\n", 1);
+    write_bytes(buf->data, buf->len);
+    lm_buf_release(buf);
 }
 
 /* Further lines begin below the first, so that carets point where they should.
@@ -81,51 +179,78 @@ write_line(const char *label, const char *colour, const char *text)
 {
     struct lm_buf buf = LM_BUF_INIT;
     bool coloured = *label != '\0' && lm_log_may_colour();
+    char time[LM_CLOCK_NOW_SIZE] = "";
 
+    if (with_times)
+        lm_clock_format_now(time, sizeof time, ' ');
     if (status_line[0] != '\0')
         lm_buf_puts(&buf, "\r\033[K");
-    lm_buf_puts(&buf, "luamig: ");
+    lm_buf_printf(&buf, "luamig: %s%s", time, with_times ? " " : "");
     if (coloured)
         lm_buf_puts(&buf, colour);
     lm_buf_puts(&buf, label);
     if (coloured)
         lm_buf_puts(&buf, "\033[0m");
-    add_text(&buf, text, strlen(label));
+    add_text(&buf, text, strlen(time) + with_times + strlen(label));
     lm_buf_putc(&buf, '\n');
     if (status_line[0] != '\0')
         add_status(&buf);
-    write_bytes(buf.data, buf.len);
-    lm_buf_release(&buf);
-}
-
-static const char *
-level_label(enum lm_log_level level)
-{
-    switch (level) {
-    case LM_LOG_ERROR:
-        return "error: ";
-    case LM_LOG_WARNING:
-        return "warning: ";
-    case LM_LOG_DEBUG:
-        return "debug: ";
-    case LM_LOG_INFO:
-        break;
-    }
-    return "";
+    write_buf(&buf);
 }
 
 static void
 write_level(enum lm_log_level level, const char *text)
 {
-    const char *colour = level == LM_LOG_ERROR ? "\033[1;31m" : "\033[1;33m";
+    static const char *const labels[] = {"error: ", "warning: ", "", "debug: "};
 
-    write_line(level_label(level), colour, text);
+    write_line(labels[level],
+               level == LM_LOG_ERROR ? "\033[1;31m" : "\033[1;33m", text);
+}
+
+/* text and fields may be NULL. */
+static void
+write_object(enum lm_log_level level, const char *text,
+             const struct lm_buf *fields)
+{
+    static const char *const levels[] = {"error", "warning", "info", "debug"};
+    struct lm_buf members = LM_BUF_INIT;
+    struct lm_buf line = LM_BUF_INIT;
+    char time[LM_CLOCK_NOW_SIZE];
+
+    lm_clock_format_now(time, sizeof time, 'T');
+    lm_record_text(&members, "time", time);
+    lm_record_text(&members, "level", levels[level]);
+    if (text != NULL)
+        lm_record_text(&members, "message", text);
+    lm_buf_printf(&line, "{%s", lm_buf_text(&members));
+    if (fields != NULL && fields->len > 0)
+        lm_buf_printf(&line, ",%s", lm_buf_text(fields));
+    lm_buf_puts(&line, "}\n");
+    lm_buf_release(&members);
+    write_buf(&line);
+}
+
+/* -- messages --------------------------------------------------------- */
+
+void
+lm_log_event(enum lm_log_level level, const char *text,
+             const struct lm_buf *fields)
+{
+    if (!lm_log_enabled(level))
+        return;
+    pthread_mutex_lock(&lock);
+    if (lm_log_is_json()) {
+        write_object(level, text, fields);
+    } else if (text != NULL) {
+        write_level(level, text);
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 void
 lm_log(enum lm_log_level level, const char *format, ...)
 {
-    char text[4096];
+    char text[MAX_TEXT];
     va_list args;
 
     if (!lm_log_enabled(level))
@@ -133,7 +258,7 @@ lm_log(enum lm_log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    write_level(level, text);
+    lm_log_event(level, text, NULL);
 }
 
 static void
@@ -143,13 +268,11 @@ write_part(const char *label, const char *text)
         write_line(label, "\033[1m", text);
 }
 
-void
-lm_log_err(enum lm_log_level level, const struct lm_err *err)
+static void
+write_plain_err(enum lm_log_level level, const struct lm_err *err)
 {
     char text[sizeof err->message + 32];
 
-    if (!lm_log_enabled(level))
-        return;
     if (err->sqlstate[0] != '\0') {
         snprintf(text, sizeof text, "%s (SQLSTATE %s)", err->message,
                  err->sqlstate);
@@ -166,15 +289,54 @@ lm_log_err(enum lm_log_level level, const struct lm_err *err)
     write_part("", err->traceback);
 }
 
+static void
+add_part(struct lm_buf *fields, const char *name, const char *text)
+{
+    if (*text != '\0')
+        lm_record_text(fields, name, text);
+}
+
+static void
+write_err_object(enum lm_log_level level, const struct lm_err *err)
+{
+    struct lm_buf fields = LM_BUF_INIT;
+
+    add_part(&fields, "sqlstate", err->sqlstate);
+    add_part(&fields, "detail", err->detail);
+    add_part(&fields, "hint", err->hint);
+    add_part(&fields, "constraint", err->constraint);
+    add_part(&fields, "where", err->where);
+    add_part(&fields, "batch", err->batch);
+    add_part(&fields, "statement", err->sql);
+    add_part(&fields, "traceback", err->traceback);
+    write_object(level, err->message, &fields);
+    lm_buf_release(&fields);
+}
+
+void
+lm_log_err(enum lm_log_level level, const struct lm_err *err)
+{
+    if (!lm_log_enabled(level))
+        return;
+    pthread_mutex_lock(&lock);
+    if (lm_log_is_json()) {
+        write_err_object(level, err);
+    } else {
+        write_plain_err(level, err);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 void
 lm_log_status(const char *text)
 {
     struct lm_buf buf = LM_BUF_INIT;
 
-    if (!lm_log_is_terminal() || !lm_log_enabled(LM_LOG_INFO))
+    if (!lm_log_has_status())
         return;
+    pthread_mutex_lock(&lock);
     snprintf(status_line, sizeof status_line, "%s", text != NULL ? text : "");
     add_status(&buf);
-    write_bytes(buf.data, buf.len);
-    lm_buf_release(&buf);
+    write_buf(&buf);
+    pthread_mutex_unlock(&lock);
 }

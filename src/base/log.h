@@ -9,30 +9,48 @@
  *     luamig: warning: ...
  *     luamig: error: ...
  *
- * A progress line on a terminal is drawn by the sink below: log lines clear
- * it first and it is drawn again after them. Write errors are ignored: a
- * closed terminal must not harm a run.
+ * or, for machines, one JSON object a line. A progress line on a terminal is
+ * drawn by the sink below: log lines clear it first and it is drawn again after
+ * them. Write errors are ignored: a closed terminal or a full disk must not
+ * harm a run.
+ *
+ * The settings are made while there is one thread; everything else may be
+ * called from any, and lines do not mix.
  */
 
 #include "base/err.h"
 
 enum lm_log_level { LM_LOG_ERROR, LM_LOG_WARNING, LM_LOG_INFO, LM_LOG_DEBUG };
+enum lm_log_format { LM_LOG_PLAIN, LM_LOG_JSON };
 
 /* Messages above this level are dropped. Default: LM_LOG_INFO. */
 void lm_log_set_level(enum lm_log_level level);
 bool lm_log_enabled(enum lm_log_level level);
+/* Default: LM_LOG_PLAIN. */
+void lm_log_set_format(enum lm_log_format format);
+bool lm_log_is_json(void);
+/* With true, plain lines carry the time, for logs that are read later:
+ * "luamig: 2026-01-01 11:42:10.123Z run 7 of ...". */
+void lm_log_set_times(bool times);
 
 void lm_log(enum lm_log_level level, const char *format, ...) LM_PRINTF(2, 3);
 
 /* Prints every part of an error that is set. */
 void lm_log_err(enum lm_log_level level, const struct lm_err *err);
 
-/* Is stderr a terminal, and may it be coloured (NO_COLOR, TERM=dumb)? */
-bool lm_log_is_terminal(void);
+/* A message with fields for machines (base/record.h), which plain lines leave
+ * out. text may be NULL: then it is for machines only. */
+void lm_log_event(enum lm_log_level level, const char *text,
+                  const struct lm_buf *fields);
+
+/* Is stderr a terminal that may be coloured (NO_COLOR, TERM=dumb)? */
 bool lm_log_may_colour(void);
 
-/* Draws text as the terminal's last line, over the one before; NULL or ""
- * takes the line away. Does nothing when stderr is not a terminal. */
+/* Is there a last line to draw on: a terminal, plain, and not quiet? */
+bool lm_log_has_status(void);
+/* Draws text as the terminal's last line, over the one before, cut to the
+ * terminal's width; NULL or "" takes the line away. Does nothing when there is
+ * no such line. */
 void lm_log_status(const char *text);
 
 #endif

@@ -27,6 +27,8 @@ on_signal(int number)
     char byte = 1;
     ssize_t ignored;
 
+    if (number == SIGHUP && level > 0)
+        return;
     last_signal = number;
     if (level >= 2) {
         signal(number, SIG_DFL);
@@ -43,6 +45,7 @@ void
 lm_stop_install(void)
 {
     struct sigaction action;
+    struct sigaction before;
 
     if (pipe_fds[0] >= 0 || pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC) != 0)
         return;
@@ -51,6 +54,8 @@ lm_stop_install(void)
     action.sa_handler = on_signal;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
 }
@@ -81,6 +86,8 @@ lm_stop_signal(void)
         return "SIGINT";
     case SIGTERM:
         return "SIGTERM";
+    case SIGHUP:
+        return "SIGHUP";
     default:
         return "";
     }

@@ -7,14 +7,16 @@
  *
  * The first SIGINT or SIGTERM asks to finish the batch and stop, the second to
  * interrupt it, the third ends the process as the signal would by default
- * (which loses nothing: the server rolls back). The handler only counts and
- * writes a byte into a pipe; everything else polls.
+ * (which loses nothing: the server rolls back). A SIGHUP, of a terminal that is
+ * closed, is never more than the first: it may come twice. The handler only
+ * counts and writes a byte into a pipe; everything else polls.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Installs the handlers; SIGPIPE is ignored. Once a process. */
+/* Installs the handlers; SIGPIPE is ignored, and so is SIGHUP if it was
+ * (nohup). Once a process. */
 void lm_stop_install(void);
 
 /* 0: go on, 1: stop after the batch, 2: interrupt at once. Any thread may ask;

@@ -11,11 +11,13 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct lm_command *const lm_commands[] = {
     &lm_cmd_new,     &lm_cmd_run,    &lm_cmd_status, &lm_cmd_pause,
@@ -109,6 +111,20 @@ lm_cli_finish_output(int code)
 }
 
 bool
+lm_cli_set_log(const struct lm_command *command, const char *format)
+{
+    if (strcmp(format, "json") == 0) {
+        lm_log_set_format(LM_LOG_JSON);
+    } else if (strcmp(format, "plain") == 0) {
+        lm_log_set_format(LM_LOG_PLAIN);
+    } else {
+        lm_cli_usage(command, "--log takes plain or json, not \"%s\"", format);
+        return false;
+    }
+    return true;
+}
+
+bool
 lm_cli_number(const char *text, int64_t min, int64_t *out)
 {
     char *end;
@@ -146,11 +162,23 @@ asks_for_help(int argc, char **argv)
     return argc == 2 && strcmp(argv[1], "--help") == 0;
 }
 
+/* A standard descriptor that is closed would be given to the next file or
+ * socket, and what is meant for people would be written there. */
+static void
+occupy_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) == -1)
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+}
+
 int
 lm_cli_main(int argc, char **argv)
 {
     const struct lm_command *command;
 
+    occupy_standard_descriptors();
     lm_stop_install();
     if (argc < 2)
         return lm_cli_usage(NULL, "which command?");

@@ -59,6 +59,10 @@ int lm_cli_help(const struct lm_command *command);
 /* Flushes stdout; an error when what was printed did not all get out. */
 int lm_cli_finish_output(int code);
 
+/* Takes the value of --log; false, and said so, when it is no format. */
+bool lm_cli_set_log(const struct lm_command *command,
+                    const char *format) LM_MUSTCHECK;
+
 /* Reads a decimal number that is at least min; false when it is not one. */
 bool lm_cli_number(const char *text, int64_t min, int64_t *out) LM_MUSTCHECK;
 

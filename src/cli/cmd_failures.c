@@ -148,7 +148,8 @@ load_script(const struct failures_options *options, struct lm_look *look,
             struct lm_err *err)
 {
     const char *path = options->script != NULL ? options->script : run->script;
-    struct lm_script_options script = {.batch_size = -1, .throttle_ms = -1};
+    struct lm_script_options script = {
+        .batch_size = -1, .target_ms = -1, .throttle_ms = -1};
     struct lm_status_args args = {NULL, 0};
     bool ok = lm_status_args(look->conn, look->schema, run->id, &args, err);
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/record.h"
 #include "cli/cli.h"
 #include "cli/detach.h"
 #include "core/runner.h"
@@ -31,6 +32,7 @@ static const char help[] =
     "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
     "  --limit N             stop after N rows (exit code 5); resumable\n"
     "  --batch-size N        rows in a batch, instead of the script's figure\n"
+    "  --target-ms N         time that a batch should take, likewise\n"
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
@@ -40,15 +42,23 @@ static const char help[] =
     "printed\n"
     "  --replica URL         a standby whose replay is waited for; repeatable\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
+    "  --count               count the rows first, for ten seconds at most, so "
+    "that the\n"
+    "                        total is exact\n"
+    "  --log FORMAT          plain, or json: an object a line on stderr\n"
     "  -v, --verbose         tell about retries and other details\n"
     "  -q, --quiet           warnings and errors only\n"
     "  --help                this; with SCRIPT, its arguments as well\n"
     "\n"
     "Ctrl-C (SIGINT) or SIGTERM finishes the batch and stops; a second one\n"
-    "interrupts the batch, which is rolled back.\n"
+    "interrupts the batch, which is rolled back. A terminal that is closed "
+    "(SIGHUP)\n"
+    "stops the run after its batch.\n"
     "\n"
     "LUAMIG_LEASE_MS: how long a runner may be silent, while its connection\n"
-    "lives, before another may take its run over (default: 60000).\n";
+    "lives, before another may take its run over (default: 60000).\n"
+    "LUAMIG_SILENCE_MS: how much longer than the statement timeout the server\n"
+    "may say nothing before it is given up (default: 30000).\n";
 
 struct run_options {
     const char *path;
@@ -59,11 +69,13 @@ struct run_options {
     int replica_count;
     int64_t limit;
     int64_t batch_size;
+    int64_t target_ms;
     int64_t throttle_ms;
     const char *journal_schema;
     bool again;
     bool restart;
     bool detach;
+    bool count;
     bool help;
 };
 
@@ -72,12 +84,15 @@ enum option_code {
     OPT_ARG,
     OPT_LIMIT,
     OPT_BATCH_SIZE,
+    OPT_TARGET_MS,
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
     OPT_DETACH,
     OPT_REPLICA,
     OPT_JOURNAL_SCHEMA,
+    OPT_COUNT,
+    OPT_LOG,
     OPT_HELP
 };
 
@@ -86,12 +101,15 @@ static const struct option long_options[] = {
     {"arg", required_argument, NULL, OPT_ARG},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
+    {"target-ms", required_argument, NULL, OPT_TARGET_MS},
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
     {"detach", no_argument, NULL, OPT_DETACH},
     {"replica", required_argument, NULL, OPT_REPLICA},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
+    {"count", no_argument, NULL, OPT_COUNT},
+    {"log", required_argument, NULL, OPT_LOG},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, OPT_HELP},
@@ -123,6 +141,8 @@ take_option(struct run_options *options, int code, char **argv)
         return read_number("--limit", optarg, 1, &options->limit);
     case OPT_BATCH_SIZE:
         return read_number("--batch-size", optarg, 1, &options->batch_size);
+    case OPT_TARGET_MS:
+        return read_number("--target-ms", optarg, 1, &options->target_ms);
     case OPT_THROTTLE_MS:
         return read_number("--throttle-ms", optarg, 0, &options->throttle_ms);
     case OPT_AGAIN:
@@ -141,6 +161,11 @@ take_option(struct run_options *options, int code, char **argv)
     case OPT_JOURNAL_SCHEMA:
         options->journal_schema = optarg;
         return true;
+    case OPT_COUNT:
+        options->count = true;
+        return true;
+    case OPT_LOG:
+        return lm_cli_set_log(&lm_cmd_run, optarg);
     case 'v':
         lm_log_set_level(LM_LOG_DEBUG);
         return true;
@@ -162,7 +187,7 @@ parse_options(int argc, char **argv, struct run_options *options)
     int code;
 
     memset(options, 0, sizeof *options);
-    options->batch_size = options->throttle_ms = -1;
+    options->batch_size = options->target_ms = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     options->args = lm_calloc((size_t)argc, sizeof *options->args);
     options->replicas = lm_calloc((size_t)argc, sizeof *options->replicas);
@@ -237,13 +262,8 @@ print_speed(const struct lm_outcome *outcome)
         printf(", %s rows/s", rate);
     printf(", %" PRId64 " retr%s", outcome->retries,
            outcome->retries == 1 ? "y" : "ies");
-}
-
-static void
-print_held(const struct lm_outcome *outcome)
-{
     if (outcome->held != NULL)
-        puts(outcome->held);
+        printf(", %s", outcome->held);
 }
 
 static void
@@ -276,6 +296,56 @@ print_failures(const struct lm_outcome *outcome)
     return LM_EXIT_FAILURES;
 }
 
+static const char *
+end_state(const struct lm_outcome *outcome)
+{
+    switch (outcome->ending) {
+    case LM_END_DONE:
+    case LM_END_DONE_ALREADY:
+        return outcome->failures > 0 ? "done_with_failures" : "done";
+    case LM_END_CANCELLED:
+    case LM_END_CANCELLED_ALREADY:
+        return "cancelled";
+    case LM_END_STOPPED:
+        return "stopped";
+    case LM_END_FAILED:
+        break;
+    }
+    return "failed";
+}
+
+/* The last line of --log json. */
+static void
+log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
+{
+    struct lm_buf fields = LM_BUF_INIT;
+    const char *reason = NULL;
+
+    if (outcome->ending == LM_END_FAILED) {
+        reason = err->message;
+    } else if (outcome->ending == LM_END_STOPPED ||
+               outcome->ending == LM_END_CANCELLED) {
+        reason = outcome->reason;
+    }
+    lm_record_text(&fields, "event", "end");
+    if (outcome->run_id > 0) {
+        lm_record_int(&fields, "run", outcome->run_id);
+    } else {
+        lm_record_text(&fields, "run", NULL);
+    }
+    lm_record_text(&fields, "state", end_state(outcome));
+    lm_record_int(&fields, "rows", outcome->rows);
+    lm_record_int(&fields, "batches", outcome->batches);
+    lm_record_int(&fields, "retries", outcome->retries);
+    lm_record_int(&fields, "failures", outcome->failures);
+    lm_record_int(&fields, "elapsed_ms", outcome->elapsed_ms);
+    lm_record_text(&fields, "reason", reason);
+    lm_record_text(&fields, "held", outcome->held);
+    lm_record_int(&fields, "exit_code", code);
+    lm_log_event(LM_LOG_INFO, NULL, &fields);
+    lm_buf_release(&fields);
+}
+
 static int
 report(const struct lm_outcome *outcome, const struct lm_err *err)
 {
@@ -285,7 +355,6 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         print_counts(outcome);
         print_speed(outcome);
         putchar('\n');
-        print_held(outcome);
         print_matching(outcome);
         return print_failures(outcome);
     case LM_END_DONE_ALREADY:
@@ -313,7 +382,6 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         if (outcome->cursor != NULL)
             printf(", at %s", outcome->cursor);
         puts("; the same command resumes it");
-        print_held(outcome);
         return LM_EXIT_STOPPED;
     case LM_END_FAILED:
         break;
@@ -325,7 +393,6 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         if (outcome->cursor != NULL)
             printf(", at %s", outcome->cursor);
         puts("; the same command resumes it");
-        print_held(outcome);
     }
     return lm_cli_fail(err);
 }
@@ -356,8 +423,10 @@ run_script(const struct run_options *options, const struct lm_script *script,
         .limit = options->limit,
         .replicas = (const char *const *)options->replicas,
         .replica_count = options->replica_count,
+        .count = options->count,
         .keep_batch_size = options->batch_size >= 0,
         .keep_throttle_ms = options->throttle_ms >= 0,
+        .keep_target_ms = options->target_ms >= 0,
         .under_way = under_way,
         .arg = detach};
     struct lm_database database;
@@ -378,10 +447,11 @@ run_script(const struct run_options *options, const struct lm_script *script,
     if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
         err.where[0] == '\0')
         LM_ERR_COPY(err.where, options->path);
-    code = report(&outcome, &err);
+    code = lm_cli_finish_output(report(&outcome, &err));
+    log_end(&outcome, &err, code);
     lm_outcome_release(&outcome);
     lm_database_release(&database);
-    return lm_cli_finish_output(code);
+    return code;
 }
 
 static int
@@ -391,6 +461,7 @@ load_and_run(const struct run_options *options, struct lm_detach *detach)
         .args = options->args,
         .arg_count = options->arg_count,
         .batch_size = options->batch_size,
+        .target_ms = options->target_ms,
         .throttle_ms = options->throttle_ms};
     struct lm_script *script = NULL;
     struct lm_err err;

@@ -19,6 +19,7 @@ static const char help[] =
     "\n"
     "  batch_size=N          rows in a batch\n"
     "  throttle_ms=N         pause between batches\n"
+    "  target_ms=N           how long a batch is to take; 0: no target\n"
     "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
 static const struct option long_options[] = {LM_LOOK_OPTIONS};

@@ -159,6 +159,7 @@ leave_terminal(int log)
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
     close(log);
+    lm_log_set_times(true);
 }
 
 bool

@@ -250,9 +250,9 @@ lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
                            texts, 2, err);
 }
 
-bool
-lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
-                 const struct lm_journal_note *note, struct lm_err *err)
+static bool
+write_lease(struct lm_journal *self, const struct lm_run *run,
+            const struct lm_journal_note *note, struct lm_err *err)
 {
     struct lm_number id;
     struct lm_number lease;
@@ -267,15 +267,26 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
         note->total >= 0 ? lm_number_text(&total, note->total) : NULL,
         lm_number_text(&size, note->batch_size)};
 
-    return lm_journal_tell(
-        self,
-        "UPDATE {schema}.progress SET lease_until ="
-        " clock_timestamp() + $3::bigint * interval '1 ms', waits_for = $4::text,"
-        " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
-        " coalesce(waits_since, clock_timestamp()) END,"
-        " held = $5::jsonb, total = $6, batch_size = $7"
-        " WHERE run_id = $1 AND owner = $2::uuid",
-        texts, 7, err);
+    return lm_journal_tell(self,
+                           "UPDATE {schema}.progress SET lease_until ="
+                           " clock_timestamp() + $3::bigint * interval '1 ms',"
+                           " waits_for = $4::text,"
+                           " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
+                           " coalesce(waits_since, clock_timestamp()) END,"
+                           " held = $5::jsonb, total = $6, batch_size = $7"
+                           " WHERE run_id = $1 AND owner = $2::uuid",
+                           texts, 7, err);
+}
+
+bool
+lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
+                 const struct lm_journal_note *note, struct lm_err *err)
+{
+    if (lm_journal_open(self, err) && write_lease(self, run, note, err) &&
+        lm_journal_commit(self, err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
 }
 
 static const char *

@@ -82,6 +82,14 @@ lm_number_text(struct lm_number *number, int64_t value)
     return number->text;
 }
 
+const char *
+lm_journal_backend(const struct lm_journal *self, struct lm_number *number)
+{
+    return lm_number_text(number, lm_conn_is_pooled(self->conn)
+                                      ? 0
+                                      : lm_conn_backend_pid(self->conn));
+}
+
 char *
 lm_journal_array(const char *const *texts, int count)
 {

@@ -116,6 +116,7 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
     struct lm_number id;
     struct lm_number lease;
     struct lm_number pid;
+    struct lm_number backend;
     char *columns = lm_journal_array(request->key_columns, request->key_count);
     char *cursor_text = lm_key_array(cursor);
     const char *texts[] = {lm_number_text(&id, run->id),
@@ -123,7 +124,8 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
                            cursor_text,
                            lm_number_text(&lease, self->lease_ms),
                            lm_journal_host(host, sizeof host),
-                           lm_number_text(&pid, getpid())};
+                           lm_number_text(&pid, getpid()),
+                           lm_journal_backend(self, &backend)};
     struct lm_result *result = NULL;
     bool ok = lm_journal_ask(
         self,
@@ -131,11 +133,10 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
         " cursor, lease_until, host, pid, backend_pid,"
         " backend_start) VALUES ($1, $2, $3,"
         " clock_timestamp() + $4::bigint * interval '1 ms', $5, $6,"
-        " pg_catalog.pg_backend_pid(), (SELECT backend_start FROM"
-        " pg_catalog.pg_stat_activity"
-        " WHERE pid = pg_catalog.pg_backend_pid()))"
+        " $7, (SELECT a.backend_start FROM"
+        " pg_catalog.pg_stat_activity a WHERE a.pid = $7))"
         " RETURNING owner, seq",
-        texts, 6, &result, err);
+        texts, 7, &result, err);
 
     free(columns);
     free(cursor_text);
@@ -200,7 +201,7 @@ struct holder {
     char lease_until[48];
     int64_t seq;
     bool leased; /* or at work in a transaction */
-    bool seen;   /* its backend is there */
+    bool seen;   /* its backend is there, or nobody can tell */
     bool key_changed;
     char host[256];
     int64_t pid;
@@ -229,7 +230,7 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
         "  OR (a.state LIKE 'idle in transaction%' AND a.state_change >"
         "   clock_timestamp() - $3::bigint * interval '1 ms'), false),"
         " p.host, p.pid, p.backend_pid,"
-        " a.pid IS NOT NULL, r.started_by,"
+        " a.pid IS NOT NULL OR p.backend_pid = 0, r.started_by,"
         " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
         " p.key_columns <> $2::text[],"
         " pg_catalog.array_to_string(p.key_columns, ', ')"
@@ -268,14 +269,25 @@ static bool
 fail_busy(const struct lm_run *run, const struct holder *holder,
           struct lm_err *err)
 {
+    char backend[64] = "through a connection pooler";
+
+    if (holder->backend_pid > 0) {
+        snprintf(backend, sizeof backend, "server process %" PRId64,
+                 holder->backend_pid);
+    }
     lm_err_set(err, LM_ERR_BUSY, "run %" PRId64 " is already running", run->id);
     lm_err_detail(err,
                   "Process %" PRId64 " on host \"%s\" runs it as role \"%s\" "
-                  "since %s (server process %" PRId64 ").",
+                  "since %s (%s).",
                   holder->pid, holder->host, holder->user, holder->since,
-                  holder->backend_pid);
-    lm_err_hint(err, "Wait for it, or stop it there; its work is never "
-                     "repeated.");
+                  backend);
+    lm_err_hint(err,
+                "Wait for it, or stop it there; its work is never "
+                "repeated.%s",
+                holder->backend_pid > 0
+                    ? ""
+                    : " If it has been killed, it can be taken over when its "
+                      "lease has ended.");
     return false;
 }
 
@@ -391,25 +403,26 @@ write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
     struct lm_number id;
     struct lm_number lease;
     struct lm_number pid;
+    struct lm_number backend;
     const char *texts[] = {lm_number_text(&id, run->id),
                            old_owner,
                            run->next_owner,
                            lm_number_text(&lease, self->lease_ms),
                            lm_journal_host(host, sizeof host),
-                           lm_number_text(&pid, getpid())};
+                           lm_number_text(&pid, getpid()),
+                           lm_journal_backend(self, &backend)};
     struct lm_result *result = NULL;
 
     snprintf(sql, sizeof sql,
              "UPDATE {schema}.progress SET owner = $3::uuid,"
              " lease_until = clock_timestamp() + $4::bigint * interval '1 ms',"
-             " host = $5, pid = $6, backend_pid = pg_catalog.pg_backend_pid(),"
+             " host = $5, pid = $6, backend_pid = $7,"
              " backend_start = (SELECT a.backend_start FROM"
-             " pg_catalog.pg_stat_activity a"
-             " WHERE a.pid = pg_catalog.pg_backend_pid())"
+             " pg_catalog.pg_stat_activity a WHERE a.pid = $7)"
              " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
              " RETURNING %s",
              progress_columns);
-    if (!lm_journal_ask(self, sql, texts, 6, &result, err))
+    if (!lm_journal_ask(self, sql, texts, 7, &result, err))
         return false;
     *claimed = lm_result_rows(result) == 1;
     if (*claimed)
@@ -508,6 +521,22 @@ claim_once(struct lm_journal *self, const struct lm_run_request *request,
     return ok;
 }
 
+static bool
+fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
+{
+    char where[64] = "behind a connection pooler";
+
+    if (backend > 0)
+        snprintf(where, sizeof where, "in server process %" PRId64, backend);
+    lm_err_set(err, LM_ERR_BUSY,
+               "run %" PRId64 " is held by a transaction that is still open "
+               "%s",
+               run->id, where);
+    lm_err_hint(err, "End its server process with pg_terminate_backend, as "
+                     "its role or as a superuser, and run the same command.");
+    return false;
+}
+
 /* Claims the run, ending the old backend if it sits on the row for long. */
 static bool
 claim(struct lm_journal *self, const struct lm_run_request *request,
@@ -522,15 +551,8 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
     while (!claim_once(self, request, old_owner, run, claimed, err)) {
         if (!lm_err_is_state(err, "55P03") || lm_stop_level() >= 2)
             return false;
-        if (lm_clock_ms() - begun > CLAIM_PATIENCE_MS) {
-            lm_err_set(err, LM_ERR_BUSY,
-                       "run %" PRId64 " is held by a transaction that is "
-                       "still open in server process %" PRId64,
-                       run->id, old_backend);
-            lm_err_hint(err, "End it with pg_terminate_backend, as its role "
-                             "or as a superuser, and run the same command.");
-            return false;
-        }
+        if (lm_clock_ms() - begun > CLAIM_PATIENCE_MS)
+            return fail_held(run, old_backend, err);
         terminate(self, run, lm_clock_ms() - begun > COMMIT_GRACE_MS);
     }
     return true;

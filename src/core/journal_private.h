@@ -33,6 +33,11 @@ const char *lm_number_text(struct lm_number *number, int64_t value);
 char *lm_journal_array(const char *const *texts, int count);
 char *lm_key_array(const struct lm_key *key);
 
+/* The server process that shows whether this runner lives. 0 behind a pooler:
+ * it may serve somebody else at any time, so the lease alone decides. */
+const char *lm_journal_backend(const struct lm_journal *self,
+                               struct lm_number *number);
+
 /* The name of this machine. */
 const char *lm_journal_host(char *host, size_t size);
 

@@ -62,6 +62,7 @@ struct lm_migration {
     bool follow_new;
     bool assume_unique;
     int64_t batch_size;
+    int64_t target_ms; /* how long a batch should take; 0: as it will */
     int64_t throttle_ms;
     int64_t max_failures;
 

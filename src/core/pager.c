@@ -573,6 +573,27 @@ lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
     return true;
 }
 
+bool
+lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
+                   char *const *cursor, char *const *bound, int64_t *rows,
+                   struct lm_err *err)
+{
+    struct request request;
+    struct lm_result *result = NULL;
+    bool ok;
+
+    request_init(&request, query);
+    lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*) FROM (");
+    add_range(&request, query, cursor, bound);
+    lm_buf_puts(&request.sql, ") AS page");
+    ok = send(&request, conn, &result, err);
+    request_release(&request);
+    if (ok)
+        *rows = lm_result_int(result, 0, 0);
+    lm_result_free(result);
+    return ok;
+}
+
 int64_t
 lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
                  char *const *cursor, char *const *bound)

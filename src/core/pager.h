@@ -67,6 +67,12 @@ bool lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
                    char *const *bound, int64_t *total, int64_t *beyond,
                    struct lm_err *err) LM_MUSTCHECK;
 
+/* Counts the rows after cursor and up to bound; either may be NULL. Inside a
+ * transaction with a timeout. */
+bool lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
+                        char *const *cursor, char *const *bound, int64_t *rows,
+                        struct lm_err *err) LM_MUSTCHECK;
+
 /* The planner's idea of how many rows there are after cursor and up to bound;
  * either may be NULL. -1: none. */
 int64_t lm_page_estimate(struct lm_conn *conn,

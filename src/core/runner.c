@@ -140,7 +140,8 @@ start_step(struct lm_runner *self, struct lm_err *err)
 static int64_t
 rows_to_ask_for(const struct lm_runner *self)
 {
-    int64_t size = lm_bisection_rows(&self->bisection, self->batch_size);
+    int64_t size =
+        lm_bisection_rows(&self->bisection, lm_size_rows(&self->size));
     int64_t left = self->options->limit - self->progress.own_rows;
 
     return self->options->limit > 0 && left < size ? left : size;
@@ -203,9 +204,10 @@ migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
 
 static void
 advance(struct lm_runner *self, const struct lm_page *page,
-        struct lm_key *cursor)
+        struct lm_key *cursor, int64_t begun_ms)
 {
     struct lm_key old = self->run.cursor;
+    int64_t now = lm_clock_ms();
 
     self->run.cursor = *cursor;
     *cursor = old;
@@ -213,14 +215,12 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->run.rows += page->rows;
     self->run.batches++;
     self->pending_retries = 0;
-    self->leased_ms = lm_clock_ms();
-    self->batch_ms = self->leased_ms - self->began_ms + 1;
-    lm_bisection_passed(&self->bisection, page->rows, self->batch_size);
-    if (self->batch_size < self->migration->batch_size)
-        self->batch_size *= 2;
-    if (self->batch_size > self->migration->batch_size)
-        self->batch_size = self->migration->batch_size;
-    lm_progress_batch(&self->progress, page->rows);
+    self->leased_ms = now;
+    self->batch_ms = now - begun_ms + 1;
+    lm_bisection_passed(&self->bisection, page->rows,
+                        lm_size_rows(&self->size));
+    lm_size_batch(&self->size, page->rows, now - begun_ms);
+    lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
 }
 
 /* "batch 3, keys (id) from (2001) to (3000), rolled back" */
@@ -287,7 +287,7 @@ pass_window(struct lm_runner *self, struct lm_key *window_end,
 /* Inside the transaction. */
 static bool
 work_on_page(struct lm_runner *self, const struct lm_page *page,
-             struct lm_key *window_end, struct lm_err *err)
+             struct lm_key *window_end, int64_t begun_ms, struct lm_err *err)
 {
     bool ends_window = window_end->texts != NULL && !page->more;
     struct lm_key cursor = {NULL, 0};
@@ -300,11 +300,12 @@ work_on_page(struct lm_runner *self, const struct lm_page *page,
         self->pages_done = true;
         return true;
     }
+    lm_runner_note_first_key(self, page);
     ok = migrate_and_commit(self, page, ends_window ? window_end : NULL,
                             &cursor, err);
     if (ok) {
         LM_FAULT("after_commit");
-        advance(self, page, &cursor);
+        advance(self, page, &cursor, begun_ms);
         self->pages_done = !page->more && !ends_window;
     } else if (err->kind != LM_ERR_LOST) {
         name_batch(self, page, err);
@@ -320,17 +321,17 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     struct lm_txn txn = lm_runner_txn(self);
     struct lm_key window_end = {NULL, 0};
     struct lm_page page;
+    int64_t begun_ms = lm_clock_ms();
     bool ok;
 
     self->in_batch = true;
-    self->began_ms = lm_clock_ms();
     txn.durable = self->migration->durable_batches;
     ok = lm_txn_begin(self->conn, &txn, err) &&
          lm_repo_post_check(&self->repo, self->conn, err) &&
          fetch_page(self, &window_end, &page, err);
     if (ok) {
         LM_FAULT("after_page");
-        ok = work_on_page(self, &page, &window_end, err);
+        ok = work_on_page(self, &page, &window_end, begun_ms, err);
         lm_page_release(&page);
     }
     lm_key_release(&window_end);
@@ -421,6 +422,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
         lm_runner_note_held(self);
         return final_step(self, err);
     }
+    lm_runner_feed_progress(self);
     return lm_runner_hold_back(self, err) &&
            (lm_runner_is_called(self) || batch_step(self, err));
 }
@@ -599,21 +601,6 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
     }
 }
 
-static void
-begin_progress(struct lm_runner *self)
-{
-    int64_t total = -1;
-
-    if (!self->migration->one_shot) {
-        total = lm_page_estimate(self->conn, &self->query,
-                                 self->run.cursor.texts, self->run.bound.texts);
-        if (total >= 0)
-            total += self->run.rows;
-    }
-    lm_progress_begin(&self->progress, total, self->run.rows, self->run.batches,
-                      self->run.retries);
-}
-
 void
 lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
                const struct lm_runner_options *options,
@@ -628,7 +615,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->outcome = outcome;
     self->journal.schema = options->journal_schema;
     self->journal.lease_ms = options->lease_ms;
-    self->batch_size = migration->batch_size;
+    lm_size_init(&self->size, migration->batch_size, migration->target_ms);
     self->attempt = 1;
     self->hold.by = LM_HELD_BY_NOTHING;
     lm_repo_init(&self->repo);
@@ -645,6 +632,8 @@ lm_runner_release(struct lm_runner *self)
     lm_window_release(&self->window);
     lm_run_release(&self->run);
     lm_base_query_release(&self->query);
+    lm_position_release(&self->position);
+    free(self->first_key);
     lm_conn_close(self->conn);
 }
 
@@ -663,7 +652,8 @@ lm_runner_run(const struct lm_migration *migration,
         if (options->under_way != NULL)
             options->under_way(options->arg, self.run.id);
         lm_runner_watch(&self);
-        begin_progress(&self);
+        lm_progress_begin(&self.progress, self.run.id, self.run.rows,
+                          self.run.batches, self.run.retries);
         ok = lm_runner_begin_control(&self, err) && work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);

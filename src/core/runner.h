@@ -32,9 +32,11 @@ struct lm_runner_options {
     /* The command line's figures outweigh what "luamig set" asked for. */
     bool keep_batch_size;
     bool keep_throttle_ms;
+    bool keep_target_ms;
     /* Called when the run is acquired, before its first step; may be NULL. */
     void (*under_way)(void *arg, int64_t run_id);
     void *arg;
+    bool count; /* the rows that are left, instead of an estimate */
 };
 
 enum lm_ending {
@@ -62,7 +64,7 @@ struct lm_outcome {
     int64_t matching; /* rows that the base query still returns */
     int64_t beyond;   /* of them: beyond the last key of the run */
     char *cursor;     /* "(id) = (7)", or NULL; owned by the outcome */
-    char *held;       /* "held 2m: replica lag 2m", or NULL; likewise */
+    char *held; /* "held 3m12s: replica lag 2m50s, ...", or NULL; likewise */
 };
 void lm_outcome_release(struct lm_outcome *self);
 

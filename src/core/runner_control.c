@@ -32,7 +32,8 @@ static const struct {
     size_t place; /* in struct lm_migration */
 } settings[] = {
     {"batch_size", 1, 1000000, offsetof(struct lm_migration, batch_size)},
-    {"throttle_ms", 0, INT32_MAX, offsetof(struct lm_migration, throttle_ms)}};
+    {"throttle_ms", 0, INT32_MAX, offsetof(struct lm_migration, throttle_ms)},
+    {"target_ms", 0, INT32_MAX, offsetof(struct lm_migration, target_ms)}};
 
 static bool
 fail_unknown(const char *name, struct lm_err *err)
@@ -92,8 +93,8 @@ apply_setting(struct lm_runner *self, const struct lm_request *request,
     if (i < 0)
         return false;
     memcpy((char *)&self->tuned + settings[i].place, &value, sizeof value);
-    if (settings[i].place == offsetof(struct lm_migration, batch_size))
-        self->batch_size = value;
+    lm_size_set_max(&self->size, self->tuned.batch_size);
+    lm_size_set_target(&self->size, self->tuned.target_ms);
     lm_log(LM_LOG_INFO, "%s = %" PRId64 ", set by %s on %s", request->name,
            value, request->by, request->host);
     return true;
@@ -341,9 +342,18 @@ void
 lm_runner_stay_paused(struct lm_runner *self)
 {
     self->waits_for = "paused";
-    lm_progress_wait(&self->progress, "paused");
+    lm_progress_hold_begin(&self->progress, "paused");
     lm_runner_rest(self, POLL_MS);
+    lm_progress_hold_end(&self->progress);
     self->waits_for = NULL;
+}
+
+static bool
+is_fixed(const struct lm_runner_options *options, const char *name)
+{
+    return (options->keep_batch_size && strcmp(name, "batch_size") == 0) ||
+           (options->keep_throttle_ms && strcmp(name, "throttle_ms") == 0) ||
+           (options->keep_target_ms && strcmp(name, "target_ms") == 0);
 }
 
 /* Settings of earlier runners of this run, unless the command line has its own
@@ -355,10 +365,7 @@ take_settings(struct lm_runner *self, const struct lm_request *requests,
     struct lm_err err;
 
     for (int i = 0; i < count; i++) {
-        bool fixed = (strcmp(requests[i].name, "batch_size") == 0 &&
-                      self->options->keep_batch_size) ||
-                     (strcmp(requests[i].name, "throttle_ms") == 0 &&
-                      self->options->keep_throttle_ms);
+        bool fixed = is_fixed(self->options, requests[i].name);
 
         if (!fixed && !apply_setting(self, &requests[i], &err))
             lm_log(LM_LOG_WARNING, "%s", err.message);

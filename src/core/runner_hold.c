@@ -42,7 +42,7 @@ tell_journal(struct lm_runner *self)
 {
     struct lm_journal_note note = {.waits_for = self->waits_for,
                                    .total = self->progress.total,
-                                   .batch_size = self->batch_size};
+                                   .batch_size = lm_size_rows(&self->size)};
     struct lm_buf held = LM_BUF_INIT;
     struct lm_err ignored;
 
@@ -86,7 +86,7 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
 /* -- holds --------------------------------------------------------------- */
 
 /* The run is held, for at least as long as given: tells whoever should know.
- * loud: also the log, where there is no terminal. */
+ * loud: also the log, where there is no progress line. */
 static void
 hold(struct lm_runner *self, enum lm_signal by, const char *text,
      int64_t expected_ms, bool loud)
@@ -104,14 +104,16 @@ hold(struct lm_runner *self, enum lm_signal by, const char *text,
     if (changed)
         LM_ERR_COPY(self->hold.text, text);
     self->waits_for = self->hold.text;
-    if (now - self->hold.since_ms + expected_ms >= SHORT_MS &&
-        (!self->hold.noted || changed) &&
+    if (now - self->hold.since_ms + expected_ms < SHORT_MS)
+        return;
+    if (changed)
+        lm_progress_hold_begin(&self->progress, text);
+    if ((!self->hold.noted || changed) &&
         now - self->hold.noted_ms >= TELL_MS) {
         self->hold.noted = true;
-        lm_progress_wait(&self->progress, text);
         tell_journal(self);
     }
-    if (loud && other && !lm_log_is_terminal()) {
+    if (loud && other && !lm_log_has_status()) {
         self->hold.told = true;
         lm_log(LM_LOG_INFO, "holding: %s", text);
     }
@@ -145,6 +147,7 @@ end_hold(struct lm_runner *self)
     }
     self->hold.by = LM_HELD_BY_NOTHING;
     self->waits_for = NULL;
+    lm_progress_hold_end(&self->progress);
     if (self->hold.noted)
         tell_journal(self);
 }
@@ -265,8 +268,8 @@ rest_after_batch(struct lm_runner *self)
     self->batch_ms = 0;
     if (rest_ms == 0)
         return;
-    if (by == LM_SIGNAL_BLOCKED && self->batch_size > 1)
-        self->batch_size /= 2;
+    if (by == LM_SIGNAL_BLOCKED)
+        (void)lm_size_halve(&self->size);
     hold(self, by, lm_health_why(&self->health, by), rest_ms, false);
     lm_runner_rest(self, rest_ms);
 }

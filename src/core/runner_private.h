@@ -7,10 +7,12 @@
 #include "core/health.h"
 #include "core/journal.h"
 #include "core/pager.h"
+#include "core/position.h"
 #include "core/preflight.h"
 #include "core/progress.h"
 #include "core/repo.h"
 #include "core/runner.h"
+#include "core/size.h"
 #include "pg/txn.h"
 
 #include <pthread.h>
@@ -67,12 +69,17 @@ struct lm_runner {
     struct lm_outcome *outcome;
 
     struct lm_conn *conn;
+    char application_name[64]; /* as long as the server allows */
     char server[24]; /* its system identifier; empty: it does not say */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
     struct lm_repo repo;
     struct lm_run run;
     struct lm_progress progress;
+    struct lm_position position;
+    char *first_key;         /* of the run, its first column; NULL: not seen */
+    bool has_total;          /* it was asked for */
+    int64_t position_due_ms; /* when the position is to be asked for */
 
     bool acquired;   /* the run is ours */
     bool pages_done; /* no row is left before the bound */
@@ -97,7 +104,7 @@ struct lm_runner {
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
     bool uncombined;         /* the step in hand runs without combining */
     bool reprepared;         /* ... and with its statements prepared anew */
-    int64_t batch_size;      /* shrinks while conflicts and timeouts last */
+    struct lm_size size;     /* of batches */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
     const char *waits_for;   /* what others are told of; NULL: nothing */
@@ -106,7 +113,6 @@ struct lm_runner {
     uint64_t sample_number;     /* the last one that was looked at */
     bool health_told;           /* which signals there are */
     struct lm_health health;
-    int64_t began_ms; /* when the batch in hand began */
     int64_t batch_ms; /* what the last one took; 0: it was rested for */
     struct lm_held held;
     bool held_unnoted; /* the journal does not have all of it */
@@ -260,6 +266,11 @@ struct lm_run_info lm_runner_info(const struct lm_runner *self, int64_t batch);
  * closes the repo. */
 bool lm_runner_close_repo(struct lm_runner *self, bool ok,
                           struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_tell.c: before each batch, what its progress is measured against. */
+void lm_runner_feed_progress(struct lm_runner *self);
+void lm_runner_note_first_key(struct lm_runner *self,
+                              const struct lm_page *page);
 
 /* The transaction settings of batches and callbacks. */
 struct lm_txn lm_runner_txn(const struct lm_runner *self);

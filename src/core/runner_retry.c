@@ -136,10 +136,8 @@ try_again(struct lm_runner *self, struct lm_err *err)
 static void
 halve(struct lm_runner *self, int counted)
 {
-    if (self->in_batch && self->batch_size > 1) {
-        self->batch_size /= 2;
+    if (self->in_batch && lm_size_halve(&self->size))
         self->attempt = counted;
-    }
 }
 
 static bool
@@ -179,9 +177,10 @@ wait(struct lm_runner *self, struct lm_err *err)
         lm_err_prefix(err, "gave up after ten minutes");
         return false;
     }
-    lm_progress_wait(&self->progress, err->message);
+    lm_progress_hold_begin(&self->progress, err->message);
     lm_stop_sleep_ms(
         lm_clock_backoff_ms(self->attempt, SHORT_BASE_MS, SHORT_CAP_MS));
+    lm_progress_hold_end(&self->progress);
     count_retry(self, err);
     return refresh(self, err, &reconnected);
 }

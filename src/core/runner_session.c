@@ -32,7 +32,8 @@ lm_runner_txn(const struct lm_runner *self)
                          .durable = true,
                          .statement_timeout_ms = m->statement_timeout_ms,
                          .lock_timeout_ms = m->lock_timeout_ms,
-                         .timezone = m->timezone};
+                         .timezone = m->timezone,
+                         .application_name = self->application_name};
 
     return txn;
 }
@@ -110,15 +111,37 @@ tell_pooled(const struct lm_runner *self)
     }
 }
 
+/* "luamig: scripts/x.lua run 7": a script's name that is too long is cut at its
+ * beginning, so that the run can be seen. */
+static void
+name_session(struct lm_runner *self)
+{
+    const char *script = self->migration->name;
+    char run[32] = "";
+    const char *cut = "";
+    size_t room;
+
+    if (self->run.id > 0)
+        snprintf(run, sizeof run, " run %" PRId64, self->run.id);
+    room = sizeof self->application_name - sizeof "luamig: " - strlen(run);
+    if (strlen(script) > room) {
+        cut = "...";
+        script += strlen(script) - (room - strlen(cut));
+        while (((unsigned char)*script & 0xC0) == 0x80)
+            script++; /* not in the middle of a character */
+    }
+    snprintf(self->application_name, sizeof self->application_name,
+             "luamig: %s%s%s", cut, script, run);
+}
+
 static bool
 open_connection(struct lm_runner *self, struct lm_err *err)
 {
-    char name[128];
-    struct lm_conn_options how = {.application_name = name,
+    struct lm_conn_options how = {.application_name = self->application_name,
                                   .interruptible = true,
                                   .silence_ms = self->options->silence_ms};
 
-    snprintf(name, sizeof name, "luamig: %s", self->migration->name);
+    name_session(self);
     if (!lm_conn_open(&self->conn, self->options->conninfo, &how, err))
         return false;
     self->journal.conn = self->conn;
@@ -143,8 +166,8 @@ lm_runner_connect(struct lm_runner *self, struct lm_err *err)
     int64_t patience = lm_clock_ms() + START_PATIENCE_MS;
 
     while (!open_connection(self, err)) {
-        bool starting =
-            self->conn == NULL && lm_conn_is_starting(self->options->conninfo);
+        bool starting = err->kind == LM_ERR_CONNECT && self->conn == NULL &&
+                        lm_conn_is_starting(self->options->conninfo);
 
         close_connection(self);
         if (!starting || lm_clock_ms() > patience || !lm_stop_sleep_ms(250))
@@ -438,7 +461,10 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
     if (!finished &&
         (!check_query(self, err) || !lm_journal_install(&self->journal, err)))
         return false;
-    return find_or_begin(self, &request, err);
+    if (!find_or_begin(self, &request, err))
+        return false;
+    name_session(self);
+    return true;
 }
 
 /* -- reconnecting ----------------------------------------------------- */
@@ -495,7 +521,7 @@ connect_until(struct lm_runner *self, const struct lm_err *why,
     lm_log(LM_LOG_WARNING, "%s%s%.*s; reconnecting", why->message,
            why->detail[0] != '\0' ? ": " : "", (int)strcspn(why->detail, "\n"),
            why->detail);
-    lm_progress_wait(&self->progress, "reconnecting");
+    lm_progress_hold_begin(&self->progress, "reconnecting");
     for (int attempt = 1;; attempt++) {
         int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
 
@@ -505,6 +531,7 @@ connect_until(struct lm_runner *self, const struct lm_err *why,
                               "stopped while reconnecting");
         }
         if (open_connection(self, err) && (then == NULL || then(self, err))) {
+            lm_progress_hold_end(&self->progress);
             lm_log(LM_LOG_INFO, "reconnected to %s",
                    lm_conn_target(self->conn));
             return true;

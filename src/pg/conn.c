@@ -207,6 +207,18 @@ lm_conn_flush(struct lm_conn *self, struct lm_err *err)
     return lm_pipeline_sync(self, err);
 }
 
+/* Deferred triggers and constraints have their turn in a statement of its own:
+ * the statement timeout does not hold for what COMMIT does. */
+static bool
+post_deferred(struct lm_conn *self, struct lm_err *err)
+{
+    static const char sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
+    struct lm_pending request = {.sql = sql};
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
+
+    return lm_pipeline_post(self, sent, request, err);
+}
+
 static bool
 post_commit(struct lm_conn *self, PGresult **result, struct lm_err *err)
 {
@@ -226,6 +238,8 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
     bool committed;
     bool ok;
 
+    if (!post_deferred(self, err))
+        return false;
 #ifdef LUAMIG_FAULTS
     /* What the fault point promises: all but COMMIT is on the server. */
     if (lm_fault_is_armed(before) && !lm_conn_flush(self, err))

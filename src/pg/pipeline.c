@@ -20,12 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    MAX_UNSYNCED = 32,
-    MAX_UNSYNCED_MS = 20,
-    CANCEL_LIMIT_MS = 10000, /* to send a cancel, and to see its effect */
-    LONGEST_POLL_MS = 60000
-};
+enum { MAX_UNSYNCED = 32, MAX_UNSYNCED_MS = 20, LONGEST_POLL_MS = 60000 };
 
 /* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
  * of the socket: shutdowns, and timeouts that end a session. */
@@ -113,6 +108,13 @@ free_cancel(void *arg)
     PQfreeCancel(arg);
 }
 
+/* For a cancel to be sent, and again for its effect to be seen. */
+static int64_t
+cancel_limit_ms(const struct lm_conn *self)
+{
+    return self->silence_ms / 3;
+}
+
 /* A server that is out of reach must not hold up the cancel either. */
 static void
 cancel_statement(struct lm_conn *self)
@@ -120,8 +122,9 @@ cancel_statement(struct lm_conn *self)
     PGcancel *cancel = PQgetCancel(self->pg);
 
     self->cancel_sent = true;
-    if (cancel != NULL && lm_aside_run(send_cancel, free_cancel, cancel,
-                                       CANCEL_LIMIT_MS, false) == LM_ASIDE_DONE)
+    if (cancel != NULL &&
+        lm_aside_run(send_cancel, free_cancel, cancel, cancel_limit_ms(self),
+                     false) == LM_ASIDE_DONE)
         free_cancel(cancel);
 }
 
@@ -138,7 +141,7 @@ static int64_t
 patience_ms(const struct lm_conn *self)
 {
     if (self->cancel_sent)
-        return CANCEL_LIMIT_MS;
+        return cancel_limit_ms(self);
     return self->deadline_ms > 0 ? self->deadline_ms : 2 * self->silence_ms;
 }
 

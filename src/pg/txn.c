@@ -21,12 +21,21 @@ static const char settings_sql[] =
     "  pg_catalog.current_setting('synchronous_commit') END, true),"
     " pg_catalog.set_config('TimeZone', coalesce($5,"
     "  pg_catalog.current_setting('TimeZone')), true),"
+    " pg_catalog.set_config('application_name', coalesce($6,"
+    "  pg_catalog.current_setting('application_name')), true),"
     " pg_catalog.set_config('DateStyle', 'ISO', true),"
     " pg_catalog.set_config('IntervalStyle', 'postgres', true),"
     " pg_catalog.set_config('bytea_output', 'hex', true),"
     " pg_catalog.set_config('extra_float_digits', '1', true),"
     /* Compiling takes longer than what a batch asks for. */
     " pg_catalog.set_config('jit', 'off', true),"
+    /* A server may be made read-only for a failover. BEGIN does not ask, since
+     * behind a pooler the default may be somebody else's; it is set back by
+     * now. */
+    " pg_catalog.set_config('transaction_read_only', CASE WHEN"
+    "  pg_catalog.current_setting('transaction_read_only') = 'on' THEN 'on'"
+    "  ELSE pg_catalog.current_setting('default_transaction_read_only') END,"
+    "  true),"
     " pg_catalog.pg_backend_pid()";
 
 enum { MIN_IDLE_LIMIT_MS = 60000 };
@@ -51,9 +60,10 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
     char statement[24];
     char lock[24];
     char idle[24];
-    const char *texts[] = {statement, lock, idle, txn->durable ? "on" : "off",
-                           txn->timezone};
-    struct lm_values values = {texts, 5};
+    const char *texts[] = {statement,     lock,
+                           idle,          txn->durable ? "on" : "off",
+                           txn->timezone, txn->application_name};
+    struct lm_values values = {texts, LM_COUNT(texts)};
     int64_t idle_ms = 2 * txn->statement_timeout_ms;
     struct lm_stmt *stmt;
 

@@ -8,7 +8,11 @@
  * Always set: ISO dates, PostgreSQL intervals, hex bytea and shortest exact
  * floats, so that a value read as text can be written back unchanged; and a
  * limit on idling in the transaction, so that a runner that vanishes does not
- * hold locks for ever; and no JIT compilation.
+ * hold locks for ever; and no JIT compilation. Where the server's default is
+ * read-only, so is the transaction.
+ *
+ * Behind a pooler, the settings that others have left are set back first. The
+ * connection's deadline becomes that of the transaction.
  *
  * Behind a pooler, the settings that others have left are set back first. The
  * connection's deadline becomes that of the transaction.
@@ -25,7 +29,8 @@ struct lm_txn {
     bool durable; /* false: COMMIT does not wait for the WAL to reach disk */
     int64_t statement_timeout_ms; /* 0: no limit, as on the server */
     int64_t lock_timeout_ms;
-    const char *timezone; /* NULL: the session's */
+    const char *timezone;         /* NULL: the session's */
+    const char *application_name; /* likewise */
 };
 
 bool lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,

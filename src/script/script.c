@@ -311,6 +311,7 @@ push_options(lua_State *L, const struct loading *loading)
     lua_setfield(L, -2, "args");
     lua_newtable(L);
     set_integer(L, "batch_size", loading->options->batch_size);
+    set_integer(L, "target_ms", loading->options->target_ms);
     set_integer(L, "throttle_ms", loading->options->throttle_ms);
     lua_setfield(L, -2, "overrides");
 }
@@ -327,13 +328,14 @@ text_field(lua_State *L, int index, const char *name)
     return text;
 }
 
+/* An integer field of the table at index; 0 when it is nil. */
 static int64_t
 integer_field(lua_State *L, int index, const char *name)
 {
     int64_t value;
 
     lua_getfield(L, index, name);
-    value = (int64_t)luaL_checknumber(L, -1);
+    value = (int64_t)luaL_optnumber(L, -1, 0);
     lua_pop(L, 1);
     return value;
 }
@@ -369,6 +371,7 @@ read_config(lua_State *L, struct lm_script *self)
     lua_getfield(L, 2, "config");
     config = lua_gettop(L);
     m->batch_size = integer_field(L, config, "batch_size");
+    m->target_ms = integer_field(L, config, "target_ms");
     m->throttle_ms = integer_field(L, config, "throttle_ms");
     m->retries = (int)integer_field(L, config, "retries");
     m->statement_timeout_ms = integer_field(L, config, "statement_timeout_ms");

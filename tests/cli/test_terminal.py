@@ -1,14 +1,13 @@
 """What a person at a terminal sees."""
 
-import os
-import pty
+import json
 import re
-import subprocess
-import threading
 
 import pytest
 
-from harness.project import binary, clean_environment
+from harness.project import DONE, STOPPED
+from harness.terminal import Terminal, at_a_terminal
+from harness.wait import wait_until
 
 SLOW = """return {
   config = { batch_size = 10, throttle_ms = 30 },
@@ -18,31 +17,6 @@ SLOW = """return {
                     rows[1].id, rows[#rows].id)
   end,
 }"""
-
-
-def at_a_terminal(project, *arguments, env=None):
-    """Runs luamig on a terminal: exit code and all that was shown."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [binary(), *arguments], stdin=slave, stdout=slave, stderr=slave,
-        cwd=project.path, start_new_session=True,
-        env={**clean_environment(), "TERM": "xterm", **(env or {})})
-    os.close(slave)
-    shown = []
-
-    def read():
-        try:
-            while piece := os.read(master, 65536):
-                shown.append(piece)
-        except OSError:  # how Linux says that nobody writes any more
-            pass
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    code = process.wait(60)
-    reader.join(10)
-    os.close(master)
-    return code, b"".join(shown).decode()
 
 
 @pytest.fixture
@@ -66,3 +40,31 @@ def test_no_colour_when_none_is_wanted(slow):
                                 "--db", slow.url, env={"NO_COLOR": "1"})
     assert code == 3
     assert not re.search(r"\x1b\[[\d;]*m", shown), shown
+
+
+def test_a_narrow_terminal_shows_the_beginning_of_the_line(slow):
+    code, shown = at_a_terminal(slow, "run", "scripts/x.lua", "--db", slow.url,
+                                columns=40)
+    assert code == 0, shown
+    drawn = re.findall(r"\r\x1b\[K([^\r\n\x1b]*)", shown)
+    drawn = [line for line in drawn if line.startswith("[")]
+    assert {len(line) for line in drawn} == {39}, shown
+
+
+def test_json_is_not_drawn_over(slow):
+    code, shown = at_a_terminal(slow, "run", "scripts/x.lua", "--db", slow.url,
+                                "--log", "json")
+    assert code == 0, shown
+    assert "\x1b" not in shown, shown
+    lines = [line for line in shown.splitlines() if line.startswith("{")]
+    assert json.loads(lines[-1])["exit_code"] == 0, shown
+
+
+def test_a_terminal_that_is_closed_stops_the_run_after_its_batch(slow, db):
+    terminal = Terminal(slow, "run", "scripts/x.lua", "--db", slow.url)
+    wait_until(lambda: db.progress() >= 30, "the run to be at work")
+    terminal.close()
+    assert terminal.process.wait(60) == STOPPED
+    assert db.state() == "stopped"
+    assert 30 <= db.progress() < 300
+    assert slow.run().expect(DONE).rows == 300

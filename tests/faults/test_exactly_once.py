@@ -14,6 +14,7 @@ import pytest
 
 from harness import readings, statements
 from harness.cluster import Cluster
+from harness.oracle import assert_once
 from harness.project import DONE, STOPPED, Project
 from harness.wait import wait_until
 
@@ -64,8 +65,7 @@ def test_200000_rows_survive_dozens_of_kills_at_random_moments(
 
     assert db.state() == "running"
     project.run().expect(DONE)
-    readings.assert_each_once(db)
-    readings.assert_journal_agrees(db)
+    assert_once(db)
 
 
 def test_increments_without_a_trigger_survive_kills_at_random_moments(
@@ -111,8 +111,7 @@ def test_a_kill_at_every_step_of_a_batch(db, project, point):
         assert batches <= 6, "a killed run does not come forward"
 
     project.run().expect(DONE)
-    readings.assert_each_once(db)
-    readings.assert_journal_agrees(db)
+    assert_once(db)
 
 
 @pytest.mark.parametrize("point", START_POINTS + DONE_POINTS)
@@ -125,8 +124,7 @@ def test_a_kill_around_a_callback(db, project, point):
         die_at(project, point)
 
     project.run().expect(DONE)
-    readings.assert_each_once(db)
-    readings.assert_journal_agrees(db)
+    assert_once(db)
 
 
 @pytest.mark.parametrize("hit", [1, 2])
@@ -142,8 +140,7 @@ def test_a_kill_while_the_journal_is_made_and_the_run_begun(
     project.run("--limit", 100).expect(STOPPED)
     die_at(project, f"{point}:1")  # while the run is taken up again
     project.run().expect(DONE)
-    readings.assert_each_once(db)
-    readings.assert_journal_agrees(db)
+    assert_once(db)
 
 
 @pytest.mark.parametrize("point", DONE_POINTS)
@@ -274,8 +271,7 @@ def test_ten_crashes_of_the_server_lose_commits_but_no_row(forgetful):
                       "batch", result.err)
     assert said, result
     print(f"batches lost by what luamig says: {', '.join(said)}")
-    readings.assert_each_once(db)
-    readings.assert_journal_agrees(db)
+    assert_once(db)
 
 
 def test_a_crash_of_server_and_client_together(forgetful):
@@ -297,8 +293,7 @@ def test_a_crash_of_server_and_client_together(forgetful):
 
     assert lost > 0
     project.run().expect(DONE)
-    readings.assert_each_once(db)
-    readings.assert_journal_agrees(db)
+    assert_once(db)
 
 
 def test_durable_batches_are_not_lost_in_a_crash(forgetful):

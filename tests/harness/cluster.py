@@ -117,6 +117,22 @@ class Cluster:
         """What pg_ctl -m immediate does: memory is lost, files stay."""
         self.stop(signal.SIGQUIT)
 
+    def freeze(self):
+        """SIGSTOP to every process of the server: it says nothing more, and
+        its sockets stay."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self):
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number):
+        """The parent first, so that no child is born meanwhile."""
+        pid = self.process.pid
+        os.kill(pid, number)
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            for child in children.read().split():
+                os.kill(int(child), number)
+
     def remove(self):
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -157,16 +173,21 @@ class Cluster:
                      f'TEMPLATE "{template}"')
         return Database(self, name)
 
+    def database(self, name):
+        """One that is there."""
+        return Database(self, name)
+
     def execute(self, sql):
         """One statement as the superuser, outside any test's database."""
         self._ask(sql, (), lambda cursor: None)
 
-    def query(self, sql, *parameters):
+    def query(self, sql, *parameters, dbname="postgres"):
         """The rows of one query, in the same way."""
-        return self._ask(sql, parameters, lambda cursor: cursor.fetchall())
+        return self._ask(sql, parameters, lambda cursor: cursor.fetchall(),
+                         dbname)
 
-    def _ask(self, sql, parameters, take):
-        link = self.connect("postgres")
+    def _ask(self, sql, parameters, take, dbname="postgres"):
+        link = self.connect(dbname)
         try:
             cursor = link.cursor()
             cursor.execute(sql, parameters or None)

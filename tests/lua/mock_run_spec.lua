@@ -62,6 +62,13 @@ describe("pages", function()
     end
   end)
 
+  it("have batch_size rows whatever target_ms says", function()
+    local world = new_world()
+    local path = support.script('return { config = { batch_size = 2, target_ms = 1 }, '
+      .. 'base_query = "SELECT id FROM items", migrate = function() end }')
+    assert.equal(3, world:run(path).batches)
+  end)
+
   it("order text by its bytes", function()
     local world = new_world { "b", "a", "é", "B", "", "aa" }
     world:run(note(), { batch_size = 2 })

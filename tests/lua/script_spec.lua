@@ -202,6 +202,8 @@ describe("config", function()
     { "batch_size = 1.5", "config.batch_size must be an integer from 1 to 1000000, not 1.5" },
     { "batch_size = '5'", 'config.batch_size must be an integer from 1 to 1000000, not "5"' },
     { "throttle_ms = -1", "config.throttle_ms must be " .. INT .. ", not -1" },
+    { "target_ms = 0",
+      "config.target_ms must be an integer from 1 to 2147483647, not 0" },
     { "retries = -1", "config.retries must be " .. INT .. ", not -1" },
     { "statement_timeout_ms = -1", "config.statement_timeout_ms must be " .. INT .. ", not -1" },
     { "lock_timeout_ms = true", "config.lock_timeout_ms must be " .. INT .. ", not true" },
@@ -229,7 +231,6 @@ describe("config", function()
     { "timezone = ''", 'config.timezone must be a string that is not empty, not ""' },
     { "repo = 5", "config.repo must be a string that is not empty, not 5" },
     { "repo = 'other'", 'config.repo = "other" is not supported by luamig 0.1' },
-    { "target_ms = 100", "config.target_ms is not supported by luamig 0.1" },
     { "max_failures = -1", "config.max_failures must be an integer from 0 to 2147483647, not -1" },
     { "quarantine_rows = 1", "config.quarantine_rows must be true or false, not 1" },
     { "health = true", "config.health must be a table of thresholds, or false, not true" },
@@ -295,7 +296,9 @@ describe("config", function()
 
   it("comes out in one shape", function()
     local def = load("return { " .. PAGED .. [[, config = { batch_size = 1e3, key = { "a", "b" },
-      start_after = { "x", 2 }, timezone = "UTC", combine = "always", allow_ddl = true } }]])
+      start_after = { "x", 2 }, timezone = "UTC", combine = "always", allow_ddl = true,
+      target_ms = 250.0 } }]])
+    assert.equal("integer", math.type(def.config.target_ms))
     assert.equal("integer", math.type(def.config.batch_size))
     assert.same({ "a", "b" }, def.config.key)
     assert.same({ "x", 2 }, def.start_after)
@@ -336,8 +339,9 @@ describe("config", function()
     assert.equal("usage", err.kind)
     err = refused(source, { overrides = { throttle_ms = "soon" } })
     assert.equal('--throttle-ms must be an integer from 0 to 2147483647, not "soon"', err.message)
-    assert.equal("unknown option --target-ms",
-      refused(source, { overrides = { target_ms = 1 } }).message)
+    assert.equal(7, load(source, { overrides = { target_ms = 7 } }).config.target_ms)
+    assert.equal("unknown option --page-size",
+      refused(source, { overrides = { page_size = 1 } }).message)
   end)
 end)
 

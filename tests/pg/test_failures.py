@@ -91,6 +91,7 @@ def test_a_statement_cancelled_by_others_again_and_again(table, project):
     add(project, batch=20, config="throttle_ms = 20",
         before='repo:query("SELECT pg_sleep(0.02)")')
     runner = project.start_run()
+    wait_until(lambda: table.progress() > 0, "the run to be at work")
     stop = threading.Event()
 
     def cancel():

@@ -127,6 +127,7 @@ end
 
 local KEYS = {
   batch_size = { default = 1000, check = integer(1, 1000000), is_integer = true },
+  target_ms = { check = integer(1, INT_MAX), is_integer = true },
   throttle_ms = { default = 100, check = integer(0, INT_MAX), is_integer = true },
   key = { default = "id", check = key_columns },
   start_after = { check = key_values },
@@ -152,7 +153,6 @@ local KEYS = {
 }
 
 -- In the design, not in this version.
-local LATER_KEYS = { target_ms = true }
 local ONLY_VALUE = { repo = "default" }
 
 --- The keys this version carries out, sorted.
@@ -178,9 +178,7 @@ local function check_given(given, fail)
   for _, name in ipairs(text.ordered_keys(given)) do
     local value = given[name]
     local path = { "config", name }
-    if LATER_KEYS[name] then
-      fail(path, unsupported("config." .. name))
-    elseif not KEYS[name] then
+    if not KEYS[name] then
       local shown = tostring(name)
       fail(path, ('unknown field "%s" in config'):format(shown), suggest.hint(shown, config.names))
     end

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_BASE_RECORD_H
+#define LM_BASE_RECORD_H
+
+/*
+ * Members of one JSON object, added to a buffer one by one, with commas between
+ * them and without the braces. Whatever the texts hold, the result is valid
+ * JSON in valid UTF-8 on one line: a byte that is none becomes U+FFFD.
+ */
+
+#include "base/mem.h"
+
+void lm_record_text(struct lm_buf *buf, const char *name,
+                    const char *text); /* NULL: null */
+void lm_record_int(struct lm_buf *buf, const char *name, int64_t value);
+/* With one decimal; null unless finite. */
+void lm_record_real(struct lm_buf *buf, const char *name, double value);
+void lm_record_bool(struct lm_buf *buf, const char *name, bool value);
+
+#endif

@@ -1,0 +1,193 @@
+"""luamig through PgBouncer, in session and in transaction mode."""
+
+import signal
+
+import pytest
+
+from harness import readings
+from harness.oracle import assert_nothing_left, assert_once
+from harness.pooler import Pooler
+from harness.project import BUSY, DONE, STOPPED
+from harness.wait import wait_until
+
+SHORT_LEASE = {"LUAMIG_LEASE_MS": "1500"}
+
+
+@pytest.fixture(params=["session", "transaction"])
+def pooler(request, cluster):
+    between = Pooler(cluster, request.param)
+    yield between
+    between.close()
+
+
+@pytest.fixture
+def shared(cluster):
+    """One server connection for all clients: whatever a client leaves in its
+    session, the next one finds."""
+    between = Pooler(cluster, "transaction", size=1)
+    yield between
+    between.close()
+
+
+def through(pooler, db):
+    return pooler.url(db.name)
+
+
+def test_a_run_through_a_pooler_says_so_and_writes_each_row_once(
+        db, project, pooler):
+    readings.create(db, 1000)
+    project.script(readings.script(batch=100))
+    result = project.run(url=through(pooler, db)).expect(DONE)
+    assert result.err.count("a connection pooler stands before") == 1
+    assert db.rows("SELECT backend_pid, backend_start FROM luamig.progress",
+                   user="postgres") == [(0, None)]
+    assert_once(db, pooled=True)
+
+
+def test_no_pooler_is_seen_where_there_is_none(db, project):
+    readings.create(db, 10)
+    project.script(readings.script(batch=100))
+    project.run().expect(DONE).refuse("pooler")
+    assert db.scalar("SELECT backend_pid FROM luamig.progress",
+                     user="postgres") > 0
+
+
+def test_others_use_the_same_server_connections_meanwhile(db, project, shared):
+    """Two runs and a neighbour take turns on one server connection."""
+    readings.create(db, 1000)
+    project.script(readings.script(batch=50, throttle=5))
+    project.script("""return { base_query = "SELECT id FROM twin",
+      config = { batch_size = 50, throttle_ms = 5 },
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do
+          repo:update("twin", { id = row.id }, { n = 1 })
+          repo:query("SELECT $1::int + " .. row.id % 7, 1)
+        end
+      end }""", "scripts/twin.lua")
+    db.execute("CREATE TABLE twin AS SELECT id, 0 AS n FROM readings;"
+               "ALTER TABLE twin ADD PRIMARY KEY (id)")
+    neighbour = shared.connect(db.name).cursor()
+    pair = [project.start("run", f"scripts/{name}.lua",
+                          url=through(shared, db)) for name in ("x", "twin")]
+    while any(runner.alive for runner in pair):
+        neighbour.execute("SET search_path = pg_catalog; RESET search_path")
+    for runner in pair:
+        runner.wait().expect(DONE).refuse("already exists", "does not exist")
+    assert db.scalar("SELECT count(*) FROM twin WHERE n <> 1") == 0
+    assert db.column("SELECT state FROM luamig.run", user="postgres") == (
+        ["done", "done"])
+    readings.assert_each_once(db)
+    assert_nothing_left(db, pooled=True)
+
+
+LEAKS = ["search_path = pg_catalog, elsewhere",
+         "default_transaction_read_only = on", "statement_timeout = 100",
+         "DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'",
+         "bytea_output = 'escape'", "row_security = off",
+         "default_transaction_isolation = serializable", "role = nobody_there"]
+
+
+def test_settings_that_another_client_has_left_do_no_harm(db, project, shared):
+    """elsewhere.readings is what the script would write to, were it not for
+    its own search_path."""
+    readings.create(db, 300)
+    db.admin("CREATE ROLE nobody_there; GRANT nobody_there TO app")
+    db.admin("CREATE SCHEMA elsewhere AUTHORIZATION app")
+    db.execute("CREATE TABLE elsewhere.readings (LIKE readings INCLUDING ALL);"
+               "INSERT INTO elsewhere.readings SELECT * FROM readings")
+    project.script(readings.script(batch=50, migrate="""
+      repo:query("SELECT pg_sleep(0.2)")"""
+                                   + readings.ROW_BY_ROW))
+    neighbour = shared.connect(db.name).cursor()
+
+    def leak():
+        for setting in LEAKS:
+            neighbour.execute(f"SET {setting}")
+    try:
+        leak()
+        runner = project.start_run(url=through(shared, db),
+                                   fault="after_commit:2=stop")
+        runner.wait_frozen()
+        neighbour.execute("RESET role")
+        leak()
+        runner.thaw()
+        runner.wait().expect(DONE)
+    finally:
+        neighbour.execute("RESET ALL; RESET role")
+        db.admin("DROP OWNED BY nobody_there; DROP ROLE nobody_there")
+    assert db.scalar(
+        "SELECT count(*) FROM elsewhere.readings WHERE writes > 0") == 0
+    assert_once(db, pooled=True)
+
+
+def test_a_living_runner_behind_a_pooler_keeps_its_run(db, project, pooler):
+    """Also when another client has taken over its server process."""
+    readings.create(db, 300)
+    project.script(readings.script(batch=100))
+    first = project.start_run(url=through(pooler, db),
+                              fault="after_commit:1=stop")
+    first.wait_frozen()
+    others = [project.start_run(url=url)
+              for url in (through(pooler, db), db.url)]
+    for other in others:
+        other.wait().expect(BUSY, "already running",
+                            "through a connection pooler")
+    first.thaw()
+    first.wait().expect(DONE)
+    assert_once(db, pooled=True)
+
+
+@pytest.mark.parametrize("point", ["after_flush:2", "after_commit_sent:2"])
+def test_a_killed_runner_behind_a_pooler_is_followed_when_its_lease_has_ended(
+        db, project, pooler, point):
+    readings.create(db, 300)
+    project.script(readings.script(batch=100))
+    bystander = pooler.connect(db.name).cursor()
+    first = project.start_run(url=through(pooler, db), fault=f"{point}=kill",
+                              env=SHORT_LEASE)
+    first.process.wait(60)
+    codes = set()
+
+    def followed():
+        result = project.run(url=through(pooler, db))
+        codes.add(result.code)
+        return result.code == DONE
+    wait_until(followed, "the lease to end")
+
+    assert codes <= {BUSY, DONE}
+    bystander.execute("SELECT 1")  # nobody has ended a process of the pool
+    assert_once(db, pooled=True)
+
+
+def test_a_second_signal_cancels_a_statement_behind_a_pooler(
+        db, project, pooler):
+    readings.create(db, 10)
+    project.script(readings.script(batch=10, migrate="""
+      repo:query("SELECT pg_sleep(60)")"""))
+    runner = project.start_run(url=through(pooler, db))
+    wait_until(lambda: db.cluster.query(
+        "SELECT FROM pg_stat_activity WHERE datname = %s AND"
+        " wait_event = 'PgSleep'", db.name), "the statement")
+    runner.signal(signal.SIGINT)
+    runner.signal(signal.SIGTERM)  # two of a kind could arrive as one
+    runner.wait().expect(STOPPED)
+    assert_nothing_left(db, pooled=True)
+    project.script(readings.script(batch=10))
+    project.run(url=through(pooler, db)).expect(DONE)
+    assert_once(db, pooled=True)
+
+
+def test_a_server_that_crashes_behind_a_pooler(db, project, pooler):
+    """The pooler reports the loss in its own words."""
+    readings.create(db, 2000)
+    project.script(readings.script(batch=20, throttle=5))
+    runner = project.start_run(url=through(pooler, db))
+    for _ in range(3):
+        before = db.progress()
+        wait_until(lambda: not runner.alive or db.progress() > before,
+                   "a batch")
+        db.admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                 " WHERE datname = %s AND application_name LIKE 'luamig%%'",
+                 db.name)
+    runner.wait().expect(DONE)
+    assert_once(db, pooled=True)

@@ -1,0 +1,135 @@
+"""What a run says of its progress, by what the server knows."""
+
+import re
+
+import pytest
+
+from harness.project import DONE, STOPPED
+from harness.terminal import at_a_terminal
+
+KEYS = {
+    "int": "i",
+    "numeric(10, 2)": "i / 100.0",
+    "uuid": "lpad(to_hex(i), 32, '0')::uuid",
+    "text": "'k' || lpad(i::text, 6, '0')",
+    'text COLLATE "C"': "'k' || lpad(i::text, 6, '0')",
+    "char(8)": "lpad(i::text, 8, '0')",
+    "timestamptz": "timestamptz '2001-01-01 UTC' + i * interval '1 hour'",
+    "date": "date '2001-01-01' + i",
+}
+
+# All rows match, and the planner multiplies: it expects one in a hundred.
+SCRIPT = """return {{
+  config = {{ batch_size = {batch}, throttle_ms = 0 }},
+  base_query = "SELECT id FROM {source} WHERE a = b AND id IS NOT NULL",
+  migrate = function(rows, repo)
+    repo:query "SELECT pg_sleep({sleep})"
+  end,
+}}"""
+
+
+def make_table(db, key="int", value="i", rows=3000):
+    db.execute(f"""CREATE TABLE t (id {key} PRIMARY KEY, a int, b int);
+        INSERT INTO t SELECT {value}, i, i FROM generate_series(1, {rows}) i;
+        ANALYZE t""")
+
+
+def write_script(project, source="t", batch=100, sleep=0.03):
+    project.script(SCRIPT.format(source=source, batch=batch, sleep=sleep))
+
+
+def shown_at_a_terminal(project, *arguments):
+    code, shown = at_a_terminal(project, "run", "scripts/x.lua", "--db",
+                                project.url, *arguments)
+    return code, shown
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_position_of_any_key_stands_in_for_a_poor_estimate(db, project,
+                                                               key):
+    make_table(db, key, KEYS[key])
+    write_script(project)
+    code, shown = shown_at_a_terminal(project)
+    assert code == DONE, shown
+    assert re.search(r"perhaps [\d.]+m?s left, by the key's position",
+                     shown), shown
+
+
+def test_the_position_is_found_through_views_and_partitions(db, project):
+    db.execute("""CREATE TABLE p (id int PRIMARY KEY, a int, b int)
+            PARTITION BY RANGE (id);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (1500);
+        CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (1500) TO (9000);
+        INSERT INTO p SELECT i, i, i FROM generate_series(1, 3000) i;
+        CREATE VIEW v AS SELECT * FROM p WHERE a > 0;
+        ANALYZE p""")
+    write_script(project, "v")
+    code, shown = shown_at_a_terminal(project)
+    assert code == DONE, shown
+    assert "by the key's position" in shown, shown
+
+
+def test_where_there_are_no_statistics_nothing_is_guessed(db, project):
+    make_table(db)
+    db.admin("DELETE FROM pg_statistic WHERE starelid = 't'::regclass")
+    write_script(project)
+    code, shown = shown_at_a_terminal(project)
+    assert code == DONE, shown
+    assert "rows/s" in shown
+    assert "position" not in shown, shown
+
+
+def test_counted_rows_are_the_total(db, project):
+    make_table(db)
+    write_script(project)
+    code, shown = shown_at_a_terminal(project, "--count")
+    assert code == DONE, shown
+    assert " of 3,000 rows" in shown, shown
+    assert "about 3,000 rows" not in shown
+
+
+def test_a_resumed_run_counts_the_rows_that_are_left(db, project):
+    make_table(db)
+    write_script(project)
+    project.run("--limit", 1000).expect(STOPPED)
+    code, shown = shown_at_a_terminal(project, "--count")
+    assert code == DONE, shown
+    assert " of 3,000 rows" in shown, shown
+
+
+def test_rows_that_cannot_be_counted_in_time_are_estimated(db, project):
+    make_table(db, rows=300)
+    db.execute("""CREATE FUNCTION is_quick() RETURNS bool LANGUAGE plpgsql AS
+        $$ BEGIN
+          IF current_setting('statement_timeout') = '10s' THEN
+            RAISE 'canceling statement' USING ERRCODE = '57014';
+          END IF;
+          RETURN true;
+        END $$;
+        CREATE VIEW v AS SELECT * FROM t WHERE is_quick()""")
+    write_script(project, "v", sleep=0)
+    project.run("--count").expect(
+        DONE, "luamig: warning: the rows were not counted: canceling "
+        "statement; the total is an estimate", "run 1 done: 300 rows")
+
+
+# -- application_name --------------------------------------------------------
+
+LONG = "scripts/" + 10 * "very_" + "long_name.lua"
+ACCENTS = "scripts/" + 40 * "é" + ".lua"
+
+
+@pytest.mark.parametrize("script", ["scripts/x.lua", LONG, ACCENTS])
+def test_the_server_is_told_script_and_run(db, project, script):
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, name text);"
+               "INSERT INTO t VALUES (1)")
+    project.script("""return {
+      base_query = "SELECT id FROM t",
+      migrate = function(rows, repo)
+        repo:execute "UPDATE t SET name = current_setting('application_name')"
+      end }""", script)
+    project.run(script=script).expect(DONE)
+    name = db.scalar("SELECT name FROM t")
+    assert name.startswith("luamig: ") and name.endswith(".lua run 1"), name
+    assert len(name) <= 63
+    assert (script in name) == (len(script) < 40), name
