@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread for one call, and a pipe that says when it is over.
+ * A thread for one call, and a pipe that wakes whoever waits for its end.
  *
  * The job is shared by the thread and whoever waits for it; the last one out
  * frees it. Where no thread or pipe can be had, the call blocks the caller.
@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -26,7 +27,8 @@ struct job {
     void (*work)(void *arg);
     void (*discard)(void *arg);
     void *arg;
-    bool abandoned; /* nobody waits; settled before the waiter leaves */
+    bool abandoned;       /* nobody waits; settled before the waiter leaves */
+    atomic_bool finished; /* what work has written may be read */
     int done[2];
     atomic_int holders;
 };
@@ -51,6 +53,7 @@ run_job(void *arg)
     ssize_t ignored;
 
     job->work(job->arg);
+    atomic_store(&job->finished, true);
     ignored = write(job->done[1], &byte, 1);
     (void)ignored;
     leave(job);
@@ -75,23 +78,23 @@ start_detached(struct job *job)
 }
 
 static enum lm_aside_end
-wait_for(const struct job *job, int64_t limit_ms, bool interruptible)
+wait_for(const struct job *job, int64_t limit_ms, int stop_level)
 {
     int64_t end = lm_clock_ms() + limit_ms;
-    int level = lm_stop_level();
 
     for (;;) {
-        struct pollfd fds[2] = {{job->done[0], POLLIN, 0},
-                                {interruptible ? lm_stop_fd() : -1, POLLIN, 0}};
+        struct pollfd fds[2] = {
+            {job->done[0], POLLIN, 0},
+            {stop_level > 0 ? lm_stop_fd() : -1, POLLIN, 0}};
         int64_t left = limit_ms > 0 ? end - lm_clock_ms() : LONGEST_POLL_MS;
 
-        if (interruptible && lm_stop_level() > level)
+        if (atomic_load(&job->finished))
+            return LM_ASIDE_DONE;
+        if (stop_level > 0 && lm_stop_level() >= stop_level)
             return LM_ASIDE_STOPPED;
         if (left <= 0)
             return LM_ASIDE_LATE;
         poll(fds, 2, left > LONGEST_POLL_MS ? LONGEST_POLL_MS : (int)left);
-        if (fds[0].revents != 0)
-            return LM_ASIDE_DONE;
         if (fds[1].revents != 0)
             lm_stop_drain();
     }
@@ -99,7 +102,7 @@ wait_for(const struct job *job, int64_t limit_ms, bool interruptible)
 
 enum lm_aside_end
 lm_aside_run(void (*work)(void *arg), void (*discard)(void *arg), void *arg,
-             int64_t limit_ms, bool interruptible)
+             int64_t limit_ms, int stop_level)
 {
     struct job *job = lm_calloc(1, sizeof *job);
     enum lm_aside_end end;
@@ -107,6 +110,7 @@ lm_aside_run(void (*work)(void *arg), void (*discard)(void *arg), void *arg,
     job->work = work;
     job->discard = discard;
     job->arg = arg;
+    atomic_init(&job->finished, false);
     atomic_init(&job->holders, 2);
     if (pipe2(job->done, O_CLOEXEC) != 0) {
         free(job);
@@ -119,7 +123,7 @@ lm_aside_run(void (*work)(void *arg), void (*discard)(void *arg), void *arg,
         work(arg);
         return LM_ASIDE_DONE;
     }
-    end = wait_for(job, limit_ms, interruptible);
+    end = wait_for(job, limit_ms, stop_level);
     job->abandoned = end != LM_ASIDE_DONE;
     leave(job);
     return end;

@@ -10,12 +10,11 @@
  * Such threads block all signals, so that handlers run on the main thread.
  */
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum lm_aside_end {
     LM_ASIDE_DONE,
-    LM_ASIDE_STOPPED, /* the level of lm_stop_level has risen meanwhile */
+    LM_ASIDE_STOPPED, /* lm_stop_level has reached the level given */
     LM_ASIDE_LATE     /* the limit has passed */
 };
 
@@ -24,10 +23,11 @@ enum lm_aside_end {
  * caller's again. Otherwise the thread goes on, nobody may touch arg, and
  * discard(arg) frees it when work has returned.
  *
- * limit_ms 0: no limit. Only the main thread may ask to be interruptible.
+ * limit_ms 0: no limit. stop_level 0: signals do not matter; only the main
+ * thread may give another one.
  */
 enum lm_aside_end lm_aside_run(void (*work)(void *arg),
                                void (*discard)(void *arg), void *arg,
-                               int64_t limit_ms, bool interruptible);
+                               int64_t limit_ms, int stop_level);
 
 #endif

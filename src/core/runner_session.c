@@ -41,7 +41,7 @@ lm_runner_txn(const struct lm_runner *self)
 /*
  * Where no statement timeout says how long the server may take, a connection
  * of its own finds out whether it is still at work on our statement. No answer
- * means no; a signal meanwhile says nothing about the server.
+ * means no; a second signal says nothing about the server.
  */
 static bool
 is_at_work(void *arg)
@@ -52,7 +52,8 @@ is_at_work(void *arg)
         " AND wait_event IS DISTINCT FROM 'ClientRead')";
     struct lm_runner *self = arg;
     struct lm_conn_options how = {.application_name = "luamig: watch",
-                                  .interruptible = true};
+                                  .interruptible = true,
+                                  .stop_level = 2};
     char pid[24];
     const char *texts[] = {pid};
     struct lm_values values = {texts, 1};

@@ -42,6 +42,7 @@ struct lm_conn_options {
      * server is at. For the main thread only: without it, the connection never
      * looks at signals, and logs nothing of what the server says. */
     bool interruptible;
+    int stop_level; /* of lm_stop_level, that ends the wait; 0: the first */
     /* How much longer than expected the server may be silent; 0: 30 s. */
     int64_t silence_ms;
 };
@@ -49,7 +50,7 @@ struct lm_conn_options {
 /*
  * Opens a connection. conninfo is a URI or a conninfo string ("" for libpq's
  * environment). Errors never contain a password; they are LM_ERR_CONNECT,
- * LM_ERR_DATABASE, or LM_ERR_INTERRUPT when a signal came meanwhile.
+ * LM_ERR_DATABASE, or LM_ERR_INTERRUPT when a signal has come.
  */
 bool lm_conn_open(struct lm_conn **out, const char *conninfo,
                   const struct lm_conn_options *options,

@@ -223,8 +223,8 @@ lm_conn_is_starting(const char *conninfo)
     struct attempt *attempt = attempt_new(conninfo, "");
     bool starting;
 
-    if (lm_aside_run(ping_blocking, attempt_free, attempt, PING_LIMIT_MS,
-                     true) != LM_ASIDE_DONE)
+    if (lm_aside_run(ping_blocking, attempt_free, attempt, PING_LIMIT_MS, 1) !=
+        LM_ASIDE_DONE)
         return false;
     starting = attempt->ping == PQPING_REJECT;
     attempt_free(attempt);
@@ -238,10 +238,11 @@ connect_aside(const char *conninfo, const struct lm_conn_options *options,
               struct lm_err *err)
 {
     struct attempt *attempt = attempt_new(conninfo, options->application_name);
+    int stop_level = options->stop_level > 0 ? options->stop_level : 1;
     PGconn *pg;
 
     switch (lm_aside_run(connect_blocking, attempt_free, attempt, OPEN_LIMIT_MS,
-                         options->interruptible)) {
+                         options->interruptible ? stop_level : 0)) {
     case LM_ASIDE_STOPPED:
         lm_err_set(err, LM_ERR_INTERRUPT, "interrupted while connecting");
         return NULL;

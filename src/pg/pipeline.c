@@ -124,7 +124,7 @@ cancel_statement(struct lm_conn *self)
     self->cancel_sent = true;
     if (cancel != NULL &&
         lm_aside_run(send_cancel, free_cancel, cancel, cancel_limit_ms(self),
-                     false) == LM_ASIDE_DONE)
+                     0) == LM_ASIDE_DONE)
         free_cancel(cancel);
 }
 

@@ -61,7 +61,7 @@ test_work_that_ends_is_the_callers_again(void **state)
     (void)state;
     assert_int_equal(pipe(work.gate), 0);
     open_gate(&work);
-    assert_int_equal(lm_aside_run(do_work, discard, &work, 0, true),
+    assert_int_equal(lm_aside_run(do_work, discard, &work, 0, 1),
                      LM_ASIDE_DONE);
     assert_true(work.worked);
     assert_true(work.signals_blocked);
@@ -75,7 +75,7 @@ test_work_that_takes_too_long_is_discarded_when_it_ends(void **state)
 
     (void)state;
     assert_int_equal(pipe(work.gate), 0);
-    assert_int_equal(lm_aside_run(do_work, discard, &work, 20, false),
+    assert_int_equal(lm_aside_run(do_work, discard, &work, 20, 0),
                      LM_ASIDE_LATE);
     assert_false(work.worked);
     assert_false(work.discarded);
@@ -101,7 +101,7 @@ test_a_signal_ends_the_wait(void **state)
     signal(SIGALRM, on_alarm);
     assert_int_equal(pipe(work.gate), 0);
     ualarm(20000, 0);
-    assert_int_equal(lm_aside_run(do_work, discard, &work, 0, true),
+    assert_int_equal(lm_aside_run(do_work, discard, &work, 0, 1),
                      LM_ASIDE_STOPPED);
     open_gate(&work);
     wait_discarded(&work);
