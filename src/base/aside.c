@@ -61,19 +61,16 @@ run_job(void *arg)
 }
 
 static bool
-start_detached(struct job *job)
+start(struct job *job, pthread_t *thread)
 {
-    pthread_t thread;
     sigset_t all;
     sigset_t before;
     bool started;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    started = pthread_create(&thread, NULL, run_job, job) == 0;
+    started = pthread_create(thread, NULL, run_job, job) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (started)
-        pthread_detach(thread);
     return started;
 }
 
@@ -106,6 +103,7 @@ lm_aside_run(void (*work)(void *arg), void (*discard)(void *arg), void *arg,
 {
     struct job *job = lm_calloc(1, sizeof *job);
     enum lm_aside_end end;
+    pthread_t thread;
 
     job->work = work;
     job->discard = discard;
@@ -117,14 +115,19 @@ lm_aside_run(void (*work)(void *arg), void (*discard)(void *arg), void *arg,
         work(arg);
         return LM_ASIDE_DONE;
     }
-    if (!start_detached(job)) {
+    if (!start(job, &thread)) {
         atomic_store(&job->holders, 1);
         leave(job);
         work(arg);
         return LM_ASIDE_DONE;
     }
     end = wait_for(job, limit_ms, stop_level);
-    job->abandoned = end != LM_ASIDE_DONE;
+    if (end == LM_ASIDE_DONE) {
+        pthread_join(thread, NULL); /* so that nothing of it is left at exit */
+    } else {
+        job->abandoned = true;
+        pthread_detach(thread);
+    }
     leave(job);
     return end;
 }
