@@ -75,7 +75,7 @@ struct lm_migration {
     bool combine;        /* successive writes may become one statement */
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
-    bool quarantine; /* set rows at fault aside instead of failing */
+    bool quarantine;      /* set rows at fault aside instead of failing */
     bool quarantine_rows; /* the journal keeps the row itself, too */
 
     const struct lm_health_limits *health; /* core/health.h */

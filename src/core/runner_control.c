@@ -285,9 +285,11 @@ lm_runner_is_called(struct lm_runner *self)
     struct lm_err ignored;
 
     if (is_poll_due(self) && self->conn != NULL &&
-        !lm_mailbox_poll(self->mailbox, &self->journal, self->run.id, &ignored))
+        !lm_mailbox_poll(self->mailbox, &self->journal, self->run.id,
+                         &ignored)) {
         lm_log(LM_LOG_DEBUG, "could not look for requests: %s",
                ignored.message);
+    }
     lm_runner_empty_mailbox(self);
     return lm_stop_level() > 0 || self->cancelled ||
            self->asked.id > self->answered_id;

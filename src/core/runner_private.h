@@ -78,8 +78,8 @@ struct lm_runner {
     struct lm_progress progress;
     struct lm_position position;
     char *first_key;         /* of the run, its first column; NULL: not seen */
-    bool has_total;          /* it was asked for */
     int64_t position_due_ms; /* when the position is to be asked for */
+    bool has_total;          /* it was asked for */
 
     bool acquired;   /* the run is ours */
     bool pages_done; /* no row is left before the bound */
@@ -98,12 +98,12 @@ struct lm_runner {
     int lost_in_row; /* connections lost without progress */
     bool in_batch;   /* the step in hand is a batch */
     bool paging;     /* ... that is looking for its page */
+    bool uncombined; /* it runs without combining */
+    bool reprepared; /* ... and with its statements prepared anew */
     struct lm_window window;
     struct lm_bisection bisection;
     struct lm_suspect suspect;
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
-    bool uncombined;         /* the step in hand runs without combining */
-    bool reprepared;         /* ... and with its statements prepared anew */
     struct lm_size size;     /* of batches */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
@@ -111,11 +111,11 @@ struct lm_runner {
 
     struct lm_monitor *monitor; /* NULL: there is none */
     uint64_t sample_number;     /* the last one that was looked at */
-    bool health_told;           /* which signals there are */
     struct lm_health health;
     int64_t batch_ms; /* what the last one took; 0: it was rested for */
     struct lm_held held;
     bool held_unnoted; /* the journal does not have all of it */
+    bool health_told;  /* which signals there are */
     struct {
         enum lm_signal by; /* or LM_HELD_BY_NOTHING */
         int64_t since_ms;

@@ -105,7 +105,7 @@ def assert_idle(db):
 
 
 def held_by(label):
-    return re.compile(rf", held \S+: {label} \S+$", re.M)
+    return re.compile(rf", held \S+: {label} \S+?([,;]|$)", re.M)
 
 
 def finish(db, runner, *texts):
