@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 struct lm_conn;
@@ -77,6 +78,7 @@ void lm_health_know_nothing(struct lm_health_sample *sample,
                             const char *why);
 
 struct lm_health_options {
+    const atomic_bool *stop; /* true: samples are left unfinished */
     const struct lm_health_limits *limits;
     const char *tables;          /* OIDs as an array literal: "{16384}" */
     const char *const *replicas; /* conninfos */
@@ -90,9 +92,9 @@ struct lm_health_sampler *
 lm_health_sampler_new(const struct lm_health_options *options);
 void lm_health_sampler_free(struct lm_health_sampler *self);
 
-/* Reads all signals. backend_pid is the process of the run's own connection,
- * 0 when it cannot be known. Fails only when the connection is lost; leaves no
- * transaction open. */
+/* Reads all signals, unless it is to stop. backend_pid is the process of the run's own connection,
+ * 0 when it cannot be known. Fails only when the connection is lost, or
+ * when it is to stop; otherwise leaves no transaction open. */
 bool lm_health_sample(struct lm_health_sampler *self, struct lm_conn *conn,
                       int backend_pid, struct lm_health_sample *out,
                       struct lm_err *err) LM_MUSTCHECK;

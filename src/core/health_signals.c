@@ -49,6 +49,7 @@ struct replica {
 };
 
 struct lm_health_sampler {
+    const atomic_bool *stop;
     struct lm_health_limits limits;
     char *tables;
     char *application_name;
@@ -567,6 +568,7 @@ lm_health_sampler_new(const struct lm_health_options *options)
 {
     struct lm_health_sampler *self = lm_calloc(1, sizeof *self);
 
+    self->stop = options->stop;
     self->limits = *options->limits;
     self->tables = lm_strdup(options->tables);
     self->application_name = lm_strdup(options->application_name);
@@ -680,6 +682,8 @@ lm_health_sample(struct lm_health_sampler *self, struct lm_conn *conn,
 {
     memset(out, 0, sizeof *out);
     for (int i = 0; i < LM_SIGNALS; i++) {
+        if (atomic_load(self->stop))
+            return lm_err_set(err, LM_ERR_INTERRUPT, "asked to stop");
         if (sources[i].sql == NULL || self->limits.above[i] < 0 ||
             is_pointless(self, i, backend_pid, &out->of[i]))
             continue;

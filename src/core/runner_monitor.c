@@ -43,13 +43,13 @@ struct lm_monitor {
     struct lm_monitor_hooks hooks;
     bool samples; /* some signal is on */
     int wake_fd;
+    atomic_bool stopping;
     struct lm_conn *conn; /* the thread's */
     int attempts;         /* at connecting, in a row */
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t ended_cond;
     int holders; /* of this memory: the runner, the thread */
-    bool stopping;
     bool ended;
     int64_t backend_pid;
     uint64_t number; /* of the sample, from 1; 0: there is none */
@@ -79,17 +79,6 @@ let_go(struct lm_monitor *self)
 }
 
 /* -- the thread -------------------------------------------------------- */
-
-static bool
-is_stopping(struct lm_monitor *self)
-{
-    bool stopping;
-
-    pthread_mutex_lock(&self->mutex);
-    stopping = self->stopping;
-    pthread_mutex_unlock(&self->mutex);
-    return stopping;
-}
 
 /* Sessions that were blocked are not forgotten before the runner has looked. */
 static void
@@ -174,7 +163,7 @@ turn(struct lm_monitor *self, int64_t *next_ms, struct lm_err *err)
 
     if (self->conn == NULL && !connect_monitor(self, err))
         return false;
-    if (is_stopping(self))
+    if (atomic_load(&self->stopping))
         return true;
     if (!ask_hook(self, err))
         return false;
@@ -203,7 +192,7 @@ work(void *arg)
     int64_t next_ms = 0;
     struct lm_err err;
 
-    while (!is_stopping(self)) {
+    while (!atomic_load(&self->stopping)) {
         if (turn(self, &next_ms, &err))
             continue;
         disconnect(self, &err);
@@ -271,9 +260,11 @@ lm_monitor_start(const struct lm_monitor_options *options)
                                        .replica_count = options->replica_count};
 
     self = lm_calloc(1, sizeof *self);
+    atomic_init(&self->stopping, false);
     lm_buf_printf(&name, "luamig monitor: %s", options->script);
     self->application_name = lm_buf_take(&name);
     health.application_name = self->application_name;
+    health.stop = &self->stopping;
     self->sampler = lm_health_sampler_new(&health);
     self->conninfo = lm_strdup(options->conninfo);
     self->limits = *options->limits;
@@ -300,6 +291,7 @@ lm_monitor_stop(struct lm_monitor *self)
 
     if (self == NULL)
         return;
+    atomic_store(&self->stopping, true);
     ignored = write(self->wake_fd, &one, sizeof one);
     (void)ignored;
     clock_gettime(CLOCK_MONOTONIC, &limit);
@@ -307,7 +299,6 @@ lm_monitor_stop(struct lm_monitor *self)
     limit.tv_sec += limit.tv_nsec / 1000000000;
     limit.tv_nsec %= 1000000000;
     pthread_mutex_lock(&self->mutex);
-    self->stopping = true;
     while (!self->ended && waited == 0) {
         waited =
             pthread_cond_timedwait(&self->ended_cond, &self->mutex, &limit);
