@@ -40,6 +40,7 @@ static const char help[] =
     "without\n"
     "                        this terminal, and the log file's path is "
     "printed\n"
+    "  --replica URL         a standby whose replay is waited for; repeatable\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
     "  --count               count the rows first, for ten seconds at most, so "
     "that the\n"
@@ -64,6 +65,8 @@ struct run_options {
     char *url; /* owned */
     const char **args;
     int arg_count;
+    char **replicas; /* owned */
+    int replica_count;
     int64_t limit;
     int64_t batch_size;
     int64_t target_ms;
@@ -86,6 +89,7 @@ enum option_code {
     OPT_AGAIN,
     OPT_RESTART,
     OPT_DETACH,
+    OPT_REPLICA,
     OPT_JOURNAL_SCHEMA,
     OPT_COUNT,
     OPT_LOG,
@@ -102,6 +106,7 @@ static const struct option long_options[] = {
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
     {"detach", no_argument, NULL, OPT_DETACH},
+    {"replica", required_argument, NULL, OPT_REPLICA},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
     {"count", no_argument, NULL, OPT_COUNT},
     {"log", required_argument, NULL, OPT_LOG},
@@ -146,6 +151,10 @@ take_option(struct run_options *options, int code, char **argv)
     case OPT_RESTART:
         options->restart = true;
         return true;
+    case OPT_REPLICA:
+        options->replicas[options->replica_count++] =
+            lm_database_take_url(optarg);
+        return true;
     case OPT_DETACH:
         options->detach = true;
         return true;
@@ -181,6 +190,7 @@ parse_options(int argc, char **argv, struct run_options *options)
     options->batch_size = options->target_ms = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     options->args = lm_calloc((size_t)argc, sizeof *options->args);
+    options->replicas = lm_calloc((size_t)argc, sizeof *options->replicas);
     while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
         if (!take_option(options, code, argv))
             return false;
@@ -411,6 +421,8 @@ run_script(const struct run_options *options, const struct lm_script *script,
         .again = options->again,
         .restart = options->restart,
         .limit = options->limit,
+        .replicas = (const char *const *)options->replicas,
+        .replica_count = options->replica_count,
         .count = options->count,
         .keep_batch_size = options->batch_size >= 0,
         .keep_throttle_ms = options->throttle_ms >= 0,
@@ -480,6 +492,9 @@ run(int argc, char **argv)
         }
     }
     lm_detach_release(&detach);
+    for (int i = 0; i < options.replica_count; i++)
+        free(options.replicas[i]);
+    free(options.replicas);
     free(options.args);
     free(options.url);
     return code;

@@ -20,6 +20,9 @@ static const char help[] =
     "  batch_size=N          rows in a batch\n"
     "  throttle_ms=N         pause between batches\n"
     "  target_ms=N           how long a batch is to take; 0: no target\n"
+    "  health.SIGNAL=N       what a signal may be before the run waits; false: "
+    "it is\n"
+    "                        not watched (docs/operating.md lists them)\n"
     "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
 static const struct option long_options[] = {LM_LOOK_OPTIONS};
@@ -41,7 +44,7 @@ add_setting(struct lm_buf *json, const char *text)
         lm_log_err(LM_LOG_ERROR, &err);
         return false;
     }
-    lm_buf_printf(json, "%s\"%s\": %s", json->len > 1 ? ", " : "", name,
+    lm_buf_printf(json, "%s\"%s\": \"%s\"", json->len > 1 ? ", " : "", name,
                   equals + 1);
     return true;
 }

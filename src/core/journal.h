@@ -51,6 +51,7 @@ struct lm_run {
     bool started;         /* on_start is done, the bound is known */
     bool script_changed;  /* resumed with another text than before */
     char state[24];       /* as last read */
+    char held_json[640];  /* likewise: for how long, by cause */
     struct lm_key cursor; /* of the last row that was migrated */
     struct lm_key bound;  /* the highest key when the run began */
     bool bound_is_empty;  /* there were no rows then */

@@ -353,7 +353,8 @@ read_key(const struct lm_result *result, int column, struct lm_key *key)
 }
 
 static const char progress_columns[] =
-    "owner, seq, rows, batches, retries, started, cursor, bound, failures";
+    "owner, seq, rows, batches, retries, started, cursor, bound, failures,"
+    " held";
 
 static void
 read_progress(const struct lm_result *result, struct lm_run *run)
@@ -369,6 +370,7 @@ read_progress(const struct lm_result *result, struct lm_run *run)
     run->bound_is_empty =
         lm_result_text(result, 0, 7) != NULL && run->bound.count == 0;
     run->failures = lm_result_int(result, 0, 8);
+    LM_ERR_COPY(run->held_json, lm_result_text(result, 0, 9));
 }
 
 /* A version 4 UUID. */

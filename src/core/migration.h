@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+struct lm_health_limits;
 struct lm_page;
 struct lm_repo;
 
@@ -63,6 +64,7 @@ struct lm_migration {
     int64_t batch_size;
     int64_t target_ms; /* how long a batch should take; 0: as it will */
     int64_t throttle_ms;
+    int64_t max_failures;
 
     const char *isolation;
     const char *timezone; /* NULL: the server's */
@@ -73,10 +75,10 @@ struct lm_migration {
     bool combine;        /* successive writes may become one statement */
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
-    bool quarantine; /* set rows at fault aside instead of failing */
-    int64_t max_failures;
+    bool quarantine;      /* set rows at fault aside instead of failing */
     bool quarantine_rows; /* the journal keeps the row itself, too */
 
+    const struct lm_health_limits *health; /* core/health.h */
     const struct lm_migration_ops *ops;
     void *self;
 };

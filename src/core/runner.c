@@ -216,6 +216,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->run.batches++;
     self->pending_retries = 0;
     self->leased_ms = now;
+    self->batch_ms = now - begun_ms + 1;
     lm_bisection_passed(&self->bisection, page->rows,
                         lm_size_rows(&self->size));
     lm_size_batch(&self->size, page->rows, now - begun_ms);
@@ -404,6 +405,8 @@ nothing_to_page(const struct lm_runner *self)
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
+    if (!self->heard)
+        return lm_runner_begin_control(self, err);
     if (lm_runner_has_request(self))
         return lm_runner_obey(self, err);
     if (self->paused) {
@@ -417,8 +420,10 @@ next_step(struct lm_runner *self, struct lm_err *err)
     }
     if (self->look_again)
         return lm_runner_look_again(self, err);
-    if (nothing_to_page(self))
+    if (nothing_to_page(self)) {
+        lm_runner_note_held(self);
         return final_step(self, err);
+    }
     lm_runner_feed_progress(self);
     return lm_runner_hold_back(self, err) &&
            (lm_runner_is_called(self) || batch_step(self, err));
@@ -528,6 +533,7 @@ fill_outcome(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
     struct lm_buf cursor = LM_BUF_INIT;
+    struct lm_buf held = LM_BUF_INIT;
 
     outcome->run_id = self->run.id;
     outcome->one_shot = self->migration->one_shot;
@@ -541,6 +547,9 @@ fill_outcome(struct lm_runner *self)
     outcome->retries = self->progress.retries;
     outcome->own_rows = self->progress.own_rows;
     outcome->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
+    lm_held_describe(&self->held, &held);
+    if (held.len > 0)
+        outcome->held = lm_buf_take(&held);
     if (self->run.cursor.texts != NULL &&
         self->run.cursor.count == self->query.key_count) {
         lm_page_describe_key(&cursor, &self->query, self->run.cursor.texts);
@@ -569,12 +578,16 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
     struct lm_outcome *outcome = self->outcome;
 
     lm_progress_end(&self->progress);
+    lm_monitor_stop(self->monitor);
+    self->monitor = NULL;
     if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
         lm_runner_empty_mailbox(self);
         should_stop(self);
         ok = stopped = true;
     }
     fill_outcome(self);
+    if (self->acquired && !self->ended)
+        lm_runner_note_held(self);
     if (!ok) {
         outcome->ending = LM_END_FAILED;
         if (!self->acquired)
@@ -599,13 +612,14 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     memset(outcome, 0, sizeof *outcome);
     self->tuned = *migration;
     self->migration = &self->tuned;
-    lm_mailbox_init(&self->mailbox);
+    self->mailbox = lm_mailbox_new();
     self->options = options;
     self->outcome = outcome;
     self->journal.schema = options->journal_schema;
     self->journal.lease_ms = options->lease_ms;
     lm_size_init(&self->size, migration->batch_size, migration->target_ms);
     self->attempt = 1;
+    self->hold.by = LM_HELD_BY_NOTHING;
     lm_repo_init(&self->repo);
     self->repo.combine_options.journal = options->journal_schema;
     self->repo.combine_options.always = migration->combine_always;
@@ -614,7 +628,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
 void
 lm_runner_release(struct lm_runner *self)
 {
-    lm_mailbox_release(&self->mailbox);
+    lm_mailbox_let_go(self->mailbox);
     lm_repo_release(&self->repo);
     lm_suspect_release(&self->suspect);
     lm_window_release(&self->window);
@@ -639,9 +653,10 @@ lm_runner_run(const struct lm_migration *migration,
     if (ok && self.acquired) {
         if (options->under_way != NULL)
             options->under_way(options->arg, self.run.id);
+        lm_runner_watch(&self);
         lm_progress_begin(&self.progress, self.run.id, self.run.rows,
                           self.run.batches, self.run.retries);
-        ok = lm_runner_begin_control(&self, err) && work(&self, &stopped, err);
+        ok = work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);
     lm_runner_release(&self);

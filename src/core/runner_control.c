@@ -10,12 +10,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stop.h"
-#include "base/text.h"
 #include "core/runner_private.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,99 +20,31 @@
 /* How often the journal is asked, where nobody else does so. */
 enum { POLL_MS = 1000, POLLED_LATELY_MS = 3000 };
 
-/* -- settings ---------------------------------------------------------- */
-
-static const struct {
-    const char *name;
-    int64_t least;
-    int64_t most;
-    size_t place; /* in struct lm_migration */
-} settings[] = {
-    {"batch_size", 1, 1000000, offsetof(struct lm_migration, batch_size)},
-    {"throttle_ms", 0, INT32_MAX, offsetof(struct lm_migration, throttle_ms)},
-    {"target_ms", 0, INT32_MAX, offsetof(struct lm_migration, target_ms)}};
-
-static bool
-fail_unknown(const char *name, struct lm_err *err)
-{
-    const char *names[LM_COUNT(settings)];
-    int nearest;
-
-    for (size_t i = 0; i < LM_COUNT(settings); i++)
-        names[i] = settings[i].name;
-    nearest = lm_text_nearest(name, names, LM_COUNT(settings));
-    lm_err_set(err, LM_ERR_USAGE, "there is no setting \"%s\"", name);
-    if (nearest >= 0)
-        lm_err_hint(err, "Did you mean \"%s\"?", names[nearest]);
-    return false;
-}
-
-/* The setting's place in the table, and its value; -1 when it is wrong. */
-static int
-find_setting(const char *name, const char *text, int64_t *value,
-             struct lm_err *err)
-{
-    char *end;
-
-    for (int i = 0; i < (int)LM_COUNT(settings); i++) {
-        if (strcmp(settings[i].name, name) != 0)
-            continue;
-        errno = 0;
-        *value = strtoll(text, &end, 10);
-        if (end != text && *end == '\0' && errno == 0 &&
-            *value >= settings[i].least && *value <= settings[i].most)
-            return i;
-        lm_err_set(err, LM_ERR_USAGE,
-                   "%s takes a number from %" PRId64 " to %" PRId64
-                   ", not \"%s\"",
-                   name, settings[i].least, settings[i].most, text);
-        return -1;
-    }
-    fail_unknown(name, err);
-    return -1;
-}
-
-bool
-lm_runner_check_setting(const char *name, const char *text, struct lm_err *err)
-{
-    int64_t ignored;
-
-    return find_setting(name, text, &ignored, err) >= 0;
-}
-
-static bool
-apply_setting(struct lm_runner *self, const struct lm_request *request,
-              struct lm_err *err)
-{
-    int64_t value;
-    int i = find_setting(request->name, request->value, &value, err);
-
-    if (i < 0)
-        return false;
-    memcpy((char *)&self->tuned + settings[i].place, &value, sizeof value);
-    if (settings[i].place == offsetof(struct lm_migration, batch_size))
-        lm_size_set_max(&self->size, value);
-    if (settings[i].place == offsetof(struct lm_migration, target_ms))
-        lm_size_set_target(&self->size, value);
-    lm_log(LM_LOG_INFO, "%s = %" PRId64 ", set by %s on %s", request->name,
-           value, request->by, request->host);
-    return true;
-}
-
 /* -- the mailbox ------------------------------------------------------- */
 
-void
-lm_mailbox_init(struct lm_mailbox *self)
+struct lm_mailbox *
+lm_mailbox_new(void)
 {
-    memset(self, 0, sizeof *self);
+    struct lm_mailbox *self = lm_calloc(1, sizeof *self);
+
     pthread_mutex_init(&self->mutex, NULL);
+    self->holders = 1;
+    return self;
 }
 
 void
-lm_mailbox_release(struct lm_mailbox *self)
+lm_mailbox_let_go(struct lm_mailbox *self)
 {
+    bool last;
+
+    pthread_mutex_lock(&self->mutex);
+    last = --self->holders == 0;
+    pthread_mutex_unlock(&self->mutex);
+    if (!last)
+        return;
     free(self->requests);
     pthread_mutex_destroy(&self->mutex);
+    free(self);
 }
 
 static int64_t
@@ -181,6 +110,49 @@ lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
     return true;
 }
 
+/* -- the monitor's part -------------------------------------------------- */
+
+struct poller {
+    struct lm_mailbox *mailbox;
+    char *schema;
+    int64_t run_id;
+};
+
+static bool
+poll_requests(void *arg, struct lm_conn *conn, struct lm_err *err)
+{
+    struct poller *self = arg;
+    struct lm_journal journal = {.conn = conn, .schema = self->schema};
+
+    return lm_mailbox_poll(self->mailbox, &journal, self->run_id, err);
+}
+
+static void
+release_poller(void *arg)
+{
+    struct poller *self = arg;
+
+    lm_mailbox_let_go(self->mailbox);
+    free(self->schema);
+    free(self);
+}
+
+struct lm_monitor_hooks
+lm_runner_control_hooks(struct lm_runner *self)
+{
+    struct poller *poller = lm_calloc(1, sizeof *poller);
+    struct lm_monitor_hooks hooks = {poll_requests, release_poller, poller};
+
+    poller->mailbox = self->mailbox;
+    poller->schema = lm_strdup(self->journal.schema);
+    poller->run_id = self->run.id;
+    pthread_mutex_lock(&self->mailbox->mutex);
+    self->mailbox->holders++;
+    self->mailbox->has_poller = true;
+    pthread_mutex_unlock(&self->mailbox->mutex);
+    return hooks;
+}
+
 /* -- hearing ----------------------------------------------------------- */
 
 static void
@@ -190,7 +162,7 @@ take(struct lm_runner *self, const struct lm_request *request)
 
     LM_ERR_COPY(self->answer, "done");
     if (strcmp(request->verb, "set") == 0) {
-        if (!apply_setting(self, request, &err)) {
+        if (!lm_runner_apply_setting(self, request, &err)) {
             LM_ERR_COPY(self->answer, err.message);
             lm_log(LM_LOG_WARNING, "%s (asked by %s on %s)", err.message,
                    request->by, request->host);
@@ -206,7 +178,7 @@ void
 lm_runner_empty_mailbox(struct lm_runner *self)
 {
     int count;
-    struct lm_request *requests = empty(&self->mailbox, &count);
+    struct lm_request *requests = empty(self->mailbox, &count);
 
     for (int i = 0; i < count && !self->cancelled; i++)
         take(self, &requests[i]);
@@ -220,10 +192,10 @@ is_poll_due(struct lm_runner *self)
     int64_t now = lm_clock_ms();
     bool due;
 
-    pthread_mutex_lock(&self->mailbox.mutex);
-    due = now - self->mailbox.polled_ms >=
-          (self->mailbox.has_poller ? POLLED_LATELY_MS : POLL_MS);
-    pthread_mutex_unlock(&self->mailbox.mutex);
+    pthread_mutex_lock(&self->mailbox->mutex);
+    due = now - self->mailbox->polled_ms >=
+          (self->mailbox->has_poller ? POLLED_LATELY_MS : POLL_MS);
+    pthread_mutex_unlock(&self->mailbox->mutex);
     return due;
 }
 
@@ -233,10 +205,11 @@ lm_runner_is_called(struct lm_runner *self)
     struct lm_err ignored;
 
     if (is_poll_due(self) && self->conn != NULL &&
-        !lm_mailbox_poll(&self->mailbox, &self->journal, self->run.id,
-                         &ignored))
+        !lm_mailbox_poll(self->mailbox, &self->journal, self->run.id,
+                         &ignored)) {
         lm_log(LM_LOG_DEBUG, "could not look for requests: %s",
                ignored.message);
+    }
     lm_runner_empty_mailbox(self);
     return lm_stop_level() > 0 || self->cancelled ||
            self->asked.id > self->answered_id;
@@ -281,6 +254,8 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
         return true;
     self->run.seq++;
     self->paused = pause;
+    self->waits_for = pause ? "paused" : NULL;
+    lm_runner_tell_journal(self);
     lm_log(LM_LOG_INFO, "%s by %s on %s", pause ? "paused" : "resumed",
            self->asked.by, self->asked.host);
     tell_script(self);
@@ -290,35 +265,9 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
 void
 lm_runner_stay_paused(struct lm_runner *self)
 {
-    self->waits_for = "paused";
     lm_progress_hold_begin(&self->progress, "paused");
     lm_runner_rest(self, POLL_MS);
     lm_progress_hold_end(&self->progress);
-    self->waits_for = NULL;
-}
-
-static bool
-is_fixed(const struct lm_runner_options *options, const char *name)
-{
-    return (options->keep_batch_size && strcmp(name, "batch_size") == 0) ||
-           (options->keep_throttle_ms && strcmp(name, "throttle_ms") == 0) ||
-           (options->keep_target_ms && strcmp(name, "target_ms") == 0);
-}
-
-/* Settings of earlier runners of this run, unless the command line has its own
- * word on them. */
-static void
-take_settings(struct lm_runner *self, const struct lm_request *requests,
-              int count)
-{
-    struct lm_err err;
-
-    for (int i = 0; i < count; i++) {
-        bool fixed = is_fixed(self->options, requests[i].name);
-
-        if (!fixed && !apply_setting(self, &requests[i], &err))
-            lm_log(LM_LOG_WARNING, "%s", err.message);
-    }
 }
 
 bool
@@ -327,16 +276,17 @@ lm_runner_begin_control(struct lm_runner *self, struct lm_err *err)
     struct lm_request *requests = NULL;
     int count = 0;
 
-    if (!lm_mailbox_poll(&self->mailbox, &self->journal, self->run.id, err) ||
+    if (!lm_mailbox_poll(self->mailbox, &self->journal, self->run.id, err) ||
         !lm_journal_settings(&self->journal, self->run.id, &requests, &count,
                              err))
         return false;
-    take_settings(self, requests, count);
+    lm_runner_apply_settings(self, requests, count);
     free(requests);
     lm_runner_empty_mailbox(self);
     /* The command that began this runner asks for the run to go on. */
     if (self->wants_pause)
         LM_ERR_COPY(self->answer, "the run was resumed by its command");
     self->wants_pause = false;
+    self->heard = true;
     return true;
 }

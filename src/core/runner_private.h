@@ -4,6 +4,7 @@
 
 /* What runner.c, runner_session.c and runner_retry.c share, and nobody else. */
 
+#include "core/health.h"
 #include "core/journal.h"
 #include "core/pager.h"
 #include "core/position.h"
@@ -44,17 +45,19 @@ struct lm_window {
 };
 void lm_window_release(struct lm_window *self);
 
-/* What is asked of the run; filled by whoever polls, maybe another thread. */
+/* What is asked of the run; filled by the runner or by its monitor's thread.
+ * Whoever lets go of it last frees it. */
 struct lm_mailbox {
     pthread_mutex_t mutex; /* of all that follows */
+    int holders;
     struct lm_request *requests;
     int count;
     int64_t last_id;
     int64_t polled_ms;
     bool has_poller; /* beside the runner */
 };
-void lm_mailbox_init(struct lm_mailbox *self);
-void lm_mailbox_release(struct lm_mailbox *self);
+struct lm_mailbox *lm_mailbox_new(void);
+void lm_mailbox_let_go(struct lm_mailbox *self);
 /* Asks the journal, on any connection. */
 bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                      int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
@@ -75,18 +78,19 @@ struct lm_runner {
     struct lm_progress progress;
     struct lm_position position;
     char *first_key;         /* of the run, its first column; NULL: not seen */
-    bool has_total;          /* it was asked for */
     int64_t position_due_ms; /* when the position is to be asked for */
+    bool has_total;          /* it was asked for */
 
     bool acquired;   /* the run is ours */
     bool pages_done; /* no row is left before the bound */
     bool ended;      /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
 
-    struct lm_mailbox mailbox;
+    struct lm_mailbox *mailbox;
     struct lm_request asked; /* what was taken last from the mailbox */
     char answer[256];        /* to it; "done" */
     int64_t answered_id;     /* up to which request the answers are given */
+    bool heard;              /* what was asked before this runner */
     bool wants_pause;        /* what was asked */
     bool paused;             /* what the journal says */
     bool cancelled;          /* asked, and the run is to end */
@@ -95,16 +99,33 @@ struct lm_runner {
     int lost_in_row; /* connections lost without progress */
     bool in_batch;   /* the step in hand is a batch */
     bool paging;     /* ... that is looking for its page */
+    bool uncombined; /* it runs without combining */
+    bool reprepared; /* ... and with its statements prepared anew */
     struct lm_window window;
     struct lm_bisection bisection;
     struct lm_suspect suspect;
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
-    bool uncombined;         /* the step in hand runs without combining */
-    bool reprepared;         /* ... and with its statements prepared anew */
     struct lm_size size;     /* of batches */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
     const char *waits_for;   /* what others are told of; NULL: nothing */
+
+    struct lm_monitor *monitor; /* NULL: there is none */
+    uint64_t sample_number;     /* the last one that was looked at */
+    struct lm_health health;
+    int64_t batch_ms; /* what the last one took; 0: it was rested for */
+    struct lm_held held;
+    bool held_unnoted; /* the journal does not have all of it */
+    bool health_told;  /* which signals there are */
+    struct {
+        enum lm_signal by; /* or LM_HELD_BY_NOTHING */
+        int64_t since_ms;
+        int64_t counted_ms; /* up to when it is in held */
+        int64_t noted_ms;   /* when the journal was told */
+        bool noted;         /* it has been told of this hold */
+        bool told;          /* and so has the log */
+        char text[320];
+    } hold;
 };
 
 /* runner.c: around everything else. */
@@ -175,6 +196,44 @@ void lm_runner_window_passed(struct lm_runner *self, bool full);
 /* After a timeout: may a smaller window help? */
 bool lm_runner_narrow_window(struct lm_runner *self);
 
+/*
+ * runner_monitor.c: a thread with a second connection, that reads the health
+ * signals and asks the hook, in each turn and when there is a notification on
+ * channel "luamig", whether somebody wants something of the run.
+ *
+ * The hook runs in that thread; false with an error that has broken the
+ * connection makes it connect again. release frees arg when nobody needs it any
+ * more, which may be after lm_monitor_stop: the runner lets go of arg there.
+ */
+struct lm_monitor_hooks {
+    bool (*poll)(void *arg, struct lm_conn *conn, struct lm_err *err);
+    void (*release)(void *arg);
+    void *arg;
+};
+/* runner_control.c: what looks for requests to the run. */
+struct lm_monitor_hooks lm_runner_control_hooks(struct lm_runner *self);
+
+struct lm_monitor_options {
+    const char *conninfo;
+    const char *script;
+    const struct lm_health_limits *limits;
+    const char *tables; /* OIDs, "{16384}" */
+    const char *const *replicas;
+    int replica_count;
+    int64_t backend_pid; /* of the run's connection; 0: a pooler hides it */
+    struct lm_monitor_hooks hooks;
+};
+/* NULL when there is no thread to be had. The options are copied, the hook's
+ * arg is taken over; the functions below take NULL for a monitor that does
+ * nothing. */
+struct lm_monitor *lm_monitor_start(const struct lm_monitor_options *options);
+void lm_monitor_stop(struct lm_monitor *self);
+/* The run has another connection. */
+void lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid);
+/* Copies the latest sample. False when it is the one with the given number. */
+bool lm_monitor_look(struct lm_monitor *self, uint64_t *number,
+                     struct lm_health_sample *out);
+
 /* runner_hold.c: before a batch, waits as long as it should. Returns early, and
  * true, when somebody asks for something meanwhile. */
 bool lm_runner_hold_back(struct lm_runner *self,
@@ -182,10 +241,23 @@ bool lm_runner_hold_back(struct lm_runner *self,
 /* Tells the journal what the run waits for and how far it is, and keeps the
  * lease. Errors do not matter: the next step will find out why. */
 void lm_runner_tell_journal(struct lm_runner *self);
-/* Sleeps and keeps the lease. */
+/* Sleeps and keeps the lease: every wait of a run goes through it. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
+/* Begins and ends watching the server's health. */
+void lm_runner_watch(struct lm_runner *self);
+/* Makes sure that the journal has all of self->held. */
+void lm_runner_note_held(struct lm_runner *self);
 
-/* runner_control.c: before the first step, the requests that are open and the
+/* runner_settings.c: one setting of a "set". LM_ERR_USAGE when it is wrong. */
+bool lm_runner_apply_setting(struct lm_runner *self,
+                             const struct lm_request *request,
+                             struct lm_err *err) LM_MUSTCHECK;
+/* Those that earlier runners of this run were given, unless the command line
+ * has its own word on them. */
+void lm_runner_apply_settings(struct lm_runner *self,
+                              const struct lm_request *requests, int count);
+
+/* runner_control.c: the first step, the requests that are open and the
  * settings that the run has been given. */
 bool lm_runner_begin_control(struct lm_runner *self,
                              struct lm_err *err) LM_MUSTCHECK;

@@ -150,6 +150,9 @@ open_connection(struct lm_runner *self, struct lm_err *err)
         return false;
     self->journal.conn = self->conn;
     lm_conn_set_watch(self->conn, is_at_work, self);
+    lm_monitor_set_backend(
+        self->monitor,
+        lm_conn_is_pooled(self->conn) ? 0 : lm_conn_backend_pid(self->conn));
     tell_pooled(self);
     return lm_preflight_server(self->conn, err) && check_identity(self, err);
 }

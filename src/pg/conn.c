@@ -146,6 +146,14 @@ begin_alone(struct lm_conn *self, struct lm_err *err)
 
 /* -- statements ------------------------------------------------------- */
 
+void
+lm_conn_tell(const struct lm_conn *self, enum lm_log_level level,
+             const char *text)
+{
+    if (!self->quiet)
+        lm_log(level, "server: %s", text);
+}
+
 /* A request whose result the caller waits for; keep may be NULL. */
 static bool
 ask(struct lm_conn *self, int sent, const char *sql, PGresult **keep,
@@ -158,7 +166,7 @@ ask(struct lm_conn *self, int sent, const char *sql, PGresult **keep,
         return lm_pipeline_sync(self, err);
     /* The server skips what follows an error until it is told to go on. */
     if (lm_conn_is_up(self) && !lm_pipeline_sync(self, &ignored))
-        lm_log(LM_LOG_DEBUG, "%s", ignored.message);
+        lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
     return false;
 }
 
@@ -266,10 +274,10 @@ lm_conn_rollback(struct lm_conn *self)
 
     self->interruptible = false;
     if (lm_conn_is_up(self) && !lm_conn_flush(self, &ignored))
-        lm_log(LM_LOG_DEBUG, "before rollback: %s", ignored.message);
+        lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
     if (lm_conn_is_up(self) && lm_conn_has_transaction(self) &&
         !lm_conn_command(self, "ROLLBACK", &ignored))
-        lm_log(LM_LOG_DEBUG, "rollback: %s", ignored.message);
+        lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
     self->interruptible = interruptible;
     self->deadline_ms = 0;
 }

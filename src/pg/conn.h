@@ -40,7 +40,7 @@ struct lm_conn_options {
     const char *application_name;
     /* Signals end the wait for a connection, and a second one cancels what the
      * server is at. For the main thread only: without it, the connection never
-     * looks at signals. */
+     * looks at signals, and logs nothing of what the server says. */
     bool interruptible;
     int stop_level; /* of lm_stop_level, that ends the wait; 0: the first */
     /* How much longer than expected the server may be silent; 0: 30 s. */
@@ -141,6 +141,11 @@ bool lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
 /* Ends the transaction in hand, if any, without success. Errors do not matter:
  * the connection is then gone, and with it the transaction. */
 void lm_conn_rollback(struct lm_conn *self);
+
+/* After LISTEN, with nothing in flight: waits for a notification, for wake_fd to
+ * become readable, or for the time to pass. *notified: one has come. */
+bool lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,
+                    bool *notified, struct lm_err *err) LM_MUSTCHECK;
 
 /* Runs a luamig-made statement once, unprepared; the server infers the types
  * of the parameters. *out is freed with lm_result_free. */

@@ -4,6 +4,7 @@
 
 /* What conn.c, connect.c, pipeline.c and txn.c share, and nobody else. */
 
+#include "base/log.h"
 #include "pg/conn.h"
 #include "pg/stmt.h"
 
@@ -31,6 +32,7 @@ struct lm_conn {
     lm_conn_watch watch; /* may be NULL */
     void *watch_arg;
     bool interruptible;
+    bool quiet;       /* another thread's: it logs nothing */
     bool cancel_sent; /* for the requests in flight */
     bool pooled;
     int64_t backend_pid;
@@ -44,6 +46,10 @@ struct lm_conn {
     bool failed;       /* a request since the last sync has failed */
     struct lm_err error;
 };
+
+/* Logs what the server or the connection says, unless it is quiet. */
+void lm_conn_tell(const struct lm_conn *self, enum lm_log_level level,
+                  const char *text);
 
 /* libpq's texts end with a newline and may have several lines. */
 void lm_pipeline_copy_message(char *field, size_t size, const char *text);

@@ -156,9 +156,8 @@ on_notice(void *arg, const char *message)
 {
     char text[1024];
 
-    (void)arg;
     lm_pipeline_copy_message(text, sizeof text, message);
-    lm_log(LM_LOG_INFO, "server: %s", text);
+    lm_conn_tell(arg, LM_LOG_INFO, text);
 }
 
 /* -- connecting aside ------------------------------------------------- */
@@ -295,7 +294,7 @@ set_up(struct lm_conn *self, struct lm_err *err)
     }
     PQsetnonblocking(self->pg, 1);
     PQenterPipelineMode(self->pg);
-    PQsetNoticeProcessor(self->pg, on_notice, NULL);
+    PQsetNoticeProcessor(self->pg, on_notice, self);
     return recognise_pooler(self, err);
 }
 
@@ -314,6 +313,7 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     self = lm_calloc(1, sizeof *self);
     self->pg = pg;
     self->interruptible = options->interruptible;
+    self->quiet = !options->interruptible;
     self->silence_ms =
         options->silence_ms > 0 ? options->silence_ms : SILENCE_MS;
     self->target = describe_target(pg);

@@ -480,6 +480,39 @@ read_script(struct lm_conn *self, const char *sql, struct lm_err *err)
     }
 }
 
+static bool
+take_notifications(struct lm_conn *self)
+{
+    bool any = false;
+    PGnotify *notification;
+
+    while ((notification = PQnotifies(self->pg)) != NULL) {
+        any = true;
+        PQfreemem(notification);
+    }
+    return any;
+}
+
+bool
+lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,
+               bool *notified, struct lm_err *err)
+{
+    struct pollfd fds[2] = {{PQsocket(self->pg), POLLIN, 0},
+                            {wake_fd, POLLIN, 0}};
+
+    *notified = take_notifications(self);
+    if (*notified)
+        return true;
+    if (poll(fds, 2, (int)timeout_ms) < 0 && errno != EINTR)
+        return fail_lost(self, strerror(errno), err);
+    if (fds[0].revents != 0 && PQconsumeInput(self->pg) == 0) {
+        fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    *notified = take_notifications(self);
+    return true;
+}
+
 bool
 lm_pipeline_script(struct lm_conn *self, const char *sql, struct lm_err *err)
 {

@@ -14,6 +14,9 @@
  * Behind a pooler, the settings that others have left are set back first. The
  * connection's deadline becomes that of the transaction.
  *
+ * Behind a pooler, the settings that others have left are set back first. The
+ * connection's deadline becomes that of the transaction.
+ *
  * All of it is posted: it travels with the first statement, whose error may
  * then be that of BEGIN.
  */

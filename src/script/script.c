@@ -11,6 +11,7 @@
 #include "script/script.h"
 
 #include "base/log.h"
+#include "core/health.h"
 #include "core/pager.h"
 #include "script/bind.h"
 #include "script/params.h"
@@ -35,6 +36,7 @@ struct lm_script {
     bool has[LM_CALL_ON_COMPLETE + 1];
     bool has_on_stop;
     const char **key;
+    struct lm_health_limits health;
     struct lm_params base_params;
     struct lm_params start_after;
     struct lm_sites sites;
@@ -349,6 +351,17 @@ bool_field(lua_State *L, int index, const char *name)
     return value;
 }
 
+/* The table at the top: a number each, or false. */
+static void
+read_health(lua_State *L, struct lm_health_limits *limits)
+{
+    for (int i = 0; i < LM_SIGNALS; i++) {
+        lua_getfield(L, -1, lm_health_setting((enum lm_signal)i));
+        limits->above[i] = lua_isboolean(L, -1) ? -1 : luaL_checknumber(L, -1);
+        lua_pop(L, 1);
+    }
+}
+
 static void
 read_config(lua_State *L, struct lm_script *self)
 {
@@ -386,6 +399,10 @@ read_config(lua_State *L, struct lm_script *self)
         lua_pop(L, 1);
     }
     m->key = self->key;
+    lua_pop(L, 1);
+    lua_getfield(L, config, "health");
+    read_health(L, &self->health);
+    m->health = &self->health;
     lua_pop(L, 2);
 }
 

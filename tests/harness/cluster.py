@@ -315,10 +315,10 @@ class Database:
         self.admin(f"ALTER DATABASE \"{self.name}\" SET {name} = '{value}'")
 
     def runners(self):
-        """Backend pids of luamig's sessions here."""
+        """Backend pids of the sessions here in which luamig migrates."""
         return self.column(
             "SELECT pid FROM pg_stat_activity WHERE datname = %s "
-            "AND application_name LIKE 'luamig%%' "
+            "AND application_name LIKE 'luamig:%%' "
             "AND backend_type = 'client backend'", self.name, user=SUPERUSER)
 
     def has_journal(self):
@@ -338,7 +338,11 @@ class Database:
         return self.scalar("SELECT state FROM luamig.run "
                            "ORDER BY id DESC LIMIT 1", user=SUPERUSER)
 
-    def drop(self):
+    def close(self):
+        """Ends the sessions in which it looked."""
         for link in self._links.values():
             link.close()
+
+    def drop(self):
+        self.close()
         self.cluster.execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')

@@ -5,7 +5,7 @@ import os
 import re
 
 _ENTRY = re.compile(
-    r"^([^|\n]*)\|luamig[^|\n]*\|\d+\|LOG:  execute [^:\n]*: (.*)$", re.M)
+    r"^([^|\n]*)\|luamig:[^|\n]*\|\d+\|LOG:  execute [^:\n]*: (.*)$", re.M)
 _starts = {}  # where in the log the statements of a database begin
 _COMBINED = re.compile(r'WITH written AS \((INSERT|UPDATE|DELETE)(?: INTO| FROM)? '
                        r'((?:"(?:[^"]|"")*"\.?)+)')

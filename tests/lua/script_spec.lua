@@ -233,7 +233,15 @@ describe("config", function()
     { "repo = 'other'", 'config.repo = "other" is not supported by luamig 0.1' },
     { "max_failures = -1", "config.max_failures must be an integer from 0 to 2147483647, not -1" },
     { "quarantine_rows = 1", "config.quarantine_rows must be true or false, not 1" },
-    { "health = {}", "config.health is not supported by luamig 0.1" },
+    { "health = true", "config.health must be a table of thresholds, or false, not true" },
+    { "health = { replica_lag_byte = 1 }", 'unknown field "replica_lag_byte" in config.health',
+      'Did you mean "replica_lag_bytes"?' },
+    { "health = { vacuums = -1 }",
+      "config.health.vacuums must be a number that is at least 0, or false, not -1" },
+    { "health = { vacuums = true }",
+      "config.health.vacuums must be a number that is at least 0, or false, not true" },
+    { "health = { snapshot_age_s = 1/0 }",
+      "config.health.snapshot_age_s must be a number that is at least 0, or false, not inf" },
   }
   for _, case in ipairs(cases) do
     it("is refused: " .. case[1], function()
@@ -244,6 +252,12 @@ describe("config", function()
     end)
   end
 
+  local HEALTH = {
+    batch_ms = 2000, blocked_sessions = 0, replica_lag_bytes = 134217728,
+    replay_lag_bytes = 134217728, slot_wal_bytes = 10737418240, archive_backlog_bytes = 536870912,
+    vacuums = 0, dead_tuple_debt = 4, snapshot_age_s = 1800, active_sessions_ratio = 3,
+  }
+
   it("has defaults", function()
     local def = load("return { " .. PAGED .. " }")
     assert.same({
@@ -251,13 +265,33 @@ describe("config", function()
       isolation = "repeatable read", retries = 5, on_error = "stop", statement_timeout_ms = 30000,
       lock_timeout_ms = 1000, durable_batches = false, repeatable = false, combine = true,
       assume_unique = false, allow_ddl = false, max_failures = 100, quarantine_rows = false,
+      health = HEALTH,
     }, def.config)
     assert.is_nil(def.start_after)
     assert.equal('{"allow_ddl":false,"assume_unique":false,"batch_size":1000,"combine":true,'
-      .. '"durable_batches":false,"follow_new":false,"isolation":"repeatable read","key":["id"],'
+      .. '"durable_batches":false,"follow_new":false,"health":{"active_sessions_ratio":3,'
+      .. '"archive_backlog_bytes":536870912,"batch_ms":2000,"blocked_sessions":0,'
+      .. '"dead_tuple_debt":4,"replay_lag_bytes":134217728,"replica_lag_bytes":134217728,'
+      .. '"slot_wal_bytes":10737418240,"snapshot_age_s":1800,"vacuums":0},'
+      .. '"isolation":"repeatable read","key":["id"],'
       .. '"lock_timeout_ms":1000,"max_failures":100,"on_error":"stop","quarantine_rows":false,'
       .. '"repeatable":false,"repo":"default","retries":5,'
       .. '"statement_timeout_ms":30000,"throttle_ms":100}', def.config_json)
+  end)
+
+  it("keeps the thresholds of health that are not given", function()
+    local def = load("return { " .. PAGED .. [[, config = { health = { replica_lag_bytes = 5.5,
+      vacuums = false } } }]])
+    local wanted = {}
+    for name, threshold in pairs(HEALTH) do
+      wanted[name] = threshold
+    end
+    wanted.replica_lag_bytes, wanted.vacuums = 5.5, false
+    assert.same(wanted, def.config.health)
+    def = load("return { " .. PAGED .. ", config = { health = false } }")
+    for name in pairs(HEALTH) do
+      assert.is_false(def.config.health[name])
+    end
   end)
 
   it("comes out in one shape", function()

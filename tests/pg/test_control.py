@@ -213,7 +213,52 @@ def test_settings_stay_with_the_run(table, project):
     assert table.progress("batches") == 3 + 4
 
 
+def test_the_limit_of_a_health_signal_is_changed(table, project):
+    """Somebody's transaction is older than the script allows."""
+    table.admin("GRANT pg_read_all_stats TO app")
+    old = table.connect(user="postgres")
+    old.autocommit = False
+    old.cursor().execute("SELECT txid_current(), pg_sleep(0.5)")
+    add(project, throttle=50)
+    text = project.read("scripts/x.lua").replace(
+        "config = {", "config = { health = { snapshot_age_s = 0.2 },")
+    project.script(text)
+    runner = project.start_run()
+    wait_until(lambda: "holding: " in runner.stderr(), "the hold")
+    project.luamig("set", 1, "health.snapshot_age_s=3600").expect(DONE)
+    runner.wait().expect(DONE, "health.snapshot_age_s = 3600, set by app")
+    assert_each_once(table)
+    old.rollback()
+
+
+def test_cancel_now_interrupts_the_statement_in_hand(table, project):
+    add(project, before='repo:query("SELECT pg_sleep(3600)")')
+    text = project.read("scripts/x.lua").replace(
+        "config = {", "config = { statement_timeout_ms = 0,")
+    project.script(text)
+    runner = project.start_run()
+    wait_until(lambda: table.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE"
+        " '%%pg_sleep(3600)%%' AND state = 'active' AND application_name LIKE"
+        " 'luamig:%%'"), "the statement")
+    project.luamig("cancel", 1, "--now").expect(DONE, "is cancelled")
+    runner.wait().expect(CANCELLED)
+    assert table.scalar("SELECT count(*) FROM t WHERE n <> id") == 0
+
+
+def test_cancel_now_interrupts_a_loop_of_the_script(table, project):
+    add(project, before="while true do end")
+    runner = project.start_run()
+    wait_until(lambda: table.has_journal() and table.state() == "running",
+               "the run")
+    project.luamig("cancel", 1, "--now").expect(DONE, "is cancelled")
+    runner.wait().expect(CANCELLED)
+
+
 @pytest.mark.parametrize("given, said", [
+    ("health.x=1", 'there is no setting "health.x"'),
+    ("health.replica_lag_bites=1", 'Did you mean "health.replica_lag_bytes"?'),
+    ("health.snapshot_age_s=soon", "a number or false"),
     ("batch_size=0", "from 1 to 1000000"),
     ("batch_size=x", 'not "x"'),
     ("bach_size=7", 'Did you mean "batch_size"?'),

@@ -161,7 +161,7 @@ end
 
 --- A batch that may fail for its rows. Returns whether more rows follow.
 function Session:careful_batch(size)
-  local def, record = self.def, self.record
+  local def = self.def
   local ok, more = xpcall(self.batch, errors.handler, self, self.bisection:size(size))
   local page = self.page
   if ok then

@@ -103,6 +103,28 @@ local function key_values(value)
   return kept
 end
 
+--- Thresholds of the health signals, see docs/operating.md. Each is a number, or false: off.
+local HEALTH = {
+  batch_ms = 2000,
+  blocked_sessions = 0,
+  replica_lag_bytes = 128 << 20,
+  replay_lag_bytes = 128 << 20,
+  slot_wal_bytes = 10 << 30,
+  archive_backlog_bytes = 512 << 20,
+  vacuums = 0,
+  dead_tuple_debt = 4,
+  snapshot_age_s = 1800,
+  active_sessions_ratio = 3,
+}
+local HEALTH_NAMES = text.sorted_keys(HEALTH)
+
+local function thresholds(value)
+  if value == false or type(value) == "table" and not marks.kind(value) then
+    return value
+  end
+  return nil, "a table of thresholds, or false"
+end
+
 local KEYS = {
   batch_size = { default = 1000, check = integer(1, 1000000), is_integer = true },
   target_ms = { check = integer(1, INT_MAX), is_integer = true },
@@ -127,10 +149,10 @@ local KEYS = {
   combine = { default = true, check = one_of { true, false, "always" } },
   assume_unique = { default = false, check = boolean },
   allow_ddl = { default = false, check = boolean },
+  health = { default = {}, check = thresholds },
 }
 
 -- In the design, not in this version.
-local LATER_KEYS = { health = true }
 local ONLY_VALUE = { repo = "default" }
 
 --- The keys this version carries out, sorted.
@@ -156,9 +178,7 @@ local function check_given(given, fail)
   for _, name in ipairs(text.ordered_keys(given)) do
     local value = given[name]
     local path = { "config", name }
-    if LATER_KEYS[name] then
-      fail(path, unsupported("config." .. name))
-    elseif not KEYS[name] then
+    if not KEYS[name] then
       local shown = tostring(name)
       fail(path, ('unknown field "%s" in config'):format(shown), suggest.hint(shown, config.names))
     end
@@ -167,6 +187,27 @@ local function check_given(given, fail)
     if complaint then
       fail(path, complaint)
     end
+  end
+  return kept
+end
+
+--- Every threshold: the given ones and defaults for the rest.
+local function resolve_health(given, fail)
+  local kept = {}
+  for name, default in pairs(HEALTH) do
+    kept[name] = given and default
+  end
+  for _, name in ipairs(text.ordered_keys(given or {})) do
+    local value, shown = given[name], tostring(name)
+    local path = { "config", "health", name }
+    if HEALTH[name] == nil then
+      fail(path, ('unknown field "%s" in config.health'):format(shown),
+        suggest.hint(shown, HEALTH_NAMES))
+    elseif value ~= false and not (math.type(value) and value >= 0 and value < math.huge) then
+      fail(path, ("config.health.%s must be a number that is at least 0, or false, not %s")
+        :format(shown, text.describe(value)))
+    end
+    kept[name] = value
   end
   return kept
 end
@@ -203,6 +244,7 @@ function config.resolve(given, overrides, fail, refuse)
       kept[name] = rule.check(rule.default)
     end
   end
+  kept.health = resolve_health(kept.health, fail)
   if kept.start_after and #kept.start_after ~= #kept.key then
     fail({ "config", "start_after" }, ("config.start_after has length %d, config.key has length %d")
       :format(#kept.start_after, #kept.key))
