@@ -95,6 +95,14 @@ empty(struct lm_mailbox *self, int *count)
     return requests;
 }
 
+void
+lm_mailbox_poll_soon(struct lm_mailbox *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    self->polled_ms = lm_clock_ms() - POLLED_LATELY_MS;
+    pthread_mutex_unlock(&self->mutex);
+}
+
 bool
 lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                 int64_t run_id, struct lm_err *err)

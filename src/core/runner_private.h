@@ -58,6 +58,8 @@ struct lm_mailbox {
 };
 struct lm_mailbox *lm_mailbox_new(void);
 void lm_mailbox_let_go(struct lm_mailbox *self);
+/* Something may have been missed: whoever polls in turn does so next. */
+void lm_mailbox_poll_soon(struct lm_mailbox *self);
 /* Asks the journal, on any connection. */
 bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                      int64_t run_id, struct lm_err *err) LM_MUSTCHECK;

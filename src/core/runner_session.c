@@ -558,6 +558,7 @@ claim_again(struct lm_runner *self, struct lm_err *err)
 
     if (!lm_journal_reclaim(&self->journal, &self->run, err))
         return false;
+    lm_mailbox_poll_soon(self->mailbox);
     compare_with_server(self, believed_seq);
     return true;
 }
