@@ -258,11 +258,13 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
                         "obey_after_commit_sent", err))
         return false;
     self->answered_id = id;
-    if (!changes)
+    self->waits_for = pause ? "paused" : NULL;
+    if (!changes) {
+        lm_runner_tell_journal(self);
         return true;
+    }
     self->run.seq++;
     self->paused = pause;
-    self->waits_for = pause ? "paused" : NULL;
     lm_runner_tell_journal(self);
     lm_log(LM_LOG_INFO, "%s by %s on %s", pause ? "paused" : "resumed",
            self->asked.by, self->asked.host);
