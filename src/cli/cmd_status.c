@@ -138,8 +138,9 @@ print_run(const struct lm_result *runs)
            lm_result_text(runs, 0, COL_HOST), lm_result_text(runs, 0, COL_PID));
     printf("finished:  %s\n", text_or(runs, 0, COL_FINISHED, "not yet"));
     if (lm_result_int(runs, 0, COL_FAILURES) > 0) {
-        printf("set aside: %s rows; see \"luamig failures %s\"\n",
+        printf("set aside: %s row%s; see \"luamig failures %s\"\n",
                lm_result_text(runs, 0, COL_FAILURES),
+               lm_result_int(runs, 0, COL_FAILURES) == 1 ? "" : "s",
                lm_result_text(runs, 0, COL_RUN));
     }
     if (lm_result_text(runs, 0, COL_WAITS_FOR) != NULL)

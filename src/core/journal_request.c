@@ -165,7 +165,8 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
                              " exit_code = 8, finished_at = clock_timestamp()"
                              " WHERE id = $1 AND state IN ('running', 'paused',"
                              " 'stopped', 'failed') RETURNING id",
-                             texts, 1, &result, err);
+                             texts, 1, &result, err) &&
+              lm_journal_answer(self, run_id, INT64_MAX, "done", err);
 
     *cancelled = ok && lm_result_rows(result) == 1;
     lm_result_free(result);

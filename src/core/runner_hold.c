@@ -197,9 +197,10 @@ void
 lm_runner_watch(struct lm_runner *self)
 {
     struct lm_health_limits limits = *self->migration->health;
+    char name[sizeof self->application_name];
     struct lm_monitor_options options = {
         .conninfo = self->options->conninfo,
-        .script = self->migration->name,
+        .application_name = name,
         .limits = &limits,
         .replicas = self->options->replicas,
         .replica_count = self->options->replica_count,
@@ -208,6 +209,7 @@ lm_runner_watch(struct lm_runner *self)
                            : lm_conn_backend_pid(self->conn)};
     struct lm_buf tables = LM_BUF_INIT;
 
+    lm_runner_name_session(self, "luamig monitor", name, sizeof name);
     for (int i = 0; i < LM_SIGNALS && self->migration->one_shot; i++)
         limits.above[i] = -1; /* there is nothing between batches */
     lm_health_begin(&self->health, &limits);
