@@ -18,7 +18,8 @@
 enum {
     SLICE_MS = 100, /* how soon a run that waits hears what is asked of it */
     SHORT_MS = 500, /* not worth telling others */
-    TELL_MS = 1000  /* at most so often */
+    TELL_MS = 1000, /* at most so often */
+    TELL_SIZE_MS = 5000
 };
 
 /* -- telling others ------------------------------------------------------ */
@@ -50,6 +51,7 @@ lm_runner_tell_journal(struct lm_runner *self)
     count_hold(self);
     lm_held_write(&self->held, &held);
     note.held_json = lm_buf_text(&held);
+    self->noted_size = note.batch_size;
     if (lm_journal_renew(&self->journal, &self->run, &note, &ignored)) {
         self->held_unnoted = false;
     } else {
@@ -302,5 +304,8 @@ lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
     if (ok)
         hold_for_health(self);
     end_hold(self);
+    if (lm_size_rows(&self->size) != self->noted_size &&
+        lm_clock_ms() - self->hold.noted_ms >= TELL_SIZE_MS)
+        lm_runner_tell_journal(self);
     return ok;
 }

@@ -110,6 +110,7 @@ struct lm_runner {
     struct lm_size size;     /* of batches */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
+    int64_t noted_size;      /* of batches, as the journal has it */
     const char *waits_for;   /* what others are told of; NULL: nothing */
 
     struct lm_monitor *monitor; /* NULL: there is none */
