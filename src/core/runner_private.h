@@ -52,7 +52,8 @@ struct lm_mailbox {
     int holders;
     struct lm_request *requests;
     int count;
-    int64_t last_id;
+    int64_t *seen; /* numbers of all that were ever put in */
+    int seen_count;
     int64_t polled_ms;
     bool has_poller; /* beside the runner */
 };
@@ -87,13 +88,13 @@ struct lm_runner {
     bool look_again; /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;
-    struct lm_request asked; /* what was taken last from the mailbox */
-    char answer[256];        /* to it; "done" */
-    int64_t answered_id;     /* up to which request the answers are given */
-    bool heard;              /* what was asked before this runner */
-    bool wants_pause;        /* what was asked */
-    bool paused;             /* what the journal says */
-    bool cancelled;          /* asked, and the run is to end */
+    struct lm_request asked;  /* what was taken last from the mailbox */
+    char answer[256];         /* to it; "done" */
+    struct lm_buf unanswered; /* numbers of what was taken, "1,2" */
+    bool heard;               /* what was asked before this runner */
+    bool wants_pause;         /* what was asked */
+    bool paused;              /* what the journal says */
+    bool cancelled;           /* asked, and the run is to end */
 
     int attempt;     /* at the transaction in hand, from 1 */
     int lost_in_row; /* connections lost without progress */
@@ -263,14 +264,14 @@ bool lm_runner_begin_control(struct lm_runner *self,
                              struct lm_err *err) LM_MUSTCHECK;
 /* Takes what is in the mailbox. */
 void lm_runner_empty_mailbox(struct lm_runner *self);
-/* Has somebody asked for something that ends a wait? Outside of transactions:
- * it may ask the journal. */
+/* Has somebody asked for something that ends a wait, or is the connection lost,
+ * which ends it as well? Outside of transactions: it may ask the journal. */
 bool lm_runner_is_called(struct lm_runner *self);
 /* Is there a request that the step below has to answer? */
 bool lm_runner_has_request(const struct lm_runner *self);
 /* A step: pauses or resumes, and answers. */
 bool lm_runner_obey(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
-/* Waits a while for a request. */
+/* Waits a while for a request, and keeps the lease. */
 void lm_runner_stay_paused(struct lm_runner *self);
 
 /* runner.c: what scripts are told of the run; batch is 0 before the first. */

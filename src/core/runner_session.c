@@ -547,6 +547,7 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
     }
     self->ended = strncmp(self->run.state, "done", 4) == 0;
     self->paused = strcmp(self->run.state, "paused") == 0;
+    self->waits_for = self->paused ? "paused" : NULL;
     self->pages_done = false; /* rows may have come back */
     lm_progress_set(&self->progress, self->run.rows, self->run.batches);
 }

@@ -65,6 +65,24 @@ def restart(how):
     return do
 
 
+def test_a_paused_run_outlives_a_restart_of_the_server(own):
+    server, db, project = own()
+    readings.create(db, 400)
+    project.script(readings.script(batch=50))
+    project.env["LUAMIG_LEASE_MS"] = "1000"
+    runner = project.start_run("--throttle-ms", 100)
+    batches(db, runner, 1)
+    project.luamig("pause", 1).expect(DONE)
+    server.stop()
+    server.start()
+    db.execute("SELECT pg_sleep(1)")
+    wait_until(lambda: project.status()[0]["live"], "the run to be held again")
+    assert db.state() == "paused"
+    project.luamig("resume", 1).expect(DONE)
+    runner.wait().expect(DONE)
+    assert_once(db)
+
+
 @pytest.mark.parametrize("fault", [
     pytest.param(restart(signal.SIGINT), id="fast shutdown"),
     pytest.param(restart(signal.SIGQUIT), id="immediate shutdown"),
