@@ -329,6 +329,25 @@ lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
 }
 
 bool
+lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,
+                          struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id)};
+    struct lm_result *result = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT failures FROM {schema}.progress"
+                        " WHERE run_id = $1 FOR UPDATE",
+                        texts, 1, &result, err))
+        return false;
+    if (lm_result_rows(result) == 1)
+        run->failures = lm_result_int(result, 0, 0);
+    lm_result_free(result);
+    return true;
+}
+
+bool
 lm_journal_next_failure(struct lm_journal *self, int64_t run_id, int64_t after,
                         int64_t *failure_id, struct lm_key *key,
                         struct lm_err *err)

@@ -174,6 +174,10 @@ bool lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
                            const struct lm_failure *failure, int64_t retries,
                            struct lm_err *err) LM_MUSTCHECK;
 
+/* Inside a transaction: reads run->failures, which stays so up to its end. */
+bool lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,
+                               struct lm_err *err) LM_MUSTCHECK;
+
 /* The first failure of a run after one (0: from the first) that is not
  * resolved, and the row's key; *failure_id is 0 when there is none. */
 bool lm_journal_next_failure(struct lm_journal *self, int64_t run_id,

@@ -338,12 +338,17 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     return ok;
 }
 
-/* The state "done", as part of the transaction in hand. */
+/* The state "done", as part of the transaction in hand. Somebody may have
+ * retried rows that were set aside. */
 static bool
 mark_done(struct lm_runner *self, struct lm_err *err)
 {
-    bool all = self->run.failures == 0;
+    bool all;
 
+    if (self->run.failures > 0 &&
+        !lm_journal_count_failures(&self->journal, &self->run, err))
+        return false;
+    all = self->run.failures == 0;
     return lm_journal_finish(&self->journal, &self->run,
                              all ? "done" : "done_with_failures",
                              all ? LM_EXIT_DONE : LM_EXIT_FAILURES, NULL, err);
