@@ -109,6 +109,19 @@ def test_an_error_of_the_script_sets_its_row_aside(db, project):
     assert db.column("SELECT DISTINCT sqlstate FROM luamig.failure") == [None]
 
 
+@pytest.mark.parametrize("config, code, state", [
+    ("", FAILURES, "done_with_failures"),
+    ('on_error = "stop"', FAILED, "failed")], ids=["quarantine", "stop"])
+def test_a_message_of_the_script_that_is_no_text(
+        db, project, config, code, state):
+    """The server would not store it."""
+    fill(db, [])
+    add(project, config=config,
+        before=r'if row.id == 400 then error("odd \xff\xe2\x82 row") end')
+    project.run().expect(code, "odd ??? row")
+    assert db.state() == state
+
+
 def test_a_constraint_that_is_checked_at_commit(db, project):
     db.execute("CREATE TABLE parent (id int PRIMARY KEY)")
     db.execute("INSERT INTO parent SELECT generate_series(11, 1010)")
