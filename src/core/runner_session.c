@@ -593,6 +593,7 @@ connect_until(struct lm_runner *self, const struct lm_err *why,
             return false;
         }
         lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
+        lm_monitor_give_way(self->monitor);
         if (lm_clock_ms() > patience) {
             close_connection(self);
             lm_err_prefix(err, "gave up reconnecting");

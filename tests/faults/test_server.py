@@ -282,3 +282,22 @@ def test_only_the_reply_to_commit_is_lost(db, project, proxy):
         DONE, "the commit in flight had succeeded")
     assert proxy.cuts >= 3, result
     assert_once(db)
+
+
+def test_the_monitor_leaves_the_last_connection_to_the_run(own):
+    """One of both is lost, and then there is room for one."""
+    server, db, project = own()
+    readings.create(db, 400)
+    project.script(readings.script(batch=20))
+    runner = project.start_run("--throttle-ms", 100)
+    batches(db, runner, 1)
+    wait_until(lambda: db.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE"
+        " 'luamig monitor%%'"), "the monitor")
+    db.close()
+    server.execute("ALTER ROLE app CONNECTION LIMIT 1")
+    server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                   " WHERE application_name LIKE 'luamig: %'")
+    runner.wait().expect(DONE, "reconnected")
+    server.execute("ALTER ROLE app CONNECTION LIMIT -1")
+    assert_once(db)
