@@ -114,3 +114,16 @@ lm_text_is_utf8(const char *text, size_t len, size_t *offset)
     }
     return true;
 }
+
+void
+lm_text_make_utf8(char *text)
+{
+    size_t len = strlen(text);
+    size_t offset;
+
+    while (!lm_text_is_utf8(text, len, &offset)) {
+        text += offset;
+        len -= offset;
+        *text = '?';
+    }
+}

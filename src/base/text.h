@@ -15,5 +15,7 @@ int lm_text_nearest(const char *word, const char *const *candidates,
 /* Is it UTF-8 as PostgreSQL accepts it: no NUL, no surrogates, no overlong
  * forms, at most U+10FFFF? On false, *offset is where the first bad byte is. */
 bool lm_text_is_utf8(const char *text, size_t len, size_t *offset);
+/* Makes it so: a question mark for each byte that is not. */
+void lm_text_make_utf8(char *text);
 
 #endif

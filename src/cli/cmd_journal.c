@@ -9,14 +9,18 @@
 #include <stdio.h>
 
 static const char help[] =
-    "usage: luamig journal --sql [--grant ROLE] [--journal-schema NAME]\n"
+    "usage: luamig journal --sql [--from VERSION | --grant ROLE]\n"
+    "                            [--journal-schema NAME]\n"
     "\n"
-    "Prints the SQL that creates luamig's tables, or with --grant the SQL "
-    "that lets\n"
-    "a role use them. luamig creates them by itself where it may.\n";
+    "Prints the SQL that creates luamig's tables, with --from the SQL that "
+    "upgrades\n"
+    "those of a version, or with --grant the SQL that lets a role use them. "
+    "luamig\n"
+    "creates and upgrades them by itself where it may.\n";
 
 static const struct option long_options[] = {
     {"sql", no_argument, NULL, 's'},
+    {"from", required_argument, NULL, 'f'},
     {"grant", required_argument, NULL, 'g'},
     {"journal-schema", required_argument, NULL, 'j'},
     {NULL, 0, NULL, 0}};
@@ -27,12 +31,21 @@ run(int argc, char **argv)
     struct lm_buf sql = LM_BUF_INIT;
     const char *schema = "luamig";
     const char *role = NULL;
+    int64_t from = 0;
     bool wanted = false;
     int code;
 
     while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
         if (code == 's') {
             wanted = true;
+        } else if (code == 'f') {
+            if (!lm_cli_number(optarg, 0, &from) ||
+                from > lm_journal_version()) {
+                return lm_cli_usage(&lm_cmd_journal,
+                                    "--from takes a version up to %d, not "
+                                    "\"%s\"",
+                                    lm_journal_version(), optarg);
+            }
         } else if (code == 'g') {
             role = optarg;
         } else if (code == 'j') {
@@ -47,7 +60,7 @@ run(int argc, char **argv)
         lm_journal_add_grants(&sql, schema, role);
     } else {
         lm_buf_puts(&sql, "BEGIN;\n");
-        lm_journal_add_ddl(&sql, schema, 0);
+        lm_journal_add_ddl(&sql, schema, (int)from);
         lm_buf_puts(&sql, "COMMIT;\n");
     }
     fputs(lm_buf_text(&sql), stdout);

@@ -13,6 +13,7 @@
 #include "core/journal_private.h"
 #include "pg/sql.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,19 +104,24 @@ install_steps(struct lm_journal *self, struct lm_err *err)
 }
 
 static bool
-fail_install(const struct lm_journal *self, struct lm_err *err)
+fail_install(const struct lm_journal *self, int version, struct lm_err *err)
 {
+    char from[32] = "";
+
     if (err->kind != LM_ERR_DATABASE)
         return false;
     err->kind = LM_ERR_CONNECT;
     err->sql[0] = '\0';
     lm_err_prefix(err, "could not set up luamig's tables in schema \"%s\"",
                   self->schema);
+    if (version > 0)
+        snprintf(from, sizeof from, " --from %d", version);
     if (lm_err_is_state(err, "42501")) {
         lm_err_hint(err,
-                    "Let an owner of the database run the output of \"luamig "
-                    "journal --sql\", then of \"luamig journal --sql --grant "
-                    "ROLE\" for the role that runs migrations.");
+                    "Let an owner of the %s run the output of \"luamig "
+                    "journal --sql%s\", then of \"luamig journal --sql --grant "
+                    "ROLE\" for the role that runs migrations.",
+                    version > 0 ? "tables" : "database", from);
     }
     return false;
 }
@@ -126,7 +132,7 @@ lm_journal_install(struct lm_journal *self, struct lm_err *err)
     int version = 0;
 
     if (!lm_journal_installed(self, &version, err))
-        return fail_install(self, err);
+        return fail_install(self, 0, err);
     if (version > lm_journal_version()) {
         lm_err_set(err, LM_ERR_CONNECT,
                    "the tables in schema \"%s\" are of version %d, which is "
@@ -137,7 +143,7 @@ lm_journal_install(struct lm_journal *self, struct lm_err *err)
     }
     if (version == lm_journal_version() || install_steps(self, err))
         return true;
-    return fail_install(self, err);
+    return fail_install(self, version, err);
 }
 
 /* -- moving on -------------------------------------------------------- */
@@ -326,6 +332,25 @@ lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
 
     free(key);
     return ok;
+}
+
+bool
+lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,
+                          struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id)};
+    struct lm_result *result = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT failures FROM {schema}.progress"
+                        " WHERE run_id = $1 FOR UPDATE",
+                        texts, 1, &result, err))
+        return false;
+    if (lm_result_rows(result) == 1)
+        run->failures = lm_result_int(result, 0, 0);
+    lm_result_free(result);
+    return true;
 }
 
 bool

@@ -174,6 +174,10 @@ bool lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
                            const struct lm_failure *failure, int64_t retries,
                            struct lm_err *err) LM_MUSTCHECK;
 
+/* Inside a transaction: reads run->failures, which stays so up to its end. */
+bool lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,
+                               struct lm_err *err) LM_MUSTCHECK;
+
 /* The first failure of a run after one (0: from the first) that is not
  * resolved, and the row's key; *failure_id is 0 when there is none. */
 bool lm_journal_next_failure(struct lm_journal *self, int64_t run_id,
@@ -214,17 +218,18 @@ bool lm_journal_request(struct lm_journal *self, int64_t run_id,
 bool lm_journal_read_answer(struct lm_journal *self, int64_t request_id,
                             char *answer, size_t size,
                             struct lm_err *err) LM_MUSTCHECK;
-/* The requests after one (0: all) that have no answer, by age; *out is to be
- * freed, NULL when there are none. */
+/* The requests that have no answer, by number; *out is to be freed, NULL when
+ * there are none. A request may be seen later than one with a higher number:
+ * its transaction may take longer. */
 bool lm_journal_open_requests(struct lm_journal *self, int64_t run_id,
-                              int64_t after, struct lm_request **out,
-                              int *count, struct lm_err *err) LM_MUSTCHECK;
+                              struct lm_request **out, int *count,
+                              struct lm_err *err) LM_MUSTCHECK;
 /* The settings that the run has been given so far, in the same way. */
 bool lm_journal_settings(struct lm_journal *self, int64_t run_id,
                          struct lm_request **out, int *count,
                          struct lm_err *err) LM_MUSTCHECK;
-/* Answers all open requests of the run up to one. */
-bool lm_journal_answer(struct lm_journal *self, int64_t run_id, int64_t up_to,
+/* Answers requests, "{1,2}", as far as they are open. */
+bool lm_journal_answer(struct lm_journal *self, const char *request_ids,
                        const char *answer, struct lm_err *err) LM_MUSTCHECK;
 
 /* Ends a run that no runner holds; one that does all the same is fenced off.

@@ -66,17 +66,14 @@ read_request(const struct lm_result *result, int row, struct lm_request *out)
 
 static bool
 read_requests(struct lm_journal *self, const char *sql, int64_t run_id,
-              int64_t after, struct lm_request **out, int *count,
-              struct lm_err *err)
+              struct lm_request **out, int *count, struct lm_err *err)
 {
     struct lm_number id;
-    struct lm_number last;
-    const char *texts[] = {lm_number_text(&id, run_id),
-                           lm_number_text(&last, after)};
+    const char *texts[] = {lm_number_text(&id, run_id)};
     struct lm_result *result = NULL;
 
     *out = NULL;
-    if (!lm_journal_ask(self, sql, texts, 2, &result, err))
+    if (!lm_journal_ask(self, sql, texts, 1, &result, err))
         return false;
     *count = lm_result_rows(result);
     if (*count > 0)
@@ -88,14 +85,13 @@ read_requests(struct lm_journal *self, const char *sql, int64_t run_id,
 }
 
 bool
-lm_journal_open_requests(struct lm_journal *self, int64_t run_id, int64_t after,
+lm_journal_open_requests(struct lm_journal *self, int64_t run_id,
                          struct lm_request **out, int *count,
                          struct lm_err *err)
 {
     return read_requests(self,
-                         REQUESTS " AND r.id > $2 AND r.answered_at IS NULL"
-                                  " ORDER BY r.id",
-                         run_id, after, out, count, err);
+                         REQUESTS " AND r.answered_at IS NULL ORDER BY r.id",
+                         run_id, out, count, err);
 }
 
 bool
@@ -103,26 +99,23 @@ lm_journal_settings(struct lm_journal *self, int64_t run_id,
                     struct lm_request **out, int *count, struct lm_err *err)
 {
     return read_requests(self,
-                         REQUESTS " AND r.id > $2 AND r.verb = 'set'"
+                         REQUESTS " AND r.verb = 'set'"
                                   " AND r.answer = 'done' ORDER BY r.id",
-                         run_id, 0, out, count, err);
+                         run_id, out, count, err);
 }
 
 bool
-lm_journal_answer(struct lm_journal *self, int64_t run_id, int64_t up_to,
+lm_journal_answer(struct lm_journal *self, const char *request_ids,
                   const char *answer, struct lm_err *err)
 {
-    struct lm_number id;
-    struct lm_number last;
-    const char *texts[] = {lm_number_text(&id, run_id),
-                           lm_number_text(&last, up_to), answer};
+    const char *texts[] = {request_ids, answer};
 
     return lm_journal_tell(self,
-                           "UPDATE {schema}.request SET answer = $3,"
+                           "UPDATE {schema}.request SET answer = $2,"
                            " answered_at = clock_timestamp()"
-                           " WHERE run_id = $1 AND id <= $2"
+                           " WHERE id = ANY ($1::bigint[])"
                            " AND answered_at IS NULL",
-                           texts, 3, err);
+                           texts, 2, err);
 }
 
 bool
@@ -166,7 +159,11 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
                              " WHERE id = $1 AND state IN ('running', 'paused',"
                              " 'stopped', 'failed') RETURNING id",
                              texts, 1, &result, err) &&
-              lm_journal_answer(self, run_id, INT64_MAX, "done", err);
+              lm_journal_tell(self,
+                              "UPDATE {schema}.request SET answer = 'done',"
+                              " answered_at = clock_timestamp()"
+                              " WHERE run_id = $1 AND answered_at IS NULL",
+                              texts, 1, err);
 
     *cancelled = ok && lm_result_rows(result) == 1;
     lm_result_free(result);

@@ -500,7 +500,8 @@ lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
     return true;
 }
 
-/* The key columns of the table, under the names of the base query. */
+/* The key columns of the table, under the names of the base query, which may
+ * have left out those that are NULL. */
 static void
 add_key_source(struct lm_buf *sql, const struct lm_base_query *query,
                const char *table)
@@ -515,6 +516,17 @@ add_key_source(struct lm_buf *sql, const struct lm_base_query *query,
         lm_sql_add_identifier(sql, query->key[i]);
     }
     lm_buf_printf(sql, " FROM %s) AS page", table);
+}
+
+static void
+add_key_not_null(struct lm_buf *sql, const struct lm_base_query *query,
+                 bool first)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        lm_buf_puts(sql, first && i == 0 ? " WHERE page." : " AND page.");
+        lm_sql_add_identifier(sql, query->key[i]);
+        lm_buf_puts(sql, " IS NOT NULL");
+    }
 }
 
 bool
@@ -535,6 +547,7 @@ lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
     add_key_list(&request.sql, query, "page", "");
     add_key_source(&request.sql, query, table);
     add_where(&request, query, cursor, bound);
+    add_key_not_null(&request.sql, query, cursor == NULL && bound == NULL);
     lm_buf_puts(&request.sql, " ORDER BY ");
     add_key_list(&request.sql, query, "page", "");
     lm_buf_puts(&request.sql, " LIMIT 1 OFFSET ");

@@ -338,12 +338,17 @@ batch_step(struct lm_runner *self, struct lm_err *err)
     return ok;
 }
 
-/* The state "done", as part of the transaction in hand. */
+/* The state "done", as part of the transaction in hand. Somebody may have
+ * retried rows that were set aside. */
 static bool
 mark_done(struct lm_runner *self, struct lm_err *err)
 {
-    bool all = self->run.failures == 0;
+    bool all;
 
+    if (self->run.failures > 0 &&
+        !lm_journal_count_failures(&self->journal, &self->run, err))
+        return false;
+    all = self->run.failures == 0;
     return lm_journal_finish(&self->journal, &self->run,
                              all ? "done" : "done_with_failures",
                              all ? LM_EXIT_DONE : LM_EXIT_FAILURES, NULL, err);
@@ -402,9 +407,21 @@ nothing_to_page(const struct lm_runner *self)
            self->run.bound_is_empty;
 }
 
+/* A run that waits would not renew its lease any more. */
+static bool
+fail_while_waiting(const struct lm_runner *self, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_LOST, "the connection to %s was lost",
+               lm_conn_target(self->conn));
+    LM_ERR_COPY(err->sqlstate, "08006");
+    return false;
+}
+
 static bool
 next_step(struct lm_runner *self, struct lm_err *err)
 {
+    if (!lm_conn_is_up(self->conn))
+        return fail_while_waiting(self, err);
     if (!self->heard)
         return lm_runner_begin_control(self, err);
     if (lm_runner_has_request(self))
@@ -634,6 +651,7 @@ void
 lm_runner_release(struct lm_runner *self)
 {
     lm_mailbox_let_go(self->mailbox);
+    lm_buf_release(&self->unanswered);
     lm_repo_release(&self->repo);
     lm_suspect_release(&self->suspect);
     lm_window_release(&self->window);

@@ -43,38 +43,55 @@ lm_mailbox_let_go(struct lm_mailbox *self)
     if (!last)
         return;
     free(self->requests);
+    free(self->seen);
     pthread_mutex_destroy(&self->mutex);
     free(self);
 }
 
-static int64_t
-last_seen(struct lm_mailbox *self)
+static bool
+has_seen(const struct lm_mailbox *self, int64_t id)
 {
-    int64_t id;
-
-    pthread_mutex_lock(&self->mutex);
-    id = self->last_id;
-    pthread_mutex_unlock(&self->mutex);
-    return id;
+    for (int i = 0; i < self->seen_count; i++) {
+        if (self->seen[i] == id)
+            return true;
+    }
+    return false;
 }
 
-/* Somebody else may have put the same in meanwhile. */
+static void
+note_seen(struct lm_mailbox *self, int64_t id)
+{
+    self->seen = lm_realloc(self->seen, (size_t)self->seen_count + 1,
+                            sizeof *self->seen);
+    self->seen[self->seen_count++] = id;
+}
+
+static void
+put_one(struct lm_mailbox *self, const struct lm_request *request)
+{
+    self->requests = lm_realloc(self->requests, (size_t)self->count + 1,
+                                sizeof *self->requests);
+    self->requests[self->count++] = *request;
+    if (request->at_once)
+        lm_stop_interrupt();
+}
+
+/* What has no answer yet is found again and again. A request with several
+ * settings comes as several of one number. */
 static void
 put(struct lm_mailbox *self, const struct lm_request *requests, int count)
 {
-    int64_t last;
+    bool known = false;
 
     pthread_mutex_lock(&self->mutex);
-    last = self->last_id;
     for (int i = 0; i < count; i++) {
-        if (requests[i].id <= last)
-            continue;
-        self->requests = lm_realloc(self->requests, (size_t)self->count + 1,
-                                    sizeof *self->requests);
-        self->requests[self->count++] = requests[i];
-        self->last_id = requests[i].id;
-        if (requests[i].at_once)
-            lm_stop_interrupt();
+        if (i == 0 || requests[i].id != requests[i - 1].id) {
+            known = has_seen(self, requests[i].id);
+            if (!known)
+                note_seen(self, requests[i].id);
+        }
+        if (!known)
+            put_one(self, &requests[i]);
     }
     self->polled_ms = lm_clock_ms();
     pthread_mutex_unlock(&self->mutex);
@@ -110,8 +127,7 @@ lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
     struct lm_request *requests;
     int count = 0;
 
-    if (!lm_journal_open_requests(journal, run_id, last_seen(self), &requests,
-                                  &count, err))
+    if (!lm_journal_open_requests(journal, run_id, &requests, &count, err))
         return false;
     put(self, requests, count);
     free(requests);
@@ -180,6 +196,8 @@ take(struct lm_runner *self, const struct lm_request *request)
         self->cancelled = strcmp(request->verb, "cancel") == 0;
     }
     self->asked = *request;
+    lm_buf_printf(&self->unanswered, "%s%" PRId64,
+                  self->unanswered.len > 0 ? "," : "", request->id);
 }
 
 void
@@ -207,20 +225,26 @@ is_poll_due(struct lm_runner *self)
     return due;
 }
 
+static bool
+is_connected(const struct lm_runner *self)
+{
+    return self->conn != NULL && lm_conn_is_up(self->conn);
+}
+
 bool
 lm_runner_is_called(struct lm_runner *self)
 {
     struct lm_err ignored;
 
-    if (is_poll_due(self) && self->conn != NULL &&
+    if (is_poll_due(self) && is_connected(self) &&
         !lm_mailbox_poll(self->mailbox, &self->journal, self->run.id,
                          &ignored)) {
         lm_log(LM_LOG_DEBUG, "could not look for requests: %s",
                ignored.message);
     }
     lm_runner_empty_mailbox(self);
-    return lm_stop_level() > 0 || self->cancelled ||
-           self->asked.id > self->answered_id;
+    return lm_stop_level() > 0 || self->cancelled || self->unanswered.len > 0 ||
+           !is_connected(self);
 }
 
 /* -- obeying ----------------------------------------------------------- */
@@ -228,7 +252,7 @@ lm_runner_is_called(struct lm_runner *self)
 bool
 lm_runner_has_request(const struct lm_runner *self)
 {
-    return self->asked.id > self->answered_id && !self->cancelled;
+    return self->unanswered.len > 0 && !self->cancelled;
 }
 
 static void
@@ -247,23 +271,28 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
     struct lm_txn txn = lm_runner_txn(self);
     bool pause = self->wants_pause;
     bool changes = pause != self->paused;
-    int64_t id = self->asked.id;
+    struct lm_buf ids = LM_BUF_INIT;
+    bool ok;
 
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        (changes && !lm_journal_set_state(&self->journal, &self->run,
-                                          pause ? "paused" : "running", err)) ||
-        !lm_journal_answer(&self->journal, self->run.id, id, self->answer,
-                           err) ||
-        !lm_conn_commit(self->conn, "obey_before_commit",
-                        "obey_after_commit_sent", err))
+    lm_buf_printf(&ids, "{%s}", lm_buf_text(&self->unanswered));
+    /* Also where the state stays: only who holds the run may answer. */
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_journal_set_state(&self->journal, &self->run,
+                              pause ? "paused" : "running", err) &&
+         lm_journal_answer(&self->journal, lm_buf_text(&ids), self->answer,
+                           err) &&
+         lm_conn_commit(self->conn, "obey_before_commit",
+                        "obey_after_commit_sent", err);
+    lm_buf_release(&ids);
+    if (!ok)
         return false;
-    self->answered_id = id;
+    lm_buf_clear(&self->unanswered);
+    self->run.seq++;
     self->waits_for = pause ? "paused" : NULL;
     if (!changes) {
         lm_runner_tell_journal(self);
         return true;
     }
-    self->run.seq++;
     self->paused = pause;
     lm_runner_tell_journal(self);
     lm_log(LM_LOG_INFO, "%s by %s on %s", pause ? "paused" : "resumed",
@@ -278,6 +307,8 @@ lm_runner_stay_paused(struct lm_runner *self)
     lm_progress_hold_begin(&self->progress, "paused");
     lm_runner_rest(self, POLL_MS);
     lm_progress_hold_end(&self->progress);
+    if (is_connected(self))
+        self->lost_in_row = 0; /* there is no progress to be had */
 }
 
 bool

@@ -44,6 +44,7 @@ struct lm_monitor {
     bool samples; /* some signal is on */
     int wake_fd;
     atomic_bool stopping;
+    atomic_bool gives_way;
     struct lm_conn *conn; /* the thread's */
     int attempts;         /* at connecting, in a row */
 
@@ -185,6 +186,29 @@ sleep_awake(struct lm_monitor *self, int64_t duration_ms)
     poll(&wake, 1, (int)duration_ms);
 }
 
+/* Whoever wakes the thread has set a flag before. */
+static void
+drain(struct lm_monitor *self)
+{
+    uint64_t count;
+    ssize_t ignored = read(self->wake_fd, &count, sizeof count);
+
+    (void)ignored;
+}
+
+static void
+give_way(struct lm_monitor *self)
+{
+    struct lm_err why;
+
+    if (self->conn != NULL) {
+        lm_err_set(&why, LM_ERR_CONNECT,
+                   "the server has no connection to spare");
+        disconnect(self, &why);
+    }
+    sleep_awake(self, SAMPLE_MS);
+}
+
 static void *
 work(void *arg)
 {
@@ -192,7 +216,14 @@ work(void *arg)
     int64_t next_ms = 0;
     struct lm_err err;
 
-    while (!atomic_load(&self->stopping)) {
+    for (;;) {
+        drain(self);
+        if (atomic_load(&self->stopping))
+            break;
+        if (atomic_load(&self->gives_way)) {
+            give_way(self);
+            continue;
+        }
         if (turn(self, &next_ms, &err))
             continue;
         disconnect(self, &err);
@@ -260,6 +291,7 @@ lm_monitor_start(const struct lm_monitor_options *options)
 
     self = lm_calloc(1, sizeof *self);
     atomic_init(&self->stopping, false);
+    atomic_init(&self->gives_way, false);
     self->application_name = lm_strdup(options->application_name);
     health.application_name = self->application_name;
     health.stop = &self->stopping;
@@ -279,19 +311,34 @@ lm_monitor_start(const struct lm_monitor_options *options)
     return NULL;
 }
 
+static void
+wake(struct lm_monitor *self)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(self->wake_fd, &one, sizeof one);
+
+    (void)ignored;
+}
+
+void
+lm_monitor_give_way(struct lm_monitor *self)
+{
+    if (self == NULL)
+        return;
+    atomic_store(&self->gives_way, true);
+    wake(self);
+}
+
 void
 lm_monitor_stop(struct lm_monitor *self)
 {
     struct timespec limit;
-    uint64_t one = 1;
     int waited = 0;
-    ssize_t ignored;
 
     if (self == NULL)
         return;
     atomic_store(&self->stopping, true);
-    ignored = write(self->wake_fd, &one, sizeof one);
-    (void)ignored;
+    wake(self);
     clock_gettime(CLOCK_MONOTONIC, &limit);
     limit.tv_nsec += (long)STOP_WAIT_MS * 1000000;
     limit.tv_sec += limit.tv_nsec / 1000000000;
@@ -313,6 +360,7 @@ lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid)
     pthread_mutex_lock(&self->mutex);
     self->backend_pid = backend_pid;
     pthread_mutex_unlock(&self->mutex);
+    atomic_store(&self->gives_way, false);
 }
 
 bool

@@ -52,7 +52,8 @@ struct lm_mailbox {
     int holders;
     struct lm_request *requests;
     int count;
-    int64_t last_id;
+    int64_t *seen; /* numbers of all that were ever put in */
+    int seen_count;
     int64_t polled_ms;
     bool has_poller; /* beside the runner */
 };
@@ -89,13 +90,13 @@ struct lm_runner {
     bool look_again; /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;
-    struct lm_request asked; /* what was taken last from the mailbox */
-    char answer[256];        /* to it; "done" */
-    int64_t answered_id;     /* up to which request the answers are given */
-    bool heard;              /* what was asked before this runner */
-    bool wants_pause;        /* what was asked */
-    bool paused;             /* what the journal says */
-    bool cancelled;          /* asked, and the run is to end */
+    struct lm_request asked;  /* what was taken last from the mailbox */
+    char answer[256];         /* to it; "done" */
+    struct lm_buf unanswered; /* numbers of what was taken, "1,2" */
+    bool heard;               /* what was asked before this runner */
+    bool wants_pause;         /* what was asked */
+    bool paused;              /* what the journal says */
+    bool cancelled;           /* asked, and the run is to end */
 
     int attempt;     /* at the transaction in hand, from 1 */
     int lost_in_row; /* connections lost without progress */
@@ -237,6 +238,9 @@ struct lm_monitor_options {
  * nothing. */
 struct lm_monitor *lm_monitor_start(const struct lm_monitor_options *options);
 void lm_monitor_stop(struct lm_monitor *self);
+/* The run finds no room for its connection: ends the monitor's, until the run
+ * has one. */
+void lm_monitor_give_way(struct lm_monitor *self);
 /* The run has another connection. */
 void lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid);
 /* Copies the latest sample. False when it is the one with the given number. */
@@ -272,14 +276,14 @@ bool lm_runner_begin_control(struct lm_runner *self,
                              struct lm_err *err) LM_MUSTCHECK;
 /* Takes what is in the mailbox. */
 void lm_runner_empty_mailbox(struct lm_runner *self);
-/* Has somebody asked for something that ends a wait? Outside of transactions:
- * it may ask the journal. */
+/* Has somebody asked for something that ends a wait, or is the connection lost,
+ * which ends it as well? Outside of transactions: it may ask the journal. */
 bool lm_runner_is_called(struct lm_runner *self);
 /* Is there a request that the step below has to answer? */
 bool lm_runner_has_request(const struct lm_runner *self);
 /* A step: pauses or resumes, and answers. */
 bool lm_runner_obey(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
-/* Waits a while for a request. */
+/* Waits a while for a request, and keeps the lease. */
 void lm_runner_stay_paused(struct lm_runner *self);
 
 /* runner.c: what scripts are told of the run; batch is 0 before the first. */

@@ -173,6 +173,7 @@ set_aside(struct lm_runner *self, struct lm_err *err)
     self->run.seq++;
     self->run.failures++;
     self->pending_retries = 0;
+    self->attempt = 1;
     lm_bisection_found(&self->bisection);
     return true;
 }

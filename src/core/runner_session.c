@@ -552,6 +552,7 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
     }
     self->ended = strncmp(self->run.state, "done", 4) == 0;
     self->paused = strcmp(self->run.state, "paused") == 0;
+    self->waits_for = self->paused ? "paused" : NULL;
     self->pages_done = false; /* rows may have come back */
     lm_progress_set(&self->progress, self->run.rows, self->run.batches);
 }
@@ -598,6 +599,7 @@ connect_until(struct lm_runner *self, const struct lm_err *why,
             return false;
         }
         lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
+        lm_monitor_give_way(self->monitor);
         if (lm_clock_ms() > patience) {
             close_connection(self);
             lm_err_prefix(err, "gave up reconnecting");

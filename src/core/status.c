@@ -11,14 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A run is live when its runner renews the lease and its backend is there, if
- * it can be told (not behind a pooler, where it is 0). */
-#define LIVE                                                                  \
-    "(r.state IN ('running', 'paused') AND p.lease_until > clock_timestamp()" \
-    " AND (p.backend_pid = 0 OR EXISTS ("                                     \
-    "  SELECT FROM pg_catalog.pg_stat_activity a"                             \
-    "  WHERE a.pid = p.backend_pid"                                           \
-    "  AND coalesce(a.backend_start = p.backend_start, true))))"
+/* Its backend, if it can be told (not behind a pooler, where it is 0). */
+#define BACKEND                                 \
+    "SELECT FROM pg_catalog.pg_stat_activity a" \
+    " WHERE a.pid = p.backend_pid"              \
+    " AND coalesce(a.backend_start = p.backend_start, true)"
+
+/* No lease is renewed inside of a transaction, which may take long. */
+#define LEASED                                                   \
+    "(p.lease_until > clock_timestamp() OR EXISTS (" BACKEND     \
+    "  AND a.state = 'active' AND a.wait_event IS DISTINCT FROM" \
+    "  'ClientRead'))"
+
+/* A run is live when its runner renews the lease, or is at work, and its
+ * backend is there. */
+#define LIVE                                        \
+    "(r.state IN ('running', 'paused') AND " LEASED \
+    " AND (p.backend_pid = 0 OR EXISTS (" BACKEND ")))"
 
 static const char runs_sql[] =
     "SELECT r.id AS run, r.script, r.args, r.state, " LIVE " AS live,"
@@ -247,9 +256,11 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
                    struct lm_status_progress *out, struct lm_err *err)
 {
     static const char sql[] =
-        "SELECT r.state, p.lease_until > clock_timestamp(), p.rows, p.batches,"
+        "SELECT r.state, " LEASED ", p.rows, p.batches,"
         " p.retries, coalesce(p.total, -1), coalesce(p.batch_size, 0),"
-        " coalesce(p.waits_for, ''), coalesce(r.exit_code, 1),"
+        " coalesce(p.waits_for, ''), coalesce(r.exit_code, CASE"
+        "  r.state WHEN 'done' THEN 0 WHEN 'stopped' THEN 5"
+        "  WHEN 'cancelled' THEN 8 ELSE 1 END),"
         " coalesce(r.error, '')"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
         " WHERE r.id = $1::bigint";

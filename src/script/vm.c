@@ -11,6 +11,7 @@
 #include "script/vm.h"
 
 #include "base/stop.h"
+#include "base/text.h"
 #include "script/embedded.h"
 #include "script/marks.h"
 
@@ -155,6 +156,16 @@ read_error(lua_State *L, struct lm_err *err)
     lua_pop(L, 1);
 }
 
+/* Scripts make messages of any bytes; the journal takes text. */
+static void
+make_text(struct lm_err *err)
+{
+    lm_text_make_utf8(err->message);
+    lm_text_make_utf8(err->detail);
+    lm_text_make_utf8(err->hint);
+    lm_text_make_utf8(err->where);
+}
+
 bool
 lm_vm_call(lua_State *L, int nargs, int nresults, struct lm_err *err)
 {
@@ -168,6 +179,7 @@ lm_vm_call(lua_State *L, int nargs, int nresults, struct lm_err *err)
     if (status == LUA_OK)
         return true;
     read_error(L, err);
+    make_text(err);
     lua_pop(L, 1);
     if (lm_stop_level() >= 2)
         err->kind = LM_ERR_INTERRUPT;

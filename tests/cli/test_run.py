@@ -6,7 +6,7 @@ import re
 import pytest
 
 from harness.cluster import GUARDED, PASSWORD
-from harness.project import DONE, FAILED, STOPPED
+from harness.project import DONE, FAILED, STOPPED, UNREACHABLE
 
 USERS = """
 CREATE TABLE users (id int PRIMARY KEY, email text, step text);
@@ -550,6 +550,27 @@ def test_two_roles_share_a_journal_that_neither_could_make(users, project):
 
     assert welcomed(users) == 25
     assert len(project.status(url=theirs)) == 2
+
+
+def test_a_role_that_may_not_upgrade_the_journal_is_told_what_to_do(
+        users, project):
+    users.admin("ALTER SCHEMA public OWNER TO postgres")
+    users.admin(f'ALTER DATABASE "{users.name}" OWNER TO postgres')
+
+    def sql(*arguments):
+        return project.luamig("journal", "--sql", *arguments,
+                              url=False).expect(DONE).out
+    upgrade = sql("--from", 2)
+    users.admin(sql().replace(upgrade.removeprefix("BEGIN;\n"), "COMMIT;\n"))
+    users.admin("GRANT USAGE ON SCHEMA luamig TO app;"
+                "GRANT SELECT ON luamig.version TO app")
+    project.script(ONBOARDING)
+
+    project.run().expect(UNREACHABLE, "luamig journal --sql --from 2",
+                         "luamig journal --sql --grant")
+    users.admin(upgrade)
+    users.admin(sql("--grant", "app"))
+    project.run().expect(DONE)
 
 
 def test_the_journals_sql_may_name_another_schema(users, project):

@@ -65,6 +65,24 @@ def restart(how):
     return do
 
 
+def test_a_paused_run_outlives_a_restart_of_the_server(own):
+    server, db, project = own()
+    readings.create(db, 400)
+    project.script(readings.script(batch=50))
+    project.env["LUAMIG_LEASE_MS"] = "1000"
+    runner = project.start_run("--throttle-ms", 100)
+    batches(db, runner, 1)
+    project.luamig("pause", 1).expect(DONE)
+    server.stop()
+    server.start()
+    db.execute("SELECT pg_sleep(1)")
+    wait_until(lambda: project.status()[0]["live"], "the run to be held again")
+    assert db.state() == "paused"
+    project.luamig("resume", 1).expect(DONE)
+    runner.wait().expect(DONE)
+    assert_once(db)
+
+
 @pytest.mark.parametrize("fault", [
     pytest.param(restart(signal.SIGINT), id="fast shutdown"),
     pytest.param(restart(signal.SIGQUIT), id="immediate shutdown"),
@@ -263,4 +281,23 @@ def test_only_the_reply_to_commit_is_lost(db, project, proxy):
     result = project.run(url=through(proxy, db)).expect(
         DONE, "the commit in flight had succeeded")
     assert proxy.cuts >= 3, result
+    assert_once(db)
+
+
+def test_the_monitor_leaves_the_last_connection_to_the_run(own):
+    """One of both is lost, and then there is room for one."""
+    server, db, project = own()
+    readings.create(db, 400)
+    project.script(readings.script(batch=20))
+    runner = project.start_run("--throttle-ms", 100)
+    batches(db, runner, 1)
+    wait_until(lambda: db.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE"
+        " 'luamig monitor%%'"), "the monitor")
+    db.close()
+    server.execute("ALTER ROLE app CONNECTION LIMIT 1")
+    server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                   " WHERE application_name LIKE 'luamig: %'")
+    runner.wait().expect(DONE, "reconnected")
+    server.execute("ALTER ROLE app CONNECTION LIMIT -1")
     assert_once(db)

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from harness.cluster import GUARDED, PASSWORD
 from harness.project import (BUSY, CANCELLED, DONE, FAILED, STOPPED, USAGE)
 from harness.wait import wait_until
 
@@ -147,6 +148,47 @@ def test_the_same_command_lets_a_living_paused_run_go_on(table, project):
     project.run().expect(BUSY, "is paused; asking it to go on")
     runner.wait().expect(DONE, "resumed by app")
     assert_each_once(table)
+
+
+def test_a_runner_that_was_taken_over_answers_nothing(table, project):
+    """Else its answer to "pause" would be that it is paused already. Its
+    session is another role's, which could not be ended."""
+    project.env["LUAMIG_LEASE_MS"] = "500"
+    slow(project)
+    old = start(table, project)
+    project.luamig("pause", 1).expect(DONE)
+    old.freeze()
+    table.execute("SELECT pg_sleep(0.6)")
+    paused_at = table.progress()
+    add(project, before='repo:query("SELECT pg_sleep(2)")')
+    table.execute(f"GRANT ALL ON t TO {GUARDED}")
+    table.execute(project.luamig("journal", "--sql", "--grant", GUARDED,
+                                 url=False).expect(DONE).out)
+    runner = project.start_run(url=table.cluster.url(
+        table.name, user=GUARDED, password=PASSWORD))
+    wait_until(lambda: not runner.alive or table.progress() > paused_at,
+               "the run to go on")
+    old.thaw()
+    project.luamig("pause", 1).expect(DONE, "is paused")
+    assert table.state() == "paused" and rows_stand_still(table)
+    old.wait().expect(BUSY, "taken over")
+    project.luamig("cancel", 1).expect(DONE)
+    runner.wait().expect(CANCELLED)
+
+
+def test_a_request_whose_commit_took_longer_than_that_of_a_later_one(
+        table, project):
+    slow(project)
+    runner = start(table, project)
+    asking = table.connect()
+    asking.autocommit = False
+    asking.cursor().execute(
+        "INSERT INTO luamig.request (run_id, verb) VALUES (1, 'cancel')")
+    project.luamig("set", 1, "batch_size=9").expect(DONE)
+    asking.commit()
+    runner.wait().expect(CANCELLED)
+    assert table.rows("SELECT verb, answer FROM luamig.request ORDER BY id"
+                      ) == [("cancel", "done"), ("set", "done")]
 
 
 # -- cancel ------------------------------------------------------------------

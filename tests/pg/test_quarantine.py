@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from harness.project import DONE, FAILED, FAILURES, USAGE
+from harness.project import DONE, FAILED, FAILURES, STOPPED, USAGE
+from harness.wait import wait_until
 
 COUNT = 1000
 BATCH = 100
@@ -106,6 +107,19 @@ def test_an_error_of_the_script_sets_its_row_aside(db, project):
     project.run().expect(FAILURES, "odd row")
     assert_all_but(db, [400, 800])
     assert db.column("SELECT DISTINCT sqlstate FROM luamig.failure") == [None]
+
+
+@pytest.mark.parametrize("config, code, state", [
+    ("", FAILURES, "done_with_failures"),
+    ('on_error = "stop"', FAILED, "failed")], ids=["quarantine", "stop"])
+def test_a_message_of_the_script_that_is_no_text(
+        db, project, config, code, state):
+    """The server would not store it."""
+    fill(db, [])
+    add(project, config=config,
+        before=r'if row.id == 400 then error("odd \xff\xe2\x82 row") end')
+    project.run().expect(code, "odd ??? row")
+    assert db.state() == state
 
 
 def test_a_constraint_that_is_checked_at_commit(db, project):
@@ -216,6 +230,29 @@ def test_retried_rows_are_migrated_once_and_resolved(db, project):
     assert db.scalar("SELECT count(*) FROM t WHERE n <> id + 10") == 0
     project.luamig("failures", 1).expect(DONE, "has no failures")
     project.run().expect(DONE, "is done already")
+
+
+def test_rows_are_retried_while_another_runner_goes_on_with_the_run(
+        db, project):
+    """A retry that began before it; then none is left at the end."""
+    fill(db, [3, 5])
+    add(project)
+    project.run("--limit", COUNT - 3).expect(STOPPED)
+    db.execute("UPDATE t SET most = most + 10")
+    holder = db.connect()
+    holder.autocommit = False
+    holder.cursor().execute("SELECT FROM t WHERE id = 3 FOR UPDATE")
+    retry = project.start("failures", 1, "--retry")
+    wait_until(lambda: not retry.alive or db.scalar(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted"), "the retry to wait")
+    runner = project.start_run(fault="after_commit:1=stop")
+    runner.wait_frozen()
+    holder.commit()
+    retry.wait().expect(DONE, "2 rows migrated")
+    runner.thaw()
+    runner.wait().expect(DONE)
+    assert db.state() == "done"
+    assert db.scalar("SELECT count(*) FROM t WHERE n <> id + 10") == 0
 
 
 def test_a_kill_around_a_retried_row(db, project):

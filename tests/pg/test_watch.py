@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harness.project import (CANCELLED, DONE, FAILED, FAILURES, STOPPED)
+from harness.project import (BUSY, CANCELLED, DONE, FAILED, FAILURES, STOPPED)
 from harness.terminal import at_a_terminal
 from harness.wait import wait_until
 
@@ -88,9 +88,27 @@ def test_a_runner_that_is_gone(table, project):
     watcher.wait().expect(STOPPED, "has no runner", "luamig run")
 
 
+def test_a_statement_that_outlasts_the_lease_is_work(table, project):
+    """Nobody renews it meanwhile."""
+    project.script("return { config = { statement_timeout_ms = 0 },"
+                   " run = function(repo) repo:query("
+                   "'SELECT pg_sleep(3)') end }")
+    runner = project.start_run(env={"LUAMIG_LEASE_MS": "200"})
+    wait_until(lambda: table.has_journal() and table.progress("started"),
+               "the run to begin")
+    table.execute("SELECT pg_sleep(0.5)")
+    assert project.status()[0]["live"]
+    project.luamig("failures", 1, "--retry").expect(BUSY)
+    project.luamig("wait", 1).expect(DONE, "run 1 done")
+    runner.wait().expect(DONE)
+
+
 def test_a_run_that_has_ended_before(table, project):
     project.run("--throttle-ms", 0).expect(DONE)
     project.luamig("watch", 1).expect(DONE, "run 1 done: 200 rows")
+    # An older luamig has written no exit code.
+    table.execute("UPDATE luamig.run SET exit_code = NULL")
+    project.luamig("wait", 1).expect(DONE)
     project.luamig("wait", 2).expect(FAILED, 'there is no run "2"')
 
 

@@ -82,6 +82,21 @@ def test_windows_of_a_view_and_a_composite_key(table, project):
     assert_found(table)
 
 
+def test_a_window_does_not_end_at_a_key_that_the_query_leaves_out(
+        table, project):
+    table.execute("""ALTER TABLE t ADD a int NOT NULL DEFAULT 1, ADD b int;
+        UPDATE t SET a = id / 100, b = CASE WHEN wanted THEN id END;
+        CREATE UNIQUE INDEX ON t (a, b); ANALYZE t""")
+    find(project, config='key = { "a", "b" }',
+         query="SELECT a, b, id, n FROM t WHERE b IS NOT NULL AND"
+               " looked_at(wanted)")
+    table.execute("""CREATE OR REPLACE FUNCTION looked_at(r boolean) RETURNS
+        boolean LANGUAGE plpgsql STABLE COST 1 AS $$ BEGIN
+            PERFORM pg_sleep(0.1); RETURN r; END $$""")
+    project.run().expect(DONE, "walking the key in windows of")
+    assert_found(table)
+
+
 def test_windows_are_left_where_rows_abound(table, project):
     table.execute("UPDATE t SET wanted = true WHERE id > 800")
     find(project)
