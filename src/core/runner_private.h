@@ -138,6 +138,10 @@ void lm_runner_init(struct lm_runner *self,
                     const struct lm_runner_options *options,
                     struct lm_outcome *outcome);
 void lm_runner_release(struct lm_runner *self);
+
+/* runner_batch.c: a step, and parts of it that others take. */
+bool lm_runner_batch_step(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
 /* The key of a page's last row; key is released or empty before. */
 void lm_runner_copy_last_key(const struct lm_runner *self,
                              const struct lm_page *page, struct lm_key *key);

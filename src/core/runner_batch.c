@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One batch, from BEGIN to COMMIT: the page, what the script makes of it, and
+ * the cursor that says so. What becomes of a batch that failed is in
+ * runner_retry.c.
+ */
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "core/runner_private.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t
+rows_to_ask_for(const struct lm_runner *self)
+{
+    int64_t size =
+        lm_bisection_rows(&self->bisection, lm_size_rows(&self->size));
+    int64_t left = self->options->limit - self->progress.own_rows;
+
+    return self->options->limit > 0 && left < size ? left : size;
+}
+
+bool
+lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
+                       struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = lm_runner_info(self, self->run.batches + 1);
+    bool ok;
+
+    self->repo.combine = m->combine && !self->uncombined;
+    lm_repo_open(&self->repo, self->conn, &self->query, true);
+    ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
+    return lm_runner_close_repo(self, ok, err);
+}
+
+void
+lm_runner_copy_last_key(const struct lm_runner *self,
+                        const struct lm_page *page, struct lm_key *key)
+{
+    const char **texts =
+        lm_calloc((size_t)self->query.key_count, sizeof *texts);
+
+    for (int i = 0; i < self->query.key_count; i++)
+        texts[i] = lm_page_key(page, &self->query, page->rows - 1, i);
+    lm_key_copy(key, texts, self->query.key_count);
+    free(texts);
+}
+
+/* The page's writes, the cursor and COMMIT. The cursor is the page's last key,
+ * unless a window that has nothing more leads further. */
+static bool
+migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
+                   const struct lm_key *window_end, struct lm_key *cursor,
+                   struct lm_err *err)
+{
+    if (window_end != NULL) {
+        lm_key_copy(cursor, (const char *const *)window_end->texts,
+                    window_end->count);
+    } else {
+        lm_runner_copy_last_key(self, page, cursor);
+    }
+    if (!lm_runner_migrate_page(self, page, err))
+        return false;
+    LM_FAULT("after_migrate");
+    if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
+                               self->pending_retries, err))
+        return false;
+#ifdef LUAMIG_FAULTS
+    if (lm_fault_is_armed("after_flush") && !lm_conn_flush(self->conn, err))
+        return false;
+#endif
+    LM_FAULT("after_flush");
+    return lm_conn_commit(self->conn, "before_commit", "after_commit_sent",
+                          err);
+}
+
+static void
+advance(struct lm_runner *self, const struct lm_page *page,
+        struct lm_key *cursor, int64_t begun_ms)
+{
+    struct lm_key old = self->run.cursor;
+    int64_t now = lm_clock_ms();
+
+    self->run.cursor = *cursor;
+    *cursor = old;
+    self->run.seq++;
+    self->run.rows += page->rows;
+    self->run.batches++;
+    self->pending_retries = 0;
+    self->leased_ms = now;
+    self->batch_ms = now - begun_ms + 1;
+    lm_bisection_passed(&self->bisection, page->rows,
+                        lm_size_rows(&self->size));
+    lm_size_batch(&self->size, page->rows, now - begun_ms);
+    lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
+}
+
+/* "batch 3, keys (id) from (2001) to (3000), rolled back" */
+static void
+name_batch(const struct lm_runner *self, const struct lm_page *page,
+           struct lm_err *err)
+{
+    struct lm_buf text = LM_BUF_INIT;
+
+    lm_buf_printf(&text, "batch %" PRId64 ", keys (", self->run.batches + 1);
+    for (int i = 0; i < self->query.key_count; i++)
+        lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "", self->query.key[i]);
+    for (int end = 0; end < 2; end++) {
+        lm_buf_puts(&text, end == 0 ? ") from (" : ") to (");
+        for (int i = 0; i < self->query.key_count; i++) {
+            lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "",
+                          lm_page_key(page, &self->query,
+                                      end == 0 ? 0 : page->rows - 1, i));
+        }
+    }
+    lm_buf_puts(&text, "), rolled back");
+    LM_ERR_COPY(err->batch, lm_buf_text(&text));
+    lm_buf_release(&text);
+}
+
+static bool
+fetch_page(struct lm_runner *self, struct lm_key *window_end,
+           struct lm_page *page, struct lm_err *err)
+{
+    bool ok;
+
+    self->paging = true;
+    ok = lm_runner_find_window(self, window_end, err) &&
+         lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
+                       window_end->texts != NULL ? window_end->texts
+                                                 : self->run.bound.texts,
+                       rows_to_ask_for(self), page, err);
+    if (!ok)
+        return false;
+    self->paging = false;
+    lm_runner_window_passed(self, page->more);
+    return true;
+}
+
+/* Nothing matched in a window: the cursor moves to its end. */
+static bool
+pass_window(struct lm_runner *self, struct lm_key *window_end,
+            struct lm_err *err)
+{
+    struct lm_key old = self->run.cursor;
+
+    if (!lm_journal_checkpoint(&self->journal, &self->run, window_end, 0,
+                               self->pending_retries, err) ||
+        !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+        return false;
+    self->run.cursor = *window_end;
+    *window_end = old;
+    self->run.seq++;
+    self->pending_retries = 0;
+    self->leased_ms = lm_clock_ms();
+    return true;
+}
+
+/* Inside the transaction. */
+static bool
+work_on_page(struct lm_runner *self, const struct lm_page *page,
+             struct lm_key *window_end, int64_t begun_ms, struct lm_err *err)
+{
+    bool ends_window = window_end->texts != NULL && !page->more;
+    struct lm_key cursor = {NULL, 0};
+    bool ok;
+
+    if (page->rows == 0 && ends_window)
+        return pass_window(self, window_end, err);
+    if (page->rows == 0) {
+        lm_conn_rollback(self->conn);
+        self->pages_done = true;
+        return true;
+    }
+    lm_runner_note_first_key(self, page);
+    ok = migrate_and_commit(self, page, ends_window ? window_end : NULL,
+                            &cursor, err);
+    if (ok) {
+        LM_FAULT("after_commit");
+        advance(self, page, &cursor, begun_ms);
+        self->pages_done = !page->more && !ends_window;
+    } else if (err->kind != LM_ERR_LOST) {
+        name_batch(self, page, err);
+        lm_runner_suspect(self, page);
+    }
+    lm_key_release(&cursor);
+    return ok;
+}
+
+bool
+lm_runner_batch_step(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_key window_end = {NULL, 0};
+    struct lm_page page;
+    int64_t begun_ms = lm_clock_ms();
+    bool ok;
+
+    self->in_batch = true;
+    txn.durable = self->migration->durable_batches;
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_repo_post_check(&self->repo, self->conn, err) &&
+         fetch_page(self, &window_end, &page, err);
+    if (ok) {
+        LM_FAULT("after_page");
+        ok = work_on_page(self, &page, &window_end, begun_ms, err);
+        lm_page_release(&page);
+    }
+    lm_key_release(&window_end);
+    return ok;
+}
