@@ -27,7 +27,7 @@ def table(db):
     db.execute("""CREATE TABLE t (id int PRIMARY KEY, wait_ms float8);
         CREATE TABLE batch (first int PRIMARY KEY, last int);
         INSERT INTO t SELECT i,
-            CASE WHEN i > 4000 AND i <= 4600 THEN 4 ELSE 0.2 END
+            CASE WHEN i > 4000 AND i <= 4600 THEN 8 ELSE 0.4 END
             FROM generate_series(1, 10000) i""")
     return db
 
@@ -39,7 +39,7 @@ def sizes(db, first, last):
 
 
 def test_batches_shrink_while_rows_are_dear_and_grow_back(table, project):
-    project.script(WAIT.format(config="batch_size = 10000, target_ms = 100"))
+    project.script(WAIT.format(config="batch_size = 10000, target_ms = 200"))
     project.run().expect(DONE, "10,000 rows")
     before, dear, after = (sizes(table, 2000, 4000), sizes(table, 4001, 4600),
                            sizes(table, 4601, 9900))
