@@ -110,8 +110,8 @@ end
 --   is done), kill ({ batch =, call = }: die in that repo call of that batch, or after the batch
 --   when call is left out)
 -- @return { state =, rows =, batches =, retries =, failures =, error = }. The state is "done",
---   "done_with_failures", "stopped" (limit), "failed" or "killed"; the counts are of this call; error
---   is a table of `luamig.errors`
+--   "done_with_failures", "stopped" (limit), "failed" or "killed"; the counts are of this call;
+--   error is a table of `luamig.errors`
 function World:run(path, opts)
   opts = opts or {}
   check_run_options(opts)

@@ -205,9 +205,10 @@ retry(const struct failures_options *options, struct lm_look *look,
     lm_runner_retry_failures(lm_script_migration(script), &runner, run->id,
                              &outcome, &err);
     if (!lm_status_count_failures(look->conn, look->schema, run->id, &left,
-                                  &ignored))
+                                  &ignored)) {
         lm_log(LM_LOG_WARNING, "could not count what is left: %s",
                ignored.message);
+    }
     code = report(&outcome, left, &err);
     lm_outcome_release(&outcome);
     lm_script_free(script);

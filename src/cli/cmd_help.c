@@ -24,7 +24,8 @@ static const char outro[] =
     "\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 script invalid, 4 database\n"
     "unreachable or refused, 5 stopped and resumable, 6 already running or\n"
-    "taken over, 8 cancelled, 70 internal error.\n";
+    "taken over, 7 done but for rows set aside, 8 cancelled, 70 internal\n"
+    "error.\n";
 
 static int
 run_help(int argc, char **argv)

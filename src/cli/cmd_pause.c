@@ -72,8 +72,8 @@ control(int argc, char **argv, const struct lm_command *command,
     if (parse_options(argc, argv, options, &self)) {
         if (!lm_control_find(&self, argv[optind], &err)) {
             code = lm_cli_fail(&err);
-        } else {
-            code = self.run.live ? lm_control_ask(&self) : without(&self);
+        } else if (!lm_control_ask(&self, &code)) {
+            code = without(&self);
         }
     }
     lm_control_release(&self);
@@ -113,7 +113,7 @@ cancel_without(struct lm_control *self)
     struct lm_err err;
 
     if (!lm_journal_cancel(&journal, self->run.id, &cancelled, &err) ||
-        !lm_control_note(self, &err))
+        (self->request_id == 0 && !lm_control_note(self, &err)))
         return lm_cli_fail(&err);
     printf("run %" PRId64 " %s; what it wrote stays\n", self->run.id,
            cancelled ? "is cancelled" : "had ended before");

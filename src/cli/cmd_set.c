@@ -80,7 +80,7 @@ note(struct lm_control *self)
 {
     struct lm_err err;
 
-    if (!lm_control_note(self, &err))
+    if (self->request_id == 0 && !lm_control_note(self, &err))
         return lm_cli_fail(&err);
     printf("run %" PRId64 " has no runner; the next one will have these "
            "settings\n",
@@ -100,8 +100,8 @@ run(int argc, char **argv)
     if (parse_options(argc, argv, &self, &json)) {
         if (!lm_control_find(&self, argv[optind], &err)) {
             code = lm_cli_fail(&err);
-        } else {
-            code = self.run.live ? lm_control_ask(&self) : note(&self);
+        } else if (!lm_control_ask(&self, &code)) {
+            code = note(&self);
         }
     }
     lm_control_release(&self);

@@ -87,9 +87,11 @@ shown_state(const struct lm_result *runs, int row)
 {
     const char *state = lm_result_text(runs, row, COL_STATE);
 
-    if (strcmp(state, "running") == 0 && !lm_result_bool(runs, row, COL_LIVE))
+    if (lm_result_bool(runs, row, COL_LIVE))
+        return state;
+    if (strcmp(state, "running") == 0)
         return "interrupted";
-    return state;
+    return strcmp(state, "paused") == 0 ? "paused, no runner" : state;
 }
 
 static const char *
@@ -103,7 +105,7 @@ text_or(const struct lm_result *runs, int row, int column, const char *other)
 static void
 print_list(const struct lm_result *runs)
 {
-    printf("%6s  %-12s %14s  %-22s  %s\n", "run", "state", "rows", "started",
+    printf("%6s  %-18s %14s  %-22s  %s\n", "run", "state", "rows", "started",
            "script");
     for (int row = 0; row < lm_result_rows(runs); row++) {
         char count[32];
@@ -111,7 +113,7 @@ print_list(const struct lm_result *runs)
 
         lm_clock_format_count(count, sizeof count,
                               lm_result_int(runs, row, COL_ROWS));
-        printf("%6s  %-12s %14s  %-22s  %s%s%s\n",
+        printf("%6s  %-18s %14s  %-22s  %s%s%s\n",
                lm_result_text(runs, row, COL_RUN), shown_state(runs, row),
                count, lm_result_text(runs, row, COL_STARTED),
                lm_result_text(runs, row, COL_SCRIPT),
@@ -127,10 +129,13 @@ print_run(const struct lm_result *runs)
     printf("script:    %s\n", lm_result_text(runs, 0, COL_SCRIPT));
     printf("args:      %s\n", lm_result_text(runs, 0, COL_ARGS));
     printf("state:     %s\n", shown_state(runs, 0));
-    printf("rows:      %s in %s batches, %s retries\n",
-           lm_result_text(runs, 0, COL_ROWS),
-           lm_result_text(runs, 0, COL_BATCHES),
-           lm_result_text(runs, 0, COL_RETRIES));
+    printf("rows:      %s", lm_result_text(runs, 0, COL_ROWS));
+    if (lm_result_text(runs, 0, COL_TOTAL) != NULL)
+        printf(" of about %s", lm_result_text(runs, 0, COL_TOTAL));
+    printf(" in %s batch%s, %s retr%s\n", lm_result_text(runs, 0, COL_BATCHES),
+           lm_result_int(runs, 0, COL_BATCHES) == 1 ? "" : "es",
+           lm_result_text(runs, 0, COL_RETRIES),
+           lm_result_int(runs, 0, COL_RETRIES) == 1 ? "y" : "ies");
     printf("cursor:    %s\n", text_or(runs, 0, COL_CURSOR, "none"));
     printf("started:   %s by %s, on host %s, process %s\n",
            lm_result_text(runs, 0, COL_STARTED),
@@ -138,8 +143,9 @@ print_run(const struct lm_result *runs)
            lm_result_text(runs, 0, COL_HOST), lm_result_text(runs, 0, COL_PID));
     printf("finished:  %s\n", text_or(runs, 0, COL_FINISHED, "not yet"));
     if (lm_result_int(runs, 0, COL_FAILURES) > 0) {
-        printf("set aside: %s rows; see \"luamig failures %s\"\n",
+        printf("set aside: %s row%s; see \"luamig failures %s\"\n",
                lm_result_text(runs, 0, COL_FAILURES),
+               lm_result_int(runs, 0, COL_FAILURES) == 1 ? "" : "s",
                lm_result_text(runs, 0, COL_RUN));
     }
     if (lm_result_text(runs, 0, COL_WAITS_FOR) != NULL)

@@ -50,6 +50,13 @@ lm_control_find(struct lm_control *self, const char *which, struct lm_err *err)
                       self->run.script, self->run.state);
 }
 
+/* One that reconnects shows itself by its lease only. */
+static bool
+has_runner(const struct lm_control *self)
+{
+    return self->run.live || (self->run.leased && self->run.unfinished);
+}
+
 static bool
 look_at_run(struct lm_control *self, struct lm_err *err)
 {
@@ -69,7 +76,7 @@ wait_for_answer(struct lm_control *self, char *answer, size_t size,
     int64_t end = lm_clock_ms() + PATIENCE_MS;
 
     answer[0] = '\0';
-    while (answer[0] == '\0' && self->run.live && lm_clock_ms() < end) {
+    while (answer[0] == '\0' && has_runner(self) && lm_clock_ms() < end) {
         if (!look_at_run(self, err) ||
             !lm_journal_read_answer(&journal, self->request_id, answer, size,
                                     err))
@@ -98,11 +105,6 @@ done_word(const char *verb)
 static int
 tell_answer(const struct lm_control *self, const char *answer)
 {
-    if (answer[0] == '\0' && !self->run.live) {
-        lm_log(LM_LOG_ERROR, "the runner of run %" PRId64 " is gone",
-               self->run.id);
-        return LM_EXIT_FAILED;
-    }
     if (answer[0] == '\0') {
         printf("run %" PRId64 " has been asked to %s; it has not answered yet, "
                "and will after the batch in hand\n",
@@ -118,19 +120,26 @@ tell_answer(const struct lm_control *self, const char *answer)
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 
-int
-lm_control_ask(struct lm_control *self)
+bool
+lm_control_ask(struct lm_control *self, int *code)
 {
     struct lm_journal journal = journal_of(self);
     char answer[256];
     struct lm_err err;
 
+    if (!has_runner(self))
+        return false;
     if (!lm_journal_request(&journal, self->run.id, self->command->name,
                             self->at_once, self->settings_json, NULL,
                             &self->request_id, &err) ||
-        !wait_for_answer(self, answer, sizeof answer, &err))
-        return lm_cli_fail(&err);
-    return tell_answer(self, answer);
+        !wait_for_answer(self, answer, sizeof answer, &err)) {
+        *code = lm_cli_fail(&err);
+        return true;
+    }
+    if (answer[0] == '\0' && !self->run.live)
+        return false;
+    *code = tell_answer(self, answer);
+    return true;
 }
 
 bool

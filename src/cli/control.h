@@ -22,8 +22,9 @@ void lm_control_release(struct lm_control *self);
 /* Connects and finds the run. LM_ERR_FAILED when it has ended. */
 bool lm_control_find(struct lm_control *self, const char *which,
                      struct lm_err *err) LM_MUSTCHECK;
-/* Asks the runner, and tells on stdout what becomes of it: the exit code. */
-int lm_control_ask(struct lm_control *self);
+/* Asks the runner, and tells on stdout what becomes of it: *code. False when
+ * the run has no runner, and nobody was asked or nobody answered. */
+bool lm_control_ask(struct lm_control *self, int *code);
 /* Notes the request for the next runner. */
 bool lm_control_note(struct lm_control *self, struct lm_err *err) LM_MUSTCHECK;
 

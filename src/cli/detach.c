@@ -106,7 +106,8 @@ copy_log(const char *path)
     size_t room = 0;
 
     while (log != NULL && getline(&line, &room, log) >= 0) {
-        bool is_message = strncmp(line, mark, strlen(mark)) == 0;
+        bool is_message =
+            strncmp(line, mark, strlen(mark)) == 0 || line[0] == '{';
 
         fputs(line, is_message ? stderr : stdout);
     }

@@ -591,10 +591,16 @@ fail_fenced(struct lm_journal *self, const struct lm_run *run,
             struct lm_err *err)
 {
     struct lm_run_request nothing = {.key_count = 0};
+    struct lm_run current = {.id = run->id};
     struct holder holder;
 
-    if (!look_at_holder(self, &nothing, run, &holder, err))
+    if (!look_at_holder(self, &nothing, run, &holder, err) ||
+        !read_state(self, &current, err))
         return false;
+    if (strcmp(current.state, "cancelled") == 0) {
+        return lm_err_set(err, LM_ERR_CANCELLED,
+                          "run %" PRId64 " has been cancelled", run->id);
+    }
     lm_err_set(err, LM_ERR_FENCED,
                "run %" PRId64 " has been taken over by process %" PRId64
                " on host \"%s\"",

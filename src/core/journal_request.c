@@ -158,7 +158,12 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
                              " exit_code = 8, finished_at = clock_timestamp()"
                              " WHERE id = $1 AND state IN ('running', 'paused',"
                              " 'stopped', 'failed') RETURNING id",
-                             texts, 1, &result, err);
+                             texts, 1, &result, err) &&
+              lm_journal_tell(self,
+                              "UPDATE {schema}.request SET answered_at ="
+                              " clock_timestamp(), answer = 'done'"
+                              " WHERE run_id = $1 AND answered_at IS NULL",
+                              texts, 1, err);
 
     *cancelled = ok && lm_result_rows(result) == 1;
     lm_result_free(result);

@@ -605,7 +605,12 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
     fill_outcome(self);
     if (self->acquired && !self->ended)
         lm_runner_note_held(self);
-    if (!ok) {
+    if (!ok && err->kind == LM_ERR_CANCELLED) {
+        /* In the journal, while there was no connection to hear of it. */
+        outcome->ending = LM_END_CANCELLED;
+        snprintf(outcome->reason, sizeof outcome->reason, "another command");
+        tell_script(self, "cancel");
+    } else if (!ok) {
         outcome->ending = LM_END_FAILED;
         if (!self->acquired)
             return;

@@ -112,6 +112,14 @@ empty(struct lm_mailbox *self, int *count)
     return requests;
 }
 
+void
+lm_mailbox_poll_soon(struct lm_mailbox *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    self->polled_ms = lm_clock_ms() - POLLED_LATELY_MS;
+    pthread_mutex_unlock(&self->mutex);
+}
+
 bool
 lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                 int64_t run_id, struct lm_err *err)
@@ -280,10 +288,12 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
         return false;
     lm_buf_clear(&self->unanswered);
     self->run.seq++;
-    if (!changes)
-        return true;
-    self->paused = pause;
     self->waits_for = pause ? "paused" : NULL;
+    if (!changes) {
+        lm_runner_tell_journal(self);
+        return true;
+    }
+    self->paused = pause;
     lm_runner_tell_journal(self);
     lm_log(LM_LOG_INFO, "%s by %s on %s", pause ? "paused" : "resumed",
            self->asked.by, self->asked.host);

@@ -18,7 +18,8 @@
 enum {
     SLICE_MS = 100, /* how soon a run that waits hears what is asked of it */
     SHORT_MS = 500, /* not worth telling others */
-    TELL_MS = 1000  /* at most so often */
+    TELL_MS = 1000, /* at most so often */
+    TELL_SIZE_MS = 5000
 };
 
 /* -- telling others ------------------------------------------------------ */
@@ -50,6 +51,7 @@ lm_runner_tell_journal(struct lm_runner *self)
     count_hold(self);
     lm_held_write(&self->held, &held);
     note.held_json = lm_buf_text(&held);
+    self->noted_size = note.batch_size;
     if (lm_journal_renew(&self->journal, &self->run, &note, &ignored)) {
         self->held_unnoted = false;
     } else {
@@ -197,9 +199,10 @@ void
 lm_runner_watch(struct lm_runner *self)
 {
     struct lm_health_limits limits = *self->migration->health;
+    char name[sizeof self->application_name];
     struct lm_monitor_options options = {
         .conninfo = self->options->conninfo,
-        .script = self->migration->name,
+        .application_name = name,
         .limits = &limits,
         .replicas = self->options->replicas,
         .replica_count = self->options->replica_count,
@@ -208,6 +211,7 @@ lm_runner_watch(struct lm_runner *self)
                            : lm_conn_backend_pid(self->conn)};
     struct lm_buf tables = LM_BUF_INIT;
 
+    lm_runner_name_session(self, "luamig monitor", name, sizeof name);
     for (int i = 0; i < LM_SIGNALS && self->migration->one_shot; i++)
         limits.above[i] = -1; /* there is nothing between batches */
     lm_health_begin(&self->health, &limits);
@@ -300,5 +304,8 @@ lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
     if (ok)
         hold_for_health(self);
     end_hold(self);
+    if (lm_size_rows(&self->size) != self->noted_size &&
+        lm_clock_ms() - self->hold.noted_ms >= TELL_SIZE_MS)
+        lm_runner_tell_journal(self);
     return ok;
 }

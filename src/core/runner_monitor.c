@@ -284,7 +284,6 @@ struct lm_monitor *
 lm_monitor_start(const struct lm_monitor_options *options)
 {
     struct lm_monitor *self;
-    struct lm_buf name = LM_BUF_INIT;
     struct lm_health_options health = {.limits = options->limits,
                                        .tables = options->tables,
                                        .replicas = options->replicas,
@@ -293,8 +292,7 @@ lm_monitor_start(const struct lm_monitor_options *options)
     self = lm_calloc(1, sizeof *self);
     atomic_init(&self->stopping, false);
     atomic_init(&self->gives_way, false);
-    lm_buf_printf(&name, "luamig monitor: %s", options->script);
-    self->application_name = lm_buf_take(&name);
+    self->application_name = lm_strdup(options->application_name);
     health.application_name = self->application_name;
     health.stop = &self->stopping;
     self->sampler = lm_health_sampler_new(&health);

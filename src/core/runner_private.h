@@ -59,6 +59,8 @@ struct lm_mailbox {
 };
 struct lm_mailbox *lm_mailbox_new(void);
 void lm_mailbox_let_go(struct lm_mailbox *self);
+/* Something may have been missed: whoever polls in turn does so next. */
+void lm_mailbox_poll_soon(struct lm_mailbox *self);
 /* Asks the journal, on any connection. */
 bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                      int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
@@ -109,6 +111,7 @@ struct lm_runner {
     struct lm_size size;     /* of batches */
     int64_t pending_retries; /* not yet counted in the journal */
     int64_t leased_ms;       /* when the lease was last renewed */
+    int64_t noted_size;      /* of batches, as the journal has it */
     const char *waits_for;   /* what others are told of; NULL: nothing */
 
     struct lm_monitor *monitor; /* NULL: there is none */
@@ -159,6 +162,12 @@ bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
  * signal came meanwhile. why is the error that ended the old connection. */
 bool lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
                          struct lm_err *err) LM_MUSTCHECK;
+
+/* "luamig: scripts/x.lua run 7": a script's name that is too long is cut at its
+ * beginning, so that the run can be seen. size is that of the server's names,
+ * 64. */
+void lm_runner_name_session(const struct lm_runner *self, const char *prefix,
+                            char *name, size_t size);
 
 /* Describes the base query afresh and proves its key again. */
 bool lm_runner_look_again(struct lm_runner *self,
@@ -216,7 +225,7 @@ struct lm_monitor_hooks lm_runner_control_hooks(struct lm_runner *self);
 
 struct lm_monitor_options {
     const char *conninfo;
-    const char *script;
+    const char *application_name;
     const struct lm_health_limits *limits;
     const char *tables; /* OIDs, "{16384}" */
     const char *const *replicas;

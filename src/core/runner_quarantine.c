@@ -155,10 +155,9 @@ set_aside(struct lm_runner *self, struct lm_err *err)
     struct lm_err why = *err;
 
     if (self->run.failures >= self->migration->max_failures) {
-        lm_err_prefix(err,
-                      "%" PRId64 " rows are set aside, and here is one "
-                      "more than config.max_failures",
-                      self->run.failures);
+        lm_err_prefix(
+            err, "config.max_failures is %" PRId64 ", and here is one row more",
+            self->migration->max_failures);
         lm_err_hint(err,
                     "See \"luamig failures %" PRId64 "\". Correct the script "
                     "or the rows, or raise config.max_failures, and run the "

@@ -115,10 +115,9 @@ tell_pooled(const struct lm_runner *self)
     }
 }
 
-/* "luamig: scripts/x.lua run 7": a script's name that is too long is cut at its
- * beginning, so that the run can be seen. */
-static void
-name_session(struct lm_runner *self)
+void
+lm_runner_name_session(const struct lm_runner *self, const char *prefix,
+                       char *name, size_t size)
 {
     const char *script = self->migration->name;
     char run[32] = "";
@@ -127,15 +126,21 @@ name_session(struct lm_runner *self)
 
     if (self->run.id > 0)
         snprintf(run, sizeof run, " run %" PRId64, self->run.id);
-    room = sizeof self->application_name - sizeof "luamig: " - strlen(run);
+    room = size - strlen(prefix) - strlen(": ") - strlen(run) - 1;
     if (strlen(script) > room) {
         cut = "...";
         script += strlen(script) - (room - strlen(cut));
         while (((unsigned char)*script & 0xC0) == 0x80)
             script++; /* not in the middle of a character */
     }
-    snprintf(self->application_name, sizeof self->application_name,
-             "luamig: %s%s%s", cut, script, run);
+    snprintf(name, size, "%s: %s%s%s", prefix, cut, script, run);
+}
+
+static void
+name_session(struct lm_runner *self)
+{
+    lm_runner_name_session(self, "luamig", self->application_name,
+                           sizeof self->application_name);
 }
 
 static bool
@@ -559,6 +564,7 @@ claim_again(struct lm_runner *self, struct lm_err *err)
 
     if (!lm_journal_reclaim(&self->journal, &self->run, err))
         return false;
+    lm_mailbox_poll_soon(self->mailbox);
     compare_with_server(self, believed_seq);
     return true;
 }

@@ -168,6 +168,17 @@ is_fixed(const struct lm_runner_options *options, const char *name)
            (options->keep_target_ms && strcmp(name, "target_ms") == 0);
 }
 
+/* Is the same setting given again further on? */
+static bool
+is_overridden(const struct lm_request *requests, int count, int i)
+{
+    for (int j = i + 1; j < count; j++) {
+        if (strcmp(requests[i].name, requests[j].name) == 0)
+            return true;
+    }
+    return false;
+}
+
 void
 lm_runner_apply_settings(struct lm_runner *self,
                          const struct lm_request *requests, int count)
@@ -175,7 +186,8 @@ lm_runner_apply_settings(struct lm_runner *self,
     struct lm_err err;
 
     for (int i = 0; i < count; i++) {
-        if (!is_fixed(self->options, requests[i].name) &&
+        if (!is_overridden(requests, count, i) &&
+            !is_fixed(self->options, requests[i].name) &&
             !lm_runner_apply_setting(self, &requests[i], &err))
             lm_log(LM_LOG_WARNING, "%s", err.message);
     }

@@ -112,6 +112,7 @@ take_run(const struct lm_result *runs, struct lm_status_run *out)
     LM_ERR_COPY(out->state, lm_result_text(runs, 0, 2));
     out->live = lm_result_bool(runs, 0, 3);
     out->unfinished = lm_result_bool(runs, 0, 4);
+    out->leased = lm_result_bool(runs, 0, 6);
 }
 
 bool
@@ -120,7 +121,8 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
 {
     static const char sql[] =
         "SELECT r.id, r.script, r.state, " LIVE ","
-        " r.state IN ('running', 'paused', 'stopped', 'failed'), r.args"
+        " r.state IN ('running', 'paused', 'stopped', 'failed'), r.args,"
+        " p.lease_until > clock_timestamp()"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
         " WHERE r.id::text = $1 OR r.script = $1"
         " ORDER BY 5 DESC, r.id DESC LIMIT 10";

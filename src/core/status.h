@@ -28,6 +28,7 @@ struct lm_status_run {
     char script[512];
     char state[24];
     bool live;       /* a runner holds it and shows itself */
+    bool leased;     /* ... or did so lately, and may be reconnecting */
     bool unfinished; /* it may go on */
 };
 

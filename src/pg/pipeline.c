@@ -55,7 +55,8 @@ fail_lost(const struct lm_conn *self, const char *message, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_LOST, "the connection to %s was lost", self->target);
     LM_ERR_COPY(err->sqlstate, "08006");
-    lm_pipeline_copy_message(err->detail, sizeof err->detail, message);
+    if (self->pg != NULL)
+        lm_pipeline_copy_message(err->detail, sizeof err->detail, message);
     return false;
 }
 

@@ -201,7 +201,7 @@ def test_a_disk_that_is_full_is_waited_for(own, small_disk):
     with open(f"{small_disk}/ballast", "wb") as ballast:
         ballast.write(bytes(6 << 20))
     runner = project.start_run()
-    wait_until(lambda: not runner.alive or "waiting" in runner.stderr(),
+    wait_until(lambda: not runner.alive or "; waiting" in runner.stderr(),
                "the disk to be full")
     assert runner.alive, runner.result()
     os.remove(f"{small_disk}/ballast")

@@ -5,6 +5,7 @@ the server runs as the user postgres, because it refuses to run as root.
 """
 
 import atexit
+import contextlib
 import ctypes
 import glob
 import itertools
@@ -131,7 +132,8 @@ class Cluster:
         os.kill(pid, number)
         with open(f"/proc/{pid}/task/{pid}/children") as children:
             for child in children.read().split():
-                os.kill(int(child), number)
+                with contextlib.suppress(ProcessLookupError):  # it has ended
+                    os.kill(int(child), number)
 
     def remove(self):
         self.stop(signal.SIGQUIT)

@@ -59,6 +59,7 @@ class Proxy:
         self.rewrite = None
         self.keep_server = False  # what a cut by the rule does
         self.cuts = 0
+        self._refuses = False
         self._links = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.path.join(self.host, f".s.PGSQL.{PORT}"))
@@ -68,6 +69,14 @@ class Proxy:
     def lead_to(self, cluster):
         """Where connections that are made from now on end."""
         self._upstream = cluster.socket_path()
+
+    def refuse(self):
+        """Cuts everything, and turns connections away until accept()."""
+        self._refuses = True
+        self.cut()
+
+    def accept(self):
+        self._refuses = False
 
     def live(self):
         return [link for link in self._links if not link.is_cut]
@@ -99,6 +108,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._refuses:
+                client.close()
+                continue
             server = socket.socket(socket.AF_UNIX)
             try:
                 server.connect(self._upstream)

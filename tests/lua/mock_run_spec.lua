@@ -503,7 +503,7 @@ describe("rows at fault", function()
     local world = new_world()
     local result = world:run(script(1))
     assert.equal("failed", result.state)
-    assert.matches("1 rows are set aside, and here is one more than config.max_failures",
+    assert.matches("config.max_failures is 1, and here is one row more",
       result.error.message)
     assert.same({ 1, 2, 4 }, seen(world))
   end)

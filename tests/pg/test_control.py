@@ -226,7 +226,7 @@ def test_a_frozen_runner_whose_run_is_cancelled_cannot_commit(table, project):
                 " WHERE application_name LIKE 'luamig%%'")
     project.luamig("cancel", 1).expect(DONE, "is cancelled")
     runner.thaw()
-    runner.wait().expect(BUSY)
+    runner.wait().expect(CANCELLED)
     assert table.state() == "cancelled"
     assert table.scalar("SELECT count(*) FROM t WHERE n = id + 10") == 20
 
@@ -343,3 +343,99 @@ def test_who_asked_for_what_is_shown(table, project):
     [run] = project.status(1)
     assert [request["verb"] for request in run["requests"]] == [
         "pause", "cancel"]
+
+
+# -- in every phase ------------------------------------------------------------
+
+
+def running(table, statement):
+    """Is a statement of the runner's at work on the server?"""
+    return table.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE %s AND"
+        " state = 'active' AND application_name LIKE 'luamig:%%'", statement)
+
+
+def test_cancel_now_while_the_page_is_fetched(table, project):
+    add(project)
+    text = project.read("scripts/x.lua").replace(
+        "FROM t", "FROM t WHERE id < 20 OR pg_sleep(3600) IS NOT NULL")
+    project.script(text.replace("config = {",
+                                "config = { follow_new = true,"))
+    runner = project.start_run()
+    wait_until(lambda: running(table, "%pg_sleep(3600)%LIMIT%"), "the page")
+    project.luamig("cancel", 1, "--now").expect(DONE, "is cancelled")
+    runner.wait().expect(CANCELLED)
+
+
+def test_a_request_made_during_a_batch_is_heard_after_it(table, project):
+    add(project, before='repo:query("SELECT pg_sleep(2)")')
+    runner = project.start_run()
+    wait_until(lambda: running(table, "SELECT pg_sleep(2)"), "the batch")
+    project.luamig("pause", 1).expect(DONE, "is paused")
+    assert table.progress() == 10
+    project.luamig("cancel", 1).expect(DONE)
+    runner.wait().expect(CANCELLED)
+
+
+def test_a_run_that_is_held_for_the_servers_health_is_paused(table, project):
+    table.admin("GRANT pg_read_all_stats TO app")
+    old = table.connect(user="postgres")
+    old.autocommit = False
+    old.cursor().execute("SELECT txid_current()")
+    add(project, throttle=50)
+    text = project.read("scripts/x.lua").replace(
+        "config = {", "config = { health = { snapshot_age_s = 0.2 },")
+    project.script(text)
+    runner = project.start_run()
+    wait_until(lambda: "holding: " in runner.stderr(), "the hold")
+    project.luamig("pause", 1).expect(DONE, "is paused")
+    project.luamig("resume", 1).expect(DONE, "goes on")
+    wait_until(lambda: runner.stderr().count("holding: ") == 2, "the hold")
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    runner.wait().expect(CANCELLED)
+    old.rollback()
+
+
+@pytest.mark.parametrize("ask", ["pause", "cancel"])
+def test_a_request_made_while_the_runner_reconnects(
+        table, project, proxy, ask):
+    """It is obeyed before another row is migrated."""
+    slow(project)
+    url = table.cluster.url(table.name, host=proxy.host)
+    runner = project.start_run(url=url)
+    wait_until(lambda: table.progress() > 20, "some batches")
+    proxy.refuse()
+    wait_until(lambda: "reconnecting" in runner.stderr(), "the loss")
+    rows = table.progress()
+    asker = project.start(ask, 1)
+    wait_until(lambda: table.scalar("SELECT count(*) FROM luamig.request"),
+               "the request")
+    proxy.accept()
+    asker.wait().expect(DONE, "is paused" if ask == "pause"
+                        else "is cancelled")
+    if ask == "pause":
+        project.luamig("cancel", 1).expect(DONE)
+    runner.wait().expect(CANCELLED)
+    assert table.progress() == rows
+
+
+def test_a_runner_that_cannot_come_back_in_time_finds_its_run_cancelled(
+        table, project, proxy):
+    slow(project)
+    url = table.cluster.url(table.name, host=proxy.host)
+    runner = project.start_run(url=url)
+    wait_until(lambda: table.progress() > 20, "some batches")
+    proxy.refuse()
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    proxy.accept()
+    runner.wait().expect(CANCELLED, "run 1 cancelled by another command")
+    assert table.state() == "cancelled"
+
+
+def test_control_through_a_pooler_needs_no_notification(table, project):
+    """The second connection asks once a second, whoever announces."""
+    add(project, throttle=3600000)
+    runner = start(table, project)
+    table.execute("INSERT INTO luamig.request (run_id, verb) VALUES"
+                  " (1, 'cancel')")
+    runner.wait().expect(CANCELLED)

@@ -137,7 +137,7 @@ def test_a_constraint_that_is_checked_at_commit(db, project):
 def test_too_many_rows_at_fault_stop_the_run(db, project):
     fill(db, range(11, 31))
     add(project, config="max_failures = 5")
-    project.run().expect(FAILED, "5 rows are set aside", "max_failures",
+    project.run().expect(FAILED, "config.max_failures is 5",
                          "keys (id) from (16) to (16)", "luamig failures 1")
     assert db.state() == "failed"
     add(project, config="max_failures = 50")

@@ -183,7 +183,7 @@ end
 function Session:set_aside(page, err)
   local record, max = self.record, self.def.config.max_failures
   if #record.failures >= max then
-    err.message = ("%d rows are set aside, and here is one more than config.max_failures: %s")
+    err.message = ("config.max_failures is %d, and here is one row more: %s")
       :format(max, err.message)
     error(err, 0)
   end
