@@ -44,9 +44,10 @@ struct lm_monitor {
     bool samples; /* some signal is on */
     int wake_fd;
     atomic_bool stopping;
-    atomic_bool gives_way;
-    struct lm_conn *conn; /* the thread's */
-    int attempts;         /* at connecting, in a row */
+    atomic_bool gives_way; /* the run is without a connection */
+    atomic_bool moves;     /* it was, since this one was made */
+    struct lm_conn *conn;  /* the thread's */
+    int attempts;          /* at connecting, in a row */
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t ended_cond;
@@ -196,17 +197,17 @@ drain(struct lm_monitor *self)
     (void)ignored;
 }
 
+/* The run looks for its server: there may be another one behind the address
+ * soon, and room for one connection only. */
 static void
-give_way(struct lm_monitor *self)
+let_run_go_first(struct lm_monitor *self)
 {
     struct lm_err why;
 
-    if (self->conn != NULL) {
-        lm_err_set(&why, LM_ERR_CONNECT,
-                   "the server has no connection to spare");
-        disconnect(self, &why);
-    }
-    sleep_awake(self, SAMPLE_MS);
+    if (self->conn == NULL)
+        return;
+    lm_err_set(&why, LM_ERR_CONNECT, "the run is reconnecting");
+    disconnect(self, &why);
 }
 
 static void *
@@ -220,8 +221,10 @@ work(void *arg)
         drain(self);
         if (atomic_load(&self->stopping))
             break;
+        if (atomic_exchange(&self->moves, false))
+            let_run_go_first(self);
         if (atomic_load(&self->gives_way)) {
-            give_way(self);
+            sleep_awake(self, SAMPLE_MS);
             continue;
         }
         if (turn(self, &next_ms, &err))
@@ -292,6 +295,7 @@ lm_monitor_start(const struct lm_monitor_options *options)
     self = lm_calloc(1, sizeof *self);
     atomic_init(&self->stopping, false);
     atomic_init(&self->gives_way, false);
+    atomic_init(&self->moves, false);
     self->application_name = lm_strdup(options->application_name);
     health.application_name = self->application_name;
     health.stop = &self->stopping;
@@ -326,6 +330,7 @@ lm_monitor_give_way(struct lm_monitor *self)
     if (self == NULL)
         return;
     atomic_store(&self->gives_way, true);
+    atomic_store(&self->moves, true);
     wake(self);
 }
 

@@ -580,6 +580,7 @@ connect_until(struct lm_runner *self, const struct lm_err *why,
            why->detail[0] != '\0' ? ": " : "", (int)strcspn(why->detail, "\n"),
            why->detail);
     lm_progress_hold_begin(&self->progress, "reconnecting");
+    lm_monitor_give_way(self->monitor);
     for (int attempt = 1;; attempt++) {
         int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
 
@@ -599,7 +600,6 @@ connect_until(struct lm_runner *self, const struct lm_err *why,
             return false;
         }
         lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
-        lm_monitor_give_way(self->monitor);
         if (lm_clock_ms() > patience) {
             close_connection(self);
             lm_err_prefix(err, "gave up reconnecting");

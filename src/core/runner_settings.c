@@ -65,11 +65,12 @@ read_figure(int figure, const char *text, struct setting *out,
             struct lm_err *err)
 {
     char *end;
+    bool bare = text[strspn(text, "0123456789")] == '\0';
 
     errno = 0;
     out->figure = figure;
     out->value = strtoll(text, &end, 10);
-    if (end != text && *end == '\0' && errno == 0 &&
+    if (bare && end != text && *end == '\0' && errno == 0 &&
         out->value >= figures[figure].least &&
         out->value <= figures[figure].most)
         return true;
@@ -85,13 +86,15 @@ read_limit(int signal, const char *text, struct setting *out,
            struct lm_err *err)
 {
     char *end;
+    bool bare = text[strspn(text, "0123456789.eE+")] == '\0';
 
     out->signal = signal;
     out->limit = -1;
     if (strcmp(text, "false") == 0)
         return true;
     out->limit = strtod(text, &end);
-    if (end != text && *end == '\0' && isfinite(out->limit) && out->limit >= 0)
+    if (bare && end != text && *end == '\0' && isfinite(out->limit) &&
+        out->limit >= 0)
         return true;
     return lm_err_set(err, LM_ERR_USAGE,
                       "%s%s takes a number or false, not \"%s\"", health_prefix,

@@ -303,6 +303,8 @@ def test_cancel_now_interrupts_a_loop_of_the_script(table, project):
     ("health.snapshot_age_s=soon", "a number or false"),
     ("batch_size=0", "from 1 to 1000000"),
     ("batch_size=x", 'not "x"'),
+    ("batch_size=\n5", "from 1 to 1000000"),
+    ("health.snapshot_age_s= 1", "a number or false"),
     ("bach_size=7", 'Did you mean "batch_size"?'),
     ("batch_size", "NAME=VALUE")])
 def test_settings_that_make_no_sense(project, given, said):
