@@ -148,6 +148,24 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
     return ok;
 }
 
+/* A statement whose one parameter is the run. */
+static bool
+ask_about(struct lm_conn *conn, const char *schema, const char *sql,
+          int64_t run_id, struct lm_result **out, struct lm_err *err)
+{
+    char id[24];
+    const char *texts[] = {id};
+    struct lm_values values = {texts, 1};
+    struct lm_buf text = LM_BUF_INIT;
+    bool ok;
+
+    snprintf(id, sizeof id, "%" PRId64, run_id);
+    lm_journal_splice(&text, sql, schema);
+    ok = lm_conn_query(conn, lm_buf_text(&text), values, out, err);
+    lm_buf_release(&text);
+    return ok;
+}
+
 bool
 lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
                    bool as_json, struct lm_result **out, struct lm_err *err)
@@ -160,21 +178,14 @@ lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
         " FROM {schema}.failure f JOIN {schema}.progress p"
         " ON p.run_id = f.run_id"
         " WHERE f.run_id = $1::bigint AND f.resolved_at IS NULL ORDER BY f.id";
-    char id[24];
-    const char *texts[] = {id};
-    struct lm_values values = {texts, 1};
+    static const char json_head[] = "SELECT coalesce(pg_catalog.json_agg("
+                                    "pg_catalog.to_json(s)), '[]') FROM (";
     struct lm_buf text = LM_BUF_INIT;
     bool ok;
 
-    snprintf(id, sizeof id, "%" PRId64, run_id);
-    if (as_json) {
-        lm_buf_puts(&text, "SELECT coalesce(pg_catalog.json_agg("
-                           "pg_catalog.to_json(s)), '[]') FROM (");
-    }
-    lm_journal_splice(&text, sql, schema);
-    if (as_json)
-        lm_buf_puts(&text, ") s");
-    ok = lm_conn_query(conn, lm_buf_text(&text), values, out, err);
+    lm_buf_printf(&text, "%s%s%s", as_json ? json_head : "", sql,
+                  as_json ? ") s" : "");
+    ok = ask_about(conn, schema, lm_buf_text(&text), run_id, out, err);
     lm_buf_release(&text);
     return ok;
 }
@@ -200,18 +211,9 @@ lm_status_args(struct lm_conn *conn, const char *schema, int64_t run_id,
         "SELECT a.key || '=' || a.value FROM {schema}.run r,"
         " pg_catalog.jsonb_each_text(r.args) a"
         " WHERE r.id = $1::bigint AND a.value IS NOT NULL";
-    char id[24];
-    const char *texts[] = {id};
-    struct lm_values values = {texts, 1};
-    struct lm_buf text = LM_BUF_INIT;
     struct lm_result *rows = NULL;
-    bool ok;
 
-    snprintf(id, sizeof id, "%" PRId64, run_id);
-    lm_journal_splice(&text, sql, schema);
-    ok = lm_conn_query(conn, lm_buf_text(&text), values, &rows, err);
-    lm_buf_release(&text);
-    if (!ok)
+    if (!ask_about(conn, schema, sql, run_id, &rows, err))
         return false;
     out->count = lm_result_rows(rows);
     out->texts = lm_calloc((size_t)out->count, sizeof(char *));
@@ -238,17 +240,8 @@ lm_status_requests(struct lm_conn *conn, const char *schema, int64_t run_id,
         " coalesce(answer, 'not answered yet'),"
         " nullif(settings::text, '{}') FROM {schema}.request"
         " WHERE run_id = $1::bigint ORDER BY id";
-    char id[24];
-    const char *texts[] = {id};
-    struct lm_values values = {texts, 1};
-    struct lm_buf text = LM_BUF_INIT;
-    bool ok;
 
-    snprintf(id, sizeof id, "%" PRId64, run_id);
-    lm_journal_splice(&text, sql, schema);
-    ok = lm_conn_query(conn, lm_buf_text(&text), values, out, err);
-    lm_buf_release(&text);
-    return ok;
+    return ask_about(conn, schema, sql, run_id, out, err);
 }
 
 bool
@@ -264,18 +257,10 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         " coalesce(r.error, '')"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
         " WHERE r.id = $1::bigint";
-    char id[24];
-    const char *texts[] = {id};
-    struct lm_values values = {texts, 1};
-    struct lm_buf text = LM_BUF_INIT;
     struct lm_result *row = NULL;
-    bool ok;
+    bool ok = true;
 
-    snprintf(id, sizeof id, "%" PRId64, run_id);
-    lm_journal_splice(&text, sql, schema);
-    ok = lm_conn_query(conn, lm_buf_text(&text), values, &row, err);
-    lm_buf_release(&text);
-    if (!ok)
+    if (!ask_about(conn, schema, sql, run_id, &row, err))
         return false;
     if (lm_result_rows(row) == 1) {
         LM_ERR_COPY(out->state, lm_result_text(row, 0, 0));
