@@ -179,12 +179,14 @@ lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
                  const struct lm_key *cursor, struct lm_run *run, bool *begun,
                  struct lm_err *err)
 {
+    bool inserted = false;
     bool ok = lm_journal_open(self, err) &&
-              insert_run(self, request, run, begun, err) &&
-              (!*begun || (insert_progress(self, request, cursor, run, err) &&
-                           lm_journal_commit(self, err)));
+              insert_run(self, request, run, &inserted, err) &&
+              (!inserted || (insert_progress(self, request, cursor, run, err) &&
+                             lm_journal_commit(self, err)));
 
-    if (!ok || !*begun)
+    *begun = ok && inserted;
+    if (!*begun)
         lm_conn_rollback(self->conn);
     if (!ok)
         return fail_beginning(err);
@@ -294,7 +296,8 @@ fail_busy(const struct lm_run *run, const struct holder *holder,
 /*
  * A runner that was killed leaves its backend behind for a moment, and a
  * living one shows itself by its next checkpoint: a little patience tells
- * them apart. On success the run is free to take.
+ * them apart. A run that we began ourselves, by a COMMIT that was not answered,
+ * has nobody to wait for. On success the run is free to take.
  */
 static bool
 wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
@@ -307,7 +310,8 @@ wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
     if (!look_at_holder(self, request, run, holder, err))
         return false;
     first = *holder;
-    while (holder->leased && holder->seen) {
+    while (holder->leased && holder->seen &&
+           strcmp(holder->owner, run->owner) != 0) {
         if (lm_clock_ms() > patience || holder->seq != first.seq ||
             strcmp(holder->lease_until, first.lease_until) != 0 ||
             !lm_stop_sleep_ms(100))

@@ -143,6 +143,20 @@ def test_a_kill_while_the_journal_is_made_and_the_run_begun(
     assert_once(db)
 
 
+@pytest.mark.parametrize("point", ["journal_before_commit",
+                                   "journal_after_commit_sent"])
+def test_a_connection_that_breaks_while_the_run_is_begun(db, project, point):
+    readings.create(db, 200)
+    project.script(readings.script(batch=100))
+    runner = project.start_run(fault=f"{point}:2=stop")
+    runner.wait_frozen()
+    for pid in db.runners():
+        db.admin("SELECT pg_terminate_backend(%s)", pid)
+    runner.thaw()
+    runner.wait().expect(DONE, "reconnected")
+    assert_once(db)
+
+
 @pytest.mark.parametrize("point", DONE_POINTS)
 def test_a_kill_around_a_one_shot(db, project, point):
     readings.create(db, 10)

@@ -8,6 +8,7 @@ from harness import readings
 from harness.oracle import assert_nothing_left, assert_once
 from harness.pooler import Pooler
 from harness.project import BUSY, DONE, STOPPED
+from harness.proxy import TO_CLIENT, Proxy
 from harness.wait import wait_until
 
 SHORT_LEASE = {"LUAMIG_LEASE_MS": "1500"}
@@ -134,6 +135,30 @@ def test_a_living_runner_behind_a_pooler_keeps_its_run(db, project, pooler):
                             "through a connection pooler")
     first.thaw()
     first.wait().expect(DONE)
+    assert_once(db, pooled=True)
+
+
+def test_a_run_whose_beginning_was_not_confirmed_is_known_as_ones_own(
+        db, project, pooler):
+    """Nobody sees behind a pooler that the first attempt's process is gone."""
+    readings.create(db, 200)
+    project.script(readings.script(batch=100, config="health = false"))
+    proxy = Proxy(pooler)
+
+    def lose_the_reply(direction, data, _):
+        place = data.find(b"COMMIT\0") if direction == TO_CLIENT else -1
+        return 0 if place >= 0 and not proxy.cuts else None
+    try:
+        runner = project.start_run(
+            url=db.cluster.url(db.name, host=proxy.host),
+            fault="journal_before_commit:2=stop")
+        runner.wait_frozen()
+        proxy.rule = lose_the_reply
+        runner.thaw()
+        runner.wait().expect(DONE, "reconnected")
+    finally:
+        proxy.close()
+    assert db.scalar("SELECT count(*) FROM luamig.run", user="postgres") == 1
     assert_once(db, pooled=True)
 
 

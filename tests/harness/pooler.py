@@ -34,7 +34,7 @@ def program():
 
 
 class Pooler:
-    """url() of it works like Cluster's."""
+    """url() and socket_path() of it work like Cluster's."""
 
     def __init__(self, cluster, mode, size=5):
         self.cluster = cluster
@@ -60,6 +60,9 @@ class Pooler:
     def url(self, dbname):
         return self.cluster.url(dbname, host=self.dir)
 
+    def socket_path(self):
+        return os.path.join(self.dir, f".s.PGSQL.{PORT}")
+
     def connect(self, dbname, user="app"):
         return self.cluster.connect(dbname, user=user, host=self.dir)
 
@@ -71,5 +74,4 @@ class Pooler:
     def _listens(self):
         assert self._process.poll() is None, "PgBouncer has ended"
         with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(
-                os.path.join(self.dir, f".s.PGSQL.{PORT}")) == 0
+            return probe.connect_ex(self.socket_path()) == 0
