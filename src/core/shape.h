@@ -8,9 +8,9 @@
  * writes of one shape then become one statement over arrays, and nobody can
  * tell the difference.
  *
- * What the catalog must show for that is in shape.c, in one query a shape. It
- * is asked once; after that each batch asks, along with its page, whether the
- * catalog's rows are the same ones.
+ * What the catalog must show for that is in shape_facts.c, in one query a
+ * shape. It is asked once; after that each batch asks, along with its page,
+ * whether the catalog's rows are the same ones.
  */
 
 #include "core/write.h"

@@ -38,6 +38,7 @@ PRIVATE = {
     "core/journal_private.h": "core/journal",
     "core/runner_private.h": "core/runner",
     "core/repo_private.h": "core/repo",
+    "core/shape_private.h": "core/shape",
     "pg/conn_private.h": "pg/",
     "pg/server_parts.h": "pg/server",
     "pg/stmt.h": "pg/",
