@@ -40,7 +40,10 @@ PRIVATE = {
     "core/repo_private.h": "core/repo",
     "pg/conn_private.h": "pg/",
     "pg/server_parts.h": "pg/server",
+    "pg/parse.h": "pg/",
+    "pg/query_private.h": "pg/query",
     "pg/stmt.h": "pg/",
+    "pg/tree.h": "pg/",
 }
 
 # Libraries: which folder may include their headers.
