@@ -40,6 +40,7 @@ PRIVATE = {
     "core/repo_private.h": "core/repo",
     "pg/conn_private.h": "pg/",
     "pg/server_parts.h": "pg/server",
+    "pg/guard_private.h": "pg/guard",
     "pg/parse.h": "pg/",
     "pg/query_private.h": "pg/query",
     "pg/stmt.h": "pg/",
