@@ -158,6 +158,22 @@ lm_parse_statement_start(const char *sql, const PgQuery__RawStmt *stmt)
     return start;
 }
 
+int
+lm_parse_last_token(const char *sql, PgQuery__Token kind)
+{
+    PgQuery__ScanResult *tokens = scan(sql);
+    int last = -1;
+
+    if (tokens == NULL)
+        return -1;
+    for (size_t i = 0; i < tokens->n_tokens; i++) {
+        if (tokens->tokens[i]->token == kind)
+            last = tokens->tokens[i]->start;
+    }
+    pg_query__scan_result__free_unpacked(tokens, NULL);
+    return last;
+}
+
 static bool
 is_continuation(char c)
 {

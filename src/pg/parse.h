@@ -19,6 +19,10 @@ PgQuery__ParseResult *lm_parse(const char *sql);
  * part of it. -1 when it cannot be told. */
 int lm_parse_statement_start(const char *sql, const PgQuery__RawStmt *stmt);
 
+/* The last token of that kind, which many clauses at the end of a statement
+ * begin with that have no place in the tree; -1 when there is none. */
+int lm_parse_last_token(const char *sql, PgQuery__Token kind);
+
 /* Puts the line of SQL into the error's detail, with a caret below the place;
  * nothing when location is negative. */
 void lm_parse_show_place(struct lm_err *err, const char *sql, int location);

@@ -47,6 +47,16 @@ refuse(struct lm_err *err, const char *sql, int location, const char *message,
     return false;
 }
 
+/* FETCH FIRST ROW ONLY has no number to point at. */
+static int
+limit_location(const char *sql, const SelectStmt *select)
+{
+    int location = lm_tree_location(&select->limit_count->base);
+
+    return location >= 0 ? location
+                         : lm_parse_last_token(sql, PG_QUERY__TOKEN__FETCH);
+}
+
 /* What luamig adds to the query itself, or could not page over. */
 static bool
 check_clauses(const char *sql, const SelectStmt *select, struct lm_err *err)
@@ -60,7 +70,7 @@ check_clauses(const char *sql, const SelectStmt *select, struct lm_err *err)
             "ORDER BY, or name other key columns in config.key.");
     }
     if (select->limit_count != NULL) {
-        return refuse(err, sql, lm_tree_location(&select->limit_count->base),
+        return refuse(err, sql, limit_location(sql, select),
                       "must not have LIMIT or FETCH FIRST",
                       "luamig reads one batch at a time. Set "
                       "config.batch_size, or migrate fewer rows with a WHERE "
@@ -74,9 +84,7 @@ check_clauses(const char *sql, const SelectStmt *select, struct lm_err *err)
     }
     if (select->n_locking_clause > 0) {
         return refuse(
-            err, sql,
-            lm_tree_list_location(select->locking_clause,
-                                  select->n_locking_clause),
+            err, sql, lm_parse_last_token(sql, PG_QUERY__TOKEN__FOR),
             "must not lock rows (FOR UPDATE, FOR SHARE)",
             "Remove the clause. Under repeatable read, the default, a row that "
             "someone else changes meanwhile makes the batch start again.");
@@ -190,4 +198,51 @@ lm_query_release(struct lm_query_shape *self)
     free(self->tree);
     free(self->text);
     memset(self, 0, sizeof *self);
+}
+
+/* -- what others ask ---------------------------------------------------- */
+
+void
+lm_query_show_columns(const struct lm_query_shape *self, const char *sql,
+                      struct lm_err *err)
+{
+    const SelectStmt *select = self->tree != NULL ? self->tree->select : NULL;
+
+    if (select == NULL)
+        return;
+    while (select->larg != NULL)
+        select = select->larg;
+    lm_parse_show_place(
+        err, sql,
+        lm_tree_list_location(select->target_list, select->n_target_list));
+}
+
+struct calls {
+    lm_query_call_fn each;
+    void *arg;
+};
+
+static enum lm_visit
+visit_call(const ProtobufCMessage *message, void *data)
+{
+    const PgQuery__FuncCall *call = (const PgQuery__FuncCall *)message;
+    const struct calls *calls = data;
+
+    if (lm_tree_is(message, &pg_query__func_call__descriptor)) {
+        size_t last = call->n_funcname - 1;
+
+        calls->each(last > 0 ? lm_tree_name(call->funcname[last - 1]) : NULL,
+                    lm_tree_name(call->funcname[last]), calls->arg);
+    }
+    return LM_VISIT_ON;
+}
+
+void
+lm_query_each_call(const struct lm_query_shape *self, lm_query_call_fn each,
+                   void *arg)
+{
+    struct calls calls = {each, arg};
+
+    if (self->tree != NULL)
+        lm_tree_walk(&self->tree->select->base, visit_call, &calls);
 }

@@ -37,6 +37,17 @@ bool lm_query_inspect(const char *sql, struct lm_query_shape *out,
                       struct lm_err *err) LM_MUSTCHECK;
 void lm_query_release(struct lm_query_shape *self);
 
+/* Lets an error about sql, of which the shape is, point at its select list. */
+void lm_query_show_columns(const struct lm_query_shape *self, const char *sql,
+                           struct lm_err *err);
+
+/* Names each function call anywhere in the query; schema is NULL when none is
+ * written. The names live as long as the shape. */
+typedef void (*lm_query_call_fn)(const char *schema, const char *name,
+                                 void *arg);
+void lm_query_each_call(const struct lm_query_shape *self,
+                        lm_query_call_fn each, void *arg);
+
 /*
  * Proofs. Each answers true only when the parse tree shows it, so false means
  * "not proved", always so for a shape that was not parsed. column is the name

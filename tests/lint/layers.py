@@ -37,6 +37,7 @@ EDGES = {
 PRIVATE = {
     "core/journal_private.h": "core/journal",
     "core/runner_private.h": "core/runner",
+    "core/preflight_private.h": "core/preflight",
     "core/repo_private.h": "core/repo",
     "pg/conn_private.h": "pg/",
     "pg/server_parts.h": "pg/server",

@@ -61,18 +61,24 @@ static const struct {
      "LINE 1: SELECT a FROM t LIMIT ALL\n"
      "                              ^"},
     {"SELECT a FROM t FETCH FIRST ROW ONLY",
-     "must not have LIMIT or FETCH FIRST", ""},
+     "must not have LIMIT or FETCH FIRST",
+     "LINE 1: SELECT a FROM t FETCH FIRST ROW ONLY\n"
+     "                        ^"},
     {"SELECT a FROM t OFFSET 3", "must not have OFFSET",
      "LINE 1: SELECT a FROM t OFFSET 3\n"
      "                               ^"},
     {"SELECT a FROM t FOR UPDATE", "must not lock rows (FOR UPDATE, FOR SHARE)",
-     ""},
+     "LINE 1: SELECT a FROM t FOR UPDATE\n                        ^"},
     {"SELECT a FROM t FOR NO KEY UPDATE OF t SKIP LOCKED",
      "must not lock rows (FOR UPDATE, FOR SHARE)",
      "LINE 1: SELECT a FROM t FOR NO KEY UPDATE OF t SKIP LOCKED\n"
-     "                                             ^"},
+     "                        ^"},
     {"SELECT a FROM t FOR KEY SHARE",
-     "must not lock rows (FOR UPDATE, FOR SHARE)", ""},
+     "must not lock rows (FOR UPDATE, FOR SHARE)",
+     "LINE 1: SELECT a FROM t FOR KEY SHARE\n                        ^"},
+    {"SELECT a FROM t WHERE EXISTS (SELECT FROM s FOR SHARE)\nFOR UPDATE",
+     "must not lock rows (FOR UPDATE, FOR SHARE)",
+     "LINE 2: FOR UPDATE\n        ^"},
     {"WITH x AS (UPDATE t SET a = 1 RETURNING *) TABLE x",
      "must not change rows in a WITH query",
      "LINE 1: WITH x AS (UPDATE t SET a = 1 RETURNING *) TABLE x\n"
