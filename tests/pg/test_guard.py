@@ -6,7 +6,7 @@ import re
 import psycopg2
 import pytest
 
-from harness.project import DONE, FAILED, TOP
+from harness.project import DONE, FAILED, INVALID, TOP
 from test_repo import TABLES, one_shot
 
 SYNTAX_ERROR = "42601"
@@ -219,3 +219,46 @@ def test_what_is_nested_too_deeply_is_passed_on_with_one_warning(guarded, db):
 def test_a_syntax_error_is_the_servers_to_report(guarded):
     guarded('repo:execute("DELET FROM t")').expect(
         FAILED, "42601", "syntax error").refuse("could not be judged")
+
+
+# -- volatile functions in a base query --------------------------------------
+
+
+PAGED = """return {{
+  base_query = "{query}",
+  migrate = function(rows, repo) end,
+}}"""
+
+
+@pytest.mark.parametrize("query, named", [
+    ("SELECT id FROM t WHERE random() < 2 AND clock_timestamp() > now()",
+     "clock_timestamp, random"),
+    ("SELECT id, (SELECT own(n)) AS x FROM t", "own"),
+    ("SELECT id, lower(name) AS l, now() AS at FROM t WHERE abs(n) = 0", None),
+    ("SELECT id, twofold(n) AS x FROM t", None),
+    ("SELECT id, hidden.own(n) AS x FROM t", None),
+])
+def test_volatile_functions_are_warned_of(db, project, query, named):
+    db.execute(TABLES + """
+        CREATE SCHEMA hidden;
+        CREATE FUNCTION own(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
+        CREATE FUNCTION hidden.own(int) RETURNS int LANGUAGE sql STABLE
+            AS 'SELECT $1';
+        CREATE FUNCTION twofold(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
+        CREATE FUNCTION twofold(text) RETURNS text LANGUAGE sql STABLE
+            AS 'SELECT $1';""")
+    project.script(PAGED.format(query=query))
+    result = project.run().expect(DONE)
+    if named:
+        result.expect(DONE, f"calls volatile functions ({named})")
+        assert result.err.count("volatile") == 1
+    else:
+        result.refuse("volatile")
+
+
+def test_a_missing_key_column_points_at_the_select_list(db, project):
+    db.execute(TABLES)
+    project.script(PAGED.format(query="SELECT name, n AS ids FROM t"))
+    project.run().expect(INVALID, 'the key column "id"',
+                         "LINE 1: SELECT name, n AS ids FROM t\n", "^",
+                         'It returns "ids"')
