@@ -442,6 +442,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->attempt = 1;
     self->hold.by = LM_HELD_BY_NOTHING;
     lm_repo_init(&self->repo);
+    self->repo.allow_ddl = migration->allow_ddl;
     self->repo.combine_options.journal = options->journal_schema;
     self->repo.combine_options.always = migration->combine_always;
 }

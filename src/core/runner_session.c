@@ -292,6 +292,17 @@ check_journal_keys(const struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+static void
+warn_of_volatile_calls(const struct lm_runner *self)
+{
+    if (self->query.volatile_calls == NULL)
+        return;
+    lm_log(LM_LOG_WARNING,
+           "the base query calls volatile functions (%s): a page may be read "
+           "again, and what is in it, and its keys, must not depend on them",
+           self->query.volatile_calls);
+}
+
 static bool
 begin_run(struct lm_runner *self, const struct lm_run_request *request,
           bool *begun, struct lm_err *err)
@@ -309,6 +320,7 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
     if (ok && *begun) {
         lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
                m->name, lm_conn_target(self->conn));
+        warn_of_volatile_calls(self);
     }
     return ok;
 }
@@ -336,6 +348,7 @@ tell_resumed(const struct lm_runner *self)
                " began; the rows that are left are migrated by it as it is",
                self->run.id);
     }
+    warn_of_volatile_calls(self);
     lm_buf_release(&where);
 }
 

@@ -19,6 +19,7 @@
  */
 
 #include "base/err.h"
+#include "pg/guard.h"
 
 #include <stdint.h>
 
@@ -195,9 +196,10 @@ uint32_t lm_stmt_param_type(const struct lm_stmt *self, int index);
 int lm_stmt_column_count(const struct lm_stmt *self);
 const struct lm_column *lm_stmt_column(const struct lm_stmt *self, int index);
 const char *lm_stmt_sql(const struct lm_stmt *self);
-/* A note kept with the statement: may its user post it? False at first. */
-void lm_stmt_allow_post(struct lm_stmt *self, bool allowed);
-bool lm_stmt_may_post(const struct lm_stmt *self);
+/* A note kept with a statement of a script; NULL at first. */
+void lm_stmt_set_verdict(struct lm_stmt *self,
+                         const struct lm_verdict *verdict);
+const struct lm_verdict *lm_stmt_verdict(const struct lm_stmt *self);
 
 void lm_result_free(struct lm_result *self); /* NULL is allowed */
 int lm_result_rows(const struct lm_result *self);

@@ -378,6 +378,7 @@ read_config(lua_State *L, struct lm_script *self)
     m->lock_timeout_ms = integer_field(L, config, "lock_timeout_ms");
     m->follow_new = bool_field(L, config, "follow_new");
     m->assume_unique = bool_field(L, config, "assume_unique");
+    m->allow_ddl = bool_field(L, config, "allow_ddl");
     m->durable_batches = bool_field(L, config, "durable_batches");
     m->repeatable = bool_field(L, config, "repeatable");
     m->quarantine =

@@ -37,11 +37,16 @@ EDGES = {
 PRIVATE = {
     "core/journal_private.h": "core/journal",
     "core/runner_private.h": "core/runner",
+    "core/preflight_private.h": "core/preflight",
     "core/repo_private.h": "core/repo",
     "core/shape_private.h": "core/shape",
     "pg/conn_private.h": "pg/",
     "pg/server_parts.h": "pg/server",
+    "pg/guard_private.h": "pg/guard",
+    "pg/parse.h": "pg/",
+    "pg/query_private.h": "pg/query",
     "pg/stmt.h": "pg/",
+    "pg/tree.h": "pg/",
 }
 
 # Libraries: which folder may include their headers.
