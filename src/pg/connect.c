@@ -246,3 +246,48 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     *out = self;
     return true;
 }
+
+/* -- what may read along ------------------------------------------------ */
+
+const char *
+lm_conn_encryption(const struct lm_conn *self)
+{
+    if (PQsslInUse(self->pg) != 0)
+        return PQsslAttribute(self->pg, "protocol");
+    return PQgssEncInUse(self->pg) != 0 ? "GSSAPI" : NULL;
+}
+
+bool
+lm_conn_used_password(const struct lm_conn *self)
+{
+    return PQconnectionUsedPassword(self->pg) != 0;
+}
+
+/* Over a network, as far as the address tells: a Unix socket has none. */
+static bool
+leaves_machine(PGconn *pg)
+{
+    const char *host = PQhost(pg);
+    const char *address = PQhostaddr(pg);
+
+    if (address == NULL || *address == '\0' ||
+        (host != NULL && (*host == '/' || *host == '@')))
+        return false;
+    return strncmp(address, "127.", 4) != 0 && strcmp(address, "::1") != 0 &&
+           strncmp(address, "::ffff:127.", 11) != 0;
+}
+
+void
+lm_conn_warn_unencrypted(const struct lm_conn *self)
+{
+    static bool has_warned;
+
+    if (has_warned || !lm_conn_used_password(self) ||
+        lm_conn_encryption(self) != NULL || !leaves_machine(self->pg))
+        return;
+    has_warned = true;
+    lm_log(LM_LOG_WARNING,
+           "the connection to %s is not encrypted, and a password is used on "
+           "it; add sslmode=require to the URL, or verify-full",
+           self->target);
+}
