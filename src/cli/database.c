@@ -258,6 +258,24 @@ start_embedded(struct lm_database *self, const char *root, struct lm_err *err)
     return true;
 }
 
+/* Its URL and those of its replicas. */
+static bool
+check_urls(const struct lm_database *self, struct lm_err *err)
+{
+    if (!lm_url_check(self->conninfo, err)) {
+        lm_err_detail(err, "The URL is that of %s.", self->source);
+        return false;
+    }
+    for (int i = 0; i < self->replica_count; i++) {
+        if (lm_url_check(self->replicas[i], err))
+            continue;
+        lm_err_detail(err, "The URL is that of replica %d of %s.", i + 1,
+                      self->source);
+        return false;
+    }
+    return true;
+}
+
 bool
 lm_database_resolve(struct lm_database *out, struct lm_project *project,
                     const struct lm_database_choice *choice,
@@ -268,10 +286,7 @@ lm_database_resolve(struct lm_database *out, struct lm_project *project,
         return false;
     if (strcmp(out->conninfo, "embedded") == 0)
         return start_embedded(out, project->root, err);
-    if (lm_url_check(out->conninfo, err))
-        return true;
-    lm_err_detail(err, "The URL is that of %s.", out->source);
-    return false;
+    return check_urls(out, err);
 }
 
 void

@@ -213,30 +213,30 @@ static const char set_sslmode[] =
 
 static const struct {
     const char *name;
-    const char *tool;
+    const char *tool; /* NULL: several */
     const char *instead;
 } foreign_parameters[] = {
     {"schema", "Prisma", set_search_path},
-    {"search_path", "other tools", set_search_path},
+    {"search_path", NULL, set_search_path},
     {"currentSchema", "JDBC", set_search_path},
-    {"pool", "other tools", no_pool},
+    {"pool", NULL, no_pool},
     {"pool_size", "Ecto and SQLAlchemy", no_pool},
     {"pool_timeout", "Prisma", no_pool},
     {"connection_limit", "Prisma", no_pool},
-    {"max_connections", "other tools", no_pool},
+    {"max_connections", NULL, no_pool},
     {"pgbouncer", "Prisma",
      "Leave it out: luamig recognises a pooler by itself."},
     {"statement_cache_size", "Prisma and asyncpg", own_statements},
     {"prepared_statement_cache_size", "asyncpg", own_statements},
     {"prepared_statements", "Rails", own_statements},
     {"prepareThreshold", "JDBC", own_statements},
-    {"ssl", "other tools", set_sslmode},
+    {"ssl", NULL, set_sslmode},
     {"sslaccept", "Prisma", set_sslmode},
-    {"tlsmode", "other tools", set_sslmode},
+    {"tlsmode", NULL, set_sslmode},
     {"encoding", "Rails", always_utf8},
-    {"charset", "other tools", always_utf8},
+    {"charset", NULL, always_utf8},
     {"adapter", "Rails", "Leave it out: the URL says that it is PostgreSQL."},
-    {"timeout", "other tools", set_connect_timeout},
+    {"timeout", NULL, set_connect_timeout},
     {"connectTimeout", "JDBC", set_connect_timeout},
     {"socket_timeout", "Prisma", set_connect_timeout},
     {"ApplicationName", "JDBC",
@@ -248,13 +248,14 @@ explain_parameter(const char *name, size_t len, struct lm_err *err)
 {
     for (size_t i = 0; i < LM_COUNT(foreign_parameters); i++) {
         const char *known = foreign_parameters[i].name;
+        const char *tool = foreign_parameters[i].tool;
 
         if (strlen(known) != len || strncasecmp(known, name, len) != 0)
             continue;
         lm_err_set(err, LM_ERR_CONNECT,
-                   "the database URL has the parameter \"%s\" of %s, which "
+                   "the database URL has the parameter \"%s\"%s%s, which "
                    "libpq does not know",
-                   known, foreign_parameters[i].tool);
+                   known, tool != NULL ? " of " : "", tool != NULL ? tool : "");
         lm_err_hint(err, "%s", foreign_parameters[i].instead);
         return true;
     }
