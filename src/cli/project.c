@@ -51,13 +51,14 @@ lm_project_read_file(struct lm_project *self,
 char *
 lm_project_path(const struct lm_project *self, const char *name)
 {
+    const char *root = strcmp(self->root, "/") == 0 ? "" : self->root;
     struct lm_buf path = LM_BUF_INIT;
     char cwd[PATH_MAX];
+    bool is_near =
+        getcwd(cwd, sizeof cwd) != NULL && strcmp(cwd, self->root) == 0;
 
-    if (*name != '/' &&
-        (getcwd(cwd, sizeof cwd) == NULL || strcmp(cwd, self->root) != 0))
-        lm_buf_printf(&path, "%s/",
-                      strcmp(self->root, "/") == 0 ? "" : self->root);
+    if (*name != '/' && !is_near)
+        lm_buf_printf(&path, "%s/", root);
     lm_buf_puts(&path, name);
     return lm_buf_take(&path);
 }

@@ -14,12 +14,13 @@
 static const char *
 value_of(const PQconninfoOption *options, const char *keyword)
 {
+    const char *value = NULL;
+
     for (; options != NULL && options->keyword != NULL; options++) {
         if (strcmp(options->keyword, keyword) == 0)
-            return options->val != NULL && *options->val != '\0' ? options->val
-                                                                 : NULL;
+            value = options->val;
     }
-    return NULL;
+    return value != NULL && *value != '\0' ? value : NULL;
 }
 
 /* PQconndefaults, as if PGSERVICE named the service. */
