@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/project.h"
+#include "script/project.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,7 +18,9 @@ static const char help[] =
     "\n"
     "Writes scripts/NAME.lua and spec/NAME_spec.lua, below the working "
     "directory,\n"
-    "unless they exist.\n";
+    "unless they exist. With a luamig.lua they lie below its folder, and its "
+    "field\n"
+    "scripts names the folder of scripts.\n";
 
 static const char script_template[] =
     "-- What changes, and why: one sentence for the reviewer.\n"
@@ -38,7 +42,7 @@ static const char script_template[] =
 static const char spec_template[] =
     "local mock = require \"luamig.mock\"\n"
     "\n"
-    "describe(\"scripts/{name}.lua\", function()\n"
+    "describe(\"{script}\", function()\n"
     "  local function world()\n"
     "    return mock.new {\n"
     "      tables = {\n"
@@ -58,7 +62,7 @@ static const char spec_template[] =
     "\n"
     "  it(\"fills what is empty and keeps the rest\", function()\n"
     "    local w = world()\n"
-    "    local result = w:run(\"scripts/{name}.lua\", { batch_size = 1 })\n"
+    "    local result = w:run(\"{script}\", { batch_size = 1 })\n"
     "    assert.equal(\"done\", result.state)\n"
     "    assert.equal(2, result.rows)\n"
     "    assert.equal(\"kept\", w:rows(\"my_table\")[2].my_column)\n"
@@ -78,32 +82,47 @@ is_good_name(const char *name)
     return true;
 }
 
+/* Makes the folders that a file lies in. */
 static bool
-make_folder(const char *path, struct lm_err *err)
+make_folders(const char *path, struct lm_err *err)
 {
-    if (mkdir(path, 0777) == 0 || errno == EEXIST)
-        return true;
-    return lm_err_set(err, LM_ERR_FAILED, "could not create folder \"%s\": %s",
-                      path, strerror(errno));
+    char *folder = lm_strdup(path);
+    bool ok = true;
+
+    for (char *slash = strchr(folder + 1, '/'); ok && slash != NULL;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+            ok = lm_err_set(err, LM_ERR_FAILED,
+                            "could not create folder \"%s\": %s", folder,
+                            strerror(errno));
+        }
+        *slash = '/';
+    }
+    free(folder);
+    return ok;
 }
 
-/* The template with {name} filled in, to a file that must not exist yet. */
+/* The template with {script} filled in, to a file that must not exist yet. */
 static bool
-write_file(const char *path, const char *template, const char *name,
+write_file(const char *path, const char *template, const char *script,
            struct lm_err *err)
 {
-    FILE *file = fopen(path, "wx");
+    FILE *file;
     const char *mark;
     bool ok;
 
+    if (!make_folders(path, err))
+        return false;
+    file = fopen(path, "wx");
     if (file == NULL) {
         return lm_err_set(err, LM_ERR_FAILED, "could not create \"%s\": %s",
                           path, strerror(errno));
     }
-    while ((mark = strstr(template, "{name}")) != NULL) {
+    while ((mark = strstr(template, "{script}")) != NULL) {
         fwrite(template, 1, (size_t)(mark - template), file);
-        fputs(name, file);
-        template = mark + strlen("{name}");
+        fputs(script, file);
+        template = mark + strlen("{script}");
     }
     fputs(template, file);
     ok = ferror(file) == 0;
@@ -116,11 +135,46 @@ write_file(const char *path, const char *template, const char *name,
     return true;
 }
 
+/* Without a project file the working directory is the place. */
+static char *
+make_path(const struct lm_project *project, const char *name)
+{
+    return project->file != NULL ? lm_project_path(project, name)
+                                 : lm_strdup(name);
+}
+
+static bool
+write_both(const char *name, struct lm_err *err)
+{
+    struct lm_project project;
+    const struct lm_project_file *file;
+    struct lm_buf script = LM_BUF_INIT;
+    struct lm_buf spec = LM_BUF_INIT;
+    char *script_path = NULL;
+    char *spec_path = NULL;
+    bool ok = lm_project_open(&project, err) &&
+              lm_project_read_file(&project, &file, err);
+
+    if (ok) {
+        lm_buf_printf(&script, "%s/%s.lua",
+                      file != NULL ? file->scripts : "scripts", name);
+        lm_buf_printf(&spec, "spec/%s_spec.lua", name);
+        script_path = make_path(&project, lm_buf_text(&script));
+        spec_path = make_path(&project, lm_buf_text(&spec));
+        ok = write_file(script_path, script_template, "", err) &&
+             write_file(spec_path, spec_template, lm_buf_text(&script), err);
+    }
+    lm_buf_release(&script);
+    lm_buf_release(&spec);
+    free(script_path);
+    free(spec_path);
+    lm_project_release(&project);
+    return ok;
+}
+
 static int
 run(int argc, char **argv)
 {
-    char script[160];
-    char spec[160];
     struct lm_err err;
     bool ok;
 
@@ -132,11 +186,7 @@ run(int argc, char **argv)
                             "\"%s\"",
                             argv[1]);
     }
-    snprintf(script, sizeof script, "scripts/%s.lua", argv[1]);
-    snprintf(spec, sizeof spec, "spec/%s_spec.lua", argv[1]);
-    ok = make_folder("scripts", &err) && make_folder("spec", &err) &&
-         write_file(script, script_template, argv[1], &err) &&
-         write_file(spec, spec_template, argv[1], &err);
+    ok = write_both(argv[1], &err);
     if (ok) {
         lm_log(LM_LOG_INFO,
                "to run the spec: luamig lua \"$(command -v busted)\" spec");

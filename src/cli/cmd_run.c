@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/record.h"
+#include "cli/all_repos.h"
 #include "cli/cli.h"
+#include "cli/database.h"
 #include "cli/detach.h"
 #include "core/runner.h"
 #include "script/script.h"
@@ -27,8 +29,10 @@ static const char help[] =
     "failed:\n"
     "the same command is always the right one. What is done is never done "
     "twice.\n"
-    "\n"
-    "  --db URL              the database; \"embedded\" for a private one\n"
+    "SCRIPT is a path, or the name of a script in the project's folder of "
+    "scripts.\n"
+    "\n" LM_DATABASE_HELP
+    "  --all-repos           each database of luamig.lua in turn\n"
     "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
     "  --limit N             stop after N rows (exit code 5); resumable\n"
     "  --batch-size N        rows in a batch, instead of the script's figure\n"
@@ -61,8 +65,9 @@ static const char help[] =
     "may say nothing before it is given up (default: 30000).\n";
 
 struct run_options {
-    const char *path;
-    char *url; /* owned */
+    char *path; /* owned; NULL: none is given */
+    struct lm_database_choice choice;
+    bool all_repos;
     const char **args;
     int arg_count;
     char **replicas; /* owned */
@@ -80,7 +85,7 @@ struct run_options {
 };
 
 enum option_code {
-    OPT_DB = 256,
+    OPT_ALL_REPOS = 256,
     OPT_ARG,
     OPT_LIMIT,
     OPT_BATCH_SIZE,
@@ -97,7 +102,8 @@ enum option_code {
 };
 
 static const struct option long_options[] = {
-    {"db", required_argument, NULL, OPT_DB},
+    LM_DATABASE_OPTIONS,
+    {"all-repos", no_argument, NULL, OPT_ALL_REPOS},
     {"arg", required_argument, NULL, OPT_ARG},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
@@ -130,9 +136,8 @@ static bool
 take_option(struct run_options *options, int code, char **argv)
 {
     switch (code) {
-    case OPT_DB:
-        free(options->url);
-        options->url = lm_database_take_url(optarg);
+    case OPT_ALL_REPOS:
+        options->all_repos = true;
         return true;
     case OPT_ARG:
         options->args[options->arg_count++] = optarg;
@@ -176,6 +181,8 @@ take_option(struct run_options *options, int code, char **argv)
         options->help = true;
         return true;
     default:
+        if (lm_database_option(&options->choice, code))
+            return true;
         lm_cli_bad_option(&lm_cmd_run, code, argv, long_options);
         return false;
     }
@@ -195,8 +202,16 @@ parse_options(int argc, char **argv, struct run_options *options)
         if (!take_option(options, code, argv))
             return false;
     }
+    if (options->all_repos &&
+        (options->choice.url != NULL || options->choice.repo != NULL ||
+         options->detach)) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--all-repos goes neither with --db and --repo, which "
+                     "name one database, nor with --detach");
+        return false;
+    }
     if (optind + 1 == argc) {
-        options->path = argv[optind];
+        options->path = lm_strdup(argv[optind]);
         return true;
     }
     if (optind < argc) {
@@ -412,91 +427,199 @@ under_way(void *arg, int64_t run_id)
     lm_detach_under_way(arg, run_id);
 }
 
-static int
-run_script(const struct run_options *options, const struct lm_script *script,
-           struct lm_detach *detach)
+/* A run of one script in one database. */
+struct job {
+    const struct run_options *options;
+    struct lm_project *project;
+    const struct lm_project_file *file; /* may be NULL */
+    struct lm_detach *detach;
+};
+
+/* Replicas of the command line and of the project file. */
+static const char **
+list_replicas(const struct run_options *options,
+              const struct lm_database *database, int *count)
 {
+    const char **list;
+
+    *count = options->replica_count + database->replica_count;
+    list = lm_calloc((size_t)*count, sizeof *list);
+    for (int i = 0; i < *count; i++) {
+        int rest = i - options->replica_count;
+
+        list[i] = rest < 0 ? options->replicas[i] : database->replicas[rest];
+    }
+    return list;
+}
+
+static void
+run_in(const struct job *job, const struct lm_script *script,
+       const struct lm_database *database, struct lm_runner_options *runner,
+       struct lm_repo_end *end)
+{
+    const char **replicas =
+        list_replicas(job->options, database, &runner->replica_count);
+    struct lm_outcome outcome;
+    struct lm_err err;
+
+    runner->conninfo = database->conninfo;
+    runner->replicas = replicas;
+    lm_runner_run(lm_script_migration(script), runner, &outcome, &err);
+    if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
+        err.where[0] == '\0')
+        LM_ERR_COPY(err.where, job->options->path);
+    end->code = lm_cli_finish_output(report(&outcome, &err));
+    log_end(&outcome, &err, end->code);
+    end->run_id = outcome.run_id;
+    end->rows = outcome.rows;
+    if (outcome.begun || outcome.ending != LM_END_FAILED)
+        end->state = end_state(&outcome);
+    lm_outcome_release(&outcome);
+    free(replicas);
+}
+
+static void
+run_script(const struct job *job, const struct lm_script *script,
+           const struct lm_database_choice *choice, struct lm_repo_end *end)
+{
+    const struct run_options *options = job->options;
     struct lm_runner_options runner = {
         .journal_schema = options->journal_schema,
         .again = options->again,
         .restart = options->restart,
         .limit = options->limit,
-        .replicas = (const char *const *)options->replicas,
-        .replica_count = options->replica_count,
         .count = options->count,
         .keep_batch_size = options->batch_size >= 0,
         .keep_throttle_ms = options->throttle_ms >= 0,
         .keep_target_ms = options->target_ms >= 0,
         .under_way = under_way,
-        .arg = detach};
+        .arg = job->detach};
     struct lm_database database;
-    struct lm_outcome outcome;
     struct lm_err err;
-    int code;
 
+    end->code = LM_EXIT_USAGE;
     if (!read_variable("LUAMIG_LEASE_MS", DEFAULT_LEASE_MS, &runner.lease_ms) ||
         !read_variable("LUAMIG_SILENCE_MS", DEFAULT_SILENCE_MS,
                        &runner.silence_ms))
-        return LM_EXIT_USAGE;
-    if (!lm_database_resolve(&database, options->url, &err)) {
-        lm_database_release(&database);
-        return lm_cli_fail(&err);
+        return;
+    if (lm_database_resolve(&database, job->project, choice,
+                            lm_script_repo(script), &err)) {
+        run_in(job, script, &database, &runner, end);
+    } else {
+        end->code = lm_cli_fail(&err);
     }
-    runner.conninfo = database.conninfo;
-    lm_runner_run(lm_script_migration(script), &runner, &outcome, &err);
-    if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
-        err.where[0] == '\0')
-        LM_ERR_COPY(err.where, options->path);
-    code = lm_cli_finish_output(report(&outcome, &err));
-    log_end(&outcome, &err, code);
-    lm_outcome_release(&outcome);
     lm_database_release(&database);
-    return code;
 }
 
-static int
-load_and_run(const struct run_options *options, struct lm_detach *detach)
+static void
+load_and_run(const struct job *job, const struct lm_database_choice *choice,
+             struct lm_repo_end *end)
 {
+    const struct run_options *options = job->options;
     struct lm_script_options script_options = {
         .args = options->args,
         .arg_count = options->arg_count,
         .batch_size = options->batch_size,
         .target_ms = options->target_ms,
-        .throttle_ms = options->throttle_ms};
+        .throttle_ms = options->throttle_ms,
+        .defaults_json = job->file != NULL ? job->file->defaults_json : NULL};
     struct lm_script *script = NULL;
+    struct lm_err err;
+
+    memset(end, 0, sizeof *end);
+    if (lm_script_load(&script, options->path, &script_options, &err)) {
+        run_script(job, script, choice, end);
+    } else {
+        end->code = lm_cli_fail(&err);
+    }
+    lm_script_free(script);
+}
+
+static void
+run_in_repo(void *arg, const char *repo, struct lm_repo_end *end)
+{
+    struct lm_database_choice choice = {.repo = repo};
+
+    load_and_run(arg, &choice, end);
+}
+
+static int
+run_in_all(struct job *job)
+{
+    struct lm_err err;
+
+    if (job->file != NULL && job->file->repo_count > 0)
+        return lm_all_repos(job->file, run_in_repo, job);
+    lm_err_set(&err, LM_ERR_USAGE, "there is no luamig.lua that names repos");
+    lm_err_hint(&err, "Write one into %s: return { repos = { ... } }.",
+                job->project->root);
+    return lm_cli_fail(&err);
+}
+
+static int
+run_as_asked(struct run_options *options, struct lm_project *project)
+{
+    struct lm_detach detach = {.words = -1};
+    struct job job = {
+        .options = options, .project = project, .detach = &detach};
+    struct lm_repo_end end;
     struct lm_err err;
     int code;
 
-    if (lm_script_load(&script, options->path, &script_options, &err)) {
-        code = run_script(options, script, detach);
-    } else {
+    if (!lm_project_read_file(project, &job.file, &err)) {
         code = lm_cli_fail(&err);
+    } else if (options->all_repos) {
+        code = run_in_all(&job);
+    } else if (!options->detach ||
+               lm_detach_begin(&detach, options->path, &code)) {
+        load_and_run(&job, &options->choice, &end);
+        code = end.code;
     }
-    lm_script_free(script);
+    lm_detach_release(&detach);
     return code;
+}
+
+/* What is given as a name becomes a path. */
+static bool
+find_script(struct run_options *options, struct lm_project *project,
+            struct lm_err *err)
+{
+    char *path;
+
+    if (options->path == NULL)
+        return true;
+    if (!lm_project_find_script(project, options->path, &path, err))
+        return false;
+    free(options->path);
+    options->path = path;
+    return true;
 }
 
 static int
 run(int argc, char **argv)
 {
     struct run_options options;
-    struct lm_detach detach = {.words = -1};
+    struct lm_project project = {.root = NULL};
+    struct lm_err err;
     int code = LM_EXIT_USAGE;
 
     if (parse_options(argc, argv, &options)) {
-        if (options.help) {
+        if (!lm_project_open(&project, &err) ||
+            !find_script(&options, &project, &err)) {
+            code = lm_cli_fail(&err);
+        } else if (options.help) {
             code = show_help(&options);
-        } else if (!options.detach ||
-                   lm_detach_begin(&detach, options.path, &code)) {
-            code = load_and_run(&options, &detach);
+        } else {
+            code = run_as_asked(&options, &project);
         }
     }
-    lm_detach_release(&detach);
+    lm_project_release(&project);
     for (int i = 0; i < options.replica_count; i++)
         free(options.replicas[i]);
     free(options.replicas);
     free(options.args);
-    free(options.url);
+    free(options.path);
+    lm_database_choice_release(&options.choice);
     return code;
 }
 

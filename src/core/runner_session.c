@@ -159,6 +159,7 @@ open_connection(struct lm_runner *self, struct lm_err *err)
         self->monitor,
         lm_conn_is_pooled(self->conn) ? 0 : lm_conn_backend_pid(self->conn));
     tell_pooled(self);
+    lm_conn_warn_unencrypted(self->conn);
     return lm_preflight_server(self->conn, err) && check_identity(self, err);
 }
 

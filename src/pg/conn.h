@@ -68,6 +68,14 @@ bool lm_conn_in_transaction(const struct lm_conn *self);
 bool lm_conn_has_transaction(const struct lm_conn *self);
 
 int lm_conn_server_version(const struct lm_conn *self); /* 150018 */
+/* "TLSv1.3" or "GSSAPI", static or owned by the connection; NULL: anybody on
+ * the way can read along. */
+const char *lm_conn_encryption(const struct lm_conn *self);
+/* Did the server ask for a password, and get one? */
+bool lm_conn_used_password(const struct lm_conn *self);
+/* Warns, once a process, of a password that has been used on an unencrypted
+ * connection to another machine. From the main thread. */
+void lm_conn_warn_unencrypted(const struct lm_conn *self);
 /* "db.example.org:5432/shop" or "/run/pg:5432/shop": no secrets. Owned by the
  * connection. */
 const char *lm_conn_target(const struct lm_conn *self);

@@ -180,7 +180,11 @@ static bool
 load(struct lm_script **script, struct lm_err *err)
 {
     static const char *const args[] = {"tenant=7"};
-    static const struct lm_script_options options = {args, 1, 10, -1, -1};
+    static const struct lm_script_options options = {.args = args,
+                                                     .arg_count = 1,
+                                                     .batch_size = 10,
+                                                     .target_ms = -1,
+                                                     .throttle_ms = -1};
 
     return lm_script_load(script, path, &options, err);
 }
