@@ -9,6 +9,7 @@
 #include "base/record.h"
 #include "cli/cli.h"
 #include "cli/detach.h"
+#include "cli/dry_report.h"
 #include "core/runner.h"
 #include "script/script.h"
 
@@ -30,7 +31,11 @@ static const char help[] =
     "\n"
     "  --db URL              the database; \"embedded\" for a private one\n"
     "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
-    "  --limit N             stop after N rows (exit code 5); resumable\n"
+    "  --dry-run             do it and roll every batch back; tells what "
+    "would\n"
+    "                        change: a diff on a terminal, else JSON\n"
+    "  --limit N             stop after N rows (exit code 5); resumable. With\n"
+    "                        --dry-run: try N rows (exit code 0)\n"
     "  --batch-size N        rows in a batch, instead of the script's figure\n"
     "  --target-ms N         time that a batch should take, likewise\n"
     "  --throttle-ms N       pause between batches, likewise\n"
@@ -75,6 +80,7 @@ struct run_options {
     bool again;
     bool restart;
     bool detach;
+    bool dry_run;
     bool count;
     bool help;
 };
@@ -82,6 +88,7 @@ struct run_options {
 enum option_code {
     OPT_DB = 256,
     OPT_ARG,
+    OPT_DRY_RUN,
     OPT_LIMIT,
     OPT_BATCH_SIZE,
     OPT_TARGET_MS,
@@ -99,6 +106,7 @@ enum option_code {
 static const struct option long_options[] = {
     {"db", required_argument, NULL, OPT_DB},
     {"arg", required_argument, NULL, OPT_ARG},
+    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
     {"target-ms", required_argument, NULL, OPT_TARGET_MS},
@@ -136,6 +144,9 @@ take_option(struct run_options *options, int code, char **argv)
         return true;
     case OPT_ARG:
         options->args[options->arg_count++] = optarg;
+        return true;
+    case OPT_DRY_RUN:
+        options->dry_run = true;
         return true;
     case OPT_LIMIT:
         return read_number("--limit", optarg, 1, &options->limit);
@@ -194,6 +205,15 @@ parse_options(int argc, char **argv, struct run_options *options)
     while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
         if (!take_option(options, code, argv))
             return false;
+    }
+    if (options->dry_run &&
+        (options->again || options->restart || options->detach)) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--dry-run begins no run: %s has no meaning with it",
+                     options->again     ? "--again"
+                     : options->restart ? "--restart"
+                                        : "--detach");
+        return false;
     }
     if (optind + 1 == argc) {
         options->path = argv[optind];
@@ -412,6 +432,48 @@ under_way(void *arg, int64_t run_id)
     lm_detach_under_way(arg, run_id);
 }
 
+/* An error in the script that has no line is the file's. */
+static void
+place_error(const struct run_options *options, struct lm_err *err)
+{
+    if (err->kind == LM_ERR_SCRIPT && err->where[0] == '\0')
+        LM_ERR_COPY(err->where, options->path);
+}
+
+static int
+run_for_real(const struct run_options *options, const struct lm_script *script,
+             const struct lm_runner_options *runner)
+{
+    struct lm_outcome outcome;
+    struct lm_err err;
+    int code;
+
+    lm_runner_run(lm_script_migration(script), runner, &outcome, &err);
+    if (outcome.ending == LM_END_FAILED)
+        place_error(options, &err);
+    code = lm_cli_finish_output(report(&outcome, &err));
+    log_end(&outcome, &err, code);
+    lm_outcome_release(&outcome);
+    return code;
+}
+
+static int
+run_dry(const struct run_options *options, const struct lm_script *script,
+        const struct lm_runner_options *runner)
+{
+    const struct lm_migration *migration = lm_script_migration(script);
+    struct lm_dry_report dry;
+    struct lm_err err;
+    int code;
+
+    lm_runner_dry_run(migration, runner, &dry, &err);
+    if (dry.ending == LM_END_FAILED)
+        place_error(options, &err);
+    code = lm_dry_report_print(&dry, migration->name, &err);
+    lm_dry_report_release(&dry);
+    return code;
+}
+
 static int
 run_script(const struct run_options *options, const struct lm_script *script,
            struct lm_detach *detach)
@@ -430,7 +492,6 @@ run_script(const struct run_options *options, const struct lm_script *script,
         .under_way = under_way,
         .arg = detach};
     struct lm_database database;
-    struct lm_outcome outcome;
     struct lm_err err;
     int code;
 
@@ -443,13 +504,8 @@ run_script(const struct run_options *options, const struct lm_script *script,
         return lm_cli_fail(&err);
     }
     runner.conninfo = database.conninfo;
-    lm_runner_run(lm_script_migration(script), &runner, &outcome, &err);
-    if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
-        err.where[0] == '\0')
-        LM_ERR_COPY(err.where, options->path);
-    code = lm_cli_finish_output(report(&outcome, &err));
-    log_end(&outcome, &err, code);
-    lm_outcome_release(&outcome);
+    code =
+        (options->dry_run ? run_dry : run_for_real)(options, script, &runner);
     lm_database_release(&database);
     return code;
 }
