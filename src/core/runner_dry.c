@@ -213,24 +213,50 @@ end_batch(struct lm_runner *self, const struct lm_page *page,
     return true;
 }
 
+/* The whole of a one-shot, which is one batch. */
+static bool
+run_once(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t wal_bytes = 0;
+
+    if (!begin_work(self, err) ||
+        !lm_runner_call_back(self, LM_CALL_RUN, err) ||
+        !lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) ||
+        !end_work(self, NULL, &wal_bytes, err))
+        return false;
+    note_batch(self, wal_bytes);
+    self->run.batches = 1;
+    return true;
+}
+
+static bool
+complete(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t ignored;
+
+    if (!has(self, LM_CALL_ON_COMPLETE))
+        return true;
+    self->dry->sampling = true; /* of tables that batches do not write */
+    if (!begin_work(self, err))
+        return false;
+    if (lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) &&
+        end_work(self, NULL, &ignored, err))
+        return true;
+    if (err->hint[0] == '\0') {
+        lm_err_hint(err, "In a dry run on_complete sees nothing of what the "
+                         "batches wrote; run.dry_run tells it that it is one.");
+    }
+    return false;
+}
+
 static bool
 finish(struct lm_runner *self, struct lm_err *err)
 {
-    bool one_shot = self->migration->one_shot;
-    int64_t wal_bytes = 0;
+    bool ok =
+        self->migration->one_shot ? run_once(self, err) : complete(self, err);
 
-    if (one_shot || has(self, LM_CALL_ON_COMPLETE)) {
-        self->dry->sampling = true;
-        if (!begin_work(self, err) ||
-            (one_shot && !lm_runner_call_back(self, LM_CALL_RUN, err)) ||
-            !lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) ||
-            !end_work(self, NULL, &wal_bytes, err))
-            return false;
-    }
-    if (one_shot) {
-        note_batch(self, wal_bytes);
-        self->run.batches = 1;
-    }
+    if (!ok)
+        return false;
     self->run.seq++;
     self->ended = true;
     return true;

@@ -541,7 +541,7 @@ lm_samples_take(struct lm_samples *self, struct lm_conn *conn,
     int first = self->count;
     int tables = 0;
 
-    if (written->count == 0 || !begin_looking(conn))
+    if ((written->count == 0 && !written->uncounted) || !begin_looking(conn))
         return;
     if (page != NULL && page->table != NULL &&
         !has_rows_of(self, page->table)) {
