@@ -87,6 +87,13 @@ find_table(const struct lm_tally *self, const char *name)
     return NULL;
 }
 
+/* TRUNCATE sets counters back. */
+static int64_t
+difference(int64_t now, int64_t before)
+{
+    return now > before ? now - before : 0;
+}
+
 void
 lm_tally_subtract(struct lm_tally *self, const struct lm_tally *earlier)
 {
@@ -98,9 +105,9 @@ lm_tally_subtract(struct lm_tally *self, const struct lm_tally *earlier)
         const struct lm_tally_table *before = find_table(earlier, table.name);
 
         if (before != NULL) {
-            table.inserted -= before->inserted;
-            table.updated -= before->updated;
-            table.deleted -= before->deleted;
+            table.inserted = difference(table.inserted, before->inserted);
+            table.updated = difference(table.updated, before->updated);
+            table.deleted = difference(table.deleted, before->deleted);
         }
         if (table.inserted + table.updated + table.deleted > 0) {
             self->tables[kept++] = table;
