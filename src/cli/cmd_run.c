@@ -4,14 +4,13 @@
  * says how it ended.
  */
 
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/record.h"
 #include "cli/all_repos.h"
 #include "cli/cli.h"
 #include "cli/database.h"
 #include "cli/detach.h"
-#include "core/runner.h"
+#include "cli/dry_report.h"
+#include "cli/run_report.h"
 #include "script/script.h"
 
 #include <getopt.h>
@@ -34,7 +33,11 @@ static const char help[] =
     "\n" LM_DATABASE_HELP
     "  --all-repos           each database of luamig.lua in turn\n"
     "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
-    "  --limit N             stop after N rows (exit code 5); resumable\n"
+    "  --dry-run             do it and roll every batch back; tells what "
+    "would\n"
+    "                        change: a diff on a terminal, else JSON\n"
+    "  --limit N             stop after N rows (exit code 5); resumable. With\n"
+    "                        --dry-run: try N rows (exit code 0)\n"
     "  --batch-size N        rows in a batch, instead of the script's figure\n"
     "  --target-ms N         time that a batch should take, likewise\n"
     "  --throttle-ms N       pause between batches, likewise\n"
@@ -80,6 +83,7 @@ struct run_options {
     bool again;
     bool restart;
     bool detach;
+    bool dry_run;
     bool count;
     bool help;
 };
@@ -87,6 +91,7 @@ struct run_options {
 enum option_code {
     OPT_ALL_REPOS = 256,
     OPT_ARG,
+    OPT_DRY_RUN,
     OPT_LIMIT,
     OPT_BATCH_SIZE,
     OPT_TARGET_MS,
@@ -105,6 +110,7 @@ static const struct option long_options[] = {
     LM_DATABASE_OPTIONS,
     {"all-repos", no_argument, NULL, OPT_ALL_REPOS},
     {"arg", required_argument, NULL, OPT_ARG},
+    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
     {"target-ms", required_argument, NULL, OPT_TARGET_MS},
@@ -141,6 +147,9 @@ take_option(struct run_options *options, int code, char **argv)
         return true;
     case OPT_ARG:
         options->args[options->arg_count++] = optarg;
+        return true;
+    case OPT_DRY_RUN:
+        options->dry_run = true;
         return true;
     case OPT_LIMIT:
         return read_number("--limit", optarg, 1, &options->limit);
@@ -204,10 +213,19 @@ parse_options(int argc, char **argv, struct run_options *options)
     }
     if (options->all_repos &&
         (options->choice.url != NULL || options->choice.repo != NULL ||
-         options->detach)) {
+         options->detach || options->dry_run)) {
         lm_cli_usage(&lm_cmd_run,
                      "--all-repos goes neither with --db and --repo, which "
-                     "name one database, nor with --detach");
+                     "name one database, nor with --detach or --dry-run");
+        return false;
+    }
+    if (options->dry_run &&
+        (options->again || options->restart || options->detach)) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--dry-run begins no run: %s has no meaning with it",
+                     options->again     ? "--again"
+                     : options->restart ? "--restart"
+                                        : "--detach");
         return false;
     }
     if (optind + 1 == argc) {
@@ -244,172 +262,6 @@ show_help(const struct run_options *options)
     }
     lm_buf_release(&args);
     return lm_cli_finish_output(LM_EXIT_DONE);
-}
-
-/* -- how it ended ------------------------------------------------------ */
-
-static void
-print_counts(const struct lm_outcome *outcome)
-{
-    char rows[32];
-
-    if (outcome->one_shot) {
-        fputs("one transaction", stdout);
-        return;
-    }
-    lm_clock_format_count(rows, sizeof rows, outcome->rows);
-    printf("%s row%s, %" PRId64 " batch%s", rows, outcome->rows == 1 ? "" : "s",
-           outcome->batches, outcome->batches == 1 ? "" : "es");
-}
-
-/* The speed is this call's, the counts are the run's. */
-static void
-print_speed(const struct lm_outcome *outcome)
-{
-    char elapsed[32];
-    char rate[32];
-    int64_t ms = outcome->elapsed_ms > 0 ? outcome->elapsed_ms : 1;
-
-    lm_clock_format(elapsed, sizeof elapsed, outcome->elapsed_ms);
-    lm_clock_format_count(rate, sizeof rate, outcome->own_rows * 1000 / ms);
-    printf(", %s", elapsed);
-    if (!outcome->one_shot)
-        printf(", %s rows/s", rate);
-    printf(", %" PRId64 " retr%s", outcome->retries,
-           outcome->retries == 1 ? "y" : "ies");
-    if (outcome->held != NULL)
-        printf(", %s", outcome->held);
-}
-
-static void
-print_matching(const struct lm_outcome *outcome)
-{
-    char matching[32];
-    char beyond[32];
-
-    if (!outcome->counted)
-        return;
-    lm_clock_format_count(matching, sizeof matching, outcome->matching);
-    printf("still matching: %s row%s", matching,
-           outcome->matching == 1 ? "" : "s");
-    if (outcome->beyond > 0) {
-        lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
-        printf(", %s of them beyond the last key of this run", beyond);
-    }
-    putchar('\n');
-}
-
-/* Rows that were set aside, and the exit code of a run that is done. */
-static int
-print_failures(const struct lm_outcome *outcome)
-{
-    if (outcome->failures == 0)
-        return LM_EXIT_DONE;
-    printf(
-        "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
-        outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
-    return LM_EXIT_FAILURES;
-}
-
-static const char *
-end_state(const struct lm_outcome *outcome)
-{
-    switch (outcome->ending) {
-    case LM_END_DONE:
-    case LM_END_DONE_ALREADY:
-        return outcome->failures > 0 ? "done_with_failures" : "done";
-    case LM_END_CANCELLED:
-    case LM_END_CANCELLED_ALREADY:
-        return "cancelled";
-    case LM_END_STOPPED:
-        return "stopped";
-    case LM_END_FAILED:
-        break;
-    }
-    return "failed";
-}
-
-/* The last line of --log json. */
-static void
-log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
-{
-    struct lm_buf fields = LM_BUF_INIT;
-    const char *reason = NULL;
-
-    if (outcome->ending == LM_END_FAILED) {
-        reason = err->message;
-    } else if (outcome->ending == LM_END_STOPPED ||
-               outcome->ending == LM_END_CANCELLED) {
-        reason = outcome->reason;
-    }
-    lm_record_text(&fields, "event", "end");
-    if (outcome->run_id > 0) {
-        lm_record_int(&fields, "run", outcome->run_id);
-    } else {
-        lm_record_text(&fields, "run", NULL);
-    }
-    lm_record_text(&fields, "state", end_state(outcome));
-    lm_record_int(&fields, "rows", outcome->rows);
-    lm_record_int(&fields, "batches", outcome->batches);
-    lm_record_int(&fields, "retries", outcome->retries);
-    lm_record_int(&fields, "failures", outcome->failures);
-    lm_record_int(&fields, "elapsed_ms", outcome->elapsed_ms);
-    lm_record_text(&fields, "reason", reason);
-    lm_record_text(&fields, "held", outcome->held);
-    lm_record_int(&fields, "exit_code", code);
-    lm_log_event(LM_LOG_INFO, NULL, &fields);
-    lm_buf_release(&fields);
-}
-
-static int
-report(const struct lm_outcome *outcome, const struct lm_err *err)
-{
-    switch (outcome->ending) {
-    case LM_END_DONE:
-        printf("run %" PRId64 " done: ", outcome->run_id);
-        print_counts(outcome);
-        print_speed(outcome);
-        putchar('\n');
-        print_matching(outcome);
-        return print_failures(outcome);
-    case LM_END_DONE_ALREADY:
-        printf("run %" PRId64 " is done already: ", outcome->run_id);
-        print_counts(outcome);
-        puts("; use --again to run it once more");
-        return print_failures(outcome);
-    case LM_END_CANCELLED_ALREADY:
-        printf("run %" PRId64 " was cancelled after ", outcome->run_id);
-        print_counts(outcome);
-        puts("; use --restart to begin anew");
-        return LM_EXIT_CANCELLED;
-    case LM_END_CANCELLED:
-        printf("run %" PRId64 " cancelled by %s: ", outcome->run_id,
-               outcome->reason);
-        print_counts(outcome);
-        print_speed(outcome);
-        puts("; what it wrote stays");
-        return LM_EXIT_CANCELLED;
-    case LM_END_STOPPED:
-        printf("run %" PRId64 " stopped (%s): ", outcome->run_id,
-               outcome->reason);
-        print_counts(outcome);
-        print_speed(outcome);
-        if (outcome->cursor != NULL)
-            printf(", at %s", outcome->cursor);
-        puts("; the same command resumes it");
-        return LM_EXIT_STOPPED;
-    case LM_END_FAILED:
-        break;
-    }
-    if (outcome->begun && err->kind != LM_ERR_FENCED) {
-        printf("run %" PRId64 " failed: ", outcome->run_id);
-        print_counts(outcome);
-        print_speed(outcome);
-        if (outcome->cursor != NULL)
-            printf(", at %s", outcome->cursor);
-        puts("; the same command resumes it");
-    }
-    return lm_cli_fail(err);
 }
 
 static bool
@@ -452,6 +304,46 @@ list_replicas(const struct run_options *options,
     return list;
 }
 
+/* An error in the script that has no line is the file's. */
+static void
+place_error(const struct job *job, struct lm_err *err)
+{
+    if (err->kind == LM_ERR_SCRIPT && err->where[0] == '\0')
+        LM_ERR_COPY(err->where, job->options->path);
+}
+
+static void
+run_for_real(const struct job *job, const struct lm_migration *migration,
+             const struct lm_runner_options *runner, struct lm_repo_end *end)
+{
+    struct lm_outcome outcome;
+    struct lm_err err;
+
+    lm_runner_run(migration, runner, &outcome, &err);
+    if (outcome.ending == LM_END_FAILED)
+        place_error(job, &err);
+    end->code = lm_run_report_print(&outcome, &err);
+    end->run_id = outcome.run_id;
+    end->rows = outcome.rows;
+    if (outcome.begun || outcome.ending != LM_END_FAILED)
+        end->state = lm_run_report_state(&outcome);
+    lm_outcome_release(&outcome);
+}
+
+static void
+run_dry(const struct job *job, const struct lm_migration *migration,
+        const struct lm_runner_options *runner, struct lm_repo_end *end)
+{
+    struct lm_dry_report dry;
+    struct lm_err err;
+
+    lm_runner_dry_run(migration, runner, &dry, &err);
+    if (dry.ending == LM_END_FAILED)
+        place_error(job, &err);
+    end->code = lm_dry_report_print(&dry, migration->name, &err);
+    lm_dry_report_release(&dry);
+}
+
 static void
 run_in(const struct job *job, const struct lm_script *script,
        const struct lm_database *database, struct lm_runner_options *runner,
@@ -459,22 +351,11 @@ run_in(const struct job *job, const struct lm_script *script,
 {
     const char **replicas =
         list_replicas(job->options, database, &runner->replica_count);
-    struct lm_outcome outcome;
-    struct lm_err err;
 
     runner->conninfo = database->conninfo;
     runner->replicas = replicas;
-    lm_runner_run(lm_script_migration(script), runner, &outcome, &err);
-    if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
-        err.where[0] == '\0')
-        LM_ERR_COPY(err.where, job->options->path);
-    end->code = lm_cli_finish_output(report(&outcome, &err));
-    log_end(&outcome, &err, end->code);
-    end->run_id = outcome.run_id;
-    end->rows = outcome.rows;
-    if (outcome.begun || outcome.ending != LM_END_FAILED)
-        end->state = end_state(&outcome);
-    lm_outcome_release(&outcome);
+    (job->options->dry_run ? run_dry : run_for_real)(
+        job, lm_script_migration(script), runner, end);
     free(replicas);
 }
 

@@ -20,6 +20,7 @@ struct lm_run_info {
     const char *script;
     int64_t batch; /* from 1, a one-shot being one; 0 before the first */
     int attempt;   /* from 1 */
+    bool dry_run;  /* all of it is rolled back; id is 0 then */
 };
 
 enum lm_callback {

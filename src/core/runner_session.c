@@ -126,6 +126,8 @@ lm_runner_name_session(const struct lm_runner *self, const char *prefix,
 
     if (self->run.id > 0)
         snprintf(run, sizeof run, " run %" PRId64, self->run.id);
+    if (self->dry != NULL)
+        snprintf(run, sizeof run, " dry run");
     room = size - strlen(prefix) - strlen(": ") - strlen(run) - 1;
     if (strlen(script) > room) {
         cut = "...";
@@ -251,6 +253,17 @@ check_start_after(struct lm_runner *self, const struct lm_key *key,
     return ok;
 }
 
+bool
+lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
+                     struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+
+    if (m->start_after != NULL)
+        lm_key_copy(cursor, m->start_after, m->key_count);
+    return check_start_after(self, cursor, err);
+}
+
 static bool
 fits_key(const struct lm_runner *self, const struct lm_key *key)
 {
@@ -312,9 +325,7 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
     struct lm_key cursor = {NULL, 0};
     bool ok;
 
-    if (m->start_after != NULL)
-        lm_key_copy(&cursor, m->start_after, m->key_count);
-    ok = check_start_after(self, &cursor, err) &&
+    ok = lm_runner_find_start(self, &cursor, err) &&
          lm_journal_begin(&self->journal, request, &cursor, &self->run, begun,
                           err);
     lm_key_release(&cursor);

@@ -151,6 +151,10 @@ bool lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
  * the connection is then gone, and with it the transaction. */
 void lm_conn_rollback(struct lm_conn *self);
 
+/* Inside a transaction: flushes, and lets deferred constraints and triggers
+ * have their turn, as COMMIT would. */
+bool lm_conn_settle(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+
 /* After LISTEN, with nothing in flight: waits for a notification, for wake_fd to
  * become readable, or for the time to pass. *notified: one has come. */
 bool lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,

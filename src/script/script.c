@@ -106,7 +106,7 @@ push_run(lua_State *L, int definition, const struct lm_run_info *info)
     lua_setfield(L, -2, "batch");
     lua_pushinteger(L, info->attempt);
     lua_setfield(L, -2, "attempt");
-    lua_pushboolean(L, 0);
+    lua_pushboolean(L, info->dry_run);
     lua_setfield(L, -2, "dry_run");
     push_module_field(L, "luamig.script.canonical", "encode");
     lua_pushcclosure(L, l_log, 1);

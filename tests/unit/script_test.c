@@ -320,7 +320,7 @@ test_describing_needs_no_arguments(void **state)
 
 /* -- calling ---------------------------------------------------------- */
 
-static const struct lm_run_info info = {42, "s.lua", 3, 2};
+static const struct lm_run_info info = {42, "s.lua", 3, 2, false};
 
 /* The repo lives on the heap, so that the sanitizers see who still uses it. */
 static bool
