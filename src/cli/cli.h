@@ -26,6 +26,7 @@ extern const size_t lm_command_count;
 const struct lm_command *lm_command_find(const char *name);
 
 extern const struct lm_command lm_cmd_cancel;
+extern const struct lm_command lm_cmd_check;
 extern const struct lm_command lm_cmd_db;
 extern const struct lm_command lm_cmd_failures;
 extern const struct lm_command lm_cmd_help;
