@@ -156,7 +156,7 @@ print_finding(const struct lm_finding *finding, bool colour, bool verbose)
                                           [LM_VERDICT_ERROR] = "\033[31m"};
     bool is_ok = finding->verdict == LM_VERDICT_OK;
 
-    printf("%s%-7s%s  %-17s  %s\n", colour ? colours[finding->verdict] : "",
+    printf("%s%-7s%s  %-16s  %s\n", colour ? colours[finding->verdict] : "",
            verdicts[finding->verdict], colour ? "\033[0m" : "",
            finding->subject, finding->message);
     if (!is_ok || verbose) {

@@ -36,6 +36,7 @@ static const char help[] =
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
+    "  --force               run although a check says no (luamig check)\n"
     "  --detach              return once the run is under way; it goes on "
     "without\n"
     "                        this terminal, and the log file's path is "
@@ -74,6 +75,7 @@ struct run_options {
     const char *journal_schema;
     bool again;
     bool restart;
+    bool force;
     bool detach;
     bool count;
     bool help;
@@ -88,6 +90,7 @@ enum option_code {
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
+    OPT_FORCE,
     OPT_DETACH,
     OPT_REPLICA,
     OPT_JOURNAL_SCHEMA,
@@ -105,6 +108,7 @@ static const struct option long_options[] = {
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
+    {"force", no_argument, NULL, OPT_FORCE},
     {"detach", no_argument, NULL, OPT_DETACH},
     {"replica", required_argument, NULL, OPT_REPLICA},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
@@ -150,6 +154,9 @@ take_option(struct run_options *options, int code, char **argv)
         return true;
     case OPT_RESTART:
         options->restart = true;
+        return true;
+    case OPT_FORCE:
+        options->force = true;
         return true;
     case OPT_REPLICA:
         options->replicas[options->replica_count++] =
@@ -420,6 +427,7 @@ run_script(const struct run_options *options, const struct lm_script *script,
         .journal_schema = options->journal_schema,
         .again = options->again,
         .restart = options->restart,
+        .force = options->force,
         .limit = options->limit,
         .replicas = (const char *const *)options->replicas,
         .replica_count = options->replica_count,

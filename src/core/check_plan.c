@@ -28,6 +28,7 @@
 enum {
     PAGE_MS = 400,       /* that a page may take to be measured */
     MOST_NODES = 12,     /* of a plan that is shown */
+    NEAR_ROWS = 100000,  /* to a page that is looked at instead of a slow one */
     FEW_ROWS = 10000,    /* that a page may read however many it returns */
     FEW_FOR_EACH = 10,   /* row returned, likewise: joins and filters */
     FEW_PASSES = 3,      /* over the tables */
@@ -87,7 +88,8 @@ static const char sizes_sql[] =
     "   * (pg_catalog.pg_relation_size(c.oid)"
     "   / pg_catalog.current_setting('block_size')::int)"
     "  ELSE pg_catalog.pg_relation_size(c.oid) / 100 END)::bigint"
-    " FROM pg_catalog.unnest($1::text[], $2::text[]) AS w (schema, name)"
+    " FROM ROWS FROM (pg_catalog.unnest($1::text[]),"
+    "  pg_catalog.unnest($2::text[])) AS w (schema, name)"
     " JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema"
     " JOIN pg_catalog.pg_class c"
     "  ON c.relnamespace = n.oid AND c.relname = w.name";
@@ -197,19 +199,38 @@ find_next_cursor(struct lm_checking *self, char *const *cursor)
     return key;
 }
 
-/* A key in the middle of the table: of the columns' statistics, or counted off
- * along the key's index as long as that is quick. It need not exist. */
+/* The key so many rows into the table, counted off along the key's index as
+ * long as that is quick. NULL: there is none. */
+static char **
+count_off(struct lm_checking *self, double rows)
+{
+    struct lm_err ignored;
+    char *table = NULL;
+    char **key = NULL;
+
+    if (rows >= 1 && lm_check_begin(self->conn, PAGE_MS, &ignored) &&
+        lm_page_key_table(self->conn, &self->query, &table, &ignored) &&
+        table != NULL &&
+        !lm_page_window_end(self->conn, &self->query, table, NULL, NULL,
+                            (int64_t)rows, &key, &ignored))
+        key = NULL;
+    lm_conn_rollback(self->conn);
+    free(table);
+    return key;
+}
+
+/* A key in the middle of the table, by the columns' statistics if there are
+ * any. It need not exist. */
 static char **
 find_middle(struct lm_checking *self, double table_rows)
 {
     const struct lm_base_query *query = &self->query;
     char **key = lm_calloc((size_t)query->key_count, sizeof *key);
-    char *table = NULL;
-    struct lm_err err;
+    struct lm_err ignored;
     bool ok = true;
 
     for (int i = 0; ok && i < query->key_count; i++) {
-        ok = lm_check_begin(self->conn, LM_CHECK_MS, &err);
+        ok = lm_check_begin(self->conn, LM_CHECK_MS, &ignored);
         key[i] = ok ? lm_position_middle(self->conn, query, i) : NULL;
         ok = key[i] != NULL;
         lm_conn_rollback(self->conn);
@@ -217,15 +238,7 @@ find_middle(struct lm_checking *self, double table_rows)
     if (ok)
         return key;
     lm_sql_free_array(key, query->key_count);
-    key = NULL;
-    if (table_rows >= 2 && lm_check_begin(self->conn, PAGE_MS, &err) &&
-        lm_page_key_table(self->conn, query, &table, &err) && table != NULL &&
-        !lm_page_window_end(self->conn, query, table, NULL, NULL,
-                            (int64_t)table_rows / 2, &key, &err))
-        key = NULL;
-    lm_conn_rollback(self->conn);
-    free(table);
-    return key;
+    return count_off(self, table_rows / 2);
 }
 
 /* -- the run as a whole ------------------------------------------------------- */
@@ -234,6 +247,7 @@ find_middle(struct lm_checking *self, double table_rows)
 struct pages {
     struct probe first;
     struct probe middle;
+    double near_rows;  /* read by the page after NEAR_ROWS; 0: not looked at */
     double total_rows; /* that the query returns */
     struct lm_page_cost cost;
 };
@@ -313,13 +327,36 @@ look_further(struct lm_checking *self, char *const *cursor,
         return lm_conn_is_up(self->conn);
     ok = look_at(self, key, NULL, true, &next, err);
     lm_sql_free_array(key, self->query.key_count);
-    if (ok && next.rows_read < probe->rows_read) {
-        struct probe before = *probe;
-
-        *probe = next;
-        next = before;
-    }
+    if (ok && next.rows_read < probe->rows_read)
+        probe->rows_read = next.rows_read;
     probe_release(&next);
+    return ok;
+}
+
+/* The page in the middle could not be measured, the first one could. Does the
+ * server read all that lies before a page? Then one that is not far off shows
+ * it. */
+static bool
+look_nearby(struct lm_checking *self, struct pages *pages, struct lm_err *err)
+{
+    struct probe near;
+    char **key;
+    bool ok;
+
+    if (!pages->middle.timed_out || pages->first.timed_out)
+        return true;
+    key = count_off(self, NEAR_ROWS);
+    if (key == NULL)
+        return lm_conn_is_up(self->conn);
+    ok = look_at(self, key, NULL, true, &near, err);
+    lm_sql_free_array(key, self->query.key_count);
+    if (ok && near.rows_read > NEAR_ROWS / 2 &&
+        near.rows_read > FEW_FOR_EACH * pages->first.rows_read) {
+        pages->near_rows = near.rows_read;
+        pages->middle.rows_read =
+            near.rows_read * pages->cost.table_rows / 2 / NEAR_ROWS;
+    }
+    probe_release(&near);
     return ok;
 }
 
@@ -336,7 +373,8 @@ look_at_middle(struct lm_checking *self, struct pages *pages,
     if (key == NULL)
         return true;
     ok = look_at(self, key, NULL, true, &pages->middle, err) &&
-         look_further(self, key, pages, &pages->middle, err);
+         look_further(self, key, pages, &pages->middle, err) &&
+         look_nearby(self, pages, err);
     lm_sql_free_array(key, self->query.key_count);
     return ok;
 }
@@ -456,8 +494,7 @@ find_key_table(struct lm_checking *self)
 {
     struct lm_err ignored;
     char *table = NULL;
-    bool ok = self->proved &&
-              lm_check_begin(self->conn, LM_CHECK_MS, &ignored) &&
+    bool ok = lm_check_begin(self->conn, LM_CHECK_MS, &ignored) &&
               lm_page_key_table(self->conn, &self->query, &table, &ignored);
 
     lm_check_end(self, ok);
@@ -481,6 +518,8 @@ hint_at_index(struct lm_checking *self, const struct pages *pages,
                         "that, or put it into a table of its own.");
         return;
     }
+    if (!self->proved)
+        return; /* there may be another key soon */
     table = find_key_table(self);
     if (table == NULL) {
         lm_finding_hint(finding, "An index serves a key whose columns are "
@@ -523,7 +562,14 @@ tell_how(const struct pages *pages, struct lm_finding *finding)
 {
     const struct probe *middle = &pages->middle;
 
-    if (pages->first.timed_out || middle->timed_out) {
+    if (pages->near_rows > 0) {
+        lm_finding_detail(finding,
+                          "Measured: %s rows for the first page, %s for one "
+                          "that begins %s rows later.",
+                          count_text(pages->first.rows_read).text,
+                          count_text(pages->near_rows).text,
+                          count_text(NEAR_ROWS).text);
+    } else if (pages->first.timed_out || middle->timed_out) {
         lm_finding_detail(finding,
                           "The %s took longer than %dms and was given up; what "
                           "it reads is the planner's estimate.",
@@ -634,9 +680,10 @@ estimate_run(struct lm_checking *self, const struct pages *pages)
     check->page_rows_read = (int64_t)pages->cost.rows_read;
     if (!lm_plan_is_measured(&pages->first.plan) || pages->middle.timed_out) {
         lm_check_add(check, LM_VERDICT_OK, "estimate",
-                     "about %s rows in %s batches",
+                     "about %s rows in %s batch%s",
                      count_text((double)check->rows).text,
-                     count_text((double)check->batches).text);
+                     count_text((double)check->batches).text,
+                     check->batches == 1 ? "" : "es");
         return;
     }
     check->page_ms = (int64_t)(page_ms + 0.5);
@@ -645,10 +692,11 @@ estimate_run(struct lm_checking *self, const struct pages *pages)
                   (page_ms + (double)self->migration->throttle_ms));
     lm_clock_format(took, sizeof took, check->duration_ms);
     lm_check_add(check, LM_VERDICT_OK, "estimate",
-                 "about %s rows in %s batches; a guess: %s to read them and to "
+                 "about %s rows in %s batch%s; a guess: %s to read them and to "
                  "pause, and what the writes take",
                  count_text((double)check->rows).text,
-                 count_text((double)check->batches).text, took);
+                 count_text((double)check->batches).text,
+                 check->batches == 1 ? "" : "es", took);
 }
 
 /* A page that the server refuses. */

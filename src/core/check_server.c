@@ -251,16 +251,20 @@ judge_sample(struct lm_checking *self, const struct lm_health_sample *sample)
 {
     struct lm_health health;
     enum lm_signal by;
-    struct lm_buf text = LM_BUF_INIT;
-    bool is_blind;
+    struct lm_buf unseen = LM_BUF_INIT;
+    struct lm_buf all = LM_BUF_INIT;
 
-    lm_health_describe(sample, false, &text);
-    is_blind = text.len > 0;
-    lm_buf_clear(&text);
-    lm_health_describe(sample, true, &text);
-    lm_check_add(self->check, is_blind ? LM_VERDICT_WARNING : LM_VERDICT_OK,
-                 "health", "%s", lm_buf_text(&text));
-    lm_buf_release(&text);
+    lm_health_describe(sample, false, &unseen);
+    lm_health_describe(sample, true, &all);
+    lm_finding_detail(
+        unseen.len > 0
+            ? lm_check_add(self->check, LM_VERDICT_WARNING, "health", "%s",
+                           lm_buf_text(&unseen))
+            : lm_check_add(self->check, LM_VERDICT_OK, "health",
+                           "all signals are available or not in use"),
+        "%s", lm_buf_text(&all));
+    lm_buf_release(&unseen);
+    lm_buf_release(&all);
     lm_health_begin(&health, self->migration->health);
     lm_health_take(&health, sample, lm_clock_ms());
     by = lm_health_holds(&health, lm_clock_ms());

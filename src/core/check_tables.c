@@ -18,8 +18,9 @@
 #include <string.h>
 
 static const char tables_sql[] =
-    "WITH named AS (SELECT c.oid FROM pg_catalog.unnest($1::text[],"
-    "   $2::text[]) AS w (schema, name)"
+    "WITH named AS (SELECT c.oid FROM ROWS FROM ("
+    "   pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))"
+    "   AS w (schema, name)"
     "  JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema"
     "  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid"
     "   AND c.relname = w.name"

@@ -474,7 +474,8 @@ acquire_once(struct lm_runner *self, const struct lm_run_request *request,
     if (!is_finished(self, request, &finished, err))
         return false;
     if (!finished &&
-        (!check_query(self, err) || !lm_journal_install(&self->journal, err)))
+        (!check_query(self, err) || !lm_runner_check(self, err) ||
+         !lm_journal_install(&self->journal, err)))
         return false;
     return find_or_begin(self, request, err);
 }
