@@ -121,7 +121,8 @@ parse_options(int argc, char **argv, struct check_options *options)
         return true;
     }
     if (optind < argc) {
-        lm_cli_usage(&lm_cmd_check, "check takes one script; \"%s\" is too much",
+        lm_cli_usage(&lm_cmd_check,
+                     "check takes one script; \"%s\" is too much",
                      argv[optind + 1]);
     } else {
         lm_cli_usage(&lm_cmd_check, "check which script?");
@@ -243,11 +244,11 @@ look_at_database(const struct check_options *options,
                  const struct lm_script *script, struct lm_check *check,
                  struct lm_err *err)
 {
-    struct lm_check_options how = {
-        .application_name = "luamig: check",
-        .journal_schema = options->journal_schema,
-        .replicas = (const char *const *)options->replicas,
-        .replica_count = options->replica_count};
+    struct lm_check_options how = {.application_name = "luamig: check",
+                                   .journal_schema = options->journal_schema,
+                                   .replicas =
+                                       (const char *const *)options->replicas,
+                                   .replica_count = options->replica_count};
     struct lm_database database;
     bool ok = lm_database_resolve(&database, options->url, err);
 

@@ -277,7 +277,8 @@ look_for_duplicates(struct lm_checking *self, bool *found, struct lm_err *err)
     *found = false;
     if (!look_at_page(self, err)) {
         *found = err->kind == LM_ERR_FAILED;
-        return !lm_check_is_over(self->conn, err);
+        if (*found || lm_check_is_over(self->conn, err))
+            return *found;
     }
     if (!find_common_key(self, &key, err))
         return false;
@@ -310,9 +311,9 @@ judge_unproved_key(struct lm_checking *self, const char *key,
         lm_check_add_err(self->check, "key", err);
         return true;
     }
-    finding = lm_check_add(self->check, LM_VERDICT_WARNING, "key",
-                           "(%s) is NOT NULL, but not proved to be unique",
-                           key);
+    finding =
+        lm_check_add(self->check, LM_VERDICT_WARNING, "key",
+                     "(%s) is NOT NULL, but not proved to be unique", key);
     lm_finding_detail(finding, "Each row is compared with the one before as "
                                "rows go by; the first duplicate ends the run.");
     lm_finding_hint(finding,
@@ -393,8 +394,8 @@ static bool
 check_pages(struct lm_checking *self, struct lm_err *err)
 {
     return check_query(self, err) &&
-           (!may_be_paged(self) || (lm_check_plan(self, true, err) &&
-                                    lm_check_tables(self, err)));
+           (!may_be_paged(self) ||
+            (lm_check_plan(self, true, err) && lm_check_tables(self, err)));
 }
 
 /* What the server says no to at the door is a finding as well. */
@@ -453,8 +454,9 @@ lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
                                    .proved = true,
                                    .in_one = true,
                                    .journal_schema = journal_schema};
-    bool ok = (migration->one_shot || lm_check_plan(&checking, false, err)) &&
-              lm_check_journal_rights(&checking, err);
+    bool ok =
+        (migration->one_shot || lm_check_plan(&checking, false, err)) &&
+        (journal_schema == NULL || lm_check_journal_rights(&checking, err));
 
     lm_conn_rollback(conn);
     lm_plan_release(&checking.plan);

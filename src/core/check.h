@@ -70,8 +70,8 @@ bool lm_check_all(struct lm_check *self, const struct lm_migration *migration,
                   struct lm_err *err) LM_MUSTCHECK;
 
 /* The part that is quick enough for the beginning of each run: the key and the
- * plan, as far as they can be judged without running it, and the rights on a
- * journal that is there. query is what preflight found. */
+ * plan, as far as they can be judged without running it, and the rights on the
+ * journal (NULL: there is none yet). query is what preflight found. */
 bool lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
                       const struct lm_migration *migration,
                       const struct lm_base_query *query,

@@ -26,12 +26,12 @@
 #include <string.h>
 
 enum {
-    PAGE_MS = 400,       /* that a page may take to be measured */
-    MOST_NODES = 12,     /* of a plan that is shown */
-    NEAR_ROWS = 100000,  /* to a page that is looked at instead of a slow one */
-    FEW_ROWS = 10000,    /* that a page may read however many it returns */
-    FEW_FOR_EACH = 10,   /* row returned, likewise: joins and filters */
-    FEW_PASSES = 3,      /* over the tables */
+    PAGE_MS = 400,     /* that a page may take to be measured */
+    MOST_NODES = 12,   /* of a plan that is shown */
+    NEAR_PAGES = 20,   /* to one that is looked at instead of a slow one */
+    FEW_ROWS = 10000,  /* that a page may read however many it returns */
+    FEW_FOR_EACH = 10, /* row returned, likewise: joins and filters */
+    FEW_PASSES = 3,    /* over the tables */
     TOO_MANY_ROWS = 100000,
     TOO_MANY_PASSES = 20
 };
@@ -120,12 +120,11 @@ ask_sizes(struct lm_checking *self, struct lm_plan *plan, struct lm_err *err)
     bool ok;
 
     lm_check_add_scanned(plan, &schemas, &names);
-    ok = lm_conn_query(self->conn, sizes_sql,
-                       (struct lm_values){
-                           (const char *[]){lm_buf_text(&schemas),
-                                            lm_buf_text(&names)},
-                           2},
-                       &rows, err);
+    ok = lm_conn_query(
+        self->conn, sizes_sql,
+        (struct lm_values){
+            (const char *[]){lm_buf_text(&schemas), lm_buf_text(&names)}, 2},
+        &rows, err);
     if (ok)
         take_sizes(plan, rows);
     lm_result_free(rows);
@@ -247,7 +246,7 @@ find_middle(struct lm_checking *self, double table_rows)
 struct pages {
     struct probe first;
     struct probe middle;
-    double near_rows;  /* read by the page after NEAR_ROWS; 0: not looked at */
+    double near_rows;  /* read by the page after NEAR_PAGES; 0: not told */
     double total_rows; /* that the query returns */
     struct lm_page_cost cost;
 };
@@ -339,22 +338,23 @@ look_further(struct lm_checking *self, char *const *cursor,
 static bool
 look_nearby(struct lm_checking *self, struct pages *pages, struct lm_err *err)
 {
+    double before = (double)(NEAR_PAGES * self->migration->batch_size);
     struct probe near;
     char **key;
     bool ok;
 
     if (!pages->middle.timed_out || pages->first.timed_out)
         return true;
-    key = count_off(self, NEAR_ROWS);
+    key = count_off(self, before);
     if (key == NULL)
         return lm_conn_is_up(self->conn);
     ok = look_at(self, key, NULL, true, &near, err);
     lm_sql_free_array(key, self->query.key_count);
-    if (ok && near.rows_read > NEAR_ROWS / 2 &&
+    if (ok && near.rows_read > before / 2 &&
         near.rows_read > FEW_FOR_EACH * pages->first.rows_read) {
         pages->near_rows = near.rows_read;
         pages->middle.rows_read =
-            near.rows_read * pages->cost.table_rows / 2 / NEAR_ROWS;
+            near.rows_read * pages->cost.table_rows / 2 / before;
     }
     probe_release(&near);
     return ok;
@@ -367,7 +367,9 @@ look_at_middle(struct lm_checking *self, struct pages *pages,
     char **key;
     bool ok;
 
-    if (!self->proved || pages->cost.pages < 2)
+    /* What the first pages are found to do is bad enough. */
+    if (!self->proved || pages->cost.pages < 2 ||
+        lm_page_cost_judge(&pages->cost) == LM_VERDICT_ERROR)
         return true;
     key = find_middle(self, pages->cost.table_rows);
     if (key == NULL)
@@ -390,8 +392,12 @@ look_at_pages(struct lm_checking *self, bool run, struct pages *pages,
         return true;
     pages->total_rows = find_total(self, &pages->first);
     add_up(self, pages);
-    if (run && (!look_further(self, NULL, pages, &pages->first, err) ||
-                !look_at_middle(self, pages, err)))
+    if (!run)
+        return true;
+    if (!look_further(self, NULL, pages, &pages->first, err))
+        return false;
+    add_up(self, pages);
+    if (!look_at_middle(self, pages, err))
         return false;
     add_up(self, pages);
     return true;
@@ -404,9 +410,8 @@ look_at_pages(struct lm_checking *self, bool run, struct pages *pages,
 static bool
 is_simple(const char *condition)
 {
-    static const char *const others[] = {"$",        "SubPlan", "InitPlan",
-                                         "CURRENT_", "LOCALTI", "SESSION_",
-                                         "USER"};
+    static const char *const others[] = {
+        "$", "SubPlan", "InitPlan", "CURRENT_", "LOCALTI", "SESSION_", "USER"};
 
     for (size_t i = 0; i < LM_COUNT(others); i++) {
         if (strstr(condition, others[i]) != NULL)
@@ -471,8 +476,7 @@ add_index(const struct lm_checking *self, const char *table,
     lm_buf_printf(out, "CREATE INDEX CONCURRENTLY ON %s (", table);
     for (int i = 0; i < query->key_count; i++) {
         lm_buf_puts(out, i > 0 ? ", " : "");
-        lm_sql_add_identifier(out,
-                              query->sources[query->key_source[i]].column);
+        lm_sql_add_identifier(out, query->sources[query->key_source[i]].column);
     }
     lm_buf_putc(out, ')');
     if (query->param_count == 0 && lm_plan_add_predicate(plan, &predicate))
@@ -565,10 +569,9 @@ tell_how(const struct pages *pages, struct lm_finding *finding)
     if (pages->near_rows > 0) {
         lm_finding_detail(finding,
                           "Measured: %s rows for the first page, %s for one "
-                          "that begins %s rows later.",
+                          "%d pages further on.",
                           count_text(pages->first.rows_read).text,
-                          count_text(pages->near_rows).text,
-                          count_text(NEAR_ROWS).text);
+                          count_text(pages->near_rows).text, NEAR_PAGES);
     } else if (pages->first.timed_out || middle->timed_out) {
         lm_finding_detail(finding,
                           "The %s took longer than %dms and was given up; what "
@@ -577,8 +580,9 @@ tell_how(const struct pages *pages, struct lm_finding *finding)
                                                  : "page in the middle",
                           PAGE_MS);
     } else if (!lm_plan_is_measured(&pages->first.plan)) {
-        lm_finding_detail(finding, "These are the planner's estimates; \"luamig "
-                                   "check\" measures.");
+        lm_finding_detail(finding,
+                          "These are the planner's estimates; \"luamig "
+                          "check\" measures.");
     } else if (middle->known) {
         lm_finding_detail(finding,
                           "Measured: %s rows for the first page, %s for one in "
@@ -586,9 +590,7 @@ tell_how(const struct pages *pages, struct lm_finding *finding)
                           count_text(pages->first.rows_read).text,
                           count_text(middle->rows_read).text);
     } else if (pages->cost.pages > 1) {
-        lm_finding_detail(finding, "Measured on the first page; the key's "
-                                   "columns have no statistics that lead to "
-                                   "one in the middle (ANALYZE).");
+        lm_finding_detail(finding, "Measured on the first page.");
     }
 }
 
@@ -667,11 +669,10 @@ static void
 estimate_run(struct lm_checking *self, const struct pages *pages)
 {
     struct lm_check *check = self->check;
-    double page_ms = pages->middle.known
-                         ? (pages->first.plan.execution_ms +
-                            pages->middle.plan.execution_ms) /
-                               2
-                         : pages->first.plan.execution_ms;
+    double page_ms = pages->middle.known ? (pages->first.plan.execution_ms +
+                                            pages->middle.plan.execution_ms) /
+                                               2
+                                         : pages->first.plan.execution_ms;
     char took[32];
 
     check->rows = (int64_t)pages->total_rows;
@@ -710,8 +711,8 @@ tell_refused(struct lm_checking *self, bool run, const struct lm_err *err)
         return false;
     if (!run && !lacks_right)
         return true; /* it passes, or the run meets it and says so */
-    finding = lm_check_add_err(self->check, lacks_right ? "privileges" : "plan",
-                               err);
+    finding =
+        lm_check_add_err(self->check, lacks_right ? "privileges" : "plan", err);
     if (lacks_right) {
         lm_finding_hint(finding, "Let the table's owner GRANT SELECT on it to "
                                  "the role that runs migrations.");

@@ -286,12 +286,12 @@ lm_check_health(struct lm_checking *self,
     struct lm_buf tables = LM_BUF_INIT;
     struct lm_health_sample sample;
     struct lm_health_sampler *sampler;
-    struct lm_health_options how = {
-        .stop = &stop,
-        .limits = self->migration->health,
-        .replicas = options->replicas,
-        .replica_count = options->replica_count,
-        .application_name = options->application_name};
+    struct lm_health_options how = {.stop = &stop,
+                                    .limits = self->migration->health,
+                                    .replicas = options->replicas,
+                                    .replica_count = options->replica_count,
+                                    .application_name =
+                                        options->application_name};
     bool ok;
 
     atomic_init(&stop, false);

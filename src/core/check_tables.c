@@ -33,9 +33,9 @@ static const char tables_sql[] =
     "  UNION SELECT t.oid, p.relid::pg_catalog.oid FROM target t,"
     "   pg_catalog.pg_partition_tree(t.oid::regclass) p),"
     " sizes AS (SELECT m.target, sum(greatest(c.reltuples, 0))::bigint AS rows,"
-    "   count(*) - 1 AS partitions"
+    "   count(*) AS partitions"
     "  FROM member m JOIN pg_catalog.pg_class c ON c.oid = m.oid"
-    "  WHERE c.relkind <> 'p' OR c.oid = m.target GROUP BY m.target)"
+    "  WHERE c.relkind <> 'p' GROUP BY m.target)"
     " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind,"
     "  coalesce(s.rows, 0), coalesce(s.partitions, 0),"
     "  c.relpersistence = 'u',"
@@ -137,8 +137,8 @@ static const struct {
     {COL_RULES, LM_VERDICT_WARNING, "rules", "rules rewrite what is written: ",
      "Writes to this table are not combined."},
     {COL_REFERS_TO, LM_VERDICT_OK, "foreign_keys", "foreign keys to ", NULL},
-    {COL_REFERRED_BY, LM_VERDICT_OK, "foreign_keys",
-     "foreign keys come from ", NULL},
+    {COL_REFERRED_BY, LM_VERDICT_OK, "foreign_keys", "foreign keys come from ",
+     NULL},
     {COL_REFERRED_WITHOUT_INDEX, LM_VERDICT_WARNING, "foreign_keys",
      "foreign keys that refer to it have no index: ",
      "Each DELETE, and each change of the key that they refer to, scans their "
@@ -150,8 +150,7 @@ static const struct {
      "it has no replica identity, and is published in ",
      "The server refuses UPDATE and DELETE there. Give it a primary key, or "
      "ALTER TABLE ... REPLICA IDENTITY FULL."},
-    {COL_MISSING_RIGHTS, LM_VERDICT_WARNING, "privileges",
-     "the role may not ",
+    {COL_MISSING_RIGHTS, LM_VERDICT_WARNING, "privileges", "the role may not ",
      "If the script does that, let the owner GRANT it."},
 };
 
@@ -259,8 +258,7 @@ lm_check_add_sources(const struct lm_base_query *query, struct lm_buf *oids)
 {
     lm_buf_putc(oids, '{');
     for (int i = 0; i < query->source_count; i++) {
-        lm_buf_printf(oids, "%s%u", i > 0 ? "," : "",
-                      query->sources[i].table);
+        lm_buf_printf(oids, "%s%u", i > 0 ? "," : "", query->sources[i].table);
     }
     lm_buf_putc(oids, '}');
 }
@@ -277,11 +275,10 @@ lm_check_tables(struct lm_checking *self, struct lm_err *err)
     lm_check_add_scanned(&self->plan, &schemas, &names);
     lm_check_add_sources(&self->query, &oids);
     ok = lm_check_ask(self, "table", tables_sql,
-                      (struct lm_values){
-                          (const char *[]){lm_buf_text(&schemas),
-                                           lm_buf_text(&names),
-                                           lm_buf_text(&oids)},
-                          3},
+                      (struct lm_values){(const char *[]){lm_buf_text(&schemas),
+                                                          lm_buf_text(&names),
+                                                          lm_buf_text(&oids)},
+                                         3},
                       &rows, err);
     for (int row = 0; rows != NULL && row < lm_result_rows(rows); row++) {
         tell_table(self->check, rows, row);

@@ -415,6 +415,7 @@ lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
     add_source(&request.sql, query);
     lm_buf_puts(&request.sql, " WHERE ");
     add_comparison(&request, query, "=", key);
+    lm_buf_puts(&request.sql, " LIMIT 2");
     if (!send_page(&request, conn, query, out, err))
         return false;
     if (check_page(out, query, err))

@@ -45,7 +45,8 @@ bool lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
                         char *const *bound, int64_t rows, char ***texts,
                         struct lm_err *err) LM_MUSTCHECK;
 
-/* The row with this key, or a page without rows. */
+/* The row with this key, or a page without rows; with two where there are
+ * more. */
 bool lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
                        char *const *key, struct lm_page *out,
                        struct lm_err *err) LM_MUSTCHECK;

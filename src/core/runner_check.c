@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    SLOW_MS = 1000,  /* a page that takes less is no trouble */
+    SLOW_MS = 1000,   /* a page that takes less is no trouble */
     SLOW_FACTOR = 10, /* over the pages at first */
     AGAIN_MS = 600000
 };
@@ -38,8 +38,7 @@ warn(const struct lm_runner *self, const struct lm_finding *finding)
     bool forced = finding->verdict == LM_VERDICT_ERROR;
     struct lm_err err;
 
-    if (finding->verdict == LM_VERDICT_OK ||
-        (forced && !self->options->force))
+    if (finding->verdict == LM_VERDICT_OK || (forced && !self->options->force))
         return;
     copy_finding(finding, &err);
     if (forced)
@@ -87,7 +86,7 @@ lm_runner_check(struct lm_runner *self, struct lm_err *err)
         return true;
     lm_check_init(&check);
     ok = lm_check_quickly(&check, self->conn, self->migration, &self->query,
-                          self->journal.schema, err);
+                          self->has_journal ? self->journal.schema : NULL, err);
     if (ok) {
         self->checked = true;
         for (int i = 0; i < check.count; i++)

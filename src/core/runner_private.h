@@ -92,11 +92,12 @@ struct lm_runner {
     int64_t position_due_ms; /* when the position is to be asked for */
     bool has_total;          /* it was asked for */
 
-    bool checked;    /* what runner_check.c says was said */
-    bool acquired;   /* the run is ours */
-    bool pages_done; /* no row is left before the bound */
-    bool ended;      /* the state "done" is committed */
-    bool look_again; /* on_start may have changed what the query returns */
+    bool has_journal; /* of this version, before the run began */
+    bool checked;     /* what runner_check.c says was said */
+    bool acquired;    /* the run is ours */
+    bool pages_done;  /* no row is left before the bound */
+    bool ended;       /* the state "done" is committed */
+    bool look_again;  /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;
     struct lm_request asked;  /* what was taken last from the mailbox */

@@ -456,7 +456,8 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
     *finished = false;
     if (!lm_journal_installed(&self->journal, &version, err))
         return lm_err_is_state(err, "42501"); /* install will explain */
-    if (version != lm_journal_version())
+    self->has_journal = version == lm_journal_version();
+    if (!self->has_journal)
         return true;
     if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
         return false;

@@ -210,8 +210,8 @@ add_node(struct lm_plan *plan, int parent)
     struct lm_plan_node node = {.parent = parent, .loops = -1};
 
     node.depth = parent >= 0 ? plan->nodes[parent].depth + 1 : 0;
-    plan->nodes = lm_realloc(plan->nodes, (size_t)plan->count + 1,
-                             sizeof *plan->nodes);
+    plan->nodes =
+        lm_realloc(plan->nodes, (size_t)plan->count + 1, sizeof *plan->nodes);
     plan->nodes[plan->count] = node;
     return plan->count++;
 }
@@ -436,7 +436,8 @@ lm_plan_rows_returned(const struct lm_plan *self)
 static bool
 is_same_table(const struct lm_plan_node *one, const struct lm_plan_node *other)
 {
-    return lm_plan_scans(other) && strcmp(one->relation, other->relation) == 0 &&
+    return lm_plan_scans(other) &&
+           strcmp(one->relation, other->relation) == 0 &&
            (one->schema == NULL || other->schema == NULL ||
             strcmp(one->schema, other->schema) == 0);
 }
