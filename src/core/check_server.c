@@ -256,13 +256,16 @@ judge_sample(struct lm_checking *self, const struct lm_health_sample *sample)
 
     lm_health_describe(sample, false, &unseen);
     lm_health_describe(sample, true, &all);
-    lm_finding_detail(
-        unseen.len > 0
-            ? lm_check_add(self->check, LM_VERDICT_WARNING, "health", "%s",
-                           lm_buf_text(&unseen))
-            : lm_check_add(self->check, LM_VERDICT_OK, "health",
-                           "all signals are available or not in use"),
-        "%s", lm_buf_text(&all));
+    if (unseen.len > 0) {
+        lm_finding_detail(lm_check_add(self->check, LM_VERDICT_WARNING,
+                                       "health", "some signals are not seen"),
+                          "%s", lm_buf_text(&unseen));
+    } else {
+        lm_finding_detail(
+            lm_check_add(self->check, LM_VERDICT_OK, "health",
+                         "all signals are available or not in use"),
+            "%s", lm_buf_text(&all));
+    }
     lm_buf_release(&unseen);
     lm_buf_release(&all);
     lm_health_begin(&health, self->migration->health);
