@@ -420,7 +420,8 @@ def test_a_database_that_is_not_there(project):
     code, report = check(project, url="host=/nowhere dbname=x")
     assert code == UNREACHABLE
     assert levels(report, "server") == ["error"]
-    project.luamig("check").expect(USAGE, "check which script?")
+    project.luamig("check", "x.lua", "y.lua").expect(
+        USAGE, 'check takes one script; "y.lua" is too much')
 
 
 # -- it changes nothing ------------------------------------------------------------

@@ -552,9 +552,12 @@ def test_a_second_signal_interrupts_the_batch(db, project, untouched):
 
 def test_a_connection_that_is_lost_ends_it(db, project, untouched):
     users(db, 30)
-    project.script(WAITS)
+    project.script(WAITS.replace("60000", "2000"))
     untouched()
     runner = begin_waiting(project)
+    wait_until(lambda: db.scalar(
+        "SELECT true FROM pg_stat_activity WHERE pid = %s AND state = 'idle'",
+        db.runners()[0], user=SUPERUSER), "the rest after the batch")
     for pid in db.runners():
         db.admin("SELECT pg_terminate_backend(%s)", pid)
     report = report_of(runner.wait(), UNREACHABLE)
