@@ -474,9 +474,8 @@ acquire_once(struct lm_runner *self, const struct lm_run_request *request,
     lm_base_query_release(&self->query);
     if (!is_finished(self, request, &finished, err))
         return false;
-    if (!finished &&
-        (!check_query(self, err) || !lm_runner_check(self, err) ||
-         !lm_journal_install(&self->journal, err)))
+    if (!finished && (!check_query(self, err) || !lm_runner_check(self, err) ||
+                      !lm_journal_install(&self->journal, err)))
         return false;
     return find_or_begin(self, request, err);
 }
