@@ -553,7 +553,7 @@ struct count {
 static struct count
 count_text(double value)
 {
-    struct count out;
+    struct count out = {""};
 
     lm_clock_format_count(out.text, sizeof out.text,
                           value < 9e18 ? (int64_t)value : INT64_MAX);

@@ -231,9 +231,11 @@ read_node_member(struct reader *self, const char *name, int node)
             return read_text(self, (char **)(base + text_members[i].offset));
     }
     for (size_t i = 0; i < LM_COUNT(number_members); i++) {
-        if (strcmp(name, number_members[i].name) == 0)
-            return read_number(self,
-                               (double *)(base + number_members[i].offset));
+        if (strcmp(name, number_members[i].name) == 0) {
+            void *member = base + number_members[i].offset;
+
+            return read_number(self, member);
+        }
     }
     return skip_value(self, name, node);
 }
