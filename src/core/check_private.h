@@ -23,6 +23,13 @@ struct lm_checking {
     struct lm_plan plan; /* of the first page; empty: there is none */
 };
 
+enum {
+    LM_PAGE_PROBE_MS = 400, /* that a page may take to be measured */
+    LM_PAGE_NEAR_PAGES =
+        20, /* to one that is looked at instead of a slow one */
+    LM_PAGE_FEW_FOR_EACH = 10 /* row returned that a page may read */
+};
+
 /* How a page's work relates to the run's. */
 struct lm_page_cost {
     double rows_read; /* for one page, by all scans */
@@ -33,6 +40,33 @@ struct lm_page_cost {
 /* How often the run would read the tables. */
 double lm_page_cost_passes(const struct lm_page_cost *self);
 enum lm_check_verdict lm_page_cost_judge(const struct lm_page_cost *self);
+
+/* A page that was looked at. */
+struct lm_page_probe {
+    bool known;
+    bool timed_out; /* it was not measured for that reason */
+    struct lm_plan plan;
+    double rows_read;
+    double rows_returned;
+};
+/* Explains the page, when run by running it; one that takes too long is judged
+ * by the planner's estimates. */
+bool lm_page_probe(struct lm_checking *self, char *const *cursor,
+                   char *const *bound, bool run, struct lm_page_probe *out,
+                   struct lm_err *err) LM_MUSTCHECK;
+
+/* What is known of the pages of a run. */
+struct lm_pages {
+    struct lm_page_probe first;
+    struct lm_page_probe middle;
+    double near_rows;  /* read by the page after NEAR_PAGES; 0: not told */
+    double total_rows; /* that the query returns */
+    struct lm_page_cost cost;
+};
+/* Looks at the first page, and when run at one in the middle. */
+bool lm_pages_look(struct lm_checking *self, bool run, struct lm_pages *pages,
+                   struct lm_err *err) LM_MUSTCHECK;
+void lm_pages_release(struct lm_pages *pages);
 
 /* Adds the condition of a scan as an index's WHERE could have it, without the
  * table's alias; false, and nothing added, when it is not that simple. */
