@@ -5,8 +5,8 @@
 -- stays, so it does not matter which of its twins are in the same batch, or gone already. The one
 -- that stays, which has the lowest id, is never a row.
 -- Safe: an order that arrives after luamig has read the rows makes the delete fail (23503, the
--- foreign key); with "quarantine" the rows are then tried again in smaller transactions, which see
--- that order. Whoever still fails is set aside, with all their orders.
+-- foreign key). The rows are then tried again in smaller transactions, which see that order; one
+-- that fails alone is set aside with all its orders, for `luamig failures RUN --retry`.
 -- First: look for other tables that refer to customers, above all with ON DELETE CASCADE, and run
 -- the base query by itself: deleted is deleted. At the end, a unique index on lower(email).
 -- Indexes: customers_by_email, orders_of_customer.
