@@ -17,6 +17,7 @@ local function new_world()
           { id = 2, email = "b@example.org", city = "Lyon", address_moved = false },
           { id = 3, email = "c@example.org", address_moved = false },
           { id = 4, email = "d@example.org", city = "before it moved", address_moved = true },
+          { id = 5, email = "e@example.org", street = "1 High St", address_moved = false },
         },
       },
       addresses = {
@@ -39,11 +40,12 @@ describe("split_addresses", function()
     local world = new_world()
     assert.equal("done", world:run(SCRIPT).state)
     local addresses = world:rows "addresses"
-    assert.equal(3, #addresses)
+    assert.equal(4, #addresses)
     assert.same({ user_id = 1, street = "Überseering 30", postal_code = "22297",
       city = "Hamburg" }, addresses[1])
     assert.same({ user_id = 2, city = "Lyon" }, addresses[2])
     assert.same({ user_id = 4, city = "Oslo" }, addresses[3])
+    assert.same({ user_id = 5, street = "1 High St" }, addresses[4])
   end)
 
   it("marks every user, also those who have no address", function()
@@ -56,12 +58,12 @@ describe("split_addresses", function()
 
   it("leaves marker and address as they were when it is killed between the two", function()
     local world = new_world()
-    -- The calls of the batch: insert, insert, update, ...
-    assert.equal("killed", world:run(SCRIPT, { kill = { batch = 1, call = 3 } }).state)
+    -- The calls of the batch: three times insert, then update.
+    assert.equal("killed", world:run(SCRIPT, { kill = { batch = 1, call = 4 } }).state)
     assert.equal(1, #world:rows "addresses")
     assert.is_false(world:rows("users")[1].address_moved)
-    assert.equal(3, world:run(SCRIPT).rows)
-    assert.equal(3, #world:rows "addresses")
+    assert.equal(4, world:run(SCRIPT).rows)
+    assert.equal(4, #world:rows "addresses")
   end)
 
   it("copies an address once when the user's row changes meanwhile", function()
@@ -70,7 +72,7 @@ describe("split_addresses", function()
     local result = world:run(SCRIPT)
     assert.equal("done", result.state)
     assert.equal(1, result.retries)
-    assert.equal(3, #world:rows "addresses")
+    assert.equal(4, #world:rows "addresses")
   end)
 
   it("may be killed anywhere, repeated, and run in batches of any size", function()
