@@ -17,6 +17,7 @@ local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
+local properties = require "luamig.mock.properties"
 local runner = require "luamig.mock.runner"
 local schema = require "luamig.mock.schema"
 local script = require "luamig.script"
@@ -163,6 +164,8 @@ function mock.new(spec)
   return self
 end
 
-return strict.module("luamig.mock", mock, {
-  assert_idempotent = true, assert_resumable = true, assert_batch_size_independent = true,
-})
+for name, assertion in pairs(properties) do
+  mock[name] = assertion
+end
+
+return strict.module("luamig.mock", mock, {})

@@ -3,10 +3,8 @@ local mock = require "luamig.mock"
 local SCRIPT = "scripts/fix_trybetunes_module.lua"
 
 describe("fix_trybetunes_module", function()
-  local world
-
-  before_each(function()
-    world = mock.new {
+  local function new_world()
+    return mock.new {
       tables = {
         projects = {
           columns = { id = "int8", template = "text", module = "text" }, primary_key = { "id" },
@@ -19,9 +17,10 @@ describe("fix_trybetunes_module", function()
         },
       },
     }
-  end)
+  end
 
   it("moves the projects of the template, and no other", function()
+    local world = new_world()
     assert.equal("done", world:run(SCRIPT).state)
     local modules = {}
     for i, project in ipairs(world:rows "projects") do
@@ -31,6 +30,7 @@ describe("fix_trybetunes_module", function()
   end)
 
   it("logs how many", function()
+    local world = new_world()
     world:run(SCRIPT)
     local entry = world.log[#world.log]
     assert.equal("projects moved to module frontend", entry.message)
@@ -38,9 +38,23 @@ describe("fix_trybetunes_module", function()
   end)
 
   it("changes nothing when it is killed before the end", function()
+    local world = new_world()
     assert.equal("killed", world:run(SCRIPT, { kill = { batch = 1, call = 1 } }).state)
     assert.equal("backend", world:rows("projects")[1].module)
     assert.equal("done", world:run(SCRIPT).state)
     assert.equal("frontend", world:rows("projects")[1].module)
+  end)
+
+  it("is tried again when somebody else changes a project meanwhile", function()
+    local world = new_world()
+    world:fail { on = "update_all", sqlstate = "40001" }
+    local result = world:run(SCRIPT)
+    assert.equal("done", result.state)
+    assert.equal(1, result.retries)
+  end)
+
+  it("may be killed anywhere, and repeated", function()
+    mock.assert_resumable(SCRIPT, new_world)
+    mock.assert_idempotent(SCRIPT, new_world)
   end)
 end)

@@ -89,14 +89,6 @@ describe("mock.new", function()
     world:rows("t")[1].id = 8
     assert.same({ { id = 1 }, { id = 2 }, columns = { "id" } }, world:rows "t")
   end)
-
-  it("names what belongs to a later version", function()
-    for _, name in ipairs { "assert_idempotent", "assert_resumable" } do
-      assert.error_matches(function()
-        return mock[name]
-      end, "luamig.mock." .. name .. " is not part of version 0.1")
-    end
-  end)
 end)
 
 describe("world:run", function()

@@ -15,6 +15,7 @@ local function new_world(rows)
         },
       },
     },
+    -- Stands for the base query; the mock does not read SQL.
     base = {
       from = "users", select = { "id" },
       where = function(row)
@@ -24,16 +25,21 @@ local function new_world(rows)
   }
 end
 
+local function steps(world)
+  local list = {}
+  for i, user in ipairs(world:rows "users") do
+    list[i] = user.onboarding_step or "none"
+  end
+  return list
+end
+
 describe("onboarding", function()
   it("welcomes the users that have no step, and nobody else", function()
     local world = new_world()
     local result = world:run(SCRIPT)
     assert.equal("done", result.state)
     assert.equal(2, result.rows)
-    local users = world:rows "users"
-    assert.equal("welcome", users[1].onboarding_step)
-    assert.equal("profile", users[2].onboarding_step)
-    assert.equal("welcome", users[3].onboarding_step)
+    assert.same({ "welcome", "profile", "welcome" }, steps(world))
   end)
 
   it("has nothing to do in an empty table", function()
@@ -46,10 +52,23 @@ describe("onboarding", function()
     local world = new_world()
     local result = world:run(SCRIPT, { batch_size = 1, kill = { batch = 2, call = 1 } })
     assert.equal("killed", result.state)
-    assert.is_nil(world:rows("users")[3].onboarding_step)
-    result = world:run(SCRIPT, { batch_size = 1 })
+    assert.same({ "welcome", "profile", "none" }, steps(world))
+    assert.equal(1, world:run(SCRIPT).rows)
+    assert.same({ "welcome", "profile", "welcome" }, steps(world))
+  end)
+
+  it("begins a batch again when somebody else was faster", function()
+    local world = new_world()
+    world:fail { on = "update", nth = 2, sqlstate = "40001" }
+    local result = world:run(SCRIPT)
     assert.equal("done", result.state)
-    assert.equal(1, result.rows)
-    assert.equal("welcome", world:rows("users")[3].onboarding_step)
+    assert.equal(1, result.retries)
+    assert.same({ "welcome", "profile", "welcome" }, steps(world))
+  end)
+
+  it("may be killed anywhere, repeated, and run in batches of any size", function()
+    mock.assert_resumable(SCRIPT, new_world, { batch_size = 1 })
+    mock.assert_idempotent(SCRIPT, new_world)
+    mock.assert_batch_size_independent(SCRIPT, new_world)
   end)
 end)

@@ -61,4 +61,22 @@ describe("raise_temperatures", function()
       assert.same({ 11.5, "none", 7.0, 20.0 }, temperatures(world))
     end
   end)
+
+  it("adds 10 once when a batch has to be tried again", function()
+    local world = new_world()
+    world:fail { on = "update", nth = 2, sqlstate = "40001" }
+    assert.equal(1, world:run(SCRIPT).retries)
+    assert.same({ 11.5, "none", 7.0, 20.0 }, temperatures(world))
+  end)
+
+  it("may be killed anywhere, and run in batches of any size", function()
+    mock.assert_resumable(SCRIPT, new_world, { batch_size = 1 })
+    mock.assert_batch_size_independent(SCRIPT, new_world)
+  end)
+
+  it("must not be run with --again: it is not idempotent", function()
+    assert.error_matches(function()
+      mock.assert_idempotent(SCRIPT, new_world)
+    end, "temperature is 21.5, expected 11.5", 1, true)
+  end)
 end)

@@ -87,7 +87,8 @@ end
 
 --- Reads the page after a cursor.
 -- @param range cursor (list of values or nil), bound (the same), size (rows), assume_unique
--- @return { rows = rows for the script, last = key of the last row, more = whether rows follow }
+-- @return { rows = rows for the script, first, last = keys of its first and last row (nil without
+--   rows), more = whether rows follow }
 function pages.fetch(base, store, key, args, range)
   local items = {}
   for _, item in ipairs(matching(base, store, key, args)) do
@@ -107,9 +108,11 @@ function pages.fetch(base, store, key, args, range)
   for i = 1, math.min(range.size, #items) do
     rows[i] = items[i].row
   end
-  local last = items[#rows]
+  local first, last = items[1], items[#rows]
   strict.rows(rows, value.copy(base.select))
-  return { rows = rows, last = last and last.key, more = #items > #rows }
+  return {
+    rows = rows, first = first and first.key, last = last and last.key, more = #items > #rows,
+  }
 end
 
 --- Reads the `base` of `mock.new`. Raises a string.

@@ -138,7 +138,8 @@ function Session:batch(size)
     batch = number, kill_at = self:kill_at(number),
     protected = { table = world.base.from, columns = columns_of(def.config.key) },
   }, function(handle, run, tx)
-    tx:record { verb = "page", table = world.base.from }
+    local entry = { verb = "page", table = world.base.from }
+    tx:record(entry)
     world.faults:reach "page"
     page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
       cursor = record.cursor, bound = record.bound, size = size,
@@ -146,6 +147,7 @@ function Session:batch(size)
     })
     page.count = #page.rows
     self.page = page
+    entry.first, entry.last = page.first, page.last
     if page.count > 0 then
       def.migrate(page.rows, handle, run)
     end

@@ -1,7 +1,8 @@
 --- Answers to raw SQL, given by the spec.
 --
 -- Promises: a statement is answered only by a stub made for it; a stub that nobody used, or not as
--- often as `times` says, is reported. Answers are copies.
+-- often as `times` says, is reported. Answers are copies. With `answers_always`, set by
+-- `luamig.mock.properties`, neither `times` nor `order` limits what a stub answers.
 -- Refuses: to invent rows or counts that the stub does not give.
 
 local check = require "luamig.mock.check"
@@ -139,9 +140,9 @@ function Stubs:take(statement, params)
       goto continue
     elseif not same_params(stub.params, params) then
       reason = reason or "A stub for this statement has other params."
-    elseif stub.times and stub.used >= stub.times then
+    elseif stub.times and stub.used >= stub.times and not self.answers_always then
       reason = ("Its stub answers %d time%s."):format(stub.times, stub.times == 1 and "" or "s")
-    elseif stub.order and stub.order < self.last_order then
+    elseif stub.order and stub.order < self.last_order and not self.answers_always then
       reason = ("Its stub has order %d, one with order %d was used before."):format(stub.order,
         self.last_order)
     else

@@ -1,0 +1,169 @@
+local mock = require "luamig.mock"
+local support = dofile "tests/lua/support.lua"
+
+local function world()
+  return mock.new {
+    tables = {
+      users = {
+        columns = { id = "int8", email = "text", seen = "int4" },
+        primary_key = { "id" },
+        rows = {
+          { id = 1, email = "A@x", seen = 0 }, { id = 2, email = "b@x", seen = 0 },
+          { id = 10, email = "C@x", seen = 0 },
+        },
+      },
+      totals = {
+        columns = { name = "text", count = "int8" }, primary_key = { "name" },
+        rows = { { name = "users", count = 0 } },
+      },
+    },
+    base = { from = "users" },
+  }
+end
+
+--- A script whose migrate has this body.
+local function script(body, head)
+  return support.script(([[
+%s
+return {
+  config = { batch_size = 2 },
+  base_query = "SELECT id, email, seen FROM users",
+  migrate = function(rows, repo, run)
+%s
+  end,
+}]]):format(head or "", body))
+end
+
+local function complaint(property, path, opts)
+  return support.message(support.raised(mock[property], path, world, opts))
+end
+
+local LOWER = [[
+  for _, user in ipairs(rows) do
+    repo:update("users", { id = user.id }, { email = user.email:lower() })
+  end]]
+local COUNT_ROWS = [[
+  for _, user in ipairs(rows) do
+    repo:update("users", { id = user.id }, { seen = user.seen + 1 })
+  end]]
+
+describe("properties", function()
+  teardown(support.clean)
+
+  it("hold for a script that sets what the row says", function()
+    local path = script(LOWER)
+    mock.assert_idempotent(path, world)
+    mock.assert_resumable(path, world)
+    mock.assert_batch_size_independent(path, world)
+  end)
+
+  it("hold for a one-shot that may be repeated", function()
+    local path = support.script [[
+      return { run = function(repo)
+        repo:update_all("users", { seen = 1 }, { seen = 0 })
+      end }]]
+    mock.assert_idempotent(path, world)
+    mock.assert_resumable(path, world)
+  end)
+
+  describe("idempotent", function()
+    it("fails for a script that adds, and names the first row", function()
+      local message = complaint("assert_idempotent", script(COUNT_ROWS))
+      assert.matches("is not idempotent", message, 1, true)
+      assert.matches("batch 1 of 1 row, keys (id) from (1) to (1)", message, 1, true)
+      assert.matches("users: the row (id)=(1): seen is 2, expected 1", message, 1, true)
+    end)
+
+    it("fails for a one-shot that adds", function()
+      local message = complaint("assert_idempotent", support.script [[
+        return { run = function(repo) repo:insert("totals", { name = "more", count = 1 }) end }]])
+      assert.matches("is not idempotent", message, 1, true)
+      assert.matches("already exists", message, 1, true)
+    end)
+
+    it("names the batch at fault, which need not be the first", function()
+      local message = complaint("assert_idempotent", script [[
+        for _, user in ipairs(rows) do
+          if user.id == 10 then
+            repo:update("users", { id = 10 }, { email = user.email .. "!" })
+          end
+        end]])
+      assert.matches("batch 3 of 1 row, keys (id) from (10) to (10)", message, 1, true)
+      assert.matches('email is "C@x!!", expected "C@x!"', message, 1, true)
+    end)
+  end)
+
+  describe("resumable", function()
+    it("fails for a script that counts in a Lua variable", function()
+      local message = complaint("assert_resumable", script([[
+        count = count + #rows
+        repo:update("totals", { name = "users" }, { count = count })]], "local count = 0"))
+      assert.matches("is not resumable: killed after batch 1, keys (id) from (1) to (2), and run "
+        .. "again", message, 1, true)
+      assert.matches('totals: the row (name)=(users): count is 1, expected 3', message, 1, true)
+    end)
+
+    it("passes a script that reads what it counts from the table", function()
+      mock.assert_resumable(script(COUNT_ROWS), world)
+      mock.assert_resumable(script(COUNT_ROWS), world, { batch_size = 1 })
+    end)
+
+    it("asks stubs as often as a run that goes on does", function()
+      local path = script [[
+        for _, user in ipairs(rows) do
+          repo:execute("SELECT touch($1)", user.id)
+          repo:update("users", { id = user.id }, { seen = 1 })
+        end]]
+      mock.assert_resumable(path, function()
+        local one = world()
+        for id in ("1 2 10"):gmatch "%d+" do
+          one:stub("SELECT touch($1)", { params = { tonumber(id) }, times = 1, affected = 1 })
+        end
+        return one
+      end)
+    end)
+  end)
+
+  describe("batch size independent", function()
+    it("fails for a script that looks at its neighbours", function()
+      local message = complaint("assert_batch_size_independent", script [[
+        for i, user in ipairs(rows) do
+          repo:update("users", { id = user.id }, { seen = i })
+        end]])
+      assert.matches("depends on the batch size: in batches of 1 it leaves something else than in "
+        .. "one batch of 3", message, 1, true)
+      assert.matches("users: the row (id)=(2): seen is 1, expected 2", message, 1, true)
+    end)
+
+    it("says so when some batches fail", function()
+      local message = complaint("assert_batch_size_independent", script [[
+        if #rows == 1 then error "too few" end]])
+      assert.matches("in batches of 1", message, 1, true)
+      assert.matches("the run is failed", message, 1, true)
+      assert.matches("too few", message, 1, true)
+    end)
+  end)
+
+  it("tell of rows that are missing or too many", function()
+    local message = complaint("assert_batch_size_independent", script [[
+      repo:delete("users", { id = rows[1].id })
+      repo:insert("totals", { name = "batch " .. run.batch, count = #rows })]])
+    assert.matches('totals: there is a row more: count = 1, name = "batch 2"', message, 1, true)
+    assert.matches('users: a row is missing: email = "b@x"', message, 1, true)
+  end)
+
+  it("are not tried on a script that fails by itself", function()
+    local message = complaint("assert_idempotent", script [[ error "never" ]])
+    assert.matches("does not even run undisturbed", message, 1, true)
+    assert.matches("never", message, 1, true)
+  end)
+
+  it("say what they take", function()
+    for _, property in ipairs { "assert_idempotent", "assert_resumable",
+      "assert_batch_size_independent" }
+    do
+      local err = support.raised(mock[property], "x.lua", {})
+      assert.matches("a function that makes a world", err, 1, true)
+    end
+  end)
+end)
