@@ -240,4 +240,6 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_failures = {
-    "failures", "rows that a run has set aside; try them again", help, run};
+    "failures",   "rows that a run has set aside; try them again",
+    help,         run,
+    long_options, NULL};

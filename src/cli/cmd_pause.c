@@ -140,9 +140,15 @@ run_cancel(int argc, char **argv)
     return control(argc, argv, &lm_cmd_cancel, cancel_options, cancel_without);
 }
 
-const struct lm_command lm_cmd_pause = {
-    "pause", "stop a run for a while, from anywhere", pause_help, run_pause};
-const struct lm_command lm_cmd_resume = {"resume", "let a paused run go on",
-                                         resume_help, run_resume};
-const struct lm_command lm_cmd_cancel = {"cancel", "end a run for good",
-                                         cancel_help, run_cancel};
+const struct lm_command lm_cmd_pause = {"pause",
+                                        "stop a run for a while, from anywhere",
+                                        pause_help,
+                                        run_pause,
+                                        cancel_options + 1,
+                                        NULL};
+const struct lm_command lm_cmd_resume = {
+    "resume",   "let a paused run go on", resume_help,
+    run_resume, cancel_options + 1,       NULL};
+const struct lm_command lm_cmd_cancel = {"cancel",       "end a run for good",
+                                         cancel_help,    run_cancel,
+                                         cancel_options, NULL};

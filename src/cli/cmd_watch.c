@@ -196,6 +196,9 @@ run_wait(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_watch = {
-    "watch", "live progress of a run on any machine", watch_help, run_watch};
-const struct lm_command lm_cmd_wait = {"wait", "wait until a run ends",
-                                       wait_help, run_wait};
+    "watch",       "live progress of a run on any machine",
+    watch_help,    run_watch,
+    watch_options, NULL};
+const struct lm_command lm_cmd_wait = {
+    "wait",   "wait until a run ends", wait_help,
+    run_wait, watch_options + 1,       NULL};
