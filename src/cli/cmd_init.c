@@ -133,5 +133,5 @@ run(int argc, char **argv)
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 
-const struct lm_command lm_cmd_init = {
-    "init", "make a folder a project", help, run, NULL, NULL};
+const struct lm_command lm_cmd_init = {"init", "make a folder a project", help,
+                                       run, .words = NULL};

@@ -88,4 +88,4 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_lua_path = {
-    "lua-path", "a LUA_PATH for plain busted", help, run, NULL, ""};
+    "lua-path", "a LUA_PATH for plain busted", help, run, .words = ""};

@@ -263,5 +263,9 @@ run(int argc, char **argv)
     return code;
 }
 
-const struct lm_command lm_cmd_new = {
-    "new", "a script and its spec to start from", help, run, long_options, ""};
+const struct lm_command lm_cmd_new = {"new",
+                                      "a script and its spec to start from",
+                                      help,
+                                      run,
+                                      .options = long_options,
+                                      .words = ""};

@@ -500,5 +500,5 @@ run(int argc, char **argv)
     return code;
 }
 
-const struct lm_command lm_cmd_run = {
-    "run", "run or resume a migration", help, run, long_options, NULL};
+const struct lm_command lm_cmd_run = {"run", "run or resume a migration", help,
+                                      run, .options = long_options};

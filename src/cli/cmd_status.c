@@ -247,5 +247,5 @@ run(int argc, char **argv)
     return code;
 }
 
-const struct lm_command lm_cmd_status = {
-    "status", "runs and their state", help, run, long_options, NULL};
+const struct lm_command lm_cmd_status = {"status", "runs and their state", help,
+                                         run, .options = long_options};

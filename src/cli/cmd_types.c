@@ -46,5 +46,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_types = {
-    "types", "type definitions for the Lua language server", help, run, NULL,
-    NULL};
+    "types", "type definitions for the Lua language server", help, run,
+    .words = NULL};

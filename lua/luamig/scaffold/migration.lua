@@ -24,10 +24,11 @@ return {
   migrate = function(rows, repo)
     for _, row in ipairs(rows) do
       local changes = {
-        -- TODO: what becomes of a row, such as {{example}}
+        -- TODO: what becomes of a row, such as
+        -- {{example}},
       }
       if next(changes) then
-        repo:update({{table}}, {{match}}, changes)
+        repo:update({{match}}, changes)
       end
     end
   end,
@@ -41,11 +42,12 @@ return {
   -- One transaction: what it locks stays locked until the end.
   run = function(repo, run)
     local changes = {
-      -- TODO: what becomes of the rows, such as {{example}}
+      -- TODO: what becomes of the rows, such as
+      -- {{example}},
     }
     if next(changes) then
       -- TODO: which rows.
-      local handle = repo:update_all({{table}}, changes, {{where}})
+      {{call}})
       run.log("updated", { rows = handle.affected })
     end
   end,
@@ -85,6 +87,7 @@ describe({{name}}, function()
     assert.equal("done", result.state)
     {{count}}
     -- TODO: what is in the rows, such as
+    -- local row = world:rows({{table}})[1]
     -- assert.equal({{value}}, {{cell}})
   end)
 
@@ -239,33 +242,33 @@ local function config_of(key, is_proved)
   return "{\n    " .. table.concat(lines, ",\n    ") .. ",\n  }"
 end
 
---- `id = row.id`, for the key.
-local function match_of(key)
-  return source.list(map(key, function(name)
-    return source.field(name) .. " = " .. source.index("row", name)
-  end), "        ", "")
+--- `"users", { id = row.id }`.
+local function match_of(name, key)
+  return source.list(map(key, function(column)
+    return source.field(column) .. " = " .. source.index("row", column)
+  end), "        ", source.quote(name) .. ", ")
 end
 
 local function example_of(column)
-  return column and one_line(source.field(column.name) .. " = " .. samples.literal(column))
+  return column and source.field(column.name) .. " = " .. samples.literal(column)
     or "column = value"
 end
 
 local function script_of(self)
   local facts, target = self.facts, self.target
-  local texts = {
-    table = source.quote(self.table), example = example_of(self.writable),
-  }
+  local texts = { example = example_of(self.writable) }
   if self.one_shot then
     local first = self.columns[1]
     texts.require = target and 'local luamig = require "luamig"\n\n' or ""
-    texts.where = target and "{ " .. source.field(target.name) .. " = luamig.NULL }"
-      or ("{ %s = %s }"):format(source.field(first.name), samples.literal(first))
+    local where = target and source.field(target.name) .. " = luamig.NULL"
+      or source.field(first.name) .. " = " .. samples.literal(first)
+    texts.call = source.list({ where }, "      ",
+      ("local handle = repo:update_all(%s, changes, "):format(source.quote(self.table)))
     return source.fill(ONE_SHOT, texts)
   end
   texts.config = config_of(self.key, self.is_proved)
   texts.query = query_of(facts, self.columns, target)
-  texts.match = match_of(self.key)
+  texts.match = match_of(self.table, self.key)
   return source.fill(PAGED, texts)
 end
 
@@ -335,9 +338,8 @@ local function spec_of(self)
     base = base_of(self),
     count = self.one_shot and "" or ("assert.equal(%d, result.rows)"):format(
       count_of(self, sample.rows)),
-    value = one_line(samples.literal(writable)),
-    cell = one_line(source.index(("world:rows(%s)[1]"):format(source.quote(self.table)),
-      writable.name)),
+    value = samples.literal(writable),
+    table = source.quote(self.table), cell = source.index("row", writable.name),
   })
 end
 

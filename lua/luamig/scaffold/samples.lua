@@ -10,6 +10,7 @@ local source = require "luamig.scaffold.source"
 local samples = {}
 
 local ROWS = 3
+local MAX_WORDS = 30
 
 --- By type, without modifiers: a value for row `i`, as source.
 local LITERALS = {
@@ -48,9 +49,9 @@ end
 
 --- `email 1`, within the length that the type allows.
 local function words(column, i)
-  local limit = tonumber(column.type:match "%((%d+)%)")
+  local limit = tonumber(column.type:match "%((%d+)%)") or MAX_WORDS
   local shown = column.name:gsub("%c", " ") .. " " .. i
-  return source.quote(limit and (utf8.len(shown) or #shown) > limit and tostring(i) or shown)
+  return source.quote(utf8.len(shown) > math.min(limit, MAX_WORDS) and tostring(i) or shown)
 end
 
 --- A value of a column for row `i`, as source.

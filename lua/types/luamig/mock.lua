@@ -6,76 +6,78 @@
 ---has.
 ---@class luamig.MockTable
 ---@field columns? table<string, string> The columns' types, as in `{ id = "int8" }`.
----@field primary_key? string[]
----@field not_null? string[]
----@field unique? string[][]
----@field rows? table<string, any>[]
+---@field primary_key? string[] Its columns.
+---@field not_null? string[] Columns that may not be NULL.
+---@field unique? string[][] Lists of columns that are unique together.
+---@field rows? table<string, any>[] What is in it.
 
 ---What stands for the script's base query.
 ---@class luamig.MockBase
 ---@field from string A table of the world.
 ---@field select? string[] Default: all columns.
+---Which rows it returns. Default: all.
 ---@field where? fun(row: luamig.Row, args: table<string, any>): any
 
 ---@class luamig.MockSpec
----@field tables table<string, luamig.MockTable>
----@field base? luamig.MockBase
+---@field tables table<string, luamig.MockTable> By name, as the repo is given it.
+---@field base? luamig.MockBase A script with a base query needs it.
 
 ---@class luamig.MockRunOptions
----@field args? table<string, any>
----@field batch_size? integer
+---@field args? table<string, any> The arguments of the command line.
+---@field batch_size? integer Rows in a batch, instead of what the script says.
 ---@field limit? integer Stop after so many rows.
 ---@field again? boolean Repeat a run that is done.
 ---Die in that call of the repo in that batch; without `call`, after that batch.
 ---@field kill? { batch: integer, call: integer? }
 
+---How a run ended; the counts are of this call.
 ---@class luamig.MockResult
----@field state "done"|"done_with_failures"|"stopped"|"failed"|"killed"
----@field rows integer
----@field batches integer
----@field retries integer
+---@field state "done"|"done_with_failures"|"stopped"|"failed"|"killed" "stopped": by the limit.
+---@field rows integer Rows that were migrated.
+---@field batches integer Batches that were committed.
+---@field retries integer Batches that were tried again.
 ---@field failures integer Rows that were set aside.
----@field error? luamig.Error
+---@field error? luamig.Error Why it failed.
 
 ---The answer to a raw SQL statement.
 ---@class luamig.MockStub
 ---@field params? any[] The parameters that it answers; without them, any.
----@field rows? table<string, any>[]
----@field columns? string[]
----@field affected? integer
----@field error? { sqlstate: string, message: string? }
+---@field rows? table<string, any>[] What it returns.
+---@field columns? string[] Their columns; default: those of the rows.
+---@field affected? integer How many rows it changes.
+---@field error? { sqlstate: string, message: string? } How it fails.
 ---@field times? integer How often it is used, exactly. Without it: at least once.
 ---@field order? integer Stubs with an order are used in ascending order.
 
 ---An error of the server, once.
 ---@class luamig.MockFault
 ---@field on string "page", "commit", or a method of the repo.
----@field sqlstate string
+---@field sqlstate string Its SQLSTATE.
 ---@field nth? integer The time when it is reached, from here on. Default: 1.
----@field message? string
+---@field message? string Its text.
 
----What happened.
+---What happened: a call of the repo, a page that was read, a line of `run.log`.
 ---@class luamig.MockEntry
----@field batch? integer
----@field attempt? integer
----@field verb string
----@field table? string
----@field sql? string
----@field params? any[]
----@field file? string
----@field line? integer
----@field committed? boolean
----@field key? table<string, any>
----@field changes? table<string, any>
----@field row? table<string, any>
----@field rows? table<string, any>[]
----@field where? any
----@field message? string
----@field fields? table<string, any>
+---@field batch? integer The batch, from 1.
+---@field attempt? integer From 1; more after a conflict.
+---@field verb string The method of the repo, "page", "log", ...
+---@field table? string The table that was written.
+---@field sql? string The statement, if it is raw SQL.
+---@field params? any[] Its parameters.
+---@field file? string The script's file,
+---@field line? integer and the line of the call.
+---@field committed? boolean Whether the batch has been.
+---@field key? table<string, any> Of `update` and `delete`.
+---@field changes? table<string, any> Of `update` and `update_all`.
+---@field row? table<string, any> Of `insert`.
+---@field rows? table<string, any>[] Of `insert_all`.
+---@field where? any Of `update_all` and `delete_all`.
+---@field message? string Of `run.log`,
+---@field fields? table<string, any> and its fields.
 
 ---Tables in Lua, and a journal.
 ---@class luamig.World
----@field log luamig.MockEntry[]
+---@field log luamig.MockEntry[] What has happened, in its order.
 local World = {}
 
 ---Declares the answer to a raw SQL statement, which is matched by its tokens. One that is left
