@@ -84,7 +84,7 @@ describe({{name}}, function()
   it("does what it is for", function()
     local world = new_world()
     local result = world:run(SCRIPT)
-    assert.equal("done", result.state)
+    assert.equal("done", result.state, tostring(result.error))
     {{count}}
     -- TODO: what is in the rows, such as
     -- local row = world:rows({{table}})[1]
