@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 static const char help[] =
     "usage: luamig new NAME [OPTIONS]\n"
@@ -126,12 +126,19 @@ read_table(const struct new_options *options, char **facts_json,
 /* -- the files --------------------------------------------------------- */
 
 static bool
-check_free(const char *path, struct lm_err *err)
+fail_exists(const char *path, struct lm_err *err)
 {
-    if (access(path, F_OK) != 0)
-        return true;
     return lm_err_set(err, LM_ERR_FAILED,
                       "\"%s\" exists, nothing is overwritten", path);
+}
+
+/* So that both files are made or none. */
+static bool
+check_free(const char *path, struct lm_err *err)
+{
+    struct stat found;
+
+    return lstat(path, &found) != 0 || fail_exists(path, err);
 }
 
 static bool
@@ -143,7 +150,7 @@ write_files(const struct lm_scaffold *scaffold, struct lm_err *err)
 
         if (!lm_files_create(file->path, file->text, strlen(file->text),
                              &created, err) ||
-            (!created && !check_free(file->path, err)))
+            (!created && !fail_exists(file->path, err)))
             return false;
         printf("created %s\n", file->path);
     }

@@ -151,6 +151,13 @@ def test_nothing_is_overwritten(bare, there):
     assert sorted(os.walk(bare.path)) == before
 
 
+def test_a_dangling_link_is_not_written_through(bare):
+    os.makedirs(os.path.join(bare.path, "spec"))
+    os.symlink("elsewhere", os.path.join(bare.path, "spec/x_spec.lua"))
+    bare.luamig("new", "x").expect(FAILED, '"spec/x_spec.lua" exists')
+    assert sorted(os.listdir(bare.path)) == ["spec"]
+
+
 @pytest.mark.parametrize("arguments", [
     (), ("a", "b"), ("x", "--tabel", "t"), ("x", "--table"),
     ("x", "--table", "a.b.c"), ("x", "--table", '"a'),
