@@ -14,6 +14,7 @@ local env = require "luamig.script.env"
 local errors = require "luamig.errors"
 local marks = require "luamig.marks"
 local paths = require "luamig.script.paths"
+local source = require "luamig.script.source"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
 local version = require "luamig.version"
@@ -29,78 +30,13 @@ local FIELDS = {
 local FIELD_NAMES = text.sorted_keys(FIELDS)
 local CALLBACKS = { "migrate", "run", "on_start", "on_complete", "on_stop", "throttle" }
 
---- The line where the source assigns to a field, or nil when there is none or more than one.
-local function line_of(source, name)
-  if type(name) ~= "string" then
-    return nil
-  end
-  local plain = "[{,;%s]" .. name:gsub("%W", "%%%0") .. "%s*=[^=]"
-  local quoted = "[\"']" .. name:gsub("%W", "%%%0") .. "[\"']%s*%]%s*=[^=]"
-  local found
-  local number = 0
-  for line in (source .. "\n"):gmatch "([^\n]*)\n" do
-    number = number + 1
-    line = " " .. line:gsub("%-%-.*", ""):gsub("local%s+[%w_]+%s*=", "") .. " "
-    if line:find(plain) or line:find(quoted) then
-      if found then
-        return nil
-      end
-      found = number
-    end
-  end
-  return found
-end
-
---- Makes the function that refuses the script at a field, with the field's line if it can be found.
-local function refuser(path, source)
-  return function(field_path, message, hint)
-    local line = line_of(source, field_path[#field_path])
-    local where = line and ("%s:%d"):format(path, line) or path
-    errors.raise { kind = "script", message = where .. ": " .. message, hint = hint }
-  end
-end
-
---- Calls a function of the script; an error gets a traceback and becomes kind "script".
--- @return the results, packed
-local function call(fn, ...)
-  local results = table.pack(xpcall(fn, errors.handler, ...))
-  if not results[1] then
-    error(results[2], 0)
-  end
-  return table.pack(table.unpack(results, 2, results.n))
-end
-
-local function returned(results)
-  if results.n == 0 then
-    return "nothing"
-  elseif results.n > 1 then
-    return ("%d values"):format(results.n)
-  end
-  return results[1] == nil and "nil" or "a " .. type(results[1])
-end
-
---- Reads, compiles and runs the file. Returns what it returned, and its text and place.
+--- Reads and runs the file. Returns what it returned, and its text and place.
 local function evaluate(path, opts)
-  local source, why = paths.read(path)
-  if not source then
-    errors.raise {
-      kind = "script", message = ('could not open script "%s": %s'):format(path, why),
-    }
-  end
-  local place = paths.place(path, source, opts)
+  local content = source.read(path, "script")
+  local place = paths.place(path, content, opts)
   local lib = paths.join(place.dir, "lib")
   env.search({ place.dir, lib, place.root }, place.cwd)
-  local chunk
-  chunk, why = env.compile(source, path)
-  if not chunk then
-    errors.raise { kind = "script", message = why }
-  end
-  local results = call(chunk, path)
-  if results.n ~= 1 or type(results[1]) ~= "table" then
-    local message = ("%s must return a table, it returned %s"):format(path, returned(results))
-    errors.raise { kind = "script", message = message }
-  end
-  return results[1], source, place
+  return source.evaluate(content, path), content, place
 end
 
 --- The fields of the returned table, checked by name and type.
@@ -208,11 +144,11 @@ end
 local function base_query_of(base_query, values, fail)
   local results = { base_query, n = 1 }
   if type(base_query) == "function" then
-    results = call(base_query, values)
+    results = source.call(base_query, values)
   end
   local sql = results[1]
   if type(sql) ~= "string" then
-    local shown = returned { sql, n = results.n > 0 and 1 or 0 }
+    local shown = source.returned { sql, n = results.n > 0 and 1 or 0 }
     fail({ "base_query" }, "base_query must return SQL text, it returned " .. shown)
   elseif not sql:find "[^%s;]" then
     fail({ "base_query" }, "base_query is empty")
@@ -231,6 +167,8 @@ end
 -- @param path the file, as the user wrote it; messages show it like that
 -- @param opts optional table:
 --   args           map from name to a typed value, or to text as typed on a command line
+--   defaults       what the project file says (see `luamig.script.project`) for keys of config that
+--                  the script leaves out
 --   overrides      map from config key to value; wins over the script's config. Messages name the
 --                  option: `batch_size` is "--batch-size"
 --   describe_only  true: leave out args and base_query, which need values (for `--help`)
@@ -248,20 +186,21 @@ end
 -- With describe_only: no base_query, base_params, args, args_json.
 function script.load(path, opts)
   opts = opts or {}
-  local given, source, place = evaluate(path, opts)
-  local fail = refuser(path, source)
+  local given, content, place = evaluate(path, opts)
+  local fail = source.refuser(path, content)
   check_requires(rawget(given, "requires"), fail)
   local fields = check_fields(given, fail)
   local def = {
-    path = path, root = place.root, source = source,
+    path = path, root = place.root, source = content,
     kind = kind_of(fields, fail), name = name_of(fields, place, fail),
   }
   for _, name in ipairs(CALLBACKS) do
     def[name] = fields[name]
   end
-  def.config = config.resolve(fields.config, opts.overrides or {}, fail, function(message)
-    errors.raise { kind = "usage", message = message }
-  end)
+  def.config = config.resolve(fields.config, opts.defaults, opts.overrides or {}, fail,
+    function(message)
+      errors.raise { kind = "usage", message = message }
+    end)
   def.start_after = def.config.start_after
   def.config_json = canonical.encode(def.config)
   def.args_spec = args.declare(fields.args, fail)

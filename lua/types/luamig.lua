@@ -84,7 +84,7 @@
 ---@field combine? boolean|"always"
 ---Do not watch a key for duplicates that is not proved unique. Default: false.
 ---@field assume_unique? boolean
----@field allow_ddl? boolean Accepted, without effect. Default: false.
+---@field allow_ddl? boolean Allow DDL, TRUNCATE and LOCK in raw SQL. Default: false.
 ---Thresholds of what a run waits for between batches; false: it waits for nothing.
 ---@field health? luamig.Health|false
 
@@ -117,7 +117,7 @@
 ---In `migrate` the number of the batch, from 1; in `throttle` and `on_stop` how many are done.
 ---@field batch integer
 ---@field attempt integer From 1; more after a conflict.
----@field dry_run boolean
+---@field dry_run boolean Whether all will be rolled back.
 ---Writes a line to stderr; the fields are shown as JSON.
 ---@field log fun(message: string, fields?: table<string, any>)
 
@@ -130,28 +130,33 @@
 ---@class luamig.Repo
 local Repo = {}
 
----Runs a SELECT, or a statement with RETURNING.
+---Runs a SELECT, or a statement with RETURNING. `luamig.ALL` before the SQL of this call and the
+---next three says that an UPDATE or DELETE is meant to hit every row.
 ---@param sql string Parameters are $1, $2, ...
 ---@param ... luamig.Value
 ---@return luamig.Rows
+---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): luamig.Rows
 function Repo:query(sql, ...) end
 
 ---The row of a query, or nil when there is none. Several are an error.
 ---@param sql string
 ---@param ... luamig.Value
 ---@return luamig.Row?
+---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): luamig.Row?
 function Repo:one(sql, ...) end
 
 ---The first column of the row of a query, or nil.
 ---@param sql string
 ---@param ... luamig.Value
 ---@return any
+---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): any
 function Repo:scalar(sql, ...) end
 
----Runs a statement. An UPDATE without WHERE changes every row.
+---Runs a statement.
 ---@param sql string
 ---@param ... luamig.Value
 ---@return luamig.Handle
+---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): luamig.Handle
 function Repo:execute(sql, ...) end
 
 ---Changes the one row with that key. None, or several, fail the batch.
@@ -262,7 +267,8 @@ function decimal.is(value) end
 ---@class luamig
 ---@field version string "major.minor.patch".
 ---@field NULL luamig.Mark SQL NULL, where a table cannot hold nil: `{ nick = luamig.NULL }`.
----@field ALL luamig.Mark Every row, for `update_all` and `delete_all`.
+---Every row: the condition of `update_all` and `delete_all`, or before the SQL of a raw statement.
+---@field ALL luamig.Mark
 ---Makes an exact decimal number of a string of digits, an integer or a float.
 ---@field decimal luamig.DecimalModule
 ---A JSON document given as its text, and JSON's null.

@@ -92,3 +92,10 @@ lm_record_bool(struct lm_buf *buf, const char *name, bool value)
     add_name(buf, name);
     lm_buf_puts(buf, value ? "true" : "false");
 }
+
+void
+lm_record_json(struct lm_buf *buf, const char *name, const char *json)
+{
+    add_name(buf, name);
+    lm_buf_puts(buf, json);
+}

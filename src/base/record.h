@@ -16,5 +16,7 @@ void lm_record_int(struct lm_buf *buf, const char *name, int64_t value);
 /* With one decimal; null unless finite. */
 void lm_record_real(struct lm_buf *buf, const char *name, double value);
 void lm_record_bool(struct lm_buf *buf, const char *name, bool value);
+/* A value that is JSON already. */
+void lm_record_json(struct lm_buf *buf, const char *name, const char *json);
 
 #endif

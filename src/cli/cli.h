@@ -31,6 +31,7 @@ extern const size_t lm_command_count;
 const struct lm_command *lm_command_find(const char *name);
 
 extern const struct lm_command lm_cmd_cancel;
+extern const struct lm_command lm_cmd_check;
 extern const struct lm_command lm_cmd_completion;
 extern const struct lm_command lm_cmd_db;
 extern const struct lm_command lm_cmd_failures;
@@ -75,29 +76,5 @@ bool lm_cli_set_log(const struct lm_command *command,
 
 /* Reads a decimal number that is at least min; false when it is not one. */
 bool lm_cli_number(const char *text, int64_t min, int64_t *out) LM_MUSTCHECK;
-
-/* -- the database ------------------------------------------------------ */
-
-struct lm_conn;
-struct lm_server;
-
-struct lm_database {
-    char *conninfo;           /* for libpq; owned */
-    struct lm_server *server; /* the embedded one, or NULL */
-};
-
-/*
- * Finds out which database is meant: url (of --db) if not NULL, else
- * LUAMIG_DATABASE_URL, DATABASE_URL, else libpq's own environment. "embedded"
- * starts the private server. LM_ERR_USAGE when none is named at all.
- */
-bool lm_database_resolve(struct lm_database *out, const char *url,
-                         struct lm_err *err) LM_MUSTCHECK;
-void lm_database_release(struct lm_database *self);
-
-/* Takes the value of --db: a copy, while in argv all of it is blotted out (but
- * for "embedded"), so that ps cannot show a password however it is written.
- * Freed by the caller. */
-char *lm_database_take_url(char *arg);
 
 #endif

@@ -6,8 +6,8 @@
  */
 
 #include "base/log.h"
-#include "base/project.h"
 #include "cli/cli.h"
+#include "cli/project.h"
 #include "pg/server.h"
 
 #include <stdio.h>
@@ -123,8 +123,8 @@ static int
 run(int argc, char **argv)
 {
     const struct verb *verb = find_verb(argc, argv);
+    struct lm_project project;
     struct lm_err err;
-    char *project;
     bool ok;
 
     if (verb == NULL) {
@@ -133,9 +133,9 @@ run(int argc, char **argv)
                             argc > 1 ? ", not \"" : "", argc > 1 ? argv[1] : "",
                             argc > 1 ? "\"" : "");
     }
-    project = lm_project_root(NULL);
-    ok = verb->run(project, argv + 2, &err);
-    free(project);
+    ok = lm_project_open(&project, &err) &&
+         verb->run(project.root, argv + 2, &err);
+    lm_project_release(&project);
     return ok ? LM_EXIT_DONE : lm_cli_fail(&err);
 }
 

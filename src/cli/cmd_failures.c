@@ -6,6 +6,7 @@
 #include "cli/look.h"
 #include "core/runner.h"
 #include "pg/conn.h"
+#include "script/project.h"
 #include "script/script.h"
 
 #include <getopt.h>
@@ -151,8 +152,12 @@ load_script(const struct failures_options *options, struct lm_look *look,
     struct lm_script_options script = {
         .batch_size = -1, .target_ms = -1, .throttle_ms = -1};
     struct lm_status_args args = {NULL, 0};
-    bool ok = lm_status_args(look->conn, look->schema, run->id, &args, err);
+    const struct lm_project_file *file = NULL;
+    bool ok = lm_project_read_file(&look->project, &file, err) &&
+              lm_status_args(look->conn, look->schema, run->id, &args, err);
 
+    if (file != NULL)
+        script.defaults_json = file->defaults_json;
     script.args = (const char *const *)args.texts;
     script.arg_count = args.count;
     ok = ok && lm_script_load(out, path, &script, err);

@@ -4,9 +4,11 @@
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/database.h"
 #include "cli/files.h"
 #include "core/relation.h"
 #include "pg/sql.h"
+#include "script/project.h"
 #include "script/scaffold.h"
 
 #include <ctype.h>
@@ -21,28 +23,33 @@ static const char help[] =
     "\n"
     "Writes scripts/NAME.lua and spec/NAME_spec.lua, below the working "
     "directory,\n"
-    "unless they exist. The script changes nothing until you say what; its "
-    "spec\n"
-    "passes. NAME may have folders: billing/close_orders.\n"
+    "unless they exist. With a luamig.lua they lie below its folder, and its "
+    "field\n"
+    "scripts names the folder of scripts. The script changes nothing until you "
+    "say\n"
+    "what; its spec passes. NAME may have folders: billing/close_orders.\n"
     "\n"
     "  --table TABLE         begin with this table: its columns and its key\n"
-    "  --db URL              where it is; \"embedded\" for the private "
-    "database\n"
-    "  --one-shot            one transaction instead of batches\n";
+    "  --one-shot            one transaction instead of batches\n"
+    "\n"
+    "Where the table is:\n"
+    "\n" LM_DATABASE_HELP;
 
-enum option_code { OPT_TABLE = 256, OPT_DB, OPT_ONE_SHOT };
+enum option_code { OPT_TABLE = 256, OPT_ONE_SHOT };
 
 static const struct option long_options[] = {
     {"table", required_argument, NULL, OPT_TABLE},
-    {"db", required_argument, NULL, OPT_DB},
     {"one-shot", no_argument, NULL, OPT_ONE_SHOT},
+    LM_DATABASE_OPTIONS,
     {NULL, 0, NULL, 0}};
 
 struct new_options {
-    const char *name;
+    const char *given; /* the name as it stands in argv */
     const char *table;
     struct lm_buf sql_table;
-    char *url; /* owned */
+    struct lm_database_choice choice;
+    struct lm_project project;
+    const char *folder; /* of scripts, below the root */
     bool one_shot;
 };
 
@@ -73,12 +80,13 @@ is_good_name(const char *name)
 
 /* The name in "scripts/name.lua", as the shell completes it, or in "name". */
 static char *
-bare_name(const char *given)
+bare_name(const struct new_options *options)
 {
-    size_t len;
+    const char *given = options->given;
+    size_t len = strlen(options->folder);
 
-    if (strncmp(given, "scripts/", strlen("scripts/")) == 0)
-        given += strlen("scripts/");
+    if (strncmp(given, options->folder, len) == 0 && given[len] == '/')
+        given += len + 1;
     len = strlen(given);
     if (len > 4 && strcmp(given + len - 4, ".lua") == 0)
         len -= 4;
@@ -102,20 +110,28 @@ read_from(const char *conninfo, const char *table, char **facts_json,
     return ok;
 }
 
+/* Is it no database, rather than a wrong word on the command line? */
+static bool
+is_unreachable(const struct new_options *options, const struct lm_err *err)
+{
+    return err->kind != LM_ERR_INTERRUPT &&
+           (err->kind != LM_ERR_USAGE || options->choice.repo == NULL);
+}
+
 /* What the catalog says of the table. Without a database it is left NULL, and
  * said so: the plain script is better than none. */
 static bool
-read_table(const struct new_options *options, char **facts_json,
-           struct lm_err *err)
+read_table(struct new_options *options, char **facts_json, struct lm_err *err)
 {
     struct lm_database database;
     bool connected = false;
-    bool ok = lm_database_resolve(&database, options->url, err) &&
+    bool ok = lm_database_resolve(&database, &options->project,
+                                  &options->choice, NULL, err) &&
               read_from(database.conninfo, options->table, facts_json,
                         &connected, err);
 
     lm_database_release(&database);
-    if (ok || connected || err->kind == LM_ERR_INTERRUPT)
+    if (ok || connected || !is_unreachable(options, err))
         return ok;
     lm_err_prefix(err, "could not look at table \"%s\"", options->table);
     lm_log_err(LM_LOG_WARNING, err);
@@ -132,62 +148,76 @@ fail_exists(const char *path, struct lm_err *err)
                       "\"%s\" exists, nothing is overwritten", path);
 }
 
+/* Where a file of the project lies; without a project file the working
+ * directory is the place. */
+static char *
+place(const struct new_options *options, const char *path)
+{
+    return options->project.file != NULL
+               ? lm_project_path(&options->project, path)
+               : lm_strdup(path);
+}
+
 /* So that both files are made or none. */
 static bool
-check_free(const char *path, struct lm_err *err)
+check_free(const struct new_options *options, const char *path,
+           struct lm_err *err)
 {
+    char *where = place(options, path);
     struct stat found;
+    bool ok = lstat(where, &found) != 0 || fail_exists(where, err);
 
-    return lstat(path, &found) != 0 || fail_exists(path, err);
+    free(where);
+    return ok;
 }
 
 static bool
-write_files(const struct lm_scaffold *scaffold, struct lm_err *err)
+write_file(const struct new_options *options,
+           const struct lm_scaffold_file *file, struct lm_err *err)
 {
-    for (int i = 0; i < scaffold->count; i++) {
-        const struct lm_scaffold_file *file = &scaffold->files[i];
-        bool created = false;
+    char *where = place(options, file->path);
+    bool created = false;
+    bool ok =
+        lm_files_create(where, file->text, strlen(file->text), &created, err) &&
+        (created || fail_exists(where, err));
 
-        if (!lm_files_create(file->path, file->text, strlen(file->text),
-                             &created, err) ||
-            (!created && !fail_exists(file->path, err)))
-            return false;
-        printf("created %s\n", file->path);
-    }
-    return true;
+    if (ok)
+        printf("created %s\n", where);
+    free(where);
+    return ok;
 }
 
 static bool
-make(const struct new_options *options, struct lm_scaffold_request *request,
+make(struct new_options *options, struct lm_scaffold_request *request,
      struct lm_err *err)
 {
     struct lm_scaffold scaffold = {NULL, 0};
     char *facts_json = NULL;
     bool ok;
 
-    if (!check_free(request->script_path, err) ||
-        !check_free(request->spec_path, err))
+    if (!check_free(options, request->script_path, err) ||
+        !check_free(options, request->spec_path, err))
         return false;
     ok = options->table == NULL || read_table(options, &facts_json, err);
     request->facts_json = facts_json;
-    ok = ok && lm_scaffold_migration(request, &scaffold, err) &&
-         write_files(&scaffold, err);
+    ok = ok && lm_scaffold_migration(request, &scaffold, err);
+    for (int i = 0; ok && i < scaffold.count; i++)
+        ok = write_file(options, &scaffold.files[i], err);
     lm_scaffold_release(&scaffold);
     free(facts_json);
     return ok;
 }
 
 static bool
-make_named(const struct new_options *options, struct lm_err *err)
+make_named(struct new_options *options, const char *name, struct lm_err *err)
 {
-    char *name = bare_name(options->name);
     struct lm_buf script = LM_BUF_INIT;
     struct lm_buf spec = LM_BUF_INIT;
     struct lm_scaffold_request request = {
         .name = name, .table = options->table, .one_shot = options->one_shot};
     bool ok;
 
-    lm_buf_printf(&script, "scripts/%s.lua", name);
+    lm_buf_printf(&script, "%s/%s.lua", options->folder, name);
     lm_buf_printf(&spec, "spec/%s_spec.lua", name);
     request.script_path = lm_buf_text(&script);
     request.spec_path = lm_buf_text(&spec);
@@ -196,36 +226,29 @@ make_named(const struct new_options *options, struct lm_err *err)
     ok = make(options, &request, err);
     lm_buf_release(&script);
     lm_buf_release(&spec);
-    free(name);
     return ok;
 }
 
 /* -- the command ------------------------------------------------------- */
 
 static bool
-check_options(struct new_options *options)
+check_table(struct new_options *options)
 {
-    char *name = bare_name(options->name);
-    bool ok = is_good_name(name);
+    bool names_database =
+        options->choice.url != NULL || options->choice.repo != NULL;
 
-    free(name);
-    if (!ok) {
-        lm_cli_usage(&lm_cmd_new,
-                     "a name has letters, digits, \"_\", \"-\" and \".\", and "
-                     "folders before \"/\", not \"%s\"",
-                     options->name);
-    } else if (options->url != NULL && options->table == NULL) {
-        ok = false;
-        lm_cli_usage(&lm_cmd_new, "--db is where --table is read");
-    } else if (options->table != NULL &&
-               !lm_sql_add_table(&options->sql_table, options->table)) {
-        ok = false;
-        lm_cli_usage(&lm_cmd_new,
-                     "--table takes a name such as users or public.users, not "
-                     "\"%s\"",
-                     options->table);
+    if (options->table == NULL && names_database) {
+        lm_cli_usage(&lm_cmd_new, "--db and --repo say where --table is");
+        return false;
     }
-    return ok;
+    if (options->table == NULL ||
+        lm_sql_add_table(&options->sql_table, options->table))
+        return true;
+    lm_cli_usage(&lm_cmd_new,
+                 "--table takes a name such as users or public.users, not "
+                 "\"%s\"",
+                 options->table);
+    return false;
 }
 
 static bool
@@ -236,12 +259,9 @@ parse_options(int argc, char **argv, struct new_options *options)
     while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
         if (code == OPT_TABLE) {
             options->table = optarg;
-        } else if (code == OPT_DB) {
-            free(options->url);
-            options->url = lm_database_take_url(optarg);
         } else if (code == OPT_ONE_SHOT) {
             options->one_shot = true;
-        } else {
+        } else if (!lm_database_option(&options->choice, code)) {
             lm_cli_bad_option(&lm_cmd_new, code, argv, long_options);
             return false;
         }
@@ -250,23 +270,55 @@ parse_options(int argc, char **argv, struct new_options *options)
         lm_cli_usage(&lm_cmd_new, "new takes one name");
         return false;
     }
-    options->name = argv[optind];
-    return check_options(options);
+    options->given = argv[optind];
+    return check_table(options);
+}
+
+static bool
+find_folder(struct new_options *options, struct lm_err *err)
+{
+    const struct lm_project_file *file;
+
+    if (!lm_project_open(&options->project, err) ||
+        !lm_project_read_file(&options->project, &file, err))
+        return false;
+    options->folder = file != NULL ? file->scripts : "scripts";
+    return true;
+}
+
+static int
+run_named(struct new_options *options)
+{
+    struct lm_err err;
+    char *name;
+    int code = LM_EXIT_DONE;
+
+    if (!find_folder(options, &err))
+        return lm_cli_fail(&err);
+    name = bare_name(options);
+    if (!is_good_name(name)) {
+        code = lm_cli_usage(&lm_cmd_new,
+                            "a name has letters, digits, \"_\", \"-\" and "
+                            "\".\", and folders before \"/\", not \"%s\"",
+                            options->given);
+    } else if (!make_named(options, name, &err)) {
+        code = lm_cli_fail(&err);
+    }
+    free(name);
+    return lm_cli_finish_output(code);
 }
 
 static int
 run(int argc, char **argv)
 {
     struct new_options options = {.sql_table = LM_BUF_INIT};
-    struct lm_err err;
     int code = LM_EXIT_USAGE;
 
-    if (parse_options(argc, argv, &options)) {
-        code = make_named(&options, &err) ? LM_EXIT_DONE : lm_cli_fail(&err);
-        code = lm_cli_finish_output(code);
-    }
+    if (parse_options(argc, argv, &options))
+        code = run_named(&options);
+    lm_project_release(&options.project);
+    lm_database_choice_release(&options.choice);
     lm_buf_release(&options.sql_table);
-    free(options.url);
     return code;
 }
 

@@ -4,12 +4,13 @@
  * says how it ended.
  */
 
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/record.h"
+#include "cli/all_repos.h"
 #include "cli/cli.h"
+#include "cli/database.h"
 #include "cli/detach.h"
-#include "core/runner.h"
+#include "cli/dry_report.h"
+#include "cli/run_report.h"
 #include "script/script.h"
 
 #include <getopt.h>
@@ -27,10 +28,16 @@ static const char help[] =
     "failed:\n"
     "the same command is always the right one. What is done is never done "
     "twice.\n"
-    "\n"
-    "  --db URL              the database; \"embedded\" for a private one\n"
+    "SCRIPT is a path, or the name of a script in the project's folder of "
+    "scripts.\n"
+    "\n" LM_DATABASE_HELP
+    "  --all-repos           each database of luamig.lua in turn\n"
     "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
-    "  --limit N             stop after N rows (exit code 5); resumable\n"
+    "  --dry-run             do it and roll every batch back; tells what "
+    "would\n"
+    "                        change: a diff on a terminal, else JSON\n"
+    "  --limit N             stop after N rows (exit code 5); resumable. With\n"
+    "                        --dry-run: try N rows (exit code 0)\n"
     "  --batch-size N        rows in a batch, instead of the script's figure\n"
     "  --target-ms N         time that a batch should take, likewise\n"
     "  --throttle-ms N       pause between batches, likewise\n"
@@ -61,8 +68,9 @@ static const char help[] =
     "may say nothing before it is given up (default: 30000).\n";
 
 struct run_options {
-    const char *path;
-    char *url; /* owned */
+    char *path; /* owned; NULL: none is given */
+    struct lm_database_choice choice;
+    bool all_repos;
     const char **args;
     int arg_count;
     char **replicas; /* owned */
@@ -75,13 +83,15 @@ struct run_options {
     bool again;
     bool restart;
     bool detach;
+    bool dry_run;
     bool count;
     bool help;
 };
 
 enum option_code {
-    OPT_DB = 256,
+    OPT_ALL_REPOS = 256,
     OPT_ARG,
+    OPT_DRY_RUN,
     OPT_LIMIT,
     OPT_BATCH_SIZE,
     OPT_TARGET_MS,
@@ -97,8 +107,10 @@ enum option_code {
 };
 
 static const struct option long_options[] = {
-    {"db", required_argument, NULL, OPT_DB},
+    LM_DATABASE_OPTIONS,
+    {"all-repos", no_argument, NULL, OPT_ALL_REPOS},
     {"arg", required_argument, NULL, OPT_ARG},
+    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
     {"target-ms", required_argument, NULL, OPT_TARGET_MS},
@@ -130,12 +142,14 @@ static bool
 take_option(struct run_options *options, int code, char **argv)
 {
     switch (code) {
-    case OPT_DB:
-        free(options->url);
-        options->url = lm_database_take_url(optarg);
+    case OPT_ALL_REPOS:
+        options->all_repos = true;
         return true;
     case OPT_ARG:
         options->args[options->arg_count++] = optarg;
+        return true;
+    case OPT_DRY_RUN:
+        options->dry_run = true;
         return true;
     case OPT_LIMIT:
         return read_number("--limit", optarg, 1, &options->limit);
@@ -176,6 +190,8 @@ take_option(struct run_options *options, int code, char **argv)
         options->help = true;
         return true;
     default:
+        if (lm_database_option(&options->choice, code))
+            return true;
         lm_cli_bad_option(&lm_cmd_run, code, argv, long_options);
         return false;
     }
@@ -195,8 +211,25 @@ parse_options(int argc, char **argv, struct run_options *options)
         if (!take_option(options, code, argv))
             return false;
     }
+    if (options->all_repos &&
+        (options->choice.url != NULL || options->choice.repo != NULL ||
+         options->detach || options->dry_run)) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--all-repos goes neither with --db and --repo, which "
+                     "name one database, nor with --detach or --dry-run");
+        return false;
+    }
+    if (options->dry_run &&
+        (options->again || options->restart || options->detach)) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--dry-run begins no run: %s has no meaning with it",
+                     options->again     ? "--again"
+                     : options->restart ? "--restart"
+                                        : "--detach");
+        return false;
+    }
     if (optind + 1 == argc) {
-        options->path = argv[optind];
+        options->path = lm_strdup(argv[optind]);
         return true;
     }
     if (optind < argc) {
@@ -231,172 +264,6 @@ show_help(const struct run_options *options)
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 
-/* -- how it ended ------------------------------------------------------ */
-
-static void
-print_counts(const struct lm_outcome *outcome)
-{
-    char rows[32];
-
-    if (outcome->one_shot) {
-        fputs("one transaction", stdout);
-        return;
-    }
-    lm_clock_format_count(rows, sizeof rows, outcome->rows);
-    printf("%s row%s, %" PRId64 " batch%s", rows, outcome->rows == 1 ? "" : "s",
-           outcome->batches, outcome->batches == 1 ? "" : "es");
-}
-
-/* The speed is this call's, the counts are the run's. */
-static void
-print_speed(const struct lm_outcome *outcome)
-{
-    char elapsed[32];
-    char rate[32];
-    int64_t ms = outcome->elapsed_ms > 0 ? outcome->elapsed_ms : 1;
-
-    lm_clock_format(elapsed, sizeof elapsed, outcome->elapsed_ms);
-    lm_clock_format_count(rate, sizeof rate, outcome->own_rows * 1000 / ms);
-    printf(", %s", elapsed);
-    if (!outcome->one_shot)
-        printf(", %s rows/s", rate);
-    printf(", %" PRId64 " retr%s", outcome->retries,
-           outcome->retries == 1 ? "y" : "ies");
-    if (outcome->held != NULL)
-        printf(", %s", outcome->held);
-}
-
-static void
-print_matching(const struct lm_outcome *outcome)
-{
-    char matching[32];
-    char beyond[32];
-
-    if (!outcome->counted)
-        return;
-    lm_clock_format_count(matching, sizeof matching, outcome->matching);
-    printf("still matching: %s row%s", matching,
-           outcome->matching == 1 ? "" : "s");
-    if (outcome->beyond > 0) {
-        lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
-        printf(", %s of them beyond the last key of this run", beyond);
-    }
-    putchar('\n');
-}
-
-/* Rows that were set aside, and the exit code of a run that is done. */
-static int
-print_failures(const struct lm_outcome *outcome)
-{
-    if (outcome->failures == 0)
-        return LM_EXIT_DONE;
-    printf(
-        "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
-        outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
-    return LM_EXIT_FAILURES;
-}
-
-static const char *
-end_state(const struct lm_outcome *outcome)
-{
-    switch (outcome->ending) {
-    case LM_END_DONE:
-    case LM_END_DONE_ALREADY:
-        return outcome->failures > 0 ? "done_with_failures" : "done";
-    case LM_END_CANCELLED:
-    case LM_END_CANCELLED_ALREADY:
-        return "cancelled";
-    case LM_END_STOPPED:
-        return "stopped";
-    case LM_END_FAILED:
-        break;
-    }
-    return "failed";
-}
-
-/* The last line of --log json. */
-static void
-log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
-{
-    struct lm_buf fields = LM_BUF_INIT;
-    const char *reason = NULL;
-
-    if (outcome->ending == LM_END_FAILED) {
-        reason = err->message;
-    } else if (outcome->ending == LM_END_STOPPED ||
-               outcome->ending == LM_END_CANCELLED) {
-        reason = outcome->reason;
-    }
-    lm_record_text(&fields, "event", "end");
-    if (outcome->run_id > 0) {
-        lm_record_int(&fields, "run", outcome->run_id);
-    } else {
-        lm_record_text(&fields, "run", NULL);
-    }
-    lm_record_text(&fields, "state", end_state(outcome));
-    lm_record_int(&fields, "rows", outcome->rows);
-    lm_record_int(&fields, "batches", outcome->batches);
-    lm_record_int(&fields, "retries", outcome->retries);
-    lm_record_int(&fields, "failures", outcome->failures);
-    lm_record_int(&fields, "elapsed_ms", outcome->elapsed_ms);
-    lm_record_text(&fields, "reason", reason);
-    lm_record_text(&fields, "held", outcome->held);
-    lm_record_int(&fields, "exit_code", code);
-    lm_log_event(LM_LOG_INFO, NULL, &fields);
-    lm_buf_release(&fields);
-}
-
-static int
-report(const struct lm_outcome *outcome, const struct lm_err *err)
-{
-    switch (outcome->ending) {
-    case LM_END_DONE:
-        printf("run %" PRId64 " done: ", outcome->run_id);
-        print_counts(outcome);
-        print_speed(outcome);
-        putchar('\n');
-        print_matching(outcome);
-        return print_failures(outcome);
-    case LM_END_DONE_ALREADY:
-        printf("run %" PRId64 " is done already: ", outcome->run_id);
-        print_counts(outcome);
-        puts("; use --again to run it once more");
-        return print_failures(outcome);
-    case LM_END_CANCELLED_ALREADY:
-        printf("run %" PRId64 " was cancelled after ", outcome->run_id);
-        print_counts(outcome);
-        puts("; use --restart to begin anew");
-        return LM_EXIT_CANCELLED;
-    case LM_END_CANCELLED:
-        printf("run %" PRId64 " cancelled by %s: ", outcome->run_id,
-               outcome->reason);
-        print_counts(outcome);
-        print_speed(outcome);
-        puts("; what it wrote stays");
-        return LM_EXIT_CANCELLED;
-    case LM_END_STOPPED:
-        printf("run %" PRId64 " stopped (%s): ", outcome->run_id,
-               outcome->reason);
-        print_counts(outcome);
-        print_speed(outcome);
-        if (outcome->cursor != NULL)
-            printf(", at %s", outcome->cursor);
-        puts("; the same command resumes it");
-        return LM_EXIT_STOPPED;
-    case LM_END_FAILED:
-        break;
-    }
-    if (outcome->begun && err->kind != LM_ERR_FENCED) {
-        printf("run %" PRId64 " failed: ", outcome->run_id);
-        print_counts(outcome);
-        print_speed(outcome);
-        if (outcome->cursor != NULL)
-            printf(", at %s", outcome->cursor);
-        puts("; the same command resumes it");
-    }
-    return lm_cli_fail(err);
-}
-
 static bool
 read_variable(const char *name, int64_t usual, int64_t *out)
 {
@@ -412,91 +279,228 @@ under_way(void *arg, int64_t run_id)
     lm_detach_under_way(arg, run_id);
 }
 
-static int
-run_script(const struct run_options *options, const struct lm_script *script,
-           struct lm_detach *detach)
+/* A run of one script in one database. */
+struct job {
+    const struct run_options *options;
+    struct lm_project *project;
+    const struct lm_project_file *file; /* may be NULL */
+    struct lm_detach *detach;
+};
+
+/* Replicas of the command line and of the project file. */
+static const char **
+list_replicas(const struct run_options *options,
+              const struct lm_database *database, int *count)
 {
+    const char **list;
+
+    *count = options->replica_count + database->replica_count;
+    list = lm_calloc((size_t)*count, sizeof *list);
+    for (int i = 0; i < *count; i++) {
+        int rest = i - options->replica_count;
+
+        list[i] = rest < 0 ? options->replicas[i] : database->replicas[rest];
+    }
+    return list;
+}
+
+/* An error in the script that has no line is the file's. */
+static void
+place_error(const struct job *job, struct lm_err *err)
+{
+    if (err->kind == LM_ERR_SCRIPT && err->where[0] == '\0')
+        LM_ERR_COPY(err->where, job->options->path);
+}
+
+static void
+run_for_real(const struct job *job, const struct lm_migration *migration,
+             const struct lm_runner_options *runner, struct lm_repo_end *end)
+{
+    struct lm_outcome outcome;
+    struct lm_err err;
+
+    lm_runner_run(migration, runner, &outcome, &err);
+    if (outcome.ending == LM_END_FAILED)
+        place_error(job, &err);
+    end->code = lm_run_report_print(&outcome, &err);
+    end->run_id = outcome.run_id;
+    end->rows = outcome.rows;
+    if (outcome.begun || outcome.ending != LM_END_FAILED)
+        end->state = lm_run_report_state(&outcome);
+    lm_outcome_release(&outcome);
+}
+
+static void
+run_dry(const struct job *job, const struct lm_migration *migration,
+        const struct lm_runner_options *runner, struct lm_repo_end *end)
+{
+    struct lm_dry_report dry;
+    struct lm_err err;
+
+    lm_runner_dry_run(migration, runner, &dry, &err);
+    if (dry.ending == LM_END_FAILED)
+        place_error(job, &err);
+    end->code = lm_dry_report_print(&dry, migration->name, &err);
+    lm_dry_report_release(&dry);
+}
+
+static void
+run_in(const struct job *job, const struct lm_script *script,
+       const struct lm_database *database, struct lm_runner_options *runner,
+       struct lm_repo_end *end)
+{
+    const char **replicas =
+        list_replicas(job->options, database, &runner->replica_count);
+
+    runner->conninfo = database->conninfo;
+    runner->replicas = replicas;
+    (job->options->dry_run ? run_dry : run_for_real)(
+        job, lm_script_migration(script), runner, end);
+    free(replicas);
+}
+
+static void
+run_script(const struct job *job, const struct lm_script *script,
+           const struct lm_database_choice *choice, struct lm_repo_end *end)
+{
+    const struct run_options *options = job->options;
     struct lm_runner_options runner = {
         .journal_schema = options->journal_schema,
         .again = options->again,
         .restart = options->restart,
         .limit = options->limit,
-        .replicas = (const char *const *)options->replicas,
-        .replica_count = options->replica_count,
         .count = options->count,
         .keep_batch_size = options->batch_size >= 0,
         .keep_throttle_ms = options->throttle_ms >= 0,
         .keep_target_ms = options->target_ms >= 0,
         .under_way = under_way,
-        .arg = detach};
+        .arg = job->detach};
     struct lm_database database;
-    struct lm_outcome outcome;
     struct lm_err err;
-    int code;
 
+    end->code = LM_EXIT_USAGE;
     if (!read_variable("LUAMIG_LEASE_MS", DEFAULT_LEASE_MS, &runner.lease_ms) ||
         !read_variable("LUAMIG_SILENCE_MS", DEFAULT_SILENCE_MS,
                        &runner.silence_ms))
-        return LM_EXIT_USAGE;
-    if (!lm_database_resolve(&database, options->url, &err)) {
-        lm_database_release(&database);
-        return lm_cli_fail(&err);
+        return;
+    if (lm_database_resolve(&database, job->project, choice,
+                            lm_script_repo(script), &err)) {
+        run_in(job, script, &database, &runner, end);
+    } else {
+        end->code = lm_cli_fail(&err);
     }
-    runner.conninfo = database.conninfo;
-    lm_runner_run(lm_script_migration(script), &runner, &outcome, &err);
-    if (outcome.ending == LM_END_FAILED && err.kind == LM_ERR_SCRIPT &&
-        err.where[0] == '\0')
-        LM_ERR_COPY(err.where, options->path);
-    code = lm_cli_finish_output(report(&outcome, &err));
-    log_end(&outcome, &err, code);
-    lm_outcome_release(&outcome);
     lm_database_release(&database);
-    return code;
 }
 
-static int
-load_and_run(const struct run_options *options, struct lm_detach *detach)
+static void
+load_and_run(const struct job *job, const struct lm_database_choice *choice,
+             struct lm_repo_end *end)
 {
+    const struct run_options *options = job->options;
     struct lm_script_options script_options = {
         .args = options->args,
         .arg_count = options->arg_count,
         .batch_size = options->batch_size,
         .target_ms = options->target_ms,
-        .throttle_ms = options->throttle_ms};
+        .throttle_ms = options->throttle_ms,
+        .defaults_json = job->file != NULL ? job->file->defaults_json : NULL};
     struct lm_script *script = NULL;
+    struct lm_err err;
+
+    memset(end, 0, sizeof *end);
+    if (lm_script_load(&script, options->path, &script_options, &err)) {
+        run_script(job, script, choice, end);
+    } else {
+        end->code = lm_cli_fail(&err);
+    }
+    lm_script_free(script);
+}
+
+static void
+run_in_repo(void *arg, const char *repo, struct lm_repo_end *end)
+{
+    struct lm_database_choice choice = {.repo = repo};
+
+    load_and_run(arg, &choice, end);
+}
+
+static int
+run_in_all(struct job *job)
+{
+    struct lm_err err;
+
+    if (job->file != NULL && job->file->repo_count > 0)
+        return lm_all_repos(job->file, run_in_repo, job);
+    lm_err_set(&err, LM_ERR_USAGE, "there is no luamig.lua that names repos");
+    lm_err_hint(&err, "Write one into %s: return { repos = { ... } }.",
+                job->project->root);
+    return lm_cli_fail(&err);
+}
+
+static int
+run_as_asked(struct run_options *options, struct lm_project *project)
+{
+    struct lm_detach detach = {.words = -1};
+    struct job job = {
+        .options = options, .project = project, .detach = &detach};
+    struct lm_repo_end end;
     struct lm_err err;
     int code;
 
-    if (lm_script_load(&script, options->path, &script_options, &err)) {
-        code = run_script(options, script, detach);
-    } else {
+    if (!lm_project_read_file(project, &job.file, &err)) {
         code = lm_cli_fail(&err);
+    } else if (options->all_repos) {
+        code = run_in_all(&job);
+    } else if (!options->detach ||
+               lm_detach_begin(&detach, options->path, &code)) {
+        load_and_run(&job, &options->choice, &end);
+        code = end.code;
     }
-    lm_script_free(script);
+    lm_detach_release(&detach);
     return code;
+}
+
+/* What is given as a name becomes a path. */
+static bool
+find_script(struct run_options *options, struct lm_project *project,
+            struct lm_err *err)
+{
+    char *path;
+
+    if (options->path == NULL)
+        return true;
+    if (!lm_project_find_script(project, options->path, &path, err))
+        return false;
+    free(options->path);
+    options->path = path;
+    return true;
 }
 
 static int
 run(int argc, char **argv)
 {
     struct run_options options;
-    struct lm_detach detach = {.words = -1};
+    struct lm_project project = {.root = NULL};
+    struct lm_err err;
     int code = LM_EXIT_USAGE;
 
     if (parse_options(argc, argv, &options)) {
-        if (options.help) {
+        if (!lm_project_open(&project, &err) ||
+            !find_script(&options, &project, &err)) {
+            code = lm_cli_fail(&err);
+        } else if (options.help) {
             code = show_help(&options);
-        } else if (!options.detach ||
-                   lm_detach_begin(&detach, options.path, &code)) {
-            code = load_and_run(&options, &detach);
+        } else {
+            code = run_as_asked(&options, &project);
         }
     }
-    lm_detach_release(&detach);
+    lm_project_release(&project);
     for (int i = 0; i < options.replica_count; i++)
         free(options.replicas[i]);
     free(options.replicas);
     free(options.args);
-    free(options.url);
+    free(options.path);
+    lm_database_choice_release(&options.choice);
     return code;
 }
 

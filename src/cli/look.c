@@ -25,17 +25,15 @@ lm_look_release(struct lm_look *self)
 {
     lm_conn_close(self->conn);
     lm_database_release(&self->database);
-    free(self->url);
+    lm_database_choice_release(&self->choice);
+    lm_project_release(&self->project);
 }
 
 bool
 lm_look_option(struct lm_look *self, int code)
 {
-    if (code == LM_LOOK_DB) {
-        free(self->url);
-        self->url = lm_database_take_url(optarg);
+    if (lm_database_option(&self->choice, code))
         return true;
-    }
     if (code == LM_LOOK_SCHEMA)
         self->schema = optarg;
     return code == LM_LOOK_SCHEMA;
@@ -65,6 +63,7 @@ connect(struct lm_look *self, const struct lm_command *command,
     snprintf(name, sizeof name, "luamig: %s", command->name);
     if (!lm_conn_open(&self->conn, self->database.conninfo, &how, err))
         return false;
+    lm_conn_warn_unencrypted(self->conn);
     lm_conn_set_deadline(self->conn, DEADLINE_MS);
     return true;
 }
@@ -76,7 +75,9 @@ lm_look_open(struct lm_look *self, const struct lm_command *command,
     struct lm_journal journal = {.schema = self->schema};
     int version = 0;
 
-    if (!lm_database_resolve(&self->database, self->url, err) ||
+    if (!lm_project_open(&self->project, err) ||
+        !lm_database_resolve(&self->database, &self->project, &self->choice,
+                             NULL, err) ||
         !connect(self, command, err))
         return false;
     journal.conn = self->conn;

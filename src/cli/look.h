@@ -3,30 +3,32 @@
 #define LM_CLI_LOOK_H
 
 /*
- * What the commands share that look into the journal: two options, the
- * connection, and the run that is meant.
+ * What the commands share that look into the journal: options, the connection,
+ * and the run that is meant.
  */
 
 #include "cli/cli.h"
+#include "cli/database.h"
 #include "core/status.h"
 
 struct lm_look {
-    char *url;          /* of --db; owned */
+    struct lm_database_choice choice;
     const char *schema; /* unquoted */
+    struct lm_project project;
     struct lm_database database;
     struct lm_conn *conn;
 };
 
 /* For getopt_long, and for lm_look_option. */
-enum { LM_LOOK_DB = 0x1000, LM_LOOK_SCHEMA };
-#define LM_LOOK_OPTIONS                                              \
-    {"db", required_argument, NULL, LM_LOOK_DB},                     \
-        {"journal-schema", required_argument, NULL, LM_LOOK_SCHEMA}, \
-    {                                                                \
-        NULL, 0, NULL, 0                                             \
-    }
-#define LM_LOOK_HELP                                                           \
-    "  --db URL              the database; \"embedded\" for the private one\n" \
+enum { LM_LOOK_SCHEMA = 0x2000 };
+/* clang-format off */
+#define LM_LOOK_OPTIONS                                          \
+    LM_DATABASE_OPTIONS,                                         \
+    {"journal-schema", required_argument, NULL, LM_LOOK_SCHEMA}, \
+    {NULL, 0, NULL, 0}
+/* clang-format on */
+#define LM_LOOK_HELP \
+    LM_DATABASE_HELP \
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
 #define LM_LOOK_RUN                                                       \
     "RUN is a run's number, or a script's name in the journal, such as\n" \
@@ -34,7 +36,7 @@ enum { LM_LOOK_DB = 0x1000, LM_LOOK_SCHEMA };
 
 void lm_look_init(struct lm_look *self);
 void lm_look_release(struct lm_look *self);
-/* Takes one of the two options; false when it is another one. */
+/* Takes one of those options; false when it is another one. */
 bool lm_look_option(struct lm_look *self, int code);
 /* Connects, and tells whether there is a journal. LM_ERR_FAILED when it is of
  * another version. */

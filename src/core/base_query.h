@@ -30,7 +30,8 @@ struct lm_base_query {
     bool key_is_unique;            /* proved; otherwise watched as rows go by */
     struct lm_key_source *sources; /* views, and what is below them */
     int source_count;
-    int *key_source; /* of each key column, the source at the bottom; -1 */
+    char *volatile_calls; /* functions it calls, "nextval, random"; or NULL */
+    int *key_source;      /* of each key column, the source at the bottom; -1 */
 };
 
 #endif

@@ -20,6 +20,7 @@ struct lm_run_info {
     const char *script;
     int64_t batch; /* from 1, a one-shot being one; 0 before the first */
     int attempt;   /* from 1 */
+    bool dry_run;  /* all of it is rolled back; id is 0 then */
 };
 
 enum lm_callback {
@@ -73,6 +74,7 @@ struct lm_migration {
     int retries;
     bool durable_batches;
     bool combine;        /* successive writes may become one statement */
+    bool allow_ddl;      /* scripts may change the schema */
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
     bool quarantine;      /* set rows at fault aside instead of failing */

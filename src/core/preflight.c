@@ -10,7 +10,7 @@
  * tomorrow.
  */
 
-#include "core/preflight.h"
+#include "core/preflight_private.h"
 
 #include "base/log.h"
 #include "base/text.h"
@@ -99,6 +99,7 @@ lm_base_query_release(struct lm_base_query *self)
         free(self->sources[i].column);
     free(self->sources);
     free(self->key_source);
+    free(self->volatile_calls);
     memset(self, 0, sizeof *self);
 }
 
@@ -168,17 +169,19 @@ static bool
 fail_no_key(const struct lm_base_query *query, const char *name,
             struct lm_err *err)
 {
+    static const char way_out[] =
+        "Add it to the select list, or name the key with config.key.";
     int nearest = lm_text_nearest(name, (const char *const *)query->columns,
                                   (size_t)query->column_count);
 
     lm_err_set(err, LM_ERR_SCRIPT,
                "the base query does not return the key column \"%s\"", name);
     if (nearest >= 0) {
-        lm_err_detail(err, "It returns \"%s\": did you mean that?",
-                      query->columns[nearest]);
+        lm_err_hint(err, "It returns \"%s\": did you mean that? %s",
+                    query->columns[nearest], way_out);
+    } else {
+        lm_err_hint(err, "%s", way_out);
     }
-    lm_err_hint(err, "Add it to the select list, or name the key with "
-                     "config.key.");
     return false;
 }
 
@@ -543,11 +546,15 @@ lm_preflight_query(struct lm_conn *conn, const char *sql,
         goto out;
     }
     if (!take_params(out, stmt, params, param_count, err) ||
-        !take_columns(out, stmt, err) ||
-        !take_key(out, stmt, key, key_count, err))
+        !take_columns(out, stmt, err))
         goto out;
+    if (!take_key(out, stmt, key, key_count, err)) {
+        lm_query_show_columns(&shape, sql, err);
+        goto out;
+    }
     columns = copy_key_columns(out, stmt);
-    ok = prove_key(conn, &shape, columns, out, err);
+    ok = prove_key(conn, &shape, columns, out, err) &&
+         lm_preflight_find_volatile(conn, &shape, out, err);
 out:
     free(columns);
     lm_query_release(&shape);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The script's door to the database: the latch, the guard against statements
- * that would end the transaction or outlive it in the session, and savepoints.
+ * The script's door to the database: the latch, what the guard says of
+ * statements, and savepoints.
  *
  * Every error of the server goes through fail_with, so that nothing can be
  * swallowed. The SQL of structured calls is built in core/write.c, values are
@@ -10,14 +10,13 @@
 
 #include "core/repo_private.h"
 
-#include "pg/query.h"
+#include "base/log.h"
 #include "pg/sql.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* PostgreSQL gets slow beyond 64 open subtransactions. */
 enum { MAX_SAVEPOINTS = 64 };
@@ -102,6 +101,7 @@ void
 lm_repo_release(struct lm_repo *self)
 {
     forget_writes(self);
+    lm_guard_release(&self->guard);
     lm_shapes_release(&self->shapes);
     lm_types_release(&self->types);
 }
@@ -225,62 +225,40 @@ lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err)
     return true;
 }
 
-static bool
-refuse(struct lm_repo *self, const char *sql, const char *what,
-       const char *hint, struct lm_err *err)
+/* The server took a statement that luamig's parser does not know. */
+static void
+warn_unjudged(const char *sql, const char *where)
 {
-    if (!lm_repo_flush(self, err)) /* that came before */
-        return false;
-    lm_err_set(err, LM_ERR_FAILED, "%s", what);
-    LM_ERR_COPY(err->sql, sql);
-    lm_err_hint(err, "%s", hint);
-    return lm_repo_fail_with(self, err);
+    struct lm_err warning;
+
+    lm_err_set(&warning, LM_ERR_FAILED,
+               "the statement could not be judged: it is nested too deeply, or "
+               "newer than luamig's grammar");
+    LM_ERR_COPY(warning.sql, sql);
+    LM_ERR_COPY(warning.where, where);
+    lm_err_hint(&warning,
+                "Make sure that it hits only the rows that it should, "
+                "and neither changes the session nor the schema.");
+    lm_log_err(LM_LOG_WARNING, &warning);
 }
 
-/* Judges a statement that has not been prepared before. */
+/* A statement that has not been prepared on this connection, or not with what
+ * the script says of it. */
 static bool
-guard(struct lm_repo *self, const char *sql, enum lm_query_kind *kind,
-      struct lm_err *err)
+prepare_new(struct lm_repo *self, const char *sql, unsigned allowed,
+            const char *where, struct lm_stmt **out, struct lm_err *err)
 {
-    *kind = lm_query_classify(sql);
-    switch (*kind) {
-    case LM_QUERY_TRANSACTION:
-        return refuse(self, sql, "a script must not begin or end transactions",
-                      "Each batch is one transaction already; use "
-                      "repo:savepoint to try something and go on.",
-                      err);
-    case LM_QUERY_SESSION:
-        return refuse(self, sql, "a script must not change the session",
-                      "The connection may be made again between two batches; "
-                      "use SET LOCAL inside each batch.",
-                      err);
-    case LM_QUERY_COPY:
-        return refuse(self, sql, "COPY cannot be used in a migration",
-                      "Use repo:insert or repo:insert_all.", err);
-    case LM_QUERY_MULTIPLE:
-        return refuse(self, sql, "several statements in one call",
-                      "Call once for each statement.", err);
-    case LM_QUERY_EMPTY:
-        return refuse(self, sql, "the statement is empty",
-                      "Pass one SQL statement.", err);
-    case LM_QUERY_UNPARSED: /* the server is the authority */
-    case LM_QUERY_SELECT:
-    case LM_QUERY_WRITE:
-    case LM_QUERY_OTHER:
-        break;
+    struct lm_verdict *verdict;
+
+    if (!lm_guard_ask(&self->guard, sql, allowed, &verdict, err)) {
+        struct lm_err earlier;
+
+        if (!lm_repo_flush(self, &earlier)) { /* that came before */
+            *err = earlier;
+            return false;
+        }
+        return lm_repo_fail_with(self, err);
     }
-    return true;
-}
-
-/* A statement that has not been prepared before. */
-static bool
-prepare_new(struct lm_repo *self, const char *sql, struct lm_stmt **out,
-            struct lm_err *err)
-{
-    enum lm_query_kind kind = LM_QUERY_OTHER;
-
-    if (!guard(self, sql, &kind, err))
-        return false;
     if (!lm_conn_prepare(self->conn, sql, NULL, 0, out, err)) {
         if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {
             lm_err_hint(err, "Say what type the parameter has, for example "
@@ -288,45 +266,36 @@ prepare_new(struct lm_repo *self, const char *sql, struct lm_stmt **out,
         }
         return lm_repo_fail_with(self, err);
     }
-    lm_stmt_allow_post(*out,
-                       (kind == LM_QUERY_SELECT || kind == LM_QUERY_WRITE) &&
-                           strcasestr(sql, "set_config") == NULL);
+    if (!verdict->parsed && !verdict->told)
+        warn_unjudged(sql, where);
+    verdict->told = true;
+    lm_stmt_set_verdict(*out, verdict);
     if (self->failed)
         *err = self->failure;
     return !self->failed;
 }
 
 bool
-lm_repo_prepare(struct lm_repo *self, const char *sql, struct lm_stmt **out,
-                struct lm_err *err)
+lm_repo_prepare(struct lm_repo *self, const char *sql, bool every_row,
+                const char *where, struct lm_stmt **out, struct lm_err *err)
 {
+    unsigned allowed = (every_row ? LM_GUARD_EVERY_ROW : 0) |
+                       (self->allow_ddl ? LM_GUARD_DDL : 0);
+    const struct lm_verdict *verdict;
+
     if (!lm_repo_check_usable(self, err) || !lm_repo_send_groups(self, err) ||
         !renew_statements(self, err))
         return false;
     *out = lm_conn_find_prepared(self->conn, sql);
-    return *out != NULL || prepare_new(self, sql, out, err);
+    verdict = *out != NULL ? lm_stmt_verdict(*out) : NULL;
+    return (verdict != NULL && (verdict->charges & ~allowed) == 0) ||
+           prepare_new(self, sql, allowed, where, out, err);
 }
 
 bool
 lm_repo_may_post(const struct lm_stmt *stmt)
 {
-    return lm_stmt_may_post(stmt);
-}
-
-/* Does the statement leave the columns of all tables alone? Scripts may say
- * these for each row. */
-static bool
-keeps_columns(const char *sql)
-{
-    static const char *const verbs[] = {"SET ", "CALL ", "EXPLAIN ", "LOCK ",
-                                        "NOTIFY "};
-
-    sql += strspn(sql, " \t\r\n");
-    for (size_t i = 0; i < LM_COUNT(verbs); i++) {
-        if (strncasecmp(sql, verbs[i], strlen(verbs[i])) == 0)
-            return true;
-    }
-    return false;
+    return lm_stmt_verdict(stmt)->plain;
 }
 
 /* A statement that is no plain query or write may have been DDL, or have
@@ -334,11 +303,13 @@ keeps_columns(const char *sql)
 static void
 forget_shapes_after(struct lm_repo *self, const struct lm_stmt *stmt)
 {
-    if (lm_stmt_may_post(stmt))
+    const struct lm_verdict *verdict = lm_stmt_verdict(stmt);
+
+    if (verdict->plain)
         return;
     lm_shapes_forget(&self->shapes);
     self->shapes_changed = true;
-    self->stale = self->stale || !keeps_columns(lm_stmt_sql(stmt));
+    self->stale = self->stale || !verdict->keeps_columns;
 }
 
 bool

@@ -60,6 +60,8 @@ struct lm_repo {
     struct lm_conn *conn;              /* not owned */
     const struct lm_base_query *paged; /* not owned; NULL: nothing is paged */
     struct lm_types types;
+    struct lm_guard guard;
+    bool allow_ddl; /* set by the runner once */
     bool open;
     bool failed;
     struct lm_err failure; /* the first database error */
@@ -94,10 +96,14 @@ void lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
                   const struct lm_base_query *paged, bool checked);
 void lm_repo_close(struct lm_repo *self);
 
-/* Prepares a statement of the script's; refuses transaction control and
- * COPY. The statement is valid until the next call of this function. */
-bool lm_repo_prepare(struct lm_repo *self, const char *sql,
-                     struct lm_stmt **out, struct lm_err *err) LM_MUSTCHECK;
+/*
+ * Prepares a statement of the script's, if the guard (pg/guard.h) lets it pass.
+ * every_row: the script says that every row is meant. where is the line that
+ * says it. The statement is valid until the next call of this function.
+ */
+bool lm_repo_prepare(struct lm_repo *self, const char *sql, bool every_row,
+                     const char *where, struct lm_stmt **out,
+                     struct lm_err *err) LM_MUSTCHECK;
 bool lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
                      struct lm_values values, struct lm_result **out,
                      struct lm_err *err) LM_MUSTCHECK;

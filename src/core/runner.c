@@ -27,7 +27,7 @@ struct lm_run_info
 lm_runner_info(const struct lm_runner *self, int64_t batch)
 {
     struct lm_run_info info = {self->run.id, self->migration->name, batch,
-                               self->attempt};
+                               self->attempt, self->dry != NULL};
 
     return info;
 }
@@ -67,8 +67,9 @@ lm_runner_close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
     return ok;
 }
 
-static bool
-call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
+bool
+lm_runner_call_back(struct lm_runner *self, enum lm_callback callback,
+                    struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_runner_info(
@@ -86,10 +87,20 @@ call_back(struct lm_runner *self, enum lm_callback callback, struct lm_err *err)
 
 /* -- the steps -------------------------------------------------------- */
 
-/* The highest key there is, also among the rows that on_start wrote. */
+/* Does the run end at the highest key of its beginning? */
 static bool
-find_bound(struct lm_runner *self, struct lm_key *bound, struct lm_err *err)
+is_bounded(const struct lm_runner *self)
 {
+    return !self->migration->one_shot && !self->migration->follow_new;
+}
+
+/* The highest key there is, also among the rows that on_start wrote. */
+bool
+lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
+                     struct lm_err *err)
+{
+    if (!is_bounded(self))
+        return true;
     if ((self->migration->statement_timeout_ms > 0 &&
          !lm_txn_limit_statements(self->conn, LM_RUNNER_BOUND_MS, err)) ||
         !lm_page_highest(self->conn, &self->query, &bound->texts, err)) {
@@ -102,11 +113,14 @@ find_bound(struct lm_runner *self, struct lm_key *bound, struct lm_err *err)
     return true;
 }
 
-/* Does the run end at the highest key of its beginning? */
-static bool
-is_bounded(const struct lm_runner *self)
+void
+lm_runner_note_started(struct lm_runner *self, struct lm_key bound)
 {
-    return !self->migration->one_shot && !self->migration->follow_new;
+    self->run.seq++;
+    self->run.started = true;
+    lm_key_release(&self->run.bound);
+    self->run.bound = bound;
+    self->run.bound_is_empty = is_bounded(self) && bound.texts == NULL;
 }
 
 /* on_start and the bound, in one transaction with the mark that says so. */
@@ -115,12 +129,11 @@ start_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
     struct lm_key bound = {NULL, 0};
-    bool bounded = is_bounded(self);
     bool ok = lm_txn_begin(self->conn, &txn, err) &&
-              call_back(self, LM_CALL_ON_START, err) &&
-              (!bounded || find_bound(self, &bound, err)) &&
+              lm_runner_call_back(self, LM_CALL_ON_START, err) &&
+              lm_runner_find_bound(self, &bound, err) &&
               lm_journal_mark_started(&self->journal, &self->run,
-                                      bounded ? &bound : NULL, err) &&
+                                      is_bounded(self) ? &bound : NULL, err) &&
               lm_conn_commit(self->conn, "on_start_before_commit",
                              "on_start_after_commit_sent", err);
 
@@ -129,11 +142,7 @@ start_step(struct lm_runner *self, struct lm_err *err)
         return false;
     }
     LM_FAULT("on_start_after_commit");
-    self->run.seq++;
-    self->run.started = true;
-    lm_key_release(&self->run.bound);
-    self->run.bound = bound;
-    self->run.bound_is_empty = bounded && bound.texts == NULL;
+    lm_runner_note_started(self, bound);
     return true;
 }
 
@@ -160,8 +169,10 @@ final_step(struct lm_runner *self, struct lm_err *err)
     struct lm_txn txn = lm_runner_txn(self);
 
     if (!lm_txn_begin(self->conn, &txn, err) ||
-        (self->migration->one_shot && !call_back(self, LM_CALL_RUN, err)) ||
-        !call_back(self, LM_CALL_ON_COMPLETE, err) || !mark_done(self, err) ||
+        (self->migration->one_shot &&
+         !lm_runner_call_back(self, LM_CALL_RUN, err)) ||
+        !lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) ||
+        !mark_done(self, err) ||
         !lm_conn_commit(self->conn, "done_before_commit",
                         "done_after_commit_sent", err))
         return false;
@@ -232,22 +243,21 @@ next_step(struct lm_runner *self, struct lm_err *err)
     if (!self->run.started) {
         self->look_again =
             self->migration->ops->has(self->migration->self, LM_CALL_ON_START);
-        return start_step(self, err);
+        return self->steps->start(self, err);
     }
     if (self->look_again)
         return lm_runner_look_again(self, err);
     if (nothing_to_page(self)) {
         lm_runner_note_held(self);
-        return final_step(self, err);
+        return self->steps->finish(self, err);
     }
     lm_runner_feed_progress(self);
     return lm_runner_hold_back(self, err) &&
            (lm_runner_is_called(self) || lm_runner_batch_step(self, err));
 }
 
-/* False with err unset by us means: stopped; outcome->reason says why. */
-static bool
-work(struct lm_runner *self, bool *stopped, struct lm_err *err)
+bool
+lm_runner_work(struct lm_runner *self, bool *stopped, struct lm_err *err)
 {
     *stopped = false;
     while (!self->ended) {
@@ -424,6 +434,9 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
     }
 }
 
+static const struct lm_runner_steps for_real = {
+    start_step, lm_runner_begin_batch, lm_runner_commit_batch, final_step};
+
 void
 lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
                const struct lm_runner_options *options,
@@ -433,6 +446,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     memset(outcome, 0, sizeof *outcome);
     self->tuned = *migration;
     self->migration = &self->tuned;
+    self->steps = &for_real;
     self->mailbox = lm_mailbox_new();
     self->options = options;
     self->outcome = outcome;
@@ -442,6 +456,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->attempt = 1;
     self->hold.by = LM_HELD_BY_NOTHING;
     lm_repo_init(&self->repo);
+    self->repo.allow_ddl = migration->allow_ddl;
     self->repo.combine_options.journal = options->journal_schema;
     self->repo.combine_options.always = migration->combine_always;
 }
@@ -478,7 +493,7 @@ lm_runner_run(const struct lm_migration *migration,
         lm_runner_watch(&self);
         lm_progress_begin(&self.progress, self.run.id, self.run.rows,
                           self.run.batches, self.run.retries);
-        ok = work(&self, &stopped, err);
+        ok = lm_runner_work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);
     lm_runner_release(&self);

@@ -50,12 +50,39 @@ lm_runner_copy_last_key(const struct lm_runner *self,
     free(texts);
 }
 
-/* The page's writes, the cursor and COMMIT. The cursor is the page's last key,
- * unless a window that has nothing more leads further. */
+bool
+lm_runner_begin_batch(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+
+    txn.durable = self->migration->durable_batches;
+    return lm_txn_begin(self->conn, &txn, err);
+}
+
+bool
+lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
+                       const struct lm_key *cursor, struct lm_err *err)
+{
+    if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
+                               self->pending_retries, err))
+        return false;
+#ifdef LUAMIG_FAULTS
+    if (lm_fault_is_armed("after_flush") && !lm_conn_flush(self->conn, err))
+        return false;
+#endif
+    LM_FAULT("after_flush");
+    if (!lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+        return false;
+    self->worked_ms = lm_clock_ms() - self->begun_ms;
+    return true;
+}
+
+/* The page's writes and the end of the transaction. The cursor is the page's
+ * last key, unless a window that has nothing more leads further. */
 static bool
-migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
-                   const struct lm_key *window_end, struct lm_key *cursor,
-                   struct lm_err *err)
+migrate_and_end(struct lm_runner *self, const struct lm_page *page,
+                const struct lm_key *window_end, struct lm_key *cursor,
+                struct lm_err *err)
 {
     if (window_end != NULL) {
         lm_key_copy(cursor, (const char *const *)window_end->texts,
@@ -66,24 +93,14 @@ migrate_and_commit(struct lm_runner *self, const struct lm_page *page,
     if (!lm_runner_migrate_page(self, page, err))
         return false;
     LM_FAULT("after_migrate");
-    if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
-                               self->pending_retries, err))
-        return false;
-#ifdef LUAMIG_FAULTS
-    if (lm_fault_is_armed("after_flush") && !lm_conn_flush(self->conn, err))
-        return false;
-#endif
-    LM_FAULT("after_flush");
-    return lm_conn_commit(self->conn, "before_commit", "after_commit_sent",
-                          err);
+    return self->steps->end_batch(self, page, cursor, err);
 }
 
 static void
 advance(struct lm_runner *self, const struct lm_page *page,
-        struct lm_key *cursor, int64_t begun_ms)
+        struct lm_key *cursor)
 {
     struct lm_key old = self->run.cursor;
-    int64_t now = lm_clock_ms();
 
     self->run.cursor = *cursor;
     *cursor = old;
@@ -91,11 +108,11 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->run.rows += page->rows;
     self->run.batches++;
     self->pending_retries = 0;
-    self->leased_ms = now;
-    self->batch_ms = now - begun_ms + 1;
+    self->leased_ms = lm_clock_ms();
+    self->batch_ms = self->worked_ms + 1;
     lm_bisection_passed(&self->bisection, page->rows,
                         lm_size_rows(&self->size));
-    lm_size_batch(&self->size, page->rows, now - begun_ms);
+    lm_size_batch(&self->size, page->rows, self->worked_ms);
     lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
 }
 
@@ -143,14 +160,12 @@ fetch_page(struct lm_runner *self, struct lm_key *window_end,
 
 /* Nothing matched in a window: the cursor moves to its end. */
 static bool
-pass_window(struct lm_runner *self, struct lm_key *window_end,
-            struct lm_err *err)
+pass_window(struct lm_runner *self, const struct lm_page *page,
+            struct lm_key *window_end, struct lm_err *err)
 {
     struct lm_key old = self->run.cursor;
 
-    if (!lm_journal_checkpoint(&self->journal, &self->run, window_end, 0,
-                               self->pending_retries, err) ||
-        !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+    if (!self->steps->end_batch(self, page, window_end, err))
         return false;
     self->run.cursor = *window_end;
     *window_end = old;
@@ -163,25 +178,25 @@ pass_window(struct lm_runner *self, struct lm_key *window_end,
 /* Inside the transaction. */
 static bool
 work_on_page(struct lm_runner *self, const struct lm_page *page,
-             struct lm_key *window_end, int64_t begun_ms, struct lm_err *err)
+             struct lm_key *window_end, struct lm_err *err)
 {
     bool ends_window = window_end->texts != NULL && !page->more;
     struct lm_key cursor = {NULL, 0};
     bool ok;
 
     if (page->rows == 0 && ends_window)
-        return pass_window(self, window_end, err);
+        return pass_window(self, page, window_end, err);
     if (page->rows == 0) {
         lm_conn_rollback(self->conn);
         self->pages_done = true;
         return true;
     }
     lm_runner_note_first_key(self, page);
-    ok = migrate_and_commit(self, page, ends_window ? window_end : NULL,
-                            &cursor, err);
+    ok = migrate_and_end(self, page, ends_window ? window_end : NULL, &cursor,
+                         err);
     if (ok) {
         LM_FAULT("after_commit");
-        advance(self, page, &cursor, begun_ms);
+        advance(self, page, &cursor);
         self->pages_done = !page->more && !ends_window;
     } else if (err->kind != LM_ERR_LOST) {
         name_batch(self, page, err);
@@ -194,20 +209,18 @@ work_on_page(struct lm_runner *self, const struct lm_page *page,
 bool
 lm_runner_batch_step(struct lm_runner *self, struct lm_err *err)
 {
-    struct lm_txn txn = lm_runner_txn(self);
     struct lm_key window_end = {NULL, 0};
     struct lm_page page;
-    int64_t begun_ms = lm_clock_ms();
     bool ok;
 
     self->in_batch = true;
-    txn.durable = self->migration->durable_batches;
-    ok = lm_txn_begin(self->conn, &txn, err) &&
+    self->begun_ms = lm_clock_ms();
+    ok = self->steps->begin_batch(self, err) &&
          lm_repo_post_check(&self->repo, self->conn, err) &&
          fetch_page(self, &window_end, &page, err);
     if (ok) {
         LM_FAULT("after_page");
-        ok = work_on_page(self, &page, &window_end, begun_ms, err);
+        ok = work_on_page(self, &page, &window_end, err);
         lm_page_release(&page);
     }
     lm_key_release(&window_end);

@@ -236,7 +236,7 @@ lm_runner_is_called(struct lm_runner *self)
 {
     struct lm_err ignored;
 
-    if (is_poll_due(self) && is_connected(self) &&
+    if (self->dry == NULL && is_poll_due(self) && is_connected(self) &&
         !lm_mailbox_poll(self->mailbox, &self->journal, self->run.id,
                          &ignored)) {
         lm_log(LM_LOG_DEBUG, "could not look for requests: %s",

@@ -46,7 +46,7 @@ lm_runner_tell_journal(struct lm_runner *self)
     struct lm_err ignored;
 
     self->leased_ms = self->hold.noted_ms = lm_clock_ms();
-    if (self->conn == NULL || !lm_conn_is_up(self->conn))
+    if (self->dry != NULL || self->conn == NULL || !lm_conn_is_up(self->conn))
         return;
     count_hold(self);
     lm_held_write(&self->held, &held);
@@ -222,7 +222,8 @@ lm_runner_watch(struct lm_runner *self)
     }
     lm_buf_puts(&tables, tables.len == 0 ? "{}" : "}");
     options.tables = lm_buf_text(&tables);
-    options.hooks = lm_runner_control_hooks(self);
+    if (self->dry == NULL)
+        options.hooks = lm_runner_control_hooks(self);
     self->monitor = lm_monitor_start(&options);
     lm_buf_release(&tables);
 }

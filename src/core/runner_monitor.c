@@ -70,7 +70,8 @@ let_go(struct lm_monitor *self)
     pthread_mutex_unlock(&self->mutex);
     if (!last)
         return;
-    self->hooks.release(self->hooks.arg);
+    if (self->hooks.release != NULL)
+        self->hooks.release(self->hooks.arg);
     lm_health_sampler_free(self->sampler);
     pthread_cond_destroy(&self->ended_cond);
     pthread_mutex_destroy(&self->mutex);
@@ -151,7 +152,8 @@ take_sample(struct lm_monitor *self, struct lm_err *err)
 static bool
 ask_hook(struct lm_monitor *self, struct lm_err *err)
 {
-    if (self->hooks.poll(self->hooks.arg, self->conn, err))
+    if (self->hooks.poll == NULL ||
+        self->hooks.poll(self->hooks.arg, self->conn, err))
         return true;
     lm_conn_rollback(self->conn);
     return lm_conn_is_up(self->conn);

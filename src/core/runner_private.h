@@ -65,7 +65,25 @@ void lm_mailbox_poll_soon(struct lm_mailbox *self);
 bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                      int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
 
+struct lm_runner;
+struct lm_dry;
+
+/* What a run and a dry run do in ways of their own. Each is retried. */
+struct lm_runner_steps {
+    /* on_start and the bound, in one transaction. */
+    bool (*start)(struct lm_runner *self, struct lm_err *err);
+    /* Around a batch's work: begins its transaction, and ends it. A page
+     * without rows is that of a window in which nothing matched. */
+    bool (*begin_batch)(struct lm_runner *self, struct lm_err *err);
+    bool (*end_batch)(struct lm_runner *self, const struct lm_page *page,
+                      const struct lm_key *cursor, struct lm_err *err);
+    /* The whole of a one-shot, and on_complete. */
+    bool (*finish)(struct lm_runner *self, struct lm_err *err);
+};
+
 struct lm_runner {
+    const struct lm_runner_steps *steps;
+    struct lm_dry *dry; /* NULL: it is for real. Else there is no journal */
     struct lm_migration tuned;            /* its settings may change */
     const struct lm_migration *migration; /* the same */
     const struct lm_runner_options *options;
@@ -117,7 +135,9 @@ struct lm_runner {
     struct lm_monitor *monitor; /* NULL: there is none */
     uint64_t sample_number;     /* the last one that was looked at */
     struct lm_health health;
-    int64_t batch_ms; /* what the last one took; 0: it was rested for */
+    int64_t begun_ms;  /* when the work of the batch in hand began */
+    int64_t worked_ms; /* what it took */
+    int64_t batch_ms;  /* what the last one took; 0: it was rested for */
     struct lm_held held;
     bool held_unnoted; /* the journal does not have all of it */
     bool health_told;  /* which signals there are */
@@ -138,6 +158,20 @@ void lm_runner_init(struct lm_runner *self,
                     const struct lm_runner_options *options,
                     struct lm_outcome *outcome);
 void lm_runner_release(struct lm_runner *self);
+/* Steps, until the run has ended or somebody asks to stop: then outcome->reason
+ * says why. */
+bool lm_runner_work(struct lm_runner *self, bool *stopped,
+                    struct lm_err *err) LM_MUSTCHECK;
+/* Inside a transaction: calls what the script may have, and closes the repo. */
+bool lm_runner_call_back(struct lm_runner *self, enum lm_callback callback,
+                         struct lm_err *err) LM_MUSTCHECK;
+/* Inside a transaction: the key where the run is to end, empty when there is no
+ * row or no such end. */
+bool lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* The transaction with on_start has ended: the run goes up to bound, which it
+ * takes over. */
+void lm_runner_note_started(struct lm_runner *self, struct lm_key bound);
 
 /* runner_batch.c: a step, and parts of it that others take. */
 bool lm_runner_batch_step(struct lm_runner *self,
@@ -145,6 +179,12 @@ bool lm_runner_batch_step(struct lm_runner *self,
 /* The key of a page's last row; key is released or empty before. */
 void lm_runner_copy_last_key(const struct lm_runner *self,
                              const struct lm_page *page, struct lm_key *key);
+/* The ends of a batch in a run. */
+bool lm_runner_begin_batch(struct lm_runner *self,
+                           struct lm_err *err) LM_MUSTCHECK;
+bool lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
+                            const struct lm_key *cursor,
+                            struct lm_err *err) LM_MUSTCHECK;
 /* Lets the script handle a page, inside a transaction. */
 bool lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
                             struct lm_err *err) LM_MUSTCHECK;
@@ -160,6 +200,10 @@ bool lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
 /* Connects, checks the server and the query, and acquires the run. Leaves
  * acquired false, and the ending set, when there is nothing to do. */
 bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* Where the run begins, by config.start_after; empty: at the first row. */
+bool lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
+                          struct lm_err *err) LM_MUSTCHECK;
 
 /* Connects again for a bounded time and claims the run anew; what the server
  * holds of it replaces what the runner believed. LM_ERR_INTERRUPT when a
@@ -235,7 +279,7 @@ struct lm_monitor_options {
     const char *const *replicas;
     int replica_count;
     int64_t backend_pid; /* of the run's connection; 0: a pooler hides it */
-    struct lm_monitor_hooks hooks;
+    struct lm_monitor_hooks hooks; /* empty: nothing is asked for */
 };
 /* NULL when there is no thread to be had. The options are copied, the hook's
  * arg is taken over; the functions below take NULL for a monitor that does

@@ -74,6 +74,8 @@ reconnect(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_err why = *err;
 
+    if (self->dry != NULL)
+        return false;
     if (++self->lost_in_row > MAX_LOST_IN_ROW) {
         lm_err_prefix(err, "the connection broke %d times without progress",
                       MAX_LOST_IN_ROW);
@@ -94,7 +96,8 @@ refresh(struct lm_runner *self, struct lm_err *err, bool *reconnected)
     struct lm_err found;
 
     *reconnected = false;
-    if (lm_journal_refresh(&self->journal, &self->run, &found))
+    if (self->dry != NULL ||
+        lm_journal_refresh(&self->journal, &self->run, &found))
         return true;
     *err = found;
     if (found.kind != LM_ERR_LOST)

@@ -126,6 +126,8 @@ lm_runner_name_session(const struct lm_runner *self, const char *prefix,
 
     if (self->run.id > 0)
         snprintf(run, sizeof run, " run %" PRId64, self->run.id);
+    if (self->dry != NULL)
+        snprintf(run, sizeof run, " dry run");
     room = size - strlen(prefix) - strlen(": ") - strlen(run) - 1;
     if (strlen(script) > room) {
         cut = "...";
@@ -159,6 +161,7 @@ open_connection(struct lm_runner *self, struct lm_err *err)
         self->monitor,
         lm_conn_is_pooled(self->conn) ? 0 : lm_conn_backend_pid(self->conn));
     tell_pooled(self);
+    lm_conn_warn_unencrypted(self->conn);
     return lm_preflight_server(self->conn, err) && check_identity(self, err);
 }
 
@@ -250,6 +253,17 @@ check_start_after(struct lm_runner *self, const struct lm_key *key,
     return ok;
 }
 
+bool
+lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
+                     struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+
+    if (m->start_after != NULL)
+        lm_key_copy(cursor, m->start_after, m->key_count);
+    return check_start_after(self, cursor, err);
+}
+
 static bool
 fits_key(const struct lm_runner *self, const struct lm_key *key)
 {
@@ -292,6 +306,17 @@ check_journal_keys(const struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+static void
+warn_of_volatile_calls(const struct lm_runner *self)
+{
+    if (self->query.volatile_calls == NULL)
+        return;
+    lm_log(LM_LOG_WARNING,
+           "the base query calls volatile functions (%s): a page may be read "
+           "again, and what is in it, and its keys, must not depend on them",
+           self->query.volatile_calls);
+}
+
 static bool
 begin_run(struct lm_runner *self, const struct lm_run_request *request,
           bool *begun, struct lm_err *err)
@@ -300,15 +325,14 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
     struct lm_key cursor = {NULL, 0};
     bool ok;
 
-    if (m->start_after != NULL)
-        lm_key_copy(&cursor, m->start_after, m->key_count);
-    ok = check_start_after(self, &cursor, err) &&
+    ok = lm_runner_find_start(self, &cursor, err) &&
          lm_journal_begin(&self->journal, request, &cursor, &self->run, begun,
                           err);
     lm_key_release(&cursor);
     if (ok && *begun) {
         lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
                m->name, lm_conn_target(self->conn));
+        warn_of_volatile_calls(self);
     }
     return ok;
 }
@@ -336,6 +360,7 @@ tell_resumed(const struct lm_runner *self)
                " began; the rows that are left are migrated by it as it is",
                self->run.id);
     }
+    warn_of_volatile_calls(self);
     lm_buf_release(&where);
 }
 

@@ -60,7 +60,8 @@ struct lm_shapes {
 };
 
 struct lm_combine_options {
-    const char *journal; /* schema of the function that asserts counts */
+    const char *journal; /* schema of the function that asserts counts, or
+                            NULL: as lm_write_combined says */
     bool always;         /* also where triggers would tell the difference */
 };
 

@@ -207,8 +207,12 @@ add_assertion(struct lm_buf *sql, const struct lm_form *form,
     lm_buf_puts(sql, form->may_miss ? ", (SELECT " : ", ");
     lm_buf_printf(sql, "CASE pg_catalog.count(*) WHEN $%d THEN 0 ELSE ",
                   count + 1);
-    lm_sql_add_identifier(sql, journal);
-    lm_buf_printf(sql, ".expect(pg_catalog.count(*), $%d) END", count + 1);
+    if (journal != NULL) {
+        lm_sql_add_identifier(sql, journal);
+        lm_buf_printf(sql, ".expect(pg_catalog.count(*), $%d) END", count + 1);
+    } else {
+        lm_buf_puts(sql, "0 / (0 * pg_catalog.count(*)) END");
+    }
     if (!form->may_miss)
         return;
     lm_buf_puts(sql, " FROM (SELECT DISTINCT ");

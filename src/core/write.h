@@ -45,8 +45,9 @@ bool lm_write_one(struct lm_buf *sql, const struct lm_form *form) LM_MUSTCHECK;
  * The same for many rows in one statement, over an array a column and, as the
  * last parameter, the number of rows. casts has a text a column: what its
  * array's elements are cast to, or NULL. The statement returns how many rows
- * were written, and fails with LM002 (the function expect of the schema
- * journal) when that cannot be what so many single writes would have done.
+ * were written, and fails when that cannot be what so many single writes would
+ * have done: with LM002 (the function expect of the schema journal), or where
+ * journal is NULL with a division by zero.
  */
 bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
                        char *const *casts, const char *journal) LM_MUSTCHECK;

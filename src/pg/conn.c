@@ -219,6 +219,12 @@ post_deferred(struct lm_conn *self, struct lm_err *err)
     return lm_pipeline_post(self, sent, request, err);
 }
 
+bool
+lm_conn_settle(struct lm_conn *self, struct lm_err *err)
+{
+    return post_deferred(self, err) && lm_conn_flush(self, err);
+}
+
 static bool
 post_commit(struct lm_conn *self, PGresult **result, struct lm_err *err)
 {

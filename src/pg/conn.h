@@ -19,6 +19,7 @@
  */
 
 #include "base/err.h"
+#include "pg/guard.h"
 
 #include <stdint.h>
 
@@ -67,6 +68,14 @@ bool lm_conn_in_transaction(const struct lm_conn *self);
 bool lm_conn_has_transaction(const struct lm_conn *self);
 
 int lm_conn_server_version(const struct lm_conn *self); /* 150018 */
+/* "TLSv1.3" or "GSSAPI", static or owned by the connection; NULL: anybody on
+ * the way can read along. */
+const char *lm_conn_encryption(const struct lm_conn *self);
+/* Did the server ask for a password, and get one? */
+bool lm_conn_used_password(const struct lm_conn *self);
+/* Warns, once a process, of a password that has been used on an unencrypted
+ * connection to another machine. From the main thread. */
+void lm_conn_warn_unencrypted(const struct lm_conn *self);
 /* "db.example.org:5432/shop" or "/run/pg:5432/shop": no secrets. Owned by the
  * connection. */
 const char *lm_conn_target(const struct lm_conn *self);
@@ -142,6 +151,10 @@ bool lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
  * the connection is then gone, and with it the transaction. */
 void lm_conn_rollback(struct lm_conn *self);
 
+/* Inside a transaction: flushes, and lets deferred constraints and triggers
+ * have their turn, as COMMIT would. */
+bool lm_conn_settle(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+
 /* After LISTEN, with nothing in flight: waits for a notification, for wake_fd to
  * become readable, or for the time to pass. *notified: one has come. */
 bool lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,
@@ -195,9 +208,10 @@ uint32_t lm_stmt_param_type(const struct lm_stmt *self, int index);
 int lm_stmt_column_count(const struct lm_stmt *self);
 const struct lm_column *lm_stmt_column(const struct lm_stmt *self, int index);
 const char *lm_stmt_sql(const struct lm_stmt *self);
-/* A note kept with the statement: may its user post it? False at first. */
-void lm_stmt_allow_post(struct lm_stmt *self, bool allowed);
-bool lm_stmt_may_post(const struct lm_stmt *self);
+/* A note kept with a statement of a script; NULL at first. */
+void lm_stmt_set_verdict(struct lm_stmt *self,
+                         const struct lm_verdict *verdict);
+const struct lm_verdict *lm_stmt_verdict(const struct lm_stmt *self);
 
 void lm_result_free(struct lm_result *self); /* NULL is allowed */
 int lm_result_rows(const struct lm_result *self);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a connection comes about: the conninfo is checked, libpq connects in a
- * thread aside so that signals are heard meanwhile, and the server is asked
- * whether a pooler stands between.
+ * How a connection comes about: the conninfo is checked (pg/url.h), libpq
+ * connects in a thread aside so that signals are heard meanwhile, and the
+ * server is asked whether a pooler stands between.
  *
  * Hosts, their order, target_session_attrs and time limits are libpq's. What
  * is given up goes on in its thread and is closed there. No error contains a
@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pg/conn_private.h"
+#include "pg/url.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,85 +23,6 @@ enum {
     PING_LIMIT_MS = 10000,
     SILENCE_MS = 30000 /* unless the options say otherwise */
 };
-
-static bool
-is_uri(const char *conninfo)
-{
-    return strncmp(conninfo, "postgresql://", 13) == 0 ||
-           strncmp(conninfo, "postgres://", 11) == 0;
-}
-
-/* Is there an "@" in what libpq takes for hosts, ports and database of a URI?
- * Then the user or the password ended too early, and a part of the password
- * has become a host. An escaped one is a part of the name. */
-static bool
-has_stray_at(const char *uri)
-{
-    const char *place = strstr(uri, "://") + 3;
-    size_t user = strcspn(place, "@/");
-
-    if (place[user] == '@')
-        place += user + 1;
-    return memchr(place, '@', strcspn(place, "?")) != NULL;
-}
-
-/* "user:password/database", without a host, makes the password a port. */
-static bool
-has_numeric_ports(const PQconninfoOption *options)
-{
-    for (; options->keyword != NULL; options++) {
-        if (strcmp(options->keyword, "port") == 0 && options->val != NULL)
-            return options->val[strspn(options->val, "0123456789,")] == '\0';
-    }
-    return true;
-}
-
-static bool
-check_uri(const char *uri, const PQconninfoOption *options, struct lm_err *err)
-{
-    static const char escapes[] = "Write @ as %40, / as %2F, : as %3A in a "
-                                  "user name or password.";
-
-    if (has_stray_at(uri)) {
-        lm_err_set(err, LM_ERR_CONNECT,
-                   "the database URL has a character that must be escaped");
-        lm_err_hint(err, "%s", escapes);
-        return false;
-    }
-    if (!has_numeric_ports(options)) {
-        lm_err_set(err, LM_ERR_CONNECT,
-                   "the port in the database URL is not a number");
-        lm_err_hint(err,
-                    "With a password, a URL has a host as well: "
-                    "postgresql://user:password@host:5432/database. %s",
-                    escapes);
-        return false;
-    }
-    return true;
-}
-
-/* libpq quotes what it cannot read or find, which may hold a password, so
- * what looks misread is refused without a word of it. */
-static bool
-check_conninfo(const char *conninfo, struct lm_err *err)
-{
-    char *ignored = NULL;
-    PQconninfoOption *options = PQconninfoParse(conninfo, &ignored);
-    bool ok;
-
-    PQfreemem(ignored);
-    if (options != NULL) {
-        ok = !is_uri(conninfo) || check_uri(conninfo, options, err);
-        PQconninfoFree(options);
-        return ok;
-    }
-    lm_err_set(err, LM_ERR_CONNECT,
-               "the database URL is not one that libpq understands");
-    lm_err_hint(err, "Write it as postgresql://user@host:5432/database or as "
-                     "\"host=... dbname=...\"; parameters that other tools "
-                     "put behind \"?\" are not accepted.");
-    return false;
-}
 
 /* A password that is a name as well, or hardly a word, gives nothing away
  * where libpq's text has it, and without it the text would say nothing. */
@@ -305,7 +227,7 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     struct lm_conn *self;
     PGconn *pg;
 
-    if (*conninfo != '\0' && !check_conninfo(conninfo, err))
+    if (*conninfo != '\0' && !lm_url_check(conninfo, err))
         return false;
     pg = connect_aside(conninfo, options, err);
     if (pg == NULL)
@@ -323,4 +245,49 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     }
     *out = self;
     return true;
+}
+
+/* -- what may read along ------------------------------------------------ */
+
+const char *
+lm_conn_encryption(const struct lm_conn *self)
+{
+    if (PQsslInUse(self->pg) != 0)
+        return PQsslAttribute(self->pg, "protocol");
+    return PQgssEncInUse(self->pg) != 0 ? "GSSAPI" : NULL;
+}
+
+bool
+lm_conn_used_password(const struct lm_conn *self)
+{
+    return PQconnectionUsedPassword(self->pg) != 0;
+}
+
+/* Over a network, as far as the address tells: a Unix socket has none. */
+static bool
+leaves_machine(PGconn *pg)
+{
+    const char *host = PQhost(pg);
+    const char *address = PQhostaddr(pg);
+
+    if (address == NULL || *address == '\0' ||
+        (host != NULL && (*host == '/' || *host == '@')))
+        return false;
+    return strncmp(address, "127.", 4) != 0 && strcmp(address, "::1") != 0 &&
+           strncmp(address, "::ffff:127.", 11) != 0;
+}
+
+void
+lm_conn_warn_unencrypted(const struct lm_conn *self)
+{
+    static bool has_warned;
+
+    if (has_warned || !lm_conn_used_password(self) ||
+        lm_conn_encryption(self) != NULL || !leaves_machine(self->pg))
+        return;
+    has_warned = true;
+    lm_log(LM_LOG_WARNING,
+           "the connection to %s is not encrypted, and a password is used on "
+           "it; add sslmode=require to the URL, or verify-full",
+           self->target);
 }

@@ -3,7 +3,7 @@
 #define LM_PG_QUERY_H
 
 /*
- * What luamig must know about a piece of SQL, read from PostgreSQL's own parse
+ * What luamig must know about a base query, read from PostgreSQL's own parse
  * tree and never from the text.
  *
  * The parser is the grammar of one PostgreSQL version. What it cannot parse
@@ -12,25 +12,6 @@
  */
 
 #include "base/err.h"
-
-enum lm_query_kind {
-    LM_QUERY_UNPARSED,    /* not judged, see above */
-    LM_QUERY_EMPTY,       /* nothing but spaces, comments and semicolons */
-    LM_QUERY_MULTIPLE,    /* more than one statement */
-    LM_QUERY_SELECT,      /* SELECT, VALUES, TABLE that only read */
-    LM_QUERY_WRITE,       /* INSERT, UPDATE, DELETE, MERGE, also in WITH */
-    LM_QUERY_TRANSACTION, /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and kin, SET
-                             TRANSACTION */
-    LM_QUERY_SESSION,     /* changes what outlives the transaction: SET, RESET,
-                             PREPARE, EXECUTE, DEALLOCATE, DISCARD, LISTEN,
-                             UNLISTEN, LOAD, a cursor WITH HOLD */
-    LM_QUERY_COPY,
-    LM_QUERY_OTHER /* DDL, SELECT INTO, SET LOCAL, EXPLAIN, CALL, DO, ... */
-};
-
-/* The kind of the one statement in sql. What functions and DO blocks do when
- * they are called is not seen. */
-enum lm_query_kind lm_query_classify(const char *sql);
 
 /* A base query that may be paged. */
 struct lm_query_shape {
@@ -55,6 +36,17 @@ struct lm_query_shape {
 bool lm_query_inspect(const char *sql, struct lm_query_shape *out,
                       struct lm_err *err) LM_MUSTCHECK;
 void lm_query_release(struct lm_query_shape *self);
+
+/* Lets an error about sql, of which the shape is, point at its select list. */
+void lm_query_show_columns(const struct lm_query_shape *self, const char *sql,
+                           struct lm_err *err);
+
+/* Names each function call anywhere in the query; schema is NULL when none is
+ * written. The names live as long as the shape. */
+typedef void (*lm_query_call_fn)(const char *schema, const char *name,
+                                 void *arg);
+void lm_query_each_call(const struct lm_query_shape *self,
+                        lm_query_call_fn each, void *arg);
 
 /*
  * Proofs. Each answers true only when the parse tree shows it, so false means

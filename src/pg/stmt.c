@@ -34,12 +34,17 @@ hash_bytes(uint64_t hash, const void *bytes, size_t len)
     return hash;
 }
 
+uint64_t
+lm_stmt_hash(const char *sql)
+{
+    return hash_bytes(0xCBF29CE484222325u, sql, strlen(sql));
+}
+
 static uint64_t
 hash_key(const char *sql, const uint32_t *types, int type_count)
 {
-    uint64_t hash = hash_bytes(0xCBF29CE484222325u, sql, strlen(sql));
-
-    return hash_bytes(hash, types, (size_t)type_count * sizeof *types);
+    return hash_bytes(lm_stmt_hash(sql), types,
+                      (size_t)type_count * sizeof *types);
 }
 
 static bool
@@ -174,13 +179,14 @@ lm_stmt_sql(const struct lm_stmt *self)
 }
 
 void
-lm_stmt_allow_post(struct lm_stmt *self, bool allowed)
+lm_stmt_set_verdict(struct lm_stmt *self, const struct lm_verdict *verdict)
 {
-    self->may_post = allowed;
+    self->verdict = *verdict;
+    self->judged = true;
 }
 
-bool
-lm_stmt_may_post(const struct lm_stmt *self)
+const struct lm_verdict *
+lm_stmt_verdict(const struct lm_stmt *self)
 {
-    return self->may_post;
+    return self->judged ? &self->verdict : NULL;
 }

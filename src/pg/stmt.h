@@ -16,7 +16,8 @@ struct lm_stmt {
     int asked_count;
     uint64_t hash;
     uint64_t last_use;
-    bool may_post; /* see lm_stmt_allow_post */
+    bool judged; /* a verdict was set */
+    struct lm_verdict verdict;
     int param_count;
     uint32_t *param_types;
     int column_count;
@@ -29,6 +30,8 @@ struct lm_stmt_cache {
     uint64_t uses;
     uint64_t names; /* statement names are never used twice */
 };
+
+uint64_t lm_stmt_hash(const char *sql);
 
 struct lm_stmt *lm_stmt_cache_find(struct lm_stmt_cache *self, const char *sql,
                                    const uint32_t *types, int type_count);

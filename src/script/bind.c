@@ -112,6 +112,7 @@ lmL_begin_call(lua_State *L, struct lm_call *call)
     }
     call->site = find_site(L, binding->sites);
     call->where = lm_site_where(call->site);
+    call->every_row = false;
 }
 
 const char *
@@ -405,7 +406,8 @@ get_ready(lua_State *L, struct lm_call *call, const char *sql, int first,
           struct lm_err *err)
 {
     bool ok = check_param_count(sql, count, err) &&
-              lm_repo_prepare(call->repo, sql, stmt, err);
+              lm_repo_prepare(call->repo, sql, call->every_row, call->where,
+                              stmt, err);
 
     if (ok && lm_stmt_param_count(*stmt) != count)
         ok = fail_param_count(*stmt, count, err);
@@ -483,6 +485,19 @@ lm_call_combine(lua_State *L, struct lm_call *call, struct lm_shape *shape,
     return lm_call_combine_params(call, shape, out, err);
 }
 
+/* The statement, which is then at index 2, with its parameters behind it;
+ * luamig.ALL may stand before it. [-1 or 0, +0, raises] */
+static const char *
+take_sql(lua_State *L, struct lm_call *call)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_all_key);
+    call->every_row = lua_rawequal(L, -1, 2);
+    lua_pop(L, 1);
+    if (call->every_row)
+        lua_remove(L, 2);
+    return lmL_check_text(L, 2);
+}
+
 /* Runs the statement at index sql with the arguments after it and leaves the
  * boxed result on the stack. */
 static struct lm_result **
@@ -490,7 +505,7 @@ run_query(lua_State *L, struct lm_call *call)
 {
     struct lm_result **box;
     struct lm_err err;
-    const char *sql = lmL_check_text(L, 2);
+    const char *sql = take_sql(L, call);
     int count = lua_gettop(L) - 2;
 
     box = push_result_box(L);
@@ -570,11 +585,7 @@ l_execute(lua_State *L)
     int count;
 
     lmL_begin_call(L, &call);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_all_key);
-    if (lua_rawequal(L, -1, 2))
-        lua_remove(L, 2); /* "every row" is meant */
-    lua_pop(L, 1);
-    sql = lmL_check_text(L, 2);
+    sql = take_sql(L, &call);
     count = lua_gettop(L) - 2;
     if (!lm_call_write(L, &call, sql, 3, count, by_number, NULL, &write, &err))
         return lmL_raise(L, &err);

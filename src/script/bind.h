@@ -50,6 +50,7 @@ struct lm_call {
     struct lm_repo *repo;
     struct lm_site *site;
     const char *where; /* the site's */
+    bool every_row;    /* luamig.ALL was said */
 };
 
 /* The repo of a method call; raises when it is closed. */

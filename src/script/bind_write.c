@@ -675,11 +675,12 @@ push_equality(lua_State *L, int index, const char *method,
 
 /* Pushes what it needs; the parameters' values come last. */
 static void
-push_condition(lua_State *L, int index, int last, const char *method,
-               struct condition *condition)
+push_condition(lua_State *L, struct lm_call *call, int index, int last,
+               const char *method, struct condition *condition)
 {
     memset(condition, 0, sizeof *condition);
-    if (last >= index && is_sentinel(L, index, &lm_vm_all_key))
+    call->every_row = last >= index && is_sentinel(L, index, &lm_vm_all_key);
+    if (call->every_row)
         return;
     if (last >= index && lua_type(L, index) == LUA_TSTRING) {
         push_sql_condition(L, index, last, method, condition);
@@ -750,7 +751,7 @@ l_update_all(lua_State *L)
     check_not_empty(L, columns.names, "update_all", "the table of changes");
     check_columns(L, &call, columns.table, columns.names);
     check_site(L, &call, "update_all", the_changes, columns.names);
-    push_condition(L, 4, last, "update_all", &condition);
+    push_condition(L, &call, 4, last, "update_all", &condition);
     if (condition.names.count > 0)
         check_site(L, &call, "update_all", the_condition, condition.names);
     columns.offset = condition.count;
@@ -776,7 +777,7 @@ l_delete_all(lua_State *L)
 
     lmL_begin_call(L, &call);
     columns.table = lmL_check_text(L, 2);
-    push_condition(L, 3, last, "delete_all", &condition);
+    push_condition(L, &call, 3, last, "delete_all", &condition);
     if (condition.names.count > 0)
         check_site(L, &call, "delete_all", the_condition, condition.names);
     columns.offset = condition.count;

@@ -32,6 +32,7 @@ struct lm_script {
     struct lm_vm vm;
     int definition; /* registry reference */
     struct lm_migration migration;
+    const char *repo;
     struct lm_migration_ops ops;
     bool has[LM_CALL_ON_COMPLETE + 1];
     bool has_on_stop;
@@ -105,7 +106,7 @@ push_run(lua_State *L, int definition, const struct lm_run_info *info)
     lua_setfield(L, -2, "batch");
     lua_pushinteger(L, info->attempt);
     lua_setfield(L, -2, "attempt");
-    lua_pushboolean(L, 0);
+    lua_pushboolean(L, info->dry_run);
     lua_setfield(L, -2, "dry_run");
     push_module_field(L, "luamig.script.canonical", "encode");
     lua_pushcclosure(L, l_log, 1);
@@ -293,6 +294,14 @@ push_args(lua_State *L, const struct lm_script_options *options)
 }
 
 static void
+push_defaults(lua_State *L, const char *defaults_json)
+{
+    push_module_field(L, "cjson", "decode");
+    lua_pushstring(L, defaults_json);
+    lua_call(L, 1, 1);
+}
+
+static void
 push_options(lua_State *L, const struct loading *loading)
 {
     char cwd[PATH_MAX];
@@ -314,6 +323,10 @@ push_options(lua_State *L, const struct loading *loading)
     set_integer(L, "target_ms", loading->options->target_ms);
     set_integer(L, "throttle_ms", loading->options->throttle_ms);
     lua_setfield(L, -2, "overrides");
+    if (loading->options->defaults_json != NULL) {
+        push_defaults(L, loading->options->defaults_json);
+        lua_setfield(L, -2, "defaults");
+    }
 }
 
 /* A text field of the table at index; NULL when it is nil. */
@@ -378,6 +391,7 @@ read_config(lua_State *L, struct lm_script *self)
     m->lock_timeout_ms = integer_field(L, config, "lock_timeout_ms");
     m->follow_new = bool_field(L, config, "follow_new");
     m->assume_unique = bool_field(L, config, "assume_unique");
+    m->allow_ddl = bool_field(L, config, "allow_ddl");
     m->durable_batches = bool_field(L, config, "durable_batches");
     m->repeatable = bool_field(L, config, "repeatable");
     m->quarantine =
@@ -389,6 +403,7 @@ read_config(lua_State *L, struct lm_script *self)
     m->combine_always = lua_type(L, -1) == LUA_TSTRING;
     lua_pop(L, 1);
     m->isolation = text_field(L, config, "isolation");
+    self->repo = text_field(L, config, "repo");
     m->timezone = text_field(L, config, "timezone");
     lua_getfield(L, config, "key");
     m->key_count = (int)lua_rawlen(L, -1);
@@ -648,6 +663,12 @@ lm_script_free(struct lm_script *self)
     lm_sites_release(&self->sites);
     free(self->key);
     free(self);
+}
+
+const char *
+lm_script_repo(const struct lm_script *self)
+{
+    return self->repo;
 }
 
 const struct lm_migration *

@@ -11,13 +11,16 @@
 
 struct lm_script;
 
-/* What the command line says about a script. */
+/* What the command line and the project file say about a script. */
 struct lm_script_options {
     const char *const *args; /* "name=value" each */
     int arg_count;
     int64_t batch_size;  /* -1: as the script says */
     int64_t target_ms;   /* likewise */
     int64_t throttle_ms; /* likewise */
+    /* What the project file says for keys that config leaves out; may be
+     * NULL. */
+    const char *defaults_json;
 };
 
 /* LM_ERR_SCRIPT, or LM_ERR_USAGE for an argument or option that is wrong. */
@@ -28,6 +31,9 @@ void lm_script_free(struct lm_script *self); /* NULL is allowed */
 
 /* Owned by the script. */
 const struct lm_migration *lm_script_migration(const struct lm_script *self);
+
+/* The repo that the script is for (config.repo); owned by the script. */
+const char *lm_script_repo(const struct lm_script *self);
 
 /* Adds a description of the declared arguments, a line each; nothing when
  * there are none. The script is loaded without values for them. */

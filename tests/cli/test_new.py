@@ -274,6 +274,30 @@ def test_a_database_that_cannot_be_reached_is_no_reason_to_give_up(bare):
     assert_good(bare)
 
 
+def test_a_repo_of_the_project_is_where_the_table_is(db, bare):
+    db.execute(USERS)
+    bare.write("luamig.lua",
+               f'return {{ repos = {{ shop = "{db.url}" }}, scripts = "jobs" }}')
+    bare.luamig("new", "jobs/x.lua", "--table", "users", "--repo", "shop"
+                ).expect(DONE, "created jobs/x.lua\n").refuse("made up")
+    assert "onboarding_step IS NULL" in bare.read("jobs/x.lua")
+    assert '"jobs/x.lua"' in bare.read("spec/x_spec.lua")
+
+    bare.luamig("new", "y", "--table", "users", "--repo", "shpo").expect(
+        USAGE, '"shop"')
+    bare.luamig("new", "y", "--repo", "shop").expect(USAGE, "--table")
+    assert not bare.exists("jobs/y.lua")
+
+
+def test_from_a_subfolder_the_files_go_where_the_project_has_them(bare):
+    bare.luamig("init").expect(DONE)
+    below = Project(os.path.join(bare.path, "spec"))
+    os.rmdir(os.path.join(below.path, "scripts"))
+    below.luamig("new", "x").expect(DONE)
+    assert bare.exists("scripts/x.lua") and bare.exists("spec/x_spec.lua")
+    assert_good(bare)
+
+
 def test_looking_at_a_table_leaves_the_database_alone(db, project):
     db.execute(USERS)
     project.luamig("new", "x", "--table", "users").expect(DONE)

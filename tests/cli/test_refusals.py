@@ -466,17 +466,6 @@ def test_no_part_of_a_url_is_shown_by_ps(table, project, url, option):
     runner.wait().expect(DONE)
 
 
-@pytest.mark.parametrize("parameter", ["schema=public", "pool=5"])
-def test_a_parameter_of_another_tool_in_a_url_is_explained(
-        table, project, parameter):
-    host = table.cluster.dir.replace("/", "%2F")
-    project.script(whole())
-    result = project.run(
-        url=f"postgresql://app@/{table.name}?host={host}&{parameter}")
-    assert result.code in (USAGE, UNREACHABLE), result
-    result.expect(result.code, "parameters that other tools")
-
-
 def test_a_database_that_is_read_only(table, project):
     table.set("default_transaction_read_only", "on")
     project.script(whole())

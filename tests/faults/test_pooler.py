@@ -1,5 +1,6 @@
 """luamig through PgBouncer, in session and in transaction mode."""
 
+import json
 import signal
 
 import pytest
@@ -43,6 +44,20 @@ def test_a_run_through_a_pooler_says_so_and_writes_each_row_once(
     assert db.rows("SELECT backend_pid, backend_start FROM luamig.progress",
                    user="postgres") == [(0, None)]
     assert_once(db, pooled=True)
+
+
+def test_a_dry_run_through_a_pooler_leaves_nothing(db, project, pooler):
+    readings.create(db, 1000)
+    project.script(readings.script(batch=100))
+    before = db.rows("SELECT * FROM readings ORDER BY 1")
+    result = project.run("--dry-run", url=through(pooler, db)).expect(DONE)
+    report = json.loads(result.out)
+    assert (report["rows"], report["batches"]) == (1000, 10)
+    assert [table["updated"] for table in report["tables"]
+            if table["table"] == "public.readings"] == [1000]
+    assert db.rows("SELECT * FROM readings ORDER BY 1") == before
+    assert not db.has_journal()
+    assert_nothing_left(db, pooled=True)
 
 
 def test_no_pooler_is_seen_where_there_is_none(db, project):

@@ -81,6 +81,7 @@ class Cluster:
 
     def __init__(self, primary=None, **settings):
         self.settings = {**SETTINGS, **settings}
+        self.port = int(self.settings.get("port", PORT))
         self.dir = tempfile.mkdtemp(prefix="luamig-pg-", dir="/tmp")
         self.data = os.path.join(self.dir, "data")
         self.log_path = os.path.join(self.dir, "log")
@@ -97,7 +98,7 @@ class Cluster:
 
     def start(self):
         command = [os.path.join(bin_dir(), "postgres"), "-D", self.data]
-        command += ["-k", self.dir, "-p", str(PORT)]
+        command += ["-k", self.dir, "-p", str(self.port)]
         for name, value in self.settings.items():
             command += ["-c", f"{name}={value}"]
         with open(self.log_path, "ab") as log:
@@ -152,7 +153,7 @@ class Cluster:
 
     def url(self, dbname, user=OWNER, host=None, **more):
         """A conninfo string for dbname."""
-        parts = {"host": host or self.dir, "port": PORT, "user": user,
+        parts = {"host": host or self.dir, "port": self.port, "user": user,
                  "dbname": dbname, **more}
         return " ".join(f"{key}={value}" for key, value in parts.items())
 
@@ -163,7 +164,7 @@ class Cluster:
         return link
 
     def socket_path(self):
-        return os.path.join(self.dir, f".s.PGSQL.{PORT}")
+        return os.path.join(self.dir, f".s.PGSQL.{self.port}")
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
@@ -218,7 +219,7 @@ class Cluster:
     def _copy_of(self, primary):
         subprocess.run(
             [os.path.join(bin_dir(), "pg_basebackup"), "-D", self.data,
-             "-h", primary.dir, "-p", str(PORT), "-U", SUPERUSER, "-R",
+             "-h", primary.dir, "-p", str(primary.port), "-U", SUPERUSER, "-R",
              "--checkpoint=fast", "--no-sync"],
             check=True, cwd="/", **_server_user())
 

@@ -31,17 +31,23 @@ EDGES = {
     ("core/status.c", "core/journal.h"): "reads the journal's tables by name",
     ("core/repo.h", "core/shape.h"): "a repo combines writes of one shape",
     ("core/shape.h", "core/write.h"): "a shape is of the names of a write",
+    ("core/sample.h", "core/tally.h"): "samples are of what was written",
 }
 
 # Headers that only one module or one folder may see.
 PRIVATE = {
     "core/journal_private.h": "core/journal",
     "core/runner_private.h": "core/runner",
+    "core/preflight_private.h": "core/preflight",
     "core/repo_private.h": "core/repo",
     "core/shape_private.h": "core/shape",
     "pg/conn_private.h": "pg/",
     "pg/server_parts.h": "pg/server",
+    "pg/guard_private.h": "pg/guard",
+    "pg/parse.h": "pg/",
+    "pg/query_private.h": "pg/query",
     "pg/stmt.h": "pg/",
+    "pg/tree.h": "pg/",
 }
 
 # Libraries: which folder may include their headers.

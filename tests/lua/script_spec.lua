@@ -230,7 +230,6 @@ describe("config", function()
     { "on_error = 'skip'", 'config.on_error must be "stop" or "quarantine", not "skip"' },
     { "timezone = ''", 'config.timezone must be a string that is not empty, not ""' },
     { "repo = 5", "config.repo must be a string that is not empty, not 5" },
-    { "repo = 'other'", 'config.repo = "other" is not supported by luamig 0.1' },
     { "max_failures = -1", "config.max_failures must be an integer from 0 to 2147483647, not -1" },
     { "quarantine_rows = 1", "config.quarantine_rows must be true or false, not 1" },
     { "health = true", "config.health must be a table of thresholds, or false, not true" },

@@ -98,7 +98,7 @@ describe("types", function()
 
   it("know every key of config, and of health", function()
     assert.same(config.names, names_of(script_types, "luamig.Config"))
-    local resolved = config.resolve({}, {}, error, error)
+    local resolved = config.resolve({}, {}, {}, error, error)
     assert.same(text.sorted_keys(resolved.health), names_of(script_types, "luamig.Health"))
   end)
 

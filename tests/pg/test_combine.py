@@ -27,6 +27,7 @@ return {{ config = {{ combine = {combine}{config} }}, run = function(repo, run)
 {body}
 end }}
 """
+DDL = ", allow_ddl = true"
 FIRST_LINE = 9  # of the body, in scripts/x.lua
 
 
@@ -572,7 +573,7 @@ def test_a_trigger_made_by_the_script_counts(db, run):
   for i = 1, 3 do repo:insert("t", {{id = i}}) end
   repo:execute("{WATCH.format('')}")
   for i = 4, 6 do repo:insert("t", {{id = i}}) end
-""")
+""", config=DDL)
     assert db.column("SELECT n FROM seen ORDER BY nr") == [4, 5, 6]
 
 
@@ -584,7 +585,7 @@ def test_a_trigger_dropped_in_a_savepoint_that_failed_counts(db, run):
     error("no")
   end)
   for i = 4, 6 do repo:insert("t", {id = i}) end
-""")
+""", config=DDL)
     assert db.column("SELECT n FROM seen ORDER BY nr") == [1, 2, 3]
 
 
@@ -596,7 +597,7 @@ def test_an_index_dropped_by_the_script_proves_nothing(run):
   repo:execute("INSERT INTO t VALUES (1, 7)")
   repo:update("t", {id = 1}, {n = 2})
   repo:update("t", {id = 1}, {n = 3})
-""", code=FAILED, words=["P0003", line(4)])
+""", code=FAILED, words=["P0003", line(4)], config=DDL)
 
 
 def test_a_trigger_made_by_others_during_the_run_counts(db, project):

@@ -561,7 +561,8 @@ def test_a_null_that_slipped_past_the_proof(db, project):
     db.execute("CREATE TABLE t (k int UNIQUE NOT NULL, tag int);"
                "INSERT INTO t SELECT n, n FROM generate_series(1, 30) n")
     make_seen(db)
-    project.script(script(["k"], "SELECT * FROM t", 7).replace("  migrate", """
+    project.script(script(["k"], "SELECT * FROM t", 7).replace(
+        "config = {", "config = { allow_ddl = true,").replace("  migrate", """
       on_start = function(repo)
         repo:execute("ALTER TABLE t ALTER k DROP NOT NULL")
         repo:execute("INSERT INTO t VALUES (NULL, 99)")

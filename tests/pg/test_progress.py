@@ -126,7 +126,8 @@ def test_the_server_is_told_script_and_run(db, project, script):
     project.script("""return {
       base_query = "SELECT id FROM t",
       migrate = function(rows, repo)
-        repo:execute "UPDATE t SET name = current_setting('application_name')"
+        repo:execute("UPDATE t SET name = current_setting('application_name')"
+                     .. " WHERE id = $1", rows[1].id)
       end }""", script)
     project.run(script=script).expect(DONE)
     name = db.scalar("SELECT name FROM t")

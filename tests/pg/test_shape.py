@@ -128,6 +128,7 @@ def test_names_of_columns_that_need_quotes(db, project):
     assert_all_seen(db)
 
 
+DDL = ", allow_ddl = true"
 ON_START = """
   on_start = function(repo)
     repo:execute("{sql}")
@@ -138,7 +139,7 @@ ON_START = """
                                    "on_start_after_commit=kill"])
 def test_on_start_adds_a_column(db, project, fault):
     make_table(db, "id int PRIMARY KEY", "n")
-    project.script(script(more=ON_START.format(
+    project.script(script(config=DDL, more=ON_START.format(
         sql="ALTER TABLE d ADD COLUMN tag int GENERATED ALWAYS AS (id) "
             "STORED")))
     if fault:
@@ -149,7 +150,7 @@ def test_on_start_adds_a_column(db, project, fault):
 
 def test_on_start_changes_the_type_of_the_key(db, project):
     make_table(db)
-    project.script(script(more=ON_START.format(
+    project.script(script(config=DDL, more=ON_START.format(
         sql="ALTER TABLE d ALTER id TYPE bigint")))
     project.run().expect(DONE)
     assert_all_seen(db)
@@ -157,7 +158,7 @@ def test_on_start_changes_the_type_of_the_key(db, project):
 
 def test_on_start_takes_the_key_away(db, project):
     make_table(db)
-    project.script(script(more=ON_START.format(
+    project.script(script(config=DDL, more=ON_START.format(
         sql="ALTER TABLE d RENAME id TO number")))
     project.run().expect(INVALID, "could not find the highest key")
     assert db.state() == "failed"
@@ -166,7 +167,7 @@ def test_on_start_takes_the_key_away(db, project):
 
 def test_on_start_takes_the_proof_away(db, project):
     make_table(db, "a int, id int UNIQUE NOT NULL, tag int")
-    project.script(script(more=ON_START.format(
+    project.script(script(config=DDL, more=ON_START.format(
         sql="ALTER TABLE d ALTER id DROP NOT NULL")))
 
     project.run().expect(INVALID, "may be NULL")

@@ -444,7 +444,7 @@ def test_what_a_type_cannot_hold_is_refused(typed, project, value, way):
     typed.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {kind}); INSERT INTO t VALUES (1)")
     call = {"insert": 'repo:insert("t", { id = 2, v = value })',
             "update": 'repo:update("t", { id = 1 }, { v = value })',
-            "execute": 'repo:execute("UPDATE t SET v = $1", value)'}[way]
+            "execute": 'repo:execute("UPDATE t SET v = $1 WHERE id = 1", value)'}[way]
     project.script(f"""local luamig = require "luamig"
 local loop = {{}} loop.loop = loop
 return {{ run = function(repo)

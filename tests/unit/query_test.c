@@ -15,174 +15,6 @@
 
 static const struct {
     const char *sql;
-    enum lm_query_kind kind;
-} classified[] = {
-    {"", LM_QUERY_EMPTY},
-    {" -- nothing\n ; /* at all */ ;", LM_QUERY_EMPTY},
-    {"SELECT 1", LM_QUERY_SELECT},
-    {"SELECT 1;", LM_QUERY_SELECT},
-    {"SELECT 'a;b' -- ; c", LM_QUERY_SELECT},
-    {"VALUES (1)", LM_QUERY_SELECT},
-    {"TABLE users", LM_QUERY_SELECT},
-    {"SELECT a FROM t FOR UPDATE", LM_QUERY_SELECT},
-    {"SELECT a INTO b FROM t", LM_QUERY_OTHER},
-    {"SELECT a INTO b FROM t UNION SELECT 1", LM_QUERY_OTHER},
-    {"INSERT INTO t VALUES (1)", LM_QUERY_WRITE},
-    {"UPDATE t SET a = 1", LM_QUERY_WRITE},
-    {"DELETE FROM t", LM_QUERY_WRITE},
-    {"MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE",
-     LM_QUERY_WRITE},
-    {"WITH x AS (SELECT 1) SELECT * FROM x", LM_QUERY_SELECT},
-    {"WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x", LM_QUERY_WRITE},
-    {"WITH x AS (SELECT 1) INSERT INTO t TABLE x", LM_QUERY_WRITE},
-    {"BEGIN", LM_QUERY_TRANSACTION},
-    {"START TRANSACTION READ ONLY", LM_QUERY_TRANSACTION},
-    {"COMMIT AND CHAIN", LM_QUERY_TRANSACTION},
-    {"END", LM_QUERY_TRANSACTION},
-    {"ABORT", LM_QUERY_TRANSACTION},
-    {"/* x */ ROLLBACK", LM_QUERY_TRANSACTION},
-    {"SAVEPOINT a", LM_QUERY_TRANSACTION},
-    {"RELEASE a", LM_QUERY_TRANSACTION},
-    {"ROLLBACK TO a", LM_QUERY_TRANSACTION},
-    {"PREPARE TRANSACTION 'a'", LM_QUERY_TRANSACTION},
-    {"COMMIT PREPARED 'a'", LM_QUERY_TRANSACTION},
-    {"COPY t TO STDOUT", LM_QUERY_COPY},
-    {"COPY t FROM STDIN", LM_QUERY_COPY},
-    {"SELECT 1; COMMIT", LM_QUERY_MULTIPLE},
-    {"CREATE TABLE t (a int)", LM_QUERY_OTHER},
-    {"EXPLAIN DELETE FROM t", LM_QUERY_OTHER},
-    {"SET TRANSACTION READ ONLY", LM_QUERY_TRANSACTION},
-    {"SET LOCAL TRANSACTION READ ONLY", LM_QUERY_TRANSACTION},
-    {"SET TRANSACTION SNAPSHOT 'a'", LM_QUERY_TRANSACTION},
-    {"SET search_path = x", LM_QUERY_SESSION},
-    {"SET search_path TO DEFAULT", LM_QUERY_SESSION},
-    {"SET SESSION work_mem = '1GB'", LM_QUERY_SESSION},
-    {"set /* LOCAL */ a.b = 'LOCAL'", LM_QUERY_SESSION},
-    {"SET TIME ZONE 'UTC'", LM_QUERY_SESSION},
-    {"SET SCHEMA 'x'", LM_QUERY_SESSION},
-    {"SET NAMES 'LATIN1'", LM_QUERY_SESSION},
-    {"SET ROLE r", LM_QUERY_SESSION},
-    {"SET SESSION AUTHORIZATION r", LM_QUERY_SESSION},
-    {"SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", LM_QUERY_SESSION},
-    {"RESET search_path", LM_QUERY_SESSION},
-    {"RESET ALL", LM_QUERY_SESSION},
-    {"RESET ROLE", LM_QUERY_SESSION},
-    {"RESET SESSION AUTHORIZATION", LM_QUERY_SESSION},
-    {"DISCARD ALL", LM_QUERY_SESSION},
-    {"DISCARD PLANS", LM_QUERY_SESSION},
-    {"DEALLOCATE ALL", LM_QUERY_SESSION},
-    {"DEALLOCATE p", LM_QUERY_SESSION},
-    {"PREPARE p AS SELECT 1", LM_QUERY_SESSION},
-    {"EXECUTE p (1)", LM_QUERY_SESSION},
-    {"LISTEN a", LM_QUERY_SESSION},
-    {"UNLISTEN *", LM_QUERY_SESSION},
-    {"LOAD 'auto_explain'", LM_QUERY_SESSION},
-    {"DECLARE c CURSOR WITH HOLD FOR SELECT 1", LM_QUERY_SESSION},
-    {"DECLARE c CURSOR FOR SELECT 1", LM_QUERY_OTHER},
-    {"DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1", LM_QUERY_OTHER},
-    {"SET LOCAL search_path = x", LM_QUERY_OTHER},
-    {"SET LOCAL search_path TO DEFAULT", LM_QUERY_OTHER},
-    {"SET LOCAL ROLE r", LM_QUERY_OTHER},
-    {"SET LOCAL SESSION AUTHORIZATION r", LM_QUERY_OTHER},
-    {"SET CONSTRAINTS ALL DEFERRED", LM_QUERY_OTHER},
-    {"NOTIFY a", LM_QUERY_OTHER},
-    {"SHOW search_path", LM_QUERY_OTHER},
-    {"ALTER ROLE r SET search_path = x", LM_QUERY_OTHER},
-    {"CALL p()", LM_QUERY_OTHER},
-    {"DO 'BEGIN END'", LM_QUERY_OTHER},
-    {"SELEC 1", LM_QUERY_UNPARSED},
-    {"SELECT 'open", LM_QUERY_UNPARSED},
-    {"SELECT 0x1F", LM_QUERY_UNPARSED},
-    {"SELECT a FROM t WHERE a = ?", LM_QUERY_UNPARSED},
-};
-
-static void
-test_classify(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < LM_COUNT(classified); i++) {
-        enum lm_query_kind kind = lm_query_classify(classified[i].sql);
-
-        if (kind != classified[i].kind)
-            fail_msg("%s: %d", classified[i].sql, kind);
-    }
-}
-
-/* start, open count times, middle, close count times */
-static char *
-repeated(const char *start, int count, const char *open, const char *middle,
-         const char *close)
-{
-    struct lm_buf buf = LM_BUF_INIT;
-
-    lm_buf_puts(&buf, start);
-    for (int i = 0; i < count; i++)
-        lm_buf_puts(&buf, open);
-    lm_buf_puts(&buf, middle);
-    for (int i = 0; i < count; i++)
-        lm_buf_puts(&buf, close);
-    return lm_buf_take(&buf);
-}
-
-/* The parser has no limit of its own: it would run out of stack. */
-static void
-test_nesting(void **state)
-{
-    static const struct {
-        const char *open;
-        const char *middle;
-        const char *close;
-    } cases[] = {
-        {"", "1", "+1"},
-        {"", "1", "::int"},
-        {"", "a", " COLLATE c"},
-        {"", "1", " UNION ALL SELECT 1"},
-        {"", "1 FROM a", " JOIN a ON true"},
-        {"NOT ", "true", ""},
-        {"f(", "1", ")"},
-        {"f(x, ", "1", ")"},
-        {"(SELECT ", "1", ")"},
-        {"(SELECT 1 FROM (SELECT ", "1", ") t)"},
-        {"ARRAY[", "1", "]"},
-        {"CASE WHEN true THEN ", "1", " END"},
-        {"(1+1+1+1+1)+(", "1", ")"},
-    };
-    static const int counts[] = {100, 300, 700, 1400, 3000, 50000};
-
-    (void)state;
-    for (size_t i = 0; i < LM_COUNT(cases); i++) {
-        for (size_t j = 0; j < LM_COUNT(counts); j++) {
-            char *sql = repeated("SELECT ", counts[j], cases[i].open,
-                                 cases[i].middle, cases[i].close);
-            enum lm_query_kind kind = lm_query_classify(sql);
-
-            if (counts[j] <= 100) {
-                assert_int_equal(kind, LM_QUERY_SELECT);
-            } else if (counts[j] >= 3000) {
-                assert_int_equal(kind, LM_QUERY_UNPARSED);
-            }
-            free(sql);
-        }
-    }
-}
-
-/* Long is not deep. */
-static void
-test_long(void **state)
-{
-    char *sql = repeated("SELECT a FROM t WHERE a IN (0", 50000, ",1", ")", "");
-
-    (void)state;
-    assert_int_equal(lm_query_classify(sql), LM_QUERY_SELECT);
-    free(sql);
-    sql = repeated("INSERT INTO t VALUES (0, NULL)", 20000,
-                   ", ('x'::text, -1 + (2))", "", "");
-    assert_int_equal(lm_query_classify(sql), LM_QUERY_WRITE);
-    free(sql);
-}
-
-static const struct {
-    const char *sql;
     const char *message;
     const char *detail;
 } refused_cases[] = {
@@ -229,18 +61,24 @@ static const struct {
      "LINE 1: SELECT a FROM t LIMIT ALL\n"
      "                              ^"},
     {"SELECT a FROM t FETCH FIRST ROW ONLY",
-     "must not have LIMIT or FETCH FIRST", ""},
+     "must not have LIMIT or FETCH FIRST",
+     "LINE 1: SELECT a FROM t FETCH FIRST ROW ONLY\n"
+     "                        ^"},
     {"SELECT a FROM t OFFSET 3", "must not have OFFSET",
      "LINE 1: SELECT a FROM t OFFSET 3\n"
      "                               ^"},
     {"SELECT a FROM t FOR UPDATE", "must not lock rows (FOR UPDATE, FOR SHARE)",
-     ""},
+     "LINE 1: SELECT a FROM t FOR UPDATE\n                        ^"},
     {"SELECT a FROM t FOR NO KEY UPDATE OF t SKIP LOCKED",
      "must not lock rows (FOR UPDATE, FOR SHARE)",
      "LINE 1: SELECT a FROM t FOR NO KEY UPDATE OF t SKIP LOCKED\n"
-     "                                             ^"},
+     "                        ^"},
     {"SELECT a FROM t FOR KEY SHARE",
-     "must not lock rows (FOR UPDATE, FOR SHARE)", ""},
+     "must not lock rows (FOR UPDATE, FOR SHARE)",
+     "LINE 1: SELECT a FROM t FOR KEY SHARE\n                        ^"},
+    {"SELECT a FROM t WHERE EXISTS (SELECT FROM s FOR SHARE)\nFOR UPDATE",
+     "must not lock rows (FOR UPDATE, FOR SHARE)",
+     "LINE 2: FOR UPDATE\n        ^"},
     {"WITH x AS (UPDATE t SET a = 1 RETURNING *) TABLE x",
      "must not change rows in a WITH query",
      "LINE 1: WITH x AS (UPDATE t SET a = 1 RETURNING *) TABLE x\n"
@@ -633,9 +471,6 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_classify),
-        cmocka_unit_test(test_nesting),
-        cmocka_unit_test(test_long),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_accepted),
         cmocka_unit_test(test_excludes_null),

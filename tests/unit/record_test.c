@@ -63,6 +63,18 @@ test_bytes_that_are_no_utf8_are_replaced(void **state)
     lm_buf_release(&buf);
 }
 
+static void
+test_json_goes_in_as_it_is(void **state)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+
+    (void)state;
+    lm_record_int(&buf, "a", 1);
+    lm_record_json(&buf, "b \"", "{\"c\": [1.50, null]}");
+    assert_buf(&buf, "\"a\":1,\"b \\\"\":{\"c\": [1.50, null]}");
+    lm_buf_release(&buf);
+}
+
 int
 main(void)
 {
@@ -71,6 +83,7 @@ main(void)
         cmocka_unit_test(test_a_number_that_json_does_not_know_is_null),
         cmocka_unit_test(test_texts_are_escaped_and_stay_on_one_line),
         cmocka_unit_test(test_bytes_that_are_no_utf8_are_replaced),
+        cmocka_unit_test(test_json_goes_in_as_it_is),
     };
 
     return UNIT_RUN(tests);

@@ -45,7 +45,11 @@ static bool
 load_with(const char *source, const char *const *args, int arg_count,
           struct lm_script **out, struct lm_err *err)
 {
-    struct lm_script_options options = {args, arg_count, -1, -1, -1};
+    struct lm_script_options options = {.args = args,
+                                        .arg_count = arg_count,
+                                        .batch_size = -1,
+                                        .target_ms = -1,
+                                        .throttle_ms = -1};
 
     write_script(source);
     return lm_script_load(out, path, &options, err);
@@ -225,7 +229,8 @@ test_wrong_arguments_are_errors_of_usage(void **state)
 static void
 test_options_win_over_the_config_and_are_checked(void **state)
 {
-    struct lm_script_options options = {NULL, 0, 33, 44, 0};
+    struct lm_script_options options = {
+        .batch_size = 33, .target_ms = 44, .throttle_ms = 0};
     struct lm_script *script;
     struct lm_err err;
 
@@ -278,7 +283,8 @@ test_a_wrong_script_is_an_error_of_the_script(void **state)
 static void
 test_a_script_that_is_not_there_is_named(void **state)
 {
-    struct lm_script_options options = {NULL, 0, -1, -1, -1};
+    struct lm_script_options options = {
+        .batch_size = -1, .target_ms = -1, .throttle_ms = -1};
     struct lm_script *script;
     struct lm_err err;
 
@@ -314,7 +320,7 @@ test_describing_needs_no_arguments(void **state)
 
 /* -- calling ---------------------------------------------------------- */
 
-static const struct lm_run_info info = {42, "s.lua", 3, 2};
+static const struct lm_run_info info = {42, "s.lua", 3, 2, false};
 
 /* The repo lives on the heap, so that the sanitizers see who still uses it. */
 static bool

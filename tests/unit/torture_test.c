@@ -180,7 +180,11 @@ static bool
 load(struct lm_script **script, struct lm_err *err)
 {
     static const char *const args[] = {"tenant=7"};
-    static const struct lm_script_options options = {args, 1, 10, -1, -1};
+    static const struct lm_script_options options = {.args = args,
+                                                     .arg_count = 1,
+                                                     .batch_size = 10,
+                                                     .target_ms = -1,
+                                                     .throttle_ms = -1};
 
     return lm_script_load(script, path, &options, err);
 }
@@ -202,7 +206,7 @@ know_arrays(struct lm_types *types)
 static bool
 migrate(struct lm_script *script, struct lm_err *err)
 {
-    static const struct lm_run_info info = {1, "s", 1, 1};
+    static const struct lm_run_info info = {1, "s", 1, 1, false};
     const struct lm_migration *m = lm_script_migration(script);
     struct lm_page page = {NULL, (int)LM_COUNT(rows), (int)LM_COUNT(columns),
                            false};
@@ -219,7 +223,7 @@ migrate(struct lm_script *script, struct lm_err *err)
 static bool
 start(struct lm_script *script, struct lm_err *err)
 {
-    static const struct lm_run_info info = {1, "s", 0, 1};
+    static const struct lm_run_info info = {1, "s", 0, 1, false};
     const struct lm_migration *m = lm_script_migration(script);
     struct lm_repo repo;
     bool ok;

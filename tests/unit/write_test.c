@@ -144,6 +144,27 @@ test_many_rows_in_one_statement(void **state)
                     " SELECT pg_catalog.count(*) FROM written");
 }
 
+/* A dry run has no journal: no function to call. */
+static void
+test_a_count_is_asserted_without_the_journal(void **state)
+{
+    static const char *const d[] = {"d"};
+    static char *const casts[] = {NULL};
+    struct lm_form form = {
+        .verb = LM_VERB_DELETE, .table = "t", .key = {d, 1}};
+    struct lm_buf sql = LM_BUF_INIT;
+
+    (void)state;
+    assert_true(lm_write_combined(&sql, &form, casts, NULL));
+    assert_buf(&sql, "WITH written AS (DELETE FROM \"t\" AS t USING ROWS FROM"
+                     " (pg_catalog.unnest((SELECT $1))) AS v (c1)"
+                     " WHERE t.\"d\" = v.c1 RETURNING 1) SELECT"
+                     " pg_catalog.count(*), CASE pg_catalog.count(*) WHEN $2"
+                     " THEN 0 ELSE 0 / (0 * pg_catalog.count(*)) END"
+                     " FROM written");
+    lm_buf_release(&sql);
+}
+
 /* The condition has the first numbers, since the script wrote them; its text
  * may end in a comment. */
 static void
@@ -215,6 +236,7 @@ main(void)
         cmocka_unit_test(test_delete_names_the_whole_key),
         cmocka_unit_test(test_insert_in_every_shape),
         cmocka_unit_test(test_many_rows_in_one_statement),
+        cmocka_unit_test(test_a_count_is_asserted_without_the_journal),
         cmocka_unit_test(test_conditions_keep_their_own_numbers),
         cmocka_unit_test(test_equality_leaves_nulls_out_of_the_numbering),
         cmocka_unit_test(test_every_shape_refuses_a_malformed_table),

@@ -183,18 +183,27 @@ local function single(rows, statement)
   return rows[1]
 end
 
+--- A raw statement and its parameters, without the `luamig.ALL` that may stand before them.
+local function raw(first, ...)
+  if first == luamig.ALL then
+    return ...
+  end
+  return first, ...
+end
+
 local verbs = {}
 
-function verbs.query(tx, site, statement, ...)
-  return stubs.rows(ask(tx, site, "query", statement, ...))
+function verbs.query(tx, site, ...)
+  return stubs.rows(ask(tx, site, "query", raw(...)))
 end
 
-function verbs.one(tx, site, statement, ...)
-  return single(stubs.rows(ask(tx, site, "one", statement, ...)), statement)
+function verbs.one(tx, site, ...)
+  return single(stubs.rows(ask(tx, site, "one", raw(...))), (raw(...)))
 end
 
-function verbs.scalar(tx, site, statement, ...)
-  local rows = stubs.rows(ask(tx, site, "scalar", statement, ...))
+function verbs.scalar(tx, site, ...)
+  local statement = raw(...)
+  local rows = stubs.rows(ask(tx, site, "scalar", raw(...)))
   local row = single(rows, statement)
   if #rows.columns > 1 then
     errors.raise {
@@ -204,12 +213,9 @@ function verbs.scalar(tx, site, statement, ...)
   return row and row[rows.columns[1]]
 end
 
-function verbs.execute(tx, site, statement, ...)
+function verbs.execute(tx, site, ...)
   refuse_read_only(tx, "execute")
-  if statement == luamig.ALL then
-    return handle(ask(tx, site, "execute", ...).affected, (...))
-  end
-  return handle(ask(tx, site, "execute", statement, ...).affected, statement)
+  return handle(ask(tx, site, "execute", raw(...)).affected, (raw(...)))
 end
 
 function verbs.update(tx, site, name, key, changes, opts)

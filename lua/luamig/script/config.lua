@@ -7,7 +7,6 @@
 local marks = require "luamig.marks"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
-local version = require "luamig.version"
 
 local config = {}
 
@@ -149,67 +148,75 @@ local KEYS = {
   combine = { default = true, check = one_of { true, false, "always" } },
   assume_unique = { default = false, check = boolean },
   allow_ddl = { default = false, check = boolean },
-  health = { default = {}, check = thresholds },
+  health = { check = thresholds },
 }
 
--- In the design, not in this version.
-local ONLY_VALUE = { repo = "default" }
-
---- The keys this version carries out, sorted.
+--- All keys, sorted.
 config.names = text.sorted_keys(KEYS)
 
-local function unsupported(shown)
-  return ("%s is not supported by luamig %s"):format(shown, version.short)
-end
+-- What every script says for itself.
+local NO_DEFAULT = { repo = true, start_after = true }
 
 --- What is kept of a value, or a complaint.
 local function judge(name, value, label)
   local kept, wanted = KEYS[name].check(value)
   if kept == nil then
     return nil, ("%s must be %s, not %s"):format(label, wanted, text.describe(value))
-  elseif ONLY_VALUE[name] and kept ~= ONLY_VALUE[name] then
-    return nil, unsupported(("%s = %s"):format(label, text.describe(kept)))
   end
   return kept
 end
 
-local function check_given(given, fail)
+--- The thresholds that are given.
+local function check_health(given, label, fail)
+  if given == false then
+    return false
+  end
   local kept = {}
   for _, name in ipairs(text.ordered_keys(given)) do
-    local value = given[name]
-    local path = { "config", name }
-    if not KEYS[name] then
-      local shown = tostring(name)
-      fail(path, ('unknown field "%s" in config'):format(shown), suggest.hint(shown, config.names))
-    end
-    local complaint
-    kept[name], complaint = judge(name, value, "config." .. name)
-    if complaint then
-      fail(path, complaint)
-    end
-  end
-  return kept
-end
-
---- Every threshold: the given ones and defaults for the rest.
-local function resolve_health(given, fail)
-  local kept = {}
-  for name, default in pairs(HEALTH) do
-    kept[name] = given and default
-  end
-  for _, name in ipairs(text.ordered_keys(given or {})) do
     local value, shown = given[name], tostring(name)
-    local path = { "config", "health", name }
+    local path = { label, "health", name }
     if HEALTH[name] == nil then
-      fail(path, ('unknown field "%s" in config.health'):format(shown),
+      fail(path, ('unknown field "%s" in %s.health'):format(shown, label),
         suggest.hint(shown, HEALTH_NAMES))
     elseif value ~= false and not (math.type(value) and value >= 0 and value < math.huge) then
-      fail(path, ("config.health.%s must be a number that is at least 0, or false, not %s")
-        :format(shown, text.describe(value)))
+      fail(path, ("%s.health.%s must be a number that is at least 0, or false, not %s")
+        :format(label, shown, text.describe(value)))
     end
     kept[name] = value
   end
   return kept
+end
+
+local function check_given(given, label, fail)
+  local kept = {}
+  for _, name in ipairs(text.ordered_keys(given)) do
+    local value = given[name]
+    local path = { label, name }
+    if not KEYS[name] then
+      local shown = tostring(name)
+      fail(path, ('unknown field "%s" in %s'):format(shown, label),
+        suggest.hint(shown, config.names))
+    end
+    local complaint
+    kept[name], complaint = judge(name, value, label .. "." .. name)
+    if complaint then
+      fail(path, complaint)
+    elseif name == "health" then
+      kept.health = check_health(kept.health, label, fail)
+    end
+  end
+  return kept
+end
+
+--- Puts thresholds over those that are there; false turns all off, nil changes nothing.
+local function put_health(kept, given)
+  for name in pairs(HEALTH) do
+    if given == false then
+      kept[name] = false
+    elseif given and given[name] ~= nil then
+      kept[name] = given[name]
+    end
+  end
 end
 
 local function apply_overrides(kept, overrides, refuse)
@@ -230,21 +237,44 @@ local function apply_overrides(kept, overrides, refuse)
   end
 end
 
+--- Checks the defaults that a project gives to all its scripts.
+-- @param given a table
+-- @param fail as below
+-- @return what is given, checked
+function config.check_defaults(given, fail)
+  for _, name in ipairs(text.sorted_keys(NO_DEFAULT)) do
+    if given[name] ~= nil then
+      fail({ "defaults", name }, ("%s cannot have a default"):format(name),
+        ("A script says so itself, in config.%s."):format(name))
+    end
+  end
+  return check_given(given, "defaults", fail)
+end
+
 --- Checks a script's `config` and fills in what it leaves out.
 -- @param given the table, or nil
+-- @param defaults of the project, as `config.check_defaults` leaves them, or nil
 -- @param overrides map from key to a value, or to digits for integers; wins over `given`
 -- @param fail function(field path, message, hint) that raises: the script is wrong
 -- @param refuse function(message) that raises: an override is wrong
 -- @return table with every key
-function config.resolve(given, overrides, fail, refuse)
-  local kept = check_given(given or {}, fail)
+function config.resolve(given, defaults, overrides, fail, refuse)
+  defaults = defaults or {}
+  local kept = check_given(given or {}, "config", fail)
+  local health = {}
+  put_health(health, HEALTH)
+  put_health(health, defaults.health)
+  put_health(health, kept.health)
+  kept.health = health
   apply_overrides(kept, overrides, refuse)
   for name, rule in pairs(KEYS) do
+    if kept[name] == nil then
+      kept[name] = defaults[name]
+    end
     if kept[name] == nil and rule.default ~= nil then
       kept[name] = rule.check(rule.default)
     end
   end
-  kept.health = resolve_health(kept.health, fail)
   if kept.start_after and #kept.start_after ~= #kept.key then
     fail({ "config", "start_after" }, ("config.start_after has length %d, config.key has length %d")
       :format(#kept.start_after, #kept.key))

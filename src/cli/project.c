@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* The project of the working directory. It looks and changes nothing but the
+ * environment of the process. */
+
+#include "cli/project.h"
+
+#include "base/project.h"
+#include "script/project.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool
+lm_project_open(struct lm_project *self, struct lm_err *err)
+{
+    char *path;
+    bool ok;
+
+    memset(self, 0, sizeof *self);
+    self->root = lm_project_root(NULL);
+    path = lm_project_path(self, ".env");
+    ok = lm_dotenv_load(&self->env, path, err);
+    free(path);
+    return ok;
+}
+
+void
+lm_project_release(struct lm_project *self)
+{
+    lm_project_file_free(self->file);
+    lm_dotenv_release(&self->env);
+    free(self->root);
+    memset(self, 0, sizeof *self);
+}
+
+bool
+lm_project_read_file(struct lm_project *self,
+                     const struct lm_project_file **out, struct lm_err *err)
+{
+    if (!self->has_looked &&
+        !lm_project_file_load(&self->file, self->root, err))
+        return false;
+    self->has_looked = true;
+    *out = self->file;
+    return true;
+}
+
+char *
+lm_project_path(const struct lm_project *self, const char *name)
+{
+    const char *root = strcmp(self->root, "/") == 0 ? "" : self->root;
+    struct lm_buf path = LM_BUF_INIT;
+    char cwd[PATH_MAX];
+    bool is_near =
+        getcwd(cwd, sizeof cwd) != NULL && strcmp(cwd, self->root) == 0;
+
+    if (*name != '/' && !is_near)
+        lm_buf_printf(&path, "%s/", root);
+    lm_buf_puts(&path, name);
+    return lm_buf_take(&path);
+}
+
+static bool
+is_file(const char *path)
+{
+    struct stat about;
+
+    return stat(path, &about) == 0 && !S_ISDIR(about.st_mode);
+}
+
+/* SCRIPTS/NAME and SCRIPTS/NAME.lua; NULL when neither is there. */
+static char *
+find_in(const struct lm_project *self, const char *folder, const char *name)
+{
+    static const char *const endings[] = {"", ".lua"};
+
+    for (size_t i = 0; i < LM_COUNT(endings); i++) {
+        struct lm_buf below = LM_BUF_INIT;
+        char *path;
+
+        lm_buf_printf(&below, "%s/%s%s", folder, name, endings[i]);
+        path = lm_project_path(self, lm_buf_text(&below));
+        lm_buf_release(&below);
+        if (is_file(path))
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+bool
+lm_project_find_script(struct lm_project *self, const char *name, char **path,
+                       struct lm_err *err)
+{
+    const struct lm_project_file *file;
+
+    *path = NULL;
+    if (!lm_project_read_file(self, &file, err))
+        return false;
+    if (!is_file(name) && *name != '/')
+        *path = find_in(self, file != NULL ? file->scripts : "scripts", name);
+    if (*path == NULL)
+        *path = lm_strdup(name);
+    return true;
+}

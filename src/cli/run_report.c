@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* How a run ended, for people and for machines; see the header. */
+
+#include "cli/run_report.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/record.h"
+#include "cli/cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void
+print_counts(const struct lm_outcome *outcome)
+{
+    char rows[32];
+
+    if (outcome->one_shot) {
+        fputs("one transaction", stdout);
+        return;
+    }
+    lm_clock_format_count(rows, sizeof rows, outcome->rows);
+    printf("%s row%s, %" PRId64 " batch%s", rows, outcome->rows == 1 ? "" : "s",
+           outcome->batches, outcome->batches == 1 ? "" : "es");
+}
+
+/* The speed is this call's, the counts are the run's. */
+static void
+print_speed(const struct lm_outcome *outcome)
+{
+    char elapsed[32];
+    char rate[32];
+    int64_t ms = outcome->elapsed_ms > 0 ? outcome->elapsed_ms : 1;
+
+    lm_clock_format(elapsed, sizeof elapsed, outcome->elapsed_ms);
+    lm_clock_format_count(rate, sizeof rate, outcome->own_rows * 1000 / ms);
+    printf(", %s", elapsed);
+    if (!outcome->one_shot)
+        printf(", %s rows/s", rate);
+    printf(", %" PRId64 " retr%s", outcome->retries,
+           outcome->retries == 1 ? "y" : "ies");
+    if (outcome->held != NULL)
+        printf(", %s", outcome->held);
+}
+
+static void
+print_matching(const struct lm_outcome *outcome)
+{
+    char matching[32];
+    char beyond[32];
+
+    if (!outcome->counted)
+        return;
+    lm_clock_format_count(matching, sizeof matching, outcome->matching);
+    printf("still matching: %s row%s", matching,
+           outcome->matching == 1 ? "" : "s");
+    if (outcome->beyond > 0) {
+        lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
+        printf(", %s of them beyond the last key of this run", beyond);
+    }
+    putchar('\n');
+}
+
+/* Rows that were set aside, and the exit code of a run that is done. */
+static int
+print_failures(const struct lm_outcome *outcome)
+{
+    if (outcome->failures == 0)
+        return LM_EXIT_DONE;
+    printf(
+        "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
+        outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
+    return LM_EXIT_FAILURES;
+}
+
+const char *
+lm_run_report_state(const struct lm_outcome *outcome)
+{
+    switch (outcome->ending) {
+    case LM_END_DONE:
+    case LM_END_DONE_ALREADY:
+        return outcome->failures > 0 ? "done_with_failures" : "done";
+    case LM_END_CANCELLED:
+    case LM_END_CANCELLED_ALREADY:
+        return "cancelled";
+    case LM_END_STOPPED:
+        return "stopped";
+    case LM_END_FAILED:
+        break;
+    }
+    return "failed";
+}
+
+/* The last line of --log json. */
+static void
+log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
+{
+    struct lm_buf fields = LM_BUF_INIT;
+    const char *reason = NULL;
+
+    if (outcome->ending == LM_END_FAILED) {
+        reason = err->message;
+    } else if (outcome->ending == LM_END_STOPPED ||
+               outcome->ending == LM_END_CANCELLED) {
+        reason = outcome->reason;
+    }
+    lm_record_text(&fields, "event", "end");
+    if (outcome->run_id > 0) {
+        lm_record_int(&fields, "run", outcome->run_id);
+    } else {
+        lm_record_text(&fields, "run", NULL);
+    }
+    lm_record_text(&fields, "state", lm_run_report_state(outcome));
+    lm_record_int(&fields, "rows", outcome->rows);
+    lm_record_int(&fields, "batches", outcome->batches);
+    lm_record_int(&fields, "retries", outcome->retries);
+    lm_record_int(&fields, "failures", outcome->failures);
+    lm_record_int(&fields, "elapsed_ms", outcome->elapsed_ms);
+    lm_record_text(&fields, "reason", reason);
+    lm_record_text(&fields, "held", outcome->held);
+    lm_record_int(&fields, "exit_code", code);
+    lm_log_event(LM_LOG_INFO, NULL, &fields);
+    lm_buf_release(&fields);
+}
+
+static int
+report(const struct lm_outcome *outcome, const struct lm_err *err)
+{
+    switch (outcome->ending) {
+    case LM_END_DONE:
+        printf("run %" PRId64 " done: ", outcome->run_id);
+        print_counts(outcome);
+        print_speed(outcome);
+        putchar('\n');
+        print_matching(outcome);
+        return print_failures(outcome);
+    case LM_END_DONE_ALREADY:
+        printf("run %" PRId64 " is done already: ", outcome->run_id);
+        print_counts(outcome);
+        puts("; use --again to run it once more");
+        return print_failures(outcome);
+    case LM_END_CANCELLED_ALREADY:
+        printf("run %" PRId64 " was cancelled after ", outcome->run_id);
+        print_counts(outcome);
+        puts("; use --restart to begin anew");
+        return LM_EXIT_CANCELLED;
+    case LM_END_CANCELLED:
+        printf("run %" PRId64 " cancelled by %s: ", outcome->run_id,
+               outcome->reason);
+        print_counts(outcome);
+        print_speed(outcome);
+        puts("; what it wrote stays");
+        return LM_EXIT_CANCELLED;
+    case LM_END_STOPPED:
+        printf("run %" PRId64 " stopped (%s): ", outcome->run_id,
+               outcome->reason);
+        print_counts(outcome);
+        print_speed(outcome);
+        if (outcome->cursor != NULL)
+            printf(", at %s", outcome->cursor);
+        puts("; the same command resumes it");
+        return LM_EXIT_STOPPED;
+    case LM_END_FAILED:
+        break;
+    }
+    if (outcome->begun && err->kind != LM_ERR_FENCED) {
+        printf("run %" PRId64 " failed: ", outcome->run_id);
+        print_counts(outcome);
+        print_speed(outcome);
+        if (outcome->cursor != NULL)
+            printf(", at %s", outcome->cursor);
+        puts("; the same command resumes it");
+    }
+    return lm_cli_fail(err);
+}
+
+int
+lm_run_report_print(const struct lm_outcome *outcome, const struct lm_err *err)
+{
+    int code = lm_cli_finish_output(report(outcome, err));
+
+    log_end(outcome, err, code);
+    return code;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the guard asks about single nodes of a tree.
+ */
+
+#include "pg/guard_private.h"
+#include "pg/tree.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+#include <strings.h>
+
+typedef PgQuery__Node Node;
+
+/* -- conditions ------------------------------------------------------- */
+
+static enum lm_visit
+visit_row_dependence(const ProtobufCMessage *message, void *data)
+{
+    static const ProtobufCMessageDescriptor *const kinds[] = {
+        &pg_query__column_ref__descriptor, &pg_query__func_call__descriptor,
+        &pg_query__range_var__descriptor,
+        &pg_query__current_of_expr__descriptor};
+
+    (void)data;
+    for (size_t i = 0; i < LM_COUNT(kinds); i++) {
+        if (lm_tree_is(message, kinds[i]))
+            return LM_VISIT_FOUND;
+    }
+    return LM_VISIT_ON;
+}
+
+/* NOT turns OR into AND. */
+bool
+lm_guard_is_constant(const Node *condition, bool negated)
+{
+    const PgQuery__BoolExpr *parts = condition->bool_expr;
+    bool any;
+
+    if (condition->node_case != PG_QUERY__NODE__NODE_BOOL_EXPR)
+        return !lm_tree_walk(&condition->base, visit_row_dependence, NULL);
+    if (parts->boolop == PG_QUERY__BOOL_EXPR_TYPE__NOT_EXPR)
+        return lm_guard_is_constant(parts->args[0], !negated);
+    any = (parts->boolop == PG_QUERY__BOOL_EXPR_TYPE__OR_EXPR) != negated;
+    for (size_t i = 0; i < parts->n_args; i++) {
+        if (lm_guard_is_constant(parts->args[i], negated) == any)
+            return any;
+    }
+    return !any;
+}
+
+/* -- functions -------------------------------------------------------- */
+
+bool
+lm_guard_is_builtin(const PgQuery__FuncCall *call, const char *name)
+{
+    const char *schema;
+
+    if (strcmp(lm_tree_last_name(call->funcname, call->n_funcname), name) != 0)
+        return false;
+    schema = lm_tree_name(call->funcname[0]);
+    return call->n_funcname == 1 || strcmp(schema, "pg_catalog") == 0;
+}
+
+bool
+lm_guard_is_false(const Node *value)
+{
+    static const char *const names[] = {"false", "off", "no", "0"};
+    const PgQuery__AConst *constant = value->a_const;
+    const char *text;
+
+    if (value->node_case == PG_QUERY__NODE__NODE_NAMED_ARG_EXPR)
+        return lm_guard_is_false(value->named_arg_expr->arg);
+    if (value->node_case == PG_QUERY__NODE__NODE_TYPE_CAST)
+        return lm_guard_is_false(value->type_cast->arg);
+    if (value->node_case != PG_QUERY__NODE__NODE_A_CONST)
+        return false;
+    if (constant->val_case == PG_QUERY__A__CONST__VAL_BOOLVAL)
+        return !constant->boolval->boolval;
+    if (constant->val_case != PG_QUERY__A__CONST__VAL_SVAL)
+        return false;
+    text = constant->sval->sval;
+    for (size_t i = 0; i < LM_COUNT(names); i++) {
+        if (*text != '\0' && strncasecmp(names[i], text, strlen(text)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* -- statements ------------------------------------------------------- */
+
+static bool
+has_option(Node *const *options, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(options[i]->def_elem->defname, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool
+reindex_needs_none(const PgQuery__ReindexStmt *reindex)
+{
+    return reindex->kind >
+               PG_QUERY__REINDEX_OBJECT_TYPE__REINDEX_OBJECT_TABLE ||
+           has_option(reindex->params, reindex->n_params, "concurrently");
+}
+
+/* ALTER TABLE ... DETACH PARTITION ... CONCURRENTLY */
+static bool
+alter_needs_none(const PgQuery__AlterTableStmt *alter)
+{
+    for (size_t i = 0; i < alter->n_cmds; i++) {
+        const Node *def = alter->cmds[i]->alter_table_cmd->def;
+
+        if (def != NULL &&
+            def->node_case == PG_QUERY__NODE__NODE_PARTITION_CMD &&
+            def->partition_cmd->concurrent)
+            return true;
+    }
+    return false;
+}
+
+bool
+lm_guard_needs_no_transaction(const Node *node)
+{
+    switch ((int)node->node_case) {
+    case PG_QUERY__NODE__NODE_VACUUM_STMT:
+        return node->vacuum_stmt->is_vacuumcmd;
+    case PG_QUERY__NODE__NODE_INDEX_STMT:
+        return node->index_stmt->concurrent;
+    case PG_QUERY__NODE__NODE_DROP_STMT:
+        return node->drop_stmt->concurrent;
+    case PG_QUERY__NODE__NODE_REINDEX_STMT:
+        return reindex_needs_none(node->reindex_stmt);
+    case PG_QUERY__NODE__NODE_ALTER_TABLE_STMT:
+        return alter_needs_none(node->alter_table_stmt);
+    case PG_QUERY__NODE__NODE_CLUSTER_STMT:
+        return node->cluster_stmt->relation == NULL;
+    case PG_QUERY__NODE__NODE_CREATEDB_STMT:
+    case PG_QUERY__NODE__NODE_DROPDB_STMT:
+    case PG_QUERY__NODE__NODE_CREATE_TABLE_SPACE_STMT:
+    case PG_QUERY__NODE__NODE_DROP_TABLE_SPACE_STMT:
+    case PG_QUERY__NODE__NODE_ALTER_SYSTEM_STMT:
+        return true;
+    default:
+        return false;
+    }
+}

@@ -1,0 +1,672 @@
+"""--dry-run does the work, tells what it did, and leaves the database as it
+was."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from harness.cluster import GUARDED, PASSWORD, SUPERUSER, bin_dir
+from harness.oracle import assert_nothing_left
+from harness.project import (DONE, FAILED, INVALID, STOPPED, TOP, UNREACHABLE,
+                             USAGE)
+from harness.terminal import at_a_terminal
+from harness.wait import wait_until
+
+JOURNAL = ("run", "progress", "request", "failure", "version")
+
+
+def dry(project, *arguments, code=DONE, **options):
+    """The report of a dry run."""
+    return report_of(project.run("--dry-run", *arguments, **options), code)
+
+
+def report_of(result, code=DONE):
+    return json.loads(result.expect(code).out)
+
+
+def counts(report):
+    """By table: rows inserted, updated, deleted."""
+    return {table["table"]: (table["inserted"], table["updated"],
+                             table["deleted"])
+            for table in report["tables"]}
+
+
+def samples(report, table):
+    return [(row["key"], row["before"], row["after"])
+            for row in report["samples"] if row["table"] == table]
+
+
+def residue(report):
+    return [(item["what"], item["name"], item["before"], item["after"])
+            for item in report["not_rolled_back"]]
+
+
+def dump(db):
+    """All that the database holds, sequences as well."""
+    done = subprocess.run(
+        [os.path.join(bin_dir(), "pg_dump"),
+         db.cluster.url(db.name, user=SUPERUSER)],
+        capture_output=True, text=True, check=True)
+    return re.sub(r"\\(un)?restrict .*", "", done.stdout)
+
+
+@pytest.fixture
+def untouched(db):
+    """At the end of the test, the database is what it was at the beginning of
+    the dry run, where the test calls this."""
+    before = []
+    yield lambda: before.append(dump(db))
+    assert before, "the test has not said what it begins with"
+    assert dump(db) == before[0]
+    assert_nothing_left(db)
+
+
+@pytest.fixture
+def readings(db, project):
+    """The example raise_temperatures, with 139 readings that it changes."""
+    path = os.path.join(TOP, "scripts", "raise_temperatures.lua")
+    with open(path, encoding="utf-8") as file:
+        project.script(file.read())
+    db.execute("CREATE TABLE readings (id bigint PRIMARY KEY, "
+               "taken_at timestamptz, temperature float8);"
+               "INSERT INTO readings SELECT n, "
+               "'2024-03-01'::timestamptz - n * interval '1 day', "
+               "nullif(n, 70) FROM generate_series(1, 200) n;"
+               "ANALYZE readings")
+    return project
+
+
+def users(db, count=100, more=""):
+    db.execute(f"CREATE TABLE users (id int PRIMARY KEY, name text {more});"
+               "INSERT INTO users (id, name) SELECT n, 'user ' || n "
+               f"FROM generate_series(1, {int(count)}) n;"
+               "ANALYZE users")
+
+
+def script(migrate, config="throttle_ms = 0", base="SELECT id FROM users",
+           more=""):
+    return f"""return {{
+      config = {{ {config} }},
+      base_query = [[{base}]],
+      {more}
+      migrate = function(rows, repo, run) {migrate} end,
+    }}"""
+
+
+EACH = "for _, row in ipairs(rows) do {} end"
+RENAME = EACH.format(
+    'repo:update("users", { id = row.id }, { name = "x" .. row.id })')
+
+
+# -- what is told -----------------------------------------------------------
+
+def test_the_report_says_what_a_run_would_change(readings, untouched):
+    untouched()
+    report = dry(readings, "--batch-size", 50)
+
+    assert report["state"] == "done" and report["dry_run"] is True
+    assert (report["rows"], report["batches"]) == (139, 3)
+    assert counts(report) == {"public.readings": (0, 139, 0)}
+    assert [(key, before["temperature"], after["temperature"])
+            for key, before, after in samples(report, "public.readings")] == [
+        ({"id": 61}, 61, 71), ({"id": 62}, 62, 72), ({"id": 63}, 63, 73)]
+    assert report["estimate"]["rows"] == 139
+    assert report["estimate"]["rows_are_exact"]
+    # two pauses between three batches are the least that a run takes
+    assert report["estimate"]["ms"] >= 200
+    assert report["wal_bytes"] > 139 * 8
+    assert report["batch_wal_bytes"]["worst"] >= (
+        report["batch_wal_bytes"]["median"])
+    assert report["dead_row_versions"] == 139
+
+
+def test_a_run_afterwards_does_what_the_dry_run_said(db, readings):
+    report = dry(readings)
+    said = {row["key"]["id"]: row["after"]["temperature"]
+            for row in report["samples"]}
+
+    assert readings.run().expect(DONE).rows == report["rows"]
+    for key, temperature in said.items():
+        assert db.scalar("SELECT temperature FROM readings WHERE id = %s",
+                         key) == temperature
+
+
+def test_only_so_many_rows_as_the_limit_says(readings, untouched):
+    untouched()
+    report = dry(readings, "--batch-size", 20, "--limit", 50)
+
+    assert report["state"] == "limit"
+    assert (report["rows"], report["batches"]) == (50, 3)
+    assert counts(report) == {"public.readings": (0, 50, 0)}
+    assert not report["estimate"]["rows_are_exact"]
+    assert report["estimate"]["rows"] >= 50
+    assert report["estimate"]["wal_bytes"] >= report["batch_wal_bytes"]["sum"]
+
+
+def test_the_script_is_told(db, project):
+    users(db, 3)
+    project.script(script(
+        'run.log("told", { dry = run.dry_run, id = run.id })'))
+    project.run("--dry-run").expect(DONE, 'told {"dry":true,"id":0}')
+    project.run().expect(DONE, 'told {"dry":false,"id":1}')
+
+
+def test_nothing_to_do(db, project):
+    users(db, 0)
+    project.script(script(RENAME))
+    report = dry(project)
+    assert (report["rows"], report["tables"], report["samples"]) == (0, [], [])
+    assert report["estimate"] == {"rows": 0, "rows_are_exact": True, "ms": 0,
+                                  "wal_bytes": 0}
+
+
+def test_raw_sql_triggers_and_cascades_count(db, project, untouched):
+    users(db, 30)
+    db.execute("""
+        CREATE TABLE orders (id int PRIMARY KEY, user_id int NOT NULL
+            REFERENCES users ON DELETE CASCADE);
+        INSERT INTO orders SELECT n, 1 + n % 30 FROM generate_series(1, 60) n;
+        CREATE TABLE audit (at text, who int);
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO audit VALUES ('update', NEW.id); RETURN NEW; END $$;
+        CREATE TRIGGER noted AFTER UPDATE ON users
+            FOR EACH ROW EXECUTE FUNCTION note();""")
+    project.script(script("""
+        repo:execute("UPDATE users SET name = 'y' WHERE id = ANY "
+            .. "(ARRAY(SELECT generate_series($1::int, $2::int))) "
+            .. "AND id > 10", rows[1].id, rows[#rows].id)
+        repo:execute("DELETE FROM users WHERE id BETWEEN $1 AND $2 "
+            .. "AND id <= 10", rows[1].id, rows[#rows].id)""",
+                          "throttle_ms = 0, batch_size = 15"))
+    untouched()
+    report = dry(project)
+
+    assert counts(report) == {"public.users": (0, 20, 10),
+                              "public.orders": (0, 0, 20),
+                              "public.audit": (20, 0, 0)}
+    assert samples(report, "public.users") == [
+        ({"id": n}, {"id": n, "name": f"user {n}"}, None) for n in (1, 2, 3)]
+    assert samples(report, "public.audit") == [
+        ({}, None, {"at": "update", "who": n}) for n in (11, 12, 13)]
+
+
+def test_rows_of_other_tables_are_shown_with_what_they_were(db, project,
+                                                            untouched):
+    users(db, 20)
+    db.execute("CREATE TABLE \"Odd \"\"name\" (\"Key\" int PRIMARY KEY, "
+               "doc jsonb, luamig_t int);"
+               "INSERT INTO \"Odd \"\"name\" SELECT n, '{\"b\": [1, null]}' "
+               "FROM generate_series(1, 20) n")
+    project.script(script(EACH.format("""
+        repo:update('"Odd ""name"', { Key = row.id },
+                    { doc = { a = row.id, b = { 2.5 } } })
+        repo:insert('"Odd ""name"', { Key = 100 + row.id })""")))
+    untouched()
+    report = dry(project)
+
+    table = 'public."Odd ""name"'
+    assert counts(report) == {table: (20, 20, 0)}
+    for key, before, after in samples(report, table):
+        number = key["Key"]
+        if number > 100:
+            assert before is None
+            assert after == {"Key": number, "doc": None, "luamig_t": None}
+        else:
+            assert before["doc"] == {"b": [1, None]}
+            assert after["doc"] == {"a": number, "b": [2.5]}
+    assert len(samples(report, table)) == 3
+
+
+def test_a_composite_key_through_a_view(db, project, untouched):
+    db.execute("""
+        CREATE TABLE notes ("Tenant" text COLLATE "C", at timestamptz,
+                            note text, PRIMARY KEY ("Tenant", at));
+        INSERT INTO notes SELECT 'a"' || n % 2, '2024-01-01'::timestamptz
+            + n * interval '1 hour', NULL FROM generate_series(1, 40) n;
+        CREATE VIEW open_notes AS SELECT "Tenant" AS tenant, at FROM notes
+            WHERE note IS NULL""")
+    project.script(script(
+        EACH.format("""repo:execute('UPDATE notes SET note = $1 '
+            .. 'WHERE "Tenant" = $2 AND at = $3', "n", row.tenant, row.at)"""),
+        'throttle_ms = 0, key = { "tenant", "at" }',
+        "SELECT tenant, at FROM open_notes"))
+    untouched()
+    report = dry(project)
+
+    assert counts(report) == {"public.notes": (0, 40, 0)}
+    rows = samples(report, "public.notes")
+    assert [key for key, _, _ in rows] == [
+        {"Tenant": 'a"0', "at": f"2024-01-01T0{n}:00:00+00:00"}
+        for n in (2, 4, 6)]
+    assert [(before["note"], after["note"]) for _, before, after in rows] == (
+        [(None, "n")] * 3)
+
+
+def test_partitions_are_told_apart(db, project, untouched):
+    db.execute("""
+        CREATE TABLE events (id int PRIMARY KEY, filler int, what text)
+            PARTITION BY RANGE (id);
+        CREATE TABLE events_low PARTITION OF events
+            FOR VALUES FROM (1) TO (11);
+        CREATE TABLE events_high (what text, gone int, id int NOT NULL,
+                                  filler int);
+        ALTER TABLE events_high DROP COLUMN gone;
+        ALTER TABLE events ATTACH PARTITION events_high
+            FOR VALUES FROM (11) TO (100);
+        INSERT INTO events SELECT n, n, 'x' FROM generate_series(1, 20) n""")
+    project.script(script(
+        EACH.format('repo:update("events", { id = row.id }, { what = "y" })'),
+        "throttle_ms = 0, batch_size = 10", "SELECT id FROM events"))
+    untouched()
+    report = dry(project)
+
+    assert counts(report) == {"public.events_low": (0, 10, 0),
+                              "public.events_high": (0, 10, 0)}
+    assert samples(report, "public.events_low") == [
+        ({"id": n}, {"id": n, "filler": n, "what": "x"},
+         {"id": n, "filler": n, "what": "y"}) for n in (1, 2, 3)]
+    assert samples(report, "public.events_high") == [
+        ({"id": n}, {"what": "x", "id": n, "filler": n},
+         {"what": "y", "id": n, "filler": n}) for n in (11, 12, 13)]
+
+
+def test_the_rows_that_changed_are_the_sample(db, project):
+    users(db, 100)
+    project.script(script(
+        'repo:execute("UPDATE users SET name = $1 WHERE id = 77", "z")'))
+    report = dry(project)
+    assert samples(report, "public.users") == [
+        ({"id": 77}, {"id": 77, "name": "user 77"}, {"id": 77, "name": "z"})]
+
+
+def test_a_row_deep_in_a_page_is_found_as_well(db, project):
+    users(db, 1000)
+    project.script(script(
+        'repo:execute("UPDATE users SET name = $1 WHERE id = 777", "z")'))
+    assert samples(dry(project), "public.users") == [
+        ({"id": 777}, {"id": 777, "name": "user 777"},
+         {"id": 777, "name": "z"})]
+
+
+def test_what_a_savepoint_wrote_is_shown(db, project, untouched):
+    users(db, 10)
+    db.execute("CREATE TABLE log (id int PRIMARY KEY, what text)")
+    project.script(script(EACH.format("""
+        repo:savepoint(function()
+            repo:insert("log", { id = row.id, what = "kept" })
+        end)
+        repo:savepoint(function()
+            repo:insert("log", { id = row.id, what = "twice" })
+        end)""")))
+    untouched()
+    report = dry(project)
+    assert samples(report, "public.log") == [
+        ({"id": n}, None, {"id": n, "what": "kept"}) for n in (1, 2, 3)]
+
+
+def test_a_long_value_is_shown_by_its_beginning(db, project):
+    users(db, 1)
+    project.script(script(EACH.format(
+        'repo:update("users", { id = row.id }, '
+        '{ name = string.rep("y", 1000000) })')))
+    (_, _, after), = samples(dry(project), "public.users")
+    assert re.fullmatch(r'"y{199}\.\.\. \(1000002 characters, hash -?\d+\)',
+                        after["name"])
+
+
+def test_a_table_that_may_not_be_read_is_counted_and_not_shown(db, project):
+    users(db, 5)
+    db.admin("CREATE TABLE secret (id int); GRANT INSERT ON secret TO app")
+    project.script(script(EACH.format(
+        'repo:execute("INSERT INTO secret VALUES ($1)", row.id) '
+        'repo:update("users", { id = row.id }, { name = "n" })')))
+    report = dry(project)
+    assert counts(report) == {"public.secret": (5, 0, 0),
+                              "public.users": (0, 5, 0)}
+    assert samples(report, "public.secret") == []
+    assert len(samples(report, "public.users")) == 3
+
+
+def test_counters_that_are_off_are_not_taken_for_none(db, readings):
+    db.set("track_counts", "off")
+    report = dry(readings)
+    assert report["tables"] is None
+    assert report["rows"] == 139
+    assert len(samples(report, "public.readings")) == 3
+
+
+# -- callbacks, one-shots -----------------------------------------------------
+
+def test_a_one_shot(db, project, untouched):
+    users(db, 10)
+    project.script("""return {
+      run = function(repo, run)
+        assert(run.dry_run)
+        repo:update_all("users", { name = "all" }, "id > $1", 4)
+      end,
+    }""")
+    untouched()
+    report = dry(project)
+
+    assert (report["state"], report["rows"], report["batches"]) == (
+        "done", None, 1)
+    assert counts(report) == {"public.users": (0, 6, 0)}
+    assert samples(report, "public.users")[0] == (
+        {"id": 5}, {"id": 5, "name": "user 5"}, {"id": 5, "name": "all"})
+
+
+def test_batches_find_what_on_start_wrote(db, project, untouched):
+    users(db, 25)
+    project.script(script(
+        EACH.format('repo:update("users", { id = row.id }, '
+                    '{ name = repo:scalar("SELECT v FROM helper") })'),
+        "throttle_ms = 0, batch_size = 10, allow_ddl = true",
+        more="""
+        on_start = function(repo)
+          repo:execute("CREATE TABLE helper AS SELECT 'from helper' AS v")
+          repo:execute("INSERT INTO helper VALUES ($1)", "second")
+          repo:execute("DELETE FROM helper WHERE v = 'second'")
+        end,
+        on_complete = function(repo)
+          repo:execute("UPDATE helper SET v = $1", "done")
+        end,"""))
+    untouched()
+    report = dry(project)
+
+    assert (report["rows"], report["batches"]) == (25, 3)
+    assert counts(report)["public.users"] == (0, 25, 0)
+    # once by on_start, although each batch repeats it; then on_complete
+    assert counts(report)["public.helper"] == (2, 1, 1)
+    assert samples(report, "public.users")[0][2]["name"] == "from helper"
+
+
+def test_on_start_that_adds_a_column(db, project, untouched):
+    users(db, 25)
+    project.script(script(
+        EACH.format('assert(row.step == nil) '
+                    'repo:update("users", { id = row.id }, { step = 1 })'),
+        "throttle_ms = 0, batch_size = 10, allow_ddl = true",
+        "SELECT * FROM users", """
+        on_start = function(repo)
+          repo:execute("ALTER TABLE users ADD COLUMN step int")
+        end,"""))
+    untouched()
+    assert counts(dry(project))["public.users"] == (0, 25, 0)
+
+
+def test_on_complete_that_needs_what_the_batches_wrote(db, project, untouched):
+    users(db, 10, ", step int")
+    project.script(script(
+        EACH.format('repo:update("users", { id = row.id }, { step = 1 })'),
+        "throttle_ms = 0, allow_ddl = true", more="""
+        on_complete = function(repo)
+          repo:execute("ALTER TABLE users ALTER step SET NOT NULL")
+        end,"""))
+    untouched()
+    result = project.run("--dry-run").expect(
+        FAILED, "on_complete sees nothing of what the batches wrote")
+    assert counts(json.loads(result.out)) == {"public.users": (0, 10, 0)}
+
+
+# -- the journal, other runs, rights -----------------------------------------
+
+def test_an_unfinished_run_is_left_alone(db, readings):
+    readings.run("--limit", 20, "--batch-size", 20).expect(STOPPED)
+    before = dump(db)
+
+    assert dry(readings)["rows"] == 139
+    assert dump(db) == before
+
+    assert readings.run().expect(DONE).rows == 139
+    before = dump(db)
+    assert dry(readings)["rows"] == 139  # a finished one does not matter
+    assert dump(db) == before
+
+
+def test_without_the_right_to_create_anything(db, readings):
+    db.execute(f"GRANT SELECT, UPDATE ON readings TO {GUARDED}")
+    url = db.cluster.url(db.name, user=GUARDED, password=PASSWORD)
+
+    assert counts(dry(readings, url=url)) == {"public.readings": (0, 139, 0)}
+    assert not db.has_journal()
+
+
+def test_combined_writes_are_checked_without_the_journal(db, project,
+                                                         untouched):
+    users(db, 10)
+    project.script(script(EACH.format(
+        '\nrepo:update("users", { id = row.id == 7 and 777 or row.id }, '
+        '{ name = "n" })')))
+    untouched()
+    result = project.run("--dry-run").expect(FAILED, "scripts/x.lua:6")
+    assert re.search(r"error: .*777", result.err), result
+    assert json.loads(result.out)["state"] == "failed"
+
+
+# -- errors, retries, stops ----------------------------------------------------
+
+def test_a_script_that_fails_reports_what_was_done(db, project, untouched):
+    users(db, 30)
+    project.script(script(
+        RENAME + ' if run.batch == 3 then error("not this one") end',
+        "throttle_ms = 0, batch_size = 10"))
+    untouched()
+    result = project.run("--dry-run").expect(FAILED, "not this one",
+                                             "scripts/x.lua:5", "batch 3")
+    report = json.loads(result.out)
+    assert report["state"] == "failed" and "not this one" in report["error"]
+    assert (report["rows"], report["batches"]) == (20, 2)
+    assert counts(report) == {"public.users": (0, 20, 0)}
+    assert not report["would_quarantine"]
+
+
+def test_rows_that_a_run_would_set_aside(db, project, untouched):
+    users(db, 30, ", CHECK (name <> 'x20')")
+    project.script(script(
+        RENAME, 'throttle_ms = 0, batch_size = 10, on_error = "quarantine"'))
+    untouched()
+    report = dry(project, code=FAILED)
+    assert report["would_quarantine"]
+    assert report["rows"] == 10
+
+
+def test_what_only_commit_would_find_is_found(db, project, untouched):
+    users(db, 30)
+    db.execute("CREATE TABLE orders (id int PRIMARY KEY, user_id int NOT NULL "
+               "REFERENCES users DEFERRABLE INITIALLY DEFERRED)")
+    project.script(script(EACH.format(
+        'repo:insert("orders", { id = row.id, user_id = row.id % 25 + 1 })')
+        + ' if rows[1].id > 20 then repo:insert("orders", '
+        '{ id = 99, user_id = 99 }) end', "throttle_ms = 0, batch_size = 10"))
+    untouched()
+    result = project.run("--dry-run").expect(
+        FAILED, 'violates foreign key constraint "orders_user_id_fkey"')
+    assert json.loads(result.out)["rows"] == 20
+
+
+def test_a_base_query_that_cannot_be_paged_is_refused(db, project):
+    users(db)
+    project.script(script(RENAME, base="SELECT name FROM users"))
+    result = project.run("--dry-run").expect(INVALID, "scripts/x.lua")
+    assert result.out == ""
+
+
+def test_a_lock_that_somebody_holds_is_waited_for(db, readings):
+    with db.connect() as blocker, blocker.cursor() as cursor:
+        blocker.autocommit = False
+        cursor.execute("UPDATE readings SET temperature = 0 WHERE id = 100")
+        runner = readings.start_run("--dry-run", "-v")
+        wait_until(lambda: "55P03" in runner.stderr(), "a lock timeout")
+        blocker.rollback()
+    report = report_of(runner.wait())
+    assert report["rows"] == 139 and report["retries"] >= 1
+    assert counts(report) == {"public.readings": (0, 139, 0)}
+
+
+WAITS = script(RENAME + ' run.log("batch " .. run.batch .. " has written")',
+               "throttle_ms = 60000, batch_size = 10")
+
+
+def begin_waiting(project):
+    """A dry run that rests for a minute after its first batch."""
+    runner = project.start_run("--dry-run")
+    wait_until(lambda: "batch 1 has written" in runner.stderr(),
+               "the first batch")
+    return runner
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_what_was_done(db, project, untouched, number):
+    users(db, 30)
+    project.script(WAITS)
+    untouched()
+    runner = begin_waiting(project)
+    runner.signal(number)
+    report = report_of(runner.wait(), STOPPED)
+    assert (report["state"], report["rows"]) == ("stopped", 10)
+    assert counts(report) == {"public.users": (0, 10, 0)}
+
+
+def test_a_second_signal_interrupts_the_batch(db, project, untouched):
+    users(db, 30)
+    project.script(script(RENAME + ' run.log("sleeping") '
+                          'repo:query("SELECT pg_sleep(120)")',
+                          "statement_timeout_ms = 300000"))
+    untouched()
+    runner = project.start_run("--dry-run")
+    wait_until(lambda: "sleeping" in runner.stderr(), "the batch")
+    wait_until(lambda: db.scalar(
+        "SELECT true FROM pg_stat_activity WHERE datname = current_database() "
+        "AND query LIKE 'SELECT pg_sleep%%' AND state = 'active'",
+        user=SUPERUSER), "the statement")
+    runner.signal(signal.SIGINT)
+    runner.signal(signal.SIGTERM)
+    report = report_of(runner.wait(), STOPPED)
+    assert (report["rows"], report["tables"]) == (0, [])
+
+
+def test_a_connection_that_is_lost_ends_it(db, project, untouched):
+    users(db, 30)
+    project.script(WAITS)
+    untouched()
+    runner = begin_waiting(project)
+    for pid in db.runners():
+        db.admin("SELECT pg_terminate_backend(%s)", pid)
+    report = report_of(runner.wait(), UNREACHABLE)
+    assert (report["state"], report["rows"]) == ("failed", 10)
+
+
+@pytest.mark.parametrize("point", ["after_page:1", "after_migrate:2",
+                                   "dry_before_rollback:3"])
+def test_a_kill_leaves_nothing(db, project, untouched, point):
+    users(db, 30)
+    project.script(script(RENAME, "throttle_ms = 0, batch_size = 10"))
+    untouched()
+    runner = project.start_run("--dry-run", fault=point + "=kill")
+    assert runner.wait().code == -signal.SIGKILL
+    assert not db.has_journal()
+
+
+@pytest.mark.parametrize("option", ["--again", "--restart", "--detach"])
+def test_options_that_make_no_sense_with_it(readings, option):
+    readings.run("--dry-run", option).expect(USAGE, option)
+
+
+# -- what a rollback does not undo ------------------------------------------------
+
+def test_sequences_that_moved_are_named(db, project):
+    users(db, 12)
+    db.execute('CREATE TABLE audit (id serial PRIMARY KEY, who int);'
+               'CREATE SEQUENCE "Unused"; CREATE SEQUENCE "Own" START 5')
+    project.script(script(EACH.format(
+        """repo:execute("INSERT INTO audit (who) SELECT $1 "
+           .. "FROM (SELECT nextval('\\"Own\\"')) AS n", row.id)""")))
+    report = dry(project)
+    assert residue(report) == [
+        ("sequence", 'public."Own"', None, "16"),
+        ("sequence", "public.audit_id_seq", None, "12")]
+    assert report["dead_row_versions"] == 12
+
+
+def test_advisory_locks_of_the_session_are_told(db, project):
+    users(db, 3)
+    project.script(script('repo:query("SELECT pg_advisory_lock(7)")'))
+    assert residue(dry(project)) == [("advisory locks", None, None, None)]
+    assert_nothing_left(db)
+
+
+def test_writes_to_other_servers_are_told(db, project, untouched):
+    users(db, 3)
+    db.admin(f"""
+        CREATE EXTENSION dblink; CREATE EXTENSION postgres_fdw;
+        CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw
+            OPTIONS (host '{db.cluster.dir}', dbname '{db.name}');
+        CREATE USER MAPPING FOR app SERVER other
+            OPTIONS (user 'app', password_required 'false');
+        GRANT USAGE ON FOREIGN SERVER other TO app;
+        CREATE TABLE there (id int); GRANT ALL ON there TO app;
+        CREATE FOREIGN TABLE there_too (id int) SERVER other
+            OPTIONS (table_name 'there');
+        GRANT ALL ON there_too TO app""")
+    project.script(script(EACH.format(
+        'repo:execute("INSERT INTO there_too VALUES ($1)", row.id)')))
+    untouched()
+    report = dry(project)
+    assert residue(report) == [
+        ("foreign table", "public.there_too", None, None),
+        ("dblink", None, None, None)]
+
+
+# -- what people see ---------------------------------------------------------------
+
+RED, GREEN = "\x1b[31m", "\x1b[32m"
+
+
+def test_a_coloured_diff_at_a_terminal(readings):
+    code, shown = at_a_terminal(readings, "run", "scripts/x.lua", "--dry-run",
+                                "--db", readings.url)
+    assert code == DONE, shown
+    assert "dry run of scripts/x.lua: 139 rows, 1 batch" in shown
+    assert re.search(r"public\.readings +0 +139 +0\r\n", shown), shown
+    assert "@@ public.readings id=61 @@" in shown
+    assert f"{RED}-temperature: 61\x1b[0m" in shown
+    assert f"{GREEN}+temperature: 71\x1b[0m" in shown
+    assert "taken_at" not in shown  # it did not change
+    assert "139 dead row versions" in shown
+
+
+def test_no_colours_where_they_are_not_wanted(readings):
+    code, shown = at_a_terminal(readings, "run", "scripts/x.lua", "--dry-run",
+                                "--db", readings.url, env={"NO_COLOR": "1"})
+    assert code == DONE, shown
+    assert not re.search(r"\x1b\[[\d;]*m", shown), shown
+    assert "-temperature: 61\r\n+temperature: 71" in shown
+
+
+def test_no_control_character_reaches_the_terminal(db, project):
+    users(db, 1)
+    project.script(script(EACH.format(
+        'repo:update("users", { id = row.id }, '
+        '{ name = "\\27]0;title\\7\\127\\u{9b}31m" })')))
+    code, shown = at_a_terminal(project, "run", "scripts/x.lua", "--dry-run",
+                                "--db", project.url, env={"NO_COLOR": "1"})
+    assert code == DONE, shown
+    assert not re.search("[\x07\x7f\x9b]|\x1b\\]", shown), repr(shown)
+
+
+def test_many_rows_are_warned_of(db, project):
+    users(db, 150000)
+    project.script(script("", "batch_size = 100000, throttle_ms = 0"))
+    assert "dry run of about 150,000 rows" in project.run("--dry-run").err
+    project.run("--dry-run", "--limit", 10).expect(DONE).refuse("warning")
+
+
+def test_machines_are_told_of_the_end(readings):
+    result = readings.run("--dry-run", "--log", "json").expect(DONE)
+    assert result.log[-1]["event"] == "end"
+    assert result.log[-1]["dry_run"] is True
+    assert result.log[-1]["rows"] == 139
