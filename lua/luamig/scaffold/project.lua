@@ -10,7 +10,7 @@ local project = {}
 
 local PROJECT_FILE = [=[
 -- The databases of this project, and what its scripts have in common. Passwords stay out of it:
--- os.getenv reads the environment.
+-- os.getenv reads the environment, and the file .env beside this one.
 ---@type luamig.Project
 return {
   repos = {
