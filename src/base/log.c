@@ -63,27 +63,26 @@ lm_log_set_times(bool times)
 /* -- the terminal ----------------------------------------------------- */
 
 static bool
-is_capable_terminal(void)
+is_capable_terminal(int fd)
 {
     const char *term = getenv("TERM");
 
-    return isatty(STDERR_FILENO) == 1 &&
-           (term == NULL || strcmp(term, "dumb") != 0);
+    return isatty(fd) == 1 && (term == NULL || strcmp(term, "dumb") != 0);
 }
 
 bool
-lm_log_may_colour(void)
+lm_log_may_colour(int fd)
 {
     const char *no_color = getenv("NO_COLOR");
 
-    return is_capable_terminal() && (no_color == NULL || *no_color == '\0');
+    return is_capable_terminal(fd) && (no_color == NULL || *no_color == '\0');
 }
 
 bool
 lm_log_has_status(void)
 {
     return !lm_log_is_json() && lm_log_enabled(LM_LOG_INFO) &&
-           is_capable_terminal();
+           is_capable_terminal(STDERR_FILENO);
 }
 
 /* Columns of the terminal, 0 when it does not say. */
@@ -178,7 +177,7 @@ static void
 write_line(const char *label, const char *colour, const char *text)
 {
     struct lm_buf buf = LM_BUF_INIT;
-    bool coloured = *label != '\0' && lm_log_may_colour();
+    bool coloured = *label != '\0' && lm_log_may_colour(STDERR_FILENO);
     char time[LM_CLOCK_NOW_SIZE] = "";
 
     if (with_times)

@@ -43,8 +43,8 @@ void lm_log_err(enum lm_log_level level, const struct lm_err *err);
 void lm_log_event(enum lm_log_level level, const char *text,
                   const struct lm_buf *fields);
 
-/* Is stderr a terminal that may be coloured (NO_COLOR, TERM=dumb)? */
-bool lm_log_may_colour(void);
+/* Is that a terminal that may be coloured (NO_COLOR, TERM=dumb)? */
+bool lm_log_may_colour(int fd);
 
 /* Is there a last line to draw on: a terminal, plain, and not quiet? */
 bool lm_log_has_status(void);

@@ -1,22 +1,69 @@
 /* SPDX-License-Identifier: MIT */
-/* luamig check: which database is meant, and how it is reached. */
+/* luamig check: what can be said of a migration before it runs; without a
+ * script, of the database. */
 
 #include "cli/check_db.h"
+#include "cli/check_report.h"
 #include "cli/cli.h"
+#include "cli/project.h"
+#include "script/project.h"
+#include "script/script.h"
 
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char help[] =
-    "usage: luamig check [OPTIONS]\n"
+    "usage: luamig check [SCRIPT] [OPTIONS]\n"
     "\n"
-    "Shows which database luamig would use here, what has named it, and what "
-    "it finds\n"
-    "there. It reads, and changes nothing. No password is shown.\n"
-    "\n" LM_DATABASE_HELP "  --json                as JSON\n";
+    "Looks at a migration and its database without changing anything: the base "
+    "query,\n"
+    "the key, what the server would read for each page, what fires when its "
+    "tables are\n"
+    "written, rights, and health. A verdict a line; exit code 3 when one is "
+    "\"error\".\n"
+    "\n"
+    "Without SCRIPT: which database luamig would use here, what has named it, "
+    "and what\n"
+    "it finds there. No password is shown.\n"
+    "\n" LM_DATABASE_HELP
+    "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
+    "  --batch-size N        rows in a batch, instead of the script's figure\n"
+    "  --replica URL         a standby whose replay is waited for; repeatable\n"
+    "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
+    "  --json                as JSON\n"
+    "  -v, --verbose         details of what is ok, and the page's plan\n";
+
+struct check_options {
+    char *path; /* owned; NULL: the database alone */
+    struct lm_database_choice choice;
+    const char **args;
+    int arg_count;
+    char **replicas; /* owned */
+    int replica_count;
+    int64_t batch_size;
+    const char *journal_schema;
+    bool json;
+    bool verbose;
+};
+
+enum option_code {
+    OPT_ARG = 256,
+    OPT_BATCH_SIZE,
+    OPT_REPLICA,
+    OPT_JOURNAL_SCHEMA,
+    OPT_JSON
+};
 
 static const struct option long_options[] = {
-    {"json", no_argument, NULL, 'j'}, LM_DATABASE_OPTIONS, {NULL, 0, NULL, 0}};
+    LM_DATABASE_OPTIONS,
+    {"arg", required_argument, NULL, OPT_ARG},
+    {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
+    {"replica", required_argument, NULL, OPT_REPLICA},
+    {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"verbose", no_argument, NULL, 'v'},
+    {NULL, 0, NULL, 0}};
 
 /* A last --db without a value asks for the database that is meant anyway. */
 static bool
@@ -26,39 +73,186 @@ is_last_db(int code, int argc, char **argv)
 }
 
 static bool
-parse_options(int argc, char **argv, struct lm_database_choice *choice,
-              bool *json)
+take_option(struct check_options *options, int code, char **argv)
+{
+    switch (code) {
+    case OPT_ARG:
+        options->args[options->arg_count++] = optarg;
+        return true;
+    case OPT_BATCH_SIZE:
+        if (lm_cli_number(optarg, 1, &options->batch_size))
+            return true;
+        lm_cli_usage(&lm_cmd_check,
+                     "--batch-size takes a number that is at least 1, not "
+                     "\"%s\"",
+                     optarg);
+        return false;
+    case OPT_REPLICA:
+        options->replicas[options->replica_count++] =
+            lm_database_take_url(optarg);
+        return true;
+    case OPT_JOURNAL_SCHEMA:
+        options->journal_schema = optarg;
+        return true;
+    case OPT_JSON:
+        options->json = true;
+        return true;
+    case 'v':
+        options->verbose = true;
+        return true;
+    default:
+        lm_cli_bad_option(&lm_cmd_check, code, argv, long_options);
+        return false;
+    }
+}
+
+static bool
+parse_options(int argc, char **argv, struct check_options *options)
 {
     int code;
 
-    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
-        if (code == 'j') {
-            *json = true;
-        } else if (!lm_database_option(choice, code) &&
-                   !is_last_db(code, argc, argv)) {
-            lm_cli_bad_option(&lm_cmd_check, code, argv, long_options);
+    memset(options, 0, sizeof *options);
+    options->batch_size = -1;
+    options->journal_schema = "luamig";
+    options->args = lm_calloc((size_t)argc, sizeof *options->args);
+    options->replicas = lm_calloc((size_t)argc, sizeof *options->replicas);
+    while ((code = lm_cli_getopt(argc, argv, ":v", long_options)) != -1) {
+        if (!lm_database_option(&options->choice, code) &&
+            !is_last_db(code, argc, argv) && !take_option(options, code, argv))
             return false;
-        }
     }
+    if (optind < argc)
+        options->path = lm_strdup(argv[optind++]);
     if (optind == argc)
         return true;
-    lm_cli_usage(&lm_cmd_check, "check takes no script");
+    lm_cli_usage(&lm_cmd_check, "check takes one script; \"%s\" is too much",
+                 argv[optind]);
     return false;
+}
+
+/* -- checking -------------------------------------------------------------------- */
+
+static bool
+look_at_database(const struct check_options *options,
+                 struct lm_project *project, const struct lm_script *script,
+                 struct lm_check *check, struct lm_err *err)
+{
+    struct lm_check_options how = {.application_name = "luamig: check",
+                                   .journal_schema = options->journal_schema};
+    struct lm_database database;
+    const char **replicas;
+    bool ok = lm_database_resolve(&database, project, &options->choice,
+                                  lm_script_repo(script), err);
+
+    if (ok) {
+        replicas =
+            lm_database_replicas(&database, options->replicas,
+                                 options->replica_count, &how.replica_count);
+        how.replicas = replicas;
+        how.conninfo = database.conninfo;
+        ok = lm_check_all(check, lm_script_migration(script), &how, err);
+        free(replicas);
+    }
+    lm_database_release(&database);
+    return ok;
+}
+
+/* A script that is not valid is a finding, too. */
+static bool
+look_at_script(const struct check_options *options, struct lm_project *project,
+               struct lm_script **script, struct lm_check *check,
+               struct lm_err *err)
+{
+    struct lm_script_options how = {.args = options->args,
+                                    .arg_count = options->arg_count,
+                                    .batch_size = options->batch_size,
+                                    .target_ms = -1,
+                                    .throttle_ms = -1};
+    const struct lm_project_file *file;
+    struct lm_finding *finding;
+
+    if (!lm_project_read_file(project, &file, err))
+        return false;
+    how.defaults_json = file != NULL ? file->defaults_json : NULL;
+    if (lm_script_load(script, options->path, &how, err)) {
+        lm_check_add(check, LM_VERDICT_OK, "script", "%s", options->path);
+        return true;
+    }
+    if (err->kind != LM_ERR_SCRIPT)
+        return false;
+    finding = lm_check_add_err(check, "script", err);
+    if (finding->detail == NULL) {
+        lm_finding_detail(finding, "at %s",
+                          err->where[0] != '\0' ? err->where : options->path);
+    }
+    return true;
+}
+
+static bool
+look(struct check_options *options, struct lm_check *check, struct lm_err *err)
+{
+    struct lm_project project = {.root = NULL};
+    struct lm_script *script = NULL;
+    bool ok = lm_project_open(&project, err) &&
+              lm_project_replace_name(&project, &options->path, err) &&
+              look_at_script(options, &project, &script, check, err) &&
+              (script == NULL ||
+               look_at_database(options, &project, script, check, err));
+
+    lm_script_free(script);
+    lm_project_release(&project);
+    return ok;
+}
+
+static int
+exit_code(const struct lm_check *check)
+{
+    if (check->unreachable)
+        return LM_EXIT_DATABASE;
+    return lm_check_count(check, LM_VERDICT_ERROR) > 0 ? LM_EXIT_SCRIPT
+                                                       : LM_EXIT_DONE;
+}
+
+static int
+check_script(struct check_options *options)
+{
+    struct lm_check check;
+    struct lm_err err;
+    int code;
+    bool ok;
+
+    lm_check_init(&check);
+    ok = look(options, &check, &err);
+    if (ok && options->json) {
+        lm_check_report_print_json(&check);
+    } else if (ok) {
+        lm_check_report_print(&check, options->verbose);
+    }
+    code = ok ? lm_cli_finish_output(exit_code(&check)) : lm_cli_fail(&err);
+    lm_check_release(&check);
+    return code;
 }
 
 static int
 run(int argc, char **argv)
 {
-    struct lm_database_choice choice = {NULL, NULL};
-    bool json = false;
+    struct check_options options;
     int code = LM_EXIT_USAGE;
 
-    if (parse_options(argc, argv, &choice, &json))
-        code = lm_check_database(&choice, json);
-    lm_database_choice_release(&choice);
+    if (parse_options(argc, argv, &options)) {
+        code = options.path != NULL
+                   ? check_script(&options)
+                   : lm_check_database(&options.choice, options.json);
+    }
+    for (int i = 0; i < options.replica_count; i++)
+        free(options.replicas[i]);
+    free(options.replicas);
+    free(options.args);
+    free(options.path);
+    lm_database_choice_release(&options.choice);
     return code;
 }
 
 const struct lm_command lm_cmd_check = {
-    "check", "which database is meant, and how it is reached", help, run,
+    "check", "look at a migration before it runs; changes nothing", help, run,
     .options = long_options};

@@ -43,6 +43,7 @@ static const char help[] =
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
+    "  --force               run although a check says no (luamig check)\n"
     "  --detach              return once the run is under way; it goes on "
     "without\n"
     "                        this terminal, and the log file's path is "
@@ -82,6 +83,7 @@ struct run_options {
     const char *journal_schema;
     bool again;
     bool restart;
+    bool force;
     bool detach;
     bool dry_run;
     bool count;
@@ -98,6 +100,7 @@ enum option_code {
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
+    OPT_FORCE,
     OPT_DETACH,
     OPT_REPLICA,
     OPT_JOURNAL_SCHEMA,
@@ -117,6 +120,7 @@ static const struct option long_options[] = {
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
+    {"force", no_argument, NULL, OPT_FORCE},
     {"detach", no_argument, NULL, OPT_DETACH},
     {"replica", required_argument, NULL, OPT_REPLICA},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
@@ -164,6 +168,9 @@ take_option(struct run_options *options, int code, char **argv)
         return true;
     case OPT_RESTART:
         options->restart = true;
+        return true;
+    case OPT_FORCE:
+        options->force = true;
         return true;
     case OPT_REPLICA:
         options->replicas[options->replica_count++] =
@@ -287,23 +294,6 @@ struct job {
     struct lm_detach *detach;
 };
 
-/* Replicas of the command line and of the project file. */
-static const char **
-list_replicas(const struct run_options *options,
-              const struct lm_database *database, int *count)
-{
-    const char **list;
-
-    *count = options->replica_count + database->replica_count;
-    list = lm_calloc((size_t)*count, sizeof *list);
-    for (int i = 0; i < *count; i++) {
-        int rest = i - options->replica_count;
-
-        list[i] = rest < 0 ? options->replicas[i] : database->replicas[rest];
-    }
-    return list;
-}
-
 /* An error in the script that has no line is the file's. */
 static void
 place_error(const struct job *job, struct lm_err *err)
@@ -349,8 +339,9 @@ run_in(const struct job *job, const struct lm_script *script,
        const struct lm_database *database, struct lm_runner_options *runner,
        struct lm_repo_end *end)
 {
-    const char **replicas =
-        list_replicas(job->options, database, &runner->replica_count);
+    const char **replicas = lm_database_replicas(
+        database, job->options->replicas, job->options->replica_count,
+        &runner->replica_count);
 
     runner->conninfo = database->conninfo;
     runner->replicas = replicas;
@@ -368,6 +359,7 @@ run_script(const struct job *job, const struct lm_script *script,
         .journal_schema = options->journal_schema,
         .again = options->again,
         .restart = options->restart,
+        .force = options->force,
         .limit = options->limit,
         .count = options->count,
         .keep_batch_size = options->batch_size >= 0,
@@ -460,22 +452,6 @@ run_as_asked(struct run_options *options, struct lm_project *project)
     return code;
 }
 
-/* What is given as a name becomes a path. */
-static bool
-find_script(struct run_options *options, struct lm_project *project,
-            struct lm_err *err)
-{
-    char *path;
-
-    if (options->path == NULL)
-        return true;
-    if (!lm_project_find_script(project, options->path, &path, err))
-        return false;
-    free(options->path);
-    options->path = path;
-    return true;
-}
-
 static int
 run(int argc, char **argv)
 {
@@ -486,7 +462,8 @@ run(int argc, char **argv)
 
     if (parse_options(argc, argv, &options)) {
         if (!lm_project_open(&project, &err) ||
-            !find_script(&options, &project, &err)) {
+            (options.path != NULL &&
+             !lm_project_replace_name(&project, &options.path, &err))) {
             code = lm_cli_fail(&err);
         } else if (options.help) {
             code = show_help(&options);

@@ -297,3 +297,16 @@ lm_database_release(struct lm_database *self)
     free(self->source);
     memset(self, 0, sizeof *self);
 }
+
+const char **
+lm_database_replicas(const struct lm_database *self, char *const *given,
+                     int given_count, int *count)
+{
+    const char **list;
+
+    *count = given_count + self->replica_count;
+    list = lm_calloc((size_t)*count, sizeof *list);
+    for (int i = 0; i < *count; i++)
+        list[i] = i < given_count ? given[i] : self->replicas[i - given_count];
+    return list;
+}

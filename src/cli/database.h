@@ -73,4 +73,10 @@ bool lm_database_resolve(struct lm_database *out, struct lm_project *project,
                          struct lm_err *err) LM_MUSTCHECK;
 void lm_database_release(struct lm_database *self);
 
+/* The standbys of the command line and those of the project file. The list is
+ * freed by the caller, its texts belong to given and self. */
+const char **lm_database_replicas(const struct lm_database *self,
+                                  char *const *given, int given_count,
+                                  int *count);
+
 #endif

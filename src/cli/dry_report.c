@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_SHOWN = 200 }; /* bytes of a value */
+enum { MOST_SHOWN = 200, /* bytes of a value */ MOST_OF_UNIT = 10240 };
 
 static const char *
 state_of(const struct lm_dry_report *report)
@@ -103,11 +103,11 @@ format_bytes(char *text, size_t size, int64_t bytes)
     double amount = (double)bytes / 1024;
     size_t unit = 0;
 
-    if (bytes < 10 * 1024) {
+    if (bytes < MOST_OF_UNIT) {
         snprintf(text, size, "%" PRId64 " bytes", bytes);
         return;
     }
-    while (amount >= 10 * 1024 && unit + 1 < LM_COUNT(units)) {
+    while (amount >= MOST_OF_UNIT && unit + 1 < LM_COUNT(units)) {
         amount /= 1024;
         unit++;
     }

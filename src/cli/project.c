@@ -106,3 +106,16 @@ lm_project_find_script(struct lm_project *self, const char *name, char **path,
         *path = lm_strdup(name);
     return true;
 }
+
+bool
+lm_project_replace_name(struct lm_project *self, char **path,
+                        struct lm_err *err)
+{
+    char *found;
+
+    if (!lm_project_find_script(self, *path, &found, err))
+        return false;
+    free(*path);
+    *path = found;
+    return true;
+}

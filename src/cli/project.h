@@ -38,5 +38,8 @@ char *lm_project_path(const struct lm_project *self, const char *name);
  * there is none, name itself. */
 bool lm_project_find_script(struct lm_project *self, const char *name,
                             char **path, struct lm_err *err) LM_MUSTCHECK;
+/* The same in place: *path is freed and replaced. */
+bool lm_project_replace_name(struct lm_project *self, char **path,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 #endif

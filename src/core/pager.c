@@ -200,6 +200,31 @@ add_watched_page(struct request *self, const struct lm_base_query *query,
     add_key_list(&self->sql, query, "watched", "");
 }
 
+/* The limit of a page, one row more than the batch has. */
+struct row_limit {
+    char text[24];
+};
+
+static struct row_limit
+one_row_more(int64_t limit)
+{
+    struct row_limit out;
+
+    snprintf(out.text, sizeof out.text, "%" PRId64, limit + 1);
+    return out;
+}
+
+static void
+add_whole_page(struct request *self, const struct lm_base_query *query,
+               char *const *cursor, char *const *bound, const char *limit)
+{
+    if (query->key_is_unique) {
+        add_page(self, query, cursor, bound, limit);
+    } else {
+        add_watched_page(self, query, cursor, bound, limit);
+    }
+}
+
 static bool
 send(struct request *self, struct lm_conn *conn, struct lm_result **out,
      struct lm_err *err)
@@ -358,17 +383,12 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
               struct lm_page *out, struct lm_err *err)
 {
     struct request request;
-    char limit_text[24];
+    struct row_limit text = one_row_more(limit);
     bool ok;
 
     memset(out, 0, sizeof *out);
-    snprintf(limit_text, sizeof limit_text, "%" PRId64, limit + 1);
     request_init(&request, query);
-    if (query->key_is_unique) {
-        add_page(&request, query, cursor, bound, limit_text);
-    } else {
-        add_watched_page(&request, query, cursor, bound, limit_text);
-    }
+    add_whole_page(&request, query, cursor, bound, text.text);
     if (!send_page(&request, conn, query, out, err))
         return false;
     ok = check_page(out, query, err);
@@ -395,6 +415,7 @@ lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
     add_source(&request.sql, query);
     lm_buf_puts(&request.sql, " WHERE ");
     add_comparison(&request, query, "=", key);
+    lm_buf_puts(&request.sql, " LIMIT 2");
     if (!send_page(&request, conn, query, out, err))
         return false;
     if (check_page(out, query, err))
@@ -631,4 +652,24 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
     }
     request_release(&request);
     return rows;
+}
+
+bool
+lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
+                char *const *cursor, char *const *bound, int64_t limit,
+                bool run, struct lm_result **out, struct lm_err *err)
+{
+    struct request request;
+    struct row_limit text = one_row_more(limit);
+    bool ok;
+
+    request_init(&request, query);
+    lm_buf_printf(&request.sql, "EXPLAIN (%sVERBOSE, FORMAT JSON) ",
+                  run ? "ANALYZE, TIMING OFF, " : "");
+    add_whole_page(&request, query, cursor, bound, text.text);
+    ok = lm_conn_query_typed(conn, lm_buf_text(&request.sql), request.types,
+                             (struct lm_values){request.texts, request.count},
+                             out, err);
+    request_release(&request);
+    return ok;
 }

@@ -45,7 +45,8 @@ bool lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
                         char *const *bound, int64_t rows, char ***texts,
                         struct lm_err *err) LM_MUSTCHECK;
 
-/* The row with this key, or a page without rows. */
+/* The row with this key, or a page without rows; with two where there are
+ * more. */
 bool lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
                        char *const *key, struct lm_page *out,
                        struct lm_err *err) LM_MUSTCHECK;
@@ -78,6 +79,14 @@ bool lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
 int64_t lm_page_estimate(struct lm_conn *conn,
                          const struct lm_base_query *query, char *const *cursor,
                          char *const *bound);
+
+/* The plan of what lm_page_fetch would ask, as EXPLAIN's JSON in the one value
+ * of *out; run: with what it took to run it. Inside a transaction with a
+ * timeout. */
+bool lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
+                     char *const *cursor, char *const *bound, int64_t limit,
+                     bool run, struct lm_result **out,
+                     struct lm_err *err) LM_MUSTCHECK;
 
 /* Adds "(id, tenant) = (7, 3)" for messages. */
 void lm_page_describe_key(struct lm_buf *buf, const struct lm_base_query *query,

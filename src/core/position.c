@@ -46,10 +46,36 @@ make_sql(const char *type, const char *collation)
     return lm_buf_take(&sql);
 }
 
-/* Asks for the names of the key's type and its column's collation. */
-static bool
-prepare(struct lm_position *self, struct lm_conn *conn,
-        const struct lm_base_query *query)
+/* A value in the middle of those that ANALYZE has kept; the same parameters
+ * without the keys. */
+static char *
+make_middle_sql(const char *type, const char *collation)
+{
+    struct lm_buf sql = LM_BUF_INIT;
+
+    lm_buf_printf(
+        &sql,
+        "SELECT pg_catalog.percentile_disc(0.5) WITHIN GROUP"
+        " (ORDER BY v%s)::pg_catalog.text"
+        " FROM (SELECT coalesce(s.histogram_bounds::pg_catalog.text,"
+        " s.most_common_vals::pg_catalog.text) AS texts"
+        " FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname"
+        " AND s.tablename = c.relname WHERE c.oid = $1 AND s.attname = $2"
+        " ORDER BY s.inherited DESC LIMIT 1) AS s,"
+        " LATERAL pg_catalog.unnest(s.texts::%s[]) AS v",
+        collation, type);
+    return lm_buf_take(&sql);
+}
+
+typedef char *(*sql_maker)(const char *type, const char *collation);
+
+/* The question made for the type of a key and the collation of its column; NULL
+ * when the column is gone. */
+static char *
+make_for_column(struct lm_conn *conn, const char *table, const char *column,
+                uint32_t key_type, sql_maker make)
 {
     static const char sql[] =
         "SELECT pg_catalog.quote_ident(tn.nspname) || '.'"
@@ -63,26 +89,33 @@ prepare(struct lm_position *self, struct lm_conn *conn,
         " WHERE a.attrelid = $1 AND a.attname = $2 AND t.oid = $3";
     struct lm_result *row = NULL;
     struct lm_err ignored;
+    char *made = NULL;
     char type[16];
 
+    snprintf(type, sizeof type, "%" PRIu32, key_type);
+    if (!lm_conn_query(
+            conn, sql,
+            (struct lm_values){(const char *[]){table, column, type}, 3}, &row,
+            &ignored))
+        return NULL;
+    if (lm_result_rows(row) == 1)
+        made = make(lm_result_text(row, 0, 0), lm_result_text(row, 0, 1));
+    lm_result_free(row);
+    return made;
+}
+
+/* The last source is the table below all views. */
+static bool
+prepare(struct lm_position *self, struct lm_conn *conn,
+        const struct lm_base_query *query)
+{
     if (query->key_count != 1 || query->source_count == 0)
         return false;
-    /* The last one is the table below all views. */
     self->column = lm_strdup(query->sources[query->source_count - 1].column);
     snprintf(self->table, sizeof self->table, "%" PRIu32,
              query->sources[query->source_count - 1].table);
-    snprintf(type, sizeof type, "%" PRIu32, query->key_types[0]);
-    if (!lm_conn_query(
-            conn, sql,
-            (struct lm_values){
-                (const char *[]){self->table, self->column, type}, 3},
-            &row, &ignored))
-        return false;
-    if (lm_result_rows(row) == 1) {
-        self->sql =
-            make_sql(lm_result_text(row, 0, 0), lm_result_text(row, 0, 1));
-    }
-    lm_result_free(row);
+    self->sql = make_for_column(conn, self->table, self->column,
+                                query->key_types[0], make_sql);
     return self->sql != NULL;
 }
 
@@ -140,4 +173,35 @@ lm_position_find(struct lm_position *self, struct lm_conn *conn,
         self->useless = true;
     }
     return part;
+}
+
+char *
+lm_position_middle(struct lm_conn *conn, const struct lm_base_query *query,
+                   int key)
+{
+    static const uint32_t types[] = {0, 0};
+    const struct lm_key_source *source;
+    struct lm_result *row = NULL;
+    struct lm_err ignored;
+    char *middle = NULL;
+    char table[16];
+    char *sql;
+
+    if (query->key_source[key] < 0)
+        return NULL;
+    source = &query->sources[query->key_source[key]];
+    snprintf(table, sizeof table, "%" PRIu32, source->table);
+    sql = make_for_column(conn, table, source->column, query->key_types[key],
+                          make_middle_sql);
+    if (sql != NULL &&
+        lm_conn_query_typed(
+            conn, sql, types,
+            (struct lm_values){(const char *[]){table, source->column}, 2},
+            &row, &ignored)) {
+        if (lm_result_text(row, 0, 0) != NULL)
+            middle = lm_strdup(lm_result_text(row, 0, 0));
+        lm_result_free(row);
+    }
+    free(sql);
+    return middle;
 }

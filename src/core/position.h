@@ -28,4 +28,10 @@ double lm_position_find(struct lm_position *self, struct lm_conn *conn,
                         const struct lm_base_query *query, const char *first,
                         const char *key, const char *last);
 
+/* A value in the middle of a key column, by number, as text to be freed; NULL
+ * when the column has no statistics. Inside a transaction of its own, as
+ * above. */
+char *lm_position_middle(struct lm_conn *conn,
+                         const struct lm_base_query *query, int key);
+
 #endif

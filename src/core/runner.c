@@ -252,6 +252,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return self->steps->finish(self, err);
     }
     lm_runner_feed_progress(self);
+    lm_runner_look_at_pace(self);
     return lm_runner_hold_back(self, err) &&
            (lm_runner_is_called(self) || lm_runner_batch_step(self, err));
 }

@@ -37,6 +37,7 @@ struct lm_runner_options {
     void (*under_way)(void *arg, int64_t run_id);
     void *arg;
     bool count; /* the rows that are left, instead of an estimate */
+    bool force; /* run although a check says no */
 };
 
 enum lm_ending {

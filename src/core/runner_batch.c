@@ -143,6 +143,7 @@ static bool
 fetch_page(struct lm_runner *self, struct lm_key *window_end,
            struct lm_page *page, struct lm_err *err)
 {
+    int64_t begun_ms = lm_clock_ms();
     bool ok;
 
     self->paging = true;
@@ -151,6 +152,7 @@ fetch_page(struct lm_runner *self, struct lm_key *window_end,
                        window_end->texts != NULL ? window_end->texts
                                                  : self->run.bound.texts,
                        rows_to_ask_for(self), page, err);
+    lm_runner_note_page(self, lm_clock_ms() - begun_ms);
     if (!ok)
         return false;
     self->paging = false;

@@ -45,6 +45,14 @@ struct lm_window {
 };
 void lm_window_release(struct lm_window *self);
 
+/* How long pages take. */
+struct lm_pace {
+    int64_t first_ms[5];
+    int count;         /* of those */
+    int64_t slow_ms;   /* what one took that was slow; 0: none was */
+    int64_t looked_ms; /* when the plan was looked at again; 0: never */
+};
+
 /* What is asked of the run; filled by the runner or by its monitor's thread.
  * Whoever lets go of it last frees it. */
 struct lm_mailbox {
@@ -102,10 +110,12 @@ struct lm_runner {
     int64_t position_due_ms; /* when the position is to be asked for */
     bool has_total;          /* it was asked for */
 
-    bool acquired;   /* the run is ours */
-    bool pages_done; /* no row is left before the bound */
-    bool ended;      /* the state "done" is committed */
-    bool look_again; /* on_start may have changed what the query returns */
+    bool has_journal; /* of this version, before the run began */
+    bool checked;     /* what runner_check.c says was said */
+    bool acquired;    /* the run is ours */
+    bool pages_done;  /* no row is left before the bound */
+    bool ended;       /* the state "done" is committed */
+    bool look_again;  /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;
     struct lm_request asked;  /* what was taken last from the mailbox */
@@ -123,6 +133,7 @@ struct lm_runner {
     bool uncombined; /* it runs without combining */
     bool reprepared; /* ... and with its statements prepared anew */
     struct lm_window window;
+    struct lm_pace pace;
     struct lm_bisection bisection;
     struct lm_suspect suspect;
     int64_t short_since_ms;  /* when the server began to lack something; 0 */
@@ -220,6 +231,13 @@ void lm_runner_name_session(const struct lm_runner *self, const char *prefix,
 /* Describes the base query afresh and proves its key again. */
 bool lm_runner_look_again(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
+
+/* runner_check.c: before a run begins or is resumed. LM_ERR_SCRIPT when
+ * something is the matter that was not overridden. */
+bool lm_runner_check(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* What a page has taken; and between batches, what is to be said of that. */
+void lm_runner_note_page(struct lm_runner *self, int64_t page_ms);
+void lm_runner_look_at_pace(struct lm_runner *self);
 
 /* runner_retry.c: after a failed step, true when it is worth looking at the
  * run again. The transaction is rolled back, and err may have become another

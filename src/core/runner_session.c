@@ -481,7 +481,8 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
     *finished = false;
     if (!lm_journal_installed(&self->journal, &version, err))
         return lm_err_is_state(err, "42501"); /* install will explain */
-    if (version != lm_journal_version())
+    self->has_journal = version == lm_journal_version();
+    if (!self->has_journal)
         return true;
     if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
         return false;
@@ -498,8 +499,8 @@ acquire_once(struct lm_runner *self, const struct lm_run_request *request,
     lm_base_query_release(&self->query);
     if (!is_finished(self, request, &finished, err))
         return false;
-    if (!finished &&
-        (!check_query(self, err) || !lm_journal_install(&self->journal, err)))
+    if (!finished && (!check_query(self, err) || !lm_runner_check(self, err) ||
+                      !lm_journal_install(&self->journal, err)))
         return false;
     return find_or_begin(self, request, err);
 }

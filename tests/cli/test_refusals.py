@@ -487,6 +487,7 @@ def test_a_server_in_recovery(tmp_path):
 
 def test_a_role_that_may_not_create_the_schema(table, project):
     table.admin(f'REVOKE ALL ON DATABASE "{table.name}" FROM {GUARDED}')
+    table.execute(f"GRANT SELECT ON t TO {GUARDED}")
     url = table.cluster.url(table.name, user=GUARDED, password=PASSWORD)
     project.script(whole())
 

@@ -16,11 +16,13 @@ def record(db):
 
 def of_pages(db):
     """Plans of the pages: what luamig asks of "... page ... LIMIT". The query
-    for the highest key looks alike, but walks backward."""
+    for the highest key looks alike, but walks backward; what is only explained
+    is not run."""
     plans = [json.loads(text) for name, text in _ENTRY.findall(
         db.cluster.log()) if name == db.name]
     return [plan["Plan"] for plan in plans
             if re.search(r"\bpage\b.*\bLIMIT\b", plan["Query Text"], re.S)
+            and not plan["Query Text"].startswith("EXPLAIN")
             and any(node["Node Type"] == "Limit"
                     for node in nodes(plan["Plan"]))
             and not any(node.get("Scan Direction") == "Backward"

@@ -24,8 +24,9 @@ SIBLINGS_APART = {"core"}
 # - the header of its own module: journal_ddl.c belongs to journal.h;
 # - the seams, which hold nothing but types;
 SEAMS = {"core/migration.h", "core/base_query.h"}
-# - everything, for the files of the module where all others meet;
-MEETING_PLACES = {"core/runner"}
+# - everything, for the files of the modules where all others meet: during a
+#   run, and before it;
+MEETING_PLACES = {"core/runner", "core/check"}
 # - single edges, each with its reason.
 EDGES = {
     ("core/status.c", "core/journal.h"): "reads the journal's tables by name",
@@ -36,6 +37,7 @@ EDGES = {
 
 # Headers that only one module or one folder may see.
 PRIVATE = {
+    "core/check_private.h": "core/check",
     "core/journal_private.h": "core/journal",
     "core/runner_private.h": "core/runner",
     "core/preflight_private.h": "core/preflight",

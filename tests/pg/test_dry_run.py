@@ -372,7 +372,8 @@ def test_batches_find_what_on_start_wrote(db, project, untouched):
           repo:execute("DELETE FROM helper WHERE v = 'second'")
         end,
         on_complete = function(repo)
-          repo:execute("UPDATE helper SET v = $1", "done")
+          repo:execute("UPDATE helper SET v = $1 WHERE v = 'from helper'",
+            "done")
         end,"""))
     untouched()
     report = dry(project)
@@ -594,7 +595,9 @@ def test_sequences_that_moved_are_named(db, project):
 
 def test_advisory_locks_of_the_session_are_told(db, project):
     users(db, 3)
-    project.script(script('repo:query("SELECT pg_advisory_lock(7)")'))
+    db.execute("CREATE FUNCTION hold() RETURNS void LANGUAGE sql AS "
+               "'SELECT pg_advisory_lock(7)'")
+    project.script(script('repo:query("SELECT hold()")'))
     assert residue(dry(project)) == [("advisory locks", None, None, None)]
     assert_nothing_left(db)
 

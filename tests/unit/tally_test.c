@@ -40,8 +40,8 @@ static char c[] = "public.c";
 static void
 test_only_what_this_transaction_wrote_is_left(void **state)
 {
-    struct lm_tally before = make(
-        1000, (struct lm_tally_table[]){{a, 5, 0, 1}, {b, 7, 7, 7}}, 2);
+    struct lm_tally before =
+        make(1000, (struct lm_tally_table[]){{a, 5, 0, 1}, {b, 7, 7, 7}}, 2);
     struct lm_tally now = make(
         1700,
         (struct lm_tally_table[]){{a, 5, 3, 1}, {b, 7, 7, 7}, {c, 0, 0, 2}}, 3);
@@ -60,10 +60,9 @@ static void
 test_batches_add_up_by_the_name_of_the_table(void **state)
 {
     struct lm_tally sum = {NULL, 0, 0, false};
-    struct lm_tally one =
-        make(10, (struct lm_tally_table[]){{b, 1, 2, 3}}, 1);
-    struct lm_tally other = make(
-        20, (struct lm_tally_table[]){{a, 1, 0, 0}, {b, 0, 2, 0}}, 2);
+    struct lm_tally one = make(10, (struct lm_tally_table[]){{b, 1, 2, 3}}, 1);
+    struct lm_tally other =
+        make(20, (struct lm_tally_table[]){{a, 1, 0, 0}, {b, 0, 2, 0}}, 2);
 
     (void)state;
     lm_tally_add(&sum, &one);

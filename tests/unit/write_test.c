@@ -150,8 +150,7 @@ test_a_count_is_asserted_without_the_journal(void **state)
 {
     static const char *const d[] = {"d"};
     static char *const casts[] = {NULL};
-    struct lm_form form = {
-        .verb = LM_VERB_DELETE, .table = "t", .key = {d, 1}};
+    struct lm_form form = {.verb = LM_VERB_DELETE, .table = "t", .key = {d, 1}};
     struct lm_buf sql = LM_BUF_INIT;
 
     (void)state;

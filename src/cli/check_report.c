@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* What "luamig check SCRIPT" prints; see the header. */
+
+#include "cli/check_report.h"
+
+#include "base/log.h"
+#include "base/record.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const verdicts[] = {[LM_VERDICT_OK] = "ok",
+                                       [LM_VERDICT_WARNING] = "warning",
+                                       [LM_VERDICT_ERROR] = "error"};
+
+/* Lines below a finding, indented; lead stands before the first one. */
+static void
+print_below(const char *lead, const char *text)
+{
+    while (text != NULL && *text != '\0') {
+        size_t len = strcspn(text, "\n");
+
+        printf("         %s%.*s\n", lead, (int)len, text);
+        lead = "";
+        text += len + (text[len] == '\n');
+    }
+}
+
+static void
+print_finding(const struct lm_finding *finding, bool colour, bool verbose)
+{
+    static const char *const colours[] = {[LM_VERDICT_OK] = "\033[32m",
+                                          [LM_VERDICT_WARNING] = "\033[33m",
+                                          [LM_VERDICT_ERROR] = "\033[31m"};
+    bool is_ok = finding->verdict == LM_VERDICT_OK;
+
+    printf("%s%-7s%s  %-16s  %s\n", colour ? colours[finding->verdict] : "",
+           verdicts[finding->verdict], colour ? "\033[0m" : "",
+           finding->subject, finding->message);
+    if (!is_ok || verbose) {
+        print_below("", finding->detail);
+        print_below("hint: ", finding->hint);
+    }
+    if (verbose)
+        print_below("", finding->plan);
+}
+
+static void
+print_count(int count, const char *what)
+{
+    printf("%d %s%s", count, what, count == 1 ? "" : "s");
+}
+
+void
+lm_check_report_print(const struct lm_check *check, bool verbose)
+{
+    bool colour = lm_log_may_colour(STDOUT_FILENO);
+    int errors = lm_check_count(check, LM_VERDICT_ERROR);
+
+    for (int i = 0; i < check->count; i++)
+        print_finding(&check->findings[i], colour, verbose);
+    print_count(errors, "error");
+    fputs(", ", stdout);
+    print_count(lm_check_count(check, LM_VERDICT_WARNING), "warning");
+    if (check->unreachable) {
+        puts(": the rest was not looked at");
+    } else {
+        puts(errors > 0 ? ": not fit to run as it is" : "");
+    }
+}
+
+/* -- JSON ---------------------------------------------------------------------- */
+
+static void
+add_figure(struct lm_buf *out, const char *name, int64_t value)
+{
+    if (value >= 0) {
+        lm_record_int(out, name, value);
+    } else {
+        lm_record_text(out, name, NULL);
+    }
+}
+
+void
+lm_check_report_print_json(const struct lm_check *check)
+{
+    struct lm_buf figures = LM_BUF_INIT;
+
+    fputs("{\"findings\":[", stdout);
+    for (int i = 0; i < check->count; i++) {
+        const struct lm_finding *finding = &check->findings[i];
+        struct lm_buf fields = LM_BUF_INIT;
+
+        lm_record_text(&fields, "level", verdicts[finding->verdict]);
+        lm_record_text(&fields, "subject", finding->subject);
+        lm_record_text(&fields, "message", finding->message);
+        lm_record_text(&fields, "detail", finding->detail);
+        lm_record_text(&fields, "hint", finding->hint);
+        if (finding->plan != NULL)
+            lm_record_text(&fields, "plan", finding->plan);
+        printf("%s{%s}", i > 0 ? "," : "", lm_buf_text(&fields));
+        lm_buf_release(&fields);
+    }
+    lm_record_int(&figures, "errors", lm_check_count(check, LM_VERDICT_ERROR));
+    lm_record_int(&figures, "warnings",
+                  lm_check_count(check, LM_VERDICT_WARNING));
+    add_figure(&figures, "rows", check->rows);
+    add_figure(&figures, "batches", check->batches);
+    add_figure(&figures, "batch_size", check->batch_size);
+    add_figure(&figures, "page_rows_read", check->page_rows_read);
+    add_figure(&figures, "page_ms", check->page_ms);
+    add_figure(&figures, "duration_ms", check->duration_ms);
+    printf("],%s}\n", lm_buf_text(&figures));
+    lm_buf_release(&figures);
+}

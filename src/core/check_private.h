@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_CHECK_PRIVATE_H
+#define LM_CORE_CHECK_PRIVATE_H
+
+/* What the check*.c files share, and nobody else. */
+
+#include "core/base_query.h"
+#include "core/check.h"
+#include "pg/conn.h"
+#include "pg/plan.h"
+
+/* How long a question about the catalog may take. */
+enum { LM_CHECK_MS = 1000 };
+
+struct lm_checking {
+    struct lm_check *check;
+    struct lm_conn *conn;
+    const struct lm_migration *migration;
+    struct lm_base_query query;
+    bool proved; /* preflight accepts the query and its key */
+    bool in_one; /* all questions go into one transaction */
+    const char *journal_schema;
+    struct lm_plan plan; /* of the first page; empty: there is none */
+};
+
+/* How a page's work relates to the run's. */
+struct lm_page_cost {
+    double rows_read; /* for one page, by all scans */
+    double rows_returned;
+    double pages;
+    double table_rows; /* of all tables that are scanned; 0: not known */
+};
+/* How often the run would read the tables. */
+double lm_page_cost_passes(const struct lm_page_cost *self);
+enum lm_check_verdict lm_page_cost_judge(const struct lm_page_cost *self);
+
+/* Adds the condition of a scan as an index's WHERE could have it, without the
+ * table's alias; false, and nothing added, when it is not that simple. */
+bool lm_plan_add_predicate(const struct lm_plan *plan, struct lm_buf *out);
+
+/* Begins a read-only transaction unless there is one; the second ends it. */
+bool lm_check_begin(struct lm_conn *conn, int64_t timeout_ms,
+                    struct lm_err *err) LM_MUSTCHECK;
+void lm_check_end(const struct lm_checking *self, bool ok);
+/* One question. What the server refuses becomes a
+ * warning on the subject, and *out NULL; false: the connection is lost, or the
+ * user has interrupted. */
+bool lm_check_ask(struct lm_checking *self, const char *subject,
+                  const char *sql, struct lm_values values,
+                  struct lm_result **out, struct lm_err *err) LM_MUSTCHECK;
+/* Is there no use in asking anything else? */
+bool lm_check_is_over(const struct lm_conn *conn, const struct lm_err *err);
+
+/* Array literals for parameters: the tables that a plan scans, as schemas and
+ * names, and the OIDs of those that the key comes from. */
+void lm_check_add_scanned(const struct lm_plan *plan, struct lm_buf *schemas,
+                          struct lm_buf *names);
+void lm_check_add_sources(const struct lm_base_query *query,
+                          struct lm_buf *oids);
+
+/* Looks at the pages, when run by running them, and judges. */
+bool lm_check_plan(struct lm_checking *self, bool run,
+                   struct lm_err *err) LM_MUSTCHECK;
+/* The tables that the plan scans and the key comes from. */
+bool lm_check_tables(struct lm_checking *self, struct lm_err *err) LM_MUSTCHECK;
+/* The connection, and limits that the server or the role sets. */
+bool lm_check_server(struct lm_checking *self, struct lm_err *err) LM_MUSTCHECK;
+/* Whether the journal may be created, upgraded or used. */
+bool lm_check_journal(struct lm_checking *self,
+                      struct lm_err *err) LM_MUSTCHECK;
+/* Only the rights on one that is there. */
+bool lm_check_journal_rights(struct lm_checking *self,
+                             struct lm_err *err) LM_MUSTCHECK;
+bool lm_check_health(struct lm_checking *self,
+                     const struct lm_check_options *options,
+                     struct lm_err *err) LM_MUSTCHECK;
+
+#endif
