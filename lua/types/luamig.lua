@@ -237,7 +237,7 @@ local Decimal = {}
 ---@return boolean
 function Decimal:equals(other) end
 
-----1, 0 or 1.
+---Returns -1, 0 or 1, as in less than, equal to, greater than.
 ---@param other luamig.Decimal|integer
 ---@return integer
 function Decimal:compare(other) end

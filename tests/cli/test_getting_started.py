@@ -58,6 +58,8 @@ def test_the_ten_minutes(db, project):
                   block("-- Gives every user").replace("emial", "email"))
     assert "3 successes / 0 failures / 0 errors" in busted(project)
 
+    project.luamig("check", "scripts/fill_names.lua").expect(
+        DONE, "each page reads about 1,001 rows to return 1,000")
     project.run(script="scripts/fill_names.lua").expect(
         DONE, "run 1 done: 10,000 rows, 10 batches", "still matching: 0 rows")
     again = project.run(script="scripts/fill_names.lua").expect(DONE)
