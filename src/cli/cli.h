@@ -13,11 +13,16 @@
 
 #include <stdint.h>
 
+struct option; /* <getopt.h> */
+
 struct lm_command {
     const char *name;
     const char *summary; /* one line for "luamig help" */
     const char *help;    /* the whole text of "luamig help NAME" */
     int (*run)(int argc, char **argv);
+    const struct option *options; /* all that it takes; NULL: none */
+    const char *words; /* what its argument may be, between blanks; NULL: a
+                          file */
 };
 
 /* All commands, in the order of "luamig help". */
@@ -27,17 +32,21 @@ const struct lm_command *lm_command_find(const char *name);
 
 extern const struct lm_command lm_cmd_cancel;
 extern const struct lm_command lm_cmd_check;
+extern const struct lm_command lm_cmd_completion;
 extern const struct lm_command lm_cmd_db;
 extern const struct lm_command lm_cmd_failures;
 extern const struct lm_command lm_cmd_help;
+extern const struct lm_command lm_cmd_init;
 extern const struct lm_command lm_cmd_journal;
 extern const struct lm_command lm_cmd_lua;
+extern const struct lm_command lm_cmd_lua_path;
 extern const struct lm_command lm_cmd_new;
 extern const struct lm_command lm_cmd_pause;
 extern const struct lm_command lm_cmd_resume;
 extern const struct lm_command lm_cmd_run;
 extern const struct lm_command lm_cmd_set;
 extern const struct lm_command lm_cmd_status;
+extern const struct lm_command lm_cmd_types;
 extern const struct lm_command lm_cmd_version;
 extern const struct lm_command lm_cmd_wait;
 extern const struct lm_command lm_cmd_watch;
@@ -50,7 +59,6 @@ int lm_cli_fail(const struct lm_err *err);
 /* An error in the command line: message, and where to read on. */
 int lm_cli_usage(const struct lm_command *command, const char *format, ...)
     LM_PRINTF(2, 3);
-struct option; /* <getopt.h> */
 /* getopt_long, silent: what it complains of is said by lm_cli_bad_option,
  * which takes what it returned and gives the exit code. */
 int lm_cli_getopt(int argc, char **argv, const char *short_options,

@@ -254,4 +254,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_check = {
-    "check", "look at a migration before it runs; changes nothing", help, run};
+    "check", "look at a migration before it runs; changes nothing", help, run,
+    .options = long_options};

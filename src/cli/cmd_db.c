@@ -140,4 +140,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_db = {
-    "db", "the embedded PostgreSQL: start, stop, url, psql", usage, run};
+    "db", "the embedded PostgreSQL: start, stop, url, psql", usage, run,
+    .words = "start stop url psql"};

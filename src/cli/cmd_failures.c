@@ -245,4 +245,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_failures = {
-    "failures", "rows that a run has set aside; try them again", help, run};
+    "failures", "rows that a run has set aside; try them again", help, run,
+    .options = long_options};

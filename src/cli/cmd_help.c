@@ -43,7 +43,7 @@ run_help(int argc, char **argv)
     }
     fputs(intro, stdout);
     for (size_t i = 0; i < lm_command_count; i++)
-        printf("  %-8s  %s\n", lm_commands[i]->name, lm_commands[i]->summary);
+        printf("  %-10s  %s\n", lm_commands[i]->name, lm_commands[i]->summary);
     fputs(outro, stdout);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
@@ -60,7 +60,8 @@ run_version(int argc, char **argv)
 
 const struct lm_command lm_cmd_help = {
     "help", "what there is, and how to use it",
-    "usage: luamig help [COMMAND]\n", run_help};
+    "usage: luamig help [COMMAND]\n", run_help, .words = ""};
 
-const struct lm_command lm_cmd_version = {
-    "version", "print the version", "usage: luamig version\n", run_version};
+const struct lm_command lm_cmd_version = {"version", "print the version",
+                                          "usage: luamig version\n",
+                                          run_version, .words = ""};

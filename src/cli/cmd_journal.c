@@ -69,4 +69,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_journal = {
-    "journal", "the SQL of luamig's own tables", help, run};
+    "journal", "the SQL of luamig's own tables", help,
+    run,       .options = long_options,          .words = ""};

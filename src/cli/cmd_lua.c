@@ -27,4 +27,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_lua = {
-    "lua", "the embedded interpreter, with luamig's modules", help, run};
+    "lua", "the embedded interpreter, with luamig's modules", help, run,
+    .words = NULL};

@@ -1,198 +1,330 @@
 /* SPDX-License-Identifier: MIT */
-/* luamig new: a script and its spec to start from. Never overwrites. */
+/* luamig new: a script and its spec to start from. Never overwrites, and
+ * writes nothing when one of the two is there. */
 
 #include "base/log.h"
 #include "cli/cli.h"
-#include "cli/project.h"
+#include "cli/database.h"
+#include "cli/files.h"
+#include "core/relation.h"
+#include "pg/sql.h"
 #include "script/project.h"
+#include "script/scaffold.h"
 
 #include <ctype.h>
-#include <errno.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 static const char help[] =
-    "usage: luamig new NAME\n"
+    "usage: luamig new NAME [OPTIONS]\n"
     "\n"
     "Writes scripts/NAME.lua and spec/NAME_spec.lua, below the working "
     "directory,\n"
     "unless they exist. With a luamig.lua they lie below its folder, and its "
     "field\n"
-    "scripts names the folder of scripts.\n";
+    "scripts names the folder of scripts. The script changes nothing until you "
+    "say\n"
+    "what; its spec passes. NAME may have folders: billing/close_orders.\n"
+    "\n"
+    "  --table TABLE         begin with this table: its columns and its key\n"
+    "  --one-shot            one transaction instead of batches\n"
+    "\n"
+    "Where the table is:\n"
+    "\n" LM_DATABASE_HELP;
 
-static const char script_template[] =
-    "-- What changes, and why: one sentence for the reviewer.\n"
-    "return {\n"
-    "  config = { batch_size = 1000, throttle_ms = 100 },\n"
-    "\n"
-    "  -- luamig adds the key condition, the order and the limit.\n"
-    "  base_query = \"SELECT id FROM my_table WHERE my_column IS NULL\",\n"
-    "\n"
-    "  -- Called once per batch, inside the batch's transaction.\n"
-    "  migrate = function(rows, repo)\n"
-    "    for _, row in ipairs(rows) do\n"
-    "      repo:update(\"my_table\", { id = row.id }, { my_column = "
-    "\"value\" })\n"
-    "    end\n"
-    "  end,\n"
-    "}\n";
+enum option_code { OPT_TABLE = 256, OPT_ONE_SHOT };
 
-static const char spec_template[] =
-    "local mock = require \"luamig.mock\"\n"
-    "\n"
-    "describe(\"{script}\", function()\n"
-    "  local function world()\n"
-    "    return mock.new {\n"
-    "      tables = {\n"
-    "        my_table = {\n"
-    "          columns = { id = \"int8\", my_column = \"text\" },\n"
-    "          primary_key = { \"id\" },\n"
-    "          rows = { { id = 1 }, { id = 2, my_column = \"kept\" }, "
-    "{ id = 3 } },\n"
-    "        },\n"
-    "      },\n"
-    "      base = {\n"
-    "        from = \"my_table\", select = { \"id\" },\n"
-    "        where = function(row) return row.my_column == nil end,\n"
-    "      },\n"
-    "    }\n"
-    "  end\n"
-    "\n"
-    "  it(\"fills what is empty and keeps the rest\", function()\n"
-    "    local w = world()\n"
-    "    local result = w:run(\"{script}\", { batch_size = 1 })\n"
-    "    assert.equal(\"done\", result.state)\n"
-    "    assert.equal(2, result.rows)\n"
-    "    assert.equal(\"kept\", w:rows(\"my_table\")[2].my_column)\n"
-    "    assert.equal(\"value\", w:rows(\"my_table\")[3].my_column)\n"
-    "  end)\n"
-    "end)\n";
+static const struct option long_options[] = {
+    {"table", required_argument, NULL, OPT_TABLE},
+    {"one-shot", no_argument, NULL, OPT_ONE_SHOT},
+    LM_DATABASE_OPTIONS,
+    {NULL, 0, NULL, 0}};
 
+struct new_options {
+    const char *given; /* the name as it stands in argv */
+    const char *table;
+    struct lm_buf sql_table;
+    struct lm_database_choice choice;
+    struct lm_project project;
+    const char *folder; /* of scripts, below the root */
+    bool one_shot;
+};
+
+/* -- the name ---------------------------------------------------------- */
+
+static bool
+is_good_char(char c)
+{
+    return isalnum((unsigned char)c) || (c & 0x80) != 0 || c == '_' ||
+           c == '-' || c == '.' || c == '/';
+}
+
+/* Does it make a path below scripts/ that no shell and no file system minds? */
 static bool
 is_good_name(const char *name)
 {
-    if (*name == '\0' || strlen(name) > 100)
+    char before = '/';
+
+    if (*name == '\0' || strlen(name) > 200)
         return false;
-    for (; *name != '\0'; name++) {
-        if (!isalnum((unsigned char)*name) && *name != '_' && *name != '-')
+    for (; *name != '\0'; before = *name++) {
+        if (!is_good_char(*name) ||
+            (before == '/' && strchr("/.-", *name) != NULL))
             return false;
     }
-    return true;
+    return before != '/';
 }
 
-/* Makes the folders that a file lies in. */
-static bool
-make_folders(const char *path, struct lm_err *err)
+/* The name in "scripts/name.lua", as the shell completes it, or in "name". */
+static char *
+bare_name(const struct new_options *options)
 {
-    char *folder = lm_strdup(path);
-    bool ok = true;
+    const char *given = options->given;
+    size_t len = strlen(options->folder);
 
-    for (char *slash = strchr(folder + 1, '/'); ok && slash != NULL;
-         slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
-            ok = lm_err_set(err, LM_ERR_FAILED,
-                            "could not create folder \"%s\": %s", folder,
-                            strerror(errno));
-        }
-        *slash = '/';
-    }
-    free(folder);
-    return ok;
+    if (strncmp(given, options->folder, len) == 0 && given[len] == '/')
+        given += len + 1;
+    len = strlen(given);
+    if (len > 4 && strcmp(given + len - 4, ".lua") == 0)
+        len -= 4;
+    return lm_strndup(given, len);
 }
 
-/* The template with {script} filled in, to a file that must not exist yet. */
+/* -- the table --------------------------------------------------------- */
+
 static bool
-write_file(const char *path, const char *template, const char *script,
-           struct lm_err *err)
+read_from(const char *conninfo, const char *table, char **facts_json,
+          bool *connected, struct lm_err *err)
 {
-    FILE *file;
-    const char *mark;
+    struct lm_conn_options how = {.application_name = "luamig: new",
+                                  .interruptible = true};
+    struct lm_conn *conn = NULL;
     bool ok;
 
-    if (!make_folders(path, err))
-        return false;
-    file = fopen(path, "wx");
-    if (file == NULL) {
-        return lm_err_set(err, LM_ERR_FAILED, "could not create \"%s\": %s",
-                          path, strerror(errno));
-    }
-    while ((mark = strstr(template, "{script}")) != NULL) {
-        fwrite(template, 1, (size_t)(mark - template), file);
-        fputs(script, file);
-        template = mark + strlen("{script}");
-    }
-    fputs(template, file);
-    ok = ferror(file) == 0;
-    ok = fclose(file) == 0 && ok;
-    if (!ok) {
-        return lm_err_set(err, LM_ERR_FAILED, "could not write \"%s\": %s",
-                          path, strerror(errno));
-    }
-    printf("%s\n", path);
+    *connected = lm_conn_open(&conn, conninfo, &how, err);
+    ok = *connected && lm_relation_read(conn, table, facts_json, err);
+    lm_conn_close(conn);
+    return ok;
+}
+
+/* Is it no database, rather than a wrong word on the command line? */
+static bool
+is_unreachable(const struct new_options *options, const struct lm_err *err)
+{
+    return err->kind != LM_ERR_INTERRUPT &&
+           (err->kind != LM_ERR_USAGE || options->choice.repo == NULL);
+}
+
+/* What the catalog says of the table. Without a database it is left NULL, and
+ * said so: the plain script is better than none. */
+static bool
+read_table(struct new_options *options, char **facts_json, struct lm_err *err)
+{
+    struct lm_database database;
+    bool connected = false;
+    bool ok = lm_database_resolve(&database, &options->project,
+                                  &options->choice, NULL, err) &&
+              read_from(database.conninfo, options->table, facts_json,
+                        &connected, err);
+
+    lm_database_release(&database);
+    if (ok || connected || !is_unreachable(options, err))
+        return ok;
+    lm_err_prefix(err, "could not look at table \"%s\"", options->table);
+    lm_log_err(LM_LOG_WARNING, err);
+    lm_log(LM_LOG_INFO, "its columns are made up in the script and the spec");
     return true;
 }
 
-/* Without a project file the working directory is the place. */
-static char *
-make_path(const struct lm_project *project, const char *name)
+/* -- the files --------------------------------------------------------- */
+
+static bool
+fail_exists(const char *path, struct lm_err *err)
 {
-    return project->file != NULL ? lm_project_path(project, name)
-                                 : lm_strdup(name);
+    return lm_err_set(err, LM_ERR_FAILED,
+                      "\"%s\" exists, nothing is overwritten", path);
+}
+
+/* Where a file of the project lies; without a project file the working
+ * directory is the place. */
+static char *
+place(const struct new_options *options, const char *path)
+{
+    return options->project.file != NULL
+               ? lm_project_path(&options->project, path)
+               : lm_strdup(path);
+}
+
+/* So that both files are made or none. */
+static bool
+check_free(const struct new_options *options, const char *path,
+           struct lm_err *err)
+{
+    char *where = place(options, path);
+    struct stat found;
+    bool ok = lstat(where, &found) != 0 || fail_exists(where, err);
+
+    free(where);
+    return ok;
 }
 
 static bool
-write_both(const char *name, struct lm_err *err)
+write_file(const struct new_options *options,
+           const struct lm_scaffold_file *file, struct lm_err *err)
 {
-    struct lm_project project;
-    const struct lm_project_file *file;
+    char *where = place(options, file->path);
+    bool created = false;
+    bool ok =
+        lm_files_create(where, file->text, strlen(file->text), &created, err) &&
+        (created || fail_exists(where, err));
+
+    if (ok)
+        printf("created %s\n", where);
+    free(where);
+    return ok;
+}
+
+static bool
+make(struct new_options *options, struct lm_scaffold_request *request,
+     struct lm_err *err)
+{
+    struct lm_scaffold scaffold = {NULL, 0};
+    char *facts_json = NULL;
+    bool ok;
+
+    if (!check_free(options, request->script_path, err) ||
+        !check_free(options, request->spec_path, err))
+        return false;
+    ok = options->table == NULL || read_table(options, &facts_json, err);
+    request->facts_json = facts_json;
+    ok = ok && lm_scaffold_migration(request, &scaffold, err);
+    for (int i = 0; ok && i < scaffold.count; i++)
+        ok = write_file(options, &scaffold.files[i], err);
+    lm_scaffold_release(&scaffold);
+    free(facts_json);
+    return ok;
+}
+
+static bool
+make_named(struct new_options *options, const char *name, struct lm_err *err)
+{
     struct lm_buf script = LM_BUF_INIT;
     struct lm_buf spec = LM_BUF_INIT;
-    char *script_path = NULL;
-    char *spec_path = NULL;
-    bool ok = lm_project_open(&project, err) &&
-              lm_project_read_file(&project, &file, err);
+    struct lm_scaffold_request request = {
+        .name = name, .table = options->table, .one_shot = options->one_shot};
+    bool ok;
 
-    if (ok) {
-        lm_buf_printf(&script, "%s/%s.lua",
-                      file != NULL ? file->scripts : "scripts", name);
-        lm_buf_printf(&spec, "spec/%s_spec.lua", name);
-        script_path = make_path(&project, lm_buf_text(&script));
-        spec_path = make_path(&project, lm_buf_text(&spec));
-        ok = write_file(script_path, script_template, "", err) &&
-             write_file(spec_path, spec_template, lm_buf_text(&script), err);
-    }
+    lm_buf_printf(&script, "%s/%s.lua", options->folder, name);
+    lm_buf_printf(&spec, "spec/%s_spec.lua", name);
+    request.script_path = lm_buf_text(&script);
+    request.spec_path = lm_buf_text(&spec);
+    if (options->table != NULL)
+        request.sql_table = lm_buf_text(&options->sql_table);
+    ok = make(options, &request, err);
     lm_buf_release(&script);
     lm_buf_release(&spec);
-    free(script_path);
-    free(spec_path);
-    lm_project_release(&project);
     return ok;
+}
+
+/* -- the command ------------------------------------------------------- */
+
+static bool
+check_table(struct new_options *options)
+{
+    bool names_database =
+        options->choice.url != NULL || options->choice.repo != NULL;
+
+    if (options->table == NULL && names_database) {
+        lm_cli_usage(&lm_cmd_new, "--db and --repo say where --table is");
+        return false;
+    }
+    if (options->table == NULL ||
+        lm_sql_add_table(&options->sql_table, options->table))
+        return true;
+    lm_cli_usage(&lm_cmd_new,
+                 "--table takes a name such as users or public.users, not "
+                 "\"%s\"",
+                 options->table);
+    return false;
+}
+
+static bool
+parse_options(int argc, char **argv, struct new_options *options)
+{
+    int code;
+
+    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
+        if (code == OPT_TABLE) {
+            options->table = optarg;
+        } else if (code == OPT_ONE_SHOT) {
+            options->one_shot = true;
+        } else if (!lm_database_option(&options->choice, code)) {
+            lm_cli_bad_option(&lm_cmd_new, code, argv, long_options);
+            return false;
+        }
+    }
+    if (optind + 1 != argc) {
+        lm_cli_usage(&lm_cmd_new, "new takes one name");
+        return false;
+    }
+    options->given = argv[optind];
+    return check_table(options);
+}
+
+static bool
+find_folder(struct new_options *options, struct lm_err *err)
+{
+    const struct lm_project_file *file;
+
+    if (!lm_project_open(&options->project, err) ||
+        !lm_project_read_file(&options->project, &file, err))
+        return false;
+    options->folder = file != NULL ? file->scripts : "scripts";
+    return true;
+}
+
+static int
+run_named(struct new_options *options)
+{
+    struct lm_err err;
+    char *name;
+    int code = LM_EXIT_DONE;
+
+    if (!find_folder(options, &err))
+        return lm_cli_fail(&err);
+    name = bare_name(options);
+    if (!is_good_name(name)) {
+        code = lm_cli_usage(&lm_cmd_new,
+                            "a name has letters, digits, \"_\", \"-\" and "
+                            "\".\", and folders before \"/\", not \"%s\"",
+                            options->given);
+    } else if (!make_named(options, name, &err)) {
+        code = lm_cli_fail(&err);
+    }
+    free(name);
+    return lm_cli_finish_output(code);
 }
 
 static int
 run(int argc, char **argv)
 {
-    struct lm_err err;
-    bool ok;
+    struct new_options options = {.sql_table = LM_BUF_INIT};
+    int code = LM_EXIT_USAGE;
 
-    if (argc != 2)
-        return lm_cli_usage(&lm_cmd_new, "new takes one name");
-    if (!is_good_name(argv[1])) {
-        return lm_cli_usage(&lm_cmd_new,
-                            "a name has letters, digits, _ and - only, not "
-                            "\"%s\"",
-                            argv[1]);
-    }
-    ok = write_both(argv[1], &err);
-    if (ok) {
-        lm_log(LM_LOG_INFO,
-               "to run the spec: luamig lua \"$(command -v busted)\" spec");
-    }
-    return lm_cli_finish_output(ok ? LM_EXIT_DONE : lm_cli_fail(&err));
+    if (parse_options(argc, argv, &options))
+        code = run_named(&options);
+    lm_project_release(&options.project);
+    lm_database_choice_release(&options.choice);
+    lm_buf_release(&options.sql_table);
+    return code;
 }
 
-const struct lm_command lm_cmd_new = {
-    "new", "a script and its spec to start from", help, run};
+const struct lm_command lm_cmd_new = {"new",
+                                      "a script and its spec to start from",
+                                      help,
+                                      run,
+                                      .options = long_options,
+                                      .words = ""};

@@ -37,12 +37,12 @@ static const char cancel_help[] =
 
 static const struct option cancel_options[] = {{"now", no_argument, NULL, 'n'},
                                                LM_LOOK_OPTIONS};
-static const struct option *const options_without_now = cancel_options + 1;
+static const struct option look_options[] = {LM_LOOK_OPTIONS};
 
 static bool
-parse_options(int argc, char **argv, const struct option *options,
-              struct lm_control *self)
+parse_options(int argc, char **argv, struct lm_control *self)
 {
+    const struct option *options = self->command->options;
     int code;
 
     while ((code = lm_cli_getopt(argc, argv, ":", options)) != -1) {
@@ -62,14 +62,14 @@ parse_options(int argc, char **argv, const struct option *options,
 /* Finds the run, and asks its runner or, when it has none, calls without. */
 static int
 control(int argc, char **argv, const struct lm_command *command,
-        const struct option *options, int (*without)(struct lm_control *))
+        int (*without)(struct lm_control *))
 {
     struct lm_control self;
     struct lm_err err;
     int code = LM_EXIT_USAGE;
 
     lm_control_init(&self, command);
-    if (parse_options(argc, argv, options, &self)) {
+    if (parse_options(argc, argv, &self)) {
         if (!lm_control_find(&self, argv[optind], &err)) {
             code = lm_cli_fail(&err);
         } else if (!lm_control_ask(&self, &code)) {
@@ -123,26 +123,27 @@ cancel_without(struct lm_control *self)
 static int
 run_pause(int argc, char **argv)
 {
-    return control(argc, argv, &lm_cmd_pause, options_without_now,
-                   pause_without);
+    return control(argc, argv, &lm_cmd_pause, pause_without);
 }
 
 static int
 run_resume(int argc, char **argv)
 {
-    return control(argc, argv, &lm_cmd_resume, options_without_now,
-                   resume_without);
+    return control(argc, argv, &lm_cmd_resume, resume_without);
 }
 
 static int
 run_cancel(int argc, char **argv)
 {
-    return control(argc, argv, &lm_cmd_cancel, cancel_options, cancel_without);
+    return control(argc, argv, &lm_cmd_cancel, cancel_without);
 }
 
 const struct lm_command lm_cmd_pause = {
-    "pause", "stop a run for a while, from anywhere", pause_help, run_pause};
+    "pause", "stop a run for a while, from anywhere", pause_help, run_pause,
+    .options = look_options};
 const struct lm_command lm_cmd_resume = {"resume", "let a paused run go on",
-                                         resume_help, run_resume};
+                                         resume_help, run_resume,
+                                         .options = look_options};
 const struct lm_command lm_cmd_cancel = {"cancel", "end a run for good",
-                                         cancel_help, run_cancel};
+                                         cancel_help, run_cancel,
+                                         .options = cancel_options};

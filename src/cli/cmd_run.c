@@ -482,4 +482,4 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_run = {"run", "run or resume a migration", help,
-                                      run};
+                                      run, .options = long_options};

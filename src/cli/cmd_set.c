@@ -110,4 +110,4 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_set = {"set", "change settings of a run at work",
-                                      help, run};
+                                      help, run, .options = long_options};

@@ -248,4 +248,4 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_status = {"status", "runs and their state", help,
-                                         run};
+                                         run, .options = long_options};

@@ -36,7 +36,7 @@ static const char wait_help[] =
 
 static const struct option watch_options[] = {
     {"log", required_argument, NULL, 'l'}, LM_LOOK_OPTIONS};
-static const struct option *const wait_options = watch_options + 1;
+static const struct option wait_options[] = {LM_LOOK_OPTIONS};
 
 struct watch {
     const struct lm_command *command;
@@ -48,9 +48,9 @@ struct watch {
 };
 
 static bool
-parse_options(int argc, char **argv, const struct option *options,
-              struct watch *self)
+parse_options(int argc, char **argv, struct watch *self)
 {
+    const struct option *options = self->command->options;
     int code;
 
     while ((code = lm_cli_getopt(argc, argv, ":", options)) != -1) {
@@ -164,15 +164,14 @@ follow(struct watch *self)
 }
 
 static int
-watch(int argc, char **argv, const struct lm_command *command,
-      const struct option *options, bool quiet)
+watch(int argc, char **argv, const struct lm_command *command, bool quiet)
 {
     struct watch self = {.command = command, .quiet = quiet};
     struct lm_err err;
     int code = LM_EXIT_USAGE;
 
     lm_look_init(&self.look);
-    if (parse_options(argc, argv, options, &self)) {
+    if (parse_options(argc, argv, &self)) {
         if (lm_look_find(&self.look, command, argv[optind], &self.run, &err)) {
             code = follow(&self);
         } else {
@@ -186,16 +185,18 @@ watch(int argc, char **argv, const struct lm_command *command,
 static int
 run_watch(int argc, char **argv)
 {
-    return watch(argc, argv, &lm_cmd_watch, watch_options, false);
+    return watch(argc, argv, &lm_cmd_watch, false);
 }
 
 static int
 run_wait(int argc, char **argv)
 {
-    return watch(argc, argv, &lm_cmd_wait, wait_options, true);
+    return watch(argc, argv, &lm_cmd_wait, true);
 }
 
 const struct lm_command lm_cmd_watch = {
-    "watch", "live progress of a run on any machine", watch_help, run_watch};
+    "watch", "live progress of a run on any machine", watch_help, run_watch,
+    .options = watch_options};
 const struct lm_command lm_cmd_wait = {"wait", "wait until a run ends",
-                                       wait_help, run_wait};
+                                       wait_help, run_wait,
+                                       .options = wait_options};

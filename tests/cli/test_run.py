@@ -509,20 +509,6 @@ def test_status_of_a_run_that_is_not_there(users, project):
     result.expect(result.code, "99").refuse("no runs are recorded")
 
 
-def test_new_makes_a_script_that_is_valid(users, project):
-    project.luamig("new", "welcome_users", url=False).expect(
-        DONE, "scripts/welcome_users.lua")
-    first = project.read("scripts/welcome_users.lua")
-    assert "return {" in first
-    project.luamig("run", "scripts/welcome_users.lua", "--help",
-                   url=False).expect(DONE)
-
-    again = project.luamig("new", "welcome_users", url=False)
-    assert again.code != DONE, again
-    again.expect(again.code, "scripts/welcome_users.lua")
-    assert project.read("scripts/welcome_users.lua") == first
-
-
 def test_the_interpreter_has_luamigs_modules(project):
     project.write("say.lua", 'local l = require "luamig"\n'
                   'print(l.version, require("cjson").encode({ ... }))')

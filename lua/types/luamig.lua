@@ -1,0 +1,311 @@
+---@meta luamig
+
+-- What a migration script may say, for the Lua language server. docs/writing-scripts.md tells more.
+
+---A value that a script reads from the database or writes to it. The type of the column or the
+---parameter decides which of these it is: numeric is a decimal, json a table or scalar, an array a
+---table, dates and times are strings. NULL is read as nil; written, it is `luamig.NULL`.
+---@alias luamig.Value nil|boolean|integer|number|string|table|luamig.Decimal|luamig.Mark
+
+---A row: its columns by name. NULL is nil. A column that the query did not return raises.
+---@alias luamig.Row table<string, any>
+
+---A list of rows, in the order of the key, or of the query.
+---@class luamig.Rows
+---@field columns string[] The names of the columns.
+---@field [integer] luamig.Row
+
+---What stands for a value that Lua has none for: NULL, a document, bytes.
+---@class luamig.Mark
+
+---@alias luamig.ArgType "string"|"integer"|"number"|"boolean"
+
+---What the declaration of an argument says.
+---@class luamig.ArgSpec
+---@field type luamig.ArgType
+---@field required? boolean Refuse to run without it.
+---@field default? string|integer|number|boolean What it is when it is not given.
+---@field desc? string For `luamig run SCRIPT --help`.
+
+---The table that a script returns: `base_query` and `migrate`, or `run`.
+---@class luamig.Script
+---The rows to migrate: one SELECT without ORDER BY and LIMIT that returns the key columns. A
+---function gets the arguments and returns the SQL and the values of $1, $2, ...
+---@field base_query? string|fun(args: table<string, any>): string, ...
+---Handles one batch, inside its transaction. It may be called again for the same rows after a
+---conflict; the database is rolled back in between.
+---@field migrate? fun(rows: luamig.Rows, repo: luamig.Repo, run: luamig.Run)
+---Instead of these two: all in one transaction.
+---@field run? fun(repo: luamig.Repo, run: luamig.Run)
+---@field config? luamig.Config How it runs.
+---What the journal calls the script; default: its path. Under another name it is another migration.
+---@field name? string
+---Arguments of the command line, `--arg NAME=VALUE`; read them as `run.args.NAME`.
+---@field args? table<string, luamig.ArgSpec>
+---Back-pressure of your own, asked before each batch, in a read-only transaction: true waits for a
+---second and asks again, a number waits that many milliseconds, false or nil goes on.
+---@field throttle? fun(repo: luamig.Repo, run: luamig.Run): boolean|number|nil
+---Called once in the life of a run, before its first batch, in a transaction of its own.
+---@field on_start? fun(repo: luamig.Repo, run: luamig.Run)
+---Called once, at the end of a run that is done, in the transaction that says so.
+---@field on_complete? fun(repo: luamig.Repo, run: luamig.Run)
+---Called when the run ends otherwise; there is no repo.
+---@field on_stop? fun(run: luamig.Run, reason: "stop"|"pause"|"cancel"|"error")
+---@field requires? string `"luamig >= 0.1"`: an older luamig refuses the script.
+
+---@class luamig.Config
+---Rows in a batch (with `target_ms`: at most), 1 to 1,000,000. Default: 1000.
+---@field batch_size? integer
+---How long a batch should take; the batches are then as large as fit. Default: none.
+---@field target_ms? integer
+---@field throttle_ms? integer Pause between batches. Default: 100.
+---Column, or list of columns, that orders the pages: unique together and never NULL. Default: "id".
+---@field key? string|string[]
+---@field start_after? luamig.Value|luamig.Value[] Begin after this key.
+---Go on to the end of the table instead of ending at the highest key there was at the beginning.
+---@field follow_new? boolean
+---@field repo? string The database, by its name in luamig.lua. Default: "default".
+---@field isolation? "repeatable read"|"serializable"|"read committed" Default: "repeatable read".
+---How often a batch is tried again after a conflict or a timeout. Default: 5.
+---@field retries? integer
+---"quarantine": set rows at fault aside, and go on. Default: "stop".
+---@field on_error? "stop"|"quarantine"
+---@field max_failures? integer How many rows may be set aside. Default: 100.
+---Keep the columns of a row that is set aside in the journal, not only its key. Default: false.
+---@field quarantine_rows? boolean
+---@field statement_timeout_ms? integer For each statement; 0: no limit. Default: 30000.
+---@field lock_timeout_ms? integer For each wait for a lock; 0: no limit. Default: 1000.
+---Time zone in which timestamps are read and written. Default: the server's.
+---@field timezone? string
+---@field durable_batches? boolean Each COMMIT waits for the disk. Default: false.
+---The command runs a finished migration again without --again. Default: false.
+---@field repeatable? boolean
+---false: one statement a call; "always": combine also where triggers could notice. Default: true.
+---@field combine? boolean|"always"
+---Do not watch a key for duplicates that is not proved unique. Default: false.
+---@field assume_unique? boolean
+---@field allow_ddl? boolean Allow DDL, TRUNCATE and LOCK in raw SQL. Default: false.
+---Thresholds of what a run waits for between batches; false: it waits for nothing.
+---@field health? luamig.Health|false
+
+---A number, or false: this signal is not looked at.
+---@class luamig.Health
+---@field batch_ms? number|false A batch took that long. Default: 2000.
+---More sessions than this wait for luamig's locks. Default: 0.
+---@field blocked_sessions? number|false
+---Bytes of WAL that a standby has not received. Default: 128 MiB.
+---@field replica_lag_bytes? number|false
+---Bytes of WAL that a standby has not replayed. Default: 128 MiB.
+---@field replay_lag_bytes? number|false
+---@field slot_wal_bytes? number|false Bytes of WAL that a slot holds back. Default: 10 GiB.
+---Bytes of WAL that wait for the archiver. Default: 512 MiB.
+---@field archive_backlog_bytes? number|false
+---More vacuums than this are at work on the tables of the base query. Default: 0.
+---@field vacuums? number|false
+---Such a table has so many times the dead rows that make autovacuum begin. Default: 4.
+---@field dead_tuple_debt? number|false
+---A transaction of this database has held its snapshot for longer. Default: 1800.
+---@field snapshot_age_s? number|false
+---So many times more sessions are active than usual. Default: 3.
+---@field active_sessions_ratio? number|false
+
+---The run at hand.
+---@class luamig.Run
+---@field args table<string, any> The arguments; one that is not declared raises.
+---@field script string The script's name in the journal.
+---@field id integer The run's number in the journal.
+---In `migrate` the number of the batch, from 1; in `throttle` and `on_stop` how many are done.
+---@field batch integer
+---@field attempt integer From 1; more after a conflict.
+---@field dry_run boolean Whether all will be rolled back.
+---Writes a line to stderr; the fields are shown as JSON.
+---@field log fun(message: string, fields?: table<string, any>)
+
+---What a write gives back.
+---@class luamig.Handle
+---@field affected integer How many rows the statement changed. Reading it waits for the server.
+
+---The database, inside the transaction of the batch. It lives as long as the function that it was
+---given to.
+---@class luamig.Repo
+local Repo = {}
+
+---Runs a SELECT, or a statement with RETURNING. `luamig.ALL` before the SQL of this call and the
+---next three says that an UPDATE or DELETE is meant to hit every row.
+---@param sql string Parameters are $1, $2, ...
+---@param ... luamig.Value
+---@return luamig.Rows
+---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): luamig.Rows
+function Repo:query(sql, ...) end
+
+---The row of a query, or nil when there is none. Several are an error.
+---@param sql string
+---@param ... luamig.Value
+---@return luamig.Row?
+---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): luamig.Row?
+function Repo:one(sql, ...) end
+
+---The first column of the row of a query, or nil.
+---@param sql string
+---@param ... luamig.Value
+---@return any
+---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): any
+function Repo:scalar(sql, ...) end
+
+---Runs a statement.
+---@param sql string
+---@param ... luamig.Value
+---@return luamig.Handle
+---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): luamig.Handle
+function Repo:execute(sql, ...) end
+
+---Changes the one row with that key. None, or several, fail the batch.
+---@param table string
+---@param key table<string, luamig.Value> Columns that are unique together.
+---@param changes table<string, luamig.Value>
+---@param opts? { missing: "ignore" } Allows that there is no such row.
+---@return luamig.Handle
+function Repo:update(table, key, changes, opts) end
+
+---Deletes the one row with that key. None, or several, fail the batch.
+---@param table string
+---@param key table<string, luamig.Value>
+---@param opts? { missing: "ignore" }
+---@return luamig.Handle
+function Repo:delete(table, key, opts) end
+
+---What an insert does when the row is there already: nothing, or update these columns.
+---@alias luamig.OnConflict "nothing"|{ columns: string[], update: string[] }
+
+---Inserts a row; columns that are left out get their defaults.
+---@param table string
+---@param row table<string, luamig.Value>
+---@param opts? { on_conflict: luamig.OnConflict }
+---@return luamig.Handle
+function Repo:insert(table, row, opts) end
+
+---Inserts a list of rows.
+---@param table string
+---@param rows table<string, luamig.Value>[]
+---@param opts? { on_conflict: luamig.OnConflict }
+---@return luamig.Handle
+function Repo:insert_all(table, rows, opts) end
+
+---Changes every row that matches.
+---@param table string
+---@param changes table<string, luamig.Value>
+---@param where table<string, luamig.Value>|string|luamig.Mark Equalities, SQL, or `luamig.ALL`.
+---@param ... luamig.Value The parameters of the SQL.
+---@return luamig.Handle
+function Repo:update_all(table, changes, where, ...) end
+
+---Deletes every row that matches.
+---@param table string
+---@param where table<string, luamig.Value>|string|luamig.Mark Equalities, SQL, or `luamig.ALL`.
+---@param ... luamig.Value The parameters of the SQL.
+---@return luamig.Handle
+function Repo:delete_all(table, where, ...) end
+
+---Runs the function in a savepoint. Returns true and its results, or false and the error, with what
+---it wrote rolled back. Errors that are not in the data fail the batch all the same.
+---@param fn fun(...: any): ...
+---@param ... any
+---@return boolean ok
+---@return any ...
+function Repo:savepoint(fn, ...) end
+
+---What `pcall` and `repo:savepoint` give of a failure.
+---@class luamig.Error
+---@field message string
+---@field detail? string
+---@field hint? string
+---@field where? string "file:line"
+---@field sqlstate? string
+---@field constraint? string
+---@field sql? string
+
+---An exact decimal number. `+`, `-`, `*` and comparisons with decimals and integers are exact.
+---@class luamig.Decimal
+---@operator add(luamig.Decimal|integer): luamig.Decimal
+---@operator sub(luamig.Decimal|integer): luamig.Decimal
+---@operator mul(luamig.Decimal|integer): luamig.Decimal
+---@operator unm: luamig.Decimal
+local Decimal = {}
+
+---Whether it is the same number. Lua's own == between a decimal and a number is always false.
+---@param other luamig.Decimal|integer
+---@return boolean
+function Decimal:equals(other) end
+
+---Returns -1, 0 or 1, as in less than, equal to, greater than.
+---@param other luamig.Decimal|integer
+---@return integer
+function Decimal:compare(other) end
+
+---The integer, or nil when there is a fraction or it does not fit 64 bits.
+---@return integer?
+function Decimal:tointeger() end
+
+---The nearest float.
+---@return number
+function Decimal:tonumber() end
+
+---@class luamig.DecimalModule
+---@overload fun(given: string|number|luamig.Decimal): luamig.Decimal
+local decimal = {}
+
+---Whether a value is a decimal.
+---@param value any
+---@return boolean
+function decimal.is(value) end
+
+---@class luamig.JsonModule
+---@field null luamig.Mark JSON's null, which is not SQL's NULL.
+---@overload fun(text: string): luamig.Mark
+
+---What `require "luamig"` gives to a script.
+---@class luamig
+---@field version string "major.minor.patch".
+---@field NULL luamig.Mark SQL NULL, where a table cannot hold nil: `{ nick = luamig.NULL }`.
+---Every row: the condition of `update_all` and `delete_all`, or before the SQL of a raw statement.
+---@field ALL luamig.Mark
+---Makes an exact decimal number of a string of digits, an integer or a float.
+---@field decimal luamig.DecimalModule
+---A JSON document given as its text, and JSON's null.
+---@field json luamig.JsonModule
+local luamig = {}
+
+---The value, or `luamig.NULL` when it is nil.
+---@param value any
+---@return any
+function luamig.or_null(value) end
+
+---Marks a table as a JSON array, also when it is empty.
+---@generic T: table
+---@param list? T
+---@return T
+function luamig.array(list) end
+
+---Marks a table as a JSON object, also when it is empty.
+---@generic T: table
+---@param fields? T
+---@return T
+function luamig.object(fields) end
+
+---Bytes, where no column says so: a parameter of `base_query`, a key.
+---@param bytes string
+---@return luamig.Mark
+function luamig.bytea(bytes) end
+
+---A database of the project file.
+---@class luamig.ProjectRepo
+---@field url? string
+---@field replicas? string[] Standbys whose replay is waited for.
+
+---What the project file `luamig.lua` returns.
+---@class luamig.Project
+---@field repos? table<string, string|luamig.ProjectRepo> Databases by name: "default", and others.
+---@field scripts? string The folder of the scripts. Default: "scripts".
+---@field defaults? luamig.Config For what the scripts' own `config` leaves out.
+
+return luamig

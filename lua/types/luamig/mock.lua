@@ -1,0 +1,134 @@
+---@meta luamig.mock
+
+-- Worlds for specs, for the Lua language server. docs/writing-scripts.md tells more.
+
+---A table of a world. What is not declared does not exist: constraints, types, columns that no row
+---has.
+---@class luamig.MockTable
+---@field columns? table<string, string> The columns' types, as in `{ id = "int8" }`.
+---@field primary_key? string[] Its columns.
+---@field not_null? string[] Columns that may not be NULL.
+---@field unique? string[][] Lists of columns that are unique together.
+---@field rows? table<string, any>[] What is in it.
+
+---What stands for the script's base query.
+---@class luamig.MockBase
+---@field from string A table of the world.
+---@field select? string[] Default: all columns.
+---Which rows it returns. Default: all.
+---@field where? fun(row: luamig.Row, args: table<string, any>): any
+
+---@class luamig.MockSpec
+---@field tables table<string, luamig.MockTable> By name, as the repo is given it.
+---@field base? luamig.MockBase A script with a base query needs it.
+
+---@class luamig.MockRunOptions
+---@field args? table<string, any> The arguments of the command line.
+---@field batch_size? integer Rows in a batch, instead of what the script says.
+---@field limit? integer Stop after so many rows.
+---@field again? boolean Repeat a run that is done.
+---Die in that call of the repo in that batch; without `call`, after that batch.
+---@field kill? { batch: integer, call: integer? }
+
+---How a run ended; the counts are of this call.
+---@class luamig.MockResult
+---@field state "done"|"done_with_failures"|"stopped"|"failed"|"killed" "stopped": by the limit.
+---@field rows integer Rows that were migrated.
+---@field batches integer Batches that were committed.
+---@field retries integer Batches that were tried again.
+---@field failures integer Rows that were set aside.
+---@field error? luamig.Error Why it failed.
+
+---The answer to a raw SQL statement.
+---@class luamig.MockStub
+---@field params? any[] The parameters that it answers; without them, any.
+---@field rows? table<string, any>[] What it returns.
+---@field columns? string[] Their columns; default: those of the rows.
+---@field affected? integer How many rows it changes.
+---@field error? { sqlstate: string, message: string? } How it fails.
+---@field times? integer How often it is used, exactly. Without it: at least once.
+---@field order? integer Stubs with an order are used in ascending order.
+
+---An error of the server, once.
+---@class luamig.MockFault
+---@field on string "page", "commit", or a method of the repo.
+---@field sqlstate string Its SQLSTATE.
+---@field nth? integer The time when it is reached, from here on. Default: 1.
+---@field message? string Its text.
+
+---What happened: a call of the repo, a page that was read, a line of `run.log`.
+---@class luamig.MockEntry
+---@field batch? integer The batch, from 1.
+---@field attempt? integer From 1; more after a conflict.
+---@field verb string The method of the repo, "page", "log", ...
+---@field table? string The table that was written.
+---@field sql? string The statement, if it is raw SQL.
+---@field params? any[] Its parameters.
+---@field file? string The script's file,
+---@field line? integer and the line of the call.
+---@field committed? boolean Whether the batch has been.
+---@field key? table<string, any> Of `update` and `delete`.
+---@field changes? table<string, any> Of `update` and `update_all`.
+---@field row? table<string, any> Of `insert`.
+---@field rows? table<string, any>[] Of `insert_all`.
+---@field where? any Of `update_all` and `delete_all`.
+---@field message? string Of `run.log`,
+---@field fields? table<string, any> and its fields.
+
+---Tables in Lua, and a journal.
+---@class luamig.World
+---@field log luamig.MockEntry[] What has happened, in its order.
+local World = {}
+
+---Declares the answer to a raw SQL statement, which is matched by its tokens. One that is left
+---unused fails the spec.
+---@param sql string
+---@param answer? luamig.MockStub
+---@return luamig.World
+function World:stub(sql, answer) end
+
+---Injects an error of the server, once.
+---@param fault luamig.MockFault
+---@return luamig.World
+function World:fail(fault) end
+
+---Copies of a table's committed rows, by primary key.
+---@param name string
+---@return luamig.Rows
+function World:rows(name) end
+
+---Runs a script, or goes on with its unfinished run.
+---@param path string
+---@param opts? luamig.MockRunOptions
+---@return luamig.MockResult
+function World:run(path, opts) end
+
+---What `require "luamig.mock"` gives to a spec.
+---@class luamig.mock
+local mock = {}
+
+---Makes a world.
+---@param spec luamig.MockSpec
+---@return luamig.World
+function mock.new(spec) end
+
+---Killed in each call of the repo and after each batch in turn, and run again, does the script
+---leave what it leaves undisturbed?
+---@param path string
+---@param make_world fun(): luamig.World A fresh one each time.
+---@param opts? { args: table<string, any>?, batch_size: integer? }
+function mock.assert_resumable(path, make_world, opts) end
+
+---Does the script leave the same in batches of every size?
+---@param path string
+---@param make_world fun(): luamig.World
+---@param opts? { args: table<string, any>?, batch_size: integer? }
+function mock.assert_batch_size_independent(path, make_world, opts) end
+
+---Run once more after it is done, does the script change nothing?
+---@param path string
+---@param make_world fun(): luamig.World
+---@param opts? { args: table<string, any>?, batch_size: integer? }
+function mock.assert_idempotent(path, make_world, opts) end
+
+return mock

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * luamig completion: a shell's completion, made of the table of commands and
+ * of the options that each of them gives to getopt.
+ */
+
+#include "cli/cli.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: luamig completion bash\n"
+    "\n"
+    "Prints what bash needs to complete commands, options and scripts:\n"
+    "\n"
+    "  source <(luamig completion bash)\n"
+    "\n"
+    "\"cmake --install\" puts it where bash-completion finds it.\n";
+
+/* Scripts may be loaded inside of a function, hence -g for the tables. */
+static const char bash[] =
+    "_luamig_complete_files() { # PATTERN: files that match, and folders\n"
+    "    compopt -o filenames 2>/dev/null\n"
+    "    mapfile -t COMPREPLY < <(compgen -f -X \"!$1\" -- \"$cur\"; compgen "
+    "-d -- \"$cur\")\n"
+    "}\n"
+    "\n"
+    "_luamig_complete_words() {\n"
+    "    mapfile -t COMPREPLY < <(compgen -W \"$1\" -- \"$cur\")\n"
+    "}\n"
+    "\n"
+    "_luamig_complete_value() { # of the option $1\n"
+    "    case $1 in\n"
+    "    --db) _luamig_complete_words embedded ;;\n"
+    "    --log) _luamig_complete_words \"plain json\" ;;\n"
+    "    --script) _luamig_complete_files '*.lua' ;;\n"
+    "    --schema) _luamig_complete_files '*.sql' ;;\n"
+    "    esac\n"
+    "}\n"
+    "\n"
+    "_luamig() {\n"
+    "    local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - "
+    "1]}\n"
+    "    local command=${COMP_WORDS[1]}\n"
+    "\n"
+    "    COMPREPLY=()\n"
+    "    if [[ $COMP_CWORD -eq 1 ]]; then\n"
+    "        _luamig_complete_words \"$_luamig_commands --help --version\"\n"
+    "        return\n"
+    "    fi\n"
+    "    # \"=\" is a word of its own: --db=embedded.\n"
+    "    if [[ $cur == \"=\" ]]; then\n"
+    "        cur=\n"
+    "    elif [[ $before == \"=\" ]]; then\n"
+    "        before=${COMP_WORDS[COMP_CWORD - 2]}\n"
+    "    fi\n"
+    "    if [[ \" ${_luamig_values[$command]} \" == *\" $before \"* ]]; then\n"
+    "        _luamig_complete_value \"$before\"\n"
+    "    elif [[ $cur == -* ]]; then\n"
+    "        _luamig_complete_words \"${_luamig_options[$command]} --help\"\n"
+    "    elif [[ -n ${_luamig_words[$command]+set} ]]; then\n"
+    "        [[ $COMP_CWORD -gt 2 ]] ||\n"
+    "            _luamig_complete_words \"${_luamig_words[$command]}\"\n"
+    "    else\n"
+    "        _luamig_complete_files '*.lua'\n"
+    "    fi\n"
+    "}\n"
+    "\n"
+    "complete -F _luamig luamig\n";
+
+static void
+print_commands(void)
+{
+    for (size_t i = 0; i < lm_command_count; i++)
+        printf("%s%s", i > 0 ? " " : "", lm_commands[i]->name);
+}
+
+static void
+print_options(const struct lm_command *command, bool only_with_value)
+{
+    const char *separator = "";
+
+    for (const struct option *option = command->options;
+         option != NULL && option->name != NULL; option++) {
+        if (only_with_value && option->has_arg != required_argument)
+            continue;
+        printf("%s--%s", separator, option->name);
+        separator = " ";
+    }
+}
+
+static void
+print_option_table(const char *name, bool only_with_value)
+{
+    printf("declare -gA %s=(\n", name);
+    for (size_t i = 0; i < lm_command_count; i++) {
+        printf("    [%s]=\"", lm_commands[i]->name);
+        print_options(lm_commands[i], only_with_value);
+        puts("\"");
+    }
+    puts(")");
+}
+
+static void
+print_word_table(void)
+{
+    puts("declare -gA _luamig_words=(");
+    for (size_t i = 0; i < lm_command_count; i++) {
+        const struct lm_command *command = lm_commands[i];
+
+        if (command->words == NULL)
+            continue;
+        printf("    [%s]=\"%s", command->name, command->words);
+        if (command == &lm_cmd_help)
+            print_commands();
+        puts("\"");
+    }
+    puts(")");
+}
+
+static int
+run(int argc, char **argv)
+{
+    if (argc != 2 || strcmp(argv[1], "bash") != 0)
+        return lm_cli_usage(&lm_cmd_completion, "completion takes bash");
+    puts("# bash completion of luamig " LUAMIG_VERSION
+         "; \"luamig completion bash\" prints it.");
+    fputs("_luamig_commands=\"", stdout);
+    print_commands();
+    puts("\"");
+    print_option_table("_luamig_options", false);
+    print_option_table("_luamig_values", true);
+    print_word_table();
+    fputs(bash, stdout);
+    return lm_cli_finish_output(LM_EXIT_DONE);
+}
+
+const struct lm_command lm_cmd_completion = {
+    "completion", "completion for bash", help, run, .words = "bash"};

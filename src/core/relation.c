@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One look at the catalog, which the server puts into JSON itself. It reads
+ * and keeps nothing, and refuses names that are no table, view or foreign
+ * table.
+ */
+
+#include "core/relation.h"
+
+#include "base/text.h"
+#include "pg/sql.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Columns that are unique together, by an index that holds for all rows; the
+ * primary key first, then the one with the fewest columns. */
+#define UNIQUE_INDEXES                                                    \
+    " indexes AS (SELECT i.indexrelid, i.indisprimary, i.indnkeyatts,"    \
+    "   (SELECT json_agg(a.attname ORDER BY k.place)"                     \
+    "    FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)"      \
+    "    JOIN pg_attribute a"                                             \
+    "      ON a.attrelid = i.indrelid AND a.attnum = k.attnum"            \
+    "    WHERE k.place <= i.indnkeyatts) AS columns,"                     \
+    "   (SELECT bool_and(a.attnotnull)"                                   \
+    "    FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)"      \
+    "    JOIN pg_attribute a"                                             \
+    "      ON a.attrelid = i.indrelid AND a.attnum = k.attnum"            \
+    "    WHERE k.place <= i.indnkeyatts) AS is_not_null"                  \
+    "  FROM pg_index i WHERE i.indrelid = $1::oid AND i.indisunique"      \
+    "    AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL)," \
+    " key AS (SELECT * FROM indexes WHERE is_not_null"                    \
+    "  ORDER BY indisprimary DESC, indnkeyatts, indexrelid LIMIT 1)"
+
+/* The columns; of a domain the type at its bottom. */
+#define COLUMNS                                                               \
+    " columns AS (SELECT a.attnum, a.attname, a.attnotnull,"                  \
+    "   a.attgenerated <> '' OR a.attidentity = 'a' AS is_generated,"         \
+    "   format_type(t.oid, base.typmod) AS type, t.typtype = 'c' AS "         \
+    "is_record,"                                                              \
+    "   (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder)"               \
+    "    FROM pg_enum e WHERE e.enumtypid IN (t.oid, t.typelem)) AS labels"   \
+    "  FROM pg_attribute a CROSS JOIN LATERAL ("                              \
+    "   WITH RECURSIVE base (oid, typmod, depth) AS ("                        \
+    "    SELECT a.atttypid, a.atttypmod, 0 UNION ALL"                         \
+    "    SELECT t.typbasetype, t.typtypmod, depth + 1"                        \
+    "    FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype = 'd')" \
+    "   SELECT oid, typmod FROM base ORDER BY depth DESC LIMIT 1) AS base"    \
+    "  JOIN pg_type t ON t.oid = base.oid"                                    \
+    "  WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped)"
+
+static const char facts_sql[] =
+    "WITH" UNIQUE_INDEXES "," COLUMNS
+    " SELECT json_build_object('sql_name', $1::oid::regclass::text,"
+    " 'columns', (SELECT COALESCE(json_agg(json_build_object("
+    "   'name', attname, 'sql_name', quote_ident(attname), 'type', type,"
+    "   'not_null', attnotnull, 'generated', is_generated, 'labels', labels,"
+    " 'record', is_record)"
+    "   ORDER BY attnum), '[]') FROM columns),"
+    " 'key', (SELECT columns FROM key),"
+    " 'primary_key', COALESCE((SELECT indisprimary FROM key), false),"
+    " 'unique', (SELECT COALESCE(json_agg(columns ORDER BY indexrelid), '[]')"
+    "   FROM indexes WHERE indexrelid NOT IN (SELECT indexrelid FROM key)))"
+    "::text";
+
+static const char find_sql[] =
+    "SELECT c.oid FROM pg_class c WHERE c.oid = to_regclass($1)"
+    " AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
+
+static const char names_sql[] =
+    "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname::text"
+    " ELSE n.nspname || '.' || c.relname END"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+    " AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+    " ORDER BY 1 LIMIT 10000";
+
+static bool
+fail_missing(struct lm_conn *conn, const char *name, struct lm_err *err)
+{
+    struct lm_result *result = NULL;
+    const char **names;
+    int nearest;
+
+    if (!lm_conn_query(conn, names_sql, (struct lm_values){NULL, 0}, &result,
+                       err))
+        return false;
+    names = lm_calloc((size_t)lm_result_rows(result) + 1, sizeof *names);
+    for (int i = 0; i < lm_result_rows(result); i++)
+        names[i] = lm_result_text(result, i, 0);
+    nearest = lm_text_nearest(name, names, (size_t)lm_result_rows(result));
+    lm_err_set(err, LM_ERR_FAILED, "table \"%s\" does not exist in %s", name,
+               lm_conn_target(conn));
+    if (nearest >= 0)
+        lm_err_hint(err, "Did you mean \"%s\"?", names[nearest]);
+    free(names);
+    lm_result_free(result);
+    return false;
+}
+
+/* Runs a statement whose one parameter is text; result 0, 0 is copied, NULL
+ * when there is no row. */
+static bool
+ask(struct lm_conn *conn, const char *sql, const char *param, char **answer,
+    struct lm_err *err)
+{
+    struct lm_result *result = NULL;
+
+    if (!lm_conn_query(conn, sql, (struct lm_values){&param, 1}, &result, err))
+        return false;
+    *answer = lm_result_rows(result) > 0
+                  ? lm_strdup(lm_result_text(result, 0, 0))
+                  : NULL;
+    lm_result_free(result);
+    return true;
+}
+
+bool
+lm_relation_read(struct lm_conn *conn, const char *name, char **facts_json,
+                 struct lm_err *err)
+{
+    struct lm_buf quoted = LM_BUF_INIT;
+    char *oid = NULL;
+    bool ok = false;
+
+    if (!lm_sql_add_table(&quoted, name)) {
+        lm_err_set(err, LM_ERR_FAILED, "\"%s\" is no name of a table", name);
+    } else if (ask(conn, find_sql, lm_buf_text(&quoted), &oid, err)) {
+        ok = oid != NULL ? ask(conn, facts_sql, oid, facts_json, err)
+                         : fail_missing(conn, name, err);
+    }
+    free(oid);
+    lm_buf_release(&quoted);
+    return ok;
+}
