@@ -128,7 +128,7 @@ function pages.read_base(base, schemas)
     error("base.select must be a list of columns, not " .. text.describe(base.select), 0)
   end
   for _, column in ipairs(base.select or {}) do
-    if not schema.checks[column] then
+    if not schema.types[column] then
       error(('base.select: table "%s" has no column "%s"%s'):format(base.from, tostring(column),
         suggest.suffix(tostring(column), schema.columns)), 0)
     end

@@ -9,6 +9,7 @@ local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
 local repo = require "luamig.mock.repo"
+local sites = require "luamig.mock.sites"
 local strict = require "luamig.strict"
 local text = require "luamig.text"
 local transaction = require "luamig.mock.transaction"
@@ -41,6 +42,9 @@ function Session:run_object(batch, attempt)
     attempt = attempt, dry_run = false,
   }
   function run.log(message, fields)
+    if type(message) == "number" then
+      message = tostring(message)
+    end
     if type(message) ~= "string" or fields ~= nil and type(fields) ~= "table" then
       error("run.log takes a message and, if you like, a table: run.log(message, fields)", 2)
     end
@@ -56,7 +60,7 @@ end
 -- Raises the error that ends the run. `opts` is for `transaction.begin`; batch is the number.
 function Session:transact(opts, body)
   for attempt = 1, math.huge do
-    opts.attempt, opts.script = attempt, self.def.path
+    opts.attempt, opts.script, opts.sites = attempt, self.def.path, self.sites
     local tx = transaction.begin(self.world, opts)
     local ok, err = xpcall(function()
       body(repo.new(tx), self:run_object(opts.batch, attempt), tx)
@@ -76,14 +80,6 @@ end
 function Session:kill_at(batch)
   local kill = self.opts.kill
   return kill and kill.batch == batch and kill.call or nil
-end
-
-local function columns_of(key)
-  local set = {}
-  for _, column in ipairs(key) do
-    set[column] = true
-  end
-  return set
 end
 
 --- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
@@ -136,7 +132,7 @@ function Session:batch(size)
   self.page = nil
   self:transact({
     batch = number, kill_at = self:kill_at(number),
-    protected = { table = world.base.from, columns = columns_of(def.config.key) },
+    protected = { table = world.base.from, columns = text.set(def.config.key) },
   }, function(handle, run, tx)
     local entry = { verb = "page", table = world.base.from }
     tx:record(entry)
@@ -295,7 +291,7 @@ function runner.run(world, def, opts)
   record.state = "running"
   local self = setmetatable({
     world = world, def = def, opts = opts, record = record, result = result,
-    bisection = bisection.new(),
+    bisection = bisection.new(), sites = sites.new(),
   }, Session)
   local ok, outcome = xpcall(self.everything, errors.handler, self)
   if not ok and outcome.kind == "kill" then
