@@ -17,6 +17,7 @@ local SCRIPT = [[
 local luamig = require "luamig"
 %s
 return {
+  name = "script %d",
   config = { timezone = "UTC", %s },
   base_query = %q,
   migrate = function(rows, repo, run)
@@ -25,20 +26,33 @@ return {
 %s
 }]]
 
+local ONE_SHOT = [[
+local luamig = require "luamig"
+return {
+  name = "script %d",
+  run = function(repo, run)
+%s
+  end,
+%s
+}]]
+
+local scripts = 0 -- each has a name of its own, for worlds that run several
+
 --- Writes a script whose migrate has this body.
 -- @param parts optional table of Lua text: head (before the table), config (fields of it), more
 --   (fields of the table); query is the base query, `SELECT * FROM t` without it
 -- @return its path
 function contract.script(body, parts)
   parts = parts or {}
-  return support.script(SCRIPT:format(parts.head or "", parts.config or "",
+  scripts = scripts + 1
+  return support.script(SCRIPT:format(parts.head or "", scripts, parts.config or "",
     parts.query or "SELECT * FROM t", body, parts.more or ""))
 end
 
 --- Writes a one-shot script whose run has this body. Returns its path.
 function contract.one_shot(body, more)
-  return support.script(("local luamig = require 'luamig'\nreturn { run = function(repo, run)\n%s\n"
-    .. "end,\n%s }"):format(body, more or ""))
+  scripts = scripts + 1
+  return support.script(ONE_SHOT:format(scripts, body, more or ""))
 end
 
 --- A world with a table t, which the base query returns whole.

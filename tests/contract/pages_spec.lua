@@ -13,10 +13,6 @@ local SAY = [[
   for i, row in ipairs(rows) do ids[i] = tostring(row.id) end
   run.log(run.batch .. ":" .. table.concat(ids, ","))]]
 
-local function run_failed(world, body, parts, message)
-  return contract.failed(contract.run(world, body, parts), nil, message)
-end
-
 -- Type of the key, keys in their order.
 local ORDERS = {
   { "int4", { -10, -9, 0, 2, 10, 100 } },
@@ -81,11 +77,6 @@ describe("the key", function()
     contract.ended("done", contract.run(world, "run.log(rows[1].a .. rows[1].b)",
       { config = 'key = { "a", "b" }' }, { batch_size = 1 }))
     assert.equal("1a 1b 2a 10a", said(world))
-  end)
-
-  it("that the base query does not return is refused", function()
-    local world = contract.numbers(1)
-    contract.failed(contract.run(world, "", { config = 'key = "m"' }), nil, '"m"')
   end)
 
   it("need not be the primary key", function()

@@ -28,15 +28,15 @@ describe("a batch", function()
   end)
 
   it("that failed is where the same command goes on", function()
-    local world = contract.numbers(3, { tables = { flags = {
-      columns = { id = "int8" }, primary_key = { "id" } } } })
-    local path = contract.script(COUNT .. [[
-
-      if run.batch == 2 and world_is_bad then error "stop here" end]], {
-      head = "local world_is_bad = not io.open(os.getenv 'CONTRACT_FLAG' or '/nonexistent')" })
+    local world = contract.numbers(3, { not_null = { "s" } })
+    local path = contract.script(COUNT .. '\nif rows[1].s == "s2" then error "stop here" end')
     contract.failed(world:run(path, { batch_size = 1 }), nil, "stop here")
     contract.failed(world:run(path, { batch_size = 1 }), nil, "stop here")
     assert.equal("11 20 30", numbers(world))
+    contract.ended("done", world:run(contract.one_shot [[
+      repo:update("t", { id = 2 }, { s = "mended" })]]))
+    contract.ended("done", world:run(path, { batch_size = 1 }))
+    assert.equal("11 21 31", numbers(world))
   end)
 
   it("does not outlive its repo", function()
@@ -179,8 +179,9 @@ describe("a conflict (40001)", function()
     for _ = 1, 3 do
       world:fail { on = "update", sqlstate = "40001", message = "in the way" }
     end
-    local result = contract.run(world, COUNT, { config = "retries = 2" })
-    contract.failed(result, "40001", "in the way")
+    local result = contract.run(world, COUNT, { config = "retries = 2" },
+      { batch_size = 1 })
+    contract.failed(result, "40001", "gave up after 3 attempts: in the way")
     assert.equal("10", numbers(world))
   end)
 
@@ -216,7 +217,8 @@ describe("a conflict (40001)", function()
     for _ = 1, 3 do
       world:fail { on = "update", sqlstate = "40001" }
     end
-    contract.ended("done", contract.run(world, "run.log(tostring(#rows))\n" .. COUNT))
+    contract.ended("done", contract.run(world, "run.log(tostring(#rows))\n" .. COUNT, nil,
+      { batch_size = 4 }))
     assert.equal("11 21 31 41", numbers(world))
     assert.equal("4 4 4 2 2", said(world))
   end)
@@ -228,7 +230,8 @@ describe("a timeout", function()
   it("of a lock (55P03) halves the batch", function()
     local world = contract.numbers(4)
     world:fail { on = "update", sqlstate = "55P03" }
-    contract.ended("done", contract.run(world, "run.log(tostring(#rows))\n" .. COUNT))
+    contract.ended("done", contract.run(world, "run.log(tostring(#rows))\n" .. COUNT, nil,
+      { batch_size = 4 }))
     assert.equal("11 21 31 41", numbers(world))
     assert.equal("4 2 2", said(world))
   end)
@@ -266,7 +269,7 @@ describe("an error of the server", function()
   it("names the line of the call", function()
     local world = contract.numbers(1)
     local result = contract.run(world, '\n\nrepo:insert("t", { id = 1 })')
-    assert.matches("s%.lua:9$", contract.failed(result, "23505").error.where)
+    assert.matches("s%.lua:10$", contract.failed(result, "23505").error.where)
   end)
 
   it("that is a mistake in a call's arguments does not fail the batch when it is caught", function()
@@ -297,7 +300,7 @@ describe("an error of the script", function()
   it("is its message, with the line", function()
     local world = contract.numbers(1)
     local result = contract.run(world, 'error("user 1 has no plan")')
-    assert.matches("s%.lua:7: user 1 has no plan$", contract.failed(result).error.message)
+    assert.matches("s%.lua:8: user 1 has no plan$", contract.failed(result).error.message)
   end)
 
   it("may be a table with __tostring", function()

@@ -38,7 +38,8 @@ function Transaction:enter(where)
   if not self.is_open then
     errors.raise {
       kind = "script", where = where,
-      message = "repo is used outside the callback it was given to",
+      message = "the repo is used after its function has returned",
+      hint = "Do not keep repo in a variable outside of the function; each call gets its own.",
     }
   end
   self.calls = self.calls + 1
