@@ -168,4 +168,7 @@ for name, assertion in pairs(properties) do
   mock[name] = assertion
 end
 
-return strict.module("luamig.mock", mock, {})
+--- This module, also where `luamig.mock` stands for worlds on a server.
+mock.pure = strict.module("luamig.mock", mock, {})
+
+return mock.pure

@@ -437,6 +437,11 @@ describe("insert", function()
     assert.same({ 1, 2, 3, 5, 6 }, contract.column(world, "t", "id"))
   end)
 
+  it("of a list refuses a row that is no list", function()
+    run_failed(contract.numbers(1), 'repo:insert_all("t", { id = 5 })', nil,
+      "repo:insert_all: the list of rows must have the keys 1, 2, 3, ...")
+  end)
+
   it("of a list with a bad row inserts none of it", function()
     local world = contract.numbers(1)
     run_failed(world, 'repo:insert_all("t", { { id = 5 }, { id = 1 } })', "23505")

@@ -384,6 +384,9 @@ end
 function verbs.insert_all(tx, site, name, rows, opts)
   local entry = log(tx, site, { verb = "insert_all", table = name, rows = {} })
   check_table("insert_all", rows, "the list of rows")
+  if not marks.is_list(rows) then
+    misuse "repo:insert_all: the list of rows must have the keys 1, 2, 3, ..."
+  end
   local conflict = conflict_of("insert_all", opts)
   for i, row in ipairs(rows) do
     check_table("insert_all", row, "each row")
