@@ -340,11 +340,6 @@ for name, read in pairs(times) do
 end
 
 local ORDERS = { character = without_padding }
-for name in pairs(times) do
-  ORDERS[name] = function(kept)
-    return kept == "infinity" and "~" or kept == "-infinity" and "" or kept
-  end
-end
 for _, name in ipairs { "json", "jsonb" } do
   ORDERS[name] = "the mock cannot order documents"
 end
