@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char repo_type[] = "luamig.repo";
+static const char repo_type[] = LM_REPO_TYPE;
 static const char result_type[] = "luamig.result";
 static const char handle_type[] = "luamig.handle";
 
@@ -54,6 +54,12 @@ lmL_push_repo(lua_State *L, struct lm_repo *repo)
     box->turn = ++binding->turn;
     luaL_setmetatable(L, repo_type);
     lua_toclose(L, lua_gettop(L));
+}
+
+struct lm_repo *
+lmL_open_repo_of(lua_State *L)
+{
+    return binding_of(L)->repo;
 }
 
 static int

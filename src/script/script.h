@@ -10,6 +10,7 @@
 #include "core/migration.h"
 
 struct lm_script;
+struct lm_observer; /* script/observe.h */
 
 /* What the command line says about a script. */
 struct lm_script_options {
@@ -18,6 +19,7 @@ struct lm_script_options {
     int64_t batch_size;  /* -1: as the script says */
     int64_t target_ms;   /* likewise */
     int64_t throttle_ms; /* likewise */
+    const struct lm_observer *observer; /* NULL: nobody; outlives the script */
 };
 
 /* LM_ERR_SCRIPT, or LM_ERR_USAGE for an argument or option that is wrong. */

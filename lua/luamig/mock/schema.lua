@@ -116,15 +116,18 @@ local function add_constraints(self, name, given)
 end
 
 --- Reads one table's declaration. Raises a string.
--- @return table with name, declared, columns (sorted names), checks (by column), primary_key or
---   nil, not_null (names), uniques (list of { name =, columns = }), rows (as given)
+-- @return table with name, declared, types (by column, as declared), columns (sorted names),
+--   checks (by column), primary_key or nil, not_null (names), uniques (list of { name =,
+--   columns = }), rows (as given)
 local function read_one(name, given)
   check_keys(name, given)
   check_rows(name, given.rows or {})
   if given.unique and (type(given.unique) ~= "table" or type(given.unique[1]) ~= "table") then
     fail(name, 'unique must be a list of lists of columns, as in { { "email" } }')
   end
-  local self = { name = name, declared = given.columns ~= nil, uniques = {} }
+  local self = {
+    name = name, declared = given.columns ~= nil, types = given.columns or {}, uniques = {},
+  }
   self.checks = given.columns and declared_checks(name, given.columns) or seen_checks(given)
   self.columns = text.sorted_keys(self.checks)
   self.rows = given.rows or {}
