@@ -18,7 +18,7 @@ local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
 local properties = require "luamig.mock.properties"
-local rules = require "luamig.mock.rules"
+local declarations = require "luamig.mock.declarations"
 local runner = require "luamig.mock.runner"
 local schema = require "luamig.mock.schema"
 local script = require "luamig.script"
@@ -102,14 +102,14 @@ end
 --   error is a table of `luamig.errors`
 function World:run(path, opts)
   opts = opts or {}
-  rules.check_run(opts)
+  declarations.check_run(opts)
   local ok, result, _, has_run = pcall(self.attempt, self, path, opts)
   if not ok and errors.is(result) and result.kind == "spec" then
     check.fail(1, tostring(result))
   elseif not ok then
     error(result, 0)
   elseif has_run then
-    rules.check_declarations(self, result, opts)
+    declarations.check_declarations(self, result, opts)
   end
   return result
 end

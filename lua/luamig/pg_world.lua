@@ -12,7 +12,7 @@ local check = require "luamig.mock.check"
 local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
-local rules = require "luamig.mock.rules"
+local declarations = require "luamig.mock.declarations"
 local script = require "luamig.script"
 local server = require "luamig.pg_world.server"
 local setup = require "luamig.pg_world.setup"
@@ -258,14 +258,14 @@ end
 --- See `luamig.mock`.
 function World:run(path, opts)
   opts = opts or {}
-  rules.check_run(opts)
+  declarations.check_run(opts)
   local ok, result, _, has_run = pcall(self.attempt, self, path, opts)
   if not ok and errors.is(result) and result.kind == "spec" then
     check.fail(1, tostring(result))
   elseif not ok then
     error(result, 0)
   elseif has_run then
-    rules.check_declarations(self, result, opts)
+    declarations.check_declarations(self, result, opts)
   end
   return result
 end

@@ -116,7 +116,7 @@ local function add_constraints(self, name, given)
 end
 
 --- Reads one table's declaration. Raises a string.
--- @return table with name, declared, types (by column, as declared), columns (sorted names),
+-- @return table with name, declared, given (the declaration itself), columns (sorted names),
 --   checks (by column), primary_key or nil, not_null (names), uniques (list of { name =,
 --   columns = }), rows (as given)
 local function read_one(name, given)
@@ -126,7 +126,7 @@ local function read_one(name, given)
     fail(name, 'unique must be a list of lists of columns, as in { { "email" } }')
   end
   local self = {
-    name = name, declared = given.columns ~= nil, types = given.columns or {}, uniques = {},
+    name = name, declared = given.columns ~= nil, given = given, uniques = {},
   }
   self.checks = given.columns and declared_checks(name, given.columns) or seen_checks(given)
   self.columns = text.sorted_keys(self.checks)

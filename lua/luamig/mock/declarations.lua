@@ -4,13 +4,13 @@
 local check = require "luamig.mock.check"
 local text = require "luamig.text"
 
-local rules = {}
+local declarations = {}
 
 local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill" }
 local LATER_RUN_KEYS = { dry_run = true }
 
 --- Checks the options of `world:run`; to be called by it only (errors show the spec's line).
-function rules.check_run(opts)
+function declarations.check_run(opts)
   check.options(2, "world:run", opts, RUN_KEYS, LATER_RUN_KEYS)
   check.integer(2, "world:run: limit", opts.limit, 1)
   if opts.args ~= nil and type(opts.args) ~= "table" then
@@ -27,7 +27,7 @@ end
 --- Raises, at the line of the spec that called `world:run`, what the spec declared and the run did
 -- not do.
 -- @param world needs stubs, faults, and problem, which is taken away
-function rules.check_declarations(world, result, opts)
+function declarations.check_declarations(world, result, opts)
   local complaints = {}
   if world.problem then
     local problem = world.problem
@@ -45,4 +45,4 @@ function rules.check_declarations(world, result, opts)
   end
 end
 
-return rules
+return declarations
