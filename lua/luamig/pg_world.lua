@@ -170,10 +170,15 @@ function World:columns_of_base(found)
   return found
 end
 
+--- Rows by their key; nil when two have the same.
 local function index_by_key(rows, key)
   local by_key = {}
   for _, row in ipairs(rows) do
-    by_key[key_of(row, key)] = row
+    local shown = key_of(row, key)
+    if by_key[shown] then
+      return nil
+    end
+    by_key[shown] = row
   end
   return by_key
 end
@@ -182,6 +187,9 @@ end
 function World:difference_of_rows(def, found, columns)
   local key = def.config.key
   local by_key = index_by_key(found, key)
+  if not by_key then
+    return nil
+  end
   for _, row in ipairs(self:rows_of_base(def.args)) do
     local shown = key_of(row, key)
     local twin = by_key[shown]
@@ -201,8 +209,8 @@ function World:difference_of_rows(def, found, columns)
   end
 end
 
---- Refuses a `base` that is not what the script's base query is. A base query that fails, or has no
--- key, is left to the run.
+--- Refuses a `base` that is not what the script's base query is. A base query that fails, or does
+-- not return a key, is left to the run.
 function World:check_base(def)
   local found = def.kind == "paged" and self.base and self:rows_of_query(def)
   if not found then

@@ -313,6 +313,16 @@ lmL_push_handle(lua_State *L, const struct lm_call *call,
     lua_setmetatable(L, -2);
 }
 
+int64_t
+lmL_affected_of(lua_State *L, int index)
+{
+    const struct handle *handle = luaL_testudata(L, index, handle_type);
+
+    if (handle == NULL)
+        return -1;
+    return handle->write != NULL ? handle->write->affected : 0;
+}
+
 /* handle.affected: waits until the write is done. */
 static int
 handle_index(lua_State *L)

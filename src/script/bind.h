@@ -31,6 +31,10 @@ void lmL_push_repo(lua_State *L, struct lm_repo *repo);
 /* The repo that is open in this state, or NULL. */
 struct lm_repo *lmL_open_repo_of(lua_State *L);
 
+/* How many rows a write has touched whose handle is at index, and that has been
+ * answered; -1: there is no handle. [-0, +0, memory] */
+int64_t lmL_affected_of(lua_State *L, int index);
+
 /* Registers the repo's metatables. sites is the memory of call sites; it must
  * outlive the state. [-0, +0, memory] */
 void lmL_open_repo(lua_State *L, struct lm_sites *sites);

@@ -321,17 +321,12 @@ static void
 look_into(struct event *event)
 {
     const struct lm_seen *seen = event->seen;
-    int type =
-        seen->ok && seen->count > 0 ? lua_type(seen->L, seen->first) : LUA_TNIL;
-
-    if (type == LUA_TUSERDATA) {
-        lua_getfield(seen->L, seen->first, "affected");
-        event->affected = lua_tointegerx(seen->L, -1, NULL);
-        lua_pop(seen->L, 1);
-    } else if (type == LUA_TTABLE &&
-               luaL_getmetafield(seen->L, seen->first, "columns") != LUA_TNIL) {
+    if (!seen->ok || seen->count == 0)
+        return;
+    event->affected = lmL_affected_of(seen->L, seen->first);
+    if (lua_type(seen->L, seen->first) == LUA_TTABLE &&
+        luaL_getmetafield(seen->L, seen->first, "columns") != LUA_TNIL)
         event->columns = lua_gettop(seen->L);
-    }
 }
 
 static bool

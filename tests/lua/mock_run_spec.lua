@@ -164,8 +164,8 @@ describe("pages", function()
       local result = new_world():run(support.script(([[
         return { base_query = "SELECT id", migrate = function(_, repo) repo:%s end }
       ]]):format(call)))
-      assert.equal('column "id" of table "items" orders the pages of this run and cannot be '
-        .. "changed", result.error.message)
+      assert.equal('column "id" of "items" is the key that is being paged and must not be changed',
+        result.error.message)
     end
   end)
 
@@ -329,7 +329,7 @@ describe("errors of the database", function()
   end)
 
   it("are retried as often as config.retries says", function()
-    local world, path = new_world(), note "config = { retries = 2 }"
+    local world, path = new_world(), note "config = { retries = 2, batch_size = 1 }"
     for _ = 1, 2 do
       world:fail { on = "page", sqlstate = "40001", message = "no" }
     end
@@ -342,7 +342,7 @@ describe("errors of the database", function()
     result = world:run(path)
     assert.equal("failed", result.state)
     assert.equal(2, result.retries)
-    assert.equal("no", result.error.message)
+    assert.equal("gave up after 3 attempts: no", result.error.message)
     assert.same({}, seen(world))
     assert.equal("done", world:run(path).state)
   end)

@@ -2,13 +2,15 @@
 --
 -- Promises: what a batch writes and the cursor that says so change together or not at all; a
 -- second run of the same script with the same args goes on where the first one ended.
--- Differs from the program in one thing: a batch that is retried keeps its size, and nobody sleeps.
+-- Differs from the program in this: nobody sleeps, and what lacks a connection or memory is tried
+-- again as often as a conflict.
 
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
 local repo = require "luamig.mock.repo"
+local sites = require "luamig.mock.sites"
 local strict = require "luamig.strict"
 local text = require "luamig.text"
 local transaction = require "luamig.mock.transaction"
@@ -25,11 +27,12 @@ local STOP_REASONS = { stopped = "stop", failed = "error" }
 
 -- SQLSTATEs, or their classes, after which the program tries a batch again.
 local RETRYABLE = {
-  ["40001"] = true, ["40P01"] = true, ["57P01"] = true, ["57P02"] = true, ["57P03"] = true,
-  ["57P05"] = true, ["25P03"] = true, ["25P04"] = true, ["08"] = true,
+  ["40001"] = "conflict", ["40P01"] = "conflict", ["55P03"] = "timeout", ["57014"] = "timeout",
+  ["57P01"] = "lost", ["57P02"] = "lost", ["57P03"] = "lost", ["57P05"] = "lost",
+  ["25P03"] = "lost", ["25P04"] = "lost", ["08"] = "lost", ["53"] = "shortage",
 }
 
-local function is_retryable(err)
+local function why_retryable(err)
   return err.sqlstate and (RETRYABLE[err.sqlstate] or RETRYABLE[err.sqlstate:sub(1, 2)])
 end
 
@@ -41,6 +44,9 @@ function Session:run_object(batch, attempt)
     attempt = attempt, dry_run = false,
   }
   function run.log(message, fields)
+    if type(message) == "number" then
+      message = tostring(message)
+    end
     if type(message) ~= "string" or fields ~= nil and type(fields) ~= "table" then
       error("run.log takes a message and, if you like, a table: run.log(message, fields)", 2)
     end
@@ -52,22 +58,40 @@ function Session:run_object(batch, attempt)
   return strict.record("run", run, RUN_FIELDS)
 end
 
+--- Takes smaller batches after an error that they may pass. Returns the attempts that count on.
+function Session:shrink(why, attempt)
+  local is_worth_it = why == "timeout" or why == "conflict" and attempt >= 3
+  if is_worth_it and self.in_batch and self.size > 1 then
+    self.size = self.size // 2
+    return why == "timeout" and 1 or 2
+  end
+  return attempt
+end
+
 --- Runs `body(repo, run, tx)` in a transaction, again after an error that is worth it.
 -- Raises the error that ends the run. `opts` is for `transaction.begin`; batch is the number.
 function Session:transact(opts, body)
-  for attempt = 1, math.huge do
-    opts.attempt, opts.script = attempt, self.def.path
+  local attempt = 1
+  while true do
+    opts.attempt, opts.script, opts.sites = attempt, self.def.path, self.sites
     local tx = transaction.begin(self.world, opts)
     local ok, err = xpcall(function()
       body(repo.new(tx), self:run_object(opts.batch, attempt), tx)
       tx:commit()
     end, errors.handler)
     tx:close()
+    local why = not ok and not self.world.problem and why_retryable(err)
     if ok then
       return
-    elseif self.world.problem or not is_retryable(err) or attempt > self.def.config.retries then
+    elseif not why then
       error(err, 0)
     end
+    attempt = self:shrink(why, attempt)
+    if attempt > self.def.config.retries then
+      err.message = ("gave up after %d attempts: %s"):format(attempt, err.message)
+      error(err, 0)
+    end
+    attempt = attempt + 1
     self.result.retries = self.result.retries + 1
   end
 end
@@ -76,14 +100,6 @@ end
 function Session:kill_at(batch)
   local kill = self.opts.kill
   return kill and kill.batch == batch and kill.call or nil
-end
-
-local function columns_of(key)
-  local set = {}
-  for _, column in ipairs(key) do
-    set[column] = true
-  end
-  return set
 end
 
 --- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
@@ -128,21 +144,28 @@ function Session:throttle()
   end
 end
 
+--- How many rows the next page may have.
+function Session:page_size()
+  local limit = self.opts.limit
+  local size = self.bisection:size(self.size)
+  return limit and math.min(size, limit - self.result.rows) or size
+end
+
 --- One batch. Returns whether more rows follow.
-function Session:batch(size)
+function Session:batch()
   local record, def, world = self.record, self.def, self.world
   local number = record.batches + 1
   local page
   self.page = nil
   self:transact({
     batch = number, kill_at = self:kill_at(number),
-    protected = { table = world.base.from, columns = columns_of(def.config.key) },
+    protected = { table = world.base.from, columns = text.set(def.config.key) },
   }, function(handle, run, tx)
     local entry = { verb = "page", table = world.base.from }
     tx:record(entry)
     world.faults:reach "page"
     page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
-      cursor = record.cursor, bound = record.bound, size = size,
+      cursor = record.cursor, bound = record.bound, size = self:page_size(),
       assume_unique = def.config.assume_unique,
     })
     page.count = #page.rows
@@ -162,12 +185,15 @@ function Session:batch(size)
 end
 
 --- A batch that may fail for its rows. Returns whether more rows follow.
-function Session:careful_batch(size)
+function Session:careful_batch()
   local def = self.def
-  local ok, more = xpcall(self.batch, errors.handler, self, self.bisection:size(size))
+  self.in_batch = true
+  local ok, more = xpcall(self.batch, errors.handler, self)
+  self.in_batch = false
   local page = self.page
   if ok then
     self.bisection:passed(page.count, def.config.batch_size)
+    self.size = math.min(2 * self.size, def.config.batch_size)
     return more
   elseif def.config.on_error ~= "quarantine" or not page or self.world.problem
     or not bisection.lies_in_rows(more)
@@ -206,16 +232,13 @@ end
 
 --- All batches. Returns the state that follows.
 function Session:paged()
-  local limit = self.opts.limit
-  local size = self.def.config.batch_size
   local more = not self.record.is_empty
   while more do
-    local left = limit and limit - self.result.rows or size
-    if left == 0 then
+    if self.opts.limit == self.result.rows then
       return "stopped"
     end
     self:throttle()
-    more = self:careful_batch(math.min(size, left))
+    more = self:careful_batch()
   end
   if self.def.on_complete then
     self:transact({ batch = self.record.batches }, self.def.on_complete)
@@ -247,7 +270,11 @@ end
 function Session:finish(state, err)
   self.record.state, self.result.state, self.result.error = state, state, err
   if STOP_REASONS[state] and self.def.on_stop then
-    self.def.on_stop(self:run_object(self.record.batches, 1), STOP_REASONS[state])
+    local ok, why = pcall(self.def.on_stop, self:run_object(self.record.batches, 1),
+      STOP_REASONS[state])
+    if not ok then
+      self.world.log[#self.world.log + 1] = { verb = "warning", message = tostring(why) }
+    end
   end
 end
 
@@ -295,7 +322,7 @@ function runner.run(world, def, opts)
   record.state = "running"
   local self = setmetatable({
     world = world, def = def, opts = opts, record = record, result = result,
-    bisection = bisection.new(),
+    bisection = bisection.new(), size = def.config.batch_size, sites = sites.new(),
   }, Session)
   local ok, outcome = xpcall(self.everything, errors.handler, self)
   if not ok and outcome.kind == "kill" then

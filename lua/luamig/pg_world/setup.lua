@@ -53,22 +53,67 @@ local function quoted_list(names)
   return table.concat(list, ", ")
 end
 
---- CREATE TABLE of what the spec declares.
+--- A value of the declaration as SQL; raises where only a function knows it.
+local function sql_of(schema, what, given)
+  local kind = math.type(given) or type(given)
+  if kind == "table" and given.sql ~= nil then
+    return given.sql
+  elseif kind == "string" then
+    return "'" .. given:gsub("'", "''") .. "'"
+  elseif kind == "integer" or kind == "float" then
+    return text.number(given)
+  elseif kind == "boolean" or decimal.is(given) then
+    return tostring(given)
+  end
+  complain(schema, "%s needs its SQL for a world on PostgreSQL: give { sql = ..., %s }", what,
+    kind == "function" and "and the function" or "value = ...")
+end
+
+local function column_definition(schema, column, not_null)
+  local given = schema.given
+  local type_name = (given.columns or {})[column] or guess_type(schema, column)
+  local words = { catalog.quote(column), type_name }
+  local default = (given.defaults or {})[column]
+  local generated = (given.generated or {})[column]
+  if not_null[column] then
+    words[#words + 1] = "NOT NULL"
+  end
+  if default ~= nil then
+    words[#words + 1] = "DEFAULT " .. sql_of(schema, ('default of column "%s"'):format(column),
+      default)
+  elseif generated ~= nil then
+    words[#words + 1] = ("GENERATED ALWAYS AS (%s) STORED"):format(sql_of(schema,
+      ('generated column "%s"'):format(column), generated))
+  end
+  return table.concat(words, " ")
+end
+
+--- CREATE TABLE of what the spec declares, without its foreign keys.
 local function definition(schema, head)
   local not_null, parts = {}, {}
   for _, column in ipairs(schema.not_null) do
     not_null[column] = true
   end
   for i, column in ipairs(schema.columns) do
-    local type_name = schema.types[column] or guess_type(schema, column)
-    parts[i] = ("%s %s%s"):format(catalog.quote(column), type_name,
-      not_null[column] and " NOT NULL" or "")
+    parts[i] = column_definition(schema, column, not_null)
   end
   for _, unique in ipairs(schema.uniques) do
     local kind = unique.columns == schema.primary_key and "PRIMARY KEY" or "UNIQUE"
     parts[#parts + 1] = ("%s (%s)"):format(kind, quoted_list(unique.columns))
   end
+  for _, check in ipairs(schema.row_checks) do
+    parts[#parts + 1] = ("CONSTRAINT %s CHECK (%s)"):format(catalog.quote(check.name),
+      sql_of(schema, ('check "%s"'):format(check.name), schema.given.checks[check.name]))
+  end
   return ("%s (%s)"):format(head, table.concat(parts, ", "))
+end
+
+--- ALTER TABLE for a foreign key.
+local function reference(schema, key)
+  return ("ALTER TABLE %s ADD CONSTRAINT %s FOREIGN KEY (%s) REFERENCES %s (%s)%s"):format(
+    catalog.quote_table(schema.name), catalog.quote(key.name), quoted_list(key.columns),
+    catalog.quote_table(key.references), quoted_list(key.to),
+    key.on_delete and " ON DELETE " .. key.on_delete or "")
 end
 
 local function script(database, schema, sql)
@@ -107,6 +152,12 @@ local function make_table(database, schema)
   schema.is_found = exists
 end
 
+local function add_references(database, schema)
+  for _, key in ipairs(schema.is_found and {} or schema.foreign_keys) do
+    script(database, schema, reference(schema, key))
+  end
+end
+
 --- Inserts a row; returns a handle.
 local function insert(repo, schema, row)
   local columns, places, values = {}, {}, {}
@@ -139,7 +190,7 @@ local function fill_table(repo, schema)
   for _, row in ipairs(schema.rows) do
     last = insert(repo, schema, row)
   end
-  if last and last.affected == 1 and schema.is_found then
+  if last and last.affected == 1 then
     move_sequences(repo, schema)
   end
 end
@@ -150,6 +201,9 @@ function setup.tables(database, schemas)
   local names = text.sorted_keys(schemas)
   for _, name in ipairs(names) do
     make_table(database, schemas[name])
+  end
+  for _, name in ipairs(names) do
+    add_references(database, schemas[name])
   end
   local at
   local ok, err = pcall(database.transact, database, function(repo)
