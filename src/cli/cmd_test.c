@@ -17,7 +17,7 @@ static const char help[] =
     "  --pg           the worlds of luamig.mock are databases of a throw-away\n"
     "                 PostgreSQL, where the same specs run the real engine\n"
     "  --schema FILE  SQL that is loaded into it first; implies --pg\n"
-    "  --             what follows is busted's, \"--help\" for example\n"
+    "  --             what follows is busted's\n"
     "\n"
     "Of busted's arguments: spec files and folders, -o TAP or junit, "
     "--tags=a,b,\n"

@@ -449,7 +449,7 @@ op_throttle(void *arg, struct lm_repo *repo, const struct lm_run_info *info,
 
 /* -- running ------------------------------------------------------------ */
 
-/* The script's migration with nothing that makes it wait, or makes one
+/* The script's migration with nothing that depends on the time, or makes one
  * statement of several calls. */
 static void
 adapt(struct world_run *self)
@@ -465,6 +465,7 @@ adapt(struct world_run *self)
     self->migration.ops = &self->ops;
     self->migration.self = self;
     self->migration.throttle_ms = 0;
+    self->migration.target_ms = 0;
     self->migration.combine = false;
     for (int i = 0; i < LM_SIGNALS; i++)
         self->limits.above[i] = -1;

@@ -24,7 +24,7 @@ function pages.check_key(base, key)
       found = found or returned == column
     end
     if not found then
-      refuse(('base query does not return key column "%s"'):format(column),
+      refuse(('the base query does not return the key column "%s"'):format(column),
         suggest.hint(column, base.select))
     end
   end
