@@ -87,8 +87,8 @@ struct lm_runner {
     int64_t retries_before;  /* this call, as the journal had them */
     int64_t failures_before; /* likewise */
     bool acquired;           /* the run is ours */
-    bool pages_done; /* no row is left before the bound */
-    bool ended;      /* the state "done" is committed */
+    bool pages_done;         /* no row is left before the bound */
+    bool ended;              /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;

@@ -251,7 +251,7 @@ lm_server_spawn_psql(const struct lm_server *self, const char *bin,
                      const char *file, const char *output)
 {
     char *path = lm_server_text("%s/psql", bin);
-    const char *args[] = {"psql", "-X", "-q",   "-v", "ON_ERROR_STOP=1",
+    const char *args[] = {"psql", "-X", "-q", "-v",           "ON_ERROR_STOP=1",
                           "-f",   file, "-d", self->conninfo, NULL};
     pid_t child = fork();
 
@@ -262,8 +262,7 @@ lm_server_spawn_psql(const struct lm_server *self, const char *bin,
         dup2(STDOUT_FILENO, STDERR_FILENO);
         execv(path, (char *const *)args);
         execvp("psql", (char *const *)args);
-        dprintf(STDERR_FILENO, "could not execute psql: %s\n",
-                strerror(errno));
+        dprintf(STDERR_FILENO, "could not execute psql: %s\n", strerror(errno));
         _exit(1);
     }
     free(path);

@@ -16,9 +16,9 @@ struct lm_observer; /* script/observe.h */
 struct lm_script_options {
     const char *const *args; /* "name=value" each */
     int arg_count;
-    int64_t batch_size;  /* -1: as the script says */
-    int64_t target_ms;   /* likewise */
-    int64_t throttle_ms; /* likewise */
+    int64_t batch_size;                 /* -1: as the script says */
+    int64_t target_ms;                  /* likewise */
+    int64_t throttle_ms;                /* likewise */
     const struct lm_observer *observer; /* NULL: nobody; outlives the script */
 };
 

@@ -265,8 +265,8 @@ end_session(struct lm_conn *admin, int64_t backend_pid, struct lm_err *err)
         lm_stop_sleep_ms(1);
     }
     if (alive) {
-        lm_err_set(err, LM_ERR_FAILED, "the server process %" PRId64
-                                       " does not end", backend_pid);
+        lm_err_set(err, LM_ERR_FAILED,
+                   "the server process %" PRId64 " does not end", backend_pid);
     }
     return false;
 }
