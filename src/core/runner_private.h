@@ -84,9 +84,11 @@ struct lm_runner {
     int64_t position_due_ms; /* when the position is to be asked for */
     bool has_total;          /* it was asked for */
 
-    bool acquired;   /* the run is ours */
-    bool pages_done; /* no row is left before the bound */
-    bool ended;      /* the state "done" is committed */
+    int64_t retries_before;  /* this call, as the journal had them */
+    int64_t failures_before; /* likewise */
+    bool acquired;           /* the run is ours */
+    bool pages_done;         /* no row is left before the bound */
+    bool ended;              /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;
@@ -138,6 +140,10 @@ void lm_runner_init(struct lm_runner *self,
                     const struct lm_runner_options *options,
                     struct lm_outcome *outcome);
 void lm_runner_release(struct lm_runner *self);
+
+/* Lets the witness, if any, see a moment of a batch or callback. */
+bool lm_runner_witness(struct lm_runner *self, enum lm_moment moment,
+                       int64_t batch, struct lm_err *err) LM_MUSTCHECK;
 
 /* runner_batch.c: a step, and parts of it that others take. */
 bool lm_runner_batch_step(struct lm_runner *self,

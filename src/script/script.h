@@ -10,14 +10,16 @@
 #include "core/migration.h"
 
 struct lm_script;
+struct lm_observer; /* script/observe.h */
 
 /* What the command line says about a script. */
 struct lm_script_options {
     const char *const *args; /* "name=value" each */
     int arg_count;
-    int64_t batch_size;  /* -1: as the script says */
-    int64_t target_ms;   /* likewise */
-    int64_t throttle_ms; /* likewise */
+    int64_t batch_size;                 /* -1: as the script says */
+    int64_t target_ms;                  /* likewise */
+    int64_t throttle_ms;                /* likewise */
+    const struct lm_observer *observer; /* NULL: nobody; outlives the script */
 };
 
 /* LM_ERR_SCRIPT, or LM_ERR_USAGE for an argument or option that is wrong. */

@@ -45,7 +45,7 @@ static bool
 load_with(const char *source, const char *const *args, int arg_count,
           struct lm_script **out, struct lm_err *err)
 {
-    struct lm_script_options options = {args, arg_count, -1, -1, -1};
+    struct lm_script_options options = {args, arg_count, -1, -1, -1, NULL};
 
     write_script(source);
     return lm_script_load(out, path, &options, err);
@@ -225,7 +225,7 @@ test_wrong_arguments_are_errors_of_usage(void **state)
 static void
 test_options_win_over_the_config_and_are_checked(void **state)
 {
-    struct lm_script_options options = {NULL, 0, 33, 44, 0};
+    struct lm_script_options options = {NULL, 0, 33, 44, 0, NULL};
     struct lm_script *script;
     struct lm_err err;
 
@@ -278,7 +278,7 @@ test_a_wrong_script_is_an_error_of_the_script(void **state)
 static void
 test_a_script_that_is_not_there_is_named(void **state)
 {
-    struct lm_script_options options = {NULL, 0, -1, -1, -1};
+    struct lm_script_options options = {NULL, 0, -1, -1, -1, NULL};
     struct lm_script *script;
     struct lm_err err;
 

@@ -82,8 +82,9 @@ local function compare_table(name, found, wanted, lines)
   end
 end
 
---- Compares two stores with the same tables.
--- @param found, wanted stores of `luamig.mock.store`
+--- Compares two snapshots of the same tables.
+-- @param found, wanted what `world:snapshot` has returned: `tables`, a map from name to what has
+--   columns, primary_key (or nil) and a method sorted_rows
 -- @return lines for a message, at most ten and a line that counts the rest; empty when all is equal
 function difference.lines(found, wanted)
   local lines = {}

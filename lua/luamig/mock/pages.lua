@@ -24,7 +24,7 @@ function pages.check_key(base, key)
       found = found or returned == column
     end
     if not found then
-      refuse(('base query does not return key column "%s"'):format(column),
+      refuse(('the base query does not return the key column "%s"'):format(column),
         suggest.hint(column, base.select))
     end
   end
@@ -136,7 +136,7 @@ function pages.fetch(base, store, key, args, range)
 end
 
 --- Reads the `base` of `mock.new`. Raises a string.
--- @return { from =, select = list, where = function or nil }
+-- @return { from =, select = list, selects = whether the spec said so, where = function or nil }
 function pages.read_base(base, schemas)
   local schema = schemas[base.from]
   if not schema then
@@ -154,7 +154,9 @@ function pages.read_base(base, schemas)
     end
   end
   local select = value.copy(base.select or schema.columns)
-  return { from = base.from, select = select, where = base.where }
+  return {
+    from = base.from, select = select, selects = base.select ~= nil, where = base.where,
+  }
 end
 
 return pages

@@ -7,8 +7,6 @@
 
 local difference = require "luamig.mock.difference"
 local errors = require "luamig.errors"
-local runner = require "luamig.mock.runner"
-local script = require "luamig.script"
 local text = require "luamig.text"
 
 local properties = {}
@@ -38,7 +36,7 @@ end
 
 function Trial:world()
   local world = self.make_world()
-  if type(world) ~= "table" or not world.store then
+  if type(world) ~= "table" or not world.attempt then
     fail("the function that makes a world returned %s", text.describe(world))
   end
   world.stubs.answers_always = true
@@ -51,10 +49,10 @@ function Trial:run(world, opts)
   if self.runs > MAX_RUNS then
     fail("more than %d runs are needed; give the world fewer rows", MAX_RUNS)
   end
-  local def = script.load(self.path, {
-    args = self.args, overrides = { batch_size = opts.batch_size or self.batch_size },
+  local result, def = world:attempt(self.path, {
+    args = self.args, batch_size = opts.batch_size or self.batch_size, limit = opts.limit,
+    again = opts.again, kill = opts.kill,
   })
-  local result = runner.run(world, def, opts)
   if world.problem then
     error(world.problem, 0)
   end
@@ -71,12 +69,13 @@ function Trial:undisturbed(opts)
   return world, result, def
 end
 
---- How a run ended and what it left, beside one that was undisturbed; nil when both are equal.
+--- How a run ended and what it left, beside a snapshot of what it should leave; nil when both are
+-- equal.
 function Trial.compare(_, world, result, wanted)
   if not is_done(result) then
     return ("  the run is %s: %s"):format(result.state, tostring(result.error or "no error"))
   end
-  local lines = difference.lines(world.store, wanted.store)
+  local lines = difference.lines(world:snapshot(), wanted)
   return #lines > 0 and table.concat(lines, "\n") or nil
 end
 
@@ -125,8 +124,8 @@ function Trial:kill(kill, wanted, def, batches)
 end
 
 local function resumable(self)
-  local wanted, result, def = self:undisturbed()
-  local batches = batches_of(wanted)
+  local world, result, def = self:undisturbed()
+  local wanted, batches = world:snapshot(), batches_of(world)
   for batch = 1, result.batches do
     local call = 1
     while self:kill({ batch = batch, call = call }, wanted, def, batches) do
@@ -137,7 +136,8 @@ local function resumable(self)
 end
 
 local function batch_size_independent(self)
-  local wanted, result = self:undisturbed { batch_size = 1000000 }
+  local whole, result = self:undisturbed { batch_size = 1000000 }
+  local wanted = whole:snapshot()
   for size = 1, result.rows do
     local world = self:world()
     local differs = self:compare(world, self:run(world, { batch_size = size }), wanted)
@@ -155,7 +155,7 @@ local function repeat_in_batches(self, size)
   if def.kind ~= "paged" then
     size = nil
   end
-  local before = world.store
+  local before = world:snapshot()
   local again = { again = true, limit = size, batch_size = size }
   local batch = 0
   local result
@@ -163,7 +163,7 @@ local function repeat_in_batches(self, size)
     result = self:run(world, again)
     batch = batch + 1
     local differs = result.error and "  the run fails: " .. tostring(result.error)
-      or self:compare(world, { state = "done" }, { store = before })
+      or self:compare(world, { state = "done" }, before)
     if differs then
       local of = batches_of(world)[batch] or {}
       fail("%s is not idempotent: run once more, its batch %d of %d row%s%s changes the tables "

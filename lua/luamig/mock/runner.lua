@@ -289,8 +289,8 @@ local function record_of(world, def, opts)
   elseif record and not is_done then
     if record.key ~= key then
       errors.raise {
-        kind = "script", message = ('%s: the unfinished run has key (%s), the script has key (%s)')
-          :format(def.path, record.key, key),
+        kind = "script",
+        message = ("the key was (%s) when run %d began"):format(record.key, record.id),
       }
     end
     return record

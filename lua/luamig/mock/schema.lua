@@ -218,14 +218,15 @@ local function add_foreign_keys(self, name, given, tables)
 end
 
 --- Reads one table's declaration. Raises a string.
--- @return table with name, declared, columns (sorted names), types (by column), primary_key or
---   nil, not_null (names), uniques and row_checks and foreign_keys (lists of tables with `name`),
---   defaults and generated and serials (by column), rows (as given)
+-- @return table with name, given (the declaration), declared (whether it has columns), columns
+--   (sorted names), types (by column), primary_key or nil, not_null (names), uniques and row_checks
+--   and foreign_keys (lists of tables with `name`), defaults and generated and serials (by column),
+--   rows (as given)
 local function read_one(name, given)
   check_declaration(name, given)
   check_rows(name, given.rows or {})
   local self = {
-    name = name, declared = given.columns ~= nil, uniques = {}, row_checks = {},
+    name = name, given = given, declared = given.columns ~= nil, uniques = {}, row_checks = {},
     foreign_keys = {}, defaults = {}, generated = {}, serials = {}, rows = given.rows or {},
   }
   self.types = given.columns and declared_types(name, given.columns) or seen_types(given)

@@ -92,8 +92,8 @@ function Stubs:add(statement, spec)
   end
   self.list[#self.list + 1] = {
     sql = statement, fingerprint = sql.fingerprint(statement), params = spec.params,
-    rows = spec.rows, columns = columns_of(spec), affected = spec.affected, error = spec.error,
-    times = spec.times, order = spec.order, used = 0,
+    rows = spec.rows, columns = columns_of(spec), gives_columns = spec.columns ~= nil,
+    affected = spec.affected, error = spec.error, times = spec.times, order = spec.order, used = 0,
   }
 end
 
