@@ -167,3 +167,47 @@ describe("a migration that", function()
       'Pass { missing = "ignore" } as the last argument if the row may be gone.')
   end)
 end)
+
+describe("mock.assert_rows", function()
+  teardown(contract.clean)
+
+  local function items()
+    return mock.new { tables = { items = {
+      columns = { id = "int8", name = "text", price = "numeric", tags = "jsonb" },
+      primary_key = { "id" },
+      rows = { { id = 1, name = "a", price = 5, tags = { "x" } }, { id = 2, name = "b" },
+        { id = 3, name = "c" } },
+    } } }
+  end
+
+  it("holds for rows that have what it names", function()
+    mock.assert_rows(items(), "items", {
+      { id = 3 }, { id = 1, name = "a", price = 5, tags = { "x" } },
+      { id = 2, price = luamig.NULL },
+    })
+    mock.assert_rows(items(), "items", { { name = "c" }, { name = "a" }, { name = "b" } })
+  end)
+
+  it("shows the columns that differ, rows that are missing, and those that are more", function()
+    local message = contract.raised(mock.assert_rows, items(), "items", {
+      { id = 1, name = "A", price = 5, tags = { "y" } }, { id = 2, name = "b" },
+      { id = 4, name = "d" },
+    })
+    for _, line in ipairs {
+      "the rows of items are not those expected:",
+      '  the row (id)=(1): name is "a", expected "A"; tags is { "x" }, expected { "y" }',
+      '  a row is missing: id = 4, name = "d"',
+      '  there is a row more: id = 3, name = "c"',
+    } do
+      assert.is_truthy(message:find(line, 1, true), message)
+    end
+    assert.is_nil(message:find("(2)", 1, true))
+  end)
+
+  it("refuses tables and columns that are not there", function()
+    assert.matches('there is no table "item" (did you mean "items"?)',
+      contract.raised(mock.assert_rows, items(), "item", {}), 1, true)
+    assert.matches('table "items" has no column "nam" (did you mean "name"?)',
+      contract.raised(mock.assert_rows, items(), "items", { { nam = 1 } }), 1, true)
+  end)
+end)

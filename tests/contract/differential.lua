@@ -4,7 +4,8 @@
 --   differential.snapshot(differential.play(mock, case, path)) -- a text, the same in every world
 --
 -- Promises: the same seed makes the same case. Most statements succeed, some fail; what a script
--- learns it writes into the table `out`, since what it logs in a failed attempt may be logged again.
+-- learns it writes into the table `out`, since what it logs in a failed attempt may be logged
+-- again.
 
 local contract = dofile "tests/contract/contract.lua"
 local luamig = require "luamig"
@@ -50,10 +51,18 @@ local NAMES = { "a", "b", "c", "d", "f", "j", "n", "q", "s", "v", "z" }
 
 local KEYS = {
   { "int8", function(dice) return dice:roll(-50, 1000) end },
-  { "text", function(dice) return dice:pick { "a", "B", "é", "10", "9", "" } .. dice:roll(1, 99) end },
-  { "numeric", function(dice) return luamig.decimal(("%d.%d"):format(dice:roll(-9, 99), dice:roll(0, 99))) end },
-  { "uuid", function(dice) return ("%08x-0000-4000-8000-%012x"):format(dice:roll(0, 1 << 31), dice:roll(0, 99)) end },
-  { "date", function(dice) return ("20%02d-%02d-%02d"):format(dice:roll(0, 99), dice:roll(1, 12), dice:roll(1, 28)) end },
+  { "text", function(dice)
+    return dice:pick { "a", "B", "é", "10", "9", "" } .. dice:roll(1, 99)
+  end },
+  { "numeric", function(dice)
+    return luamig.decimal(("%d.%d"):format(dice:roll(-9, 99), dice:roll(0, 99)))
+  end },
+  { "uuid", function(dice)
+    return ("%08x-0000-4000-8000-%012x"):format(dice:roll(0, 1 << 31), dice:roll(0, 99))
+  end },
+  { "date", function(dice)
+    return ("20%02d-%02d-%02d"):format(dice:roll(0, 99), dice:roll(1, 12), dice:roll(1, 28))
+  end },
 }
 
 local function keyed_rows(dice, make_key, count)

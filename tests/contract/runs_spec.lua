@@ -19,8 +19,8 @@ describe("a batch", function()
 
   it("that fails leaves nothing of itself, and all of those before it", function()
     local world = contract.numbers(3)
-    local result = contract.run(world, COUNT .. '\nif run.batch == 2 then error "stop here" end', nil,
-      { batch_size = 1 })
+    local result = contract.run(world, COUNT .. '\nif run.batch == 2 then error "stop here" end',
+      nil, { batch_size = 1 })
     contract.failed(result, nil, "stop here")
     assert.equal("11 20 30", numbers(world))
     assert.equal(1, result.batches)
@@ -284,7 +284,8 @@ describe("an error of the server", function()
   it("in a change of the pages' key fails the batch although pcall caught it", function()
     local world = contract.numbers(1)
     contract.failed(contract.run(world, [[
-      pcall(repo.update, repo, "t", { id = 1 }, { id = 5 })]]), nil, "is the key that is being paged")
+      pcall(repo.update, repo, "t", { id = 1 }, { id = 5 })]]), nil,
+      "is the key that is being paged")
   end)
 
   it("in a transaction command fails the batch although pcall caught it", function()

@@ -222,8 +222,9 @@ describe("update", function()
   end)
 
   it("refuses an option that it does not know", function()
-    run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, { n = 1 }, { mising = "ignore" })',
-      nil, 'repo:update: unknown option "mising"; did you mean "missing"?')
+    run_failed(contract.numbers(1),
+      'repo:update("t", { id = 1 }, { n = 1 }, { mising = "ignore" })', nil,
+      'repo:update: unknown option "mising"; did you mean "missing"?')
   end)
 
   it("refuses a key that lacks a column which the line has passed before", function()
@@ -528,7 +529,8 @@ describe("on_conflict", function()
   end)
 
   it("needs a unique constraint on its columns", function()
-    local _, result = conflict('{ columns = { "n" }, update = { "s" } }', '{ id = 3, n = 20, s = "x" }')
+    local _, result = conflict('{ columns = { "n" }, update = { "s" } }',
+      '{ id = 3, n = 20, s = "x" }')
     contract.failed(result, "42P10",
       "there is no unique or exclusion constraint matching the ON CONFLICT specification")
   end)

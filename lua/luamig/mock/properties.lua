@@ -14,12 +14,13 @@ local properties = {}
 local MAX_RUNS = 5000
 
 -- What to do about it, for the three properties.
-local RESUME_HINT = "Lua variables are lost when luamig dies: keep in a table what later batches need."
+local RESUME_HINT = "Lua variables are lost when luamig dies: keep in a table what later batches "
+  .. "need."
 local SIZE_HINT = "The batch size is up to whoever runs the script, and batches are halved after "
   .. "conflicts: migrate must do the same for a row whatever else is in its batch."
-local REPEAT_HINT = "Let the base query leave out what is done, or write a value that does not depend "
-  .. "on the one before. If the script is never to run twice, leave this assertion out: a run that "
-  .. "is done is not repeated, and one that is killed goes on where it was."
+local REPEAT_HINT = "Let the base query leave out what is done, or write a value that does not "
+  .. "depend on the one before. If the script is never to run twice, leave this assertion out: a "
+  .. "run that is done is not repeated, and one that is killed goes on where it was."
 
 local function is_done(result)
   return result.state == "done" or result.state == "done_with_failures"
