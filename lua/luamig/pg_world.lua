@@ -1,6 +1,6 @@
 --- Worlds on PostgreSQL, for `luamig test --pg`: what `luamig.mock` offers, on a server.
 --
--- A world is a database of its own. Scripts run in a Lua state of their own, by the program's
+-- A world has a database to itself. Scripts run in a Lua state of their own, by the program's
 -- engine; nothing makes them wait, and each call is answered before it returns.
 --
 -- Promises: the same calls, results and log as the mock; what the server says is the truth, and
@@ -13,8 +13,8 @@ local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local declarations = require "luamig.mock.declarations"
+local pool = require "luamig.pg_world.pool"
 local script = require "luamig.script"
-local server = require "luamig.pg_world.server"
 local setup = require "luamig.pg_world.setup"
 local strict = require "luamig.strict"
 local stubs = require "luamig.mock.stubs"
@@ -28,8 +28,10 @@ local pg_world = {}
 local World = {}
 World.__index = World
 
-local MAX_LIVE = 20
-local live = setmetatable({}, { __mode = "k" })
+--- A world that nobody holds any more.
+function World:__gc()
+  pool.give(self.database)
+end
 
 --- See `luamig.mock`. The server's answer is held against the stub's.
 function World:stub(statement, spec)
@@ -281,27 +283,14 @@ function World:run(path, opts)
   return result
 end
 
---- Databases of worlds that nobody holds any more are dropped when Lua collects them.
-local function make_room()
-  local count = 0
-  for _ in next, live do
-    count = count + 1
-  end
-  if count >= MAX_LIVE then
-    collectgarbage()
-  end
-end
-
 --- Makes a world. Raises a string, which `mock.new` completes.
 -- @param schemas of `luamig.mock.schema`
 -- @param base of `luamig.mock.pages`, or nil
 function pg_world.new(schemas, base)
-  make_room()
   local self = setmetatable({
     log = {}, stubs = stubs.new(), faults = faults.new(), schemas = schemas, base = base,
-    database = server.connect(),
+    database = pool.take(),
   }, World)
-  live[self] = true
   setup.tables(self.database, schemas)
   return self
 end

@@ -85,7 +85,9 @@ l_script(lua_State *L)
     const char *sql = lmL_check_text(L, 2);
     struct lm_err err;
 
-    if (!lm_conn_script(self->conn, sql, &err))
+    /* What was prepared may mean something else by now. */
+    if (!lm_conn_script(self->conn, sql, &err) ||
+        !lm_conn_forget(self->conn, &err))
         return lmL_raise(L, &err);
     return 0;
 }
