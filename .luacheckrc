@@ -3,3 +3,4 @@ max_line_length = 100
 files["tests/lua"] = { std = "+busted" }
 -- Declarations of what has its body elsewhere.
 files["lua/types"] = { ignore = { "21.", "241" } }
+files["tests/contract"] = { std = "+busted" }

@@ -13,11 +13,13 @@
 -- or `fail`; a script that does not load raises from `world:run`; failures of a loaded script are
 -- in `result.error`.
 
+local assertions = require "luamig.mock.assertions"
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
 local properties = require "luamig.mock.properties"
+local declarations = require "luamig.mock.declarations"
 local runner = require "luamig.mock.runner"
 local schema = require "luamig.mock.schema"
 local script = require "luamig.script"
@@ -30,9 +32,6 @@ local World = {}
 World.__index = World
 
 local mock = {}
-
-local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill" }
-local LATER_RUN_KEYS = { dry_run = true }
 
 --- Declares the answer to a raw SQL statement.
 -- @param statement SQL text, matched by its tokens
@@ -71,37 +70,26 @@ function World:raise_problem(message)
   error(self.problem, 0)
 end
 
-local function check_run_options(opts)
-  check.options(2, "world:run", opts, RUN_KEYS, LATER_RUN_KEYS)
-  check.integer(2, "world:run: limit", opts.limit, 1)
-  if opts.args ~= nil and type(opts.args) ~= "table" then
-    check.fail(2, "world:run: args must be a table, not " .. text.describe(opts.args))
-  elseif opts.again ~= nil and type(opts.again) ~= "boolean" then
-    check.fail(2, "world:run: again must be true or false, not " .. text.describe(opts.again))
-  elseif opts.kill ~= nil then
-    check.options(2, "world:run: kill", opts.kill, { "batch", "call" })
-    check.integer(2, "world:run: kill.batch", opts.kill.batch or 0, 1)
-    check.integer(2, "world:run: kill.call", opts.kill.call, 1)
+--- One call of the script, without a word about what the spec has declared: for
+-- `luamig.mock.properties`. Takes the options of `run`; mistakes of the spec are in `problem`.
+-- @return result, definition of the script, whether there was anything to run
+function World:attempt(path, opts)
+  local def = script.load(path, {
+    args = opts.args, overrides = { batch_size = opts.batch_size },
+  })
+  if def.kind == "paged" and not self.base then
+    errors.raise {
+      kind = "spec",
+      message = ("%s has a base query; give mock.new a base that stands for it"):format(path),
+    }
   end
+  local result, has_run = runner.run(self, def, opts)
+  return result, def, has_run
 end
 
---- Raises, at the spec's line, what the spec declared and the run did not do.
-local function check_declarations(self, result, opts)
-  local complaints = {}
-  if self.problem then
-    local problem = self.problem
-    self.problem = nil
-    complaints[1] = tostring(problem)
-  elseif result.state == "done" then
-    table.move(self.stubs:unused(), 1, 100, 1, complaints)
-    table.move(self.faults:unused(), 1, 100, #complaints + 1, complaints)
-    if opts.kill then
-      complaints[#complaints + 1] = ("kill in batch %d was not reached"):format(opts.kill.batch)
-    end
-  end
-  if #complaints > 0 then
-    error(table.concat(complaints, "\n"), 3)
-  end
+--- The tables as they are, for `luamig.mock.difference`.
+function World:snapshot()
+  return self.store
 end
 
 --- Runs a script, or goes on with its unfinished run. A run that is done is reported and not
@@ -109,63 +97,73 @@ end
 -- @param path the script's file
 -- @param opts optional table: args (map), batch_size, limit (rows), again (true: repeat a run that
 --   is done), kill ({ batch =, call = }: die in that repo call of that batch, or after the batch
---   when call is left out)
+--   when call is left out), dry_run (true: every transaction is rolled back, and nobody remembers)
 -- @return { state =, rows =, batches =, retries =, failures =, error = }. The state is "done",
 --   "done_with_failures", "stopped" (limit), "failed" or "killed"; the counts are of this call;
 --   error is a table of `luamig.errors`
 function World:run(path, opts)
   opts = opts or {}
-  check_run_options(opts)
-  local ok, def = pcall(script.load, path, {
-    args = opts.args, overrides = { batch_size = opts.batch_size },
-  })
-  if not ok then
-    error(def, 0)
-  elseif def.kind == "paged" and not self.base then
-    check.fail(1, ("%s has a base query; give mock.new a base that stands for it"):format(path))
-  end
-  local ran, result, has_run = pcall(runner.run, self, def, opts)
-  if not ran then
+  declarations.check_run(opts)
+  local ok, result, _, has_run = pcall(self.attempt, self, path, opts)
+  if not ok and errors.is(result) and result.kind == "spec" then
+    check.fail(1, tostring(result))
+  elseif not ok then
     error(result, 0)
   elseif has_run then
-    check_declarations(self, result, opts)
+    declarations.check_declarations(self, result, opts)
   end
   return result
 end
 
---- Makes a world.
+local function in_lua(schemas, base)
+  return setmetatable({
+    log = {}, journal = {}, last_id = 0, stubs = stubs.new(), faults = faults.new(),
+    store = store.new(schemas), base = base,
+  }, World)
+end
+
+--- `mock.new` for one kind of world.
+local function maker(make)
+  return function(spec)
+    if type(spec) ~= "table" then
+      check.fail(1, "mock.new takes a table, not " .. text.describe(spec))
+    end
+    check.options(1, "mock.new", spec, { "tables", "base" })
+    if type(spec.tables) ~= "table" then
+      check.fail(1, "mock.new: tables must be a table, not " .. text.describe(spec.tables))
+    elseif spec.base ~= nil then
+      check.options(1, "mock.new: base", spec.base, { "from", "select", "where" })
+    end
+    local ok, result = pcall(function()
+      local schemas = schema.read(spec.tables)
+      return make(schemas, spec.base and pages.read_base(spec.base, schemas))
+    end)
+    if not ok then
+      check.fail(1, "mock.new: " .. tostring(result))
+    end
+    return result
+  end
+end
+
+--- Makes a world: in Lua, or, where `luamig test --pg` has loaded that module, on PostgreSQL.
 -- @param spec tables: map from name to { rows =, columns = { name = type }, primary_key = list,
---   not_null = list, unique = list of lists }, all optional; base: { from = table, select = list
+--   not_null = list, unique = list of lists, checks = { name = function(row) }, foreign_keys = list
+--   of { columns =, references =, to =, on_delete = }, defaults = { column = value or function },
+--   generated = { column = function(row) } }, all optional; base: { from = table, select = list
 --   of columns (default: all), where = function(row, args) }, stands for the script's base query
 -- @return world with `log`, a list of { batch, attempt, verb, table, sql, params, file, line,
 --   committed } and, by verb, key, changes, row, rows, where, message, fields
-function mock.new(spec)
-  if type(spec) ~= "table" then
-    check.fail(1, "mock.new takes a table, not " .. text.describe(spec))
-  end
-  check.options(1, "mock.new", spec, { "tables", "base" })
-  if type(spec.tables) ~= "table" then
-    check.fail(1, "mock.new: tables must be a table, not " .. text.describe(spec.tables))
-  end
-  local self = setmetatable({
-    log = {}, journal = {}, last_id = 0, stubs = stubs.new(), faults = faults.new(),
-  }, World)
-  local ok, err = pcall(function()
-    local schemas = schema.read(spec.tables)
-    if spec.base ~= nil then
-      check.options(1, "base", spec.base, { "from", "select", "where" })
-      self.base = pages.read_base(spec.base, schemas)
-    end
-    self.store = store.new(schemas)
-  end)
-  if not ok then
-    check.fail(1, "mock.new: " .. tostring(err))
-  end
-  return self
-end
+local on_server = package.loaded["luamig.pg_world"]
+mock.new = maker(on_server and on_server.new or in_lua)
 
-for name, assertion in pairs(properties) do
-  mock[name] = assertion
+--- The same module, whose worlds are in Lua wherever the spec runs.
+local pure = { new = maker(in_lua) }
+
+for _, module in ipairs { properties, assertions } do
+  for name, assertion in pairs(module) do
+    mock[name], pure[name] = assertion, assertion
+  end
 end
+mock.pure = strict.module("luamig.mock.pure", pure, {})
 
 return strict.module("luamig.mock", mock, {})

@@ -66,6 +66,7 @@ function strict.row(columns)
     returned[name] = true
   end
   return {
+    columns = columns,
     __index = function(_, key)
       if not returned[key] then
         key = tostring(key)

@@ -89,6 +89,15 @@ function text.sorted_keys(map)
   return names
 end
 
+--- A map from each item of a list to true.
+function text.set(list)
+  local set = {}
+  for _, item in ipairs(list) do
+    set[item] = true
+  end
+  return set
+end
+
 --- Whether PostgreSQL would take the string as text: valid UTF-8 without NUL bytes.
 function text.is_utf8(value)
   return utf8.len(value) ~= nil and not value:find("\0", 1, true)

@@ -120,6 +120,7 @@ lm_err_exit_code(enum lm_err_kind kind)
     case LM_ERR_NONE:
     case LM_ERR_DATABASE:
     case LM_ERR_FAILED:
+    case LM_ERR_KILLED:
         break;
     }
     return LM_EXIT_FAILED;

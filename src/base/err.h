@@ -30,6 +30,7 @@ enum lm_err_kind {
     LM_ERR_FENCED,    /* another runner has taken the run over */
     LM_ERR_INTERRUPT, /* the user asked to stop at once */
     LM_ERR_CANCELLED, /* the run was cancelled */
+    LM_ERR_KILLED,    /* a test wants the run to vanish as if killed */
     LM_ERR_INTERNAL   /* a bug in luamig */
 };
 
@@ -53,6 +54,8 @@ struct lm_err {
     char message[1024];
     char detail[1024];
     char hint[1024];
+    char table[192]; /* as the server names them; "" where it does not */
+    char column[192];
     char constraint[192];
     char where[512];      /* file:line of the script, "" when unknown */
     char batch[512];      /* the batch that failed and its keys, or "" */

@@ -20,11 +20,12 @@
 #include <unistd.h>
 
 const struct lm_command *const lm_commands[] = {
-    &lm_cmd_init,    &lm_cmd_new,     &lm_cmd_check,      &lm_cmd_run,
-    &lm_cmd_status,  &lm_cmd_watch,   &lm_cmd_wait,       &lm_cmd_pause,
-    &lm_cmd_resume,  &lm_cmd_cancel,  &lm_cmd_set,        &lm_cmd_failures,
-    &lm_cmd_journal, &lm_cmd_db,      &lm_cmd_lua,        &lm_cmd_lua_path,
-    &lm_cmd_types,   &lm_cmd_version, &lm_cmd_completion, &lm_cmd_help};
+    &lm_cmd_init,       &lm_cmd_new,     &lm_cmd_test,   &lm_cmd_check,
+    &lm_cmd_run,        &lm_cmd_status,  &lm_cmd_watch,  &lm_cmd_wait,
+    &lm_cmd_pause,      &lm_cmd_resume,  &lm_cmd_cancel, &lm_cmd_set,
+    &lm_cmd_failures,   &lm_cmd_journal, &lm_cmd_db,     &lm_cmd_lua,
+    &lm_cmd_lua_path,   &lm_cmd_types,   &lm_cmd_schema, &lm_cmd_version,
+    &lm_cmd_completion, &lm_cmd_help};
 const size_t lm_command_count = LM_COUNT(lm_commands);
 
 const struct lm_command *

@@ -32,6 +32,17 @@ lm_runner_info(const struct lm_runner *self, int64_t batch)
     return info;
 }
 
+bool
+lm_runner_witness(struct lm_runner *self, enum lm_moment moment, int64_t batch,
+                  struct lm_err *err)
+{
+    const struct lm_witness *witness = self->options->witness;
+    struct lm_run_info info = lm_runner_info(self, batch);
+
+    return witness == NULL ||
+           witness->see(witness->arg, moment, self->conn, &info, err);
+}
+
 /*
  * A callback has returned: what the repo latched outweighs what the script
  * said, since it may have swallowed it, and what is still in flight comes
@@ -67,14 +78,22 @@ lm_runner_close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
     return ok;
 }
 
+/* The batch that a callback belongs to; a one-shot is one. */
+static int64_t
+batch_of(const struct lm_runner *self, enum lm_callback callback)
+{
+    bool is_one_shot =
+        self->migration->one_shot && callback != LM_CALL_ON_START;
+
+    return is_one_shot ? 1 : self->run.batches;
+}
+
 bool
 lm_runner_call_back(struct lm_runner *self, enum lm_callback callback,
                     struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = lm_runner_info(
-        self,
-        m->one_shot && callback != LM_CALL_ON_START ? 1 : self->run.batches);
+    struct lm_run_info info = lm_runner_info(self, batch_of(self, callback));
     bool ok;
 
     if (!m->ops->has(m->self, callback))
@@ -86,6 +105,17 @@ lm_runner_call_back(struct lm_runner *self, enum lm_callback callback,
 }
 
 /* -- the steps -------------------------------------------------------- */
+
+/* For the witness: a step of a script that has the callback. */
+static bool
+witness_callback(struct lm_runner *self, enum lm_callback callback,
+                 enum lm_moment moment, struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+
+    return !m->ops->has(m->self, callback) ||
+           lm_runner_witness(self, moment, batch_of(self, callback), err);
+}
 
 /* Does the run end at the highest key of its beginning? */
 static bool
@@ -134,6 +164,7 @@ start_step(struct lm_runner *self, struct lm_err *err)
               lm_runner_find_bound(self, &bound, err) &&
               lm_journal_mark_started(&self->journal, &self->run,
                                       is_bounded(self) ? &bound : NULL, err) &&
+              witness_callback(self, LM_CALL_ON_START, LM_BEFORE_COMMIT, err) &&
               lm_conn_commit(self->conn, "on_start_before_commit",
                              "on_start_after_commit_sent", err);
 
@@ -143,7 +174,7 @@ start_step(struct lm_runner *self, struct lm_err *err)
     }
     LM_FAULT("on_start_after_commit");
     lm_runner_note_started(self, bound);
-    return true;
+    return witness_callback(self, LM_CALL_ON_START, LM_AFTER_COMMIT, err);
 }
 
 /* The state "done", as part of the transaction in hand. Somebody may have
@@ -167,19 +198,21 @@ static bool
 final_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
+    bool one_shot = self->migration->one_shot;
+    enum lm_callback last = one_shot ? LM_CALL_RUN : LM_CALL_ON_COMPLETE;
 
     if (!lm_txn_begin(self->conn, &txn, err) ||
-        (self->migration->one_shot &&
-         !lm_runner_call_back(self, LM_CALL_RUN, err)) ||
+        (one_shot && !lm_runner_call_back(self, LM_CALL_RUN, err)) ||
         !lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) ||
         !mark_done(self, err) ||
+        !witness_callback(self, last, LM_BEFORE_COMMIT, err) ||
         !lm_conn_commit(self->conn, "done_before_commit",
                         "done_after_commit_sent", err))
         return false;
     LM_FAULT("done_after_commit");
     self->run.seq++;
     self->ended = true;
-    return true;
+    return witness_callback(self, last, LM_AFTER_COMMIT, err);
 }
 
 /* -- the life of a run ------------------------------------------------ */
@@ -373,6 +406,9 @@ fill_outcome(struct lm_runner *self)
         return;
     outcome->retries = self->progress.retries;
     outcome->own_rows = self->progress.own_rows;
+    outcome->own_batches = self->progress.own_batches;
+    outcome->own_retries = self->progress.retries - self->retries_before;
+    outcome->own_failures = self->run.failures - self->failures_before;
     outcome->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
     lm_held_describe(&self->held, &held);
     if (held.len > 0)
@@ -422,7 +458,7 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         tell_script(self, "cancel");
     } else if (!ok) {
         outcome->ending = LM_END_FAILED;
-        if (!self->acquired)
+        if (!self->acquired || err->kind == LM_ERR_KILLED)
             return;
         if (err->kind != LM_ERR_FENCED)
             record_end(self, "failed", lm_err_exit_code(err->kind), err);
@@ -492,6 +528,8 @@ lm_runner_run(const struct lm_migration *migration,
         if (options->under_way != NULL)
             options->under_way(options->arg, self.run.id);
         lm_runner_watch(&self);
+        self.retries_before = self.run.retries;
+        self.failures_before = self.run.failures;
         lm_progress_begin(&self.progress, self.run.id, self.run.rows,
                           self.run.batches, self.run.retries);
         ok = lm_runner_work(&self, &stopped, err);

@@ -19,6 +19,22 @@
 
 #include "core/migration.h"
 
+struct lm_conn;
+
+/* Moments of a step that a witness sees, inside its transaction but for the
+ * last. */
+enum lm_moment { LM_BEFORE_PAGE, LM_BEFORE_COMMIT, LM_AFTER_COMMIT };
+
+/* Who watches a run step by step, for tests of scripts: batches, and the
+ * transactions of callbacks that the script has. False fails the step with
+ * *err; LM_ERR_KILLED ends the run where it stands, without a last word to
+ * journal, script or server. */
+struct lm_witness {
+    bool (*see)(void *arg, enum lm_moment moment, struct lm_conn *conn,
+                const struct lm_run_info *info, struct lm_err *err);
+    void *arg;
+};
+
 struct lm_runner_options {
     const char *conninfo;
     const char *journal_schema;
@@ -38,6 +54,8 @@ struct lm_runner_options {
     void *arg;
     bool count; /* the rows that are left, instead of an estimate */
     bool force; /* run although a check says no */
+    const struct lm_witness *witness; /* NULL: there is none */
+    bool alone; /* no monitor: nobody asks anything of the run */
 };
 
 enum lm_ending {
@@ -60,6 +78,9 @@ struct lm_outcome {
     int64_t retries;
     int64_t failures; /* rows set aside */
     int64_t own_rows; /* of this call */
+    int64_t own_batches;
+    int64_t own_retries;
+    int64_t own_failures;
     int64_t elapsed_ms;
     bool counted;     /* matching and beyond are known */
     int64_t matching; /* rows that the base query still returns */

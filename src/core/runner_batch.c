@@ -71,7 +71,9 @@ lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
         return false;
 #endif
     LM_FAULT("after_flush");
-    if (!lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+    if (!lm_runner_witness(self, LM_BEFORE_COMMIT, self->run.batches + 1,
+                           err) ||
+        !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
         return false;
     self->worked_ms = lm_clock_ms() - self->begun_ms;
     return true;
@@ -147,7 +149,8 @@ fetch_page(struct lm_runner *self, struct lm_key *window_end,
     bool ok;
 
     self->paging = true;
-    ok = lm_runner_find_window(self, window_end, err) &&
+    ok = lm_runner_witness(self, LM_BEFORE_PAGE, self->run.batches + 1, err) &&
+         lm_runner_find_window(self, window_end, err) &&
          lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
                        window_end->texts != NULL ? window_end->texts
                                                  : self->run.bound.texts,
@@ -200,6 +203,7 @@ work_on_page(struct lm_runner *self, const struct lm_page *page,
         LM_FAULT("after_commit");
         advance(self, page, &cursor);
         self->pages_done = !page->more && !ends_window;
+        ok = lm_runner_witness(self, LM_AFTER_COMMIT, self->run.batches, err);
     } else if (err->kind != LM_ERR_LOST) {
         name_batch(self, page, err);
         lm_runner_suspect(self, page);

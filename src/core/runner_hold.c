@@ -216,6 +216,8 @@ lm_runner_watch(struct lm_runner *self)
         limits.above[i] = -1; /* there is nothing between batches */
     lm_health_begin(&self->health, &limits);
     lm_held_read(&self->held, self->run.held_json);
+    if (self->options->alone)
+        return;
     for (int i = 0; i < self->query.source_count; i++) {
         lm_buf_printf(&tables, "%c%u", i == 0 ? '{' : ',',
                       self->query.sources[i].table);

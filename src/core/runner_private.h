@@ -110,12 +110,14 @@ struct lm_runner {
     int64_t position_due_ms; /* when the position is to be asked for */
     bool has_total;          /* it was asked for */
 
-    bool has_journal; /* of this version, before the run began */
-    bool checked;     /* what runner_check.c says was said */
-    bool acquired;    /* the run is ours */
-    bool pages_done;  /* no row is left before the bound */
-    bool ended;       /* the state "done" is committed */
-    bool look_again;  /* on_start may have changed what the query returns */
+    bool has_journal;        /* of this version, before the run began */
+    bool checked;            /* what runner_check.c says was said */
+    int64_t retries_before;  /* this call, as the journal had them */
+    int64_t failures_before; /* likewise */
+    bool acquired;           /* the run is ours */
+    bool pages_done;         /* no row is left before the bound */
+    bool ended;              /* the state "done" is committed */
+    bool look_again; /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;
     struct lm_request asked;  /* what was taken last from the mailbox */
@@ -183,6 +185,10 @@ bool lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
 /* The transaction with on_start has ended: the run goes up to bound, which it
  * takes over. */
 void lm_runner_note_started(struct lm_runner *self, struct lm_key bound);
+
+/* Lets the witness, if any, see a moment of a batch or callback. */
+bool lm_runner_witness(struct lm_runner *self, enum lm_moment moment,
+                       int64_t batch, struct lm_err *err) LM_MUSTCHECK;
 
 /* runner_batch.c: a step, and parts of it that others take. */
 bool lm_runner_batch_step(struct lm_runner *self,

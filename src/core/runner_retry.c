@@ -273,6 +273,8 @@ lm_runner_survive(struct lm_runner *self, struct lm_err *err)
 {
     enum remedy remedy = find_remedy(err);
 
+    if (err->kind == LM_ERR_KILLED)
+        return false;
     if (remedy != RECONNECT) {
         lm_conn_rollback(self->conn);
         if (!lm_conn_is_up(self->conn) && err->kind == LM_ERR_DATABASE)

@@ -344,8 +344,10 @@ read_facts(struct lm_shape *shape, const struct lm_result *result,
     shape->version.count = lm_result_int(result, 0, FACT_VERSION_COUNT);
     shape->version.sum = lm_result_int(result, 0, FACT_VERSION_SUM);
     shape->stray = read_text(result, FACT_STRAY);
-    shape->column_count = lm_sql_parse_array(
-        lm_result_text(result, 0, FACT_COLUMNS), &shape->columns);
+    if (lm_result_text(result, 0, FACT_COLUMNS) != NULL) {
+        shape->column_count = lm_sql_parse_array(
+            lm_result_text(result, 0, FACT_COLUMNS), &shape->columns);
+    }
     return !lm_result_bool(result, 0, FACT_MAY_COMBINE) ||
            read_combined(shape, result, conn, types, journal, err);
 }

@@ -88,6 +88,8 @@ fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
     LM_ERR_COPY(err->sqlstate, state);
     copy_field(err->detail, sizeof err->detail, result, PG_DIAG_MESSAGE_DETAIL);
     copy_field(err->hint, sizeof err->hint, result, PG_DIAG_MESSAGE_HINT);
+    copy_field(err->table, sizeof err->table, result, PG_DIAG_TABLE_NAME);
+    copy_field(err->column, sizeof err->column, result, PG_DIAG_COLUMN_NAME);
     copy_field(err->constraint, sizeof err->constraint, result,
                PG_DIAG_CONSTRAINT_NAME);
     if (sql != NULL)

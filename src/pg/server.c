@@ -10,7 +10,8 @@
  *   - Whoever holds "users" shared may rely on the server's not being stopped
  *     by a watcher; whoever holds it exclusively may stop the server.
  *
- * It never listens on the network, and never deletes a cluster.
+ * It never listens on the network, and deletes no cluster but that of a server
+ * that was started from scratch.
  */
 
 #include "pg/server.h"
@@ -394,7 +395,8 @@ wait_gone(const struct lm_server *self, pid_t pid, int64_t wait_ms)
     return true;
 }
 
-/* A fast shutdown; after a minute an immediate one. */
+/* A fast shutdown; after a minute, or when nothing is to be kept, an immediate
+ * one. */
 static bool
 shut_down(const struct lm_server *self)
 {
@@ -402,7 +404,7 @@ shut_down(const struct lm_server *self)
 
     if (pid == 0)
         return true;
-    kill(pid, SIGINT);
+    kill(pid, self->scratch ? SIGQUIT : SIGINT);
     if (wait_gone(self, pid, STOP_WAIT_MS))
         return true;
     kill(pid, SIGQUIT);
@@ -500,6 +502,82 @@ lm_server_start(struct lm_server **out, const char *project_dir,
     ok = true;
 out:
     lm_server_free(self);
+    return ok;
+}
+
+/* A folder that the server's user may pass through. */
+static char *
+make_scratch_dir(struct lm_err *err)
+{
+    const char *tmp = getenv("TMPDIR");
+    char *dir = lm_server_text("%s/luamig-test-XXXXXX",
+                               tmp != NULL && *tmp == '/' ? tmp : "/tmp");
+
+    if (mkdtemp(dir) != NULL && chmod(dir, 0711) == 0)
+        return dir;
+    lm_server_fail_path(err, "create", dir);
+    free(dir);
+    return NULL;
+}
+
+bool
+lm_server_start_scratch(struct lm_server **out, struct lm_err *err)
+{
+    char *dir = make_scratch_dir(err);
+    struct lm_server *self = dir != NULL ? server_new(dir, err) : NULL;
+    enum server_state state;
+
+    *out = NULL;
+    free(dir);
+    if (self == NULL)
+        return false;
+    self->scratch = true;
+    if (lm_server_lock_home(self, err) && attach(self, &state, err) &&
+        start(self, err)) {
+        unlock(self);
+        *out = self;
+        return true;
+    }
+    if (self->watcher == 0)
+        lm_server_remove(self);
+    lm_server_free(self);
+    return false;
+}
+
+/* What psql has said of the file. */
+static bool
+fail_load(const char *file, const char *output, struct lm_err *err)
+{
+    char said[900];
+    size_t len = lm_server_read_tail(output, 0, said, sizeof said);
+
+    while (len > 0 && said[len - 1] == '\n')
+        said[--len] = '\0';
+    lm_err_set(err, LM_ERR_SCRIPT, "could not load \"%s\"", file);
+    if (len > 0)
+        lm_err_detail(err, "%s", said);
+    return false;
+}
+
+bool
+lm_server_load(const struct lm_server *self, const char *file,
+               struct lm_err *err)
+{
+    char *output = lm_server_text("%s/psql", self->project);
+    char *bin = NULL;
+    int status = -1;
+    bool ok = lm_server_find_programs(cluster_version(self), &bin, err);
+
+    if (ok) {
+        pid_t child = lm_server_spawn_psql(self, bin, file, output);
+
+        while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+            continue;
+        ok = status == 0 || fail_load(file, output, err);
+    }
+    unlink(output);
+    free(output);
+    free(bin);
     return ok;
 }
 

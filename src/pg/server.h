@@ -33,7 +33,8 @@
  * /usr/lib/postgresql/N/bin, else from PATH; an existing cluster is only
  * started by programs of its own major version.
  *
- * Errors are LM_ERR_CONNECT, or LM_ERR_INTERRUPT after a signal.
+ * Errors are LM_ERR_CONNECT unless it says so, or LM_ERR_INTERRUPT after a
+ * signal.
  */
 
 #include "base/err.h"
@@ -55,6 +56,19 @@ enum lm_server_life {
  */
 bool lm_server_start(struct lm_server **out, const char *project_dir,
                      enum lm_server_life life, struct lm_err *err) LM_MUSTCHECK;
+
+/*
+ * A server for this process alone, for tests: in a folder of its own in TMPDIR
+ * (or /tmp), not durable, and gone with the process, folder and all, however
+ * the process ends.
+ */
+bool lm_server_start_scratch(struct lm_server **out,
+                             struct lm_err *err) LM_MUSTCHECK;
+
+/* Runs a file of SQL with psql, in database "postgres". LM_ERR_SCRIPT shows
+ * what psql said. */
+bool lm_server_load(const struct lm_server *self, const char *file,
+                    struct lm_err *err) LM_MUSTCHECK;
 
 /* Attaches to a server that runs; *out is NULL when there is none. Creates
  * nothing. */

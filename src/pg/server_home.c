@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
@@ -427,6 +428,29 @@ out:
     free(lock);
     free(link);
     return ok;
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+void
+lm_server_remove_tree(const char *path)
+{
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+void
+lm_server_remove(const struct lm_server *self)
+{
+    if (self->home != NULL)
+        lm_server_remove_tree(self->home);
+    lm_server_remove_tree(self->project);
 }
 
 int

@@ -32,6 +32,7 @@ struct lm_server {
     int lock_fd;   /* .luamig/lock, exclusive; -1 when not held */
     int users_fd;  /* home/users, shared; -1 when not held */
     pid_t watcher; /* our child, or 0 */
+    bool scratch;  /* gone with us, folder and all */
 };
 
 /* --- server_home.c --- */
@@ -70,6 +71,9 @@ bool lm_server_open_home(struct lm_server *self, const char *link,
 /* Makes the socket's folder when it is not the home. */
 bool lm_server_make_socket_dir(const struct lm_server *self,
                                struct lm_err *err) LM_MUSTCHECK;
+/* Removes the folders of a server that was started from scratch. */
+void lm_server_remove(const struct lm_server *self);
+void lm_server_remove_tree(const char *path);
 /* Opens home/users; -1 on failure. */
 int lm_server_open_users(const struct lm_server *self, struct lm_err *err);
 
@@ -79,6 +83,11 @@ int lm_server_open_users(const struct lm_server *self, struct lm_err *err);
  * cluster's major version, 0 for any. */
 bool lm_server_find_programs(int wanted, char **dir,
                              struct lm_err *err) LM_MUSTCHECK;
+
+/* Starts psql in database "postgres" on a file of SQL, which ends at the first
+ * error; what it says goes to the file output. Returns the child, or -1. */
+pid_t lm_server_spawn_psql(const struct lm_server *self, const char *bin,
+                           const char *file, const char *output);
 
 /* Signals as a program expects to find them. */
 void lm_server_reset_signals(void);

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <glob.h>
 #include <signal.h>
 #include <stdio.h>
@@ -199,15 +198,6 @@ execute(const char *bin, const char **args)
     _exit(1);
 }
 
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)st;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 void
 lm_server_run_initdb(const struct lm_server *self, const char *bin,
                      pid_t parent)
@@ -216,7 +206,8 @@ lm_server_run_initdb(const struct lm_server *self, const char *bin,
     /* clang-format off */
     const char *args[] = {
         "initdb", "--pgdata=data.new", "--username=postgres", "--auth=trust",
-        "--encoding=UTF8", "--locale=C.UTF-8", NULL};
+        "--encoding=UTF8", "--locale=C.UTF-8",
+        self->scratch ? "--no-sync" : NULL, NULL};
     /* clang-format on */
 
     setsid();
@@ -224,32 +215,72 @@ lm_server_run_initdb(const struct lm_server *self, const char *bin,
     /* initdb's own children may outlive it for a moment; they hold the lock
      * with it, so that nobody meddles with data.new until they are gone. */
     fcntl(self->lock_fd, F_SETFD, 0);
-    nftw("data.new", remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    lm_server_remove_tree("data.new");
     execute(bin, args);
 }
+
+/* Where nothing needs to outlive the server. */
+static const char *const scratch_settings[] = {
+    "fsync=off",      "full_page_writes=off", "synchronous_commit=off",
+    "autovacuum=off", "wal_level=minimal",    "max_wal_senders=0"};
 
 static _Noreturn void
 run_server(const struct lm_server *self, const char *bin, pid_t parent)
 {
+    enum { PLAIN = 11 };
     char *sockets = lm_server_text("unix_socket_directories=%s", self->sockets);
     /* clang-format off */
-    const char *args[] = {
+    const char *args[PLAIN + 2 * LM_COUNT(scratch_settings) + 1] = {
         "postgres", "-D", self->data, "-p", "5432",
         "-c", sockets,
         "-c", "listen_addresses=",
         "-c", "logging_collector=off", NULL};
     /* clang-format on */
 
+    for (size_t i = 0; self->scratch && i < LM_COUNT(scratch_settings); i++) {
+        args[PLAIN + 2 * i] = "-c";
+        args[PLAIN + 2 * i + 1] = scratch_settings[i];
+    }
+
     enter_child(self, parent, SIGINT);
     execute(bin, args);
 }
 
+pid_t
+lm_server_spawn_psql(const struct lm_server *self, const char *bin,
+                     const char *file, const char *output)
+{
+    char *path = lm_server_text("%s/psql", bin);
+    const char *args[] = {"psql", "-X", "-q", "-v",           "ON_ERROR_STOP=1",
+                          "-f",   file, "-d", self->conninfo, NULL};
+    pid_t child = fork();
+
+    if (child == 0) {
+        lm_server_reset_signals();
+        redirect("/dev/null", O_RDONLY, STDIN_FILENO);
+        redirect(output, O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
+        dup2(STDOUT_FILENO, STDERR_FILENO);
+        execv(path, (char *const *)args);
+        execvp("psql", (char *const *)args);
+        dprintf(STDERR_FILENO, "could not execute psql: %s\n", strerror(errno));
+        _exit(1);
+    }
+    free(path);
+    return child;
+}
+
+static const struct lm_server *watched;
+
+/* The watcher does nothing but wait, so that its handler may do anything. */
 static void
 on_server_gone(int number)
 {
     (void)number;
-    if (waitpid(-1, NULL, WNOHANG) > 0)
-        _exit(0);
+    if (waitpid(-1, NULL, WNOHANG) <= 0)
+        return;
+    if (watched->scratch)
+        lm_server_remove(watched);
+    _exit(0);
 }
 
 /* Leaves luamig's session, streams and descriptors behind. */
@@ -299,6 +330,7 @@ lm_server_run_watcher(const struct lm_server *self, const char *bin,
 {
     pid_t server;
 
+    watched = self;
     enter_watcher(self, users_fd);
     server = start_server(self, bin);
     while (flock(WATCHER_FD, LOCK_EX) != 0 && errno == EINTR)
@@ -308,7 +340,7 @@ lm_server_run_watcher(const struct lm_server *self, const char *bin,
     } else {
         /* "Fast": clients are sent home, a checkpoint is written. The lock
          * keeps others waiting until that is done. */
-        kill(server, SIGINT);
+        kill(server, self->scratch ? SIGQUIT : SIGINT);
         sleep(STOP_WAIT_S);
         kill(server, SIGQUIT);
     }

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char repo_type[] = "luamig.repo";
+static const char repo_type[] = LM_REPO_TYPE;
 static const char result_type[] = "luamig.result";
 static const char handle_type[] = "luamig.handle";
 
@@ -54,6 +54,12 @@ lmL_push_repo(lua_State *L, struct lm_repo *repo)
     box->turn = ++binding->turn;
     luaL_setmetatable(L, repo_type);
     lua_toclose(L, lua_gettop(L));
+}
+
+struct lm_repo *
+lmL_open_repo_of(lua_State *L)
+{
+    return binding_of(L)->repo;
 }
 
 static int
@@ -306,6 +312,16 @@ lmL_push_handle(lua_State *L, const struct lm_call *call,
     handle->affected = write == NULL ? 0 : -1;
     lua_pushvalue(L, lua_upvalueindex(3)); /* the metatable of handles */
     lua_setmetatable(L, -2);
+}
+
+int64_t
+lmL_affected_of(lua_State *L, int index)
+{
+    const struct handle *handle = luaL_testudata(L, index, handle_type);
+
+    if (handle == NULL)
+        return -1;
+    return handle->write != NULL ? handle->write->affected : 0;
 }
 
 /* handle.affected: waits until the write is done. */

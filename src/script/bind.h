@@ -21,9 +21,19 @@
 
 struct lm_page;
 
+/* Where the metatable of repos is in the registry. */
+#define LM_REPO_TYPE "luamig.repo"
+
 /* A repo as the argument of a callback; closed when the calling C function
  * returns or fails. [-0, +1, memory] */
 void lmL_push_repo(lua_State *L, struct lm_repo *repo);
+
+/* The repo that is open in this state, or NULL. */
+struct lm_repo *lmL_open_repo_of(lua_State *L);
+
+/* How many rows a write has touched whose handle is at index, and that has been
+ * answered; -1: there is no handle. [-0, +0, memory] */
+int64_t lmL_affected_of(lua_State *L, int index);
 
 /* Registers the repo's metatables. sites is the memory of call sites; it must
  * outlive the state. [-0, +0, memory] */

@@ -603,7 +603,10 @@ l_insert_all(lua_State *L)
     check_table(L, 3, "insert_all", "the list of rows");
     push_conflict(L, 4, "insert_all", &form);
     check_columns(L, &call, form.table, form.overwritten);
-    count = (lua_Integer)lua_rawlen(L, 3);
+    if (!lm_mark_is_list(L, 3, &count)) {
+        luaL_error(L, "repo:insert_all: the list of rows must have the keys "
+                      "1, 2, 3, ...");
+    }
     for (lua_Integer i = 1; i <= count; i++) {
         lua_rawgeti(L, 3, i);
         check_table(L, lua_gettop(L), "insert_all", "each row");

@@ -46,6 +46,8 @@ lmL_open_marks(lua_State *L)
     keep_field(L, -1, "array", &metatable_keys[LM_MARK_ARRAY]);
     keep_field(L, -1, "object", &metatable_keys[LM_MARK_OBJECT]);
     keep_field(L, -1, "decimal", &metatable_keys[LM_MARK_DECIMAL]);
+    keep_field(L, -1, "json", &metatable_keys[LM_MARK_JSON]);
+    keep_field(L, -1, "bytea", &metatable_keys[LM_MARK_BYTEA]);
     lua_pop(L, 1);
     keep_field(L, -1, "kinds", &kinds_key);
     lua_pop(L, 1);
@@ -105,13 +107,19 @@ lm_mark_is_list(lua_State *L, int index, lua_Integer *length)
 }
 
 void
-lmL_push_decimal(lua_State *L, const char *text, size_t len)
+lmL_push_mark(lua_State *L, enum lm_mark mark, const char *text, size_t len)
 {
     lua_createtable(L, 0, 1);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &text_key);
     lua_pushlstring(L, text, len);
     lua_rawset(L, -3);
-    lmL_set_mark(L, LM_MARK_DECIMAL);
+    lmL_set_mark(L, mark);
+}
+
+void
+lmL_push_decimal(lua_State *L, const char *text, size_t len)
+{
+    lmL_push_mark(L, LM_MARK_DECIMAL, text, len);
 }
 
 void

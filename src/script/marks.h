@@ -40,9 +40,12 @@ bool lm_mark_is_list(lua_State *L, int index, lua_Integer *length);
 
 /* A decimal of a text as numeric prints it. [-0, +1, memory] */
 void lmL_push_decimal(lua_State *L, const char *text, size_t len);
-/* luamig.NULL or luamig.json.null. [-0, +1, -] */
+/* Likewise a JSON, BYTEA or DECIMAL value that holds the text. */
+void lmL_push_mark(lua_State *L, enum lm_mark mark, const char *text,
+                   size_t len);
+/* luamig.NULL, luamig.ALL or luamig.json.null. [-0, +1, -] */
 void lmL_push_sentinel(lua_State *L, enum lm_mark mark);
-/* Marks the table at the top as ARRAY or OBJECT. [-0, +0, -] */
+/* Gives the table at the top the metatable of a mark. [-0, +0, -] */
 void lmL_set_mark(lua_State *L, enum lm_mark mark);
 
 #endif

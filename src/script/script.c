@@ -14,6 +14,7 @@
 #include "core/health.h"
 #include "core/pager.h"
 #include "script/bind.h"
+#include "script/observe.h"
 #include "script/params.h"
 #include "script/sites.h"
 #include "script/vm.h"
@@ -41,6 +42,7 @@ struct lm_script {
     struct lm_params base_params;
     struct lm_params start_after;
     struct lm_sites sites;
+    const struct lm_observer *observer; /* or NULL */
 };
 
 /* -- calling ---------------------------------------------------------- */
@@ -88,7 +90,8 @@ push_module_field(lua_State *L, const char *module, const char *field)
 
 /* The run object: strict.record("run", fields, names). */
 static void
-push_run(lua_State *L, int definition, const struct lm_run_info *info)
+push_run(lua_State *L, int definition, const struct lm_run_info *info,
+         const struct lm_observer *observer)
 {
     static const char *const names[] = {"args",    "script",  "id", "batch",
                                         "attempt", "dry_run", "log"};
@@ -110,6 +113,8 @@ push_run(lua_State *L, int definition, const struct lm_run_info *info)
     lua_setfield(L, -2, "dry_run");
     push_module_field(L, "luamig.script.canonical", "encode");
     lua_pushcclosure(L, l_log, 1);
+    if (observer != NULL)
+        lmL_observe_log(L, observer);
     lua_setfield(L, -2, "log");
     lua_createtable(L, (int)LM_COUNT(names), 0);
     for (size_t i = 0; i < LM_COUNT(names); i++) {
@@ -161,7 +166,7 @@ invoke(lua_State *L)
         lua_pushvalue(L, repo);
         args++;
     }
-    push_run(L, 2, call->info);
+    push_run(L, 2, call->info, call->script->observer);
     args++;
     if (call->reason != NULL) {
         lua_pushstring(L, call->reason);
@@ -559,6 +564,8 @@ load_protected(lua_State *L)
     struct lm_script *self = loading->script;
 
     lmL_open_repo(L, &self->sites);
+    if (self->observer != NULL)
+        lmL_observe_repo(L, self->observer);
     push_module_field(L, "luamig.script", "load");
     lua_pushstring(L, loading->path);
     push_options(L, loading);
@@ -632,6 +639,7 @@ lm_script_load(struct lm_script **out, const char *path,
     if (!check_args(options, err))
         return false;
     loading.script = lm_calloc(1, sizeof *loading.script);
+    loading.script->observer = options->observer;
     if (!load(&loading, err)) {
         lm_script_free(loading.script);
         return false;

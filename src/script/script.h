@@ -10,6 +10,7 @@
 #include "core/migration.h"
 
 struct lm_script;
+struct lm_observer; /* script/observe.h */
 
 /* What the command line and the project file say about a script. */
 struct lm_script_options {
@@ -21,6 +22,7 @@ struct lm_script_options {
     /* What the project file says for keys that config leaves out; may be
      * NULL. */
     const char *defaults_json;
+    const struct lm_observer *observer; /* NULL: nobody; outlives the script */
 };
 
 /* LM_ERR_SCRIPT, or LM_ERR_USAGE for an argument or option that is wrong. */

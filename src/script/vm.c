@@ -131,6 +131,8 @@ read_table(lua_State *L)
     read_field(L, "hint", err->hint, sizeof err->hint);
     read_field(L, "where", err->where, sizeof err->where);
     read_field(L, "sqlstate", err->sqlstate, sizeof err->sqlstate);
+    read_field(L, "table", err->table, sizeof err->table);
+    read_field(L, "column", err->column, sizeof err->column);
     read_field(L, "constraint", err->constraint, sizeof err->constraint);
     read_field(L, "sql", err->sql, sizeof err->sql);
     read_field(L, "traceback", err->traceback, sizeof err->traceback);
@@ -219,6 +221,8 @@ set_error_fields(lua_State *L, const struct lm_err *err)
     set_field(L, "hint", err->hint);
     set_field(L, "where", err->where);
     set_field(L, "sqlstate", err->sqlstate);
+    set_field(L, "table", err->table);
+    set_field(L, "column", err->column);
     set_field(L, "constraint", err->constraint);
     set_field(L, "sql", err->sql);
 }

@@ -24,7 +24,7 @@ function pages.check_key(base, key)
       found = found or returned == column
     end
     if not found then
-      refuse(('base query does not return key column "%s"'):format(column),
+      refuse(('the base query does not return the key column "%s"'):format(column),
         suggest.hint(column, base.select))
     end
   end
@@ -42,7 +42,25 @@ local function is_wanted(base, one, row, args)
   return answer
 end
 
---- The rows the base query would return, unordered: list of { row =, key = list of values }.
+--- The values of a key as they compare: a list.
+local function places(one, key, values)
+  local list = {}
+  for i, column in ipairs(key) do
+    local kind = one.types[column]
+    if type(kind.order) ~= "function" then
+      errors.raise {
+        kind = "spec",
+        message = ('key column "%s" of "%s": %s'):format(column, one.name, kind.order),
+        hint = "Run the spec on PostgreSQL.",
+      }
+    end
+    list[i] = kind.order(kind.encode(values[i]))
+  end
+  return list
+end
+
+--- The rows the base query would return, unordered: list of { row =, key = list of values, place =
+-- the same as they compare }.
 local function matching(base, store, key, args)
   local one = store:table(base.from)
   local found = {}
@@ -59,6 +77,7 @@ local function matching(base, store, key, args)
             "No page would ever hold that row; exclude it in the base query.")
         end
       end
+      item.place = places(one, key, item.key)
       found[#found + 1] = item
     end
   end
@@ -69,16 +88,16 @@ end
 function pages.highest(base, store, key, args)
   local highest
   for _, item in ipairs(matching(base, store, key, args)) do
-    if not highest or value.compare_lists(item.key, highest) > 0 then
-      highest = item.key
+    if not highest or value.compare_lists(item.place, highest.place) > 0 then
+      highest = item
     end
   end
-  return highest
+  return highest and highest.key
 end
 
 local function check_unique(items, key)
   for i = 2, #items do
-    if value.compare_lists(items[i - 1].key, items[i].key) == 0 then
+    if value.compare_lists(items[i - 1].place, items[i].place) == 0 then
       refuse(("key %s occurs more than once in the base query"):format(
         value.show_key(key, items[i].row)), "Set config.key to columns that are unique together.")
     end
@@ -90,16 +109,18 @@ end
 -- @return { rows = rows for the script, first, last = keys of its first and last row (nil without
 --   rows), more = whether rows follow }
 function pages.fetch(base, store, key, args, range)
-  local items = {}
+  local items, one = {}, store:table(base.from)
+  local low = range.cursor and places(one, key, range.cursor)
+  local high = range.bound and places(one, key, range.bound)
   for _, item in ipairs(matching(base, store, key, args)) do
-    local is_after = not range.cursor or value.compare_lists(item.key, range.cursor) > 0
-    local is_within = not range.bound or value.compare_lists(item.key, range.bound) <= 0
+    local is_after = not low or value.compare_lists(item.place, low) > 0
+    local is_within = not high or value.compare_lists(item.place, high) <= 0
     if is_after and is_within then
       items[#items + 1] = item
     end
   end
   table.sort(items, function(a, b)
-    return value.compare_lists(a.key, b.key) < 0
+    return value.compare_lists(a.place, b.place) < 0
   end)
   if not range.assume_unique then
     check_unique(items, key)
@@ -116,7 +137,7 @@ function pages.fetch(base, store, key, args, range)
 end
 
 --- Reads the `base` of `mock.new`. Raises a string.
--- @return { from =, select = list, where = function or nil }
+-- @return { from =, select = list, selects = whether the spec said so, where = function or nil }
 function pages.read_base(base, schemas)
   local schema = schemas[base.from]
   if not schema then
@@ -128,13 +149,15 @@ function pages.read_base(base, schemas)
     error("base.select must be a list of columns, not " .. text.describe(base.select), 0)
   end
   for _, column in ipairs(base.select or {}) do
-    if not schema.checks[column] then
+    if not schema.types[column] then
       error(('base.select: table "%s" has no column "%s"%s'):format(base.from, tostring(column),
         suggest.suffix(tostring(column), schema.columns)), 0)
     end
   end
   local select = value.copy(base.select or schema.columns)
-  return { from = base.from, select = select, where = base.where }
+  return {
+    from = base.from, select = select, selects = base.select ~= nil, where = base.where,
+  }
 end
 
 return pages

@@ -7,13 +7,20 @@
 
 local difference = require "luamig.mock.difference"
 local errors = require "luamig.errors"
-local runner = require "luamig.mock.runner"
-local script = require "luamig.script"
 local text = require "luamig.text"
 
 local properties = {}
 
 local MAX_RUNS = 5000
+
+-- What to do about it, for the three properties.
+local RESUME_HINT = "Lua variables are lost when luamig dies: keep in a table what later batches "
+  .. "need."
+local SIZE_HINT = "The batch size is up to whoever runs the script, and batches are halved after "
+  .. "conflicts: migrate must do the same for a row whatever else is in its batch."
+local REPEAT_HINT = "Let the base query leave out what is done, or write a value that does not "
+  .. "depend on the one before. If the script is never to run twice, leave this assertion out: a "
+  .. "run that is done is not repeated, and one that is killed goes on where it was."
 
 local function is_done(result)
   return result.state == "done" or result.state == "done_with_failures"
@@ -30,7 +37,7 @@ end
 
 function Trial:world()
   local world = self.make_world()
-  if type(world) ~= "table" or not world.store then
+  if type(world) ~= "table" or not world.attempt then
     fail("the function that makes a world returned %s", text.describe(world))
   end
   world.stubs.answers_always = true
@@ -43,10 +50,10 @@ function Trial:run(world, opts)
   if self.runs > MAX_RUNS then
     fail("more than %d runs are needed; give the world fewer rows", MAX_RUNS)
   end
-  local def = script.load(self.path, {
-    args = self.args, overrides = { batch_size = opts.batch_size or self.batch_size },
+  local result, def = world:attempt(self.path, {
+    args = self.args, batch_size = opts.batch_size or self.batch_size, limit = opts.limit,
+    again = opts.again, kill = opts.kill,
   })
-  local result = runner.run(world, def, opts)
   if world.problem then
     error(world.problem, 0)
   end
@@ -63,12 +70,13 @@ function Trial:undisturbed(opts)
   return world, result, def
 end
 
---- How a run ended and what it left, beside one that was undisturbed; nil when both are equal.
+--- How a run ended and what it left, beside a snapshot of what it should leave; nil when both are
+-- equal.
 function Trial.compare(_, world, result, wanted)
   if not is_done(result) then
     return ("  the run is %s: %s"):format(result.state, tostring(result.error or "no error"))
   end
-  local lines = difference.lines(world.store, wanted.store)
+  local lines = difference.lines(world:snapshot(), wanted)
   return #lines > 0 and table.concat(lines, "\n") or nil
 end
 
@@ -109,16 +117,16 @@ function Trial:kill(kill, wanted, def, batches)
   if differs then
     local batch = batches[kill.batch] or {}
     fail("%s is not resumable: killed %s batch %d%s, and run again, it leaves something else than "
-      .. "without the kill:\n%s", self.path, kill.call and ("in call %d of the repo in")
+      .. "without the kill:\n%s\n%s", self.path, kill.call and ("in call %d of the repo in")
       :format(kill.call) or "after", kill.batch,
-      show_batch(def.config.key, batch.first, batch.last), differs)
+      show_batch(def.config.key, batch.first, batch.last), differs, RESUME_HINT)
   end
   return true
 end
 
 local function resumable(self)
-  local wanted, result, def = self:undisturbed()
-  local batches = batches_of(wanted)
+  local world, result, def = self:undisturbed()
+  local wanted, batches = world:snapshot(), batches_of(world)
   for batch = 1, result.batches do
     local call = 1
     while self:kill({ batch = batch, call = call }, wanted, def, batches) do
@@ -129,13 +137,14 @@ local function resumable(self)
 end
 
 local function batch_size_independent(self)
-  local wanted, result = self:undisturbed { batch_size = 1000000 }
+  local whole, result = self:undisturbed { batch_size = 1000000 }
+  local wanted = whole:snapshot()
   for size = 1, result.rows do
     local world = self:world()
     local differs = self:compare(world, self:run(world, { batch_size = size }), wanted)
     if differs then
       fail("%s depends on the batch size: in batches of %d it leaves something else than in one "
-        .. "batch of %d:\n%s", self.path, size, result.rows, differs)
+        .. "batch of %d:\n%s\n%s", self.path, size, result.rows, differs, SIZE_HINT)
     end
   end
 end
@@ -147,7 +156,7 @@ local function repeat_in_batches(self, size)
   if def.kind ~= "paged" then
     size = nil
   end
-  local before = world.store
+  local before = world:snapshot()
   local again = { again = true, limit = size, batch_size = size }
   local batch = 0
   local result
@@ -155,12 +164,12 @@ local function repeat_in_batches(self, size)
     result = self:run(world, again)
     batch = batch + 1
     local differs = result.error and "  the run fails: " .. tostring(result.error)
-      or self:compare(world, { state = "done" }, { store = before })
+      or self:compare(world, { state = "done" }, before)
     if differs then
       local of = batches_of(world)[batch] or {}
       fail("%s is not idempotent: run once more, its batch %d of %d row%s%s changes the tables "
-        .. "again:\n%s", self.path, batch, result.rows, result.rows == 1 and "" or "s",
-        show_batch(def.config.key, of.first, of.last), differs)
+        .. "again:\n%s\n%s", self.path, batch, result.rows, result.rows == 1 and "" or "s",
+        show_batch(def.config.key, of.first, of.last), differs, REPEAT_HINT)
     end
     again.again = nil
   until result.state ~= "stopped"

@@ -3,25 +3,31 @@
 -- Promises: the calls, their checks and their errors are those of the program. Statements happen at
 -- once; an error carries the position of the call that caused it.
 -- Refuses, because it cannot know the answer: SQL conditions in `update_all` and `delete_all`,
--- raw SQL without a stub, counts that a stub does not give, `on_conflict`.
+-- raw SQL without a stub, counts that a stub does not give.
 
 local errors = require "luamig.errors"
 local luamig = require "luamig"
+local marks = require "luamig.marks"
 local sql = require "luamig.mock.sql"
 local strict = require "luamig.strict"
 local stubs = require "luamig.mock.stubs"
-local suggest = require "luamig.suggest"
 local text = require "luamig.text"
+local types = require "luamig.mock.types"
 local value = require "luamig.mock.value"
-local version = require "luamig.version"
 
 local repo = {}
 
 -- From repo to its transaction.
 local owners = setmetatable({}, { __mode = "k" })
 
-local function misuse(message, hint)
-  errors.raise { kind = "script", message = message, hint = hint }
+--- Raises what the program raises for wrong arguments: a string that begins with the position.
+local function misuse(message, ...)
+  errors.raise { kind = "misuse", message = message:format(...) }
+end
+
+--- Raises what the mock cannot know: a mistake of the spec.
+local function refuse(message)
+  errors.raise { kind = "spec", message = message, hint = "Run the spec on PostgreSQL." }
 end
 
 --- Position of the script's line that called a method; nil line if it was a tail call.
@@ -50,11 +56,13 @@ local function log(tx, site, entry)
   return entry
 end
 
-local function handle(affected, statement)
+local function handle(tx, affected, statement)
   return setmetatable({}, {
     __index = function(_, name)
       if name ~= "affected" then
         error(('a handle has no field "%s", only "affected"'):format(tostring(name)), 2)
+      elseif not tx.is_open then
+        error("the handle is used after its batch has ended", 2)
       elseif not affected then
         error("stub gives no affected count for: " .. statement, 2)
       end
@@ -63,23 +71,108 @@ local function handle(affected, statement)
   })
 end
 
---- Checks the options of a call against { name = legal values or "later" }.
-local function check_opts(verb, opts, legal)
-  if opts ~= nil and type(opts) ~= "table" then
-    misuse(("options of repo:%s must be a table, not %s"):format(verb, text.describe(opts)))
+local function check_table(verb, given, what)
+  local mark = marks.kind(given)
+  if type(given) ~= "table" then
+    misuse("repo:%s: %s must be a table, not %s", verb, what, type(given))
+  elseif mark == "NULL" or mark == "ALL" then
+    misuse("repo:%s: %s must be a table, not %s", verb, what, tostring(given))
   end
-  for name, given in next, opts or {} do
-    local wanted = legal[name]
-    if wanted == "later" then
-      misuse(('option "%s" of repo:%s is not part of version %s'):format(name, verb,
-        version.short))
-    elseif not wanted then
-      local shown = tostring(name)
-      misuse(('unknown option "%s" of repo:%s'):format(shown, verb),
-        suggest.hint(shown, text.sorted_keys(legal)))
-    elseif given ~= wanted then
-      misuse(('option "%s" of repo:%s must be "%s", not %s'):format(name, verb, wanted,
-        text.describe(given)))
+end
+
+local function check_names(given, what)
+  for name in next, given do
+    if type(name) ~= "string" then
+      misuse("%s must have column names as keys, not a %s", what, type(name))
+    end
+  end
+end
+
+--- The table of changes of a call, checked by its form.
+local function check_changes(verb, changes)
+  check_table(verb, changes, "the changes")
+  check_names(changes, "the changes")
+  if next(changes) == nil then
+    misuse("repo:%s: the table of changes is empty", verb)
+  end
+end
+
+local function check_key(verb, key)
+  check_table(verb, key, "the key")
+  check_names(key, "the key")
+  if next(key) == nil then
+    misuse("repo:%s: the key is empty", verb)
+  end
+  for _, column in ipairs(text.sorted_keys(key)) do
+    if key[column] == luamig.NULL then
+      misuse('repo:%s: key column "%s" is NULL, which no row equals', verb, column)
+    end
+  end
+end
+
+--- Raises for an option that is not the one which the call has. Returns its value.
+local function check_option(verb, opts, legal)
+  if opts == nil then
+    return nil
+  end
+  check_table(verb, opts, "the options")
+  for name in next, opts do
+    if name ~= legal then
+      misuse('repo:%s: unknown option "%s"; did you mean "%s"?', verb, tostring(name), legal)
+    end
+  end
+  return opts[legal]
+end
+
+local function may_miss(verb, opts)
+  local missing = check_option(verb, opts, "missing")
+  if missing ~= nil and missing ~= "ignore" then
+    misuse('repo:%s: option "missing" must be "ignore"', verb)
+  end
+  return missing ~= nil
+end
+
+local function check_columns(verb, list, what)
+  if type(list) ~= "table" then
+    misuse("repo:%s: on_conflict.%s must be a list of column names", verb, what)
+  elseif #list == 0 then
+    misuse("repo:%s: on_conflict.%s is empty", verb, what)
+  end
+  for _, column in ipairs(list) do
+    if type(column) ~= "string" then
+      misuse("on_conflict.%s must be a list of column names", what)
+    end
+  end
+end
+
+--- Reads the option `on_conflict`.
+-- @return nil, or what `Store:insert` takes
+local function conflict_of(verb, opts)
+  local given = check_option(verb, opts, "on_conflict")
+  if given == nil or given == "nothing" then
+    return given and {}
+  elseif type(given) ~= "table" or marks.kind(given) then
+    misuse('repo:%s: on_conflict must be "nothing" or a table with columns and update', verb)
+  end
+  for name in next, given do
+    if name ~= "columns" and name ~= "update" then
+      misuse('repo:%s: on_conflict has an unknown field "%s"', verb, tostring(name))
+    end
+  end
+  if given.columns == nil or given.update == nil then
+    misuse('repo:%s: on_conflict needs columns and update, or is "nothing"', verb)
+  end
+  check_columns(verb, given.columns, "columns")
+  check_columns(verb, given.update, "update")
+  return { columns = given.columns, update = given.update }
+end
+
+--- Raises for columns of ON CONFLICT that the table does not have.
+local function check_conflict(one, conflict)
+  for _, list in ipairs { conflict and conflict.columns or {}, conflict and conflict.update or {} }
+  do
+    for _, column in ipairs(list) do
+      one:type_of(column)
     end
   end
 end
@@ -88,53 +181,77 @@ local function refuse_read_only(tx, verb)
   if tx.read_only then
     errors.raise {
       kind = "database", sqlstate = "25006",
-      message = ("cannot execute repo:%s in a read-only transaction"):format(verb),
+      message = ("cannot execute %s in a read-only transaction"):format(verb),
     }
   end
 end
 
-local function refuse_key_change(tx, table_name, changes)
+--- Raises when a column orders the pages. `columns` is a list.
+local function refuse_key_change(tx, table_name, columns)
   local protected = tx.protected
-  if not protected or protected.table ~= table_name or type(changes) ~= "table" then
-    return
-  end
-  for column in next, changes do
+  for _, column in ipairs(protected and protected.table == table_name and columns or {}) do
     if protected.columns[column] then
-      misuse(('column "%s" of table "%s" orders the pages of this run and cannot be changed')
-        :format(column, table_name))
+      errors.raise {
+        kind = "script", latches = true,
+        message = ('column "%s" of "%s" is the key that is being paged and must not be changed')
+          :format(column, table_name),
+        detail = "A row whose key moves could be migrated twice or never.",
+        hint = "Page by another unique key with config.key, or change the key in a one-shot "
+          .. "script.",
+      }
     end
   end
 end
 
---- A key: an equality table without NULL.
-local function checked_key(one, key, verb)
-  local kept = one:stored_map(key, "key of repo:" .. verb)
-  for column, given in next, kept do
-    if given == luamig.NULL then
-      misuse(('column "%s" in the key of repo:%s is NULL, which equals nothing')
-        :format(column, verb))
-    end
+--- How messages name a row by its key: `row id = 7, `.
+local function row_of(key)
+  local shown = {}
+  for i, column in ipairs(text.sorted_keys(key)) do
+    local item = key[column]
+    local is_plain = type(item) == "string" or type(item) == "boolean" or type(item) == "number"
+    shown[i] = ("%s = %s, "):format(column, is_plain and value.show(item) or "a " .. type(item))
+  end
+  return "row " .. table.concat(shown)
+end
+
+--- Reads a condition: an equality table, where NULL means IS NULL, or `luamig.ALL`.
+local function check_condition(verb, where)
+  if where == luamig.ALL then
+    return
+  elseif type(where) == "string" and where:find "%S" then
+    refuse(("the mock cannot evaluate the SQL condition of repo:%s"):format(verb))
+  elseif type(where) == "string" then
+    misuse('repo:%s: the condition is empty; luamig.ALL says "every row"', verb)
+  elseif type(where) ~= "table" or where == luamig.NULL then
+    misuse("repo:%s: the condition is %s; pass a table of columns, SQL with $1, or luamig.ALL for "
+      .. "every row", verb, where == nil and "missing or nil" or type(where))
+  end
+  check_names(where, "the condition")
+  if next(where) == nil then
+    misuse('repo:%s: the condition (luamig.ALL says "every row") is empty', verb)
+  end
+end
+
+local function encode_condition(one, where)
+  if where == luamig.ALL then
+    return where
+  end
+  local number = 0
+  local kept = {}
+  for _, column in ipairs(text.sorted_keys(where)) do
+    one:type_of(column, 'column "%s" does not exist')
+  end
+  for _, column in ipairs(text.sorted_keys(where)) do
+    number = number + (where[column] == luamig.NULL and 0 or 1)
+    kept[column] = one:encode_item(column, where[column],
+      ("parameter $%d of the condition"):format(number))
   end
   return kept
 end
 
---- A condition: an equality table, where NULL means IS NULL, or `luamig.ALL`.
-local function checked_where(one, where, verb)
-  if where == luamig.ALL then
-    return where
-  elseif where == nil or where == "" or type(where) == "table" and next(where) == nil then
-    misuse(("condition of repo:%s is %s"):format(verb, where == nil and "nil" or "empty"),
-      "Use luamig.ALL to mean every row.")
-  elseif type(where) == "string" then
-    misuse("the mock cannot evaluate SQL conditions",
-      "Use an equality table, or repo:execute with a stub.")
-  end
-  return one:stored_map(where, "condition of repo:" .. verb)
-end
-
---- Raises unless a keyed statement matched one row, or none with { missing = "ignore" }.
-local function check_count(one, verb, key, count, opts)
-  if count == 1 or count == 0 and opts and opts.missing == "ignore" then
+--- Raises unless a keyed statement matched one row, or none where that may be.
+local function check_count(one, verb, key, count, is_optional)
+  if count == 1 or count == 0 and is_optional then
     return
   end
   errors.raise {
@@ -142,6 +259,9 @@ local function check_count(one, verb, key, count, opts)
     message = ('%s of "%s" matched %s with %s%s'):format(verb, one.name,
       count == 0 and "no row" or count .. " rows", value.show_pairs(key),
       count == 0 and "" or ", not one"),
+    hint = count == 0
+      and 'Pass { missing = "ignore" } as the last argument if the row may be gone.'
+      or "Name all columns of a unique key, or use the call that ends in _all.",
   }
 end
 
@@ -153,7 +273,7 @@ local function checked_params(...)
     if given == luamig.NULL then
       params[i] = nil
     elseif given ~= nil then
-      value.loose(given)
+      types.check_loose(given)
       params[i] = value.copy_item(given)
     end
   end
@@ -163,10 +283,13 @@ end
 --- The stub for a raw statement; its error, if it has one, is raised.
 local function ask(tx, site, verb, statement, ...)
   if type(statement) ~= "string" or #sql.tokens(statement) == 0 then
-    misuse(("repo:%s takes SQL text, not %s"):format(verb, text.describe(statement)))
+    misuse("repo:%s takes SQL text, not %s", verb, text.describe(statement))
   elseif sql.is_transaction_control(statement) then
-    misuse("a migration cannot begin or end transactions: " .. statement,
-      "Every batch is a transaction of its own; use repo:savepoint inside it.")
+    errors.raise {
+      kind = "script", latches = true, message = "a script must not begin or end transactions",
+      hint = "Each batch is one transaction already; use repo:savepoint to try something and go "
+        .. "on.",
+    }
   end
   local params = checked_params(...)
   log(tx, site, { verb = verb, sql = statement, params = params })
@@ -176,9 +299,9 @@ local function ask(tx, site, verb, statement, ...)
   return stub
 end
 
-local function single(rows, statement)
+local function single(rows, verb)
   if #rows > 1 then
-    misuse(("query returned %d rows, one was expected: %s"):format(#rows, statement))
+    misuse("repo:%s got %d rows where there may be one at most", verb, #rows)
   end
   return rows[1]
 end
@@ -198,13 +321,13 @@ function verbs.query(tx, site, ...)
 end
 
 function verbs.one(tx, site, ...)
-  return single(stubs.rows(ask(tx, site, "one", raw(...))), (raw(...)))
+  return single(stubs.rows(ask(tx, site, "one", raw(...))), "one")
 end
 
 function verbs.scalar(tx, site, ...)
   local statement = raw(...)
   local rows = stubs.rows(ask(tx, site, "scalar", raw(...)))
-  local row = single(rows, statement)
+  local row = single(rows, "scalar")
   if #rows.columns > 1 then
     errors.raise {
       kind = "spec", message = "stub for repo:scalar must give one column: " .. statement,
@@ -215,93 +338,112 @@ end
 
 function verbs.execute(tx, site, ...)
   refuse_read_only(tx, "execute")
-  return handle(ask(tx, site, "execute", raw(...)).affected, (raw(...)))
+  return handle(tx, ask(tx, site, "execute", raw(...)).affected, (raw(...)))
 end
 
 function verbs.update(tx, site, name, key, changes, opts)
   log(tx, site, {
     verb = "update", table = name, key = copy_or_nil(key), changes = copy_or_nil(changes),
   })
-  refuse_read_only(tx, "update")
+  check_table("update", key, "the key")
+  check_table("update", changes, "the changes")
+  local is_optional = may_miss("update", opts)
+  check_changes("update", changes)
+  check_key("update", key)
+  tx.sites:check(site.text, "update", "the key", key)
+  refuse_key_change(tx, name, text.sorted_keys(changes))
+  refuse_read_only(tx, "UPDATE")
   local one = tx.store:table(name)
-  check_opts("update", opts, { missing = "ignore" })
-  local kept_key = checked_key(one, key, "update")
-  local kept = one:stored_map(changes, "changes of repo:update")
-  refuse_key_change(tx, name, changes)
+  local kept = one:encode(changes, row_of(key))
+  local kept_key = one:encode(key, row_of(key))
   tx.world.faults:reach "update"
-  local count = #one:find(kept_key)
-  check_count(one, "update", kept_key, count, opts)
-  return handle(one:update(kept_key, kept))
+  check_count(one, "update", kept_key, #one:find(kept_key), is_optional)
+  return handle(tx, tx.store:update(one, kept_key, kept))
 end
 
 function verbs.delete(tx, site, name, key, opts)
   log(tx, site, { verb = "delete", table = name, key = copy_or_nil(key) })
-  refuse_read_only(tx, "delete")
+  check_table("delete", key, "the key")
+  local is_optional = may_miss("delete", opts)
+  check_key("delete", key)
+  tx.sites:check(site.text, "delete", "the key", key)
+  refuse_read_only(tx, "DELETE")
   local one = tx.store:table(name)
-  check_opts("delete", opts, { missing = "ignore" })
-  local kept_key = checked_key(one, key, "delete")
+  local kept_key = one:encode(key, row_of(key))
   tx.world.faults:reach "delete"
-  check_count(one, "delete", kept_key, #one:find(kept_key), opts)
-  return handle(one:delete(kept_key))
+  check_count(one, "delete", kept_key, #one:find(kept_key), is_optional)
+  return handle(tx, tx.store:delete(one, kept_key))
 end
 
 function verbs.insert(tx, site, name, row, opts)
   log(tx, site, { verb = "insert", table = name, row = copy_or_nil(row) })
-  refuse_read_only(tx, "insert")
+  check_table("insert", row, "the row")
+  local conflict = conflict_of("insert", opts)
+  check_names(row, "a row")
+  refuse_key_change(tx, name, conflict and conflict.update or {})
+  refuse_read_only(tx, "INSERT")
   local one = tx.store:table(name)
-  check_opts("insert", opts, { on_conflict = "later" })
-  local kept = one:stored_map(row, "row of repo:insert")
+  check_conflict(one, conflict)
+  local kept = one:encode(row, "")
   tx.world.faults:reach "insert"
-  one:insert { kept }
-  return handle(1)
+  return handle(tx, tx.store:insert(one, { kept }, conflict))
 end
 
 function verbs.insert_all(tx, site, name, rows, opts)
   local entry = log(tx, site, { verb = "insert_all", table = name, rows = {} })
-  refuse_read_only(tx, "insert_all")
-  local one = tx.store:table(name)
-  check_opts("insert_all", opts, { on_conflict = "later" })
-  if type(rows) ~= "table" or rows == luamig.ALL or rows == luamig.NULL
-    or next(rows) ~= nil and rows[1] == nil
-  then
-    misuse("repo:insert_all takes a list of rows, not " .. text.describe(rows))
+  check_table("insert_all", rows, "the list of rows")
+  if not marks.is_list(rows) then
+    misuse "repo:insert_all: the list of rows must have the keys 1, 2, 3, ..."
   end
+  local conflict = conflict_of("insert_all", opts)
+  for i, row in ipairs(rows) do
+    check_table("insert_all", row, "each row")
+    check_names(row, "a row")
+    entry.rows[i] = copy_or_nil(row)
+  end
+  refuse_key_change(tx, name, conflict and conflict.update or {})
+  refuse_read_only(tx, "INSERT")
+  local one = tx.store:table(name)
+  check_conflict(one, conflict)
   local kept = {}
   for i, row in ipairs(rows) do
-    entry.rows[i] = copy_or_nil(row)
-    kept[i] = one:stored_map(row, ("row %d of repo:insert_all"):format(i))
+    kept[i] = one:encode(row, ("row %d, "):format(i))
   end
   tx.world.faults:reach "insert_all"
-  one:insert(kept)
-  return handle(#kept)
+  return handle(tx, tx.store:insert(one, kept, conflict))
 end
 
 function verbs.update_all(tx, site, name, changes, where)
   log(tx, site, {
     verb = "update_all", table = name, changes = copy_or_nil(changes), where = copy_or_nil(where),
   })
-  refuse_read_only(tx, "update_all")
+  check_changes("update_all", changes)
+  refuse_key_change(tx, name, text.sorted_keys(changes))
+  check_condition("update_all", where)
+  tx.sites:check(site.text, "update_all", "the condition", where)
+  refuse_read_only(tx, "UPDATE")
   local one = tx.store:table(name)
-  local kept = one:stored_map(changes, "changes of repo:update_all")
-  refuse_key_change(tx, name, changes)
-  local condition = checked_where(one, where, "update_all")
+  local kept = one:encode(changes, "")
+  local condition = encode_condition(one, where)
   tx.world.faults:reach "update_all"
-  return handle(one:update(condition, kept))
+  return handle(tx, tx.store:update(one, condition, kept))
 end
 
 function verbs.delete_all(tx, site, name, where)
   log(tx, site, { verb = "delete_all", table = name, where = copy_or_nil(where) })
-  refuse_read_only(tx, "delete_all")
+  check_condition("delete_all", where)
+  tx.sites:check(site.text, "delete_all", "the condition", where)
+  refuse_read_only(tx, "DELETE")
   local one = tx.store:table(name)
-  local condition = checked_where(one, where, "delete_all")
+  local condition = encode_condition(one, where)
   tx.world.faults:reach "delete_all"
-  return handle(one:delete(condition))
+  return handle(tx, tx.store:delete(one, condition))
 end
 
 function verbs.savepoint(tx, site, fn, ...)
   log(tx, site, { verb = "savepoint" })
   if type(fn) ~= "function" then
-    misuse("repo:savepoint takes a function, not " .. text.describe(fn))
+    misuse("repo:savepoint takes a function, not %s", text.describe(fn))
   end
   tx.world.faults:reach "savepoint"
   return tx:savepoint(fn, ...)

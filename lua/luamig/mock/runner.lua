@@ -2,13 +2,15 @@
 --
 -- Promises: what a batch writes and the cursor that says so change together or not at all; a
 -- second run of the same script with the same args goes on where the first one ended.
--- Differs from the program in one thing: a batch that is retried keeps its size, and nobody sleeps.
+-- Differs from the program in this: nobody sleeps, and what lacks a connection or memory is tried
+-- again as often as a conflict.
 
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
 local repo = require "luamig.mock.repo"
+local sites = require "luamig.mock.sites"
 local strict = require "luamig.strict"
 local text = require "luamig.text"
 local transaction = require "luamig.mock.transaction"
@@ -25,11 +27,12 @@ local STOP_REASONS = { stopped = "stop", failed = "error" }
 
 -- SQLSTATEs, or their classes, after which the program tries a batch again.
 local RETRYABLE = {
-  ["40001"] = true, ["40P01"] = true, ["57P01"] = true, ["57P02"] = true, ["57P03"] = true,
-  ["57P05"] = true, ["25P03"] = true, ["25P04"] = true, ["08"] = true,
+  ["40001"] = "conflict", ["40P01"] = "conflict", ["55P03"] = "timeout", ["57014"] = "timeout",
+  ["57P01"] = "lost", ["57P02"] = "lost", ["57P03"] = "lost", ["57P05"] = "lost",
+  ["25P03"] = "lost", ["25P04"] = "lost", ["08"] = "lost", ["53"] = "shortage",
 }
 
-local function is_retryable(err)
+local function why_retryable(err)
   return err.sqlstate and (RETRYABLE[err.sqlstate] or RETRYABLE[err.sqlstate:sub(1, 2)])
 end
 
@@ -38,9 +41,12 @@ function Session:run_object(batch, attempt)
   local log = self.world.log
   local run = {
     args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
-    attempt = attempt, dry_run = false,
+    attempt = attempt, dry_run = self.opts.dry_run or false,
   }
   function run.log(message, fields)
+    if type(message) == "number" then
+      message = tostring(message)
+    end
     if type(message) ~= "string" or fields ~= nil and type(fields) ~= "table" then
       error("run.log takes a message and, if you like, a table: run.log(message, fields)", 2)
     end
@@ -52,22 +58,44 @@ function Session:run_object(batch, attempt)
   return strict.record("run", run, RUN_FIELDS)
 end
 
+--- Takes smaller batches after an error that they may pass. Returns the attempts that count on.
+function Session:shrink(why, attempt)
+  local is_worth_it = why == "timeout" or why == "conflict" and attempt >= 3
+  if is_worth_it and self.in_batch and self.size > 1 then
+    self.size = self.size // 2
+    return why == "timeout" and 1 or 2
+  end
+  return attempt
+end
+
 --- Runs `body(repo, run, tx)` in a transaction, again after an error that is worth it.
 -- Raises the error that ends the run. `opts` is for `transaction.begin`; batch is the number.
 function Session:transact(opts, body)
-  for attempt = 1, math.huge do
-    opts.attempt, opts.script = attempt, self.def.path
+  local attempt = 1
+  while true do
+    opts.attempt, opts.script, opts.sites = attempt, self.def.path, self.sites
+    opts.is_dry = self.opts.dry_run
     local tx = transaction.begin(self.world, opts)
     local ok, err = xpcall(function()
+      if opts.is_dry and self.def.on_start and not opts.read_only then
+        self.def.on_start(repo.new(tx), self:run_object(0, attempt))
+      end
       body(repo.new(tx), self:run_object(opts.batch, attempt), tx)
       tx:commit()
     end, errors.handler)
     tx:close()
+    local why = not ok and not self.world.problem and why_retryable(err)
     if ok then
       return
-    elseif self.world.problem or not is_retryable(err) or attempt > self.def.config.retries then
+    elseif not why then
       error(err, 0)
     end
+    attempt = self:shrink(why, attempt)
+    if attempt > self.def.config.retries then
+      err.message = ("gave up after %d attempts: %s"):format(attempt, err.message)
+      error(err, 0)
+    end
+    attempt = attempt + 1
     self.result.retries = self.result.retries + 1
   end
 end
@@ -78,26 +106,25 @@ function Session:kill_at(batch)
   return kill and kill.batch == batch and kill.call or nil
 end
 
-local function columns_of(key)
-  local set = {}
-  for _, column in ipairs(key) do
-    set[column] = true
-  end
-  return set
-end
-
---- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
+--- on_start, once in the life of a run; then the bound, which sees what on_start wrote. In a dry
+-- run each transaction begins with on_start, since the one before was rolled back.
 function Session:start()
   local record, def, world = self.record, self.def, self.world
   if record.started then
     return
   end
+  local store = world.store
   if def.on_start then
-    self:transact({ batch = 0 }, def.on_start)
+    self:transact({ batch = 0 }, function(handle, run, tx)
+      if not self.opts.dry_run then
+        def.on_start(handle, run)
+      end
+      store = tx.store
+    end)
   end
   record.started = true
   if def.kind == "paged" and not def.config.follow_new then
-    record.bound = pages.highest(world.base, world.store, def.config.key, def.args)
+    record.bound = pages.highest(world.base, store, def.config.key, def.args)
     record.is_empty = record.bound == nil
   end
 end
@@ -128,21 +155,28 @@ function Session:throttle()
   end
 end
 
+--- How many rows the next page may have.
+function Session:page_size()
+  local limit = self.opts.limit
+  local size = self.bisection:size(self.size)
+  return limit and math.min(size, limit - self.result.rows) or size
+end
+
 --- One batch. Returns whether more rows follow.
-function Session:batch(size)
+function Session:batch()
   local record, def, world = self.record, self.def, self.world
   local number = record.batches + 1
   local page
   self.page = nil
   self:transact({
     batch = number, kill_at = self:kill_at(number),
-    protected = { table = world.base.from, columns = columns_of(def.config.key) },
+    protected = { table = world.base.from, columns = text.set(def.config.key) },
   }, function(handle, run, tx)
     local entry = { verb = "page", table = world.base.from }
     tx:record(entry)
     world.faults:reach "page"
     page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
-      cursor = record.cursor, bound = record.bound, size = size,
+      cursor = record.cursor, bound = record.bound, size = self:page_size(),
       assume_unique = def.config.assume_unique,
     })
     page.count = #page.rows
@@ -162,14 +196,17 @@ function Session:batch(size)
 end
 
 --- A batch that may fail for its rows. Returns whether more rows follow.
-function Session:careful_batch(size)
+function Session:careful_batch()
   local def = self.def
-  local ok, more = xpcall(self.batch, errors.handler, self, self.bisection:size(size))
+  self.in_batch = true
+  local ok, more = xpcall(self.batch, errors.handler, self)
+  self.in_batch = false
   local page = self.page
   if ok then
     self.bisection:passed(page.count, def.config.batch_size)
+    self.size = math.min(2 * self.size, def.config.batch_size)
     return more
-  elseif def.config.on_error ~= "quarantine" or not page or self.world.problem
+  elseif def.config.on_error ~= "quarantine" or self.opts.dry_run or not page or self.world.problem
     or not bisection.lies_in_rows(more)
   then
     error(more, 0)
@@ -206,16 +243,13 @@ end
 
 --- All batches. Returns the state that follows.
 function Session:paged()
-  local limit = self.opts.limit
-  local size = self.def.config.batch_size
   local more = not self.record.is_empty
   while more do
-    local left = limit and limit - self.result.rows or size
-    if left == 0 then
-      return "stopped"
+    if self.opts.limit == self.result.rows then
+      return self.opts.dry_run and "done" or "stopped"
     end
     self:throttle()
-    more = self:careful_batch(math.min(size, left))
+    more = self:careful_batch()
   end
   if self.def.on_complete then
     self:transact({ batch = self.record.batches }, self.def.on_complete)
@@ -247,31 +281,37 @@ end
 function Session:finish(state, err)
   self.record.state, self.result.state, self.result.error = state, state, err
   if STOP_REASONS[state] and self.def.on_stop then
-    self.def.on_stop(self:run_object(self.record.batches, 1), STOP_REASONS[state])
+    local ok, why = pcall(self.def.on_stop, self:run_object(self.record.batches, 1),
+      STOP_REASONS[state])
+    if not ok then
+      self.world.log[#self.world.log + 1] = { verb = "warning", message = tostring(why) }
+    end
   end
 end
 
---- Continues the unfinished run of this script and args, or begins one.
+--- Continues the unfinished run of this script and args, or begins one. A dry run begins at the
+-- beginning, and the journal hears nothing of it.
 local function record_of(world, def, opts)
   local identity = def.name .. "\0" .. def.args_json
   local record = world.journal[identity]
   local key = table.concat(def.config.key, ", ")
   local is_done = record and record.state:find "^done"
-  if is_done and not (opts.again or def.config.repeatable) then
+  if opts.dry_run then
+    return { id = 0, cursor = def.start_after, batches = 0, failures = {} }
+  elseif is_done and not (opts.again or def.config.repeatable) then
     return nil
   elseif record and not is_done then
     if record.key ~= key then
       errors.raise {
-        kind = "script", message = ('%s: the unfinished run has key (%s), the script has key (%s)')
-          :format(def.path, record.key, key),
+        kind = "script",
+        message = ("the key was (%s) when run %d began"):format(record.key, record.id),
       }
     end
     return record
   end
   world.last_id = world.last_id + 1
   record = {
-    id = world.last_id, key = key, cursor = def.start_after, batches = 0,
-    failures = {},
+    id = world.last_id, key = key, cursor = def.start_after, batches = 0, failures = {},
   }
   world.journal[identity] = record
   return record
@@ -280,7 +320,7 @@ end
 --- Runs a loaded script.
 -- @param world needs store, base, stubs, faults, log, journal, last_id, raise_problem
 -- @param def from `luamig.script`
--- @param opts again, limit (rows), kill ({ batch =, call = })
+-- @param opts again, limit (rows), kill ({ batch =, call = }), dry_run
 -- @return { state =, rows =, batches =, retries =, failures =, error = }; counts are of this call
 --   (failures: rows set aside)
 function runner.run(world, def, opts)
@@ -295,7 +335,7 @@ function runner.run(world, def, opts)
   record.state = "running"
   local self = setmetatable({
     world = world, def = def, opts = opts, record = record, result = result,
-    bisection = bisection.new(),
+    bisection = bisection.new(), size = def.config.batch_size, sites = sites.new(),
   }, Session)
   local ok, outcome = xpcall(self.everything, errors.handler, self)
   if not ok and outcome.kind == "kill" then

@@ -1,67 +1,82 @@
---- Reads the `tables` of `mock.new`: columns, constraints and rows.
+--- Reads the `tables` of `mock.new`: columns, constraints, defaults and rows.
 --
--- Promises: every mistake in the declaration is an error that names the table.
+-- Promises: every mistake in the declaration is an error that names the table; constraints have the
+-- names that PostgreSQL gives them.
 -- Refuses: constraints on columns that are not declared, column types the mock does not model.
 
 local luamig = require "luamig"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
-local value = require "luamig.mock.value"
+local types = require "luamig.mock.types"
 
 local schema = {}
 
-local KEYS = { "columns", "primary_key", "not_null", "unique", "rows" }
+local KEYS = {
+  "columns", "primary_key", "not_null", "unique", "checks", "foreign_keys", "defaults",
+  "generated", "rows",
+}
+local FOREIGN_KEYS = { "columns", "references", "to", "on_delete" }
+local ON_DELETE = { ["no action"] = true, restrict = true, cascade = true, ["set null"] = true }
 
 local function fail(name, message, ...)
   error(('table "%s": '):format(name) .. message:format(...), 0)
 end
 
-local function check_keys(name, given)
-  if type(given) ~= "table" then
-    fail(name, "must be a table with rows and, if you like, columns, not %s", text.describe(given))
-  end
+local function check_keys(name, given, known)
   for key in next, given do
     local is_known = false
-    for _, legal in ipairs(KEYS) do
+    for _, legal in ipairs(known) do
       is_known = is_known or key == legal
     end
     if not is_known then
-      fail(name, 'unknown key "%s"%s', tostring(key), suggest.suffix(tostring(key), KEYS))
+      fail(name, 'unknown key "%s"%s', tostring(key), suggest.suffix(tostring(key), known))
     end
   end
 end
 
---- Map from column to check, for declared columns.
-local function declared_checks(name, columns)
-  local checks = {}
+local function check_declaration(name, given)
+  if type(given) ~= "table" then
+    fail(name, "must be a table with rows and, if you like, columns, not %s", text.describe(given))
+  end
+  check_keys(name, given, KEYS)
+  for _, key in ipairs { "checks", "foreign_keys", "defaults", "generated" } do
+    if given[key] ~= nil and type(given[key]) ~= "table" then
+      fail(name, "%s must be a table, not %s", key, text.describe(given[key]))
+    end
+  end
+end
+
+--- Map from column to type, for declared columns.
+local function declared_types(name, columns)
+  local found = {}
   for column, type_name in next, columns do
     if type(column) ~= "string" or type(type_name) ~= "string" then
       fail(name, 'columns must map names to types, as in { id = "int8" }')
     end
-    local check, why = value.checker(type_name)
-    if not check then
+    local one, why = types.find(type_name)
+    if not one then
       fail(name, 'column "%s" has type "%s": %s', column, type_name, why)
     end
-    checks[column] = check
+    found[column] = one
   end
-  return checks
+  return found
 end
 
---- Map from column to check, for the columns that the rows and constraints mention.
-local function seen_checks(given)
-  local checks = {}
+--- Map from column to type, for the columns that the rows and constraints mention.
+local function seen_types(given)
+  local found = {}
   for _, row in ipairs(given.rows or {}) do
     for column in next, row do
-      checks[column] = value.any
+      found[column] = types.any
     end
   end
   for _, list in ipairs { given.primary_key or {}, given.not_null or {},
     table.unpack(given.unique or {}) } do
     for _, column in ipairs(list) do
-      checks[column] = value.any
+      found[column] = types.any
     end
   end
-  return checks
+  return found
 end
 
 local function column_list(name, key, list, self)
@@ -69,7 +84,7 @@ local function column_list(name, key, list, self)
     fail(name, "%s must be a list of columns that is not empty", key)
   end
   for _, column in ipairs(list) do
-    if type(column) ~= "string" or not self.checks[column] then
+    if type(column) ~= "string" or not self.types[column] then
       fail(name, '%s names column "%s", which is not declared%s', key, tostring(column),
         suggest.suffix(tostring(column), self.columns))
     end
@@ -93,42 +108,133 @@ local function check_rows(name, rows)
   end
 end
 
-local function add_constraints(self, name, given)
+local function check_column(name, key, column, self)
+  return column_list(name, key, { column }, self)[1]
+end
+
+local function add_not_null(self, name, given)
   local not_null = {}
+  for _, column in ipairs(given.not_null and column_list(name, "not_null", given.not_null, self)
+    or {}) do
+    not_null[column] = true
+  end
+  for _, column in ipairs(self.primary_key or {}) do
+    not_null[column] = true
+  end
+  for column, one in next, self.types do
+    not_null[column] = not_null[column] or one.is_serial or nil
+  end
+  self.not_null = text.sorted_keys(not_null)
+end
+
+local function add_uniques(self, name, given)
   if given.primary_key then
     self.primary_key = column_list(name, "primary_key", given.primary_key, self)
     self.uniques[1] = { name = name .. "_pkey", columns = self.primary_key }
-    for _, column in ipairs(self.primary_key) do
-      not_null[column] = true
-    end
   end
-  if given.not_null then
-    for _, column in ipairs(column_list(name, "not_null", given.not_null, self)) do
-      not_null[column] = true
-    end
+  if given.unique and (type(given.unique) ~= "table" or type(given.unique[1]) ~= "table") then
+    fail(name, 'unique must be a list of lists of columns, as in { { "email" } }')
   end
-  self.not_null = text.sorted_keys(not_null)
   for _, columns in ipairs(given.unique or {}) do
     columns = column_list(name, "each item of unique", columns, self)
     local constraint = name .. "_" .. table.concat(columns, "_") .. "_key"
     self.uniques[#self.uniques + 1] = { name = constraint, columns = columns }
   end
+  for _, constraint in ipairs(self.uniques) do
+    for _, column in ipairs(constraint.columns) do
+      if not self.types[column].has_equality then
+        fail(name, 'column "%s" has type %s, whose values cannot be unique', column,
+          self.types[column].name)
+      end
+    end
+  end
+end
+
+--- What the mock uses of `{ sql =, holds = }`; the SQL is for worlds with a server.
+local function part_of(name, key, given, part)
+  local found = given
+  if type(given) == "table" and (given.sql ~= nil or given[part] ~= nil) then
+    check_keys(name, given, { "sql", part })
+    found = given[part]
+    if found == nil then
+      fail(name, '%s gives no "%s", and the mock does not understand SQL', key, part)
+    end
+  end
+  return found
+end
+
+local function add_checks(self, name, given)
+  for _, constraint in ipairs(text.ordered_keys(given.checks or {})) do
+    local holds = part_of(name, "each item of checks", given.checks[constraint], "holds")
+    if type(constraint) ~= "string" or type(holds) ~= "function" then
+      fail(name, "checks must map names of constraints to functions of a row")
+    end
+    self.row_checks[#self.row_checks + 1] = { name = constraint, holds = holds }
+  end
+end
+
+local function add_defaults(self, name, given)
+  for column, one in next, self.types do
+    if one.is_serial then
+      self.serials[column] = { last = 0 }
+    end
+  end
+  for column, default in next, given.defaults or {} do
+    check_column(name, "defaults", column, self)
+    self.defaults[column] = part_of(name, "each item of defaults", default, "value")
+  end
+  for column, value in next, given.generated or {} do
+    check_column(name, "generated", column, self)
+    self.generated[column] = part_of(name, "each item of generated", value, "value")
+    if type(self.generated[column]) ~= "function" then
+      fail(name, "generated must map columns to functions of a row")
+    end
+  end
+end
+
+local function add_foreign_keys(self, name, given, tables)
+  for _, key in ipairs(given.foreign_keys or {}) do
+    if type(key) ~= "table" then
+      fail(name, "foreign_keys must be a list of tables, it holds %s", text.describe(key))
+    end
+    check_keys(name, key, FOREIGN_KEYS)
+    local columns = column_list(name, "columns of foreign_keys", key.columns, self)
+    local other = tables[key.references]
+    local to = key.to or other and other.primary_key
+    if not other then
+      fail(name, "foreign_keys: references must name a table of this world, not %s",
+        text.describe(key.references))
+    elseif key.on_delete ~= nil and not ON_DELETE[key.on_delete] then
+      fail(name, "foreign_keys: on_delete must be %s, not %s",
+        text.choices(text.sorted_keys(ON_DELETE)), text.describe(key.on_delete))
+    elseif type(to) ~= "table" or #to ~= #columns then
+      fail(name, 'foreign_keys: to must name as many columns of "%s" as columns', key.references)
+    end
+    self.foreign_keys[#self.foreign_keys + 1] = {
+      name = ("%s_%s_fkey"):format(name, table.concat(columns, "_")), columns = columns,
+      references = key.references, to = to, on_delete = key.on_delete,
+    }
+  end
 end
 
 --- Reads one table's declaration. Raises a string.
--- @return table with name, declared, columns (sorted names), checks (by column), primary_key or
---   nil, not_null (names), uniques (list of { name =, columns = }), rows (as given)
+-- @return table with name, given (the declaration), declared (whether it has columns), columns
+--   (sorted names), types (by column), primary_key or nil, not_null (names), uniques and row_checks
+--   and foreign_keys (lists of tables with `name`), defaults and generated and serials (by column),
+--   rows (as given)
 local function read_one(name, given)
-  check_keys(name, given)
+  check_declaration(name, given)
   check_rows(name, given.rows or {})
-  if given.unique and (type(given.unique) ~= "table" or type(given.unique[1]) ~= "table") then
-    fail(name, 'unique must be a list of lists of columns, as in { { "email" } }')
-  end
-  local self = { name = name, declared = given.columns ~= nil, uniques = {} }
-  self.checks = given.columns and declared_checks(name, given.columns) or seen_checks(given)
-  self.columns = text.sorted_keys(self.checks)
-  self.rows = given.rows or {}
-  add_constraints(self, name, given)
+  local self = {
+    name = name, given = given, declared = given.columns ~= nil, uniques = {}, row_checks = {},
+    foreign_keys = {}, defaults = {}, generated = {}, serials = {}, rows = given.rows or {},
+  }
+  self.types = given.columns and declared_types(name, given.columns) or seen_types(given)
+  self.columns = text.sorted_keys(self.types)
+  add_uniques(self, name, given)
+  add_not_null(self, name, given)
+  add_checks(self, name, given)
+  add_defaults(self, name, given)
   return self
 end
 
@@ -141,6 +247,9 @@ function schema.read(tables)
       error("tables must map names to tables", 0)
     end
     schemas[name] = read_one(name, given)
+  end
+  for name, given in next, tables do
+    add_foreign_keys(schemas[name], name, given, schemas)
   end
   return schemas
 end

@@ -2,13 +2,15 @@
 --
 -- Promises: rows go in and out as copies; a statement either works or raises and has then changed
 -- nothing that a rolled-back transaction would keep; declared constraints hold after each one.
--- Refuses, instead of guessing: columns it has never seen, omitted NOT NULL columns (there may be a
--- default), values that do not fit the declared type.
+-- Sequences go on whatever is rolled back, as they do on the server.
+-- Refuses, instead of guessing: columns it has never seen, values that do not fit their type.
 --
 -- Errors are those of `luamig.errors` without a position; the repo adds it.
 
 local errors = require "luamig.errors"
 local luamig = require "luamig"
+local references = require "luamig.mock.references"
+local rules = require "luamig.mock.rules"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
 local value = require "luamig.mock.value"
@@ -22,187 +24,102 @@ Table.__index = Table
 local Store = {}
 Store.__index = Store
 
-local function misuse(message, hint)
-  errors.raise { kind = "script", message = message, hint = hint }
-end
-
---- A column's check; raises for a column that is not known.
-function Table:check_of(column)
-  local check = self.checks[column]
-  if check then
-    return check
+--- A column's type; raises for a column that is not known.
+-- @param format of the message; without it, that of a column which is to be written
+function Table:type_of(column, format)
+  local found = self.types[column]
+  if found then
+    return found
   end
   local shown = tostring(column)
   errors.raise {
     kind = "database", sqlstate = "42703", table = self.name, column = shown,
-    message = ('column "%s" of table "%s" does not exist'):format(shown, self.name),
+    message = (format or 'column "%s" of relation "%s" does not exist'):format(shown, self.name),
     detail = not self.declared and "The table declares no columns, and no row given to mock.new "
       .. "has this one." or nil,
     hint = suggest.hint(shown, self.columns),
   }
 end
 
---- The value as it is stored; NULL becomes nil.
-function Table:stored(column, given)
-  local check = self:check_of(column)
+--- A value as it goes to the server: not yet cut to the column's length. NULL stays `luamig.NULL`.
+-- @param what the value is, for messages
+function Table:encode_item(column, given, what)
   if given == NULL then
-    return nil
+    return NULL
   end
-  local ok, result = pcall(check, given)
+  local ok, result = pcall(self.types[column].encode, given)
   if not ok then
-    result.message = ('column "%s" of table "%s": %s'):format(column, self.name, result.message)
+    result.message = result.kind == "script" and what .. ": " .. result.message or result.message
     result.table, result.column = self.name, column
     error(result, 0)
   end
   return result
 end
 
---- Checks a map of columns to values; NULL stays `luamig.NULL`.
-function Table:stored_map(map, what)
-  if type(map) ~= "table" or map == NULL or map == luamig.ALL then
-    misuse(("%s must be a table of columns, not %s"):format(what, text.describe(map)))
-  elseif next(map) == nil then
-    misuse(what .. " is empty")
-  end
+--- The same for a map of columns to values.
+-- @param row what messages call the row, before the column
+function Table:encode(map, row)
   local kept = {}
-  for column, given in next, map do
-    local result = self:stored(column, given)
-    kept[column] = result == nil and NULL or result
+  for _, column in ipairs(text.ordered_keys(map)) do
+    self:type_of(column)
+  end
+  for _, column in ipairs(text.ordered_keys(map)) do
+    kept[column] = self:encode_item(column, map[column],
+      ('%scolumn "%s" of "%s"'):format(row, column, self.name))
   end
   return kept
 end
 
-local function matches(row, where)
+--- Whether a row has what an encoded condition says.
+local function matches(self, row, where)
   for column, wanted in next, where do
-    local found = row[column]
+    local found, order = row[column], self.types[column].order
     if wanted == NULL then
       if found ~= nil then
         return false
       end
-    elseif found == nil or not value.equal(found, wanted) then
+    elseif found == nil then
+      return false
+    elseif type(order) == "function" then
+      found, wanted = order(found), order(wanted)
+    end
+    if wanted ~= NULL and not value.equal(found, wanted) then
       return false
     end
   end
   return true
 end
 
-local function unique_text(row, columns)
-  local parts = {}
-  for i, column in ipairs(columns) do
-    local item = row[column]
-    if item == nil then
-      return nil
-    end
-    parts[i] = value.identity(item)
-  end
-  return table.concat(parts, "\0")
-end
-
-function Table:check_not_null(row)
-  for _, column in ipairs(self.not_null) do
-    if row[column] == nil then
-      errors.raise {
-        kind = "database", sqlstate = "23502", table = self.name, column = column,
-        message = ('null value in column "%s" of relation "%s" violates not-null constraint')
-          :format(column, self.name),
-      }
-    end
-  end
-end
-
-function Table:check_unique(constraint)
-  local seen = {}
-  for _, row in ipairs(self.rows) do
-    local key = unique_text(row, constraint.columns)
-    if key and seen[key] then
-      errors.raise {
-        kind = "database", sqlstate = "23505", table = self.name, constraint = constraint.name,
-        message = ('duplicate key value violates unique constraint "%s"'):format(constraint.name),
-        detail = ("Key %s already exists."):format(value.show_key(constraint.columns, row)),
-      }
-    end
-    seen[key or false] = true
-  end
-end
-
---- Checks the constraints that a change of these columns can break; nil means all columns.
-function Table:check_constraints(changed_rows, changes)
-  for _, row in ipairs(changed_rows) do
-    self:check_not_null(row)
-  end
-  for _, constraint in ipairs(self.uniques) do
-    for _, column in ipairs(constraint.columns) do
-      if not changes or changes[column] ~= nil then
-        self:check_unique(constraint)
-        break
-      end
-    end
-  end
-end
-
---- Rows that match an equality table of checked values; all rows for `luamig.ALL`.
+--- Rows that match an encoded condition; all rows for `luamig.ALL`.
 function Table:find(where)
   local found = {}
+  for column in next, where == luamig.ALL and {} or where do
+    if not self.types[column].has_equality and where[column] ~= NULL then
+      errors.raise {
+        kind = "database", sqlstate = "42883", table = self.name, column = column,
+        message = ("operator does not exist: %s = %s"):format(self.types[column].name,
+          self.types[column].name),
+      }
+    end
+  end
   for _, row in ipairs(self.rows) do
-    if where == luamig.ALL or matches(row, where) then
+    if where == luamig.ALL or matches(self, row, where) then
       found[#found + 1] = row
     end
   end
   return found
 end
 
-local function apply(row, changes)
+--- Writes encoded values into a row, as the columns keep them.
+function Table:apply(row, changes)
   for column, item in next, changes do
     if item == NULL then
       row[column] = nil
     else
-      row[column] = item
+      row[column] = self.types[column].fit(item)
     end
   end
-end
-
---- Sets columns of all matching rows. `where` and `changes` are checked maps. Returns a count.
-function Table:update(where, changes)
-  local found = self:find(where)
-  for _, row in ipairs(found) do
-    apply(row, changes)
-  end
-  self:check_constraints(found, changes)
-  return #found
-end
-
---- Deletes all matching rows. Returns a count.
-function Table:delete(where)
-  local gone, kept = {}, {}
-  for _, row in ipairs(self:find(where)) do
-    gone[row] = true
-  end
-  for _, row in ipairs(self.rows) do
-    if not gone[row] then
-      kept[#kept + 1] = row
-    end
-  end
-  local count = #self.rows - #kept
-  self.rows = kept
-  return count
-end
-
---- Inserts rows, a list of checked maps, one after the other.
-function Table:insert(list)
-  for _, given in ipairs(list) do
-    for _, column in ipairs(self.not_null) do
-      if given[column] == nil then
-        misuse(('column "%s" of table "%s" is NOT NULL and the row leaves it out'):format(column,
-          self.name), "The mock knows no column defaults; give the value.")
-      end
-    end
-  end
-  for _, given in ipairs(list) do
-    local row = {}
-    apply(row, given)
-    self.rows[#self.rows + 1] = row
-    self:check_constraints { row }
-  end
+  rules.generate(self, row)
 end
 
 --- Copies of the rows, by primary key when there is one, else in the order they were inserted.
@@ -211,10 +128,14 @@ function Table:sorted_rows()
   for i, row in ipairs(self.rows) do
     list[i] = value.copy_row(row)
   end
+  local function key_of(row, column)
+    local order = self.types[column].order
+    return type(order) == "function" and order(row[column]) or row[column]
+  end
   if self.primary_key then
     table.sort(list, function(a, b)
       for _, column in ipairs(self.primary_key) do
-        local order = value.compare(a[column], b[column])
+        local order = value.compare(key_of(a, column), key_of(b, column))
         if order ~= 0 then
           return order < 0
         end
@@ -234,14 +155,117 @@ function Table:copy()
   return twin
 end
 
+--- Sets columns of rows and checks what that can break.
+function Store:change(one, rows, changes)
+  for _, row in ipairs(rows) do
+    one:apply(row, changes)
+    rules.check_row(one, row)
+    rules.check_unique(one, row, next(one.generated) == nil and changes or nil)
+  end
+  references.check(self, one, rows)
+  references.settle(self, one, false)
+end
+
+--- Sets columns of all matching rows. `where` and `changes` are encoded. Returns a count.
+function Store:update(one, where, changes)
+  local found = one:find(where)
+  rules.refuse_generated(one, changes, 'column "%s" can only be updated to DEFAULT')
+  self:change(one, found, changes)
+  return #found
+end
+
+--- Sets columns of rows to NULL.
+function Store:clear(one, rows, columns)
+  local changes = {}
+  for _, column in ipairs(columns) do
+    changes[column] = NULL
+  end
+  self:change(one, rows, changes)
+end
+
+--- Takes rows out of a table.
+function Store:remove(one, rows)
+  local gone, kept = {}, {}
+  for _, row in ipairs(rows) do
+    gone[row] = true
+  end
+  for _, row in ipairs(one.rows) do
+    if not gone[row] then
+      kept[#kept + 1] = row
+    end
+  end
+  one.rows = kept
+  references.settle(self, one, true)
+end
+
+--- Deletes all matching rows. Returns a count.
+function Store:delete(one, where)
+  local found = one:find(where)
+  self:remove(one, found)
+  return #found
+end
+
+--- What ON CONFLICT does about a new row: true when the row is dealt with, and how many it counts.
+local function meet_conflict(self, one, row, conflict)
+  for _, constraint in ipairs(conflict and conflict.constraints or {}) do
+    local other = rules.find_conflict(one, constraint, row)
+    if other and conflict.update then
+      local changes = {}
+      for _, column in ipairs(conflict.update) do
+        changes[column] = row[column] == nil and NULL or row[column]
+      end
+      self:change(one, { other }, changes)
+      return true, 1
+    elseif other then
+      return true, 0
+    end
+  end
+  return false, 1
+end
+
+local function insert_one(self, one, given, conflict)
+  local row = {}
+  rules.add_defaults(one, row, given)
+  one:apply(row, given)
+  rules.check_row(one, row)
+  local is_met, count = meet_conflict(self, one, row, conflict)
+  if not is_met then
+    one.rows[#one.rows + 1] = row
+    rules.check_unique(one, row)
+    references.check(self, one, { row })
+  end
+  return count
+end
+
+--- Inserts rows, a list of encoded maps, one after the other. Returns how many were written.
+-- @param conflict nil, or { columns =, update = } for ON CONFLICT; without columns, nothing is done
+--   at a conflict with any constraint
+function Store:insert(one, list, conflict)
+  local written = 0
+  if conflict then
+    conflict = {
+      update = conflict.update,
+      constraints = conflict.columns and { rules.arbiter(one, conflict.columns) } or one.uniques,
+    }
+  end
+  for _, given in ipairs(list) do
+    rules.refuse_generated(one, given, 'cannot insert a non-DEFAULT value into column "%s"')
+    written = written + insert_one(self, one, given, conflict)
+  end
+  return written
+end
+
 --- The table of that name; raises when there is none.
 function Store:table(name)
   if type(name) ~= "string" then
-    misuse("table name must be a string, not " .. text.describe(name))
+    errors.raise {
+      kind = "script", message = "table name must be a string, not " .. text.describe(name),
+    }
   elseif not self.tables[name] then
     errors.raise {
       kind = "database", sqlstate = "42P01", table = name,
-      message = ('table "%s" does not exist in this world'):format(name),
+      message = ('relation "%s" does not exist'):format(name),
+      detail = "This world has no such table.",
       hint = suggest.hint(name, text.sorted_keys(self.tables)),
     }
   end
@@ -257,20 +281,36 @@ function Store:copy()
   return setmetatable({ tables = tables }, Store)
 end
 
+--- The rows of a declaration go in; sequences go on after the highest of them.
+local function fill(self, one)
+  local given = one.rows
+  one.rows = {}
+  for i, row in ipairs(given) do
+    local kept = one:encode(row, ("row %d, "):format(i))
+    rules.refuse_generated(one, row, 'column "%s" is generated; leave it out of the rows')
+    one.rows[i] = {}
+    rules.add_defaults(one, one.rows[i], kept)
+    one:apply(one.rows[i], kept)
+    rules.check_row(one, one.rows[i])
+    rules.check_unique(one, one.rows[i])
+    for column, serial in next, one.serials do
+      serial.last = math.max(serial.last, one.rows[i][column] or 0)
+    end
+  end
+  return self
+end
+
 --- A store of the tables made by `luamig.mock.schema`; checks their rows.
 function store.new(schemas)
   local self = setmetatable({ tables = {} }, Store)
   for name, schema in next, schemas do
-    local one = setmetatable(schema, Table)
-    self.tables[name] = one
-    local given = one.rows
-    one.rows = {}
-    for i, row in ipairs(given) do
-      local kept = next(row) ~= nil and one:stored_map(row, "row") or {}
-      one.rows[i] = {}
-      apply(one.rows[i], kept)
-    end
-    one:check_constraints(one.rows)
+    self.tables[name] = setmetatable(schema, Table)
+  end
+  for _, one in next, self.tables do
+    fill(self, one)
+  end
+  for _, one in next, self.tables do
+    references.check(self, one, one.rows)
   end
   return self
 end

@@ -11,6 +11,7 @@ local luamig = require "luamig"
 local sql = require "luamig.mock.sql"
 local strict = require "luamig.strict"
 local text = require "luamig.text"
+local types = require "luamig.mock.types"
 local value = require "luamig.mock.value"
 
 local stubs = {}
@@ -40,7 +41,7 @@ local function check_rows(rows)
       check.fail(3, "world:stub: rows must be a list of tables, it holds " .. text.describe(row))
     end
     for _, item in next, row do
-      if item ~= luamig.NULL and not pcall(value.loose, item) then
+      if item ~= luamig.NULL and not pcall(types.check_loose, item) then
         check.fail(3, "world:stub: rows hold " .. text.describe(item))
       end
     end
@@ -91,8 +92,8 @@ function Stubs:add(statement, spec)
   end
   self.list[#self.list + 1] = {
     sql = statement, fingerprint = sql.fingerprint(statement), params = spec.params,
-    rows = spec.rows, columns = columns_of(spec), affected = spec.affected, error = spec.error,
-    times = spec.times, order = spec.order, used = 0,
+    rows = spec.rows, columns = columns_of(spec), gives_columns = spec.columns ~= nil,
+    affected = spec.affected, error = spec.error, times = spec.times, order = spec.order, used = 0,
   }
 end
 

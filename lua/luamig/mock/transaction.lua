@@ -15,12 +15,13 @@ Transaction.__index = Transaction
 --- Begins a transaction.
 -- @param world needs `store`, `log`, `faults`, `stubs`
 -- @param opts batch, attempt (numbers for the log), script (path), read_only, kill_at (number of
---   the repo call to die in), protected ({ table =, columns = set }: not to be changed)
+--   the repo call to die in), protected ({ table =, columns = set }: not to be changed), sites (see
+--   `luamig.mock.sites`), is_dry (never commits)
 function transaction.begin(world, opts)
   return setmetatable({
     world = world, store = world.store:copy(), entries = {}, is_open = true, calls = 0,
     batch = opts.batch, attempt = opts.attempt, script = opts.script, read_only = opts.read_only,
-    kill_at = opts.kill_at, protected = opts.protected,
+    kill_at = opts.kill_at, protected = opts.protected, sites = opts.sites, is_dry = opts.is_dry,
   }, Transaction)
 end
 
@@ -37,7 +38,8 @@ function Transaction:enter(where)
   if not self.is_open then
     errors.raise {
       kind = "script", where = where,
-      message = "repo is used outside the callback it was given to",
+      message = "the repo is used after its function has returned",
+      hint = "Do not keep repo in a variable outside of the function; each call gets its own.",
     }
   end
   self.calls = self.calls + 1
@@ -54,12 +56,14 @@ end
 
 --- Notes an error of a repo call, and raises it again with the caller's position.
 function Transaction:failed(err, where)
-  if errors.is(err) and err ~= faults.KILL then
+  if errors.is(err) and err.kind == "misuse" then
+    error(where .. ": " .. err.message, 0)
+  elseif errors.is(err) and err ~= faults.KILL then
     err.where = err.where or where
     if err.kind == "spec" then
       self.world.problem = self.world.problem or err
     end
-    if err.sqlstate or err.kind == "spec" then
+    if err.sqlstate or err.latches or err.kind == "spec" then
       self.latched = self.latched or err
     end
   end
@@ -94,13 +98,16 @@ function Transaction:savepoint(fn, ...)
   return false, err
 end
 
---- Commits, or raises what makes that impossible.
+--- Commits, or raises what makes that impossible; a dry one only does the latter.
 function Transaction:commit()
   self.is_open = false
   if self.is_killed then
     error(faults.KILL, 0)
   elseif self.latched then
     error(self.latched, 0)
+  end
+  if self.is_dry then
+    return
   end
   self.world.faults:reach "commit"
   self.world.store = self.store

@@ -1,0 +1,51 @@
+--- What `world:run` checks in every kind of world: its options, and that all came true that the
+-- spec has declared.
+
+local check = require "luamig.mock.check"
+local text = require "luamig.text"
+
+local declarations = {}
+
+local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill", "dry_run" }
+
+--- Checks the options of `world:run`; to be called by it only (errors show the spec's line).
+function declarations.check_run(opts)
+  check.options(2, "world:run", opts, RUN_KEYS)
+  check.integer(2, "world:run: limit", opts.limit, 1)
+  if opts.args ~= nil and type(opts.args) ~= "table" then
+    check.fail(2, "world:run: args must be a table, not " .. text.describe(opts.args))
+  elseif opts.again ~= nil and type(opts.again) ~= "boolean" then
+    check.fail(2, "world:run: again must be true or false, not " .. text.describe(opts.again))
+  elseif opts.dry_run ~= nil and type(opts.dry_run) ~= "boolean" then
+    check.fail(2, "world:run: dry_run must be true or false, not " .. text.describe(opts.dry_run))
+  elseif opts.dry_run and (opts.again or opts.kill) then
+    check.fail(2, "world:run: dry_run goes with neither again nor kill")
+  elseif opts.kill ~= nil then
+    check.options(2, "world:run: kill", opts.kill, { "batch", "call" })
+    check.integer(2, "world:run: kill.batch", opts.kill.batch or 0, 1)
+    check.integer(2, "world:run: kill.call", opts.kill.call, 1)
+  end
+end
+
+--- Raises, at the line of the spec that called `world:run`, what the spec declared and the run did
+-- not do.
+-- @param world needs stubs, faults, and problem, which is taken away
+function declarations.check_declarations(world, result, opts)
+  local complaints = {}
+  if world.problem then
+    local problem = world.problem
+    world.problem = nil
+    complaints[1] = tostring(problem)
+  elseif result.state == "done" then
+    table.move(world.stubs:unused(), 1, 100, 1, complaints)
+    table.move(world.faults:unused(), 1, 100, #complaints + 1, complaints)
+    if opts.kill then
+      complaints[#complaints + 1] = ("kill in batch %d was not reached"):format(opts.kill.batch)
+    end
+  end
+  if #complaints > 0 then
+    error(table.concat(complaints, "\n"), 3)
+  end
+end
+
+return declarations

@@ -1,0 +1,186 @@
+--- What a row of a table must be: constraints, defaults, generated columns.
+--
+-- Promises: a row that breaks a rule is refused with the server's SQLSTATE and message, rules in
+-- the server's order.
+-- Refuses, as a mistake of the spec: functions of the declaration that raise, or return what no
+-- column could hold.
+
+local errors = require "luamig.errors"
+local luamig = require "luamig"
+local strict = require "luamig.strict"
+local value = require "luamig.mock.value"
+
+local rules = {}
+
+--- What a function of the declaration says about a row.
+local function ask(one, what, name, fn, row)
+  local shown = strict.rows({ value.copy_row(row) }, one.columns)[1]
+  local ok, answer = pcall(fn, shown)
+  if not ok then
+    errors.raise {
+      kind = "spec", message = ('%s "%s" of table "%s" failed: %s'):format(what, name, one.name,
+        tostring(answer)),
+      hint = "A NULL column reads nil; say what holds then.",
+    }
+  end
+  return answer
+end
+
+--- What a column keeps of a value that the declaration gives.
+local function declared(one, what, column, given)
+  if given == nil or given == luamig.NULL then
+    return nil
+  end
+  local kind = one.types[column]
+  local ok, kept = pcall(kind.encode, given)
+  if not ok then
+    errors.raise {
+      kind = "spec", message = ('%s of column "%s" of "%s": %s'):format(what, column, one.name,
+        kept.message),
+    }
+  end
+  return kind.fit(kept)
+end
+
+--- Raises if a map of columns names one that is generated. `message` has a place for its name.
+function rules.refuse_generated(one, map, message)
+  for column in next, one.generated do
+    if map[column] ~= nil then
+      errors.raise {
+        kind = "database", sqlstate = "428C9", table = one.name, column = column,
+        message = message:format(column),
+      }
+    end
+  end
+end
+
+--- Sets the columns of a row that are left out, and have a default.
+-- @param given what the statement says: `luamig.NULL` is said
+function rules.add_defaults(one, row, given)
+  for column, serial in next, one.serials do
+    if given[column] == nil then
+      serial.last = serial.last + 1
+      row[column] = serial.last
+    end
+  end
+  for column, default in next, one.defaults do
+    if given[column] == nil then
+      if type(default) == "function" then
+        default = ask(one, "the default of column", column, default, {})
+      end
+      row[column] = declared(one, "the default", column, default)
+    end
+  end
+end
+
+--- Works out the generated columns of a row.
+function rules.generate(one, row)
+  for column, generate in next, one.generated do
+    row[column] = nil
+    row[column] = declared(one, "the generated value", column,
+      ask(one, "the value of column", column, generate, row))
+  end
+end
+
+local function hint_for(one, column)
+  if one.defaults[column] == nil then
+    return ("If the column has a default, declare it: defaults = { %s = value }."):format(column)
+  end
+end
+
+local function check_not_null(one, row)
+  for _, column in ipairs(one.not_null) do
+    if row[column] == nil then
+      errors.raise {
+        kind = "database", sqlstate = "23502", table = one.name, column = column,
+        message = ('null value in column "%s" of relation "%s" violates not-null constraint')
+          :format(column, one.name),
+        hint = hint_for(one, column),
+      }
+    end
+  end
+end
+
+--- Raises unless a row may stand in its table, as far as it is alone there.
+function rules.check_row(one, row)
+  check_not_null(one, row)
+  for _, check in ipairs(one.row_checks) do
+    if ask(one, "check", check.name, check.holds, row) == false then
+      errors.raise {
+        kind = "database", sqlstate = "23514", table = one.name, constraint = check.name,
+        message = ('new row for relation "%s" violates check constraint "%s"'):format(one.name,
+          check.name),
+      }
+    end
+  end
+end
+
+--- A text that two rows share when they are equal in these columns; nil with a NULL in them.
+function rules.identity(one, row, columns)
+  local parts = {}
+  for i, column in ipairs(columns) do
+    local item, order = row[column], one.types[column].order
+    if item == nil then
+      return nil
+    end
+    parts[i] = value.identity(type(order) == "function" and order(item) or item)
+  end
+  return table.concat(parts, "\0")
+end
+
+--- The row that keeps another one from standing in its table, by one of its unique constraints.
+function rules.find_conflict(one, constraint, row)
+  local wanted = rules.identity(one, row, constraint.columns)
+  for _, other in ipairs(wanted and one.rows or {}) do
+    if other ~= row and rules.identity(one, other, constraint.columns) == wanted then
+      return other
+    end
+  end
+end
+
+local function is_touched(constraint, changes)
+  for _, column in ipairs(constraint.columns) do
+    if not changes or changes[column] ~= nil then
+      return true
+    end
+  end
+  return false
+end
+
+--- Raises if a row is equal to another one where rows must be unique.
+-- @param changes map of the columns that have changed; nil: all
+function rules.check_unique(one, row, changes)
+  for _, constraint in ipairs(one.uniques) do
+    if is_touched(constraint, changes) and rules.find_conflict(one, constraint, row) then
+      errors.raise {
+        kind = "database", sqlstate = "23505", table = one.name, constraint = constraint.name,
+        message = ('duplicate key value violates unique constraint "%s"'):format(constraint.name),
+        detail = ("Key %s already exists."):format(value.show_key(constraint.columns, row)),
+      }
+    end
+  end
+end
+
+--- The unique constraint on exactly these columns, in any order; raises when there is none.
+function rules.arbiter(one, columns)
+  local wanted, count = {}, 0
+  for _, column in ipairs(columns) do
+    count = count + (wanted[column] and 0 or 1)
+    wanted[column] = true
+  end
+  for _, constraint in ipairs(one.uniques) do
+    local found = 0
+    for _, column in ipairs(constraint.columns) do
+      found = found + (wanted[column] and 1 or 0)
+    end
+    if found == count and #constraint.columns == count then
+      return constraint
+    end
+  end
+  errors.raise {
+    kind = "database", sqlstate = "42P10", table = one.name,
+    message = "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+  }
+end
+
+return rules

@@ -1,0 +1,47 @@
+--- What each line of a script has passed to the repo.
+--
+-- Promises: a line that loses a column of a key or condition which it passed before is refused, as
+-- the program does: a Lua table drops a field whose value is nil.
+
+local errors = require "luamig.errors"
+local luamig = require "luamig"
+local text = require "luamig.text"
+
+local sites = {}
+
+local Sites = {}
+Sites.__index = Sites
+
+--- Raises when `map` lacks a column that this line has passed for `what`, and brings no other one.
+-- @param where the line
+function Sites:check(where, verb, what, map)
+  if map == luamig.ALL then
+    return
+  end
+  local id = where .. "\0" .. verb .. "\0" .. what
+  local noted, missing = self.noted[id] or {}, nil
+  for column in next, map do
+    if not noted[column] then
+      self.noted[id] = text.set(text.sorted_keys(map))
+      return
+    end
+  end
+  for _, column in ipairs(text.sorted_keys(noted)) do
+    missing = missing or map[column] == nil and column or nil
+  end
+  if missing then
+    errors.raise {
+      kind = "script",
+      message = ('repo:%s: column "%s", which this line has passed before, is missing from %s')
+        :format(verb, missing, what),
+      hint = "A Lua table drops a field whose value is nil. Write luamig.or_null(value) if NULL is "
+        .. "meant; calls that differ on purpose belong on lines of their own.",
+    }
+  end
+end
+
+function sites.new()
+  return setmetatable({ noted = {} }, Sites)
+end
+
+return sites

@@ -1,0 +1,298 @@
+--- Worlds on PostgreSQL, for `luamig test --pg`: what `luamig.mock` offers, on a server.
+--
+-- A world has a database to itself. Scripts run in a Lua state of their own, by the program's
+-- engine; nothing makes them wait, and each call is answered before it returns.
+--
+-- Promises: the same calls, results and log as the mock; what the server says is the truth, and
+-- where a spec says otherwise (a stub's answer, `base`, a declared column), the spec fails.
+-- Differs from the mock: raw SQL runs whether it has a stub or not, and `base` may be missing.
+
+local catalog = require "luamig.pg_world.catalog"
+local check = require "luamig.mock.check"
+local compare = require "luamig.pg_world.compare"
+local errors = require "luamig.errors"
+local faults = require "luamig.mock.faults"
+local declarations = require "luamig.mock.declarations"
+local pool = require "luamig.pg_world.pool"
+local script = require "luamig.script"
+local setup = require "luamig.pg_world.setup"
+local strict = require "luamig.strict"
+local stubs = require "luamig.mock.stubs"
+local suggest = require "luamig.suggest"
+local text = require "luamig.text"
+local value = require "luamig.mock.value"
+local watch = require "luamig.pg_world.watch"
+
+local pg_world = {}
+
+local World = {}
+World.__index = World
+
+--- A world that nobody holds any more.
+function World:__gc()
+  pool.give(self.database)
+end
+
+--- See `luamig.mock`. The server's answer is held against the stub's.
+function World:stub(statement, spec)
+  self.stubs:add(statement, spec)
+  return self
+end
+
+--- See `luamig.mock`. The server raises the error; one that comes with the end of the session ends
+-- it.
+function World:fail(spec)
+  self.faults:add(spec)
+  return self
+end
+
+--- The columns of a table that a spec sees, by name, and its primary key: as declared; all of a
+-- table that is not.
+function World:shape_of(repo, name)
+  local schema = self.schemas[name]
+  if schema and schema.declared then
+    return schema.columns, schema.primary_key
+  end
+  local found = catalog.describe(repo, name)
+  local columns = {}
+  for i, column in ipairs(found.columns) do
+    columns[i] = column.name
+  end
+  table.sort(columns)
+  return columns, schema and schema.primary_key or found.primary_key
+end
+
+local function quoted_list(names)
+  local list = {}
+  for i, name in ipairs(names) do
+    list[i] = catalog.quote(name)
+  end
+  return table.concat(list, ", ")
+end
+
+--- { columns =, primary_key =, rows = } of a table; nil when there is none.
+function World:read(repo, name)
+  if type(name) ~= "string" or not catalog.exists(repo, name) then
+    return nil
+  end
+  local columns, key = self:shape_of(repo, name)
+  local rows = repo:query(("SELECT %s FROM %s%s"):format(quoted_list(columns),
+    catalog.quote_table(name), key and " ORDER BY " .. quoted_list(key) or ""))
+  return { columns = columns, primary_key = key, rows = rows }
+end
+
+--- See `luamig.mock`: the rows as a script would read them.
+function World:rows(name)
+  local found = self.database:transact(function(repo)
+    return self:read(repo, name)
+  end)
+  if not found then
+    local shown = tostring(name)
+    error(('table "%s" does not exist in this world%s'):format(shown,
+      suggest.suffix(shown, text.sorted_keys(self.schemas))), 2)
+  end
+  return found.rows
+end
+
+--- The tables of the spec as they are, for `luamig.mock.difference`.
+function World:snapshot()
+  local tables = {}
+  self.database:transact(function(repo)
+    for name in next, self.schemas do
+      local found = self:read(repo, name)
+      function found.sorted_rows()
+        return table.move(found.rows, 1, #found.rows, 1, {})
+      end
+      tables[name] = found
+    end
+  end)
+  return { tables = tables }
+end
+
+--- A row's key as a text.
+local function key_of(row, key)
+  local values = {}
+  for _, column in ipairs(key) do
+    values[column] = rawget(row, column)
+  end
+  return value.show_key(key, values)
+end
+
+--- The rows that `base` gives, in the order of the table's primary key.
+function World:rows_of_base(args)
+  local found = self.database:transact(function(repo)
+    return self:read(repo, self.base.from)
+  end)
+  local wanted = {}
+  for _, row in ipairs(found.rows) do
+    local ok, answer = true, true
+    if self.base.where then
+      ok, answer = pcall(self.base.where, row, args)
+    end
+    if not ok then
+      errors.raise { kind = "spec", message = "base.where failed: " .. tostring(answer) }
+    elseif answer then
+      wanted[#wanted + 1] = row
+    end
+  end
+  return wanted
+end
+
+--- What the script's base query returns; nil when it fails, which the run will tell.
+function World:rows_of_query(def)
+  local ok, rows = pcall(self.database.transact, self.database, function(repo)
+    return repo:query(def.base_query, table.unpack(def.base_params, 1, def.base_params.n))
+  end, def.config.timezone)
+  return ok and rows or nil
+end
+
+local function contains(list, item)
+  for _, other in ipairs(list) do
+    if other == item then
+      return true
+    end
+  end
+  return false
+end
+
+--- The columns that a script sees in base and in the base query, or nil and what is wrong. A base
+-- without `select` stands for any columns of its table.
+function World:columns_of_base(found)
+  for _, column in ipairs(self.base.selects and self.base.select or {}) do
+    if not contains(found, column) then
+      return nil, ('base.select gives column "%s", which the base query does not return'):format(
+        column)
+    end
+  end
+  for _, column in ipairs(found) do
+    if not contains(self.base.select, column) then
+      return nil, ('the base query returns column "%s", which base does not give'):format(column)
+    end
+  end
+  return found
+end
+
+--- Rows by their key; nil when two have the same.
+local function index_by_key(rows, key)
+  local by_key = {}
+  for _, row in ipairs(rows) do
+    local shown = key_of(row, key)
+    if by_key[shown] then
+      return nil
+    end
+    by_key[shown] = row
+  end
+  return by_key
+end
+
+--- The first row that `base` gives and the base query does not, or the other way round.
+function World:difference_of_rows(def, found, columns)
+  local key = def.config.key
+  local by_key = index_by_key(found, key)
+  if not by_key then
+    return nil
+  end
+  for _, row in ipairs(self:rows_of_base(def.args)) do
+    local shown = key_of(row, key)
+    local twin = by_key[shown]
+    local difference = twin and compare.rows(columns, row, twin)
+    if not twin then
+      return ("base gives the row %s, which the base query does not return"):format(shown)
+    elseif difference then
+      return ("in the row %s base and the base query differ: %s"):format(shown, difference)
+    end
+    by_key[shown] = nil
+  end
+  for _, row in ipairs(found) do
+    local shown = key_of(row, key)
+    if by_key[shown] then
+      return ("the base query returns the row %s, which base does not give"):format(shown)
+    end
+  end
+end
+
+--- Refuses a `base` that is not what the script's base query is. A base query that fails, or does
+-- not return a key, is left to the run.
+function World:check_base(def)
+  local found = def.kind == "paged" and self.base and self:rows_of_query(def)
+  if not found then
+    return
+  end
+  for _, column in ipairs(def.config.key) do
+    if not contains(found.columns, column) then
+      return
+    end
+  end
+  local columns, difference = self:columns_of_base(found.columns)
+  difference = difference or self:difference_of_rows(def, found, columns)
+  if difference then
+    errors.raise {
+      kind = "spec",
+      message = ("base is not the base query of %s: %s"):format(def.path, difference),
+    }
+  end
+end
+
+--- Arguments as they are typed on a command line.
+local function typed_args(args)
+  local list = {}
+  for _, name in ipairs(text.sorted_keys(args)) do
+    local given = args[name]
+    list[#list + 1] = name .. "=" .. (math.type(given) and text.number(given) or tostring(given))
+  end
+  return list
+end
+
+--- See `luamig.mock`.
+function World:attempt(path, opts)
+  if opts.dry_run then
+    errors.raise { kind = "spec", message = "dry_run is for worlds in Lua: use mock.pure" }
+  end
+  local overrides = { batch_size = opts.batch_size }
+  local def = script.load(path, { args = opts.args, overrides = overrides })
+  self:check_base(def)
+  local watcher = watch.new(self, def, opts.kill)
+  local outcome = self.database:run(path, {
+    args = typed_args(def.args), batch_size = opts.batch_size, limit = opts.limit,
+    again = opts.again,
+  }, function(event)
+    return watcher:see(event)
+  end)
+  if outcome.state == "failed" and not outcome.begun then
+    error(outcome.error, 0)
+  end
+  return {
+    state = outcome.begun and outcome.state or "done", rows = outcome.rows,
+    batches = watcher.batches, retries = outcome.retries, failures = outcome.failures,
+    error = outcome.error,
+  }, def, outcome.begun
+end
+
+--- See `luamig.mock`.
+function World:run(path, opts)
+  opts = opts or {}
+  declarations.check_run(opts)
+  local ok, result, _, has_run = pcall(self.attempt, self, path, opts)
+  if not ok and errors.is(result) and result.kind == "spec" then
+    check.fail(1, tostring(result))
+  elseif not ok then
+    error(result, 0)
+  elseif has_run then
+    declarations.check_declarations(self, result, opts)
+  end
+  return result
+end
+
+--- Makes a world. Raises a string, which `mock.new` completes.
+-- @param schemas of `luamig.mock.schema`
+-- @param base of `luamig.mock.pages`, or nil
+function pg_world.new(schemas, base)
+  local self = setmetatable({
+    log = {}, stubs = stubs.new(), faults = faults.new(), schemas = schemas, base = base,
+    database = pool.take(),
+  }, World)
+  setup.tables(self.database, schemas)
+  return self
+end
+
+return strict.module("luamig.pg_world", pg_world, {})

@@ -1,0 +1,204 @@
+--- Tables as PostgreSQL's catalog has them, in the words of a mock's declaration.
+--
+-- Promises: columns, types, keys and constraints are those of the server. Refuses nothing: what a
+-- declaration has no word for (checks, defaults, partial indexes) is left out.
+
+local text = require "luamig.text"
+
+local catalog = {}
+
+local COLUMNS = [[
+  SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
+         a.attnotnull AS not_null
+    FROM pg_catalog.pg_attribute a
+   WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
+   ORDER BY a.attnum]]
+
+-- Also indexes that no constraint has made.
+local UNIQUES = [[
+  SELECT i.indisprimary AS is_primary,
+         ARRAY(SELECT a.attname::text
+                 FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
+                 JOIN pg_catalog.pg_attribute a
+                   ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                WHERE k.n <= i.indnkeyatts ORDER BY k.n) AS columns
+    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+   WHERE i.indrelid = $1::text::regclass AND i.indisunique AND i.indisvalid
+     AND i.indpred IS NULL AND i.indexprs IS NULL
+   ORDER BY i.indisprimary DESC, c.relname]]
+
+local RESERVED = {}
+for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
+  return then true until while]]):gmatch "%a+" do
+  RESERVED[word] = true
+end
+
+--- A table's name as scripts write it (users, public.users, "odd.name"), for SQL.
+function catalog.quote_table(name)
+  local parts, at = {}, 1
+  while at <= #name do
+    local quoted, after = name:match('^"([^"]*)"()', at)
+    if not quoted then
+      quoted, after = name:match("^([^.]*)()", at)
+    end
+    parts[#parts + 1] = catalog.quote(quoted)
+    at = after + 1
+  end
+  return table.concat(parts, ".")
+end
+
+--- A name, for SQL.
+function catalog.quote(name)
+  return '"' .. name:gsub('"', '""') .. '"'
+end
+
+--- Whether there is a table, or view, of that name.
+function catalog.exists(repo, name)
+  return repo:scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL", catalog.quote_table(name))
+end
+
+--- Reads a table.
+-- @param repo in a transaction
+-- @param name of a table that exists, as scripts write it
+-- @return { columns = list of { name =, type =, not_null = }, primary_key = list or nil, unique =
+--   list of lists }
+function catalog.describe(repo, name)
+  local sql_name = catalog.quote_table(name)
+  local found = { columns = repo:query(COLUMNS, sql_name), unique = {} }
+  for _, index in ipairs(repo:query(UNIQUES, sql_name)) do
+    if index.is_primary then
+      found.primary_key = index.columns
+    else
+      found.unique[#found.unique + 1] = index.columns
+    end
+  end
+  return found
+end
+
+local function key_of(name)
+  local is_word = name:find "^[%a_][%w_]*$" and not RESERVED[name]
+  return is_word and name or ("[%q]"):format(name)
+end
+
+local function list_of(names)
+  local shown = {}
+  for i, name in ipairs(names) do
+    shown[i] = ("%q"):format(name)
+  end
+  return "{ " .. table.concat(shown, ", ") .. " }"
+end
+
+local function not_null_of(found)
+  local in_key = {}
+  for _, name in ipairs(found.primary_key or {}) do
+    in_key[name] = true
+  end
+  local names = {}
+  for _, column in ipairs(found.columns) do
+    if column.not_null and not in_key[column.name] then
+      names[#names + 1] = column.name
+    end
+  end
+  return names
+end
+
+--- A table as it stands in `tables` of `mock.new`: lines of Lua.
+local function declare(name, found)
+  local lines = { key_of(name) .. " = {", "  columns = {" }
+  for _, column in ipairs(found.columns) do
+    lines[#lines + 1] = ("    %s = %q,"):format(key_of(column.name), column.type)
+  end
+  lines[#lines + 1] = "  },"
+  if found.primary_key then
+    lines[#lines + 1] = ("  primary_key = %s,"):format(list_of(found.primary_key))
+  end
+  local not_null = not_null_of(found)
+  if #not_null > 0 then
+    lines[#lines + 1] = ("  not_null = %s,"):format(list_of(not_null))
+  end
+  local unique = {}
+  for i, columns in ipairs(found.unique) do
+    unique[i] = list_of(columns)
+  end
+  if #unique > 0 then
+    lines[#lines + 1] = ("  unique = { %s },"):format(table.concat(unique, ", "))
+  end
+  lines[#lines + 1] = "},"
+  return table.concat(lines, "\n") .. "\n"
+end
+
+--- The declarations of tables, ready to be pasted into a spec. Raises an error object when one does
+-- not exist.
+-- @param database of the program
+function catalog.declarations(database, names)
+  return database:transact(function(repo)
+    local shown = {}
+    for i, name in ipairs(names) do
+      if not catalog.exists(repo, name) then
+        local known = {}
+        for j, row in ipairs(repo:query [[
+          SELECT c.relname::text AS name FROM pg_catalog.pg_class c
+           WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+             AND pg_catalog.pg_table_is_visible(c.oid)
+             AND c.relnamespace <> 'pg_catalog'::regnamespace]])
+        do
+          known[j] = row.name
+        end
+        require("luamig.errors").raise {
+          kind = "script", message = ('table "%s" does not exist'):format(name),
+          hint = require("luamig.suggest").hint(name, known),
+        }
+      end
+      shown[i] = declare(name, catalog.describe(repo, name))
+    end
+    return table.concat(shown)
+  end)
+end
+
+--- What is said of a table and is not so: a list of sentences, empty when all is true. A spec need
+-- not say everything.
+-- @param said what `describe` returned of a table made as the spec declares it
+-- @param found what it returned of the table itself
+function catalog.differences(said, found)
+  local complaints = {}
+  local function complain(format, ...)
+    complaints[#complaints + 1] = format:format(...)
+  end
+  local columns, uniques = {}, {}
+  for _, column in ipairs(found.columns) do
+    columns[column.name] = column
+  end
+  for _, column in ipairs(said.columns) do
+    local real = columns[column.name]
+    if not real then
+      complain('it has no column "%s"', column.name)
+    elseif real.type ~= column.type then
+      complain('column "%s" is declared as %s, it is %s', column.name, column.type, real.type)
+    elseif column.not_null and not real.not_null then
+      complain('column "%s" is declared NOT NULL, it may be NULL', column.name)
+    end
+  end
+  local function show(list)
+    return list and "(" .. table.concat(list, ", ") .. ")" or "none"
+  end
+  if said.primary_key and show(said.primary_key) ~= show(found.primary_key) then
+    complain("primary_key is declared as %s, it is %s", show(said.primary_key),
+      show(found.primary_key))
+  end
+  local function sorted(list)
+    local copy = table.move(list, 1, #list, 1, {})
+    table.sort(copy)
+    return show(copy)
+  end
+  for _, list in ipairs { found.primary_key or {}, table.unpack(found.unique) } do
+    uniques[sorted(list)] = true
+  end
+  for _, list in ipairs(said.unique) do
+    if not uniques[sorted(list)] then
+      complain("%s is declared as unique, it is not", text.describe(show(list)))
+    end
+  end
+  return complaints
+end
+
+return catalog

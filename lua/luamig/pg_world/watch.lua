@@ -1,0 +1,234 @@
+--- One run of a script in a world on PostgreSQL, seen moment by moment: the log, injected errors
+-- and deaths, and stubs that are held against what the server answers.
+--
+-- Promises: the entries of the log and the places of faults are those of the mock.
+
+local compare = require "luamig.pg_world.compare"
+local errors = require "luamig.errors"
+local luamig = require "luamig"
+local text = require "luamig.text"
+local value = require "luamig.mock.value"
+
+local watch = {}
+
+local Watch = {}
+Watch.__index = Watch
+
+local MAX_WAITS = 100
+local RAW = { query = true, one = true, scalar = true, execute = true }
+
+-- What the arguments of structured calls are called in the log.
+local FIELDS = {
+  update = { "table", "key", "changes" }, delete = { "table", "key" },
+  insert = { "table", "row" }, insert_all = { "table", "rows" },
+  update_all = { "table", "changes", "where" }, delete_all = { "table", "where" }, savepoint = {},
+}
+
+-- SQLSTATEs, or their classes, that come with the end of the session.
+local ENDS_SESSION = {
+  ["57P01"] = true, ["57P02"] = true, ["57P03"] = true, ["57P05"] = true, ["25P03"] = true,
+  ["25P04"] = true, ["08"] = true,
+}
+
+local function ends_session(sqlstate)
+  return ENDS_SESSION[sqlstate] or ENDS_SESSION[sqlstate:sub(1, 2)]
+end
+
+--- The verdict that makes the server raise an error.
+local function raising(err)
+  if ends_session(err.sqlstate) then
+    return { breaks = true }
+  end
+  return {
+    sql = ("DO $luamig$ BEGIN RAISE EXCEPTION USING ERRCODE = '%s', MESSAGE = '%s'; END $luamig$")
+      :format(err.sqlstate, err.message:gsub("'", "''")),
+  }
+end
+
+--- Notes a mistake of the spec, which ends the run.
+function Watch:raise_problem(message)
+  self.world.problem = self.world.problem or errors.new { kind = "spec", message = message }
+  return { kill = true }
+end
+
+--- The verdict of the fault that is due at a place, if any.
+function Watch:reach(place)
+  local ok, err = pcall(self.world.faults.reach, self.world.faults, place)
+  return not ok and raising(err) or nil
+end
+
+function Watch:record(event, entry)
+  entry.batch, entry.attempt, entry.committed = event.batch, event.attempt, false
+  self.entries[#self.entries + 1] = entry
+  self.world.log[#self.world.log + 1] = entry
+end
+
+function Watch:is_one_shot()
+  return self.def.kind == "one_shot" and self.callback ~= "on_start"
+end
+
+--- Whether the transaction in hand is a batch, or a one-shot, which is one.
+function Watch:is_batch()
+  return self.callback == "migrate" or self:is_one_shot()
+end
+
+function Watch:begin_transaction()
+  self.entries, self.savepoints, self.calls = {}, {}, 0
+end
+
+local on = {}
+
+function on.page(self, event)
+  self.callback = "migrate"
+  self:begin_transaction()
+  self.page = { verb = "page", table = self.world.base and self.world.base.from }
+  self:record(event, self.page)
+  return self:reach "page"
+end
+
+function on.rows(self, event)
+  self.page.first, self.page.last, self.page.count = event.first, event.last, event.count
+end
+
+function on.begin(self, event)
+  local goes_on = event.callback == "migrate"
+    or event.callback == "on_complete" and self.def.kind == "one_shot"
+  self.callback = event.callback
+  if not goes_on then
+    self:begin_transaction()
+  end
+end
+
+--- The log's entry of a call, and the statement if it is SQL.
+local function entry_of(event)
+  local entry = { verb = event.verb, file = event.file, line = event.line }
+  local args = event.args
+  if RAW[event.verb] then
+    local first = args[1] == luamig.ALL and 2 or 1
+    entry.sql = args[first]
+    entry.params = table.move(args, first + 1, args.n, 1, { n = math.max(args.n - first, 0) })
+    for i = 1, entry.params.n do
+      if entry.params[i] == luamig.NULL then
+        entry.params[i] = nil
+      end
+    end
+  end
+  for i, name in ipairs(FIELDS[event.verb] or {}) do
+    entry[name] = args[i]
+  end
+  return entry
+end
+
+function on.call(self, event)
+  local kill = self.kill
+  self.calls = self.calls + 1
+  if kill and kill.batch == event.batch and kill.call == self.calls and self:is_batch() then
+    return { kill = true }
+  end
+  local entry = entry_of(event)
+  self:record(event, entry)
+  self.statement = entry
+  if event.verb == "savepoint" then
+    self.savepoints[#self.savepoints + 1] = #self.entries
+  end
+  return self:reach(event.verb)
+end
+
+--- Whether the answer is an error that the program meets by trying again.
+local function passes(event)
+  local err = not event.ok and event.results[1]
+  local sqlstate = type(err) == "table" and err.sqlstate
+  return sqlstate and (sqlstate:sub(1, 2) == "40" or ends_session(sqlstate))
+end
+
+local function show_params(params)
+  local shown = {}
+  for i = 1, params.n do
+    shown[i] = ("$%d = %s"):format(i, text.describe(params[i]))
+  end
+  return #shown > 0 and " with " .. table.concat(shown, ", ") or ""
+end
+
+--- Holds the stub for a statement, if there is one, against the answer.
+function Watch:check_stub(event)
+  local sent = self.statement
+  if type(sent.sql) ~= "string" or passes(event) then
+    return nil
+  end
+  local ok, stub = pcall(self.world.stubs.take, self.world.stubs, sent.sql, sent.params)
+  local difference = ok and compare.stub(sent.sql, stub, event)
+  if difference then
+    return self:raise_problem(("a stub is not what the server answers: %s%s\n  %s"):format(
+      sent.sql, show_params(sent.params), difference))
+  end
+end
+
+--- What was rolled back to a savepoint never counts as committed.
+function Watch:forget_savepoint(event)
+  local kept = table.remove(self.savepoints)
+  if event.ok and event.results[1] then
+    return
+  end
+  for i = #self.entries, kept + 1, -1 do
+    self.entries[i] = nil
+  end
+end
+
+function on.returned(self, event)
+  if event.verb == "savepoint" then
+    self:forget_savepoint(event)
+  elseif RAW[event.verb] then
+    return self:check_stub(event)
+  end
+end
+
+function on.commit(self)
+  return self:reach "commit"
+end
+
+function on.committed(self, event)
+  for _, entry in ipairs(self.entries) do
+    entry.committed = true
+  end
+  self.entries = {}
+  if not self:is_batch() then
+    return nil
+  end
+  self.batches = self.batches + 1
+  local kill = self.kill
+  return kill and not kill.call and kill.batch == event.batch and { kill = true } or nil
+end
+
+function on.throttled(self, event)
+  self.waits = event.ask_again and self.waits + 1 or 0
+  if self.waits == MAX_WAITS then
+    return self:raise_problem(("throttle asked to wait %d times in a row"):format(self.waits))
+  end
+end
+
+function on.log(self, event)
+  local log = self.world.log
+  log[#log + 1] = {
+    verb = "log", batch = event.batch, attempt = event.attempt, message = event.args[1],
+    fields = event.args[2] and value.copy(event.args[2]),
+  }
+end
+
+--- Watches a run.
+-- @param world needs log, base, stubs, faults, problem
+-- @param def of the script
+-- @param kill the option of `world:run`
+-- @return table with batches, the number of those committed, and a method see(event), for
+--   `database:run`
+function watch.new(world, def, kill)
+  return setmetatable({
+    world = world, def = def, kill = kill, entries = {}, savepoints = {}, calls = 0, waits = 0,
+    batches = 0,
+  }, Watch)
+end
+
+function Watch:see(event)
+  return on[event.event](self, event)
+end
+
+return watch

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* luamig test: runs specs with busted. */
+
+#include "cli/cli.h"
+#include "script/tester.h"
+
+#include <getopt.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: luamig test [--pg] [--schema FILE] [BUSTED'S ARGUMENTS]\n"
+    "\n"
+    "Runs specs with busted in the interpreter that scripts run in, with "
+    "require\n"
+    "\"luamig\" and \"luamig.mock\" at hand. Without further arguments those "
+    "in "
+    "spec/.\n"
+    "\n"
+    "  --pg           the worlds of luamig.mock are databases of a throw-away\n"
+    "                 PostgreSQL, where the same specs run the real engine\n"
+    "  --schema FILE  SQL that is loaded into it first; implies --pg\n"
+    "  --             what follows is busted's\n"
+    "\n"
+    "Of busted's arguments: spec files and folders, -o TAP or junit, "
+    "--tags=a,b,\n"
+    "--filter=PATTERN, --coverage (needs luacov), --shuffle. A file .busted is "
+    "obeyed.\n"
+    "Exit code 0: all specs passed, 1: some did not, 4: no server.\n";
+
+/* What is ours; whatever else there is, getopt cannot know. */
+static const struct option own_options[] = {
+    {"pg", no_argument, NULL, 0},
+    {"schema", required_argument, NULL, 0},
+    {NULL, 0, NULL, 0}};
+
+/* Takes our own options, which come first; *argi is where busted's begin. */
+static bool
+take_options(int argc, char **argv, struct lm_tester_options *options,
+             int *argi)
+{
+    static const char schema[] = "--schema=";
+    int i = 1;
+
+    for (; i < argc; i++) {
+        if (strcmp(argv[i], "--pg") == 0) {
+            options->pg = true;
+        } else if (strncmp(argv[i], schema, sizeof schema - 1) == 0) {
+            options->schema_file = argv[i] + sizeof schema - 1;
+        } else if (strcmp(argv[i], "--schema") != 0) {
+            break;
+        } else if (i + 1 == argc) {
+            lm_cli_usage(&lm_cmd_test, "option \"--schema\" needs a value");
+            return false;
+        } else {
+            options->schema_file = argv[++i];
+        }
+    }
+    options->pg = options->pg || options->schema_file != NULL;
+    *argi = i + (i < argc && strcmp(argv[i], "--") == 0);
+    return true;
+}
+
+/* An option of ours behind one of busted's would be busted's. */
+static bool
+check_rest(int argc, char **argv, int argi)
+{
+    for (int i = argi; i < argc; i++) {
+        if (strcmp(argv[i], "--pg") != 0 &&
+            strncmp(argv[i], "--schema", strlen("--schema")) != 0)
+            continue;
+        lm_cli_usage(&lm_cmd_test,
+                     "option \"%s\" must come before busted's arguments",
+                     argv[i]);
+        return false;
+    }
+    return true;
+}
+
+static int
+run(int argc, char **argv)
+{
+    struct lm_tester_options options = {false, NULL};
+    struct lm_err err;
+    bool passed;
+    int argi;
+
+    if (!take_options(argc, argv, &options, &argi) ||
+        !check_rest(argc, argv, argi))
+        return LM_EXIT_USAGE;
+    if (!lm_tester_run(&options, argc - argi, argv + argi, &passed, &err))
+        return lm_cli_fail(&err);
+    return lm_cli_finish_output(passed ? LM_EXIT_DONE : LM_EXIT_FAILED);
+}
+
+const struct lm_command lm_cmd_test = {
+    "test", "run the specs of scripts, on tables in Lua or on PostgreSQL", help,
+    run, .options = own_options};

@@ -1,0 +1,261 @@
+--- Pages: the order of keys, the size of batches, and where a run begins and ends.
+
+local contract = dofile "tests/contract/contract.lua"
+local luamig = require "luamig"
+local mock = require "luamig.mock"
+
+local decimal = luamig.decimal
+local said = contract.said
+
+-- Says the ids of each batch.
+local SAY = [[
+  local ids = {}
+  for i, row in ipairs(rows) do ids[i] = tostring(row.id) end
+  run.log(run.batch .. ":" .. table.concat(ids, ","))]]
+
+-- Type of the key, keys in their order.
+local ORDERS = {
+  { "int4", { -10, -9, 0, 2, 10, 100 } },
+  { "int8", { math.mininteger, -1, 9, 10, math.maxinteger } },
+  { "numeric", { decimal "-1.5", decimal "0", decimal "0.10", decimal "2", decimal "10",
+    decimal "NaN" } },
+  { "float8", { -math.huge, -0.5, 2.0, 10.0, math.huge, 0 / 0 } },
+  { "bool", { false, true } },
+  { "uuid", { "00000000-0000-0000-0000-00000000000a", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+    "f0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11" } },
+  { "date", { "-infinity", "0999-12-31", "2024-01-31", "2024-02-01", "infinity" } },
+  { "timestamptz", { "-infinity", "2024-01-31 12:00:00+00", "2024-01-31 12:00:00.45+00",
+    "2024-01-31 12:00:00.5+00", "2024-01-31 12:00:01+00", "infinity" } },
+  { "bytea", { "", "\0", "\0\0", "a", "\255" } },
+}
+
+describe("the key", function()
+  teardown(contract.clean)
+
+  --- The positions of keys as they come in batches of one.
+  local function order_of(type_name, keys)
+    local rows = {}
+    for i, key in ipairs(keys) do
+      table.insert(rows, 1 + #rows * (i % 2), { id = key, place = i })
+    end
+    local world = mock.new {
+      tables = { t = { columns = { id = type_name, place = "int4" }, primary_key = { "id" },
+        rows = rows } },
+      base = { from = "t" },
+    }
+    contract.ended("done", contract.run(world, "run.log(tostring(rows[1].place))", nil,
+      { batch_size = 1 }))
+    return said(world)
+  end
+
+  for _, case in ipairs(ORDERS) do
+    it("orders " .. case[1] .. " by value", function()
+      local wanted = {}
+      for i = 1, #case[2] do
+        wanted[i] = i
+      end
+      assert.equal(table.concat(wanted, " "), order_of(case[1], case[2]))
+    end)
+  end
+
+  it('orders text by its bytes, which is the collation "C"', function()
+    local keys = { "", "10", "9", "B", "a", "a b", "aa", "b", "é" }
+    assert.equal("1 2 3 4 5 6 7 8 9",
+      order_of("text", keys))
+  end)
+
+  it("of several columns orders by the first that differs", function()
+    local rows = {}
+    for _, pair in ipairs { { 1, "b" }, { 2, "a" }, { 1, "a" }, { 10, "a" } } do
+      rows[#rows + 1] = { a = pair[1], b = pair[2] }
+    end
+    local world = mock.new {
+      tables = { t = { columns = { a = "int4", b = "text" }, primary_key = { "a", "b" },
+        rows = rows } },
+      base = { from = "t" },
+    }
+    contract.ended("done", contract.run(world, "run.log(rows[1].a .. rows[1].b)",
+      { config = 'key = { "a", "b" }' }, { batch_size = 1 }))
+    assert.equal("1a 1b 2a 10a", said(world))
+  end)
+
+  it("need not be the primary key", function()
+    local world = contract.world({ n = "int4" },
+      { { id = 1, n = 30 }, { id = 2, n = 10 }, { id = 3, n = 20 } },
+      { unique = { { "n" } }, not_null = { "n" } })
+    contract.ended("done", contract.run(world, SAY, { config = 'key = "n"' }, { batch_size = 2 }))
+    assert.equal("1:2,3 2:1", said(world))
+  end)
+
+  it("that occurs twice fails the batch", function()
+    local world = contract.world({ n = "int4" }, { { id = 1, n = 5 }, { id = 2, n = 5 } },
+      { not_null = { "n" } })
+    contract.failed(contract.run(world, "", { config = 'key = "n"' }), nil, nil)
+  end)
+end)
+
+describe("batches", function()
+  teardown(contract.clean)
+
+  local SIZES = {
+    { 1, 1, "1:1" }, { 2, 1, "1:1 2:2" }, { 3, 2, "1:1,2 2:3" }, { 4, 2, "1:1,2 2:3,4" },
+    { 5, 5, "1:1,2,3,4,5" }, { 5, 10, "1:1,2,3,4,5" },
+  }
+  for _, case in ipairs(SIZES) do
+    it(("of %d rows, %d each, are: %s"):format(case[1], case[2], case[3]), function()
+      local world = contract.numbers(case[1])
+      local result = contract.run(world, SAY, { config = "batch_size = " .. case[2] })
+      contract.ended("done", result)
+      assert.equal(case[3], said(world))
+      assert.equal(case[1], result.rows)
+      assert.equal(select(2, case[3]:gsub(":", "")), result.batches)
+    end)
+  end
+
+  it("of no rows are none", function()
+    local world = contract.numbers(0)
+    local result = contract.run(world, SAY)
+    contract.ended("done", result)
+    assert.equal("", said(world))
+    assert.equal(0, result.batches)
+  end)
+
+  it("have the size of the options rather than that of the script", function()
+    local world = contract.numbers(3)
+    contract.ended("done", contract.run(world, SAY, { config = "batch_size = 1" },
+      { batch_size = 3 }))
+    assert.equal("1:1,2,3", said(world))
+  end)
+
+  it("leave out what the base query does not match", function()
+    local world = contract.numbers(4, { where = function(row) return row.n > 15 end })
+    contract.ended("done", contract.run(world, SAY, { query = "SELECT * FROM t WHERE n > 15" }))
+    assert.equal("1:2,3,4", said(world))
+  end)
+
+  it("see what batches before them wrote", function()
+    local world = contract.numbers(3, { where = function(row) return row.s ~= "gone" end })
+    contract.ended("done", contract.run(world, SAY .. [[
+      repo:update_all("t", { s = "gone" }, { id = rows[1].id + 1 })]],
+      { query = "SELECT * FROM t WHERE s <> 'gone'" }, { batch_size = 1 }))
+    assert.equal("1:1 2:3", said(world))
+  end)
+
+  it("know their columns", function()
+    local world = mock.new {
+      tables = { t = { columns = { id = "int8", b = "text" }, primary_key = { "id" },
+        rows = { { id = 1 } } } },
+      base = { from = "t", select = { "id", "b" } },
+    }
+    contract.ended("done", contract.run(world, 'run.log(table.concat(rows.columns, ","))',
+      { query = "SELECT id, b FROM t" }))
+    assert.equal("id,b", said(world))
+  end)
+end)
+
+describe("a run begins and ends", function()
+  teardown(contract.clean)
+
+  -- Each batch puts a row after all others.
+  local GROW = SAY .. [[
+    if run.batch < 4 then repo:insert("t", { id = 100 + run.batch }) end]]
+
+  it("at the bound: rows that come after it are left alone", function()
+    local world = contract.numbers(3)
+    contract.ended("done", contract.run(world, GROW, nil, { batch_size = 1 }))
+    assert.equal("1:1 2:2 3:3", said(world))
+  end)
+
+  it("with follow_new at the end of the table", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, GROW, { config = "follow_new = true" },
+      { batch_size = 1 }))
+    assert.equal("1:1 2:2 3:101 4:102 5:103", said(world))
+  end)
+
+  it("with rows that come before the bound", function()
+    local world = contract.world({}, { { id = 1 }, { id = 50 } })
+    contract.ended("done", contract.run(world, SAY .. [[
+      if run.batch == 1 then repo:insert("t", { id = 20 }) end]], nil, { batch_size = 1 }))
+    assert.equal("1:1 2:20 3:50", said(world))
+  end)
+
+  it("without rows that come before the cursor", function()
+    local world = contract.world({}, { { id = 10 }, { id = 50 } })
+    contract.ended("done", contract.run(world, SAY .. [[
+      if run.batch == 1 then repo:insert("t", { id = 5 }) end]], nil, { batch_size = 1 }))
+    assert.equal("1:10 2:50", said(world))
+  end)
+
+  it("after start_after", function()
+    local world = contract.numbers(4)
+    contract.ended("done", contract.run(world, SAY, { config = "start_after = 2" }))
+    assert.equal("1:3,4", said(world))
+  end)
+
+  it("after the start_after of a key of several columns", function()
+    local world = mock.new {
+      tables = { t = { columns = { a = "int4", b = "int4" }, primary_key = { "a", "b" },
+        rows = { { a = 1, b = 1 }, { a = 1, b = 2 }, { a = 2, b = 1 } } } },
+      base = { from = "t" },
+    }
+    contract.ended("done", contract.run(world,
+      "for _, row in ipairs(rows) do run.log(row.a .. row.b) end",
+      { config = 'key = { "a", "b" }, start_after = { 1, 1 }' }))
+    assert.equal("12 21", said(world))
+  end)
+
+  it("at the limit, stopped, and goes on from there", function()
+    local world = contract.numbers(5)
+    local path = contract.script(SAY)
+    local result = contract.ended("stopped", world:run(path, { limit = 3, batch_size = 2 }))
+    assert.equal(3, result.rows)
+    assert.equal(2, result.batches)
+    result = contract.ended("done", world:run(path, { batch_size = 2 }))
+    assert.equal(2, result.rows)
+    assert.equal("1:1,2 2:3 3:4,5", said(world))
+  end)
+
+  it("at a limit that is just all rows, done", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, SAY, nil, { limit = 2 }))
+  end)
+
+  it("once: a run that is done is not repeated", function()
+    local world = contract.numbers(2)
+    local path = contract.script(SAY)
+    contract.ended("done", world:run(path))
+    local result = contract.ended("done", world:run(path))
+    assert.equal(0, result.rows)
+    assert.equal("1:1,2", said(world))
+  end)
+
+  it("again when told to", function()
+    local world = contract.numbers(2)
+    local path = contract.script(SAY)
+    contract.ended("done", world:run(path))
+    contract.ended("done", world:run(path, { again = true }))
+    assert.equal("1:1,2 1:1,2", said(world))
+  end)
+
+  it("again when it is repeatable", function()
+    local world = contract.numbers(2)
+    local path = contract.script(SAY, { config = "repeatable = true" })
+    contract.ended("done", world:run(path))
+    contract.ended("done", world:run(path))
+    assert.equal("1:1,2 1:1,2", said(world))
+  end)
+
+  it("apart for each set of arguments", function()
+    local world = contract.numbers(3, {
+      where = function(row, args) return args.low == nil or row.id >= args.low end })
+    local path = contract.script('run.log("from " .. run.args.low .. " " .. #rows)', {
+      query = "SELECT * FROM t WHERE id >= 0",
+      more = 'args = { low = { type = "integer", required = true } },',
+    })
+    contract.ended("done", world:run(path, { args = { low = 0 } }))
+    contract.ended("done", world:run(path, { args = { low = 0 } }))
+    contract.ended("done", world:run(path, { args = { low = 1 } }))
+    assert.equal("from 0 3 from 1 3", said(world))
+  end)
+end)

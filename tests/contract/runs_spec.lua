@@ -1,0 +1,670 @@
+--- Runs: transactions, resuming, retries, the latch, savepoints, callbacks, quarantine.
+
+local contract = dofile "tests/contract/contract.lua"
+
+local said = contract.said
+
+-- Adds one to n of every row, so that a row migrated twice, or never, shows.
+local COUNT = [[
+  for _, row in ipairs(rows) do
+    repo:update("t", { id = row.id }, { n = row.n + 1 })
+  end]]
+
+local function numbers(world)
+  return table.concat(contract.column(world, "t", "n"), " ")
+end
+
+describe("a batch", function()
+  teardown(contract.clean)
+
+  it("that fails leaves nothing of itself, and all of those before it", function()
+    local world = contract.numbers(3)
+    local result = contract.run(world, COUNT .. '\nif run.batch == 2 then error "stop here" end',
+      nil, { batch_size = 1 })
+    contract.failed(result, nil, "stop here")
+    assert.equal("11 20 30", numbers(world))
+    assert.equal(1, result.batches)
+    assert.equal(1, result.rows)
+  end)
+
+  it("that failed is where the same command goes on", function()
+    local world = contract.numbers(3, { not_null = { "s" } })
+    local path = contract.script(COUNT .. '\nif rows[1].s == "s2" then error "stop here" end')
+    contract.failed(world:run(path, { batch_size = 1 }), nil, "stop here")
+    contract.failed(world:run(path, { batch_size = 1 }), nil, "stop here")
+    assert.equal("11 20 30", numbers(world))
+    contract.ended("done", world:run(contract.one_shot [[
+      repo:update("t", { id = 2 }, { s = "mended" })]]))
+    contract.ended("done", world:run(path, { batch_size = 1 }))
+    assert.equal("11 21 31", numbers(world))
+  end)
+
+  it("does not outlive its repo", function()
+    local world = contract.numbers(2)
+    contract.failed(contract.run(world, [[
+      if kept then kept:update("t", { id = 1 }, { n = 0 }) end
+      kept = repo]], { head = "local kept" }, { batch_size = 1 }), nil,
+      "the repo is used after its function has returned")
+    assert.equal("10 20", numbers(world))
+  end)
+
+  it("does not outlive its handles", function()
+    local world = contract.numbers(2)
+    contract.failed(contract.run(world, [[
+      if kept then run.log(tostring(kept.affected)) end
+      kept = repo:update("t", { id = 1 }, { n = 0 })]], { head = "local kept" },
+      { batch_size = 1 }), nil, "the handle is used after its batch has ended")
+  end)
+
+  it("has a number and an attempt", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, 'run.log(run.batch .. "/" .. run.attempt)', nil,
+      { batch_size = 1 }))
+    assert.equal("1/1 2/1", said(world))
+  end)
+
+  it("keeps what Lua keeps", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, "count = count + 1; run.log(tostring(count))",
+      { head = "local count = 0" }, { batch_size = 1 }))
+    assert.equal("1 2", said(world))
+  end)
+end)
+
+describe("a run that is killed", function()
+  teardown(contract.clean)
+
+  for _, kill in ipairs { { 1, 1 }, { 1, 2 }, { 2, 1 }, { 2, 2 }, { 3, 1 } } do
+    it(("in call %d of batch %d migrates each row once"):format(kill[2], kill[1]), function()
+      local world = contract.numbers(5)
+      local path = contract.script(COUNT)
+      contract.ended("killed", world:run(path,
+        { batch_size = 2, kill = { batch = kill[1], call = kill[2] } }))
+      local done = (kill[1] - 1) * 2
+      for i, n in ipairs(contract.column(world, "t", "n")) do
+        assert.equal(i <= done and i * 10 + 1 or i * 10, n)
+      end
+      local result = contract.ended("done", world:run(path, { batch_size = 2 }))
+      assert.equal(5 - done, result.rows)
+      assert.equal("11 21 31 41 51", numbers(world))
+    end)
+  end
+
+  for batch = 1, 3 do
+    it(("after batch %d migrates each row once"):format(batch), function()
+      local world = contract.numbers(5)
+      local path = contract.script(COUNT)
+      contract.ended("killed", world:run(path, { batch_size = 2, kill = { batch = batch } }))
+      contract.ended("done", world:run(path, { batch_size = 2 }))
+      assert.equal("11 21 31 41 51", numbers(world))
+    end)
+  end
+
+  it("goes on with the number of its next batch", function()
+    local world = contract.numbers(3)
+    local path = contract.script "run.log(tostring(run.batch))"
+    contract.ended("killed", world:run(path, { batch_size = 1, kill = { batch = 1 } }))
+    contract.ended("done", world:run(path, { batch_size = 1 }))
+    assert.equal("1 2 3", said(world))
+  end)
+
+  it("goes on with other batches when it is told another size", function()
+    local world = contract.numbers(5)
+    local path = contract.script(COUNT)
+    contract.ended("killed", world:run(path, { batch_size = 1, kill = { batch = 2 } }))
+    contract.ended("done", world:run(path, { batch_size = 5 }))
+    assert.equal("11 21 31 41 51", numbers(world))
+  end)
+
+  it("keeps the bound with which it began", function()
+    local world = contract.numbers(2)
+    local path = contract.script [[
+      run.log(tostring(rows[1].id))
+      repo:insert("t", { id = rows[1].id + 100 })]]
+    contract.ended("killed", world:run(path, { batch_size = 1, kill = { batch = 1 } }))
+    contract.ended("done", world:run(path, { batch_size = 1 }))
+    assert.equal("1 2", said(world))
+  end)
+
+  it("in a one-shot begins it again", function()
+    local world = contract.numbers(1)
+    local path = contract.one_shot [[
+      repo:update_all("t", { n = 5 }, { n = 10 })
+      repo:insert("t", { id = 2, n = 0 })]]
+    contract.ended("killed", world:run(path, { kill = { batch = 1, call = 2 } }))
+    assert.equal("10", numbers(world))
+    contract.ended("done", world:run(path))
+    assert.equal("5 0", numbers(world))
+  end)
+
+  it("before its end still calls on_complete, once", function()
+    local world = contract.numbers(2, { tables = { seen = { columns = { what = "text" } } } })
+    local path = contract.script(COUNT, {
+      more = 'on_complete = function(repo) repo:insert("seen", { what = "end" }) end,' })
+    contract.ended("killed", world:run(path, { batch_size = 1, kill = { batch = 1 } }))
+    assert.same({}, contract.column(world, "seen", "what"))
+    contract.ended("done", world:run(path, { batch_size = 1 }))
+    assert.same({ "end" }, contract.column(world, "seen", "what"))
+  end)
+end)
+
+describe("a conflict (40001)", function()
+  teardown(contract.clean)
+
+  it("in a write makes the batch begin again", function()
+    local world = contract.numbers(3)
+    world:fail { on = "update", nth = 2, sqlstate = "40001" }
+    local result = contract.ended("done", contract.run(world, COUNT))
+    assert.equal("11 21 31", numbers(world))
+    assert.equal(1, result.retries)
+    assert.equal(1, result.batches)
+  end)
+
+  it("at the end of the batch does, too", function()
+    local world = contract.numbers(3)
+    world:fail { on = "commit", sqlstate = "40001" }
+    contract.ended("done", contract.run(world, COUNT))
+    assert.equal("11 21 31", numbers(world))
+  end)
+
+  it("counts attempts", function()
+    local world = contract.numbers(1)
+    world:fail { on = "update", sqlstate = "40001" }
+    contract.ended("done", contract.run(world, "run.log(tostring(run.attempt))\n" .. COUNT))
+    assert.equal("1 2", said(world))
+  end)
+
+  it("again and again gives up after config.retries", function()
+    local world = contract.numbers(1)
+    for _ = 1, 3 do
+      world:fail { on = "update", sqlstate = "40001", message = "in the way" }
+    end
+    local result = contract.run(world, COUNT, { config = "retries = 2" },
+      { batch_size = 1 })
+    contract.failed(result, "40001", "gave up after 3 attempts: in the way")
+    assert.equal("10", numbers(world))
+  end)
+
+  it("that pcall swallows is a conflict all the same", function()
+    local world = contract.numbers(1)
+    world:fail { on = "update", sqlstate = "40001" }
+    local result = contract.ended("done", contract.run(world, [[
+      pcall(function() repo:update("t", { id = 1 }, { n = 5 }) end)]]))
+    assert.equal(1, result.retries)
+    assert.equal("5", numbers(world))
+  end)
+
+  it("is not contained by a savepoint", function()
+    local world = contract.numbers(1)
+    world:fail { on = "update", sqlstate = "40001" }
+    local result = contract.ended("done", contract.run(world, [[
+      local ok = repo:savepoint(function() repo:update("t", { id = 1 }, { n = 5 }) end)
+      run.log(tostring(ok))]]))
+    assert.equal("true", said(world))
+    assert.equal(1, result.retries)
+  end)
+
+  it("does not lose what on_start wrote", function()
+    local world = contract.numbers(1, { tables = { seen = { columns = { what = "text" } } } })
+    world:fail { on = "update", sqlstate = "40001" }
+    contract.ended("done", contract.run(world, COUNT, {
+      more = 'on_start = function(repo) repo:insert("seen", { what = "start" }) end,' }))
+    assert.same({ "start" }, contract.column(world, "seen", "what"))
+  end)
+
+  it("from the third attempt on halves the batch", function()
+    local world = contract.numbers(4)
+    for _ = 1, 3 do
+      world:fail { on = "update", sqlstate = "40001" }
+    end
+    contract.ended("done", contract.run(world, "run.log(tostring(#rows))\n" .. COUNT, nil,
+      { batch_size = 4 }))
+    assert.equal("11 21 31 41", numbers(world))
+    assert.equal("4 4 4 2 2", said(world))
+  end)
+end)
+
+describe("a timeout", function()
+  teardown(contract.clean)
+
+  it("of a lock (55P03) halves the batch", function()
+    local world = contract.numbers(4)
+    world:fail { on = "update", sqlstate = "55P03" }
+    contract.ended("done", contract.run(world, "run.log(tostring(#rows))\n" .. COUNT, nil,
+      { batch_size = 4 }))
+    assert.equal("11 21 31 41", numbers(world))
+    assert.equal("4 2 2", said(world))
+  end)
+end)
+
+describe("an error of the server", function()
+  teardown(contract.clean)
+
+  it("fails the batch although pcall caught it", function()
+    local world = contract.numbers(2)
+    contract.failed(contract.run(world, [[
+      repo:update("t", { id = 1 }, { n = 5 })
+      pcall(function() return repo:insert("t", { id = 1 }).affected end)]]), "23505")
+    assert.equal("10 20", numbers(world))
+  end)
+
+  it("makes every later call fail", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, [[
+      pcall(function() return repo:insert("t", { id = 1 }).affected end)
+      local ok, err = pcall(repo.update, repo, "t", { id = 1 }, { n = 5 })
+      run.log(tostring(ok) .. ": " .. err.message)]]), "23505")
+    assert.matches("false: transaction has failed", said(world), 1, true)
+  end)
+
+  it("is a table with SQLSTATE, message and position", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, [[
+      local ok, err = pcall(function() return repo:insert("t", { id = 1 }).affected end)
+      run.log(err.sqlstate .. " " .. err.constraint .. " " .. err.message)]]), "23505")
+    assert.matches("23505 t_pkey duplicate key value violates unique constraint", said(world), 1,
+      true)
+  end)
+
+  it("names the line of the call", function()
+    local world = contract.numbers(1)
+    local result = contract.run(world, '\n\nrepo:insert("t", { id = 1 })')
+    assert.matches("s%d+%.lua:10$", contract.failed(result, "23505").error.where)
+  end)
+
+  it("that is a mistake in a call's arguments does not fail the batch when it is caught", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, [[
+      pcall(repo.update, repo, "t", { id = 1 }, { n = "five" })
+      pcall(repo.update, repo, "t", {}, { n = 5 })
+      repo:update("t", { id = 1 }, { n = 6 })]]))
+    assert.equal("6", numbers(world))
+  end)
+
+  it("in a change of the pages' key fails the batch although pcall caught it", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, [[
+      pcall(repo.update, repo, "t", { id = 1 }, { id = 5 })]]), nil,
+      "is the key that is being paged")
+  end)
+
+  it("in a transaction command fails the batch although pcall caught it", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, 'pcall(repo.execute, repo, "COMMIT")'), nil,
+      "a script must not begin or end transactions")
+  end)
+end)
+
+describe("an error of the script", function()
+  teardown(contract.clean)
+
+  it("is its message, with the line", function()
+    local world = contract.numbers(1)
+    local result = contract.run(world, 'error("user 1 has no plan")')
+    assert.matches("s%d+%.lua:8: user 1 has no plan$", contract.failed(result).error.message)
+  end)
+
+  it("may be a table with __tostring", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world,
+      'error(setmetatable({}, { __tostring = function() return "odd" end }))'), nil, "odd")
+  end)
+
+  it("that is caught is no error", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, 'pcall(error, "x")\n' .. COUNT))
+    assert.equal("11", numbers(world))
+  end)
+
+  it("is reading a global that is not defined", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, "return undefined_name"), nil,
+      'global "undefined_name" is not defined')
+  end)
+
+  it("is assigning to a global", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, "count = 1"), nil,
+      'assignment to global "count"; declare it with local')
+  end)
+end)
+
+describe("a savepoint", function()
+  teardown(contract.clean)
+
+  it("returns true and the results", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, [[
+      local ok, a, b, c = repo:savepoint(function(x, y) return y, nil, x end, 1, 2)
+      run.log(tostring(ok) .. a .. tostring(b) .. c)]]))
+    assert.equal("true2nil1", said(world))
+  end)
+
+  it("keeps what was written in it", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, [[
+      repo:savepoint(function() repo:update("t", { id = 1 }, { n = 5 }) end)]]))
+    assert.equal("5", numbers(world))
+  end)
+
+  local CONTAINED = {
+    { "a unique violation", 'repo:insert("t", { id = 1 })', "23505" },
+    { "a NOT NULL violation", 'repo:insert("t", { n = 1 })', "23502" },
+    { "a text that is too long", 'repo:update("t", { id = 1 }, { v = "abcd" })', "22001" },
+    { "a row that is missing", 'repo:update("t", { id = 9 }, { n = 5 })', "P0002" },
+    { "several rows", 'repo:update("t", { s = "same" }, { n = 5 })', "P0003" },
+    { "an error in Lua", 'error { sqlstate = "mine" }', "mine" },
+  }
+  for _, case in ipairs(CONTAINED) do
+    it("contains " .. case[1] .. ", and takes back what was written in it", function()
+      local world = contract.world({ n = "int4", s = "text", v = "varchar(3)" },
+        { { id = 1, n = 10, s = "same" }, { id = 2, n = 20, s = "same" } })
+      contract.ended("done", contract.run(world, ([[
+        local ok, err = repo:savepoint(function()
+          repo:update("t", { id = 1 }, { n = 99 })
+          %s
+        end)
+        run.log(tostring(ok) .. " " .. err.sqlstate)
+        repo:update("t", { id = 2 }, { n = 21 })]]):format(case[2])))
+      assert.equal("false " .. case[3], said(world))
+      assert.equal("10 21", numbers(world))
+    end)
+  end
+
+  it("does not contain a name that does not exist", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, [[
+      repo:savepoint(function() repo:update("tt", { id = 1 }, { n = 5 }) end)]]), "42P01")
+  end)
+
+  it("does not contain a change of the pages' key", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, [[
+      repo:savepoint(function() repo:update("t", { id = 1 }, { id = 5 }) end)]]), nil,
+      "is the key that is being paged")
+  end)
+
+  it("finds an error that pcall swallowed in it", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, [[
+      local ok, err = repo:savepoint(function()
+        repo:update("t", { id = 1 }, { n = 5 })
+        pcall(function() return repo:insert("t", { id = 1 }).affected end)
+        return "fine"
+      end)
+      run.log(tostring(ok) .. " " .. err.sqlstate)]]))
+    assert.equal("false 23505", said(world))
+    assert.equal("10", numbers(world))
+  end)
+
+  it("in a savepoint is rolled back alone", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, [[
+      repo:savepoint(function()
+        repo:update("t", { id = 1 }, { n = 5 })
+        repo:savepoint(function()
+          repo:update("t", { id = 2 }, { n = 5 })
+          error "inner"
+        end)
+      end)]]))
+    assert.equal("5 20", numbers(world))
+  end)
+
+  it("takes savepoints in it along", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, [[
+      repo:savepoint(function()
+        repo:savepoint(function() repo:update("t", { id = 2 }, { n = 5 }) end)
+        error "outer"
+      end)]]))
+    assert.equal("10 20", numbers(world))
+  end)
+
+  it("does not save a batch that has failed already", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, [[
+      pcall(function() return repo:insert("t", { id = 1 }).affected end)
+      pcall(function() repo:savepoint(function() end) end)]]), "23505")
+  end)
+end)
+
+describe("a callback", function()
+  teardown(contract.clean)
+
+  local SEEN = { tables = { seen = { columns = { nr = "bigserial", what = "text" },
+    primary_key = { "nr" } } } }
+  local function saw(world)
+    return table.concat(contract.column(world, "seen", "what"), " ")
+  end
+  local ALL = [[
+    on_start = function(repo, run) repo:insert("seen", { what = "start" .. run.batch }) end,
+    on_complete = function(repo, run) repo:insert("seen", { what = "complete" .. run.batch }) end,
+    on_stop = function(run, reason) run.log("stop " .. reason .. " " .. run.batch) end,]]
+  local NOTE = 'repo:insert("seen", { what = "batch" .. run.batch })'
+
+  it("is called in order, each once", function()
+    local world = contract.numbers(2, SEEN)
+    contract.ended("done", contract.run(world, NOTE, { more = ALL }, { batch_size = 1 }))
+    assert.equal("start0 batch1 batch2 complete2", saw(world))
+    assert.equal("", said(world))
+  end)
+
+  it("is called around no batches, too", function()
+    local world = contract.numbers(0, SEEN)
+    contract.ended("done", contract.run(world, NOTE, { more = ALL }))
+    assert.equal("start0 complete0", saw(world))
+  end)
+
+  it("on_complete is not called at a limit, on_stop is", function()
+    local world = contract.numbers(2, SEEN)
+    local path = contract.script(NOTE, { more = ALL })
+    contract.ended("stopped", world:run(path, { batch_size = 1, limit = 1 }))
+    assert.equal("start0 batch1", saw(world))
+    assert.equal("stop stop 1", said(world))
+    contract.ended("done", world:run(path, { batch_size = 1 }))
+    assert.equal("start0 batch1 batch2 complete2", saw(world))
+  end)
+
+  it("on_stop is told of an error", function()
+    local world = contract.numbers(2, SEEN)
+    contract.ended("failed", contract.run(world, 'error "x"', { more = ALL }))
+    assert.equal("stop error 0", said(world))
+  end)
+
+  it("on_start adds rows to the run", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, "run.log(tostring(rows[1].id))", {
+      more = 'on_start = function(repo) repo:insert("t", { id = 7 }) end,' }, { batch_size = 1 }))
+    assert.equal("1 7", said(world))
+  end)
+
+  it("on_start that fails leaves nothing, and is called again", function()
+    local world = contract.numbers(1, SEEN)
+    local path = contract.script("", { more = [[
+      on_start = function(repo, run)
+        repo:insert("seen", { what = "x" })
+        error "not yet"
+      end,]] })
+    contract.failed(world:run(path), nil, "not yet")
+    contract.failed(world:run(path), nil, "not yet")
+    assert.equal("", saw(world))
+  end)
+
+  it("on_complete that fails fails the run, and leaves the batches", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, COUNT, {
+      more = [[on_complete = function(repo)
+        repo:update("t", { id = 1 }, { n = 0 })
+        error "too late"
+      end,]] }), nil, "too late")
+    assert.equal("11", numbers(world))
+  end)
+
+  it("on_stop that fails changes nothing", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, 'error "first"', {
+      more = 'on_stop = function() error "second" end,' }), nil, "first")
+  end)
+
+  it("throttle must not write", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, COUNT, {
+      more = 'throttle = function(repo) repo:update("t", { id = 1 }, { n = 0 }) end,' }), "25006")
+    assert.equal("10", numbers(world))
+  end)
+
+  it("throttle is asked before each batch", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, 'run.log("batch")', {
+      more = 'throttle = function(repo, run) run.log("ask" .. run.batch) end,' },
+      { batch_size = 1 }))
+    assert.equal("ask0 batch ask1 batch", said(world))
+  end)
+
+  it("throttle that answers nonsense fails the run", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, "", {
+      more = 'throttle = function() return "soon" end,' }), nil, "throttle")
+  end)
+
+  it("of a one-shot commits with it", function()
+    local world = contract.numbers(1)
+    contract.failed(world:run(contract.one_shot('repo:update("t", { id = 1 }, { n = 5 })',
+      'on_complete = function() error "no" end,')), nil, "no")
+    assert.equal("10", numbers(world))
+  end)
+end)
+
+describe("a one-shot", function()
+  teardown(contract.clean)
+
+  it("runs once", function()
+    local world = contract.numbers(2)
+    local path = contract.one_shot 'repo:update_all("t", { n = 5 }, luamig.ALL) run.log("ran")'
+    contract.ended("done", world:run(path))
+    contract.ended("done", world:run(path))
+    assert.equal("ran", said(world))
+    assert.equal("5 5", numbers(world))
+  end)
+
+  it("may change any key", function()
+    local world = contract.numbers(1)
+    contract.ended("done", world:run(contract.one_shot 'repo:update("t", { id = 1 }, { id = 9 })'))
+    assert.same({ 9 }, contract.column(world, "t", "id"))
+  end)
+
+  it("that fails leaves nothing", function()
+    local world = contract.numbers(1)
+    contract.failed(world:run(contract.one_shot [[
+      repo:update("t", { id = 1 }, { n = 5 })
+      repo:insert("t", { id = 1 })]]), "23505")
+    assert.equal("10", numbers(world))
+  end)
+end)
+
+describe("quarantine", function()
+  teardown(contract.clean)
+
+  local QUARANTINE = 'on_error = "quarantine"'
+
+  local function add_one(bad, more)
+    return ([[
+      for _, row in ipairs(rows) do
+        local bad = { %s }
+        if bad[row.id] then %s end
+        repo:update("t", { id = row.id }, { n = row.n + 1 })
+      end]]):format(bad, more or 'error("row " .. row.id)')
+  end
+
+  it("sets aside the row that raises, and migrates all others", function()
+    local world = contract.numbers(5)
+    local result = contract.run(world, add_one "[3] = true", { config = QUARANTINE })
+    contract.ended("done_with_failures", result)
+    assert.equal("11 21 30 41 51", numbers(world))
+    assert.equal(1, result.failures)
+  end)
+
+  it("sets aside each row at fault, wherever they are", function()
+    local world = contract.numbers(6)
+    local result = contract.run(world, add_one "[1] = true, [4] = true, [6] = true",
+      { config = QUARANTINE }, { batch_size = 3 })
+    contract.ended("done_with_failures", result)
+    assert.equal("10 21 31 40 51 60", numbers(world))
+    assert.equal(3, result.failures)
+  end)
+
+  it("sets aside rows that break a constraint", function()
+    local world = contract.numbers(3)
+    local result = contract.run(world, add_one("[2] = true", 'repo:insert("t", { id = 1 })'),
+      { config = QUARANTINE })
+    contract.ended("done_with_failures", result)
+    assert.equal("11 20 31", numbers(world))
+  end)
+
+  it("sets no row aside for a name that does not exist", function()
+    local world = contract.numbers(3)
+    local result = contract.run(world, add_one("[2] = true", 'repo:insert("tt", { id = 1 })'),
+      { config = QUARANTINE })
+    contract.failed(result, "42P01")
+  end)
+
+  it("ends the run at one row more than max_failures", function()
+    local world = contract.numbers(4)
+    local result = contract.run(world, add_one "[1] = true, [2] = true, [3] = true",
+      { config = QUARANTINE .. ", max_failures = 2" }, { batch_size = 1 })
+    contract.ended("failed", result)
+    assert.equal(2, result.failures)
+    assert.equal("10 20 30 40", numbers(world))
+  end)
+
+  it("is done when there was nothing to set aside", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, add_one "", { config = QUARANTINE }))
+    assert.equal("11 21", numbers(world))
+  end)
+
+  it("does not do for on_complete", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, COUNT, { config = QUARANTINE,
+      more = 'on_complete = function() error "no" end,' }), nil, "no")
+  end)
+end)
+
+describe("the run object", function()
+  teardown(contract.clean)
+
+  it("has the arguments, with their types and defaults", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, [[
+      run.log(math.type(run.args.count) .. run.args.count .. tostring(run.args.loud)
+        .. tostring(run.args.label))]], { more = [[args = {
+          count = { type = "integer", required = true },
+          loud = { type = "boolean", default = true },
+          label = { type = "string" },
+        },]] }, { args = { count = 7 } }))
+    assert.equal("integer7truenil", said(world))
+  end)
+
+  it("refuses an argument that is not declared", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, "return run.args.tenant"), nil, '"tenant"')
+  end)
+
+  it("refuses a field that it does not have", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, "return run.attemt"), nil,
+      'run has no field "attemt" (did you mean "attempt"?)')
+  end)
+
+  it("says that this is no dry run", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, "run.log(tostring(run.dry_run))"))
+    assert.equal("false", said(world))
+  end)
+
+  it("logs also what is rolled back", function()
+    local world = contract.numbers(1)
+    contract.ended("failed", contract.run(world, 'run.log("here") error "x"'))
+    assert.equal("here", said(world))
+  end)
+end)

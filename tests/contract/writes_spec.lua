@@ -1,0 +1,664 @@
+--- Structured writes: what they match, count, refuse and leave behind.
+
+local contract = dofile "tests/contract/contract.lua"
+local luamig = require "luamig"
+
+local said = contract.said
+
+--- Runs one batch of three rows with this body; the world, and how the run ended.
+local function three(body, more, state)
+  local world = contract.numbers(3, more)
+  local result = contract.run(world, body)
+  contract.ended(state or "done", result)
+  return world, result
+end
+
+--- A world in which n may be NULL: it is in the row 2.
+local function with_null(more)
+  return contract.world({ n = "int4", s = "text" },
+    { { id = 1, n = 1, s = "a" }, { id = 2, s = "b" }, { id = 3, n = 3, s = "a" } }, more)
+end
+
+local function run_failed(world, body, sqlstate, message)
+  return contract.failed(contract.run(world, body), sqlstate, message)
+end
+
+local UNIQUE = { unique = { { "n" } } }
+local PAIR = { unique = { { "n", "s" } } }
+
+describe("NULL", function()
+  teardown(contract.clean)
+
+  it("reads nil", function()
+    local world = with_null()
+    contract.ended("done", contract.run(world, "run.log(tostring(rows[2].n))"))
+    assert.equal("nil", said(world))
+  end)
+
+  it("is written with luamig.NULL", function()
+    local world = three 'repo:update("t", { id = 1 }, { n = luamig.NULL })'
+    assert.same({ "NULL", 20, 30 }, contract.column(world, "t", "n"))
+  end)
+
+  it("is not written by nil, which a table cannot hold", function()
+    local world = three 'repo:update("t", { id = 1 }, { n = nil, s = "x" })'
+    assert.same({ 10, 20, 30 }, contract.column(world, "t", "n"))
+  end)
+
+  it("is what or_null makes of nil", function()
+    local world = three 'repo:update("t", { id = 1 }, { n = luamig.or_null(nil) })'
+    assert.same({ "NULL", 20, 30 }, contract.column(world, "t", "n"))
+  end)
+
+  it("is nothing that or_null makes of false", function()
+    local world = contract.world { b = "bool" }
+    contract.ended("done", contract.run(world,
+      'repo:update("t", { id = 1 }, { b = luamig.or_null(false) })'))
+    assert.same({ false }, contract.column(world, "t", "b"))
+  end)
+
+  it("is found by a condition that says NULL", function()
+    local world = with_null()
+    contract.ended("done", contract.run(world,
+      'run.log(tostring(repo:update_all("t", { s = "x" }, { n = luamig.NULL }).affected))'))
+    assert.equal("1", said(world))
+    assert.same({ "a", "x", "a" }, contract.column(world, "t", "s"))
+  end)
+
+  it("is not found by a condition with a value", function()
+    local world = with_null()
+    contract.ended("done", contract.run(world,
+      'run.log(tostring(repo:delete_all("t", { n = 1 }).affected))'))
+    assert.equal("1", said(world))
+    assert.same({ 2, 3 }, contract.column(world, "t", "id"))
+  end)
+
+  it("does not equal NULL: a key with it is refused", function()
+    run_failed(with_null(), 'repo:update("t", { n = luamig.NULL }, { s = "x" })', nil,
+      'repo:update: key column "n" is NULL, which no row equals')
+  end)
+
+  it("may stand in a unique column any number of times", function()
+    local world = three('repo:update_all("t", { n = luamig.NULL }, luamig.ALL)', UNIQUE)
+    assert.same({ "NULL", "NULL", "NULL" }, contract.column(world, "t", "n"))
+  end)
+
+  it("keeps a pair of columns from being equal", function()
+    local world = three('repo:update_all("t", { n = luamig.NULL, s = "same" }, luamig.ALL)', PAIR)
+    assert.same({ "same", "same", "same" }, contract.column(world, "t", "s"))
+  end)
+
+  it("is refused by a NOT NULL column", function()
+    run_failed(contract.numbers(1, { not_null = { "n" } }),
+      'repo:update("t", { id = 1 }, { n = luamig.NULL })', "23502",
+      'null value in column "n" of relation "t" violates not-null constraint')
+  end)
+
+  it("is refused by a primary key", function()
+    run_failed(contract.world({ n = "int4" }, nil, { tables = { o = {
+      columns = { a = "int8", b = "text" }, primary_key = { "a" } } } }),
+      'repo:insert("o", { a = luamig.NULL, b = "x" })', "23502",
+      'null value in column "a" of relation "o" violates not-null constraint')
+  end)
+
+  it("passes a CHECK that cannot say no", function()
+    local world = three('repo:update("t", { id = 1 }, { n = luamig.NULL })', { checks = {
+      t_n_check = { sql = "n < 90", holds = function(row) return row.n == nil or row.n < 90 end },
+    } })
+    assert.same({ "NULL", 20, 30 }, contract.column(world, "t", "n"))
+  end)
+end)
+
+describe("update", function()
+  teardown(contract.clean)
+
+  it("changes the columns it names and no others", function()
+    local world = three 'repo:update("t", { id = 2 }, { n = 5 })'
+    assert.same({ 10, 5, 30 }, contract.column(world, "t", "n"))
+    assert.same({ "s1", "s2", "s3" }, contract.column(world, "t", "s"))
+  end)
+
+  it("affects one row", function()
+    local world = three 'run.log(tostring(repo:update("t", { id = 2 }, { n = 5 }).affected))'
+    assert.equal("1", said(world))
+  end)
+
+  it("affects a row that had the value already", function()
+    local world = three 'run.log(tostring(repo:update("t", { id = 2 }, { n = 20 }).affected))'
+    assert.equal("1", said(world))
+  end)
+
+  it("fails when no row matches", function()
+    local _, result = three('repo:update("t", { id = 9 }, { n = 5 })', nil, "failed")
+    contract.failed(result, "P0002", 'update of "t" matched no row with id = 9')
+  end)
+
+  it("fails when several rows match", function()
+    local world = contract.world({ n = "int4", s = "text" },
+      { { id = 1, n = 7 }, { id = 2, n = 7 } })
+    run_failed(world, 'repo:update("t", { n = 7 }, { s = "x" })', "P0003",
+      'update of "t" matched 2 rows with n = 7, not one')
+    assert.same({ "NULL", "NULL" }, contract.column(world, "t", "s"))
+  end)
+
+  it("names all columns of the key that matched nothing", function()
+    run_failed(contract.numbers(1), 'repo:update("t", { id = 1, s = "no" }, { n = 5 })', "P0002",
+      'update of "t" matched no row with id = 1, s = no')
+  end)
+
+  it("lets a missing row pass when told to", function()
+    local world = three [[
+      local handle = repo:update("t", { id = 9 }, { n = 5 }, { missing = "ignore" })
+      run.log(tostring(handle.affected))]]
+    assert.equal("0", said(world))
+  end)
+
+  it("does not let several rows pass, whatever it is told", function()
+    local world = contract.world({ n = "int4", s = "text" },
+      { { id = 1, n = 7 }, { id = 2, n = 7 } })
+    run_failed(world, 'repo:update("t", { n = 7 }, { s = "x" }, { missing = "ignore" })', "P0003")
+  end)
+
+  it("sees what the same batch wrote before", function()
+    local world = three [[
+      repo:update("t", { id = 1 }, { s = "key" })
+      repo:update("t", { s = "key" }, { n = 99 })]]
+    assert.same({ 99, 20, 30 }, contract.column(world, "t", "n"))
+  end)
+
+  it("does not change the row that the script holds", function()
+    local world = three [[
+      repo:update("t", { id = 1 }, { n = 5 })
+      run.log(tostring(rows[1].n))]]
+    assert.equal("10", said(world))
+  end)
+
+  it("does not follow when the script changes its row", function()
+    local world = three 'rows[1].n = 77'
+    assert.same({ 10, 20, 30 }, contract.column(world, "t", "n"))
+  end)
+
+  it("of the key of the pages is refused", function()
+    local _, result = three('repo:update("t", { id = 1 }, { id = 7 })', nil, "failed")
+    contract.failed(result, nil,
+      'column "id" of "t" is the key that is being paged and must not be changed')
+  end)
+
+  it("of the key of another table is not", function()
+    local world = contract.world({}, nil, { tables = { o = {
+      columns = { id = "int8" }, primary_key = { "id" }, rows = { { id = 1 } } } } })
+    contract.ended("done", contract.run(world, 'repo:update("o", { id = 1 }, { id = 7 })'))
+    assert.same({ 7 }, contract.column(world, "o", "id"))
+  end)
+
+  it("to a unique value that is there fails", function()
+    run_failed(contract.numbers(2, UNIQUE), 'repo:update("t", { id = 1 }, { n = 20 })', "23505",
+      'duplicate key value violates unique constraint "t_n_key"')
+  end)
+
+  it("to the unique value that the row has passes", function()
+    three('repo:update("t", { id = 1 }, { n = 10 })', UNIQUE)
+  end)
+
+  it("to a unique number that has other digits, and the same value, fails", function()
+    run_failed(contract.world({ q = "numeric" },
+      { { id = 1, q = luamig.decimal "1.50" }, { id = 2 } }, { unique = { { "q" } } }),
+      'repo:update("t", { id = 2 }, { q = "1.5" })', "23505", "t_q_key")
+  end)
+
+  it("refuses an empty table of changes", function()
+    run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, {})', nil,
+      "repo:update: the table of changes is empty")
+  end)
+
+  it("refuses an empty key", function()
+    run_failed(contract.numbers(1), 'repo:update("t", {}, { n = 1 })', nil,
+      "repo:update: the key is empty")
+  end)
+
+  it("refuses a key that is no table", function()
+    run_failed(contract.numbers(1), 'repo:update("t", 1, { n = 1 })', nil,
+      "repo:update: the key must be a table, not number")
+  end)
+
+  it("refuses an option that it does not know", function()
+    run_failed(contract.numbers(1),
+      'repo:update("t", { id = 1 }, { n = 1 }, { mising = "ignore" })', nil,
+      'repo:update: unknown option "mising"; did you mean "missing"?')
+  end)
+
+  it("refuses a key that lacks a column which the line has passed before", function()
+    run_failed(contract.numbers(3), [[
+      for _, key in ipairs { { id = 1, s = "s1" }, { id = 2, s = nil } } do
+        repo:update("t", key, { n = 1 })
+      end]], nil, 'column "s", which this line has passed before, is missing from the key')
+  end)
+
+  it("finds numbers by their value, not by their digits", function()
+    local world = contract.world({ q = "numeric" }, { { id = 1, q = luamig.decimal "1.50" } })
+    contract.ended("done", contract.run(world, 'repo:update("t", { q = "1.5" }, { q = 2 })'))
+    assert.equal("2", tostring(world:rows("t")[1].q))
+  end)
+
+  it("finds char(n) without its padding", function()
+    local world = contract.world({ c = "char(4)", n = "int4" }, { { id = 1, c = "ab" } })
+    contract.ended("done", contract.run(world, 'repo:update("t", { c = "ab" }, { n = 2 })'))
+    assert.same({ 2 }, contract.column(world, "t", "n"))
+  end)
+
+  it("does not round its key to the column's scale", function()
+    local world = contract.world({ q = "numeric(4,1)", n = "int4" }, { { id = 1, q = 1.5 } })
+    run_failed(world, 'repo:update("t", { q = "1.52" }, { n = 2 })', "P0002")
+  end)
+
+  it("finds bytes and documents by what they hold", function()
+    local world = contract.world({ b = "bytea", j = "jsonb", n = "int4" },
+      { { id = 1, b = "\0x", j = { a = 1 } } })
+    contract.ended("done", contract.run(world,
+      [[repo:update("t", { b = "\0x", j = { a = 1.0 } }, { n = 2 })]]))
+    assert.same({ 2 }, contract.column(world, "t", "n"))
+  end)
+end)
+
+describe("a name", function()
+  teardown(contract.clean)
+
+  it("of a column in changes is known, or fails with 42703", function()
+    run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, { m = 1 })', "42703",
+      'column "m" of relation "t" does not exist')
+  end)
+
+  it("of a column in a key is known, or fails with 42703", function()
+    run_failed(contract.numbers(1), 'repo:update("t", { idd = 1 }, { n = 1 })', "42703", '"idd"')
+  end)
+
+  it("of a column in an insert is known, or fails with 42703", function()
+    run_failed(contract.numbers(1), 'repo:insert("t", { id = 5, m = 1 })', "42703",
+      'column "m" of relation "t" does not exist')
+  end)
+
+  it("of a column in a condition is known, or fails with 42703", function()
+    run_failed(contract.numbers(1), 'repo:delete_all("t", { m = 1 })', "42703", '"m"')
+  end)
+
+  it("of a table is known, or fails with 42P01", function()
+    run_failed(contract.numbers(1), 'repo:update("tt", { id = 1 }, { n = 1 })', "42P01",
+      'relation "tt" does not exist')
+  end)
+
+  it("is compared with its case", function()
+    run_failed(contract.numbers(1), 'repo:update("T", { id = 1 }, { n = 1 })', "42P01",
+      'relation "T" does not exist')
+  end)
+
+  it("of a column that the query did not return raises when it is read", function()
+    local _, result = three('return rows[1].m', nil, "failed")
+    contract.failed(result, nil, 'column "m" was not returned by the query')
+  end)
+
+  it("that is nearly right comes with a suggestion", function()
+    local world = contract.world { email = "text" }
+    run_failed(world, "return rows[1].emial", nil, '(did you mean "email"?)')
+  end)
+end)
+
+describe("delete", function()
+  teardown(contract.clean)
+
+  it("removes the row and affects one", function()
+    local world = three 'run.log(tostring(repo:delete("t", { id = 2 }).affected))'
+    assert.same({ 1, 3 }, contract.column(world, "t", "id"))
+    assert.equal("1", said(world))
+  end)
+
+  it("fails when no row matches", function()
+    local _, result = three('repo:delete("t", { id = 9 })', nil, "failed")
+    contract.failed(result, "P0002", 'delete of "t" matched no row with id = 9')
+  end)
+
+  it("lets a missing row pass when told to", function()
+    local world = three [[
+      run.log(tostring(repo:delete("t", { id = 9 }, { missing = "ignore" }).affected))]]
+    assert.equal("0", said(world))
+  end)
+
+  it("of several rows fails", function()
+    local world = contract.world({ n = "int4" }, { { id = 1, n = 7 }, { id = 2, n = 7 } })
+    run_failed(world, 'repo:delete("t", { n = 7 })', "P0003", "matched 2 rows with n = 7, not one")
+    assert.same({ 1, 2 }, contract.column(world, "t", "id"))
+  end)
+end)
+
+describe("update_all and delete_all", function()
+  teardown(contract.clean)
+
+  it("count what they changed", function()
+    local world = with_null()
+    contract.ended("done", contract.run(world, [[
+      local updated = repo:update_all("t", { n = 5 }, { s = "a" })
+      local deleted = repo:delete_all("t", { s = "b" })
+      run.log(updated.affected .. " " .. deleted.affected)]]))
+    assert.equal("2 1", said(world))
+  end)
+
+  it("count nothing when nothing matches", function()
+    local world = three 'run.log(tostring(repo:update_all("t", { n = 1 }, { s = "no" }).affected))'
+    assert.equal("0", said(world))
+  end)
+
+  it("mean every row by luamig.ALL", function()
+    local world = three [[
+      run.log(tostring(repo:update_all("t", { n = 1 }, luamig.ALL).affected))
+      run.log(tostring(repo:delete_all("t", luamig.ALL).affected))]]
+    assert.equal("3 3", said(world))
+    assert.same({}, contract.column(world, "t", "id"))
+  end)
+
+  it("take all columns of a condition together", function()
+    local world = three 'repo:delete_all("t", { n = 10, s = "s2" })'
+    assert.same({ 1, 2, 3 }, contract.column(world, "t", "id"))
+  end)
+
+  for _, verb in ipairs { 'update_all("t", { n = 1 }', 'delete_all("t"' } do
+    local name = verb:match "^[%w_]+"
+    it("refuse an empty condition: " .. name, function()
+      run_failed(contract.numbers(1), ("repo:%s, {})"):format(verb), nil,
+        ('repo:%s: the condition (luamig.ALL says "every row") is empty'):format(name))
+    end)
+
+    it("refuse no condition: " .. name, function()
+      run_failed(contract.numbers(1), ("repo:%s)"):format(verb), nil,
+        ("repo:%s: the condition is missing or nil"):format(name))
+    end)
+  end
+
+  it("refuse a condition that lacks a column which the line has passed before", function()
+    run_failed(contract.numbers(3), [[
+      for _, where in ipairs { { id = 1, s = "s1" }, { s = "s2" } } do
+        repo:delete_all("t", where)
+      end]], nil, 'column "id", which this line has passed before, is missing from the condition')
+  end)
+
+  it("refuse to change the key of the pages", function()
+    run_failed(contract.numbers(1), 'repo:update_all("t", { id = 7 }, { id = 1 })', nil,
+      'column "id" of "t" is the key that is being paged and must not be changed')
+  end)
+end)
+
+describe("insert", function()
+  teardown(contract.clean)
+
+  it("adds a row, with NULL where a column is left out", function()
+    local world = three 'run.log(tostring(repo:insert("t", { id = 5, n = 1 }).affected))'
+    assert.equal("1", said(world))
+    assert.same({ "s1", "s2", "s3", "NULL" }, contract.column(world, "t", "s"))
+  end)
+
+  it("of a primary key that is there fails", function()
+    run_failed(contract.numbers(2), 'repo:insert("t", { id = 2 })', "23505",
+      'duplicate key value violates unique constraint "t_pkey"')
+  end)
+
+  it("of a unique value that is there fails, and names the constraint", function()
+    local result = run_failed(contract.numbers(2, UNIQUE), 'repo:insert("t", { id = 5, n = 20 })',
+      "23505", 'duplicate key value violates unique constraint "t_n_key"')
+    assert.equal("t_n_key", result.error.constraint)
+    assert.equal("Key (n)=(20) already exists.", result.error.detail)
+  end)
+
+  it("of a unique pair fails only when both columns are there", function()
+    local world = contract.numbers(2, PAIR)
+    contract.ended("done", contract.run(world, 'repo:insert("t", { id = 5, n = 20, s = "s1" })'))
+    run_failed(contract.numbers(2, PAIR), 'repo:insert("t", { id = 5, n = 20, s = "s2" })',
+      "23505", "t_n_s_key")
+  end)
+
+  it("without a NOT NULL column fails", function()
+    run_failed(contract.numbers(1, { not_null = { "n" } }), 'repo:insert("t", { id = 5 })',
+      "23502", 'null value in column "n" of relation "t" violates not-null constraint')
+  end)
+
+  it("gives a column that is left out its default", function()
+    local world = three('repo:insert("t", { id = 5 })', { defaults = { n = 7 } })
+    assert.same({ 10, 20, 30, 7 }, contract.column(world, "t", "n"))
+  end)
+
+  it("prefers NULL to a default when NULL is said", function()
+    local world = three('repo:insert("t", { id = 5, n = luamig.NULL })', { defaults = { n = 7 } })
+    assert.same({ 10, 20, 30, "NULL" }, contract.column(world, "t", "n"))
+  end)
+
+  it("counts a serial on", function()
+    local world = contract.world({}, nil, { tables = { o = {
+      columns = { id = "bigserial", s = "text" }, primary_key = { "id" },
+      rows = { { id = 4, s = "a" } } } } })
+    contract.ended("done", contract.run(world, [[
+      repo:insert("o", { s = "b" })
+      repo:insert("o", { s = "c" })]]))
+    assert.same({ 4, 5, 6 }, contract.column(world, "o", "id"))
+  end)
+
+  it("that violates a CHECK fails, and names it", function()
+    local checks = { checks = { t_n_check = {
+      sql = "n < 90", holds = function(row) return row.n == nil or row.n < 90 end } } }
+    run_failed(contract.numbers(1, checks), 'repo:insert("t", { id = 5, n = 90 })', "23514",
+      'new row for relation "t" violates check constraint "t_n_check"')
+  end)
+
+  it("of a list counts its rows", function()
+    local world = three [[
+      run.log(tostring(repo:insert_all("t", { { id = 5 }, { id = 6, n = 1 } }).affected))
+      run.log(tostring(repo:insert_all("t", {}).affected))]]
+    assert.equal("2 0", said(world))
+    assert.same({ 1, 2, 3, 5, 6 }, contract.column(world, "t", "id"))
+  end)
+
+  it("of a list refuses a row that is no list", function()
+    run_failed(contract.numbers(1), 'repo:insert_all("t", { id = 5 })', nil,
+      "repo:insert_all: the list of rows must have the keys 1, 2, 3, ...")
+  end)
+
+  it("of a list with a bad row inserts none of it", function()
+    local world = contract.numbers(1)
+    run_failed(world, 'repo:insert_all("t", { { id = 5 }, { id = 1 } })', "23505")
+    assert.same({ 1 }, contract.column(world, "t", "id"))
+  end)
+
+  it("of a list names the row whose value does not fit", function()
+    run_failed(contract.numbers(1), 'repo:insert_all("t", { { id = 5 }, { id = "x" } })', nil,
+      'row 2, column "id" of "t": a string cannot be written to type bigint')
+  end)
+end)
+
+describe("on_conflict", function()
+  teardown(contract.clean)
+
+  local function conflict(opts, row, more)
+    local world = contract.numbers(2, more)
+    local result = contract.run(world, ([[
+      local handle = repo:insert("t", %s, { on_conflict = %s })
+      run.log(tostring(handle.affected))]]):format(row, opts))
+    return world, result
+  end
+
+  it('"nothing" leaves the row that is there', function()
+    local world, result = conflict('"nothing"', "{ id = 2, n = 5 }")
+    contract.ended("done", result)
+    assert.equal("0", said(world))
+    assert.same({ 10, 20 }, contract.column(world, "t", "n"))
+  end)
+
+  it('"nothing" inserts what is not there', function()
+    local world, result = conflict('"nothing"', "{ id = 3, n = 5 }")
+    contract.ended("done", result)
+    assert.equal("1", said(world))
+    assert.same({ 10, 20, 5 }, contract.column(world, "t", "n"))
+  end)
+
+  it('"nothing" looks at every unique constraint', function()
+    local world, result = conflict('"nothing"', "{ id = 3, n = 20 }", UNIQUE)
+    contract.ended("done", result)
+    assert.equal("0", said(world))
+  end)
+
+  it('"nothing" does not excuse a NULL in a NOT NULL column', function()
+    local _, result = conflict('"nothing"', "{ id = 2, n = luamig.NULL }", { not_null = { "n" } })
+    contract.failed(result, "23502")
+  end)
+
+  it("with update sets the columns it lists, and no others", function()
+    local world, result = conflict('{ columns = { "id" }, update = { "n" } }',
+      '{ id = 2, n = 5, s = "x" }')
+    contract.ended("done", result)
+    assert.equal("1", said(world))
+    assert.same({ 10, 5 }, contract.column(world, "t", "n"))
+    assert.same({ "s1", "s2" }, contract.column(world, "t", "s"))
+  end)
+
+  it("with update inserts what is not there", function()
+    local world, result = conflict('{ columns = { "id" }, update = { "n" } }',
+      '{ id = 3, n = 5, s = "x" }')
+    contract.ended("done", result)
+    assert.same({ "s1", "s2", "x" }, contract.column(world, "t", "s"))
+  end)
+
+  it("with update fails at another unique constraint", function()
+    local _, result = conflict('{ columns = { "id" }, update = { "s" } }', "{ id = 3, n = 20 }",
+      UNIQUE)
+    contract.failed(result, "23505", "t_n_key")
+  end)
+
+  it("needs a unique constraint on its columns", function()
+    local _, result = conflict('{ columns = { "n" }, update = { "s" } }',
+      '{ id = 3, n = 20, s = "x" }')
+    contract.failed(result, "42P10",
+      "there is no unique or exclusion constraint matching the ON CONFLICT specification")
+  end)
+
+  it("sees no conflict between NULLs", function()
+    local world = contract.world({ n = "int4" }, { { id = 1 } }, UNIQUE)
+    contract.ended("done", contract.run(world, [[
+      repo:insert("t", { id = 2, n = luamig.NULL },
+        { on_conflict = { columns = { "n" }, update = { "n" } } })]]))
+    assert.same({ 1, 2 }, contract.column(world, "t", "id"))
+  end)
+
+  it("counts in a list only what was written", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, [[
+      local rows = { { id = 2, n = 1 }, { id = 3, n = 1 }, { id = 3, n = 2 } }
+      run.log(tostring(repo:insert_all("t", rows, { on_conflict = "nothing" }).affected))]]))
+    assert.equal("1", said(world))
+    assert.same({ 10, 20, 1 }, contract.column(world, "t", "n"))
+  end)
+
+  it("meets the rows of its own list", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, [[
+      repo:insert_all("t", { { id = 3, n = 1 }, { id = 3, n = 2 } },
+        { on_conflict = { columns = { "id" }, update = { "n" } } })]]))
+    assert.same({ 10, 2 }, contract.column(world, "t", "n"))
+  end)
+
+  it("must not update the key of the pages", function()
+    local _, result = conflict('{ columns = { "id" }, update = { "id" } }', "{ id = 2 }")
+    contract.failed(result, nil, 'column "id" of "t" is the key that is being paged')
+  end)
+
+  it("takes nothing else", function()
+    local _, result = conflict('"update"', "{ id = 2 }")
+    contract.failed(result, nil,
+      'repo:insert: on_conflict must be "nothing" or a table with columns and update')
+  end)
+end)
+
+describe("a foreign key", function()
+  teardown(contract.clean)
+
+  local function family(on_delete)
+    return contract.world({}, nil, { tables = {
+      parents = { columns = { id = "int8" }, primary_key = { "id" },
+        rows = { { id = 1 }, { id = 2 } } },
+      kids = { columns = { id = "int8", parent = "int8" }, primary_key = { "id" },
+        foreign_keys = { { columns = { "parent" }, references = "parents",
+          on_delete = on_delete } },
+        rows = { { id = 1, parent = 1 } } },
+    } })
+  end
+
+  it("wants a row to refer to", function()
+    local result = run_failed(family(), 'repo:insert("kids", { id = 2, parent = 9 })', "23503",
+      'insert or update on table "kids" violates foreign key constraint "kids_parent_fkey"')
+    assert.equal("kids_parent_fkey", result.error.constraint)
+  end)
+
+  it("is content with NULL", function()
+    local world = family()
+    contract.ended("done", contract.run(world,
+      'repo:update("kids", { id = 1 }, { parent = luamig.NULL })'))
+    assert.same({ "NULL" }, contract.column(world, "kids", "parent"))
+  end)
+
+  it("holds a row that is referred to", function()
+    run_failed(family(), 'repo:delete("parents", { id = 1 })', "23503",
+      'update or delete on table "parents" violates foreign key constraint "kids_parent_fkey" '
+      .. 'on table "kids"')
+  end)
+
+  it("holds the value that is referred to", function()
+    run_failed(family(), 'repo:update("parents", { id = 1 }, { id = 9 })', "23503",
+      'update or delete on table "parents" violates')
+  end)
+
+  it("lets a row go that nobody refers to", function()
+    local world = family()
+    contract.ended("done", contract.run(world, 'repo:delete("parents", { id = 2 })'))
+    assert.same({ 1 }, contract.column(world, "parents", "id"))
+  end)
+
+  it("takes the rows along on ON DELETE CASCADE, and does not count them", function()
+    local world = family "cascade"
+    contract.ended("done", contract.run(world,
+      'run.log(tostring(repo:delete("parents", { id = 1 }).affected))'))
+    assert.same({}, contract.column(world, "kids", "id"))
+    assert.equal("1", said(world))
+  end)
+
+  it("empties the columns on ON DELETE SET NULL", function()
+    local world = family "set null"
+    contract.ended("done", contract.run(world, 'repo:delete("parents", { id = 1 })'))
+    assert.same({ "NULL" }, contract.column(world, "kids", "parent"))
+  end)
+end)
+
+describe("a generated column", function()
+  teardown(contract.clean)
+
+  local generated = { generated = { d = {
+    sql = "n * 2", value = function(row) return row.n and row.n * 2 or nil end } } }
+
+  local function doubled()
+    return contract.world({ n = "int4", d = "int4" }, { { id = 1, n = 4 } }, generated)
+  end
+
+  it("follows what it is generated from", function()
+    local world = doubled()
+    contract.ended("done", contract.run(world, [[
+      run.log(tostring(rows[1].d))
+      repo:update("t", { id = 1 }, { n = 5 })
+      repo:insert("t", { id = 2 })]]))
+    assert.equal("8", said(world))
+    assert.same({ 10, "NULL" }, contract.column(world, "t", "d"))
+  end)
+
+  it("cannot be inserted", function()
+    run_failed(doubled(), 'repo:insert("t", { id = 2, d = 1 })', "428C9",
+      'cannot insert a non-DEFAULT value into column "d"')
+  end)
+
+  it("cannot be updated", function()
+    run_failed(doubled(), 'repo:update("t", { id = 1 }, { d = 1 })', "428C9",
+      'column "d" can only be updated to DEFAULT')
+  end)
+end)
+
