@@ -13,6 +13,7 @@
 -- or `fail`; a script that does not load raises from `world:run`; failures of a loaded script are
 -- in `result.error`.
 
+local assertions = require "luamig.mock.assertions"
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
@@ -96,7 +97,7 @@ end
 -- @param path the script's file
 -- @param opts optional table: args (map), batch_size, limit (rows), again (true: repeat a run that
 --   is done), kill ({ batch =, call = }: die in that repo call of that batch, or after the batch
---   when call is left out)
+--   when call is left out), dry_run (true: every transaction is rolled back, and nobody remembers)
 -- @return { state =, rows =, batches =, retries =, failures =, error = }. The state is "done",
 --   "done_with_failures", "stopped" (limit), "failed" or "killed"; the counts are of this call;
 --   error is a table of `luamig.errors`
@@ -146,7 +147,9 @@ end
 
 --- Makes a world: in Lua, or, where `luamig test --pg` has loaded that module, on PostgreSQL.
 -- @param spec tables: map from name to { rows =, columns = { name = type }, primary_key = list,
---   not_null = list, unique = list of lists }, all optional; base: { from = table, select = list
+--   not_null = list, unique = list of lists, checks = { name = function(row) }, foreign_keys = list
+--   of { columns =, references =, to =, on_delete = }, defaults = { column = value or function },
+--   generated = { column = function(row) } }, all optional; base: { from = table, select = list
 --   of columns (default: all), where = function(row, args) }, stands for the script's base query
 -- @return world with `log`, a list of { batch, attempt, verb, table, sql, params, file, line,
 --   committed } and, by verb, key, changes, row, rows, where, message, fields
@@ -156,8 +159,10 @@ mock.new = maker(on_server and on_server.new or in_lua)
 --- The same module, whose worlds are in Lua wherever the spec runs.
 local pure = { new = maker(in_lua) }
 
-for name, assertion in pairs(properties) do
-  mock[name], pure[name] = assertion, assertion
+for _, module in ipairs { properties, assertions } do
+  for name, assertion in pairs(module) do
+    mock[name], pure[name] = assertion, assertion
+  end
 end
 mock.pure = strict.module("luamig.mock.pure", pure, {})
 

@@ -245,6 +245,9 @@ end
 
 --- See `luamig.mock`.
 function World:attempt(path, opts)
+  if opts.dry_run then
+    errors.raise { kind = "spec", message = "dry_run is for worlds in Lua: use mock.pure" }
+  end
   local overrides = { batch_size = opts.batch_size }
   local def = script.load(path, { args = opts.args, overrides = overrides })
   self:check_base(def)

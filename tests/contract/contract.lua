@@ -11,7 +11,7 @@ local marks = require "luamig.marks"
 local mock = require "luamig.mock"
 local support = dofile "tests/lua/support.lua"
 
-local contract = { clean = support.clean, raised = support.raised }
+local contract = { raised = support.raised }
 
 local SCRIPT = [[
 local luamig = require "luamig"
@@ -36,7 +36,19 @@ return {
 %s
 }]]
 
-local scripts = 0 -- each has a name of its own, for worlds that run several
+-- Scripts lie in one directory and have names of their own: a world may run several.
+local scripts, directory = 0, nil
+
+local function write(content)
+  directory = directory or support.directory()
+  return support.write(directory, ("s%d.lua"):format(scripts), content)
+end
+
+--- Removes the scripts.
+function contract.clean()
+  directory = nil
+  support.clean()
+end
 
 --- Writes a script whose migrate has this body.
 -- @param parts optional table of Lua text: head (before the table), config (fields of it), more
@@ -45,14 +57,14 @@ local scripts = 0 -- each has a name of its own, for worlds that run several
 function contract.script(body, parts)
   parts = parts or {}
   scripts = scripts + 1
-  return support.script(SCRIPT:format(parts.head or "", scripts, parts.config or "",
+  return write(SCRIPT:format(parts.head or "", scripts, parts.config or "",
     parts.query or "SELECT * FROM t", body, parts.more or ""))
 end
 
 --- Writes a one-shot script whose run has this body. Returns its path.
 function contract.one_shot(body, more)
   scripts = scripts + 1
-  return support.script(ONE_SHOT:format(scripts, body, more or ""))
+  return write(ONE_SHOT:format(scripts, body, more or ""))
 end
 
 --- A world with a table t, which the base query returns whole.

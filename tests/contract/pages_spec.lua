@@ -199,7 +199,8 @@ describe("a run begins and ends", function()
         rows = { { a = 1, b = 1 }, { a = 1, b = 2 }, { a = 2, b = 1 } } } },
       base = { from = "t" },
     }
-    contract.ended("done", contract.run(world, "for _, r in ipairs(rows) do run.log(r.a .. r.b) end",
+    contract.ended("done", contract.run(world,
+      "for _, row in ipairs(rows) do run.log(row.a .. row.b) end",
       { config = 'key = { "a", "b" }, start_after = { 1, 1 }' }))
     assert.equal("12 21", said(world))
   end)

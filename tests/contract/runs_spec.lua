@@ -19,8 +19,8 @@ describe("a batch", function()
 
   it("that fails leaves nothing of itself, and all of those before it", function()
     local world = contract.numbers(3)
-    local result = contract.run(world, COUNT .. '\nif run.batch == 2 then error "stop here" end', nil,
-      { batch_size = 1 })
+    local result = contract.run(world, COUNT .. '\nif run.batch == 2 then error "stop here" end',
+      nil, { batch_size = 1 })
     contract.failed(result, nil, "stop here")
     assert.equal("11 20 30", numbers(world))
     assert.equal(1, result.batches)
@@ -269,7 +269,7 @@ describe("an error of the server", function()
   it("names the line of the call", function()
     local world = contract.numbers(1)
     local result = contract.run(world, '\n\nrepo:insert("t", { id = 1 })')
-    assert.matches("s%.lua:10$", contract.failed(result, "23505").error.where)
+    assert.matches("s%d+%.lua:10$", contract.failed(result, "23505").error.where)
   end)
 
   it("that is a mistake in a call's arguments does not fail the batch when it is caught", function()
@@ -284,7 +284,8 @@ describe("an error of the server", function()
   it("in a change of the pages' key fails the batch although pcall caught it", function()
     local world = contract.numbers(1)
     contract.failed(contract.run(world, [[
-      pcall(repo.update, repo, "t", { id = 1 }, { id = 5 })]]), nil, "is the key that is being paged")
+      pcall(repo.update, repo, "t", { id = 1 }, { id = 5 })]]), nil,
+      "is the key that is being paged")
   end)
 
   it("in a transaction command fails the batch although pcall caught it", function()
@@ -300,7 +301,7 @@ describe("an error of the script", function()
   it("is its message, with the line", function()
     local world = contract.numbers(1)
     local result = contract.run(world, 'error("user 1 has no plan")')
-    assert.matches("s%.lua:8: user 1 has no plan$", contract.failed(result).error.message)
+    assert.matches("s%d+%.lua:8: user 1 has no plan$", contract.failed(result).error.message)
   end)
 
   it("may be a table with __tostring", function()

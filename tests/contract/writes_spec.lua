@@ -191,6 +191,21 @@ describe("update", function()
     assert.same({ 7 }, contract.column(world, "o", "id"))
   end)
 
+  it("to a unique value that is there fails", function()
+    run_failed(contract.numbers(2, UNIQUE), 'repo:update("t", { id = 1 }, { n = 20 })', "23505",
+      'duplicate key value violates unique constraint "t_n_key"')
+  end)
+
+  it("to the unique value that the row has passes", function()
+    three('repo:update("t", { id = 1 }, { n = 10 })', UNIQUE)
+  end)
+
+  it("to a unique number that has other digits, and the same value, fails", function()
+    run_failed(contract.world({ q = "numeric" },
+      { { id = 1, q = luamig.decimal "1.50" }, { id = 2 } }, { unique = { { "q" } } }),
+      'repo:update("t", { id = 2 }, { q = "1.5" })', "23505", "t_q_key")
+  end)
+
   it("refuses an empty table of changes", function()
     run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, {})', nil,
       "repo:update: the table of changes is empty")
@@ -207,8 +222,9 @@ describe("update", function()
   end)
 
   it("refuses an option that it does not know", function()
-    run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, { n = 1 }, { mising = "ignore" })',
-      nil, 'repo:update: unknown option "mising"; did you mean "missing"?')
+    run_failed(contract.numbers(1),
+      'repo:update("t", { id = 1 }, { n = 1 }, { mising = "ignore" })', nil,
+      'repo:update: unknown option "mising"; did you mean "missing"?')
   end)
 
   it("refuses a key that lacks a column which the line has passed before", function()
@@ -513,7 +529,8 @@ describe("on_conflict", function()
   end)
 
   it("needs a unique constraint on its columns", function()
-    local _, result = conflict('{ columns = { "n" }, update = { "s" } }', '{ id = 3, n = 20, s = "x" }')
+    local _, result = conflict('{ columns = { "n" }, update = { "s" } }',
+      '{ id = 3, n = 20, s = "x" }')
     contract.failed(result, "42P10",
       "there is no unique or exclusion constraint matching the ON CONFLICT specification")
   end)

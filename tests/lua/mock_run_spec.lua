@@ -533,3 +533,72 @@ describe("rows at fault", function()
     assert.same({ 2, 3 }, { result.failures, result.rows })
   end)
 end)
+
+describe("a dry run", function()
+  after_each(support.clean)
+
+  local function dry_world()
+    return mock.new {
+      tables = {
+        t = { columns = { id = "int8", n = "int4" }, primary_key = { "id" },
+          rows = { { id = 1, n = 1 }, { id = 2, n = 2 }, { id = 3, n = 3 } } },
+        seen = { columns = { what = "text" } },
+      },
+      base = { from = "t" },
+    }
+  end
+  local SCRIPT = [[
+    return {
+      config = { batch_size = 2 },
+      base_query = "SELECT * FROM t",
+      on_start = function(repo) repo:insert("seen", { what = "start" }) end,
+      migrate = function(rows, repo, run)
+        run.log("batch " .. run.batch .. tostring(run.dry_run))
+        repo:delete("seen", { what = "start" })
+        for _, row in ipairs(rows) do repo:update("t", { id = row.id }, { n = 10 // row.n }) end
+      end,
+    }]]
+
+  it("does all batches and leaves nothing, and the run comes after it", function()
+    local world, path = dry_world(), support.script(SCRIPT)
+    local result = world:run(path, { dry_run = true })
+    assert.equal("done", result.state)
+    assert.equal(3, result.rows)
+    mock.assert_rows(world, "t", { { id = 1, n = 1 }, { id = 2, n = 2 }, { id = 3, n = 3 } })
+    mock.assert_rows(world, "seen", {})
+    local said = {}
+    for _, entry in ipairs(world.log) do
+      assert.is_falsy(entry.committed)
+      said[#said + 1] = entry.message
+    end
+    assert.same({ "batch 1true", "batch 2true" }, said)
+  end)
+
+  it("is done at its limit", function()
+    local result = dry_world():run(support.script(SCRIPT), { dry_run = true, limit = 1 })
+    assert.equal("done", result.state)
+    assert.equal(1, result.rows)
+  end)
+
+  it("fails as the run would", function()
+    local result = dry_world():run(support.script [[
+      return { base_query = "SELECT * FROM t", config = { on_error = "quarantine" },
+        migrate = function() error "no" end }]], { dry_run = true })
+    assert.equal("failed", result.state)
+    assert.equal(0, result.failures)
+  end)
+
+  it("of a one-shot leaves nothing", function()
+    local world = dry_world()
+    local result = world:run(support.script [[
+      return { run = function(repo) repo:delete("t", { id = 1 }) end }]], { dry_run = true })
+    assert.equal("done", result.state)
+    assert.equal(3, #world:rows "t")
+  end)
+
+  it("goes with neither again nor kill", function()
+    assert.error_matches(function()
+      dry_world():run("x.lua", { dry_run = true, again = true })
+    end, "dry_run goes with neither again nor kill")
+  end)
+end)

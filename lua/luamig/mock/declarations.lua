@@ -6,17 +6,20 @@ local text = require "luamig.text"
 
 local declarations = {}
 
-local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill" }
-local LATER_RUN_KEYS = { dry_run = true }
+local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill", "dry_run" }
 
 --- Checks the options of `world:run`; to be called by it only (errors show the spec's line).
 function declarations.check_run(opts)
-  check.options(2, "world:run", opts, RUN_KEYS, LATER_RUN_KEYS)
+  check.options(2, "world:run", opts, RUN_KEYS)
   check.integer(2, "world:run: limit", opts.limit, 1)
   if opts.args ~= nil and type(opts.args) ~= "table" then
     check.fail(2, "world:run: args must be a table, not " .. text.describe(opts.args))
   elseif opts.again ~= nil and type(opts.again) ~= "boolean" then
     check.fail(2, "world:run: again must be true or false, not " .. text.describe(opts.again))
+  elseif opts.dry_run ~= nil and type(opts.dry_run) ~= "boolean" then
+    check.fail(2, "world:run: dry_run must be true or false, not " .. text.describe(opts.dry_run))
+  elseif opts.dry_run and (opts.again or opts.kill) then
+    check.fail(2, "world:run: dry_run goes with neither again nor kill")
   elseif opts.kill ~= nil then
     check.options(2, "world:run: kill", opts.kill, { "batch", "call" })
     check.integer(2, "world:run: kill.batch", opts.kill.batch or 0, 1)

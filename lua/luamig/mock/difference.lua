@@ -3,6 +3,9 @@
 -- Promises: the same states give no line; rows are told apart by their primary key where there is
 -- one, else each row counts as often as it occurs.
 
+local decimal = require "luamig.decimal"
+local luamig = require "luamig"
+local marks = require "luamig.marks"
 local text = require "luamig.text"
 local value = require "luamig.mock.value"
 
@@ -10,8 +13,19 @@ local difference = {}
 
 local MAX_LINES = 10
 
+--- A value as it stands in a message; arrays and documents as Lua writes them.
 local function show(item)
-  return item == nil and "NULL" or text.describe(item)
+  local mark = marks.kind(item)
+  if item == nil or item == luamig.NULL then
+    return "NULL"
+  elseif type(item) ~= "table" or mark and mark ~= "array" and mark ~= "object" then
+    return text.describe(item)
+  end
+  local parts = {}
+  for i, key in ipairs(text.ordered_keys(item)) do
+    parts[i] = (math.type(key) and "" or key .. " = ") .. show(item[key])
+  end
+  return #parts > 0 and "{ " .. table.concat(parts, ", ") .. " }" or "{}"
 end
 
 --- A row as it stands in a message: all columns that are not NULL.
@@ -57,6 +71,18 @@ local function take(rows, row, columns)
   end
 end
 
+--- At most ten lines, and one that counts the rest.
+local function shorten(lines)
+  local more = #lines - MAX_LINES
+  if more > 0 then
+    lines[MAX_LINES + 1] = ("  and %d more"):format(more)
+    for i = #lines, MAX_LINES + 2, -1 do
+      lines[i] = nil
+    end
+  end
+  return lines
+end
+
 local function compare_table(name, found, wanted, lines)
   local by_key = found.primary_key
   local rest, missing = wanted:sorted_rows(), {}
@@ -91,14 +117,85 @@ function difference.lines(found, wanted)
   for _, name in ipairs(text.sorted_keys(found.tables)) do
     compare_table(name, found.tables[name], wanted.tables[name], lines)
   end
-  local more = #lines - MAX_LINES
-  if more > 0 then
-    lines[MAX_LINES + 1] = ("  and %d more"):format(more)
-    for i = #lines, MAX_LINES + 2, -1 do
-      lines[i] = nil
+  return shorten(lines)
+end
+
+-- -- what a spec expects ---------------------------------------------------------------------
+
+--- Whether a value is what a spec wrote down for it: a whole number for a numeric, a plain table
+-- for an array or a document.
+local function agrees(found, wanted)
+  if wanted == luamig.NULL or found == nil then
+    return wanted == luamig.NULL and found == nil
+  elseif decimal.is(found) and math.type(wanted) == "integer" then
+    return found:equals(wanted)
+  elseif type(found) ~= "table" or type(wanted) ~= "table" or decimal.is(found) then
+    return value.equal(found, wanted)
+  end
+  for key, item in next, found do
+    if wanted[key] == nil or not (item == wanted[key] or agrees(item, wanted[key])) then
+      return false
     end
   end
-  return lines
+  for key in next, wanted do
+    if found[key] == nil then
+      return false
+    end
+  end
+  return true
+end
+
+--- Takes the first of `rows` that has what `wanted` says in these columns out of it.
+local function take_expected(rows, wanted, columns)
+  for i, row in ipairs(rows) do
+    local equal = true
+    for _, column in ipairs(columns) do
+      equal = equal and agrees(row[column], wanted[column])
+    end
+    if equal then
+      return table.remove(rows, i)
+    end
+  end
+end
+
+--- The key to know expected rows by: the primary key, if all of them name it.
+local function key_of(shape, wanted)
+  for _, row in ipairs(wanted) do
+    for _, column in ipairs(shape.primary_key or {}) do
+      if row[column] == nil then
+        return nil
+      end
+    end
+  end
+  return shape.primary_key
+end
+
+--- Compares rows with those that a spec expects: only the columns that an expected row names.
+-- @param shape of a table, see `difference.lines`
+-- @param wanted list of rows, `luamig.NULL` for NULL
+-- @return lines as above
+function difference.expected(shape, wanted)
+  local lines, rest, key = {}, shape:sorted_rows(), key_of(shape, wanted)
+  for _, row in ipairs(wanted) do
+    local columns, parts = text.sorted_keys(row), {}
+    local found = take_expected(rest, row, key or columns)
+    for _, column in ipairs(found and columns or {}) do
+      if not agrees(found[column], row[column]) then
+        parts[#parts + 1] = ("%s is %s, expected %s"):format(column, show(found[column]),
+          show(row[column]))
+      end
+    end
+    if not found then
+      lines[#lines + 1] = "  a row is missing: " .. show_row(row, columns)
+    elseif #parts > 0 then
+      lines[#lines + 1] = ("  the row %s: %s"):format(value.show_key(key, row),
+        table.concat(parts, "; "))
+    end
+  end
+  for _, row in ipairs(rest) do
+    lines[#lines + 1] = "  there is a row more: " .. show_row(row, shape.columns)
+  end
+  return shorten(lines)
 end
 
 return difference

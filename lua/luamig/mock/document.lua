@@ -35,7 +35,7 @@ local function read_number(given, path)
   if given ~= given or given == math.huge or given == -math.huge then
     at(path, "JSON has no word for NaN and infinities")
   end
-  return given
+  return given == 0 and given * given or given -- there is no minus zero
 end
 
 local function read_string(given, path)

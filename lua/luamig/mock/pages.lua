@@ -49,7 +49,8 @@ local function places(one, key, values)
     local kind = one.types[column]
     if type(kind.order) ~= "function" then
       errors.raise {
-        kind = "spec", message = ('key column "%s" of "%s": %s'):format(column, one.name, kind.order),
+        kind = "spec",
+        message = ('key column "%s" of "%s": %s'):format(column, one.name, kind.order),
         hint = "Run the spec on PostgreSQL.",
       }
     end

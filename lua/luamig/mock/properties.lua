@@ -13,6 +13,15 @@ local properties = {}
 
 local MAX_RUNS = 5000
 
+-- What to do about it, for the three properties.
+local RESUME_HINT = "Lua variables are lost when luamig dies: keep in a table what later batches "
+  .. "need."
+local SIZE_HINT = "The batch size is up to whoever runs the script, and batches are halved after "
+  .. "conflicts: migrate must do the same for a row whatever else is in its batch."
+local REPEAT_HINT = "Let the base query leave out what is done, or write a value that does not "
+  .. "depend on the one before. If the script is never to run twice, leave this assertion out: a "
+  .. "run that is done is not repeated, and one that is killed goes on where it was."
+
 local function is_done(result)
   return result.state == "done" or result.state == "done_with_failures"
 end
@@ -108,9 +117,9 @@ function Trial:kill(kill, wanted, def, batches)
   if differs then
     local batch = batches[kill.batch] or {}
     fail("%s is not resumable: killed %s batch %d%s, and run again, it leaves something else than "
-      .. "without the kill:\n%s", self.path, kill.call and ("in call %d of the repo in")
+      .. "without the kill:\n%s\n%s", self.path, kill.call and ("in call %d of the repo in")
       :format(kill.call) or "after", kill.batch,
-      show_batch(def.config.key, batch.first, batch.last), differs)
+      show_batch(def.config.key, batch.first, batch.last), differs, RESUME_HINT)
   end
   return true
 end
@@ -135,7 +144,7 @@ local function batch_size_independent(self)
     local differs = self:compare(world, self:run(world, { batch_size = size }), wanted)
     if differs then
       fail("%s depends on the batch size: in batches of %d it leaves something else than in one "
-        .. "batch of %d:\n%s", self.path, size, result.rows, differs)
+        .. "batch of %d:\n%s\n%s", self.path, size, result.rows, differs, SIZE_HINT)
     end
   end
 end
@@ -159,8 +168,8 @@ local function repeat_in_batches(self, size)
     if differs then
       local of = batches_of(world)[batch] or {}
       fail("%s is not idempotent: run once more, its batch %d of %d row%s%s changes the tables "
-        .. "again:\n%s", self.path, batch, result.rows, result.rows == 1 and "" or "s",
-        show_batch(def.config.key, of.first, of.last), differs)
+        .. "again:\n%s\n%s", self.path, batch, result.rows, result.rows == 1 and "" or "s",
+        show_batch(def.config.key, of.first, of.last), differs, REPEAT_HINT)
     end
     again.again = nil
   until result.state ~= "stopped"

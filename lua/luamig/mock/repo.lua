@@ -196,7 +196,8 @@ local function refuse_key_change(tx, table_name, columns)
         message = ('column "%s" of "%s" is the key that is being paged and must not be changed')
           :format(column, table_name),
         detail = "A row whose key moves could be migrated twice or never.",
-        hint = "Page by another unique key with config.key, or change the key in a one-shot script.",
+        hint = "Page by another unique key with config.key, or change the key in a one-shot "
+          .. "script.",
       }
     end
   end
@@ -286,7 +287,8 @@ local function ask(tx, site, verb, statement, ...)
   elseif sql.is_transaction_control(statement) then
     errors.raise {
       kind = "script", latches = true, message = "a script must not begin or end transactions",
-      hint = "Each batch is one transaction already; use repo:savepoint to try something and go on.",
+      hint = "Each batch is one transaction already; use repo:savepoint to try something and go "
+        .. "on.",
     }
   end
   local params = checked_params(...)

@@ -41,7 +41,7 @@ function Session:run_object(batch, attempt)
   local log = self.world.log
   local run = {
     args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
-    attempt = attempt, dry_run = false,
+    attempt = attempt, dry_run = self.opts.dry_run or false,
   }
   function run.log(message, fields)
     if type(message) == "number" then
@@ -74,8 +74,12 @@ function Session:transact(opts, body)
   local attempt = 1
   while true do
     opts.attempt, opts.script, opts.sites = attempt, self.def.path, self.sites
+    opts.is_dry = self.opts.dry_run
     local tx = transaction.begin(self.world, opts)
     local ok, err = xpcall(function()
+      if opts.is_dry and self.def.on_start and not opts.read_only then
+        self.def.on_start(repo.new(tx), self:run_object(0, attempt))
+      end
       body(repo.new(tx), self:run_object(opts.batch, attempt), tx)
       tx:commit()
     end, errors.handler)
@@ -102,18 +106,25 @@ function Session:kill_at(batch)
   return kill and kill.batch == batch and kill.call or nil
 end
 
---- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
+--- on_start, once in the life of a run; then the bound, which sees what on_start wrote. In a dry
+-- run each transaction begins with on_start, since the one before was rolled back.
 function Session:start()
   local record, def, world = self.record, self.def, self.world
   if record.started then
     return
   end
+  local store = world.store
   if def.on_start then
-    self:transact({ batch = 0 }, def.on_start)
+    self:transact({ batch = 0 }, function(handle, run, tx)
+      if not self.opts.dry_run then
+        def.on_start(handle, run)
+      end
+      store = tx.store
+    end)
   end
   record.started = true
   if def.kind == "paged" and not def.config.follow_new then
-    record.bound = pages.highest(world.base, world.store, def.config.key, def.args)
+    record.bound = pages.highest(world.base, store, def.config.key, def.args)
     record.is_empty = record.bound == nil
   end
 end
@@ -195,7 +206,7 @@ function Session:careful_batch()
     self.bisection:passed(page.count, def.config.batch_size)
     self.size = math.min(2 * self.size, def.config.batch_size)
     return more
-  elseif def.config.on_error ~= "quarantine" or not page or self.world.problem
+  elseif def.config.on_error ~= "quarantine" or self.opts.dry_run or not page or self.world.problem
     or not bisection.lies_in_rows(more)
   then
     error(more, 0)
@@ -235,7 +246,7 @@ function Session:paged()
   local more = not self.record.is_empty
   while more do
     if self.opts.limit == self.result.rows then
-      return "stopped"
+      return self.opts.dry_run and "done" or "stopped"
     end
     self:throttle()
     more = self:careful_batch()
@@ -278,13 +289,16 @@ function Session:finish(state, err)
   end
 end
 
---- Continues the unfinished run of this script and args, or begins one.
+--- Continues the unfinished run of this script and args, or begins one. A dry run begins at the
+-- beginning, and the journal hears nothing of it.
 local function record_of(world, def, opts)
   local identity = def.name .. "\0" .. def.args_json
   local record = world.journal[identity]
   local key = table.concat(def.config.key, ", ")
   local is_done = record and record.state:find "^done"
-  if is_done and not (opts.again or def.config.repeatable) then
+  if opts.dry_run then
+    return { id = 0, cursor = def.start_after, batches = 0, failures = {} }
+  elseif is_done and not (opts.again or def.config.repeatable) then
     return nil
   elseif record and not is_done then
     if record.key ~= key then
@@ -297,8 +311,7 @@ local function record_of(world, def, opts)
   end
   world.last_id = world.last_id + 1
   record = {
-    id = world.last_id, key = key, cursor = def.start_after, batches = 0,
-    failures = {},
+    id = world.last_id, key = key, cursor = def.start_after, batches = 0, failures = {},
   }
   world.journal[identity] = record
   return record
@@ -307,7 +320,7 @@ end
 --- Runs a loaded script.
 -- @param world needs store, base, stubs, faults, log, journal, last_id, raise_problem
 -- @param def from `luamig.script`
--- @param opts again, limit (rows), kill ({ batch =, call = })
+-- @param opts again, limit (rows), kill ({ batch =, call = }), dry_run
 -- @return { state =, rows =, batches =, retries =, failures =, error = }; counts are of this call
 --   (failures: rows set aside)
 function runner.run(world, def, opts)

@@ -16,12 +16,12 @@ Transaction.__index = Transaction
 -- @param world needs `store`, `log`, `faults`, `stubs`
 -- @param opts batch, attempt (numbers for the log), script (path), read_only, kill_at (number of
 --   the repo call to die in), protected ({ table =, columns = set }: not to be changed), sites (see
---   `luamig.mock.sites`)
+--   `luamig.mock.sites`), is_dry (never commits)
 function transaction.begin(world, opts)
   return setmetatable({
     world = world, store = world.store:copy(), entries = {}, is_open = true, calls = 0,
     batch = opts.batch, attempt = opts.attempt, script = opts.script, read_only = opts.read_only,
-    kill_at = opts.kill_at, protected = opts.protected, sites = opts.sites,
+    kill_at = opts.kill_at, protected = opts.protected, sites = opts.sites, is_dry = opts.is_dry,
   }, Transaction)
 end
 
@@ -98,13 +98,16 @@ function Transaction:savepoint(fn, ...)
   return false, err
 end
 
---- Commits, or raises what makes that impossible.
+--- Commits, or raises what makes that impossible; a dry one only does the latter.
 function Transaction:commit()
   self.is_open = false
   if self.is_killed then
     error(faults.KILL, 0)
   elseif self.latched then
     error(self.latched, 0)
+  end
+  if self.is_dry then
+    return
   end
   self.world.faults:reach "commit"
   self.world.store = self.store

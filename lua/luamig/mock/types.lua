@@ -83,7 +83,8 @@ local function integer_hint(given)
   if marks.kind(given) == "decimal" then
     return "Use :tointeger(), which is nil when there is a fraction."
   end
-  return type(given) == "number" and "Use math.tointeger, // or math.floor to make an integer of it."
+  return type(given) == "number"
+    and "Use math.tointeger, // or math.floor to make an integer of it."
     or "Use math.tointeger to make an integer of it."
 end
 
@@ -101,12 +102,12 @@ end
 
 local function check_float(given, name, is_rounded)
   if type(given) ~= "number" then
-    mismatch(given, name, marks.kind(given) == "decimal" and "Use :tonumber() to make a float of it."
-      or nil)
+    local is_decimal = marks.kind(given) == "decimal"
+    mismatch(given, name, is_decimal and "Use :tonumber() to make a float of it." or nil)
   elseif math.type(given) == "integer" and is_rounded(given) then
     refuse(("%d would be rounded by type %s"):format(given, name))
   end
-  return given + 0.0
+  return math.type(given) == "float" and given or given + 0.0
 end
 
 local function float8(given)
@@ -181,7 +182,8 @@ local function numeric_fit(precision, scale)
     end
     local point = #digits - scale
     sign = digits:find "[1-9]" and sign or ""
-    return decimal(sign .. digits:sub(1, point) .. (scale > 0 and "." .. digits:sub(point + 1) or ""))
+    local rest = scale > 0 and "." .. digits:sub(point + 1) or ""
+    return decimal(sign .. digits:sub(1, point) .. rest)
   end
 end
 
@@ -340,11 +342,6 @@ for name, read in pairs(times) do
 end
 
 local ORDERS = { character = without_padding }
-for name in pairs(times) do
-  ORDERS[name] = function(kept)
-    return kept == "infinity" and "~" or kept == "-infinity" and "" or kept
-  end
-end
 for _, name in ipairs { "json", "jsonb" } do
   ORDERS[name] = "the mock cannot order documents"
 end

@@ -1,0 +1,392 @@
+--- Small lies that a mock might tell: each a change of one of its modules.
+--
+-- A lie is { spec, name, module below luamig.mock, text, what stands there instead }. The text must
+-- occur exactly once. tests/lua/lies_spec.lua tells each one alone, and the spec must notice.
+
+return {
+  -- NULL and equality
+  {
+    "writes", "NULL equals NULL in a unique column", "rules",
+    "    if item == nil then\n      return nil\n    end",
+    "    if item == nil then\n      item = luamig.NULL\n    end",
+  },
+  {
+    "writes", "a condition with a value finds NULL", "store",
+    "    elseif found == nil then\n      return false",
+    "    elseif found == nil then\n      return true",
+  },
+  {
+    "writes", "a condition with NULL finds every row", "store",
+    "      if found ~= nil then\n        return false",
+    "      if found ~= nil then\n        return true",
+  },
+  {
+    "writes", "a key may be NULL", "repo",
+    "if key[column] == luamig.NULL then",
+    "if false then",
+  },
+  {
+    "writes", "NOT NULL is not looked at", "rules",
+    "    if row[column] == nil then\n      errors.raise",
+    "    if false then\n      errors.raise",
+  },
+  {
+    "writes", "1.50 is not 1.5", "value",
+    "return \"n\" .. (shown:find(\"%.\") and shown:gsub(\"%.?0+$\", \"\") or shown)",
+    "return \"n\" .. shown",
+  },
+  {
+    "writes", "char(n) is compared with its padding", "types",
+    "local ORDERS = { character = without_padding }",
+    "local ORDERS = {}",
+  },
+  {
+    "writes", "documents are never equal", "value",
+    "  for key, item in next, a do\n    if not value.equal",
+    "  for key, item in next, a do\n    if true or not value.equal",
+  },
+
+  -- order and pages
+  {
+    "pages", "integer keys are sorted as text", "value",
+    "elseif kind == \"number\" then\n    return compare_numbers(a, b)",
+    "elseif kind == \"number\" then\n    return compare_bytes(tostring(a), tostring(b))",
+  },
+  {
+    "pages", "NaN comes first", "value",
+    "return a ~= a and (b ~= b and 0 or 1) or -1",
+    "return a ~= a and (b ~= b and 0 or -1) or 1",
+  },
+  {
+    "pages", "text is sorted without its case", "value",
+    "    return compare_bytes(a, b)",
+    "    return compare_bytes(a:lower(), b:lower())",
+  },
+  {
+    "pages", "only the first column of a key counts", "value",
+    "  for i = 1, #a do\n    local order",
+    "  for i = 1, 1 do\n    local order",
+  },
+  {
+    "pages", "a batch has one row more", "pages",
+    "math.min(range.size, #items)",
+    "math.min(range.size + 1, #items)",
+  },
+  {
+    "pages", "a page begins with the row at the cursor", "pages",
+    "value.compare_lists(item.place, low) > 0",
+    "value.compare_lists(item.place, low) >= 0",
+  },
+  {
+    "pages", "the bound is left out", "pages",
+    "value.compare_lists(item.place, high) <= 0",
+    "value.compare_lists(item.place, high) < 0",
+  },
+  {
+    "pages", "the bound is ignored", "pages",
+    "if is_after and is_within then",
+    "if is_after then",
+  },
+  {
+    "pages", "follow_new is always on", "runner",
+    "and not def.config.follow_new then",
+    "and false then",
+  },
+  {
+    "pages", "start_after is forgotten", "runner",
+    "key = key, cursor = def.start_after",
+    "key = key, cursor = nil",
+  },
+  {
+    "pages", "the limit is one row off", "runner",
+    "math.min(size, limit - self.result.rows)",
+    "math.min(size, limit - self.result.rows + 1)",
+  },
+  {
+    "pages", "a key that occurs twice is passed over", "pages",
+    "  if not range.assume_unique then",
+    "  if false then",
+  },
+  {
+    "writes", "a row of the page is the row of the table", "pages",
+    "item.row[column] = value.copy_item(row[column])",
+    "item.row = row",
+  },
+
+  -- statements
+  {
+    "writes", "an update of a missing row passes", "repo",
+    "if count == 1 or count == 0 and is_optional then",
+    "if count <= 1 then",
+  },
+  {
+    "writes", "an update of two rows passes", "repo",
+    "if count == 1 or count == 0 and is_optional then",
+    "if count >= 1 or is_optional then",
+  },
+  {
+    "writes", "missing = ignore is not heard", "repo",
+    "  return missing ~= nil\nend",
+    "  return false\nend",
+  },
+  {
+    "writes", "affected counts one too many", "store",
+    "  self:change(one, found, changes)\n  return #found",
+    "  self:change(one, found, changes)\n  return #found + 1",
+  },
+  {
+    "writes", "affected counts what ON CONFLICT left alone", "store",
+    "      return true, 0",
+    "      return true, 1",
+  },
+  {
+    "writes", "an empty condition means every row", "repo",
+    "  if next(where) == nil then\n    misuse",
+    "  if false then\n    misuse",
+  },
+  {
+    "writes", "a column that does not exist is taken", "store",
+    "  local found = self.types[column]\n  if found then",
+    "  local found = self.types[column] or self.types.id\n  if found then",
+  },
+  {
+    "writes", "unique constraints are not looked at after an update", "store",
+    "    rules.check_unique(one, row, next(one.generated) == nil and changes or nil)",
+    "",
+  },
+  {
+    "writes", "of a unique pair one column is enough", "rules",
+    "  for i, column in ipairs(columns) do\n    local item, order",
+    "  for i, column in ipairs { columns[1] } do\n    local item, order",
+  },
+  {
+    "writes", "ON CONFLICT looks at the primary key only", "store",
+    "or one.uniques,",
+    "or { one.uniques[1] },",
+  },
+  {
+    "writes", "ON CONFLICT updates every column", "store",
+    "for _, column in ipairs(conflict.update) do",
+    "for column in pairs(row) do",
+  },
+  {
+    "writes", "a default takes the place of NULL", "rules",
+    "  for column, default in next, one.defaults do\n    if given[column] == nil then",
+    "  for column, default in next, one.defaults do\n    if given[column] == nil or "
+      .. "given[column] == luamig.NULL then\n      given[column] = nil",
+  },
+  {
+    "writes", "a CHECK that cannot say no fails", "rules",
+    "check.holds, row) == false then",
+    "check.holds, row) ~= true or row.n == nil then",
+  },
+  {
+    "writes", "ON DELETE CASCADE leaves the rows", "references",
+    "        store:remove(one, orphans)\n",
+    "        break\n",
+  },
+  {
+    "writes", "a reference may point to nothing", "references",
+    "if wanted and not is_there(store, key, wanted) then\n        raise",
+    "if false then\n        raise",
+  },
+  {
+    "writes", "the key of the pages may be changed", "repo",
+    "    if protected.columns[column] then",
+    "    if false then",
+  },
+  {
+    "writes", "a line may lose a column of its key", "sites",
+    "  if missing then",
+    "  if false then",
+  },
+
+  -- values
+  {
+    "values", "a float is an integer when it has no fraction", "types",
+    "if math.type(given) ~= \"integer\" then",
+    "if not math.tointeger(given) then",
+  },
+  {
+    "values", "an integer is cut to its type", "types",
+    "elseif given < range[1] or given > range[2] then",
+    "elseif false then",
+  },
+  {
+    "values", "numeric(p,s) cuts instead of rounding", "types",
+    ":find \"[5-9]\" then",
+    ":find \"x\" then",
+  },
+  {
+    "values", "numeric(p,s) has no end", "types",
+    "if #digits:gsub(\"^0+\", \"\") > precision then",
+    "if false then",
+  },
+  {
+    "values", "varchar(n) cuts in silence", "types",
+    "if kept:find(\"[^ ]\", rest) then",
+    "if false then",
+  },
+  {
+    "values", "real is as exact as double precision", "types",
+    "  return shortest(single)\nend",
+    "  return wide\nend",
+  },
+  {
+    "values", "a text may hold a NUL byte", "types",
+    "if nul and (is_valid or nul < at) then",
+    "if false then",
+  },
+  {
+    "values", "an offset is not added to a time", "times",
+    "(offsets and read_offset(name, given, offset) or 0)",
+    "0",
+  },
+  {
+    "values", "February has 29 days", "times",
+    "days_in(year, month) then",
+    "31 then",
+  },
+  {
+    "values", "an empty table is an array", "document",
+    "if is_list and length == 0 and not mark then",
+    "if false then",
+  },
+  {
+    "values", "arrays need not be rectangular", "types",
+    "  if not is_even then",
+    "  if false then",
+  },
+
+  -- runs
+  {
+    "runs", "a retry keeps the writes", "transaction",
+    "store = world.store:copy(), entries",
+    "store = world.store, entries",
+  },
+  {
+    "runs", "what fails is committed", "runner",
+    "    tx:close()\n",
+    "    tx:close() self.world.store = tx.store\n",
+  },
+  {
+    "runs", "resuming repeats a batch", "runner",
+    "    record.cursor, record.batches = page.last, number",
+    "    record.cursor, record.batches = self.opts.kill and record.cursor or "
+      .. "page.last, number",
+  },
+  {
+    "runs", "a run that is done runs again", "runner",
+    "if is_done and not (opts.again or def.config.repeatable) then",
+    "if false then",
+  },
+  {
+    "pages", "arguments do not tell runs apart", "runner",
+    "local identity = def.name .. \"\\0\" .. def.args_json",
+    "local identity = def.name",
+  },
+  {
+    "runs", "a conflict is tried once more than config.retries says", "runner",
+    "    if attempt > self.def.config.retries then",
+    "    if attempt > self.def.config.retries + 1 then",
+  },
+  {
+    "runs", "a conflict ends the run", "runner",
+    "[\"40001\"] = \"conflict\",",
+    "",
+  },
+  {
+    "runs", "a timeout does not halve the batch", "runner",
+    "why == \"timeout\" or why",
+    "why",
+  },
+  {
+    "runs", "the latch forgets", "transaction",
+    "      self.latched = self.latched or err",
+    "",
+  },
+  {
+    "runs", "the latch is for the commit only", "transaction",
+    "  elseif self.latched then\n    errors.raise",
+    "  elseif false then\n    errors.raise",
+  },
+  {
+    "runs", "a savepoint does not roll back", "transaction",
+    "  self.store = before\n",
+    "",
+  },
+  {
+    "runs", "a savepoint contains everything", "transaction",
+    "  elseif self.latched and not is_containable(self.latched) then\n    "
+      .. "error(self.latched, 0)\n",
+    "",
+  },
+  {
+    "runs", "a savepoint loses its results", "transaction",
+    "return table.unpack(results, 1, results.n)",
+    "return true",
+  },
+  {
+    "runs", "an inner savepoint takes the outer one along", "transaction",
+    "  self.store = before:copy()\n",
+    "  self.outer = self.outer or before; before = self.outer; self.store = "
+      .. "self.store:copy()\n",
+  },
+  {
+    "runs", "the repo lives on", "transaction",
+    "  if not self.is_open then\n    errors.raise",
+    "  if false then\n    errors.raise",
+  },
+  {
+    "runs", "on_start is called at every start", "runner",
+    "  record.started = true\n",
+    "",
+  },
+  {
+    "runs", "the bound is read before on_start", "runner",
+    "  if def.on_start then\n",
+    "  record.bound = pages.highest(world.base, world.store, def.config.key, "
+      .. "def.args)\n  def.config.follow_new = true\n  if def.on_start then\n",
+  },
+  {
+    "runs", "on_complete is called at a limit", "runner",
+    "      return self.opts.dry_run and \"done\" or \"stopped\"\n",
+    "      if self.def.on_complete then self:transact({ batch = 1 }, "
+      .. "self.def.on_complete) end\n      return \"stopped\"\n",
+  },
+  {
+    "runs", "on_stop hears of no error", "runner",
+    "failed = \"error\"",
+    "",
+  },
+  {
+    "runs", "throttle may write", "runner",
+    "read_only = true",
+    "read_only = false",
+  },
+  {
+    "runs", "throttle is asked once", "runner",
+    "    self:throttle()\n",
+    "    if self.result.batches == 0 then self:throttle() end\n",
+  },
+  {
+    "runs", "quarantine sets the whole batch aside", "bisection",
+    "  if count == 1 then",
+    "  if true then",
+  },
+  {
+    "runs", "quarantine takes every error", "bisection",
+    "    return OF_ROWS[err.sqlstate] or",
+    "    return true or",
+  },
+  {
+    "runs", "quarantine never ends", "runner",
+    "  if #record.failures >= max then",
+    "  if false then",
+  },
+  {
+    "runs", "a row set aside ends done", "runner",
+    "#self.record.failures == 0 and \"done\" or \"done_with_failures\"",
+    "\"done\"",
+  },
+}
