@@ -484,3 +484,13 @@ def test_read_committed_does_not_conflict(db, project):
     db.execute("UPDATE t SET name = 'theirs' WHERE id = 3")
     runner.thaw()
     assert runner.wait().expect(DONE).retries == 0
+
+
+def test_a_column_of_a_table_that_has_none_does_not_exist(db, project):
+    db.execute("CREATE TABLE bare ()")
+    project.script("""return { run = function(repo)
+      repo:insert("bare", { id = 1 })
+    end }""")
+
+    project.run().expect(FAILED, 'column "id" of relation "bare" does not',
+                         "42703")

@@ -9,7 +9,19 @@
 ---@field primary_key? string[] Its columns.
 ---@field not_null? string[] Columns that may not be NULL.
 ---@field unique? string[][] Lists of columns that are unique together.
+---What holds for each row, by the constraint's name.
+---@field checks? table<string, fun(row: luamig.Row): any>
+---@field foreign_keys? luamig.MockForeignKey[]
+---@field defaults? table<string, any> A value, or a function that gives one, by column.
+---Columns that are computed of the row, and that nobody may write.
+---@field generated? table<string, fun(row: luamig.Row): any>
 ---@field rows? table<string, any>[] What is in it.
+
+---@class luamig.MockForeignKey
+---@field columns string[] Of this table.
+---@field references string The other table.
+---@field to? string[] Its columns. Default: its primary key.
+---@field on_delete? string "cascade", "set null", ...
 
 ---What stands for the script's base query.
 ---@class luamig.MockBase
@@ -27,6 +39,7 @@
 ---@field batch_size? integer Rows in a batch, instead of what the script says.
 ---@field limit? integer Stop after so many rows.
 ---@field again? boolean Repeat a run that is done.
+---@field dry_run? boolean Roll every batch back.
 ---Die in that call of the repo in that batch; without `call`, after that batch.
 ---@field kill? { batch: integer, call: integer? }
 
@@ -130,5 +143,16 @@ function mock.assert_batch_size_independent(path, make_world, opts) end
 ---@param make_world fun(): luamig.World
 ---@param opts? { args: table<string, any>?, batch_size: integer? }
 function mock.assert_idempotent(path, make_world, opts) end
+
+---Does a table hold these rows and no others? Only the columns that a row names are compared. Raises
+---what differs.
+---@param world luamig.World
+---@param name string The table.
+---@param rows table<string, any>[] In any order; `luamig.NULL` for NULL.
+function mock.assert_rows(world, name, rows) end
+
+---The same module, whose worlds are in Lua also under `luamig test --pg`.
+---@type luamig.mock
+mock.pure = nil
 
 return mock
