@@ -76,7 +76,7 @@ describe("a new script", function()
     local script = make(table_of {
       ID, { name = "a", sql_name = "a", type = "integer", not_null = true },
       { name = "b", sql_name = "b", type = "text", generated = true },
-      { name = "c", sql_name = "c", type = "bytea" },
+      { name = "c", sql_name = "c", type = "inet" },
       { name = "d", sql_name = "d", type = "text" },
     })
     assert.equal("SELECT id, a, b FROM t WHERE d IS NULL", script.base_query)

@@ -118,6 +118,7 @@ function World:run(path, opts) end
 
 ---What `require "luamig.mock"` gives to a spec.
 ---@class luamig.mock
+---@field pure luamig.mock The same, with worlds in Lua also under `luamig test --pg`.
 local mock = {}
 
 ---Makes a world.
@@ -150,9 +151,5 @@ function mock.assert_idempotent(path, make_world, opts) end
 ---@param name string The table.
 ---@param rows table<string, any>[] In any order; `luamig.NULL` for NULL.
 function mock.assert_rows(world, name, rows) end
-
----The same module, whose worlds are in Lua also under `luamig test --pg`.
----@type luamig.mock
-mock.pure = nil
 
 return mock
