@@ -145,8 +145,8 @@ function mock.assert_batch_size_independent(path, make_world, opts) end
 ---@param opts? { args: table<string, any>?, batch_size: integer? }
 function mock.assert_idempotent(path, make_world, opts) end
 
----Does a table hold these rows and no others? Only the columns that a row names are compared. Raises
----what differs.
+---Does a table hold these rows and no others? Only the columns that a row names are compared.
+---Raises what differs.
 ---@param world luamig.World
 ---@param name string The table.
 ---@param rows table<string, any>[] In any order; `luamig.NULL` for NULL.
