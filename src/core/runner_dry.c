@@ -61,10 +61,14 @@ begin_work(struct lm_runner *self, struct lm_err *err)
     struct lm_dry *dry = self->dry;
 
     lm_tally_release(&dry->before);
-    if (!begin_transaction(self, err) ||
-        (dry->sampling &&
-         !lm_conn_post_command(self->conn, "SAVEPOINT luamig_dry", err)) ||
-        !lm_tally_read(&dry->before, self->conn, err))
+    if (!begin_transaction(self, err))
+        return false;
+    if (dry->sampling) {
+        if (!lm_conn_command(self->conn, "SAVEPOINT luamig_dry", err))
+            return false;
+        lm_samples_begin(&dry->report->samples, self->conn);
+    }
+    if (!lm_tally_read(&dry->before, self->conn, err))
         return false;
     self->begun_ms = lm_clock_ms();
     return true;
