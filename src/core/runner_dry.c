@@ -386,7 +386,8 @@ prepare(struct lm_runner *self, struct lm_err *err)
     struct lm_dry *dry = self->dry;
     struct lm_err ignored;
 
-    if (!lm_runner_connect(self, err) || !lm_runner_look_again(self, err))
+    if (!lm_runner_connect(self, err) || !lm_runner_look_again(self, err) ||
+        !lm_runner_check(self, err))
         return false;
     if (!self->migration->one_shot) {
         if (!lm_runner_find_start(self, &self->run.cursor, err))
@@ -397,6 +398,7 @@ prepare(struct lm_runner *self, struct lm_err *err)
     lm_residue_begin(&dry->report->residue, self->conn);
     lm_log(LM_LOG_INFO, "dry run of %s on %s: every batch is rolled back",
            self->migration->name, lm_conn_target(self->conn));
+    lm_runner_warn_of_volatile_calls(self);
     return true;
 }
 

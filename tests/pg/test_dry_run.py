@@ -510,6 +510,20 @@ def test_what_only_commit_would_find_is_found(db, project, untouched):
     assert json.loads(result.out)["rows"] == 20
 
 
+def test_what_a_run_would_refuse_or_warn_of_it_does_as_well(db, project):
+    db.execute("CREATE TABLE users (id int NOT NULL, name text);"
+               "INSERT INTO users SELECT n, 'x' FROM "
+               "generate_series(1, 150000) n; ANALYZE users")
+    project.script(script("", config="batch_size = 100",
+                          base="SELECT id FROM users WHERE random() < 2"))
+
+    project.run("--dry-run").expect(INVALID, "plan: each page reads about",
+                                    "--force").refuse("batch")
+    project.run("--dry-run", "--force", "--limit", 100).expect(
+        DONE, "warning: overridden by --force: plan: each page reads",
+        "calls volatile functions (random)")
+
+
 def test_a_base_query_that_cannot_be_paged_is_refused(db, project):
     users(db)
     project.script(script(RENAME, base="SELECT name FROM users"))
