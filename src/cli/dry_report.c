@@ -224,7 +224,7 @@ print_sample(const struct lm_samples *samples, const struct lm_sample *row)
             print_column('+', image->names[i], after);
     }
     if (!changed)
-        puts(" written, with the values that it had");
+        puts(" written; its values look the same");
 }
 
 static void
@@ -310,9 +310,10 @@ print_residue(const struct lm_dry_report *report)
             putchar(' ');
             put_text(item->name);
         }
-        if (item->after != NULL) {
+        if (item->before != NULL || item->after != NULL) {
             printf(", from %s to %s; ",
-                   item->before != NULL ? item->before : "unused", item->after);
+                   item->before != NULL ? item->before : "unused",
+                   item->after != NULL ? item->after : "unused");
         } else {
             putchar(' ');
         }

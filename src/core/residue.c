@@ -109,6 +109,15 @@ lm_residue_begin(struct lm_residue *self, struct lm_conn *conn)
     lm_result_free(result);
 }
 
+/* NULL: unused, or set back by setval(..., false). */
+static bool
+is_same(const char *one, const char *other)
+{
+    if (one == NULL || other == NULL)
+        return one == other;
+    return strcmp(one, other) == 0;
+}
+
 /* A sequence that was not there before is somebody else's. */
 static void
 compare_sequence(struct lm_residue *self, const char *name, const char *value)
@@ -117,13 +126,14 @@ compare_sequence(struct lm_residue *self, const char *name, const char *value)
         const struct lm_sequence *before = &self->sequences[i];
         struct lm_residue_item *item;
 
-        if (strcmp(before->name, name) != 0 || value == NULL ||
-            (before->value != NULL && strcmp(before->value, value) == 0))
+        if (strcmp(before->name, name) != 0)
             continue;
-        item = add_item(self, "sequence", name,
-                        "others may have moved it as well");
-        item->before = copy(before->value);
-        item->after = lm_strdup(value);
+        if (!is_same(before->value, value)) {
+            item = add_item(self, "sequence", name,
+                            "others may have moved it as well");
+            item->before = copy(before->value);
+            item->after = copy(value);
+        }
         return;
     }
 }

@@ -61,10 +61,14 @@ begin_work(struct lm_runner *self, struct lm_err *err)
     struct lm_dry *dry = self->dry;
 
     lm_tally_release(&dry->before);
-    if (!begin_transaction(self, err) ||
-        (dry->sampling &&
-         !lm_conn_post_command(self->conn, "SAVEPOINT luamig_dry", err)) ||
-        !lm_tally_read(&dry->before, self->conn, err))
+    if (!begin_transaction(self, err))
+        return false;
+    if (dry->sampling) {
+        if (!lm_conn_command(self->conn, "SAVEPOINT luamig_dry", err))
+            return false;
+        lm_samples_begin(&dry->report->samples, self->conn);
+    }
+    if (!lm_tally_read(&dry->before, self->conn, err))
         return false;
     self->begun_ms = lm_clock_ms();
     return true;
@@ -382,7 +386,8 @@ prepare(struct lm_runner *self, struct lm_err *err)
     struct lm_dry *dry = self->dry;
     struct lm_err ignored;
 
-    if (!lm_runner_connect(self, err) || !lm_runner_look_again(self, err))
+    if (!lm_runner_connect(self, err) || !lm_runner_look_again(self, err) ||
+        !lm_runner_check(self, err))
         return false;
     if (!self->migration->one_shot) {
         if (!lm_runner_find_start(self, &self->run.cursor, err))
@@ -393,6 +398,7 @@ prepare(struct lm_runner *self, struct lm_err *err)
     lm_residue_begin(&dry->report->residue, self->conn);
     lm_log(LM_LOG_INFO, "dry run of %s on %s: every batch is rolled back",
            self->migration->name, lm_conn_target(self->conn));
+    lm_runner_warn_of_volatile_calls(self);
     return true;
 }
 

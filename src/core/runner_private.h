@@ -218,6 +218,8 @@ bool lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
  * acquired false, and the ending set, when there is nothing to do. */
 bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 
+void lm_runner_warn_of_volatile_calls(const struct lm_runner *self);
+
 /* Where the run begins, by config.start_after; empty: at the first row. */
 bool lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
                           struct lm_err *err) LM_MUSTCHECK;

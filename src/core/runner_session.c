@@ -306,8 +306,8 @@ check_journal_keys(const struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
-static void
-warn_of_volatile_calls(const struct lm_runner *self)
+void
+lm_runner_warn_of_volatile_calls(const struct lm_runner *self)
 {
     if (self->query.volatile_calls == NULL)
         return;
@@ -332,7 +332,7 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
     if (ok && *begun) {
         lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
                m->name, lm_conn_target(self->conn));
-        warn_of_volatile_calls(self);
+        lm_runner_warn_of_volatile_calls(self);
     }
     return ok;
 }
@@ -360,7 +360,7 @@ tell_resumed(const struct lm_runner *self)
                " began; the rows that are left are migrated by it as it is",
                self->run.id);
     }
-    warn_of_volatile_calls(self);
+    lm_runner_warn_of_volatile_calls(self);
     lm_buf_release(&where);
 }
 

@@ -74,6 +74,7 @@ lm_samples_release(struct lm_samples *self)
     }
     free(self->rows);
     free(self->places);
+    free(self->settings);
     memset(self, 0, sizeof *self);
 }
 
@@ -509,12 +510,42 @@ has_rows_of(const struct lm_samples *self, const char *from)
 
 /* -- both halves --------------------------------------------------------- */
 
-static bool
-begin_looking(struct lm_conn *conn)
+void
+lm_samples_begin(struct lm_samples *self, struct lm_conn *conn)
 {
-    struct lm_err ignored;
+    static const char sql[] =
+        "SELECT pg_catalog.json_object_agg(name,"
+        " pg_catalog.current_setting(name)) FROM pg_catalog.unnest(ARRAY["
+        "'DateStyle', 'IntervalStyle', 'TimeZone', 'bytea_output',"
+        " 'extra_float_digits', 'lc_monetary', 'xmlbinary', 'search_path',"
+        " 'role', 'row_security']) AS name";
+    struct lm_values none = {NULL, 0};
+    struct lm_result *result = NULL;
 
-    return lm_txn_limit_statements(conn, TIMEOUT_MS, &ignored);
+    free(self->settings);
+    self->settings = NULL;
+    if (look(conn, sql, NULL, none, &result))
+        self->settings = lm_strdup(lm_result_text(result, 0, 0));
+    lm_result_free(result);
+}
+
+static bool
+begin_looking(const struct lm_samples *self, struct lm_conn *conn)
+{
+    static const char sql[] =
+        "SELECT pg_catalog.set_config(s.key, s.value, true)"
+        " FROM pg_catalog.json_each_text($1) AS s";
+    uint32_t type = LM_TYPE_JSON;
+    const char *texts[] = {self->settings};
+    struct lm_values values = {texts, 1};
+    struct lm_result *result = NULL;
+    struct lm_err ignored;
+    bool ok = self->settings != NULL &&
+              look(conn, sql, &type, values, &result) &&
+              lm_txn_limit_statements(conn, TIMEOUT_MS, &ignored);
+
+    lm_result_free(result);
+    return ok;
 }
 
 /* Reads the images of the rows from first on; a place that cannot be read
@@ -541,7 +572,8 @@ lm_samples_take(struct lm_samples *self, struct lm_conn *conn,
     int first = self->count;
     int tables = 0;
 
-    if ((written->count == 0 && !written->uncounted) || !begin_looking(conn))
+    if ((written->count == 0 && !written->uncounted) ||
+        !begin_looking(self, conn))
         return;
     if (page != NULL && page->table != NULL &&
         !has_rows_of(self, page->table)) {
@@ -566,7 +598,7 @@ lm_samples_complete(struct lm_samples *self, struct lm_conn *conn)
 {
     if (self->count == self->known)
         return;
-    if (begin_looking(conn)) {
+    if (begin_looking(self, conn)) {
         read_from(self, conn, self->known, false);
     } else {
         drop_rows(self, self->known, self->count - self->known);

@@ -46,12 +46,17 @@ struct lm_samples {
     int known; /* of them: with both images */
     struct lm_sample_place *places;
     int place_count;
+    char *settings; /* that values and rights depend on, as JSON */
 };
 void lm_samples_release(struct lm_samples *self);
 
 /* Is that column part of the row's key? */
 bool lm_sample_is_key(const struct lm_samples *self,
                       const struct lm_sample *row, const char *column);
+
+/* Behind the savepoint, before the work, which may SET LOCAL as it likes: both
+ * images are read with the settings of this moment. */
+void lm_samples_begin(struct lm_samples *self, struct lm_conn *conn);
 
 /* The rows that a page held, by key. */
 struct lm_sample_page {

@@ -125,21 +125,22 @@ judge_where(struct trial *self, const PgQuery__RangeVar *table,
 {
     if (where == NULL) {
         charge(self, without, lm_tree_location(&table->base));
-    } else if (lm_guard_is_constant(where, false)) {
+    } else if (lm_guard_may_hit_all(where, table, false)) {
         charge(self, SAME_WHERE, lm_tree_location(&where->base));
     }
 }
 
 /* An action for the rows that match has a condition of its own. */
 static bool
-may_hit_every_row(const PgQuery__MergeWhenClause *when)
+may_hit_every_row(const PgQuery__MergeWhenClause *when,
+                  const PgQuery__RangeVar *table)
 {
     bool changes = when->command_type == PG_QUERY__CMD_TYPE__CMD_UPDATE ||
                    when->command_type == PG_QUERY__CMD_TYPE__CMD_DELETE;
 
     return when->matched && changes &&
            (when->condition == NULL ||
-            lm_guard_is_constant(when->condition, false));
+            lm_guard_may_hit_all(when->condition, table, false));
 }
 
 static void
@@ -147,10 +148,11 @@ judge_merge(struct trial *self, const PgQuery__MergeStmt *merge)
 {
     const Node *on = merge->join_condition;
 
-    if (!lm_guard_is_constant(on, false))
+    if (!lm_guard_may_hit_all(on, merge->relation, false))
         return;
     for (size_t i = 0; i < merge->n_merge_when_clauses; i++) {
-        if (may_hit_every_row(merge->merge_when_clauses[i]->merge_when_clause))
+        if (may_hit_every_row(merge->merge_when_clauses[i]->merge_when_clause,
+                              merge->relation))
             charge(self, SAME_ON, lm_tree_location(&on->base));
     }
 }
@@ -243,8 +245,9 @@ static void
 judge_utility(struct trial *self, const Node *node)
 {
     switch ((int)node->node_case) {
-    case PG_QUERY__NODE__NODE_EXPLAIN_STMT: /* ANALYZE would execute it */
-        judge_statement(self, node->explain_stmt->query);
+    case PG_QUERY__NODE__NODE_EXPLAIN_STMT:
+        if (lm_guard_executes(node->explain_stmt))
+            judge_statement(self, node->explain_stmt->query);
         break;
     case PG_QUERY__NODE__NODE_DECLARE_CURSOR_STMT:
         judge_cursor(self, node->declare_cursor_stmt);

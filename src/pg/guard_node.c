@@ -15,36 +15,88 @@ typedef PgQuery__Node Node;
 
 /* -- conditions ------------------------------------------------------- */
 
+/* Without a table's name before it, a column may be of any. */
+static bool
+may_be_of(const PgQuery__ColumnRef *ref, const PgQuery__RangeVar *table)
+{
+    const char *name =
+        table->alias != NULL ? table->alias->aliasname : table->relname;
+
+    return ref->n_fields < 2 ||
+           strcmp(lm_tree_name(ref->fields[ref->n_fields - 2]), name) == 0;
+}
+
+/* A function may return anything, but for the time of the transaction. */
+static bool
+is_clock(const PgQuery__FuncCall *call)
+{
+    return lm_guard_is_builtin(call, "now") ||
+           lm_guard_is_builtin(call, "transaction_timestamp") ||
+           lm_guard_is_builtin(call, "statement_timestamp");
+}
+
 static enum lm_visit
 visit_row_dependence(const ProtobufCMessage *message, void *data)
 {
-    static const ProtobufCMessageDescriptor *const kinds[] = {
-        &pg_query__column_ref__descriptor, &pg_query__func_call__descriptor,
-        &pg_query__range_var__descriptor,
-        &pg_query__current_of_expr__descriptor};
+    bool found;
 
-    (void)data;
-    for (size_t i = 0; i < LM_COUNT(kinds); i++) {
-        if (lm_tree_is(message, kinds[i]))
-            return LM_VISIT_FOUND;
+    if (lm_tree_is(message, &pg_query__column_ref__descriptor)) {
+        found = may_be_of((const PgQuery__ColumnRef *)message, data);
+    } else if (lm_tree_is(message, &pg_query__func_call__descriptor)) {
+        found = !is_clock((const PgQuery__FuncCall *)message);
+    } else {
+        found = lm_tree_is(message, &pg_query__range_var__descriptor) ||
+                lm_tree_is(message, &pg_query__current_of_expr__descriptor);
     }
-    return LM_VISIT_ON;
+    return found ? LM_VISIT_FOUND : LM_VISIT_ON;
+}
+
+static bool
+is_integer(const Node *node)
+{
+    return node != NULL && node->node_case == PG_QUERY__NODE__NODE_A_CONST &&
+           node->a_const->val_case == PG_QUERY__A__CONST__VAL_IVAL;
+}
+
+/* false, NULL, 1 = 0: with these, lists of alternatives begin. */
+static bool
+hits_none(const Node *condition, bool negated)
+{
+    const PgQuery__AExpr *pair = condition->a_expr;
+
+    if (condition->node_case == PG_QUERY__NODE__NODE_A_CONST) {
+        const PgQuery__AConst *value = condition->a_const;
+
+        return value->isnull ||
+               (value->val_case == PG_QUERY__A__CONST__VAL_BOOLVAL &&
+                value->boolval->boolval == negated);
+    }
+    return condition->node_case == PG_QUERY__NODE__NODE_A_EXPR &&
+           pair->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP &&
+           strcmp(lm_tree_last_name(pair->name, pair->n_name), "=") == 0 &&
+           is_integer(pair->lexpr) && is_integer(pair->rexpr) &&
+           (pair->lexpr->a_const->ival->ival ==
+            pair->rexpr->a_const->ival->ival) == negated;
 }
 
 /* NOT turns OR into AND. */
 bool
-lm_guard_is_constant(const Node *condition, bool negated)
+lm_guard_may_hit_all(const Node *condition, const PgQuery__RangeVar *table,
+                     bool negated)
 {
     const PgQuery__BoolExpr *parts = condition->bool_expr;
     bool any;
 
-    if (condition->node_case != PG_QUERY__NODE__NODE_BOOL_EXPR)
-        return !lm_tree_walk(&condition->base, visit_row_dependence, NULL);
+    if (condition->node_case != PG_QUERY__NODE__NODE_BOOL_EXPR) {
+        return !hits_none(condition, negated) &&
+               !lm_tree_walk(&condition->base, visit_row_dependence,
+                             (void *)table);
+    }
     if (parts->boolop == PG_QUERY__BOOL_EXPR_TYPE__NOT_EXPR)
-        return lm_guard_is_constant(parts->args[0], !negated);
+        return lm_guard_may_hit_all(parts->args[0], table, !negated);
     any = (parts->boolop == PG_QUERY__BOOL_EXPR_TYPE__OR_EXPR) != negated;
     for (size_t i = 0; i < parts->n_args; i++) {
-        if (lm_guard_is_constant(parts->args[i], negated) == any)
+        if (lm_guard_may_hit_all(parts->args[i], table, negated) == any)
             return any;
     }
     return !any;
@@ -76,6 +128,8 @@ lm_guard_is_false(const Node *value)
         return lm_guard_is_false(value->type_cast->arg);
     if (value->node_case != PG_QUERY__NODE__NODE_A_CONST)
         return false;
+    if (constant->isnull)
+        return true;
     if (constant->val_case == PG_QUERY__A__CONST__VAL_BOOLVAL)
         return !constant->boolval->boolval;
     if (constant->val_case != PG_QUERY__A__CONST__VAL_SVAL)
@@ -106,6 +160,30 @@ reindex_needs_none(const PgQuery__ReindexStmt *reindex)
     return reindex->kind >
                PG_QUERY__REINDEX_OBJECT_TYPE__REINDEX_OBJECT_TABLE ||
            has_option(reindex->params, reindex->n_params, "concurrently");
+}
+
+static bool
+is_off(const Node *value)
+{
+    if (value == NULL)
+        return false;
+    if (value->node_case == PG_QUERY__NODE__NODE_INTEGER)
+        return value->integer->ival == 0;
+    return value->node_case == PG_QUERY__NODE__NODE_STRING &&
+           (strcasecmp(value->string->sval, "off") == 0 ||
+            strcasecmp(value->string->sval, "false") == 0);
+}
+
+bool
+lm_guard_executes(const PgQuery__ExplainStmt *explain)
+{
+    for (size_t i = 0; i < explain->n_options; i++) {
+        const PgQuery__DefElem *option = explain->options[i]->def_elem;
+
+        if (strcmp(option->defname, "analyze") == 0 && !is_off(option->arg))
+            return true;
+    }
+    return false;
 }
 
 /* ALTER TABLE ... DETACH PARTITION ... CONCURRENTLY */

@@ -308,6 +308,27 @@ def test_what_a_savepoint_wrote_is_shown(db, project, untouched):
         ({"id": n}, None, {"id": n, "what": "kept"}) for n in (1, 2, 3)]
 
 
+def test_what_the_script_sets_changes_no_value(db, project, untouched):
+    db.execute("CREATE TABLE users (at timestamptz PRIMARY KEY, share float8, "
+               "name text);"
+               "INSERT INTO users SELECT '2024-01-01'::timestamptz "
+               "+ n * interval '1 day', n / 3.0, 'x' "
+               "FROM generate_series(1, 5) n; ANALYZE users")
+    project.script(script('''
+        repo:execute("SET LOCAL TIME ZONE 'Asia/Tokyo'")
+        repo:execute("SET LOCAL DateStyle = German")
+        repo:execute("SET LOCAL extra_float_digits = -10")
+        repo:execute("UPDATE users SET name = 'y' WHERE share > 0")
+        ''', config='key = "at", throttle_ms = 0',
+        base="SELECT at FROM users"))
+    untouched()
+
+    shown = samples(dry(project), "public.users")
+    assert len(shown) == 3
+    for _, before, after in shown:
+        assert after == {**before, "name": "y"}
+
+
 def test_a_long_value_is_shown_by_its_beginning(db, project):
     users(db, 1)
     project.script(script(EACH.format(
@@ -489,6 +510,20 @@ def test_what_only_commit_would_find_is_found(db, project, untouched):
     assert json.loads(result.out)["rows"] == 20
 
 
+def test_what_a_run_would_refuse_or_warn_of_it_does_as_well(db, project):
+    db.execute("CREATE TABLE users (id int NOT NULL, name text);"
+               "INSERT INTO users SELECT n, 'x' FROM "
+               "generate_series(1, 150000) n; ANALYZE users")
+    project.script(script("", config="batch_size = 100",
+                          base="SELECT id FROM users WHERE random() < 2"))
+
+    project.run("--dry-run").expect(INVALID, "plan: each page reads about",
+                                    "--force").refuse("batch")
+    project.run("--dry-run", "--force", "--limit", 100).expect(
+        DONE, "warning: overridden by --force: plan: each page reads",
+        "calls volatile functions (random)")
+
+
 def test_a_base_query_that_cannot_be_paged_is_refused(db, project):
     users(db)
     project.script(script(RENAME, base="SELECT name FROM users"))
@@ -594,6 +629,20 @@ def test_sequences_that_moved_are_named(db, project):
         ("sequence", 'public."Own"', None, "16"),
         ("sequence", "public.audit_id_seq", None, "12")]
     assert report["dead_row_versions"] == 12
+
+
+def test_a_sequence_that_is_set_back_is_named(db, project):
+    users(db, 5)
+    db.execute("CREATE SEQUENCE numbers; SELECT setval('numbers', 50)")
+    project.script(script("repo:scalar(\"SELECT setval('numbers', 7, false)\")"))
+
+    assert residue(dry(project)) == [
+        ("sequence", "public.numbers", "50", None)]
+
+    db.execute("SELECT setval('numbers', 50)")
+    _, shown = at_a_terminal(project, "run", "scripts/x.lua", "--dry-run",
+                             "--db", project.url)
+    assert "public.numbers, from 50 to unused;" in shown
 
 
 def test_advisory_locks_of_the_session_are_told(db, project):
