@@ -167,8 +167,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_libpq_understands_is_taken),
-        cmocka_unit_test(
-            test_a_url_in_the_place_of_a_name_is_not_shown_as_one),
+        cmocka_unit_test(test_a_url_in_the_place_of_a_name_is_not_shown_as_one),
         cmocka_unit_test(test_urls_of_other_tools_are_named),
         cmocka_unit_test(test_near_misses_are_said_to_be_such),
         cmocka_unit_test(
