@@ -164,6 +164,8 @@ def test_a_table_that_was_never_analyzed(folder, big):
     write(folder, "SELECT id FROM fresh")
     code, report = check(folder)
     assert code == DONE and levels(report, "plan") == ["ok"]
+    assert (only(report, "table")["message"]
+            == "public.fresh has rows that no ANALYZE has counted")
 
 
 def test_keys_of_several_columns_and_of_text(folder, big):
