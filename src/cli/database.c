@@ -131,20 +131,33 @@ take_repo(struct lm_database *out, const struct lm_project *project,
 
 /* -- variables --------------------------------------------------------- */
 
-/* Takes the variable if it is set, and not to nothing. */
+static bool
+is_blank(const char *text)
+{
+    return text[strspn(text, " \t\r\n")] == '\0';
+}
+
+/* A variable that is set to nothing is not set. */
+static bool
+is_set(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && !is_blank(value);
+}
+
 static bool
 take_variable(struct lm_database *out, const struct lm_project *project,
               const char *name)
 {
-    const char *url = getenv(name);
     struct lm_buf source = LM_BUF_INIT;
 
-    if (url == NULL || *url == '\0')
+    if (!is_set(name))
         return false;
     lm_buf_printf(&source, "%s%s", name,
                   lm_dotenv_has_set(&project->env, name) ? " from .env" : "");
     out->source = lm_buf_take(&source);
-    out->conninfo = lm_strdup(url);
+    out->conninfo = lm_strdup(getenv(name));
     return true;
 }
 
@@ -156,7 +169,7 @@ take_libpqs(struct lm_database *out, const struct lm_project *project)
         const char *name = libpq_variables[i];
         struct lm_buf source = LM_BUF_INIT;
 
-        if (getenv(name) == NULL)
+        if (!is_set(name))
             continue;
         lm_buf_printf(&source, "libpq's variables (%s%s)", name,
                       lm_dotenv_has_set(&project->env, name) ? " from .env"
@@ -188,12 +201,11 @@ take_named(struct lm_database *out, struct lm_project *project,
            const char *name, bool by_script, struct lm_err *err)
 {
     const struct lm_project_file *file;
-    const char *variable = getenv("LUAMIG_DATABASE_URL");
 
     if (!lm_project_read_file(project, &file, err) ||
         !take_repo(out, project, name, err))
         return false;
-    if (by_script && variable != NULL && *variable != '\0') {
+    if (by_script && is_set("LUAMIG_DATABASE_URL")) {
         lm_log(LM_LOG_INFO,
                "LUAMIG_DATABASE_URL is passed over: it stands for repo "
                "\"" DEFAULT_REPO "\", and the script is for repo \"%s\"",
@@ -229,6 +241,12 @@ take(struct lm_database *out, struct lm_project *project,
     if (choice->url != NULL && choice->repo != NULL) {
         return lm_err_set(err, LM_ERR_USAGE,
                           "--db and --repo both name a database; give one");
+    }
+    /* An empty conninfo would be whatever database libpq takes by default. */
+    if (choice->url != NULL && is_blank(choice->url)) {
+        lm_err_set(err, LM_ERR_USAGE, "--db is empty");
+        lm_err_hint(err, "Is the variable set that it is taken from?");
+        return false;
     }
     if (by_script &&
         (choice->url != NULL ||

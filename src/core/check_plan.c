@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "pg/sql.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,14 +80,73 @@ lm_plan_add_predicate(const struct lm_plan *plan, struct lm_buf *out)
     return true;
 }
 
+/* Where an index on the key's columns ($4) belongs: the key's table ($1), or
+ * its partition or heir that is scanned ($2, $3); whether it is there, and
+ * whether one has these columns in another order. */
+static const char place_sql[] =
+    "WITH RECURSIVE heir AS (SELECT $1::pg_catalog.oid AS oid UNION SELECT"
+    "  h.inhrelid FROM heir JOIN pg_catalog.pg_inherits h"
+    "  ON h.inhparent = heir.oid),"
+    " place AS (SELECT coalesce((SELECT c.oid FROM heir"
+    "  JOIN pg_catalog.pg_class c ON c.oid = heir.oid"
+    "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    "  WHERE n.nspname = $2 AND c.relname = $3), $1) AS oid),"
+    " index AS (SELECT (SELECT pg_catalog.array_agg(a.attname::text"
+    "   ORDER BY k.place) FROM pg_catalog.unnest(i.indkey) WITH ORDINALITY"
+    "   AS k (attnum, place) JOIN pg_catalog.pg_attribute a"
+    "   ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
+    "   WHERE k.place <= pg_catalog.cardinality($4::text[])) AS columns"
+    "  FROM place JOIN pg_catalog.pg_index i ON i.indrelid = place.oid"
+    "  JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+    "  JOIN pg_catalog.pg_am m ON m.oid = c.relam AND m.amname = 'btree'"
+    "  WHERE i.indisvalid AND i.indpred IS NULL)"
+    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid <> $1,"
+    "  EXISTS (SELECT FROM index WHERE columns = $4::text[]),"
+    "  (SELECT pg_catalog.array_to_string(columns, ', ') FROM index"
+    "   WHERE columns @> $4::text[] AND columns <@ $4::text[] LIMIT 1)"
+    " FROM place JOIN pg_catalog.pg_class c ON c.oid = place.oid"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+
+enum place_column { PLACE_TABLE, PLACE_IS_HEIR, PLACE_HAS_INDEX, PLACE_ORDER };
+
+static bool
+ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
+          struct lm_result **out)
+{
+    const struct lm_base_query *query = &self->query;
+    const char **names = lm_calloc((size_t)query->key_count, sizeof *names);
+    struct lm_buf columns = LM_BUF_INIT;
+    struct lm_err ignored;
+    char table[16];
+    bool ok;
+
+    for (int i = 0; i < query->key_count; i++)
+        names[i] = query->sources[query->key_source[i]].column;
+    lm_sql_add_array(&columns, names, query->key_count);
+    snprintf(table, sizeof table, "%" PRIu32,
+             query->sources[query->key_source[0]].table);
+    ok = lm_check_begin(self->conn, LM_CHECK_MS, &ignored) &&
+         lm_conn_query(self->conn, place_sql,
+                       (struct lm_values){
+                           (const char *[]){table, scan->schema, scan->relation,
+                                            lm_buf_text(&columns)},
+                           4},
+                       out, &ignored);
+    lm_check_end(self, ok);
+    lm_buf_release(&columns);
+    free(names);
+    return ok;
+}
+
 static void
-add_index(const struct lm_checking *self, const char *table,
+add_index(const struct lm_checking *self, const struct lm_result *place,
           const struct lm_plan *plan, struct lm_buf *out)
 {
     const struct lm_base_query *query = &self->query;
     struct lm_buf predicate = LM_BUF_INIT;
 
-    lm_buf_printf(out, "CREATE INDEX CONCURRENTLY ON %s (", table);
+    lm_buf_printf(out, "CREATE INDEX CONCURRENTLY ON %s (",
+                  lm_result_text(place, 0, PLACE_TABLE));
     for (int i = 0; i < query->key_count; i++) {
         lm_buf_puts(out, i > 0 ? ", " : "");
         lm_sql_add_identifier(out, query->sources[query->key_source[i]].column);
@@ -95,6 +155,10 @@ add_index(const struct lm_checking *self, const char *table,
     if (query->param_count == 0 && lm_plan_add_predicate(plan, &predicate))
         lm_buf_printf(out, " WHERE %s", lm_buf_text(&predicate));
     lm_buf_putc(out, ';');
+    if (lm_result_bool(place, 0, PLACE_IS_HEIR)) {
+        lm_buf_puts(out, " likewise for the other partitions, or tables that "
+                         "inherit");
+    }
     lm_buf_release(&predicate);
 }
 
@@ -107,55 +171,82 @@ serves_first_only(const struct lm_pages *pages)
                LM_PAGE_FEW_FOR_EACH * pages->first.rows_read;
 }
 
-static char *
-find_key_table(struct lm_checking *self)
+/* Are the key's columns those of one table? */
+static bool
+has_key_table(struct lm_checking *self)
 {
     struct lm_err ignored;
     char *table = NULL;
     bool ok = lm_check_begin(self->conn, LM_CHECK_MS, &ignored) &&
               lm_page_key_table(self->conn, &self->query, &table, &ignored);
+    bool found = ok && table != NULL;
 
     lm_check_end(self, ok);
-    return table;
+    free(table);
+    return found;
+}
+
+static void
+hint_at_key_index(struct lm_checking *self, const struct lm_plan *plan,
+                  const struct lm_result *place, struct lm_finding *finding)
+{
+    struct lm_buf index = LM_BUF_INIT;
+
+    add_index(self, place, plan, &index);
+    if (lm_result_bool(place, 0, PLACE_HAS_INDEX)) {
+        lm_finding_hint(finding,
+                        "There is an index on the key that the planner does "
+                        "not choose: ANALYZE %s; or, for these rows alone, %s",
+                        lm_result_text(place, 0, PLACE_TABLE),
+                        lm_buf_text(&index));
+    } else if (lm_result_text(place, 0, PLACE_ORDER) != NULL) {
+        lm_finding_hint(finding,
+                        "There is an index on the key's columns in another "
+                        "order: name them so in config.key (%s), or %s",
+                        lm_result_text(place, 0, PLACE_ORDER),
+                        lm_buf_text(&index));
+    } else {
+        lm_finding_hint(finding, "%s", lm_buf_text(&index));
+    }
+    lm_buf_release(&index);
 }
 
 static void
 hint_at_index(struct lm_checking *self, const struct lm_pages *pages,
               struct lm_finding *finding)
 {
-    bool has_index =
-        self->query.key_is_unique && !self->migration->assume_unique;
-    struct lm_buf index = LM_BUF_INIT;
-    char *table;
+    const struct lm_plan *plan = &pages->first.plan;
+    const struct lm_plan_node *scan = lm_plan_largest_scan(plan);
+    struct lm_result *place = NULL;
 
     if (serves_first_only(pages)) {
         lm_finding_hint(finding,
                         "The key comparison does not reach the table: a "
                         "subquery with OFFSET, LIMIT, DISTINCT, GROUP BY or a "
-                        "window function keeps it out. Let migrate ask for "
+                        "window function keeps it out, or a join that reads "
+                        "another table from its beginning. Let migrate ask for "
                         "that, or put it into a table of its own.");
+        return;
+    }
+    if (scan != NULL && lm_plan_is_in_subquery(plan, scan)) {
+        lm_finding_hint(finding,
+                        "Most of that is read by a subquery on %s, anew for "
+                        "each page. Let migrate ask for it, or put what it "
+                        "finds into a table of its own.",
+                        scan->relation);
         return;
     }
     if (!self->proved)
         return; /* there may be another key soon */
-    table = find_key_table(self);
-    if (table == NULL) {
+    if (scan == NULL || !has_key_table(self)) {
         lm_finding_hint(finding, "An index serves a key whose columns are "
                                  "those of one table: choose such a key with "
                                  "config.key.");
         return;
     }
-    add_index(self, table, &pages->first.plan, &index);
-    if (has_index) {
-        lm_finding_hint(finding,
-                        "There is an index on the key that the planner does "
-                        "not choose: ANALYZE %s; or, for these rows alone, %s",
-                        table, lm_buf_text(&index));
-    } else {
-        lm_finding_hint(finding, "%s", lm_buf_text(&index));
-    }
-    lm_buf_release(&index);
-    free(table);
+    if (ask_place(self, scan, &place) && lm_result_rows(place) == 1)
+        hint_at_key_index(self, plan, place, finding);
+    lm_result_free(place);
 }
 
 /* -- telling ------------------------------------------------------------------ */

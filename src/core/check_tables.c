@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "pg/sql.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,12 +33,17 @@ static const char tables_sql[] =
     " member AS (SELECT t.oid AS target, t.oid FROM target t"
     "  UNION SELECT t.oid, p.relid::pg_catalog.oid FROM target t,"
     "   pg_catalog.pg_partition_tree(t.oid::regclass) p),"
-    " sizes AS (SELECT m.target, sum(greatest(c.reltuples, 0))::bigint AS rows,"
-    "   count(*) AS partitions"
+    " sizes AS (SELECT m.target, count(*) AS partitions, CASE WHEN bool_or("
+    /* never analyzed, and not empty */
+    "    CASE WHEN c.relkind = 'f' THEN c.reltuples <= 0 ELSE"
+    "     (c.relpages = 0 OR c.reltuples < 0)"
+    "     AND pg_catalog.pg_relation_size(c.oid) > 0 END) THEN NULL"
+    "    ELSE sum(greatest(c.reltuples, 0))::bigint END AS rows"
     "  FROM member m JOIN pg_catalog.pg_class c ON c.oid = m.oid"
     "  WHERE c.relkind <> 'p' GROUP BY m.target)"
     " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind,"
-    "  coalesce(s.rows, 0), coalesce(s.partitions, 0),"
+    "  CASE WHEN s.target IS NULL THEN 0 ELSE s.rows END,"
+    "  coalesce(s.partitions, 0),"
     "  c.relpersistence = 'u',"
     "  c.relkind IN ('r', 'p') AND pg_catalog.row_security_active(c.oid),"
     /* triggers that fire for a session like luamig's */
@@ -172,14 +178,27 @@ tell_facts(struct lm_check *check, const struct lm_result *rows, int row)
 }
 
 static void
+describe_size(const struct lm_result *rows, int row, char *out, size_t size)
+{
+    char count[32];
+
+    if (lm_result_text(rows, row, COL_ROWS) == NULL) {
+        snprintf(out, size, "rows that no ANALYZE has counted");
+        return;
+    }
+    lm_clock_format_count(count, sizeof count,
+                          lm_result_int(rows, row, COL_ROWS));
+    snprintf(out, size, "about %s rows", count);
+}
+
+static void
 tell_table(struct lm_check *check, const struct lm_result *rows, int row)
 {
     const char *name = lm_result_text(rows, row, COL_NAME);
     int64_t partitions = lm_result_int(rows, row, COL_PARTITIONS);
-    char count[32];
+    char size[64];
 
-    lm_clock_format_count(count, sizeof count,
-                          lm_result_int(rows, row, COL_ROWS));
+    describe_size(rows, row, size, sizeof size);
     switch (lm_result_text(rows, row, COL_KIND)[0]) {
     case 'v':
         lm_check_add(check, LM_VERDICT_OK, "table", "%s is a view%s", name,
@@ -189,23 +208,22 @@ tell_table(struct lm_check *check, const struct lm_result *rows, int row)
         break;
     case 'm':
         lm_check_add(check, LM_VERDICT_OK, "table",
-                     "%s is a materialized view, about %s rows", name, count);
+                     "%s is a materialized view, %s", name, size);
         break;
     case 'f':
         lm_finding_detail(
             lm_check_add(check, LM_VERDICT_WARNING, "table",
-                         "%s is a foreign table, about %s rows", name, count),
+                         "%s is a foreign table, %s", name, size),
             "What is written there commits on another server: exactly once is "
             "not promised.");
         break;
     case 'p':
         lm_check_add(check, LM_VERDICT_OK, "table",
-                     "%s is partitioned (%lld), about %s rows", name,
-                     (long long)partitions, count);
+                     "%s is partitioned (%lld), %s", name,
+                     (long long)partitions, size);
         break;
     default:
-        lm_check_add(check, LM_VERDICT_OK, "table", "%s has about %s rows%s",
-                     name, count,
+        lm_check_add(check, LM_VERDICT_OK, "table", "%s has %s%s", name, size,
                      lm_result_bool(rows, row, COL_INHERITED)
                          ? ", and others inherit from it"
                          : "");

@@ -70,8 +70,12 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
                   in_recovery ? "It is in recovery: a standby, or a server "
                                 "that is still starting."
                               : "default_transaction_read_only is on.");
-    lm_err_hint(err, "Connect to the primary, for example with "
-                     "target_session_attrs=read-write in the URL.");
+    lm_err_hint(err, "%s",
+                in_recovery ? "Connect to the primary, for example with "
+                              "target_session_attrs=read-write in the URL."
+                            : "The server, the database or the role sets it: "
+                              "use another role, or ALTER ROLE ... SET "
+                              "default_transaction_read_only = off.");
     return false;
 }
 

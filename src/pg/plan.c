@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ static const struct {
 } text_members[] = {
     {"Node Type", offsetof(struct lm_plan_node, type)},
     {"Parent Relationship", offsetof(struct lm_plan_node, relationship)},
+    {"Subplan Name", offsetof(struct lm_plan_node, subplan)},
     {"Strategy", offsetof(struct lm_plan_node, strategy)},
     {"Schema", offsetof(struct lm_plan_node, schema)},
     {"Relation Name", offsetof(struct lm_plan_node, relation)},
@@ -269,6 +271,22 @@ read_top(struct reader *self, const char *name, int node)
     return read_members(self, read_top_member, node);
 }
 
+/* An expression that asks a hash table calls it "hashed SubPlan 1". */
+static bool
+is_hashed(const char *subplan, const char *json)
+{
+    static const char word[] = "hashed ";
+    size_t len = strlen(subplan);
+
+    while ((json = strstr(json, word)) != NULL) {
+        json += sizeof word - 1;
+        if (strncmp(json, subplan, len) == 0 &&
+            !isalnum((unsigned char)json[len]) && json[len] != '_')
+            return true;
+    }
+    return false;
+}
+
 bool
 lm_plan_read(struct lm_plan *out, const char *json)
 {
@@ -276,7 +294,14 @@ lm_plan_read(struct lm_plan *out, const char *json)
 
     memset(out, 0, sizeof *out);
     out->execution_ms = -1;
-    return read_items(&reader, read_top, -1) && out->count > 0;
+    if (!read_items(&reader, read_top, -1) || out->count == 0)
+        return false;
+    for (int i = 0; i < out->count; i++) {
+        struct lm_plan_node *node = &out->nodes[i];
+
+        node->hashed = node->subplan != NULL && is_hashed(node->subplan, json);
+    }
+    return true;
 }
 
 void
@@ -370,7 +395,7 @@ demand_of_child(const struct lm_plan *self, int at, int child,
     const struct lm_plan_node *node = &self->nodes[at];
     const struct lm_plan_node *below = &self->nodes[child];
 
-    if (is_child(below, "InitPlan"))
+    if (is_child(below, "InitPlan") || below->hashed)
         return (struct demand){1, 1};
     if (is_child(below, "SubPlan")) {
         double rows = node->plan_rows * demand.part * demand.loops;
@@ -392,38 +417,81 @@ demand_of_child(const struct lm_plan *self, int at, int child,
     return demand;
 }
 
-static double
-expect(const struct lm_plan *self, int at, struct demand demand)
+/* Sets what the node and those below it read; of a node that is no scan, 0. */
+static void
+expect(const struct lm_plan *self, int at, struct demand demand, double *rows)
 {
     const struct lm_plan_node *node = &self->nodes[at];
-    double rows = 0;
 
     if (lm_plan_scans(node))
-        rows = expected_rows(node) * demand.part * demand.loops;
+        rows[at] = expected_rows(node) * demand.part * demand.loops;
     for (int i = at + 1; i < self->count && self->nodes[i].parent >= at; i++) {
         if (self->nodes[i].parent == at)
-            rows += expect(self, i, demand_of_child(self, at, i, demand));
+            expect(self, i, demand_of_child(self, at, i, demand), rows);
     }
+}
+
+static double
+measured_rows(const struct lm_plan_node *node)
+{
+    if (!lm_plan_scans(node) || node->loops <= 0)
+        return 0;
+    return (node->rows + node->removed_by_filter + node->removed_by_recheck) *
+           node->loops;
+}
+
+/* What each node reads; the caller frees it. */
+static double *
+rows_by_node(const struct lm_plan *self)
+{
+    double *rows = lm_calloc((size_t)self->count, sizeof *rows);
+
+    if (self->count > 0 && !lm_plan_is_measured(self))
+        expect(self, 0, (struct demand){1, 1}, rows);
+    for (int i = 0; i < self->count && lm_plan_is_measured(self); i++)
+        rows[i] = measured_rows(&self->nodes[i]);
     return rows;
 }
 
 double
 lm_plan_rows_read(const struct lm_plan *self)
 {
-    double rows = 0;
+    double *rows = rows_by_node(self);
+    double sum = 0;
 
-    if (!lm_plan_is_measured(self))
-        return self->count > 0 ? expect(self, 0, (struct demand){1, 1}) : 0;
+    for (int i = 0; i < self->count; i++)
+        sum += rows[i];
+    free(rows);
+    return sum;
+}
+
+const struct lm_plan_node *
+lm_plan_largest_scan(const struct lm_plan *self)
+{
+    const struct lm_plan_node *largest = NULL;
+    double *rows = rows_by_node(self);
+    double most = -1;
+
     for (int i = 0; i < self->count; i++) {
-        const struct lm_plan_node *node = &self->nodes[i];
-
-        if (lm_plan_scans(node) && node->loops > 0) {
-            rows += (node->rows + node->removed_by_filter +
-                     node->removed_by_recheck) *
-                    node->loops;
+        if (lm_plan_scans(&self->nodes[i]) && rows[i] > most) {
+            largest = &self->nodes[i];
+            most = rows[i];
         }
     }
-    return rows;
+    free(rows);
+    return largest;
+}
+
+bool
+lm_plan_is_in_subquery(const struct lm_plan *self,
+                       const struct lm_plan_node *node)
+{
+    while (!is_child(node, "InitPlan") && !is_child(node, "SubPlan")) {
+        if (node->parent < 0)
+            return false;
+        node = &self->nodes[node->parent];
+    }
+    return true;
 }
 
 double

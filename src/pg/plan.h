@@ -16,6 +16,8 @@ struct lm_plan_node {
     int depth;
     char *type;         /* "Index Scan" */
     char *relationship; /* to its parent: "Outer", "Inner", "InitPlan", ... */
+    char *subplan;      /* "SubPlan 1", "CTE x" */
+    bool hashed;        /* a subplan that is run once, into a hash table */
     char *strategy;     /* of an Aggregate */
     char *schema;       /* with VERBOSE */
     char *relation;     /* NULL: it scans no table */
@@ -54,6 +56,11 @@ bool lm_plan_scans(const struct lm_plan_node *node);
  * input first.
  */
 double lm_plan_rows_read(const struct lm_plan *self);
+/* The scan that reads most of them; NULL: there is none. */
+const struct lm_plan_node *lm_plan_largest_scan(const struct lm_plan *self);
+/* Does the node belong to a subquery that is run by itself, a CTE included? */
+bool lm_plan_is_in_subquery(const struct lm_plan *self,
+                            const struct lm_plan_node *node);
 /* The rows at the top, likewise. */
 double lm_plan_rows_returned(const struct lm_plan *self);
 /* The rows of all tables that are scanned, each counted once. */

@@ -330,6 +330,42 @@ check_parameters(const char *uri, struct lm_err *err)
     return ok;
 }
 
+/* -- names --------------------------------------------------------------- */
+
+static const struct {
+    const char *keyword;
+    const char *variable; /* that stands in for it */
+    const char *message;
+} names[] = {
+    {"host", "PGHOST", "a URL stands where the name of a host belongs"},
+    {"dbname", "PGDATABASE",
+     "a URL stands where the name of a database belongs"}};
+
+/* A URL in the place of a name would be shown as one, password and all. */
+static bool
+check_names(const PQconninfoOption *options, struct lm_err *err)
+{
+    for (; options->keyword != NULL; options++) {
+        for (size_t i = 0; i < LM_COUNT(names); i++) {
+            const char *value = options->val;
+
+            if (strcmp(options->keyword, names[i].keyword) != 0)
+                continue;
+            if (value == NULL)
+                value = getenv(names[i].variable);
+            if (value == NULL || strstr(value, "://") == NULL)
+                continue;
+            lm_err_set(err, LM_ERR_CONNECT, "%s", names[i].message);
+            lm_err_hint(err,
+                        "%s and %s take a name; --db, LUAMIG_DATABASE_URL and "
+                        "DATABASE_URL take " FORM ".",
+                        names[i].keyword, names[i].variable);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* -- the whole ---------------------------------------------------------- */
 
 static bool
@@ -370,7 +406,7 @@ check_parsed(const char *conninfo, const PQconninfoOption *options,
         return false;
     }
     if (options != NULL)
-        return true;
+        return check_names(options, err);
     return fail(err, "the database URL is not one that libpq understands",
                 "Write it as " FORM " or as \"host=... dbname=...\", where a "
                 "value with blanks stands in single quotes.");

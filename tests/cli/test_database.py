@@ -79,6 +79,22 @@ def test_each_way_to_name_a_database_outweighs_those_after_it(
     place.run().expect(USAGE, "no database is named", "--db", "luamig.lua")
 
 
+def test_what_is_set_to_nothing_names_no_database(place):
+    """libpq would take the database of the user's own name."""
+    for url in ("", " "):
+        place.run("--db", url).expect(USAGE, "--db is empty", "variable")
+    for name in ("PGHOST", "PGDATABASE", "DATABASE_URL"):
+        place.run(env={name: ""}).expect(USAGE, "no database is named")
+    place.run(env={"DATABASE_URL": " "}).expect(USAGE, "no database is named")
+
+
+def test_a_url_in_pgdatabase_is_not_shown(place):
+    result = place.luamig("check", env={
+        "PGDATABASE": f"postgres://app:{PASSWORD}@db/shop"})
+    result.expect(UNREACHABLE, "name of a database belongs", "DATABASE_URL")
+    assert PASSWORD not in result.out + result.err
+
+
 def test_a_named_repo_outweighs_the_variables(db, other, place):
     place.write("luamig.lua", lua(repo("default", NOWHERE)
                                   + repo("analytics", other.url)))

@@ -164,6 +164,8 @@ def test_a_table_that_was_never_analyzed(folder, big):
     write(folder, "SELECT id FROM fresh")
     code, report = check(folder)
     assert code == DONE and levels(report, "plan") == ["ok"]
+    assert (only(report, "table")["message"]
+            == "public.fresh has rows that no ANALYZE has counted")
 
 
 def test_keys_of_several_columns_and_of_text(folder, big):
@@ -177,6 +179,41 @@ def test_keys_of_several_columns_and_of_text(folder, big):
     assert code == DONE
     assert "a text COLLATE C, b integer" in only(report, "key")["message"]
     assert "in the middle" in only(report, "plan")["detail"]
+
+
+def test_a_list_that_each_page_looks_up_does_not_refuse_a_run(folder, big):
+    """The server hashes the subquery once for a page, not once for a row."""
+    big.execute("CREATE TABLE listed AS SELECT i AS id FROM "
+                "generate_series(1, 20000) i; ANALYZE listed")
+    write(folder, "SELECT id FROM t WHERE n NOT IN (SELECT id FROM listed)")
+    folder.run("--limit", "1").expect(STOPPED)
+    assert check(folder)[0] == DONE
+
+
+@pytest.mark.parametrize("query, key, hint", [
+    ("SELECT b, a FROM ordered", '"b", "a"',
+     r"in another order: name them so in config.key \(a, b\)"),
+    ("SELECT id, n FROM parted", '"n", "id"',
+     r'CONCURRENTLY ON public.parted_\d \("n", "id"\); likewise'),
+    ("SELECT id, n FROM forebear", '"id"',
+     r'CONCURRENTLY ON public.heir \("id"\); likewise'),
+    ("SELECT id, n FROM t WHERE n > (SELECT avg(n) FROM t)", '"id"',
+     "read by a subquery on t, anew for each page")])
+def test_the_advice_can_be_followed(folder, big, query, key, hint):
+    big.execute("""CREATE TABLE IF NOT EXISTS ordered (a int, b int,
+            PRIMARY KEY (a, b));
+        CREATE TABLE IF NOT EXISTS forebear (id int PRIMARY KEY, n int);
+        CREATE TABLE IF NOT EXISTS heir () INHERITS (forebear);
+        INSERT INTO ordered SELECT i / 1000, i % 1000 FROM
+            generate_series(1, 200000) i ON CONFLICT DO NOTHING;
+        INSERT INTO heir SELECT i, i FROM generate_series(1, 200000) i
+            WHERE NOT EXISTS (SELECT FROM heir);
+        ALTER TABLE parted ALTER n SET NOT NULL;
+        ANALYZE ordered; ANALYZE heir; ANALYZE forebear""")
+    write(folder, query, f"key = {{ {key} }}, batch_size = 1000")
+    _, report = check(folder)
+    plan = only(report, "plan")
+    assert plan["level"] != "ok" and re.search(hint, plan["hint"]), plan
 
 
 def test_the_plan_is_shown_when_asked_for(folder):

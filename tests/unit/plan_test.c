@@ -140,6 +140,24 @@ test_an_inner_side_is_read_again_and_again(void **state)
 }
 
 static void
+test_a_subplan_that_is_hashed_is_read_once(void **state)
+{
+    static const char plan[] =
+        "[{\"Plan\": {\"Node Type\": \"Result\", \"Plan Rows\": 1000,"
+        " \"Filter\": \"(NOT (%sSubPlan 1))\", \"Plans\": ["
+        "{\"Node Type\": \"Seq Scan\", \"Parent Relationship\": \"SubPlan\","
+        " \"Subplan Name\": \"SubPlan 1\", \"Relation Name\": \"u\","
+        " \"Schema\": \"public\", \"Plan Rows\": 5000}]}}]";
+    char json[1024];
+
+    (void)state;
+    snprintf(json, sizeof json, plan, "hashed ");
+    assert_reads(json, 5000, 5000);
+    snprintf(json, sizeof json, plan, "");
+    assert_reads(json, 5000, 1000 * 5000.0);
+}
+
+static void
 test_tables_are_counted_once(void **state)
 {
     struct lm_plan plan = read_plan(EXPECTED(
@@ -288,6 +306,7 @@ main(void)
         cmocka_unit_test(test_a_condition_leads_to_the_rows),
         cmocka_unit_test(test_a_sort_reads_all_its_input_first),
         cmocka_unit_test(test_an_inner_side_is_read_again_and_again),
+        cmocka_unit_test(test_a_subplan_that_is_hashed_is_read_once),
         cmocka_unit_test(test_tables_are_counted_once),
         cmocka_unit_test(test_members_that_are_not_known_are_passed_over),
         cmocka_unit_test(test_what_is_no_plan_is_refused),

@@ -6,6 +6,7 @@
 #include "pg/url.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void
 assert_good(const char *url)
@@ -46,6 +47,20 @@ test_what_libpq_understands_is_taken(void **state)
     assert_good("host=db dbname=shop password='S3 CRET'");
     assert_good("dbname=shop");
     assert_good("");
+}
+
+static void
+test_a_url_in_the_place_of_a_name_is_not_shown_as_one(void **state)
+{
+    (void)state;
+    assert_bad("dbname=postgres://app:S3CRET@db/shop", "name of a database",
+               "--db");
+    assert_bad("host=postgres://app:S3CRET@db/shop", "name of a host",
+               "PGHOST");
+    setenv("PGDATABASE", "postgres://app:S3CRET@db/shop", 1);
+    assert_bad("host=db", "name of a database", "PGDATABASE");
+    assert_good("host=db dbname=shop");
+    unsetenv("PGDATABASE");
 }
 
 static void
@@ -152,6 +167,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_libpq_understands_is_taken),
+        cmocka_unit_test(test_a_url_in_the_place_of_a_name_is_not_shown_as_one),
         cmocka_unit_test(test_urls_of_other_tools_are_named),
         cmocka_unit_test(test_near_misses_are_said_to_be_such),
         cmocka_unit_test(
