@@ -6,7 +6,6 @@
 -- says with `run.log` or writes into a table.
 
 local decimal = require "luamig.decimal"
-local luamig = require "luamig"
 local marks = require "luamig.marks"
 local mock = require "luamig.mock"
 local support = dofile "tests/lua/support.lua"
@@ -171,7 +170,5 @@ function contract.failed(result, sqlstate, message)
   end
   return result
 end
-
-contract.NULL = luamig.NULL
 
 return contract
