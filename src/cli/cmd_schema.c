@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 static const char help[] =
-    "usage: luamig schema --lua TABLE... [OPTIONS]\n"
+    "usage: luamig schema TABLE... --lua [OPTIONS]\n"
     "\n"
     "Prints columns, primary key, NOT NULL and unique constraints of tables as "
     "the\n"

@@ -125,7 +125,8 @@ judge_where(struct trial *self, const PgQuery__RangeVar *table,
 {
     if (where == NULL) {
         charge(self, without, lm_tree_location(&table->base));
-    } else if (lm_guard_may_hit_all(where, table, false)) {
+    } else if (lm_guard_is_constant(where, table) ||
+               lm_guard_may_hit_all(where, table)) {
         charge(self, SAME_WHERE, lm_tree_location(&where->base));
     }
 }
@@ -140,7 +141,7 @@ may_hit_every_row(const PgQuery__MergeWhenClause *when,
 
     return when->matched && changes &&
            (when->condition == NULL ||
-            lm_guard_may_hit_all(when->condition, table, false));
+            lm_guard_may_hit_all(when->condition, table));
 }
 
 static void
@@ -148,7 +149,7 @@ judge_merge(struct trial *self, const PgQuery__MergeStmt *merge)
 {
     const Node *on = merge->join_condition;
 
-    if (!lm_guard_may_hit_all(on, merge->relation, false))
+    if (!lm_guard_may_hit_all(on, merge->relation))
         return;
     for (size_t i = 0; i < merge->n_merge_when_clauses; i++) {
         if (may_hit_every_row(merge->merge_when_clauses[i]->merge_when_clause,

@@ -79,27 +79,56 @@ hits_none(const Node *condition, bool negated)
             pair->rexpr->a_const->ival->ival) == negated;
 }
 
-/* NOT turns OR into AND. */
 bool
-lm_guard_may_hit_all(const Node *condition, const PgQuery__RangeVar *table,
-                     bool negated)
+lm_guard_is_constant(const Node *condition, const PgQuery__RangeVar *table)
+{
+    return !lm_tree_walk(&condition->base, visit_row_dependence, (void *)table);
+}
+
+static enum lm_visit
+visit_param(const ProtobufCMessage *message, void *data)
+{
+    (void)data;
+    return lm_tree_is(message, &pg_query__param_ref__descriptor)
+               ? LM_VISIT_FOUND
+               : LM_VISIT_ON;
+}
+
+/* Part of a condition that looks at the rows. A parameter beside others is a
+ * switch: $1 IS NULL OR id = $1. */
+static bool
+is_always_true(const Node *part, const PgQuery__RangeVar *table, bool negated)
+{
+    return lm_guard_is_constant(part, table) && !hits_none(part, negated) &&
+           !lm_tree_walk(&part->base, visit_param, NULL);
+}
+
+/* NOT turns OR into AND. */
+static bool
+folds_to_true(const Node *condition, const PgQuery__RangeVar *table,
+              bool negated)
 {
     const PgQuery__BoolExpr *parts = condition->bool_expr;
     bool any;
 
-    if (condition->node_case != PG_QUERY__NODE__NODE_BOOL_EXPR) {
-        return !hits_none(condition, negated) &&
-               !lm_tree_walk(&condition->base, visit_row_dependence,
-                             (void *)table);
-    }
+    if (condition->node_case != PG_QUERY__NODE__NODE_BOOL_EXPR)
+        return is_always_true(condition, table, negated);
     if (parts->boolop == PG_QUERY__BOOL_EXPR_TYPE__NOT_EXPR)
-        return lm_guard_may_hit_all(parts->args[0], table, !negated);
+        return folds_to_true(parts->args[0], table, !negated);
     any = (parts->boolop == PG_QUERY__BOOL_EXPR_TYPE__OR_EXPR) != negated;
     for (size_t i = 0; i < parts->n_args; i++) {
-        if (lm_guard_may_hit_all(parts->args[i], table, negated) == any)
+        if (folds_to_true(parts->args[i], table, negated) == any)
             return any;
     }
     return !any;
+}
+
+bool
+lm_guard_may_hit_all(const Node *condition, const PgQuery__RangeVar *table)
+{
+    if (lm_guard_is_constant(condition, table))
+        return !hits_none(condition, false);
+    return folds_to_true(condition, table, false);
 }
 
 /* -- functions -------------------------------------------------------- */

@@ -7,11 +7,14 @@
 #include <pg_query/pg_query.pb-c.h>
 #include <stdbool.h>
 
-/* May the condition (negated: NOT of it) hold for all rows of the table,
- * whatever is in them? It may when it looks at none of their columns, or when
- * one part of it, that does not, decides alone. */
+/* Does the condition look at no column of the table, nor at anything else that
+ * may differ from row to row? */
+bool lm_guard_is_constant(const PgQuery__Node *condition,
+                          const PgQuery__RangeVar *table);
+/* May it hold for all rows of the table, whatever is in them? It may when it is
+ * a constant, and not false, or when one part of it, that is, decides alone. */
 bool lm_guard_may_hit_all(const PgQuery__Node *condition,
-                          const PgQuery__RangeVar *table, bool negated);
+                          const PgQuery__RangeVar *table);
 
 /* EXPLAIN executes a statement with ANALYZE only. */
 bool lm_guard_executes(const PgQuery__ExplainStmt *explain);

@@ -150,7 +150,7 @@ describe("types", function()
       members[name] = type(member) == "function" and not is_own or nil
     end
     assert.same(text.sorted_keys(members), names_of(mock_types, "luamig.World"))
-    assert.same(list_in("lua/luamig/mock.lua", "RUN_KEYS"),
+    assert.same(list_in("lua/luamig/mock/declarations.lua", "RUN_KEYS"),
       names_of(mock_types, "luamig.MockRunOptions"))
     assert.same(list_in("lua/luamig/mock/schema.lua", "KEYS"),
       names_of(mock_types, "luamig.MockTable"))
