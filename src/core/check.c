@@ -384,6 +384,20 @@ judge_volatile_calls(struct lm_checking *self)
                                "its keys, must not depend on them.");
 }
 
+/* Somebody's lock says nothing about the query; a run waits for it. */
+static void
+tell_held_up(struct lm_checking *self, const struct lm_err *err)
+{
+    struct lm_finding *finding =
+        lm_check_add(self->check, LM_VERDICT_WARNING, "query",
+                     "not looked at, nor its key "
+                     "and its plan: the server was held up");
+
+    lm_finding_detail(finding, "%s", err->message);
+    lm_finding_hint(finding, "Somebody holds a lock on one of its tables, most "
+                             "likely. Try again when that has ended.");
+}
+
 static bool
 check_query(struct lm_checking *self, struct lm_err *err)
 {
@@ -398,7 +412,11 @@ check_query(struct lm_checking *self, struct lm_err *err)
     }
     if (lm_check_is_over(self->conn, err))
         return false;
-    lm_check_add_err(self->check, subject_of(&self->query), err);
+    if (lm_err_is_state(err, "55P03") || lm_err_is_state(err, "57014")) {
+        tell_held_up(self, err);
+    } else {
+        lm_check_add_err(self->check, subject_of(&self->query), err);
+    }
     return true;
 }
 

@@ -280,6 +280,16 @@ def test_a_query_that_cannot_be_paged(folder, query, words):
     assert not findings(report, "plan") and findings(report, "health")
 
 
+def test_a_lock_on_the_table_is_not_held_against_the_query(odd, project):
+    write(project, "SELECT id FROM odd")
+    with odd.connect() as holder:
+        holder.cursor().execute("LOCK TABLE odd")
+        code, report = check(project)
+    assert code == DONE and report["errors"] == 0
+    query = only(report, "query")
+    assert query["level"] == "warning" and "lock" in query["hint"]
+
+
 def test_the_place_in_a_query_is_shown(folder):
     write(folder, "SELECT id FROM t ORDER BY n")
     _, report = check(folder)
