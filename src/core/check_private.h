@@ -66,7 +66,7 @@ struct lm_pages {
 /* Looks at the first page, and when run at one in the middle. */
 bool lm_pages_look(struct lm_checking *self, bool run, struct lm_pages *pages,
                    struct lm_err *err) LM_MUSTCHECK;
-void lm_pages_release(struct lm_pages *pages);
+void lm_pages_release(struct lm_pages *self);
 
 /* Adds the condition of a scan as an index's WHERE could have it, without the
  * table's alias; false, and nothing added, when it is not that simple. */
