@@ -542,11 +542,10 @@ def test_verdicts_are_coloured_on_a_terminal(folder):
 # -- the run ---------------------------------------------------------------------------
 
 
-def test_a_run_is_refused_before_anything_is_written(folder, big):
+def test_a_run_is_refused_and_told_what_would_help(folder):
     write(folder, "SELECT id, n FROM bare")
     folder.run().expect(INVALID, "plan: each page reads about",
                         "CREATE INDEX CONCURRENTLY", "--force").refuse("run 1")
-    assert not big.has_journal()
 
 
 def test_a_run_is_forced_and_says_what_it_overrides(db, project):
@@ -555,6 +554,7 @@ def test_a_run_is_forced_and_says_what_it_overrides(db, project):
         ANALYZE bare""")
     write(project, "SELECT id FROM bare", "batch_size = 100")
     project.run().expect(INVALID, "plan: each page reads")
+    assert not db.has_journal()
     project.run("--force", "--limit", 100).expect(
         STOPPED, "warning: overridden by --force: plan: each page reads")
     project.run("--limit", 100).expect(INVALID).refuse("run 1 stopped")

@@ -383,7 +383,7 @@ def test_sql_without_a_stub_is_run(passes):
 @spec(f"""
   local w = world()
   w:stub("{COUNT}", {{ params = {{ "done" }}, rows = {{ {{ n = 1 }} }} }})
-  w:stub("UPDATE users SET step = 'x'", {{ affected = 3 }})
+  w:stub("UPDATE users SET step = 'x' WHERE id > 0", {{ affected = 3 }})
   w:stub("SELECT 1 / 0", {{ error = {{ sqlstate = "22012", message = "division by zero" }} }})
   w:stub("SELECT id, step FROM users", {{ rows = {{
     {{ id = 2, step = "x" }}, {{ id = 10, step = "x" }}, {{ id = 1, step = "x" }} }} }})
@@ -392,7 +392,7 @@ def test_sql_without_a_stub_is_run(passes):
   w:stub("SELECT NULL::int AS n, 'x' AS t", {{ columns = {{ "n", "t" }}, rows = {{ {{ t = "x" }} }} }})
   w:run(migrate [[
     repo:scalar("{COUNT}", "done")
-    repo:execute "UPDATE users SET step = 'x'"
+    repo:execute "UPDATE users SET step = 'x' WHERE id > 0"
     repo:savepoint(function() repo:query "SELECT 1 / 0" end)
     repo:query "SELECT id, step FROM users"
     repo:query "SELECT email FROM users ORDER BY id"
