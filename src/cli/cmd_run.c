@@ -316,7 +316,7 @@ run_for_real(const struct job *job, const struct lm_migration *migration,
     end->run_id = outcome.run_id;
     end->rows = outcome.rows;
     if (outcome.begun || outcome.ending != LM_END_FAILED)
-        end->state = lm_run_report_state(&outcome);
+        end->state = lm_outcome_state(&outcome);
     lm_outcome_release(&outcome);
 }
 

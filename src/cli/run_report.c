@@ -74,24 +74,6 @@ print_failures(const struct lm_outcome *outcome)
     return LM_EXIT_FAILURES;
 }
 
-const char *
-lm_run_report_state(const struct lm_outcome *outcome)
-{
-    switch (outcome->ending) {
-    case LM_END_DONE:
-    case LM_END_DONE_ALREADY:
-        return outcome->failures > 0 ? "done_with_failures" : "done";
-    case LM_END_CANCELLED:
-    case LM_END_CANCELLED_ALREADY:
-        return "cancelled";
-    case LM_END_STOPPED:
-        return "stopped";
-    case LM_END_FAILED:
-        break;
-    }
-    return "failed";
-}
-
 /* The last line of --log json. */
 static void
 log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
@@ -111,7 +93,7 @@ log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
     } else {
         lm_record_text(&fields, "run", NULL);
     }
-    lm_record_text(&fields, "state", lm_run_report_state(outcome));
+    lm_record_text(&fields, "state", lm_outcome_state(outcome));
     lm_record_int(&fields, "rows", outcome->rows);
     lm_record_int(&fields, "batches", outcome->batches);
     lm_record_int(&fields, "retries", outcome->retries);

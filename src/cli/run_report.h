@@ -11,7 +11,4 @@
 int lm_run_report_print(const struct lm_outcome *outcome,
                         const struct lm_err *err);
 
-/* "done", "stopped", ...: the journal's word for it. */
-const char *lm_run_report_state(const struct lm_outcome *outcome);
-
 #endif

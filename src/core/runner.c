@@ -538,6 +538,24 @@ lm_runner_run(const struct lm_migration *migration,
     lm_runner_release(&self);
 }
 
+const char *
+lm_outcome_state(const struct lm_outcome *self)
+{
+    switch (self->ending) {
+    case LM_END_DONE:
+    case LM_END_DONE_ALREADY:
+        return self->failures > 0 ? "done_with_failures" : "done";
+    case LM_END_CANCELLED:
+    case LM_END_CANCELLED_ALREADY:
+        return "cancelled";
+    case LM_END_STOPPED:
+        return "stopped";
+    case LM_END_FAILED:
+        break;
+    }
+    return "failed";
+}
+
 void
 lm_outcome_release(struct lm_outcome *self)
 {

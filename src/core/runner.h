@@ -89,6 +89,8 @@ struct lm_outcome {
     char *held; /* "held 3m12s: replica lag 2m50s, ...", or NULL; likewise */
 };
 void lm_outcome_release(struct lm_outcome *self);
+/* "done", "stopped", ...: the journal's word for the ending. */
+const char *lm_outcome_state(const struct lm_outcome *self);
 
 /* err is set when, and only when, the ending is LM_END_FAILED. */
 void lm_runner_run(const struct lm_migration *migration,

@@ -472,30 +472,15 @@ adapt(struct world_run *self)
     self->migration.health = &self->limits;
 }
 
-static const char *
-state_of(const struct lm_outcome *outcome, const struct lm_err *err)
-{
-    switch (outcome->ending) {
-    case LM_END_DONE:
-    case LM_END_DONE_ALREADY:
-        return outcome->failures > 0 ? "done_with_failures" : "done";
-    case LM_END_CANCELLED:
-    case LM_END_CANCELLED_ALREADY:
-        return "cancelled";
-    case LM_END_STOPPED:
-        return "stopped";
-    case LM_END_FAILED:
-        break;
-    }
-    return err->kind == LM_ERR_KILLED ? "killed" : "failed";
-}
-
 static void
 push_outcome(lua_State *L, const struct lm_outcome *outcome,
              const struct lm_err *err)
 {
     lua_newtable(L);
-    set_string(L, "state", state_of(outcome, err));
+    set_string(L, "state",
+               outcome->ending == LM_END_FAILED && err->kind == LM_ERR_KILLED
+                   ? "killed"
+                   : lm_outcome_state(outcome));
     set_boolean(L, "begun", outcome->begun);
     set_integer(L, "rows", outcome->own_rows);
     set_integer(L, "batches", outcome->own_batches);
