@@ -62,22 +62,14 @@ function World:shape_of(repo, name)
   return columns, schema and schema.primary_key or found.primary_key
 end
 
-local function quoted_list(names)
-  local list = {}
-  for i, name in ipairs(names) do
-    list[i] = catalog.quote(name)
-  end
-  return table.concat(list, ", ")
-end
-
 --- { columns =, primary_key =, rows = } of a table; nil when there is none.
 function World:read(repo, name)
   if type(name) ~= "string" or not catalog.exists(repo, name) then
     return nil
   end
   local columns, key = self:shape_of(repo, name)
-  local rows = repo:query(("SELECT %s FROM %s%s"):format(quoted_list(columns),
-    catalog.quote_table(name), key and " ORDER BY " .. quoted_list(key) or ""))
+  local rows = repo:query(("SELECT %s FROM %s%s"):format(catalog.quote_list(columns),
+    catalog.quote_table(name), key and " ORDER BY " .. catalog.quote_list(key) or ""))
   return { columns = columns, primary_key = key, rows = rows }
 end
 
@@ -146,26 +138,17 @@ function World:rows_of_query(def)
   return ok and rows or nil
 end
 
-local function contains(list, item)
-  for _, other in ipairs(list) do
-    if other == item then
-      return true
-    end
-  end
-  return false
-end
-
 --- The columns that a script sees in base and in the base query, or nil and what is wrong. A base
 -- without `select` stands for any columns of its table.
 function World:columns_of_base(found)
   for _, column in ipairs(self.base.selects and self.base.select or {}) do
-    if not contains(found, column) then
+    if not text.contains(found, column) then
       return nil, ('base.select gives column "%s", which the base query does not return'):format(
         column)
     end
   end
   for _, column in ipairs(found) do
-    if not contains(self.base.select, column) then
+    if not text.contains(self.base.select, column) then
       return nil, ('the base query returns column "%s", which base does not give'):format(column)
     end
   end
@@ -219,7 +202,7 @@ function World:check_base(def)
     return
   end
   for _, column in ipairs(def.config.key) do
-    if not contains(found.columns, column) then
+    if not text.contains(found.columns, column) then
       return
     end
   end

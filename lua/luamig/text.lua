@@ -98,6 +98,16 @@ function text.set(list)
   return set
 end
 
+--- Whether the item is in the list.
+function text.contains(list, item)
+  for _, other in ipairs(list) do
+    if other == item then
+      return true
+    end
+  end
+  return false
+end
+
 --- Whether PostgreSQL would take the string as text: valid UTF-8 without NUL bytes.
 function text.is_utf8(value)
   return utf8.len(value) ~= nil and not value:find("\0", 1, true)

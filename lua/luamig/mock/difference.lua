@@ -58,12 +58,13 @@ local function compare_rows(columns, found, wanted)
   return table.concat(parts, "; ")
 end
 
---- Takes the first row of `rows` that has the same columns as `row` out of it.
-local function take(rows, row, columns)
-  for i, other in ipairs(rows) do
+--- Takes the first of `rows` that fits `wanted` in these columns out of it.
+-- @param fits function(found, wanted)
+local function take(rows, wanted, columns, fits)
+  for i, row in ipairs(rows) do
     local equal = true
     for _, column in ipairs(columns) do
-      equal = equal and same(row[column], other[column])
+      equal = equal and fits(row[column], wanted[column])
     end
     if equal then
       return table.remove(rows, i)
@@ -90,7 +91,7 @@ local function compare_table(name, found, wanted, lines)
     lines[#lines + 1] = ("  %s: " .. format):format(name, ...)
   end
   for _, row in ipairs(found:sorted_rows()) do
-    local twin = take(rest, row, by_key or found.columns)
+    local twin = take(rest, row, by_key or found.columns, same)
     if not twin then
       missing[#missing + 1] = row
     elseif by_key then
@@ -145,19 +146,6 @@ local function agrees(found, wanted)
   return true
 end
 
---- Takes the first of `rows` that has what `wanted` says in these columns out of it.
-local function take_expected(rows, wanted, columns)
-  for i, row in ipairs(rows) do
-    local equal = true
-    for _, column in ipairs(columns) do
-      equal = equal and agrees(row[column], wanted[column])
-    end
-    if equal then
-      return table.remove(rows, i)
-    end
-  end
-end
-
 --- The key to know expected rows by: the primary key, if all of them name it.
 local function key_of(shape, wanted)
   for _, row in ipairs(wanted) do
@@ -178,7 +166,7 @@ function difference.expected(shape, wanted)
   local lines, rest, key = {}, shape:sorted_rows(), key_of(shape, wanted)
   for _, row in ipairs(wanted) do
     local columns, parts = text.sorted_keys(row), {}
-    local found = take_expected(rest, row, key or columns)
+    local found = take(rest, row, key or columns, agrees)
     for _, column in ipairs(found and columns or {}) do
       if not agrees(found[column], row[column]) then
         parts[#parts + 1] = ("%s is %s, expected %s"):format(column, show(found[column]),

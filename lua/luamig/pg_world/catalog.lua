@@ -52,6 +52,15 @@ function catalog.quote(name)
   return '"' .. name:gsub('"', '""') .. '"'
 end
 
+--- Names, for SQL, with commas between them.
+function catalog.quote_list(names)
+  local list = {}
+  for i, name in ipairs(names) do
+    list[i] = catalog.quote(name)
+  end
+  return table.concat(list, ", ")
+end
+
 --- Whether there is a table, or view, of that name.
 function catalog.exists(repo, name)
   return repo:scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL", catalog.quote_table(name))

@@ -53,24 +53,15 @@ function compare.rows(columns, wanted, found)
   end
 end
 
-local function contains(list, item)
-  for _, other in ipairs(list) do
-    if other == item then
-      return true
-    end
-  end
-  return false
-end
-
 --- What tells two lists of columns apart, or nil. In their order only when `ordered`.
 local function compare_columns(wanted, found, ordered)
   for _, column in ipairs(wanted) do
-    if not contains(found, column) then
+    if not text.contains(found, column) then
       return ('expected column "%s", found %s'):format(column, text.choices(found) or "none")
     end
   end
   for _, column in ipairs(found) do
-    if not contains(wanted, column) then
+    if not text.contains(wanted, column) then
       return ('found column "%s", which the stub does not give'):format(column)
     end
   end

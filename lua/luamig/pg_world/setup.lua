@@ -45,14 +45,6 @@ local function guess_type(schema, column)
   return found or "text"
 end
 
-local function quoted_list(names)
-  local list = {}
-  for i, name in ipairs(names) do
-    list[i] = catalog.quote(name)
-  end
-  return table.concat(list, ", ")
-end
-
 --- A value of the declaration as SQL; raises where only a function knows it.
 local function sql_of(schema, what, given)
   local kind = math.type(given) or type(given)
@@ -99,7 +91,7 @@ local function definition(schema, head)
   end
   for _, unique in ipairs(schema.uniques) do
     local kind = unique.columns == schema.primary_key and "PRIMARY KEY" or "UNIQUE"
-    parts[#parts + 1] = ("%s (%s)"):format(kind, quoted_list(unique.columns))
+    parts[#parts + 1] = ("%s (%s)"):format(kind, catalog.quote_list(unique.columns))
   end
   for _, check in ipairs(schema.row_checks) do
     parts[#parts + 1] = ("CONSTRAINT %s CHECK (%s)"):format(catalog.quote(check.name),
@@ -111,8 +103,8 @@ end
 --- ALTER TABLE for a foreign key.
 local function reference(schema, key)
   return ("ALTER TABLE %s ADD CONSTRAINT %s FOREIGN KEY (%s) REFERENCES %s (%s)%s"):format(
-    catalog.quote_table(schema.name), catalog.quote(key.name), quoted_list(key.columns),
-    catalog.quote_table(key.references), quoted_list(key.to),
+    catalog.quote_table(schema.name), catalog.quote(key.name), catalog.quote_list(key.columns),
+    catalog.quote_table(key.references), catalog.quote_list(key.to),
     key.on_delete and " ON DELETE " .. key.on_delete or "")
 end
 
@@ -169,7 +161,7 @@ local function insert(repo, schema, row)
     return repo:execute(into .. " DEFAULT VALUES")
   end
   return repo:execute(("%s (%s) OVERRIDING SYSTEM VALUE VALUES (%s)"):format(into,
-    quoted_list(columns), table.concat(places, ", ")), table.unpack(values))
+    catalog.quote_list(columns), table.concat(places, ", ")), table.unpack(values))
 end
 
 --- Sets the sequences behind serial and identity columns to the highest value.
