@@ -228,16 +228,13 @@ end
 
 --- See `luamig.mock`.
 function World:attempt(path, opts)
-  if opts.dry_run then
-    errors.raise { kind = "spec", message = "dry_run is for worlds in Lua: use mock.pure" }
-  end
   local overrides = { batch_size = opts.batch_size }
   local def = script.load(path, { args = opts.args, overrides = overrides })
   self:check_base(def)
-  local watcher = watch.new(self, def, opts.kill)
+  local watcher = watch.new(self, def, opts)
   local outcome = self.database:run(path, {
     args = typed_args(def.args), batch_size = opts.batch_size, limit = opts.limit,
-    again = opts.again,
+    again = opts.again, dry_run = opts.dry_run,
   }, function(event)
     return watcher:see(event)
   end)
@@ -246,7 +243,7 @@ function World:attempt(path, opts)
   end
   return {
     state = outcome.begun and outcome.state or "done", rows = outcome.rows,
-    batches = watcher.batches, retries = outcome.retries, failures = outcome.failures,
+    batches = opts.dry_run and outcome.batches or watcher.batches, retries = outcome.retries, failures = outcome.failures,
     error = outcome.error,
   }, def, outcome.begun
 end

@@ -78,14 +78,14 @@ lm_runner_close_repo(struct lm_runner *self, bool ok, struct lm_err *err)
     return ok;
 }
 
-/* The batch that a callback belongs to; a one-shot is one. */
+/* The batch that a callback belongs to; a one-shot is one. A dry run calls
+ * on_start in every batch. */
 static int64_t
 batch_of(const struct lm_runner *self, enum lm_callback callback)
 {
-    bool is_one_shot =
-        self->migration->one_shot && callback != LM_CALL_ON_START;
-
-    return is_one_shot ? 1 : self->run.batches;
+    if (callback == LM_CALL_ON_START)
+        return 0;
+    return self->migration->one_shot ? 1 : self->run.batches;
 }
 
 bool

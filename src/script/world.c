@@ -14,6 +14,7 @@
 #include "core/health.h"
 #include "core/pager.h"
 #include "core/runner.h"
+#include "core/runner_dry.h"
 #include "script/bind.h"
 #include "script/copy.h"
 #include "script/database.h"
@@ -49,6 +50,17 @@ struct world_run {
 };
 
 /* -- events ------------------------------------------------------------ */
+
+static bool
+boolean_field(lua_State *L, int index, const char *name)
+{
+    bool value;
+
+    lua_getfield(L, index, name);
+    value = lua_toboolean(L, -1) != 0;
+    lua_pop(L, 1);
+    return value;
+}
 
 /* What becomes of a moment. */
 struct verdict {
@@ -173,24 +185,13 @@ push_event(lua_State *L, const struct event *event)
     set_boolean(L, "ask_again", event->ask_again);
 }
 
-static bool
-flag_of(lua_State *L, const char *name)
-{
-    bool flag;
-
-    lua_getfield(L, -1, name);
-    flag = lua_toboolean(L, -1) != 0;
-    lua_pop(L, 1);
-    return flag;
-}
-
 static void
 read_verdict(lua_State *L, struct verdict *verdict)
 {
     if (lua_type(L, -1) != LUA_TTABLE)
         return;
-    verdict->kills = flag_of(L, "kill");
-    verdict->breaks = flag_of(L, "breaks");
+    verdict->kills = boolean_field(L, -1, "kill");
+    verdict->breaks = boolean_field(L, -1, "breaks");
     lua_getfield(L, -1, "sql");
     if (lua_type(L, -1) == LUA_TSTRING)
         snprintf(verdict->sql, sizeof verdict->sql, "%s", lua_tostring(L, -1));
@@ -541,6 +542,22 @@ load(struct world_run *self, const char *path,
     return ok;
 }
 
+/* The same account as of a run, of batches that were rolled back. */
+static void
+dry_run(const struct world_run *self, const struct lm_runner_options *how,
+        struct lm_outcome *outcome, struct lm_err *err)
+{
+    struct lm_dry_report report;
+
+    lm_runner_dry_run(&self->migration, how, &report, err);
+    *outcome = (struct lm_outcome){.ending = report.ending,
+                                   .begun = report.worked,
+                                   .own_rows = report.rows,
+                                   .own_batches = report.batches,
+                                   .own_retries = report.retries};
+    lm_dry_report_release(&report);
+}
+
 /* Runs the script; the error is one of the spec, or of luamig. */
 static bool
 run(struct world_run *self, const char *conninfo, int options,
@@ -557,11 +574,13 @@ run(struct world_run *self, const char *conninfo, int options,
         .alone = true};
     struct lm_err ignored;
 
-    lua_getfield(self->L, options, "again");
-    how.again = lua_toboolean(self->L, -1) != 0;
-    lua_pop(self->L, 1);
+    how.again = boolean_field(self->L, options, "again");
     adapt(self);
-    lm_runner_run(&self->migration, &how, outcome, err);
+    if (boolean_field(self->L, options, "dry_run")) {
+        dry_run(self, &how, outcome, err);
+    } else {
+        lm_runner_run(&self->migration, &how, outcome, err);
+    }
     if (self->backend_pid > 0 && outcome->ending == LM_END_FAILED &&
         err->kind == LM_ERR_KILLED)
         return end_session(self->admin, self->backend_pid, &ignored);

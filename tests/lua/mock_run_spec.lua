@@ -534,7 +534,7 @@ describe("rows at fault", function()
   end)
 end)
 
-describe("a dry run #mock", function()
+describe("a dry run", function()
   after_each(support.clean)
 
   local function dry_world()

@@ -68,6 +68,15 @@ function Session:shrink(why, attempt)
   return attempt
 end
 
+--- In a dry run each transaction begins with on_start, since the one before was rolled back.
+function Session:repeat_on_start(tx, opts)
+  if opts.is_dry and self.def.on_start and not opts.read_only then
+    tx.batch = 0
+    self.def.on_start(repo.new(tx), self:run_object(0, opts.attempt))
+    tx.batch = opts.batch
+  end
+end
+
 --- Runs `body(repo, run, tx)` in a transaction, again after an error that is worth it.
 -- Raises the error that ends the run. `opts` is for `transaction.begin`; batch is the number.
 function Session:transact(opts, body)
@@ -77,9 +86,7 @@ function Session:transact(opts, body)
     opts.is_dry = self.opts.dry_run
     local tx = transaction.begin(self.world, opts)
     local ok, err = xpcall(function()
-      if opts.is_dry and self.def.on_start and not opts.read_only then
-        self.def.on_start(repo.new(tx), self:run_object(0, attempt))
-      end
+      self:repeat_on_start(tx, opts)
       body(repo.new(tx), self:run_object(opts.batch, attempt), tx)
       tx:commit()
     end, errors.handler)
@@ -87,7 +94,7 @@ function Session:transact(opts, body)
     local why = not ok and not self.world.problem and why_retryable(err)
     if ok then
       return
-    elseif not why then
+    elseif not why or why == "lost" and opts.is_dry then
       error(err, 0)
     end
     attempt = self:shrink(why, attempt)
@@ -106,8 +113,7 @@ function Session:kill_at(batch)
   return kill and kill.batch == batch and kill.call or nil
 end
 
---- on_start, once in the life of a run; then the bound, which sees what on_start wrote. In a dry
--- run each transaction begins with on_start, since the one before was rolled back.
+--- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
 function Session:start()
   local record, def, world = self.record, self.def, self.world
   if record.started then

@@ -188,7 +188,7 @@ end
 
 function on.committed(self, event)
   for _, entry in ipairs(self.entries) do
-    entry.committed = true
+    entry.committed = not self.is_dry
   end
   self.entries = {}
   if not self:is_batch() then
@@ -217,13 +217,13 @@ end
 --- Watches a run.
 -- @param world needs log, base, stubs, faults, problem
 -- @param def of the script
--- @param kill the option of `world:run`
+-- @param opts kill and dry_run of `world:run`
 -- @return table with batches, the number of those committed, and a method see(event), for
 --   `database:run`
-function watch.new(world, def, kill)
+function watch.new(world, def, opts)
   return setmetatable({
-    world = world, def = def, kill = kill, entries = {}, savepoints = {}, calls = 0, waits = 0,
-    batches = 0,
+    world = world, def = def, kill = opts.kill, is_dry = opts.dry_run or false, entries = {},
+    savepoints = {}, calls = 0, waits = 0, batches = 0,
   }, Watch)
 end
 
