@@ -79,7 +79,7 @@ open_worlds(lua_State *L, struct tester *self)
     if (!lm_scratch_start(box, self->options->schema_file, &err) ||
         !install_journal(lm_scratch_template(*box), &err))
         fail(L, self, &err);
-    lmL_open_worlds(L, *box, self->options->schema_file != NULL, &self->sites);
+    lmL_open_worlds(L, *box, &self->sites);
     lua_getglobal(L, "require");
     lua_pushstring(L, "luamig.pg_world");
     lua_call(L, 1, 0);

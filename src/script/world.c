@@ -641,21 +641,18 @@ open_server(lua_State *L)
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushcclosure(L, l_connect, 1);
     lua_setfield(L, -2, "connect");
-    lua_pushvalue(L, lua_upvalueindex(2));
-    lua_setfield(L, -2, "has_schema");
     return 1;
 }
 
 void
-lmL_open_worlds(lua_State *L, struct lm_scratch *scratch, bool has_schema,
+lmL_open_worlds(lua_State *L, struct lm_scratch *scratch,
                 struct lm_sites *sites)
 {
     lmL_open_databases(L, sites);
     lmL_add_database_method(L, "run", l_run, NULL);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     lua_pushlightuserdata(L, scratch);
-    lua_pushboolean(L, has_schema);
-    lua_pushcclosure(L, open_server, 2);
+    lua_pushcclosure(L, open_server, 1);
     lua_setfield(L, -2, "luamig.pg_world.server");
     lua_pop(L, 1);
 }

@@ -23,9 +23,9 @@
 #include <lua.h>
 
 /* Makes require "luamig.pg_world.server" work: connect() takes a fresh
- * database, has_schema says that they are not empty, and databases have a
- * method run(path, options, watch). [-0, +0, memory] */
-void lmL_open_worlds(lua_State *L, struct lm_scratch *scratch, bool has_schema,
+ * database, and databases have a method run(path, options, watch). [-0, +0,
+ * memory] */
+void lmL_open_worlds(lua_State *L, struct lm_scratch *scratch,
                      struct lm_sites *sites);
 
 #endif
