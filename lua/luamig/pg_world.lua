@@ -243,8 +243,8 @@ function World:attempt(path, opts)
   end
   return {
     state = outcome.begun and outcome.state or "done", rows = outcome.rows,
-    batches = opts.dry_run and outcome.batches or watcher.batches, retries = outcome.retries, failures = outcome.failures,
-    error = outcome.error,
+    batches = opts.dry_run and outcome.batches or watcher.batches, retries = outcome.retries,
+    failures = outcome.failures, error = outcome.error,
   }, def, outcome.begun
 end
 
