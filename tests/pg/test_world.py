@@ -710,12 +710,9 @@ def test_worlds_that_nobody_holds_make_room(passes):
     """The server has 100 connections, and each world has one."""
 
 
-def test_the_specs_of_the_examples_pass_on_the_server():
+def test_the_mocks_own_specs_of_properties_pass_on_the_server():
     ended = subprocess.run(
-        [binary(), "test", "--pg", "tests/lua/onboarding_spec.lua",
-         "tests/lua/fix_trybetunes_module_spec.lua",
-         "tests/lua/raise_temperatures_spec.lua",
-         "tests/lua/mock_properties_spec.lua"],
+        [binary(), "test", "--pg", "tests/lua/mock_properties_spec.lua"],
         cwd=TOP, env=clean_environment(), capture_output=True, text=True,
         timeout=500, check=False)
 
