@@ -1,6 +1,6 @@
 ---@meta luamig.mock
 
--- Worlds for specs, for the Lua language server. docs/writing-scripts.md tells more.
+-- Worlds for specs, for the Lua language server. docs/testing.md tells more.
 
 ---A table of a world. What is not declared does not exist: constraints, types, columns that no row
 ---has.
