@@ -220,7 +220,10 @@ function Repo:savepoint(fn, ...) end
 ---@field detail? string
 ---@field hint? string
 ---@field where? string "file:line"
+---@field kind "database"|"script" Who raised it: the server, or luamig.
 ---@field sqlstate? string
+---@field table? string
+---@field column? string
 ---@field constraint? string
 ---@field sql? string
 
