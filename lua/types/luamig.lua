@@ -1,6 +1,6 @@
 ---@meta luamig
 
--- What a migration script may say, for the Lua language server. docs/writing-scripts.md tells more.
+-- What a migration script may say, for the Lua language server. docs/scripting.md tells more.
 
 ---A value that a script reads from the database or writes to it. The type of the column or the
 ---parameter decides which of these it is: numeric is a decimal, json a table or scalar, an array a
@@ -220,7 +220,10 @@ function Repo:savepoint(fn, ...) end
 ---@field detail? string
 ---@field hint? string
 ---@field where? string "file:line"
+---@field kind "database"|"script" Who raised it: the server, or luamig.
 ---@field sqlstate? string
+---@field table? string
+---@field column? string
 ---@field constraint? string
 ---@field sql? string
 

@@ -4,19 +4,10 @@ import os
 import re
 import subprocess
 
-from harness.project import DONE, TOP, clean_environment
+from harness.pages import Page
+from harness.project import DONE, clean_environment
 
-with open(os.path.join(TOP, "docs", "getting-started.md"),
-          encoding="utf-8") as page:
-    TEXT = page.read()
-BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", TEXT, re.M | re.S)
-
-
-def block(start):
-    """The block of the page that begins like this."""
-    found = [text for text in BLOCKS if text.lstrip().startswith(start)]
-    assert len(found) == 1, (start, found)
-    return found[0]
+PAGE = Page("getting-started.md")
 
 
 def busted(project):
@@ -32,8 +23,8 @@ def edit_spec(project):
     """Puts the page's two pieces where the generated spec has its own."""
     spec = project.read("spec/fill_names_spec.lua")
     for piece, pattern in (
-            (block("rows = {"), r"^ {8}rows = \{\n.*?^ {8}\},\n"),
-            (block('it("does what it is for"'),
+            (PAGE.block("rows = {"), r"^ {8}rows = \{\n.*?^ {8}\},\n"),
+            (PAGE.block('it("does what it is for"'),
              r'^  it\("does what it is for".*?^  end\)\n')):
         spec, count = re.subn(pattern, lambda _, text=piece: text, spec,
                               flags=re.M | re.S)
@@ -43,19 +34,19 @@ def edit_spec(project):
 
 def test_the_ten_minutes(db, project):
     os.rmdir(os.path.join(project.path, "scripts"))
-    assert block("created scripts/\n") in project.luamig(
+    assert PAGE.block("created scripts/\n") in project.luamig(
         "init", url=False).expect(DONE).out
-    db.execute(re.search(r"^CREATE TABLE.*?;\n(?=END$)", TEXT,
+    db.execute(re.search(r"^CREATE TABLE.*?;\n(?=END$)", PAGE.text,
                          re.M | re.S).group())
     assert project.luamig("new", "fill_names", "--table", "users").expect(
-        DONE).out == block("created scripts/fill_names.lua")
+        DONE).out == PAGE.block("created scripts/fill_names.lua")
     assert "3 successes / 0 failures / 0 errors" in busted(project)
 
-    project.write("scripts/fill_names.lua", block("-- Gives every user"))
+    project.write("scripts/fill_names.lua", PAGE.block("-- Gives every user"))
     edit_spec(project)
-    assert block("Failure -> ") in busted(project)
+    assert PAGE.block("Failure -> ") in busted(project)
     project.write("scripts/fill_names.lua",
-                  block("-- Gives every user").replace("emial", "email"))
+                  PAGE.block("-- Gives every user").replace("emial", "email"))
     assert "3 successes / 0 failures / 0 errors" in busted(project)
 
     project.luamig("check", "scripts/fill_names.lua").expect(
@@ -63,6 +54,6 @@ def test_the_ten_minutes(db, project):
     project.run(script="scripts/fill_names.lua").expect(
         DONE, "run 1 done: 10,000 rows, 10 batches", "still matching: 0 rows")
     again = project.run(script="scripts/fill_names.lua").expect(DONE)
-    assert again.out == block("run 1 is done already")
+    assert again.out == PAGE.block("run 1 is done already")
     assert db.rows("SELECT * FROM users ORDER BY id LIMIT 2") == [
         (1, "user1@example.org", "user1"), (2, "user2@example.org", "user2")]

@@ -253,8 +253,24 @@ describe("an error of the server", function()
     contract.failed(contract.run(world, [[
       pcall(function() return repo:insert("t", { id = 1 }).affected end)
       local ok, err = pcall(repo.update, repo, "t", { id = 1 }, { n = 5 })
-      run.log(tostring(ok) .. ": " .. err.message)]]), "23505")
-    assert.matches("false: transaction has failed", said(world), 1, true)
+      run.log(("%s: %s (%s %s)"):format(ok, err.message, err.kind, err.sqlstate))]]), "23505")
+    assert.equal("false: transaction has failed (script nil)", said(world))
+  end)
+
+  it("is told from what luamig itself refuses", function()
+    local world = contract.numbers(1)
+    contract.failed(contract.run(world, [[
+      local function kind_of(method, ...)
+        local call = table.pack(repo, ...)
+        local _, err = repo:savepoint(function()
+          return repo[method](table.unpack(call, 1, call.n)).affected
+        end)
+        return err.kind
+      end
+      run.log(kind_of("insert", "t", { id = 1 }))
+      run.log(kind_of("update", "t", { id = 9 }, { n = 5 }))
+      error "enough"]]), nil, "enough")
+    assert.equal("database script", said(world))
   end)
 
   it("is a table with SQLSTATE, message and position", function()

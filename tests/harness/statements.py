@@ -5,7 +5,8 @@ import os
 import re
 
 _ENTRY = re.compile(
-    r"^([^|\n]*)\|luamig:[^|\n]*\|\d+\|LOG:  execute [^:\n]*: (.*)$", re.M)
+    r"^([^|\n]*)\|luamig:[^|\n]*\|\d+\|LOG:  execute [^:\n]*: "
+    r"(.*(?:\n\t.*)*)$", re.M)
 _starts = {}  # where in the log the statements of a database begin
 _COMBINED = re.compile(r'WITH written AS \((INSERT|UPDATE|DELETE)(?: INTO| FROM)? '
                        r'((?:"(?:[^"]|"")*"\.?)+)')
@@ -24,8 +25,8 @@ def of(db):
     with open(db.cluster.log_path, encoding="utf-8",
               errors="replace") as log:
         log.seek(_starts[db.name])
-        return [sql for name, sql in _ENTRY.findall(log.read())
-                if name == db.name]
+        return [sql.replace("\n\t", "\n")
+                for name, sql in _ENTRY.findall(log.read()) if name == db.name]
 
 
 def combined(db):

@@ -1,4 +1,5 @@
--- The definitions for the language server name what there is: nothing more, nothing less.
+-- The definitions for the language server name what there is: nothing more, nothing less. The pages
+-- for authors name what the definitions do.
 
 local config = require "luamig.script.config"
 local luamig = require "luamig"
@@ -170,9 +171,108 @@ describe("types", function()
     for _, types in ipairs { script_types, mock_types } do
       for name in pairs(types.used) do
         local is_known = script_types.classes[name] or mock_types.classes[name]
-          or script_types.aliases[name]
+          or script_types.aliases[name] or mock_types.aliases[name]
         assert(is_known, name .. " is not defined")
       end
     end
+  end)
+end)
+
+local SCRIPTING, TESTING, OPERATING = "docs/scripting.md", "docs/testing.md", "docs/operating.md"
+
+--- The cells of a page's table by the name in the first one, which may hold several.
+local function rows_of(page, header)
+  local pattern = "\n" .. header:gsub("%p", "%%%0") .. "\n|[-|]+\n(.-)\n\n"
+  local body = assert(read(page):match(pattern), header)
+  local rows = {}
+  for line in body:gmatch "[^\n]+" do
+    local cells = {}
+    for cell in line:gmatch "| ([^|]+) %f[|]" do
+      cells[#cells + 1] = cell
+    end
+    for name in cells[1]:gmatch "`([^`]+)`" do
+      rows[name] = cells
+    end
+  end
+  return rows
+end
+
+--- A figure or word as the pages write it, such as 1,000 or `"id"`.
+local function plain(cell)
+  return (cell:gsub("`", ""):gsub("(%d),(%d)", "%1%2"))
+end
+
+describe("pages", function()
+  for _, case in ipairs {
+    { "luamig.Script", SCRIPTING, "| field | type | meaning |" },
+    { "luamig.Config", SCRIPTING, "| key | type | default | meaning |" },
+    { "luamig.ArgSpec", SCRIPTING, "| key | meaning |" },
+    { "luamig.Error", SCRIPTING, "| field | |" },
+    { "luamig.MockTable", TESTING, "| field | |" },
+    { "luamig.MockStub", TESTING, "| field of a stub | |" },
+    { "luamig.MockRunOptions", TESTING, "| field of `opts` | |" },
+  } do
+    it("have a table of " .. case[1], function()
+      local types = script_types.classes[case[1]] and script_types or mock_types
+      assert.same(names_of(types, case[1]), text.sorted_keys(rows_of(case[2], case[3])))
+    end)
+  end
+
+  for _, case in ipairs {
+    { "luamig.Repo", SCRIPTING, "| `repo:%s(" }, { "luamig.Run", SCRIPTING, "| `run.%s" },
+    { "luamig.Handle", SCRIPTING, "`%s`" }, { "luamig", SCRIPTING, "`luamig.%s" },
+    { "luamig.Decimal", SCRIPTING, "`d:%s(" },
+    { "luamig.DecimalModule", SCRIPTING, "`luamig.decimal.%s(" },
+    { "luamig.JsonModule", SCRIPTING, "`luamig.json.%s`" },
+    { "luamig.Rows", SCRIPTING, "`rows.%s`" }, { "luamig.Health", OPERATING, "| `%s` |" },
+    { "luamig.mock", TESTING, "`mock.%s" }, { "luamig.World", TESTING, "| `world%s" },
+    { "luamig.MockSpec", TESTING, "%s =" }, { "luamig.MockBase", TESTING, "`%s" },
+    { "luamig.MockForeignKey", TESTING, "%s =" }, { "luamig.MockFault", TESTING, "%s =" },
+    { "luamig.MockError", TESTING, "%s" }, { "luamig.MockEntry", TESTING, "`%s`" },
+    { "luamig.MockResult", TESTING, "`%s`" },
+  } do
+    it("name all of " .. case[1], function()
+      local types = script_types.classes[case[1]] and script_types or mock_types
+      local page = read(case[2]):gsub("world[.:]", "world")
+      for _, name in ipairs(names_of(types, case[1])) do
+        assert(page:find(case[3]:format(name), 1, true), ("%s has no %s"):format(case[2], name))
+      end
+    end)
+  end
+
+  it("tell the defaults and ranges of config", function()
+    local function is_taken(name, value)
+      return (pcall(config.resolve, { [name] = value }, {}, {}, error, error))
+    end
+    local defaults = config.resolve({}, {}, {}, error, error)
+    defaults.key, defaults.health = '"id"', "{}"
+    for name, cells in pairs(rows_of(SCRIPTING, "| key | type | default | meaning |")) do
+      local kind, default = plain(cells[2]), plain(cells[3]):gsub('^"(.*)"$', "%1")
+      assert.equal(tostring(defaults[name] or defaults[name] == false and "false" or "none")
+        :gsub('^"(.*)"$', "%1"), default, name)
+      local low, high = kind:match "^integer, (%d+) to (%d+)$"
+      low, high = low or kind:match "^integer, (%d+) or more$", high or "2147483647"
+      if low then
+        low, high = math.tointeger(low), math.tointeger(high)
+        assert.is_true(is_taken(name, low) and is_taken(name, high), name)
+        assert.is_false(is_taken(name, low - 1) or is_taken(name, high + 1), name)
+      end
+      local takes_booleans = kind:find "^boolean" or kind:find "^value"
+      assert.equal(takes_booleans ~= nil, is_taken(name, true), name)
+      for word in kind:gmatch '"([^"]+)"' do
+        assert.is_true(is_taken(name, word), word)
+      end
+    end
+  end)
+
+  it("tell the thresholds of health", function()
+    local defaults = config.resolve({}, {}, {}, error, error).health
+    local shown = {}
+    for line in read(OPERATING):gmatch "| [%l ]+ | `[%l_]+` | %d+[ %a]* |" do
+      local name, figure, unit = line:match "`(.-)` | (%d+) ?(%a*)"
+      local shift = ({ MB = 20, GB = 30 })[unit] or 0
+      shown[name] = math.tointeger(figure) << shift
+    end
+    assert.same(defaults, shown)
   end)
 end)

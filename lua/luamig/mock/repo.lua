@@ -255,7 +255,7 @@ local function check_count(one, verb, key, count, is_optional)
     return
   end
   errors.raise {
-    kind = "database", sqlstate = count == 0 and "P0002" or "P0003", table = one.name,
+    kind = "script", sqlstate = count == 0 and "P0002" or "P0003", table = one.name,
     message = ('%s of "%s" matched %s with %s%s'):format(verb, one.name,
       count == 0 and "no row" or count .. " rows", value.show_pairs(key),
       count == 0 and "" or ", not one"),

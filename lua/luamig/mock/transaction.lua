@@ -48,8 +48,10 @@ function Transaction:enter(where)
     error(faults.KILL, 0)
   elseif self.latched then
     errors.raise {
-      kind = "database", sqlstate = "25P02", where = where, message = "transaction has failed",
-      detail = "The first error was: " .. self.latched.message .. ".",
+      kind = "script", where = where, message = "transaction has failed",
+      detail = self.latched.message,
+      hint = "An error of the database ends the batch, also when pcall catches it; use "
+        .. "repo:savepoint to go on after an error in the data.",
     }
   end
 end

@@ -1,6 +1,6 @@
 ---@meta luamig.mock
 
--- Worlds for specs, for the Lua language server. docs/writing-scripts.md tells more.
+-- Worlds for specs, for the Lua language server. docs/testing.md tells more.
 
 ---A table of a world. What is not declared does not exist: constraints, types, columns that no row
 ---has.
@@ -10,12 +10,15 @@
 ---@field not_null? string[] Columns that may not be NULL.
 ---@field unique? string[][] Lists of columns that are unique together.
 ---What holds for each row, by the constraint's name.
----@field checks? table<string, fun(row: luamig.Row): any>
+---@field checks? table<string, luamig.MockRule|{ sql: string, holds: luamig.MockRule }>
 ---@field foreign_keys? luamig.MockForeignKey[]
----@field defaults? table<string, any> A value, or a function that gives one, by column.
+---A value, a function that gives one, or `{ sql =, value = }` with both, by column.
+---@field defaults? table<string, any>
 ---Columns that are computed of the row, and that nobody may write.
----@field generated? table<string, fun(row: luamig.Row): any>
+---@field generated? table<string, luamig.MockRule|{ sql: string, value: luamig.MockRule }>
 ---@field rows? table<string, any>[] What is in it.
+
+---@alias luamig.MockRule fun(row: luamig.Row): any
 
 ---@class luamig.MockForeignKey
 ---@field columns string[] Of this table.
@@ -58,9 +61,18 @@
 ---@field rows? table<string, any>[] What it returns.
 ---@field columns? string[] Their columns; default: those of the rows.
 ---@field affected? integer How many rows it changes.
----@field error? { sqlstate: string, message: string? } How it fails.
+---@field error? luamig.MockError How it fails.
 ---@field times? integer How often it is used, exactly. Without it: at least once.
 ---@field order? integer Stubs with an order are used in ascending order.
+
+---@class luamig.MockError
+---@field sqlstate string Its SQLSTATE,
+---@field message string its text,
+---@field detail? string and what else the server says.
+---@field hint? string What it advises.
+---@field table? string The table that it names,
+---@field column? string the column,
+---@field constraint? string the constraint.
 
 ---An error of the server, once.
 ---@class luamig.MockFault

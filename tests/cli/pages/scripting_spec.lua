@@ -1,0 +1,254 @@
+-- What the examples of docs/scripting.md do, in both worlds. Pieces that are no scripts have become
+-- some: see tests/cli/test_pages.py.
+
+local luamig = require "luamig"
+local mock = require "luamig.mock"
+
+local USERS = { id = "int8", email = "text", nick = "text", settings = "jsonb" }
+local ORDERS = {
+  id = "int8", user_id = "int8", status = "text", total = "int4", ordered_on = "date",
+  net = "numeric(10,2)", gross = "numeric(10,4)",
+}
+local PLANS = { id = "bigserial", code = "text", name = "text", uses = "int4" }
+
+local function users(...)
+  return { columns = USERS, primary_key = { "id" }, unique = { { "email" } }, rows = { ... } }
+end
+
+local function orders(...)
+  return { columns = ORDERS, primary_key = { "id" }, rows = { ... } }
+end
+
+local function plans(...)
+  return {
+    columns = PLANS, primary_key = { "id" }, unique = { { "code" } }, defaults = { uses = 0 },
+    rows = { ... },
+  }
+end
+
+local function sessions(...)
+  return { columns = { user_id = "int8", seen_on = "date" }, unique = { { "user_id" } },
+    rows = { ... } }
+end
+
+local ANN = { id = 1, email = "ann@x" }
+
+--- Runs a script of the page; it must end as wanted.
+local function run(world, name, opts, state)
+  local result = world:run("scripts/" .. name .. ".lua", opts)
+  assert.equal(state or "done", result.state, tostring(result.error))
+  return result
+end
+
+local function world_of(tables, base)
+  return mock.new { tables = tables, base = base or tables.users and { from = "users" } }
+end
+
+local function is_not_lower(row)
+  return row.email ~= row.email:lower()
+end
+
+describe("the script", function()
+  it("close_orders closes what was ordered before the day", function()
+    local world = world_of({ orders = orders(
+      { id = 1, status = "open", ordered_on = "2024-01-30" },
+      { id = 2, status = "open", ordered_on = "2024-01-31" },
+      { id = 3, status = "new", ordered_on = "2024-01-01" }) }, {
+      from = "orders", select = { "id" },
+      where = function(row, args) return row.status == "open" and row.ordered_on < args.before end,
+    })
+    run(world, "close_orders", { args = { before = "2024-01-31" } })
+    mock.assert_rows(world, "orders", {
+      { id = 1, status = "closed" }, { id = 2, status = "open" }, { id = 3, status = "new" },
+    })
+  end)
+
+  it("merge_emails keeps what is taken, and notes it", function()
+    local world = world_of({
+      users = users({ id = 1, email = "A@x" }, { id = 2, email = "a@x" },
+        { id = 3, email = "B@x" }),
+      email_conflicts = { columns = { user_id = "int8", reason = "text" }, rows = {} },
+    }, { from = "users", select = { "id", "email" }, where = is_not_lower })
+    run(world, "merge_emails")
+    mock.assert_rows(world, "users", {
+      { id = 1, email = "A@x" }, { id = 2, email = "a@x" }, { id = 3, email = "b@x" },
+    })
+    assert.equal(1, world:rows("email_conflicts")[1].user_id)
+    assert.matches("duplicate key", world:rows("email_conflicts")[1].reason, 1, true)
+  end)
+
+  it("welcome_all asks before each batch, and tells how it ended", function()
+    local world = world_of({
+      users = users(ANN, { id = 2, email = "bo@x" }),
+      audit = { columns = { what = "text" }, rows = {} },
+    }, { from = "users", select = { "id" }, where = function(row) return row.nick == nil end })
+    world:stub("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+      { rows = { { count = 0 } } })
+    run(world, "welcome_all", { limit = 1, batch_size = 1 }, "stopped")
+    assert.same({ reason = "stop", batches = 1 }, world.log[#world.log].fields)
+    run(world, "welcome_all")
+    mock.assert_rows(world, "users", { { id = 1, nick = "user 1" }, { id = 2, nick = "user 2" } })
+    mock.assert_rows(world, "audit", {
+      { what = "welcome_all begins" }, { what = "welcome_all is done, run 1" },
+    })
+  end)
+
+  it("fix_module moves the projects, once", function()
+    local world = world_of { projects = {
+      columns = { id = "int8", template = "text", module = "text" }, primary_key = { "id" },
+      rows = { { id = 1, template = "trybetunes" }, { id = 2, template = "other" } },
+    } }
+    run(world, "fix_module")
+    mock.assert_rows(world, "projects", {
+      { id = 1, module = "frontend" }, { id = 2, module = luamig.NULL },
+    })
+    assert.same({ projects = 1 }, world.log[#world.log].fields)
+  end)
+end)
+
+describe("the piece on", function()
+  it("NULL writes it where there is no name", function()
+    local world = world_of { users = users(ANN, { id = 2, email = "@x", nick = "bo" }) }
+    run(world, "null")
+    mock.assert_rows(world, "users", { { id = 1, nick = "ann" }, { id = 2, nick = luamig.NULL } })
+  end)
+
+  it("decimals is exact", function()
+    local world = world_of({ orders = orders({ id = 1, net = luamig.decimal "10.00" },
+      { id = 2, net = luamig.decimal "1.00" }) }, { from = "orders" })
+    run(world, "decimals")
+    assert.equal("11.9000", tostring(world:rows("orders")[1].gross))
+    assert.is_nil(world:rows("orders")[2].gross)
+  end)
+
+  it("documents removes one field and empties the other", function()
+    local world = world_of { users = users { id = 1, email = "ann@x",
+      settings = { tags = { "a" }, limit = luamig.json.null } } }
+    run(world, "documents")
+    mock.assert_rows(world, "users", { { id = 1, settings = { tags = luamig.array {} } } })
+  end)
+
+  it("SQL counts orders and uses", function()
+    local world = world_of {
+      users = users(ANN), plans = plans { id = 7, code = "basic", name = "Basic", uses = 3 },
+      orders = orders({ id = 1, user_id = 1, total = 5 }, { id = 2, user_id = 2, total = 6 }),
+    }
+    world:stub("SELECT id, total FROM orders WHERE user_id = $1", {
+      params = { 1 }, rows = { { id = 1, total = 5 } },
+    })
+    world:stub("SELECT id, name FROM plans WHERE code = $1", {
+      params = { "basic" }, rows = { { id = 7, name = "Basic" } },
+    })
+    world:stub("SELECT count(*) FROM orders WHERE user_id = $1", { rows = { { count = 1 } } })
+    world:stub("UPDATE plans SET uses = uses + $1 WHERE id = $2",
+      { params = { 1, 7 }, affected = 1 })
+    run(world, "statements")
+    assert.same({ orders = 1, plans = 1 }, world.log[#world.log].fields)
+  end)
+
+  it("update and delete takes one row", function()
+    local world = world_of {
+      users = users { id = 1, email = "ann@x", nick = "ann" },
+      sessions = sessions({ user_id = 1 }, { user_id = 2 }),
+    }
+    run(world, "keyed")
+    mock.assert_rows(world, "users", { { id = 1, email = "x@example.org", nick = luamig.NULL } })
+    mock.assert_rows(world, "sessions", { { user_id = 2 } })
+  end)
+
+  it("insert meets what is there", function()
+    local world = world_of { users = users(ANN), plans = plans() }
+    run(world, "inserts")
+    mock.assert_rows(world, "plans", {
+      { code = "pro", name = "Professional", uses = 0 }, { code = "a", name = "A" },
+      { code = "b", name = "B" },
+    })
+  end)
+
+  it("update_all and delete_all takes every row that matches", function()
+    local world = world_of {
+      users = users(ANN), plans = plans { id = 1, uses = 3 },
+      sessions = sessions({ user_id = 1 }, { user_id = 2 }),
+      orders = orders({ id = 1, user_id = 1, status = "open" },
+        { id = 2, user_id = 2, status = "open" }, { id = 3, user_id = 2 }),
+    }
+    run(world, "matching")
+    mock.assert_rows(world, "orders", {
+      { id = 1, status = "closed" }, { id = 2, status = "open" }, { id = 3, status = "open" },
+    })
+    mock.assert_rows(world, "plans", { { id = 1, uses = 0 } })
+    mock.assert_rows(world, "sessions", { { user_id = 2 } })
+  end)
+
+  it("conditions in SQL takes them with their parameters #pg", function()
+    local world = world_of {
+      users = users(ANN),
+      sessions = sessions({ user_id = 1, seen_on = "2024-01-30" },
+        { user_id = 2, seen_on = "2024-01-30" }),
+      orders = orders({ id = 1, status = "open", total = 101 },
+        { id = 2, status = "open", total = 100 }),
+    }
+    run(world, "conditions")
+    mock.assert_rows(world, "orders", { { id = 1, status = "late" }, { id = 2, status = "open" } })
+    mock.assert_rows(world, "sessions", { { user_id = 2 } })
+  end)
+
+  local function with_drafts()
+    return world_of {
+      users = users(ANN), plans = plans { id = 1, uses = 3 },
+      drafts = { columns = { id = "int8" }, rows = { { id = 5 } } },
+    }
+  end
+
+  it("every row says luamig.ALL", function()
+    local world = with_drafts()
+    world:stub("UPDATE plans SET uses = 0", { affected = 1 })
+    world:stub("DELETE FROM drafts RETURNING id", { rows = { { id = 5 } } })
+    run(world, "every_row")
+  end)
+
+  it("every row hits every row #pg", function()
+    local world = with_drafts()
+    run(world, "every_row")
+    mock.assert_rows(world, "plans", { { id = 1, uses = 0 } })
+    mock.assert_rows(world, "drafts", {})
+  end)
+
+  it("arguments declares four", function()
+    local world = world_of { users = users(ANN) }
+    run(world, "arguments", { args = { tenant = 5 } })
+    assert.same({ tenant = 5, factor = 1.5, loud = false }, world.log[#world.log].fields)
+  end)
+end)
+
+describe("an error", function()
+  -- What pcall gives, the SQLSTATE, whether the batch is lost, whether a savepoint catches it.
+  for case, expected in pairs {
+    condition = { "string", false, false, true }, option = { "string", false, false, true },
+    lua = { "string", false, false, true },
+    type = { "script", false, false, true }, range = { "script", false, false, true },
+    no_row = { "script", "P0002", true, true }, two_rows = { "script", "P0003", true, true },
+    duplicate = { "database", "23505", true, true }, null = { "database", "23502", true, true },
+    key = { "script", false, true, false }, column = { "database", "42703", true, false },
+  } do
+    it("of the kind " .. case .. " is caught or not as the table says", function()
+      local world = world_of { users = users(ANN), plans = {
+        columns = { id = "int8", uses = "int4" }, primary_key = { "id" },
+        rows = { { id = 7, uses = 0 }, { id = 8, uses = 0 } },
+      } }
+      run(world, "errors", { args = { case = case } }, "failed")
+      local told
+      for _, entry in ipairs(world.log) do
+        told = entry.message == "failed" and entry.fields or told
+      end
+      if told.is_lost then
+        assert.same({ message = "transaction has failed", kind = "script" }, told.after)
+      end
+      if case == "key" or case == "column" then -- the savepoint has lost the batch before
+        assert.same({ true, false }, { told.is_lost, told.is_caught })
+      else
+        assert.same(expected, { told.kind, told.sqlstate or false, told.is_lost, told.is_caught })
+      end
+    end)
+  end
+end)
