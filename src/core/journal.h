@@ -49,7 +49,7 @@ struct lm_run {
     int64_t retries;
     int64_t failures;     /* rows set aside and not resolved */
     bool started;         /* on_start is done, the bound is known */
-    bool script_changed;  /* resumed with another text than before */
+    bool script_changed;  /* found or resumed with another text than before */
     char state[24];       /* as last read */
     char held_json[640];  /* likewise: for how long, by cause */
     struct lm_key cursor; /* of the last row that was migrated */
@@ -94,7 +94,8 @@ bool lm_journal_install(struct lm_journal *self,
 bool lm_journal_installed(struct lm_journal *self, int *version,
                           struct lm_err *err) LM_MUSTCHECK;
 
-/* Looks for the script's latest run; fills id, state and counters of run. */
+/* Looks for the script's latest run; fills id, state, counters and
+ * script_changed of run. */
 bool lm_journal_find(struct lm_journal *self,
                      const struct lm_run_request *request,
                      enum lm_journal_found *found, struct lm_run *run,

@@ -54,17 +54,20 @@ lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
                 enum lm_journal_found *found, struct lm_run *run,
                 struct lm_err *err)
 {
-    const char *texts[] = {request->script, request->args_json};
+    char *source = as_bytea(request->source);
+    const char *texts[] = {request->script, request->args_json, source};
     struct lm_result *result = NULL;
+    bool ok = lm_journal_ask(
+        self,
+        "SELECT r.id, r.state, p.rows, p.batches, p.retries, p.failures,"
+        " r.sha256 <> pg_catalog.encode(pg_catalog.sha256($3::bytea), 'hex')"
+        " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
+        " WHERE r.script = $1 AND r.args = $2::jsonb"
+        " ORDER BY r.id DESC LIMIT 1",
+        texts, 3, &result, err);
 
-    if (!lm_journal_ask(
-            self,
-            "SELECT r.id, r.state, p.rows, p.batches, p.retries, p.failures"
-            " FROM {schema}.run r JOIN {schema}.progress p"
-            " ON p.run_id = r.id"
-            " WHERE r.script = $1 AND r.args = $2::jsonb"
-            " ORDER BY r.id DESC LIMIT 1",
-            texts, 2, &result, err))
+    free(source);
+    if (!ok)
         return false;
     *found = LM_JOURNAL_NONE;
     if (lm_result_rows(result) == 1) {
@@ -74,6 +77,7 @@ lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
         run->batches = lm_result_int(result, 0, 3);
         run->retries = lm_result_int(result, 0, 4);
         run->failures = lm_result_int(result, 0, 5);
+        run->script_changed = lm_result_bool(result, 0, 6);
         *found = judge_state(run->state, request);
     }
     lm_result_free(result);

@@ -438,6 +438,17 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
     return check_follow_new(self, err);
 }
 
+static void
+tell_changed_since(const struct lm_runner *self)
+{
+    if (self->run.script_changed) {
+        lm_log(LM_LOG_WARNING,
+               "the script has changed since run %" PRId64
+               ", which is done; --again runs it as it is",
+               self->run.id);
+    }
+}
+
 /* Finds the script's run or begins one. Others may do the same at this very
  * moment, so whoever comes too late looks again. */
 static bool
@@ -451,6 +462,7 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
             return false;
         switch (found) {
         case LM_JOURNAL_FINISHED:
+            tell_changed_since(self);
             self->outcome->ending = LM_END_DONE_ALREADY;
             return true;
         case LM_JOURNAL_CANCELLED:

@@ -54,6 +54,19 @@ def test_an_empty_table_is_done_and_stays_done(items, project):
     assert sums(items) == [0]
 
 
+def test_a_script_that_has_changed_since_it_was_done_says_so(items, project):
+    project.script(script())
+    project.run().expect(DONE)
+    project.run().refuse("has changed")
+    project.script(script() + "-- and more\n")
+    project.run().expect(
+        DONE, "run 1 is done already",
+        "warning: the script has changed since run 1, which is done; "
+        "--again runs it as it is")
+    project.run("--again").expect(DONE, "run 2 done").refuse("has changed")
+    project.run().expect(DONE, "run 2 is done already").refuse("has changed")
+
+
 @pytest.mark.parametrize("before, after", [("true", "false"),
                                            ("false", "true")])
 def test_follow_new_is_settled_when_a_run_begins(
