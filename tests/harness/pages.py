@@ -34,6 +34,11 @@ class Page:
             line = self.text.count("\n", 0, offset) + 1
             self._others[text] = f"{self.name}:{line}"
 
+    def blocks(self):
+        """All of them, one after the other: language and text."""
+        return [(found[2], re.sub(f"^{found[1]}", "", found[3], flags=re.M))
+                for found in _BLOCK.finditer(self.text)]
+
     def block(self, start):
         """The one block that begins like this."""
         found = [text for text in self._others
