@@ -94,7 +94,7 @@ function value.identity(item)
     end
     return (marks.kind(item) == "object" and "o" or "a") .. table.concat(parts, ",")
   elseif type(item) == "number" then
-    return "n" .. text.number(item == 0 and 0 or item)
+    return "n" .. text.number(math.tointeger(item) or item)
   end
   return type(item):sub(1, 1) .. tostring(item)
 end
@@ -131,6 +131,9 @@ end
 
 --- A value as it stands in a key: without quotes, NULL as null.
 function value.show(item)
+  if is_container(item) then
+    return text.describe(item)
+  end
   return item == nil and "null" or type(item) == "number" and text.number(item) or tostring(item)
 end
 
