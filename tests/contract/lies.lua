@@ -37,8 +37,8 @@ return {
   },
   {
     "writes", "char(n) is compared with its padding", "types",
-    "local ORDERS = { character = without_padding }",
-    "local ORDERS = {}",
+    "local ORDERS = { character = without_padding,",
+    "local ORDERS = {",
   },
   {
     "writes", "documents are never equal", "value",
@@ -161,13 +161,13 @@ return {
   },
   {
     "writes", "ON CONFLICT looks at the primary key only", "store",
-    "or one.uniques,",
-    "or { one.uniques[1] },",
+    "{ constraints = one.uniques }",
+    "{ constraints = { one.uniques[1] } }",
   },
   {
     "writes", "ON CONFLICT updates every column", "store",
-    "for _, column in ipairs(conflict.update) do",
-    "for column in pairs(row) do",
+    "for _, column in ipairs(conflict.update) do\n        changes",
+    "for column in pairs(row) do\n        changes",
   },
   {
     "writes", "a default takes the place of NULL", "rules",
@@ -266,14 +266,13 @@ return {
   },
   {
     "runs", "what fails is committed", "runner",
-    "    tx:close()\n",
-    "    tx:close() self.world.store = tx.store\n",
+    "  tx:close()\n",
+    "  tx:close() self.world.store = tx.store\n",
   },
   {
     "runs", "resuming repeats a batch", "runner",
-    "    record.cursor, record.batches = page.last, number",
-    "    record.cursor, record.batches = self.opts.kill and record.cursor or "
-      .. "page.last, number",
+    "record.cursor, record.batches = page.last, number",
+    "record.cursor, record.batches = self.opts.kill and record.cursor or page.last, number",
   },
   {
     "runs", "a run that is done runs again", "runner",
@@ -287,8 +286,8 @@ return {
   },
   {
     "runs", "a conflict is tried once more than config.retries says", "runner",
-    "    if attempt > self.def.config.retries then",
-    "    if attempt > self.def.config.retries + 1 then",
+    "if self.attempt > self.def.config.retries then",
+    "if self.attempt > self.def.config.retries + 1 then",
   },
   {
     "runs", "a conflict ends the run", "runner",
@@ -297,8 +296,8 @@ return {
   },
   {
     "runs", "a timeout does not halve the batch", "runner",
-    "why == \"timeout\" or why",
-    "why",
+    "local is_worth_it = why == \"timeout\" or",
+    "local is_worth_it =",
   },
   {
     "runs", "the latch forgets", "transaction",
@@ -317,7 +316,7 @@ return {
   },
   {
     "runs", "a savepoint contains everything", "transaction",
-    "  elseif self.latched and not is_containable(self.latched) then\n    "
+    "  elseif self.latched and not bisection.may_catch(self.latched) then\n    "
       .. "error(self.latched, 0)\n",
     "",
   },
@@ -350,9 +349,8 @@ return {
   },
   {
     "runs", "on_complete is called at a limit", "runner",
-    "      return self.opts.dry_run and \"done\" or \"stopped\"\n",
-    "      if self.def.on_complete then self:transact({ batch = 1 }, "
-      .. "self.def.on_complete) end\n      return \"stopped\"\n",
+    "self.state = self.opts.dry_run and \"done\" or \"stopped\"",
+    "self:complete() self.state = \"stopped\"",
   },
   {
     "runs", "on_stop hears of no error", "runner",
@@ -376,8 +374,8 @@ return {
   },
   {
     "runs", "quarantine takes every error", "bisection",
-    "    return OF_ROWS[err.sqlstate] or",
-    "    return true or",
+    "return OF_ROWS[sqlstate] or",
+    "return true or",
   },
   {
     "runs", "quarantine never ends", "runner",

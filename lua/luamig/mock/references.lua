@@ -10,6 +10,7 @@ local value = require "luamig.mock.value"
 
 local references = {}
 
+--- Raises what `one`, the table that refers, brings up.
 local function raise(one, key, message, detail)
   errors.raise {
     kind = "database", sqlstate = "23503", table = one.name, constraint = key.name,
@@ -60,6 +61,15 @@ local function orphans_of(store, one, key)
   return found
 end
 
+--- How messages show the key that a row refers to.
+local function show_referred(key, row)
+  local values = {}
+  for i, column in ipairs(key.to) do
+    values[column] = row[key.columns[i]]
+  end
+  return value.show_key(key.to, values)
+end
+
 --- Settles the references to a table from which rows have gone, or whose columns have changed.
 -- @param was_deleted whether ON DELETE speaks
 function references.settle(store, parent, was_deleted)
@@ -71,11 +81,11 @@ function references.settle(store, parent, was_deleted)
       elseif #orphans > 0 and was_deleted and key.on_delete == "set null" then
         store:clear(one, orphans, key.columns)
       elseif #orphans > 0 then
-        raise(parent, key,
+        raise(one, key,
           ('update or delete on table "%s" violates foreign key constraint "%s" on table "%s"')
             :format(parent.name, key.name, one.name),
-          ('Key %s is still referenced from table "%s".'):format(
-            value.show_key(key.columns, orphans[1]), one.name))
+          ('Key %s is still referenced from table "%s".'):format(show_referred(key, orphans[1]),
+            one.name))
       end
     end
   end
