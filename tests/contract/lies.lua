@@ -151,7 +151,7 @@ return {
   },
   {
     "writes", "unique constraints are not looked at after an update", "store",
-    "    rules.check_unique(one, row, next(one.generated) == nil and changes or nil)",
+    "    rules.check_unique(one, row, changed)",
     "",
   },
   {

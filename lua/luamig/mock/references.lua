@@ -6,6 +6,7 @@
 
 local errors = require "luamig.errors"
 local rules = require "luamig.mock.rules"
+local text = require "luamig.text"
 local value = require "luamig.mock.value"
 
 local references = {}
@@ -34,9 +35,10 @@ local function is_there(store, key, wanted)
 end
 
 --- Raises unless each of these rows of a table refers to rows that are there.
-function references.check(store, one, rows)
+-- @param changes map of the columns that have changed; nil: all
+function references.check(store, one, rows, changes)
   for _, key in ipairs(one.foreign_keys) do
-    for _, row in ipairs(rows) do
+    for _, row in ipairs(rules.is_touched(key, changes) and rows or {}) do
       local wanted = reference_of(one, key, row)
       if wanted and not is_there(store, key, wanted) then
         raise(one, key,
@@ -73,7 +75,8 @@ end
 --- Settles the references to a table from which rows have gone, or whose columns have changed.
 -- @param was_deleted whether ON DELETE speaks
 function references.settle(store, parent, was_deleted)
-  for _, one in pairs(store.tables) do
+  for _, name in ipairs(text.sorted_keys(store.tables)) do
+    local one = store.tables[name]
     for _, key in ipairs(one.foreign_keys) do
       local orphans = key.references == parent.name and orphans_of(store, one, key) or {}
       if #orphans > 0 and was_deleted and key.on_delete == "cascade" then

@@ -138,7 +138,8 @@ function rules.find_conflict(one, constraint, row)
   end
 end
 
-local function is_touched(constraint, changes)
+--- Whether a constraint has to be looked at after a change of these columns; nil: all.
+function rules.is_touched(constraint, changes)
   for _, column in ipairs(constraint.columns) do
     if not changes or changes[column] ~= nil then
       return true
@@ -151,7 +152,7 @@ end
 -- @param changes map of the columns that have changed; nil: all
 function rules.check_unique(one, row, changes)
   for _, constraint in ipairs(one.uniques) do
-    if is_touched(constraint, changes) and rules.find_conflict(one, constraint, row) then
+    if rules.is_touched(constraint, changes) and rules.find_conflict(one, constraint, row) then
       errors.raise {
         kind = "database", sqlstate = "23505", table = one.name, constraint = constraint.name,
         message = ('duplicate key value violates unique constraint "%s"'):format(constraint.name),

@@ -162,12 +162,13 @@ end
 
 --- Sets columns of rows and checks what that can break.
 function Store:change(one, rows, changes)
+  local changed = next(one.generated) == nil and changes or nil
   for _, row in ipairs(rows) do
     one:apply(row, changes)
     rules.check_row(one, row)
-    rules.check_unique(one, row, next(one.generated) == nil and changes or nil)
+    rules.check_unique(one, row, changed)
   end
-  references.check(self, one, rows)
+  references.check(self, one, rows, changed)
   references.settle(self, one, false)
 end
 
