@@ -38,10 +38,8 @@ local function come_to(tables, list)
     end
   end
   for i, line in ipairs(wanted) do
-    -- A detail that only the server knows may follow.
-    if found[i]:sub(1, #line) ~= line or found[i] ~= line and not found[i]:find("; detail Failing ") then
-      assert.equal(line, found[i])
-    end
+    local without_row = found[i]:gsub("; detail Failing row .*", "") -- which only the server tells
+    assert.equal(line, without_row)
   end
   return world
 end
@@ -150,7 +148,7 @@ describe("rows are equal", function()
   teardown(contract.clean)
 
   local function table_of(more)
-    local o = { columns = { id = "int8" }, primary_key = { "id" }, rows = { { id = 1 }, { id = 2 } } }
+    local o = { primary_key = { "id" }, rows = { { id = 1 }, { id = 2 } } }
     for name, value in pairs(more) do
       o[name] = value
     end
@@ -182,20 +180,19 @@ describe("rows are equal", function()
   }
   for _, case in ipairs(EQUAL) do
     local type_name, there, same, other = table.unpack(case)
-    it(("in a column of type %s: %s and %s, not %s"):format(type_name, there, same, other), function()
+    it(("in %s: %s and %s, not %s"):format(type_name, there, same, other), function()
       local world = contract.world({}, nil, { tables = table_of {
         columns = { v = type_name, n = "int4" }, unique = { { "v" } } } })
       contract.ended("done", contract.run(world, ([[
         local function try(fn)
           local ok, result = repo:savepoint(fn)
-          run.log(ok and tostring(result.affected) or result.sqlstate)
+          run.log(ok and tostring(result) or result.sqlstate)
         end
-        try(function() return repo:update("o", { id = 1 }, { v = %s }) end)
-        try(function() local h = repo:update("o", { id = 2 }, { v = %s }) local _ = h.affected return h
-          end)
-        try(function() return repo:update("o", { id = 2 }, { v = %s }) end)
-        try(function() return repo:update("o", { v = %s }, { n = 1 }) end)
-        try(function() return repo:update_all("o", { n = 2 }, { v = %s }) end)
+        try(function() return repo:update("o", { id = 1 }, { v = %s }).affected end)
+        try(function() return repo:update("o", { id = 2 }, { v = %s }).affected end)
+        try(function() return repo:update("o", { id = 2 }, { v = %s }).affected end)
+        try(function() return repo:update("o", { v = %s }, { n = 1 }).affected end)
+        try(function() return repo:update_all("o", { n = 2 }, { v = %s }).affected end)
         run.log(tostring(repo:delete_all("o", { v = %s, n = 1 }).affected))]]):format(there, same,
         other, same, other, same)))
       assert.equal("1 23505 1 1 1 1", contract.said(world))
@@ -213,7 +210,8 @@ describe("rows are equal", function()
       { 'update("o", { id = 1 }, { a = "x", b = "y", c = 1 })', 1 },
       { 'update("o", { id = 3 }, { c = 1 })', duplicate("o_c_key", "(c)=(1)") },
       { 'update_all("o", { a = "s" }, luamig.ALL)', 3 },
-      { 'update_all("o", { a = "s", b = "s" }, luamig.ALL)', duplicate("o_a_b_key", "(a, b)=(s, s)") },
+      { 'update_all("o", { a = "s", b = "s" }, luamig.ALL)',
+        duplicate("o_a_b_key", "(a, b)=(s, s)") },
       { 'update_all("o", { id = 9 }, luamig.ALL)', duplicate("o_pkey", "(id)=(9)") },
       { 'update("o", { id = 1 }, { id = 2 })', duplicate("o_pkey", "(id)=(2)") },
     })
@@ -266,9 +264,11 @@ describe("ON CONFLICT", function()
 
   it("answers for its constraint only", function()
     come_to(tables(), {
-      { 'insert("o", { id = 1, n = 20 }, { on_conflict = { columns = { "id" }, update = { "n" } } })',
+      { 'insert("o", { id = 1, n = 20 }, { on_conflict = { columns = { "id" }, '
+        .. 'update = { "n" } } })',
         duplicate("o_n_key", "(n)=(20)") },
-      { 'insert("o", { id = 1, n = 20 }, { on_conflict = { columns = { "n" }, update = { "id" } } })',
+      { 'insert("o", { id = 1, n = 20 }, { on_conflict = { columns = { "n" }, '
+        .. 'update = { "id" } } })',
         duplicate("o_pkey", "(id)=(1)") },
       { 'insert("o", { id = 3, n = 20, s = "z" }, { on_conflict = { columns = { "id" }, '
         .. 'update = { "n" } } })', duplicate("o_n_key", "(n)=(20)") },
@@ -282,7 +282,8 @@ describe("ON CONFLICT", function()
       'multiple assignments to same column "n"' },
     { '{ columns = { "zz" }, update = { "n" } }', "42703", '"zz"' },
     { '{ columns = { "id" }, update = { "zz" } }', "42703", '"zz"' },
-    { '{ columns = { "id", "n" }, update = { "s" } }', "42P10", "no unique or exclusion constraint" },
+    { '{ columns = { "id", "n" }, update = { "s" } }', "42P10",
+      "there is no unique or exclusion constraint" },
     { '{ columns = { "s" }, update = { "n" } }', "42P10", "no unique or exclusion constraint" },
     { '{ columns = {}, update = { "n" } }', nil, "on_conflict.columns is empty" },
     { '{ columns = { "id" }, update = {} }', nil, "on_conflict.update is empty" },
@@ -292,7 +293,8 @@ describe("ON CONFLICT", function()
       "on_conflict.columns must be a list of column names" },
     { '{ columns = { "id" } }', nil, "on_conflict needs columns and update" },
     { '{ update = { "id" } }', nil, "on_conflict needs columns and update" },
-    { '{ columns = { "id" }, update = { "n" }, x = 1 }', nil, 'on_conflict has an unknown field "x"' },
+    { '{ columns = { "id" }, update = { "n" }, x = 1 }', nil,
+      'on_conflict has an unknown field "x"' },
     { "true", nil, 'on_conflict must be "nothing" or a table with columns and update' },
   }
   for _, case in ipairs(REFUSED) do
@@ -325,7 +327,8 @@ describe("a generated column", function()
       { 'update("o", { id = 1 }, { n = 6 })', duplicate("o_g_key", "(g)=(12)") },
       { 'update("o", { g = 12 }, { n = 7 })', 1 },
       { 'update("o", { id = 1 }, { n = luamig.NULL })', 1 },
-      { 'insert("o", { id = 2, n = 9 }, { on_conflict = { columns = { "id" }, update = { "n" } } })', 1 },
+      { 'insert("o", { id = 2, n = 9 }, { on_conflict = { columns = { "id" }, '
+        .. 'update = { "n" } } })', 1 },
     })
     assert.same({ "NULL", 18 }, contract.column(world, "o", "g"))
   end)
@@ -335,7 +338,8 @@ describe("a generated column", function()
     { 'insert_all("o", { { id = 3 }, { id = 4, g = 1 } })', "cannot insert a non-DEFAULT value" },
     { 'update("o", { id = 1 }, { g = luamig.NULL })', 'column "g" can only be updated to DEFAULT' },
     { 'update("o", { id = 9 }, { g = 1 })', 'column "g" can only be updated to DEFAULT' },
-    { 'update("o", { id = 9 }, { g = 1 }, { missing = "ignore" })', "can only be updated to DEFAULT" },
+    { 'update("o", { id = 9 }, { g = 1 }, { missing = "ignore" })',
+      'column "g" can only be updated to DEFAULT' },
     { 'update_all("o", { g = 1 }, { id = 9 })', 'column "g" can only be updated to DEFAULT' },
     { 'insert("o", { id = 1 }, { on_conflict = { columns = { "id" }, update = { "g" } } })',
       'column "g" can only be updated to DEFAULT' },
@@ -388,8 +392,8 @@ describe("a reference", function()
       { 'insert("k", { id = 11, p = 1, u = "b", w = 1 })', 1 },
       { 'insert_all("k", { { id = 12 }, { id = 13, p = 9 } })', missing("k_p_fkey", "(p)=(9)") },
       { 'insert("k", { id = 1, p = 9 }, { on_conflict = "nothing" })', 0 },
-      { 'insert("k", { id = 1, p = 9 }, { on_conflict = { columns = { "id" }, update = { "p" } } })',
-        missing("k_p_fkey", "(p)=(9)") },
+      { 'insert("k", { id = 1, p = 9 }, { on_conflict = { columns = { "id" }, '
+        .. 'update = { "p" } } })', missing("k_p_fkey", "(p)=(9)") },
       { 'update("k", { id = 1 }, { p = 9, w = luamig.NULL })', missing("k_p_fkey", "(p)=(9)") },
       { 'update("k", { id = 1 }, { u = "B" })', missing("k_u_fkey", "(u)=(B)") },
       { 'update_all("k", { p = 3, w = luamig.NULL }, luamig.ALL)', 5 },
@@ -415,7 +419,8 @@ describe("a reference", function()
   end)
 
   it("takes along what refers to it, to the end of the chain", function()
-    local world = come_to(tables("cascade", { g = "cascade" }), { { 'delete("p", { id = 2 })', 1 } })
+    local world = come_to(tables("cascade", { g = "cascade" }),
+      { { 'delete("p", { id = 2 })', 1 } })
     assert.same({ 1 }, contract.column(world, "k", "id"))
     assert.same({ 1, 3 }, contract.column(world, "g", "id"))
   end)
@@ -468,6 +473,6 @@ describe("a reference", function()
         rows = { { id = decimal "1.50" }, { id = 2 } } },
       k = { columns = { id = "int8", p = "numeric" }, primary_key = { "id" },
         foreign_keys = { { columns = { "p" }, references = "p" } } },
-    }, { { 'insert("k", { id = 1, p = "1.5" })', 1 }, { 'insert("k", { id = 2, p = "2.00" })', 1 } })
+    }, { { 'insert_all("k", { { id = 1, p = "1.5" }, { id = 2, p = "2.00" } })', 2 } })
   end)
 end)

@@ -1,5 +1,5 @@
---- Raw SQL: what the calls return, and how statements find their stubs. On PostgreSQL the statements
--- run, and each stub says what the server answers.
+--- Raw SQL: what the calls return, and how statements find their stubs. On PostgreSQL the
+-- statements run, and each stub says what the server answers.
 
 local contract = dofile "tests/contract/contract.lua"
 local luamig = require "luamig"
@@ -141,10 +141,8 @@ describe("execute", function()
       local ok, err = repo:savepoint(function()
         return repo:execute("INSERT INTO t (id) VALUES ($1)", 1).affected
       end)
-      for _, name in ipairs { "kind", "sqlstate", "message", "detail", "table", "constraint", "sql" }
-      do
-        run.log(err[name])
-      end]])
+      run.log(err.kind .. " " .. err.sqlstate .. " " .. err.message .. " " .. err.detail)
+      run.log(err.table .. " " .. err.constraint .. " " .. err.sql)]])
     assert.equal('database 23505 duplicate key value violates unique constraint "t_pkey" '
       .. "Key (id)=(1) already exists. t t_pkey INSERT INTO t (id) VALUES ($1)", said(world))
   end)
