@@ -13,6 +13,9 @@ local function try(fn)
     run.log("affected " .. result)
   else
     local words = { result.sqlstate, result.message }
+    if result.kind ~= "database" then
+      words[1] = result.kind .. " " .. result.sqlstate
+    end
     for _, name in ipairs { "table", "column", "constraint", "detail" } do
       words[#words + 1] = result[name] and name .. " " .. result[name]
     end
@@ -144,11 +147,94 @@ describe("a row", function()
   end)
 end)
 
+describe("a world", function()
+  teardown(contract.clean)
+
+  -- What is declared of a table, a part of why it is refused.
+  local REFUSED = {
+    { { rows = { { id = 1 }, { id = 1 } } },
+      'duplicate key value violates unique constraint "o_pkey"' },
+    { { unique = { { "n" } }, rows = { { id = 1, n = 1 }, { id = 2, n = 1 } } }, "o_n_key" },
+    { { not_null = { "n" }, rows = { { id = 1 } } }, 'null value in column "n"' },
+    { { rows = { { n = 1 } } }, 'null value in column "id"' },
+    { { rows = { { id = 1, n = 1.5 } } }, "a float cannot be written to type integer" },
+    { { rows = { { id = 1, v = "abc" } } }, "value too long for type character varying(2)" },
+    { { rows = { { id = 1, zz = 1 } } }, '"zz"' },
+    { { checks = { c = { sql = "n < 5", holds = function(row) return row.n < 5 end } },
+      rows = { { id = 1, n = 5 } } }, 'violates check constraint "c"' },
+    { { generated = { n = { sql = "id * 2", value = function(row) return row.id * 2 end } },
+      rows = { { id = 1, n = 2 } } }, '"n"' },
+    { { foreign_keys = { { columns = { "n" }, references = "o", to = { "id" } } },
+      rows = { { id = 1, n = 7 } } }, 'violates foreign key constraint "o_n_fkey"' },
+  }
+  for i, case in ipairs(REFUSED) do
+    it(("refuses rows that its tables would refuse, %d: %s"):format(i, case[2]), function()
+      local o = { columns = { id = "int4", n = "int4", v = "varchar(2)" }, primary_key = { "id" } }
+      for name, value in pairs(case[1]) do
+        o[name] = value
+      end
+      local message = contract.raised(contract.world, {}, nil, { tables = { o = o } })
+      assert.is_truthy(message:find(case[2], 1, true), message)
+    end)
+  end
+
+  it("fills what its rows leave out: defaults, sequences, generated columns", function()
+    local world = come_to({ o = { columns = { id = "serial", d = "text", g = "int4", n = "int4" },
+      primary_key = { "id" }, defaults = { d = "x" },
+      generated = { g = { sql = "n * 2", value = function(row) return row.n * 2 end } },
+      rows = { { id = 7, n = 1 }, { id = 3, d = luamig.NULL, n = 2 } },
+    } }, { { 'insert("o", { n = 3 })', 1 } })
+    assert.same({ "NULL", "x", "x" }, contract.column(world, "o", "d"))
+    assert.same({ 4, 2, 6 }, contract.column(world, "o", "g"))
+    assert.same({ 3, 7, 8 }, contract.column(world, "o", "id"))
+  end)
+
+  it("shows its rows by the primary key, else as they were inserted", function()
+    local world = come_to({
+      a = { columns = { x = "text", y = "numeric" }, primary_key = { "x", "y" },
+        rows = { { x = "b", y = 10 }, { x = "a", y = 10 }, { x = "b", y = 9 }, { x = "B", y = 1 } } },
+      b = { columns = { x = "char(2)", n = "int4" }, primary_key = { "x" },
+        rows = { { x = "b", n = 1 }, { x = "a", n = 2 }, { x = "", n = 3 } } },
+      c = { columns = { n = "int4" }, rows = { { n = 3 }, { n = 1 }, { n = 1 } } },
+    }, { { 'insert("c", { n = 2 })', 1 }, { 'insert("a", { x = "a", y = "9.5" })', 1 } })
+    assert.same({ "B", "a", "a", "b", "b" }, contract.column(world, "a", "x"))
+    assert.equal("1 9.5 10 9 10", table.concat({ tostring(world:rows("a")[1].y),
+      tostring(world:rows("a")[2].y), tostring(world:rows("a")[3].y),
+      tostring(world:rows("a")[4].y), tostring(world:rows("a")[5].y) }, " "))
+    assert.same({ 3, 2, 1 }, contract.column(world, "b", "n"))
+    assert.same({ 3, 1, 1, 2 }, contract.column(world, "c", "n"))
+  end)
+
+  it("gives rows that nothing can be done to, and that know their columns", function()
+    local world = contract.world({ j = "jsonb", a = "int4[]" },
+      { { id = 1, j = { a = { 1 } }, a = { 1 } } })
+    local rows = world:rows "t"
+    rows[1].id, rows[1].j.a[1], rows[1].a[1], rows[2] = 9, 9, 9, {}
+    assert.equal(1, #world:rows "t")
+    assert.equal("1 1 1", ("%d %d %d"):format(world:rows("t")[1].id, world:rows("t")[1].j.a[1],
+      world:rows("t")[1].a[1]))
+    assert.matches('column "zz" was not returned', contract.raised(function()
+      return world:rows("t")[1].zz
+    end), 1, true)
+    contract.raised(world.rows, world, "nowhere")
+  end)
+
+  it("has nothing in common with another one made of the same declaration", function()
+    local tables = { o = { columns = { id = "serial", j = "jsonb" }, primary_key = { "id" },
+      rows = { { id = 1, j = { a = 1 } } } } }
+    for _ = 1, 2 do
+      local world = come_to(tables, { { 'insert("o", { j = "x" })', 1 } })
+      assert.same({ 1, 2 }, contract.column(world, "o", "id"))
+    end
+    assert.equal(1, #tables.o.rows)
+  end)
+end)
+
 describe("rows are equal", function()
   teardown(contract.clean)
 
   local function table_of(more)
-    local o = { primary_key = { "id" }, rows = { { id = 1 }, { id = 2 } } }
+    local o = { primary_key = { "id" }, rows = { { id = 1 }, { id = 2 }, { id = 3 } } }
     for name, value in pairs(more) do
       o[name] = value
     end
@@ -196,7 +282,7 @@ describe("rows are equal", function()
         run.log(tostring(repo:delete_all("o", { v = %s, n = 1 }).affected))]]):format(there, same,
         other, same, other, same)))
       assert.equal("1 23505 1 1 1 1", contract.said(world))
-      assert.same({ 2 }, contract.column(world, "o", "n"))
+      assert.same({ 2, "NULL" }, contract.column(world, "o", "n"))
     end)
   end
 
@@ -232,7 +318,7 @@ describe("rows are equal", function()
         "operator does not exist: json = ")
     end
     local world = come_to(table_of { columns = { j = "json", n = "int4" } },
-      { { 'delete_all("o", { j = luamig.NULL, n = luamig.NULL })', 2 } })
+      { { 'delete_all("o", { j = luamig.NULL, n = luamig.NULL })', 3 } })
     assert.same({}, contract.column(world, "o", "id"))
   end)
 end)

@@ -137,6 +137,11 @@ describe("the key", function()
       end)
   end
 
+  it("is among the columns of the base query", function()
+    assert.matches('key column "zz"', contract.raised(contract.run, contract.numbers(1), "",
+      { config = 'key = { "id", "zz" }' }), 1, true)
+  end)
+
   it("may not be written, in whichever column of it and by whichever call", function()
     for _, call in ipairs { 'update("t", { id = 1 }, { b = 5 })',
       'update_all("t", { a = 5 }, { id = 1 })',

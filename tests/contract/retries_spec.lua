@@ -48,6 +48,9 @@ describe("a batch that fails", function()
     { "57P02", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 0 },
     { "08006", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 0 },
     { "25P03", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 0 },
+    { "25P04", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 0 },
+    { "57P03", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 0 },
+    { "57P05", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 0 },
     { "0A000", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 1 },
     { "26000", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 1 },
     { "42P05", "1/1:1,2,3,4 1/1:1,2,3,4 2/1:5,6", 1 },
@@ -239,28 +242,28 @@ describe("a callback that fails", function()
   local function called(fault)
     local world = world_of(2, { fault })
     world:stub("SELECT 1 AS n", { rows = { { n = 1 } } })
-    local path = contract.script('run.log(run.batch .. "/" .. run.attempt)', { more = CALLBACKS })
+    local path = contract.script('run.log(run.batch .. "/" .. run.attempt .. ":" .. #rows)', { more = CALLBACKS })
     return world, world:run(path, { batch_size = 2 }), path
   end
 
   -- What fails, what is said then.
   local CASES = {
     { { on = "insert", sqlstate = "40001" },
-      "start1 start2 ask0/1 1/1 ask1/1 2/1 complete2/1", 1 },
+      "start1 start2 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1", 1 },
     { { on = "commit", sqlstate = "57P01" },
-      "start1 start1 ask0/1 1/1 ask1/1 2/1 complete2/1", 0 },
+      "start1 start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1", 0 },
     { { on = "scalar", sqlstate = "40001" },
-      "start1 ask0/1 ask0/2 1/2 ask1/1 2/1 complete2/1", 1 },
+      "start1 ask0/1 ask0/2 1/2:2 ask1/1 2/1:1 complete2/1", 1 },
     { { on = "scalar", sqlstate = "55P03", nth = 2 },
-      "start1 ask0/1 1/1 ask1/1 ask1/2 2/2 complete2/1", 1 },
+      "start1 ask0/1 1/1:2 ask1/1 ask1/2 2/2:1 complete2/1", 1 },
     { { on = "page", sqlstate = "40001" },
-      "start1 ask0/1 ask0/2 1/2 ask1/1 2/1 complete2/1", 1 },
+      "start1 ask0/1 ask0/2 1/2:2 ask1/1 2/1:1 complete2/1", 1 },
     { { on = "delete", sqlstate = "55P03" },
-      "start1 ask0/1 1/1 ask1/1 2/1 complete2/1 complete2/2", 1 },
+      "start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1 complete2/2", 1 },
     { { on = "commit", sqlstate = "40P01", nth = 4 },
-      "start1 ask0/1 1/1 ask1/1 2/1 complete2/1 complete2/2", 1 },
+      "start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1 complete2/2", 1 },
     { { on = "commit", sqlstate = "57P01", nth = 4 },
-      "start1 ask0/1 1/1 ask1/1 2/1 complete2/1 ask2/1 complete2/1", 0 },
+      "start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1 ask2/1 complete2/1", 0 },
   }
   for _, case in ipairs(CASES) do
     it(("is tried again: %s in %s, %d"):format(case[1].sqlstate, case[1].on, case[1].nth or 1),
@@ -277,10 +280,10 @@ describe("a callback that fails", function()
     { { on = "insert", sqlstate = "23505" }, "start1 error0/1", { 1, 2 }, 0 },
     { { on = "commit", sqlstate = "23505" }, "start1 error0/1", { 1, 2 }, 0 },
     { { on = "scalar", sqlstate = "22012" }, "start1 ask0/1 error0/1", { 1, 2, 100 }, 0 },
-    { { on = "delete", sqlstate = "23503" }, "start1 ask0/1 1/1 ask1/1 2/1 complete2/1 error2/1",
+    { { on = "delete", sqlstate = "23503" }, "start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1 error2/1",
       { 1, 2, 100 }, 3 },
     { { on = "commit", sqlstate = "23505", nth = 4 },
-      "start1 ask0/1 1/1 ask1/1 2/1 complete2/1 error2/1", { 1, 2, 100 }, 3 },
+      "start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1 error2/1", { 1, 2, 100 }, 3 },
   }
   for _, case in ipairs(ENDED) do
     it(("ends the run: %s in %s, %d"):format(case[1].sqlstate, case[1].on, case[1].nth or 1),
@@ -319,6 +322,15 @@ describe("a callback that fails", function()
       end
     end)
   end
+
+  it("fails the spec when throttle never lets the run go on", function()
+    local function ask(times)
+      return contract.run(world_of(1), 'run.log "batch"', { head = "local nr = 0",
+        more = ("throttle = function() nr = nr + 1 return nr <= %d end,"):format(times) })
+    end
+    contract.ended("done", ask(99))
+    assert.matches("throttle asked to wait 100 times in a row", contract.raised(ask, 100), 1, true)
+  end)
 
   it("is not asked before no batches", function()
     local world = world_of(0)
@@ -430,10 +442,12 @@ describe("quarantine", function()
   it("is not for a page that cannot be read, nor for callbacks", function()
     contract.failed(world_of(1, times(1, "page", "22012")):run(script ""), "22012")
     local world = contract.numbers(1)
-    contract.failed(contract.run(world, "", { config = 'on_error = "quarantine"',
-      more = 'throttle = function() error "no" end,' }), nil, "no")
-    contract.failed(contract.run(world, "", { config = 'on_error = "quarantine"',
-      more = 'on_start = function() error "no" end,' }), nil, "no")
+    for _, name in ipairs { "throttle", "on_start", "on_complete" } do
+      local result = contract.failed(contract.run(world, "", { config = 'on_error = "quarantine"',
+        more = name .. ' = function() error("no", 0) end,' }), nil, "no")
+      assert.equal("no", result.error.message)
+      assert.equal(0, result.failures)
+    end
   end)
 
   it("is for a change of the pages' key, as for any mistake of the script", function()

@@ -281,6 +281,12 @@ describe("a name", function()
     run_failed(contract.numbers(1), 'repo:delete_all("t", { m = 1 })', "42703", '"m"')
   end)
 
+  it("of a table is a text", function()
+    for _, name in ipairs { "{}", "nil", "luamig.NULL", "true" } do
+      run_failed(contract.numbers(1), ('repo:update(%s, { id = 1 }, { n = 1 })'):format(name))
+    end
+  end)
+
   it("of a table is known, or fails with 42P01", function()
     run_failed(contract.numbers(1), 'repo:update("tt", { id = 1 }, { n = 1 })', "42P01",
       'relation "tt" does not exist')
