@@ -192,7 +192,8 @@ describe("a world", function()
   it("shows its rows by the primary key, else as they were inserted", function()
     local world = come_to({
       a = { columns = { x = "text", y = "numeric" }, primary_key = { "x", "y" },
-        rows = { { x = "b", y = 10 }, { x = "a", y = 10 }, { x = "b", y = 9 }, { x = "B", y = 1 } } },
+        rows = { { x = "b", y = 10 }, { x = "a", y = 10 }, { x = "b", y = 9 },
+          { x = "B", y = 1 } } },
       b = { columns = { x = "char(2)", n = "int4" }, primary_key = { "x" },
         rows = { { x = "b", n = 1 }, { x = "a", n = 2 }, { x = "", n = 3 } } },
       c = { columns = { n = "int4" }, rows = { { n = 3 }, { n = 1 }, { n = 1 } } },

@@ -247,7 +247,7 @@ describe("a stub", function()
       (complaint(world, 'repo:one "SELECT 2 AS n"'):gsub("^[^ ]+: ", "")))
   end)
 
-  it("that comes after the run is done is not missed by another call, which runs nothing", function()
+  it("is not missed by a call that runs nothing, because the run is done", function()
     local world = contract.numbers(1)
     local path = contract.script ""
     contract.ended("done", world:run(path))

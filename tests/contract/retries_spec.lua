@@ -242,7 +242,8 @@ describe("a callback that fails", function()
   local function called(fault)
     local world = world_of(2, { fault })
     world:stub("SELECT 1 AS n", { rows = { { n = 1 } } })
-    local path = contract.script('run.log(run.batch .. "/" .. run.attempt .. ":" .. #rows)', { more = CALLBACKS })
+    local path = contract.script('run.log(run.batch .. "/" .. run.attempt .. ":" .. #rows)',
+      { more = CALLBACKS })
     return world, world:run(path, { batch_size = 2 }), path
   end
 
@@ -252,6 +253,10 @@ describe("a callback that fails", function()
       "start1 start2 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1", 1 },
     { { on = "commit", sqlstate = "57P01" },
       "start1 start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1", 0 },
+    { { on = "insert", sqlstate = "55P03" },
+      "start1 start2 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1", 1 },
+    { { on = "scalar", sqlstate = "55P03" },
+      "start1 ask0/1 ask0/2 1/2:2 ask1/1 2/1:1 complete2/1", 1 },
     { { on = "scalar", sqlstate = "40001" },
       "start1 ask0/1 ask0/2 1/2:2 ask1/1 2/1:1 complete2/1", 1 },
     { { on = "scalar", sqlstate = "55P03", nth = 2 },
@@ -280,8 +285,8 @@ describe("a callback that fails", function()
     { { on = "insert", sqlstate = "23505" }, "start1 error0/1", { 1, 2 }, 0 },
     { { on = "commit", sqlstate = "23505" }, "start1 error0/1", { 1, 2 }, 0 },
     { { on = "scalar", sqlstate = "22012" }, "start1 ask0/1 error0/1", { 1, 2, 100 }, 0 },
-    { { on = "delete", sqlstate = "23503" }, "start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1 error2/1",
-      { 1, 2, 100 }, 3 },
+    { { on = "delete", sqlstate = "23503" },
+      "start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1 error2/1", { 1, 2, 100 }, 3 },
     { { on = "commit", sqlstate = "23505", nth = 4 },
       "start1 ask0/1 1/1:2 ask1/1 2/1:1 complete2/1 error2/1", { 1, 2, 100 }, 3 },
   }
@@ -324,9 +329,9 @@ describe("a callback that fails", function()
   end
 
   it("fails the spec when throttle never lets the run go on", function()
-    local function ask(times)
+    local function ask(waits)
       return contract.run(world_of(1), 'run.log "batch"', { head = "local nr = 0",
-        more = ("throttle = function() nr = nr + 1 return nr <= %d end,"):format(times) })
+        more = ("throttle = function() nr = nr + 1 return nr <= %d end,"):format(waits) })
     end
     contract.ended("done", ask(99))
     assert.matches("throttle asked to wait 100 times in a row", contract.raised(ask, 100), 1, true)
