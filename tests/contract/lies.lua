@@ -45,6 +45,32 @@ return {
     "  for key, item in next, a do\n    if not value.equal",
     "  for key, item in next, a do\n    if true or not value.equal",
   },
+  {
+    "constraints", "NaN is not itself", "mock/value",
+    "if a == b or (a ~= a and b ~= b) then",
+    "if a == b then",
+  },
+  {
+    "constraints", "arrays cannot be compared", "mock/types",
+    "    has_equality = element.has_equality,\n",
+    "",
+  },
+  {
+    "constraints", "json can be compared", "mock/types",
+    "has_equality = name ~= \"json\",",
+    "has_equality = true,",
+  },
+  {
+    "constraints", "a document equals what has more in it", "mock/value",
+    "    if a[key] == nil then\n      return false",
+    "    if a[key] == nil then\n      return true",
+  },
+  {
+    "constraints", "two bytea columns run into each other", "mock/rules",
+    "  return value.identity(items)",
+    "  for i, item in ipairs(items) do items[i] = value.identity(item) end\n  return "
+      .. "table.concat(items, \"\\0\")",
+  },
 
   -- order and pages
   {
@@ -111,6 +137,16 @@ return {
     "writes", "a row of the page is the row of the table", "mock/pages",
     "item.row[column] = value.copy_item(row[column])",
     "item.row = row",
+  },
+  {
+    "pages", "all keys are compared, not those of the page", "mock/pages",
+    "check_unique(items, key, range.size + 1)",
+    "check_unique(items, key, #items)",
+  },
+  {
+    "pages", "the row that the page looks ahead to is not compared", "mock/pages",
+    "check_unique(items, key, range.size + 1)",
+    "check_unique(items, key, range.size)",
   },
 
   -- statements
@@ -200,6 +236,48 @@ return {
     "  if missing then",
     "  if false then",
   },
+  {
+    "constraints", "ON CONFLICT sets a column twice", "mock/store",
+    "    if changes[column] then\n",
+    "    if false then\n",
+  },
+  {
+    "constraints", "SET NULL looks at the other references of the row", "mock/references",
+    "rules.is_touched(key, changes) and rows or {}",
+    "rows",
+  },
+  {
+    "constraints", "a reference with a NULL in it is looked up", "mock/references",
+    "    local wanted = reference_of(one, key, row)\n    if wanted and not "
+      .. "is_there(store, key, wanted) then\n      found",
+    "    local wanted = reference_of(one, key, row)\n    if not is_there(store, key, "
+      .. "wanted) then\n      found",
+  },
+  {
+    "constraints", "CHECK comes before NOT NULL", "mock/rules",
+    "  check_not_null(one, row)\n  for _, check in ipairs(one.row_checks) do",
+    "  for _, check in ipairs(one.row_checks) do",
+  },
+  {
+    "constraints", "a generated column that is unique is not looked at", "mock/store",
+    "local changed = next(one.generated) == nil and changes or nil",
+    "local changed = changes",
+  },
+  {
+    "constraints", "a sequence goes back with its transaction", "mock/rules",
+    "      serial.last = serial.last + 1\n      row[column] = serial.last",
+    "      row[column] = serial.last + #one.rows",
+  },
+  {
+    "writes", "each verb of a line has a key of its own", "mock/sites",
+    "local id = where .. \"\\0\" .. what",
+    "local id = where .. verb .. what",
+  },
+  {
+    "constraints", "an empty list asks for its table", "mock/repo",
+    "  if #rows == 0 then",
+    "  if false then",
+  },
 
   -- values
   {
@@ -256,6 +334,46 @@ return {
     "values", "arrays need not be rectangular", "mock/types",
     "  if not is_even then",
     "  if false then",
+  },
+  {
+    "values", "a uuid takes hyphens anywhere", "mock/types",
+    "groups:sub(5):gsub(\"^%-\", \"\", 1)",
+    "groups:sub(5):gsub(\"%-\", \"\")",
+  },
+  {
+    "values", "json has no minus zero", "mock/document",
+    "above.type_name == \"jsonb\" and given * given or given",
+    "given * given or given",
+  },
+  {
+    "values", "a time zone may be any number of hours away", "mock/times",
+    "if hours > 15 or minutes > 59 then",
+    "if minutes > 59 then",
+  },
+  {
+    "values", "a century is a leap year", "mock/times",
+    "(year % 100 ~= 0 or year % 400 == 0)",
+    "true",
+  },
+  {
+    "values", "bpchar is one character long", "mock/types",
+    "  if name == \"bpchar\" and modifier then",
+    "  if name == \"bpchar\" then",
+  },
+  {
+    "decimals", "a sum has the lesser scale", "decimal",
+    "local scale = math.max(x.scale, y.scale)",
+    "local scale = math.min(x.scale, y.scale)",
+  },
+  {
+    "decimals", "zero may be negative", "decimal",
+    "return negative and digits:find \"[1-9]\" and \"-\" .. digits or digits",
+    "return negative and \"-\" .. digits or digits",
+  },
+  {
+    "decimals", "1.50 and 1.5 are not equal", "decimal",
+    "return x ~= nil and y ~= nil and compare(x, y) == 0",
+    "return x ~= nil and y ~= nil and tostring(a) == tostring(b)",
   },
 
   -- runs
@@ -386,5 +504,132 @@ return {
     "runs", "a row set aside ends done", "mock/runner",
     "#self.record.failures == 0 and \"done\" or \"done_with_failures\"",
     "\"done\"",
+  },
+  {
+    "runs", "what is killed goes on behind pcall", "mock/transaction",
+    "  self.is_open = false\n  if self.is_killed then",
+    "  self.is_open = false\n  if false then",
+  },
+  {
+    "runs", "a savepoint survives a kill", "mock/transaction",
+    "  if self.is_killed then\n    error(faults.KILL, 0)\n  elseif self.latched and not bisection",
+    "  if self.latched and not bisection",
+  },
+  {
+    "retries", "a lost connection is an attempt", "mock/runner",
+    "    self.pages_done = false -- another connection: no attempt, but a look at what "
+      .. "is there\n    return\n",
+    "    self.attempt = self.attempt + 1\n",
+  },
+  {
+    "retries", "a lost connection counts as a retry", "mock/runner",
+    "but a look at what is there\n    return\n",
+    "but a look at what is there\n",
+  },
+  {
+    "retries", "what the server lacks is given up like a conflict", "mock/runner",
+    "[\"53\"] = \"shortage\",",
+    "[\"53\"] = \"conflict\",",
+  },
+  {
+    "retries", "statements out of date end the run", "mock/runner",
+    "[\"0A000\"] = \"stale\",",
+    "",
+  },
+  {
+    "retries", "throttle is not asked again for a batch that failed", "mock/runner",
+    "    self:throttle()\n",
+    "    if self.attempt == 1 then self:throttle() end\n",
+  },
+  {
+    "retries", "throttle counts attempts of its own", "mock/runner",
+    "  else\n    self:throttle()\n",
+    "  else\n    self:throttle() self.attempt = 1\n",
+  },
+  {
+    "retries", "a timeout of throttle halves the batch", "mock/runner",
+    "self.page, self.in_batch = nil, false",
+    "self.page, self.in_batch = nil, true",
+  },
+  {
+    "retries", "the batch stays small", "mock/runner",
+    "self.size = math.min(2 * self.size, self.def.config.batch_size)",
+    "self.size = self.size",
+  },
+  {
+    "retries", "what the script raises hides the server's error", "mock/transaction",
+    "return not self.is_killed and self.latched or err",
+    "return err",
+  },
+  {
+    "retries", "a savepoint returns what its function had caught", "mock/transaction",
+    "  if not results[1] then\n    err = results[2]",
+    "  if not results[1] and not err then\n    err = results[2]",
+  },
+  {
+    "retries", "a P0002 of the server is one of the repo", "mock/bisection",
+    "or err.kind == \"script\" and OF_REPO[sqlstate]",
+    "or OF_REPO[sqlstate]",
+  },
+  {
+    "retries", "rows set aside count towards the limit", "mock/runner",
+    "  record.cursor = page.last\n  self.result.failures",
+    "  record.cursor = page.last\n  self.result.rows = self.result.rows + 1\n  "
+      .. "self.result.failures",
+  },
+  {
+    "retries", "the other half of a batch at fault is not sought", "mock/bisection",
+    "self.rows = math.max(self.suspects // 2, 1)",
+    "self.rows = self.suspects",
+  },
+  {
+    "log", "an empty page is committed", "mock/runner",
+    "    return page.count > 0\n",
+    "    return true\n",
+  },
+  {
+    "log", "a savepoint that is rolled back is in the log as committed", "mock/transaction",
+    "    self.entries[i] = nil\n",
+    "",
+  },
+  {
+    "log", "the log has the script's own tables", "mock/repo",
+    "and value.copy_row(map) or map",
+    "and map or map",
+  },
+  {
+    "log", "what throttle asks is committed", "mock/runner",
+    "opts.is_dry = self.opts.dry_run or opts.read_only",
+    "opts.is_dry = self.opts.dry_run",
+  },
+  {
+    "raw", "a stub is for any parameters", "mock/stubs",
+    "    if not value.equal(expected, given[i]) then",
+    "    if false then",
+  },
+  {
+    "raw", "a stub answers more often than it says", "mock/stubs",
+    "stub.used >= stub.times and",
+    "false and",
+  },
+  {
+    "raw", "a stub may go unused", "mock/stubs",
+    "    if stub.used < (stub.times or 1) then",
+    "    if false then",
+  },
+  {
+    "raw", "strings of SQL have no case", "mock/sql",
+    "  return source:sub(at, to), to + 1",
+    "  return source:sub(at, to):lower(), to + 1",
+  },
+  {
+    "raw", "what a query returns is the stub's own", "mock/stubs",
+    "rows[i][name] = value.copy_item(item)",
+    "rows[i][name] = item",
+  },
+  {
+    "raw", "an injected error strikes at once", "mock/faults",
+    "due = due or fault.left <= 0 and fault or nil",
+    "due = due or fault",
   },
 }
