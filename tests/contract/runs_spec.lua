@@ -543,12 +543,18 @@ describe("a callback", function()
       more = 'on_stop = function() error "second" end,' }), nil, "first")
   end)
 
-  it("throttle must not write", function()
-    local world = contract.numbers(1)
-    contract.failed(contract.run(world, COUNT, {
-      more = 'throttle = function(repo) repo:update("t", { id = 1 }, { n = 0 }) end,' }), "25006")
-    assert.equal("10", numbers(world))
-  end)
+  for _, case in ipairs { { 'update("t", { id = 1 }, { n = 0 })', "UPDATE" },
+    { 'update_all("t", { n = 0 }, luamig.ALL)', "UPDATE" }, { 'insert("t", { id = 9 })', "INSERT" },
+    { 'insert_all("t", { { id = 9 } })', "INSERT" }, { 'delete("t", { id = 1 })', "DELETE" },
+    { 'delete_all("t", luamig.ALL)', "DELETE" } } do
+    it("throttle must not write: " .. case[1], function()
+      local world = contract.numbers(1)
+      contract.failed(contract.run(world, COUNT, {
+        more = ("throttle = function(repo) repo:%s end,"):format(case[1]) }), "25006",
+        ("cannot execute %s in a read-only transaction"):format(case[2]))
+      assert.equal("10", numbers(world))
+    end)
+  end
 
   it("throttle is asked before each batch", function()
     local world = contract.numbers(2)
