@@ -19,6 +19,8 @@ local SUMS = {
   { "123456789.123456789", "-", "123456789.123456789", "0.000000000" },
   { "NaN", "+", "1", "NaN" }, { "1", "*", "NaN", "NaN" }, { "Infinity", "-", "Infinity", "NaN" },
   { "Infinity", "+", "1", "Infinity" }, { "1", "-", "Infinity", "-Infinity" },
+  { "-Infinity", "+", "1", "-Infinity" }, { "1", "+", "NaN", "NaN" }, { "NaN", "-", "NaN", "NaN" },
+  { "1", "+", "Infinity", "Infinity" }, { "-Infinity", "*", "-1", "Infinity" },
   { "Infinity", "*", "-2", "-Infinity" }, { "0", "*", "Infinity", "NaN" },
 }
 
@@ -27,6 +29,7 @@ local ORDERED = {
   { "-1", "1", -1 }, { "0.1", "0.09", 1 }, { "-0.1", "0", -1 }, { "100", "99.999", 1 },
   { "12345678901234567890.1", "12345678901234567890.10", 0 },
   { "12345678901234567890.1", "12345678901234567890.11", -1 },
+  { "1", "Infinity", -1 }, { "1", "NaN", -1 }, { "1", "-Infinity", 1 }, { "NaN", "1", 1 },
   { "NaN", "NaN", 0 }, { "NaN", "Infinity", 1 }, { "Infinity", "1", 1 }, { "-Infinity", "-1", -1 },
   { "Infinity", "Infinity", 0 }, { "-Infinity", "NaN", -1 },
 }
@@ -86,11 +89,12 @@ describe("a decimal", function()
         d(7), d(0.1), d(1e23), d "1.50":equals(1), d "2.00":equals(2), d "1.5" < 2, 2 <= d "2.0",
         d "2.00":tointeger() or "none", d "2.50":tointeger() or "none", d "-7":tointeger(),
         d "9223372036854775808":tointeger() or "none", d "2.50":tonumber(), d "3":tonumber(),
-        d "NaN" == d "NaN", "x" .. d "1.0" } do
+        d "NaN" == d "NaN", "x" .. d "1.0",
+        -d "nan", -d "inf", d "inf":tonumber(), d(0) * -1, d "-5" + 5 } do
         run.log(tostring(item))
       end]]))
     assert.equal("3.5 1.5 3.30 -1.50 0 Infinity 7 0.1 100000000000000000000000 false true true "
-      .. "true 2 none -7 none 2.5 3.0 true x1.0", contract.said(world))
+      .. "true 2 none -7 none 2.5 3.0 true x1.0 NaN -Infinity inf 0 0", contract.said(world))
   end)
 
   it("is read from a column with its digits", function()

@@ -155,6 +155,26 @@ describe("the key", function()
   end)
 end)
 
+describe("a base", function()
+  teardown(contract.clean)
+
+  for _, case in ipairs {
+    { { from = "tt" }, 'base.from must name a table of this world, not "tt" (did you mean "t"?)' },
+    { { from = "t", select = { "id", "m" } }, 'base.select: table "t" has no column "m"' },
+    { { from = "t", select = {} }, "base.select must be a list of columns" },
+    { { from = "t", where = "n > 1" }, "base.where must be a function" },
+    { { from = "t", limit = 1 }, 'unknown option "limit"' },
+  } do
+    it("is refused: " .. case[2], function()
+      local message = contract.raised(mock.new, {
+        tables = { t = { columns = { id = "int8", n = "int4" }, primary_key = { "id" } } },
+        base = case[1],
+      })
+      assert.is_truthy(message:find(case[2], 1, true), message)
+    end)
+  end
+end)
+
 describe("batches", function()
   teardown(contract.clean)
 

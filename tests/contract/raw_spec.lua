@@ -259,8 +259,30 @@ describe("a stub", function()
     local world = contract.numbers(1)
     world:stub("SELECT 1 AS n", { rows = { { n = 1 } }, order = 1 })
     world:stub("SELECT 2 AS n", { rows = { { n = 2 } }, order = 2 })
-    ran(world, [[repo:one "SELECT 1 AS n" repo:one "SELECT 2 AS n"]])
+    ran(world, [[repo:one "SELECT 1 AS n" repo:one "SELECT 1 AS n" repo:one "SELECT 2 AS n"]])
   end)
+
+  local REFUSED = {
+    { '""', "{}", "takes SQL text" }, { '"SELECT 1"', "{ zz = 1 }", 'unknown option "zz"' },
+    { '"SELECT 1"', "{ times = 0 }", "times must be an integer of at least 1" },
+    { '"SELECT 1"', "{ affected = -1 }", "affected must be an integer of at least 0" },
+    { '"SELECT 1"', "{ order = 0 }", "order must be an integer of at least 1" },
+    { '"SELECT 1"', "{ rows = 5 }", "rows must be a list of tables" },
+    { '"SELECT 1"', "{ rows = { 5 } }", "rows must be a list of tables" },
+    { '"SELECT 1"', "{ rows = { { a = print } } }", "rows hold a function" },
+    { '"SELECT 1"', "{ params = 5 }", "params must be a list" },
+    { '"SELECT 1"', "{ params = { a = 1 } }", "params must be a list" },
+    { '"SELECT 1"', '{ error = { message = "x" } }', "error needs sqlstate" },
+    { '"SELECT 1"', '{ error = { sqlstate = "23505" } }', "error needs sqlstate" },
+  }
+  for _, case in ipairs(REFUSED) do
+    it(("is refused: %s, %s"):format(case[1], case[2]), function()
+      local world = contract.numbers(1)
+      local message = contract.raised(load(("local world = ... world:stub(%s, %s)"):format(case[1],
+        case[2])), world)
+      assert.is_truthy(message:find(case[3], 1, true), message)
+    end)
+  end
 end)
 
 describe("an injected error", function()
@@ -270,6 +292,25 @@ describe("an injected error", function()
     local world = contract.numbers(1)
     world:fail { on = "delete", sqlstate = "40001" }
     assert.matches('world:fail on "delete" was not reached', complaint(world, ""), 1, true)
+  end)
+
+  it("is one that there is, in a place that there is", function()
+    for spec, wanted in pairs {
+      ['{ on = "nowhere", sqlstate = "40001" }'] = 'not "nowhere"',
+      ['{ on = "update", sqlstate = "4000" }'] = "sqlstate must be five digits or capital letters",
+      ['{ on = "update", sqlstate = "40001", nth = 0 }'] = "nth must be an integer of at least 1",
+      ['{ on = "update", sqlstate = "40001", message = 5 }'] = "message must be a string",
+      ['{ on = "update", sqlstate = "40001", zz = 5 }'] = 'unknown option "zz"',
+      ["5"] = "takes a table",
+    } do
+      local message = contract.raised(load(("local world = ... world:fail(%s)"):format(spec)),
+        contract.numbers(1))
+      assert.is_truthy(message:find(wanted, 1, true), message)
+    end
+    local world = contract.numbers(1)
+    world:fail { on = "update", sqlstate = "XX000" }
+    assert.equal("injected error", contract.failed(contract.run(world,
+      'repo:update("t", { id = 1 }, { n = 1 })'), "XX000").error.message)
   end)
 
   it("counts how often its place is reached, over batches and attempts", function()

@@ -140,6 +140,8 @@ local STORED = {
     object { [""] = true, b = array { 1, array { 2 }, object { c = false } } } },
   { "jsonb", "{ a = luamig.array {}, b = luamig.object {} }",
     object { a = array {}, b = object {} } },
+  { "jsonb", "(function() local one = { 1 } return { one, one } end)()",
+    array { array { 1 }, array { 1 } } },
   { "json", "-0.0", -0.0 },
   { "json", "{ -0.0, 1.0 }", array { -0.0, 1.0 } },
   { "jsonb", "luamig.decimal '0.12345678901234567890'", decimal "0.12345678901234567890" },

@@ -99,16 +99,22 @@ function value.identity(item)
   return type(item):sub(1, 1) .. tostring(item)
 end
 
---- A value that can be handed out: arrays and documents are copied.
-function value.copy_item(item)
+--- A value that can be handed out: arrays and documents are copied, also those that contain
+-- themselves.
+-- @param copies what has been copied; for calls from here only
+function value.copy_item(item, copies)
   if not is_container(item) then
     return item
   end
-  local copy = {}
-  for key, inner in next, item do
-    copy[key] = value.copy_item(inner)
+  copies = copies or {}
+  if not copies[item] then
+    local copy = setmetatable({}, getmetatable(item))
+    copies[item] = copy
+    for key, inner in next, item do
+      copy[key] = value.copy_item(inner, copies)
+    end
   end
-  return setmetatable(copy, getmetatable(item))
+  return copies[item]
 end
 
 --- A copy of a row, with copies of the arrays and documents in it.
