@@ -158,13 +158,18 @@ function contract.ended(state, result)
   return result
 end
 
---- Asserts that a run failed with a message (a part of it), and an SQLSTATE or none.
+--- Asserts that a run failed with a message (a part of it), and an SQLSTATE or none; the server's
+-- errors have one, and the repo's P0002 and P0003.
 function contract.failed(result, sqlstate, message)
   contract.ended("failed", result)
   local err = result.error
+  local is_server = sqlstate and not (sqlstate:find "^P000[23]$" and err.message:find "matched")
+  local kind = is_server and "database" or "script"
   if err.sqlstate ~= sqlstate then
     error(("the SQLSTATE is %s, expected %s: %s"):format(err.sqlstate or "none",
       sqlstate or "none", tostring(err)), 2)
+  elseif err.kind ~= kind then
+    error(("the error is of kind %s, expected %s: %s"):format(err.kind, kind, tostring(err)), 2)
   elseif message and not err.message:find(message, 1, true) then
     error(("the message is %q, expected %q"):format(err.message, message), 2)
   end

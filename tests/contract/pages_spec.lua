@@ -20,19 +20,31 @@ local ORDERS = {
   { "numeric", { decimal "-1.5", decimal "0", decimal "0.10", decimal "2", decimal "10",
     decimal "NaN" } },
   { "float8", { -math.huge, -0.5, 2.0, 10.0, math.huge, 0 / 0 } },
-  { "bool", { false, true } },
   { "uuid", { "00000000-0000-0000-0000-00000000000a", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
     "f0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11" } },
   { "date", { "-infinity", "0999-12-31", "2024-01-31", "2024-02-01", "infinity" } },
   { "timestamptz", { "-infinity", "2024-01-31 12:00:00+00", "2024-01-31 12:00:00.45+00",
     "2024-01-31 12:00:00.5+00", "2024-01-31 12:00:01+00", "infinity" } },
   { "bytea", { "", "\0", "\0\0", "a", "\255" } },
+  { "int2", { -32768, -1, 0, 32767 } },
+  { "oid", { 0, 5, 4294967295 } },
+  { "float4", { -1e30, -0.1, 0.0, 0.1, 1e10 } },
+  { "numeric", { decimal "-1e20", decimal "-12345678901234567890.2",
+    decimal "-12345678901234567890.1", decimal "1e-9", decimal "12345678901234567890.1",
+    decimal "12345678901234567890.2", decimal "NaN" } },
+  { "numeric(5,2)", { decimal "-10", decimal "-9.99", decimal "0", decimal "9.99", decimal "10" } },
+  { "time", { "00:00:00", "12:00:00", "12:00:00.000001", "23:59:59.5" } },
+  { "timestamp", { "-infinity", "0001-01-01 00:00:00", "2024-01-01 00:00:00",
+    "2024-01-01 00:00:00.1", "infinity" } },
+  { "char(3)", { "", "B", "a", "a b", "b" } },
+  { "varchar(3)", { "", " a", "A", "a", "a " } },
 }
 
 describe("the key", function()
   teardown(contract.clean)
 
-  --- The positions of keys as they come in batches of one.
+  --- The positions of keys as they come in batches of one; the run is killed after two of them,
+  -- and goes on.
   local function order_of(type_name, keys)
     local rows = {}
     for i, key in ipairs(keys) do
@@ -43,8 +55,9 @@ describe("the key", function()
         rows = rows } },
       base = { from = "t" },
     }
-    contract.ended("done", contract.run(world, "run.log(tostring(rows[1].place))", nil,
-      { batch_size = 1 }))
+    local path = contract.script "run.log(tostring(rows[1].place))"
+    contract.ended("killed", world:run(path, { batch_size = 1, kill = { batch = 2 } }))
+    contract.ended("done", world:run(path, { batch_size = 1 }))
     return said(world)
   end
 
@@ -57,6 +70,13 @@ describe("the key", function()
       assert.equal(table.concat(wanted, " "), order_of(case[1], case[2]))
     end)
   end
+
+  it("orders bool: false before true", function()
+    local world = contract.world({ b = "bool" }, { { id = 1, b = true }, { id = 2, b = false } },
+      { not_null = { "b" }, unique = { { "b" } } })
+    contract.ended("done", contract.run(world, SAY, { config = 'key = "b"' }, { batch_size = 1 }))
+    assert.equal("1:2 2:1", said(world))
+  end)
 
   it('orders text by its bytes, which is the collation "C"', function()
     local keys = { "", "10", "9", "B", "a", "a b", "aa", "b", "é" }
@@ -87,11 +107,72 @@ describe("the key", function()
     assert.equal("1:2,3 2:1", said(world))
   end)
 
-  it("that occurs twice fails the batch", function()
-    local world = contract.world({ n = "int4" }, { { id = 1, n = 5 }, { id = 2, n = 5 } },
-      { not_null = { "n" } })
-    contract.failed(contract.run(world, "", { config = 'key = "n"' }), nil, nil)
+  local function twice()
+    return contract.world({ n = "int4" }, { { id = 1, n = 1 }, { id = 2, n = 2 }, { id = 3, n = 5 },
+      { id = 4, n = 5 }, { id = 5, n = 7 } }, { not_null = { "n" } })
+  end
+  local SAY_N = 'for _, row in ipairs(rows) do run.log(run.batch .. ":" .. row.n) end'
+
+  -- Batch size, what is said.
+  for _, case in ipairs { { 1, "1:1 2:2" }, { 2, "1:1 1:2" }, { 3, "" }, { 10, "" } } do
+    it(("that occurs twice fails the batch of %d that it is in, or ends"):format(case[1]),
+      function()
+        local world = twice()
+        local result = contract.failed(contract.run(world, SAY_N, { config = 'key = "n"' },
+          { batch_size = case[1] }), nil, "two rows of the base query have one key: (n)")
+        assert.equal(case[2], said(world))
+        assert.equal(case[2] == "" and 0 or 2, result.rows)
+      end)
+  end
+
+  -- Batch size, what is said, of how many rows.
+  for _, case in ipairs { { 3, "1:1 1:2 1:5 2:7", 4 }, { 4, "1:1 1:2 1:5 1:5 2:7", 5 } } do
+    it(("that is assumed to be unique passes over what is on the next page: %d"):format(case[1]),
+      function()
+        local world = twice()
+        local result = contract.ended("done", contract.run(world, SAY_N,
+          { config = 'key = "n", assume_unique = true' }, { batch_size = case[1] }))
+        assert.equal(case[2], said(world))
+        assert.equal(case[3], result.rows)
+      end)
+  end
+
+  it("is among the columns of the base query", function()
+    assert.matches('key column "zz"', contract.raised(contract.run, contract.numbers(1), "",
+      { config = 'key = { "id", "zz" }' }), 1, true)
   end)
+
+  it("may not be written, in whichever column of it and by whichever call", function()
+    for _, call in ipairs { 'update("t", { id = 1 }, { b = 5 })',
+      'update_all("t", { a = 5 }, { id = 1 })',
+      'insert("t", { id = 9 }, { on_conflict = { columns = { "id" }, update = { "b" } } })',
+      'insert_all("t", {}, { on_conflict = { columns = { "id" }, update = { "a" } } })' } do
+      local world = contract.world({ a = "int4", b = "int4" }, { { id = 1, a = 1, b = 1 } },
+        { not_null = { "a", "b" }, unique = { { "a", "b" } } })
+      contract.failed(contract.run(world, ("pcall(function() repo:%s end)"):format(call),
+        { config = 'key = { "a", "b" }' }), nil, "is the key that is being paged")
+    end
+  end)
+end)
+
+describe("a base", function()
+  teardown(contract.clean)
+
+  for _, case in ipairs {
+    { { from = "tt" }, 'base.from must name a table of this world, not "tt" (did you mean "t"?)' },
+    { { from = "t", select = { "id", "m" } }, 'base.select: table "t" has no column "m"' },
+    { { from = "t", select = {} }, "base.select must be a list of columns" },
+    { { from = "t", where = "n > 1" }, "base.where must be a function" },
+    { { from = "t", limit = 1 }, 'unknown option "limit"' },
+  } do
+    it("is refused: " .. case[2], function()
+      local message = contract.raised(mock.new, {
+        tables = { t = { columns = { id = "int8", n = "int4" }, primary_key = { "id" } } },
+        base = case[1],
+      })
+      assert.is_truthy(message:find(case[2], 1, true), message)
+    end)
+  end
 end)
 
 describe("batches", function()
@@ -187,6 +268,41 @@ describe("a run begins and ends", function()
     assert.equal("1:10 2:50", said(world))
   end)
 
+  it("with whatever the script has written ahead of it, and without what it has deleted", function()
+    local world = contract.numbers(6)
+    contract.ended("done", contract.run(world, [[
+      for _, row in ipairs(rows) do run.log(run.batch .. ":" .. row.id .. row.s) end
+      if run.batch == 1 then
+        repo:delete("t", { id = 3 })
+        repo:update("t", { id = 4 }, { s = "new" })
+        repo:update("t", { id = 2 }, { s = "late" })
+      elseif run.batch == 2 then
+        repo:delete_all("t", { id = 6 })
+      end]], nil, { batch_size = 2 }))
+    assert.equal("1:1s1 1:2s2 2:4new 2:5s5", said(world))
+  end)
+
+  it("with the row at the bound, also when others before it are gone", function()
+    local world = contract.numbers(5)
+    contract.ended("done", contract.run(world, SAY .. [[
+      repo:delete_all("t", { n = 20 }) repo:delete_all("t", { n = 50 })]], nil, { batch_size = 1 }))
+    assert.equal("1:1 2:3 3:4", said(world))
+  end)
+
+  it("without a row when start_after is behind all of them", function()
+    local world = contract.numbers(2)
+    local result = contract.ended("done", contract.run(world, SAY, { config = "start_after = 2" }))
+    assert.equal(0, result.batches)
+  end)
+
+  it("anew at start_after when it is told to run again", function()
+    local world = contract.numbers(3)
+    local path = contract.script(SAY, { config = "start_after = 1" })
+    contract.ended("done", world:run(path))
+    contract.ended("done", world:run(path, { again = true }))
+    assert.equal("1:2,3 1:2,3", said(world))
+  end)
+
   it("after start_after", function()
     local world = contract.numbers(4)
     contract.ended("done", contract.run(world, SAY, { config = "start_after = 2" }))
@@ -214,6 +330,26 @@ describe("a run begins and ends", function()
     result = contract.ended("done", world:run(path, { batch_size = 2 }))
     assert.equal(2, result.rows)
     assert.equal("1:1,2 2:3 3:4,5", said(world))
+  end)
+
+  it("at each limit that it is told, counted afresh", function()
+    local world = contract.numbers(6)
+    local path = contract.script(SAY)
+    for _, case in ipairs { { 1, 1 }, { 4, 4 }, { 1, 1 } } do
+      local result = world:run(path, { batch_size = 3, limit = case[1] })
+      contract.ended(case[1] == 1 and said(world):find "6" and "done" or "stopped", result)
+      assert.equal(case[2], result.rows)
+    end
+    assert.equal("1:1 2:2,3,4 3:5 4:6", said(world))
+  end)
+
+  it("again only when it is done: an unfinished run goes on", function()
+    local world = contract.numbers(3)
+    local path = contract.script(SAY)
+    contract.ended("stopped", world:run(path, { batch_size = 2, limit = 2 }))
+    contract.ended("done", world:run(path, { batch_size = 2, again = true }))
+    contract.ended("done", world:run(path, { batch_size = 3, again = true }))
+    assert.equal("1:1,2 2:3 1:1,2,3", said(world))
   end)
 
   it("at a limit that is just all rows, done", function()

@@ -48,6 +48,17 @@ describe("a batch", function()
     assert.equal("10 20", numbers(world))
   end)
 
+  it("does not outlive its repo, though it failed", function()
+    local world = contract.numbers(1)
+    world:fail { on = "update", sqlstate = "40001" }
+    contract.failed(contract.run(world, [[
+      if kept then kept:delete("t", { id = 1 }) end
+      kept = repo
+      repo:update("t", { id = 1 }, { n = 0 })]], { head = "local kept" }), nil,
+      "the repo is used after its function has returned")
+    assert.equal("10", numbers(world))
+  end)
+
   it("does not outlive its handles", function()
     local world = contract.numbers(2)
     contract.failed(contract.run(world, [[
@@ -124,6 +135,32 @@ describe("a run that is killed", function()
     contract.ended("killed", world:run(path, { batch_size = 1, kill = { batch = 1 } }))
     contract.ended("done", world:run(path, { batch_size = 1 }))
     assert.equal("1 2", said(world))
+  end)
+
+  it("dies for good, whatever the script catches", function()
+    for _, body in ipairs {
+      'pcall(repo.update, repo, "t", { id = 1 }, { n = 5 }) run.log "alive"',
+      [[pcall(repo.update, repo, "t", { id = 1 }, { n = 5 })
+        pcall(repo.update, repo, "t", { id = 1 }, { n = 6 })]],
+      'repo:savepoint(function() error "caught" end) repo:update("t", { id = 1 }, { n = 5 })',
+    } do
+      local world = contract.numbers(1)
+      local path = contract.script(body)
+      contract.ended("killed", world:run(path, { kill = { batch = 1, call = 1 } }))
+      assert.equal("10", numbers(world))
+      contract.ended("done", world:run(path))
+    end
+    local world = contract.numbers(1)
+    contract.ended("killed", contract.run(world, [[
+      repo:savepoint(function() repo:update("t", { id = 1 }, { n = 5 }) end)
+      run.log "alive"]], nil, { kill = { batch = 1, call = 2 } }))
+    assert.equal("", said(world))
+  end)
+
+  it("is to be killed where it gets to: else the spec fails", function()
+    local world = contract.numbers(2)
+    assert.matches("kill in batch 2 was not reached", contract.raised(contract.run, world, COUNT,
+      nil, { batch_size = 1, kill = { batch = 2, call = 9 } }), 1, true)
   end)
 
   it("in a one-shot begins it again", function()
@@ -522,12 +559,18 @@ describe("a callback", function()
       more = 'on_stop = function() error "second" end,' }), nil, "first")
   end)
 
-  it("throttle must not write", function()
-    local world = contract.numbers(1)
-    contract.failed(contract.run(world, COUNT, {
-      more = 'throttle = function(repo) repo:update("t", { id = 1 }, { n = 0 }) end,' }), "25006")
-    assert.equal("10", numbers(world))
-  end)
+  for _, case in ipairs { { 'update("t", { id = 1 }, { n = 0 })', "UPDATE" },
+    { 'update_all("t", { n = 0 }, luamig.ALL)', "UPDATE" }, { 'insert("t", { id = 9 })', "INSERT" },
+    { 'insert_all("t", { { id = 9 } })', "INSERT" }, { 'delete("t", { id = 1 })', "DELETE" },
+    { 'delete_all("t", luamig.ALL)', "DELETE" } } do
+    it("throttle must not write: " .. case[1], function()
+      local world = contract.numbers(1)
+      contract.failed(contract.run(world, COUNT, {
+        more = ("throttle = function(repo) repo:%s end,"):format(case[1]) }), "25006",
+        ("cannot execute %s in a read-only transaction"):format(case[2]))
+      assert.equal("10", numbers(world))
+    end)
+  end
 
   it("throttle is asked before each batch", function()
     local world = contract.numbers(2)
@@ -557,10 +600,21 @@ describe("a one-shot", function()
   it("runs once", function()
     local world = contract.numbers(2)
     local path = contract.one_shot 'repo:update_all("t", { n = 5 }, luamig.ALL) run.log("ran")'
-    contract.ended("done", world:run(path))
-    contract.ended("done", world:run(path))
+    local result = contract.ended("done", world:run(path))
+    assert.equal(1, result.batches)
+    result = contract.ended("done", world:run(path))
+    assert.equal(0, result.batches)
     assert.equal("ran", said(world))
     assert.equal("5 5", numbers(world))
+  end)
+
+  it("that is killed when it is done is done", function()
+    local world = contract.numbers(1)
+    local path = contract.one_shot 'repo:update("t", { id = 1 }, { n = 5 }) run.log("ran")'
+    contract.ended("killed", world:run(path, { kill = { batch = 1 } }))
+    contract.ended("done", world:run(path))
+    assert.equal("ran", said(world))
+    assert.equal("5", numbers(world))
   end)
 
   it("may change any key", function()
@@ -672,10 +726,30 @@ describe("the run object", function()
       'run has no field "attemt" (did you mean "attempt"?)')
   end)
 
+  it("has a number that a run keeps, and the script's name", function()
+    local world = contract.numbers(2)
+    local path = contract.script 'run.log(run.id .. run.script:gsub("%d", ""))'
+    contract.ended("stopped", world:run(path, { batch_size = 1, limit = 1 }))
+    contract.ended("done", world:run(path, { batch_size = 1 }))
+    contract.ended("done", world:run(path, { again = true }))
+    contract.ended("done", contract.run(world, "run.log(tostring(run.id))"))
+    assert.equal("1script  1script  2script  3", said(world))
+  end)
+
   it("says that this is no dry run", function()
     local world = contract.numbers(1)
     contract.ended("done", contract.run(world, "run.log(tostring(run.dry_run))"))
     assert.equal("false", said(world))
+  end)
+
+  it("logs texts and numbers, and a table beside them; nothing else", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, 'run.log(5) run.log(1.5) run.log("x", { a = 1 })'))
+    assert.equal("5 1.5 x", said(world))
+    assert.same({ a = 1 }, world.log[#world.log].fields)
+    for _, args in ipairs { "", "nil", "{}", "true", '"x", 5', '"x", "y"' } do
+      contract.failed(contract.run(contract.numbers(1), ("run.log(%s)"):format(args)))
+    end
   end)
 
   it("logs also what is rolled back", function()

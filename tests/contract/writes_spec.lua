@@ -260,6 +260,81 @@ describe("update", function()
   end)
 end)
 
+describe("a call", function()
+  teardown(contract.clean)
+
+  -- Calls with arguments that are none, a part of the message.
+  local REFUSED = {
+    { 'update("t", luamig.NULL, { n = 1 })', "the key must be a table" },
+    { 'update("t", luamig.ALL, { n = 1 })', "the key must be a table" },
+    { 'update("t", { 1 }, { n = 1 })', "the key must have column names as keys" },
+    { 'update("t", { id = 1 }, luamig.NULL)', "the changes must be a table" },
+    { 'update("t", { id = 1 }, { [1] = 1 })', "the changes must have column names as keys" },
+    { 'update("t", { id = 1 })', "the changes must be a table" },
+    { 'update("t", { id = 1 }, { n = 1 }, 5)', "the options must be a table" },
+    { 'update("t", { id = 1 }, { n = luamig.ALL })', "luamig.ALL cannot be written" },
+    { 'delete("t", luamig.ALL)', "the key must be a table" },
+    { 'delete("t", {})', "repo:delete: the key is empty" },
+    { 'delete("t", { id = luamig.NULL })', 'key column "id" is NULL, which no row equals' },
+    { 'delete("t", { id = 9 }, { missing = true })', 'option "missing" must be "ignore"' },
+    { 'delete("t", { id = 9 }, { missing = "ignore", x = 1 })', 'unknown option "x"' },
+    { 'insert("t", { 1 })', "a row must have column names as keys" },
+    { 'insert("t", luamig.NULL)', "the row must be a table" },
+    { 'insert("t", { id = 9 }, "nothing")', "the options must be a table" },
+    { 'insert_all("t", { 1 })', "each row must be a table" },
+    { 'insert_all("t", { luamig.NULL })', "each row must be a table" },
+    { 'insert_all("t", { { 1 } })', "a row must have column names as keys" },
+    { 'insert_all("t", luamig.NULL)', "the list of rows must be a table" },
+    { 'update_all("t", { n = 1 }, luamig.NULL)', "the condition is table" },
+    { 'update_all("t", { n = 1 }, 5)', "the condition is number" },
+    { 'update_all("t", { n = 1 }, "")', "the condition is empty" },
+    { 'update_all("t", { n = 1 }, " \\n ")', "the condition is empty" },
+    { 'update_all("t", { n = 1 }, { 1 })', "the condition must have column names as keys" },
+    { 'update_all("t", {}, luamig.ALL)', "the table of changes is empty" },
+    { 'update_all("t", luamig.ALL, luamig.ALL)', "the changes must be a table" },
+    { 'update_all("t", { n = 1 }, { n = 1, s = 5 })',
+      "parameter $2 of the condition: an integer cannot be written to type text" },
+    { 'update_all("t", { n = "x" }, { n = luamig.NULL, s = 5 })',
+      "parameter $1 of the condition: an integer cannot be written to type text" },
+    { 'update_all("t", { n = "x" }, luamig.ALL)',
+      'column "n" of "t": a string cannot be written to type integer' },
+    { 'update("t", { s = "a", n = 7 }, { n = "x" })',
+      'row n = 7, s = a, column "n" of "t": a string cannot be written to type integer' },
+    { 'update("t", { s = 5 }, { n = 1 })',
+      'row s = 5, column "s" of "t": an integer cannot be written to type text' },
+    { 'insert("t", { id = "x" })', '"id" of "t": a string cannot be written to type bigint' },
+    { 'savepoint(5)', "function" }, { 'savepoint()', "function" },
+    { 'update("t", { id = 1 }, { n = 1 }).affectd', 'a handle has no field "affectd"' },
+  }
+  for _, case in ipairs(REFUSED) do
+    it("refuses " .. case[1], function()
+      local world = contract.numbers(1)
+      run_failed(world, "return repo:" .. case[1], nil, case[2])
+      assert.same({ 10 }, contract.column(world, "t", "n"))
+    end)
+  end
+
+  it("of update_all looks at its condition first", function()
+    run_failed(contract.numbers(1), 'repo:update_all("t", { zz = 1 }, { zy = 1 })', "42703",
+      'column "zy" does not exist')
+    run_failed(contract.numbers(1), 'repo:update("t", { zy = 1 }, { zz = 1 })', "42703", '"zz"')
+  end)
+
+  it("is one of a line, whatever it does: the line may not lose a column of its key", function()
+    run_failed(contract.numbers(2), 'repo:update("t", { id = 1, n = 10 }, { s = "x" }) '
+      .. 'repo:delete("t", { id = 2 })', nil,
+      'repo:delete: column "n", which this line has passed before, is missing from the key')
+    local world = contract.numbers(3)
+    contract.ended("done", contract.run(world, [[
+      local keys = { { id = 1 }, { id = 1, n = 5 }, { id = 2, s = "s2" } }
+      repo:update("t", keys[run.batch], { n = 5 })]], nil, { batch_size = 1 }))
+    assert.same({ 5, 5, 30 }, contract.column(world, "t", "n"))
+    contract.failed(contract.run(contract.numbers(2), [[
+      repo:update("t", run.batch == 1 and { id = 1, n = 10 } or { id = 2 }, { s = "x" })]], nil,
+      { batch_size = 1 }), nil, 'column "n", which this line has passed before')
+  end)
+end)
+
 describe("a name", function()
   teardown(contract.clean)
 
@@ -279,6 +354,12 @@ describe("a name", function()
 
   it("of a column in a condition is known, or fails with 42703", function()
     run_failed(contract.numbers(1), 'repo:delete_all("t", { m = 1 })', "42703", '"m"')
+  end)
+
+  it("of a table is a text", function()
+    for _, name in ipairs { "{}", "nil", "luamig.NULL", "true" } do
+      run_failed(contract.numbers(1), ('repo:update(%s, { id = 1 }, { n = 1 })'):format(name))
+    end
   end)
 
   it("of a table is known, or fails with 42P01", function()

@@ -84,7 +84,8 @@ local function first_failure(path)
 end
 
 describe("the contract", function()
-  local SPECS = { "values", "writes", "pages", "runs" }
+  local SPECS = { "values", "decimals", "writes", "constraints", "raw", "pages", "runs", "retries",
+    "log" }
   local function path_of(spec)
     return "tests/contract/" .. spec .. "_spec.lua"
   end
@@ -102,9 +103,10 @@ describe("the contract", function()
   for _, lie in ipairs(lies) do
     local spec, name, module, text, instead = table.unpack(lie)
     it("notices that " .. name, function()
-      local path = "lua/luamig/mock/" .. module .. ".lua"
+      local path = ("lua/luamig/%s.lua"):format(module)
       local loader = assert(load(changed(path, text, instead), "@" .. path))
-      local failure = with_fresh_modules({ ["luamig.mock." .. module] = loader }, function()
+      local loaders = { ["luamig." .. module:gsub("/", ".")] = loader }
+      local failure = with_fresh_modules(loaders, function()
         return first_failure(path_of(spec))
       end)
       if not failure then

@@ -14,6 +14,8 @@ local function new_world()
       },
       notes = { rows = { { id = 1, body = "x" } } },
       empty = {},
+      papers = { columns = { id = "int8", j = "jsonb" }, primary_key = { "id" },
+        rows = { { id = 1 } } },
     },
   }
 end
@@ -43,6 +45,8 @@ describe("repo", function()
     { "repo.update('users', { id = 1 }, { age = 1 })", "call repo:update(...) with a colon" },
     { "repo:updaet('users')", 'repo has no field "updaet" (did you mean "update"?)' },
     { "repo.x = 1", "repo cannot be changed" },
+    { "local t = {} t[1] = { t } repo:update('papers', { id = 1 }, { j = t })",
+      'row id = 1, column "j" of "papers": at [1][1]: the table contains itself' },
     { "repo:update(5, { id = 1 }, { age = 1 })", "table name must be a string, not 5" },
     { "repo:update('usrs', { id = 1 }, { age = 1 })", 'relation "usrs" does not exist',
       "42P01", 'Did you mean "users"?' },

@@ -161,7 +161,7 @@ describe("pages", function()
     assert.equal('key column "id" is NULL in a row of table "items"',
       world:run(note()).error.message)
     world = new_world { 1, 2, 2 }
-    assert.equal("key (id)=(2) occurs more than once in the base query",
+    assert.equal("two rows of the base query have one key: (id)=(2)",
       world:run(note(), { batch_size = 1 }).error.message)
     assert.equal("done", new_world({ 1, 2, 2 }):run(note "config = { assume_unique = true }").state)
   end)

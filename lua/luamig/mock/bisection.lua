@@ -8,15 +8,21 @@ local bisection = {}
 local Bisection = {}
 Bisection.__index = Bisection
 
--- SQLSTATEs, or their classes, that lie in the rows; errors of the script do as well.
-local OF_ROWS = { ["22"] = true, ["23"] = true, P0001 = true, P0002 = true, P0003 = true }
+-- SQLSTATEs, or their classes, of the server that lie in the rows; and the repo's own.
+local OF_ROWS = { ["22"] = true, ["23"] = true, P0001 = true }
+local OF_REPO = { P0002 = true, P0003 = true }
 
---- Whether an error may set rows aside: never one of connections, timeouts or conflicts.
+--- Whether a savepoint can contain an error of the database: never one of connections, timeouts or
+-- conflicts.
+function bisection.may_catch(err)
+  local sqlstate = err.sqlstate or ""
+  return OF_ROWS[sqlstate] or OF_ROWS[sqlstate:sub(1, 2)]
+    or err.kind == "script" and OF_REPO[sqlstate] or false
+end
+
+--- Whether an error may set rows aside; errors of the script do as well.
 function bisection.lies_in_rows(err)
-  if err.sqlstate then
-    return OF_ROWS[err.sqlstate] or OF_ROWS[err.sqlstate:sub(1, 2)] or false
-  end
-  return err.kind == "script"
+  return err.kind == "script" or bisection.may_catch(err)
 end
 
 --- Nothing is sought.

@@ -31,16 +31,17 @@ local function read_decimal(given, path)
   return math.abs(float) ~= math.huge and decimal(float) == given and float or given
 end
 
-local function read_number(given, path)
+local function read_number(given, path, above)
   if given ~= given or given == math.huge or given == -math.huge then
     at(path, "JSON has no word for NaN and infinities")
   end
-  return given == 0 and given * given or given -- there is no minus zero
+  return given == 0 and above.type_name == "jsonb" and given * given or given -- no minus zero
 end
 
 local function read_string(given, path)
   if not text.is_utf8(given) then
-    at(path, "a string with a NUL byte or one that is not valid UTF-8 cannot be written to JSON")
+    at(path, ("a string %s cannot be written to JSON"):format(
+      given:find("\0", 1, true) and "with a NUL byte" or "that is not valid UTF-8"))
   end
   return given
 end
@@ -127,9 +128,10 @@ function read(given, path, above)
 end
 
 --- A document as it is read back after it was written.
+-- @param type_name "json", which keeps the text, or "jsonb"
 -- @return the value, or nil and why it cannot be written
-function document.read(given)
-  local ok, result = pcall(read, given, "", { depth = 0 })
+function document.read(given, type_name)
+  local ok, result = pcall(read, given, "", { depth = 0, type_name = type_name })
   if ok then
     return result
   end

@@ -95,11 +95,12 @@ function pages.highest(base, store, key, args)
   return highest and highest.key
 end
 
-local function check_unique(items, key)
-  for i = 2, #items do
+--- Raises when a key occurs twice among the first `count` items.
+local function check_unique(items, key, count)
+  for i = 2, math.min(count, #items) do
     if value.compare_lists(items[i - 1].place, items[i].place) == 0 then
-      refuse(("key %s occurs more than once in the base query"):format(
-        value.show_key(key, items[i].row)), "Set config.key to columns that are unique together.")
+      refuse("two rows of the base query have one key: " .. value.show_key(key, items[i].row),
+        "Set config.key to columns that are unique together.")
     end
   end
 end
@@ -123,7 +124,7 @@ function pages.fetch(base, store, key, args, range)
     return value.compare_lists(a.place, b.place) < 0
   end)
   if not range.assume_unique then
-    check_unique(items, key)
+    check_unique(items, key, range.size + 1)
   end
   local rows = {}
   for i = 1, math.min(range.size, #items) do

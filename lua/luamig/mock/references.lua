@@ -6,10 +6,12 @@
 
 local errors = require "luamig.errors"
 local rules = require "luamig.mock.rules"
+local text = require "luamig.text"
 local value = require "luamig.mock.value"
 
 local references = {}
 
+--- Raises what `one`, the table that refers, brings up.
 local function raise(one, key, message, detail)
   errors.raise {
     kind = "database", sqlstate = "23503", table = one.name, constraint = key.name,
@@ -33,9 +35,10 @@ local function is_there(store, key, wanted)
 end
 
 --- Raises unless each of these rows of a table refers to rows that are there.
-function references.check(store, one, rows)
+-- @param changes map of the columns that have changed; nil: all
+function references.check(store, one, rows, changes)
   for _, key in ipairs(one.foreign_keys) do
-    for _, row in ipairs(rows) do
+    for _, row in ipairs(rules.is_touched(key, changes) and rows or {}) do
       local wanted = reference_of(one, key, row)
       if wanted and not is_there(store, key, wanted) then
         raise(one, key,
@@ -60,10 +63,20 @@ local function orphans_of(store, one, key)
   return found
 end
 
+--- How messages show the key that a row refers to.
+local function show_referred(key, row)
+  local values = {}
+  for i, column in ipairs(key.to) do
+    values[column] = row[key.columns[i]]
+  end
+  return value.show_key(key.to, values)
+end
+
 --- Settles the references to a table from which rows have gone, or whose columns have changed.
 -- @param was_deleted whether ON DELETE speaks
 function references.settle(store, parent, was_deleted)
-  for _, one in pairs(store.tables) do
+  for _, name in ipairs(text.sorted_keys(store.tables)) do
+    local one = store.tables[name]
     for _, key in ipairs(one.foreign_keys) do
       local orphans = key.references == parent.name and orphans_of(store, one, key) or {}
       if #orphans > 0 and was_deleted and key.on_delete == "cascade" then
@@ -71,11 +84,11 @@ function references.settle(store, parent, was_deleted)
       elseif #orphans > 0 and was_deleted and key.on_delete == "set null" then
         store:clear(one, orphans, key.columns)
       elseif #orphans > 0 then
-        raise(parent, key,
+        raise(one, key,
           ('update or delete on table "%s" violates foreign key constraint "%s" on table "%s"')
             :format(parent.name, key.name, one.name),
-          ('Key %s is still referenced from table "%s".'):format(
-            value.show_key(key.columns, orphans[1]), one.name))
+          ('Key %s is still referenced from table "%s".'):format(show_referred(key, orphans[1]),
+            one.name))
       end
     end
   end

@@ -255,7 +255,7 @@ local function check_count(one, verb, key, count, is_optional)
     return
   end
   errors.raise {
-    kind = "script", sqlstate = count == 0 and "P0002" or "P0003", table = one.name,
+    kind = "script", sqlstate = count == 0 and "P0002" or "P0003",
     message = ('%s of "%s" matched %s with %s%s'):format(verb, one.name,
       count == 0 and "no row" or count .. " rows", value.show_pairs(key),
       count == 0 and "" or ", not one"),
@@ -284,15 +284,16 @@ end
 local function ask(tx, site, verb, statement, ...)
   if type(statement) ~= "string" or #sql.tokens(statement) == 0 then
     misuse("repo:%s takes SQL text, not %s", verb, text.describe(statement))
-  elseif sql.is_transaction_control(statement) then
+  end
+  local params = checked_params(...)
+  log(tx, site, { verb = verb, sql = statement, params = params })
+  if sql.is_transaction_control(statement) then
     errors.raise {
       kind = "script", latches = true, message = "a script must not begin or end transactions",
       hint = "Each batch is one transaction already; use repo:savepoint to try something and go "
         .. "on.",
     }
   end
-  local params = checked_params(...)
-  log(tx, site, { verb = verb, sql = statement, params = params })
   tx.world.faults:reach(verb)
   local stub = tx.world.stubs:take(statement, params)
   stubs.raise_error(stub, statement)
@@ -326,9 +327,10 @@ end
 
 function verbs.scalar(tx, site, ...)
   local statement = raw(...)
-  local rows = stubs.rows(ask(tx, site, "scalar", raw(...)))
+  local stub = ask(tx, site, "scalar", raw(...))
+  local rows = stubs.rows(stub)
   local row = single(rows, "scalar")
-  if #rows.columns > 1 then
+  if #rows.columns > 1 and not stub.gives_columns then
     errors.raise {
       kind = "spec", message = "stub for repo:scalar must give one column: " .. statement,
     }
@@ -354,7 +356,7 @@ function verbs.update(tx, site, name, key, changes, opts)
   refuse_key_change(tx, name, text.sorted_keys(changes))
   refuse_read_only(tx, "UPDATE")
   local one = tx.store:table(name)
-  local kept = one:encode(changes, row_of(key))
+  local kept = one:encode_changes(changes, row_of(key))
   local kept_key = one:encode(key, row_of(key))
   tx.world.faults:reach "update"
   check_count(one, "update", kept_key, #one:find(kept_key), is_optional)
@@ -403,6 +405,10 @@ function verbs.insert_all(tx, site, name, rows, opts)
   end
   refuse_key_change(tx, name, conflict and conflict.update or {})
   refuse_read_only(tx, "INSERT")
+  if #rows == 0 then
+    tx.world.faults:reach "insert_all"
+    return handle(tx, 0)
+  end
   local one = tx.store:table(name)
   check_conflict(one, conflict)
   local kept = {}
@@ -423,8 +429,8 @@ function verbs.update_all(tx, site, name, changes, where)
   tx.sites:check(site.text, "update_all", "the condition", where)
   refuse_read_only(tx, "UPDATE")
   local one = tx.store:table(name)
-  local kept = one:encode(changes, "")
   local condition = encode_condition(one, where)
+  local kept = one:encode_changes(changes, "")
   tx.world.faults:reach "update_all"
   return handle(tx, tx.store:update(one, condition, kept))
 end

@@ -47,8 +47,8 @@ function rules.refuse_generated(one, map, message)
   for column in next, one.generated do
     if map[column] ~= nil then
       errors.raise {
-        kind = "database", sqlstate = "428C9", table = one.name, column = column,
-        message = message:format(column),
+        kind = "database", sqlstate = "428C9", message = message:format(column),
+        detail = ('Column "%s" is a generated column.'):format(column),
       }
     end
   end
@@ -117,15 +117,15 @@ end
 
 --- A text that two rows share when they are equal in these columns; nil with a NULL in them.
 function rules.identity(one, row, columns)
-  local parts = {}
+  local items = {}
   for i, column in ipairs(columns) do
     local item, order = row[column], one.types[column].order
     if item == nil then
       return nil
     end
-    parts[i] = value.identity(type(order) == "function" and order(item) or item)
+    items[i] = type(order) == "function" and order(item) or item
   end
-  return table.concat(parts, "\0")
+  return value.identity(items)
 end
 
 --- The row that keeps another one from standing in its table, by one of its unique constraints.
@@ -138,7 +138,8 @@ function rules.find_conflict(one, constraint, row)
   end
 end
 
-local function is_touched(constraint, changes)
+--- Whether a constraint has to be looked at after a change of these columns; nil: all.
+function rules.is_touched(constraint, changes)
   for _, column in ipairs(constraint.columns) do
     if not changes or changes[column] ~= nil then
       return true
@@ -151,7 +152,7 @@ end
 -- @param changes map of the columns that have changed; nil: all
 function rules.check_unique(one, row, changes)
   for _, constraint in ipairs(one.uniques) do
-    if is_touched(constraint, changes) and rules.find_conflict(one, constraint, row) then
+    if rules.is_touched(constraint, changes) and rules.find_conflict(one, constraint, row) then
       errors.raise {
         kind = "database", sqlstate = "23505", table = one.name, constraint = constraint.name,
         message = ('duplicate key value violates unique constraint "%s"'):format(constraint.name),
@@ -178,7 +179,7 @@ function rules.arbiter(one, columns)
     end
   end
   errors.raise {
-    kind = "database", sqlstate = "42P10", table = one.name,
+    kind = "database", sqlstate = "42P10",
     message = "there is no unique or exclusion constraint matching the ON CONFLICT specification",
   }
 end

@@ -2,8 +2,8 @@
 --
 -- Promises: what a batch writes and the cursor that says so change together or not at all; a
 -- second run of the same script with the same args goes on where the first one ended.
--- Differs from the program in this: nobody sleeps, and what lacks a connection or memory is tried
--- again as often as a conflict.
+-- Differs from the program in this: nobody sleeps, so what the server lacks is waited for without
+-- an end, and page queries that time out do not lead to windows of the key.
 
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
@@ -30,6 +30,7 @@ local RETRYABLE = {
   ["40001"] = "conflict", ["40P01"] = "conflict", ["55P03"] = "timeout", ["57014"] = "timeout",
   ["57P01"] = "lost", ["57P02"] = "lost", ["57P03"] = "lost", ["57P05"] = "lost",
   ["25P03"] = "lost", ["25P04"] = "lost", ["08"] = "lost", ["53"] = "shortage",
+  ["0A000"] = "stale", ["26000"] = "stale", ["42P05"] = "stale",
 }
 
 local function why_retryable(err)
@@ -58,52 +59,67 @@ function Session:run_object(batch, attempt)
   return strict.record("run", run, RUN_FIELDS)
 end
 
---- Takes smaller batches after an error that they may pass. Returns the attempts that count on.
-function Session:shrink(why, attempt)
-  local is_worth_it = why == "timeout" or why == "conflict" and attempt >= 3
+--- Takes smaller batches after an error that they may pass; attempts are counted afresh for them.
+function Session:shrink(why)
+  local is_worth_it = why == "timeout" or self.attempt >= 3
   if is_worth_it and self.in_batch and self.size > 1 then
     self.size = self.size // 2
-    return why == "timeout" and 1 or 2
+    self.attempt = why == "timeout" and 1 or 2
   end
-  return attempt
+end
+
+--- Makes a step that failed be taken again, if its error is worth it; else raises the error that
+-- ends the run.
+function Session:survive(err)
+  local why = not self.world.problem and why_retryable(err)
+  if why == "lost" and not self.opts.dry_run then
+    self.pages_done = false -- another connection: no attempt, but a look at what is there
+    return
+  elseif why == "stale" and not self.is_prepared_anew then
+    self.is_prepared_anew = true
+  elseif why == "shortage" then
+    self.attempt = self.attempt + 1
+  elseif why == "conflict" or why == "timeout" then
+    self:shrink(why)
+    if self.attempt > self.def.config.retries then
+      err.message = ("gave up after %d attempts: %s"):format(self.attempt, err.message)
+      error(err, 0)
+    end
+    self.attempt = self.attempt + 1
+  else
+    self:look_for_row(err)
+    return
+  end
+  self.result.retries = self.result.retries + 1
 end
 
 --- In a dry run each transaction begins with on_start, since the one before was rolled back.
-function Session:repeat_on_start(tx, opts)
-  if opts.is_dry and self.def.on_start and not opts.read_only then
+function Session:repeat_on_start(tx)
+  if self.def.on_start then
+    local batch = tx.batch
     tx.batch = 0
-    self.def.on_start(repo.new(tx), self:run_object(0, opts.attempt))
-    tx.batch = opts.batch
+    self.def.on_start(repo.new(tx), self:run_object(0, self.attempt))
+    tx.batch = batch
   end
 end
 
---- Runs `body(repo, run, tx)` in a transaction, again after an error that is worth it.
--- Raises the error that ends the run. `opts` is for `transaction.begin`; batch is the number.
+--- Runs `body(repo, run, tx)` in a transaction, which is committed unless that returns false or it
+-- is read only. `opts` is for `transaction.begin`; batch is the number.
 function Session:transact(opts, body)
-  local attempt = 1
-  while true do
-    opts.attempt, opts.script, opts.sites = attempt, self.def.path, self.sites
-    opts.is_dry = self.opts.dry_run
-    local tx = transaction.begin(self.world, opts)
-    local ok, err = xpcall(function()
-      self:repeat_on_start(tx, opts)
-      body(repo.new(tx), self:run_object(opts.batch, attempt), tx)
+  opts.attempt, opts.script, opts.sites = self.attempt, self.def.path, self.sites
+  opts.is_dry = self.opts.dry_run or opts.read_only
+  local tx = transaction.begin(self.world, opts)
+  local ok, err = xpcall(function()
+    if self.opts.dry_run and not opts.read_only then
+      self:repeat_on_start(tx)
+    end
+    if body(repo.new(tx), self:run_object(opts.batch, self.attempt), tx) ~= false then
       tx:commit()
-    end, errors.handler)
-    tx:close()
-    local why = not ok and not self.world.problem and why_retryable(err)
-    if ok then
-      return
-    elseif not why or why == "lost" and opts.is_dry then
-      error(err, 0)
     end
-    attempt = self:shrink(why, attempt)
-    if attempt > self.def.config.retries then
-      err.message = ("gave up after %d attempts: %s"):format(attempt, err.message)
-      error(err, 0)
-    end
-    attempt = attempt + 1
-    self.result.retries = self.result.retries + 1
+  end, errors.handler)
+  tx:close()
+  if not ok then
+    error(tx:failure(err), 0)
   end
 end
 
@@ -116,9 +132,6 @@ end
 --- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
 function Session:start()
   local record, def, world = self.record, self.def, self.world
-  if record.started then
-    return
-  end
   local store = world.store
   if def.on_start then
     self:transact({ batch = 0 }, function(handle, run, tx)
@@ -168,12 +181,11 @@ function Session:page_size()
   return limit and math.min(size, limit - self.result.rows) or size
 end
 
---- One batch. Returns whether more rows follow.
+--- One batch.
 function Session:batch()
   local record, def, world = self.record, self.def, self.world
   local number = record.batches + 1
-  local page
-  self.page = nil
+  self.in_batch = true
   self:transact({
     batch = number, kill_at = self:kill_at(number),
     protected = { table = world.base.from, columns = text.set(def.config.key) },
@@ -181,7 +193,7 @@ function Session:batch()
     local entry = { verb = "page", table = world.base.from }
     tx:record(entry)
     world.faults:reach "page"
-    page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
+    local page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
       cursor = record.cursor, bound = record.bound, size = self:page_size(),
       assume_unique = def.config.assume_unique,
     })
@@ -191,37 +203,40 @@ function Session:batch()
     if page.count > 0 then
       def.migrate(page.rows, handle, run)
     end
+    return page.count > 0
   end)
-  if page.count > 0 then
-    record.cursor, record.batches = page.last, number
-    self.result.batches = self.result.batches + 1
-    self.result.rows = self.result.rows + page.count
-    self:die_after(number)
+  self.pages_done = not self.page.more
+  if self.page.count > 0 then
+    self:advance(number, self.page)
   end
-  return page.more
 end
 
---- A batch that may fail for its rows. Returns whether more rows follow.
-function Session:careful_batch()
-  local def = self.def
-  self.in_batch = true
-  local ok, more = xpcall(self.batch, errors.handler, self)
-  self.in_batch = false
+--- A page is migrated.
+function Session:advance(number, page)
+  local record = self.record
+  record.cursor, record.batches = page.last, number
+  self.result.batches = self.result.batches + 1
+  self.result.rows = self.result.rows + page.count
+  self.bisection:passed(page.count, self.size)
+  self.size = math.min(2 * self.size, self.def.config.batch_size)
+  self:die_after(number)
+end
+
+--- Looks for the row at fault in a batch that has failed, with `on_error = "quarantine"`; raises an
+-- error that does not lie in its rows.
+function Session:look_for_row(err)
   local page = self.page
-  if ok then
-    self.bisection:passed(page.count, def.config.batch_size)
-    self.size = math.min(2 * self.size, def.config.batch_size)
-    return more
-  elseif def.config.on_error ~= "quarantine" or self.opts.dry_run or not page or self.world.problem
-    or not bisection.lies_in_rows(more)
+  if self.def.config.on_error ~= "quarantine" or self.opts.dry_run or not page
+    or self.world.problem or not bisection.lies_in_rows(err)
   then
-    error(more, 0)
-  elseif not self.bisection:failed(page.count) then
-    self.result.retries = self.result.retries + 1
-    return true
+    error(err, 0)
   end
-  self:set_aside(page, more)
-  return page.more
+  self.attempt = 1
+  if self.bisection:failed(page.count) then
+    self:set_aside(page, err)
+  else
+    self.result.retries = self.result.retries + 1
+  end
 end
 
 --- Passes the one row of a page that has failed.
@@ -247,20 +262,14 @@ function Session:die_after(batch)
   end
 end
 
---- All batches. Returns the state that follows.
-function Session:paged()
-  local more = not self.record.is_empty
-  while more do
-    if self.opts.limit == self.result.rows then
-      return self.opts.dry_run and "done" or "stopped"
-    end
-    self:throttle()
-    more = self:careful_batch()
-  end
+--- on_complete, and the state that follows.
+function Session:complete()
   if self.def.on_complete then
-    self:transact({ batch = self.record.batches }, self.def.on_complete)
+    self:transact({ batch = self.record.batches }, function(...)
+      self.def.on_complete(...)
+    end)
   end
-  return #self.record.failures == 0 and "done" or "done_with_failures"
+  self.state = #self.record.failures == 0 and "done" or "done_with_failures"
 end
 
 --- A one-shot migration: `run` and `on_complete` in one transaction.
@@ -273,14 +282,37 @@ function Session:one_shot()
     end
   end)
   self.record.state, self.record.batches = "done", 1
-  self.result.batches = 1
+  self.result.batches, self.state = 1, "done"
   self:die_after(1)
-  return "done"
 end
 
-function Session:everything()
-  self:start()
-  return self[self.def.kind](self)
+function Session:next_step()
+  if not self.record.started then
+    self:start()
+  elseif self.def.kind == "one_shot" then
+    self:one_shot()
+  elseif self.pages_done or self.record.is_empty then
+    self:complete()
+  elseif self.opts.limit == self.result.rows then
+    self.state = self.opts.dry_run and "done" or "stopped"
+  else
+    self:throttle()
+    self:batch()
+  end
+end
+
+--- Takes steps until the run has ended. Returns its state.
+function Session:work()
+  while not self.state do
+    self.page, self.in_batch = nil, false
+    local ok, err = xpcall(self.next_step, errors.handler, self)
+    if ok then
+      self.attempt, self.is_prepared_anew = 1, false
+    else
+      self:survive(err)
+    end
+  end
+  return self.state
 end
 
 --- Ends the run in a state, and tells the script unless it is done.
@@ -341,9 +373,9 @@ function runner.run(world, def, opts)
   record.state = "running"
   local self = setmetatable({
     world = world, def = def, opts = opts, record = record, result = result,
-    bisection = bisection.new(), size = def.config.batch_size, sites = sites.new(),
+    bisection = bisection.new(), size = def.config.batch_size, sites = sites.new(), attempt = 1,
   }, Session)
-  local ok, outcome = xpcall(self.everything, errors.handler, self)
+  local ok, outcome = xpcall(self.work, errors.handler, self)
   if not ok and outcome.kind == "kill" then
     result.state = "killed"
   elseif not ok then

@@ -18,7 +18,7 @@ function Sites:check(where, verb, what, map)
   if map == luamig.ALL then
     return
   end
-  local id = where .. "\0" .. verb .. "\0" .. what
+  local id = where .. "\0" .. what
   local noted, missing = self.noted[id] or {}, nil
   for column in next, map do
     if not noted[column] then

@@ -33,7 +33,7 @@ function Table:type_of(column, format)
   end
   local shown = tostring(column)
   errors.raise {
-    kind = "database", sqlstate = "42703", table = self.name, column = shown,
+    kind = "database", sqlstate = "42703",
     message = (format or 'column "%s" of relation "%s" does not exist'):format(shown, self.name),
     detail = not self.declared and "The table declares no columns, and no row given to mock.new "
       .. "has this one." or nil,
@@ -50,7 +50,6 @@ function Table:encode_item(column, given, what)
   local ok, result = pcall(self.types[column].encode, given)
   if not ok then
     result.message = result.kind == "script" and what .. ": " .. result.message or result.message
-    result.table, result.column = self.name, column
     error(result, 0)
   end
   return result
@@ -96,9 +95,8 @@ function Table:find(where)
   for column in next, where == luamig.ALL and {} or where do
     if not self.types[column].has_equality and where[column] ~= NULL then
       errors.raise {
-        kind = "database", sqlstate = "42883", table = self.name, column = column,
-        message = ("operator does not exist: %s = %s"):format(self.types[column].name,
-          self.types[column].name),
+        kind = "database", sqlstate = "42883",
+        message = ("operator does not exist: %s = unknown"):format(self.types[column].name),
       }
     end
   end
@@ -108,6 +106,13 @@ function Table:find(where)
     end
   end
   return found
+end
+
+--- What an update sets, encoded as by `encode`; raises for columns that no update may set.
+function Table:encode_changes(changes, row)
+  local kept = self:encode(changes, row)
+  rules.refuse_generated(self, kept, 'column "%s" can only be updated to DEFAULT')
+  return kept
 end
 
 --- Writes encoded values into a row, as the columns keep them.
@@ -157,19 +162,19 @@ end
 
 --- Sets columns of rows and checks what that can break.
 function Store:change(one, rows, changes)
+  local changed = next(one.generated) == nil and changes or nil
   for _, row in ipairs(rows) do
     one:apply(row, changes)
     rules.check_row(one, row)
-    rules.check_unique(one, row, next(one.generated) == nil and changes or nil)
+    rules.check_unique(one, row, changed)
   end
-  references.check(self, one, rows)
+  references.check(self, one, rows, changed)
   references.settle(self, one, false)
 end
 
 --- Sets columns of all matching rows. `where` and `changes` are encoded. Returns a count.
 function Store:update(one, where, changes)
   local found = one:find(where)
-  rules.refuse_generated(one, changes, 'column "%s" can only be updated to DEFAULT')
   self:change(one, found, changes)
   return #found
 end
@@ -237,17 +242,33 @@ local function insert_one(self, one, given, conflict)
   return count
 end
 
+--- ON CONFLICT as `meet_conflict` takes it; raises for what the server refuses.
+local function read_conflict(one, conflict)
+  if not conflict then
+    return nil
+  elseif not conflict.columns then
+    return { constraints = one.uniques }
+  end
+  local changes = {}
+  for _, column in ipairs(conflict.update) do
+    if changes[column] then
+      errors.raise {
+        kind = "database", sqlstate = "42601",
+        message = ('multiple assignments to same column "%s"'):format(column),
+      }
+    end
+    changes[column] = NULL
+  end
+  one:encode_changes(changes, "")
+  return { constraints = { rules.arbiter(one, conflict.columns) }, update = conflict.update }
+end
+
 --- Inserts rows, a list of encoded maps, one after the other. Returns how many were written.
 -- @param conflict nil, or { columns =, update = } for ON CONFLICT; without columns, nothing is done
 --   at a conflict with any constraint
 function Store:insert(one, list, conflict)
   local written = 0
-  if conflict then
-    conflict = {
-      update = conflict.update,
-      constraints = conflict.columns and { rules.arbiter(one, conflict.columns) } or one.uniques,
-    }
-  end
+  conflict = read_conflict(one, conflict)
   for _, given in ipairs(list) do
     rules.refuse_generated(one, given, 'cannot insert a non-DEFAULT value into column "%s"')
     written = written + insert_one(self, one, given, conflict)
@@ -263,7 +284,7 @@ function Store:table(name)
     }
   elseif not self.tables[name] then
     errors.raise {
-      kind = "database", sqlstate = "42P01", table = name,
+      kind = "database", sqlstate = "42P01",
       message = ('relation "%s" does not exist'):format(name),
       detail = "This world has no such table.",
       hint = suggest.hint(name, text.sorted_keys(self.tables)),

@@ -27,6 +27,13 @@ local function out_of_range(given)
   }
 end
 
+local function out_of_world(given)
+  errors.raise {
+    kind = "database", sqlstate = "22009",
+    message = ('time zone displacement out of range: "%s"'):format(given),
+  }
+end
+
 local function days_in(year, month)
   local is_leap = year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0)
   return month == 2 and is_leap and 29 or DAYS[month]
@@ -94,7 +101,11 @@ local function read_offset(name, given, shown)
   elseif not sign or #minutes == 1 then
     unknown(name, given)
   end
-  local seconds = tonumber(hours) * 3600 + (tonumber(minutes) or 0) * 60
+  hours, minutes = tonumber(hours), tonumber(minutes) or 0
+  if hours > 15 or minutes > 59 then
+    out_of_world(given)
+  end
+  local seconds = hours * 3600 + minutes * 60
   return sign == "+" and seconds or -seconds
 end
 

@@ -4,6 +4,7 @@
 -- "transaction has failed" and the commit does too, whatever the script does with `pcall`.
 -- Refuses: calls after the callback has ended.
 
+local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 
@@ -72,13 +73,6 @@ function Transaction:failed(err, where)
   error(err, 0)
 end
 
---- Whether a savepoint can contain the error: data errors, missing rows, errors raised in Lua.
-local function is_containable(err)
-  local class = err.sqlstate and err.sqlstate:sub(1, 2)
-  return class == "22" or class == "23" or err.sqlstate == "P0001" or err.sqlstate == "P0002"
-    or err.sqlstate == "P0003"
-end
-
 --- Runs `fn` in a savepoint: true and its results, or false and an error after rolling back to it.
 function Transaction:savepoint(fn, ...)
   local before, first_entry = self.store, #self.entries + 1
@@ -86,7 +80,7 @@ function Transaction:savepoint(fn, ...)
   local results = table.pack(pcall(fn, ...))
   if self.is_killed then
     error(faults.KILL, 0)
-  elseif self.latched and not is_containable(self.latched) then
+  elseif self.latched and not bisection.may_catch(self.latched) then
     error(self.latched, 0)
   elseif results[1] and not self.latched then
     return table.unpack(results, 1, results.n)
@@ -95,9 +89,18 @@ function Transaction:savepoint(fn, ...)
   for i = #self.entries, first_entry, -1 do
     self.entries[i] = nil
   end
-  local err = self.latched or results[2]
+  local err = self.latched
   self.latched = nil
+  if not results[1] then
+    err = results[2]
+  end
   return false, err
+end
+
+--- What has made it fail, if its function raised `err`: the first error of the database, though
+-- the script has caught it.
+function Transaction:failure(err)
+  return not self.is_killed and self.latched or err
 end
 
 --- Commits, or raises what makes that impossible; a dry one only does the latter.

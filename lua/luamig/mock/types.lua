@@ -25,7 +25,7 @@ local MAX_FLOAT4 = 0x1.fffffep127
 local NAMES = {
   int2 = "smallint", int = "integer", int4 = "integer", int8 = "bigint", bool = "boolean",
   float4 = "real", float8 = "double precision", float = "double precision",
-  varchar = "character varying", char = "character", bpchar = "character", decimal = "numeric",
+  varchar = "character varying", char = "character", decimal = "numeric",
   timestamptz = "timestamp with time zone", timestamp = "timestamp without time zone",
   time = "time without time zone", smallserial = "smallint", serial2 = "smallint",
   serial = "integer", serial4 = "integer", bigserial = "bigint", serial8 = "bigint",
@@ -40,8 +40,9 @@ local RANGES = {
 }
 -- The server writes their values in its own way, or compares them in its own way.
 local UNSUPPORTED = {}
-for name in ([[bit cidr citext inet int4range int8range interval macaddr money numrange daterange
-    time_with_time_zone timetz tsquery tsrange tstzrange tsvector varbit xml]]):gmatch "%S+" do
+for name in ([[bit cidr citext inet int4range int8range interval macaddr money name numrange
+    daterange time_with_time_zone timetz tsquery tsrange tstzrange tsvector varbit xml]])
+    :gmatch "%S+" do
   UNSUPPORTED[name:gsub("_", " ")] = true
 end
 
@@ -49,8 +50,8 @@ local function refuse(message, hint)
   errors.raise { kind = "script", message = message, hint = hint }
 end
 
-local function server_error(sqlstate, message, ...)
-  errors.raise { kind = "database", sqlstate = sqlstate, message = message:format(...) }
+local function server_error(sqlstate, message, detail)
+  errors.raise { kind = "database", sqlstate = sqlstate, message = message, detail = detail }
 end
 
 --- What messages call a value by its kind: "an integer", "luamig.NULL".
@@ -123,8 +124,8 @@ end
 
 --- The number that reads as the same float of four bytes and has the fewest digits.
 local function shortest(single)
-  for digits = 6, 9 do
-    local read = tonumber((("%." .. digits .. "g"):format(single):gsub(",", "."))) + 0.0
+  for digits = 0, 8 do
+    local read = tonumber((("%." .. digits .. "e"):format(single):gsub(",", ".")))
     if narrow(read) == single then
       return read
     end
@@ -134,14 +135,14 @@ end
 
 local function float4(given)
   local wide = check_float(given, "real", function(whole)
-    return math.abs(whole) > 2147483648 or narrow(whole + 0.0) ~= whole
+    return whole < -2147483648 or whole > 2147483647 or narrow(whole + 0.0) ~= whole
   end)
   if wide ~= wide or math.abs(wide) == math.huge then
     return wide
   end
   local single = math.abs(wide) <= MAX_FLOAT4 * (1 + 2 ^ -25) and narrow(wide) or math.huge
   if math.abs(single) == math.huge or single == 0 and wide ~= 0 then
-    server_error("22003", '"%s" is out of range for type real', text.number(wide))
+    server_error("22003", ('"%s" is out of range for type real'):format(text.number(wide)))
   end
   return shortest(single)
 end
@@ -167,18 +168,22 @@ end
 
 --- What numeric(precision, scale) keeps: rounded half away from zero.
 local function numeric_fit(precision, scale)
+  local function overflow(why)
+    server_error("22003", "numeric field overflow",
+      ("A field with precision %d, scale %d %s."):format(precision, scale, why))
+  end
+  local limit = precision == scale and "1" or ("10^%d"):format(precision - scale)
   return function(kept)
     local sign, whole, fraction = tostring(kept):match "^(%-?)(%d+)%.?(%d*)$"
     if not whole then
-      return tostring(kept) == "NaN" and kept
-        or server_error("22003", "numeric field overflow")
+      return tostring(kept) == "NaN" and kept or overflow "cannot hold an infinite value"
     end
     local digits = whole .. (fraction .. ("0"):rep(scale)):sub(1, scale)
     if fraction:sub(scale + 1, scale + 1):find "[5-9]" then
       digits = count_up(digits)
     end
     if #digits:gsub("^0+", "") > precision then
-      server_error("22003", "numeric field overflow")
+      overflow("must round to an absolute value less than " .. limit)
     end
     local point = #digits - scale
     sign = digits:find "[1-9]" and sign or ""
@@ -218,7 +223,7 @@ local function length_fit(name, limit)
     if length > limit then
       local rest = utf8.offset(kept, limit + 1)
       if kept:find("[^ ]", rest) then
-        server_error("22001", "value too long for type %s(%d)", name, limit)
+        server_error("22001", ("value too long for type %s(%d)"):format(name, limit))
       end
       kept, length = kept:sub(1, rest - 1), limit
     end
@@ -241,10 +246,12 @@ end
 
 local function uuid(given)
   string_of "uuid"(given)
-  local digits = given:match "^{(.*)}$" or given
-  local hex = digits:gsub("(%x%x%x%x)%-", "%1")
-  if #hex ~= 32 or hex:find "%X" then
-    server_error("22P02", 'invalid input syntax for type uuid: "%s"', given)
+  local groups, hex = (given:match "^{(.*)}$" or given) .. "-", ""
+  while #hex < 32 and groups:find "^%x%x%x%x" do
+    hex, groups = hex .. groups:sub(1, 4), groups:sub(5):gsub("^%-", "", 1)
+  end
+  if #hex ~= 32 or groups ~= "" then
+    server_error("22P02", ('invalid input syntax for type uuid: "%s"'):format(given))
   end
   return ("%s-%s-%s-%s-%s"):format(hex:sub(1, 8), hex:sub(9, 12), hex:sub(13, 16), hex:sub(17, 20),
     hex:sub(21)):lower()
@@ -257,12 +264,14 @@ local function boolean(given)
   return given
 end
 
-local function json(given)
-  local kept, why = document.read(given)
-  if kept == nil then
-    refuse(why)
+local function document_of(name)
+  return function(given)
+    local kept, why = document.read(given, name)
+    if kept == nil then
+      refuse(why)
+    end
+    return kept
   end
-  return kept
 end
 
 -- -- arrays ----------------------------------------------------------------------------------
@@ -296,7 +305,9 @@ local function read_dimension(element, given, depth, path, shape)
       is_even = is_even and shape.depth == depth
       local ok, result = pcall(element.encode, item)
       if mark ~= "NULL" and not ok then
-        result.message = ("element %s: %s"):format(here, result.message)
+        if result.kind == "script" then
+          result.message = ("element %s: %s"):format(here, result.message)
+        end
         error(result, 0)
       end
       kept[i] = mark == "NULL" and item or element.fit(result)
@@ -313,6 +324,7 @@ local function array_of(element)
   local name = element.name .. "[]"
   return {
     name = name, fit = same, order = "the mock cannot order arrays",
+    has_equality = element.has_equality,
     encode = function(given)
       local mark = marks.kind(given)
       if type(given) ~= "table" or mark and mark ~= "array" then
@@ -327,11 +339,12 @@ end
 
 local ENCODERS = {
   ["double precision"] = float8, real = float4, numeric = numeric, boolean = boolean,
-  bytea = bytea, uuid = uuid, json = json, jsonb = json,
+  bytea = bytea, uuid = uuid, json = document_of "json", jsonb = document_of "jsonb",
 }
-for _, name in ipairs { "text", "character varying", "character", "name" } do
+for _, name in ipairs { "text", "character varying", "character" } do
   ENCODERS[name] = string_of(name)
 end
+ENCODERS.bpchar = ENCODERS.character -- of any length, without padding
 for name in pairs(RANGES) do
   ENCODERS[name] = integer(name)
 end
@@ -341,7 +354,7 @@ for name, read in pairs(times) do
   end
 end
 
-local ORDERS = { character = without_padding }
+local ORDERS = { character = without_padding, bpchar = without_padding }
 for _, name in ipairs { "json", "jsonb" } do
   ORDERS[name] = "the mock cannot order documents"
 end
@@ -366,6 +379,9 @@ local function parse(type_name)
   local base, modifier, rest = shown:match "^(.-)%s*%(([^)]*)%)%s*(.*)$"
   base = (base and base .. (rest ~= "" and " " .. rest or "") or shown)
   local name = base:lower():gsub("%s+", " ")
+  if name == "bpchar" and modifier then
+    name = "character"
+  end
   return NAMES[name] or name, modifier, SERIALS[name] or false
 end
 
@@ -389,7 +405,7 @@ function types.find(type_name)
   local is_known = ENCODERS[name] ~= nil
   return {
     name = name, encode = ENCODERS[name] or string_of(name), fit = fit, is_serial = is_serial,
-    is_document = ENCODERS[name] == json, has_equality = name ~= "json",
+    is_document = name == "json" or name == "jsonb", has_equality = name ~= "json",
     order = ORDERS[name] or is_known and same
       or ("the mock does not know the order of type %s"):format(name),
   }

@@ -94,21 +94,27 @@ function value.identity(item)
     end
     return (marks.kind(item) == "object" and "o" or "a") .. table.concat(parts, ",")
   elseif type(item) == "number" then
-    return "n" .. text.number(item == 0 and 0 or item)
+    return "n" .. text.number(math.tointeger(item) or item)
   end
   return type(item):sub(1, 1) .. tostring(item)
 end
 
---- A value that can be handed out: arrays and documents are copied.
-function value.copy_item(item)
+--- A value that can be handed out: arrays and documents are copied, also those that contain
+-- themselves.
+-- @param copies what has been copied; for calls from here only
+function value.copy_item(item, copies)
   if not is_container(item) then
     return item
   end
-  local copy = {}
-  for key, inner in next, item do
-    copy[key] = value.copy_item(inner)
+  copies = copies or {}
+  if not copies[item] then
+    local copy = setmetatable({}, getmetatable(item))
+    copies[item] = copy
+    for key, inner in next, item do
+      copy[key] = value.copy_item(inner, copies)
+    end
   end
-  return setmetatable(copy, getmetatable(item))
+  return copies[item]
 end
 
 --- A copy of a row, with copies of the arrays and documents in it.
@@ -131,6 +137,9 @@ end
 
 --- A value as it stands in a key: without quotes, NULL as null.
 function value.show(item)
+  if is_container(item) then
+    return text.describe(item)
+  end
   return item == nil and "null" or type(item) == "number" and text.number(item) or tostring(item)
 end
 

@@ -194,9 +194,6 @@ function setup.tables(database, schemas)
   for _, name in ipairs(names) do
     make_table(database, schemas[name])
   end
-  for _, name in ipairs(names) do
-    add_references(database, schemas[name])
-  end
   local at
   local ok, err = pcall(database.transact, database, function(repo)
     repo:execute "SET LOCAL session_replication_role = replica"
@@ -209,6 +206,9 @@ function setup.tables(database, schemas)
     explained(at, err)
   elseif not ok then
     error(err, 0)
+  end
+  for _, name in ipairs(names) do
+    add_references(database, schemas[name]) -- which look at all rows then
   end
 end
 
