@@ -82,6 +82,17 @@ describe("a migration that", function()
       "Lua variables are lost when luamig dies: keep in a table what later batches need")
   end)
 
+  it("remembers in a Lua variable what was rolled back is not resumable", function()
+    caught("assert_resumable", script([[
+      for _, user in ipairs(rows) do
+        if not done[user.id] then repo:update("users", { id = user.id }, { seen = 1 }) end
+        done[user.id] = true
+      end]], "local done = {}"),
+      "tried again, batch 1, keys (id) from (1) to (2) leaves something else than at once",
+      "users: the row (id)=(1): seen is 0, expected 1",
+      "What is rolled back is undone in the database, not in Lua variables")
+  end)
+
   it("remembers rows of the batch before depends on the batch size", function()
     caught("assert_batch_size_independent", script([[
       for _, user in ipairs(rows) do
@@ -165,6 +176,47 @@ describe("a migration that", function()
       end]],
       'update of "users" matched no row with id = 1',
       'Pass { missing = "ignore" } as the last argument if the row may be gone.')
+  end)
+end)
+
+describe("a migration without a mistake", function()
+  teardown(contract.clean)
+
+  local function notes()
+    return mock.new {
+      tables = {
+        t = { columns = { id = "int8", done = "bool" }, primary_key = { "id" },
+          rows = { { id = 1 }, { id = 2 }, { id = 3 } } },
+        notes = {
+          columns = { id = "bigserial", t_id = "int8", at = "timestamptz" },
+          primary_key = { "id" },
+          defaults = { at = { sql = "clock_timestamp()",
+            value = function() return os.date "!%Y-%m-%d %H:%M:%S+00" end } },
+        },
+      },
+      base = { from = "t", where = function(row) return row.done == nil end },
+    }
+  end
+  local QUERY = "SELECT * FROM t WHERE done IS NULL"
+
+  it("may write rows whose number and time the database gives", function()
+    local path = contract.script([[
+      for _, row in ipairs(rows) do
+        repo:insert("notes", { t_id = row.id })
+        repo:update("t", { id = row.id }, { done = true })
+      end]], { query = QUERY, config = "batch_size = 2" })
+    for _, property in ipairs { "idempotent", "resumable", "batch_size_independent", "complete" } do
+      mock["assert_" .. property](path, notes)
+    end
+  end)
+
+  it("looks for nothing that it leaves as it is", function()
+    local path = contract.script([[
+      for _, row in ipairs(rows) do
+        if row.id ~= 2 then repo:update("t", { id = row.id }, { done = true }) end
+      end]], { query = QUERY })
+    local err = contract.raised(mock.assert_complete, path, notes)
+    assert.matches("the base query still returns 1 row:\n  (id)=(2)\n", tostring(err), 1, true)
   end)
 end)
 

@@ -95,6 +95,22 @@ function pages.highest(base, store, key, args)
   return highest and highest.key
 end
 
+local function sort(items)
+  table.sort(items, function(a, b)
+    return value.compare_lists(a.place, b.place) < 0
+  end)
+end
+
+--- The keys of all rows that the base query returns, in their order, as messages show them.
+function pages.keys(base, store, key, args)
+  local items, shown = matching(base, store, key, args), {}
+  sort(items)
+  for i, item in ipairs(items) do
+    shown[i] = value.show_key(key, item.row)
+  end
+  return shown
+end
+
 local function check_unique(items, key)
   for i = 2, #items do
     if value.compare_lists(items[i - 1].place, items[i].place) == 0 then
@@ -119,9 +135,7 @@ function pages.fetch(base, store, key, args, range)
       items[#items + 1] = item
     end
   end
-  table.sort(items, function(a, b)
-    return value.compare_lists(a.place, b.place) < 0
-  end)
+  sort(items)
   if not range.assume_unique then
     check_unique(items, key)
   end
