@@ -142,6 +142,43 @@ describe("a migration that", function()
       end]], "attempt to index a nil value (field 'email')", ".lua:9")
   end)
 
+  it("asks the rows for a column of one", function()
+    caught("run", script [[ repo:update("users", { id = rows.id }, { nick = "x" }) ]],
+      'the rows are a list, which has no field "id"; go through it: for _, row in ipairs(rows) do',
+      ".lua:8")
+  end)
+
+  it("has repo and rows the wrong way round", function()
+    caught("run", script([[
+      swapped(repo, rows) ]], [[local function swapped(rows, repo)
+        for _, user in ipairs(rows) do repo:update("users", { id = user.id }, { nick = "x" }) end
+      end]]),
+      "repo is no list; functions get (rows, repo, run) or (repo, run), in this order", ".lua:3")
+  end)
+
+  it("misspells a method", function()
+    caught("run", script [[ repo:updateall("users", { nick = "x" }, { id = 1 }) ]],
+      'repo has no field "updateall" (did you mean "update_all"?)', ".lua:8")
+  end)
+
+  it("forgets the repo, or where the arguments are", function()
+    caught("run", script [[ update("users", { id = 1 }, { nick = "x" }) ]],
+      'global "update" is not defined (did you mean repo:update?)', ".lua:8")
+    caught("run", script [[ run.log(args.prefix) ]],
+      'global "args" is not defined (did you mean run.args?)')
+    caught("run", script [[ repo:update("users", { id = 1 }, { nick = NULL }) ]],
+      'global "NULL" is not defined (did you mean luamig.NULL?)')
+  end)
+
+  it("writes an empty table into a document", function()
+    local path = contract.script([[
+      for _, row in ipairs(rows) do repo:update("t", { id = row.id }, { doc = { tags = {} } }) end
+    ]])
+    local result = contract.world({ doc = "jsonb" }):run(path)
+    contract.failed(result, nil, "at tags: an empty table may be an array or an object")
+    assert.equal("Say which: luamig.array{} or luamig.object{}.", result.error.hint)
+  end)
+
   it("takes nil for NULL leaves the column as it was", function()
     -- { nick = nil } is an empty table.
     caught("run", script [[
@@ -208,6 +245,24 @@ describe("a migration without a mistake", function()
     for _, property in ipairs { "idempotent", "resumable", "batch_size_independent", "complete" } do
       mock["assert_" .. property](path, notes)
     end
+  end)
+
+  it("may go through rows with pairs, and insert them as they are", function()
+    local path = contract.script([[
+      local copies = {}
+      for i, row in pairs(rows) do copies[i] = row.id * 10 end
+      run.log(table.concat(copies, ","))
+      repo:insert_all("notes", repo:query "SELECT 7::bigint AS t_id")
+      repo:insert_all("other", rows)]])
+    local one = contract.world({}, { { id = 1 }, { id = 2 } }, { tables = {
+      notes = { columns = { t_id = "int8" }, primary_key = { "t_id" } },
+      other = { columns = { id = "int8" }, primary_key = { "id" } },
+    } })
+    one:stub("SELECT 7::bigint AS t_id", { rows = { { t_id = 7 } } })
+    contract.ended("done", one:run(path))
+    assert.equal("10,20", contract.said(one))
+    assert.same({ 7 }, contract.column(one, "notes", "t_id"))
+    assert.same({ 1, 2 }, contract.column(one, "other", "id"))
   end)
 
   it("looks for nothing that it leaves as it is", function()

@@ -133,8 +133,8 @@ function Trial:model(opts)
   for name, columns in next, given_columns(world) do
     for column in next, columns do
       if (self.ignored[name] or {})[column] then
-        fail("%s does not do the same twice: run in two worlds that are the same, it leaves\n%s\n%s",
-          self.path, table.concat(difference.lines(twin, wanted), "\n"), CHANCE_HINT)
+        fail("%s does not do the same twice: run in two worlds that are the same, it leaves\n%s\n"
+          .. "%s", self.path, table.concat(difference.lines(twin, wanted), "\n"), CHANCE_HINT)
       end
     end
   end

@@ -257,14 +257,6 @@ local function boolean(given)
   return given
 end
 
-local function json(given)
-  local kept, why = document.read(given)
-  if kept == nil then
-    refuse(why)
-  end
-  return kept
-end
-
 -- -- arrays ----------------------------------------------------------------------------------
 
 --- Adds the dimension `given`; returns it as it is kept.
@@ -327,7 +319,7 @@ end
 
 local ENCODERS = {
   ["double precision"] = float8, real = float4, numeric = numeric, boolean = boolean,
-  bytea = bytea, uuid = uuid, json = json, jsonb = json,
+  bytea = bytea, uuid = uuid, json = document.read, jsonb = document.read,
 }
 for _, name in ipairs { "text", "character varying", "character", "name" } do
   ENCODERS[name] = string_of(name)
@@ -389,7 +381,7 @@ function types.find(type_name)
   local is_known = ENCODERS[name] ~= nil
   return {
     name = name, encode = ENCODERS[name] or string_of(name), fit = fit, is_serial = is_serial,
-    is_document = ENCODERS[name] == json, has_equality = name ~= "json",
+    is_document = ENCODERS[name] == document.read, has_equality = name ~= "json",
     order = ORDERS[name] or is_known and same
       or ("the mock does not know the order of type %s"):format(name),
   }
