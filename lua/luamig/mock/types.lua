@@ -387,6 +387,21 @@ function types.find(type_name)
   }
 end
 
+--- Whether a type is one of PostgreSQL's own, by any of its names.
+function types.is_known(type_name)
+  local name, _, is_serial = parse(type_name)
+  return ENCODERS[name] ~= nil or UNSUPPORTED[name] or is_serial
+end
+
+--- The names of PostgreSQL's own types.
+function types.names()
+  local names = text.sorted_keys(ENCODERS)
+  for _, name in ipairs(text.sorted_keys(NAMES)) do
+    names[#names + 1] = name
+  end
+  return names
+end
+
 --- The type of a column that is not declared: any value that is no table or function.
 types.any = {
   name = "any", fit = same, order = same, has_equality = true,
