@@ -1,8 +1,8 @@
 --- Tables as PostgreSQL's catalog has them, in the words of a mock's declaration.
 --
--- Promises: columns, types, keys and constraints are those of the server; a domain is its base type,
--- and a column that a sequence fills is a serial. Refuses nothing: what a declaration has no word
--- for (checks, defaults, partial indexes) is left out.
+-- Promises: columns, types, keys and constraints are those of the server; a domain is its base
+-- type, and a column that a sequence fills is a serial. Refuses nothing: what a declaration has no
+-- word for (checks, defaults, partial indexes) is left out.
 
 local text = require "luamig.text"
 
@@ -108,8 +108,8 @@ end
 --- Reads a table.
 -- @param repo in a transaction
 -- @param name of a table that exists, as scripts write it
--- @return { columns = list of { name =, type =, not_null =, is_serial = }, primary_key = list or nil, unique =
---   list of lists }
+-- @return { columns = list of { name =, type =, not_null =, is_serial = }, primary_key = list or
+--   nil, unique = list of lists }
 function catalog.describe(repo, name)
   local sql_name = catalog.quote_table(name)
   local found = { columns = repo:query(COLUMNS, sql_name), unique = {} }

@@ -2,8 +2,8 @@
 --
 -- Promises: a table that the schema file has is used as it is, and what the spec declares of it is
 -- true; others are made as declared, in schemas that are made for them, and a type that the server
--- does not know stands for text, as in the mock. Rows are put in as if they had always been there: no trigger
--- fires, and sequences go on behind them.
+-- does not know stands for text, as in the mock. Rows are put in as if they had always been there:
+-- no trigger fires, and sequences go on behind them.
 -- Refuses columns without a type whose values have none in common.
 
 local catalog = require "luamig.pg_world.catalog"
