@@ -1,9 +1,8 @@
 --- Properties that hold for a good migration whatever its rows are, tried on a world.
 --
--- Promises: every run begins in a world of its own, made by the spec's function, on another day by
--- `os.time` and `os.date`; what is printed is the smallest batch that shows the fault, and how the
--- tables differ. A sequence goes back with a transaction that is rolled back, so that the numbers
--- which it gives can be compared.
+-- Promises: every run begins in a world of its own, made by the spec's function; what is printed is
+-- the smallest batch that shows the fault, and how the tables differ. A sequence goes back with a
+-- transaction that is rolled back, so that the numbers which it gives can be compared.
 -- Refuses: scripts whose undisturbed run is not done. Stubs answer as often as they are asked here,
 -- since what is rolled back is asked again.
 
@@ -16,8 +15,8 @@ local properties = {}
 local MAX_RUNS = 5000
 local MAX_LEFT = 10
 
--- A day, an hour, a minute and a second lie between two runs.
-local SECONDS_BETWEEN_RUNS = 90061
+-- How much later it is where a run must not depend on it: another day, hour, minute and second.
+local LATER_S = 90061
 
 -- What to do about it.
 local RESUME_HINT = "Lua variables are lost when luamig dies: keep in a table what later batches "
@@ -57,7 +56,7 @@ function Trial:world()
   return world
 end
 
---- Calls `fn` with a clock that is `seconds` ahead.
+--- Calls `fn` with `os.time` and `os.date` ahead.
 local function at_other_time(seconds, fn)
   local time, date = os.time, os.date
   rawset(os, "time", function(fields)
@@ -75,13 +74,14 @@ local function at_other_time(seconds, fn)
   return table.unpack(results, 2, results.n)
 end
 
---- Runs the script once, afresh loaded. Mistakes of the spec are raised.
+--- Runs the script once, afresh loaded. Mistakes of the spec are raised. `opts` are those of
+-- `world:run`, and later: true where the clock is to be ahead.
 function Trial:run(world, opts)
   self.runs = self.runs + 1
   if self.runs > MAX_RUNS then
     fail("more than %d runs are needed; give the world fewer rows", MAX_RUNS)
   end
-  local result, def = at_other_time(self.runs * SECONDS_BETWEEN_RUNS, function()
+  local result, def = at_other_time(opts.later and LATER_S or 0, function()
     return world:attempt(self.path, {
       args = self.args, batch_size = opts.batch_size or self.batch_size, limit = opts.limit,
       again = opts.again, kill = opts.kill,
@@ -124,11 +124,12 @@ local function given_columns(world)
   return given
 end
 
---- An undisturbed run for others to be compared with. A second one shows what differs from run to
--- run: it is a mistake of the script, unless the database itself fills the column.
-function Trial:model(opts)
-  local world, result, def = self:undisturbed(opts)
-  local wanted, twin = world:snapshot(), self:undisturbed(opts):snapshot()
+--- An undisturbed run for others to be compared with. A second one, later, shows what differs from
+-- run to run: it is a mistake of the script, unless the database itself fills the column.
+function Trial:model(size)
+  local world, result, def = self:undisturbed { batch_size = size }
+  local wanted = world:snapshot()
+  local twin = self:undisturbed({ batch_size = size, later = true }):snapshot()
   self.ignored = difference.columns(twin, wanted)
   for name, columns in next, given_columns(world) do
     for column in next, columns do
@@ -234,7 +235,7 @@ local function resumable(self)
 end
 
 local function batch_size_independent(self)
-  local wanted, _, result = self:model { batch_size = 1000000 }
+  local wanted, _, result = self:model(1000000)
   for size = 1, result.rows do
     local world = self:world()
     local differs = self:compare(world, self:run(world, { batch_size = size }), wanted)
@@ -250,7 +251,7 @@ end
 function Trial:again(size, limit)
   local world = self:undisturbed { batch_size = size }
   local before = world:snapshot()
-  local opts = { again = true, limit = limit, batch_size = size }
+  local opts = { again = true, limit = limit, batch_size = size, later = true }
   local batch = 0
   repeat
     local result, def = self:run(world, opts)
