@@ -87,6 +87,11 @@ function World:attempt(path, opts)
   return result, def, has_run
 end
 
+--- The keys of the rows that the base query of a loaded script returns, as messages show them.
+function World:matching_keys(def)
+  return pages.keys(self.base, self.store, def.config.key, def.args)
+end
+
 --- The tables as they are, for `luamig.mock.difference`.
 function World:snapshot()
   return self.store

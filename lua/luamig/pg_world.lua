@@ -138,6 +138,26 @@ function World:rows_of_query(def)
   return ok and rows or nil
 end
 
+--- See `luamig.mock`.
+function World:matching_keys(def)
+  local shown = {}
+  for i, row in ipairs(self:rows_of_query(def) or {}) do
+    shown[i] = key_of(row, def.config.key)
+  end
+  return shown
+end
+
+--- Where the sequences of the world are, as SQL that puts them back.
+function World:sequences()
+  return self.database:transact(function(repo)
+    return repo:scalar [[
+      SELECT pg_catalog.string_agg(pg_catalog.format('SELECT pg_catalog.setval(%L, %s, %L);',
+          pg_catalog.format('%I.%I', schemaname, sequencename),
+          coalesce(last_value, start_value), last_value IS NOT NULL), '')
+        FROM pg_catalog.pg_sequences WHERE schemaname <> 'luamig']]
+  end)
+end
+
 --- The columns that a script sees in base and in the base query, or nil and what is wrong. A base
 -- without `select` stands for any columns of its table.
 function World:columns_of_base(found)
@@ -238,6 +258,7 @@ function World:attempt(path, opts)
   }, function(event)
     return watcher:see(event)
   end)
+  watcher:rewind()
   if outcome.state == "failed" and not outcome.begun then
     error(outcome.error, 0)
   end

@@ -49,7 +49,8 @@ local function check_fields(given, fail)
       local shown = tostring(name)
       local setting = suggest.nearest(shown, config.names)
       fail({ name }, ('unknown field "%s"'):format(shown), suggest.hint(shown, FIELD_NAMES)
-        or setting and ('"%s" belongs into config.'):format(setting))
+        or setting and ('"%s" belongs into config.'):format(setting)
+        or ("A script has these fields: %s."):format(table.concat(FIELD_NAMES, ", ")))
     elseif type(value) ~= kinds[1] and type(value) ~= kinds[2] then
       fail({ name }, ('field "%s" must be a %s, not %s'):format(name,
         table.concat(kinds, " or a "), text.describe(value)))

@@ -9,6 +9,16 @@ local version = require "luamig.version"
 
 local strict = {}
 
+--- Raises at the innermost line of Lua that led here: `ipairs` and its like are no lines.
+local function complain(message)
+  for level = 3, math.huge do
+    local info = debug.getinfo(level, "Sl")
+    if not info or info.currentline > 0 then
+      error((info and ("%s:%d: "):format(info.short_src, info.currentline) or "") .. message, 0)
+    end
+  end
+end
+
 --- Makes a module: a view of `fields` that raises on unknown fields and on assignment.
 -- @param name the module's name in messages
 -- @param later map from name to true: belongs to the design, not to this version
@@ -41,25 +51,31 @@ end
 
 --- Makes a plain record raise on unknown fields. Returns `fields`.
 -- @param what what messages call it, for example `run`
--- @param known list of legal names; a name that is legal and unset reads nil
+-- @param known list of legal names, those of `fields` if left out; a name that is legal and unset
+--   reads nil
 function strict.record(what, fields, known)
   local legal = {}
+  known = known or text.sorted_keys(fields)
   for _, name in ipairs(known) do
     legal[name] = true
   end
   return setmetatable(fields, {
     __index = function(_, key)
-      if not legal[key] then
+      if math.type(key) then
+        complain(("%s is no list; functions get (rows, repo, run) or (repo, run), in this order")
+          :format(what))
+      elseif not legal[key] then
         key = tostring(key)
-        error(('%s has no field "%s"%s'):format(what, key, suggest.suffix(key, known)), 2)
+        complain(('%s has no field "%s"%s'):format(what, key, suggest.suffix(key, known)))
       end
     end,
   })
 end
 
---- Makes the metatable of rows that raise when a column is read that the query did not return. A
--- NULL column reads nil.
+--- Makes the metatables of a result. Its rows raise when a column is read that the query did not
+-- return; a NULL column reads nil. The list of rows raises when a column is read of it.
 -- @param columns list of column names
+-- @return metatable of the rows, metatable of the list, which has the field `columns`
 function strict.row(columns)
   local returned = {}
   for _, name in ipairs(columns) do
@@ -74,19 +90,28 @@ function strict.row(columns)
         error(('column "%s" was not returned by the query%s'):format(key, near), 2)
       end
     end,
+  }, {
+    columns = columns,
+    __index = function(_, key)
+      if key == "columns" then
+        return columns
+      elseif type(key) == "string" then
+        error(('the rows are a list, which has no field "%s"; go through it: for _, row in '
+          .. "ipairs(rows) do"):format(key), 2)
+      end
+    end,
   }
 end
 
---- Makes a result of rows, which are changed in place; `rows.columns` is set. Returns `rows`.
+--- Makes a result of rows, which are changed in place. Returns `rows`.
 -- @param rows list of row tables
 -- @param columns list of column names
 function strict.rows(rows, columns)
-  local row_meta = strict.row(columns)
+  local row_meta, list_meta = strict.row(columns)
   for _, row in ipairs(rows) do
     setmetatable(row, row_meta)
   end
-  rows.columns = columns
-  return rows
+  return setmetatable(rows, list_meta)
 end
 
 return strict

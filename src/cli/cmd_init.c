@@ -120,7 +120,9 @@ run(int argc, char **argv)
     const char *dir = argc > 1 ? argv[1] : ".";
     struct lm_err err;
 
-    if (argc > 2 || *dir == '-' || *dir == '\0')
+    if (*dir == '-')
+        return lm_cli_usage(&lm_cmd_init, "there is no option \"%s\"", dir);
+    if (argc > 2 || *dir == '\0')
         return lm_cli_usage(&lm_cmd_init, "init takes one folder at most");
     if (!lm_files_make_folder(dir, NULL, &err) ||
         !make_folder(dir, "scripts/", &err) ||

@@ -28,6 +28,7 @@ lm_files_make_folder(const char *path, bool *created, struct lm_err *err)
     char *part = lm_strdup(path);
     bool made = false;
     bool ok = true;
+    int reason;
 
     for (char *end = part; ok && end[strspn(end, "/")] != '\0';) {
         char next;
@@ -37,10 +38,11 @@ lm_files_make_folder(const char *path, bool *created, struct lm_err *err)
         next = *end;
         *end = '\0';
         made = mkdir(part, 0777) == 0;
+        reason = errno;
         if (!made && !is_folder(part)) {
             ok = lm_err_set(err, LM_ERR_FAILED,
                             "could not create folder \"%s\": %s", part,
-                            strerror(errno));
+                            strerror(reason));
         }
         *end = next;
     }

@@ -556,6 +556,11 @@ fail_load(const char *file, const char *output, struct lm_err *err)
     lm_err_set(err, LM_ERR_SCRIPT, "could not load \"%s\"", file);
     if (len > 0)
         lm_err_detail(err, "%s", said);
+    if (strstr(said, "ERROR:  role ") != NULL) {
+        lm_err_hint(err, "The throw-away server has no roles of yours. Leave "
+                         "owners and grants out: pg_dump --schema-only "
+                         "--no-owner --no-privileges.");
+    }
     return false;
 }
 

@@ -242,8 +242,8 @@ push_types(lua_State *L, struct reading *self)
     self->types = types;
 }
 
-/* Pushes what luamig.strict makes of the columns' names: the metatable of the
- * rows, and the list of names. [-0, +2, raises] */
+/* Pushes what luamig.strict makes of the columns' names: the metatables of the
+ * list and of its rows, and the list of names. [-0, +3, raises] */
 static void
 push_names(lua_State *L, struct reading *self)
 {
@@ -255,8 +255,9 @@ push_names(lua_State *L, struct reading *self)
     }
     lua_pushvalue(L, -1);
     lua_insert(L, -3); /* names strict names */
-    lua_call(L, 1, 1); /* names meta */
-    lua_insert(L, -2); /* meta names */
+    lua_call(L, 1, 2); /* names meta list */
+    lua_insert(L, -3); /* list names meta */
+    lua_insert(L, -2); /* list meta names */
     self->names = lua_gettop(L);
 }
 
@@ -266,18 +267,18 @@ push_rows(lua_State *L, struct reading *self, int rows)
 {
     luaL_checkstack(L, 16, "too many results");
     push_types(L, self);         /* types */
-    push_names(L, self);         /* types meta names */
-    lua_createtable(L, rows, 1); /* types meta names rows */
+    push_names(L, self);         /* types list meta names */
+    lua_createtable(L, rows, 0); /* types list meta names rows */
     for (int row = 0; row < rows; row++) {
         push_row(L, self, row);
         lua_pushvalue(L, self->names - 1);
         lua_setmetatable(L, -2);
         lua_rawseti(L, -2, row + 1);
     }
-    lua_pushvalue(L, self->names);
-    lua_setfield(L, -2, "columns");
-    lua_insert(L, self->names - 2); /* rows types meta names */
-    lua_pop(L, 3);
+    lua_pushvalue(L, self->names - 2);
+    lua_setmetatable(L, -2);
+    lua_insert(L, self->names - 3); /* rows types list meta names */
+    lua_pop(L, 4);
 }
 
 /* All rows of a query's result. [-0, +1, raises] */
@@ -701,8 +702,9 @@ push_binding(lua_State *L, struct lm_sites *sites)
     lua_rawsetp(L, LUA_REGISTRYINDEX, &binding_key);
 }
 
-/* The methods, in a table, with what is at the top of the stack as upvalues:
- * the binding, and the metatables of repos and handles. [-0, +1, memory] */
+/* The methods, in a table that raises for others, with what is at the top of
+ * the stack as upvalues: the binding, and the metatables of repos and handles.
+ * [-0, +1, raises] */
 static void
 push_methods(lua_State *L)
 {
@@ -712,6 +714,25 @@ push_methods(lua_State *L)
             lua_pushvalue(L, -4); /* one after the other */
         luaL_setfuncs(L, list == 0 ? methods : lm_bind_write_methods, 3);
     }
+    lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.record");
+    lua_insert(L, -2);
+    lua_pushstring(L, "repo");
+    lua_insert(L, -2);
+    lua_call(L, 2, 1);
+}
+
+/* What of luamig.strict is called from here. [-0, +0, raises] */
+static void
+register_strict(lua_State *L)
+{
+    lua_getglobal(L, "require");
+    lua_pushstring(L, "luamig.strict");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "row");
+    lua_setfield(L, LUA_REGISTRYINDEX, "luamig.strict.row");
+    lua_getfield(L, -1, "record");
+    lua_setfield(L, LUA_REGISTRYINDEX, "luamig.strict.record");
+    lua_pop(L, 1);
 }
 
 void
@@ -719,6 +740,7 @@ lmL_open_repo(lua_State *L, struct lm_sites *sites)
 {
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &lm_bind_anchors_key);
+    register_strict(L);
     push_binding(L, sites); /* binding */
 
     luaL_newmetatable(L, repo_type);
@@ -740,12 +762,5 @@ lmL_open_repo(lua_State *L, struct lm_sites *sites)
     lua_setfield(L, -2, "__gc");
     lua_pushcfunction(L, result_gc);
     lua_setfield(L, -2, "__close");
-    lua_pop(L, 1);
-
-    lua_getglobal(L, "require");
-    lua_pushstring(L, "luamig.strict");
-    lua_call(L, 1, 1);
-    lua_getfield(L, -1, "row");
-    lua_setfield(L, LUA_REGISTRYINDEX, "luamig.strict.row");
     lua_pop(L, 1);
 }

@@ -127,11 +127,13 @@ check_table(lua_State *L, int index, const char *method, const char *what)
 
 static void
 check_not_empty(lua_State *L, struct lm_names names, const char *method,
-                const char *what)
+                const char *what, const char *advice)
 {
     if (names.count == 0)
-        luaL_error(L, "repo:%s: %s is empty", method, what);
+        luaL_error(L, "repo:%s: %s is empty%s", method, what, advice);
 }
+
+#define NIL_IS_ABSENT "; a field whose value is nil is not there"
 
 static const char the_key[] = "the key";
 static const char the_condition[] = "the condition";
@@ -168,7 +170,7 @@ check_site(lua_State *L, const struct lm_call *call, const char *method,
 static void
 check_key(lua_State *L, int index, struct lm_names key, const char *method)
 {
-    check_not_empty(L, key, method, "the key");
+    check_not_empty(L, key, method, "the key", NIL_IS_ABSENT);
     for (int i = 0; i < key.count; i++) {
         lua_pushstring(L, key.names[i]);
         lua_rawget(L, index);
@@ -442,7 +444,8 @@ l_update(lua_State *L)
         form.may_miss = read_missing(L, 5, "update");
         form.changes = push_names(L, 4, the_changes);
         form.key = push_names(L, 3, the_key);
-        check_not_empty(L, form.changes, "update", "the table of changes");
+        check_not_empty(L, form.changes, "update", "the table of changes",
+                        NIL_IS_ABSENT ", and luamig.NULL says NULL");
         check_key(L, 3, form.key, "update");
         check_site(L, &call, "update", the_changes, form.changes);
         check_site(L, &call, "update", the_key, form.key);
@@ -514,8 +517,8 @@ read_conflict_table(lua_State *L, int index, const char *method,
     }
     form->target = push_list(L, lua_gettop(L) - 1, "on_conflict.columns");
     form->overwritten = push_list(L, lua_gettop(L) - 1, "on_conflict.update");
-    check_not_empty(L, form->target, method, "on_conflict.columns");
-    check_not_empty(L, form->overwritten, method, "on_conflict.update");
+    check_not_empty(L, form->target, method, "on_conflict.columns", "");
+    check_not_empty(L, form->overwritten, method, "on_conflict.update", "");
     form->conflict = LM_CONFLICT_UPDATE;
 }
 
@@ -656,8 +659,8 @@ push_equality(lua_State *L, int index, const char *method,
     int base;
 
     condition->names = push_names(L, index, "the condition");
-    check_not_empty(L, condition->names, method,
-                    "the condition (luamig.ALL says \"every row\")");
+    check_not_empty(L, condition->names, method, "the condition",
+                    NIL_IS_ABSENT ", and luamig.ALL says \"every row\"");
     nulls =
         lua_newuserdatauv(L, (size_t)condition->names.count * sizeof *nulls, 0);
     base = lua_gettop(L);
@@ -751,7 +754,8 @@ l_update_all(lua_State *L)
     columns.table = lmL_check_text(L, 2);
     check_table(L, 3, "update_all", "the changes");
     columns.names = push_names(L, 3, the_changes);
-    check_not_empty(L, columns.names, "update_all", "the table of changes");
+    check_not_empty(L, columns.names, "update_all", "the table of changes",
+                    NIL_IS_ABSENT ", and luamig.NULL says NULL");
     check_columns(L, &call, columns.table, columns.names);
     check_site(L, &call, "update_all", the_changes, columns.names);
     push_condition(L, &call, 4, last, "update_all", &condition);

@@ -23,6 +23,11 @@
 
 enum { HOOK_INSTRUCTIONS = 10000 };
 
+/* Slots of the stack that are in use from the beginning, so that it is neither
+ * grown nor shrunk below a script. Lua 5.4.4 writes to the stack as it was when
+ * that happens in a __concat between others: "a" .. decimal .. "b". */
+enum { STACK_SLOTS = 4000 };
+
 /* More than any batch should need, less than what brings a host down. */
 static const size_t memory_cap = (size_t)2 << 30;
 
@@ -336,6 +341,8 @@ lm_vm_init(struct lm_vm *self, struct lm_err *err)
     if (L == NULL)
         return lm_err_set(err, LM_ERR_INTERNAL, "could not start Lua");
     lua_atpanic(L, on_panic);
+    if (!lua_checkstack(L, STACK_SLOTS))
+        return lm_err_set(err, LM_ERR_INTERNAL, "could not start Lua");
     lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
     lua_pushcfunction(L, set_up);
     return lm_vm_call(L, 0, 0, err);

@@ -4,11 +4,12 @@ luamig, and plain busted that finds its modules."""
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
 
-from harness.project import (DONE, FAILED, USAGE, Project, binary,
+from harness.project import (DONE, FAILED, UNREACHABLE, USAGE, Project, binary,
                              clean_environment)
 
 FILES = ["luamig.lua", ".busted", ".luacheckrc", ".luarc.json", ".gitignore"]
@@ -143,11 +144,30 @@ def test_what_init_writes_is_understood_by_those_who_read_it(empty):
     assert "luamig.lua" in ignored
 
 
-def test_the_project_file_is_lua_that_says_where_the_databases_are(empty):
+@pytest.mark.parametrize("variable, said", [
+    ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/shop"}, "DATABASE_URL"),
+    ({"PGHOST": "127.0.0.1", "PGPORT": "1"}, "PGHOST"),
+])
+def test_the_project_file_leaves_the_database_to_the_environment(
+        empty, variable, said):
     empty.luamig("init").expect(DONE)
-    empty.write("ask.lua", 'print(dofile("luamig.lua").repos.default)')
-    empty.luamig("lua", "ask.lua", env={"DATABASE_URL": "from the env"}
-                 ).expect(DONE, "from the env")
+    result = empty.luamig("check", env=variable).expect(UNREACHABLE)
+    assert re.search(rf"^source +.*{said}", result.out, re.M), result
+
+
+def test_why_a_folder_cannot_be_made_is_said(empty):
+    # Nobody, not even root, makes folders there.
+    empty.luamig("init", "/sys/luamig").expect(
+        FAILED, 'could not create folder "/sys/luamig"').refuse("No such file")
+
+
+def test_plain_busted_takes_a_filter_of_two_words(empty):
+    empty.luamig("init").expect(DONE)
+    empty.write("spec/a_spec.lua",
+                'it("two words", function() end)\nit("one", function() end)')
+    code, out = run(empty, "lua5.4", shutil.which("busted"), "-o", "TAP",
+                    "--filter=two words")
+    assert code == 0 and "ok 1 - two words\n1..1" in out, out
 
 
 def test_globals_in_scripts_are_found_by_luacheck(empty):

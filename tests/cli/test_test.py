@@ -194,6 +194,16 @@ def test_a_schema_file_with_an_error_is_shown(folder, scratch):
     assert os.listdir(scratch) == []
 
 
+def test_a_schema_file_with_owners_says_how_to_leave_them_out(folder, scratch):
+    folder.write("spec/a_spec.lua", PASSING)
+    folder.write("schema.sql", "CREATE TABLE t (id int);\n"
+                               "ALTER TABLE t OWNER TO deploy;\n")
+
+    folder.luamig("test", "--schema", "schema.sql", url=False,
+                  env={"TMPDIR": scratch}).expect(
+        INVALID, 'role "deploy" does not exist', "--no-owner --no-privileges")
+
+
 def test_without_server_programs_it_says_what_to_install(folder, scratch):
     folder.luamig("test", "--pg", url=False,
                   env={"TMPDIR": scratch, "LUAMIG_PG_BIN": scratch}).expect(

@@ -82,6 +82,17 @@ describe("a migration that", function()
       "Lua variables are lost when luamig dies: keep in a table what later batches need")
   end)
 
+  it("remembers in a Lua variable what was rolled back is not resumable", function()
+    caught("assert_resumable", script([[
+      for _, user in ipairs(rows) do
+        if not done[user.id] then repo:update("users", { id = user.id }, { seen = 1 }) end
+        done[user.id] = true
+      end]], "local done = {}"),
+      "tried again, batch 1, keys (id) from (1) to (2) leaves something else than at once",
+      "users: the row (id)=(1): seen is 0, expected 1",
+      "What is rolled back is undone in the database, not in Lua variables")
+  end)
+
   it("remembers rows of the batch before depends on the batch size", function()
     caught("assert_batch_size_independent", script([[
       for _, user in ipairs(rows) do
@@ -131,6 +142,43 @@ describe("a migration that", function()
       end]], "attempt to index a nil value (field 'email')", ".lua:9")
   end)
 
+  it("asks the rows for a column of one", function()
+    caught("run", script [[ repo:update("users", { id = rows.id }, { nick = "x" }) ]],
+      'the rows are a list, which has no field "id"; go through it: for _, row in ipairs(rows) do',
+      ".lua:8")
+  end)
+
+  it("has repo and rows the wrong way round", function()
+    caught("run", script([[
+      swapped(repo, rows) ]], [[local function swapped(rows, repo)
+        for _, user in ipairs(rows) do repo:update("users", { id = user.id }, { nick = "x" }) end
+      end]]),
+      "repo is no list; functions get (rows, repo, run) or (repo, run), in this order", ".lua:3")
+  end)
+
+  it("misspells a method", function()
+    caught("run", script [[ repo:updateall("users", { nick = "x" }, { id = 1 }) ]],
+      'repo has no field "updateall" (did you mean "update_all"?)', ".lua:8")
+  end)
+
+  it("forgets the repo, or where the arguments are", function()
+    caught("run", script [[ update("users", { id = 1 }, { nick = "x" }) ]],
+      'global "update" is not defined (did you mean repo:update?)', ".lua:8")
+    caught("run", script [[ run.log(args.prefix) ]],
+      'global "args" is not defined (did you mean run.args?)')
+    caught("run", script [[ repo:update("users", { id = 1 }, { nick = NULL }) ]],
+      'global "NULL" is not defined (did you mean luamig.NULL?)')
+  end)
+
+  it("writes an empty table into a document", function()
+    local path = contract.script([[
+      for _, row in ipairs(rows) do repo:update("t", { id = row.id }, { doc = { tags = {} } }) end
+    ]])
+    local result = contract.world({ doc = "jsonb" }):run(path)
+    contract.failed(result, nil, "at tags: an empty table may be an array or an object")
+    assert.equal("Say which: luamig.array{} or luamig.object{}.", result.error.hint)
+  end)
+
   it("takes nil for NULL leaves the column as it was", function()
     -- { nick = nil } is an empty table.
     caught("run", script [[
@@ -165,6 +213,65 @@ describe("a migration that", function()
       end]],
       'update of "users" matched no row with id = 1',
       'Pass { missing = "ignore" } as the last argument if the row may be gone.')
+  end)
+end)
+
+describe("a migration without a mistake", function()
+  teardown(contract.clean)
+
+  local function notes()
+    return mock.new {
+      tables = {
+        t = { columns = { id = "int8", done = "bool" }, primary_key = { "id" },
+          rows = { { id = 1 }, { id = 2 }, { id = 3 } } },
+        notes = {
+          columns = { id = "bigserial", t_id = "int8", at = "timestamptz" },
+          primary_key = { "id" },
+          defaults = { at = { sql = "clock_timestamp()",
+            value = function() return os.date "!%Y-%m-%d %H:%M:%S+00" end } },
+        },
+      },
+      base = { from = "t", where = function(row) return row.done == nil end },
+    }
+  end
+  local QUERY = "SELECT * FROM t WHERE done IS NULL"
+
+  it("may write rows whose number and time the database gives", function()
+    local path = contract.script([[
+      for _, row in ipairs(rows) do
+        repo:insert("notes", { t_id = row.id })
+        repo:update("t", { id = row.id }, { done = true })
+      end]], { query = QUERY, config = "batch_size = 2" })
+    for _, property in ipairs { "idempotent", "resumable", "batch_size_independent", "complete" } do
+      mock["assert_" .. property](path, notes)
+    end
+  end)
+
+  it("may go through rows with pairs, and insert them as they are", function()
+    local path = contract.script([[
+      local copies = {}
+      for i, row in pairs(rows) do copies[i] = row.id * 10 end
+      run.log(table.concat(copies, ","))
+      repo:insert_all("notes", repo:query "SELECT 7::bigint AS t_id")
+      repo:insert_all("other", rows)]])
+    local one = contract.world({}, { { id = 1 }, { id = 2 } }, { tables = {
+      notes = { columns = { t_id = "int8" }, primary_key = { "t_id" } },
+      other = { columns = { id = "int8" }, primary_key = { "id" } },
+    } })
+    one:stub("SELECT 7::bigint AS t_id", { rows = { { t_id = 7 } } })
+    contract.ended("done", one:run(path))
+    assert.equal("10,20", contract.said(one))
+    assert.same({ 7 }, contract.column(one, "notes", "t_id"))
+    assert.same({ 1, 2 }, contract.column(one, "other", "id"))
+  end)
+
+  it("looks for nothing that it leaves as it is", function()
+    local path = contract.script([[
+      for _, row in ipairs(rows) do
+        if row.id ~= 2 then repo:update("t", { id = row.id }, { done = true }) end
+      end]], { query = QUERY })
+    local err = contract.raised(mock.assert_complete, path, notes)
+    assert.matches("the base query still returns 1 row:\n  (id)=(2)\n", tostring(err), 1, true)
   end)
 end)
 

@@ -208,12 +208,13 @@ describe("update", function()
 
   it("refuses an empty table of changes", function()
     run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, {})', nil,
-      "repo:update: the table of changes is empty")
+      "repo:update: the table of changes is empty; a field whose value is nil is not there, and "
+      .. "luamig.NULL says NULL")
   end)
 
   it("refuses an empty key", function()
     run_failed(contract.numbers(1), 'repo:update("t", {}, { n = 1 })', nil,
-      "repo:update: the key is empty")
+      "repo:update: the key is empty; a field whose value is nil is not there")
   end)
 
   it("refuses a key that is no table", function()
@@ -444,7 +445,8 @@ describe("update_all and delete_all", function()
     local name = verb:match "^[%w_]+"
     it("refuse an empty condition: " .. name, function()
       run_failed(contract.numbers(1), ("repo:%s, {})"):format(verb), nil,
-        ('repo:%s: the condition (luamig.ALL says "every row") is empty'):format(name))
+        ("repo:%s: the condition is empty; a field whose value is nil is not there, and "
+        .. 'luamig.ALL says "every row"'):format(name))
     end)
 
     it("refuse no condition: " .. name, function()

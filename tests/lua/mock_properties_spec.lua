@@ -1,8 +1,8 @@
 local mock = require "luamig.mock"
 local support = dofile "tests/lua/support.lua"
 
-local function world()
-  return mock.new {
+local function world(kind)
+  return (kind or mock).new {
     tables = {
       users = {
         columns = { id = "int8", email = "text", seen = "int4" },
@@ -22,20 +22,24 @@ local function world()
 end
 
 --- A script whose migrate has this body.
-local function script(body, head)
+local function script(body, head, where)
   return support.script(([[
 %s
 return {
   config = { batch_size = 2 },
-  base_query = "SELECT id, email, seen FROM users",
+  base_query = "SELECT id, email, seen FROM users%s",
   migrate = function(rows, repo, run)
 %s
   end,
-}]]):format(head or "", body))
+}]]):format(head or "", where or "", body))
 end
 
-local function complaint(property, path, opts)
-  return support.message(support.raised(mock[property], path, world, opts))
+local function complaint_in(property, path, make_world)
+  return support.message(support.raised(mock[property], path, make_world))
+end
+
+local function complaint(property, path)
+  return complaint_in(property, path, world)
 end
 
 local LOWER = [[
@@ -121,6 +125,131 @@ describe("properties", function()
         end
         return one
       end)
+    end)
+  end)
+
+  it("tell of what a batch that is tried again finds in a Lua variable", function()
+    local message = complaint("assert_resumable", script([[
+      for _, user in ipairs(rows) do
+        if not done[user.id] then
+          repo:update("users", { id = user.id }, { seen = 1 })
+        end
+        done[user.id] = true
+      end]], "local done = {}"))
+    assert.matches("does not bear a conflict: rolled back at its end and tried again, batch 1, "
+      .. "keys (id) from (1) to (2) leaves something else than at once", message, 1, true)
+    assert.matches("users: the row (id)=(1): seen is 0, expected 1", message, 1, true)
+    assert.matches("not in Lua variables: set them in migrate", message, 1, true)
+  end)
+
+  -- The clock is the script's, which has a Lua state of its own on PostgreSQL.
+  describe("a script that does not do the same twice", function()
+    local function in_lua()
+      return world(mock.pure)
+    end
+
+    for what, call in pairs { ["the clock"] = "os.time()", chance = "math.random(1 << 30)",
+      ["the date"] = "tonumber((os.date('!%Y%m%d')))" }
+    do
+      it("is told apart: " .. what, function()
+        local path = script(([[
+          for _, user in ipairs(rows) do
+            repo:update("users", { id = user.id }, { seen = %s })
+          end]]):format(call))
+        for _, property in ipairs { "assert_resumable", "assert_batch_size_independent" } do
+          local message = complaint_in(property, path, in_lua)
+          assert.matches("does not do the same twice", message, 1, true)
+          assert.matches("take the value from the row, from an argument", message, 1, true)
+        end
+        assert.matches("is not idempotent", complaint_in("assert_idempotent", path, in_lua), 1,
+          true)
+      end)
+    end
+
+    it("leaves the clock as it was", function()
+      local before, path = os.time(), script [[
+        for _, user in ipairs(rows) do
+          repo:update("users", { id = user.id }, { seen = os.time() })
+        end]]
+      complaint_in("assert_resumable", path, in_lua)
+      assert.is_true(os.time() - before < 3600)
+      assert.equal("function", type(os.date))
+    end)
+  end)
+
+  describe("what the database gives", function()
+    local function with_notes(defaults)
+      return mock.new {
+        tables = {
+          users = { columns = { id = "int8", email = "text", seen = "int4" },
+            primary_key = { "id" }, rows = { { id = 1 }, { id = 2 }, { id = 3 } } },
+          notes = { columns = { id = "bigserial", user_id = "int8", at = "timestamptz" },
+            primary_key = { "id" }, defaults = defaults },
+        },
+        base = { from = "users" },
+      }
+    end
+    local NOTES = [[
+      for _, user in ipairs(rows) do
+        repo:insert("notes", { user_id = user.id })
+      end]]
+
+    it("is the same after a kill: numbers of a sequence", function()
+      mock.assert_resumable(script(NOTES), with_notes)
+      mock.assert_batch_size_independent(script(NOTES), with_notes)
+    end)
+
+    it("is not compared where it is the time", function()
+      mock.assert_resumable(script(NOTES), function()
+        return with_notes { at = { sql = "clock_timestamp()",
+          value = function() return os.date "!%Y-%m-%d %H:%M:%S+00" end } }
+      end)
+    end)
+
+    it("has its gaps outside of properties", function()
+      local one = with_notes()
+      one:run(script(NOTES), { kill = { batch = 1, call = 2 } })
+      one:run(script(NOTES))
+      assert.equal(2, one:rows("notes")[1].id)
+    end)
+  end)
+
+  describe("complete", function()
+    local WHERE = " WHERE email <> lower(email)"
+    local function to_lower()
+      local one = world()
+      one.base.where = function(row) return row.email ~= row.email:lower() end
+      return one
+    end
+
+    it("holds for a script that does all that its base query looks for", function()
+      mock.assert_complete(script(LOWER, nil, WHERE), to_lower)
+    end)
+
+    it("fails for a script that passes rows over, and names them", function()
+      local message = complaint_in("assert_complete", script([[
+        for _, user in ipairs(rows) do
+          if user.email == "" then
+            repo:update("users", { id = user.id }, { email = user.email:lower() })
+          end
+        end]], nil, WHERE), to_lower)
+      assert.matches("is not complete: when it is done, the base query still returns 2 rows:\n"
+        .. "  (id)=(1), (id)=(10)\n", message, 1, true)
+      assert.matches("was it passed over", message, 1, true)
+    end)
+
+    it("allows for the rows that are set aside", function()
+      mock.assert_complete(support.script [[
+        return {
+          config = { on_error = "quarantine" },
+          base_query = "SELECT id, email, seen FROM users WHERE email <> lower(email)",
+          migrate = function(rows, repo)
+            for _, user in ipairs(rows) do
+              if user.id == 10 then error "no" end
+              repo:update("users", { id = user.id }, { email = user.email:lower() })
+            end
+          end,
+        }]], to_lower)
     end)
   end)
 

@@ -98,13 +98,15 @@ describe("a script file", function()
 end)
 
 describe("a script's table", function()
+  local FIELDS = "A script has these fields: args, base_query, config, migrate, name, on_complete, "
+    .. "on_start, on_stop, requires, run, throttle."
   local cases = {
     { "\n  migrat = 1,", 's.lua:2: unknown field "migrat"', 'Did you mean "migrate"?' },
     { "batch_size = 5,", 's.lua:1: unknown field "batch_size"',
       '"batch_size" belongs into config.' },
-    { "zzzzzz = 5,", 's.lua:1: unknown field "zzzzzz"' },
-    { '["a b"] = 5,', 's.lua:1: unknown field "a b"' },
-    { "5,", 's.lua: unknown field "1"' },
+    { "on_finish = 5,", 's.lua:1: unknown field "on_finish"', FIELDS },
+    { '["a b"] = 5,', 's.lua:1: unknown field "a b"', FIELDS },
+    { "5,", 's.lua: unknown field "1"', FIELDS },
     { "on_start = 5,", 's.lua:1: field "on_start" must be a function, not 5' },
     { "on_complete = {},", 's.lua:1: field "on_complete" must be a function, not a table' },
     { "on_stop = '',", 's.lua:1: field "on_stop" must be a function, not ""' },

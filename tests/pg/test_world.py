@@ -71,7 +71,9 @@ end
 """
 
 SCHEMA = """
+CREATE DOMAIN level AS int CHECK (VALUE > 0);
 CREATE TABLE accounts (
+  level level,
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   email varchar(20) NOT NULL UNIQUE,
   touched int NOT NULL DEFAULT 0);
@@ -570,6 +572,40 @@ def test_a_declaration_that_the_schema_file_refutes_fails_the_spec(complaint):
 
 
 @spec("""
+  local w = mock.new { tables = { accounts = {
+    columns = { id = "int8", email = "varchar(20)", level = "int4" }, primary_key = { "id" },
+    rows = { { id = 7, email = "a", level = 3 } },
+  } } }
+  assert.equal(3, w:rows("accounts")[1].level)
+""")
+def test_a_domain_is_declared_as_its_base_type(passes):
+    pass
+
+
+@spec("""
+  local name = 'shop."odd ""name"'
+  local w = mock.new { tables = { [name] = {
+    columns = { id = "int8", mood = "mood", moods = "shop.feeling[]" },
+    primary_key = { "id" }, rows = { { id = 1, mood = "glad" } },
+  } } }
+  local result = w:run(once(([[
+    repo:update(%q, { id = 1 }, { mood = "sad", moods = { "sad" } })]]):format(name)))
+  assert.equal("done", result.state, tostring(result.error))
+  assert.equal("sad", w:rows(name)[1].mood)
+""")
+def test_schemas_and_types_that_are_not_there_are_made(passes):
+    """As in the mock, values of such a type are strings."""
+
+
+@spec("""
+  mock.new { tables = { t = { columns = { id = "int8", n = "interger" } } } }
+""")
+def test_a_misspelt_type_fails_the_spec(complaint):
+    assert ('table "t": type "interger" does not exist (did you mean "integer"?)'
+            in complaint)
+
+
+@spec("""
   mock.new { tables = { accounts = { rows = { { id = 1, email = ("x"):rep(21) } } } } }
 """)
 def test_rows_that_a_table_refuses_fail_the_spec(complaint):
@@ -752,6 +788,40 @@ def test_schema_prints_a_table_as_a_spec_declares_it(db, project):
   primary_key = { "id" },
   not_null = { "email" },
   unique = { { "email", "price" } },
+},
+"""
+
+
+def test_schema_prints_what_tables_have_to_do_with_each_other(db, project):
+    db.execute("""
+        CREATE SCHEMA shop;
+        CREATE DOMAIN mail AS varchar(50) CHECK (VALUE ~ '@');
+        CREATE DOMAIN contact AS mail NOT NULL;
+        CREATE TABLE shop."a ""b" (id serial PRIMARY KEY);
+        CREATE TABLE users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            mail contact, b int REFERENCES shop."a ""b" ON DELETE CASCADE,
+            other int REFERENCES shop."a ""b")""")
+
+    printed = project.luamig("schema", "--lua", "users", 'shop."a ""b"')
+
+    assert printed.expect(DONE).out == r"""users = {
+  columns = {
+    id = "bigserial",
+    mail = "character varying(50)",
+    b = "integer",
+    other = "integer",
+  },
+  primary_key = { "id" },
+  foreign_keys = {
+    { columns = { "b" }, references = "shop.\"a \"\"b\"", to = { "id" }, on_delete = "cascade" },
+    { columns = { "other" }, references = "shop.\"a \"\"b\"", to = { "id" } },
+  },
+},
+["shop.\"a \"\"b\""] = {
+  columns = {
+    id = "serial",
+  },
+  primary_key = { "id" },
 },
 """
 

@@ -267,6 +267,26 @@ l_interrupt(lua_State *L)
     return 0;
 }
 
+/* Lua 5.4.4 would use a stack that is gone. */
+static void
+test_a_metamethod_between_concatenations_may_use_the_stack(void **state)
+{
+    struct lm_err err;
+
+    assert_true(run(*state,
+                    "local function deep(n)"
+                    "  local a, b, c, d, e, f, g, h = 1, 2, 3, 4, 5, 6, 7, 8"
+                    "  return n == 0 and a + b + c + d + e + f + g + h"
+                    "    or 1 + deep(n - 1) "
+                    "end "
+                    "local joins = setmetatable({}, { __concat = function()"
+                    "  deep(40) collectgarbage() return 'x' end }) "
+                    "for _ = 1, 20 do"
+                    "  assert(joins .. 'a' .. joins .. 'b' .. joins == 'x') "
+                    "end",
+                    &err));
+}
+
 /* Runs code with interrupt(n) defined. The exit code says how it ended; a
  * loop that does not end is killed by the alarm. */
 static int
@@ -352,6 +372,9 @@ main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_error_objects_keep_their_fields,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_a_metamethod_between_concatenations_may_use_the_stack, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(test_kinds_of_errors_are_read, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_every_error_value_gives_a_message,

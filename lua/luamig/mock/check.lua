@@ -8,10 +8,16 @@ local version = require "luamig.version"
 
 local check = {}
 
---- Raises at the line of the spec: the first frame below the public functions of the mock.
+-- Where the mock's modules lie, as the debug library says it.
+local OWN = debug.getinfo(1, "S").source:match "^(.*)check%.lua$"
+
+--- Raises at the line of the spec: the first frame below the public functions of the mock. Without
+-- a line when a tail call has taken that frame, and a function of the mock is the next.
 -- @param depth frames between the caller and the spec, 1 for a public function itself
 function check.fail(depth, message)
-  error(message, depth + 2)
+  local frame = debug.getinfo(depth + 2, "S")
+  local is_own = frame and frame.source:sub(1, #OWN) == OWN
+  error(message, is_own and 0 or depth + 2)
 end
 
 --- Raises unless `options` is nil or a table whose keys are all in `known`.

@@ -84,41 +84,73 @@ local function shorten(lines)
   return lines
 end
 
-local function compare_table(name, found, wanted, lines)
+--- A list without the members of a set.
+local function without(list, set)
+  local kept = {}
+  for _, item in ipairs(list) do
+    if not set[item] then
+      kept[#kept + 1] = item
+    end
+  end
+  return kept
+end
+
+local function compare_table(name, found, wanted, ignored, lines)
+  local columns = without(found.columns, ignored)
   local by_key = found.primary_key
+  by_key = by_key and #without(by_key, ignored) == #by_key and by_key or nil
   local rest, missing = wanted:sorted_rows(), {}
   local function add(format, ...)
     lines[#lines + 1] = ("  %s: " .. format):format(name, ...)
   end
   for _, row in ipairs(found:sorted_rows()) do
-    local twin = take(rest, row, by_key or found.columns, same)
+    local twin = take(rest, row, by_key or columns, same)
     if not twin then
       missing[#missing + 1] = row
     elseif by_key then
-      local parts = compare_rows(found.columns, row, twin)
+      local parts = compare_rows(columns, row, twin)
       if parts ~= "" then
         add("the row %s: %s", value.show_key(by_key, row), parts)
       end
     end
   end
   for _, row in ipairs(missing) do
-    add("there is a row more: %s", show_row(row, found.columns))
+    add("there is a row more: %s", show_row(row, columns))
   end
   for _, row in ipairs(rest) do
-    add("a row is missing: %s", show_row(row, found.columns))
+    add("a row is missing: %s", show_row(row, columns))
   end
 end
 
 --- Compares two snapshots of the same tables.
 -- @param found, wanted what `world:snapshot` has returned: `tables`, a map from name to what has
 --   columns, primary_key (or nil) and a method sorted_rows
+-- @param ignored optional map from table to a set of columns, which are not looked at
 -- @return lines for a message, at most ten and a line that counts the rest; empty when all is equal
-function difference.lines(found, wanted)
+function difference.lines(found, wanted, ignored)
   local lines = {}
   for _, name in ipairs(text.sorted_keys(found.tables)) do
-    compare_table(name, found.tables[name], wanted.tables[name], lines)
+    compare_table(name, found.tables[name], wanted.tables[name], ignored and ignored[name] or {},
+      lines)
   end
   return shorten(lines)
+end
+
+--- The columns that hold other values in one snapshot than in the other, whichever row has them.
+-- @return map from table to a set of columns
+function difference.columns(a, b)
+  local differing = {}
+  for name, one in next, a.tables do
+    differing[name] = {}
+    for _, column in ipairs(one.columns) do
+      local rest, is_same = b.tables[name]:sorted_rows(), true
+      for _, row in ipairs(one:sorted_rows()) do
+        is_same = is_same and take(rest, row, { column }, same) ~= nil
+      end
+      differing[name][column] = not (is_same and #rest == 0) or nil
+    end
+  end
+  return differing
 end
 
 -- -- what a spec expects ---------------------------------------------------------------------

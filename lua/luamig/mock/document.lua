@@ -6,6 +6,7 @@
 -- Refuses what the program refuses, and texts (`luamig.json`), since there is no parser here.
 
 local decimal = require "luamig.decimal"
+local errors = require "luamig.errors"
 local marks = require "luamig.marks"
 local text = require "luamig.text"
 
@@ -15,15 +16,17 @@ local MAX_DEPTH = 2000
 
 local read
 
-local function at(path, message)
-  error((path ~= "" and "at " .. path .. ": " or "") .. message, 0)
+local function at(path, message, hint)
+  errors.raise {
+    kind = "script", message = (path ~= "" and "at " .. path .. ": " or "") .. message, hint = hint,
+  }
 end
 
 --- A decimal as it is read back: an integer, a float whose shortest text has its value, or itself.
 local function read_decimal(given, path)
   local shown = tostring(given)
   if shown:find "[NI]" then
-    at(path, "JSON has no word for NaN and infinities")
+    at(path, "JSON has no word for NaN and infinities", "Use luamig.json.null or a string.")
   elseif not shown:find("%.") then
     return given:tointeger() or given
   end
@@ -33,7 +36,7 @@ end
 
 local function read_number(given, path, above)
   if given ~= given or given == math.huge or given == -math.huge then
-    at(path, "JSON has no word for NaN and infinities")
+    at(path, "JSON has no word for NaN and infinities", "Use luamig.json.null or a string.")
   end
   return given == 0 and above.type_name == "jsonb" and given * given or given -- no minus zero
 end
@@ -76,18 +79,20 @@ local function read_table(given, path, above)
   if above[given] then
     at(path, "the table contains itself")
   elseif above.depth == MAX_DEPTH then
-    error(("the table is nested more deeply than %d levels"):format(MAX_DEPTH), 0)
+    at("", ("the table is nested more deeply than %d levels"):format(MAX_DEPTH))
   end
   local mark = marks.kind(given)
   local is_list, length = marks.is_list(given)
   local kept
   above[given], above.depth = true, above.depth + 1
   if is_list and length == 0 and not mark then
-    at(path, "an empty table may be an array or an object")
+    at(path, "an empty table may be an array or an object",
+      "Say which: luamig.array{} or luamig.object{}.")
   elseif is_list and mark ~= "object" then
     kept = read_array(given, path, above)
   elseif mark == "array" then
-    at(path, "a luamig.array has other keys than 1, 2, 3, ...")
+    at(path, "a luamig.array has other keys than 1, 2, 3, ...",
+      "Put luamig.json.null where there is no value.")
   elseif has_string_keys(given) then
     kept = read_object(given, path, above)
   else
@@ -108,10 +113,11 @@ local BY_MARK = {
     at(path, "the mock cannot read the text of a luamig.json; give the table")
   end,
   NULL = function(_, path)
-    at(path, "luamig.NULL cannot stand inside of JSON; use luamig.json.null")
+    at(path, "luamig.NULL cannot stand inside of JSON", "Use luamig.json.null.")
   end,
   bytea = function(_, path)
-    at(path, "a luamig.bytea cannot be written to JSON")
+    at(path, "a luamig.bytea cannot be written to JSON",
+      "Encode the bytes, for example as hexadecimal digits.")
   end,
   ALL = function(_, path)
     at(path, "luamig.ALL is no value")
@@ -127,15 +133,10 @@ function read(given, path, above)
   return reader(given, path, above)
 end
 
---- A document as it is read back after it was written.
+--- A document as it is read back after it was written; raises an error object when it cannot be.
 -- @param type_name "json", which keeps the text, or "jsonb"
--- @return the value, or nil and why it cannot be written
 function document.read(given, type_name)
-  local ok, result = pcall(read, given, "", { depth = 0, type_name = type_name })
-  if ok then
-    return result
-  end
-  return nil, result
+  return read(given, "", { depth = 0, type_name = type_name })
 end
 
 return document

@@ -95,6 +95,22 @@ function pages.highest(base, store, key, args)
   return highest and highest.key
 end
 
+local function sort(items)
+  table.sort(items, function(a, b)
+    return value.compare_lists(a.place, b.place) < 0
+  end)
+end
+
+--- The keys of all rows that the base query returns, in their order, as messages show them.
+function pages.keys(base, store, key, args)
+  local items, shown = matching(base, store, key, args), {}
+  sort(items)
+  for i, item in ipairs(items) do
+    shown[i] = value.show_key(key, item.row)
+  end
+  return shown
+end
+
 --- Raises when a key occurs twice among the first `count` items.
 local function check_unique(items, key, count)
   for i = 2, math.min(count, #items) do
@@ -120,9 +136,7 @@ function pages.fetch(base, store, key, args, range)
       items[#items + 1] = item
     end
   end
-  table.sort(items, function(a, b)
-    return value.compare_lists(a.place, b.place) < 0
-  end)
+  sort(items)
   if not range.assume_unique then
     check_unique(items, key, range.size + 1)
   end

@@ -1,7 +1,8 @@
 --- Properties that hold for a good migration whatever its rows are, tried on a world.
 --
 -- Promises: every run begins in a world of its own, made by the spec's function; what is printed is
--- the smallest batch that shows the fault, and how the tables differ.
+-- the smallest batch that shows the fault, and how the tables differ. A sequence goes back with a
+-- transaction that is rolled back, so that the numbers which it gives can be compared.
 -- Refuses: scripts whose undisturbed run is not done. Stubs answer as often as they are asked here,
 -- since what is rolled back is asked again.
 
@@ -12,15 +13,26 @@ local text = require "luamig.text"
 local properties = {}
 
 local MAX_RUNS = 5000
+local MAX_LEFT = 10
 
--- What to do about it, for the three properties.
+-- How much later it is where a run must not depend on it: another day, hour, minute and second.
+local LATER_S = 90061
+
+-- What to do about it.
 local RESUME_HINT = "Lua variables are lost when luamig dies: keep in a table what later batches "
   .. "need."
+local RETRY_HINT = "What is rolled back is undone in the database, not in Lua variables: set them "
+  .. "in migrate."
 local SIZE_HINT = "The batch size is up to whoever runs the script, and batches are halved after "
   .. "conflicts: migrate must do the same for a row whatever else is in its batch."
 local REPEAT_HINT = "Let the base query leave out what is done, or write a value that does not "
   .. "depend on the one before. If the script is never to run twice, leave this assertion out: a "
   .. "run that is done is not repeated, and one that is killed goes on where it was."
+local CHANCE_HINT = "Clocks, math.random and the order of pairs differ from run to run, and a run "
+  .. "may go on another day: take the value from the row, from an argument, or from a default of "
+  .. "the column."
+local COMPLETE_HINT = "Such a row is not migrated: was it passed over, or is what migrate makes of "
+  .. "it still what the base query looks for?"
 
 local function is_done(result)
   return result.state == "done" or result.state == "done_with_failures"
@@ -40,20 +52,41 @@ function Trial:world()
   if type(world) ~= "table" or not world.attempt then
     fail("the function that makes a world returned %s", text.describe(world))
   end
-  world.stubs.answers_always = true
+  world.stubs.answers_always, world.rewinds = true, true
   return world
 end
 
---- Runs the script once, afresh loaded. Mistakes of the spec are raised.
+--- Calls `fn` with `os.time` and `os.date` ahead.
+local function at_other_time(seconds, fn)
+  local time, date = os.time, os.date
+  rawset(os, "time", function(fields)
+    return fields and time(fields) or time() + seconds
+  end)
+  rawset(os, "date", function(format, at)
+    return date(format, at or time() + seconds)
+  end)
+  local results = table.pack(pcall(fn))
+  rawset(os, "time", time)
+  rawset(os, "date", date)
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return table.unpack(results, 2, results.n)
+end
+
+--- Runs the script once, afresh loaded. Mistakes of the spec are raised. `opts` are those of
+-- `world:run`, and later: true where the clock is to be ahead.
 function Trial:run(world, opts)
   self.runs = self.runs + 1
   if self.runs > MAX_RUNS then
     fail("more than %d runs are needed; give the world fewer rows", MAX_RUNS)
   end
-  local result, def = world:attempt(self.path, {
-    args = self.args, batch_size = opts.batch_size or self.batch_size, limit = opts.limit,
-    again = opts.again, kill = opts.kill,
-  })
+  local result, def = at_other_time(opts.later and LATER_S or 0, function()
+    return world:attempt(self.path, {
+      args = self.args, batch_size = opts.batch_size or self.batch_size, limit = opts.limit,
+      again = opts.again, kill = opts.kill,
+    })
+  end)
   if world.problem then
     error(world.problem, 0)
   end
@@ -70,13 +103,52 @@ function Trial:undisturbed(opts)
   return world, result, def
 end
 
+--- The columns that a run has given values, by table: as far as the log tells.
+local function given_columns(world)
+  local given = {}
+  local function add(name, fields)
+    for column in next, fields or {} do
+      given[name] = given[name] or {}
+      given[name][column] = true
+    end
+  end
+  for _, entry in ipairs(world.log) do
+    if entry.committed then
+      add(entry.table, entry.row)
+      add(entry.table, entry.changes)
+      for _, row in ipairs(entry.verb == "insert_all" and entry.rows or {}) do
+        add(entry.table, row)
+      end
+    end
+  end
+  return given
+end
+
+--- An undisturbed run for others to be compared with. A second one, later, shows what differs from
+-- run to run: it is a mistake of the script, unless the database itself fills the column.
+function Trial:model(size)
+  local world, result, def = self:undisturbed { batch_size = size }
+  local wanted = world:snapshot()
+  local twin = self:undisturbed({ batch_size = size, later = true }):snapshot()
+  self.ignored = difference.columns(twin, wanted)
+  for name, columns in next, given_columns(world) do
+    for column in next, columns do
+      if (self.ignored[name] or {})[column] then
+        fail("%s does not do the same twice: run in two worlds that are the same, it leaves\n%s\n"
+          .. "%s", self.path, table.concat(difference.lines(twin, wanted), "\n"), CHANCE_HINT)
+      end
+    end
+  end
+  return wanted, world, result, def
+end
+
 --- How a run ended and what it left, beside a snapshot of what it should leave; nil when both are
 -- equal.
-function Trial.compare(_, world, result, wanted)
+function Trial:compare(world, result, wanted)
   if not is_done(result) then
     return ("  the run is %s: %s"):format(result.state, tostring(result.error or "no error"))
   end
-  local lines = difference.lines(world:snapshot(), wanted)
+  local lines = difference.lines(world:snapshot(), wanted, self.ignored)
   return #lines > 0 and table.concat(lines, "\n") or nil
 end
 
@@ -124,9 +196,31 @@ function Trial:kill(kill, wanted, def, batches)
   return true
 end
 
+--- Lets the nth commit fail by a conflict, which makes its transaction begin again, and compares.
+-- Returns whether there was such a commit.
+function Trial:conflict(nth, wanted, def)
+  local world = self:world()
+  world:fail { on = "commit", nth = nth, sqlstate = "40001" }
+  local result = self:run(world, {})
+  local differs = self:compare(world, result, wanted)
+  if #world.faults:unused() > 0 then
+    return false
+  elseif differs then
+    local page = {}
+    for _, entry in ipairs(world.log) do
+      page = entry.attempt == 2 and entry.verb == "page" and entry or page
+    end
+    fail("%s does not bear a conflict: rolled back at its end and tried again, %s leaves something "
+      .. "else than at once:\n%s\n%s", self.path,
+      page.batch and ("batch %d%s"):format(page.batch, show_batch(def.config.key, page.first,
+        page.last)) or "its transaction", differs, RETRY_HINT)
+  end
+  return true
+end
+
 local function resumable(self)
-  local world, result, def = self:undisturbed()
-  local wanted, batches = world:snapshot(), batches_of(world)
+  local wanted, world, result, def = self:model()
+  local batches = batches_of(world)
   for batch = 1, result.batches do
     local call = 1
     while self:kill({ batch = batch, call = call }, wanted, def, batches) do
@@ -134,11 +228,14 @@ local function resumable(self)
     end
     self:kill({ batch = batch }, wanted, def, batches)
   end
+  local nth = 1
+  while self:conflict(nth, wanted, def) do
+    nth = nth + 1
+  end
 end
 
 local function batch_size_independent(self)
-  local whole, result = self:undisturbed { batch_size = 1000000 }
-  local wanted = whole:snapshot()
+  local wanted, _, result = self:model(1000000)
   for size = 1, result.rows do
     local world = self:world()
     local differs = self:compare(world, self:run(world, { batch_size = size }), wanted)
@@ -149,37 +246,56 @@ local function batch_size_independent(self)
   end
 end
 
---- Runs a done migration again in batches of `size`; fails at the first batch that changes
--- something.
-local function repeat_in_batches(self, size)
-  local world, _, def = self:undisturbed { batch_size = size }
-  if def.kind ~= "paged" then
-    size = nil
-  end
+--- Runs a done migration again, at once or `limit` rows at a time. Returns what it changes, and in
+-- which batch; nil when it changes nothing, or fails because it is interrupted.
+function Trial:again(size, limit)
+  local world = self:undisturbed { batch_size = size }
   local before = world:snapshot()
-  local again = { again = true, limit = size, batch_size = size }
+  local opts = { again = true, limit = limit, batch_size = size, later = true }
   local batch = 0
-  local result
   repeat
-    result = self:run(world, again)
+    local result, def = self:run(world, opts)
     batch = batch + 1
-    local differs = result.error and "  the run fails: " .. tostring(result.error)
-      or self:compare(world, { state = "done" }, before)
+    if limit and result.error then
+      return nil
+    end
+    local differs = self:compare(world, result.state == "stopped" and { state = "done" } or result,
+      before)
     if differs then
       local of = batches_of(world)[batch] or {}
-      fail("%s is not idempotent: run once more, its batch %d of %d row%s%s changes the tables "
-        .. "again:\n%s\n%s", self.path, batch, result.rows, result.rows == 1 and "" or "s",
-        show_batch(def.config.key, of.first, of.last), differs, REPEAT_HINT)
+      return differs, ("its batch %d of %d row%s%s"):format(batch, result.rows,
+        result.rows == 1 and "" or "s", show_batch(def.config.key, of.first, of.last))
     end
-    again.again = nil
+    opts.again = nil
   until result.state ~= "stopped"
 end
 
 local function idempotent(self)
-  local _, result = self:undisturbed()
+  local _, result, def = self:undisturbed()
   for size = 1, math.max(result.rows, 1) do
-    repeat_in_batches(self, size)
+    local differs, which = self:again(size), "it"
+    if differs and def.kind == "paged" then
+      local nearer, batch = self:again(size, size)
+      differs, which = nearer or differs, nearer and batch or which
+    end
+    if differs then
+      fail("%s is not idempotent: run once more, %s changes the tables again:\n%s\n%s", self.path,
+        which, differs, REPEAT_HINT)
+    end
   end
+end
+
+local function complete(self)
+  local world, result, def = self:undisturbed()
+  local left = def.kind == "paged" and world:matching_keys(def) or {}
+  if #left <= result.failures then
+    return
+  end
+  local shown = table.concat(left, ", ", 1, math.min(#left, MAX_LEFT))
+  fail("%s is not complete: when it is done, the base query still returns %d row%s%s:\n  %s%s\n%s",
+    self.path, #left, #left == 1 and "" or "s",
+    result.failures > 0 and (", %d of them set aside"):format(result.failures) or "", shown,
+    #left > MAX_LEFT and ", ..." or "", COMPLETE_HINT)
 end
 
 --- Makes an assertion of the mock of a property.
@@ -203,8 +319,9 @@ local function assertion(name, check)
   end
 end
 
---- Killed in each of its repo calls and after each of its batches in turn, and run again, does the
--- script leave what it leaves undisturbed?
+--- Killed in each of its repo calls and after each of its batches in turn, and run again, and with
+-- each of its transactions tried again after a conflict, does the script leave what it leaves
+-- undisturbed?
 -- @param path the script's file
 -- @param make_world function() that returns a world, a fresh one each time
 -- @param opts optional table: args, batch_size
@@ -217,5 +334,9 @@ properties.assert_batch_size_independent = assertion("assert_batch_size_independ
 
 --- Run once more after it is done, does it change nothing? Parameters as above.
 properties.assert_idempotent = assertion("assert_idempotent", idempotent)
+
+--- Does a run that is done leave no row that the base query returns, but those set aside?
+-- Parameters as above.
+properties.assert_complete = assertion("assert_complete", complete)
 
 return properties

@@ -93,7 +93,8 @@ local function check_changes(verb, changes)
   check_table(verb, changes, "the changes")
   check_names(changes, "the changes")
   if next(changes) == nil then
-    misuse("repo:%s: the table of changes is empty", verb)
+    misuse("repo:%s: the table of changes is empty; a field whose value is nil is not there, and "
+      .. "luamig.NULL says NULL", verb)
   end
 end
 
@@ -101,7 +102,7 @@ local function check_key(verb, key)
   check_table(verb, key, "the key")
   check_names(key, "the key")
   if next(key) == nil then
-    misuse("repo:%s: the key is empty", verb)
+    misuse("repo:%s: the key is empty; a field whose value is nil is not there", verb)
   end
   for _, column in ipairs(text.sorted_keys(key)) do
     if key[column] == luamig.NULL then
@@ -228,7 +229,8 @@ local function check_condition(verb, where)
   end
   check_names(where, "the condition")
   if next(where) == nil then
-    misuse('repo:%s: the condition (luamig.ALL says "every row") is empty', verb)
+    misuse('repo:%s: the condition is empty; a field whose value is nil is not there, and '
+      .. 'luamig.ALL says "every row"', verb)
   end
 end
 
@@ -476,7 +478,7 @@ local methods = {}
 for verb, body in pairs(verbs) do
   methods[verb] = method(verb, body)
 end
-strict.record("repo", methods, text.sorted_keys(verbs))
+strict.record("repo", methods)
 
 local meta = {
   __index = methods,

@@ -302,6 +302,27 @@ function Store:copy()
   return setmetatable({ tables = tables }, Store)
 end
 
+--- Where the sequences are; see `Store:set_sequences`.
+function Store:sequences()
+  local positions = {}
+  for name, one in next, self.tables do
+    positions[name] = {}
+    for column, serial in next, one.serials do
+      positions[name][column] = serial.last
+    end
+  end
+  return positions
+end
+
+--- Puts the sequences back to where they were.
+function Store:set_sequences(positions)
+  for name, columns in next, positions do
+    for column, last in next, columns do
+      self.tables[name].serials[column].last = last
+    end
+  end
+end
+
 --- The rows of a declaration go in; sequences go on after the highest of them.
 local function fill(self, one)
   local given = one.rows

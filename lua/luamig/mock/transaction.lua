@@ -14,13 +14,15 @@ local Transaction = {}
 Transaction.__index = Transaction
 
 --- Begins a transaction.
--- @param world needs `store`, `log`, `faults`, `stubs`
+-- @param world needs `store`, `log`, `faults`, `stubs`; with `rewinds`, what is rolled back takes
+--   its sequences with it
 -- @param opts batch, attempt (numbers for the log), script (path), read_only, kill_at (number of
 --   the repo call to die in), protected ({ table =, columns = set }: not to be changed), sites (see
 --   `luamig.mock.sites`), is_dry (never commits)
 function transaction.begin(world, opts)
   return setmetatable({
     world = world, store = world.store:copy(), entries = {}, is_open = true, calls = 0,
+    sequences = world.store:sequences(),
     batch = opts.batch, attempt = opts.attempt, script = opts.script, read_only = opts.read_only,
     kill_at = opts.kill_at, protected = opts.protected, sites = opts.sites, is_dry = opts.is_dry,
   }, Transaction)
@@ -115,7 +117,7 @@ function Transaction:commit()
     return
   end
   self.world.faults:reach "commit"
-  self.world.store = self.store
+  self.world.store, self.sequences = self.store, nil
   for _, entry in ipairs(self.entries) do
     entry.committed = true
   end
@@ -124,6 +126,9 @@ end
 --- Rolls back, unless it was committed.
 function Transaction:close()
   self.is_open = false
+  if self.sequences and self.world.rewinds then
+    self.world.store:set_sequences(self.sequences)
+  end
 end
 
 return transaction

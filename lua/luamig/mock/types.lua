@@ -266,11 +266,7 @@ end
 
 local function document_of(name)
   return function(given)
-    local kept, why = document.read(given, name)
-    if kept == nil then
-      refuse(why)
-    end
-    return kept
+    return document.read(given, name)
   end
 end
 
@@ -409,6 +405,21 @@ function types.find(type_name)
     order = ORDERS[name] or is_known and same
       or ("the mock does not know the order of type %s"):format(name),
   }
+end
+
+--- Whether a type is one of PostgreSQL's own, by any of its names.
+function types.is_known(type_name)
+  local name, _, is_serial = parse(type_name)
+  return ENCODERS[name] ~= nil or UNSUPPORTED[name] or is_serial
+end
+
+--- The names of PostgreSQL's own types.
+function types.names()
+  local names = text.sorted_keys(ENCODERS)
+  for _, name in ipairs(text.sorted_keys(NAMES)) do
+    names[#names + 1] = name
+  end
+  return names
 end
 
 --- The type of a column that is not declared: any value that is no table or function.

@@ -1,16 +1,24 @@
 --- Tables as PostgreSQL's catalog has them, in the words of a mock's declaration.
 --
--- Promises: columns, types, keys and constraints are those of the server. Refuses nothing: what a
--- declaration has no word for (checks, defaults, partial indexes) is left out.
+-- Promises: columns, types, keys and constraints are those of the server; a domain is its base
+-- type, and a column that a sequence fills is a serial. Refuses nothing: what a declaration has no
+-- word for (checks, defaults, partial indexes) is left out.
 
 local text = require "luamig.text"
 
 local catalog = {}
 
 local COLUMNS = [[
-  SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
-         a.attnotnull AS not_null
-    FROM pg_catalog.pg_attribute a
+  SELECT a.attname::text AS name, pg_catalog.format_type(base.type, base.modifier) AS type,
+         a.attnotnull AS not_null,
+         pg_catalog.pg_get_serial_sequence($1, a.attname) IS NOT NULL AS is_serial
+    FROM pg_catalog.pg_attribute a CROSS JOIN LATERAL (
+      WITH RECURSIVE base (type, modifier, depth) AS (
+        SELECT a.atttypid, a.atttypmod, 0
+         UNION ALL
+        SELECT t.typbasetype, t.typtypmod, depth + 1
+          FROM base JOIN pg_catalog.pg_type t ON t.oid = base.type WHERE t.typtype = 'd')
+      SELECT type, modifier FROM base ORDER BY depth DESC LIMIT 1) AS base
    WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
    ORDER BY a.attnum]]
 
@@ -27,6 +35,27 @@ local UNIQUES = [[
      AND i.indpred IS NULL AND i.indexprs IS NULL
    ORDER BY i.indisprimary DESC, c.relname]]
 
+-- Foreign keys on tables of a list.
+local REFERENCES = [[
+  SELECT names.name AS "references",
+         ARRAY(SELECT a.attname::text
+                 FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k(attnum, n)
+                 JOIN pg_catalog.pg_attribute a
+                   ON a.attrelid = c.conrelid AND a.attnum = k.attnum ORDER BY k.n) AS columns,
+         ARRAY(SELECT a.attname::text
+                 FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY AS k(attnum, n)
+                 JOIN pg_catalog.pg_attribute a
+                   ON a.attrelid = c.confrelid AND a.attnum = k.attnum ORDER BY k.n) AS "to",
+         CASE c.confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set null' END AS on_delete
+    FROM pg_catalog.pg_constraint c
+    JOIN ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]))
+           AS names(name, sql)
+      ON names.sql::regclass = c.confrelid
+   WHERE c.conrelid = $1::text::regclass AND c.contype = 'f' ORDER BY c.conname]]
+
+-- How a column that a sequence fills is declared.
+local SERIALS = { smallint = "smallserial", integer = "serial", bigint = "bigserial" }
+
 local RESERVED = {}
 for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
   return then true until while]]):gmatch "%a+" do
@@ -35,16 +64,26 @@ end
 
 --- A table's name as scripts write it (users, public.users, "odd.name"), for SQL.
 function catalog.quote_table(name)
-  local parts, at = {}, 1
-  while at <= #name do
-    local quoted, after = name:match('^"([^"]*)"()', at)
-    if not quoted then
-      quoted, after = name:match("^([^.]*)()", at)
-    end
-    parts[#parts + 1] = catalog.quote(quoted)
-    at = after + 1
+  local parts = catalog.parts(name)
+  for i, part in ipairs(parts) do
+    parts[i] = catalog.quote(part)
   end
   return table.concat(parts, ".")
+end
+
+--- The parts of a table's name: `{ "public", "users" }`.
+function catalog.parts(name)
+  local parts, at = {}, 1
+  name = name:gsub('""', "\0") -- a quote in a quoted name
+  while at <= #name do
+    local part, after = name:match('^"([^"]*)"()', at)
+    if not part then
+      part, after = name:match("^([^.]*)()", at)
+    end
+    parts[#parts + 1] = part:gsub("\0", '"')
+    at = after + 1
+  end
+  return parts
 end
 
 --- A name, for SQL.
@@ -69,8 +108,8 @@ end
 --- Reads a table.
 -- @param repo in a transaction
 -- @param name of a table that exists, as scripts write it
--- @return { columns = list of { name =, type =, not_null = }, primary_key = list or nil, unique =
---   list of lists }
+-- @return { columns = list of { name =, type =, not_null =, is_serial = }, primary_key = list or
+--   nil, unique = list of lists }
 function catalog.describe(repo, name)
   local sql_name = catalog.quote_table(name)
   local found = { columns = repo:query(COLUMNS, sql_name), unique = {} }
@@ -111,11 +150,19 @@ local function not_null_of(found)
   return names
 end
 
+local function reference_of(key)
+  local on_delete = key.on_delete and (", on_delete = %q"):format(key.on_delete) or ""
+  return ("    { columns = %s, references = %q, to = %s%s },"):format(list_of(key.columns),
+    key.references, list_of(key.to), on_delete)
+end
+
 --- A table as it stands in `tables` of `mock.new`: lines of Lua.
-local function declare(name, found)
+-- @param references rows of REFERENCES
+local function declare(name, found, references)
   local lines = { key_of(name) .. " = {", "  columns = {" }
   for _, column in ipairs(found.columns) do
-    lines[#lines + 1] = ("    %s = %q,"):format(key_of(column.name), column.type)
+    lines[#lines + 1] = ("    %s = %q,"):format(key_of(column.name),
+      column.is_serial and SERIALS[column.type] or column.type)
   end
   lines[#lines + 1] = "  },"
   if found.primary_key then
@@ -132,6 +179,13 @@ local function declare(name, found)
   if #unique > 0 then
     lines[#lines + 1] = ("  unique = { %s },"):format(table.concat(unique, ", "))
   end
+  if #references > 0 then
+    lines[#lines + 1] = "  foreign_keys = {"
+    for _, key in ipairs(references) do
+      lines[#lines + 1] = reference_of(key)
+    end
+    lines[#lines + 1] = "  },"
+  end
   lines[#lines + 1] = "},"
   return table.concat(lines, "\n") .. "\n"
 end
@@ -141,8 +195,9 @@ end
 -- @param database of the program
 function catalog.declarations(database, names)
   return database:transact(function(repo)
-    local shown = {}
+    local shown, sql_names = {}, {}
     for i, name in ipairs(names) do
+      sql_names[i] = catalog.quote_table(name)
       if not catalog.exists(repo, name) then
         local known = {}
         for j, row in ipairs(repo:query [[
@@ -158,7 +213,10 @@ function catalog.declarations(database, names)
           hint = require("luamig.suggest").hint(name, known),
         }
       end
-      shown[i] = declare(name, catalog.describe(repo, name))
+    end
+    for i, name in ipairs(names) do
+      shown[i] = declare(name, catalog.describe(repo, name),
+        repo:query(REFERENCES, sql_names[i], names, sql_names))
     end
     return table.concat(shown)
   end)

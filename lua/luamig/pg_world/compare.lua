@@ -140,7 +140,7 @@ end
 local function found_rows(event)
   local result = event.results[1]
   if event.verb == "query" then
-    return result, result.columns
+    return result, event.columns
   elseif event.verb == "one" then
     return { result }, event.columns
   end

@@ -1,14 +1,17 @@
 --- The tables of a world on PostgreSQL: made, or found, and filled.
 --
 -- Promises: a table that the schema file has is used as it is, and what the spec declares of it is
--- true; others are made as declared. Rows are put in as if they had always been there: no trigger
--- fires, and sequences go on behind them.
+-- true; others are made as declared, in schemas that are made for them, and a type that the server
+-- does not know stands for text, as in the mock. Rows are put in as if they had always been there:
+-- no trigger fires, and sequences go on behind them.
 -- Refuses columns without a type whose values have none in common.
 
 local catalog = require "luamig.pg_world.catalog"
 local decimal = require "luamig.decimal"
 local luamig = require "luamig"
+local suggest = require "luamig.suggest"
 local text = require "luamig.text"
+local types = require "luamig.mock.types"
 
 local setup = {}
 
@@ -131,13 +134,41 @@ local function check_table(database, schema)
   end
 end
 
+--- Makes the schema that a name has before its last part.
+local function make_schema(database, schema, name)
+  local parts = catalog.parts(name)
+  if #parts == 2 then
+    script(database, schema, "CREATE SCHEMA IF NOT EXISTS " .. catalog.quote(parts[1]))
+  end
+end
+
+--- Makes the types that neither the server nor the mock knows: an enum of a schema file that is not
+-- loaded, for example. A name that is nearly one of PostgreSQL's is a mistake.
+local function make_types(database, schema)
+  for _, column in ipairs(text.sorted_keys(schema.given.columns or {})) do
+    local name = schema.given.columns[column]:match "^([%l_][%w_.]*)[%[%]]*$"
+    local is_missing = name and not types.is_known(name) and database:transact(function(repo)
+      return repo:scalar("SELECT pg_catalog.to_regtype($1) IS NULL", name)
+    end)
+    local near = is_missing and suggest.nearest(name, types.names())
+    if near then
+      complain(schema, 'type "%s" does not exist (did you mean "%s"?)', name, near)
+    elseif is_missing then
+      make_schema(database, schema, name)
+      script(database, schema, ("CREATE DOMAIN %s AS text"):format(catalog.quote_table(name)))
+    end
+  end
+end
+
 local function make_table(database, schema)
   local exists = database:transact(function(repo)
     return catalog.exists(repo, schema.name)
   end)
+  make_types(database, schema)
   if exists then
     check_table(database, schema)
   else
+    make_schema(database, schema, schema.name)
     script(database, schema,
       definition(schema, "CREATE TABLE " .. catalog.quote_table(schema.name)))
   end

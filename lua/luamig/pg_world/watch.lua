@@ -72,7 +72,19 @@ function Watch:is_batch()
   return self.callback == "migrate" or self:is_one_shot()
 end
 
+--- Puts the sequences back to where they were before a transaction that was rolled back.
+function Watch:rewind()
+  if self.sequences then
+    self.world.database:script(self.sequences)
+    self.sequences = nil
+  end
+end
+
 function Watch:begin_transaction()
+  if self.world.rewinds then
+    self:rewind()
+    self.sequences = self.world:sequences()
+  end
   self.entries, self.savepoints, self.calls = {}, {}, 0
 end
 
@@ -190,7 +202,7 @@ function on.committed(self, event)
   for _, entry in ipairs(self.entries) do
     entry.committed = not self.is_dry
   end
-  self.entries = {}
+  self.entries, self.sequences = {}, nil
   if not self:is_batch() then
     return nil
   end

@@ -89,6 +89,7 @@ describe({{name}}, function()
     -- TODO: what is in the rows, such as
     -- local row = world:rows({{table}})[1]
     -- assert.equal({{value}}, {{cell}})
+    {{complete}}
   end)
 
   it("changes nothing when it is run once more", function()
@@ -336,6 +337,8 @@ local function spec_of(self)
       return source.list(row, "          ", "")
     end), inner),
     base = base_of(self),
+    complete = self.target and not self.one_shot
+      and "-- mock.assert_complete(SCRIPT, new_world)" or "",
     count = self.one_shot and "" or ("assert.equal(%d, result.rows)"):format(
       count_of(self, sample.rows)),
     value = samples.literal(writable),

@@ -13,10 +13,11 @@ local PROJECT_FILE = [=[
 -- os.getenv reads the environment, and the file .env beside this one.
 ---@type luamig.Project
 return {
-  repos = {
-    default = os.getenv "DATABASE_URL",
-    -- analytics = os.getenv "ANALYTICS_URL",
-  },
+  -- Without repos, DATABASE_URL or libpq's variables (PGHOST, ...) say which database is meant.
+  -- repos = {
+  --   default = os.getenv "SHOP_URL",
+  --   analytics = os.getenv "ANALYTICS_URL",
+  -- },
   scripts = "scripts",
   defaults = {
     -- batch_size = 500,
@@ -28,8 +29,9 @@ local BUSTED = [=[
 -- How busted runs the specs.
 return {
   default = {
-    -- Scripts are Lua 5.4. luamig's own interpreter is that already.
-    lua = not package.preload["luamig"] and "lua5.4" or nil,
+    -- Scripts are Lua 5.4. Under another Lua, busted starts that one, and loses what is quoted
+    -- on its command line.
+    lua = _VERSION ~= "Lua 5.4" and "lua5.4" or nil,
     ROOT = { "spec" },
   },
 }

@@ -195,7 +195,8 @@ local function check_given(given, label, fail)
     if not KEYS[name] then
       local shown = tostring(name)
       fail(path, ('unknown field "%s" in %s'):format(shown, label),
-        suggest.hint(shown, config.names))
+        suggest.hint(shown, config.names)
+          or ("It has these fields: %s."):format(table.concat(config.names, ", ")))
     end
     local complaint
     kept[name], complaint = judge(name, value, label .. "." .. name)

@@ -16,6 +16,17 @@ local env = {}
 -- this module finds it.
 local STATE_KEY = "luamig.script.env"
 
+-- What people mean by names that are no globals.
+local MEANT = { args = "run.args", luamig = 'local luamig = require "luamig"' }
+for name in ("query one scalar execute update delete insert insert_all update_all delete_all "
+  .. "savepoint"):gmatch "%g+"
+do
+  MEANT[name] = "repo:" .. name
+end
+for name in ("NULL ALL or_null decimal json array object bytea"):gmatch "%g+" do
+  MEANT[name] = "luamig." .. name
+end
+
 --- Names that the function at `level` can see; the level is counted as `error` counts it.
 local function visible_names(level)
   local names = text.sorted_keys(_G)
@@ -42,7 +53,8 @@ local strict_meta = {
     local value = _G[name]
     if value == nil then
       local shown = tostring(name)
-      local near = suggest.suffix(shown, visible_names(2))
+      local near = MEANT[shown] and (" (did you mean %s?)"):format(MEANT[shown])
+        or suggest.suffix(shown, visible_names(2))
       error(('global "%s" is not defined%s'):format(shown, near), 2)
     end
     return value

@@ -138,8 +138,8 @@ local mock = {}
 ---@return luamig.World
 function mock.new(spec) end
 
----Killed in each call of the repo and after each batch in turn, and run again, does the script
----leave what it leaves undisturbed?
+---Killed in each call of the repo and after each batch in turn, and run again, and with each
+---transaction tried again after a conflict, does the script leave what it leaves undisturbed?
 ---@param path string
 ---@param make_world fun(): luamig.World A fresh one each time.
 ---@param opts? { args: table<string, any>?, batch_size: integer? }
@@ -156,6 +156,12 @@ function mock.assert_batch_size_independent(path, make_world, opts) end
 ---@param make_world fun(): luamig.World
 ---@param opts? { args: table<string, any>?, batch_size: integer? }
 function mock.assert_idempotent(path, make_world, opts) end
+
+---Does a run that is done leave no row that the base query returns, but those set aside?
+---@param path string
+---@param make_world fun(): luamig.World
+---@param opts? { args: table<string, any>?, batch_size: integer? }
+function mock.assert_complete(path, make_world, opts) end
 
 ---Does a table hold these rows and no others? Only the columns that a row names are compared.
 ---Raises what differs.
