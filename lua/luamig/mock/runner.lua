@@ -3,7 +3,8 @@
 -- Promises: what a batch writes and the cursor that says so change together or not at all; a
 -- second run of the same script with the same args goes on where the first one ended.
 -- Differs from the program in this: nobody sleeps, so what the server lacks is waited for without
--- an end, and page queries that time out do not lead to windows of the key.
+-- an end; connections that break are not counted; and page queries that time out do not lead to
+-- windows of the key.
 
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
