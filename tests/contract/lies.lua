@@ -632,4 +632,36 @@ return {
     "due = due or fault.left <= 0 and fault or nil",
     "due = due or fault",
   },
+
+  -- dry runs
+  {
+    "dry", "a dry run commits", "mock/transaction",
+    "  if self.is_dry then",
+    "  if false then",
+  },
+  {
+    "dry", "a dry run goes on where a run was killed", "mock/runner",
+    "  if opts.dry_run then\n    return {",
+    "  if opts.dry_run and not record then\n    return {",
+  },
+  {
+    "dry", "only the first batch of a dry run sees what on_start does", "mock/runner",
+    "    if self.opts.dry_run and not opts.read_only then",
+    "    if self.opts.dry_run and opts.batch == 1 then",
+  },
+  {
+    "dry", "a dry run survives the end of its session", "mock/runner",
+    "why == \"lost\" and not self.opts.dry_run",
+    "why == \"lost\"",
+  },
+  {
+    "dry", "a dry run sets rows aside", "mock/runner",
+    "~= \"quarantine\" or self.opts.dry_run or not page",
+    "~= \"quarantine\" or not page",
+  },
+  {
+    "dry", "a dry run is stopped by its limit", "mock/runner",
+    "self.opts.dry_run and \"done\" or \"stopped\"",
+    "\"stopped\"",
+  },
 }

@@ -85,7 +85,7 @@ end
 
 describe("the contract", function()
   local SPECS = { "values", "decimals", "writes", "constraints", "raw", "pages", "runs", "retries",
-    "log" }
+    "log", "dry" }
   local function path_of(spec)
     return "tests/contract/" .. spec .. "_spec.lua"
   end
