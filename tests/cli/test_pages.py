@@ -256,7 +256,8 @@ DECLARED = TESTING.block("users = {")
 
 def test_a_table_is_declared_as_shown(db, pages):
     db.execute("""CREATE TABLE users (
-        id bigint PRIMARY KEY, email text NOT NULL, onboarding_step text,
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        email text NOT NULL, onboarding_step text,
         created_at timestamptz NOT NULL)""")
 
     command = DECLARE.replace("embedded", shlex.quote(db.url))
