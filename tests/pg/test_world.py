@@ -644,7 +644,7 @@ LOOK = r"""
     collectgarbage()
     return database, look()
   end
-  local FRESH = "free0 pro9 0 0 41 1 t 3 1 0 f"
+  local FRESH = "free0 pro9 0 0 41 1 t 4 1 0 f"
 """
 
 
