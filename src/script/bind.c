@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The repo's userdata, its statements in SQL, savepoints, and results as
- * tables. The structured writes are in bind_write.c.
+ * The repo as a userdata: its turns, its handles, the methods that take SQL,
+ * and savepoints. The structured writes are in bind_write.c.
+ *
+ * Owns what the methods of one state share, the boxes in which results wait to
+ * be read, and the metatables. A repo or a handle of a turn that has ended
+ * raises when it is used.
+ *
+ * A savepoint undoes what its function did and hands its error to the script;
+ * an interrupt and a lack of memory go on to the runner instead.
  */
 
-#include "script/bind.h"
-
 #include "base/stop.h"
-#include "core/pager.h"
+#include "script/bind_private.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char repo_type[] = LM_REPO_TYPE;
@@ -132,16 +136,7 @@ lmL_check_text(lua_State *L, int index)
     return text;
 }
 
-void
-lm_call_note(struct lm_call *call, struct lm_err *err)
-{
-    if (err->where[0] == '\0')
-        LM_ERR_COPY(err->where, call->where);
-    if (call->repo->failed && call->repo->failure.where[0] == '\0')
-        LM_ERR_COPY(call->repo->failure.where, call->where);
-}
-
-/* -- results ---------------------------------------------------------- */
+/* -- results and handles ---------------------------------------------- */
 
 static int
 result_gc(lua_State *L)
@@ -162,144 +157,6 @@ push_result_box(lua_State *L)
     *box = NULL;
     luaL_setmetatable(L, result_type);
     return box;
-}
-
-/* A result on its way into Lua. */
-struct reading {
-    struct lm_repo *repo;
-    const struct lm_result *result;
-    const struct lm_page *page; /* NULL: it is no page */
-    const struct lm_type **types;
-    int columns;
-    int names; /* stack index of the list of names */
-};
-
-/* Raises err, which says what is wrong with one value. */
-static void
-raise_value(lua_State *L, const struct reading *self, int row, int column,
-            struct lm_err *err)
-{
-    const struct lm_base_query *paged = self->repo->paged;
-
-    lm_err_prefix(err, "column \"%s\"",
-                  lm_result_column_name(self->result, column));
-    if (self->page != NULL && paged != NULL) {
-        struct lm_buf key = LM_BUF_INIT;
-        char **texts = lm_calloc((size_t)paged->key_count, sizeof *texts);
-
-        for (int i = 0; i < paged->key_count; i++)
-            texts[i] = (char *)lm_page_key(self->page, paged, row, i);
-        lm_page_describe_key(&key, paged, texts);
-        lm_err_prefix(err, "row %s", lm_buf_text(&key));
-        free(texts);
-        lm_buf_release(&key);
-    } else {
-        lm_err_prefix(err, "row %d", row + 1);
-    }
-    lmL_raise(L, err);
-}
-
-/* [-0, +1, raises] */
-static void
-push_field(lua_State *L, const struct reading *self, int row, int column,
-           const char *text)
-{
-    struct lm_err err;
-
-    if (!lmL_push_value(L, self->types[column], text,
-                        lm_result_length(self->result, row, column), &err))
-        raise_value(L, self, row, column, &err);
-}
-
-static void
-push_row(lua_State *L, const struct reading *self, int row)
-{
-    lua_createtable(L, 0, self->columns);
-    for (int i = 0; i < self->columns; i++) {
-        const char *text = lm_result_text(self->result, row, i);
-
-        if (text == NULL)
-            continue;
-        lua_rawgeti(L, self->names, i + 1);
-        push_field(L, self, row, i, text);
-        lua_rawset(L, -3);
-    }
-}
-
-/* Looks the columns' types up; they stay on the stack. [-0, +1, raises] */
-static void
-push_types(lua_State *L, struct reading *self)
-{
-    const struct lm_type **types =
-        lua_newuserdatauv(L, (size_t)self->columns * sizeof(void *), 0);
-    struct lm_err err;
-
-    for (int i = 0; i < self->columns; i++) {
-        if (!lm_repo_type(self->repo, lm_result_column_type(self->result, i),
-                          &types[i], &err))
-            lmL_raise(L, &err);
-    }
-    self->types = types;
-}
-
-/* Pushes what luamig.strict makes of the columns' names: the metatables of the
- * list and of its rows, and the list of names. [-0, +3, raises] */
-static void
-push_names(lua_State *L, struct reading *self)
-{
-    lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.row"); /* strict */
-    lua_createtable(L, self->columns, 0);                    /* strict names */
-    for (int i = 0; i < self->columns; i++) {
-        lua_pushstring(L, lm_result_column_name(self->result, i));
-        lua_rawseti(L, -2, i + 1);
-    }
-    lua_pushvalue(L, -1);
-    lua_insert(L, -3); /* names strict names */
-    lua_call(L, 1, 2); /* names meta list */
-    lua_insert(L, -3); /* list names meta */
-    lua_insert(L, -2); /* list meta names */
-    self->names = lua_gettop(L);
-}
-
-/* The first rows of a result, as luamig.strict wants them. [-0, +1, raises] */
-static void
-push_rows(lua_State *L, struct reading *self, int rows)
-{
-    luaL_checkstack(L, 16, "too many results");
-    push_types(L, self);         /* types */
-    push_names(L, self);         /* types list meta names */
-    lua_createtable(L, rows, 0); /* types list meta names rows */
-    for (int row = 0; row < rows; row++) {
-        push_row(L, self, row);
-        lua_pushvalue(L, self->names - 1);
-        lua_setmetatable(L, -2);
-        lua_rawseti(L, -2, row + 1);
-    }
-    lua_pushvalue(L, self->names - 2);
-    lua_setmetatable(L, -2);
-    lua_insert(L, self->names - 3); /* rows types list meta names */
-    lua_pop(L, 4);
-}
-
-/* All rows of a query's result. [-0, +1, raises] */
-static void
-push_result(lua_State *L, struct lm_repo *repo, const struct lm_result *result)
-{
-    struct reading reading = {
-        .repo = repo, .result = result, .columns = lm_result_columns(result)};
-
-    push_rows(L, &reading, lm_result_rows(result));
-}
-
-void
-lmL_push_page(lua_State *L, struct lm_repo *repo, const struct lm_page *page)
-{
-    struct reading reading = {.repo = repo,
-                              .result = page->result,
-                              .page = page,
-                              .columns = page->columns};
-
-    push_rows(L, &reading, page->rows);
 }
 
 void
@@ -357,151 +214,6 @@ name_by_number(char *text, size_t size, int i, const void *arg)
 
 static const struct lm_call_names by_number = {name_by_number, NULL};
 
-/* Encodes parameter i, which is the value at first + i. */
-static bool
-encode_one(lua_State *L, struct lm_call *call, int first, int i,
-           const struct lm_type *type, struct lm_call_names names,
-           struct lm_err *err)
-{
-    char name[256];
-
-    if (lm_params_set(&call->binding->params, i, L, first + i, type, err))
-        return true;
-    names.namer(name, sizeof name, i, names.arg);
-    lm_err_prefix(err, "%s", name);
-    return false;
-}
-
-static bool
-encode_all(lua_State *L, struct lm_call *call, const struct lm_stmt *stmt,
-           int first, struct lm_call_names names, struct lm_err *err)
-{
-    lm_params_begin(&call->binding->params, lm_stmt_param_count(stmt));
-    for (int i = 0; i < lm_stmt_param_count(stmt); i++) {
-        const struct lm_type *type;
-
-        if (!lm_repo_type(call->repo, lm_stmt_param_type(stmt, i), &type,
-                          err) ||
-            !encode_one(L, call, first, i, type, names, err))
-            return false;
-    }
-    return true;
-}
-
-static bool
-fail_param_count(const struct lm_stmt *stmt, int count, struct lm_err *err)
-{
-    lm_err_set(err, LM_ERR_FAILED,
-               "the statement has %d parameters, but %d values are given",
-               lm_stmt_param_count(stmt), count);
-    LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
-    lm_err_hint(err, "A value that may be nil at the end of the list still "
-                     "has to be passed; a function call there may return "
-                     "fewer values than it seems.");
-    return false;
-}
-
-static bool
-check_param_count(const char *sql, int count, struct lm_err *err)
-{
-    if (count <= LM_MAX_PARAMS)
-        return true;
-    lm_err_set(err, LM_ERR_FAILED,
-               "%d parameters are given, but a statement cannot have more than "
-               "%d",
-               count, LM_MAX_PARAMS);
-    LM_ERR_COPY(err->sql, sql);
-    lm_err_hint(err, "Pass one array, as in \"id = ANY ($1::bigint[])\", write "
-                     "rows with repo:insert_all, or take smaller batches.");
-    return false;
-}
-
-/* Prepares sql and encodes its parameters. */
-static bool
-get_ready(lua_State *L, struct lm_call *call, const char *sql, int first,
-          int count, struct lm_call_names names, struct lm_stmt **stmt,
-          struct lm_err *err)
-{
-    bool ok = check_param_count(sql, count, err) &&
-              lm_repo_prepare(call->repo, sql, call->every_row, call->where,
-                              stmt, err);
-
-    if (ok && lm_stmt_param_count(*stmt) != count)
-        ok = fail_param_count(*stmt, count, err);
-    return ok && encode_all(L, call, *stmt, first, names, err);
-}
-
-bool
-lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
-            int count, struct lm_call_names names, struct lm_result **out,
-            struct lm_err *err)
-{
-    struct lm_stmt *stmt = NULL;
-    bool ok =
-        get_ready(L, call, sql, first, count, names, &stmt, err) &&
-        lm_repo_execute(call->repo, stmt,
-                        lm_params_values(&call->binding->params), out, err);
-
-    if (!ok)
-        lm_call_note(call, err);
-    return ok;
-}
-
-bool
-lm_call_write(lua_State *L, struct lm_call *call, const char *sql, int first,
-              int count, struct lm_call_names names, const struct lm_form *form,
-              struct lm_write **out, struct lm_err *err)
-{
-    struct lm_stmt *stmt = NULL;
-    bool ok = get_ready(L, call, sql, first, count, names, &stmt, err);
-
-    if (ok) {
-        struct lm_values values = lm_params_values(&call->binding->params);
-
-        if (*out == NULL)
-            *out = lm_repo_write(call->repo, call->where);
-        if (form != NULL && form->verb != LM_VERB_INSERT)
-            lm_write_expect_one(*out, form, values);
-        ok = lm_repo_post(call->repo, stmt, values, *out, err);
-        if (ok && !lm_repo_may_post(stmt))
-            ok = lm_repo_flush(call->repo, err);
-    }
-    if (!ok)
-        lm_call_note(call, err);
-    return ok;
-}
-
-bool
-lm_call_combine_params(struct lm_call *call, struct lm_shape *shape,
-                       struct lm_write **out, struct lm_err *err)
-{
-    struct lm_values values = lm_params_values(&call->binding->params);
-
-    if (*out == NULL)
-        *out = lm_repo_write(call->repo, call->where);
-    if (lm_repo_combine(call->repo, shape, values, *out, err))
-        return true;
-    lm_call_note(call, err);
-    return false;
-}
-
-bool
-lm_call_combine(lua_State *L, struct lm_call *call, struct lm_shape *shape,
-                int first, struct lm_call_names names, struct lm_write **out,
-                struct lm_err *err)
-{
-    int count = lm_shape_column_count(shape);
-
-    lm_params_begin(&call->binding->params, count);
-    for (int i = 0; i < count; i++) {
-        if (!encode_one(L, call, first, i, shape->types[i], names, err)) {
-            lm_call_note(call, err);
-            return false;
-        }
-    }
-    return lm_call_combine_params(call, shape, out, err);
-}
-
 /* The statement, which is then at index 2, with its parameters behind it;
  * luamig.ALL may stand before it. [-1 or 0, +0, raises] */
 static const char *
@@ -540,7 +252,7 @@ l_query(lua_State *L)
     lmL_begin_call(L, &call);
     box = run_query(L, &call);
     lua_toclose(L, lua_gettop(L));
-    push_result(L, call.repo, *box);
+    lmL_push_result(L, call.repo, *box);
     return 1;
 }
 
@@ -563,7 +275,7 @@ l_one(lua_State *L)
     box = run_query(L, &call);
     lua_toclose(L, lua_gettop(L));
     check_one_row(L, *box, "one");
-    push_result(L, call.repo, *box);
+    lmL_push_result(L, call.repo, *box);
     lua_rawgeti(L, -1, 1);
     return 1;
 }
@@ -573,7 +285,6 @@ l_scalar(lua_State *L)
 {
     struct lm_call call;
     struct lm_result **box;
-    struct reading reading = {.columns = 1};
 
     lmL_begin_call(L, &call);
     box = run_query(L, &call);
@@ -581,14 +292,7 @@ l_scalar(lua_State *L)
     check_one_row(L, *box, "scalar");
     if (lm_result_columns(*box) == 0)
         luaL_error(L, "repo:scalar needs a statement that returns a column");
-    if (lm_result_rows(*box) == 0 || lm_result_text(*box, 0, 0) == NULL) {
-        lua_pushnil(L);
-        return 1;
-    }
-    reading.repo = call.repo;
-    reading.result = *box;
-    push_types(L, &reading);
-    push_field(L, &reading, 0, 0, lm_result_text(*box, 0, 0));
+    lmL_push_scalar(L, call.repo, *box);
     return 1;
 }
 

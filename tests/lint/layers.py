@@ -43,6 +43,7 @@ PRIVATE = {
     "core/preflight_private.h": "core/preflight",
     "core/repo_private.h": "core/repo",
     "core/shape_private.h": "core/shape",
+    "script/bind_private.h": "script/bind",
     "pg/conn_private.h": "pg/",
     "pg/server_parts.h": "pg/server",
     "pg/guard_private.h": "pg/guard",
