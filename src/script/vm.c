@@ -23,10 +23,10 @@
 
 enum { HOOK_INSTRUCTIONS = 10000 };
 
-/* Slots of the stack that are in use from the beginning, so that it is neither
- * grown nor shrunk below a script. Lua 5.4.4 writes to the stack as it was when
- * that happens in a __concat between others: "a" .. decimal .. "b". */
-enum { STACK_SLOTS = 4000 };
+/* Slots of a stack that are in use from the beginning, so that it is neither
+ * grown nor shrunk below a script. Lua 5.4.4 goes on in the stack as it was
+ * when that happens in a __concat between others: "a" .. decimal .. "b". */
+enum { STACK_SLOTS = 4000, COROUTINE_SLOTS = 1000 };
 
 /* More than any batch should need, less than what brings a host down. */
 static const size_t memory_cap = (size_t)2 << 30;
@@ -306,10 +306,46 @@ keep(lua_State *L, const char *module, const char *field, const void *key)
     lua_pop(L, 1);
 }
 
+/* coroutine.create and coroutine.wrap, as the upvalue; the coroutine has room
+ * on its stack, see STACK_SLOTS. */
+static int
+l_coroutine(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 1, 1);
+    if (lua_isthread(L, 1)) {
+        lua_pushvalue(L, 1);
+    } else {
+        lua_getupvalue(L, 1, 1); /* what wrap has made resumes it */
+    }
+    if (!lua_checkstack(lua_tothread(L, 2), COROUTINE_SLOTS))
+        luaL_error(L, "not enough memory");
+    lua_settop(L, 1);
+    return 1;
+}
+
+static void
+give_coroutines_room(lua_State *L)
+{
+    static const char *const names[] = {"create", "wrap"};
+
+    lua_getglobal(L, LUA_COLIBNAME);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        lua_getfield(L, -1, names[i]);
+        lua_pushcclosure(L, l_coroutine, 1);
+        lua_setfield(L, -2, names[i]);
+    }
+    lua_pop(L, 1);
+}
+
 static int
 set_up(lua_State *L)
 {
     luaL_openlibs(L);
+    give_coroutines_room(L);
     preload_modules(L);
     keep(L, "luamig.errors", "handler", &lm_vm_handler_key);
     keep(L, "luamig.errors", "new", &lm_vm_new_error_key);

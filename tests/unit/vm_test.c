@@ -271,20 +271,38 @@ l_interrupt(lua_State *L)
 static void
 test_a_metamethod_between_concatenations_may_use_the_stack(void **state)
 {
+    static const char code[] =
+        "local function deep(n)"
+        "  local a, b, c, d, e, f, g, h = 1, 2, 3, 4, 5, 6, 7, 8"
+        "  return n == 0 and a + b + c + d + e + f + g + h"
+        "    or 1 + deep(n - 1) "
+        "end "
+        "local joins = setmetatable({}, { __concat = function()"
+        "  deep(40) collectgarbage() return 'x' end }) "
+        "local function join()"
+        "  return joins .. 'a' .. joins .. 'b' .. joins "
+        "end "
+        "for _ = 1, 20 do"
+        "  assert(join() == 'x')"
+        "  assert(coroutine.wrap(join)() == 'x')"
+        "  local co = coroutine.create(join)"
+        "  assert(select(2, coroutine.resume(co)) == 'x')"
+        "  assert(coroutine.status(co) == 'dead') "
+        "end";
     struct lm_err err;
 
-    assert_true(run(*state,
-                    "local function deep(n)"
-                    "  local a, b, c, d, e, f, g, h = 1, 2, 3, 4, 5, 6, 7, 8"
-                    "  return n == 0 and a + b + c + d + e + f + g + h"
-                    "    or 1 + deep(n - 1) "
-                    "end "
-                    "local joins = setmetatable({}, { __concat = function()"
-                    "  deep(40) collectgarbage() return 'x' end }) "
-                    "for _ = 1, 20 do"
-                    "  assert(joins .. 'a' .. joins .. 'b' .. joins == 'x') "
-                    "end",
-                    &err));
+    assert_true(run(*state, code, &err));
+}
+
+static void
+test_coroutines_are_made_of_functions_only(void **state)
+{
+    struct lm_err err;
+
+    assert_false(run(*state, "coroutine.wrap 'x'", &err));
+    assert_non_null(strstr(err.message, "bad argument #1 to 'wrap'"));
+    assert_false(run(*state, "coroutine.create()", &err));
+    assert_non_null(strstr(err.message, "bad argument #1 to 'create'"));
 }
 
 /* Runs code with interrupt(n) defined. The exit code says how it ended; a
@@ -375,6 +393,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             test_a_metamethod_between_concatenations_may_use_the_stack, set_up,
             tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_coroutines_are_made_of_functions_only, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_kinds_of_errors_are_read, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_every_error_value_gives_a_message,
