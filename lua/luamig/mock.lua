@@ -106,19 +106,7 @@ end
 -- @return { state =, rows =, batches =, retries =, failures =, error = }. The state is "done",
 --   "done_with_failures", "stopped" (limit), "failed" or "killed"; the counts are of this call;
 --   error is a table of `luamig.errors`
-function World:run(path, opts)
-  opts = opts or {}
-  declarations.check_run(opts)
-  local ok, result, _, has_run = pcall(self.attempt, self, path, opts)
-  if not ok and errors.is(result) and result.kind == "spec" then
-    check.fail(1, tostring(result))
-  elseif not ok then
-    error(result, 0)
-  elseif has_run then
-    declarations.check_declarations(self, result, opts)
-  end
-  return result
-end
+World.run = declarations.run
 
 local function in_lua(schemas, base)
   return setmetatable({

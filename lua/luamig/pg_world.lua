@@ -8,7 +8,6 @@
 -- Differs from the mock: raw SQL runs whether it has a stub or not, and `base` may be missing.
 
 local catalog = require "luamig.pg_world.catalog"
-local check = require "luamig.mock.check"
 local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
@@ -270,19 +269,7 @@ function World:attempt(path, opts)
 end
 
 --- See `luamig.mock`.
-function World:run(path, opts)
-  opts = opts or {}
-  declarations.check_run(opts)
-  local ok, result, _, has_run = pcall(self.attempt, self, path, opts)
-  if not ok and errors.is(result) and result.kind == "spec" then
-    check.fail(1, tostring(result))
-  elseif not ok then
-    error(result, 0)
-  elseif has_run then
-    declarations.check_declarations(self, result, opts)
-  end
-  return result
-end
+World.run = declarations.run
 
 --- Makes a world. Raises a string, which `mock.new` completes.
 -- @param schemas of `luamig.mock.schema`

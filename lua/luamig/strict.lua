@@ -75,7 +75,8 @@ end
 --- Makes the metatables of a result. Its rows raise when a column is read that the query did not
 -- return; a NULL column reads nil. The list of rows raises when a column is read of it.
 -- @param columns list of column names
--- @return metatable of the rows, metatable of the list, which has the field `columns`
+-- @return metatable of the rows, metatable of the list; the latter has a field `columns`, too, for
+--   C, where nothing may raise
 function strict.row(columns)
   local returned = {}
   for _, name in ipairs(columns) do

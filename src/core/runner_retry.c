@@ -126,7 +126,8 @@ try_again(struct lm_runner *self, struct lm_err *err)
     if (reconnected)
         return true;
     if (self->attempt > self->migration->retries) {
-        lm_err_prefix(err, "gave up after %d attempts", self->attempt);
+        lm_err_prefix(err, "gave up after %d attempt%s", self->attempt,
+                      self->attempt == 1 ? "" : "s");
         return false;
     }
     lm_stop_sleep_ms(

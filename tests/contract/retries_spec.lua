@@ -99,7 +99,7 @@ describe("a batch that fails", function()
   it("is not tried again at all when config.retries is 0, but on another connection", function()
     local world = world_of(1, times(1, "update", "40001"))
     contract.failed(contract.run(world, COUNT, { config = "retries = 0" }), "40001",
-      "gave up after 1 attempts: in the way")
+      "gave up after 1 attempt: in the way")
     world = world_of(1, times(3, "update", "57P01"))
     contract.ended("done", contract.run(world, COUNT, { config = "retries = 0" }))
     assert.equal("1/1:1 1/1:1 1/1:1 1/1:1", said(world))

@@ -1,7 +1,8 @@
---- What `world:run` checks in every kind of world: its options, and that all came true that the
--- spec has declared.
+--- `world:run` in every kind of world: checks its options, and that all came true that the spec has
+-- declared.
 
 local check = require "luamig.mock.check"
+local errors = require "luamig.errors"
 local text = require "luamig.text"
 
 local declarations = {}
@@ -9,7 +10,7 @@ local declarations = {}
 local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill", "dry_run" }
 
 --- Checks the options of `world:run`; to be called by it only (errors show the spec's line).
-function declarations.check_run(opts)
+local function check_options(opts)
   check.options(2, "world:run", opts, RUN_KEYS)
   check.integer(2, "world:run: limit", opts.limit, 1)
   if opts.args ~= nil and type(opts.args) ~= "table" then
@@ -29,8 +30,7 @@ end
 
 --- Raises, at the line of the spec that called `world:run`, what the spec declared and the run did
 -- not do.
--- @param world needs stubs, faults, and problem, which is taken away
-function declarations.check_declarations(world, result, opts)
+local function check_declarations(world, result, opts)
   local complaints = {}
   if world.problem then
     local problem = world.problem
@@ -46,6 +46,22 @@ function declarations.check_declarations(world, result, opts)
   if #complaints > 0 then
     error(table.concat(complaints, "\n"), 3)
   end
+end
+
+--- The method `run` of a world, see `luamig.mock`.
+-- @param world needs stubs, faults, a method attempt(path, opts), and problem, which is taken away
+function declarations.run(world, path, opts)
+  opts = opts or {}
+  check_options(opts)
+  local ok, result, _, has_run = pcall(world.attempt, world, path, opts)
+  if not ok and errors.is(result) and result.kind == "spec" then
+    check.fail(1, tostring(result))
+  elseif not ok then
+    error(result, 0)
+  elseif has_run then
+    check_declarations(world, result, opts)
+  end
+  return result
 end
 
 return declarations

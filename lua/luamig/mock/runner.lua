@@ -2,9 +2,8 @@
 --
 -- Promises: what a batch writes and the cursor that says so change together or not at all; a
 -- second run of the same script with the same args goes on where the first one ended.
--- Differs from the program in this: nobody sleeps, so what the server lacks is waited for without
--- an end; connections that break are not counted; and page queries that time out do not lead to
--- windows of the key.
+-- Differs from the program in this: nobody sleeps; what the server lacks, and connections that
+-- break, are met without an end; and page queries that time out do not lead to windows of the key.
 
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
@@ -26,16 +25,19 @@ local RUN_FIELDS = { "args", "script", "id", "batch", "attempt", "dry_run", "log
 local MAX_WAITS = 100
 local STOP_REASONS = { stopped = "stop", failed = "error" }
 
--- SQLSTATEs, or their classes, after which the program tries a batch again.
+-- SQLSTATEs, or their classes, after which the program tries a batch again on its connection.
 local RETRYABLE = {
   ["40001"] = "conflict", ["40P01"] = "conflict", ["55P03"] = "timeout", ["57014"] = "timeout",
-  ["57P01"] = "lost", ["57P02"] = "lost", ["57P03"] = "lost", ["57P05"] = "lost",
-  ["25P03"] = "lost", ["25P04"] = "lost", ["08"] = "lost", ["53"] = "shortage",
-  ["0A000"] = "stale", ["26000"] = "stale", ["42P05"] = "stale",
+  ["53"] = "shortage", ["0A000"] = "stale", ["26000"] = "stale", ["42P05"] = "stale",
 }
 
+--- Why a batch is tried again after an error; nil when it is not.
 local function why_retryable(err)
-  return err.sqlstate and (RETRYABLE[err.sqlstate] or RETRYABLE[err.sqlstate:sub(1, 2)])
+  local sqlstate = err.sqlstate
+  if sqlstate and faults.ends_session(sqlstate) then
+    return "lost"
+  end
+  return sqlstate and (RETRYABLE[sqlstate] or RETRYABLE[sqlstate:sub(1, 2)])
 end
 
 --- The `run` object of one callback.
@@ -83,7 +85,8 @@ function Session:survive(err)
   elseif why == "conflict" or why == "timeout" then
     self:shrink(why)
     if self.attempt > self.def.config.retries then
-      err.message = ("gave up after %d attempts: %s"):format(self.attempt, err.message)
+      err.message = ("gave up after %d attempt%s: %s"):format(self.attempt,
+        self.attempt == 1 and "" or "s", err.message)
       error(err, 0)
     end
     self.attempt = self.attempt + 1
@@ -357,11 +360,13 @@ local function record_of(world, def, opts)
 end
 
 --- Runs a loaded script.
--- @param world needs store, base, stubs, faults, log, journal, last_id, raise_problem
+-- @param world needs store, base, stubs, faults, log, journal, last_id, raise_problem; problem and
+--   rewinds may be set
 -- @param def from `luamig.script`
 -- @param opts again, limit (rows), kill ({ batch =, call = }), dry_run
 -- @return { state =, rows =, batches =, retries =, failures =, error = }; counts are of this call
 --   (failures: rows set aside)
+-- @return whether there was anything to run
 function runner.run(world, def, opts)
   local result = { state = "done", rows = 0, batches = 0, retries = 0, failures = 0 }
   if def.kind == "paged" then

@@ -22,7 +22,7 @@ Transaction.__index = Transaction
 function transaction.begin(world, opts)
   return setmetatable({
     world = world, store = world.store:copy(), entries = {}, is_open = true, calls = 0,
-    sequences = world.store:sequences(),
+    sequences = world.rewinds and world.store:sequences() or nil,
     batch = opts.batch, attempt = opts.attempt, script = opts.script, read_only = opts.read_only,
     kill_at = opts.kill_at, protected = opts.protected, sites = opts.sites, is_dry = opts.is_dry,
   }, Transaction)
@@ -126,7 +126,7 @@ end
 --- Rolls back, unless it was committed.
 function Transaction:close()
   self.is_open = false
-  if self.sequences and self.world.rewinds then
+  if self.sequences then
     self.world.store:set_sequences(self.sequences)
   end
 end

@@ -1,8 +1,7 @@
 --- A database of a world as it was when it was made, from its template.
 --
 -- Promises: what is restored has the rows, the sequences and the entries in the catalog of one that
--- is fresh, or restore says that it has not: then it is good for nothing. That costs less than to
--- make another, since only what was touched is looked at.
+-- is fresh, or restore says that it has not: then it is good for nothing.
 -- A row's xmin, the transaction that made it, tells whether it is the template's: any that came
 -- later is higher.
 
@@ -11,8 +10,7 @@ local restore = {}
 local Restore = {}
 Restore.__index = Restore
 
--- What a script may have made, changed or removed leaves a trace in these. (What it does to the
--- rest of pg_class, other than adding to it, goes with one of the others.)
+-- What a script may have made, changed or removed leaves a trace in these, or in OTHER_CATALOGS.
 local CATALOGS = {
   "pg_attribute", "pg_attrdef", "pg_constraint", "pg_description", "pg_enum", "pg_extension",
   "pg_event_trigger", "pg_index", "pg_inherits", "pg_largeobject_metadata", "pg_opclass",
@@ -20,8 +18,8 @@ local CATALOGS = {
   "pg_db_role_setting", "pg_publication", "pg_operator", "pg_cast", "pg_ts_config", "pg_collation",
 }
 
--- Tables have got storage, and statistics, of their own since; a session's temporary tables are
--- gone, but not their schemas.
+-- Those whose rows differ although nothing is left to undo: TRUNCATE gives a table other storage,
+-- ANALYZE other figures; a session's temporary tables go, but not their schemas.
 local OTHER_CATALOGS = [[
   SELECT 'pg_class ' || pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(' ', c.oid,
            c.relname, c.relnamespace, c.relowner, c.relpersistence, c.relrowsecurity,

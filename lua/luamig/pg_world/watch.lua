@@ -5,6 +5,7 @@
 
 local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
+local faults = require "luamig.mock.faults"
 local luamig = require "luamig"
 local text = require "luamig.text"
 local value = require "luamig.mock.value"
@@ -24,19 +25,9 @@ local FIELDS = {
   update_all = { "table", "changes", "where" }, delete_all = { "table", "where" }, savepoint = {},
 }
 
--- SQLSTATEs, or their classes, that come with the end of the session.
-local ENDS_SESSION = {
-  ["57P01"] = true, ["57P02"] = true, ["57P03"] = true, ["57P05"] = true, ["25P03"] = true,
-  ["25P04"] = true, ["08"] = true,
-}
-
-local function ends_session(sqlstate)
-  return ENDS_SESSION[sqlstate] or ENDS_SESSION[sqlstate:sub(1, 2)]
-end
-
 --- The verdict that makes the server raise an error.
 local function raising(err)
-  if ends_session(err.sqlstate) then
+  if faults.ends_session(err.sqlstate) then
     return { breaks = true }
   end
   return {
@@ -150,7 +141,7 @@ end
 local function passes(event)
   local err = not event.ok and event.results[1]
   local sqlstate = type(err) == "table" and err.sqlstate
-  return sqlstate and (sqlstate:sub(1, 2) == "40" or ends_session(sqlstate))
+  return sqlstate and (sqlstate:sub(1, 2) == "40" or faults.ends_session(sqlstate))
 end
 
 local function show_params(params)
@@ -227,7 +218,8 @@ function on.log(self, event)
 end
 
 --- Watches a run.
--- @param world needs log, base, stubs, faults, problem
+-- @param world needs log, base, stubs, faults, problem; with `rewinds`, also database and a method
+--   sequences()
 -- @param def of the script
 -- @param opts kill and dry_run of `world:run`
 -- @return table with batches, the number of those committed, and a method see(event), for
