@@ -88,7 +88,8 @@ describe("a migration that", function()
         if not done[user.id] then repo:update("users", { id = user.id }, { seen = 1 }) end
         done[user.id] = true
       end]], "local done = {}"),
-      "tried again, batch 1, keys (id) from (1) to (2) leaves something else than at once",
+      "does not bear a conflict: rolled back at its end and tried again, batch 1, "
+        .. "keys (id) from (1) to (2) leaves something else than at once",
       "users: the row (id)=(1): seen is 0, expected 1",
       "What is rolled back is undone in the database, not in Lua variables")
   end)

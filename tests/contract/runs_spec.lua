@@ -188,40 +188,6 @@ end)
 describe("a conflict (40001)", function()
   teardown(contract.clean)
 
-  it("in a write makes the batch begin again", function()
-    local world = contract.numbers(3)
-    world:fail { on = "update", nth = 2, sqlstate = "40001" }
-    local result = contract.ended("done", contract.run(world, COUNT))
-    assert.equal("11 21 31", numbers(world))
-    assert.equal(1, result.retries)
-    assert.equal(1, result.batches)
-  end)
-
-  it("at the end of the batch does, too", function()
-    local world = contract.numbers(3)
-    world:fail { on = "commit", sqlstate = "40001" }
-    contract.ended("done", contract.run(world, COUNT))
-    assert.equal("11 21 31", numbers(world))
-  end)
-
-  it("counts attempts", function()
-    local world = contract.numbers(1)
-    world:fail { on = "update", sqlstate = "40001" }
-    contract.ended("done", contract.run(world, "run.log(tostring(run.attempt))\n" .. COUNT))
-    assert.equal("1 2", said(world))
-  end)
-
-  it("again and again gives up after config.retries", function()
-    local world = contract.numbers(1)
-    for _ = 1, 3 do
-      world:fail { on = "update", sqlstate = "40001", message = "in the way" }
-    end
-    local result = contract.run(world, COUNT, { config = "retries = 2" },
-      { batch_size = 1 })
-    contract.failed(result, "40001", "gave up after 3 attempts: in the way")
-    assert.equal("10", numbers(world))
-  end)
-
   it("that pcall swallows is a conflict all the same", function()
     local world = contract.numbers(1)
     world:fail { on = "update", sqlstate = "40001" }
@@ -258,19 +224,6 @@ describe("a conflict (40001)", function()
       { batch_size = 4 }))
     assert.equal("11 21 31 41", numbers(world))
     assert.equal("4 4 4 2 2", said(world))
-  end)
-end)
-
-describe("a timeout", function()
-  teardown(contract.clean)
-
-  it("of a lock (55P03) halves the batch", function()
-    local world = contract.numbers(4)
-    world:fail { on = "update", sqlstate = "55P03" }
-    contract.ended("done", contract.run(world, "run.log(tostring(#rows))\n" .. COUNT, nil,
-      { batch_size = 4 }))
-    assert.equal("11 21 31 41", numbers(world))
-    assert.equal("4 2 2", said(world))
   end)
 end)
 
@@ -472,13 +425,6 @@ describe("a savepoint", function()
       end)]]))
     assert.equal("10 20", numbers(world))
   end)
-
-  it("does not save a batch that has failed already", function()
-    local world = contract.numbers(1)
-    contract.failed(contract.run(world, [[
-      pcall(function() return repo:insert("t", { id = 1 }).affected end)
-      pcall(function() repo:savepoint(function() end) end)]]), "23505")
-  end)
 end)
 
 describe("a callback", function()
@@ -578,12 +524,6 @@ describe("a callback", function()
       more = 'throttle = function(repo, run) run.log("ask" .. run.batch) end,' },
       { batch_size = 1 }))
     assert.equal("ask0 batch ask1 batch", said(world))
-  end)
-
-  it("throttle that answers nonsense fails the run", function()
-    local world = contract.numbers(1)
-    contract.failed(contract.run(world, "", {
-      more = 'throttle = function() return "soon" end,' }), nil, "throttle")
   end)
 
   it("of a one-shot commits with it", function()

@@ -128,20 +128,6 @@ describe("properties", function()
     end)
   end)
 
-  it("tell of what a batch that is tried again finds in a Lua variable", function()
-    local message = complaint("assert_resumable", script([[
-      for _, user in ipairs(rows) do
-        if not done[user.id] then
-          repo:update("users", { id = user.id }, { seen = 1 })
-        end
-        done[user.id] = true
-      end]], "local done = {}"))
-    assert.matches("does not bear a conflict: rolled back at its end and tried again, batch 1, "
-      .. "keys (id) from (1) to (2) leaves something else than at once", message, 1, true)
-    assert.matches("users: the row (id)=(1): seen is 0, expected 1", message, 1, true)
-    assert.matches("not in Lua variables: set them in migrate", message, 1, true)
-  end)
-
   -- The clock is the script's, which has a Lua state of its own on PostgreSQL.
   describe("a script that does not do the same twice", function()
     local function in_lua()
