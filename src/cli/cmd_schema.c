@@ -11,12 +11,9 @@
 static const char help[] =
     "usage: luamig schema TABLE... --lua [OPTIONS]\n"
     "\n"
-    "Prints columns, primary key, NOT NULL and unique constraints of tables, "
-    "and "
-    "the\n"
-    "foreign keys between them, as the declarations that mock.new takes, to be "
-    "pasted\n"
-    "into a spec.\n"
+    "Prints columns, primary key, NOT NULL and unique constraints of tables,\n"
+    "and the foreign keys between them, as the declarations that mock.new\n"
+    "takes, to be pasted into a spec.\n"
     "\n" LM_DATABASE_HELP "  --lua                 as Lua\n";
 
 enum { OPT_LUA = 256 };
