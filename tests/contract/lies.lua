@@ -403,7 +403,7 @@ return {
     "local identity = def.name",
   },
   {
-    "runs", "a conflict is tried once more than config.retries says", "mock/runner",
+    "retries", "a conflict is tried once more than config.retries says", "mock/runner",
     "if self.attempt > self.def.config.retries then",
     "if self.attempt > self.def.config.retries + 1 then",
   },
@@ -413,7 +413,7 @@ return {
     "",
   },
   {
-    "runs", "a timeout does not halve the batch", "mock/runner",
+    "retries", "a timeout does not halve the batch", "mock/runner",
     "local is_worth_it = why == \"timeout\" or",
     "local is_worth_it =",
   },
