@@ -16,6 +16,7 @@ local MAX_RUNS = 5000
 local MAX_LEFT = 10
 
 -- How much later it is where a run must not depend on it: another day, hour, minute and second.
+-- Only in Lua; on PostgreSQL the script has a Lua state, and a clock, of its own.
 local LATER_S = 90061
 
 -- What to do about it.
@@ -42,7 +43,7 @@ end
 local Trial = {}
 Trial.__index = Trial
 
---- Raises at the line of the spec.
+--- Raises what an assertion raises at the line of the spec.
 local function fail(format, ...)
   errors.raise { kind = "property", message = format:format(...) }
 end
