@@ -423,7 +423,7 @@ return {
     "",
   },
   {
-    "runs", "the latch is for the commit only", "mock/transaction",
+    "retries", "the latch is for the commit only", "mock/transaction",
     "  elseif self.latched then\n    errors.raise",
     "  elseif false then\n    errors.raise",
   },

@@ -238,15 +238,6 @@ describe("an error of the server", function()
     assert.equal("10 20", numbers(world))
   end)
 
-  it("makes every later call fail", function()
-    local world = contract.numbers(1)
-    contract.failed(contract.run(world, [[
-      pcall(function() return repo:insert("t", { id = 1 }).affected end)
-      local ok, err = pcall(repo.update, repo, "t", { id = 1 }, { n = 5 })
-      run.log(("%s: %s (%s %s)"):format(ok, err.message, err.kind, err.sqlstate))]]), "23505")
-    assert.equal("false: transaction has failed (script nil)", said(world))
-  end)
-
   it("is told from what luamig itself refuses", function()
     local world = contract.numbers(1)
     contract.failed(contract.run(world, [[
