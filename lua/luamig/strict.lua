@@ -75,9 +75,10 @@ end
 --- Makes the metatables of a result. Its rows raise when a column is read that the query did not
 -- return; a NULL column reads nil. The list of rows raises when a column is read of it.
 -- @param columns list of column names
+-- @param explain function(name) or nil: what more to say of a column that is missing, or nil
 -- @return metatable of the rows, metatable of the list; the latter has a field `columns`, too, for
 --   C, where nothing may raise
-function strict.row(columns)
+function strict.row(columns, explain)
   local returned = {}
   for _, name in ipairs(columns) do
     returned[name] = true
@@ -87,8 +88,8 @@ function strict.row(columns)
     __index = function(_, key)
       if not returned[key] then
         key = tostring(key)
-        local near = suggest.suffix(key, columns)
-        error(('column "%s" was not returned by the query%s'):format(key, near), 2)
+        local more = explain and explain(key) or suggest.suffix(key, columns)
+        error(('column "%s" was not returned by the query%s'):format(key, more), 2)
       end
     end,
   }, {
@@ -107,8 +108,9 @@ end
 --- Makes a result of rows, which are changed in place. Returns `rows`.
 -- @param rows list of row tables
 -- @param columns list of column names
-function strict.rows(rows, columns)
-  local row_meta, list_meta = strict.row(columns)
+-- @param explain see strict.row
+function strict.rows(rows, columns, explain)
+  local row_meta, list_meta = strict.row(columns, explain)
   for _, row in ipairs(rows) do
     setmetatable(row, row_meta)
   end

@@ -245,5 +245,9 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_failures = {
-    "failures", "rows that a run has set aside; try them again", help, run,
-    .options = long_options};
+    "failures",
+    "rows that a run has set aside; try them again",
+    help,
+    run,
+    .options = long_options,
+    .words = ""};

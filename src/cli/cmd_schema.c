@@ -81,5 +81,9 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_schema = {
-    "schema", "tables as the specs of scripts declare them", help, run,
-    .options = long_options};
+    "schema",
+    "tables as the specs of scripts declare them",
+    help,
+    run,
+    .options = long_options,
+    .words = ""};

@@ -122,6 +122,13 @@ fail_install(const struct lm_journal *self, int version, struct lm_err *err)
                     "journal --sql%s\", then of \"luamig journal --sql --grant "
                     "ROLE\" for the role that runs migrations.",
                     version > 0 ? "tables" : "database", from);
+    } else if (lm_err_is_state(err, "42P07")) {
+        lm_err_hint(err,
+                    "Its tables are there without their rows, as after a "
+                    "restore of the schema alone. Restore the rows as well; "
+                    "or, if nothing has run in this database, DROP SCHEMA "
+                    "\"%s\" CASCADE.",
+                    self->schema);
     }
     return false;
 }

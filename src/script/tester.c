@@ -38,7 +38,8 @@ scratch_gc(lua_State *L)
     return 0;
 }
 
-/* The journal is in the template, so that no run needs to make it. */
+/* The journal is in the template, so that no run needs to make it. That of a
+ * schema file has no rows, and could not be used. */
 static bool
 install_journal(const char *conninfo, struct lm_err *err)
 {
@@ -49,7 +50,9 @@ install_journal(const char *conninfo, struct lm_err *err)
 
     if (!lm_conn_open(&journal.conn, conninfo, &how, err))
         return false;
-    ok = lm_journal_install(&journal, err);
+    ok = lm_conn_script(journal.conn, "DROP SCHEMA IF EXISTS luamig CASCADE",
+                        err) &&
+         lm_journal_install(&journal, err);
     lm_conn_close(journal.conn);
     return ok;
 }

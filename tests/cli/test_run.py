@@ -538,6 +538,17 @@ def test_two_roles_share_a_journal_that_neither_could_make(users, project):
     assert len(project.status(url=theirs)) == 2
 
 
+def test_a_journal_without_its_rows_says_what_it_may_come_of(users, project):
+    project.script(ONBOARDING)
+    project.run("--limit", 5).expect(STOPPED)
+    users.admin("DELETE FROM luamig.version")
+
+    project.run().expect(UNREACHABLE, "restore of the schema alone",
+                         'DROP SCHEMA "luamig" CASCADE')
+    users.admin("DROP SCHEMA luamig CASCADE")
+    project.run().expect(DONE)
+
+
 def test_a_role_that_may_not_upgrade_the_journal_is_told_what_to_do(
         users, project):
     users.admin("ALTER SCHEMA public OWNER TO postgres")

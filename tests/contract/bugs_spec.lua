@@ -288,6 +288,16 @@ describe("mock.assert_rows", function()
     } } }
   end
 
+  it("tells a float from the decimal that a numeric is", function()
+    local books = mock.new {
+      tables = { bills = { columns = { id = "int4", total = "numeric" }, primary_key = { "id" },
+        rows = { { id = 1, total = luamig.decimal "1.5" } } } },
+      base = { from = "bills" },
+    }
+    assert.matches("total is the decimal 1.5, expected the float 1.5",
+      contract.raised(mock.assert_rows, books, "bills", { { id = 1, total = 1.5 } }), 1, true)
+  end)
+
   it("holds for rows that have what it names", function()
     mock.assert_rows(items(), "items", {
       { id = 3 }, { id = 1, name = "a", price = 5, tags = { "x" } },

@@ -108,6 +108,20 @@ describe("pages", function()
       result.error.message)
   end)
 
+  it("say that base.select lacks a column that the table has #mock", function()
+    local world = mock.new {
+      tables = { items = { rows = { { id = 1, n = 0 } } } },
+      base = { from = "items", select = { "id" } },
+    }
+    local result = world:run(support.script [[
+      return { base_query = "SELECT id, n FROM items", migrate = function(rows)
+        return rows[1].n
+      end }
+    ]])
+    assert.matches('column "n" was not returned by the query '
+      .. "(base.select of the spec does not name it)", result.error.message, 1, true)
+  end)
+
   it("give rows that are copies", function()
     local world = new_world()
     world:run(support.script [[

@@ -452,6 +452,16 @@ def test_a_stub_with_fewer_rows_fails_the_spec(complaint):
 
 @spec("""
   local w = world()
+  w:stub("SELECT id FROM users", { rows = { { id = 1.5 }, { id = 3.5 }, { id = 10 } } })
+  w:run(migrate [[repo:query "SELECT id FROM users"]])
+""")
+def test_a_stub_whose_rows_are_not_there_shows_one_that_is(complaint):
+    assert ("row 1 of the stub is not among those found: id = 1.5 (a float)\n"
+            "  one of those is: id = 1 (an integer)") in complaint
+
+
+@spec("""
+  local w = world()
   w:stub("SELECT id FROM users ORDER BY id", { rows = { { id = 2 }, { id = 1 }, { id = 10 } } })
   w:run(migrate [[repo:query "SELECT id FROM users ORDER BY id"]])
 """)

@@ -201,8 +201,9 @@ function difference.expected(shape, wanted)
     local found = take(rest, row, key or columns, agrees)
     for _, column in ipairs(found and columns or {}) do
       if not agrees(found[column], row[column]) then
-        parts[#parts + 1] = ("%s is %s, expected %s"):format(column, show(found[column]),
-          show(row[column]))
+        local is_float = decimal.is(found[column]) and math.type(row[column]) == "float"
+        parts[#parts + 1] = ("%s is %s, expected %s%s"):format(column, show(found[column]),
+          is_float and "the float " or "", show(row[column]))
       end
     end
     if not found then

@@ -145,7 +145,9 @@ function pages.fetch(base, store, key, args, range)
     rows[i] = items[i].row
   end
   local first, last = items[1], items[#rows]
-  strict.rows(rows, value.copy(base.select))
+  strict.rows(rows, value.copy(base.select), function(name)
+    return text.contains(one.columns, name) and " (base.select of the spec does not name it)" or nil
+  end)
   return {
     rows = rows, first = first and first.key, last = last and last.key, more = #items > #rows,
   }

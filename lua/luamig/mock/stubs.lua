@@ -123,6 +123,31 @@ local function show_params(params)
   return #shown > 0 and " with " .. table.concat(shown, ", ") or ""
 end
 
+--- How many tokens two statements have in common, at their beginnings and at their ends.
+local function common_tokens(a, b)
+  local shorter, first, last = math.min(#a, #b), 0, 0
+  while first < shorter and a[first + 1] == b[first + 1] do
+    first = first + 1
+  end
+  while first + last < shorter and a[#a - last] == b[#b - last] do
+    last = last + 1
+  end
+  return first + last
+end
+
+--- What to say of a statement that no stub is for: the stub that more than half of it is like.
+local function nearest(list, statement)
+  local tokens = sql.tokens(statement)
+  local most, near = #tokens // 2, nil
+  for _, stub in ipairs(list) do
+    local count = common_tokens(tokens, sql.tokens(stub.sql))
+    if count > most then
+      most, near = count, stub
+    end
+  end
+  return near and "The nearest stub is for another statement: " .. near.sql
+end
+
 local function unexpected(statement, params, reason)
   errors.raise {
     kind = "spec", sql = statement,
@@ -153,7 +178,7 @@ function Stubs:take(statement, params)
     end
     ::continue::
   end
-  unexpected(statement, params, reason)
+  unexpected(statement, params, reason or nearest(self.list, statement))
 end
 
 --- Raises the error of a stub that has one.

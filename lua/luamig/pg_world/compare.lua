@@ -116,8 +116,8 @@ local function compare_sets(columns, wanted, found)
   if missing and #left == 1 then
     return ("row %d of the stub: %s"):format(number, compare.rows(columns, missing, left[1]))
   elseif missing then
-    return ("row %d of the stub is not among those found: %s"):format(number,
-      show_row(columns, missing))
+    return ("row %d of the stub is not among those found: %s\n  one of those is: %s"):format(number,
+      show_row(columns, missing), show_row(columns, left[1]))
   end
 end
 
