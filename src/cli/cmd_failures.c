@@ -245,9 +245,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_failures = {
-    "failures",
-    "rows that a run has set aside; try them again",
-    help,
-    run,
-    .options = long_options,
-    .words = ""};
+    "failures", "rows that a run has set aside; try them again", help, run,
+    .options = long_options};

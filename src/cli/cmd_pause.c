@@ -138,15 +138,12 @@ run_cancel(int argc, char **argv)
     return control(argc, argv, &lm_cmd_cancel, cancel_without);
 }
 
-const struct lm_command lm_cmd_pause = {"pause",
-                                        "stop a run for a while, from anywhere",
-                                        pause_help,
-                                        run_pause,
-                                        .options = look_options,
-                                        .words = ""};
-const struct lm_command lm_cmd_resume = {
-    "resume",   "let a paused run go on", resume_help,
-    run_resume, .options = look_options,  .words = ""};
-const struct lm_command lm_cmd_cancel = {
-    "cancel",   "end a run for good",      cancel_help,
-    run_cancel, .options = cancel_options, .words = ""};
+const struct lm_command lm_cmd_pause = {
+    "pause", "stop a run for a while, from anywhere", pause_help, run_pause,
+    .options = look_options};
+const struct lm_command lm_cmd_resume = {"resume", "let a paused run go on",
+                                         resume_help, run_resume,
+                                         .options = look_options};
+const struct lm_command lm_cmd_cancel = {"cancel", "end a run for good",
+                                         cancel_help, run_cancel,
+                                         .options = cancel_options};

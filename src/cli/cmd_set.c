@@ -109,9 +109,5 @@ run(int argc, char **argv)
     return code;
 }
 
-const struct lm_command lm_cmd_set = {"set",
-                                      "change settings of a run at work",
-                                      help,
-                                      run,
-                                      .options = long_options,
-                                      .words = ""};
+const struct lm_command lm_cmd_set = {"set", "change settings of a run at work",
+                                      help, run, .options = long_options};

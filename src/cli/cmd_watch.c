@@ -194,12 +194,9 @@ run_wait(int argc, char **argv)
     return watch(argc, argv, &lm_cmd_wait, true);
 }
 
-const struct lm_command lm_cmd_watch = {"watch",
-                                        "live progress of a run on any machine",
-                                        watch_help,
-                                        run_watch,
-                                        .options = watch_options,
-                                        .words = ""};
-const struct lm_command lm_cmd_wait = {
-    "wait",   "wait until a run ends", wait_help,
-    run_wait, .options = wait_options, .words = ""};
+const struct lm_command lm_cmd_watch = {
+    "watch", "live progress of a run on any machine", watch_help, run_watch,
+    .options = watch_options};
+const struct lm_command lm_cmd_wait = {"wait", "wait until a run ends",
+                                       wait_help, run_wait,
+                                       .options = wait_options};

@@ -88,13 +88,12 @@ def test_values_are_completed_where_they_are_known(shell):
     assert shell.complete("version", "") == []
 
 
-def test_no_file_is_offered_where_the_number_of_a_run_or_a_table_is_meant(
-        shell):
+def test_a_run_may_be_named_by_its_script_but_a_table_is_no_file(shell):
     shell.project.write("a.lua", "")
     for command in ("pause", "resume", "cancel", "watch", "wait", "failures",
-                    "schema"):
-        assert shell.complete(command, "") == []
-    assert shell.complete("set", "1", "") == []
+                    "set"):
+        assert shell.complete(command, "") == ["a.lua"], command
+    assert shell.complete("schema", "") == []
 
 
 def test_the_words_of_db_are_those_of_its_help(shell):
