@@ -92,7 +92,7 @@ def test_a_run_may_be_named_by_its_script_but_a_table_is_no_file(shell):
     shell.project.write("a.lua", "")
     for command in ("pause", "resume", "cancel", "watch", "wait", "failures",
                     "set"):
-        assert shell.complete(command, "") == ["a.lua"], command
+        assert "a.lua" in shell.complete(command, ""), command
     assert shell.complete("schema", "") == []
 
 
