@@ -364,7 +364,8 @@ def test_cancel_now_while_the_page_is_fetched(table, project):
     project.script(text.replace("config = {",
                                 "config = { follow_new = true,"))
     runner = project.start_run()
-    wait_until(lambda: running(table, "%pg_sleep(3600)%LIMIT%"), "the page")
+    wait_until(lambda: table.progress("run_id") and running(
+        table, "%pg_sleep(3600)%LIMIT%"), "the page, of a run")
     project.luamig("cancel", 1, "--now").expect(DONE, "is cancelled")
     runner.wait().expect(CANCELLED)
 
