@@ -11,6 +11,7 @@ import statistics
 import sys
 from dataclasses import dataclass
 
+from before import Pairs
 from rig import HERE, STEP, Failed, Rig, output, say
 
 MAIN_BATCH = 1000  # of what is measured at one size of batches only
@@ -107,6 +108,7 @@ UNLINKED_GROUP = ("update and insert in turn, tables not linked",
 PINNED = ("client and server process on one core",
           [C_ROW, C_PIPE, C_UNNEST, LOOP, EXECUTE], (C_UNNEST, C_PIPE, C_ROW))
 GROUPS = [PLAIN, LINKED_GROUP, UNLINKED_GROUP]
+OURS = [LOOP, EXECUTE, ALL_AT_ONCE, LINKED, UNLINKED]
 FAR = [("an update a row", [C_ROW, C_PIPE, C_UNNEST, PY_ROW, PY_VALUES, LOOP,
                             EXECUTE, ALL_AT_ONCE], (C_UNNEST, C_PIPE, C_ROW)),
        LINKED_GROUP, UNLINKED_GROUP]
@@ -466,6 +468,8 @@ def read_options():
                         help="part 3, to 10,000,000 rows")
     parser.add_argument("--no-main", action="store_true",
                         help="without part 1: the local socket")
+    parser.add_argument("--before", metavar="PATH",
+                        help="part 4 as well: in pairs with another binary")
     parser.add_argument("--luamig", default="build/luamig",
                         help="the binary (build/luamig)")
     options = parser.parse_args()
@@ -519,7 +523,11 @@ def main():
                 bench.far()
             if options.growth:
                 bench.growth()
-            Verdicts(bench).show()
+            if options.before:
+                Pairs(bench, options.before, OURS).show(
+                    options.batches, options.rows, options.rounds)
+            if not options.no_main or options.latency or options.growth:
+                Verdicts(bench).show()
     except Failed as error:
         sys.exit(f"bench: {error}")
     except KeyboardInterrupt:
