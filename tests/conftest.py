@@ -22,6 +22,52 @@ def cluster():
     server.remove()
 
 
+@pytest.fixture(scope="session")
+def server_of():
+    """server_of(18) is a running server of PostgreSQL 18; a test is skipped
+    where that version is not here (./dev postgres 18 fetches it)."""
+    servers = {}
+
+    def server(version):
+        if version not in servers:
+            servers[version] = Cluster(version=version).start()
+        return servers[version]
+    yield server
+    for one in servers.values():
+        one.remove()
+
+
+@pytest.fixture
+def db_of(server_of):
+    """db_of(18) is a new database on such a server."""
+    made = []
+
+    def database(version):
+        made.append(server_of(version).make_database())
+        return made[-1]
+    yield database
+    for one in made:
+        one.drop()
+
+
+@pytest.fixture
+def project_of(db_of, tmp_path):
+    """project_of(18) is a new project bound to such a database, its db;
+    the programs of that version are those of its throw-away servers."""
+    made = []
+
+    def project(version):
+        database = db_of(version)
+        folder = Project(tmp_path / f"project{len(made)}", database.url)
+        folder.db = database
+        folder.env["LUAMIG_PG_BIN"] = database.cluster.bin
+        made.append(folder)
+        return folder
+    yield project
+    for one in made:
+        one.close()
+
+
 @pytest.fixture
 def db(cluster):
     database = cluster.make_database()

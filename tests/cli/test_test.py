@@ -10,7 +10,6 @@ import xml.etree.ElementTree as xml
 
 import pytest
 
-from harness.cluster import SUPERUSER, bin_dir
 from harness.project import (DONE, FAILED, INVALID, UNREACHABLE, USAGE,
                              Project, binary, clean_environment)
 from harness.wait import wait_until
@@ -208,12 +207,9 @@ def test_a_schema_file_with_owners_says_how_to_leave_them_out(folder, scratch):
 def test_a_schema_file_may_come_from_a_database_where_luamig_has_run(
         folder, db, scratch):
     db.admin(folder.luamig("journal", "--sql", url=False).expect(DONE).out)
-    dump = subprocess.run(
-        [os.path.join(bin_dir(), "pg_dump"), "--schema-only", "--no-owner",
-         "--no-privileges", db.cluster.url(db.name, user=SUPERUSER)],
-        check=True, capture_output=True, text=True).stdout
     folder.write("spec/a_spec.lua", PASSING)
-    folder.write("schema.sql", dump)
+    folder.write("schema.sql", db.dump("--schema-only", "--no-owner",
+                                       "--no-privileges"))
 
     folder.luamig("test", "--schema", "schema.sql", url=False,
                   env={"TMPDIR": scratch}).expect(DONE, "2 successes")

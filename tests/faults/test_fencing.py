@@ -101,7 +101,7 @@ def test_a_runner_that_reconnects_finds_another_owner(db, project, finished):
     first = project.start_run(fault="after_commit:2=stop")
     first.wait_frozen()
     for pid in db.runners():
-        db.admin("SELECT pg_terminate_backend(%s, 5000)", pid)
+        db.end_session(pid)
 
     if finished:
         project.run().expect(DONE)

@@ -156,7 +156,7 @@ def test_connections_that_are_all_taken_are_waited_for(own):
     project.script(readings.script(batch=50))
     runner = project.start_run("-v", fault="after_commit:2=stop")
     runner.wait_frozen()
-    db.admin("SELECT pg_terminate_backend(%s, 5000)", db.runners()[0])
+    db.end_session(db.runners()[0])
     others = all_connections(db)
     runner.thaw()
     wait_until(lambda: not runner.alive or "too many" in runner.stderr()

@@ -7,7 +7,6 @@ the server runs as the user postgres, because it refuses to run as root.
 import atexit
 import contextlib
 import ctypes
-import glob
 import itertools
 import os
 import re
@@ -19,6 +18,7 @@ import tempfile
 
 import psycopg2
 
+from harness import postgres
 from harness.wait import wait_until
 
 PORT = 5432
@@ -46,21 +46,19 @@ local all all trust
 local replication {SUPERUSER} trust
 """
 
+# Tables and sequences that are not the server's own, and their columns.
+RELATIONS = """\
+SELECT c.oid::regclass::text, array_agg(a.attname || ' ' || a.atttypid
+         || ' ' || a.attnotnull ORDER BY a.attnum)
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'S', 'v', 'm')
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+GROUP BY c.oid ORDER BY 1"""
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
-
-
-def bin_dir():
-    """The newest installed PostgreSQL, or the one that PG_BIN names."""
-    if os.environ.get("PG_BIN"):
-        return os.environ["PG_BIN"]
-    found = glob.glob("/usr/lib/postgresql/*/bin/postgres")
-    if not found:
-        raise AssertionError("no PostgreSQL in /usr/lib/postgresql/*/bin")
-    version = re.compile(r"/(\d+)/bin/")
-    newest = max(found, key=lambda path: int(version.search(path).group(1)))
-    return os.path.dirname(newest)
 
 
 def _server_user():
@@ -77,9 +75,11 @@ class Cluster:
     """One server. start, stop and restart belong to the main thread: the
     server ends with the thread that started it."""
 
-    _template = None
+    _templates = {}  # by the folder of the programs
 
-    def __init__(self, primary=None, **settings):
+    def __init__(self, primary=None, version=None, **settings):
+        """Of a major version, or of the one that tests use."""
+        self.bin = primary.bin if primary else postgres.bin_dir(version)
         self.settings = {**SETTINGS, **settings}
         self.port = int(self.settings.get("port", PORT))
         self.dir = tempfile.mkdtemp(prefix="luamig-pg-", dir="/tmp")
@@ -92,12 +92,18 @@ class Cluster:
         if primary:
             self._copy_of(primary)
         else:
-            subprocess.run(["cp", "-a", self._initdb(), self.data], check=True)
+            subprocess.run(["cp", "-a", self._initdb(self.bin), self.data],
+                           check=True)
+
+    @property
+    def version(self):
+        """The major version."""
+        return postgres.major(self.bin)
 
     # -- life cycle ----------------------------------------------------
 
     def start(self):
-        command = [os.path.join(bin_dir(), "postgres"), "-D", self.data]
+        command = [os.path.join(self.bin, "postgres"), "-D", self.data]
         command += ["-k", self.dir, "-p", str(self.port)]
         for name, value in self.settings.items():
             command += ["-c", f"{name}={value}"]
@@ -217,53 +223,77 @@ class Cluster:
             "the standby to catch up")
 
     def _copy_of(self, primary):
-        subprocess.run(
-            [os.path.join(bin_dir(), "pg_basebackup"), "-D", self.data,
-             "-h", primary.dir, "-p", str(primary.port), "-U", SUPERUSER, "-R",
-             "--checkpoint=fast", "--no-sync"],
-            check=True, cwd="/", **_server_user())
+        """What pg_basebackup does, which not every version comes with."""
+        link = primary.connect("postgres")
+        try:
+            ask = link.cursor()
+            old = self.version < 15
+            ask.execute("SELECT pg_start_backup('tests', true, false)" if old
+                        else "SELECT pg_backup_start('tests', true)")
+            subprocess.run(["cp", "-a", primary.data, self.data], check=True)
+            ask.execute("SELECT labelfile FROM pg_stop_backup(false, false)"
+                        if old else
+                        "SELECT labelfile FROM pg_backup_stop(false)")
+            (label,), = ask.fetchall()
+        finally:
+            link.close()
+        os.remove(os.path.join(self.data, "postmaster.pid"))
+        self._write("backup_label", label)
+        self._write("standby.signal", "")
+        self._write("postgresql.auto.conf", "primary_conninfo = 'host="
+                    f"{primary.dir} port={primary.port} user={SUPERUSER}'\n")
+
+    def _write(self, name, text):
+        path = os.path.join(self.data, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        if os.geteuid() == 0:
+            shutil.chown(path, "postgres", "postgres")
 
     # -- the files of a fresh server -------------------------------------
 
     @classmethod
     def fresh(cls, **settings):
         """A server with a system identifier of its own."""
-        before, cls._template = cls._template, None
+        before = cls._templates.pop(postgres.bin_dir(), None)
         try:
             return cls(**settings)
         finally:
-            cls._template = before or cls._template
+            if before:
+                cls._templates[postgres.bin_dir()] = before
 
     @classmethod
-    def _initdb(cls):
-        if cls._template is None:
-            cls._template = cls._make_template()
-        return cls._template
+    def _initdb(cls, folder):
+        if folder not in cls._templates:
+            cls._templates[folder] = cls._make_template(folder)
+        return cls._templates[folder]
 
     @classmethod
-    def _make_template(cls):
+    def _make_template(cls, folder):
         top = tempfile.mkdtemp(prefix="luamig-initdb-", dir="/tmp")
         atexit.register(shutil.rmtree, top, ignore_errors=True)
         data = os.path.join(top, "data")
+        quiet = ["--no-instructions"] if postgres.major(folder) > 13 else []
         if os.geteuid() == 0:
             shutil.chown(top, "postgres", "postgres")
         subprocess.run(
-            [os.path.join(bin_dir(), "initdb"), "-D", data, "-U", SUPERUSER,
+            [os.path.join(folder, "initdb"), "-D", data, "-U", SUPERUSER,
              "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
-             "--no-instructions"],
+             *quiet],
             check=True, stdout=subprocess.DEVNULL, cwd="/", **_server_user())
         with open(os.path.join(data, "pg_hba.conf"), "w") as hba:
             hba.write(HBA)
-        cls._make_roles(data)
+        cls._make_roles(folder, data)
         return data
 
     @classmethod
-    def _make_roles(cls, data):
+    def _make_roles(cls, folder, data):
         sql = (f"CREATE ROLE {OWNER} LOGIN\n"
                f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'\n")
         subprocess.run(
-            [os.path.join(bin_dir(), "postgres"), "--single", "-D", data,
-             "-c", "fsync=off", "postgres"],
+            [os.path.join(folder, "postgres"), "--single", "-D", data,
+             "-c", "fsync=off", "-c", "password_encryption=scram-sha-256",
+             "postgres"],
             input=sql.encode(), check=True, cwd="/",
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             **_server_user())
@@ -323,6 +353,33 @@ class Database:
             "SELECT pid FROM pg_stat_activity WHERE datname = %s "
             "AND application_name LIKE 'luamig:%%' "
             "AND backend_type = 'client backend'", self.name, user=SUPERUSER)
+
+    def end_session(self, pid):
+        """Ends a session of this database; waits until it is gone."""
+        self.admin("SELECT pg_terminate_backend(%s)", pid)
+        wait_until(lambda: not self.scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid,
+            user=SUPERUSER), f"session {pid} to end")
+
+    def dump(self, *options):
+        """What pg_dump says of it, but for the line that differs each time."""
+        program = postgres.program("pg_dump")
+        if postgres.major(os.path.dirname(program)) < self.cluster.version:
+            raise postgres.Unavailable("pg_dump is older than the server")
+        done = subprocess.run(
+            [program, *options, self.cluster.url(self.name, user=SUPERUSER)],
+            capture_output=True, text=True, check=True)
+        return re.sub(r"\\(un)?restrict .*", "", done.stdout)
+
+    def contents(self):
+        """All that it holds, sequences as well: a dump, or where pg_dump is
+        too old for the server, the rows of each relation."""
+        try:
+            return self.dump()
+        except postgres.Unavailable:
+            return {name: (columns, self.rows(
+                f"SELECT ROW(t.*)::text FROM {name} t ORDER BY 1", user=SUPERUSER))
+                for name, columns in self.rows(RELATIONS, user=SUPERUSER)}
 
     def has_journal(self):
         return self.scalar("SELECT to_regclass('luamig.progress') IS NOT NULL",

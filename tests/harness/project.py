@@ -34,6 +34,9 @@ def clean_environment():
     """The environment without anything that names a database or a fault."""
     kept = {name: value for name, value in os.environ.items()
             if not re.match(r"LUAMIG_|PG|DATABASE_URL|LUA_|NO_COLOR", name)}
+    servers = os.environ.get("LUAMIG_PG_BIN") or os.environ.get("PG_BIN")
+    if servers:
+        kept["LUAMIG_PG_BIN"] = servers
     kept["ASAN_OPTIONS"] = f"exitcode={SANITIZER_EXIT}"
     kept["UBSAN_OPTIONS"] = f"exitcode={SANITIZER_EXIT}:print_stacktrace=1"
     kept["LSAN_OPTIONS"] = f"exitcode={SANITIZER_EXIT}"

@@ -5,11 +5,10 @@ import json
 import os
 import re
 import signal
-import subprocess
 
 import pytest
 
-from harness.cluster import GUARDED, PASSWORD, SUPERUSER, bin_dir
+from harness.cluster import GUARDED, PASSWORD, SUPERUSER
 from harness.oracle import assert_nothing_left
 from harness.project import (DONE, FAILED, INVALID, STOPPED, TOP, UNREACHABLE,
                              USAGE)
@@ -45,23 +44,14 @@ def residue(report):
             for item in report["not_rolled_back"]]
 
 
-def dump(db):
-    """All that the database holds, sequences as well."""
-    done = subprocess.run(
-        [os.path.join(bin_dir(), "pg_dump"),
-         db.cluster.url(db.name, user=SUPERUSER)],
-        capture_output=True, text=True, check=True)
-    return re.sub(r"\\(un)?restrict .*", "", done.stdout)
-
-
 @pytest.fixture
 def untouched(db):
     """At the end of the test, the database is what it was at the beginning of
     the dry run, where the test calls this."""
     before = []
-    yield lambda: before.append(dump(db))
+    yield lambda: before.append(db.contents())
     assert before, "the test has not said what it begins with"
-    assert dump(db) == before[0]
+    assert db.contents() == before[0]
     assert_nothing_left(db)
 
 
@@ -438,15 +428,15 @@ def test_on_complete_that_needs_what_the_batches_wrote(db, project, untouched):
 
 def test_an_unfinished_run_is_left_alone(db, readings):
     readings.run("--limit", 20, "--batch-size", 20).expect(STOPPED)
-    before = dump(db)
+    before = db.contents()
 
     assert dry(readings)["rows"] == 139
-    assert dump(db) == before
+    assert db.contents() == before
 
     assert readings.run().expect(DONE).rows == 139
-    before = dump(db)
+    before = db.contents()
     assert dry(readings)["rows"] == 139  # a finished one does not matter
-    assert dump(db) == before
+    assert db.contents() == before
 
 
 def test_without_the_right_to_create_anything(db, readings):
