@@ -154,16 +154,18 @@ lm_conn_tell(const struct lm_conn *self, enum lm_log_level level,
         lm_log(level, "server: %s", text);
 }
 
-/* A request whose result the caller waits for; keep may be NULL. */
+/* A request whose result the caller waits for. */
 static bool
-ask(struct lm_conn *self, int sent, const char *sql, PGresult **keep,
+ask(struct lm_conn *self, int sent, struct lm_pending request,
     struct lm_err *err)
 {
-    struct lm_pending request = {.sql = sql, .keep = keep};
     struct lm_err ignored;
 
-    if (lm_pipeline_post(self, sent, request, err))
-        return lm_pipeline_sync(self, err);
+    if (lm_pipeline_post(self, sent, request, err)) {
+        return lm_pipeline_sync(self, err) &&
+               (request.keep == NULL ||
+                lm_answer_is_there(*request.keep, request.sql, err));
+    }
     /* The server skips what follows an error until it is told to go on. */
     if (lm_conn_is_up(self) && !lm_pipeline_sync(self, &ignored))
         lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
@@ -173,9 +175,10 @@ ask(struct lm_conn *self, int sent, const char *sql, PGresult **keep,
 bool
 lm_conn_command(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
+    struct lm_pending request = {.sql = sql};
     int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
 
-    return ask(self, sent, sql, NULL, err);
+    return ask(self, sent, request, err);
 }
 
 bool
@@ -297,22 +300,34 @@ wrap_result(PGresult *pg)
     return result;
 }
 
-bool
-lm_conn_query_typed(struct lm_conn *self, const char *sql,
-                    const uint32_t *types, struct lm_values values,
-                    struct lm_result **out, struct lm_err *err)
+/* Runs a statement once; shape is NULL for any. */
+static bool
+query(struct lm_conn *self, const char *sql, const char *shape,
+      const uint32_t *types, struct lm_values values, PGresult **out,
+      struct lm_err *err)
 {
-    PGresult *result = NULL;
+    struct lm_pending request = {.sql = sql, .shape = shape, .keep = out};
     int sent;
 
     if (!begin_alone(self, err))
         return false;
     sent = PQsendQueryParams(self->pg, sql, values.count, types, values.texts,
                              NULL, NULL, 0);
-    if (!ask(self, sent, sql, &result, err)) {
-        PQclear(result); /* it may have come before the end did */
+    if (ask(self, sent, request, err))
+        return true;
+    PQclear(*out); /* it may have come before the end did */
+    return false;
+}
+
+bool
+lm_conn_query_typed(struct lm_conn *self, const char *sql,
+                    const uint32_t *types, struct lm_values values,
+                    struct lm_result **out, struct lm_err *err)
+{
+    PGresult *result = NULL;
+
+    if (!query(self, sql, NULL, types, values, &result, err))
         return false;
-    }
     *out = wrap_result(result);
     return true;
 }
@@ -322,6 +337,26 @@ lm_conn_query(struct lm_conn *self, const char *sql, struct lm_values values,
               struct lm_result **out, struct lm_err *err)
 {
     return lm_conn_query_typed(self, sql, NULL, values, out, err);
+}
+
+bool
+lm_conn_ask_typed(struct lm_conn *self, const char *sql, const char *shape,
+                  const uint32_t *types, struct lm_values values,
+                  struct lm_answer **out, struct lm_err *err)
+{
+    PGresult *result = NULL;
+
+    if (!query(self, sql, shape, types, values, &result, err))
+        return false;
+    *out = lm_answer_new(result, shape);
+    return true;
+}
+
+bool
+lm_conn_ask(struct lm_conn *self, const char *sql, const char *shape,
+            struct lm_values values, struct lm_answer **out, struct lm_err *err)
+{
+    return lm_conn_ask_typed(self, sql, shape, NULL, values, out, err);
 }
 
 static void
@@ -357,6 +392,7 @@ parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
     struct lm_pending parse = {.sql = stmt->sql};
     const char *name = name_on_server(self, stmt);
     PGresult *result = NULL;
+    struct lm_pending request = {.sql = stmt->sql, .keep = &result};
     int sent;
     bool ok;
 
@@ -365,7 +401,7 @@ parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
     sent = PQsendPrepare(self->pg, name, stmt->sql, type_count, types);
     sent = sent != 0 && lm_pipeline_queue(self, sent, parse, err) &&
            PQsendDescribePrepared(self->pg, name) != 0;
-    ok = ask(self, sent, stmt->sql, &result, err);
+    ok = ask(self, sent, request, err);
     if (ok)
         describe(stmt, result);
     PQclear(result);
@@ -440,6 +476,20 @@ lm_conn_forget(struct lm_conn *self, struct lm_err *err)
     return self->pooled || lm_conn_command(self, "DEALLOCATE ALL", err);
 }
 
+static bool
+execute(struct lm_conn *self, const struct lm_stmt *stmt, const char *shape,
+        struct lm_values values, PGresult **out, struct lm_err *err)
+{
+    struct lm_pending request = {.sql = stmt->sql, .shape = shape, .keep = out};
+
+    if (!begin_alone(self, err))
+        return false;
+    if (ask(self, send_execute(self, stmt, values), request, err))
+        return true;
+    PQclear(*out); /* it may have come before the end did */
+    return false;
+}
+
 bool
 lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                 struct lm_values values, struct lm_result **out,
@@ -447,13 +497,22 @@ lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
 {
     PGresult *result = NULL;
 
-    if (!begin_alone(self, err))
+    if (!execute(self, stmt, NULL, values, &result, err))
         return false;
-    if (!ask(self, send_execute(self, stmt, values), stmt->sql, &result, err)) {
-        PQclear(result); /* it may have come before the end did */
-        return false;
-    }
     *out = wrap_result(result);
+    return true;
+}
+
+bool
+lm_conn_ask_prepared(struct lm_conn *self, const struct lm_stmt *stmt,
+                     const char *shape, struct lm_values values,
+                     struct lm_answer **out, struct lm_err *err)
+{
+    PGresult *result = NULL;
+
+    if (!execute(self, stmt, shape, values, &result, err))
+        return false;
+    *out = lm_answer_new(result, shape);
     return true;
 }
 
@@ -464,6 +523,18 @@ lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
 {
     struct lm_pending request = {
         .sql = stmt->sql, .listener = listener, .arg = arg};
+
+    return lm_pipeline_post(self, send_execute(self, stmt, values), request,
+                            err);
+}
+
+bool
+lm_conn_post_question(struct lm_conn *self, const struct lm_stmt *stmt,
+                      const char *shape, struct lm_values values,
+                      lm_conn_hearer hearer, void *arg, struct lm_err *err)
+{
+    struct lm_pending request = {
+        .sql = stmt->sql, .shape = shape, .hearer = hearer, .arg = arg};
 
     return lm_pipeline_post(self, send_execute(self, stmt, values), request,
                             err);
@@ -493,7 +564,9 @@ lm_result_columns(const struct lm_result *self)
 const char *
 lm_result_column_name(const struct lm_result *self, int column)
 {
-    return PQfname(self->pg, column);
+    const char *name = PQfname(self->pg, column);
+
+    return name != NULL ? name : "";
 }
 
 uint32_t
@@ -505,7 +578,7 @@ lm_result_column_type(const struct lm_result *self, int column)
 const char *
 lm_result_text(const struct lm_result *self, int row, int column)
 {
-    if (PQgetisnull(self->pg, row, column))
+    if (PQgetisnull(self->pg, row, column) != 0) /* also out of range */
         return NULL;
     return PQgetvalue(self->pg, row, column);
 }

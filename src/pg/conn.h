@@ -19,6 +19,7 @@
  */
 
 #include "base/err.h"
+#include "pg/answer.h"
 #include "pg/guard.h"
 
 #include <stdint.h>

@@ -14,11 +14,18 @@ struct lm_result {
     PGresult *pg;
 };
 
+struct lm_answer {
+    PGresult *pg;
+    char *letters; /* the kinds of the columns */
+};
+
 /* A request whose answer has not been read. */
 struct lm_pending {
     const char *sql; /* for errors; outlives the request; may be NULL */
     bool is_sync;
-    lm_conn_listener listener; /* may be NULL */
+    const char *shape; /* of an answer that outlives the request; NULL: any */
+    lm_conn_hearer hearer;     /* with a shape; may be NULL */
+    lm_conn_listener listener; /* without; may be NULL */
     void *arg;
     PGresult **keep; /* where the last result goes; NULL: it is cleared */
 };
@@ -73,6 +80,19 @@ bool lm_pipeline_send_sync(struct lm_conn *self,
                            struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_read(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_sync(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* Is there a result, with the rows that the server has counted, and of that
+ * shape? */
+bool lm_answer_is_there(const PGresult *pg, const char *sql,
+                        struct lm_err *err) LM_MUSTCHECK;
+bool lm_answer_check_count(PGresult *pg, const char *sql, bool is_own,
+                           struct lm_err *err) LM_MUSTCHECK;
+bool lm_answer_check(PGresult *pg, const char *sql, const char *shape,
+                     struct lm_err *err) LM_MUSTCHECK;
+/* An answer that was checked. new takes pg, init does not. */
+struct lm_answer *lm_answer_new(PGresult *pg, const char *shape);
+void lm_answer_init(struct lm_answer *self, PGresult *pg, const char *shape);
+void lm_answer_release(struct lm_answer *self);
 
 /* Runs several statements in one text, outside of pipeline mode. */
 bool lm_pipeline_script(struct lm_conn *self, const char *sql,

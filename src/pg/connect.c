@@ -191,17 +191,17 @@ static bool
 recognise_pooler(struct lm_conn *self, struct lm_err *err)
 {
     struct lm_values none = {NULL, 0};
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
 
-    if (!lm_conn_query(self, "SELECT pg_catalog.pg_backend_pid()", none,
-                       &result, err)) {
+    if (!lm_conn_ask(self, "SELECT pg_catalog.pg_backend_pid()", "1: n", none,
+                     &answer, err)) {
         if (err->kind == LM_ERR_LOST)
             err->kind = LM_ERR_CONNECT;
         return false;
     }
-    self->backend_pid = lm_result_int(result, 0, 0);
+    self->backend_pid = lm_answer_int(answer, 0, 0);
     self->pooled = self->backend_pid != PQbackendPID(self->pg);
-    lm_result_free(result);
+    lm_answer_free(answer);
     return true;
 }
 

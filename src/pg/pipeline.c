@@ -260,25 +260,69 @@ abandon(struct lm_conn *self)
 
 /* -- answers ---------------------------------------------------------- */
 
+/* Only the first error since the last sync is kept. */
+static void
+note_failure(struct lm_conn *self, const struct lm_pending *request)
+{
+    self->failed = true;
+    if (request->hearer != NULL)
+        request->hearer(request->arg, NULL, &self->error);
+    if (request->listener != NULL)
+        request->listener(request->arg, NULL, &self->error);
+}
+
 static void
 note_error(struct lm_conn *self, const struct lm_pending *request,
            const PGresult *result)
 {
     if (self->failed)
         return;
-    self->failed = true;
     fail_result(self, result, request->sql, &self->error);
-    if (request->listener != NULL)
-        request->listener(request->arg, NULL, &self->error);
+    note_failure(self, request);
+}
+
+static bool
+is_right(const struct lm_pending *request, PGresult *result, struct lm_err *err)
+{
+    if (request->shape == NULL)
+        return lm_answer_check_count(result, request->sql, false, err);
+    return lm_answer_check(result, request->sql, request->shape, err);
 }
 
 static void
-note_result(const struct lm_pending *request, PGresult *result)
+hear(const struct lm_pending *request, PGresult *result)
 {
-    struct lm_result view = {result};
+    if (request->hearer != NULL) {
+        struct lm_answer answer;
 
-    if (request->listener != NULL)
+        lm_answer_init(&answer, result, request->shape);
+        request->hearer(request->arg, &answer, NULL);
+        lm_answer_release(&answer);
+    }
+    if (request->listener != NULL) {
+        struct lm_result view = {result};
+
         request->listener(request->arg, &view, NULL);
+    }
+}
+
+/* The server takes a statement that it has answered wrongly for a good one: it
+ * goes on, and the transaction has not failed there. */
+static void
+note_result(struct lm_conn *self, const struct lm_pending *request,
+            PGresult *result)
+{
+    struct lm_err wrong;
+
+    if (!self->failed) {
+        if (!is_right(request, result, &wrong)) {
+            PQclear(result);
+            self->error = wrong;
+            note_failure(self, request);
+            return;
+        }
+        hear(request, result);
+    }
     if (request->keep == NULL) {
         PQclear(result);
         return;
@@ -333,7 +377,7 @@ take_result(struct lm_conn *self, struct lm_err *err)
         PQclear(result);
         return refuse_copy(&request, err);
     default:
-        note_result(&request, result);
+        note_result(self, &request, result);
         return true;
     }
 }

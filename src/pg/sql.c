@@ -96,25 +96,34 @@ lm_sql_add_array(struct lm_buf *buf, const char *const *texts, int count)
 }
 
 /* Reads one element into buf; *is_null for the unquoted word NULL. Returns
- * what follows the element. */
+ * what follows the element, or NULL when it is malformed. */
 static const char *
 read_element(const char *p, struct lm_buf *buf, bool *is_null)
 {
     lm_buf_clear(buf);
     *is_null = false;
     if (*p != '"') {
-        size_t len = strcspn(p, ",}");
+        size_t len = strcspn(p, ",{}\"\\");
 
         lm_buf_add(buf, p, len);
         *is_null = len == 4 && strncmp(p, "NULL", 4) == 0;
-        return p + len;
+        return len > 0 ? p + len : NULL;
     }
     for (p++; *p != '\0' && *p != '"'; p++) {
         if (*p == '\\' && p[1] != '\0')
             p++;
         lm_buf_putc(buf, *p);
     }
-    return *p == '"' ? p + 1 : p;
+    return *p == '"' ? p + 1 : NULL;
+}
+
+/* What follows an element: the next one, or the end. NULL: neither. */
+static const char *
+skip_delimiter(const char *p)
+{
+    if (*p == ',' && p[1] != '}')
+        return p + 1;
+    return *p == '}' ? p : NULL;
 }
 
 int
@@ -123,18 +132,24 @@ lm_sql_parse_array(const char *literal, char ***out)
     struct lm_buf buf = LM_BUF_INIT;
     char **texts = NULL;
     int count = 0;
-    const char *p = *literal == '{' ? literal + 1 : "";
+    const char *p = *literal == '{' ? literal + 1 : NULL;
 
-    while (*p != '\0' && *p != '}') {
+    while (p != NULL && *p != '}') {
         bool is_null;
 
         p = read_element(p, &buf, &is_null);
+        if (p == NULL)
+            break;
         texts = lm_realloc(texts, (size_t)count + 1, sizeof *texts);
         texts[count++] = is_null ? NULL : lm_strdup(lm_buf_text(&buf));
-        if (*p == ',')
-            p++;
+        p = skip_delimiter(p);
     }
     lm_buf_release(&buf);
+    if (p == NULL || p[1] != '\0') {
+        lm_sql_free_array(texts, count);
+        texts = NULL;
+        count = -1;
+    }
     *out = texts;
     return count;
 }

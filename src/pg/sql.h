@@ -23,9 +23,9 @@ bool lm_sql_add_table(struct lm_buf *buf, const char *name) LM_MUSTCHECK;
  */
 void lm_sql_add_array(struct lm_buf *buf, const char *const *texts, int count);
 
-/* Reads a one-dimensional text[] as the server prints it. Returns the count;
- * *out is an array of texts (NULL for NULL elements), freed with
- * lm_sql_free_array. */
+/* Reads a one-dimensional text[] as the server prints it. Returns the count, or
+ * -1 when it is none; *out is an array of texts (NULL for NULL elements), freed
+ * with lm_sql_free_array. */
 int lm_sql_parse_array(const char *literal, char ***out);
 void lm_sql_free_array(char **texts, int count);
 

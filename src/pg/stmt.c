@@ -157,7 +157,7 @@ lm_stmt_param_count(const struct lm_stmt *self)
 uint32_t
 lm_stmt_param_type(const struct lm_stmt *self, int index)
 {
-    return self->param_types[index];
+    return index < self->param_count ? self->param_types[index] : 0;
 }
 
 int
@@ -169,7 +169,10 @@ lm_stmt_column_count(const struct lm_stmt *self)
 const struct lm_column *
 lm_stmt_column(const struct lm_stmt *self, int index)
 {
-    return &self->columns[index];
+    static char nameless[] = "";
+    static const struct lm_column none = {.name = nameless};
+
+    return index < self->column_count ? &self->columns[index] : &none;
 }
 
 const char *

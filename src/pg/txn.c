@@ -12,7 +12,8 @@
  * that would break promises to people, so off becomes on where it matters;
  * anything stronger than on stays. */
 static const char settings_sql[] =
-    "SELECT pg_catalog.set_config('statement_timeout', $1, true),"
+    "SELECT pg_catalog.pg_backend_pid(),"
+    " pg_catalog.set_config('statement_timeout', $1, true),"
     " pg_catalog.set_config('lock_timeout', $2, true),"
     " pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true),"
     " pg_catalog.set_config('synchronous_commit', CASE WHEN $4 = 'off'"
@@ -35,22 +36,20 @@ static const char settings_sql[] =
     " pg_catalog.set_config('transaction_read_only', CASE WHEN"
     "  pg_catalog.current_setting('transaction_read_only') = 'on' THEN 'on'"
     "  ELSE pg_catalog.current_setting('default_transaction_read_only') END,"
-    "  true),"
-    " pg_catalog.pg_backend_pid()";
+    "  true)";
+static const char settings_shape[] = "1: n 12t";
 
 enum { MIN_IDLE_LIMIT_MS = 60000 };
 
 /* Behind a pooler each transaction may have another server process. */
 static void
-on_settings(void *arg, const struct lm_result *result, struct lm_err *err)
+on_settings(void *arg, const struct lm_answer *answer, struct lm_err *err)
 {
     struct lm_conn *conn = arg;
 
     (void)err;
-    if (result != NULL) {
-        conn->backend_pid =
-            lm_result_int(result, 0, lm_result_columns(result) - 1);
-    }
+    if (answer != NULL)
+        conn->backend_pid = lm_answer_int(answer, 0, 0);
 }
 
 static bool
@@ -74,7 +73,8 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
     snprintf(lock, sizeof lock, "%" PRId64, txn->lock_timeout_ms);
     snprintf(idle, sizeof idle, "%" PRId64, idle_ms);
     return lm_conn_prepare(conn, settings_sql, NULL, 0, &stmt, err) &&
-           lm_conn_post(conn, stmt, values, on_settings, conn, err);
+           lm_conn_post_question(conn, stmt, settings_shape, values,
+                                 on_settings, conn, err);
 }
 
 bool

@@ -98,18 +98,19 @@ static const char question[] =
     "  THEN 0 ELSE element.oid::pg_catalog.int8 END"
     " FROM chain LEFT JOIN element ON element.typtype <> 'd'"
     " WHERE chain.typtype <> 'd'";
+static const char question_shape[] = "?: o t o? t? t? o?";
 
 static void
-read_answer(const struct lm_result *result, struct lm_type *out)
+read_answer(const struct lm_answer *answer, struct lm_type *out)
 {
-    out->base = (uint32_t)lm_result_int(result, 0, 0);
-    LM_ERR_COPY(out->name, lm_result_text(result, 0, 1));
-    if (lm_result_text(result, 0, 2) == NULL)
+    out->base = lm_answer_oid(answer, 0, 0);
+    LM_ERR_COPY(out->name, lm_answer_text(answer, 0, 1));
+    if (lm_answer_is_null(answer, 0, 2))
         return;
-    out->element = (uint32_t)lm_result_int(result, 0, 2);
-    out->delimiter = *lm_result_text(result, 0, 3);
-    LM_ERR_COPY(out->element_name, lm_result_text(result, 0, 4));
-    out->element_base = (uint32_t)lm_result_int(result, 0, 5);
+    out->element = lm_answer_oid(answer, 0, 2);
+    out->delimiter = *lm_answer_text(answer, 0, 3);
+    LM_ERR_COPY(out->element_name, lm_answer_text(answer, 0, 4));
+    out->element_base = lm_answer_oid(answer, 0, 5);
 }
 
 static bool
@@ -118,17 +119,17 @@ ask(struct lm_conn *conn, uint32_t oid, struct lm_type *out, struct lm_err *err)
     char text[16];
     const char *texts[] = {text};
     struct lm_values values = {texts, 1};
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
 
     snprintf(text, sizeof text, "%" PRIu32, oid);
-    if (!lm_conn_query(conn, question, values, &result, err))
+    if (!lm_conn_ask(conn, question, question_shape, values, &answer, err))
         return false;
     memset(out, 0, sizeof *out);
     out->oid = out->base = oid;
     snprintf(out->name, sizeof out->name, "type %" PRIu32, oid);
-    if (lm_result_rows(result) == 1)
-        read_answer(result, out);
-    lm_result_free(result);
+    if (lm_answer_rows(answer) == 1)
+        read_answer(answer, out);
+    lm_answer_free(answer);
     return true;
 }
 

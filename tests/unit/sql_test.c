@@ -147,9 +147,7 @@ test_arrays_are_read_as_the_server_prints_them(void **state)
         {"{2024-01-01,\"2024-01-01 10:00:00\"}",
          {"2024-01-01", "2024-01-01 10:00:00"},
          2},
-        {"", {NULL}, 0},
-        {"{\"open", {"open"}, 1},
-        {"{\"open\\", {"open\\"}, 1},
+        {"{\"\\\"\"}", {"\""}, 1},
     };
 
     (void)state;
@@ -162,10 +160,28 @@ test_arrays_are_read_as_the_server_prints_them(void **state)
     }
 }
 
+static void
+test_what_is_no_array_is_not_read(void **state)
+{
+    static const char *const cases[] = {
+        "",         "a",      "{",     "}",       "{a",         "{a,",
+        "{a,}",     "{,a}",   "{a}b",  "{\"open", "{a}}",       "{{a}}",
+        "{\"a\"b}", "{a\"b}", "{a\\}", "{\"\\",   "[0:1]={1,2}"};
+
+    (void)state;
+    for (size_t i = 0; i < LM_COUNT(cases); i++) {
+        char **parsed;
+
+        assert_int_equal(lm_sql_parse_array(cases[i], &parsed), -1);
+        assert_null(parsed);
+    }
+}
+
 int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_no_array_is_not_read),
         cmocka_unit_test(test_identifiers_are_always_quoted),
         cmocka_unit_test(test_table_names_have_one_part_or_two),
         cmocka_unit_test(test_malformed_table_names_are_refused),
