@@ -241,13 +241,7 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                " CASE WHEN $2 IN ('done', 'done_with_failures',"
                " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
                texts, 5, err) &&
-           lm_journal_tell(
-               self,
-               "UPDATE {schema}.request SET answered_at = clock_timestamp(),"
-               " answer = CASE WHEN $2::text = 'cancelled' AND verb = 'cancel'"
-               " THEN 'done' ELSE 'the run is ' || $2::text END"
-               " WHERE run_id = $1 AND answered_at IS NULL",
-               texts, 2, err);
+           lm_journal_close_requests(self, run->id, state, err);
 }
 
 bool

@@ -198,15 +198,24 @@ bool lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
 
 /* -- requests ---------------------------------------------------------- */
 
-/* What somebody asks of a run; one for each setting of a "set". */
+/* What somebody asks of a run; one for each setting of a "set". Anybody with
+ * rights to the table may have written it: a request with a fault is answered
+ * and does nothing else. */
 struct lm_request {
     int64_t id;
     char verb[8]; /* "pause", "resume", "cancel", "set" */
-    bool at_once; /* interrupt what is in flight */
+    bool at_once; /* interrupt what is in flight; a "cancel" only */
     char name[64];
-    char value[64];
-    char by[128]; /* role */
+    char value[64]; /* as text; "null" for JSON's null */
+    char by[128];   /* role */
     char host[128];
+    char fault[160]; /* what is wrong with its shape; "": nothing */
+};
+
+struct lm_answer {
+    int64_t id; /* of the request */
+    char text[256];
+    bool waits; /* it was a "pause" */
 };
 
 /* Asks, and announces it. settings_json and answer may be NULL; with an answer
@@ -225,13 +234,13 @@ bool lm_journal_read_answer(struct lm_journal *self, int64_t request_id,
 bool lm_journal_open_requests(struct lm_journal *self, int64_t run_id,
                               struct lm_request **out, int *count,
                               struct lm_err *err) LM_MUSTCHECK;
-/* The settings that the run has been given so far, in the same way. */
+/* The settings that the run has been given so far, the last of each name. */
 bool lm_journal_settings(struct lm_journal *self, int64_t run_id,
                          struct lm_request **out, int *count,
                          struct lm_err *err) LM_MUSTCHECK;
-/* Answers requests, "{1,2}", as far as they are open. */
-bool lm_journal_answer(struct lm_journal *self, const char *request_ids,
-                       const char *answer, struct lm_err *err) LM_MUSTCHECK;
+/* Answers requests, as far as they are open. */
+bool lm_journal_answer(struct lm_journal *self, const struct lm_answer *answers,
+                       int count, struct lm_err *err) LM_MUSTCHECK;
 
 /* Ends a run that no runner holds; one that does all the same is fenced off.
  * *cancelled is false when the run has ended before. */

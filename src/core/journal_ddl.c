@@ -240,7 +240,29 @@ static const char step_3[] =
     "            AND failures_left = 0;\n"
     "END {quote};\n";
 
-static const char *const steps[] = {step_1, step_2, step_3};
+/* Settings of a request: one object of names and plain values. */
+#define WELL_FORMED                                                           \
+    "(CASE WHEN pg_catalog.jsonb_typeof(settings) = 'object'\n"               \
+    "        THEN pg_catalog.octet_length(settings::text) <= 2048\n"          \
+    "            AND NOT pg_catalog.jsonb_path_exists(settings, 'strict $.* " \
+    "?\n"                                                                     \
+    "                (@.type() == \"object\" || @.type() == \"array\"\n"      \
+    "                || @.type() == \"null\")')\n"                            \
+    "        ELSE false END)"
+
+/* What is asked of a run is checked where it is written. What was written
+ * before is put right first: an UPDATE is held to the check. */
+static const char step_4[] =
+    "ALTER TABLE {schema}.request ADD CONSTRAINT request_settings\n"
+    "    CHECK " WELL_FORMED " NOT VALID;\n"
+    "UPDATE {schema}.request SET settings = '{}',\n"
+    "        answered_at = coalesce(answered_at, clock_timestamp()),\n"
+    "        answer = coalesce(answer, 'refused: malformed settings: '\n"
+    "            || pg_catalog.left(settings::text, 100))\n"
+    "    WHERE NOT " WELL_FORMED ";\n"
+    "ALTER TABLE {schema}.request VALIDATE CONSTRAINT request_settings;\n";
+
+static const char *const steps[] = {step_1, step_2, step_3, step_4};
 
 int
 lm_journal_version(void)

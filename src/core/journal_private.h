@@ -41,4 +41,9 @@ const char *lm_journal_backend(const struct lm_journal *self,
 /* The name of this machine. */
 const char *lm_journal_host(char *host, size_t size);
 
+/* Answers what is still asked of a run whose state becomes another. */
+bool lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
+                               const char *state,
+                               struct lm_err *err) LM_MUSTCHECK;
+
 #endif

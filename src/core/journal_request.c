@@ -6,6 +6,7 @@
 
 #include "core/journal_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,21 +48,40 @@ read_request(const struct lm_result *result, int row, struct lm_request *out)
     const char *name = lm_result_text(result, row, 3);
     const char *value = lm_result_text(result, row, 4);
     const char *host = lm_result_text(result, row, 6);
+    const char *fault = lm_result_text(result, row, 7);
 
     memset(out, 0, sizeof *out);
     out->id = lm_result_int(result, row, 0);
     LM_ERR_COPY(out->verb, lm_result_text(result, row, 1));
     out->at_once = lm_result_bool(result, row, 2);
     LM_ERR_COPY(out->name, name != NULL ? name : "");
-    LM_ERR_COPY(out->value, value != NULL ? value : "");
+    LM_ERR_COPY(out->value, value != NULL ? value : "null");
     LM_ERR_COPY(out->by, lm_result_text(result, row, 5));
     LM_ERR_COPY(out->host, host != NULL ? host : "unknown");
+    if (fault != NULL) {
+        LM_ERR_COPY(out->fault, fault);
+    } else if (value != NULL && strlen(value) >= sizeof out->value) {
+        snprintf(out->fault, sizeof out->fault,
+                 "the value of \"%s\" is too long", out->name);
+    }
 }
 
-#define REQUESTS                                                             \
-    "SELECT r.id, r.verb, r.at_once, s.key, s.value, r.requested_by, r.host" \
-    " FROM {schema}.request r"                                               \
-    " LEFT JOIN LATERAL pg_catalog.jsonb_each_text(r.settings) s ON true"    \
+/* The table may hold anything: what is no request has a fault, and no settings.
+ * Only a "set" has any. */
+#define REQUESTS                                                              \
+    "SELECT r.id, r.verb, r.at_once, s.key, s.value, r.requested_by, r.host," \
+    " f.fault FROM {schema}.request r CROSS JOIN LATERAL (SELECT CASE"        \
+    "  WHEN r.verb NOT IN ('pause', 'resume', 'cancel', 'set')"               \
+    "   THEN pg_catalog.format('there is no request \"%s\"',"                 \
+    "    pg_catalog.left(r.verb, 40))"                                        \
+    "  WHEN r.verb <> 'set' THEN NULL"                                        \
+    "  WHEN pg_catalog.jsonb_typeof(r.settings) <> 'object'"                  \
+    "   THEN 'settings must be a JSON object'"                                \
+    "  WHEN r.settings = '{}' THEN '\"set\" names no setting'"                \
+    "  WHEN pg_catalog.octet_length(r.settings::text) > 2048"                 \
+    "   THEN 'settings is too long' END AS fault) f"                          \
+    " LEFT JOIN LATERAL pg_catalog.jsonb_each_text(CASE WHEN f.fault IS NULL" \
+    "  AND r.verb = 'set' THEN r.settings ELSE '{}' END) s ON true"           \
     " WHERE r.run_id = $1"
 
 static bool
@@ -99,23 +119,55 @@ lm_journal_settings(struct lm_journal *self, int64_t run_id,
                     struct lm_request **out, int *count, struct lm_err *err)
 {
     return read_requests(self,
-                         REQUESTS " AND r.verb = 'set'"
-                                  " AND r.answer = 'done' ORDER BY r.id",
+                         "SELECT DISTINCT ON (s.key) s.* FROM (" REQUESTS
+                         " AND r.verb = 'set' AND r.answer = 'done') s"
+                         " WHERE s.key IS NOT NULL ORDER BY s.key, s.id DESC",
                          run_id, out, count, err);
 }
 
 bool
-lm_journal_answer(struct lm_journal *self, const char *request_ids,
-                  const char *answer, struct lm_err *err)
+lm_journal_answer(struct lm_journal *self, const struct lm_answer *answers,
+                  int count, struct lm_err *err)
 {
-    const char *texts[] = {request_ids, answer};
+    struct lm_number *numbers = lm_calloc((size_t)count, sizeof *numbers);
+    const char **columns = lm_calloc((size_t)count * 2, sizeof *columns);
+    char *texts[2];
+    bool ok;
 
-    return lm_journal_tell(self,
-                           "UPDATE {schema}.request SET answer = $2,"
-                           " answered_at = clock_timestamp()"
-                           " WHERE id = ANY ($1::bigint[])"
-                           " AND answered_at IS NULL",
-                           texts, 2, err);
+    for (int i = 0; i < count; i++) {
+        columns[i] = lm_number_text(&numbers[i], answers[i].id);
+        columns[count + i] = answers[i].text;
+    }
+    texts[0] = lm_journal_array(columns, count);
+    texts[1] = lm_journal_array(columns + count, count);
+    ok = lm_journal_tell(self,
+                         "UPDATE {schema}.request r SET answer = a.answer,"
+                         " answered_at = clock_timestamp()"
+                         " FROM ROWS FROM (pg_catalog.unnest($1::bigint[]),"
+                         " pg_catalog.unnest($2::text[])) a(id, answer)"
+                         " WHERE r.id = a.id AND r.answered_at IS NULL",
+                         (const char *const *)texts, 2, err);
+    free(texts[0]);
+    free(texts[1]);
+    free(columns);
+    free(numbers);
+    return ok;
+}
+
+bool
+lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
+                          const char *state, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run_id), state};
+
+    return lm_journal_tell(
+        self,
+        "UPDATE {schema}.request SET answered_at = clock_timestamp(),"
+        " answer = CASE WHEN $2::text = 'cancelled' AND verb = 'cancel'"
+        " THEN 'done' ELSE 'the run is ' || $2::text END"
+        " WHERE run_id = $1 AND answered_at IS NULL",
+        texts, 2, err);
 }
 
 bool
@@ -159,11 +211,7 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
                              " WHERE id = $1 AND state IN ('running', 'paused',"
                              " 'stopped', 'failed') RETURNING id",
                              texts, 1, &result, err) &&
-              lm_journal_tell(self,
-                              "UPDATE {schema}.request SET answer = 'done',"
-                              " answered_at = clock_timestamp()"
-                              " WHERE run_id = $1 AND answered_at IS NULL",
-                              texts, 1, err);
+              lm_journal_close_requests(self, run_id, "cancelled", err);
 
     *cancelled = ok && lm_result_rows(result) == 1;
     lm_result_free(result);

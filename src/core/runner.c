@@ -327,7 +327,7 @@ try_record_end(struct lm_runner *self, const char *state, int exit_code,
 
     txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
     lm_conn_rollback(self->conn);
-    return lm_txn_begin(self->conn, &txn, err) &&
+    return lm_txn_begin(self->conn, &txn, err) && lm_runner_answer(self, err) &&
            lm_journal_finish(&self->journal, &self->run, state, exit_code,
                              error, err) &&
            lm_conn_commit(self->conn, "end_before_commit",
@@ -502,7 +502,7 @@ void
 lm_runner_release(struct lm_runner *self)
 {
     lm_mailbox_let_go(self->mailbox);
-    lm_buf_release(&self->unanswered);
+    free(self->answers);
     lm_repo_release(&self->repo);
     lm_suspect_release(&self->suspect);
     lm_window_release(&self->window);

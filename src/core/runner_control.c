@@ -48,50 +48,83 @@ lm_mailbox_let_go(struct lm_mailbox *self)
     free(self);
 }
 
-static bool
-has_seen(const struct lm_mailbox *self, int64_t id)
+/* Room for count items of a size in a growing array. There may be thousands of
+ * requests. */
+static void *
+make_room(void *items, int *room, int count, size_t size)
 {
-    for (int i = 0; i < self->seen_count; i++) {
-        if (self->seen[i] == id)
-            return true;
-    }
-    return false;
+    if (count <= *room)
+        return items;
+    *room = 2 * count;
+    return lm_realloc(items, (size_t)*room, size);
 }
 
-static void
+/* Notes a number; false when it was there before. Most come in ascending
+ * order. */
+static bool
 note_seen(struct lm_mailbox *self, int64_t id)
 {
-    self->seen = lm_realloc(self->seen, (size_t)self->seen_count + 1,
-                            sizeof *self->seen);
-    self->seen[self->seen_count++] = id;
+    int low = 0;
+    int high = self->seen_count;
+
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+
+        if (self->seen[middle] < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low < self->seen_count && self->seen[low] == id)
+        return false;
+    if (self->seen_count == self->seen_room) {
+        self->seen_room = self->seen_room * 2 + 16;
+        self->seen =
+            lm_realloc(self->seen, (size_t)self->seen_room, sizeof *self->seen);
+    }
+    memmove(&self->seen[low + 1], &self->seen[low],
+            (size_t)(self->seen_count - low) * sizeof *self->seen);
+    self->seen[low] = id;
+    self->seen_count++;
+    return true;
+}
+
+/* How many of the first entries belong to one request: one with several
+ * settings comes as several of one number. */
+static int
+count_entries(const struct lm_request *requests, int count)
+{
+    int entries = 1;
+
+    while (entries < count && requests[entries].id == requests[0].id)
+        entries++;
+    return entries;
 }
 
 static void
-put_one(struct lm_mailbox *self, const struct lm_request *request)
+put_one(struct lm_mailbox *self, const struct lm_request *requests, int count)
 {
-    self->requests = lm_realloc(self->requests, (size_t)self->count + 1,
-                                sizeof *self->requests);
-    self->requests[self->count++] = *request;
-    if (request->at_once)
+    self->requests = make_room(self->requests, &self->room, self->count + count,
+                               sizeof *self->requests);
+    memcpy(&self->requests[self->count], requests,
+           (size_t)count * sizeof *requests);
+    self->count += count;
+    if (requests->at_once && strcmp(requests->verb, "cancel") == 0)
         lm_stop_interrupt();
 }
 
-/* What has no answer yet is found again and again. A request with several
- * settings comes as several of one number. */
+/* What has no answer yet is found again and again. */
 static void
 put(struct lm_mailbox *self, const struct lm_request *requests, int count)
 {
-    bool known = false;
+    int entries;
 
     pthread_mutex_lock(&self->mutex);
-    for (int i = 0; i < count; i++) {
-        if (i == 0 || requests[i].id != requests[i - 1].id) {
-            known = has_seen(self, requests[i].id);
-            if (!known)
-                note_seen(self, requests[i].id);
-        }
-        if (!known)
-            put_one(self, &requests[i]);
+    for (int i = 0; i < count; i += entries) {
+        entries = count_entries(&requests[i], count - i);
+        if (note_seen(self, requests[i].id))
+            put_one(self, &requests[i], entries);
     }
     self->polled_ms = lm_clock_ms();
     pthread_mutex_unlock(&self->mutex);
@@ -107,7 +140,7 @@ empty(struct lm_mailbox *self, int *count)
     requests = self->requests;
     *count = self->count;
     self->requests = NULL;
-    self->count = 0;
+    self->count = self->room = 0;
     pthread_mutex_unlock(&self->mutex);
     return requests;
 }
@@ -179,35 +212,59 @@ lm_runner_control_hooks(struct lm_runner *self)
 
 /* -- hearing ----------------------------------------------------------- */
 
-static void
-take(struct lm_runner *self, const struct lm_request *request)
+/* Does what one request asks for; err says why not. */
+static bool
+follow(struct lm_runner *self, const struct lm_request *request, int count,
+       struct lm_err *err)
 {
-    struct lm_err err;
-
-    LM_ERR_COPY(self->answer, "done");
+    if (request->fault[0] != '\0')
+        return lm_err_set(err, LM_ERR_USAGE, "%s", request->fault);
     if (strcmp(request->verb, "set") == 0) {
-        if (!lm_runner_apply_setting(self, request, &err)) {
-            LM_ERR_COPY(self->answer, err.message);
-            lm_log(LM_LOG_WARNING, "%s (asked by %s on %s)", err.message,
-                   request->by, request->host);
-        }
+        if (!lm_runner_apply_set(self, request, count, err))
+            return false;
     } else {
         self->wants_pause = strcmp(request->verb, "pause") == 0;
         self->cancelled = strcmp(request->verb, "cancel") == 0;
     }
     self->asked = *request;
-    lm_buf_printf(&self->unanswered, "%s%" PRId64,
-                  self->unanswered.len > 0 ? "," : "", request->id);
+    return true;
+}
+
+/* Each request is judged alone. */
+static void
+take(struct lm_runner *self, const struct lm_request *request, int count)
+{
+    struct lm_answer answer = {.id = request->id,
+                               .waits = strcmp(request->verb, "pause") == 0};
+    struct lm_buf why = LM_BUF_INIT;
+    struct lm_err err;
+
+    if (follow(self, request, count, &err)) {
+        LM_ERR_COPY(answer.text, "done");
+    } else {
+        lm_buf_printf(&why, "refused: %s%s%s", err.message,
+                      err.hint[0] != '\0' ? ". " : "", err.hint);
+        LM_ERR_COPY(answer.text, lm_buf_text(&why));
+        lm_buf_release(&why);
+        lm_log(LM_LOG_WARNING, "request %" PRId64 " by %s on %s is %s",
+               request->id, request->by, request->host, answer.text);
+    }
+    self->answers = make_room(self->answers, &self->answer_room,
+                              self->answer_count + 1, sizeof *self->answers);
+    self->answers[self->answer_count++] = answer;
 }
 
 void
 lm_runner_empty_mailbox(struct lm_runner *self)
 {
+    int entries;
     int count;
     struct lm_request *requests = empty(self->mailbox, &count);
 
-    for (int i = 0; i < count && !self->cancelled; i++)
-        take(self, &requests[i]);
+    for (int i = 0; i < count && !self->cancelled; i += entries) {
+        entries = count_entries(&requests[i], count - i);
+        take(self, &requests[i], entries);
+    }
     free(requests);
 }
 
@@ -243,7 +300,7 @@ lm_runner_is_called(struct lm_runner *self)
                ignored.message);
     }
     lm_runner_empty_mailbox(self);
-    return lm_stop_level() > 0 || self->cancelled || self->unanswered.len > 0 ||
+    return lm_stop_level() > 0 || self->cancelled || self->answer_count > 0 ||
            !is_connected(self);
 }
 
@@ -252,7 +309,7 @@ lm_runner_is_called(struct lm_runner *self)
 bool
 lm_runner_has_request(const struct lm_runner *self)
 {
-    return self->unanswered.len > 0 && !self->cancelled;
+    return self->answer_count > 0 && !self->cancelled;
 }
 
 static void
@@ -266,27 +323,29 @@ tell_script(struct lm_runner *self)
 }
 
 bool
+lm_runner_answer(struct lm_runner *self, struct lm_err *err)
+{
+    return self->answer_count == 0 ||
+           lm_journal_answer(&self->journal, self->answers, self->answer_count,
+                             err);
+}
+
+bool
 lm_runner_obey(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
     bool pause = self->wants_pause;
     bool changes = pause != self->paused;
-    struct lm_buf ids = LM_BUF_INIT;
-    bool ok;
 
-    lm_buf_printf(&ids, "{%s}", lm_buf_text(&self->unanswered));
     /* Also where the state stays: only who holds the run may answer. */
-    ok = lm_txn_begin(self->conn, &txn, err) &&
-         lm_journal_set_state(&self->journal, &self->run,
-                              pause ? "paused" : "running", err) &&
-         lm_journal_answer(&self->journal, lm_buf_text(&ids), self->answer,
-                           err) &&
-         lm_conn_commit(self->conn, "obey_before_commit",
-                        "obey_after_commit_sent", err);
-    lm_buf_release(&ids);
-    if (!ok)
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        !lm_journal_set_state(&self->journal, &self->run,
+                              pause ? "paused" : "running", err) ||
+        !lm_runner_answer(self, err) ||
+        !lm_conn_commit(self->conn, "obey_before_commit",
+                        "obey_after_commit_sent", err))
         return false;
-    lm_buf_clear(&self->unanswered);
+    self->answer_count = 0;
     self->run.seq++;
     self->waits_for = pause ? "paused" : NULL;
     if (!changes) {
@@ -311,6 +370,19 @@ lm_runner_stay_paused(struct lm_runner *self)
         self->lost_in_row = 0; /* there is no progress to be had */
 }
 
+/* The command that began this runner asks for the run to go on. */
+static void
+outweigh_pauses(struct lm_runner *self)
+{
+    for (int i = 0; i < self->answer_count; i++) {
+        if (self->answers[i].waits) {
+            LM_ERR_COPY(self->answers[i].text,
+                        "the run was resumed by its command");
+        }
+    }
+    self->wants_pause = false;
+}
+
 bool
 lm_runner_begin_control(struct lm_runner *self, struct lm_err *err)
 {
@@ -324,10 +396,7 @@ lm_runner_begin_control(struct lm_runner *self, struct lm_err *err)
     lm_runner_apply_settings(self, requests, count);
     free(requests);
     lm_runner_empty_mailbox(self);
-    /* The command that began this runner asks for the run to go on. */
-    if (self->wants_pause)
-        LM_ERR_COPY(self->answer, "the run was resumed by its command");
-    self->wants_pause = false;
+    outweigh_pauses(self);
     self->heard = true;
     return true;
 }

@@ -60,8 +60,10 @@ struct lm_mailbox {
     int holders;
     struct lm_request *requests;
     int count;
-    int64_t *seen; /* numbers of all that were ever put in */
+    int room;
+    int64_t *seen; /* numbers of all that were ever put in, ascending */
     int seen_count;
+    int seen_room;
     int64_t polled_ms;
     bool has_poller; /* beside the runner */
 };
@@ -120,13 +122,14 @@ struct lm_runner {
     bool look_again; /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;
-    struct lm_request asked;  /* what was taken last from the mailbox */
-    char answer[256];         /* to it; "done" */
-    struct lm_buf unanswered; /* numbers of what was taken, "1,2" */
-    bool heard;               /* what was asked before this runner */
-    bool wants_pause;         /* what was asked */
-    bool paused;              /* what the journal says */
-    bool cancelled;           /* asked, and the run is to end */
+    struct lm_request asked;   /* the last one that was obeyed */
+    struct lm_answer *answers; /* to what was taken, not yet written */
+    int answer_count;
+    int answer_room;
+    bool heard;       /* what was asked before this runner */
+    bool wants_pause; /* what was asked */
+    bool paused;      /* what the journal says */
+    bool cancelled;   /* asked, and the run is to end */
 
     int attempt;     /* at the transaction in hand, from 1 */
     int lost_in_row; /* connections lost without progress */
@@ -335,12 +338,13 @@ void lm_runner_watch(struct lm_runner *self);
 /* Makes sure that the journal has all of self->held. */
 void lm_runner_note_held(struct lm_runner *self);
 
-/* runner_settings.c: one setting of a "set". LM_ERR_USAGE when it is wrong. */
-bool lm_runner_apply_setting(struct lm_runner *self,
-                             const struct lm_request *request,
-                             struct lm_err *err) LM_MUSTCHECK;
+/* runner_settings.c: the settings of one "set", all or none. LM_ERR_USAGE when
+ * one is wrong. */
+bool lm_runner_apply_set(struct lm_runner *self,
+                         const struct lm_request *requests, int count,
+                         struct lm_err *err) LM_MUSTCHECK;
 /* Those that earlier runners of this run were given, unless the command line
- * has its own word on them. */
+ * has its own word on them. One that is wrong is warned of. */
 void lm_runner_apply_settings(struct lm_runner *self,
                               const struct lm_request *requests, int count);
 
@@ -357,6 +361,9 @@ bool lm_runner_is_called(struct lm_runner *self);
 bool lm_runner_has_request(const struct lm_runner *self);
 /* A step: pauses or resumes, and answers. */
 bool lm_runner_obey(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Inside a transaction that the holder of the run commits: writes the answers
+ * to what was taken. */
+bool lm_runner_answer(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 /* Waits a while for a request, and keeps the lease. */
 void lm_runner_stay_paused(struct lm_runner *self);
 

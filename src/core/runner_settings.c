@@ -144,9 +144,9 @@ apply_figure(struct lm_runner *self, const struct setting *setting)
         lm_size_set_target(&self->size, setting->value);
 }
 
-bool
-lm_runner_apply_setting(struct lm_runner *self,
-                        const struct lm_request *request, struct lm_err *err)
+static bool
+apply_setting(struct lm_runner *self, const struct lm_request *request,
+              struct lm_err *err)
 {
     struct setting setting;
 
@@ -163,23 +163,27 @@ lm_runner_apply_setting(struct lm_runner *self,
     return true;
 }
 
+bool
+lm_runner_apply_set(struct lm_runner *self, const struct lm_request *requests,
+                    int count, struct lm_err *err)
+{
+    for (int i = 0; i < count; i++) {
+        if (!lm_runner_check_setting(requests[i].name, requests[i].value, err))
+            return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (!apply_setting(self, &requests[i], err))
+            return false;
+    }
+    return true;
+}
+
 static bool
 is_fixed(const struct lm_runner_options *options, const char *name)
 {
     return (options->keep_batch_size && strcmp(name, "batch_size") == 0) ||
            (options->keep_throttle_ms && strcmp(name, "throttle_ms") == 0) ||
            (options->keep_target_ms && strcmp(name, "target_ms") == 0);
-}
-
-/* Is the same setting given again further on? */
-static bool
-is_overridden(const struct lm_request *requests, int count, int i)
-{
-    for (int j = i + 1; j < count; j++) {
-        if (strcmp(requests[i].name, requests[j].name) == 0)
-            return true;
-    }
-    return false;
 }
 
 void
@@ -189,9 +193,8 @@ lm_runner_apply_settings(struct lm_runner *self,
     struct lm_err err;
 
     for (int i = 0; i < count; i++) {
-        if (!is_overridden(requests, count, i) &&
-            !is_fixed(self->options, requests[i].name) &&
-            !lm_runner_apply_setting(self, &requests[i], &err))
+        if (!is_fixed(self->options, requests[i].name) &&
+            !apply_setting(self, &requests[i], &err))
             lm_log(LM_LOG_WARNING, "%s", err.message);
     }
 }

@@ -236,10 +236,14 @@ lm_status_requests(struct lm_conn *conn, const char *schema, int64_t run_id,
                    struct lm_result **out, struct lm_err *err)
 {
     static const char sql[] =
-        "SELECT verb, requested_by, host, date_trunc('second', requested_at),"
-        " coalesce(answer, 'not answered yet'),"
-        " nullif(settings::text, '{}') FROM {schema}.request"
-        " WHERE run_id = $1::bigint ORDER BY id";
+        "SELECT q.verb, q.requested_by, q.host,"
+        " date_trunc('second', q.requested_at),"
+        " coalesce(q.answer, CASE WHEN r.state IN ('done',"
+        "  'done_with_failures', 'cancelled') THEN 'too late: the run is '"
+        "  || r.state ELSE 'not answered yet' END),"
+        " nullif(q.settings::text, '{}') FROM {schema}.request q"
+        " JOIN {schema}.run r ON r.id = q.run_id"
+        " WHERE q.run_id = $1::bigint ORDER BY q.id";
 
     return ask_about(conn, schema, sql, run_id, out, err);
 }
