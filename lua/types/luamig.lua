@@ -76,7 +76,8 @@
 ---@field statement_timeout_ms? integer For each statement; 0: no limit. Default: 30000.
 ---@field lock_timeout_ms? integer For each wait for a lock; 0: no limit. Default: 1000.
 ---Time zone in which timestamps are read and written. Default: the server's.
----@field timezone? string
+---@field timezone? string Time zone of timestamps. Default: "UTC".
+---@field row_security? boolean Row security may hide rows from the run. Default: false.
 ---@field durable_batches? boolean Each COMMIT waits for the disk. Default: false.
 ---The command runs a finished migration again without --again. Default: false.
 ---@field repeatable? boolean

@@ -120,13 +120,19 @@ lm_check_add_err(struct lm_check *self, const char *subject,
 /* -- asking ----------------------------------------------------------------- */
 
 bool
-lm_check_begin(struct lm_conn *conn, int64_t timeout_ms, struct lm_err *err)
+lm_check_begin(const struct lm_checking *self, int64_t timeout_ms,
+               struct lm_err *err)
 {
     struct lm_txn txn = {.read_only = true,
                          .statement_timeout_ms = timeout_ms,
                          .lock_timeout_ms = LOCK_MS};
 
-    return lm_conn_has_transaction(conn) || lm_txn_begin(conn, &txn, err);
+    if (self->migration != NULL) {
+        txn.timezone = self->migration->timezone;
+        txn.row_security = self->migration->row_security;
+    }
+    return lm_conn_has_transaction(self->conn) ||
+           lm_txn_begin(self->conn, &txn, err);
 }
 
 void
@@ -147,7 +153,7 @@ lm_check_ask(struct lm_checking *self, const char *subject, const char *sql,
              struct lm_values values, struct lm_result **out,
              struct lm_err *err)
 {
-    bool ok = lm_check_begin(self->conn, LM_CHECK_MS, err) &&
+    bool ok = lm_check_begin(self, LM_CHECK_MS, err) &&
               lm_conn_query(self->conn, sql, values, out, err);
 
     if (!ok)
@@ -241,7 +247,7 @@ static bool
 has_twice(struct lm_checking *self, char *key, bool *twice, struct lm_err *err)
 {
     struct lm_page page;
-    bool ok = lm_check_begin(self->conn, PAGE_MS, err) &&
+    bool ok = lm_check_begin(self, PAGE_MS, err) &&
               lm_page_fetch_row(self->conn, &self->query, &key, &page, err);
 
     *twice = ok && page.rows > 1;
@@ -256,7 +262,7 @@ static bool
 look_at_page(struct lm_checking *self, struct lm_err *err)
 {
     struct lm_page page;
-    bool ok = lm_check_begin(self->conn, PAGE_MS, err) &&
+    bool ok = lm_check_begin(self, PAGE_MS, err) &&
               lm_page_fetch(self->conn, &self->query, NULL, NULL,
                             self->migration->batch_size, &page, err);
 
@@ -361,7 +367,7 @@ static bool
 inspect_query(struct lm_checking *self, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    bool ok = lm_check_begin(self->conn, LM_CHECK_MS, err) &&
+    bool ok = lm_check_begin(self, LM_CHECK_MS, err) &&
               lm_preflight_query(self->conn, m->base_query, m->params,
                                  m->param_count, m->key, m->key_count,
                                  m->assume_unique, &self->query, err);

@@ -122,10 +122,9 @@ explain(struct lm_checking *self, char *const *cursor, char *const *bound,
         bool run, struct lm_plan *out, struct lm_err *err)
 {
     struct lm_result *json = NULL;
-    bool ok =
-        lm_check_begin(self->conn, run ? LM_PAGE_PROBE_MS : LM_CHECK_MS, err) &&
-        lm_page_explain(self->conn, &self->query, cursor, bound,
-                        self->migration->batch_size, run, &json, err);
+    bool ok = lm_check_begin(self, run ? LM_PAGE_PROBE_MS : LM_CHECK_MS, err) &&
+              lm_page_explain(self->conn, &self->query, cursor, bound,
+                              self->migration->batch_size, run, &json, err);
 
     if (ok && !lm_plan_read(out, lm_result_text(json, 0, 0))) {
         lm_plan_release(out);
@@ -167,7 +166,7 @@ find_next_cursor(struct lm_checking *self, char *const *cursor)
     struct lm_err ignored;
     char **key = NULL;
 
-    if (lm_check_begin(self->conn, LM_PAGE_PROBE_MS, &ignored) &&
+    if (lm_check_begin(self, LM_PAGE_PROBE_MS, &ignored) &&
         lm_page_fetch(self->conn, &self->query, cursor, NULL,
                       self->migration->batch_size, &page, &ignored)) {
         if (page.more) {
@@ -192,7 +191,7 @@ count_off(struct lm_checking *self, double rows)
     char *table = NULL;
     char **key = NULL;
 
-    if (rows >= 1 && lm_check_begin(self->conn, LM_PAGE_PROBE_MS, &ignored) &&
+    if (rows >= 1 && lm_check_begin(self, LM_PAGE_PROBE_MS, &ignored) &&
         lm_page_key_table(self->conn, &self->query, &table, &ignored) &&
         table != NULL &&
         !lm_page_window_end(self->conn, &self->query, table, NULL, NULL,
@@ -214,7 +213,7 @@ find_middle(struct lm_checking *self, double table_rows)
     bool ok = true;
 
     for (int i = 0; ok && i < query->key_count; i++) {
-        ok = lm_check_begin(self->conn, LM_CHECK_MS, &ignored);
+        ok = lm_check_begin(self, LM_CHECK_MS, &ignored);
         key[i] = ok ? lm_position_middle(self->conn, query, i) : NULL;
         ok = key[i] != NULL;
         lm_conn_rollback(self->conn);
@@ -250,7 +249,7 @@ find_total(struct lm_checking *self, const struct lm_page_probe *first)
 
     if (is_only_page(self, first))
         return first->rows_returned;
-    if (lm_check_begin(self->conn, LM_CHECK_MS, &ignored))
+    if (lm_check_begin(self, LM_CHECK_MS, &ignored))
         rows = lm_page_estimate(self->conn, &self->query, NULL, NULL);
     lm_check_end(self, rows >= 0);
     return rows >= 0 ? (double)rows : lm_plan_table_rows(&first->plan);

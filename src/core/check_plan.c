@@ -125,7 +125,7 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
     lm_sql_add_array(&columns, names, query->key_count);
     snprintf(table, sizeof table, "%" PRIu32,
              query->sources[query->key_source[0]].table);
-    ok = lm_check_begin(self->conn, LM_CHECK_MS, &ignored) &&
+    ok = lm_check_begin(self, LM_CHECK_MS, &ignored) &&
          lm_conn_query(self->conn, place_sql,
                        (struct lm_values){
                            (const char *[]){table, scan->schema, scan->relation,
@@ -177,7 +177,7 @@ has_key_table(struct lm_checking *self)
 {
     struct lm_err ignored;
     char *table = NULL;
-    bool ok = lm_check_begin(self->conn, LM_CHECK_MS, &ignored) &&
+    bool ok = lm_check_begin(self, LM_CHECK_MS, &ignored) &&
               lm_page_key_table(self->conn, &self->query, &table, &ignored);
     bool found = ok && table != NULL;
 

@@ -73,7 +73,7 @@ void lm_pages_release(struct lm_pages *self);
 bool lm_plan_add_predicate(const struct lm_plan *plan, struct lm_buf *out);
 
 /* Begins a read-only transaction unless there is one; the second ends it. */
-bool lm_check_begin(struct lm_conn *conn, int64_t timeout_ms,
+bool lm_check_begin(const struct lm_checking *self, int64_t timeout_ms,
                     struct lm_err *err) LM_MUSTCHECK;
 void lm_check_end(const struct lm_checking *self, bool ok);
 /* One question. What the server refuses becomes a

@@ -204,7 +204,7 @@ find_version(struct lm_checking *self, int *version, struct lm_err *err)
 {
     struct lm_journal journal = {.conn = self->conn,
                                  .schema = self->journal_schema};
-    bool ok = lm_check_begin(self->conn, LM_CHECK_MS, err) &&
+    bool ok = lm_check_begin(self, LM_CHECK_MS, err) &&
               lm_journal_installed(&journal, version, err);
 
     lm_conn_rollback(self->conn);

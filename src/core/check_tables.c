@@ -245,8 +245,8 @@ tell_dangers(struct lm_check *check, const struct lm_result *rows, int row)
         lm_finding_hint(
             lm_check_add(check, LM_VERDICT_WARNING, "row_security",
                          "%s: row level security applies to the role", name),
-            "Rows that its policies hide are not migrated, and the run does "
-            "not know of them. Use a role with BYPASSRLS, or the owner.");
+            "Rows that its policies hide are not migrated. The script says "
+            "config.row_security = true, so that is meant.");
     }
 }
 

@@ -68,10 +68,11 @@ struct lm_migration {
     int64_t max_failures;
 
     const char *isolation;
-    const char *timezone; /* NULL: the server's */
+    const char *timezone; /* NULL: UTC */
     int64_t statement_timeout_ms;
     int64_t lock_timeout_ms;
     int retries;
+    bool row_security; /* policies may hide rows from the run */
     bool durable_batches;
     bool combine;        /* successive writes may become one statement */
     bool allow_ddl;      /* scripts may change the schema */

@@ -36,7 +36,8 @@ lm_runner_txn(const struct lm_runner *self)
                          .statement_timeout_ms = m->statement_timeout_ms,
                          .lock_timeout_ms = m->lock_timeout_ms,
                          .timezone = m->timezone,
-                         .application_name = self->application_name};
+                         .application_name = self->application_name,
+                         .row_security = m->row_security};
 
     return txn;
 }
@@ -115,6 +116,27 @@ tell_pooled(const struct lm_runner *self)
     }
 }
 
+/* What a script leaves open is UTC, which is not what psql would do there. */
+static void
+tell_time_zone(const struct lm_runner *self)
+{
+    static const char *const same[] = {"UTC",     "Etc/UTC", "GMT",
+                                       "Etc/GMT", "UCT",     "Etc/UCT"};
+    const char *zone = lm_conn_setting(self->conn, "TimeZone");
+
+    if (self->server[0] != '\0' || self->migration->timezone != NULL ||
+        zone == NULL)
+        return;
+    for (size_t i = 0; i < LM_COUNT(same); i++) {
+        if (strcmp(zone, same[i]) == 0)
+            return;
+    }
+    lm_log(LM_LOG_WARNING,
+           "timestamps are read and written in UTC, not in the session's time "
+           "zone; config.timezone = \"%s\" would be that",
+           zone);
+}
+
 void
 lm_runner_name_session(const struct lm_runner *self, const char *prefix,
                        char *name, size_t size)
@@ -161,6 +183,7 @@ open_connection(struct lm_runner *self, struct lm_err *err)
         self->monitor,
         lm_conn_is_pooled(self->conn) ? 0 : lm_conn_backend_pid(self->conn));
     tell_pooled(self);
+    tell_time_zone(self);
     lm_conn_warn_unencrypted(self->conn);
     return lm_preflight_server(self->conn, err) && check_identity(self, err);
 }
@@ -203,16 +226,27 @@ lm_runner_connect(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
+/* In a transaction like those of the batches: its settings decide what the
+ * base query means, and whether row security would hide rows of it. */
 static bool
 check_query(struct lm_runner *self, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
+    struct lm_txn txn = lm_runner_txn(self);
+    bool nested = lm_conn_has_transaction(self->conn); /* a dry run's */
+    bool ok;
 
     if (m->one_shot)
         return true;
-    return lm_preflight_query(self->conn, m->base_query, m->params,
-                              m->param_count, m->key, m->key_count,
-                              m->assume_unique, &self->query, err);
+    txn.read_only = true;
+    ok = (nested || (lm_txn_begin(self->conn, &txn, err) &&
+                     lm_conn_flush(self->conn, err))) &&
+         lm_preflight_query(self->conn, m->base_query, m->params,
+                            m->param_count, m->key, m->key_count,
+                            m->assume_unique, &self->query, err);
+    if (!nested)
+        lm_conn_rollback(self->conn);
+    return ok;
 }
 
 bool

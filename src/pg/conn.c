@@ -58,6 +58,12 @@ lm_conn_server_version(const struct lm_conn *self)
 }
 
 const char *
+lm_conn_setting(const struct lm_conn *self, const char *name)
+{
+    return PQparameterStatus(self->pg, name);
+}
+
+const char *
 lm_conn_target(const struct lm_conn *self)
 {
     return self->target;

@@ -6,9 +6,9 @@
  * One connection to the server, the statements prepared on it, and results.
  * The only user of libpq.
  *
- * Everything travels as UTF-8 text. Session settings are never changed, since
- * a pooler may hand the session to somebody else; transactions set what they
- * need locally (pg/txn.h).
+ * Everything travels as UTF-8 text. Transactions set what they need locally
+ * (pg/txn.h). Behind a pooler the session's settings are never changed, since it
+ * may be handed to somebody else.
  *
  * Every call waits in a poll loop: a second signal cancels the statement in
  * flight, and a server that stays silent past the deadline is given up
@@ -69,6 +69,9 @@ bool lm_conn_in_transaction(const struct lm_conn *self);
 bool lm_conn_has_transaction(const struct lm_conn *self);
 
 int lm_conn_server_version(const struct lm_conn *self); /* 150018 */
+/* A setting that the server reports by itself, such as TimeZone, as it is
+ * outside of transactions; NULL: it does not. Owned by the connection. */
+const char *lm_conn_setting(const struct lm_conn *self, const char *name);
 /* "TLSv1.3" or "GSSAPI", static or owned by the connection; NULL: anybody on
  * the way can read along. */
 const char *lm_conn_encryption(const struct lm_conn *self);

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pg/conn_private.h"
+#include "pg/txn.h"
 #include "pg/url.h"
 
 #include <stdlib.h>
@@ -217,7 +218,7 @@ set_up(struct lm_conn *self, struct lm_err *err)
     PQsetnonblocking(self->pg, 1);
     PQenterPipelineMode(self->pg);
     PQsetNoticeProcessor(self->pg, on_notice, self);
-    return recognise_pooler(self, err);
+    return recognise_pooler(self, err) && lm_txn_prepare_session(self, err);
 }
 
 bool

@@ -69,6 +69,27 @@ copy_field(char *field, size_t size, const PGresult *result, int code)
         lm_pipeline_copy_message(field, size, text);
 }
 
+/* The server's own hint says nothing of luamig's settings. The name of the
+ * function in the server tells what no SQLSTATE does. */
+static void
+add_hint(const PGresult *result, struct lm_err *err)
+{
+    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+
+    if (lm_err_is_state(err, "42501") && function != NULL &&
+        strcmp(function, "check_enable_rls") == 0) {
+        lm_err_hint(err, "Row security may hide rows from this role. If only "
+                         "the rows that it may see are meant, say config = "
+                         "{ row_security = true } in the script; else use a "
+                         "role with BYPASSRLS.");
+    } else if (lm_err_is_state(err, "57P05")) {
+        lm_err_hint(err, "The session idled for longer than "
+                         "idle_session_timeout. Set it to 0 for the role "
+                         "or for the pooler's server connections: ALTER ROLE "
+                         "... SET idle_session_timeout = 0.");
+    }
+}
+
 static bool
 fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
             struct lm_err *err)
@@ -94,6 +115,7 @@ fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
                PG_DIAG_CONSTRAINT_NAME);
     if (sql != NULL)
         LM_ERR_COPY(err->sql, sql);
+    add_hint(result, err);
     return false;
 }
 

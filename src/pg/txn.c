@@ -8,36 +8,85 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* A server that answers "on" for a commit that the role has made weaker than
+/*
+ * What every transaction pins, so that neither a role, a database, a server nor
+ * a function that has set something for the session changes how values are
+ * read, written or parsed. PIN sets at once, which costs less than a look where
+ * setting is cheap; PIN_DEAR looks first, because setting is slow, or is not
+ * everybody's right.
+ */
+#define PIN(name, value) \
+    " pg_catalog.set_config('" name "', '" value "', true),"
+#define PIN_DEAR(name, value)                           \
+    " CASE WHEN pg_catalog.current_setting('" name "')" \
+    " OPERATOR(pg_catalog.<>) '" value "'"              \
+    " THEN pg_catalog.set_config('" name "', '" value "', true) END,"
+
+#define PINS                                      \
+    PIN("DateStyle", "ISO, MDY")                  \
+    PIN("IntervalStyle", "postgres")              \
+    PIN("bytea_output", "hex")                    \
+    PIN("extra_float_digits", "1")                \
+    PIN("array_nulls", "on")                      \
+    PIN("xmlbinary", "base64")                    \
+    PIN("xmloption", "content")                   \
+    PIN("standard_conforming_strings", "on")      \
+    PIN("backslash_quote", "safe_encoding")       \
+    PIN("transform_null_equals", "off")           \
+    PIN("quote_all_identifiers", "off")           \
+    /* else an index may leave rows out */        \
+    PIN("gin_fuzzy_search_limit", "0")            \
+    /* compiling takes longer than a batch */     \
+    PIN("jit", "off")                             \
+    PIN_DEAR("lc_monetary", "C")                  \
+    PIN_DEAR("lc_numeric", "C")                   \
+    PIN_DEAR("lc_time", "C")                      \
+    PIN_DEAR("timezone_abbreviations", "Default") \
+    PIN_DEAR("session_replication_role", "origin")
+
+/*
+ * A server that answers "on" for a commit that the role has made weaker than
  * that would break promises to people, so off becomes on where it matters;
- * anything stronger than on stays. */
-static const char settings_sql[] =
-    "SELECT pg_catalog.pg_backend_pid(),"
-    " pg_catalog.set_config('statement_timeout', $1, true),"
-    " pg_catalog.set_config('lock_timeout', $2, true),"
-    " pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true),"
-    " pg_catalog.set_config('synchronous_commit', CASE WHEN $4 = 'off'"
-    "  THEN 'off' WHEN pg_catalog.current_setting('synchronous_commit') ="
-    "  'off' THEN 'on' ELSE"
-    "  pg_catalog.current_setting('synchronous_commit') END, true),"
-    " pg_catalog.set_config('TimeZone', coalesce($5,"
-    "  pg_catalog.current_setting('TimeZone')), true),"
-    " pg_catalog.set_config('application_name', coalesce($6,"
-    "  pg_catalog.current_setting('application_name')), true),"
-    " pg_catalog.set_config('DateStyle', 'ISO', true),"
-    " pg_catalog.set_config('IntervalStyle', 'postgres', true),"
-    " pg_catalog.set_config('bytea_output', 'hex', true),"
-    " pg_catalog.set_config('extra_float_digits', '1', true),"
-    /* Compiling takes longer than what a batch asks for. */
-    " pg_catalog.set_config('jit', 'off', true),"
-    /* A server may be made read-only for a failover. BEGIN does not ask, since
-     * behind a pooler the default may be somebody else's; it is set back by
-     * now. */
-    " pg_catalog.set_config('transaction_read_only', CASE WHEN"
-    "  pg_catalog.current_setting('transaction_read_only') = 'on' THEN 'on'"
-    "  ELSE pg_catalog.current_setting('default_transaction_read_only') END,"
-    "  true)";
-static const char settings_shape[] = "1: n 12t";
+ * anything stronger than on stays.
+ *
+ * A server may be made read-only for a failover. BEGIN does not ask, since
+ * behind a pooler the default may be somebody else's; it is set back by now.
+ */
+#define SETTINGS(more)                                                         \
+    "SELECT pg_catalog.pg_backend_pid(),"                                      \
+    " pg_catalog.set_config('statement_timeout', $1, true),"                   \
+    " pg_catalog.set_config('lock_timeout', $2, true),"                        \
+    " pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true)," \
+    " pg_catalog.set_config('synchronous_commit', CASE WHEN $4 = 'off'"        \
+    "  THEN 'off' WHEN pg_catalog.current_setting('synchronous_commit') ="     \
+    "  'off' THEN 'on' ELSE"                                                   \
+    "  pg_catalog.current_setting('synchronous_commit') END, true),"           \
+    " pg_catalog.set_config('TimeZone', $5, true),"                            \
+    " pg_catalog.set_config('application_name', coalesce($6,"                  \
+    "  pg_catalog.current_setting('application_name')), true),"                \
+    " pg_catalog.set_config('row_security', $7, true)," PINS more              \
+    " pg_catalog.set_config('transaction_read_only', CASE WHEN"                \
+    "  pg_catalog.current_setting('transaction_read_only') = 'on' THEN 'on'"   \
+    "  ELSE pg_catalog.current_setting('default_transaction_read_only') END,"  \
+    "  true)"
+
+static const char settings_sql[] = SETTINGS("");
+static const char settings_shape[] = "1: n 20t 5t? t";
+static const char settings_17_sql[] = SETTINGS(PIN("transaction_timeout", "0"));
+static const char settings_17_shape[] = "1: n 20t 5t? 2t";
+
+/* What is slow to set in each transaction. */
+#define SESSION                                                \
+    "SELECT pg_catalog.set_config('lc_monetary', 'C', false)," \
+    " pg_catalog.set_config('lc_numeric', 'C', false),"        \
+    " pg_catalog.set_config('lc_time', 'C', false)"
+
+static const char session_sql[] = SESSION;
+/* Between two batches a session may idle for long. */
+static const char session_14_sql[] =
+    SESSION ", pg_catalog.set_config('idle_session_timeout', '0', false)";
+
+enum { WITH_IDLE_SESSION_TIMEOUT = 140000, WITH_TRANSACTION_TIMEOUT = 170000 };
 
 enum { MIN_IDLE_LIMIT_MS = 60000 };
 
@@ -47,9 +96,14 @@ on_settings(void *arg, const struct lm_answer *answer, struct lm_err *err)
 {
     struct lm_conn *conn = arg;
 
-    (void)err;
-    if (answer != NULL)
+    if (answer != NULL) {
         conn->backend_pid = lm_answer_int(answer, 0, 0);
+    } else if (lm_err_is_state(err, "42501")) {
+        err->sql[0] = '\0';
+        lm_err_hint(err, "The role's sessions leave triggers and foreign keys "
+                         "out, which luamig does not. Set that back: ALTER "
+                         "ROLE ... RESET session_replication_role.");
+    }
 }
 
 static bool
@@ -59,11 +113,16 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
     char statement[24];
     char lock[24];
     char idle[24];
-    const char *texts[] = {statement,     lock,
-                           idle,          txn->durable ? "on" : "off",
-                           txn->timezone, txn->application_name};
+    const char *texts[] = {statement,
+                           lock,
+                           idle,
+                           txn->durable ? "on" : "off",
+                           txn->timezone != NULL ? txn->timezone : "UTC",
+                           txn->application_name,
+                           txn->row_security ? "on" : "off"};
     struct lm_values values = {texts, LM_COUNT(texts)};
     int64_t idle_ms = 2 * txn->statement_timeout_ms;
+    bool is_17 = lm_conn_server_version(conn) >= WITH_TRANSACTION_TIMEOUT;
     struct lm_stmt *stmt;
 
     if (idle_ms < MIN_IDLE_LIMIT_MS)
@@ -72,9 +131,27 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
              txn->statement_timeout_ms);
     snprintf(lock, sizeof lock, "%" PRId64, txn->lock_timeout_ms);
     snprintf(idle, sizeof idle, "%" PRId64, idle_ms);
-    return lm_conn_prepare(conn, settings_sql, NULL, 0, &stmt, err) &&
-           lm_conn_post_question(conn, stmt, settings_shape, values,
-                                 on_settings, conn, err);
+    return lm_conn_prepare(conn, is_17 ? settings_17_sql : settings_sql, NULL,
+                           0, &stmt, err) &&
+           lm_conn_post_question(conn, stmt,
+                                 is_17 ? settings_17_shape : settings_shape,
+                                 values, on_settings, conn, err);
+}
+
+bool
+lm_txn_prepare_session(struct lm_conn *conn, struct lm_err *err)
+{
+    bool is_14 = lm_conn_server_version(conn) >= WITH_IDLE_SESSION_TIMEOUT;
+    struct lm_values none = {NULL, 0};
+    struct lm_answer *answer = NULL;
+
+    if (lm_conn_is_pooled(conn))
+        return true;
+    if (!lm_conn_ask(conn, is_14 ? session_14_sql : session_sql,
+                     is_14 ? "1: 4t" : "1: 3t", none, &answer, err))
+        return false;
+    lm_answer_free(answer);
+    return true;
 }
 
 bool
@@ -82,7 +159,7 @@ lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
 {
     char sql[96];
 
-    snprintf(sql, sizeof sql, "BEGIN ISOLATION LEVEL %s %s",
+    snprintf(sql, sizeof sql, "BEGIN ISOLATION LEVEL %s %s, NOT DEFERRABLE",
              txn->isolation != NULL ? txn->isolation : "read committed",
              txn->read_only ? "READ ONLY" : "READ WRITE");
     lm_conn_set_statement_limit(conn, txn->statement_timeout_ms);

@@ -5,14 +5,17 @@
 /*
  * Beginning a transaction with settings that are local to it.
  *
- * Always set: ISO dates, PostgreSQL intervals, hex bytea and shortest exact
- * floats, so that a value read as text can be written back unchanged; and a
- * limit on idling in the transaction, so that a runner that vanishes does not
- * hold locks for ever; and no JIT compilation. Where the server's default is
- * read-only, so is the transaction.
+ * Always set, whatever role, database, server or client say: every setting that
+ * changes how values are read, written or parsed (the list is in txn.c; it is
+ * held by tests/pg/test_settings.py). So a value that is read as text can be
+ * written back unchanged, and a script means the same wherever it runs. Rows
+ * that row security would hide are an error (42501), unless the transaction
+ * says that they may be hidden.
  *
- * Behind a pooler, the settings that others have left are set back first. The
- * connection's deadline becomes that of the transaction.
+ * Also set: a limit on idling in the transaction, so that a runner that
+ * vanishes does not hold locks for ever; no JIT compilation; no limit on the
+ * transaction as a whole. Where the server's default is read-only, so is the
+ * transaction.
  *
  * Behind a pooler, the settings that others have left are set back first. The
  * connection's deadline becomes that of the transaction.
@@ -29,9 +32,16 @@ struct lm_txn {
     bool durable; /* false: COMMIT does not wait for the WAL to reach disk */
     int64_t statement_timeout_ms; /* 0: no limit, as on the server */
     int64_t lock_timeout_ms;
-    const char *timezone;         /* NULL: the session's */
-    const char *application_name; /* likewise */
+    const char *timezone;         /* NULL: UTC */
+    const char *application_name; /* NULL: the session's */
+    bool row_security;            /* policies may hide rows */
 };
+
+/* Once for a connection, outside of a transaction: what else a session that is
+ * luamig's own needs. Behind a pooler it is nobody's own, and nothing is
+ * done. */
+bool lm_txn_prepare_session(struct lm_conn *conn,
+                            struct lm_err *err) LM_MUSTCHECK;
 
 bool lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,
                   struct lm_err *err) LM_MUSTCHECK;

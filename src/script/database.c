@@ -117,7 +117,8 @@ l_transact(lua_State *L)
 {
     struct database *self = check_database(L, 1);
     struct lm_txn txn = {.isolation = "read committed",
-                         .timezone = luaL_optstring(L, 3, NULL)};
+                         .timezone = luaL_optstring(L, 3, NULL),
+                         .row_security = true};
     struct lm_err err;
 
     luaL_checktype(L, 2, LUA_TFUNCTION);

@@ -264,6 +264,7 @@ describe("config", function()
     assert.same({
       batch_size = 1000, throttle_ms = 100, key = { "id" }, follow_new = false, repo = "default",
       isolation = "repeatable read", retries = 5, on_error = "stop", statement_timeout_ms = 30000,
+      row_security = false,
       lock_timeout_ms = 1000, durable_batches = false, repeatable = false, combine = true,
       assume_unique = false, allow_ddl = false, max_failures = 100, quarantine_rows = false,
       health = HEALTH,
@@ -276,7 +277,7 @@ describe("config", function()
       .. '"slot_wal_bytes":10737418240,"snapshot_age_s":1800,"vacuums":0},'
       .. '"isolation":"repeatable read","key":["id"],'
       .. '"lock_timeout_ms":1000,"max_failures":100,"on_error":"stop","quarantine_rows":false,'
-      .. '"repeatable":false,"repo":"default","retries":5,'
+      .. '"repeatable":false,"repo":"default","retries":5,"row_security":false,'
       .. '"statement_timeout_ms":30000,"throttle_ms":100}', def.config_json)
   end)
 

@@ -395,6 +395,9 @@ def test_rows_that_policies_hide_and_tables_that_a_crash_empties(db, project):
     assert not findings(report, "row_security"), "the owner is exempt"
     db.execute("ALTER TABLE u FORCE ROW LEVEL SECURITY")
     _, report = check(project)
+    assert levels(report, "query") == ["error"]
+    write(project, "SELECT id FROM u", config="row_security = true")
+    _, report = check(project)
     assert levels(report, "row_security") == ["warning"]
 
 

@@ -143,6 +143,7 @@ local KEYS = {
   statement_timeout_ms = { default = 30000, check = integer(0, INT_MAX), is_integer = true },
   lock_timeout_ms = { default = 1000, check = integer(0, INT_MAX), is_integer = true },
   timezone = { check = filled_string },
+  row_security = { default = false, check = boolean },
   durable_batches = { default = false, check = boolean },
   repeatable = { default = false, check = boolean },
   combine = { default = true, check = one_of { true, false, "always" } },
