@@ -7,6 +7,8 @@
  * data, filled by preflight and read by pager, repo and runner.
  */
 
+#include "pg/order.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,6 +29,7 @@ struct lm_base_query {
     char **key;                    /* names of the key columns */
     int *key_index;                /* where they are among columns */
     uint32_t *key_types;           /* OIDs the key parameters are bound with */
+    struct lm_order *order;        /* how each key column compares */
     bool key_is_unique;            /* proved; otherwise watched as rows go by */
     struct lm_key_source *sources; /* views, and what is below them */
     int source_count;

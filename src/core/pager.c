@@ -1,25 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Builds the page query and checks what comes back.
- *
- *     SELECT page.a, page.b, ... FROM (base query) AS page
- *     WHERE (k1, k2) > ($n, $m) AND (k1, k2) <= ($o, $p)
- *     ORDER BY k1, k2 LIMIT $q
- *
- * The comparison is of rows, which an index on the key answers in one step,
- * and its parameters have the key columns' own types: with any other type the
- * server would compare by a cast and not use the index. Where the key is not
- * proved unique, the server compares each row's key with the one before, by
- * its own idea of equality.
- *
- * The columns are listed by name, so that a page has those that preflight saw,
- * where it saw them, whatever becomes of the tables behind a "SELECT *".
+ * Asks for pages (pager_sql.c builds the queries) and checks what comes back.
+ * Where the key is not proved unique, the server compares each row's key with
+ * the one before, by its own idea of equality.
  */
 
 #include "core/pager.h"
 
+#include "core/pager_private.h"
 #include "pg/sql.h"
-#include "pg/types.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -55,150 +44,7 @@ lm_page_describe_key(struct lm_buf *buf, const struct lm_base_query *query,
     lm_buf_putc(buf, ')');
 }
 
-/* -- SQL -------------------------------------------------------------- */
-
-/* The parameters of one request: the base query's, then keys, then others. */
-struct request {
-    struct lm_buf sql;
-    const char **texts;
-    uint32_t *types;
-    int count;
-};
-
-static void
-request_init(struct request *self, const struct lm_base_query *query)
-{
-    size_t keys = (size_t)query->key_count;
-    size_t room = (size_t)query->param_count + 2 * keys + 1;
-
-    memset(self, 0, sizeof *self);
-    self->texts = lm_calloc(room, sizeof *self->texts);
-    self->types = lm_calloc(room, sizeof *self->types);
-    for (int i = 0; i < query->param_count; i++) {
-        self->texts[self->count] = query->params[i];
-        self->types[self->count++] = query->param_types[i];
-    }
-}
-
-static void
-request_release(struct request *self)
-{
-    lm_buf_release(&self->sql);
-    free(self->texts);
-    free(self->types);
-}
-
-/* Adds a parameter and its place in the text. */
-static void
-add_param(struct request *self, const char *text, uint32_t type)
-{
-    self->texts[self->count] = text;
-    self->types[self->count++] = type;
-    lm_buf_printf(&self->sql, "$%d", self->count);
-}
-
-static void
-add_columns(struct lm_buf *sql, const struct lm_base_query *query,
-            const char *table)
-{
-    for (int i = 0; i < query->column_count; i++) {
-        lm_buf_printf(sql, "%s%s.", i > 0 ? ", " : "", table);
-        lm_sql_add_identifier(sql, query->columns[i]);
-    }
-}
-
-static void
-add_key_list(struct lm_buf *sql, const struct lm_base_query *query,
-             const char *table, const char *suffix)
-{
-    for (int i = 0; i < query->key_count; i++) {
-        lm_buf_printf(sql, "%s%s.", i > 0 ? ", " : "", table);
-        lm_sql_add_identifier(sql, query->key[i]);
-        lm_buf_puts(sql, suffix);
-    }
-}
-
-/* "(k1, k2) > ($3, $4)", or without parentheses for a single column. */
-static void
-add_comparison(struct request *self, const struct lm_base_query *query,
-               const char *operator, char * const * key)
-{
-    lm_buf_putc(&self->sql, '(');
-    add_key_list(&self->sql, query, "page", "");
-    lm_buf_printf(&self->sql, ") %s (", operator);
-    for (int i = 0; i < query->key_count; i++) {
-        if (i > 0)
-            lm_buf_puts(&self->sql, ", ");
-        add_param(self, key[i], query->key_types[i]);
-    }
-    lm_buf_putc(&self->sql, ')');
-}
-
-static void
-add_source(struct lm_buf *sql, const struct lm_base_query *query)
-{
-    /* The line break ends a -- comment. */
-    lm_buf_printf(sql, " FROM (%s\n) AS page", query->sql);
-}
-
-static void
-add_where(struct request *self, const struct lm_base_query *query,
-          char *const *cursor, char *const *bound)
-{
-    if (cursor != NULL || bound != NULL)
-        lm_buf_puts(&self->sql, " WHERE ");
-    if (cursor != NULL)
-        add_comparison(self, query, ">", cursor);
-    if (cursor != NULL && bound != NULL)
-        lm_buf_puts(&self->sql, " AND ");
-    if (bound != NULL)
-        add_comparison(self, query, "<=", bound);
-}
-
-/* The rows after cursor and up to bound, without order and limit. */
-static void
-add_range(struct request *self, const struct lm_base_query *query,
-          char *const *cursor, char *const *bound)
-{
-    lm_buf_puts(&self->sql, "SELECT ");
-    add_columns(&self->sql, query, "page");
-    add_source(&self->sql, query);
-    add_where(self, query, cursor, bound);
-}
-
-static void
-add_page(struct request *self, const struct lm_base_query *query,
-         char *const *cursor, char *const *bound, const char *limit)
-{
-    add_range(self, query, cursor, bound);
-    lm_buf_puts(&self->sql, " ORDER BY ");
-    add_key_list(&self->sql, query, "page", "");
-    lm_buf_puts(&self->sql, " LIMIT ");
-    add_param(self, limit, LM_TYPE_INT8);
-}
-
-static void
-add_watched_page(struct request *self, const struct lm_base_query *query,
-                 char *const *cursor, char *const *bound, const char *limit)
-{
-    lm_buf_puts(&self->sql, "SELECT ");
-    add_columns(&self->sql, query, "watched");
-    lm_buf_puts(&self->sql, ", (");
-    add_key_list(&self->sql, query, "watched", "");
-    lm_buf_puts(&self->sql, ") = (");
-    for (int i = 0; i < query->key_count; i++) {
-        lm_buf_puts(&self->sql, i > 0 ? ", pg_catalog.lag(watched."
-                                      : "pg_catalog.lag(watched.");
-        lm_sql_add_identifier(&self->sql, query->key[i]);
-        lm_buf_puts(&self->sql, ") OVER keys");
-    }
-    lm_buf_puts(&self->sql, ") FROM (");
-    add_page(self, query, cursor, bound, limit);
-    lm_buf_puts(&self->sql, ") AS watched WINDOW keys AS (ORDER BY ");
-    add_key_list(&self->sql, query, "watched", "");
-    lm_buf_puts(&self->sql, ") ORDER BY ");
-    add_key_list(&self->sql, query, "watched", "");
-}
+/* -- asking ----------------------------------------------------------- */
 
 /* The limit of a page, one row more than the batch has. */
 struct row_limit {
@@ -215,18 +61,20 @@ one_row_more(int64_t limit)
 }
 
 static void
-add_whole_page(struct request *self, const struct lm_base_query *query,
-               char *const *cursor, char *const *bound, const char *limit)
+add_whole_page(struct lm_request *self, char *const *cursor, char *const *bound,
+               const char *limit)
 {
-    if (query->key_is_unique) {
-        add_page(self, query, cursor, bound, limit);
+    struct lm_range range = {cursor, bound};
+
+    if (self->query->key_is_unique) {
+        lm_request_add_page(self, range, limit);
     } else {
-        add_watched_page(self, query, cursor, bound, limit);
+        lm_request_add_watched_page(self, range, limit);
     }
 }
 
 static bool
-send(struct request *self, struct lm_conn *conn, struct lm_result **out,
+send(struct lm_request *self, struct lm_conn *conn, struct lm_result **out,
      struct lm_err *err)
 {
     struct lm_values values = {self->texts, self->count};
@@ -360,13 +208,13 @@ check_page(const struct lm_page *page, const struct lm_base_query *query,
 }
 
 static bool
-send_page(struct request *request, struct lm_conn *conn,
+send_page(struct lm_request *request, struct lm_conn *conn,
           const struct lm_base_query *query, struct lm_page *out,
           struct lm_err *err)
 {
     bool ok = send(request, conn, &out->result, err);
 
-    request_release(request);
+    lm_request_release(request);
     if (ok) {
         out->columns = query->column_count;
         out->rows = lm_result_rows(out->result);
@@ -382,13 +230,13 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
               char *const *cursor, char *const *bound, int64_t limit,
               struct lm_page *out, struct lm_err *err)
 {
-    struct request request;
+    struct lm_request request;
     struct row_limit text = one_row_more(limit);
     bool ok;
 
     memset(out, 0, sizeof *out);
-    request_init(&request, query);
-    add_whole_page(&request, query, cursor, bound, text.text);
+    lm_request_init(&request, query);
+    add_whole_page(&request, cursor, bound, text.text);
     if (!send_page(&request, conn, query, out, err))
         return false;
     ok = check_page(out, query, err);
@@ -404,17 +252,17 @@ bool
 lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
                   char *const *key, struct lm_page *out, struct lm_err *err)
 {
-    struct request request;
+    struct lm_request request;
 
     memset(out, 0, sizeof *out);
-    request_init(&request, query);
+    lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "SELECT ");
-    add_columns(&request.sql, query, "page");
+    lm_request_add_columns(&request, "page");
     if (!query->key_is_unique)
         lm_buf_puts(&request.sql, ", false");
-    add_source(&request.sql, query);
+    lm_request_add_source(&request);
     lm_buf_puts(&request.sql, " WHERE ");
-    add_comparison(&request, query, "=", key);
+    lm_request_add_key_is(&request, key);
     lm_buf_puts(&request.sql, " LIMIT 2");
     if (!send_page(&request, conn, query, out, err))
         return false;
@@ -470,21 +318,21 @@ bool
 lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
                 char ***texts, struct lm_err *err)
 {
-    struct request request;
+    struct lm_request request;
     struct lm_result *result = NULL;
     bool ok;
 
     *texts = NULL;
-    request_init(&request, query);
+    lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "SELECT ");
-    add_key_list(&request.sql, query, "page", "");
-    add_source(&request.sql, query);
+    lm_request_add_keys(&request, "page", "");
+    lm_request_add_source(&request);
     lm_buf_puts(&request.sql, " ORDER BY ");
-    add_key_list(&request.sql, query, "page", " DESC");
+    lm_request_add_keys(&request, "page", " DESC");
     lm_buf_puts(&request.sql, " LIMIT 1");
     ok = send(&request, conn, &result, err) &&
          take_key(result, query, texts, err);
-    request_release(&request);
+    lm_request_release(&request);
     lm_result_free(result);
     return ok;
 }
@@ -521,61 +369,24 @@ lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
     return true;
 }
 
-/* The key columns of the table, under the names of the base query, which may
- * have left out those that are NULL. */
-static void
-add_key_source(struct lm_buf *sql, const struct lm_base_query *query,
-               const char *table)
-{
-    lm_buf_puts(sql, " FROM (SELECT ");
-    for (int i = 0; i < query->key_count; i++) {
-        const char *column = query->sources[query->key_source[i]].column;
-
-        lm_buf_puts(sql, i > 0 ? ", " : "");
-        lm_sql_add_identifier(sql, column);
-        lm_buf_puts(sql, " AS ");
-        lm_sql_add_identifier(sql, query->key[i]);
-    }
-    lm_buf_printf(sql, " FROM %s) AS page", table);
-}
-
-static void
-add_key_not_null(struct lm_buf *sql, const struct lm_base_query *query,
-                 bool first)
-{
-    for (int i = 0; i < query->key_count; i++) {
-        lm_buf_puts(sql, first && i == 0 ? " WHERE page." : " AND page.");
-        lm_sql_add_identifier(sql, query->key[i]);
-        lm_buf_puts(sql, " IS NOT NULL");
-    }
-}
-
 bool
 lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
                    const char *table, char *const *cursor, char *const *bound,
                    int64_t rows, char ***texts, struct lm_err *err)
 {
-    struct request request;
+    struct lm_request request;
     struct lm_result *result = NULL;
-    char offset[24];
+    char text[24];
     bool ok;
 
     *texts = NULL;
-    snprintf(offset, sizeof offset, "%" PRId64, rows - 1);
-    request_init(&request, query);
-    request.count = 0; /* those of the base query have no place here */
-    lm_buf_puts(&request.sql, "SELECT ");
-    add_key_list(&request.sql, query, "page", "");
-    add_key_source(&request.sql, query, table);
-    add_where(&request, query, cursor, bound);
-    add_key_not_null(&request.sql, query, cursor == NULL && bound == NULL);
-    lm_buf_puts(&request.sql, " ORDER BY ");
-    add_key_list(&request.sql, query, "page", "");
-    lm_buf_puts(&request.sql, " LIMIT 1 OFFSET ");
-    add_param(&request, offset, LM_TYPE_INT8);
+    snprintf(text, sizeof text, "%" PRId64, rows);
+    lm_request_init(&request, query);
+    lm_request_add_window_end(&request, table, (struct lm_range){cursor, bound},
+                              text);
     ok = send(&request, conn, &result, err) &&
          take_key(result, query, texts, err);
-    request_release(&request);
+    lm_request_release(&request);
     lm_result_free(result);
     return ok;
 }
@@ -585,20 +396,20 @@ lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
               char *const *bound, int64_t *total, int64_t *beyond,
               struct lm_err *err)
 {
-    struct request request;
+    struct lm_request request;
     struct lm_result *result = NULL;
     bool ok;
 
-    request_init(&request, query);
+    lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*)");
     if (bound != NULL) {
         lm_buf_puts(&request.sql, ", pg_catalog.count(*) FILTER (WHERE ");
-        add_comparison(&request, query, ">", bound);
+        lm_request_add_key_after(&request, bound);
         lm_buf_putc(&request.sql, ')');
     }
-    add_source(&request.sql, query);
+    lm_request_add_source(&request);
     ok = send(&request, conn, &result, err);
-    request_release(&request);
+    lm_request_release(&request);
     if (!ok)
         return false;
     *total = lm_result_int(result, 0, 0);
@@ -612,16 +423,16 @@ lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
                    char *const *cursor, char *const *bound, int64_t *rows,
                    struct lm_err *err)
 {
-    struct request request;
+    struct lm_request request;
     struct lm_result *result = NULL;
     bool ok;
 
-    request_init(&request, query);
+    lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*) FROM (");
-    add_range(&request, query, cursor, bound);
+    lm_request_add_range(&request, (struct lm_range){cursor, bound});
     lm_buf_puts(&request.sql, ") AS page");
     ok = send(&request, conn, &result, err);
-    request_release(&request);
+    lm_request_release(&request);
     if (ok)
         *rows = lm_result_int(result, 0, 0);
     lm_result_free(result);
@@ -633,14 +444,14 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
                  char *const *cursor, char *const *bound)
 {
     static const char mark[] = "\"Plan Rows\":";
-    struct request request;
+    struct lm_request request;
     struct lm_result *result = NULL;
     struct lm_err ignored;
     int64_t rows = -1;
 
-    request_init(&request, query);
+    lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "EXPLAIN (FORMAT JSON) ");
-    add_range(&request, query, cursor, bound);
+    lm_request_add_range(&request, (struct lm_range){cursor, bound});
     if (lm_conn_query_typed(conn, lm_buf_text(&request.sql), request.types,
                             (struct lm_values){request.texts, request.count},
                             &result, &ignored)) {
@@ -650,7 +461,7 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
             rows = strtoll(found + sizeof mark - 1, NULL, 10);
         lm_result_free(result);
     }
-    request_release(&request);
+    lm_request_release(&request);
     return rows;
 }
 
@@ -659,17 +470,17 @@ lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
                 char *const *cursor, char *const *bound, int64_t limit,
                 bool run, struct lm_result **out, struct lm_err *err)
 {
-    struct request request;
+    struct lm_request request;
     struct row_limit text = one_row_more(limit);
     bool ok;
 
-    request_init(&request, query);
+    lm_request_init(&request, query);
     lm_buf_printf(&request.sql, "EXPLAIN (%sVERBOSE, FORMAT JSON) ",
                   run ? "ANALYZE, TIMING OFF, " : "");
-    add_whole_page(&request, query, cursor, bound, text.text);
+    add_whole_page(&request, cursor, bound, text.text);
     ok = lm_conn_query_typed(conn, lm_buf_text(&request.sql), request.types,
                              (struct lm_values){request.texts, request.count},
                              out, err);
-    request_release(&request);
+    lm_request_release(&request);
     return ok;
 }

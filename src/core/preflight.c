@@ -99,6 +99,9 @@ lm_base_query_release(struct lm_base_query *self)
     free_texts(self->key, self->key_count);
     free(self->key_index);
     free(self->key_types);
+    for (int i = 0; self->order != NULL && i < self->key_count; i++)
+        lm_order_release(&self->order[i]);
+    free(self->order);
     for (int i = 0; i < self->source_count; i++)
         free(self->sources[i].column);
     free(self->sources);
@@ -558,6 +561,7 @@ lm_preflight_query(struct lm_conn *conn, const char *sql,
     }
     columns = copy_key_columns(out, stmt);
     ok = prove_key(conn, &shape, columns, out, err) &&
+         lm_preflight_find_order(conn, out, err) &&
          lm_preflight_find_volatile(conn, &shape, out, err);
 out:
     free(columns);

@@ -14,4 +14,12 @@ bool lm_preflight_find_volatile(struct lm_conn *conn,
                                 struct lm_base_query *out,
                                 struct lm_err *err) LM_MUSTCHECK;
 
+/*
+ * Sets out->order: how the key columns compare, by their types and by the
+ * collations that the query gives them. Refuses keys whose values have no
+ * order, or whose texts do not stand for them.
+ */
+bool lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
+                             struct lm_err *err) LM_MUSTCHECK;
+
 #endif

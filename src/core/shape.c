@@ -67,6 +67,11 @@ lm_shape_forget_facts(struct lm_shape *self)
 {
     self->known = self->may_combine = false;
     lm_sql_free_array(self->columns, self->column_count);
+    for (int i = 0; self->equal != NULL && i < self->form.key.count; i++) {
+        free(self->equal[i].op);
+        free(self->equal[i].collate);
+    }
+    free(self->equal);
     free(self->stray);
     free(self->linked.oids);
     free(self->sequences.oids);
@@ -78,6 +83,7 @@ lm_shape_forget_facts(struct lm_shape *self)
     free(self->single_sql);
     free(self->name);
     free(self->parts.oids);
+    self->equal = NULL;
     self->columns = NULL;
     self->column_count = 0;
     self->types = NULL;

@@ -29,6 +29,7 @@ struct lm_shape {
     char *stray;    /* a column that the table does not have, or NULL */
     char **columns; /* then: those that it has */
     int column_count;
+    struct lm_equal *equal; /* how the key columns compare; NULL: not known */
     /* What follows is known where it may be combined. */
     uint32_t root; /* OID of the table, or of that which it is a part of */
     bool fires;    /* triggers, which may touch anything */

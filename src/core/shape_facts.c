@@ -16,10 +16,24 @@
 
 #include "core/shape_private.h"
 
+#include "pg/order.h"
 #include "pg/sql.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* How a key column compares, and what the value needs after it. */
+#define EQUALS                                                                 \
+    " equals AS (SELECT cols.n, " LM_ORDER_EQUALITY(                           \
+        "cols.base") " AS op,"                                                 \
+                     "  coalesce((SELECT pg_catalog.format(' COLLATE %I.%I', " \
+                     "s.nspname,"                                              \
+                     "    l.collname) FROM pg_catalog.pg_collation l"          \
+                     "   JOIN pg_catalog.pg_namespace s ON s.oid = "           \
+                     "l.collnamespace"                                         \
+                     "   WHERE l.oid = cols.attcollation AND l.oid <> "        \
+                     "cols.typcollation),"                                     \
+                     "   '') AS suffix FROM cols WHERE is_key),"
 
 /* $1 table, $2 columns and then key columns, $3 key columns, $4 columns that
  * an UPDATE sets, $5 the verb's bits in tgtype, $6 whether triggers do not
@@ -47,6 +61,7 @@ static const char facts_sql[] =
      * type takes. */
     " cols AS (SELECT u.n, a.attnum, a.attname, a.attcollation,"
     "  y.oid AS type, y.typarray, y.typdelim, b.oid AS base, b.typtype,"
+    "  b.typcollation,"
     "  b.typname, b.typnamespace,"
     "  b.typcategory IN ('A', 'C') OR b.typtype = 'c' AS as_text, k.is_key"
     "  FROM t, pg_catalog.unnest($2::text[]) WITH ORDINALITY AS u (name, n),"
@@ -57,7 +72,7 @@ static const char facts_sql[] =
     "  pg_catalog.pg_type y"
     "  WHERE a.attrelid = t.oid AND a.attname = u.name::name"
     "  AND a.attnum > 0 AND NOT a.attisdropped"
-    "  AND y.oid = CASE WHEN k.is_key THEN b.oid ELSE a.atttypid END),"
+    "  AND y.oid = CASE WHEN k.is_key THEN b.oid ELSE a.atttypid END)," EQUALS
     " uniq AS (SELECT i.* FROM tree, pg_catalog.pg_index i WHERE"
     "  i.indrelid = tree.oid AND (i.indisunique OR i.indisexclusion)),"
     /* Foreign keys, by the roots of both sides. */
@@ -119,6 +134,7 @@ static const char facts_sql[] =
     "  WHERE as_text)"
     /* A key is compared by an equality of its own type; in k = $1 the server
      * would else take the parameter for another type. */
+    " AND NOT EXISTS (SELECT FROM equals WHERE op IS NULL)"
     " AND NOT EXISTS (SELECT FROM cols WHERE is_key AND NOT as_text"
     "  AND typtype NOT IN ('e', 'r', 'm') AND NOT EXISTS ("
     "   SELECT FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am m"
@@ -186,6 +202,8 @@ static const char facts_sql[] =
     "  CASE WHEN as_text THEN pg_catalog.format('%I.%I', nspname, typname) END"
     "  ORDER BY n) FROM cols JOIN pg_catalog.pg_namespace s"
     "  ON s.oid = typnamespace)"
+    ", ARRAY(SELECT coalesce(op, '=') FROM equals ORDER BY n),"
+    " ARRAY(SELECT suffix FROM equals ORDER BY n)"
     " FROM t, parts, LATERAL " LM_SHAPE_VERSION("parts.every") " AS v";
 
 enum fact {
@@ -203,7 +221,9 @@ enum fact {
     FACT_TYPES,
     FACT_ARRAY_TYPES,
     FACT_DELIMITERS,
-    FACT_CASTS
+    FACT_CASTS,
+    FACT_EQUAL,
+    FACT_SUFFIXES
 };
 
 /* The bits of pg_trigger.tgtype. */
@@ -323,12 +343,35 @@ read_combined(struct lm_shape *shape, const struct lm_result *result,
     add_distinct(shape, shape->form.key);
     add_distinct(shape, shape->form.target);
     count = lm_sql_parse_array(lm_result_text(result, 0, FACT_CASTS), &casts);
-    shape->may_combine = lm_write_combined(&sql, &shape->form, casts, journal);
+    shape->may_combine =
+        lm_write_combined(&sql, &shape->form, shape->equal, casts, journal);
     shape->sql = lm_buf_take(&sql);
-    shape->may_combine = shape->may_combine && lm_write_one(&sql, &shape->form);
+    shape->may_combine =
+        shape->may_combine && lm_write_one(&sql, &shape->form, shape->equal);
     shape->single_sql = lm_buf_take(&sql);
     lm_sql_free_array(casts, count);
     return true;
+}
+
+/* Fewer than key columns: one of them is not there. */
+static void
+read_equal(struct lm_shape *shape, const struct lm_result *result)
+{
+    char **ops = NULL;
+    char **suffixes = NULL;
+    int count = lm_sql_parse_array(lm_result_text(result, 0, FACT_EQUAL), &ops);
+    int other =
+        lm_sql_parse_array(lm_result_text(result, 0, FACT_SUFFIXES), &suffixes);
+
+    if (count == shape->form.key.count && other == count) {
+        shape->equal = lm_calloc((size_t)count, sizeof *shape->equal);
+        for (int i = 0; i < count; i++) {
+            shape->equal[i].op = lm_strdup(ops[i]);
+            shape->equal[i].collate = lm_strdup(suffixes[i]);
+        }
+    }
+    lm_sql_free_array(ops, count);
+    lm_sql_free_array(suffixes, other);
 }
 
 static bool
@@ -348,6 +391,7 @@ read_facts(struct lm_shape *shape, const struct lm_result *result,
         shape->column_count = lm_sql_parse_array(
             lm_result_text(result, 0, FACT_COLUMNS), &shape->columns);
     }
+    read_equal(shape, result);
     return !lm_result_bool(result, 0, FACT_MAY_COMBINE) ||
            read_combined(shape, result, conn, types, journal, err);
 }

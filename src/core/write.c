@@ -15,26 +15,38 @@ add_list(struct lm_buf *sql, struct lm_names names)
     }
 }
 
-/* c1 = $first separator c2 = $first+1 ... */
+/* SET c1 = $first, c2 = $first+1 ... */
 static void
-add_pairs(struct lm_buf *sql, struct lm_names names, int first,
-          const char *separator)
+add_changes(struct lm_buf *sql, struct lm_names names, int first)
 {
+    lm_buf_puts(sql, " SET ");
     for (int i = 0; i < names.count; i++) {
         if (i > 0)
-            lm_buf_puts(sql, separator);
+            lm_buf_puts(sql, ", ");
         lm_sql_add_identifier(sql, names.names[i]);
         lm_buf_printf(sql, " = $%d", first + i);
     }
 }
 
+/* "c = $1": column i equals a parameter. */
 static void
-add_update(struct lm_buf *sql, const struct lm_form *form)
+add_equals(struct lm_buf *sql, struct lm_names names,
+           const struct lm_equal *equal, int i, int param)
 {
-    lm_buf_puts(sql, " SET ");
-    add_pairs(sql, form->changes, 1, ", ");
-    lm_buf_puts(sql, " WHERE ");
-    add_pairs(sql, form->key, form->changes.count + 1, " AND ");
+    lm_sql_add_identifier(sql, names.names[i]);
+    lm_buf_printf(sql, " %s $%d%s", equal != NULL ? equal[i].op : "=", param,
+                  equal != NULL ? equal[i].collate : "");
+}
+
+/* WHERE k1 = $first AND k2 = $first+1 ... */
+static void
+add_key(struct lm_buf *sql, struct lm_names names, const struct lm_equal *equal,
+        int first)
+{
+    for (int i = 0; i < names.count; i++) {
+        lm_buf_puts(sql, i > 0 ? " AND " : " WHERE ");
+        add_equals(sql, names, equal, i, first + i);
+    }
 }
 
 static void
@@ -90,7 +102,8 @@ add_verb(struct lm_buf *sql, const struct lm_form *form)
 }
 
 bool
-lm_write_one(struct lm_buf *sql, const struct lm_form *form)
+lm_write_one(struct lm_buf *sql, const struct lm_form *form,
+             const struct lm_equal *equal)
 {
     if (!add_verb(sql, form))
         return false;
@@ -99,13 +112,12 @@ lm_write_one(struct lm_buf *sql, const struct lm_form *form)
         add_insert(sql, form);
         return true;
     case LM_VERB_UPDATE:
-        add_update(sql, form);
-        return true;
+        add_changes(sql, form->changes, 1);
+        break;
     case LM_VERB_DELETE:
         break;
     }
-    lm_buf_puts(sql, " WHERE ");
-    add_pairs(sql, form->key, 1, " AND ");
+    add_key(sql, form->key, equal, form->changes.count + 1);
     return true;
 }
 
@@ -148,20 +160,22 @@ add_values(struct lm_buf *sql, int first, int count, char *const *casts)
 
 static void
 add_key_condition(struct lm_buf *sql, const struct lm_form *form,
-                  char *const *casts)
+                  const struct lm_equal *equal, char *const *casts)
 {
     for (int i = 0; i < form->key.count; i++) {
         int column = form->changes.count + i;
 
         lm_buf_puts(sql, i > 0 ? " AND t." : " WHERE t.");
         lm_sql_add_identifier(sql, form->key.names[i]);
-        lm_buf_puts(sql, " = ");
+        lm_buf_printf(sql, " %s ", equal != NULL ? equal[i].op : "=");
         add_value(sql, column, casts[column]);
+        lm_buf_puts(sql, equal != NULL ? equal[i].collate : "");
     }
 }
 
 static void
-add_many(struct lm_buf *sql, const struct lm_form *form, char *const *casts)
+add_many(struct lm_buf *sql, const struct lm_form *form,
+         const struct lm_equal *equal, char *const *casts)
 {
     int count = form->changes.count + form->key.count;
 
@@ -188,7 +202,7 @@ add_many(struct lm_buf *sql, const struct lm_form *form, char *const *casts)
         add_rows(sql, " USING ", count);
         break;
     }
-    add_key_condition(sql, form, casts);
+    add_key_condition(sql, form, equal, casts);
 }
 
 /*
@@ -223,12 +237,13 @@ add_assertion(struct lm_buf *sql, const struct lm_form *form,
 
 bool
 lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
-                  char *const *casts, const char *journal)
+                  const struct lm_equal *equal, char *const *casts,
+                  const char *journal)
 {
     lm_buf_puts(sql, "WITH written AS (");
     if (!add_verb(sql, form))
         return false;
-    add_many(sql, form, casts);
+    add_many(sql, form, equal, casts);
     lm_buf_puts(sql, " RETURNING 1) SELECT pg_catalog.count(*)");
     add_assertion(sql, form, casts, journal);
     lm_buf_puts(sql, " FROM written");
@@ -253,8 +268,7 @@ lm_write_update_all(struct lm_buf *sql, const char *table,
     lm_buf_puts(sql, "UPDATE ");
     if (!lm_sql_add_table(sql, table))
         return false;
-    lm_buf_puts(sql, " SET ");
-    add_pairs(sql, changes, where_params + 1, ", ");
+    add_changes(sql, changes, where_params + 1);
     add_where(sql, where);
     return true;
 }
@@ -271,18 +285,18 @@ lm_write_delete_all(struct lm_buf *sql, const char *table, const char *where)
 
 void
 lm_write_equality(struct lm_buf *sql, struct lm_names columns,
-                  const bool *nulls)
+                  const bool *nulls, const struct lm_equal *equal)
 {
     int param = 0;
 
     for (int i = 0; i < columns.count; i++) {
         if (i > 0)
             lm_buf_puts(sql, " AND ");
-        lm_sql_add_identifier(sql, columns.names[i]);
         if (nulls[i]) {
+            lm_sql_add_identifier(sql, columns.names[i]);
             lm_buf_puts(sql, " IS NULL");
         } else {
-            lm_buf_printf(sql, " = $%d", ++param);
+            add_equals(sql, columns, equal, i, ++param);
         }
     }
 }

@@ -23,6 +23,12 @@ enum lm_conflict {
     LM_CONFLICT_UPDATE   /* set the overwritten columns from the row proposed */
 };
 
+/* How a column is compared with a value. */
+struct lm_equal {
+    char *op;      /* OPERATOR("s".=) */
+    char *collate; /* what the value needs after it, or "" */
+};
+
 /* The form of a write of one row: all that it says but its values. */
 struct lm_form {
     enum lm_verb verb;
@@ -38,8 +44,10 @@ struct lm_form {
 /*
  * UPDATE t SET c1 = $1 ... WHERE k1 = $n ...: changes, then key; DELETE FROM t
  * WHERE k1 = $1 ...; INSERT INTO t (c1, ...) VALUES ($1, ...) ON CONFLICT ...
+ * equal has how each key column is compared; NULL: as "=" is found by name.
  */
-bool lm_write_one(struct lm_buf *sql, const struct lm_form *form) LM_MUSTCHECK;
+bool lm_write_one(struct lm_buf *sql, const struct lm_form *form,
+                  const struct lm_equal *equal) LM_MUSTCHECK;
 
 /*
  * The same for many rows in one statement, over an array a column and, as the
@@ -50,7 +58,8 @@ bool lm_write_one(struct lm_buf *sql, const struct lm_form *form) LM_MUSTCHECK;
  * journal is NULL with a division by zero.
  */
 bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
-                       char *const *casts, const char *journal) LM_MUSTCHECK;
+                       const struct lm_equal *equal, char *const *casts,
+                       const char *journal) LM_MUSTCHECK;
 
 /*
  * UPDATE or DELETE by a condition, which is SQL with $1 ... of its own
@@ -64,6 +73,6 @@ bool lm_write_update_all(struct lm_buf *sql, const char *table,
 bool lm_write_delete_all(struct lm_buf *sql, const char *table,
                          const char *where) LM_MUSTCHECK;
 void lm_write_equality(struct lm_buf *sql, struct lm_names columns,
-                       const bool *nulls);
+                       const bool *nulls, const struct lm_equal *equal);
 
 #endif

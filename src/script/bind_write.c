@@ -163,8 +163,8 @@ write_row(lua_State *L, struct lm_call *call, const struct lm_form *form,
         lmL_raise(L, &err);
     }
     if (!may) {
-        write_or_raise(L, call, &sql, lm_write_one(&sql, form), first,
-                       form->changes.count + form->key.count, &columns,
+        write_or_raise(L, call, &sql, lm_write_one(&sql, form, shape->equal),
+                       first, form->changes.count + form->key.count, &columns,
                        &shape->form, &write);
         return write;
     }
@@ -360,36 +360,49 @@ l_insert_all(lua_State *L)
 
 /* -- by condition ----------------------------------------------------- */
 
-/* The condition as SQL; NULL for every row. where holds the text. */
+/* The condition as SQL; NULL for every row. where holds the text. How columns
+ * of the table compare is what a shape with such a key knows. */
 static const char *
-condition_text(const struct lm_condition *condition, struct lm_buf *where)
+condition_text(lua_State *L, struct lm_call *call, const char *table,
+               const struct lm_condition *condition, struct lm_buf *where)
 {
+    struct lm_form form = {.verb = LM_VERB_DELETE,
+                           .table = table,
+                           .key = condition->names,
+                           .may_miss = true};
+    struct lm_shape *shape = NULL;
+    struct lm_err err;
+
     if (condition->nulls == NULL)
         return condition->sql;
-    lm_write_equality(where, condition->names, condition->nulls);
+    if (!lm_repo_find_shape(call->repo, &form, &shape, &err)) {
+        lm_call_note(call, &err);
+        lmL_raise(L, &err);
+    }
+    lm_write_equality(where, condition->names, condition->nulls, shape->equal);
     return lm_buf_text(where);
 }
 
 static bool
-write_update_all(struct lm_buf *sql, const char *table, struct lm_names changes,
+write_update_all(lua_State *L, struct lm_call *call, struct lm_buf *sql,
+                 const char *table, struct lm_names changes,
                  const struct lm_condition *condition)
 {
     struct lm_buf where = LM_BUF_INIT;
-    bool ok = lm_write_update_all(sql, table, changes,
-                                  condition_text(condition, &where),
-                                  condition->count);
+    const char *text = condition_text(L, call, table, condition, &where);
+    bool ok = lm_write_update_all(sql, table, changes, text, condition->count);
 
     lm_buf_release(&where);
     return ok;
 }
 
 static bool
-write_delete_all(struct lm_buf *sql, const char *table,
-                 const struct lm_condition *condition)
+write_delete_all(lua_State *L, struct lm_call *call, struct lm_buf *sql,
+                 const char *table, const struct lm_condition *condition)
 {
     struct lm_buf where = LM_BUF_INIT;
-    bool ok =
-        lm_write_delete_all(sql, table, condition_text(condition, &where));
+    const char *text = condition_text(L, call, table, condition, &where);
+    bool ok = lm_write_delete_all(sql, table, text);
 
     lm_buf_release(&where);
     return ok;
@@ -417,10 +430,11 @@ l_update_all(lua_State *L)
     columns.offset = condition.count;
     first = lua_gettop(L) - condition.count + 1;
     lmL_push_fields(L, 3, columns.names);
-    write_or_raise(
-        L, &call, &sql,
-        write_update_all(&sql, columns.table, columns.names, &condition), first,
-        condition.count + columns.names.count, &columns, NULL, &write);
+    write_or_raise(L, &call, &sql,
+                   write_update_all(L, &call, &sql, columns.table,
+                                    columns.names, &condition),
+                   first, condition.count + columns.names.count, &columns, NULL,
+                   &write);
     lmL_push_handle(L, &call, write);
     return 1;
 }
@@ -440,7 +454,7 @@ l_delete_all(lua_State *L)
     lmL_push_condition(L, &call, 3, last, "delete_all", &condition);
     columns.offset = condition.count;
     write_or_raise(L, &call, &sql,
-                   write_delete_all(&sql, columns.table, &condition),
+                   write_delete_all(L, &call, &sql, columns.table, &condition),
                    lua_gettop(L) - condition.count + 1, condition.count,
                    &columns, NULL, &write);
     lmL_push_handle(L, &call, write);

@@ -40,6 +40,7 @@ PRIVATE = {
     "core/check_private.h": "core/check",
     "core/journal_private.h": "core/journal",
     "core/runner_private.h": "core/runner",
+    "core/pager_private.h": "core/pager",
     "core/preflight_private.h": "core/preflight",
     "core/repo_private.h": "core/repo",
     "core/shape_private.h": "core/shape",

@@ -16,7 +16,7 @@ assert_one(const struct lm_form *form, const char *expected)
 {
     struct lm_buf sql = LM_BUF_INIT;
 
-    assert_true(lm_write_one(&sql, form));
+    assert_true(lm_write_one(&sql, form, NULL));
     assert_buf(&sql, expected);
     lm_buf_release(&sql);
 }
@@ -96,7 +96,7 @@ assert_combined(const struct lm_form *form, char *const *casts,
 {
     struct lm_buf sql = LM_BUF_INIT;
 
-    assert_true(lm_write_combined(&sql, form, casts, "j"));
+    assert_true(lm_write_combined(&sql, form, NULL, casts, "j"));
     assert_buf(&sql, expected);
     lm_buf_release(&sql);
 }
@@ -154,7 +154,7 @@ test_a_count_is_asserted_without_the_journal(void **state)
     struct lm_buf sql = LM_BUF_INIT;
 
     (void)state;
-    assert_true(lm_write_combined(&sql, &form, casts, NULL));
+    assert_true(lm_write_combined(&sql, &form, NULL, casts, NULL));
     assert_buf(&sql, "WITH written AS (DELETE FROM \"t\" AS t USING ROWS FROM"
                      " (pg_catalog.unnest((SELECT $1))) AS v (c1)"
                      " WHERE t.\"d\" = v.c1 RETURNING 1) SELECT"
@@ -204,7 +204,8 @@ test_equality_leaves_nulls_out_of_the_numbering(void **state)
 
     (void)state;
     for (size_t i = 0; i < LM_COUNT(cases); i++) {
-        lm_write_equality(&sql, (struct lm_names){columns, 3}, cases[i].nulls);
+        lm_write_equality(&sql, (struct lm_names){columns, 3}, cases[i].nulls,
+                          NULL);
         assert_buf(&sql, cases[i].sql);
     }
     lm_buf_release(&sql);
@@ -219,8 +220,8 @@ test_every_shape_refuses_a_malformed_table(void **state)
     (void)state;
     for (int verb = LM_VERB_INSERT; verb <= LM_VERB_DELETE; verb++) {
         form.verb = (enum lm_verb)verb;
-        assert_false(lm_write_one(&sql, &form));
-        assert_false(lm_write_combined(&sql, &form, NULL, "j"));
+        assert_false(lm_write_one(&sql, &form, NULL));
+        assert_false(lm_write_combined(&sql, &form, NULL, NULL, "j"));
     }
     assert_false(lm_write_update_all(&sql, "a.b.c", names1, NULL, 0));
     assert_false(lm_write_delete_all(&sql, "a.b.c", NULL));

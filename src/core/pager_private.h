@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_PAGER_PRIVATE_H
+#define LM_CORE_PAGER_PRIVATE_H
+
+/* The SQL of pages, which pager_sql.c builds and pager.c sends. */
+
+#include "core/base_query.h"
+
+/* A statement and its parameters: the base query's, then keys, then others. */
+struct lm_request {
+    const struct lm_base_query *query;
+    struct lm_buf sql;
+    const char **texts;
+    uint32_t *types;
+    int count;
+};
+void lm_request_init(struct lm_request *self,
+                     const struct lm_base_query *query);
+void lm_request_release(struct lm_request *self);
+
+/* What a page is taken from: rows after cursor and up to bound, either of
+ * which may be NULL. */
+struct lm_range {
+    char *const *cursor;
+    char *const *bound;
+};
+
+/* Adds a parameter; returns its number. */
+int lm_request_param(struct lm_request *self, const char *text, uint32_t type);
+
+/* "page.a, page.b": all columns; the key. suffix follows each. */
+void lm_request_add_columns(struct lm_request *self, const char *table);
+void lm_request_add_keys(struct lm_request *self, const char *table,
+                         const char *suffix);
+/* " FROM (base query) AS page" */
+void lm_request_add_source(struct lm_request *self);
+
+/* Is the key of "page" this one, or after it? */
+void lm_request_add_key_is(struct lm_request *self, char *const *key);
+void lm_request_add_key_after(struct lm_request *self, char *const *key);
+
+/* " WHERE ..." for rows of the range; nothing for all rows. */
+void lm_request_add_where(struct lm_request *self, struct lm_range range);
+/* The rows of the range, without order and limit. */
+void lm_request_add_range(struct lm_request *self, struct lm_range range);
+/* The first rows of the range in the order of the key. */
+void lm_request_add_page(struct lm_request *self, struct lm_range range,
+                         const char *limit);
+/* The same, with a column at the end: is the key that of the row before? */
+void lm_request_add_watched_page(struct lm_request *self, struct lm_range range,
+                                 const char *limit);
+/* The last key of so many rows of the range, in a table that all key columns
+ * come from. */
+void lm_request_add_window_end(struct lm_request *self, const char *table,
+                               struct lm_range range, const char *rows);
+
+#endif
