@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,25 @@ lm_realloc(void *ptr, size_t count, size_t size)
     if (grown == NULL)
         out_of_memory();
     return grown;
+}
+
+size_t
+lm_mem_resident(void)
+{
+    char text[128];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    const char *pages;
+
+    if (fd >= 0)
+        close(fd);
+    if (len <= 0)
+        return 0;
+    text[len] = '\0';
+    pages = strchr(text, ' ');
+    if (pages == NULL)
+        return 0;
+    return (size_t)strtoull(pages, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 char *

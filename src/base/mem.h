@@ -26,6 +26,9 @@ void *lm_realloc(void *ptr, size_t count, size_t size);
 char *lm_strdup(const char *text);
 char *lm_strndup(const char *text, size_t len);
 
+/* What the process has of memory in its RAM, in bytes; 0: nobody can tell. */
+size_t lm_mem_resident(void);
+
 /*
  * A byte buffer that grows. data is always NUL-terminated and never NULL
  * after the first append; len leaves the terminator out. Initialise with

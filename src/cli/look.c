@@ -57,8 +57,8 @@ connect(struct lm_look *self, const struct lm_command *command,
         struct lm_err *err)
 {
     char name[64];
-    struct lm_conn_options how = {.application_name = name,
-                                  .interruptible = true};
+    struct lm_conn_options how = {
+        .application_name = name, .interruptible = true, .watched = true};
 
     snprintf(name, sizeof name, "luamig: %s", command->name);
     if (!lm_conn_open(&self->conn, self->database.conninfo, &how, err))

@@ -18,7 +18,6 @@
 enum {
     START_PATIENCE_MS = 30000,      /* for a server that is starting */
     RECONNECT_PATIENCE_MS = 120000, /* for one that has gone */
-    WATCH_DEADLINE_MS = 10000,
     ACQUIRE_ATTEMPTS = 10,
     ACQUIRE_BASE_MS = 50,
     ACQUIRE_CAP_MS = 2000
@@ -40,42 +39,6 @@ lm_runner_txn(const struct lm_runner *self)
                          .row_security = m->row_security};
 
     return txn;
-}
-
-/*
- * Where no statement timeout says how long the server may take, a connection
- * of its own finds out whether it is still at work on our statement. No answer
- * means no; a second signal says nothing about the server.
- */
-static bool
-is_at_work(void *arg)
-{
-    static const char sql[] =
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity"
-        " WHERE pid = $1 AND state = 'active'"
-        " AND wait_event IS DISTINCT FROM 'ClientRead')";
-    struct lm_runner *self = arg;
-    struct lm_conn_options how = {.application_name = "luamig: watch",
-                                  .interruptible = true,
-                                  .stop_level = 2};
-    char pid[24];
-    const char *texts[] = {pid};
-    struct lm_values values = {texts, 1};
-    struct lm_result *result = NULL;
-    struct lm_conn *conn = NULL;
-    struct lm_err err;
-    bool at_work = false;
-
-    snprintf(pid, sizeof pid, "%" PRId64, lm_conn_backend_pid(self->conn));
-    if (!lm_conn_open(&conn, self->options->conninfo, &how, &err))
-        return err.kind == LM_ERR_INTERRUPT;
-    lm_conn_set_deadline(conn, WATCH_DEADLINE_MS);
-    if (lm_conn_query(conn, sql, values, &result, &err)) {
-        at_work = lm_result_bool(result, 0, 0);
-        lm_result_free(result);
-    }
-    lm_conn_close(conn);
-    return at_work;
 }
 
 /* Behind one address there may be another server after a while; what it holds
@@ -172,13 +135,13 @@ open_connection(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_conn_options how = {.application_name = self->application_name,
                                   .interruptible = true,
+                                  .watched = true,
                                   .silence_ms = self->options->silence_ms};
 
     name_session(self);
     if (!lm_conn_open(&self->conn, self->options->conninfo, &how, err))
         return false;
     self->journal.conn = self->conn;
-    lm_conn_set_watch(self->conn, is_at_work, self);
     lm_monitor_set_backend(
         self->monitor,
         lm_conn_is_pooled(self->conn) ? 0 : lm_conn_backend_pid(self->conn));

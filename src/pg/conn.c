@@ -24,6 +24,7 @@ lm_conn_close(struct lm_conn *self)
     free(self->queue);
     PQfinish(self->pg);
     free(self->target);
+    free(self->conninfo);
     free(self);
 }
 
@@ -82,10 +83,22 @@ lm_conn_set_statement_limit(struct lm_conn *self, int64_t limit_ms)
 }
 
 void
-lm_conn_set_watch(struct lm_conn *self, lm_conn_watch is_at_work, void *arg)
+lm_conn_set_idle_limit(struct lm_conn *self, int64_t limit_ms)
 {
-    self->watch = is_at_work;
-    self->watch_arg = arg;
+    self->idle_limit_ms = limit_ms;
+    self->idled_ms = 0;
+}
+
+int64_t
+lm_conn_idled_ms(const struct lm_conn *self)
+{
+    return self->idled_ms;
+}
+
+void
+lm_conn_limit_answer(struct lm_conn *self, size_t bytes)
+{
+    self->answer_limit = bytes;
 }
 
 void
@@ -266,8 +279,8 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
         return false;
     LM_FAULT(sent);
     (void)sent;
-    ok = lm_pipeline_read(self, err);
-    self->deadline_ms = 0;
+    ok = lm_pipeline_read_commit(self, err);
+    self->deadline_ms = self->idle_limit_ms = 0;
     /* The server answers COMMIT in a failed transaction with ROLLBACK. What
      * fails after COMMIT's answer, a cancel that came late, undoes nothing. */
     committed = result != NULL && strcmp(PQcmdStatus(result), "COMMIT") == 0;
@@ -294,7 +307,7 @@ lm_conn_rollback(struct lm_conn *self)
         !lm_conn_command(self, "ROLLBACK", &ignored))
         lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
     self->interruptible = interruptible;
-    self->deadline_ms = 0;
+    self->deadline_ms = self->idle_limit_ms = 0;
 }
 
 static struct lm_result *
@@ -593,6 +606,12 @@ size_t
 lm_result_length(const struct lm_result *self, int row, int column)
 {
     return (size_t)PQgetlength(self->pg, row, column);
+}
+
+size_t
+lm_result_bytes(const struct lm_result *self)
+{
+    return PQresultMemorySize(self->pg);
 }
 
 int64_t

@@ -38,6 +38,14 @@ struct lm_values {
     int count;
 };
 
+/* SQLSTATEs of an error: the server ended a session that idled in its
+ * transaction (the server's own; also where its word was lost); ... */
+#define LM_CONN_IDLED "25P03"
+/* ... it keeps COMMIT waiting for a synchronous standby (LM_ERR_CONNECT); ... */
+#define LM_CONN_AWAITS_STANDBY "LM005"
+/* ... an answer was larger than it may be. */
+#define LM_CONN_TOO_LARGE "LM006"
+
 struct lm_conn_options {
     const char *application_name;
     /* Signals end the wait for a connection, and a second one cancels what the
@@ -45,6 +53,10 @@ struct lm_conn_options {
      * looks at signals, and logs nothing of what the server says. */
     bool interruptible;
     int stop_level; /* of lm_stop_level, that ends the wait; 0: the first */
+    int64_t open_limit_ms; /* for all hosts together; 0: two minutes */
+    /* When the server is silent, a second connection looks at what its process
+     * is at: see lm_conn_set_deadline and lm_conn_commit. */
+    bool watched;
     /* How much longer than expected the server may be silent; 0: 30 s. */
     int64_t silence_ms;
 };
@@ -86,23 +98,30 @@ const char *lm_conn_target(const struct lm_conn *self);
 
 /*
  * The longest that the server may stay silent. 0, as it is at first: nobody
- * knows, so after twice silence_ms the watch is asked whether the server is
- * still at work on our statement, and true begins that time anew. Without a
- * watch the connection is then given up.
+ * knows, so after twice silence_ms somebody looks whether the server process
+ * is still at work on our statement, and if so that time begins anew. A
+ * connection that is not watched is then given up.
  *
  * lm_txn_begin sets the deadline of its transaction by the statement timeout;
  * COMMIT and rollback set it back to 0.
  */
-typedef bool (*lm_conn_watch)(void *arg);
 void lm_conn_set_deadline(struct lm_conn *self, int64_t deadline_ms);
-void lm_conn_set_watch(struct lm_conn *self, lm_conn_watch is_at_work,
-                       void *arg);
 /* The deadline of statements that the server ends after limit_ms; 0: it does
  * not end them. */
 void lm_conn_set_statement_limit(struct lm_conn *self, int64_t limit_ms);
 /* With false, a second signal does not cancel statements: for the last words
  * to the journal. */
 void lm_conn_set_interruptible(struct lm_conn *self, bool interruptible);
+
+/* How long the transaction may idle before the server ends the session. */
+void lm_conn_set_idle_limit(struct lm_conn *self, int64_t limit_ms);
+/* After LM_ERR_LOST with LM_CONN_IDLED: how long the client was silent. */
+int64_t lm_conn_idled_ms(const struct lm_conn *self);
+
+/* How much the process may grow by one answer, in bytes; 0: without limit. The
+ * statement is cancelled when it grows by more: LM_CONN_TOO_LARGE. Holds until
+ * it is set anew. */
+void lm_conn_limit_answer(struct lm_conn *self, size_t bytes);
 
 /*
  * Does a pooler stand between? Then the session may be another one in each
@@ -148,6 +167,11 @@ bool lm_conn_script(struct lm_conn *self, const char *sql,
  * transaction is committed; after LM_ERR_LOST its fate is unknown. A COMMIT
  * that the server turned into a rollback is an error. The two names are fault
  * points of test builds: before COMMIT is sent, and after.
+ *
+ * A server that waits for a synchronous standby is not waited for as long as
+ * for one that works: LM_CONN_AWAITS_STANDBY, and the connection is closed.
+ * Such a wait is never cancelled, for that would make the COMMIT valid without
+ * the standby.
  */
 bool lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
                     struct lm_err *err) LM_MUSTCHECK;
@@ -225,6 +249,8 @@ uint32_t lm_result_column_type(const struct lm_result *self, int column);
 /* The text of a value, NULL for SQL NULL; owned by the result. */
 const char *lm_result_text(const struct lm_result *self, int row, int column);
 size_t lm_result_length(const struct lm_result *self, int row, int column);
+/* What it takes of memory. */
+size_t lm_result_bytes(const struct lm_result *self);
 /* Rows that a statement touched or returned; 0 for statements without. */
 int64_t lm_result_affected(const struct lm_result *self);
 

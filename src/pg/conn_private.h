@@ -35,9 +35,8 @@ struct lm_conn {
     char *target;
     struct lm_stmt_cache statements;
     int64_t silence_ms;
-    int64_t deadline_ms; /* 0: by silence_ms and the watch */
-    lm_conn_watch watch; /* may be NULL */
-    void *watch_arg;
+    int64_t deadline_ms; /* 0: by silence_ms, and by looking */
+    char *conninfo;      /* for looking; NULL: it is not watched */
     bool interruptible;
     bool quiet;       /* another thread's: it logs nothing */
     bool cancel_sent; /* for the requests in flight */
@@ -48,6 +47,22 @@ struct lm_conn {
     size_t first;
     size_t count;
     size_t room;
+    bool committing;     /* COMMIT is in flight */
+    bool alone;          /* what is in flight began outside of a transaction */
+    int64_t look_ms;     /* when to look at what the server waits for */
+    bool looked;         /* somebody has, for what is in flight */
+    bool awaits_standby; /* that is what it waits for */
+    int64_t quiet_since_ms; /* when something was last sent or read */
+    int64_t idle_limit_ms;  /* of the transaction; 0: none is known */
+    int64_t idled_ms;       /* the longest pause in it, if above the limit */
+    char fatal_state[6];    /* what the server said when it ended the session */
+    char fatal[256];
+
+    size_t answer_limit; /* 0: none */
+    size_t resident;     /* of the process, before the answer */
+    int reads;           /* of it so far */
+    bool too_large;      /* it is, and was cancelled */
+
     int unsynced;      /* requests since the last sync */
     int64_t synced_ms; /* when it was sent */
     bool failed;       /* a request since the last sync has failed */
@@ -60,6 +75,29 @@ void lm_conn_tell(const struct lm_conn *self, enum lm_log_level level,
 
 /* libpq's texts end with a newline and may have several lines. */
 void lm_pipeline_copy_message(char *field, size_t size, const char *text);
+
+/* The errors of a connection that is gone, by libpq's message, and of an answer
+ * that is too large. Both return false. */
+bool lm_pipeline_fail_lost(const struct lm_conn *self, const char *message,
+                           struct lm_err *err);
+bool lm_pipeline_fail_too_large(const struct lm_conn *self, const char *sql,
+                                struct lm_err *err);
+
+/*
+ * wait.c: one turn of a wait, which ends at the deadline at the latest. Any
+ * sign of the server puts that off by what patience_ms says. False when the
+ * connection is given up.
+ */
+bool lm_wait_turn(struct lm_conn *self, bool want_write, int64_t *deadline,
+                  struct lm_err *err) LM_MUSTCHECK;
+int64_t lm_wait_patience_ms(const struct lm_conn *self);
+/* Reads what has arrived, without waiting. */
+bool lm_wait_read(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+/* libpq takes what is left for a connection that is down. */
+void lm_wait_shut(struct lm_conn *self);
+
+/* Keeps the server's last word: a FATAL error. */
+void lm_pipeline_note_fatal(struct lm_conn *self, const PGresult *result);
 
 /* Called after a PQsend... function, whose result is sent: queues what belongs
  * to the request. Posting fails when an earlier request is known to have
@@ -74,12 +112,24 @@ bool lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
 /* Makes the server see what was posted. */
 bool lm_pipeline_push(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 
+/* watch.c: what the server process is at, as a second connection sees it. */
+enum lm_activity {
+    LM_ACTIVITY_UNKNOWN, /* nobody could look, or it is gone */
+    LM_ACTIVITY_IDLE,    /* it waits for us */
+    LM_ACTIVITY_WORKS,
+    LM_ACTIVITY_AWAITS_STANDBY
+};
+enum lm_activity lm_conn_look(const struct lm_conn *self);
+
 /* Sends a sync; reads every answer up to it; both. The first error of the
  * requests is the error; the server has skipped those after it. */
 bool lm_pipeline_send_sync(struct lm_conn *self,
                            struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_read(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_sync(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+/* The same as read, where COMMIT is the last request. */
+bool lm_pipeline_read_commit(struct lm_conn *self,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 /* Is there a result, with the rows that the server has counted, and of that
  * shape? */

@@ -16,6 +16,7 @@
 #include "pg/txn.h"
 #include "pg/url.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,13 +75,19 @@ describe_target(PGconn *pg)
     return lm_buf_take(&buf);
 }
 
+/* Also a server's last word, when it ends a session that asked nothing. */
 static void
-on_notice(void *arg, const char *message)
+on_notice(void *arg, const PGresult *result)
 {
+    const char *severity =
+        PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    struct lm_conn *self = arg;
     char text[1024];
 
-    lm_pipeline_copy_message(text, sizeof text, message);
-    lm_conn_tell(arg, LM_LOG_INFO, text);
+    if (severity != NULL && strcmp(severity, "FATAL") == 0)
+        lm_pipeline_note_fatal(self, result);
+    lm_pipeline_copy_message(text, sizeof text, PQresultErrorMessage(result));
+    lm_conn_tell(self, LM_LOG_INFO, text);
 }
 
 /* -- connecting aside ------------------------------------------------- */
@@ -162,16 +169,19 @@ connect_aside(const char *conninfo, const struct lm_conn_options *options,
 {
     struct attempt *attempt = attempt_new(conninfo, options->application_name);
     int stop_level = options->stop_level > 0 ? options->stop_level : 1;
+    int64_t limit_ms =
+        options->open_limit_ms > 0 ? options->open_limit_ms : OPEN_LIMIT_MS;
     PGconn *pg;
 
-    switch (lm_aside_run(connect_blocking, attempt_free, attempt, OPEN_LIMIT_MS,
+    switch (lm_aside_run(connect_blocking, attempt_free, attempt, limit_ms,
                          options->interruptible ? stop_level : 0)) {
     case LM_ASIDE_STOPPED:
         lm_err_set(err, LM_ERR_INTERRUPT, "interrupted while connecting");
         return NULL;
     case LM_ASIDE_LATE:
-        lm_err_set(err, LM_ERR_CONNECT, "could not connect within %d seconds",
-                   OPEN_LIMIT_MS / 1000);
+        lm_err_set(err, LM_ERR_CONNECT,
+                   "could not connect within %" PRId64 " seconds",
+                   limit_ms / 1000);
         return NULL;
     case LM_ASIDE_DONE:
         break;
@@ -217,7 +227,7 @@ set_up(struct lm_conn *self, struct lm_err *err)
     }
     PQsetnonblocking(self->pg, 1);
     PQenterPipelineMode(self->pg);
-    PQsetNoticeProcessor(self->pg, on_notice, self);
+    PQsetNoticeReceiver(self->pg, on_notice, self);
     return recognise_pooler(self, err) && lm_txn_prepare_session(self, err);
 }
 
@@ -240,6 +250,9 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
     self->silence_ms =
         options->silence_ms > 0 ? options->silence_ms : SILENCE_MS;
     self->target = describe_target(pg);
+    self->alone = true;
+    if (options->watched)
+        self->conninfo = lm_strdup(conninfo);
     if (!set_up(self, err)) {
         lm_conn_close(self);
         return false;

@@ -5,14 +5,12 @@
  *
  * The socket is non-blocking, and whoever waits reads while writes go out, so
  * that client and server cannot wait for each other with full buffers. There
- * is one place that waits, wait_turn, so that signals and the deadline are
+ * is one place that waits, in wait.c, so that signals and the deadline are
  * heard everywhere. After an error the server skips requests up to the next
  * sync; only the first error is kept. Nothing here retries.
  */
 
-#include "base/aside.h"
 #include "base/clock.h"
-#include "base/stop.h"
 #include "pg/conn_private.h"
 
 #include <errno.h>
@@ -20,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_UNSYNCED = 32, MAX_UNSYNCED_MS = 20, LONGEST_POLL_MS = 60000 };
+enum { MAX_UNSYNCED = 32, MAX_UNSYNCED_MS = 20 };
 
 /* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
  * of the socket: shutdowns, and timeouts that end a session. */
@@ -50,14 +48,35 @@ lm_pipeline_copy_message(char *field, size_t size, const char *text)
     lm_err_copy(field, size, text, len);
 }
 
-static bool
-fail_lost(const struct lm_conn *self, const char *message, struct lm_err *err)
+/* What the server said when it ended the session outweighs what the socket
+ * says; where its word was lost, a pause that was too long is reason enough. */
+bool
+lm_pipeline_fail_lost(const struct lm_conn *self, const char *message,
+                      struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_LOST, "the connection to %s was lost", self->target);
     LM_ERR_COPY(err->sqlstate, "08006");
-    if (self->pg != NULL)
+    if (self->fatal_state[0] != '\0') {
+        lm_err_set(err, LM_ERR_LOST, "%s", self->fatal);
+        LM_ERR_COPY(err->sqlstate, self->fatal_state);
+    } else if (self->idled_ms > 0) {
+        LM_ERR_COPY(err->sqlstate, LM_CONN_IDLED);
+    } else if (self->pg != NULL) {
         lm_pipeline_copy_message(err->detail, sizeof err->detail, message);
+    }
     return false;
+}
+
+void
+lm_pipeline_note_fatal(struct lm_conn *self, const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    if (state == NULL || text == NULL)
+        return;
+    LM_ERR_COPY(self->fatal_state, state);
+    lm_pipeline_copy_message(self->fatal, sizeof self->fatal, text);
 }
 
 static void
@@ -90,6 +109,21 @@ add_hint(const PGresult *result, struct lm_err *err)
     }
 }
 
+bool
+lm_pipeline_fail_too_large(const struct lm_conn *self, const char *sql,
+                           struct lm_err *err)
+{
+    enum { MIB = 1 << 20 };
+
+    lm_err_set(err, LM_ERR_DATABASE,
+               "the server's answer takes more than %zu MiB of memory",
+               self->answer_limit / MIB);
+    LM_ERR_COPY(err->sqlstate, LM_CONN_TOO_LARGE);
+    if (sql != NULL)
+        LM_ERR_COPY(err->sql, sql);
+    return false;
+}
+
 static bool
 fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
             struct lm_err *err)
@@ -99,7 +133,9 @@ fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
     enum lm_err_kind kind = LM_ERR_DATABASE;
 
     if (state == NULL)
-        return fail_lost(self, PQresultErrorMessage(result), err);
+        return lm_pipeline_fail_lost(self, PQresultErrorMessage(result), err);
+    if (self->too_large && strcmp(state, "57014") == 0)
+        return lm_pipeline_fail_too_large(self, sql, err);
     if (is_lost_state(state)) {
         kind = LM_ERR_LOST;
     } else if (self->cancel_sent && strcmp(state, "57014") == 0) {
@@ -119,126 +155,19 @@ fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
     return false;
 }
 
-static void
-send_cancel(void *arg)
-{
-    char ignored[256];
-
-    PQcancel(arg, ignored, sizeof ignored);
-}
-
-static void
-free_cancel(void *arg)
-{
-    PQfreeCancel(arg);
-}
-
-/* For a cancel to be sent, and again for its effect to be seen. */
-static int64_t
-cancel_limit_ms(const struct lm_conn *self)
-{
-    return self->silence_ms / 3;
-}
-
-/* A server that is out of reach must not hold up the cancel either. */
-static void
-cancel_statement(struct lm_conn *self)
-{
-    PGcancel *cancel = PQgetCancel(self->pg);
-
-    self->cancel_sent = true;
-    if (cancel != NULL &&
-        lm_aside_run(send_cancel, free_cancel, cancel, cancel_limit_ms(self),
-                     0) == LM_ASIDE_DONE)
-        free_cancel(cancel);
-}
-
-/* libpq takes a NULL connection for one that is down. */
-static void
-shut(struct lm_conn *self)
-{
-    PQfinish(self->pg);
-    self->pg = NULL;
-}
-
-/* How long the server may be silent from now on. */
-static int64_t
-patience_ms(const struct lm_conn *self)
-{
-    if (self->cancel_sent)
-        return cancel_limit_ms(self);
-    return self->deadline_ms > 0 ? self->deadline_ms : 2 * self->silence_ms;
-}
-
-/* The server was silent for too long: nothing that it might still say can be
- * trusted to belong to anything, so the socket is shut. */
-static bool
-give_up(struct lm_conn *self, struct lm_err *err)
-{
-    char limit[32];
-
-    lm_clock_format(limit, sizeof limit, patience_ms(self));
-    lm_err_set(err, LM_ERR_LOST, "%s has not answered for %s", self->target,
-               limit);
-    LM_ERR_COPY(err->sqlstate, "08006");
-    shut(self);
-    return false;
-}
-
-/* Nobody has said how long the statement may take. */
-static bool
-is_at_work(const struct lm_conn *self)
-{
-    return self->deadline_ms == 0 && !self->cancel_sent &&
-           self->watch != NULL && self->watch(self->watch_arg);
-}
-
-/* One turn of the wait: sleeps until the server, a signal or the deadline. Any
- * sign of the server puts the deadline off. */
-static bool
-wait_turn(struct lm_conn *self, bool want_write, int64_t *deadline,
-          struct lm_err *err)
-{
-    struct pollfd fds[2] = {
-        {PQsocket(self->pg), (short)(want_write ? POLLIN | POLLOUT : POLLIN),
-         0},
-        {self->interruptible ? lm_stop_fd() : -1, POLLIN, 0}};
-    int64_t left;
-
-    if (self->interruptible && !self->cancel_sent && lm_stop_level() >= 2) {
-        cancel_statement(self);
-        *deadline = lm_clock_ms() + patience_ms(self);
-    }
-    left = *deadline - lm_clock_ms();
-    if (left <= 0) {
-        if (!is_at_work(self))
-            return give_up(self, err);
-        *deadline = lm_clock_ms() + patience_ms(self);
-        return true;
-    }
-    if (poll(fds, 2, left > LONGEST_POLL_MS ? LONGEST_POLL_MS : (int)left) <
-        0) {
-        if (errno == EINTR)
-            return true;
-        return fail_lost(self, strerror(errno), err);
-    }
-    if (fds[1].revents != 0)
-        lm_stop_drain();
-    if (fds[0].revents == 0)
-        return true;
-    *deadline = lm_clock_ms() + patience_ms(self);
-    if (PQconsumeInput(self->pg) == 0)
-        return fail_lost(self, PQerrorMessage(self->pg), err);
-    return true;
-}
-
 static bool
 wait_for_result(struct lm_conn *self, struct lm_err *err)
 {
-    int64_t deadline = lm_clock_ms() + patience_ms(self);
+    int64_t now;
+    int64_t deadline;
 
+    if (PQisBusy(self->pg) == 0)
+        return true;
+    now = lm_clock_ms();
+    deadline = now + lm_wait_patience_ms(self);
+    self->look_ms = now + self->silence_ms / 3;
     while (PQisBusy(self->pg)) {
-        if (!wait_turn(self, false, &deadline, err))
+        if (!lm_wait_turn(self, false, &deadline, err))
             return false;
     }
     return true;
@@ -276,7 +205,7 @@ abandon(struct lm_conn *self)
 {
     self->count = 0;
     self->failed = false;
-    shut(self);
+    lm_wait_shut(self);
     return false;
 }
 
@@ -371,7 +300,7 @@ take_result(struct lm_conn *self, struct lm_err *err)
 
     if (result == NULL) {
         if (PQstatus(self->pg) != CONNECTION_OK)
-            return fail_lost(self, PQerrorMessage(self->pg), err);
+            return lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         /* A cancel or a timeout may strike at the sync itself: then there is
          * an error, and its end, before the sync is answered. */
         if (!request.is_sync)
@@ -420,13 +349,13 @@ take_ready(struct lm_conn *self, struct lm_err *err)
 static bool
 pump(struct lm_conn *self, struct lm_err *err)
 {
-    int64_t deadline = lm_clock_ms() + patience_ms(self);
+    int64_t deadline = lm_clock_ms() + lm_wait_patience_ms(self);
     int left;
 
     while ((left = PQflush(self->pg)) != 0) {
         if (left < 0)
-            return fail_lost(self, PQerrorMessage(self->pg), err);
-        if (!wait_turn(self, true, &deadline, err) || !take_ready(self, err))
+            return lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        if (!lm_wait_turn(self, true, &deadline, err) || !take_ready(self, err))
             return false;
     }
     return true;
@@ -436,9 +365,7 @@ pump(struct lm_conn *self, struct lm_err *err)
 static bool
 take_arrived(struct lm_conn *self, struct lm_err *err)
 {
-    if (PQconsumeInput(self->pg) == 0)
-        return fail_lost(self, PQerrorMessage(self->pg), err);
-    return take_ready(self, err);
+    return lm_wait_read(self, err) && take_ready(self, err);
 }
 
 /*
@@ -453,16 +380,38 @@ is_sync_due(const struct lm_conn *self)
            lm_clock_ms() - self->synced_ms >= MAX_UNSYNCED_MS;
 }
 
+/* How long the client has been silent in its transaction. */
+static void
+note_pause(struct lm_conn *self)
+{
+    int64_t now = lm_clock_ms();
+
+    if (self->idle_limit_ms > 0 && self->quiet_since_ms > 0 &&
+        now - self->quiet_since_ms >= self->idle_limit_ms)
+        self->idled_ms = now - self->quiet_since_ms;
+    self->quiet_since_ms = now;
+}
+
+static void
+begin_conversation(struct lm_conn *self)
+{
+    self->cancel_sent = self->too_large = false;
+    self->looked = self->awaits_standby = false;
+    self->reads = 0;
+    if (self->answer_limit > 0)
+        self->resident = lm_mem_resident();
+}
+
 bool
 lm_pipeline_queue(struct lm_conn *self, int sent, struct lm_pending request,
                   struct lm_err *err)
 {
     if (sent == 0) {
-        fail_lost(self, PQerrorMessage(self->pg), err);
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         return abandon(self);
     }
     if (self->count == 0)
-        self->cancel_sent = false;
+        begin_conversation(self);
     push(self, request);
     self->unsynced++;
     return true;
@@ -472,6 +421,7 @@ bool
 lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
                  struct lm_err *err)
 {
+    note_pause(self);
     if (!lm_pipeline_queue(self, sent, request, err) ||
         (is_sync_due(self) && !lm_pipeline_send_sync(self, err)))
         return false;
@@ -503,7 +453,7 @@ lm_pipeline_send_sync(struct lm_conn *self, struct lm_err *err)
     struct lm_pending sync = {.is_sync = true};
 
     if (PQpipelineSync(self->pg) == 0) {
-        fail_lost(self, PQerrorMessage(self->pg), err);
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         return abandon(self);
     }
     push(self, sync);
@@ -517,11 +467,24 @@ lm_pipeline_read(struct lm_conn *self, struct lm_err *err)
 {
     if (!read_all(self, err))
         return abandon(self);
+    self->quiet_since_ms = lm_clock_ms();
+    self->alone = PQtransactionStatus(self->pg) == PQTRANS_IDLE;
     if (!self->failed)
         return true;
     self->failed = false;
     *err = self->error;
     return false;
+}
+
+bool
+lm_pipeline_read_commit(struct lm_conn *self, struct lm_err *err)
+{
+    bool ok;
+
+    self->committing = true;
+    ok = lm_pipeline_read(self, err);
+    self->committing = false;
+    return ok;
 }
 
 bool
@@ -573,9 +536,9 @@ lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,
     if (*notified)
         return true;
     if (poll(fds, 2, (int)timeout_ms) < 0 && errno != EINTR)
-        return fail_lost(self, strerror(errno), err);
+        return lm_pipeline_fail_lost(self, strerror(errno), err);
     if (fds[0].revents != 0 && PQconsumeInput(self->pg) == 0) {
-        fail_lost(self, PQerrorMessage(self->pg), err);
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         return abandon(self);
     }
     *notified = take_notifications(self);
@@ -590,12 +553,12 @@ lm_pipeline_script(struct lm_conn *self, const char *sql, struct lm_err *err)
     self->cancel_sent = false;
     if (PQexitPipelineMode(self->pg) == 0 || PQsendQuery(self->pg, sql) == 0 ||
         !pump(self, err)) {
-        fail_lost(self, PQerrorMessage(self->pg), err);
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         return abandon(self);
     }
     ok = read_script(self, sql, err);
     if (lm_conn_is_up(self) && PQenterPipelineMode(self->pg) == 0) {
-        fail_lost(self, PQerrorMessage(self->pg), err);
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         return abandon(self);
     }
     return ok;

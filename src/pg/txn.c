@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /*
  * What every transaction pins, so that neither a role, a database, a server nor
@@ -106,6 +107,22 @@ on_settings(void *arg, const struct lm_answer *answer, struct lm_err *err)
     }
 }
 
+static int64_t
+idle_limit_ms(const struct lm_txn *txn)
+{
+    int64_t least_ms = MIN_IDLE_LIMIT_MS;
+    int64_t limit_ms = 2 * txn->statement_timeout_ms;
+
+#ifdef LUAMIG_FAULTS
+    /* A minute is long for a test. */
+    const char *text = getenv("LUAMIG_FAULT_IDLE_MS");
+
+    if (text != NULL)
+        return strtoll(text, NULL, 10);
+#endif
+    return limit_ms < least_ms ? least_ms : limit_ms;
+}
+
 static bool
 apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
                struct lm_err *err)
@@ -121,16 +138,15 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
                            txn->application_name,
                            txn->row_security ? "on" : "off"};
     struct lm_values values = {texts, LM_COUNT(texts)};
-    int64_t idle_ms = 2 * txn->statement_timeout_ms;
+    int64_t idle_ms = idle_limit_ms(txn);
     bool is_17 = lm_conn_server_version(conn) >= WITH_TRANSACTION_TIMEOUT;
     struct lm_stmt *stmt;
 
-    if (idle_ms < MIN_IDLE_LIMIT_MS)
-        idle_ms = MIN_IDLE_LIMIT_MS;
     snprintf(statement, sizeof statement, "%" PRId64,
              txn->statement_timeout_ms);
     snprintf(lock, sizeof lock, "%" PRId64, txn->lock_timeout_ms);
     snprintf(idle, sizeof idle, "%" PRId64, idle_ms);
+    lm_conn_set_idle_limit(conn, idle_ms);
     return lm_conn_prepare(conn, is_17 ? settings_17_sql : settings_sql, NULL,
                            0, &stmt, err) &&
            lm_conn_post_question(conn, stmt,

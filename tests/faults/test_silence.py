@@ -4,6 +4,7 @@ answered. Every wait ends, by a signal or by itself."""
 import os
 import signal
 import socket
+import time
 
 import pytest
 
@@ -143,6 +144,46 @@ def test_a_statement_without_a_timeout_may_take_long(
         if pooled:
             between.close()
     assert db.column("SELECT mark FROM marks") == ["once"]
+
+
+@pytest.mark.parametrize("role_setting", [
+    "track_activities = off", "track_activities = on"])
+@pytest.mark.parametrize("statement", [
+    "SELECT pg_sleep(3)",
+    "UPDATE readings SET theirs = theirs WHERE id = 1 AND pg_sleep(3) IS"
+    " NOT NULL",
+    "DO $$ BEGIN FOR i IN 1..3 LOOP PERFORM pg_sleep(1); END LOOP; END $$"])
+def test_a_long_statement_of_a_server_that_tracks_no_activities(
+        db, project, role_setting, statement):
+    readings.create(db, 10)
+    name, value = role_setting.split(" = ")
+    db.set(name, value)
+    project.script(LONG.replace('repo:query("SELECT pg_sleep(4)")',
+                                f'repo:execute([[{statement}]])'))
+    project.run(env=QUICK).expect(DONE).refuse("reconnecting")
+    assert db.column("SELECT mark FROM marks") == ["once"]
+
+
+def test_a_long_wait_for_a_lock_where_activities_are_not_tracked(db, project):
+    readings.create(db, 10)
+    db.set("track_activities", "off")
+    project.script("""return { config = { statement_timeout_ms = 0,
+      lock_timeout_ms = 0 },
+      run = function(repo)
+        repo:update("readings", { id = 1 }, { value = 7 })
+      end }""")
+    other = db.connect()
+    other.autocommit = False
+    other.cursor().execute("SELECT FROM readings WHERE id = 1 FOR UPDATE")
+    runner = project.start_run(env=QUICK)
+    wait_until(lambda: db.cluster.query(
+        "SELECT FROM pg_stat_activity WHERE datname = %s"
+        " AND wait_event_type = 'Lock'", db.name), "the wait")
+    time.sleep(2.5)
+    other.rollback()
+    other.close()
+    runner.wait().expect(DONE).refuse("reconnecting")
+    assert db.scalar("SELECT value FROM readings WHERE id = 1") == 7
 
 
 SLOW_COMMIT = """
