@@ -87,19 +87,19 @@ static bool
 add_server(struct report *self, struct lm_conn *conn, struct lm_err *err)
 {
     struct lm_values none = {NULL, 0};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
-    if (!lm_conn_query(conn, question, none, &result, err))
+    if (!lm_conn_ask(conn, question, "1: t b t b", none, &result, err))
         return false;
     add_text(self, "connected", lm_conn_target(conn), "");
-    add_text(self, "server_version", lm_result_text(result, 0, COL_VERSION),
+    add_text(self, "server_version", lm_answer_text(result, 0, COL_VERSION),
              "");
-    add_bool(self, "standby", lm_result_bool(result, 0, COL_STANDBY));
-    add_bool(self, "read_only", lm_result_bool(result, 0, COL_READ_ONLY));
-    add_text(self, "role", lm_result_text(result, 0, COL_ROLE), "");
+    add_bool(self, "standby", lm_answer_bool(result, 0, COL_STANDBY));
+    add_bool(self, "read_only", lm_answer_bool(result, 0, COL_READ_ONLY));
+    add_text(self, "role", lm_answer_text(result, 0, COL_ROLE), "");
     add_text(self, "encryption", lm_conn_encryption(conn), "none");
     add_bool(self, "pooler", lm_conn_is_pooled(conn));
-    lm_result_free(result);
+    lm_answer_free(result);
     return true;
 }
 

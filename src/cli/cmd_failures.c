@@ -86,32 +86,32 @@ enum column {
 };
 
 static void
-print_part(const struct lm_result *rows, int row, int column, const char *label)
+print_part(const struct lm_answer *rows, int row, int column, const char *label)
 {
-    const char *text = lm_result_text(rows, row, column);
+    const char *text = lm_answer_text_or(rows, row, column, NULL);
 
     if (text != NULL)
         printf("  %s: %s\n", label, text);
 }
 
 static void
-print_failures(const struct lm_result *rows)
+print_failures(const struct lm_answer *rows)
 {
-    for (int row = 0; row < lm_result_rows(rows); row++) {
-        const char *state = lm_result_text(rows, row, COL_SQLSTATE);
+    for (int row = 0; row < lm_answer_rows(rows); row++) {
+        const char *state = lm_answer_text_or(rows, row, COL_SQLSTATE, NULL);
 
         printf("(%s) = (%s): %s%s%s%s\n",
-               lm_result_text(rows, row, COL_KEY_COLUMNS),
-               lm_result_text(rows, row, COL_KEY),
-               lm_result_text(rows, row, COL_MESSAGE),
+               lm_answer_text(rows, row, COL_KEY_COLUMNS),
+               lm_answer_text(rows, row, COL_KEY),
+               lm_answer_text(rows, row, COL_MESSAGE),
                state != NULL ? " (SQLSTATE " : "", state != NULL ? state : "",
                state != NULL ? ")" : "");
         print_part(rows, row, COL_DETAIL, "detail");
         print_part(rows, row, COL_LINE, "at");
         print_part(rows, row, COL_ROW, "row");
         printf("  failed: %s, attempts: %s\n",
-               lm_result_text(rows, row, COL_FAILED_AT),
-               lm_result_text(rows, row, COL_ATTEMPTS));
+               lm_answer_text(rows, row, COL_FAILED_AT),
+               lm_answer_text(rows, row, COL_ATTEMPTS));
     }
 }
 
@@ -119,7 +119,7 @@ static int
 list(const struct failures_options *options, struct lm_look *look,
      const struct lm_status_run *run)
 {
-    struct lm_result *rows = NULL;
+    struct lm_answer *rows = NULL;
     struct lm_err err;
     bool any;
 
@@ -127,17 +127,17 @@ list(const struct failures_options *options, struct lm_look *look,
                             &rows, &err))
         return lm_cli_fail(&err);
     if (options->json) {
-        any = strcmp(lm_result_text(rows, 0, 0), "[]") != 0;
-        puts(lm_result_text(rows, 0, 0));
+        any = strcmp(lm_answer_text(rows, 0, 0), "[]") != 0;
+        puts(lm_answer_text(rows, 0, 0));
     } else {
-        any = lm_result_rows(rows) > 0;
+        any = lm_answer_rows(rows) > 0;
         print_failures(rows);
         if (!any) {
             lm_log(LM_LOG_INFO, "run %" PRId64 " of %s has no failures",
                    run->id, run->script);
         }
     }
-    lm_result_free(rows);
+    lm_answer_free(rows);
     return lm_cli_finish_output(any ? LM_EXIT_FAILURES : LM_EXIT_DONE);
 }
 
@@ -193,7 +193,7 @@ retry(const struct failures_options *options, struct lm_look *look,
     struct lm_script *script = NULL;
     struct lm_outcome outcome;
     struct lm_err err;
-    struct lm_err ignored;
+    struct lm_err uncounted;
     int64_t left = 0;
     int code;
 
@@ -209,12 +209,15 @@ retry(const struct failures_options *options, struct lm_look *look,
     }
     lm_runner_retry_failures(lm_script_migration(script), &runner, run->id,
                              &outcome, &err);
-    if (!lm_status_count_failures(look->conn, look->schema, run->id, &left,
-                                  &ignored)) {
-        lm_log(LM_LOG_WARNING, "could not count what is left: %s",
-               ignored.message);
+    if (lm_status_count_failures(look->conn, look->schema, run->id, &left,
+                                 &uncounted)) {
+        code = report(&outcome, left, &err);
+    } else if (outcome.ending == LM_END_FAILED) {
+        code = lm_cli_fail(&err);
+    } else {
+        lm_err_prefix(&uncounted, "could not count what is left");
+        code = lm_cli_fail(&uncounted);
     }
-    code = report(&outcome, left, &err);
     lm_outcome_release(&outcome);
     lm_script_free(script);
     return lm_cli_finish_output(code);

@@ -83,84 +83,77 @@ enum column {
 
 /* What the state column says: a run whose runner is gone says so. */
 static const char *
-shown_state(const struct lm_result *runs, int row)
+shown_state(const struct lm_answer *runs, int row)
 {
-    const char *state = lm_result_text(runs, row, COL_STATE);
+    const char *state = lm_answer_text(runs, row, COL_STATE);
 
-    if (lm_result_bool(runs, row, COL_LIVE))
+    if (lm_answer_bool(runs, row, COL_LIVE))
         return state;
     if (strcmp(state, "running") == 0)
         return "interrupted";
     return strcmp(state, "paused") == 0 ? "paused, no runner" : state;
 }
 
-static const char *
-text_or(const struct lm_result *runs, int row, int column, const char *other)
-{
-    const char *text = lm_result_text(runs, row, column);
-
-    return text != NULL ? text : other;
-}
-
 static void
-print_list(const struct lm_result *runs)
+print_list(const struct lm_answer *runs)
 {
     printf("%6s  %-18s %14s  %-22s  %s\n", "run", "state", "rows", "started",
            "script");
-    for (int row = 0; row < lm_result_rows(runs); row++) {
+    for (int row = 0; row < lm_answer_rows(runs); row++) {
         char count[32];
-        const char *args = lm_result_text(runs, row, COL_ARGS);
+        const char *args = lm_answer_text(runs, row, COL_ARGS);
 
         lm_clock_format_count(count, sizeof count,
-                              lm_result_int(runs, row, COL_ROWS));
+                              lm_answer_int(runs, row, COL_ROWS));
         printf("%6s  %-18s %14s  %-22s  %s%s%s\n",
-               lm_result_text(runs, row, COL_RUN), shown_state(runs, row),
-               count, lm_result_text(runs, row, COL_STARTED),
-               lm_result_text(runs, row, COL_SCRIPT),
+               lm_answer_text(runs, row, COL_RUN), shown_state(runs, row),
+               count, lm_answer_text(runs, row, COL_STARTED),
+               lm_answer_text(runs, row, COL_SCRIPT),
                strcmp(args, "{}") == 0 ? "" : " ",
                strcmp(args, "{}") == 0 ? "" : args);
     }
 }
 
 static void
-print_run(const struct lm_result *runs)
+print_run(const struct lm_answer *runs)
 {
-    printf("run:       %s\n", lm_result_text(runs, 0, COL_RUN));
-    printf("script:    %s\n", lm_result_text(runs, 0, COL_SCRIPT));
-    printf("args:      %s\n", lm_result_text(runs, 0, COL_ARGS));
+    printf("run:       %s\n", lm_answer_text(runs, 0, COL_RUN));
+    printf("script:    %s\n", lm_answer_text(runs, 0, COL_SCRIPT));
+    printf("args:      %s\n", lm_answer_text(runs, 0, COL_ARGS));
     printf("state:     %s\n", shown_state(runs, 0));
-    printf("rows:      %s", lm_result_text(runs, 0, COL_ROWS));
-    if (lm_result_text(runs, 0, COL_TOTAL) != NULL)
-        printf(" of about %s", lm_result_text(runs, 0, COL_TOTAL));
-    printf(" in %s batch%s, %s retr%s\n", lm_result_text(runs, 0, COL_BATCHES),
-           lm_result_int(runs, 0, COL_BATCHES) == 1 ? "" : "es",
-           lm_result_text(runs, 0, COL_RETRIES),
-           lm_result_int(runs, 0, COL_RETRIES) == 1 ? "y" : "ies");
-    printf("cursor:    %s\n", text_or(runs, 0, COL_CURSOR, "none"));
+    printf("rows:      %s", lm_answer_text(runs, 0, COL_ROWS));
+    if (!lm_answer_is_null(runs, 0, COL_TOTAL))
+        printf(" of about %s", lm_answer_text(runs, 0, COL_TOTAL));
+    printf(" in %s batch%s, %s retr%s\n", lm_answer_text(runs, 0, COL_BATCHES),
+           lm_answer_int(runs, 0, COL_BATCHES) == 1 ? "" : "es",
+           lm_answer_text(runs, 0, COL_RETRIES),
+           lm_answer_int(runs, 0, COL_RETRIES) == 1 ? "y" : "ies");
+    printf("cursor:    %s\n", lm_answer_text_or(runs, 0, COL_CURSOR, "none"));
     printf("started:   %s by %s, on host %s, process %s\n",
-           lm_result_text(runs, 0, COL_STARTED),
-           lm_result_text(runs, 0, COL_STARTED_BY),
-           lm_result_text(runs, 0, COL_HOST), lm_result_text(runs, 0, COL_PID));
-    printf("finished:  %s\n", text_or(runs, 0, COL_FINISHED, "not yet"));
-    if (lm_result_int(runs, 0, COL_FAILURES) > 0) {
+           lm_answer_text(runs, 0, COL_STARTED),
+           lm_answer_text(runs, 0, COL_STARTED_BY),
+           lm_answer_text(runs, 0, COL_HOST), lm_answer_text(runs, 0, COL_PID));
+    printf("finished:  %s\n",
+           lm_answer_text_or(runs, 0, COL_FINISHED, "not yet"));
+    if (lm_answer_int(runs, 0, COL_FAILURES) > 0) {
         printf("set aside: %s row%s; see \"luamig failures %s\"\n",
-               lm_result_text(runs, 0, COL_FAILURES),
-               lm_result_int(runs, 0, COL_FAILURES) == 1 ? "" : "s",
-               lm_result_text(runs, 0, COL_RUN));
+               lm_answer_text(runs, 0, COL_FAILURES),
+               lm_answer_int(runs, 0, COL_FAILURES) == 1 ? "" : "s",
+               lm_answer_text(runs, 0, COL_RUN));
     }
-    if (lm_result_text(runs, 0, COL_WAITS_FOR) != NULL)
-        printf("waits for: %s\n", lm_result_text(runs, 0, COL_WAITS_FOR));
-    if (lm_result_text(runs, 0, COL_ERROR) != NULL) {
+    if (!lm_answer_is_null(runs, 0, COL_WAITS_FOR))
+        printf("waits for: %s\n", lm_answer_text(runs, 0, COL_WAITS_FOR));
+    if (!lm_answer_is_null(runs, 0, COL_ERROR)) {
         printf("error:     %s (SQLSTATE %s)\n",
-               lm_result_text(runs, 0, COL_ERROR),
-               text_or(runs, 0, COL_SQLSTATE, "none"));
+               lm_answer_text(runs, 0, COL_ERROR),
+               lm_answer_text_or(runs, 0, COL_SQLSTATE, "none"));
     }
 }
 
 static void
 print_requests(const struct lm_look *look, int64_t run_id)
 {
-    struct lm_result *requests = NULL;
+    struct lm_answer *requests = NULL;
     struct lm_err err;
 
     if (!lm_status_requests(look->conn, look->schema, run_id, &requests,
@@ -168,33 +161,33 @@ print_requests(const struct lm_look *look, int64_t run_id)
         lm_log(LM_LOG_WARNING, "%s", err.message);
         return;
     }
-    for (int row = 0; row < lm_result_rows(requests); row++) {
-        const char *settings = lm_result_text(requests, row, 5);
+    for (int row = 0; row < lm_answer_rows(requests); row++) {
+        const char *settings = lm_answer_text_or(requests, row, 5, NULL);
 
         printf(
             "%s%s%s%s by %s on %s at %s: %s\n",
             row == 0 ? "asked:     " : "           ",
-            lm_result_text(requests, row, 0), settings != NULL ? " " : "",
-            settings != NULL ? settings : "", lm_result_text(requests, row, 1),
-            text_or(requests, row, 2, "an unknown host"),
-            lm_result_text(requests, row, 3), lm_result_text(requests, row, 4));
+            lm_answer_text(requests, row, 0), settings != NULL ? " " : "",
+            settings != NULL ? settings : "", lm_answer_text(requests, row, 1),
+            lm_answer_text_or(requests, row, 2, "an unknown host"),
+            lm_answer_text(requests, row, 3), lm_answer_text(requests, row, 4));
     }
-    lm_result_free(requests);
+    lm_answer_free(requests);
 }
 
 static int
 print_runs(const struct status_options *options, const struct lm_look *look,
-           struct lm_result *runs)
+           struct lm_answer *runs)
 {
     int code = LM_EXIT_DONE;
 
     if (options->json) {
-        puts(lm_result_text(runs, 0, 0));
-    } else if (lm_result_rows(runs) == 0 && options->filter.run_id > 0) {
+        puts(lm_answer_text(runs, 0, 0));
+    } else if (lm_answer_rows(runs) == 0 && options->filter.run_id > 0) {
         lm_log(LM_LOG_ERROR, "there is no run %" PRId64,
                options->filter.run_id);
         code = LM_EXIT_FAILED;
-    } else if (lm_result_rows(runs) == 0) {
+    } else if (lm_answer_rows(runs) == 0) {
         lm_log(LM_LOG_INFO, "no runs are recorded%s%s",
                options->filter.script != NULL ? " of " : "",
                options->filter.script != NULL ? options->filter.script : "");
@@ -210,7 +203,7 @@ print_runs(const struct status_options *options, const struct lm_look *look,
 static int
 show(const struct status_options *options, struct lm_look *look)
 {
-    struct lm_result *runs = NULL;
+    struct lm_answer *runs = NULL;
     struct lm_err err;
     bool exists = false;
     int code;
@@ -229,7 +222,7 @@ show(const struct status_options *options, struct lm_look *look)
                         options->json, &runs, &err))
         return lm_cli_fail(&err);
     code = print_runs(options, look, runs);
-    lm_result_free(runs);
+    lm_answer_free(runs);
     return code;
 }
 

@@ -150,11 +150,11 @@ lm_check_is_over(const struct lm_conn *conn, const struct lm_err *err)
 
 bool
 lm_check_ask(struct lm_checking *self, const char *subject, const char *sql,
-             struct lm_values values, struct lm_result **out,
+             const char *shape, struct lm_values values, struct lm_answer **out,
              struct lm_err *err)
 {
     bool ok = lm_check_begin(self, LM_CHECK_MS, err) &&
-              lm_conn_query(self->conn, sql, values, out, err);
+              lm_conn_ask(self->conn, sql, shape, values, out, err);
 
     if (!ok)
         *out = NULL;
@@ -187,23 +187,23 @@ describe_columns(struct lm_checking *self, struct lm_buf *out,
         const struct lm_key_source *source =
             query->key_source[i] >= 0 ? &query->sources[query->key_source[i]]
                                       : &none;
-        struct lm_result *row = NULL;
+        struct lm_answer *row = NULL;
         char type[16];
         char table[16];
         const char *texts[] = {type, table, source->column};
 
         snprintf(type, sizeof type, "%" PRIu32, query->key_types[i]);
         snprintf(table, sizeof table, "%" PRIu32, source->table);
-        if (!lm_check_ask(self, "key", sql, (struct lm_values){texts, 3}, &row,
-                          err))
+        if (!lm_check_ask(self, "key", sql, "?: t t?",
+                          (struct lm_values){texts, 3}, &row, err))
             return false;
         lm_buf_printf(out, "%s%s", i > 0 ? ", " : "", query->key[i]);
-        if (row != NULL && lm_result_rows(row) == 1) {
-            lm_buf_printf(out, " %s", lm_result_text(row, 0, 0));
-            if (lm_result_text(row, 0, 1) != NULL)
-                lm_buf_printf(out, " COLLATE %s", lm_result_text(row, 0, 1));
+        if (row != NULL && lm_answer_rows(row) == 1) {
+            lm_buf_printf(out, " %s", lm_answer_text(row, 0, 0));
+            if (!lm_answer_is_null(row, 0, 1))
+                lm_buf_printf(out, " COLLATE %s", lm_answer_text(row, 0, 1));
         }
-        lm_result_free(row);
+        lm_answer_free(row);
     }
     return true;
 }
@@ -221,7 +221,7 @@ find_common_key(struct lm_checking *self, char **key, struct lm_err *err)
         " AND s.tablename = c.relname WHERE c.oid = $1 AND s.attname = $2"
         " ORDER BY s.inherited DESC LIMIT 1";
     const struct lm_base_query *query = &self->query;
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
     char table[16];
     const char *texts[] = {table, NULL};
 
@@ -231,13 +231,12 @@ find_common_key(struct lm_checking *self, char **key, struct lm_err *err)
     snprintf(table, sizeof table, "%" PRIu32,
              query->sources[query->key_source[0]].table);
     texts[1] = query->sources[query->key_source[0]].column;
-    if (!lm_check_ask(self, "key", sql, (struct lm_values){texts, 2}, &row,
-                      err))
+    if (!lm_check_ask(self, "key", sql, "?: t?", (struct lm_values){texts, 2},
+                      &row, err))
         return false;
-    if (row != NULL && lm_result_rows(row) == 1 &&
-        lm_result_text(row, 0, 0) != NULL)
-        *key = lm_strdup(lm_result_text(row, 0, 0));
-    lm_result_free(row);
+    if (row != NULL)
+        *key = lm_answer_copy(row, 0, 0);
+    lm_answer_free(row);
     return true;
 }
 

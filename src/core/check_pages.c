@@ -79,17 +79,17 @@ static const char sizes_sql[] =
     "  ON c.relnamespace = n.oid AND c.relname = w.name";
 
 static void
-take_sizes(struct lm_plan *plan, const struct lm_result *rows)
+take_sizes(struct lm_plan *plan, const struct lm_answer *rows)
 {
     for (int i = 0; i < plan->count; i++) {
         struct lm_plan_node *node = &plan->nodes[i];
 
-        for (int row = 0; lm_plan_scans(node) && row < lm_result_rows(rows);
+        for (int row = 0; lm_plan_scans(node) && row < lm_answer_rows(rows);
              row++) {
-            if (strcmp(node->schema, lm_result_text(rows, row, 0)) == 0 &&
-                strcmp(node->relation, lm_result_text(rows, row, 1)) == 0 &&
-                lm_result_text(rows, row, 2) != NULL)
-                node->table_rows = (double)lm_result_int(rows, row, 2);
+            if (strcmp(node->schema, lm_answer_text(rows, row, 0)) == 0 &&
+                strcmp(node->relation, lm_answer_text(rows, row, 1)) == 0 &&
+                !lm_answer_is_null(rows, row, 2))
+                node->table_rows = (double)lm_answer_int(rows, row, 2);
         }
     }
 }
@@ -100,18 +100,18 @@ ask_sizes(struct lm_checking *self, struct lm_plan *plan, struct lm_err *err)
 {
     struct lm_buf schemas = LM_BUF_INIT;
     struct lm_buf names = LM_BUF_INIT;
-    struct lm_result *rows = NULL;
+    struct lm_answer *rows = NULL;
     bool ok;
 
     lm_check_add_scanned(plan, &schemas, &names);
-    ok = lm_conn_query(
-        self->conn, sizes_sql,
+    ok = lm_conn_ask(
+        self->conn, sizes_sql, "*: t t n?",
         (struct lm_values){
             (const char *[]){lm_buf_text(&schemas), lm_buf_text(&names)}, 2},
         &rows, err);
     if (ok)
         take_sizes(plan, rows);
-    lm_result_free(rows);
+    lm_answer_free(rows);
     lm_buf_release(&schemas);
     lm_buf_release(&names);
     return ok;
@@ -121,19 +121,18 @@ static bool
 explain(struct lm_checking *self, char *const *cursor, char *const *bound,
         bool run, struct lm_plan *out, struct lm_err *err)
 {
-    struct lm_result *json = NULL;
+    struct lm_answer *json = NULL;
     bool ok = lm_check_begin(self, run ? LM_PAGE_PROBE_MS : LM_CHECK_MS, err) &&
               lm_page_explain(self->conn, &self->query, cursor, bound,
                               self->migration->batch_size, run, &json, err);
 
-    if (ok && !lm_plan_read(out, lm_result_text(json, 0, 0))) {
+    if (ok && !lm_plan_read(out, lm_answer_text(json, 0, 0))) {
         lm_plan_release(out);
-        ok = lm_err_set(err, LM_ERR_INTERNAL,
-                        "the server's EXPLAIN could not be understood");
+        ok = lm_answer_fail(json, "its plan cannot be read", err);
     }
     if (ok && (run || out->nodes[0].total_cost >= CHEAP))
         ok = ask_sizes(self, out, err);
-    lm_result_free(json);
+    lm_answer_free(json);
     lm_check_end(self, ok);
     return ok;
 }

@@ -111,7 +111,7 @@ enum place_column { PLACE_TABLE, PLACE_IS_HEIR, PLACE_HAS_INDEX, PLACE_ORDER };
 
 static bool
 ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
-          struct lm_result **out)
+          struct lm_answer **out)
 {
     const struct lm_base_query *query = &self->query;
     const char **names = lm_calloc((size_t)query->key_count, sizeof *names);
@@ -126,12 +126,12 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
     snprintf(table, sizeof table, "%" PRIu32,
              query->sources[query->key_source[0]].table);
     ok = lm_check_begin(self, LM_CHECK_MS, &ignored) &&
-         lm_conn_query(self->conn, place_sql,
-                       (struct lm_values){
-                           (const char *[]){table, scan->schema, scan->relation,
-                                            lm_buf_text(&columns)},
-                           4},
-                       out, &ignored);
+         lm_conn_ask(self->conn, place_sql, "?: t b b t?",
+                     (struct lm_values){(const char *[]){table, scan->schema,
+                                                         scan->relation,
+                                                         lm_buf_text(&columns)},
+                                        4},
+                     out, &ignored);
     lm_check_end(self, ok);
     lm_buf_release(&columns);
     free(names);
@@ -139,14 +139,14 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
 }
 
 static void
-add_index(const struct lm_checking *self, const struct lm_result *place,
+add_index(const struct lm_checking *self, const struct lm_answer *place,
           const struct lm_plan *plan, struct lm_buf *out)
 {
     const struct lm_base_query *query = &self->query;
     struct lm_buf predicate = LM_BUF_INIT;
 
     lm_buf_printf(out, "CREATE INDEX CONCURRENTLY ON %s (",
-                  lm_result_text(place, 0, PLACE_TABLE));
+                  lm_answer_text(place, 0, PLACE_TABLE));
     for (int i = 0; i < query->key_count; i++) {
         lm_buf_puts(out, i > 0 ? ", " : "");
         lm_sql_add_identifier(out, query->sources[query->key_source[i]].column);
@@ -155,7 +155,7 @@ add_index(const struct lm_checking *self, const struct lm_result *place,
     if (query->param_count == 0 && lm_plan_add_predicate(plan, &predicate))
         lm_buf_printf(out, " WHERE %s", lm_buf_text(&predicate));
     lm_buf_putc(out, ';');
-    if (lm_result_bool(place, 0, PLACE_IS_HEIR)) {
+    if (lm_answer_bool(place, 0, PLACE_IS_HEIR)) {
         lm_buf_puts(out, " likewise for the other partitions, or tables that "
                          "inherit");
     }
@@ -188,22 +188,22 @@ has_key_table(struct lm_checking *self)
 
 static void
 hint_at_key_index(struct lm_checking *self, const struct lm_plan *plan,
-                  const struct lm_result *place, struct lm_finding *finding)
+                  const struct lm_answer *place, struct lm_finding *finding)
 {
     struct lm_buf index = LM_BUF_INIT;
 
     add_index(self, place, plan, &index);
-    if (lm_result_bool(place, 0, PLACE_HAS_INDEX)) {
+    if (lm_answer_bool(place, 0, PLACE_HAS_INDEX)) {
         lm_finding_hint(finding,
                         "There is an index on the key that the planner does "
                         "not choose: ANALYZE %s; or, for these rows alone, %s",
-                        lm_result_text(place, 0, PLACE_TABLE),
+                        lm_answer_text(place, 0, PLACE_TABLE),
                         lm_buf_text(&index));
-    } else if (lm_result_text(place, 0, PLACE_ORDER) != NULL) {
+    } else if (!lm_answer_is_null(place, 0, PLACE_ORDER)) {
         lm_finding_hint(finding,
                         "There is an index on the key's columns in another "
                         "order: name them so in config.key (%s), or %s",
-                        lm_result_text(place, 0, PLACE_ORDER),
+                        lm_answer_text(place, 0, PLACE_ORDER),
                         lm_buf_text(&index));
     } else {
         lm_finding_hint(finding, "%s", lm_buf_text(&index));
@@ -217,7 +217,7 @@ hint_at_index(struct lm_checking *self, const struct lm_pages *pages,
 {
     const struct lm_plan *plan = &pages->first.plan;
     const struct lm_plan_node *scan = lm_plan_largest_scan(plan);
-    struct lm_result *place = NULL;
+    struct lm_answer *place = NULL;
 
     if (serves_first_only(pages)) {
         lm_finding_hint(finding,
@@ -244,9 +244,9 @@ hint_at_index(struct lm_checking *self, const struct lm_pages *pages,
                                  "config.key.");
         return;
     }
-    if (ask_place(self, scan, &place) && lm_result_rows(place) == 1)
+    if (ask_place(self, scan, &place) && lm_answer_rows(place) == 1)
         hint_at_key_index(self, plan, place, finding);
-    lm_result_free(place);
+    lm_answer_free(place);
 }
 
 /* -- telling ------------------------------------------------------------------ */

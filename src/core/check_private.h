@@ -80,8 +80,8 @@ void lm_check_end(const struct lm_checking *self, bool ok);
  * warning on the subject, and *out NULL; false: the connection is lost, or the
  * user has interrupted. */
 bool lm_check_ask(struct lm_checking *self, const char *subject,
-                  const char *sql, struct lm_values values,
-                  struct lm_result **out, struct lm_err *err) LM_MUSTCHECK;
+                  const char *sql, const char *shape, struct lm_values values,
+                  struct lm_answer **out, struct lm_err *err) LM_MUSTCHECK;
 /* Is there no use in asking anything else? */
 bool lm_check_is_over(const struct lm_conn *conn, const struct lm_err *err);
 

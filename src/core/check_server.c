@@ -38,10 +38,10 @@ enum {
 
 /* Limits that luamig's own settings do not replace. */
 static void
-judge_limits(struct lm_checking *self, const struct lm_result *row)
+judge_limits(struct lm_checking *self, const struct lm_answer *row)
 {
-    int64_t transaction_ms = lm_result_int(row, 0, COL_TRANSACTION_MS);
-    int64_t idle_ms = lm_result_int(row, 0, COL_IDLE_MS);
+    int64_t transaction_ms = lm_answer_int(row, 0, COL_TRANSACTION_MS);
+    int64_t idle_ms = lm_answer_int(row, 0, COL_IDLE_MS);
     int64_t statement_ms = self->migration->statement_timeout_ms;
     char text[32];
 
@@ -53,7 +53,7 @@ judge_limits(struct lm_checking *self, const struct lm_result *row)
                          "transaction_timeout ends each batch after %s", text),
             "ALTER ROLE %s SET transaction_timeout = 0, or keep batches short "
             "with config.target_ms.",
-            lm_result_text(row, 0, COL_ROLE));
+            lm_answer_text(row, 0, COL_ROLE));
     }
     if (idle_ms > 0) {
         lm_clock_format(text, sizeof text, idle_ms);
@@ -64,7 +64,7 @@ judge_limits(struct lm_checking *self, const struct lm_result *row)
                          text),
             "ALTER ROLE %s SET idle_session_timeout = 0; otherwise a run that "
             "is held connects again each time.",
-            lm_result_text(row, 0, COL_ROLE));
+            lm_answer_text(row, 0, COL_ROLE));
     }
 }
 
@@ -72,26 +72,26 @@ bool
 lm_check_server(struct lm_checking *self, struct lm_err *err)
 {
     bool pooled = lm_conn_is_pooled(self->conn);
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
 
-    if (!lm_check_ask(self, "server", server_sql, (struct lm_values){NULL, 0},
-                      &row, err))
+    if (!lm_check_ask(self, "server", server_sql, "1: t t b b n n",
+                      (struct lm_values){NULL, 0}, &row, err))
         return false;
     if (row == NULL)
         return true;
     lm_check_add(self->check, LM_VERDICT_OK, "server",
                  "PostgreSQL %s at %s, as %s%s",
-                 lm_result_text(row, 0, COL_VERSION),
-                 lm_conn_target(self->conn), lm_result_text(row, 0, COL_ROLE),
+                 lm_answer_text(row, 0, COL_VERSION),
+                 lm_conn_target(self->conn), lm_answer_text(row, 0, COL_ROLE),
                  pooled ? ", through a connection pooler" : "");
-    if (!pooled && !lm_result_bool(row, 0, COL_SSL) &&
-        !lm_result_bool(row, 0, COL_LOCAL)) {
+    if (!pooled && !lm_answer_bool(row, 0, COL_SSL) &&
+        !lm_answer_bool(row, 0, COL_LOCAL)) {
         lm_finding_hint(lm_check_add(self->check, LM_VERDICT_WARNING, "tls",
                                      "the connection is not encrypted"),
                         "Add sslmode=verify-full to the URL.");
     }
     judge_limits(self, row);
-    lm_result_free(row);
+    lm_answer_free(row);
     return true;
 }
 
@@ -126,21 +126,21 @@ lm_check_journal_rights(struct lm_checking *self, struct lm_err *err)
         "  WHERE n.nspname = $1"
         "  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
         "  AND NOT pg_catalog.has_table_privilege(c.oid, w.privilege)) r";
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
 
-    if (!lm_check_ask(self, "journal", sql,
+    if (!lm_check_ask(self, "journal", sql, "1: t?",
                       (struct lm_values){&self->journal_schema, 1}, &row, err))
         return false;
-    if (row != NULL && lm_result_text(row, 0, 0) != NULL) {
+    if (row != NULL && !lm_answer_is_null(row, 0, 0)) {
         hint_grants(self,
                     lm_check_add(self->check, LM_VERDICT_ERROR, "journal",
                                  "the role may not use luamig's tables in "
                                  "schema \"%s\": it lacks %s",
                                  self->journal_schema,
-                                 lm_result_text(row, 0, 0)),
+                                 lm_answer_text(row, 0, 0)),
                     "");
     }
-    lm_result_free(row);
+    lm_answer_free(row);
     return true;
 }
 
@@ -162,13 +162,14 @@ may_install(struct lm_checking *self, int version, bool *may,
         " 'USAGE')), false) FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname = $1 AND c.relkind = 'r'";
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
 
     if (!lm_check_ask(self, "journal", version > 0 ? upgrade_sql : create_sql,
-                      (struct lm_values){&self->journal_schema, 1}, &row, err))
+                      "1: b", (struct lm_values){&self->journal_schema, 1},
+                      &row, err))
         return false;
-    *may = row != NULL && lm_result_bool(row, 0, 0);
-    lm_result_free(row);
+    *may = row != NULL && lm_answer_bool(row, 0, 0);
+    lm_answer_free(row);
     return true;
 }
 

@@ -107,6 +107,7 @@ static const char tables_sql[] =
     " LEFT JOIN sizes s ON s.target = c.oid"
     " WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')"
     " ORDER BY 1";
+static const char tables_shape[] = "*: t t n? n b b 7t? b? t? b";
 
 enum column {
     COL_NAME,
@@ -161,16 +162,17 @@ static const struct {
 };
 
 static void
-tell_facts(struct lm_check *check, const struct lm_result *rows, int row)
+tell_facts(struct lm_check *check, const struct lm_answer *rows, int row)
 {
     for (size_t i = 0; i < LM_COUNT(facts); i++) {
-        const char *text = lm_result_text(rows, row, (int)facts[i].column);
+        const char *text =
+            lm_answer_text_or(rows, row, (int)facts[i].column, NULL);
         struct lm_finding *finding;
 
         if (text == NULL)
             continue;
         finding = lm_check_add(check, facts[i].verdict, facts[i].subject,
-                               "%s: %s%s", lm_result_text(rows, row, COL_NAME),
+                               "%s: %s%s", lm_answer_text(rows, row, COL_NAME),
                                facts[i].message, text);
         if (facts[i].hint != NULL)
             lm_finding_hint(finding, "%s", facts[i].hint);
@@ -178,31 +180,31 @@ tell_facts(struct lm_check *check, const struct lm_result *rows, int row)
 }
 
 static void
-describe_size(const struct lm_result *rows, int row, char *out, size_t size)
+describe_size(const struct lm_answer *rows, int row, char *out, size_t size)
 {
     char count[32];
 
-    if (lm_result_text(rows, row, COL_ROWS) == NULL) {
+    if (lm_answer_is_null(rows, row, COL_ROWS)) {
         snprintf(out, size, "rows that no ANALYZE has counted");
         return;
     }
     lm_clock_format_count(count, sizeof count,
-                          lm_result_int(rows, row, COL_ROWS));
+                          lm_answer_int(rows, row, COL_ROWS));
     snprintf(out, size, "about %s rows", count);
 }
 
 static void
-tell_table(struct lm_check *check, const struct lm_result *rows, int row)
+tell_table(struct lm_check *check, const struct lm_answer *rows, int row)
 {
-    const char *name = lm_result_text(rows, row, COL_NAME);
-    int64_t partitions = lm_result_int(rows, row, COL_PARTITIONS);
+    const char *name = lm_answer_text(rows, row, COL_NAME);
+    int64_t partitions = lm_answer_int(rows, row, COL_PARTITIONS);
     char size[64];
 
     describe_size(rows, row, size, sizeof size);
-    switch (lm_result_text(rows, row, COL_KIND)[0]) {
+    switch (lm_answer_text(rows, row, COL_KIND)[0]) {
     case 'v':
         lm_check_add(check, LM_VERDICT_OK, "table", "%s is a view%s", name,
-                     lm_result_bool(rows, row, COL_UPDATABLE)
+                     lm_answer_bool(rows, row, COL_UPDATABLE)
                          ? ""
                          : " that cannot be updated");
         break;
@@ -224,24 +226,24 @@ tell_table(struct lm_check *check, const struct lm_result *rows, int row)
         break;
     default:
         lm_check_add(check, LM_VERDICT_OK, "table", "%s has %s%s", name, size,
-                     lm_result_bool(rows, row, COL_INHERITED)
+                     lm_answer_bool(rows, row, COL_INHERITED)
                          ? ", and others inherit from it"
                          : "");
     }
 }
 
 static void
-tell_dangers(struct lm_check *check, const struct lm_result *rows, int row)
+tell_dangers(struct lm_check *check, const struct lm_answer *rows, int row)
 {
-    const char *name = lm_result_text(rows, row, COL_NAME);
+    const char *name = lm_answer_text(rows, row, COL_NAME);
 
-    if (lm_result_bool(rows, row, COL_UNLOGGED)) {
+    if (lm_answer_bool(rows, row, COL_UNLOGGED)) {
         lm_finding_detail(lm_check_add(check, LM_VERDICT_WARNING, "unlogged",
                                        "%s is unlogged", name),
                           "A crash of the server empties it, while the journal "
                           "goes on saying that its rows are done.");
     }
-    if (lm_result_bool(rows, row, COL_ROW_SECURITY)) {
+    if (lm_answer_bool(rows, row, COL_ROW_SECURITY)) {
         lm_finding_hint(
             lm_check_add(check, LM_VERDICT_WARNING, "row_security",
                          "%s: row level security applies to the role", name),
@@ -287,23 +289,23 @@ lm_check_tables(struct lm_checking *self, struct lm_err *err)
     struct lm_buf schemas = LM_BUF_INIT;
     struct lm_buf names = LM_BUF_INIT;
     struct lm_buf oids = LM_BUF_INIT;
-    struct lm_result *rows = NULL;
+    struct lm_answer *rows = NULL;
     bool ok;
 
     lm_check_add_scanned(&self->plan, &schemas, &names);
     lm_check_add_sources(&self->query, &oids);
-    ok = lm_check_ask(self, "table", tables_sql,
+    ok = lm_check_ask(self, "table", tables_sql, tables_shape,
                       (struct lm_values){(const char *[]){lm_buf_text(&schemas),
                                                           lm_buf_text(&names),
                                                           lm_buf_text(&oids)},
                                          3},
                       &rows, err);
-    for (int row = 0; rows != NULL && row < lm_result_rows(rows); row++) {
+    for (int row = 0; rows != NULL && row < lm_answer_rows(rows); row++) {
         tell_table(self->check, rows, row);
         tell_dangers(self->check, rows, row);
         tell_facts(self->check, rows, row);
     }
-    lm_result_free(rows);
+    lm_answer_free(rows);
     lm_buf_release(&schemas);
     lm_buf_release(&names);
     lm_buf_release(&oids);

@@ -210,10 +210,10 @@ set_text(char *field, size_t size, struct lm_buf *buf)
 }
 
 static void
-read_blocked(struct lm_health_sampler *self, const struct lm_result *rows,
+read_blocked(struct lm_health_sampler *self, const struct lm_answer *rows,
              struct lm_health_reading *out)
 {
-    int count = lm_result_rows(rows);
+    int count = lm_answer_rows(rows);
 
     (void)self;
     out->value = count;
@@ -221,8 +221,8 @@ read_blocked(struct lm_health_sampler *self, const struct lm_result *rows,
         SET_TEXT(out->text,
                  "%d session%s blocked by luamig: %s (app \"%s\", "
                  "user %s)%s",
-                 count, count == 1 ? "" : "s", lm_result_text(rows, 0, 0),
-                 lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 2),
+                 count, count == 1 ? "" : "s", lm_answer_text(rows, 0, 0),
+                 lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 2),
                  count > 1 ? " and others" : "");
     }
 }
@@ -260,10 +260,10 @@ find_missing(struct lm_health_sampler *self, struct lm_health_reading *out)
 }
 
 static void
-read_replicas(struct lm_health_sampler *self, const struct lm_result *rows,
+read_replicas(struct lm_health_sampler *self, const struct lm_answer *rows,
               struct lm_health_reading *out)
 {
-    int count = lm_result_rows(rows);
+    int count = lm_answer_rows(rows);
     struct lm_buf text = LM_BUF_INIT;
 
     for (int i = 0; i < self->standby_count; i++)
@@ -271,23 +271,23 @@ read_replicas(struct lm_health_sampler *self, const struct lm_result *rows,
     for (int i = 0; i < count; i++) {
         char name[128];
 
-        if (lm_result_bool(rows, i, 2)) {
+        if (lm_answer_bool(rows, i, 2)) {
             out->state = LM_HEALTH_UNAVAILABLE;
             out->lacks_right = true;
             SET_TEXT(out->note, "the position of %d standby%s is hidden", count,
                      count == 1 ? "" : "s");
             return;
         }
-        SET_TEXT(name, "%s", lm_result_text(rows, i, 0));
-        if (strcmp(lm_result_text(rows, i, 1), "local") != 0) {
-            SET_TEXT(name, "%s (%s)", lm_result_text(rows, i, 0),
-                     lm_result_text(rows, i, 1));
+        SET_TEXT(name, "%s", lm_answer_text(rows, i, 0));
+        if (strcmp(lm_answer_text(rows, i, 1), "local") != 0) {
+            SET_TEXT(name, "%s (%s)", lm_answer_text(rows, i, 0),
+                     lm_answer_text(rows, i, 1));
         }
-        if (lm_result_bool(rows, i, 4))
+        if (lm_answer_bool(rows, i, 4))
             remember_standby(self, name);
-        if (i > 0 || lm_result_text(rows, i, 3) == NULL)
+        if (i > 0 || lm_answer_is_null(rows, i, 3))
             continue;
-        out->value = (double)lm_result_int(rows, i, 3);
+        out->value = (double)lm_answer_int(rows, i, 3);
         lm_buf_puts(&text, "replica lag ");
         lm_health_add_bytes(&text, out->value);
         lm_buf_printf(&text, " on %s", name);
@@ -300,68 +300,68 @@ read_replicas(struct lm_health_sampler *self, const struct lm_result *rows,
 }
 
 static void
-read_slots(struct lm_health_sampler *self, const struct lm_result *rows,
+read_slots(struct lm_health_sampler *self, const struct lm_answer *rows,
            struct lm_health_reading *out)
 {
     struct lm_buf text = LM_BUF_INIT;
 
     (void)self;
-    if (lm_result_rows(rows) == 0) {
+    if (lm_answer_rows(rows) == 0) {
         out->state = LM_HEALTH_UNUSED;
         SET_TEXT(out->note, "no slots");
         return;
     }
-    out->value = (double)lm_result_int(rows, 0, 1);
-    if (lm_result_int(rows, 0, 2) > 0)
-        out->cap = (double)lm_result_int(rows, 0, 2);
-    lm_buf_printf(&text, "slot \"%s\" retains ", lm_result_text(rows, 0, 0));
+    out->value = (double)lm_answer_int(rows, 0, 1);
+    if (lm_answer_int(rows, 0, 2) > 0)
+        out->cap = (double)lm_answer_int(rows, 0, 2);
+    lm_buf_printf(&text, "slot \"%s\" retains ", lm_answer_text(rows, 0, 0));
     lm_health_add_bytes(&text, out->value);
     lm_buf_puts(&text, " of WAL");
     set_text(out->text, sizeof out->text, &text);
-    SET_TEXT(out->note, "%s slot%s", lm_result_text(rows, 0, 3),
-             lm_result_int(rows, 0, 3) == 1 ? "" : "s");
+    SET_TEXT(out->note, "%s slot%s", lm_answer_text(rows, 0, 3),
+             lm_answer_int(rows, 0, 3) == 1 ? "" : "s");
 }
 
 static void
-read_archiver(struct lm_health_sampler *self, const struct lm_result *rows,
+read_archiver(struct lm_health_sampler *self, const struct lm_answer *rows,
               struct lm_health_reading *out)
 {
     struct lm_buf text = LM_BUF_INIT;
 
     (void)self;
-    if (lm_result_bool(rows, 0, 0)) {
+    if (lm_answer_bool(rows, 0, 0)) {
         out->state = LM_HEALTH_UNUSED;
         SET_TEXT(out->note, "archive_mode is off");
         return;
     }
-    if (lm_result_text(rows, 0, 3) == NULL) {
+    if (lm_answer_is_null(rows, 0, 3)) {
         out->state = LM_HEALTH_UNAVAILABLE;
         SET_TEXT(out->note, "no WAL has been archived yet");
         return;
     }
-    out->value = (double)lm_result_int(rows, 0, 3);
+    out->value = (double)lm_answer_int(rows, 0, 3);
     lm_health_add_bytes(&text, out->value);
     lm_buf_puts(&text, " of WAL wait to be archived");
-    if (lm_result_bool(rows, 0, 1)) {
+    if (lm_answer_bool(rows, 0, 1)) {
         lm_buf_printf(&text, "; archiving %s fails",
-                      lm_result_text(rows, 0, 2));
+                      lm_answer_text(rows, 0, 2));
     }
     set_text(out->text, sizeof out->text, &text);
 }
 
 static void
-read_vacuums(struct lm_health_sampler *self, const struct lm_result *rows,
+read_vacuums(struct lm_health_sampler *self, const struct lm_answer *rows,
              struct lm_health_reading *out)
 {
-    int count = lm_result_rows(rows) - 1; /* one says what may be seen */
-    bool sees_all = lm_result_bool(rows, 0, 2);
+    int count = lm_answer_rows(rows) - 1; /* one says what may be seen */
+    bool sees_all = lm_answer_bool(rows, 0, 2);
 
     (void)self;
     out->value = count;
     if (count > 0) {
         SET_TEXT(out->text, "%s of %s (pid %s)",
                  sees_all ? "vacuum" : "vacuum or analyze",
-                 lm_result_text(rows, 0, 0), lm_result_text(rows, 0, 1));
+                 lm_answer_text(rows, 0, 0), lm_answer_text(rows, 0, 1));
     }
     if (!sees_all) {
         out->state = LM_HEALTH_DEGRADED;
@@ -371,66 +371,65 @@ read_vacuums(struct lm_health_sampler *self, const struct lm_result *rows,
 }
 
 static void
-read_debt(struct lm_health_sampler *self, const struct lm_result *rows,
+read_debt(struct lm_health_sampler *self, const struct lm_answer *rows,
           struct lm_health_reading *out)
 {
     (void)self;
-    if (lm_result_rows(rows) == 0) {
+    if (lm_answer_rows(rows) == 0) {
         out->state = LM_HEALTH_UNUSED;
         SET_TEXT(out->note, "no tables");
         return;
     }
-    if (!lm_result_bool(rows, 0, 2)) {
+    if (!lm_answer_bool(rows, 0, 2)) {
         out->state = LM_HEALTH_UNAVAILABLE;
         SET_TEXT(out->note,
                  "autovacuum is off for %s, so waiting would clear "
                  "nothing",
-                 lm_result_text(rows, 0, 0));
+                 lm_answer_text(rows, 0, 0));
         return;
     }
-    out->value = strtod(lm_result_text(rows, 0, 3), NULL);
+    out->value = lm_answer_real(rows, 0, 3);
     SET_TEXT(out->text,
              "%s dead tuples in %s, %.1f times what makes autovacuum "
              "begin",
-             lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 0),
+             lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 0),
              out->value);
 }
 
 static void
-read_snapshot(struct lm_health_sampler *self, const struct lm_result *rows,
+read_snapshot(struct lm_health_sampler *self, const struct lm_answer *rows,
               struct lm_health_reading *out)
 {
-    const char *age = lm_result_text(rows, 0, 3);
-    const char *pid = lm_result_text(rows, 0, 0);
+    const char *pid = lm_answer_text_or(rows, 0, 0, NULL);
     char held[32];
 
     (void)self;
-    if (!lm_result_bool(rows, 0, 4)) {
+    if (!lm_answer_bool(rows, 0, 4)) {
         out->state = LM_HEALTH_DEGRADED;
         out->lacks_right = true;
         SET_TEXT(out->note, "of the same role only");
     }
-    if (age == NULL)
+    if (lm_answer_is_null(rows, 0, 3))
         return;
-    out->value = strtod(age, NULL);
+    out->value = lm_answer_real(rows, 0, 3);
     lm_clock_format(held, sizeof held, (int64_t)(out->value * 1000));
     if (pid == NULL) {
         SET_TEXT(out->text, "prepared transaction \"%s\" (user %s) is %s old",
-                 lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 2), held);
+                 lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 2), held);
         return;
     }
     SET_TEXT(out->text,
              "session %s (app \"%s\", user %s) has held a snapshot for %s", pid,
-             lm_result_text(rows, 0, 1), lm_result_text(rows, 0, 2), held);
+             lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 2), held);
 }
 
 static void
-read_sessions(struct lm_health_sampler *self, const struct lm_result *rows,
+read_sessions(struct lm_health_sampler *self, const struct lm_answer *rows,
               struct lm_health_reading *out)
 {
     (void)self;
-    out->value = (double)lm_result_int(rows, 0, 1);
-    if (lm_result_bool(rows, 0, 0))
+    out->value = (double)lm_answer_int(rows, 0, 1);
+    if (lm_answer_bool(rows, 0, 0))
         return;
     out->state = LM_HEALTH_DEGRADED;
     out->lacks_right = true;
@@ -477,23 +476,22 @@ ask_replica(struct replica *replica, const char *const *primary, double *lag,
         " pg_catalog.pg_is_in_recovery(),"
         " system_identifier = $2::bigint FROM pg_catalog.pg_control_system()";
     struct lm_values values = {primary, 2};
-    struct lm_result *rows = NULL;
+    struct lm_answer *rows = NULL;
     bool ok = true;
 
-    if (!lm_conn_query(replica->conn, sql, values, &rows, err))
+    if (!lm_conn_ask(replica->conn, sql, "1: i? b b", values, &rows, err))
         return false;
-    if (!lm_result_bool(rows, 0, 2)) {
+    if (!lm_answer_bool(rows, 0, 2)) {
         ok = lm_err_set(err, LM_ERR_CONNECT,
                         "%s is no copy of the database's server",
                         lm_conn_target(replica->conn));
-    } else if (!lm_result_bool(rows, 0, 1) ||
-               lm_result_text(rows, 0, 0) == NULL) {
+    } else if (!lm_answer_bool(rows, 0, 1) || lm_answer_is_null(rows, 0, 0)) {
         ok = lm_err_set(err, LM_ERR_CONNECT, "%s is no streaming replica",
                         lm_conn_target(replica->conn));
     } else {
-        *lag = (double)lm_result_int(rows, 0, 0);
+        *lag = (double)lm_answer_int(rows, 0, 0);
     }
-    lm_result_free(rows);
+    lm_answer_free(rows);
     return ok;
 }
 
@@ -528,11 +526,11 @@ read_one_replay(struct lm_health_sampler *self, struct replica *replica,
 }
 
 static void
-read_replay(struct lm_health_sampler *self, const struct lm_result *rows,
+read_replay(struct lm_health_sampler *self, const struct lm_answer *rows,
             struct lm_health_reading *out)
 {
-    const char *primary[] = {lm_result_text(rows, 0, 0),
-                             lm_result_text(rows, 0, 1)};
+    const char *primary[] = {lm_answer_text(rows, 0, 0),
+                             lm_answer_text(rows, 0, 1)};
 
     SET_TEXT(out->note, "%d replica%s", self->replica_count,
              self->replica_count == 1 ? "" : "s");
@@ -548,19 +546,23 @@ enum parameter { NO_PARAMETER, BACKEND_PID, TABLES };
 
 static const struct {
     const char *sql;
+    const char *shape;
     enum parameter parameter;
-    void (*read)(struct lm_health_sampler *self, const struct lm_result *rows,
+    void (*read)(struct lm_health_sampler *self, const struct lm_answer *rows,
                  struct lm_health_reading *out);
 } sources[LM_SIGNALS] = {
-    [LM_SIGNAL_BLOCKED] = {blocked_sql, BACKEND_PID, read_blocked},
-    [LM_SIGNAL_REPLICA_LAG] = {replica_sql, NO_PARAMETER, read_replicas},
-    [LM_SIGNAL_REPLAY_LAG] = {replay_sql, NO_PARAMETER, read_replay},
-    [LM_SIGNAL_SLOTS] = {slots_sql, NO_PARAMETER, read_slots},
-    [LM_SIGNAL_ARCHIVER] = {archiver_sql, NO_PARAMETER, read_archiver},
-    [LM_SIGNAL_VACUUM] = {vacuum_sql, TABLES, read_vacuums},
-    [LM_SIGNAL_DEBT] = {debt_sql, TABLES, read_debt},
-    [LM_SIGNAL_SNAPSHOT] = {snapshot_sql, BACKEND_PID, read_snapshot},
-    [LM_SIGNAL_SESSIONS] = {sessions_sql, BACKEND_PID, read_sessions},
+    [LM_SIGNAL_BLOCKED] = {blocked_sql, "*: n t t", BACKEND_PID, read_blocked},
+    [LM_SIGNAL_REPLICA_LAG] = {replica_sql, "*: t t b i? b", NO_PARAMETER,
+                               read_replicas},
+    [LM_SIGNAL_REPLAY_LAG] = {replay_sql, "1: t t", NO_PARAMETER, read_replay},
+    [LM_SIGNAL_SLOTS] = {slots_sql, "?: t i i n", NO_PARAMETER, read_slots},
+    [LM_SIGNAL_ARCHIVER] = {archiver_sql, "1: b b? t? n?", NO_PARAMETER,
+                            read_archiver},
+    [LM_SIGNAL_VACUUM] = {vacuum_sql, "+: t? n? b", TABLES, read_vacuums},
+    [LM_SIGNAL_DEBT] = {debt_sql, "*: t n b r", TABLES, read_debt},
+    [LM_SIGNAL_SNAPSHOT] = {snapshot_sql, "1: 3t? r? b", BACKEND_PID,
+                            read_snapshot},
+    [LM_SIGNAL_SESSIONS] = {sessions_sql, "1: b n", BACKEND_PID, read_sessions},
 };
 
 struct lm_health_sampler *
@@ -632,14 +634,14 @@ begin(struct lm_conn *conn, struct lm_err *err)
 }
 
 static bool
-ask(struct lm_conn *conn, const char *sql, struct lm_values values,
-    struct lm_result **rows, struct lm_err *err)
+ask(struct lm_conn *conn, const char *sql, const char *shape,
+    struct lm_values values, struct lm_answer **rows, struct lm_err *err)
 {
     struct lm_stmt *stmt;
 
     return begin(conn, err) &&
            lm_conn_prepare(conn, sql, NULL, 0, &stmt, err) &&
-           lm_conn_execute(conn, stmt, values, rows, err);
+           lm_conn_ask_prepared(conn, stmt, shape, values, rows, err);
 }
 
 static void
@@ -661,13 +663,14 @@ read_signal(struct lm_health_sampler *self, int signal, struct lm_conn *conn,
     const char *text = sources[signal].parameter == TABLES ? self->tables : pid;
     struct lm_values values = {
         &text, sources[signal].parameter == NO_PARAMETER ? 0 : 1};
-    struct lm_result *rows = NULL;
+    struct lm_answer *rows = NULL;
 
     snprintf(pid, sizeof pid, "%d", backend_pid);
-    if (ask(conn, sources[signal].sql, values, &rows, err)) {
+    if (ask(conn, sources[signal].sql, sources[signal].shape, values, &rows,
+            err)) {
         out->state = LM_HEALTH_AVAILABLE;
         sources[signal].read(self, rows, out);
-        lm_result_free(rows);
+        lm_answer_free(rows);
         return true;
     }
     lm_conn_rollback(conn);

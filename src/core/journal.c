@@ -52,7 +52,7 @@ bool
 lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
 {
     const char *texts[] = {self->schema};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool exists;
 
     *version = 0;
@@ -61,18 +61,18 @@ lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname = $1 AND c.relname = 'version')",
-            texts, 1, &result, err))
+            "1: b", texts, 1, &result, err))
         return false;
-    exists = lm_result_bool(result, 0, 0);
-    lm_result_free(result);
+    exists = lm_answer_bool(result, 0, 0);
+    lm_answer_free(result);
     if (!exists)
         return true;
     if (!lm_journal_ask(
             self, "SELECT coalesce(max(version), 0) FROM {schema}.version",
-            NULL, 0, &result, err))
+            "1: d", NULL, 0, &result, err))
         return false;
-    *version = (int)lm_result_int(result, 0, 0);
-    lm_result_free(result);
+    *version = lm_answer_small(result, 0, 0);
+    lm_answer_free(result);
     return true;
 }
 
@@ -341,16 +341,15 @@ lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,
 {
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, run->id)};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(self,
                         "SELECT failures FROM {schema}.progress"
                         " WHERE run_id = $1 FOR UPDATE",
-                        texts, 1, &result, err))
+                        "1: n", texts, 1, &result, err))
         return false;
-    if (lm_result_rows(result) == 1)
-        run->failures = lm_result_int(result, 0, 0);
-    lm_result_free(result);
+    run->failures = lm_answer_int(result, 0, 0);
+    lm_answer_free(result);
     return true;
 }
 
@@ -363,22 +362,21 @@ lm_journal_next_failure(struct lm_journal *self, int64_t run_id, int64_t after,
     struct lm_number last;
     const char *texts[] = {lm_number_text(&run, run_id),
                            lm_number_text(&last, after)};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(self,
-                        "SELECT id, key FROM {schema}.failure"
-                        " WHERE run_id = $1 AND id > $2"
-                        " AND resolved_at IS NULL ORDER BY id LIMIT 1",
-                        texts, 2, &result, err))
+                        "SELECT f.id IS NOT NULL, f.id, f.key"
+                        " FROM (SELECT) AS one LEFT JOIN ("
+                        "  SELECT id, key FROM {schema}.failure"
+                        "  WHERE run_id = $1 AND id > $2"
+                        "  AND resolved_at IS NULL ORDER BY id LIMIT 1"
+                        " ) AS f ON true",
+                        "!: b n t[]", texts, 2, &result, err))
         return false;
-    *failure_id = 0;
     lm_key_release(key);
-    if (lm_result_rows(result) == 1) {
-        *failure_id = lm_result_int(result, 0, 0);
-        key->count =
-            lm_sql_parse_array(lm_result_text(result, 0, 1), &key->texts);
-    }
-    lm_result_free(result);
+    *failure_id = lm_answer_int(result, 0, 1);
+    key->count = lm_answer_texts(result, 0, 2, &key->texts);
+    lm_answer_free(result);
     return true;
 }
 

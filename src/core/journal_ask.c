@@ -14,8 +14,8 @@
 enum { LOCK_MS = 2000, STATEMENT_MS = 60000 };
 
 bool
-lm_journal_ask(struct lm_journal *self, const char *sql,
-               const char *const *texts, int count, struct lm_result **out,
+lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
+               const char *const *texts, int count, struct lm_answer **out,
                struct lm_err *err)
 {
     struct lm_buf buf = LM_BUF_INIT;
@@ -25,21 +25,9 @@ lm_journal_ask(struct lm_journal *self, const char *sql,
 
     lm_journal_splice(&buf, sql, self->schema);
     ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
-         lm_conn_execute(self->conn, stmt, values, out, err);
+         lm_conn_ask_prepared(self->conn, stmt, shape, values, out, err);
     lm_buf_release(&buf);
     return ok;
-}
-
-bool
-lm_journal_tell(struct lm_journal *self, const char *sql,
-                const char *const *texts, int count, struct lm_err *err)
-{
-    struct lm_result *result = NULL;
-
-    if (!lm_journal_ask(self, sql, texts, count, &result, err))
-        return false;
-    lm_result_free(result);
-    return true;
 }
 
 bool
@@ -54,6 +42,24 @@ lm_journal_post(struct lm_journal *self, const char *sql,
     lm_journal_splice(&buf, sql, self->schema);
     ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
          lm_conn_post(self->conn, stmt, values, NULL, NULL, err);
+    lm_buf_release(&buf);
+    return ok;
+}
+
+bool
+lm_journal_tell(struct lm_journal *self, const char *sql,
+                const char *const *texts, int count, struct lm_err *err)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+    struct lm_values values = {texts, count};
+    struct lm_result *result = NULL;
+    struct lm_stmt *stmt;
+    bool ok;
+
+    lm_journal_splice(&buf, sql, self->schema);
+    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
+         lm_conn_execute(self->conn, stmt, values, &result, err);
+    lm_result_free(result);
     lm_buf_release(&buf);
     return ok;
 }
@@ -78,6 +84,7 @@ lm_journal_commit(struct lm_journal *self, struct lm_err *err)
 const char *
 lm_number_text(struct lm_number *number, int64_t value)
 {
+    /* cppcheck-suppress ctuuninitvar */
     snprintf(number->text, sizeof number->text, "%" PRId64, value);
     return number->text;
 }

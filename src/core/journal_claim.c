@@ -56,31 +56,33 @@ lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
 {
     char *source = as_bytea(request->source);
     const char *texts[] = {request->script, request->args_json, source};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
-        "SELECT r.id, r.state, p.rows, p.batches, p.retries, p.failures,"
+        "SELECT r.id IS NOT NULL, r.id, r.state, p.rows, p.batches, p.retries,"
+        " p.failures,"
         " r.sha256 <> pg_catalog.encode(pg_catalog.sha256($3::bytea), 'hex')"
-        " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
-        " WHERE r.script = $1 AND r.args = $2::jsonb"
-        " ORDER BY r.id DESC LIMIT 1",
-        texts, 3, &result, err);
+        " FROM (SELECT pg_catalog.max(id) AS id FROM {schema}.run"
+        "  WHERE script = $1 AND args = $2::jsonb) AS last"
+        " LEFT JOIN {schema}.run r ON r.id = last.id"
+        " LEFT JOIN {schema}.progress p ON p.run_id = r.id",
+        "!: b n t 4n b", texts, 3, &result, err);
 
     free(source);
     if (!ok)
         return false;
     *found = LM_JOURNAL_NONE;
-    if (lm_result_rows(result) == 1) {
-        run->id = lm_result_int(result, 0, 0);
-        LM_ERR_COPY(run->state, lm_result_text(result, 0, 1));
-        run->rows = lm_result_int(result, 0, 2);
-        run->batches = lm_result_int(result, 0, 3);
-        run->retries = lm_result_int(result, 0, 4);
-        run->failures = lm_result_int(result, 0, 5);
-        run->script_changed = lm_result_bool(result, 0, 6);
+    if (lm_answer_bool(result, 0, 0)) {
+        run->id = lm_answer_int(result, 0, 1);
+        LM_ERR_COPY(run->state, lm_answer_text(result, 0, 2));
+        run->rows = lm_answer_int(result, 0, 3);
+        run->batches = lm_answer_int(result, 0, 4);
+        run->retries = lm_answer_int(result, 0, 5);
+        run->failures = lm_answer_int(result, 0, 6);
+        run->script_changed = lm_answer_bool(result, 0, 7);
         *found = judge_state(run->state, request);
     }
-    lm_result_free(result);
+    lm_answer_free(result);
     return true;
 }
 
@@ -91,23 +93,25 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
     char *source = as_bytea(request->source);
     const char *texts[] = {request->script, request->args_json, source,
                            request->config_json, LUAMIG_VERSION};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(self,
-                             "INSERT INTO {schema}.run"
+                             "WITH begun AS (INSERT INTO {schema}.run"
                              " (script, args, sha256, config, state, version)"
                              " VALUES ($1, $2::jsonb, pg_catalog.encode("
                              "pg_catalog.sha256($3::bytea), 'hex'), $4::jsonb,"
                              " 'running', $5)"
-                             " ON CONFLICT DO NOTHING RETURNING id",
-                             texts, 5, &result, err);
+                             " ON CONFLICT DO NOTHING RETURNING id)"
+                             " SELECT begun.id IS NOT NULL, begun.id"
+                             " FROM (SELECT) AS one LEFT JOIN begun ON true",
+                             "!: b n", texts, 5, &result, err);
 
     free(source);
     if (!ok)
         return false;
-    *begun = lm_result_rows(result) == 1;
+    *begun = lm_answer_bool(result, 0, 0);
     if (*begun)
-        run->id = lm_result_int(result, 0, 0);
-    lm_result_free(result);
+        run->id = lm_answer_int(result, 0, 1);
+    lm_answer_free(result);
     return true;
 }
 
@@ -130,7 +134,7 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
                            lm_journal_host(host, sizeof host),
                            lm_number_text(&pid, getpid()),
                            lm_journal_backend(self, &backend)};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
         "INSERT INTO {schema}.progress (run_id, key_columns,"
@@ -140,15 +144,15 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
         " $7, (SELECT a.backend_start FROM"
         " pg_catalog.pg_stat_activity a WHERE a.pid = $7))"
         " RETURNING owner, seq",
-        texts, 7, &result, err);
+        "1: t n", texts, 7, &result, err);
 
     free(columns);
     free(cursor_text);
     if (!ok)
         return false;
-    LM_ERR_COPY(run->owner, lm_result_text(result, 0, 0));
-    run->seq = lm_result_int(result, 0, 1);
-    lm_result_free(result);
+    LM_ERR_COPY(run->owner, lm_answer_text(result, 0, 0));
+    run->seq = lm_answer_int(result, 0, 1);
+    lm_answer_free(result);
     return true;
 }
 
@@ -227,7 +231,7 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
     char *columns = lm_journal_array(request->key_columns, request->key_count);
     const char *texts[] = {lm_number_text(&id, run->id), columns,
                            lm_number_text(&lease, self->lease_ms)};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
         "SELECT p.owner, p.seq, p.lease_until,"
@@ -244,30 +248,30 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
         " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
         " AND coalesce(a.backend_start = p.backend_start, true)"
         " WHERE p.run_id = $1",
-        texts, 3, &result, err);
+        "?: t n t b t 2n b t t b t", texts, 3, &result, err);
 
     free(columns);
     if (!ok)
         return false;
-    if (lm_result_rows(result) != 1) {
-        lm_result_free(result);
+    if (lm_answer_rows(result) == 0) {
+        lm_answer_free(result);
         lm_err_set(err, LM_ERR_FAILED,
                    "run %" PRId64 " has vanished from the journal", run->id);
         return false;
     }
-    LM_ERR_COPY(holder->owner, lm_result_text(result, 0, 0));
-    holder->seq = lm_result_int(result, 0, 1);
-    LM_ERR_COPY(holder->lease_until, lm_result_text(result, 0, 2));
-    holder->leased = lm_result_bool(result, 0, 3);
-    LM_ERR_COPY(holder->host, lm_result_text(result, 0, 4));
-    holder->pid = lm_result_int(result, 0, 5);
-    holder->backend_pid = lm_result_int(result, 0, 6);
-    holder->seen = lm_result_bool(result, 0, 7);
-    LM_ERR_COPY(holder->user, lm_result_text(result, 0, 8));
-    LM_ERR_COPY(holder->since, lm_result_text(result, 0, 9));
-    holder->key_changed = lm_result_bool(result, 0, 10);
-    LM_ERR_COPY(holder->key_columns, lm_result_text(result, 0, 11));
-    lm_result_free(result);
+    LM_ERR_COPY(holder->owner, lm_answer_text(result, 0, 0));
+    holder->seq = lm_answer_int(result, 0, 1);
+    LM_ERR_COPY(holder->lease_until, lm_answer_text(result, 0, 2));
+    holder->leased = lm_answer_bool(result, 0, 3);
+    LM_ERR_COPY(holder->host, lm_answer_text(result, 0, 4));
+    holder->pid = lm_answer_int(result, 0, 5);
+    holder->backend_pid = lm_answer_int(result, 0, 6);
+    holder->seen = lm_answer_bool(result, 0, 7);
+    LM_ERR_COPY(holder->user, lm_answer_text(result, 0, 8));
+    LM_ERR_COPY(holder->since, lm_answer_text(result, 0, 9));
+    holder->key_changed = lm_answer_bool(result, 0, 10);
+    LM_ERR_COPY(holder->key_columns, lm_answer_text(result, 0, 11));
+    lm_answer_free(result);
     return true;
 }
 
@@ -351,34 +355,32 @@ terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
 }
 
 static void
-read_key(const struct lm_result *result, int column, struct lm_key *key)
+read_key(const struct lm_answer *result, int column, struct lm_key *key)
 {
-    const char *text = lm_result_text(result, 0, column);
-
     lm_key_release(key);
-    if (text != NULL)
-        key->count = lm_sql_parse_array(text, &key->texts);
+    key->count = lm_answer_texts(result, 0, column, &key->texts);
 }
 
 static const char progress_columns[] =
     "owner, seq, rows, batches, retries, started, cursor, bound, failures,"
     " held";
+static const char progress_shape[] = "?: t 4n b t[]? t[]? n t";
 
 static void
-read_progress(const struct lm_result *result, struct lm_run *run)
+read_progress(const struct lm_answer *result, struct lm_run *run)
 {
-    LM_ERR_COPY(run->owner, lm_result_text(result, 0, 0));
-    run->seq = lm_result_int(result, 0, 1);
-    run->rows = lm_result_int(result, 0, 2);
-    run->batches = lm_result_int(result, 0, 3);
-    run->retries = lm_result_int(result, 0, 4);
-    run->started = lm_result_bool(result, 0, 5);
+    LM_ERR_COPY(run->owner, lm_answer_text(result, 0, 0));
+    run->seq = lm_answer_int(result, 0, 1);
+    run->rows = lm_answer_int(result, 0, 2);
+    run->batches = lm_answer_int(result, 0, 3);
+    run->retries = lm_answer_int(result, 0, 4);
+    run->started = lm_answer_bool(result, 0, 5);
     read_key(result, 6, &run->cursor);
     read_key(result, 7, &run->bound);
     run->bound_is_empty =
-        lm_result_text(result, 0, 7) != NULL && run->bound.count == 0;
-    run->failures = lm_result_int(result, 0, 8);
-    LM_ERR_COPY(run->held_json, lm_result_text(result, 0, 9));
+        !lm_answer_is_null(result, 0, 7) && run->bound.count == 0;
+    run->failures = lm_answer_int(result, 0, 8);
+    LM_ERR_COPY(run->held_json, lm_answer_text(result, 0, 9));
 }
 
 /* A version 4 UUID. */
@@ -419,7 +421,7 @@ write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
                            lm_journal_host(host, sizeof host),
                            lm_number_text(&pid, getpid()),
                            lm_journal_backend(self, &backend)};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     snprintf(sql, sizeof sql,
              "UPDATE {schema}.progress SET owner = $3::uuid,"
@@ -430,12 +432,12 @@ write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
              " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
              " RETURNING %s",
              progress_columns);
-    if (!lm_journal_ask(self, sql, texts, 7, &result, err))
+    if (!lm_journal_ask(self, sql, progress_shape, texts, 7, &result, err))
         return false;
-    *claimed = lm_result_rows(result) == 1;
+    *claimed = lm_answer_rows(result) == 1;
     if (*claimed)
         read_progress(result, run);
-    lm_result_free(result);
+    lm_answer_free(result);
     return true;
 }
 
@@ -447,29 +449,28 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
     char *source = as_bytea(request->source);
     const char *texts[] = {lm_number_text(&id, run->id), source,
                            request->config_json, LUAMIG_VERSION};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
-        "UPDATE {schema}.run r SET state = 'running',"
+        "WITH resumed AS (UPDATE {schema}.run r SET state = 'running',"
         " resumed_at = clock_timestamp(), finished_at = NULL,"
         " error = NULL, error_sqlstate = NULL, exit_code = NULL,"
         " sha256 = pg_catalog.encode(pg_catalog.sha256($2::bytea),"
         " 'hex'), config = $3::jsonb, version = $4"
         " FROM {schema}.run old WHERE r.id = $1 AND old.id = r.id"
         " AND r.state IN ('running', 'paused', 'stopped', 'failed')"
-        " RETURNING old.sha256 <> r.sha256, old.state",
-        texts, 4, &result, err);
+        " RETURNING old.sha256 <> r.sha256 AS changed, old.state)"
+        " SELECT resumed.state IS NOT NULL, resumed.changed, resumed.state"
+        " FROM (SELECT) AS one LEFT JOIN resumed ON true",
+        "!: b b t", texts, 4, &result, err);
 
     free(source);
     if (!ok)
         return false;
-    run->script_changed = false;
-    run->state[0] = '\0'; /* it has ended */
-    if (lm_result_rows(result) == 1) {
-        run->script_changed = lm_result_bool(result, 0, 0);
-        LM_ERR_COPY(run->state, lm_result_text(result, 0, 1));
-    }
-    lm_result_free(result);
+    run->script_changed = lm_answer_bool(result, 0, 1);
+    LM_ERR_COPY(run->state,
+                lm_answer_text(result, 0, 2)); /* "": it has ended */
+    lm_answer_free(result);
     return true;
 }
 
@@ -480,14 +481,13 @@ read_state(struct lm_journal *self, struct lm_run *run, struct lm_err *err)
 {
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, run->id)};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(self, "SELECT state FROM {schema}.run WHERE id = $1",
-                        texts, 1, &result, err))
+                        "1: t", texts, 1, &result, err))
         return false;
-    if (lm_result_rows(result) == 1)
-        LM_ERR_COPY(run->state, lm_result_text(result, 0, 0));
-    lm_result_free(result);
+    LM_ERR_COPY(run->state, lm_answer_text(result, 0, 0));
+    lm_answer_free(result);
     return true;
 }
 
@@ -642,18 +642,18 @@ lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
     struct lm_number id;
     char sql[256];
     const char *texts[] = {lm_number_text(&id, run->id), run->owner};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool mine;
 
     snprintf(sql, sizeof sql,
              "SELECT %s FROM {schema}.progress"
              " WHERE run_id = $1 AND owner = $2::uuid",
              progress_columns);
-    if (!lm_journal_ask(self, sql, texts, 2, &result, err))
+    if (!lm_journal_ask(self, sql, progress_shape, texts, 2, &result, err))
         return false;
-    mine = lm_result_rows(result) == 1;
+    mine = lm_answer_rows(result) == 1;
     if (mine)
         read_progress(result, run);
-    lm_result_free(result);
+    lm_answer_free(result);
     return mine || fail_fenced(self, run, err);
 }

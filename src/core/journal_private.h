@@ -7,9 +7,10 @@
 #include "core/journal.h"
 
 /* Run one statement, with {schema} and {quote} put in; parameters are texts.
- * ask gives the result, to be freed; post sends it along with what follows. */
-bool lm_journal_ask(struct lm_journal *self, const char *sql,
-                    const char *const *texts, int count, struct lm_result **out,
+ * ask gives the answer, of that shape (pg/answer.h), to be freed; tell wants
+ * none; post sends it along with what follows. */
+bool lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
+                    const char *const *texts, int count, struct lm_answer **out,
                     struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_tell(struct lm_journal *self, const char *sql,
                      const char *const *texts, int count,

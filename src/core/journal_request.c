@@ -23,7 +23,7 @@ lm_journal_request(struct lm_journal *self, int64_t run_id, const char *verb,
                            settings_json,
                            lm_journal_host(host, sizeof host),
                            answer};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(
             self,
@@ -35,32 +35,28 @@ lm_journal_request(struct lm_journal *self, int64_t run_id, const char *verb,
             " RETURNING id) SELECT id, "
             "pg_catalog.pg_notify('" LM_JOURNAL_CHANNEL
             "', $1::bigint::text) FROM asked",
-            texts, 6, &result, err))
+            "1: n v", texts, 6, &result, err))
         return false;
-    *request_id = lm_result_int(result, 0, 0);
-    lm_result_free(result);
+    *request_id = lm_answer_int(result, 0, 0);
+    lm_answer_free(result);
     return true;
 }
 
 static void
-read_request(const struct lm_result *result, int row, struct lm_request *out)
+read_request(const struct lm_answer *result, int row, struct lm_request *out)
 {
-    const char *name = lm_result_text(result, row, 3);
-    const char *value = lm_result_text(result, row, 4);
-    const char *host = lm_result_text(result, row, 6);
-    const char *fault = lm_result_text(result, row, 7);
+    const char *value = lm_answer_text_or(result, row, 4, "null");
 
     memset(out, 0, sizeof *out);
-    out->id = lm_result_int(result, row, 0);
-    LM_ERR_COPY(out->verb, lm_result_text(result, row, 1));
-    out->at_once = lm_result_bool(result, row, 2);
-    LM_ERR_COPY(out->name, name != NULL ? name : "");
-    LM_ERR_COPY(out->value, value != NULL ? value : "null");
-    LM_ERR_COPY(out->by, lm_result_text(result, row, 5));
-    LM_ERR_COPY(out->host, host != NULL ? host : "unknown");
-    if (fault != NULL) {
-        LM_ERR_COPY(out->fault, fault);
-    } else if (value != NULL && strlen(value) >= sizeof out->value) {
+    out->id = lm_answer_int(result, row, 0);
+    LM_ERR_COPY(out->verb, lm_answer_text(result, row, 1));
+    out->at_once = lm_answer_bool(result, row, 2);
+    LM_ERR_COPY(out->name, lm_answer_text(result, row, 3));
+    LM_ERR_COPY(out->value, value);
+    LM_ERR_COPY(out->by, lm_answer_text(result, row, 5));
+    LM_ERR_COPY(out->host, lm_answer_text_or(result, row, 6, "unknown"));
+    LM_ERR_COPY(out->fault, lm_answer_text(result, row, 7));
+    if (out->fault[0] == '\0' && strlen(value) >= sizeof out->value) {
         snprintf(out->fault, sizeof out->fault,
                  "the value of \"%s\" is too long", out->name);
     }
@@ -83,6 +79,7 @@ read_request(const struct lm_result *result, int row, struct lm_request *out)
     " LEFT JOIN LATERAL pg_catalog.jsonb_each_text(CASE WHEN f.fault IS NULL" \
     "  AND r.verb = 'set' THEN r.settings ELSE '{}' END) s ON true"           \
     " WHERE r.run_id = $1"
+#define REQUESTS_SHAPE "*: n t b t? t? t t? t?"
 
 static bool
 read_requests(struct lm_journal *self, const char *sql, int64_t run_id,
@@ -90,17 +87,17 @@ read_requests(struct lm_journal *self, const char *sql, int64_t run_id,
 {
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, run_id)};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     *out = NULL;
-    if (!lm_journal_ask(self, sql, texts, 1, &result, err))
+    if (!lm_journal_ask(self, sql, REQUESTS_SHAPE, texts, 1, &result, err))
         return false;
-    *count = lm_result_rows(result);
+    *count = lm_answer_rows(result);
     if (*count > 0)
         *out = lm_calloc((size_t)*count, sizeof **out);
     for (int i = 0; i < *count; i++)
         read_request(result, i, &(*out)[i]);
-    lm_result_free(result);
+    lm_answer_free(result);
     return true;
 }
 
@@ -176,19 +173,16 @@ lm_journal_read_answer(struct lm_journal *self, int64_t request_id,
 {
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, request_id)};
-    struct lm_result *result = NULL;
-    const char *text = NULL;
+    struct lm_answer *result = NULL;
+    const char *text;
 
     if (!lm_journal_ask(self,
                         "SELECT answer FROM {schema}.request WHERE id = $1",
-                        texts, 1, &result, err))
+                        "1: t?", texts, 1, &result, err))
         return false;
-    if (lm_result_rows(result) == 1)
-        text = lm_result_text(result, 0, 0);
-    if (text == NULL)
-        text = "";
+    text = lm_answer_text(result, 0, 0);
     lm_err_copy(answer, size, text, strlen(text));
-    lm_result_free(result);
+    lm_answer_free(result);
     return true;
 }
 
@@ -198,7 +192,7 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
 {
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, run_id)};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool ok = lm_journal_open(self, err) &&
               lm_journal_tell(self,
                               "UPDATE {schema}.progress SET owner ="
@@ -210,11 +204,11 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
                              " exit_code = 8, finished_at = clock_timestamp()"
                              " WHERE id = $1 AND state IN ('running', 'paused',"
                              " 'stopped', 'failed') RETURNING id",
-                             texts, 1, &result, err) &&
+                             "?: n", texts, 1, &result, err) &&
               lm_journal_close_requests(self, run_id, "cancelled", err);
 
-    *cancelled = ok && lm_result_rows(result) == 1;
-    lm_result_free(result);
+    *cancelled = ok && lm_answer_rows(result) == 1;
+    lm_answer_free(result);
     ok = ok && lm_journal_commit(self, err);
     if (!ok)
         lm_conn_rollback(self->conn);

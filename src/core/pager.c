@@ -74,15 +74,15 @@ add_whole_page(struct lm_request *self, char *const *cursor, char *const *bound,
 }
 
 static bool
-send(struct lm_request *self, struct lm_conn *conn, struct lm_result **out,
-     struct lm_err *err)
+ask(const struct lm_request *self, struct lm_conn *conn, const char *shape,
+    struct lm_answer **out, struct lm_err *err)
 {
     struct lm_values values = {self->texts, self->count};
     struct lm_stmt *stmt;
 
     return lm_conn_prepare(conn, lm_buf_text(&self->sql), self->types,
                            self->count, &stmt, err) &&
-           lm_conn_execute(conn, stmt, values, out, err);
+           lm_conn_ask_prepared(conn, stmt, shape, values, out, err);
 }
 
 /* -- checks ----------------------------------------------------------- */
@@ -139,7 +139,7 @@ hint_changed(struct lm_err *err)
 /* Is what came back what preflight was told of? */
 static bool
 check_columns(const struct lm_result *result, const struct lm_base_query *query,
-              struct lm_err *err)
+              const char *sql, struct lm_err *err)
 {
     int count = query->column_count + (query->key_is_unique ? 0 : 1);
     bool same = lm_result_columns(result) == count;
@@ -154,18 +154,26 @@ check_columns(const struct lm_result *result, const struct lm_base_query *query,
     if (same)
         return true;
     lm_err_set(err, LM_ERR_FAILED, "%s", changed);
+    LM_ERR_COPY(err->sql, sql);
     hint_changed(err);
     return false;
 }
 
-/* Is the key of this row and the one before the same? */
-static bool
-is_duplicate(const struct lm_page *page, const struct lm_base_query *query,
-             int row)
+/* What the server says of the key of this row and the one before: "t" when they
+ * are the same, "f", or NULL, as for the first row. */
+static const char *
+sameness(const struct lm_page *page, const struct lm_base_query *query, int row)
 {
-    return !query->key_is_unique &&
-           lm_result_text(page->result, row, page->columns) != NULL &&
-           lm_result_bool(page->result, row, page->columns);
+    return query->key_is_unique
+               ? "f"
+               : lm_result_text(page->result, row, page->columns);
+}
+
+static bool
+is_sameness(const char *text, int row)
+{
+    return text == NULL ? row == 0
+                        : strcmp(text, "t") == 0 || strcmp(text, "f") == 0;
 }
 
 static bool
@@ -180,11 +188,17 @@ has_null(const struct lm_page *page, const struct lm_base_query *query, int row)
 
 static bool
 check_row(const struct lm_page *page, const struct lm_base_query *query,
-          int row, struct lm_err *err)
+          int row, const char *sql, struct lm_err *err)
 {
+    const char *same = sameness(page, query, row);
+    bool null = has_null(page, query, row);
     char **texts;
 
-    if (!has_null(page, query, row) && !is_duplicate(page, query, row))
+    if (!null && !is_sameness(same, row)) {
+        return lm_answer_fail_of(
+            sql, "it does not say whether two keys are the same", err);
+    }
+    if (!null && (same == NULL || *same == 'f'))
         return true;
     texts = key_texts(page, query, row);
     if (check_not_null(query, texts, err)) {
@@ -198,30 +212,38 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
 
 static bool
 check_page(const struct lm_page *page, const struct lm_base_query *query,
-           struct lm_err *err)
+           const char *sql, struct lm_err *err)
 {
-    bool ok = check_columns(page->result, query, err);
+    bool ok = check_columns(page->result, query, sql, err);
 
     for (int row = 0; ok && row < page->rows; row++)
-        ok = check_row(page, query, row, err);
+        ok = check_row(page, query, row, sql, err);
     return ok;
 }
 
+/* Sends the page's query, and checks what comes back. */
 static bool
 send_page(struct lm_request *request, struct lm_conn *conn,
           const struct lm_base_query *query, struct lm_page *out,
           struct lm_err *err)
 {
-    bool ok = send(request, conn, &out->result, err);
+    struct lm_values values = {request->texts, request->count};
+    struct lm_stmt *stmt;
+    bool ok = lm_conn_prepare(conn, lm_buf_text(&request->sql), request->types,
+                              request->count, &stmt, err) &&
+              lm_conn_execute(conn, stmt, values, &out->result, err);
 
-    lm_request_release(request);
     if (ok) {
         out->columns = query->column_count;
         out->rows = lm_result_rows(out->result);
+        ok = check_page(out, query, lm_buf_text(&request->sql), err);
+        if (!ok)
+            lm_page_release(out);
     } else if (lm_err_is_state(err, "42703")) {
         lm_err_prefix(err, "%s", changed);
         hint_changed(err);
     }
+    lm_request_release(request);
     return ok;
 }
 
@@ -232,20 +254,16 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
 {
     struct lm_request request;
     struct row_limit text = one_row_more(limit);
-    bool ok;
 
     memset(out, 0, sizeof *out);
     lm_request_init(&request, query);
     add_whole_page(&request, cursor, bound, text.text);
     if (!send_page(&request, conn, query, out, err))
         return false;
-    ok = check_page(out, query, err);
     out->more = out->rows > limit;
     if (out->more)
         out->rows--;
-    if (!ok)
-        lm_page_release(out);
-    return ok;
+    return true;
 }
 
 bool
@@ -264,12 +282,7 @@ lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
     lm_buf_puts(&request.sql, " WHERE ");
     lm_request_add_key_is(&request, key);
     lm_buf_puts(&request.sql, " LIMIT 2");
-    if (!send_page(&request, conn, query, out, err))
-        return false;
-    if (check_page(out, query, err))
-        return true;
-    lm_page_release(out);
-    return false;
+    return send_page(&request, conn, query, out, err);
 }
 
 bool
@@ -278,40 +291,59 @@ lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
 {
     struct lm_values values = {(const char *const *)key, query->key_count};
     struct lm_buf sql = LM_BUF_INIT;
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
+    char shape[16];
     bool ok;
 
+    snprintf(shape, sizeof shape, "1: %dt?", query->key_count);
     lm_buf_puts(&sql, "SELECT ");
     for (int i = 0; i < query->key_count; i++)
         lm_buf_printf(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
-    ok = lm_conn_query_typed(conn, lm_buf_text(&sql), query->key_types, values,
-                             &result, err);
-    lm_result_free(result);
+    ok = lm_conn_ask_typed(conn, lm_buf_text(&sql), shape, query->key_types,
+                           values, &answer, err);
+    lm_answer_free(answer);
     lm_buf_release(&sql);
     return ok;
 }
 
-/* The key in the one row of a result, or NULL texts without a row. */
-static bool
-take_key(const struct lm_result *result, const struct lm_base_query *query,
-         char ***texts, struct lm_err *err)
+/* Begins a question that holds a query for one key. It is answered with a row
+ * in any case, so that no key is not taken for a lost one. */
+static void
+begin_key(struct lm_request *request)
 {
-    char **key;
+    lm_buf_puts(&request->sql, "SELECT coalesce(found.luamig_found, false), ");
+    lm_request_add_keys(request, "found", "");
+    lm_buf_puts(&request->sql, " FROM (SELECT) AS one LEFT JOIN (SELECT true"
+                               " AS luamig_found, key.* FROM (");
+}
+
+/* Ends it and asks. *texts is NULL when there is no key. */
+static bool
+ask_key(struct lm_request *request, struct lm_conn *conn, char ***texts,
+        struct lm_err *err)
+{
+    const struct lm_base_query *query = request->query;
+    struct lm_answer *answer = NULL;
+    char shape[24];
+    char **key = NULL;
 
     *texts = NULL;
-    if (lm_result_rows(result) == 0)
-        return true;
-    key = lm_calloc((size_t)query->key_count, sizeof *key);
-    for (int i = 0; i < query->key_count; i++)
-        key[i] = (char *)lm_result_text(result, 0, i);
-    if (!check_not_null(query, key, err)) {
-        free(key);
+    lm_buf_puts(&request->sql, ") AS key) AS found ON true");
+    snprintf(shape, sizeof shape, "!: b %dt?", query->key_count);
+    if (!ask(request, conn, shape, &answer, err))
         return false;
+    if (lm_answer_bool(answer, 0, 0)) {
+        key = lm_calloc((size_t)query->key_count, sizeof *key);
+        for (int i = 0; i < query->key_count; i++)
+            key[i] = lm_answer_copy(answer, 0, i + 1);
     }
-    for (int i = 0; i < query->key_count; i++)
-        key[i] = lm_strdup(key[i]);
-    *texts = key;
-    return true;
+    lm_answer_free(answer);
+    if (key == NULL || check_not_null(query, key, err)) {
+        *texts = key;
+        return true;
+    }
+    lm_sql_free_array(key, query->key_count);
+    return false;
 }
 
 bool
@@ -319,21 +351,18 @@ lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
                 char ***texts, struct lm_err *err)
 {
     struct lm_request request;
-    struct lm_result *result = NULL;
     bool ok;
 
-    *texts = NULL;
     lm_request_init(&request, query);
+    begin_key(&request);
     lm_buf_puts(&request.sql, "SELECT ");
     lm_request_add_keys(&request, "page", "");
     lm_request_add_source(&request);
     lm_buf_puts(&request.sql, " ORDER BY ");
     lm_request_add_keys(&request, "page", " DESC");
     lm_buf_puts(&request.sql, " LIMIT 1");
-    ok = send(&request, conn, &result, err) &&
-         take_key(result, query, texts, err);
+    ok = ask_key(&request, conn, texts, err);
     lm_request_release(&request);
-    lm_result_free(result);
     return ok;
 }
 
@@ -349,7 +378,7 @@ lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
     char oid[16];
     const char *texts[] = {oid};
     struct lm_values values = {texts, 1};
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
 
     *table = NULL;
     for (int i = 0; i < query->key_count; i++) {
@@ -361,11 +390,10 @@ lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
     }
     snprintf(oid, sizeof oid, "%" PRIu32,
              query->sources[query->key_source[0]].table);
-    if (!lm_conn_query(conn, sql, values, &result, err))
+    if (!lm_conn_ask(conn, sql, "?: t", values, &answer, err))
         return false;
-    if (lm_result_rows(result) == 1)
-        *table = lm_strdup(lm_result_text(result, 0, 0));
-    lm_result_free(result);
+    *table = lm_answer_copy(answer, 0, 0);
+    lm_answer_free(answer);
     return true;
 }
 
@@ -375,19 +403,16 @@ lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
                    int64_t rows, char ***texts, struct lm_err *err)
 {
     struct lm_request request;
-    struct lm_result *result = NULL;
     char text[24];
     bool ok;
 
-    *texts = NULL;
     snprintf(text, sizeof text, "%" PRId64, rows);
     lm_request_init(&request, query);
+    begin_key(&request);
     lm_request_add_window_end(&request, table, (struct lm_range){cursor, bound},
                               text);
-    ok = send(&request, conn, &result, err) &&
-         take_key(result, query, texts, err);
+    ok = ask_key(&request, conn, texts, err);
     lm_request_release(&request);
-    lm_result_free(result);
     return ok;
 }
 
@@ -397,7 +422,7 @@ lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
               struct lm_err *err)
 {
     struct lm_request request;
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
     bool ok;
 
     lm_request_init(&request, query);
@@ -408,13 +433,13 @@ lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
         lm_buf_putc(&request.sql, ')');
     }
     lm_request_add_source(&request);
-    ok = send(&request, conn, &result, err);
+    ok = ask(&request, conn, bound != NULL ? "1: n n" : "1: n", &answer, err);
     lm_request_release(&request);
     if (!ok)
         return false;
-    *total = lm_result_int(result, 0, 0);
-    *beyond = bound != NULL ? lm_result_int(result, 0, 1) : 0;
-    lm_result_free(result);
+    *total = lm_answer_int(answer, 0, 0);
+    *beyond = lm_answer_int(answer, 0, 1);
+    lm_answer_free(answer);
     return true;
 }
 
@@ -424,18 +449,18 @@ lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
                    struct lm_err *err)
 {
     struct lm_request request;
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
     bool ok;
 
     lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*) FROM (");
     lm_request_add_range(&request, (struct lm_range){cursor, bound});
     lm_buf_puts(&request.sql, ") AS page");
-    ok = send(&request, conn, &result, err);
+    ok = ask(&request, conn, "1: n", &answer, err);
     lm_request_release(&request);
     if (ok)
-        *rows = lm_result_int(result, 0, 0);
-    lm_result_free(result);
+        *rows = lm_answer_int(answer, 0, 0);
+    lm_answer_free(answer);
     return ok;
 }
 
@@ -445,21 +470,22 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
 {
     static const char mark[] = "\"Plan Rows\":";
     struct lm_request request;
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
     struct lm_err ignored;
     int64_t rows = -1;
 
     lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "EXPLAIN (FORMAT JSON) ");
     lm_request_add_range(&request, (struct lm_range){cursor, bound});
-    if (lm_conn_query_typed(conn, lm_buf_text(&request.sql), request.types,
-                            (struct lm_values){request.texts, request.count},
-                            &result, &ignored)) {
-        const char *found = strstr(lm_result_text(result, 0, 0), mark);
+    if (lm_conn_ask_typed(conn, lm_buf_text(&request.sql), "1: t",
+                          request.types,
+                          (struct lm_values){request.texts, request.count},
+                          &answer, &ignored)) {
+        const char *found = strstr(lm_answer_text(answer, 0, 0), mark);
 
         if (found != NULL)
             rows = strtoll(found + sizeof mark - 1, NULL, 10);
-        lm_result_free(result);
+        lm_answer_free(answer);
     }
     lm_request_release(&request);
     return rows;
@@ -468,7 +494,7 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
 bool
 lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
                 char *const *cursor, char *const *bound, int64_t limit,
-                bool run, struct lm_result **out, struct lm_err *err)
+                bool run, struct lm_answer **out, struct lm_err *err)
 {
     struct lm_request request;
     struct row_limit text = one_row_more(limit);
@@ -478,9 +504,9 @@ lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
     lm_buf_printf(&request.sql, "EXPLAIN (%sVERBOSE, FORMAT JSON) ",
                   run ? "ANALYZE, TIMING OFF, " : "");
     add_whole_page(&request, cursor, bound, text.text);
-    ok = lm_conn_query_typed(conn, lm_buf_text(&request.sql), request.types,
-                             (struct lm_values){request.texts, request.count},
-                             out, err);
+    ok = lm_conn_ask_typed(
+        conn, lm_buf_text(&request.sql), "1: t", request.types,
+        (struct lm_values){request.texts, request.count}, out, err);
     lm_request_release(&request);
     return ok;
 }

@@ -85,7 +85,7 @@ int64_t lm_page_estimate(struct lm_conn *conn,
  * timeout. */
 bool lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
                      char *const *cursor, char *const *bound, int64_t limit,
-                     bool run, struct lm_result **out,
+                     bool run, struct lm_answer **out,
                      struct lm_err *err) LM_MUSTCHECK;
 
 /* Adds "(id, tenant) = (7, 3)" for messages. */

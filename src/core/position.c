@@ -87,20 +87,20 @@ make_for_column(struct lm_conn *conn, const char *table, const char *column,
         " FROM pg_catalog.pg_attribute a, pg_catalog.pg_type t"
         " JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace"
         " WHERE a.attrelid = $1 AND a.attname = $2 AND t.oid = $3";
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
     struct lm_err ignored;
     char *made = NULL;
     char type[16];
 
     snprintf(type, sizeof type, "%" PRIu32, key_type);
-    if (!lm_conn_query(
-            conn, sql,
+    if (!lm_conn_ask(
+            conn, sql, "?: t t",
             (struct lm_values){(const char *[]){table, column, type}, 3}, &row,
             &ignored))
         return NULL;
-    if (lm_result_rows(row) == 1)
-        made = make(lm_result_text(row, 0, 0), lm_result_text(row, 0, 1));
-    lm_result_free(row);
+    if (lm_answer_rows(row) == 1)
+        made = make(lm_answer_text(row, 0, 0), lm_answer_text(row, 0, 1));
+    lm_answer_free(row);
     return made;
 }
 
@@ -121,24 +121,24 @@ prepare(struct lm_position *self, struct lm_conn *conn,
 
 /* A bucket of the row, or other where there was no key. */
 static double
-bucket(const struct lm_result *row, int column, double other)
+bucket(const struct lm_answer *row, int column, double other)
 {
-    return lm_result_text(row, 0, column) != NULL
-               ? (double)lm_result_int(row, 0, column)
+    return !lm_answer_is_null(row, 0, column)
+               ? (double)lm_answer_int(row, 0, column)
                : other;
 }
 
 static double
-read_part(const struct lm_result *row)
+read_part(const struct lm_answer *row)
 {
     double first;
     double last;
     double part;
 
-    if (lm_result_rows(row) != 1 || lm_result_text(row, 0, 3) == NULL)
+    if (lm_answer_is_null(row, 0, 3))
         return -1;
     first = bucket(row, 0, 0);
-    last = bucket(row, 2, (double)lm_result_int(row, 0, 3));
+    last = bucket(row, 2, (double)lm_answer_int(row, 0, 3));
     if (last <= first)
         return -1;
     part = (bucket(row, 1, first) - first) / (last - first);
@@ -154,21 +154,21 @@ lm_position_find(struct lm_position *self, struct lm_conn *conn,
 {
     const uint32_t key_type = query->key_types[0];
     const uint32_t types[] = {key_type, key_type, key_type, 0, 0};
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
     struct lm_err ignored;
     double part = -1;
 
     if (self->useless)
         return -1;
     if ((self->sql != NULL || prepare(self, conn, query)) &&
-        lm_conn_query_typed(
-            conn, self->sql, types,
+        lm_conn_ask_typed(
+            conn, self->sql, "?: 4d?", types,
             (struct lm_values){
                 (const char *[]){first, key, last, self->table, self->column},
                 5},
             &row, &ignored)) {
         part = read_part(row);
-        lm_result_free(row);
+        lm_answer_free(row);
     } else {
         self->useless = true;
     }
@@ -181,7 +181,7 @@ lm_position_middle(struct lm_conn *conn, const struct lm_base_query *query,
 {
     static const uint32_t types[] = {0, 0};
     const struct lm_key_source *source;
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
     struct lm_err ignored;
     char *middle = NULL;
     char table[16];
@@ -194,13 +194,12 @@ lm_position_middle(struct lm_conn *conn, const struct lm_base_query *query,
     sql = make_for_column(conn, table, source->column, query->key_types[key],
                           make_middle_sql);
     if (sql != NULL &&
-        lm_conn_query_typed(
-            conn, sql, types,
+        lm_conn_ask_typed(
+            conn, sql, "1: t?", types,
             (struct lm_values){(const char *[]){table, source->column}, 2},
             &row, &ignored)) {
-        if (lm_result_text(row, 0, 0) != NULL)
-            middle = lm_strdup(lm_result_text(row, 0, 0));
-        lm_result_free(row);
+        middle = lm_answer_copy(row, 0, 0);
+        lm_answer_free(row);
     }
     free(sql);
     return middle;

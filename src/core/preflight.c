@@ -30,13 +30,13 @@ lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
     static const char sql[] = "SELECT system_identifier::text"
                               " FROM pg_catalog.pg_control_system()";
     struct lm_values none = {NULL, 0};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     text[0] = '\0';
-    if (!lm_conn_query(conn, sql, none, &result, err))
+    if (!lm_conn_ask(conn, sql, "1: t", none, &result, err))
         return err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42");
-    snprintf(text, size, "%s", lm_result_text(result, 0, 0));
-    lm_result_free(result);
+    snprintf(text, size, "%s", lm_answer_text(result, 0, 0));
+    lm_answer_free(result);
     return true;
 }
 
@@ -47,7 +47,7 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
         "SELECT pg_catalog.pg_is_in_recovery(),"
         " pg_catalog.current_setting('default_transaction_read_only') = 'on'";
     struct lm_values none = {NULL, 0};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool in_recovery;
     bool read_only;
 
@@ -57,11 +57,11 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
                           "PostgreSQL 13 or newer",
                           lm_conn_server_version(conn) / 10000);
     }
-    if (!lm_conn_query(conn, sql, none, &result, err))
+    if (!lm_conn_ask(conn, sql, "1: b b", none, &result, err))
         return false;
-    in_recovery = lm_result_bool(result, 0, 0);
-    read_only = lm_result_bool(result, 0, 1);
-    lm_result_free(result);
+    in_recovery = lm_answer_bool(result, 0, 0);
+    read_only = lm_answer_bool(result, 0, 1);
+    lm_answer_free(result);
     if (!in_recovery && !read_only)
         return true;
     lm_err_set(err, LM_ERR_CONNECT, "the server at %s is read-only",
@@ -254,22 +254,20 @@ find_origin(struct lm_conn *conn, const struct lm_column *column,
     char attnum[16];
     const char *texts[] = {table, attnum, from_only ? "t" : "f"};
     struct lm_values values = {texts, 3};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     memset(out, 0, sizeof *out);
     snprintf(table, sizeof table, "%" PRIu32, column->table);
     snprintf(attnum, sizeof attnum, "%d", column->table_column);
-    if (!lm_conn_query(conn, origin_sql, values, &result, err))
+    if (!lm_conn_ask(conn, origin_sql, "?: t t b t?", values, &result, err))
         return false;
-    if (lm_result_rows(result) == 1) {
-        const char *view = lm_result_text(result, 0, 3);
-
-        LM_ERR_COPY(out->relation, lm_result_text(result, 0, 0));
-        LM_ERR_COPY(out->column, lm_result_text(result, 0, 1));
-        out->not_null = lm_result_bool(result, 0, 2);
-        out->view = view != NULL ? lm_strdup(view) : NULL;
+    if (lm_answer_rows(result) == 1) {
+        LM_ERR_COPY(out->relation, lm_answer_text(result, 0, 0));
+        LM_ERR_COPY(out->column, lm_answer_text(result, 0, 1));
+        out->not_null = lm_answer_bool(result, 0, 2);
+        out->view = lm_answer_copy(result, 0, 3);
     }
-    lm_result_free(result);
+    lm_answer_free(result);
     return true;
 }
 
@@ -456,13 +454,13 @@ prove_unique(struct lm_conn *conn, uint32_t table, const char *attnums,
     char table_text[16];
     const char *texts[] = {table_text, attnums, from_only ? "t" : "f"};
     struct lm_values values = {texts, 3};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     snprintf(table_text, sizeof table_text, "%" PRIu32, table);
-    if (!lm_conn_query(conn, sql, values, &result, err))
+    if (!lm_conn_ask(conn, sql, "?: b", values, &result, err))
         return false;
-    *proved = lm_result_rows(result) == 1 && lm_result_bool(result, 0, 0);
-    lm_result_free(result);
+    *proved = lm_answer_bool(result, 0, 0);
+    lm_answer_free(result);
     return true;
 }
 

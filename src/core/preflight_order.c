@@ -9,6 +9,7 @@
 
 #include "pg/sql.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Adds "page.k1, page.k2". */
@@ -25,11 +26,12 @@ add_keys(struct lm_buf *sql, const struct lm_base_query *query)
  * described by it, never run. */
 static bool
 ask_collations(struct lm_conn *conn, const struct lm_base_query *query,
-               struct lm_result **row, struct lm_err *err)
+               struct lm_answer **row, struct lm_err *err)
 {
     struct lm_values values = {(const char *const *)query->params,
                                query->param_count};
     struct lm_buf sql = LM_BUF_INIT;
+    char shape[16];
     bool ok;
 
     for (int i = 0; i < query->key_count; i++) {
@@ -48,8 +50,9 @@ ask_collations(struct lm_conn *conn, const struct lm_base_query *query,
                   " ORDER BY ",
                   query->sql);
     add_keys(&sql, query);
-    ok = lm_conn_query_typed(conn, lm_buf_text(&sql), query->param_types,
-                             values, row, err);
+    snprintf(shape, sizeof shape, "1: %do?", query->key_count);
+    ok = lm_conn_ask_typed(conn, lm_buf_text(&sql), shape, query->param_types,
+                           values, row, err);
     lm_buf_release(&sql);
     return ok;
 }
@@ -153,16 +156,13 @@ fail_refused(const struct lm_base_query *query, struct lm_err *err)
 
 static bool
 set_collations(struct lm_conn *conn, struct lm_base_query *out,
-               const struct lm_result *row, struct lm_err *err)
+               const struct lm_answer *row, struct lm_err *err)
 {
     for (int i = 0; i < out->key_count; i++) {
-        const char *collation = lm_result_text(row, 0, i);
-
-        if (collation == NULL)
+        if (lm_answer_is_null(row, 0, i))
             return fail_without_collation(out->key[i], err);
         if (!lm_order_set_collation(&out->order[i], conn,
-                                    (uint32_t)strtoul(collation, NULL, 10),
-                                    err))
+                                    lm_answer_oid(row, 0, i), err))
             return false;
     }
     return true;
@@ -172,7 +172,7 @@ bool
 lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
                         struct lm_err *err)
 {
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
     bool ok;
 
     out->order = lm_calloc((size_t)out->key_count, sizeof *out->order);
@@ -184,6 +184,6 @@ lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
     if (!ask_collations(conn, out, &row, err))
         return fail_refused(out, err);
     ok = set_collations(conn, out, row, err);
-    lm_result_free(row);
+    lm_answer_free(row);
     return ok;
 }

@@ -47,19 +47,19 @@ ask(struct lm_conn *conn, const struct names *called, struct lm_base_query *out,
         " GROUP BY c.name HAVING bool_and(p.provolatile = 'v')) v";
     struct lm_buf schemas = LM_BUF_INIT;
     struct lm_buf names = LM_BUF_INIT;
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     bool ok;
 
     lm_sql_add_array(&schemas, called->schemas, called->count);
     lm_sql_add_array(&names, called->names, called->count);
-    ok = lm_conn_query(
-        conn, sql,
+    ok = lm_conn_ask(
+        conn, sql, "1: t?",
         (struct lm_values){
             (const char *[]){lm_buf_text(&schemas), lm_buf_text(&names)}, 2},
         &result, err);
-    if (ok && lm_result_text(result, 0, 0) != NULL)
-        out->volatile_calls = lm_strdup(lm_result_text(result, 0, 0));
-    lm_result_free(result);
+    if (ok)
+        out->volatile_calls = lm_answer_copy(result, 0, 0);
+    lm_answer_free(result);
     lm_buf_release(&schemas);
     lm_buf_release(&names);
     return ok;

@@ -78,40 +78,39 @@ static const char names_sql[] =
 static bool
 fail_missing(struct lm_conn *conn, const char *name, struct lm_err *err)
 {
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     const char **names;
     int nearest;
 
-    if (!lm_conn_query(conn, names_sql, (struct lm_values){NULL, 0}, &result,
-                       err))
+    if (!lm_conn_ask(conn, names_sql, "*: t", (struct lm_values){NULL, 0},
+                     &result, err))
         return false;
-    names = lm_calloc((size_t)lm_result_rows(result) + 1, sizeof *names);
-    for (int i = 0; i < lm_result_rows(result); i++)
-        names[i] = lm_result_text(result, i, 0);
-    nearest = lm_text_nearest(name, names, (size_t)lm_result_rows(result));
+    names = lm_calloc((size_t)lm_answer_rows(result) + 1, sizeof *names);
+    for (int i = 0; i < lm_answer_rows(result); i++)
+        names[i] = lm_answer_text(result, i, 0);
+    nearest = lm_text_nearest(name, names, (size_t)lm_answer_rows(result));
     lm_err_set(err, LM_ERR_FAILED, "table \"%s\" does not exist in %s", name,
                lm_conn_target(conn));
     if (nearest >= 0)
         lm_err_hint(err, "Did you mean \"%s\"?", names[nearest]);
     free(names);
-    lm_result_free(result);
+    lm_answer_free(result);
     return false;
 }
 
-/* Runs a statement whose one parameter is text; result 0, 0 is copied, NULL
- * when there is no row. */
+/* Runs a statement whose one parameter is text; its answer is copied, NULL when
+ * there is no row. */
 static bool
-ask(struct lm_conn *conn, const char *sql, const char *param, char **answer,
-    struct lm_err *err)
+ask(struct lm_conn *conn, const char *sql, const char *shape, const char *param,
+    char **answer, struct lm_err *err)
 {
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
-    if (!lm_conn_query(conn, sql, (struct lm_values){&param, 1}, &result, err))
+    if (!lm_conn_ask(conn, sql, shape, (struct lm_values){&param, 1}, &result,
+                     err))
         return false;
-    *answer = lm_result_rows(result) > 0
-                  ? lm_strdup(lm_result_text(result, 0, 0))
-                  : NULL;
-    lm_result_free(result);
+    *answer = lm_answer_copy(result, 0, 0);
+    lm_answer_free(result);
     return true;
 }
 
@@ -125,8 +124,8 @@ lm_relation_read(struct lm_conn *conn, const char *name, char **facts_json,
 
     if (!lm_sql_add_table(&quoted, name)) {
         lm_err_set(err, LM_ERR_FAILED, "\"%s\" is no name of a table", name);
-    } else if (ask(conn, find_sql, lm_buf_text(&quoted), &oid, err)) {
-        ok = oid != NULL ? ask(conn, facts_sql, oid, facts_json, err)
+    } else if (ask(conn, find_sql, "?: o", lm_buf_text(&quoted), &oid, err)) {
+        ok = oid != NULL ? ask(conn, facts_sql, "1: t", oid, facts_json, err)
                          : fail_missing(conn, name, err);
     }
     free(oid);

@@ -466,7 +466,7 @@ is_paged_table(struct lm_repo *self, const char *table, uint32_t source,
     const char *texts[2];
     struct lm_values values = {texts, 2};
     struct lm_stmt *stmt;
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
     bool ok = true;
 
     if (!lm_sql_add_table(&name, table)) {
@@ -477,12 +477,12 @@ is_paged_table(struct lm_repo *self, const char *table, uint32_t source,
     texts[0] = lm_buf_text(&name);
     texts[1] = oid;
     ok = lm_conn_prepare(self->conn, sql, NULL, 0, &stmt, err) &&
-         lm_conn_execute(self->conn, stmt, values, &result, err);
+         lm_conn_ask_prepared(self->conn, stmt, "1: b", values, &answer, err);
     lm_buf_release(&name);
     if (!ok)
         return lm_repo_fail_with(self, err);
-    *is_paged = lm_result_bool(result, 0, 0);
-    lm_result_free(result);
+    *is_paged = lm_answer_bool(answer, 0, 0);
+    lm_answer_free(answer);
     return true;
 }
 

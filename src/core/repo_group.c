@@ -152,7 +152,7 @@ lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape, bool *may,
 
 /* All rows were written, or none, or it is not known which. */
 static void
-on_combined(void *arg, const struct lm_result *result, struct lm_err *err)
+on_combined(void *arg, const struct lm_answer *answer, struct lm_err *err)
 {
     struct lm_flight *flight = arg;
     size_t written;
@@ -163,7 +163,7 @@ on_combined(void *arg, const struct lm_result *result, struct lm_err *err)
             flight->repo->combined_failed = true;
         return;
     }
-    written = (size_t)lm_result_int(result, 0, 0);
+    written = (size_t)lm_answer_int(answer, 0, 0);
     for (size_t i = 0; i < flight->rows; i++) {
         struct lm_write *write = flight->writes[i];
 
@@ -211,8 +211,9 @@ post_combined(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
     texts[count] = rows;
     ok = lm_conn_prepare(self->conn, shape->sql, shape->array_types.oids,
                          count + 1, &stmt, err) &&
-         lm_conn_post(self->conn, stmt, values, on_combined,
-                      take_off(self, group), err) &&
+         lm_conn_post_question(self->conn, stmt,
+                               lm_write_combined_shape(&shape->form), values,
+                               on_combined, take_off(self, group), err) &&
          lm_conn_push(self->conn, err);
     free(texts);
     return ok;

@@ -69,7 +69,8 @@ add_item(struct lm_residue *self, const char *what, const char *name,
 
 /* A question in a transaction of its own. */
 static bool
-ask(struct lm_conn *conn, const char *sql, struct lm_result **out)
+ask(struct lm_conn *conn, const char *sql, const char *shape,
+    struct lm_answer **out)
 {
     struct lm_txn txn = {.read_only = true,
                          .statement_timeout_ms = STATEMENT_MS,
@@ -80,7 +81,7 @@ ask(struct lm_conn *conn, const char *sql, struct lm_result **out)
 
     *out = NULL;
     ok = lm_txn_begin(conn, &txn, &ignored) &&
-         lm_conn_query(conn, sql, none, out, &ignored);
+         lm_conn_ask(conn, sql, shape, none, out, &ignored);
     lm_conn_rollback(conn);
     return ok;
 }
@@ -94,19 +95,19 @@ static const char sequences_sql[] =
 void
 lm_residue_begin(struct lm_residue *self, struct lm_conn *conn)
 {
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
-    self->saw_sequences = ask(conn, sequences_sql, &result);
+    self->saw_sequences = ask(conn, sequences_sql, "*: t t?", &result);
     if (!self->saw_sequences)
         return;
-    self->sequence_count = lm_result_rows(result);
+    self->sequence_count = lm_answer_rows(result);
     self->sequences =
         lm_calloc((size_t)self->sequence_count, sizeof *self->sequences);
     for (int i = 0; i < self->sequence_count; i++) {
-        self->sequences[i].name = lm_strdup(lm_result_text(result, i, 0));
-        self->sequences[i].value = copy(lm_result_text(result, i, 1));
+        self->sequences[i].name = lm_strdup(lm_answer_text(result, i, 0));
+        self->sequences[i].value = lm_answer_copy(result, i, 1);
     }
-    lm_result_free(result);
+    lm_answer_free(result);
 }
 
 /* NULL: unused, or set back by setval(..., false). */
@@ -141,18 +142,18 @@ compare_sequence(struct lm_residue *self, const char *name, const char *value)
 static void
 compare_sequences(struct lm_residue *self, struct lm_conn *conn)
 {
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
-    if (!self->saw_sequences || !ask(conn, sequences_sql, &result)) {
+    if (!self->saw_sequences || !ask(conn, sequences_sql, "*: t t?", &result)) {
         add_item(self, "sequences", NULL,
                  "could not be read; some may have moved");
         return;
     }
-    for (int i = 0; i < lm_result_rows(result); i++) {
-        compare_sequence(self, lm_result_text(result, i, 0),
-                         lm_result_text(result, i, 1));
+    for (int i = 0; i < lm_answer_rows(result); i++) {
+        compare_sequence(self, lm_answer_text(result, i, 0),
+                         lm_answer_text_or(result, i, 1, NULL));
     }
-    lm_result_free(result);
+    lm_answer_free(result);
 }
 
 /* -- other servers, and locks -------------------------------------------- */
@@ -171,63 +172,63 @@ lm_residue_look(struct lm_residue *self, struct lm_conn *conn)
         "  WHERE pid = pg_catalog.pg_backend_pid() AND granted"
         "  AND mode = 'RowExclusiveLock') ORDER BY 1";
     struct lm_values none = {NULL, 0};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     struct lm_err ignored;
 
-    if (!lm_conn_query(conn, sql, none, &result, &ignored))
+    if (!lm_conn_ask(conn, sql, "*: t b", none, &result, &ignored))
         return;
-    for (int i = 0; i < lm_result_rows(result); i++) {
-        const char *name = lm_result_text(result, i, 0);
+    for (int i = 0; i < lm_answer_rows(result); i++) {
+        const char *name = lm_answer_text(result, i, 0);
 
         if (is_known(self, "foreign table", name))
             continue;
         add_item(self, "foreign table", name,
-                 lm_result_bool(result, i, 1)
+                 lm_answer_bool(result, i, 1)
                      ? "was written to; postgres_fdw rolls back there as well"
                      : "was written to; whether its server rolls back is not "
                        "known");
     }
-    lm_result_free(result);
+    lm_answer_free(result);
 }
 
 static void
 look_for_dblink(struct lm_residue *self, struct lm_conn *conn,
                 const char *script)
 {
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     if (!ask(conn,
              "SELECT FROM pg_catalog.pg_extension WHERE extname = "
              "'dblink'",
-             &result))
+             "*:", &result))
         return;
-    if (lm_result_rows(result) > 0) {
+    if (lm_answer_rows(result) > 0) {
         add_item(self, "dblink", NULL,
                  strstr(script, "dblink") != NULL
                      ? "the script calls it: what it did over there stays"
                      : "is installed: what functions and triggers did through "
                        "it stays");
     }
-    lm_result_free(result);
+    lm_answer_free(result);
 }
 
 static void
 look_for_locks(struct lm_residue *self, struct lm_conn *conn)
 {
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     if (!ask(conn,
              "SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"
              " AND pid = pg_catalog.pg_backend_pid() AND granted",
-             &result))
+             "*:", &result))
         return;
-    if (lm_result_rows(result) > 0) {
+    if (lm_answer_rows(result) > 0) {
         add_item(self, "advisory locks", NULL,
                  lm_conn_is_pooled(conn)
                      ? "of the session stay with the pooler's"
                      : "of the session were kept, up to its end");
     }
-    lm_result_free(result);
+    lm_answer_free(result);
 }
 
 void

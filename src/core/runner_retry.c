@@ -202,6 +202,7 @@ may_do_better_uncombined(const struct lm_runner *self, const struct lm_err *err)
            (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
            !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
            !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&
+           !lm_err_is_state(err, LM_ANSWER_WRONG) &&
            !lm_err_is_state(err, LM_JOURNAL_FENCED);
 }
 

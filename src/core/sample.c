@@ -137,15 +137,15 @@ lm_sample_is_key(const struct lm_samples *self, const struct lm_sample *row,
 
 /* False, and the transaction as it was, when the server does not answer. */
 static bool
-look(struct lm_conn *conn, const char *sql, const uint32_t *types,
-     struct lm_values values, struct lm_result **out)
+look(struct lm_conn *conn, const char *sql, const char *shape,
+     const uint32_t *types, struct lm_values values, struct lm_answer **out)
 {
     struct lm_err ignored;
 
     *out = NULL;
     if (!lm_conn_command(conn, "SAVEPOINT luamig_look", &ignored))
         return false;
-    if (lm_conn_query_typed(conn, sql, types, values, out, &ignored))
+    if (lm_conn_ask_typed(conn, sql, shape, types, values, out, &ignored))
         return lm_conn_command(conn, "RELEASE SAVEPOINT luamig_look", &ignored);
     if (!lm_conn_command(conn, "ROLLBACK TO SAVEPOINT luamig_look", &ignored))
         lm_log(LM_LOG_DEBUG, "%s", ignored.message);
@@ -193,12 +193,12 @@ repeat_types(const struct lm_sample_place *place, int rows)
 
 static bool
 look_up(struct lm_conn *conn, const struct lm_sample_place *place,
-        const char *sql, const char *const *texts, int rows,
-        struct lm_result **out)
+        const char *sql, const char *shape, const char *const *texts, int rows,
+        struct lm_answer **out)
 {
     struct lm_values values = {texts, rows * place->key_count};
     uint32_t *types = repeat_types(place, rows);
-    bool ok = look(conn, sql, types, values, out);
+    bool ok = look(conn, sql, shape, types, values, out);
 
     free(types);
     return ok;
@@ -228,13 +228,11 @@ add_is_ours(struct lm_buf *sql)
 /* -- images ------------------------------------------------------------- */
 
 static bool
-same_key(const struct lm_result *result, int row, int first,
+same_key(const struct lm_answer *result, int row, int first,
          const char *const *key, int count)
 {
     for (int i = 0; i < count; i++) {
-        const char *text = lm_result_text(result, row, first + i);
-
-        if (text == NULL || strcmp(text, key[i]) != 0)
+        if (strcmp(lm_answer_text(result, row, first + i), key[i]) != 0)
             return false;
     }
     return true;
@@ -253,20 +251,20 @@ add_column(struct lm_image *image, const char *name, const char *value)
 
 /* Result: the table's name, column and value, then the key. */
 static void
-read_image(struct lm_sample *row, int key_count, const struct lm_result *result,
+read_image(struct lm_sample *row, int key_count, const struct lm_answer *result,
            bool after)
 {
     struct lm_image *image = after ? &row->after : &row->before;
 
-    for (int i = 0; i < lm_result_rows(result); i++) {
+    for (int i = 0; i < lm_answer_rows(result); i++) {
         if (!same_key(result, i, 3, (const char *const *)row->key, key_count))
             continue;
         if (image->count == 0) {
             free(row->table);
-            row->table = lm_strdup(lm_result_text(result, i, 0));
+            row->table = lm_strdup(lm_answer_text(result, i, 0));
         }
-        add_column(image, lm_result_text(result, i, 1),
-                   lm_result_text(result, i, 2));
+        add_column(image, lm_answer_text(result, i, 1),
+                   lm_answer_text_or(result, i, 2, NULL));
     }
 }
 
@@ -310,17 +308,19 @@ read_images(struct lm_samples *self, struct lm_conn *conn, int first, int count,
     size_t key_count = (size_t)place->key_count;
     const char **texts = lm_calloc((size_t)count * key_count, sizeof *texts);
     struct lm_buf sql = LM_BUF_INIT;
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
+    char shape[32];
     bool ok;
 
     for (size_t i = 0; i < (size_t)count * key_count; i++)
         texts[i] = self->rows[first + (int)(i / key_count)].key[i % key_count];
     add_image_sql(&sql, place, count);
-    ok = look_up(conn, place, lm_buf_text(&sql), texts, count, &result);
+    snprintf(shape, sizeof shape, "*: t t t? %dt", place->key_count);
+    ok = look_up(conn, place, lm_buf_text(&sql), shape, texts, count, &result);
     for (int i = 0; ok && i < count; i++) {
         read_image(&self->rows[first + i], place->key_count, result, after);
     }
-    lm_result_free(result);
+    lm_answer_free(result);
     lm_buf_release(&sql);
     free(texts);
     return ok;
@@ -352,11 +352,11 @@ drop_rows(struct lm_samples *self, int first, int count)
 
 /* Has the page's row been changed (true) or deleted (missing)? */
 static bool
-is_touched(const struct lm_result *found, const char *const *key, int key_count)
+is_touched(const struct lm_answer *found, const char *const *key, int key_count)
 {
-    for (int i = 0; i < lm_result_rows(found); i++) {
+    for (int i = 0; i < lm_answer_rows(found); i++) {
         if (same_key(found, i, 0, key, key_count))
-            return lm_result_bool(found, i, key_count);
+            return lm_answer_bool(found, i, key_count);
     }
     return true;
 }
@@ -368,7 +368,8 @@ take_page(struct lm_samples *self, struct lm_conn *conn,
     const struct lm_base_query *query = page->query;
     struct lm_sample_place *place = add_place(self, page->table);
     struct lm_buf sql = LM_BUF_INIT;
-    struct lm_result *found = NULL;
+    struct lm_answer *found = NULL;
+    char shape[32];
     int taken = 0;
 
     for (int i = 0; i < query->key_count; i++) {
@@ -380,7 +381,8 @@ take_page(struct lm_samples *self, struct lm_conn *conn,
     lm_buf_puts(&sql, ", ");
     add_is_ours(&sql);
     add_lookup(&sql, place, page->rows);
-    if (look_up(conn, place, lm_buf_text(&sql), page->texts, page->rows,
+    snprintf(shape, sizeof shape, "*: %dt b", place->key_count);
+    if (look_up(conn, place, lm_buf_text(&sql), shape, page->texts, page->rows,
                 &found)) {
         for (int row = 0; row < page->rows && taken < ROWS_PER_TABLE; row++) {
             const char *const *key =
@@ -392,7 +394,7 @@ take_page(struct lm_samples *self, struct lm_conn *conn,
             taken++;
         }
     }
-    lm_result_free(found);
+    lm_answer_free(found);
     lm_buf_release(&sql);
 }
 
@@ -415,18 +417,18 @@ describe(struct lm_sample_place *place, struct lm_conn *conn,
     uint32_t type = LM_TYPE_TEXT;
     const char *texts[] = {table->name};
     struct lm_values values = {texts, 1};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
-    if (!look(conn, sql, &type, values, &result))
+    if (!look(conn, sql, "+: n t? o?", &type, values, &result))
         return false;
-    *blocks = lm_result_int(result, 0, 0);
-    for (int i = 0; i < lm_result_rows(result); i++) {
-        if (lm_result_text(result, i, 1) != NULL) {
-            add_key_column(place, lm_result_text(result, i, 1),
-                           (uint32_t)lm_result_int(result, i, 2));
+    *blocks = lm_answer_int(result, 0, 0);
+    for (int i = 0; i < lm_answer_rows(result); i++) {
+        if (!lm_answer_is_null(result, i, 1)) {
+            add_key_column(place, lm_answer_text(result, i, 1),
+                           lm_answer_oid(result, i, 2));
         }
     }
-    lm_result_free(result);
+    lm_answer_free(result);
     if (place->key_count == 0 && table->updated == 0)
         add_key_column(place, "ctid", TYPE_TID);
     return place->key_count > 0;
@@ -434,13 +436,13 @@ describe(struct lm_sample_place *place, struct lm_conn *conn,
 
 static void
 add_found(struct lm_samples *self, const char *table, int key_count,
-          const struct lm_result *found)
+          const struct lm_answer *found)
 {
     const char **key = lm_calloc((size_t)key_count, sizeof *key);
 
-    for (int row = 0; row < lm_result_rows(found); row++) {
+    for (int row = 0; row < lm_answer_rows(found); row++) {
         for (int i = 0; i < key_count; i++)
-            key[i] = lm_result_text(found, row, i);
+            key[i] = lm_answer_text(found, row, i);
         add_row(self, table, key);
     }
     free(key);
@@ -452,7 +454,8 @@ seek_rows(struct lm_samples *self, struct lm_conn *conn, const char *table,
 {
     struct lm_values none = {NULL, 0};
     struct lm_buf sql = LM_BUF_INIT;
-    struct lm_result *found = NULL;
+    struct lm_answer *found = NULL;
+    char shape[32];
 
     lm_buf_puts(&sql, "SELECT ");
     add_key_columns(&sql, place);
@@ -463,9 +466,10 @@ seek_rows(struct lm_samples *self, struct lm_conn *conn, const char *table,
     }
     add_is_ours(&sql);
     lm_buf_printf(&sql, " LIMIT %d", ROWS_PER_TABLE);
-    if (look(conn, lm_buf_text(&sql), NULL, none, &found))
+    snprintf(shape, sizeof shape, "*: %dt", place->key_count);
+    if (look(conn, lm_buf_text(&sql), shape, NULL, none, &found))
         add_found(self, table, place->key_count, found);
-    lm_result_free(found);
+    lm_answer_free(found);
     lm_buf_release(&sql);
 }
 
@@ -520,13 +524,13 @@ lm_samples_begin(struct lm_samples *self, struct lm_conn *conn)
         " 'extra_float_digits', 'lc_monetary', 'xmlbinary', 'search_path',"
         " 'role', 'row_security']) AS name";
     struct lm_values none = {NULL, 0};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
 
     free(self->settings);
     self->settings = NULL;
-    if (look(conn, sql, NULL, none, &result))
-        self->settings = lm_strdup(lm_result_text(result, 0, 0));
-    lm_result_free(result);
+    if (look(conn, sql, "1: t", NULL, none, &result))
+        self->settings = lm_answer_copy(result, 0, 0);
+    lm_answer_free(result);
 }
 
 static bool
@@ -538,13 +542,13 @@ begin_looking(const struct lm_samples *self, struct lm_conn *conn)
     uint32_t type = LM_TYPE_JSON;
     const char *texts[] = {self->settings};
     struct lm_values values = {texts, 1};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     struct lm_err ignored;
     bool ok = self->settings != NULL &&
-              look(conn, sql, &type, values, &result) &&
+              look(conn, sql, "*: t", &type, values, &result) &&
               lm_txn_limit_statements(conn, TIMEOUT_MS, &ignored);
 
-    lm_result_free(result);
+    lm_answer_free(result);
     return ok;
 }
 

@@ -21,10 +21,11 @@ enum { MAX_SHAPES = 1000 };
  * there are from the planner, which would else plan this each time. */
 static const char version_sql[] =
     "SELECT v.count, v.sum, ARRAY("
-    " SELECT pg_catalog.to_regclass(u.name)::oid::text"
+    " SELECT coalesce(pg_catalog.to_regclass(u.name)::oid, 0)::text"
     " FROM pg_catalog.unnest((SELECT $1::text[])) WITH ORDINALITY"
     " AS u (name, n) ORDER BY u.n) FROM " LM_SHAPE_VERSION(
         "(SELECT $2::oid[])") " AS v";
+static const char version_shape[] = "1: n i o[]";
 
 static const struct lm_oids no_oids = {NULL, 0};
 
@@ -218,10 +219,10 @@ lm_shapes_find(struct lm_shapes *self, struct lm_conn *conn,
 /* Is everything what it was, for all shapes that are known? The parts of all
  * were asked for together. */
 static bool
-is_same(const struct lm_shapes *self, const struct lm_result *result)
+is_same(const struct lm_shapes *self, const struct lm_answer *result)
 {
-    int64_t count = lm_result_int(result, 0, 0);
-    int64_t sum = lm_result_int(result, 0, 1);
+    int64_t count = lm_answer_int(result, 0, 0);
+    int64_t sum = lm_answer_int(result, 0, 1);
     struct lm_oids oids = lm_shape_read_oids(result, 2);
     int at = 0;
 
@@ -240,11 +241,11 @@ is_same(const struct lm_shapes *self, const struct lm_result *result)
 }
 
 static void
-on_version(void *arg, const struct lm_result *result, struct lm_err *err)
+on_version(void *arg, const struct lm_answer *answer, struct lm_err *err)
 {
     struct lm_shapes *self = arg;
 
-    if (err != NULL || is_same(self, result))
+    if (err != NULL || is_same(self, answer))
         return;
     lm_shapes_forget(self);
     self->outdated = true;
@@ -305,7 +306,8 @@ lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
         struct lm_stmt *stmt;
 
         ok = lm_conn_prepare(conn, version_sql, NULL, 0, &stmt, err) &&
-             lm_conn_post(conn, stmt, values, on_version, self, err);
+             lm_conn_post_question(conn, stmt, version_shape, values,
+                                   on_version, self, err);
     }
     lm_buf_release(&names);
     lm_buf_release(&parts);

@@ -205,6 +205,8 @@ static const char facts_sql[] =
     ", ARRAY(SELECT coalesce(op, '=') FROM equals ORDER BY n),"
     " ARRAY(SELECT suffix FROM equals ORDER BY n)"
     " FROM t, parts, LATERAL " LM_SHAPE_VERSION("parts.every") " AS v";
+static const char facts_shape[] =
+    "?: o o[] n i b t? t[]? o b o[] o[] o[]? o[]? t? t?[]? t[] t[]";
 
 enum fact {
     FACT_OID,
@@ -263,28 +265,16 @@ add_names(struct lm_buf *buf, struct lm_names first, struct lm_names second)
 }
 
 struct lm_oids
-lm_shape_read_oids(const struct lm_result *result, int column)
+lm_shape_read_oids(const struct lm_answer *result, int column)
 {
-    char **texts = NULL;
-    int count = lm_sql_parse_array(lm_result_text(result, 0, column), &texts);
-    struct lm_oids oids = {lm_calloc((size_t)count, sizeof(uint32_t)), count};
+    struct lm_oids oids;
 
-    for (int i = 0; i < count; i++)
-        oids.oids[i] = (uint32_t)strtoul(texts[i], NULL, 10);
-    lm_sql_free_array(texts, count);
+    oids.count = lm_answer_oids(result, 0, column, &oids.oids);
     return oids;
 }
 
-static char *
-read_text(const struct lm_result *result, int column)
-{
-    const char *text = lm_result_text(result, 0, column);
-
-    return text != NULL ? lm_strdup(text) : NULL;
-}
-
 static bool
-read_types(struct lm_shape *shape, const struct lm_result *result,
+read_types(struct lm_shape *shape, const struct lm_answer *result,
            struct lm_conn *conn, struct lm_types *types, struct lm_err *err)
 {
     struct lm_oids oids = lm_shape_read_oids(result, FACT_TYPES);
@@ -299,7 +289,7 @@ read_types(struct lm_shape *shape, const struct lm_result *result,
 
 /* The parameters' types: the arrays, and the number of rows. */
 static void
-read_array_types(struct lm_shape *shape, const struct lm_result *result)
+read_array_types(struct lm_shape *shape, const struct lm_answer *result)
 {
     struct lm_oids oids = lm_shape_read_oids(result, FACT_ARRAY_TYPES);
 
@@ -323,8 +313,29 @@ add_distinct(struct lm_shape *shape, struct lm_names columns)
     }
 }
 
+/* What may be combined has a type, an array's type, a delimiter and a cast for
+ * each column. */
 static bool
-read_combined(struct lm_shape *shape, const struct lm_result *result,
+check_columns(const struct lm_shape *shape, const struct lm_answer *result,
+              struct lm_err *err)
+{
+    int count = lm_shape_column_count(shape);
+    struct lm_oids types = lm_shape_read_oids(result, FACT_TYPES);
+    struct lm_oids arrays = lm_shape_read_oids(result, FACT_ARRAY_TYPES);
+    char **casts = NULL;
+    int cast_count = lm_answer_texts(result, 0, FACT_CASTS, &casts);
+    size_t delimiters = strlen(lm_answer_text(result, 0, FACT_DELIMITERS));
+    bool ok = types.count == count && arrays.count == count &&
+              cast_count == count && delimiters == (size_t)count;
+
+    free(types.oids);
+    free(arrays.oids);
+    lm_sql_free_array(casts, cast_count);
+    return ok || lm_answer_fail(result, "not all columns are there", err);
+}
+
+static bool
+read_combined(struct lm_shape *shape, const struct lm_answer *result,
               struct lm_conn *conn, struct lm_types *types, const char *journal,
               struct lm_err *err)
 {
@@ -332,17 +343,18 @@ read_combined(struct lm_shape *shape, const struct lm_result *result,
     char **casts = NULL;
     int count;
 
-    if (!read_types(shape, result, conn, types, err))
+    if (!check_columns(shape, result, err) ||
+        !read_types(shape, result, conn, types, err))
         return false;
     read_array_types(shape, result);
-    shape->delimiters = read_text(result, FACT_DELIMITERS);
-    shape->root = (uint32_t)lm_result_int(result, 0, FACT_ROOT);
-    shape->fires = lm_result_bool(result, 0, FACT_FIRES);
+    shape->delimiters = lm_answer_copy(result, 0, FACT_DELIMITERS);
+    shape->root = lm_answer_oid(result, 0, FACT_ROOT);
+    shape->fires = lm_answer_bool(result, 0, FACT_FIRES);
     shape->linked = lm_shape_read_oids(result, FACT_LINKED);
     shape->sequences = lm_shape_read_oids(result, FACT_SEQUENCES);
     add_distinct(shape, shape->form.key);
     add_distinct(shape, shape->form.target);
-    count = lm_sql_parse_array(lm_result_text(result, 0, FACT_CASTS), &casts);
+    count = lm_answer_texts(result, 0, FACT_CASTS, &casts);
     shape->may_combine =
         lm_write_combined(&sql, &shape->form, shape->equal, casts, journal);
     shape->sql = lm_buf_take(&sql);
@@ -355,13 +367,12 @@ read_combined(struct lm_shape *shape, const struct lm_result *result,
 
 /* Fewer than key columns: one of them is not there. */
 static void
-read_equal(struct lm_shape *shape, const struct lm_result *result)
+read_equal(struct lm_shape *shape, const struct lm_answer *result)
 {
     char **ops = NULL;
     char **suffixes = NULL;
-    int count = lm_sql_parse_array(lm_result_text(result, 0, FACT_EQUAL), &ops);
-    int other =
-        lm_sql_parse_array(lm_result_text(result, 0, FACT_SUFFIXES), &suffixes);
+    int count = lm_answer_texts(result, 0, FACT_EQUAL, &ops);
+    int other = lm_answer_texts(result, 0, FACT_SUFFIXES, &suffixes);
 
     if (count == shape->form.key.count && other == count) {
         shape->equal = lm_calloc((size_t)count, sizeof *shape->equal);
@@ -375,24 +386,22 @@ read_equal(struct lm_shape *shape, const struct lm_result *result)
 }
 
 static bool
-read_facts(struct lm_shape *shape, const struct lm_result *result,
+read_facts(struct lm_shape *shape, const struct lm_answer *result,
            struct lm_conn *conn, struct lm_types *types, const char *journal,
            struct lm_err *err)
 {
     shape->known = true;
-    if (lm_result_rows(result) == 0)
+    if (lm_answer_rows(result) == 0)
         return true; /* the statement itself will say so */
-    shape->oid = (uint32_t)lm_result_int(result, 0, FACT_OID);
+    shape->oid = lm_answer_oid(result, 0, FACT_OID);
     shape->parts = lm_shape_read_oids(result, FACT_PARTS);
-    shape->version.count = lm_result_int(result, 0, FACT_VERSION_COUNT);
-    shape->version.sum = lm_result_int(result, 0, FACT_VERSION_SUM);
-    shape->stray = read_text(result, FACT_STRAY);
-    if (lm_result_text(result, 0, FACT_COLUMNS) != NULL) {
-        shape->column_count = lm_sql_parse_array(
-            lm_result_text(result, 0, FACT_COLUMNS), &shape->columns);
-    }
+    shape->version.count = lm_answer_int(result, 0, FACT_VERSION_COUNT);
+    shape->version.sum = lm_answer_int(result, 0, FACT_VERSION_SUM);
+    shape->stray = lm_answer_copy(result, 0, FACT_STRAY);
+    shape->column_count =
+        lm_answer_texts(result, 0, FACT_COLUMNS, &shape->columns);
     read_equal(shape, result);
-    return !lm_result_bool(result, 0, FACT_MAY_COMBINE) ||
+    return !lm_answer_bool(result, 0, FACT_MAY_COMBINE) ||
            read_combined(shape, result, conn, types, journal, err);
 }
 
@@ -406,7 +415,7 @@ lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
     struct lm_buf table = LM_BUF_INIT;
     struct lm_buf arrays[ARRAYS] = {LM_BUF_INIT};
     struct lm_names none = {NULL, 0};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     struct lm_stmt *stmt;
     bool ok = true;
 
@@ -432,10 +441,11 @@ lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
         struct lm_values values = {texts, (int)LM_COUNT(texts)};
 
         ok = lm_conn_prepare(conn, facts_sql, NULL, 0, &stmt, err) &&
-             lm_conn_execute(conn, stmt, values, &result, err) &&
+             lm_conn_ask_prepared(conn, stmt, facts_shape, values, &result,
+                                  err) &&
              read_facts(shape, result, conn, types, options->journal, err);
     }
-    lm_result_free(result);
+    lm_answer_free(result);
     for (int i = 0; i < ARRAYS; i++)
         lm_buf_release(&arrays[i]);
     if (!ok)

@@ -28,7 +28,7 @@
     "    WHERE ev_class = part.oid) AS x (xid))"
 
 /* The OIDs of an array in the first row. Freed by the caller. */
-struct lm_oids lm_shape_read_oids(const struct lm_result *result, int column);
+struct lm_oids lm_shape_read_oids(const struct lm_answer *result, int column);
 /* Nothing is known about the shape but its form. */
 void lm_shape_forget_facts(struct lm_shape *self);
 

@@ -51,8 +51,10 @@ static const char runs_sql[] =
 bool
 lm_status_read(struct lm_conn *conn, const char *schema,
                const struct lm_status_filter *filter, bool as_json,
-               struct lm_result **out, struct lm_err *err)
+               struct lm_answer **out, struct lm_err *err)
 {
+    static const char shape[] =
+        "*: n t t t b 3n t? t t? t t n t? t? i? n n? n? t?";
     struct lm_buf sql = LM_BUF_INIT;
     char run_id[24];
     char limit[24];
@@ -78,23 +80,24 @@ lm_status_read(struct lm_conn *conn, const char *schema,
     }
     lm_journal_splice(&sql, runs_sql, schema);
     lm_buf_puts(&sql, ") s");
-    ok = lm_conn_query(conn, lm_buf_text(&sql), values, out, err);
+    ok = lm_conn_ask(conn, lm_buf_text(&sql), as_json ? "1: t" : shape, values,
+                     out, err);
     lm_buf_release(&sql);
     return ok;
 }
 
 static bool
-fail_ambiguous(const struct lm_result *runs, const char *which,
+fail_ambiguous(const struct lm_answer *runs, const char *which,
                struct lm_err *err)
 {
     struct lm_buf list = LM_BUF_INIT;
 
-    for (int row = 0; row < lm_result_rows(runs); row++) {
-        if (!lm_result_bool(runs, row, 4))
+    for (int row = 0; row < lm_answer_rows(runs); row++) {
+        if (!lm_answer_bool(runs, row, 4))
             continue;
         lm_buf_printf(&list, "%s%s %s", list.len > 0 ? ", " : "",
-                      lm_result_text(runs, row, 0),
-                      lm_result_text(runs, row, 5));
+                      lm_answer_text(runs, row, 0),
+                      lm_answer_text(runs, row, 5));
     }
     lm_err_set(err, LM_ERR_FAILED, "%s has more than one unfinished run",
                which);
@@ -105,14 +108,14 @@ fail_ambiguous(const struct lm_result *runs, const char *which,
 }
 
 static void
-take_run(const struct lm_result *runs, struct lm_status_run *out)
+take_run(const struct lm_answer *runs, struct lm_status_run *out)
 {
-    out->id = lm_result_int(runs, 0, 0);
-    LM_ERR_COPY(out->script, lm_result_text(runs, 0, 1));
-    LM_ERR_COPY(out->state, lm_result_text(runs, 0, 2));
-    out->live = lm_result_bool(runs, 0, 3);
-    out->unfinished = lm_result_bool(runs, 0, 4);
-    out->leased = lm_result_bool(runs, 0, 6);
+    out->id = lm_answer_int(runs, 0, 0);
+    LM_ERR_COPY(out->script, lm_answer_text(runs, 0, 1));
+    LM_ERR_COPY(out->state, lm_answer_text(runs, 0, 2));
+    out->live = lm_answer_bool(runs, 0, 3);
+    out->unfinished = lm_answer_bool(runs, 0, 4);
+    out->leased = lm_answer_bool(runs, 0, 6);
 }
 
 bool
@@ -128,30 +131,32 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
         " ORDER BY 5 DESC, r.id DESC LIMIT 10";
     struct lm_values values = {&which, 1};
     struct lm_buf text = LM_BUF_INIT;
-    struct lm_result *runs = NULL;
+    struct lm_answer *runs = NULL;
     bool ok;
 
     lm_journal_splice(&text, sql, schema);
-    ok = lm_conn_query(conn, lm_buf_text(&text), values, &runs, err);
+    ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b", values,
+                     &runs, err);
     lm_buf_release(&text);
     if (!ok)
         return false;
-    if (lm_result_rows(runs) == 0) {
+    if (lm_answer_rows(runs) == 0) {
         ok = lm_err_set(err, LM_ERR_FAILED, "there is no run \"%s\"", which);
         lm_err_hint(err, "\"luamig status\" lists them.");
-    } else if (lm_result_rows(runs) > 1 && lm_result_bool(runs, 1, 4)) {
+    } else if (lm_answer_rows(runs) > 1 && lm_answer_bool(runs, 1, 4)) {
         ok = fail_ambiguous(runs, which, err);
     } else {
         take_run(runs, out);
     }
-    lm_result_free(runs);
+    lm_answer_free(runs);
     return ok;
 }
 
 /* A statement whose one parameter is the run. */
 static bool
 ask_about(struct lm_conn *conn, const char *schema, const char *sql,
-          int64_t run_id, struct lm_result **out, struct lm_err *err)
+          const char *shape, int64_t run_id, struct lm_answer **out,
+          struct lm_err *err)
 {
     char id[24];
     const char *texts[] = {id};
@@ -161,14 +166,14 @@ ask_about(struct lm_conn *conn, const char *schema, const char *sql,
 
     snprintf(id, sizeof id, "%" PRId64, run_id);
     lm_journal_splice(&text, sql, schema);
-    ok = lm_conn_query(conn, lm_buf_text(&text), values, out, err);
+    ok = lm_conn_ask(conn, lm_buf_text(&text), shape, values, out, err);
     lm_buf_release(&text);
     return ok;
 }
 
 bool
 lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
-                   bool as_json, struct lm_result **out, struct lm_err *err)
+                   bool as_json, struct lm_answer **out, struct lm_err *err)
 {
     static const char sql[] =
         "SELECT f.id, pg_catalog.array_to_string(p.key_columns, ', ') AS"
@@ -185,7 +190,9 @@ lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
 
     lm_buf_printf(&text, "%s%s%s", as_json ? json_head : "", sql,
                   as_json ? ") s" : "");
-    ok = ask_about(conn, schema, lm_buf_text(&text), run_id, out, err);
+    ok = ask_about(conn, schema, lm_buf_text(&text),
+                   as_json ? "1: t" : "*: n t t t? t t? t? t? n t", run_id, out,
+                   err);
     lm_buf_release(&text);
     return ok;
 }
@@ -194,12 +201,14 @@ bool
 lm_status_count_failures(struct lm_conn *conn, const char *schema,
                          int64_t run_id, int64_t *count, struct lm_err *err)
 {
-    struct lm_result *rows = NULL;
+    static const char sql[] = "SELECT count(*) FROM {schema}.failure WHERE"
+                              " run_id = $1::bigint AND resolved_at IS NULL";
+    struct lm_answer *answer = NULL;
 
-    if (!lm_status_failures(conn, schema, run_id, false, &rows, err))
+    if (!ask_about(conn, schema, sql, "1: n", run_id, &answer, err))
         return false;
-    *count = lm_result_rows(rows);
-    lm_result_free(rows);
+    *count = lm_answer_int(answer, 0, 0);
+    lm_answer_free(answer);
     return true;
 }
 
@@ -207,19 +216,16 @@ bool
 lm_status_args(struct lm_conn *conn, const char *schema, int64_t run_id,
                struct lm_status_args *out, struct lm_err *err)
 {
-    static const char sql[] =
-        "SELECT a.key || '=' || a.value FROM {schema}.run r,"
-        " pg_catalog.jsonb_each_text(r.args) a"
-        " WHERE r.id = $1::bigint AND a.value IS NOT NULL";
-    struct lm_result *rows = NULL;
+    static const char sql[] = "SELECT ARRAY(SELECT a.key || '=' || a.value"
+                              "  FROM pg_catalog.jsonb_each_text(r.args) a"
+                              "  WHERE a.value IS NOT NULL)"
+                              " FROM {schema}.run r WHERE r.id = $1::bigint";
+    struct lm_answer *answer = NULL;
 
-    if (!ask_about(conn, schema, sql, run_id, &rows, err))
+    if (!ask_about(conn, schema, sql, "1: t[]", run_id, &answer, err))
         return false;
-    out->count = lm_result_rows(rows);
-    out->texts = lm_calloc((size_t)out->count, sizeof(char *));
-    for (int i = 0; i < out->count; i++)
-        out->texts[i] = lm_strdup(lm_result_text(rows, i, 0));
-    lm_result_free(rows);
+    out->count = lm_answer_texts(answer, 0, 0, &out->texts);
+    lm_answer_free(answer);
     return true;
 }
 
@@ -233,7 +239,7 @@ lm_status_args_release(struct lm_status_args *self)
 
 bool
 lm_status_requests(struct lm_conn *conn, const char *schema, int64_t run_id,
-                   struct lm_result **out, struct lm_err *err)
+                   struct lm_answer **out, struct lm_err *err)
 {
     static const char sql[] =
         "SELECT q.verb, q.requested_by, q.host,"
@@ -245,7 +251,7 @@ lm_status_requests(struct lm_conn *conn, const char *schema, int64_t run_id,
         " JOIN {schema}.run r ON r.id = q.run_id"
         " WHERE q.run_id = $1::bigint ORDER BY q.id";
 
-    return ask_about(conn, schema, sql, run_id, out, err);
+    return ask_about(conn, schema, sql, "*: t t t? t t t?", run_id, out, err);
 }
 
 bool
@@ -261,27 +267,27 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         " coalesce(r.error, '')"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
         " WHERE r.id = $1::bigint";
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
     bool ok = true;
 
-    if (!ask_about(conn, schema, sql, run_id, &row, err))
+    if (!ask_about(conn, schema, sql, "?: t b 3n i n t d t", run_id, &row, err))
         return false;
-    if (lm_result_rows(row) == 1) {
-        LM_ERR_COPY(out->state, lm_result_text(row, 0, 0));
-        out->leased = lm_result_bool(row, 0, 1);
-        out->rows = lm_result_int(row, 0, 2);
-        out->batches = lm_result_int(row, 0, 3);
-        out->retries = lm_result_int(row, 0, 4);
-        out->total = lm_result_int(row, 0, 5);
-        out->batch_size = lm_result_int(row, 0, 6);
-        LM_ERR_COPY(out->waits_for, lm_result_text(row, 0, 7));
-        out->exit_code = (int)lm_result_int(row, 0, 8);
-        LM_ERR_COPY(out->error, lm_result_text(row, 0, 9));
+    if (lm_answer_rows(row) == 1) {
+        LM_ERR_COPY(out->state, lm_answer_text(row, 0, 0));
+        out->leased = lm_answer_bool(row, 0, 1);
+        out->rows = lm_answer_int(row, 0, 2);
+        out->batches = lm_answer_int(row, 0, 3);
+        out->retries = lm_answer_int(row, 0, 4);
+        out->total = lm_answer_int(row, 0, 5);
+        out->batch_size = lm_answer_int(row, 0, 6);
+        LM_ERR_COPY(out->waits_for, lm_answer_text(row, 0, 7));
+        out->exit_code = lm_answer_small(row, 0, 8);
+        LM_ERR_COPY(out->error, lm_answer_text(row, 0, 9));
     } else {
         ok =
             lm_err_set(err, LM_ERR_FAILED,
                        "run %" PRId64 " has vanished from the journal", run_id);
     }
-    lm_result_free(row);
+    lm_answer_free(row);
     return ok;
 }

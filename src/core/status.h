@@ -21,7 +21,7 @@ struct lm_status_filter {
  */
 bool lm_status_read(struct lm_conn *conn, const char *schema,
                     const struct lm_status_filter *filter, bool as_json,
-                    struct lm_result **out, struct lm_err *err) LM_MUSTCHECK;
+                    struct lm_answer **out, struct lm_err *err) LM_MUSTCHECK;
 
 struct lm_status_run {
     int64_t id;
@@ -42,7 +42,7 @@ bool lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
  * key_columns, key, sqlstate, message, detail, line, row, attempts, failed_at;
  * with as_json as above. */
 bool lm_status_failures(struct lm_conn *conn, const char *schema,
-                        int64_t run_id, bool as_json, struct lm_result **out,
+                        int64_t run_id, bool as_json, struct lm_answer **out,
                         struct lm_err *err) LM_MUSTCHECK;
 
 bool lm_status_count_failures(struct lm_conn *conn, const char *schema,
@@ -62,7 +62,7 @@ void lm_status_args_release(struct lm_status_args *self);
 /* What people have asked of a run, by age: verb, role, host, time, answer,
  * settings as JSON or NULL. */
 bool lm_status_requests(struct lm_conn *conn, const char *schema,
-                        int64_t run_id, struct lm_result **out,
+                        int64_t run_id, struct lm_answer **out,
                         struct lm_err *err) LM_MUSTCHECK;
 
 /* A run at one moment. */

@@ -53,27 +53,28 @@ lm_tally_read(struct lm_tally *out, struct lm_conn *conn, struct lm_err *err)
         "   AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
         "   AND n.nspname !~ '^pg_toast' ORDER BY 1) AS t ON true";
     struct lm_values none = {NULL, 0};
-    struct lm_result *result = NULL;
+    struct lm_answer *result = NULL;
     struct lm_stmt *stmt;
 
     memset(out, 0, sizeof *out);
     if (!lm_conn_prepare(conn, sql, NULL, 0, &stmt, err) ||
-        !lm_conn_execute(conn, stmt, none, &result, err))
+        !lm_conn_ask_prepared(conn, stmt, "+: n b t? n? n? n?", none, &result,
+                              err))
         return false;
-    out->wal_bytes = lm_result_int(result, 0, 0);
-    out->uncounted = !lm_result_bool(result, 0, 1);
-    for (int row = 0; row < lm_result_rows(result); row++) {
-        const char *name = lm_result_text(result, row, 2);
+    out->wal_bytes = lm_answer_int(result, 0, 0);
+    out->uncounted = !lm_answer_bool(result, 0, 1);
+    for (int row = 0; row < lm_answer_rows(result); row++) {
+        const char *name = lm_answer_text_or(result, row, 2, NULL);
         struct lm_tally_table *table;
 
         if (name == NULL)
             break;
         table = add_table(out, name);
-        table->inserted = lm_result_int(result, row, 3);
-        table->updated = lm_result_int(result, row, 4);
-        table->deleted = lm_result_int(result, row, 5);
+        table->inserted = lm_answer_int(result, row, 3);
+        table->updated = lm_answer_int(result, row, 4);
+        table->deleted = lm_answer_int(result, row, 5);
     }
-    lm_result_free(result);
+    lm_answer_free(result);
     return true;
 }
 

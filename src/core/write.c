@@ -250,6 +250,12 @@ lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
     return true;
 }
 
+const char *
+lm_write_combined_shape(const struct lm_form *form)
+{
+    return form->conflict == LM_CONFLICT_NOTHING ? "1: n" : "1: n v";
+}
+
 /* -- by a condition ---------------------------------------------------- */
 
 /* The line break ends a -- comment in the script's SQL. */

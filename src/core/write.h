@@ -60,6 +60,9 @@ bool lm_write_one(struct lm_buf *sql, const struct lm_form *form,
 bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
                        const struct lm_equal *equal, char *const *casts,
                        const char *journal) LM_MUSTCHECK;
+/* The shape of its answer (pg/answer.h): how many rows, and, where that can be
+ * wrong, what stands for the failure. */
+const char *lm_write_combined_shape(const struct lm_form *form);
 
 /*
  * UPDATE or DELETE by a condition, which is SQL with $1 ... of its own

@@ -29,8 +29,8 @@ struct kind {
 
 /* -- a wrong answer ------------------------------------------------------- */
 
-static bool
-fail(const char *sql, struct lm_err *err, const char *what)
+bool
+lm_answer_fail_of(const char *sql, const char *what, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_DATABASE,
                "the server sent a wrong answer to a statement: %s", what);
@@ -48,7 +48,7 @@ fail_at(const char *sql, int row, int column, const char *what,
     struct lm_buf text = LM_BUF_INIT;
 
     lm_buf_printf(&text, "column %d of row %d %s", column + 1, row + 1, what);
-    fail(sql, err, lm_buf_text(&text));
+    lm_answer_fail_of(sql, lm_buf_text(&text), err);
     lm_buf_release(&text);
     return false;
 }
@@ -61,7 +61,7 @@ fail_count(const char *sql, int has, const char *noun, const char *wanted,
 
     lm_buf_printf(&text, "it has %d %s%s, not %s", has, noun,
                   has == 1 ? "" : "s", wanted);
-    fail(sql, err, lm_buf_text(&text));
+    lm_answer_fail_of(sql, lm_buf_text(&text), err);
     lm_buf_release(&text);
     return false;
 }
@@ -185,21 +185,27 @@ find_array_fault(const struct kind *kind, const char *text)
     return fault;
 }
 
+static const char *
+find_value_fault(const struct kind *kind, const char *text, bool is_there)
+{
+    if (text == NULL)
+        return is_there && !kind->is_nullable ? "is NULL" : NULL;
+    if (!is_there)
+        return "is not NULL, in what is not there";
+    return kind->is_array ? find_array_fault(kind, text)
+                          : find_fault(kind->letter, text);
+}
+
 static bool
 check_column(const PGresult *pg, int column, const struct kind *kind,
-             const char *sql, struct lm_err *err)
+             bool is_there, const char *sql, struct lm_err *err)
 {
     for (int row = 0; row < PQntuples(pg); row++) {
-        const char *text = PQgetvalue(pg, row, column);
-        const char *fault;
+        const char *text = PQgetisnull(pg, row, column) != 0
+                               ? NULL
+                               : PQgetvalue(pg, row, column);
+        const char *fault = find_value_fault(kind, text, is_there);
 
-        if (PQgetisnull(pg, row, column) != 0) {
-            fault = kind->is_nullable ? NULL : "is NULL";
-        } else if (kind->is_array) {
-            fault = find_array_fault(kind, text);
-        } else {
-            fault = find_fault(kind->letter, text);
-        }
         if (fault != NULL)
             return fail_at(sql, row, column, fault, err);
     }
@@ -229,7 +235,7 @@ check_rows(PGresult *pg, const char *sql, char quantity, struct lm_err *err)
 
     if (!lm_answer_check_count(pg, sql, true, err))
         return false;
-    if (quantity == '1' && rows != 1)
+    if ((quantity == '1' || quantity == '!') && rows != 1)
         return fail_count(sql, rows, "row", "one", err);
     if (quantity == '?' && rows > 1)
         return fail_count(sql, rows, "row", "one or none", err);
@@ -246,18 +252,21 @@ lm_answer_check(PGresult *pg, const char *sql, const char *shape,
     struct kind kind;
     int columns = count_columns(kinds);
     int column = 0;
+    bool is_there = true;
 
-    assert(strchr("1?*+", shape[0]) != NULL && shape[1] == ':');
+    assert(strchr("1!?*+", shape[0]) != NULL && shape[1] == ':');
     if (PQresultStatus(pg) != PGRES_TUPLES_OK)
-        return fail(sql, err, "it has no rows and columns");
+        return lm_answer_fail_of(sql, "it has no rows and columns", err);
     if (PQnfields(pg) != columns)
         return fail_columns(sql, PQnfields(pg), columns, err);
     if (!check_rows(pg, sql, shape[0], err))
         return false;
     while ((kinds = read_kind(kinds, &kind)) != NULL) {
         for (int i = 0; i < kind.times; i++) {
-            if (!check_column(pg, column++, &kind, sql, err))
+            if (!check_column(pg, column, &kind, is_there, sql, err))
                 return false;
+            if (column++ == 0 && shape[0] == '!')
+                is_there = *PQgetvalue(pg, 0, 0) == 't';
         }
     }
     return true;
@@ -266,28 +275,30 @@ lm_answer_check(PGresult *pg, const char *sql, const char *shape,
 bool
 lm_answer_is_there(const PGresult *pg, const char *sql, struct lm_err *err)
 {
-    return pg != NULL || fail(sql, err, "there is none");
+    return pg != NULL || lm_answer_fail_of(sql, "there is none", err);
 }
 
 /* -- reading -------------------------------------------------------------- */
 
 struct lm_answer *
-lm_answer_new(PGresult *pg, const char *shape)
+lm_answer_new(PGresult *pg, const char *sql, const char *shape)
 {
     struct lm_answer *self = lm_alloc(sizeof *self);
 
-    lm_answer_init(self, pg, shape);
+    lm_answer_init(self, pg, sql, shape);
     return self;
 }
 
 void
-lm_answer_init(struct lm_answer *self, PGresult *pg, const char *shape)
+lm_answer_init(struct lm_answer *self, PGresult *pg, const char *sql,
+               const char *shape)
 {
     const char *kinds = shape + 2;
     struct kind kind;
     int column = 0;
 
     self->pg = pg;
+    self->sql = lm_strdup(sql);
     self->letters = lm_alloc((size_t)PQnfields(pg) + 1);
     while ((kinds = read_kind(kinds, &kind)) != NULL) {
         for (int i = 0; i < kind.times; i++)
@@ -298,7 +309,15 @@ lm_answer_init(struct lm_answer *self, PGresult *pg, const char *shape)
 void
 lm_answer_release(struct lm_answer *self)
 {
+    free(self->sql);
     free(self->letters);
+}
+
+bool
+lm_answer_fail(const struct lm_answer *self, const char *what,
+               struct lm_err *err)
+{
+    return lm_answer_fail_of(self->sql, what, err);
 }
 
 void

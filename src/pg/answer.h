@@ -13,6 +13,8 @@
  * is not.
  *
  *     "1: i t? b"      one row of three columns
+ *     "!: b i t?"      one row that begins with whether the rest is there; what
+ *                      is not there is NULL
  *     "?: i"           one row or none
  *     "*: t t[] 3t?"   any number of rows; the last kind stands for three
  *     "+: t"           one row at least
@@ -25,9 +27,9 @@
  * "?" after a kind: it may be NULL. "[]": an array of it, without NULLs; of
  * texts also "t?[]", with them.
  *
- * That no row was lost on the way is seen by what the server counts. Where an
- * answer without rows would mean something that must not be got wrong, the
- * statement is written so that there is always a row.
+ * That no row was lost on the way is seen by what the server counts. Where it
+ * would be dangerous to find nothing, the statement always answers with a row,
+ * which says so.
  */
 
 #include "base/err.h"
@@ -69,6 +71,13 @@ bool lm_conn_post_question(struct lm_conn *conn, const struct lm_stmt *stmt,
                            const char *shape, struct lm_values values,
                            lm_conn_hearer hearer, void *arg,
                            struct lm_err *err) LM_MUSTCHECK;
+
+/* For what only the reader can see, such as an answer that contradicts itself:
+ * the error of a wrong answer, for an answer or for its statement. Always
+ * false. */
+bool lm_answer_fail(const struct lm_answer *self, const char *what,
+                    struct lm_err *err);
+bool lm_answer_fail_of(const char *sql, const char *what, struct lm_err *err);
 
 void lm_answer_free(struct lm_answer *self); /* NULL is allowed */
 int lm_answer_rows(const struct lm_answer *self);

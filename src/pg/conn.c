@@ -310,16 +310,7 @@ lm_conn_rollback(struct lm_conn *self)
     self->deadline_ms = self->idle_limit_ms = 0;
 }
 
-static struct lm_result *
-wrap_result(PGresult *pg)
-{
-    struct lm_result *result = lm_alloc(sizeof *result);
-
-    result->pg = pg;
-    return result;
-}
-
-/* Runs a statement once; shape is NULL for any. */
+/* Runs a statement once. */
 static bool
 query(struct lm_conn *self, const char *sql, const char *shape,
       const uint32_t *types, struct lm_values values, PGresult **out,
@@ -339,26 +330,6 @@ query(struct lm_conn *self, const char *sql, const char *shape,
 }
 
 bool
-lm_conn_query_typed(struct lm_conn *self, const char *sql,
-                    const uint32_t *types, struct lm_values values,
-                    struct lm_result **out, struct lm_err *err)
-{
-    PGresult *result = NULL;
-
-    if (!query(self, sql, NULL, types, values, &result, err))
-        return false;
-    *out = wrap_result(result);
-    return true;
-}
-
-bool
-lm_conn_query(struct lm_conn *self, const char *sql, struct lm_values values,
-              struct lm_result **out, struct lm_err *err)
-{
-    return lm_conn_query_typed(self, sql, NULL, values, out, err);
-}
-
-bool
 lm_conn_ask_typed(struct lm_conn *self, const char *sql, const char *shape,
                   const uint32_t *types, struct lm_values values,
                   struct lm_answer **out, struct lm_err *err)
@@ -367,7 +338,7 @@ lm_conn_ask_typed(struct lm_conn *self, const char *sql, const char *shape,
 
     if (!query(self, sql, shape, types, values, &result, err))
         return false;
-    *out = lm_answer_new(result, shape);
+    *out = lm_answer_new(result, sql, shape);
     return true;
 }
 
@@ -509,6 +480,15 @@ execute(struct lm_conn *self, const struct lm_stmt *stmt, const char *shape,
     return false;
 }
 
+static struct lm_result *
+wrap_result(PGresult *pg)
+{
+    struct lm_result *result = lm_alloc(sizeof *result);
+
+    result->pg = pg;
+    return result;
+}
+
 bool
 lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                 struct lm_values values, struct lm_result **out,
@@ -531,7 +511,7 @@ lm_conn_ask_prepared(struct lm_conn *self, const struct lm_stmt *stmt,
 
     if (!execute(self, stmt, shape, values, &result, err))
         return false;
-    *out = lm_answer_new(result, shape);
+    *out = lm_answer_new(result, stmt->sql, shape);
     return true;
 }
 
@@ -618,16 +598,4 @@ int64_t
 lm_result_affected(const struct lm_result *self)
 {
     return strtoll(PQcmdTuples(self->pg), NULL, 10);
-}
-
-int64_t
-lm_result_int(const struct lm_result *self, int row, int column)
-{
-    return strtoll(PQgetvalue(self->pg, row, column), NULL, 10);
-}
-
-bool
-lm_result_bool(const struct lm_result *self, int row, int column)
-{
-    return *PQgetvalue(self->pg, row, column) == 't';
 }

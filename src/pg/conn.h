@@ -188,17 +188,6 @@ bool lm_conn_settle(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,
                     bool *notified, struct lm_err *err) LM_MUSTCHECK;
 
-/* Runs a luamig-made statement once, unprepared; the server infers the types
- * of the parameters. *out is freed with lm_result_free. */
-bool lm_conn_query(struct lm_conn *self, const char *sql,
-                   struct lm_values values, struct lm_result **out,
-                   struct lm_err *err) LM_MUSTCHECK;
-/* The same with the parameters' type OIDs given, one a value. */
-bool lm_conn_query_typed(struct lm_conn *self, const char *sql,
-                         const uint32_t *types, struct lm_values values,
-                         struct lm_result **out,
-                         struct lm_err *err) LM_MUSTCHECK;
-
 /*
  * Prepares a statement and asks the server to describe it. Statements are kept
  * by text and types: the second call for the same is free of round trips.
@@ -241,6 +230,8 @@ void lm_stmt_set_verdict(struct lm_stmt *self,
                          const struct lm_verdict *verdict);
 const struct lm_verdict *lm_stmt_verdict(const struct lm_stmt *self);
 
+/* Rows of any shape: of a page, or of a script's own statement. What is not
+ * there is NULL, 0 or "". */
 void lm_result_free(struct lm_result *self); /* NULL is allowed */
 int lm_result_rows(const struct lm_result *self);
 int lm_result_columns(const struct lm_result *self);
@@ -253,9 +244,5 @@ size_t lm_result_length(const struct lm_result *self, int row, int column);
 size_t lm_result_bytes(const struct lm_result *self);
 /* Rows that a statement touched or returned; 0 for statements without. */
 int64_t lm_result_affected(const struct lm_result *self);
-
-/* Shorthands for luamig's own results: column must be NOT NULL there. */
-int64_t lm_result_int(const struct lm_result *self, int row, int column);
-bool lm_result_bool(const struct lm_result *self, int row, int column);
 
 #endif

@@ -16,6 +16,7 @@ struct lm_result {
 
 struct lm_answer {
     PGresult *pg;
+    char *sql;
     char *letters; /* the kinds of the columns */
 };
 
@@ -140,8 +141,10 @@ bool lm_answer_check_count(PGresult *pg, const char *sql, bool is_own,
 bool lm_answer_check(PGresult *pg, const char *sql, const char *shape,
                      struct lm_err *err) LM_MUSTCHECK;
 /* An answer that was checked. new takes pg, init does not. */
-struct lm_answer *lm_answer_new(PGresult *pg, const char *shape);
-void lm_answer_init(struct lm_answer *self, PGresult *pg, const char *shape);
+struct lm_answer *lm_answer_new(PGresult *pg, const char *sql,
+                                const char *shape);
+void lm_answer_init(struct lm_answer *self, PGresult *pg, const char *sql,
+                    const char *shape);
 void lm_answer_release(struct lm_answer *self);
 
 /* Runs several statements in one text, outside of pipeline mode. */

@@ -51,6 +51,7 @@ static const char order_sql[] =
                  " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = "
                  "i.typnamespace"
                  " WHERE t.oid = $1::pg_catalog.oid";
+static const char order_shape[] = "1: o? t t? o b b t[] o?";
 
 enum {
     OPCLASS,
@@ -63,39 +64,31 @@ enum {
     EQUALITY
 };
 
-static char *
-copy(const struct lm_result *row, int column)
-{
-    const char *text = lm_result_text(row, 0, column);
-
-    return text != NULL ? lm_strdup(text) : NULL;
-}
-
 static void
-take_operators(const struct lm_result *row, struct lm_order *out)
+take_operators(const struct lm_answer *row, struct lm_order *out)
 {
     char **names = NULL;
-    int count = lm_sql_parse_array(lm_result_text(row, 0, OPERATORS), &names);
+    int count = lm_answer_texts(row, 0, OPERATORS, &names);
 
     if (count == LM_COMPARISONS) {
         for (int i = 0; i < count; i++)
             out->operators[i] = lm_strdup(names[i]);
-        out->opclass = (uint32_t)lm_result_int(row, 0, OPCLASS);
-        out->equality = (uint32_t)lm_result_int(row, 0, EQUALITY);
+        out->opclass = lm_answer_oid(row, 0, OPCLASS);
+        out->equality = lm_answer_oid(row, 0, EQUALITY);
     }
     lm_sql_free_array(names, count);
 }
 
 static void
-take(const struct lm_result *row, struct lm_order *out)
+take(const struct lm_answer *row, struct lm_order *out)
 {
-    out->type_name = copy(row, NAME);
-    out->cast = copy(row, CAST);
-    out->own_collation = (uint32_t)lm_result_int(row, 0, COLLATION);
+    out->type_name = lm_answer_copy(row, 0, NAME);
+    out->cast = lm_answer_copy(row, 0, CAST);
+    out->own_collation = lm_answer_oid(row, 0, COLLATION);
     out->collation = out->own_collation;
-    out->is_name = lm_result_bool(row, 0, IS_NAME);
-    out->is_pseudo = lm_result_bool(row, 0, IS_PSEUDO);
-    if (lm_result_text(row, 0, OPCLASS) != NULL)
+    out->is_name = lm_answer_bool(row, 0, IS_NAME);
+    out->is_pseudo = lm_answer_bool(row, 0, IS_PSEUDO);
+    if (!lm_answer_is_null(row, 0, OPCLASS))
         take_operators(row, out);
 }
 
@@ -106,16 +99,15 @@ lm_order_find(struct lm_conn *conn, uint32_t type, struct lm_order *out,
     char text[16];
     const char *texts[] = {text};
     struct lm_values values = {texts, 1};
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
 
     memset(out, 0, sizeof *out);
     out->type = type;
     snprintf(text, sizeof text, "%" PRIu32, type);
-    if (!lm_conn_query(conn, order_sql, values, &row, err))
+    if (!lm_conn_ask(conn, order_sql, order_shape, values, &row, err))
         return false;
-    if (lm_result_rows(row) == 1)
-        take(row, out);
-    lm_result_free(row);
+    take(row, out);
+    lm_answer_free(row);
     return true;
 }
 
@@ -130,7 +122,7 @@ lm_order_set_collation(struct lm_order *self, struct lm_conn *conn,
     char text[16];
     const char *texts[] = {text};
     struct lm_values values = {texts, 1};
-    struct lm_result *row = NULL;
+    struct lm_answer *row = NULL;
 
     self->collation = collation;
     free(self->collate);
@@ -138,11 +130,10 @@ lm_order_set_collation(struct lm_order *self, struct lm_conn *conn,
     if (collation == self->own_collation)
         return true;
     snprintf(text, sizeof text, "%" PRIu32, collation);
-    if (!lm_conn_query(conn, sql, values, &row, err))
+    if (!lm_conn_ask(conn, sql, "1: t", values, &row, err))
         return false;
-    if (lm_result_rows(row) == 1)
-        self->collate = copy(row, 0);
-    lm_result_free(row);
+    self->collate = lm_answer_copy(row, 0, 0);
+    lm_answer_free(row);
     return true;
 }
 

@@ -246,7 +246,7 @@ hear(const struct lm_pending *request, PGresult *result)
     if (request->hearer != NULL) {
         struct lm_answer answer;
 
-        lm_answer_init(&answer, result, request->shape);
+        lm_answer_init(&answer, result, request->sql, request->shape);
         request->hearer(request->arg, &answer, NULL);
         lm_answer_release(&answer);
     }

@@ -241,13 +241,13 @@ terminate(struct lm_conn *admin, int64_t backend_pid, bool *alive,
     char pid[24];
     const char *texts[] = {pid};
     struct lm_values values = {texts, 1};
-    struct lm_result *result = NULL;
+    struct lm_answer *answer = NULL;
 
     snprintf(pid, sizeof pid, "%" PRId64, backend_pid);
-    if (!lm_conn_query(admin, sql, values, &result, err))
+    if (!lm_conn_ask(admin, sql, "1: b", values, &answer, err))
         return false;
-    *alive = lm_result_bool(result, 0, 0);
-    lm_result_free(result);
+    *alive = lm_answer_bool(answer, 0, 0);
+    lm_answer_free(answer);
     return true;
 }
 

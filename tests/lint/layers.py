@@ -3,7 +3,8 @@
 
 usage: layers.py BUILD_DIR
 
-Reads every .c and .h below src/, and the symbols that the static libraries in
+Reads every .c and .h below src/, also for answers of the server that are used
+without having been checked, and the symbols that the static libraries in
 BUILD_DIR export. Prints each violation as "file:line: message" and a last line
 that counts; exits 1 when there are any.
 """
@@ -70,6 +71,20 @@ EXITS = {
     "pg/server_home.c": {"_exit"},     # likewise
 }
 
+# Rows of any shape are those of pages and of scripts' own statements. What
+# luamig asks by itself comes with a shape (pg/answer.h), so these are the only
+# files that may have an answer of which nothing is known.
+UNSHAPED = {
+    "pg/conn.c": "where it is read",
+    "core/pager.c": "pages",
+    "core/runner_quarantine.c": "the rows of a page that are set aside",
+    "core/repo.c": "statements of scripts",
+    "core/journal_ask.c": "statements whose answer nobody reads",
+    "script/bind.c": "statements of scripts",
+    "script/bind_rows.c": "pages and results as tables",
+    "script/world.c": "the key of a page's row, and what a test does to it",
+}
+
 SYMBOL = re.compile(r"lm_|lmL_")
 # What sanitizers add to an object.
 SANITIZER_SYMBOL = re.compile(r"__odr_asan|__asan|__ubsan|__sancov")
@@ -79,6 +94,8 @@ SANITIZER_SYMBOL = re.compile(r"__odr_asan|__asan|__ubsan|__sancov")
 SRC = pathlib.Path(__file__).resolve().parents[2] / "src"
 INCLUDE = re.compile(r"\s*#\s*include\s*([<\"])([^>\"]+)[>\"]")
 CALL = re.compile(r"\b(exit|_exit|_Exit|quick_exit|abort)\s*\(")
+UNSHAPED_CALL = re.compile(r"\b(lm_result_\w+|lm_conn_execute|lm_conn_post)"
+                           r"\s*\(")
 COMMENT_OR_LITERAL = re.compile(
     r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.S)
 
@@ -165,6 +182,15 @@ def check_exits(name, text):
                 yield number, f"{match.group(1)} must not be called here"
 
 
+def check_shapes(name, text):
+    """Yields (line, complaint) for each answer without a shape."""
+    if name in UNSHAPED or name.endswith(".h"):
+        return
+    for number, line in enumerate(blanked(text).split("\n"), 1):
+        for match in UNSHAPED_CALL.finditer(line):
+            yield number, f"{match.group(1)}: ask with a shape (pg/answer.h)"
+
+
 def exported_symbols(archive):
     """Yields (symbol, "file:line") for what an archive defines."""
     listing = subprocess.run(
@@ -195,6 +221,8 @@ def check_sources(violations):
             if complaint:
                 violations.append(f"src/{name}:{number}: {complaint}")
         for number, complaint in check_exits(name, text):
+            violations.append(f"src/{name}:{number}: {complaint}")
+        for number, complaint in check_shapes(name, text):
             violations.append(f"src/{name}:{number}: {complaint}")
     return count
 

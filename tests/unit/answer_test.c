@@ -133,6 +133,29 @@ test_the_fault_is_named_by_row_and_column(void **state)
 }
 
 static void
+test_a_row_says_whether_the_rest_is_there(void **state)
+{
+    static const struct {
+        const char *texts[3];
+        bool is_right;
+    } cases[] = {
+        {{"t", "1", NULL}, true},  {{"t", "1", "a"}, true},
+        {{"f", NULL, NULL}, true}, {{"t", NULL, "a"}, false},
+        {{"f", "1", NULL}, false}, {{"f", NULL, "a"}, false},
+        {{NULL, "1", "a"}, false}, {{NULL, NULL, NULL}, false},
+        {{"", NULL, NULL}, false},
+    };
+    struct lm_err err;
+
+    (void)state;
+    for (size_t i = 0; i < LM_COUNT(cases); i++) {
+        assert_int_equal(check("!: b i t?", 1, 3, cases[i].texts, &err),
+                         cases[i].is_right);
+    }
+    assert_false(check("!: b i t?", 0, 3, NULL, &err));
+}
+
+static void
 test_a_command_without_rows_is_no_answer(void **state)
 {
     PGresult *pg = PQmakeEmptyPGresult(NULL, PGRES_COMMAND_OK);
@@ -150,7 +173,7 @@ test_values_are_read_as_what_they_are(void **state)
     static const char *const texts[] = {"-7", "42", "4294967295", "1.5",
                                         "t",  "x",  "{a,b}",      "{1,65536}"};
     static const char shape[] = "1: i? d o r b t t[] o[]";
-    struct lm_answer *answer = lm_answer_new(make(1, 8, texts), shape);
+    struct lm_answer *answer = lm_answer_new(make(1, 8, texts), sql, shape);
     char **list;
     uint32_t *oids;
 
@@ -184,7 +207,8 @@ test_what_is_not_there_is_nothing(void **state)
 
     (void)state;
     for (size_t i = 0; i < LM_COUNT(shapes); i++) {
-        struct lm_answer *answer = lm_answer_new(make(1, 5, texts), shapes[i]);
+        struct lm_answer *answer =
+            lm_answer_new(make(1, 5, texts), sql, shapes[i]);
 
         for (size_t k = 0; k < LM_COUNT(places); k++) {
             int row = places[k][0];
@@ -215,6 +239,7 @@ main(void)
         cmocka_unit_test(test_a_kind_takes_what_it_names_and_nothing_else),
         cmocka_unit_test(test_rows_and_columns_are_counted),
         cmocka_unit_test(test_the_fault_is_named_by_row_and_column),
+        cmocka_unit_test(test_a_row_says_whether_the_rest_is_there),
         cmocka_unit_test(test_a_command_without_rows_is_no_answer),
         cmocka_unit_test(test_values_are_read_as_what_they_are),
         cmocka_unit_test(test_what_is_not_there_is_nothing),
