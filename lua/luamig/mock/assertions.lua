@@ -10,12 +10,26 @@ local text = require "luamig.text"
 
 local assertions = {}
 
+--- Refuses what is no list: a row instead of a list of rows would read as no rows.
+local function check_list(rows)
+  for key in next, rows do
+    if math.type(key) ~= "integer" or key < 1 or key > #rows then
+      error(("mock.assert_rows: rows must be a list of tables, { { id = 1 }, ... }; it has the key "
+        .. "%s"):format(text.describe(key)), 3)
+    end
+  end
+end
+
 local function check_columns(name, shape, rows)
   local known = text.set(shape.columns)
-  for _, row in ipairs(rows) do
+  for i = 1, #rows do
+    local row = rows[i]
     if type(row) ~= "table" then
       error(("mock.assert_rows: rows must be a list of tables, it holds %s"):format(
         text.describe(row)), 3)
+    elseif next(row) == nil then
+      error(("mock.assert_rows has nothing to judge in row %d, which names no column; name those "
+        .. "that the script writes"):format(i), 3)
     end
     for column in next, row do
       if not known[column] then
@@ -45,6 +59,7 @@ function assertions.assert_rows(world, name, rows)
     error(('mock.assert_rows: there is no table "%s"%s'):format(name,
       suggest.suffix(name, text.sorted_keys(tables))), 2)
   end
+  check_list(rows)
   check_columns(name, shape, rows)
   local lines = difference.expected(shape, rows)
   if #lines > 0 then

@@ -3,8 +3,9 @@
 -- Promises: every run begins in a world of its own, made by the spec's function; what is printed is
 -- the smallest batch that shows the fault, and how the tables differ. A sequence goes back with a
 -- transaction that is rolled back, so that the numbers which it gives can be compared.
--- Refuses: scripts whose undisturbed run is not done. Stubs answer as often as they are asked here,
--- since what is rolled back is asked again.
+-- Refuses: scripts whose undisturbed run is not done, and worlds in which there is nothing to
+-- judge: a run that changes no table has every property. Stubs answer as often as they are asked
+-- here, since what is rolled back is asked again.
 
 local difference = require "luamig.mock.difference"
 local errors = require "luamig.errors"
@@ -34,6 +35,18 @@ local CHANCE_HINT = "Clocks, math.random and the order of pairs differ from run 
   .. "the column."
 local COMPLETE_HINT = "Such a row is not migrated: was it passed over, or is what migrate makes of "
   .. "it still what the base query looks for?"
+
+-- What a world lacks in which a property has nothing to judge, and what to add.
+local NO_ROWS = "the base query returns no row. Add rows to the world that it returns"
+local NO_CHANGE = "the run changes no table. Add rows to the world that the script changes; raw "
+  .. "SQL that a stub answers changes nothing"
+local ALL_FAILED = "all rows are set aside, and the run changes no table. Add rows to the world "
+  .. "that the script changes"
+local ONE_ROW = "the base query returns one row, so that there is one batch size. Add rows to the "
+  .. "world; two or more show a difference"
+local NO_BATCHES = "a one-shot has no batches. Leave this assertion out"
+local NO_QUERY = "a one-shot has no base query. Leave this assertion out, and look at the rows "
+  .. "with mock.assert_rows"
 
 local function is_done(result)
   return result.state == "done" or result.state == "done_with_failures"
@@ -94,12 +107,31 @@ function Trial:run(world, opts)
   return result, def
 end
 
+--- Ends the assertion, which would hold whatever the script does.
+function Trial:nothing_to_judge(why)
+  fail("mock.%s has nothing to judge in %s: %s.", self.name, self.path, why)
+end
+
+--- Notes whether the first undisturbed run leaves the world as it was. What holds is then without
+-- meaning; what does not hold is still worth telling.
+function Trial:look_for_substance(world, result, def, before)
+  self.is_looked_at = true
+  if def.kind == "paged" and result.rows + result.failures == 0 then
+    self:nothing_to_judge(NO_ROWS)
+  elseif #difference.lines(world:snapshot(), before) == 0 then
+    self.vacuous = result.failures > 0 and result.rows == 0 and ALL_FAILED or NO_CHANGE
+  end
+end
+
 --- A run that nothing disturbs, and what it leaves.
 function Trial:undisturbed(opts)
   local world = self:world()
+  local before = not self.is_looked_at and world:snapshot()
   local result, def = self:run(world, opts or {})
   if not is_done(result) then
     fail("%s does not even run undisturbed: %s", self.path, tostring(result.error or result.state))
+  elseif before then
+    self:look_for_substance(world, result, def, before)
   end
   return world, result, def
 end
@@ -219,8 +251,14 @@ function Trial:conflict(nth, wanted, def)
   return true
 end
 
+--- In batches so small that there are several, where the spec does not say otherwise: what a run
+-- loses when it is killed between batches is not seen in one.
 local function resumable(self)
   local wanted, world, result, def = self:model()
+  if result.batches == 1 and result.rows > 1 and not self.batch_size then
+    self.batch_size = (result.rows + 2) // 3
+    wanted, world, result, def = self:model()
+  end
   local batches = batches_of(world)
   for batch = 1, result.batches do
     local call = 1
@@ -236,13 +274,20 @@ local function resumable(self)
 end
 
 local function batch_size_independent(self)
-  local wanted, _, result = self:model(1000000)
-  for size = 1, result.rows do
+  local wanted, _, result, def = self:model(1000000)
+  if def.kind ~= "paged" then
+    self:nothing_to_judge(NO_BATCHES)
+  end
+  local rows = result.rows + result.failures
+  if rows == 1 then
+    self:nothing_to_judge(ONE_ROW)
+  end
+  for size = 1, rows do
     local world = self:world()
     local differs = self:compare(world, self:run(world, { batch_size = size }), wanted)
     if differs then
       fail("%s depends on the batch size: in batches of %d it leaves something else than in one "
-        .. "batch of %d:\n%s\n%s", self.path, size, result.rows, differs, SIZE_HINT)
+        .. "batch of %d:\n%s\n%s", self.path, size, rows, differs, SIZE_HINT)
     end
   end
 end
@@ -288,7 +333,10 @@ end
 
 local function complete(self)
   local world, result, def = self:undisturbed()
-  local left = def.kind == "paged" and world:matching_keys(def) or {}
+  if def.kind ~= "paged" then
+    self:nothing_to_judge(NO_QUERY)
+  end
+  local left = world:matching_keys(def)
   if #left <= result.failures then
     return
   end
@@ -310,10 +358,15 @@ local function assertion(name, check)
     end
     opts = opts or {}
     local trial = setmetatable({
-      path = path, make_world = make_world, args = opts.args, batch_size = opts.batch_size,
-      runs = 0,
+      name = name, path = path, make_world = make_world, args = opts.args,
+      batch_size = opts.batch_size, runs = 0,
     }, Trial)
-    local ok, err = xpcall(check, errors.handler, trial)
+    local ok, err = xpcall(function()
+      check(trial)
+      if trial.vacuous then
+        trial:nothing_to_judge(trial.vacuous)
+      end
+    end, errors.handler)
     if not ok then
       error(errors.is(err) and err.kind == "property" and err.message or tostring(err), 2)
     end
