@@ -201,6 +201,9 @@ def test_the_sketch_needs_one_line_to_be_a_migration(db, project):
         text = project.read(name)
         assert text.count(todo) == 1
         project.write(name, text.replace(todo, line + todo))
+    spec = project.read("spec/x_spec.lua")
+    assert spec.count("pending(") == 2
+    project.write("spec/x_spec.lua", spec.replace("pending(", "it("))
 
     assert_good(project)
     project.run().expect(DONE)

@@ -92,13 +92,15 @@ describe({{name}}, function()
     {{complete}}
   end)
 
-  it("changes nothing when it is run once more", function()
+  -- TODO: write it instead of pending when the script changes rows. Before that there is nothing
+  -- to judge.
+  pending("changes nothing when it is run once more", function()
     mock.assert_idempotent(SCRIPT, new_world)
   end)
 
-  it("leaves the same wherever it is killed, and in batches of any size", function()
+  pending("leaves the same {{when}}", function()
     mock.assert_resumable(SCRIPT, new_world)
-    mock.assert_batch_size_independent(SCRIPT, new_world)
+    {{anySize}}
   end)
 end)
 ]=]
@@ -341,6 +343,9 @@ local function spec_of(self)
       and "-- mock.assert_complete(SCRIPT, new_world)" or "",
     count = self.one_shot and "" or ("assert.equal(%d, result.rows)"):format(
       count_of(self, sample.rows)),
+    when = self.one_shot and "wherever it is killed"
+      or "wherever it is killed, and in batches of any size",
+    anySize = self.one_shot and "" or "mock.assert_batch_size_independent(SCRIPT, new_world)",
     value = samples.literal(writable),
     table = source.quote(self.table), cell = source.index("row", writable.name),
   })
