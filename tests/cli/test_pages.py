@@ -122,11 +122,12 @@ def test_no_example_is_left_out(pages):
 
 
 def anchors(path):
-    """A page's headings, as links name them."""
+    """A page's headings and named places, as links name them."""
     with open(path, encoding="utf-8") as page:
         text = re.sub(r"^```.*?^```", "", page.read(), flags=re.M | re.S)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-            for title in re.findall(r"^#+ (.*)$", text, re.M)}
+            for title in re.findall(r"^#+ (.*)$", text, re.M)} | set(
+                re.findall(r'<a id="([^"]+)">', text))
 
 
 @pytest.mark.parametrize("name", ["README.md", "src/ARCHITECTURE.md", *sorted(
