@@ -175,8 +175,8 @@ end
 --   describe_only  true: leave out args and base_query, which need values (for `--help`)
 --   cwd, abspath   absolute, for hosts that know them; see `luamig.script.paths`
 --   root           project root; default: nearest directory upward from the script that holds
---                  `luamig.lua`, `.luamig` or `.git`, else the one above a directory `scripts`,
---                  else the current directory if the script lies below it, else the script's
+--                  `luamig.lua`, `.luamig` or `.git`, else the one above a directory `scripts`;
+--                  a script that is in no project is called by its full path
 -- @return definition:
 --   path, name, root, source (the file's text, unchanged), kind ("paged" or "one_shot")
 --   config (see `luamig.script.config`), start_after (the same as config.start_after)
@@ -184,7 +184,9 @@ end
 --   migrate, run, on_start, on_complete, on_stop, throttle: functions or nil
 --   args (typed values), args_spec (list of { name =, type =, required =, default =, desc = })
 --   args_json, config_json (canonical JSON)
--- With describe_only: no base_query, base_params, args, args_json.
+--   identity_json (what the journal knows the arguments by, see `args.identity`: canonical JSON
+--                  each)
+-- With describe_only: no base_query, base_params, args, args_json, identity_json.
 function script.load(path, opts)
   opts = opts or {}
   local given, content, place = evaluate(path, opts)
@@ -208,6 +210,10 @@ function script.load(path, opts)
   if not opts.describe_only then
     def.args = args.resolve(path, def.args_spec, opts.args or {})
     def.args_json = canonical.encode(def.args)
+    def.identity_json = {}
+    for part, known in pairs(args.identity(def.args_spec, opts.args or {}, def.args)) do
+      def.identity_json[part] = canonical.encode(known)
+    end
     if def.kind == "paged" then
       def.base_query, def.base_params = base_query_of(fields.base_query, def.args, fail)
     end

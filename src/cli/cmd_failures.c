@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char help[] =
     "usage: luamig failures RUN [OPTIONS]\n"
@@ -22,9 +23,9 @@ static const char help[] =
     "Exit code 7 while there are any.\n"
     "\n"
     "  --retry               run the script on just those rows\n"
-    "  --script PATH         with --retry, where the script is, if its name "
-    "in\n"
-    "                        the journal is not its path\n"
+    "  --script PATH         with --retry, where the script is, if RUN is a "
+    "number\n"
+    "                        and it is not where it was\n"
     "  --json                as JSON\n" LM_LOOK_HELP "\n"
     "Each row is migrated in a transaction of its own, which also marks it as\n"
     "resolved. A row that the base query does not return any more is resolved\n"
@@ -148,7 +149,11 @@ load_script(const struct failures_options *options, struct lm_look *look,
             const struct lm_status_run *run, struct lm_script **out,
             struct lm_err *err)
 {
-    const char *path = options->script != NULL ? options->script : run->script;
+    const char *path = options->script != NULL    ? options->script
+                       : look->which.file != NULL ? look->which.file
+                       : access(run->script, F_OK) != 0 && run->path[0] != '\0'
+                           ? run->path
+                           : run->script;
     struct lm_script_options script = {
         .batch_size = -1, .target_ms = -1, .throttle_ms = -1};
     struct lm_status_args args = {NULL, 0};

@@ -43,6 +43,9 @@ static const char help[] =
     "  --throttle-ms N       pause between batches, likewise\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin anew\n"
+    "  --adopt RUN           that run is this script's, although it has "
+    "another\n"
+    "                        name, file or arguments: go on with it\n"
     "  --force               run although a check says no (luamig check)\n"
     "  --detach              return once the run is under way; it goes on "
     "without\n"
@@ -83,6 +86,7 @@ struct run_options {
     const char *journal_schema;
     bool again;
     bool restart;
+    int64_t adopt; /* 0: none */
     bool force;
     bool detach;
     bool dry_run;
@@ -100,6 +104,7 @@ enum option_code {
     OPT_THROTTLE_MS,
     OPT_AGAIN,
     OPT_RESTART,
+    OPT_ADOPT,
     OPT_FORCE,
     OPT_DETACH,
     OPT_REPLICA,
@@ -120,6 +125,7 @@ static const struct option long_options[] = {
     {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
     {"again", no_argument, NULL, OPT_AGAIN},
     {"restart", no_argument, NULL, OPT_RESTART},
+    {"adopt", required_argument, NULL, OPT_ADOPT},
     {"force", no_argument, NULL, OPT_FORCE},
     {"detach", no_argument, NULL, OPT_DETACH},
     {"replica", required_argument, NULL, OPT_REPLICA},
@@ -169,6 +175,8 @@ take_option(struct run_options *options, int code, char **argv)
     case OPT_RESTART:
         options->restart = true;
         return true;
+    case OPT_ADOPT:
+        return read_number("--adopt", optarg, 1, &options->adopt);
     case OPT_FORCE:
         options->force = true;
         return true;
@@ -205,6 +213,37 @@ take_option(struct run_options *options, int code, char **argv)
 }
 
 static bool
+go_together(const struct run_options *options)
+{
+    if (options->all_repos &&
+        (options->choice.url != NULL || options->choice.repo != NULL ||
+         options->detach || options->dry_run || options->adopt > 0)) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--all-repos goes neither with --db, --repo and --adopt, "
+                     "which name one database, nor with --detach or "
+                     "--dry-run");
+        return false;
+    }
+    if (options->adopt > 0 && (options->again || options->restart)) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--adopt goes on with a run, %s begins another one",
+                     options->again ? "--again" : "--restart");
+        return false;
+    }
+    if (options->dry_run && (options->again || options->restart ||
+                             options->detach || options->adopt > 0)) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--dry-run begins no run: %s has no meaning with it",
+                     options->again       ? "--again"
+                     : options->adopt > 0 ? "--adopt"
+                     : options->restart   ? "--restart"
+                                          : "--detach");
+        return false;
+    }
+    return true;
+}
+
+static bool
 parse_options(int argc, char **argv, struct run_options *options)
 {
     int code;
@@ -218,23 +257,8 @@ parse_options(int argc, char **argv, struct run_options *options)
         if (!take_option(options, code, argv))
             return false;
     }
-    if (options->all_repos &&
-        (options->choice.url != NULL || options->choice.repo != NULL ||
-         options->detach || options->dry_run)) {
-        lm_cli_usage(&lm_cmd_run,
-                     "--all-repos goes neither with --db and --repo, which "
-                     "name one database, nor with --detach or --dry-run");
+    if (!go_together(options))
         return false;
-    }
-    if (options->dry_run &&
-        (options->again || options->restart || options->detach)) {
-        lm_cli_usage(&lm_cmd_run,
-                     "--dry-run begins no run: %s has no meaning with it",
-                     options->again     ? "--again"
-                     : options->restart ? "--restart"
-                                        : "--detach");
-        return false;
-    }
     if (optind + 1 == argc) {
         options->path = lm_strdup(argv[optind]);
         return true;
@@ -359,6 +383,7 @@ run_script(const struct job *job, const struct lm_script *script,
         .journal_schema = options->journal_schema,
         .again = options->again,
         .restart = options->restart,
+        .adopt = options->adopt,
         .force = options->force,
         .limit = options->limit,
         .count = options->count,

@@ -14,14 +14,14 @@
 
 enum { DEFAULT_RUNS = 20 };
 
-static const char help[] =
-    "usage: luamig status [SCRIPT|RUN] [OPTIONS]\n"
-    "\n"
-    "Shows the latest runs, those of one script (by its name in the journal, "
-    "such as\n"
-    "scripts/onboarding.lua), or one run (by its number).\n"
-    "\n"
-    "  --json                as JSON\n" LM_LOOK_HELP;
+static const char help[] = "usage: luamig status [SCRIPT|RUN] [OPTIONS]\n"
+                           "\n"
+                           "Shows the latest runs, those of one script, as "
+                           "\"luamig run\" takes it, or "
+                           "one\n"
+                           "run, by its number.\n"
+                           "\n"
+                           "  --json                as JSON\n" LM_LOOK_HELP;
 
 struct status_options {
     struct lm_status_filter filter;
@@ -201,9 +201,11 @@ print_runs(const struct status_options *options, const struct lm_look *look,
 }
 
 static int
-show(const struct status_options *options, struct lm_look *look)
+show(struct status_options *options, struct lm_look *look)
 {
     struct lm_answer *runs = NULL;
+    const char *word = options->filter.script;
+    char *name = NULL;
     struct lm_err err;
     bool exists = false;
     int code;
@@ -218,11 +220,19 @@ show(const struct status_options *options, struct lm_look *look)
         }
         return lm_cli_finish_output(LM_EXIT_DONE);
     }
-    if (!lm_status_read(look->conn, look->schema, &options->filter,
-                        options->json, &runs, &err))
+    if (word != NULL && !lm_look_name(look, word, &name, &err))
         return lm_cli_fail(&err);
-    code = print_runs(options, look, runs);
+    if (name != NULL)
+        options->filter.script = name;
+    if (lm_status_read(look->conn, look->schema, &options->filter,
+                       options->json, &runs, &err)) {
+        code = print_runs(options, look, runs);
+    } else {
+        code = lm_cli_fail(&err);
+    }
+    options->filter.script = word;
     lm_answer_free(runs);
+    free(name);
     return code;
 }
 

@@ -27,6 +27,7 @@ lm_look_release(struct lm_look *self)
     lm_database_release(&self->database);
     lm_database_choice_release(&self->choice);
     lm_project_release(&self->project);
+    lm_which_release(&self->which);
 }
 
 bool
@@ -98,6 +99,32 @@ lm_look_again(struct lm_look *self, const struct lm_command *command,
 }
 
 bool
+lm_look_name(struct lm_look *self, const char *word, char **name,
+             struct lm_err *err)
+{
+    lm_which_release(&self->which);
+    lm_which_find(&self->which, &self->project, word);
+    return lm_which_ask(&self->which, self->conn, self->schema, name, err);
+}
+
+/* A number is a run's, anything else a script. */
+static bool
+find_run(struct lm_look *self, const char *word, struct lm_status_run *run,
+         struct lm_err *err)
+{
+    char *name = NULL;
+    int64_t id;
+    bool ok;
+
+    if (!lm_cli_number(word, 1, &id) && !lm_look_name(self, word, &name, err))
+        return false;
+    ok = lm_status_find(self->conn, self->schema, name != NULL ? name : word,
+                        run, err);
+    free(name);
+    return ok;
+}
+
+bool
 lm_look_find(struct lm_look *self, const struct lm_command *command,
              const char *which, struct lm_status_run *run, struct lm_err *err)
 {
@@ -109,5 +136,5 @@ lm_look_find(struct lm_look *self, const struct lm_command *command,
         return lm_err_set(err, LM_ERR_FAILED,
                           "luamig has not run in this database");
     }
-    return lm_status_find(self->conn, self->schema, which, run, err);
+    return find_run(self, which, run, err);
 }

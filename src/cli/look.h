@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/database.h"
+#include "cli/which.h"
 #include "core/status.h"
 
 struct lm_look {
@@ -17,6 +18,7 @@ struct lm_look {
     struct lm_project project;
     struct lm_database database;
     struct lm_conn *conn;
+    struct lm_which which; /* what lm_look_name was asked for */
 };
 
 /* For getopt_long, and for lm_look_option. */
@@ -30,9 +32,8 @@ enum { LM_LOOK_SCHEMA = 0x2000 };
 #define LM_LOOK_HELP \
     LM_DATABASE_HELP \
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
-#define LM_LOOK_RUN                                                       \
-    "RUN is a run's number, or a script's name in the journal, such as\n" \
-    "scripts/onboarding.lua.\n"
+#define LM_LOOK_RUN \
+    "RUN is a run's number, or its script, as \"luamig run\" takes it.\n"
 
 void lm_look_init(struct lm_look *self);
 void lm_look_release(struct lm_look *self);
@@ -45,6 +46,10 @@ bool lm_look_open(struct lm_look *self, const struct lm_command *command,
 /* Connects again, after the connection was lost. */
 bool lm_look_again(struct lm_look *self, const struct lm_command *command,
                    struct lm_err *err) LM_MUSTCHECK;
+/* The journal's name of the script that is meant by a path or a short name;
+ * NULL when it has no run. Freed by the caller. */
+bool lm_look_name(struct lm_look *self, const char *word, char **name,
+                  struct lm_err *err) LM_MUSTCHECK;
 /* Connects and finds the run. LM_ERR_FAILED when there is none. */
 bool lm_look_find(struct lm_look *self, const struct lm_command *command,
                   const char *which, struct lm_status_run *run,

@@ -91,6 +91,19 @@ find_in(const struct lm_project *self, const char *folder, const char *name)
     return NULL;
 }
 
+/* NAME.lua, from the working directory; NULL when it is not there. */
+static char *
+find_here(const char *name)
+{
+    struct lm_buf path = LM_BUF_INIT;
+
+    lm_buf_printf(&path, "%s.lua", name);
+    if (is_file(lm_buf_text(&path)))
+        return lm_buf_take(&path);
+    lm_buf_release(&path);
+    return NULL;
+}
+
 bool
 lm_project_find_script(struct lm_project *self, const char *name, char **path,
                        struct lm_err *err)
@@ -100,8 +113,14 @@ lm_project_find_script(struct lm_project *self, const char *name, char **path,
     *path = NULL;
     if (!lm_project_read_file(self, &file, err))
         return false;
-    if (!is_file(name) && *name != '/')
-        *path = find_in(self, file != NULL ? file->scripts : "scripts", name);
+    if (!is_file(name)) {
+        const char *scripts = file != NULL ? file->scripts : "scripts";
+
+        if (*name != '/' && *name != '.')
+            *path = find_in(self, scripts, name);
+        if (*path == NULL)
+            *path = find_here(name);
+    }
     if (*path == NULL)
         *path = lm_strdup(name);
     return true;

@@ -33,9 +33,9 @@ bool lm_project_read_file(struct lm_project *self,
 /* A path below the root, for opening it from the working directory. */
 char *lm_project_path(const struct lm_project *self, const char *name);
 
-/* The script that is called name on the command line: the path of a file, or
- * a file in the project's folder of scripts, with or without ".lua". Where
- * there is none, name itself. */
+/* The script that is called name on the command line: the path of a file, a
+ * file in the project's folder of scripts, with or without ".lua", or a path
+ * that lacks it. Where there is none, name itself. */
 bool lm_project_find_script(struct lm_project *self, const char *name,
                             char **path, struct lm_err *err) LM_MUSTCHECK;
 /* The same in place: *path is freed and replaced. */

@@ -14,6 +14,7 @@
  * the row's, so that a runner that has been overtaken cannot commit.
  */
 
+#include "core/migration.h"
 #include "pg/conn.h"
 
 /* Where requests are announced; the payload is the run's number. */
@@ -50,6 +51,8 @@ struct lm_run {
     int64_t failures;     /* rows set aside and not resolved */
     bool started;         /* on_start is done, the bound is known */
     bool script_changed;  /* found or resumed with another text than before */
+    bool adopted;         /* found, and not yet of the script's name */
+    bool told;            /* what is to be said of other runs was said */
     char state[24];       /* as last read */
     char held_json[640];  /* likewise: for how long, by cause */
     struct lm_key cursor; /* of the last row that was migrated */
@@ -61,13 +64,16 @@ void lm_run_release(struct lm_run *run);
 /* What identifies and describes a run. */
 struct lm_run_request {
     const char *script;
+    struct lm_origin origin;
     const char *source; /* the script's text, hashed by the server */
     const char *args_json;
+    struct lm_arguments arguments;
     const char *config_json;
     const char *const *key_columns; /* count 0 for a one-shot */
     int key_count;
-    bool again;   /* begin anew although the last run is finished */
-    bool restart; /* abandon an unfinished or cancelled run */
+    bool again;    /* begin anew although the last run is finished */
+    bool restart;  /* abandon an unfinished or cancelled run */
+    int64_t adopt; /* the run that is meant, whatever it is called; 0: none */
 };
 
 enum lm_journal_found {
@@ -94,12 +100,24 @@ bool lm_journal_install(struct lm_journal *self,
 bool lm_journal_installed(struct lm_journal *self, int *version,
                           struct lm_err *err) LM_MUSTCHECK;
 
-/* Looks for the script's latest run; fills id, state, counters and
- * script_changed of run. */
+/*
+ * journal_find.c: looks for the run that is meant, by the script's name and its
+ * arguments; fills id, state, counters and script_changed of run. When there is
+ * none, says which unfinished runs there are with other arguments.
+ *
+ * With run->adopted the run has another name, or other arguments, and
+ * lm_journal_adopt has to give it those of the request.
+ *
+ * LM_ERR_SCRIPT when a run may be meant and differs in what the error names: in
+ * the file that began it, in an argument, in its name.
+ */
 bool lm_journal_find(struct lm_journal *self,
                      const struct lm_run_request *request,
                      enum lm_journal_found *found, struct lm_run *run,
                      struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_adopt(struct lm_journal *self,
+                      const struct lm_run_request *request, struct lm_run *run,
+                      struct lm_err *err) LM_MUSTCHECK;
 
 /* Begins a run. *begun is false when somebody else has just begun one. */
 bool lm_journal_begin(struct lm_journal *self,

@@ -89,6 +89,15 @@ lm_number_text(struct lm_number *number, int64_t value)
     return number->text;
 }
 
+char *
+lm_journal_bytea(const char *bytes, size_t len)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+
+    lm_sql_add_bytea(&buf, bytes, len);
+    return lm_buf_take(&buf);
+}
+
 const char *
 lm_journal_backend(const struct lm_journal *self, struct lm_number *number)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding a script's run, beginning one, and taking one over: who holds a run,
- * whether he lives, and the fresh owner token that fences him off.
+ * Beginning a run, and taking one over: who holds a run, whether he lives, and
+ * the fresh owner token that fences him off.
  */
 
 #include "base/clock.h"
@@ -23,87 +23,28 @@ enum {
     CLAIM_PATIENCE_MS = 30000 /* and after it was told to */
 };
 
-/* The script's bytes as a bytea parameter. */
-static char *
-as_bytea(const char *text)
-{
-    struct lm_buf buf = LM_BUF_INIT;
-
-    lm_buf_puts(&buf, "\\x");
-    for (; *text != '\0'; text++)
-        lm_buf_printf(&buf, "%02x", (unsigned int)(unsigned char)*text);
-    return lm_buf_take(&buf);
-}
-
-/* -- finding and beginning -------------------------------------------- */
-
-static enum lm_journal_found
-judge_state(const char *state, const struct lm_run_request *request)
-{
-    if (strcmp(state, "cancelled") == 0)
-        return request->restart ? LM_JOURNAL_NONE : LM_JOURNAL_CANCELLED;
-    if (strncmp(state, "done", 4) == 0) {
-        return request->again || request->restart ? LM_JOURNAL_NONE
-                                                  : LM_JOURNAL_FINISHED;
-    }
-    return LM_JOURNAL_UNFINISHED;
-}
-
-bool
-lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
-                enum lm_journal_found *found, struct lm_run *run,
-                struct lm_err *err)
-{
-    char *source = as_bytea(request->source);
-    const char *texts[] = {request->script, request->args_json, source};
-    struct lm_answer *result = NULL;
-    bool ok = lm_journal_ask(
-        self,
-        "SELECT r.id IS NOT NULL, r.id, r.state, p.rows, p.batches, p.retries,"
-        " p.failures,"
-        " r.sha256 <> pg_catalog.encode(pg_catalog.sha256($3::bytea), 'hex')"
-        " FROM (SELECT pg_catalog.max(id) AS id FROM {schema}.run"
-        "  WHERE script = $1 AND args = $2::jsonb) AS last"
-        " LEFT JOIN {schema}.run r ON r.id = last.id"
-        " LEFT JOIN {schema}.progress p ON p.run_id = r.id",
-        "!: b n t 4n b", texts, 3, &result, err);
-
-    free(source);
-    if (!ok)
-        return false;
-    *found = LM_JOURNAL_NONE;
-    if (lm_answer_bool(result, 0, 0)) {
-        run->id = lm_answer_int(result, 0, 1);
-        LM_ERR_COPY(run->state, lm_answer_text(result, 0, 2));
-        run->rows = lm_answer_int(result, 0, 3);
-        run->batches = lm_answer_int(result, 0, 4);
-        run->retries = lm_answer_int(result, 0, 5);
-        run->failures = lm_answer_int(result, 0, 6);
-        run->script_changed = lm_answer_bool(result, 0, 7);
-        *found = judge_state(run->state, request);
-    }
-    lm_answer_free(result);
-    return true;
-}
+/* -- beginning -------------------------------------------------------- */
 
 static bool
 insert_run(struct lm_journal *self, const struct lm_run_request *request,
            struct lm_run *run, bool *begun, struct lm_err *err)
 {
-    char *source = as_bytea(request->source);
-    const char *texts[] = {request->script, request->args_json, source,
-                           request->config_json, LUAMIG_VERSION};
+    char *source = lm_journal_bytea(request->source, strlen(request->source));
+    const char *texts[] = {
+        request->script,      request->args_json,  source,
+        request->config_json, LUAMIG_VERSION,      request->arguments.given,
+        request->origin.file, request->origin.path};
     struct lm_answer *result = NULL;
-    bool ok = lm_journal_ask(self,
-                             "WITH begun AS (INSERT INTO {schema}.run"
-                             " (script, args, sha256, config, state, version)"
-                             " VALUES ($1, $2::jsonb, pg_catalog.encode("
-                             "pg_catalog.sha256($3::bytea), 'hex'), $4::jsonb,"
-                             " 'running', $5)"
-                             " ON CONFLICT DO NOTHING RETURNING id)"
-                             " SELECT begun.id IS NOT NULL, begun.id"
-                             " FROM (SELECT) AS one LEFT JOIN begun ON true",
-                             "!: b n", texts, 5, &result, err);
+    bool ok = lm_journal_ask(
+        self,
+        "WITH begun AS (INSERT INTO {schema}.run (script, args, sha256,"
+        " config, state, version, given, file, path)"
+        " VALUES ($1, $2::jsonb, pg_catalog.encode("
+        "pg_catalog.sha256($3::bytea), 'hex'), $4::jsonb, 'running', $5,"
+        " $6::jsonb, $7, $8) ON CONFLICT DO NOTHING RETURNING id)"
+        " SELECT begun.id IS NOT NULL, begun.id"
+        " FROM (SELECT) AS one LEFT JOIN begun ON true",
+        "!: b n", texts, 8, &result, err);
 
     free(source);
     if (!ok)
@@ -446,9 +387,12 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
               struct lm_run *run, struct lm_err *err)
 {
     struct lm_number id;
-    char *source = as_bytea(request->source);
-    const char *texts[] = {lm_number_text(&id, run->id), source,
-                           request->config_json, LUAMIG_VERSION};
+    char *source = lm_journal_bytea(request->source, strlen(request->source));
+    const char *texts[] = {
+        lm_number_text(&id, run->id), source,
+        request->config_json,         LUAMIG_VERSION,
+        request->args_json,           request->arguments.given,
+        request->origin.file,         request->origin.path};
     struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
@@ -456,13 +400,14 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
         " resumed_at = clock_timestamp(), finished_at = NULL,"
         " error = NULL, error_sqlstate = NULL, exit_code = NULL,"
         " sha256 = pg_catalog.encode(pg_catalog.sha256($2::bytea),"
-        " 'hex'), config = $3::jsonb, version = $4"
+        " 'hex'), config = $3::jsonb, version = $4, args = $5::jsonb,"
+        " given = coalesce(r.given, $6::jsonb), file = $7, path = $8"
         " FROM {schema}.run old WHERE r.id = $1 AND old.id = r.id"
         " AND r.state IN ('running', 'paused', 'stopped', 'failed')"
         " RETURNING old.sha256 <> r.sha256 AS changed, old.state)"
         " SELECT resumed.state IS NOT NULL, resumed.changed, resumed.state"
         " FROM (SELECT) AS one LEFT JOIN resumed ON true",
-        "!: b b t", texts, 4, &result, err);
+        "!: b b t", texts, 8, &result, err);
 
     free(source);
     if (!ok)

@@ -251,7 +251,11 @@ static const char step_3[] =
     "        ELSE false END)"
 
 /* What is asked of a run is checked where it is written. What was written
- * before is put right first: an UPDATE is held to the check. */
+ * before is put right first: an UPDATE is held to the check.
+ *
+ * What a run is known by: the arguments as they were given, the file that began
+ * it, what its cursor stands on, the modules that were loaded. Of older runs
+ * nobody knows, which NULL says. */
 static const char step_4[] =
     "ALTER TABLE {schema}.request ADD CONSTRAINT request_settings\n"
     "    CHECK " WELL_FORMED " NOT VALID;\n"
@@ -260,7 +264,14 @@ static const char step_4[] =
     "        answer = coalesce(answer, 'refused: malformed settings: '\n"
     "            || pg_catalog.left(settings::text, 100))\n"
     "    WHERE NOT " WELL_FORMED ";\n"
-    "ALTER TABLE {schema}.request VALIDATE CONSTRAINT request_settings;\n";
+    "ALTER TABLE {schema}.request VALIDATE CONSTRAINT request_settings;\n"
+    "\n"
+    "ALTER TABLE {schema}.run ADD COLUMN given jsonb, ADD COLUMN file text,\n"
+    "    ADD COLUMN path text, ADD COLUMN fingerprint jsonb,\n"
+    "    ADD COLUMN modules jsonb NOT NULL DEFAULT '{}';\n"
+    "CREATE UNIQUE INDEX run_given ON {schema}.run\n"
+    "    (script, pg_catalog.hashtextextended(given::text, 0))\n"
+    "    WHERE state IN ('running', 'paused', 'stopped', 'failed');\n";
 
 static const char *const steps[] = {step_1, step_2, step_3, step_4};
 

@@ -31,6 +31,7 @@ struct lm_number {
     char text[24];
 };
 const char *lm_number_text(struct lm_number *number, int64_t value);
+char *lm_journal_bytea(const char *bytes, size_t len);
 char *lm_journal_array(const char *const *texts, int count);
 char *lm_key_array(const struct lm_key *key);
 

@@ -47,10 +47,28 @@ struct lm_migration_ops {
                      bool *ask_again, struct lm_err *err);
 };
 
+/* Where a script lies, as base/project.h says. */
+struct lm_origin {
+    const char *file;  /* relative to the project's root, else its path */
+    const char *path;  /* absolute, without links */
+    const char *typed; /* as the command line had it, made absolute */
+    const char *root;  /* of its project; NULL: it is in none */
+    bool marked;       /* the root is marked, not guessed */
+};
+
+/* What a run's arguments are known by: JSON objects by name. */
+struct lm_arguments {
+    const char *given;    /* the texts of what was given */
+    const char *defaults; /* the values of what has a default */
+    const char *declared; /* { "type": of JSON, "required": } */
+};
+
 struct lm_migration {
     const char *name;
+    struct lm_origin origin;
     const char *source;
-    const char *args_json;
+    const char *args_json; /* all that have a value */
+    struct lm_arguments arguments;
     const char *config_json;
 
     bool one_shot; /* what follows up to start_after is then unused */

@@ -42,7 +42,8 @@ struct lm_runner_options {
     int64_t silence_ms; /* see pg/conn.h */
     bool again;
     bool restart;
-    int64_t limit;               /* rows to migrate in this call; 0: all */
+    int64_t adopt; /* the run that is meant, whatever it is called; 0: none */
+    int64_t limit; /* rows to migrate in this call; 0: all */
     const char *const *replicas; /* conninfos, to ask for their lag */
     int replica_count;
     /* The command line's figures outweigh what "luamig set" asked for. */

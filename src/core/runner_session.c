@@ -455,7 +455,10 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
     enum lm_journal_found found;
 
     while (!self->acquired) {
-        if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
+        if (!lm_journal_find(&self->journal, request, &found, &self->run,
+                             err) ||
+            (self->run.adopted &&
+             !lm_journal_adopt(&self->journal, request, &self->run, err)))
             return false;
         switch (found) {
         case LM_JOURNAL_FINISHED:
@@ -490,6 +493,11 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
     *finished = false;
     if (!lm_journal_installed(&self->journal, &version, err))
         return lm_err_is_state(err, "42501"); /* install will explain */
+    if (version > 0 && version < lm_journal_version()) {
+        if (!lm_journal_install(&self->journal, err))
+            return false;
+        version = lm_journal_version();
+    }
     self->has_journal = version == lm_journal_version();
     if (!self->has_journal)
         return true;
@@ -540,13 +548,16 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
     const struct lm_migration *m = self->migration;
     struct lm_run_request request = {
         .script = m->name,
+        .origin = m->origin,
         .source = m->source,
         .args_json = m->args_json,
+        .arguments = m->arguments,
         .config_json = m->config_json,
         .key_columns = m->key,
         .key_count = m->one_shot ? 0 : m->key_count,
         .again = self->options->again || m->repeatable,
-        .restart = self->options->restart};
+        .restart = self->options->restart,
+        .adopt = self->options->adopt};
 
     if (!lm_runner_connect(self, err))
         return false;

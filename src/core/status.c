@@ -34,7 +34,7 @@ static const char runs_sql[] =
     " p.rows, p.batches, p.retries, p.key_columns, p.cursor, p.bound,"
     " date_trunc('second', r.started_at) AS started_at,"
     " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"
-    " p.host, p.pid, r.version, r.sha256, r.error,"
+    " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"
     " r.error_sqlstate AS sqlstate, r.exit_code, p.failures, p.total,"
     " p.batch_size, p.waits_for,"
     " date_trunc('second', p.waits_since) AS waits_since, p.held,"
@@ -116,6 +116,7 @@ take_run(const struct lm_answer *runs, struct lm_status_run *out)
     out->live = lm_answer_bool(runs, 0, 3);
     out->unfinished = lm_answer_bool(runs, 0, 4);
     out->leased = lm_answer_bool(runs, 0, 6);
+    LM_ERR_COPY(out->path, lm_answer_text(runs, 0, 7));
 }
 
 bool
@@ -125,7 +126,7 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
     static const char sql[] =
         "SELECT r.id, r.script, r.state, " LIVE ","
         " r.state IN ('running', 'paused', 'stopped', 'failed'), r.args,"
-        " p.lease_until > clock_timestamp()"
+        " p.lease_until > clock_timestamp(), coalesce(r.path, '')"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
         " WHERE r.id::text = $1 OR r.script = $1"
         " ORDER BY 5 DESC, r.id DESC LIMIT 10";
@@ -135,7 +136,7 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
     bool ok;
 
     lm_journal_splice(&text, sql, schema);
-    ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b", values,
+    ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b t", values,
                      &runs, err);
     lm_buf_release(&text);
     if (!ok)

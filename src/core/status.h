@@ -26,11 +26,29 @@ bool lm_status_read(struct lm_conn *conn, const char *schema,
 struct lm_status_run {
     int64_t id;
     char script[512];
+    char path[1024]; /* where it was run last; "": nobody knows */
     char state[24];
     bool live;       /* a runner holds it and shows itself */
     bool leased;     /* ... or did so lately, and may be reconnecting */
     bool unfinished; /* it may go on */
 };
+
+/* What a script may be called in the journal, the likeliest first, and what its
+ * file is; NULL where there is none. */
+struct lm_status_names {
+    const char *const *names;
+    int count;
+    const char *path;   /* absolute, without links */
+    const char *typed;  /* absolute, as it was written */
+    const char *source; /* its text */
+};
+
+/* What it is called there: a run's script by that name or file, or a run of
+ * luamig 0.1 that was begun by a file of that text, whose path its name ends.
+ * NULL when there is no run of it. */
+bool lm_status_name(struct lm_conn *conn, const char *schema,
+                    const struct lm_status_names *names, char **script,
+                    struct lm_err *err) LM_MUSTCHECK;
 
 /* The run that people mean by its number or the name of its script: of a
  * script, the unfinished run, else the latest. LM_ERR_FAILED when there is

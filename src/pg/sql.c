@@ -161,3 +161,17 @@ lm_sql_free_array(char **texts, int count)
         free(texts[i]);
     free(texts);
 }
+
+void
+lm_sql_add_bytea(struct lm_buf *buf, const char *bytes, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    lm_buf_puts(buf, "\\x");
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)bytes[i];
+
+        lm_buf_putc(buf, digits[byte >> 4]);
+        lm_buf_putc(buf, digits[byte & 15]);
+    }
+}

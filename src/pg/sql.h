@@ -23,6 +23,9 @@ bool lm_sql_add_table(struct lm_buf *buf, const char *name) LM_MUSTCHECK;
  */
 void lm_sql_add_array(struct lm_buf *buf, const char *const *texts, int count);
 
+/* Adds bytes as the text of a bytea parameter: \\x6c75. */
+void lm_sql_add_bytea(struct lm_buf *buf, const char *bytes, size_t len);
+
 /* Reads a one-dimensional text[] as the server prints it. Returns the count, or
  * -1 when it is none; *out is an array of texts (NULL for NULL elements), freed
  * with lm_sql_free_array. */

@@ -11,6 +11,7 @@
 #include "script/script.h"
 
 #include "base/log.h"
+#include "base/project.h"
 #include "core/health.h"
 #include "core/pager.h"
 #include "script/bind.h"
@@ -31,6 +32,8 @@ enum { ASK_AGAIN_MS = 1000 };
 
 struct lm_script {
     struct lm_vm vm;
+    struct lm_place place;
+    char *typed;    /* the path as it was given, made absolute */
     int definition; /* registry reference */
     struct lm_migration migration;
     const char *repo;
@@ -283,6 +286,15 @@ set_integer(lua_State *L, const char *name, int64_t value)
     lua_setfield(L, -2, name);
 }
 
+static void
+set_text(lua_State *L, const char *name, const char *text)
+{
+    if (text == NULL)
+        return;
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
 /* { name = "value" } of "name=value". */
 static void
 push_args(lua_State *L, const struct lm_script_options *options)
@@ -316,6 +328,8 @@ push_options(lua_State *L, const struct loading *loading)
         lua_pushstring(L, cwd);
         lua_setfield(L, -2, "cwd");
     }
+    set_text(L, "abspath", loading->script->place.path);
+    set_text(L, "root", loading->script->place.root);
     if (loading->options == NULL) {
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "describe_only");
@@ -513,13 +527,33 @@ read_ops(lua_State *L, struct lm_script *self)
 }
 
 static void
+read_identity(lua_State *L, struct lm_script *self)
+{
+    struct lm_migration *m = &self->migration;
+    int known;
+
+    m->name = text_field(L, 2, "name");
+    m->origin.file = self->place.name;
+    m->origin.path = self->place.path;
+    m->origin.root = self->place.root;
+    m->origin.marked = self->place.marked;
+    m->origin.typed = self->typed;
+    m->args_json = text_field(L, 2, "args_json");
+    lua_getfield(L, 2, "identity_json");
+    known = lua_gettop(L);
+    m->arguments.given = text_field(L, known, "given");
+    m->arguments.defaults = text_field(L, known, "defaults");
+    m->arguments.declared = text_field(L, known, "declared");
+    lua_pop(L, 1);
+}
+
+static void
 read_definition(lua_State *L, struct lm_script *self)
 {
     struct lm_migration *m = &self->migration;
 
-    m->name = text_field(L, 2, "name");
+    read_identity(L, self);
     m->source = text_field(L, 2, "source");
-    m->args_json = text_field(L, 2, "args_json");
     m->config_json = text_field(L, 2, "config_json");
     m->one_shot = strcmp(text_field(L, 2, "kind"), "one_shot") == 0;
     read_config(L, self);
@@ -612,6 +646,24 @@ check_args(const struct lm_script_options *options, struct lm_err *err)
     return true;
 }
 
+/* Where the script lies. Of a file that is not there, reading it will say so.
+ */
+static void
+find_place(struct lm_script *self, const char *path)
+{
+    char cwd[PATH_MAX] = "";
+    struct lm_buf typed = LM_BUF_INIT;
+
+    if (!lm_place_find(&self->place, path))
+        return;
+    if (*path != '/' && getcwd(cwd, sizeof cwd) != NULL)
+        lm_buf_printf(&typed, "%s/", cwd);
+    while (strncmp(path, "./", 2) == 0)
+        path += 2;
+    lm_buf_puts(&typed, path);
+    self->typed = lm_buf_take(&typed);
+}
+
 static bool
 load(struct loading *loading, struct lm_err *err)
 {
@@ -619,6 +671,7 @@ load(struct loading *loading, struct lm_err *err)
 
     if (!lm_vm_init(&self->vm, err))
         return false;
+    find_place(self, loading->path);
     lua_pushcfunction(self->vm.L, load_protected);
     lua_pushlightuserdata(self->vm.L, loading);
     if (lm_vm_call(self->vm.L, 1, 0, err))
@@ -667,6 +720,8 @@ lm_script_free(struct lm_script *self)
     if (self == NULL)
         return;
     lm_vm_release(&self->vm);
+    lm_place_release(&self->place);
+    free(self->typed);
     lm_params_release(&self->base_params);
     lm_params_release(&self->start_after);
     lm_sites_release(&self->sites);

@@ -208,7 +208,7 @@ class Project:
 
     # -- commands --------------------------------------------------------
 
-    def start(self, *arguments, fault=None, env=None, url=True):
+    def start(self, *arguments, fault=None, env=None, url=True, cwd=None):
         """Starts luamig; url=False leaves the database unnamed."""
         command = [binary(), *map(str, arguments)]
         url = self.url if url is True else url
@@ -217,7 +217,7 @@ class Project:
         environment = {**clean_environment(), **self.env, **(env or {})}
         if fault:
             environment["LUAMIG_FAULT"] = fault
-        runner = Runner(command, environment, self.path)
+        runner = Runner(command, environment, cwd or self.path)
         self._runners.append(runner)
         return runner
 

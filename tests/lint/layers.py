@@ -31,6 +31,7 @@ MEETING_PLACES = {"core/runner", "core/check"}
 # - single edges, each with its reason.
 EDGES = {
     ("core/status.c", "core/journal.h"): "reads the journal's tables by name",
+    ("core/status_name.c", "core/journal.h"): "likewise",
     ("core/repo.h", "core/shape.h"): "a repo combines writes of one shape",
     ("core/shape.h", "core/write.h"): "a shape is of the names of a write",
     ("core/sample.h", "core/tally.h"): "samples are of what was written",

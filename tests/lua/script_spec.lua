@@ -527,7 +527,7 @@ describe("a script's place", function()
     end
   end)
 
-  it("is below the nearest marker, then above scripts, then where it is", function()
+  it("is below the nearest marker, then above scripts", function()
     support.write(dir, "luamig.lua", "")
     support.write(dir, "scripts/.git/HEAD", "")
     assert.equal("a.lua in " .. dir .. "/scripts", name_and_root "scripts/a.lua")
@@ -541,10 +541,17 @@ describe("a script's place", function()
       assert.equal("scripts/a.lua in " .. dir, name_and_root(dir .. "/scripts/a.lua"))
       lfs.chdir(dir)
     end
-    support.write(dir, "other/a.lua", "return { run = function() end }")
-    assert.equal("other/a.lua in " .. dir, name_and_root "other/a.lua")
-    lfs.chdir "scripts"
-    assert.equal("a.lua in " .. dir .. "/other", name_and_root "../other/a.lua")
+  end)
+
+  it("is the whole path where there is no project", function()
+    local path = support.write(dir, "other/a.lua", "return { run = function() end }")
+    local expected = path .. " in " .. dir .. "/other"
+    assert.equal(expected, name_and_root "other/a.lua")
+    for place, word in pairs { other = "./a.lua", scripts = "../other/a.lua", ["."] = path } do
+      lfs.chdir(place)
+      assert.equal(expected, name_and_root(word))
+      lfs.chdir(dir)
+    end
   end)
 
   it("can be told by the host", function()

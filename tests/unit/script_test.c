@@ -83,7 +83,9 @@ test_a_short_script_gets_the_defaults(void **state)
     const struct lm_migration *m = lm_script_migration(script);
 
     (void)state;
-    assert_text(m->name, "s.lua");
+    assert_text(m->name, path); /* it is in no project */
+    assert_text(m->origin.path, path);
+    assert_null(m->origin.root);
     assert_text(m->source, "return { " PAGED " }");
     assert_text(m->args_json, "{}");
     assert_false(m->one_shot);

@@ -13,7 +13,8 @@ local args = {}
 
 local SPEC_KEYS = { "type", "required", "default", "desc" }
 
--- By type name: what a value must be, and the value for a text as typed on a command line.
+-- By type name: what a value must be, the value for a text as typed on a command line, and what it
+-- is in JSON.
 local TYPES = {
   string = {
     wanted = "a string (valid UTF-8)",
@@ -23,6 +24,7 @@ local TYPES = {
     parse = function(typed)
       return typed
     end,
+    json = "string",
   },
   integer = {
     wanted = "an integer between -2^63 and 2^63-1",
@@ -32,6 +34,7 @@ local TYPES = {
     parse = function(typed)
       return typed:find "^[+-]?%d+$" and tonumber(typed)
     end,
+    json = "number",
   },
   number = {
     wanted = "a finite number",
@@ -43,6 +46,7 @@ local TYPES = {
       local is_decimal = typed:find "^[+-]?%d*%.?%d*$" or typed:find "^[+-]?%d*%.?%d*[eE][+-]?%d+$"
       return is_decimal and tonumber(typed)
     end,
+    json = "number",
   },
   boolean = {
     wanted = "true or false",
@@ -56,6 +60,7 @@ local TYPES = {
         return typed == "true"
       end
     end,
+    json = "boolean",
   },
 }
 local TYPE_NAMES = { "string", "integer", "number", "boolean" }
@@ -169,6 +174,32 @@ local function value_of(path, spec, given)
       text.describe(given)))
   end
   return value
+end
+
+--- One text for one value: 1, 1.0 and "+1" given as a number are the same.
+local function text_of(value)
+  if math.type(value) == "float" then
+    return text.number(math.tointeger(value) or value)
+  end
+  return tostring(value)
+end
+
+--- What the journal knows a run's arguments by.
+-- @param list what `args.declare` returned
+-- @param given map from name to a value, or to text as typed on a command line
+-- @param values what `args.resolve` made of it
+-- @return { given = texts of what was given, by name; defaults = values of what has a default;
+--   declared = { [name] = { type = of JSON, required = } } }
+function args.identity(list, given, values)
+  local known = { given = {}, defaults = {}, declared = {} }
+  for _, spec in ipairs(list) do
+    if given[spec.name] ~= nil then
+      known.given[spec.name] = text_of(values[spec.name])
+    end
+    known.defaults[spec.name] = spec.default
+    known.declared[spec.name] = { type = TYPES[spec.type].json, required = spec.required }
+  end
+  return known
 end
 
 --- Gives a script its arguments. Reading one that is not declared raises.

@@ -1,7 +1,8 @@
---- Where a script lies: its directory, the project root, and its name relative to the root.
+--- Where a script lies: its directory, the project root, and its name.
 --
 -- Promises: `scripts/a.lua`, `./scripts/a.lua` and, from inside `scripts`, `a.lua` have the same
--- name. Paths are worked out by their text; symbolic links are not followed.
+-- name: it never depends on the current directory. Paths are worked out by their text; a host that
+-- can follow symbolic links gives the resolved path.
 -- Refuses: nothing. Without any way to learn the current directory, it looks no higher than that.
 
 local paths = {}
@@ -121,19 +122,15 @@ local function above_scripts(dir)
   end
 end
 
-local function find_root(dir, cwd)
-  return marked_root(dir) or above_scripts(dir)
-    or cwd and (dir == cwd or is_below(dir, cwd)) and cwd or dir
-end
-
---- Places a script.
+--- Places a script. A script is in a project when a folder above it is marked or called "scripts".
 -- @param path as the user wrote it
 -- @param content the script's text
--- @param given may hold `cwd` (absolute), `abspath` (the script's absolute path, its own symbolic
---   link not resolved) and `root` (a directory)
--- @return { dir =, root =, cwd =, name = }: name is the path relative to the root; directories are
---   absolute, unless the current directory cannot be learnt (then cwd is "." and they are relative
---   to it, or cwd is nil and they come from an absolute path)
+-- @param given may hold `cwd` (absolute), `abspath` (the script's absolute path, links resolved)
+--   and `root` (a directory)
+-- @return { dir =, root =, cwd =, name = }: name is the path relative to the project root, else the
+--   full path; root is then the script's directory. Directories are absolute, unless the current
+--   directory cannot be learnt (then cwd is "." and they are relative to it, or cwd is nil and they
+--   come from an absolute path)
 function paths.place(path, content, given)
   local cwd = given.cwd or current_directory(path, content)
   local full = paths.join(cwd or ".", given.abspath or path)
@@ -141,8 +138,11 @@ function paths.place(path, content, given)
     cwd = "."
   end
   local dir = paths.dirname(full)
-  local root = given.root and paths.join(cwd or ".", given.root) or find_root(dir, cwd)
-  return { dir = dir, root = root, cwd = cwd, name = paths.relative(full, root) }
+  local root = given.root and paths.join(cwd or ".", given.root)
+    or marked_root(dir) or above_scripts(dir)
+  return {
+    dir = dir, root = root or dir, cwd = cwd, name = root and paths.relative(full, root) or full,
+  }
 end
 
 --- A path as messages show it: relative to the current directory `cwd` when it lies below it.

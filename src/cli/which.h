@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CLI_WHICH_H
+#define LM_CLI_WHICH_H
+
+/*
+ * Which script does a word of the command line mean? All commands that look
+ * for runs ask here, so that a run is found by every path and every short name
+ * by which its script can be run, from everywhere.
+ */
+
+#include "cli/project.h"
+#include "core/status.h"
+
+struct lm_which {
+    char *file;   /* the script as "luamig run" would open it; NULL: no file */
+    char *source; /* its text; NULL likewise */
+    char *path;   /* absolute, without links; NULL likewise */
+    char *typed;  /* absolute, as it was written; NULL likewise */
+    char **names; /* what the journal may call it, the likeliest first: also
+                   * what it would call a script that is gone */
+    int count;
+};
+
+void lm_which_find(struct lm_which *self, struct lm_project *project,
+                   const char *word);
+void lm_which_release(struct lm_which *self);
+
+/* The name that the journal has of it, NULL when it has none. Freed by the
+ * caller. */
+bool lm_which_ask(const struct lm_which *self, struct lm_conn *conn,
+                  const char *schema, char **name,
+                  struct lm_err *err) LM_MUSTCHECK;
+
+#endif
