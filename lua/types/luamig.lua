@@ -86,6 +86,8 @@
 ---Do not watch a key for duplicates that is not proved unique. Default: false.
 ---@field assume_unique? boolean
 ---@field allow_ddl? boolean Allow DDL, TRUNCATE and LOCK in raw SQL. Default: false.
+---Allow raw SQL that luamig's grammar does not know. Default: false.
+---@field allow_unjudged? boolean
 ---Thresholds of what a run waits for between batches; false: it waits for nothing.
 ---@field health? luamig.Health|false
 

@@ -94,6 +94,7 @@ struct lm_migration {
     bool durable_batches;
     bool combine;        /* successive writes may become one statement */
     bool allow_ddl;      /* scripts may change the schema */
+    bool allow_unjudged; /* they may run what the guard cannot read */
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
     bool quarantine;      /* set rows at fault aside instead of failing */

@@ -339,21 +339,8 @@ prove_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
 }
 
 static bool
-fail_unproved(const struct lm_query_shape *shape, const char *column,
-              struct lm_err *err)
+fail_unproved(const char *column, struct lm_err *err)
 {
-    if (!shape->parsed) {
-        lm_err_set(err, LM_ERR_SCRIPT,
-                   "the key column \"%s\" is not proved to be NOT NULL",
-                   column);
-        lm_err_detail(err, "the base query could not be analysed: it is nested "
-                           "too deeply, or newer than luamig's grammar.");
-        lm_err_hint(err,
-                    "Put the query into a view and page that: SELECT * FROM "
-                    "that_view WHERE %s IS NOT NULL.",
-                    column);
-        return false;
-    }
     lm_err_set(err, LM_ERR_SCRIPT, "the key column \"%s\" may be NULL", column);
     lm_err_detail(err, "Rows with a NULL key would be passed over in "
                        "silence: no key comparison ever finds them.");
@@ -373,7 +360,7 @@ check_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
 
     if (!prove_not_null(conn, shape, column, 0, &proved, err))
         return false;
-    return proved || fail_unproved(shape, column->name, err);
+    return proved || fail_unproved(column->name, err);
 }
 
 static bool
@@ -540,14 +527,14 @@ lm_preflight_query(struct lm_conn *conn, const char *sql,
     memset(out, 0, sizeof *out);
     if (!lm_query_inspect(sql, &shape, err))
         return false;
-    if (!shape.parsed) {
-        lm_log(LM_LOG_DEBUG, "the base query could not be parsed here; the "
-                             "server decides");
-    }
     out->sql = lm_strdup(shape.text);
     out->key_is_unique = assume_unique;
     if (!lm_conn_prepare(conn, out->sql, NULL, 0, &stmt, err)) {
         fail_script(err, "the server refuses the base query");
+        goto out;
+    }
+    if (!shape.parsed) {
+        lm_query_refuse_unparsed(sql, key[0], err);
         goto out;
     }
     if (!take_params(out, stmt, params, param_count, err) ||

@@ -225,21 +225,38 @@ lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err)
     return true;
 }
 
-/* The server took a statement that luamig's parser does not know. */
+/* A statement that passes unjudged, since the script's config says so. */
 static void
 warn_unjudged(const char *sql, const char *where)
 {
     struct lm_err warning;
 
     lm_err_set(&warning, LM_ERR_FAILED,
-               "the statement could not be judged: it is nested too deeply, or "
-               "newer than luamig's grammar");
+               "the statement was not judged: config.allow_unjudged");
     LM_ERR_COPY(warning.sql, sql);
     LM_ERR_COPY(warning.where, where);
     lm_err_hint(&warning,
                 "Make sure that it hits only the rows that it should, "
                 "and neither changes the session nor the schema.");
     lm_log_err(LM_LOG_WARNING, &warning);
+}
+
+/* The guard refuses a statement. One that it could not read the server may
+ * refuse as well, and knows better why. */
+static bool
+fail_refused(struct lm_repo *self, const char *sql, bool parsed,
+             struct lm_err *err)
+{
+    struct lm_err earlier; /* of what came before it, or of the server */
+    struct lm_stmt *stmt;
+
+    if (!lm_repo_flush(self, &earlier)) {
+        *err = earlier;
+        return false;
+    }
+    if (!parsed && !lm_conn_prepare(self->conn, sql, NULL, 0, &stmt, &earlier))
+        *err = earlier;
+    return lm_repo_fail_with(self, err);
 }
 
 /* A statement that has not been prepared on this connection, or not with what
@@ -250,15 +267,8 @@ prepare_new(struct lm_repo *self, const char *sql, unsigned allowed,
 {
     struct lm_verdict *verdict;
 
-    if (!lm_guard_ask(&self->guard, sql, allowed, &verdict, err)) {
-        struct lm_err earlier;
-
-        if (!lm_repo_flush(self, &earlier)) { /* that came before */
-            *err = earlier;
-            return false;
-        }
-        return lm_repo_fail_with(self, err);
-    }
+    if (!lm_guard_ask(&self->guard, sql, allowed, &verdict, err))
+        return fail_refused(self, sql, verdict->parsed, err);
     if (!lm_conn_prepare(self->conn, sql, NULL, 0, out, err)) {
         if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {
             lm_err_hint(err, "Say what type the parameter has, for example "
@@ -266,9 +276,11 @@ prepare_new(struct lm_repo *self, const char *sql, unsigned allowed,
         }
         return lm_repo_fail_with(self, err);
     }
-    if (!verdict->parsed && !verdict->told)
+    if ((verdict->charges & LM_GUARD_UNJUDGED) != 0 &&
+        (allowed & LM_GUARD_EVERY_ROW) == 0 && !verdict->told) {
         warn_unjudged(sql, where);
-    verdict->told = true;
+        verdict->told = true;
+    }
     lm_stmt_set_verdict(*out, verdict);
     if (self->failed)
         *err = self->failure;
@@ -279,8 +291,10 @@ bool
 lm_repo_prepare(struct lm_repo *self, const char *sql, bool every_row,
                 const char *where, struct lm_stmt **out, struct lm_err *err)
 {
-    unsigned allowed = (every_row ? LM_GUARD_EVERY_ROW : 0) |
-                       (self->allow_ddl ? LM_GUARD_DDL : 0);
+    unsigned allowed =
+        (every_row ? LM_GUARD_EVERY_ROW | LM_GUARD_UNJUDGED : 0) |
+        (self->allow_unjudged ? LM_GUARD_UNJUDGED : 0) |
+        (self->allow_ddl ? LM_GUARD_DDL : 0);
     const struct lm_verdict *verdict;
 
     if (!lm_repo_check_usable(self, err) || !lm_repo_send_groups(self, err) ||

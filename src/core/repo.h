@@ -61,7 +61,8 @@ struct lm_repo {
     const struct lm_base_query *paged; /* not owned; NULL: nothing is paged */
     struct lm_types types;
     struct lm_guard guard;
-    bool allow_ddl; /* set by the runner once */
+    bool allow_ddl; /* set by the runner once, as the next */
+    bool allow_unjudged;
     bool open;
     bool failed;
     struct lm_err failure; /* the first database error */

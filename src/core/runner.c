@@ -494,6 +494,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->hold.by = LM_HELD_BY_NOTHING;
     lm_repo_init(&self->repo);
     self->repo.allow_ddl = migration->allow_ddl;
+    self->repo.allow_unjudged = migration->allow_unjudged;
     self->repo.combine_options.journal = options->journal_schema;
     self->repo.combine_options.always = migration->combine_always;
 }

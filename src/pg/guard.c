@@ -5,7 +5,8 @@
  * Kinds of statements that are harmless are listed; whatever is not listed
  * counts as DDL, so that nothing is forgotten. Statements that write, and
  * calls of functions, are looked for wherever they may stand in what would be
- * executed. Never decides by text, never connects.
+ * executed. What has no tree is read by its words; it passes if they can mean
+ * nothing but a query. Never connects.
  */
 
 #include "pg/guard.h"
@@ -31,10 +32,12 @@ enum ground {
     SET_CONFIG,
     ADVISORY_LOCK,
     DDL,
+    UNJUDGED,
     UPDATE_ALL,
     DELETE_ALL,
     SAME_WHERE,
     SAME_ON,
+    NO_SOURCE,
     NO_GROUND
 };
 
@@ -79,6 +82,11 @@ static const struct {
              "They keep others from the table until the transaction ends. "
              "Change the schema before the migration, or set allow_ddl = true "
              "in the script's config."},
+    [UNJUDGED] = {LM_GUARD_UNJUDGED, "",
+                  "Make sure that it hits the rows that it should and no "
+                  "others. Then say that you have: "
+                  "repo:execute(luamig.ALL, sql, ...), or "
+                  "allow_unjudged = true in the script's config."},
     [UPDATE_ALL] = {LM_GUARD_EVERY_ROW,
                     "UPDATE without WHERE would change every row", SAY_ALL},
     [DELETE_ALL] = {LM_GUARD_EVERY_ROW,
@@ -88,6 +96,11 @@ static const struct {
     [SAME_ON] = {LM_GUARD_EVERY_ROW,
                  "the ON condition of MERGE is the same for every row",
                  SAY_ALL},
+    [NO_SOURCE] = {LM_GUARD_EVERY_ROW,
+                   "MERGE would change every row that its source lacks",
+                   "Add a condition on a column: WHEN NOT MATCHED BY SOURCE "
+                   "AND ... THEN. If every row is meant, say so: "
+                   "repo:execute(luamig.ALL, sql, ...)."},
 };
 
 struct trial {
@@ -131,30 +144,59 @@ judge_where(struct trial *self, const PgQuery__RangeVar *table,
     }
 }
 
-/* An action for the rows that match has a condition of its own. */
-static bool
-may_hit_every_row(const PgQuery__MergeWhenClause *when,
-                  const PgQuery__RangeVar *table)
-{
-    bool changes = when->command_type == PG_QUERY__CMD_TYPE__CMD_UPDATE ||
-                   when->command_type == PG_QUERY__CMD_TYPE__CMD_DELETE;
+/* MERGE's clauses: for rows of the table that have a partner, for those that
+ * have none, for those that are yet to come. */
+enum merge_match { MATCHED, WITHOUT_SOURCE, NEW };
 
-    return when->matched && changes &&
-           (when->condition == NULL ||
-            lm_guard_may_hit_all(when->condition, table));
+static enum merge_match
+match_of(const PgQuery__MergeWhenClause *when)
+{
+#if PG_VERSION_NUM >= 170000
+    if (when->match_kind ==
+        PG_QUERY__MERGE_MATCH_KIND__MERGE_WHEN_NOT_MATCHED_BY_TARGET)
+        return NEW;
+    return when->match_kind == PG_QUERY__MERGE_MATCH_KIND__MERGE_WHEN_MATCHED
+               ? MATCHED
+               : WITHOUT_SOURCE;
+#else
+    return when->matched ? MATCHED : NEW;
+#endif
 }
 
+/* Updates, or deletes. */
+static bool
+changes(const PgQuery__MergeWhenClause *when)
+{
+    return when->command_type != PG_QUERY__CMD_TYPE__CMD_NOTHING &&
+           when->command_type != PG_QUERY__CMD_TYPE__CMD_INSERT;
+}
+
+/*
+ * Rows that match are those of ON, and of the clause's own condition. Rows
+ * without a partner are all but those, perhaps all: only the clause's own
+ * condition holds them together.
+ */
 static void
 judge_merge(struct trial *self, const PgQuery__MergeStmt *merge)
 {
+    const PgQuery__RangeVar *table = merge->relation;
     const Node *on = merge->join_condition;
+    bool on_hits_all = lm_guard_may_hit_all(on, table);
 
-    if (!lm_guard_may_hit_all(on, merge->relation))
-        return;
     for (size_t i = 0; i < merge->n_merge_when_clauses; i++) {
-        if (may_hit_every_row(merge->merge_when_clauses[i]->merge_when_clause,
-                              merge->relation))
+        const PgQuery__MergeWhenClause *when =
+            merge->merge_when_clauses[i]->merge_when_clause;
+        enum merge_match match = match_of(when);
+
+        if (match == NEW || !changes(when) ||
+            (when->condition != NULL &&
+             !lm_guard_may_hit_all(when->condition, table)))
+            continue;
+        if (match == WITHOUT_SOURCE) {
+            charge(self, NO_SOURCE, lm_tree_location(&table->base));
+        } else if (on_hits_all) {
             charge(self, SAME_ON, lm_tree_location(&on->base));
+        }
     }
 }
 
@@ -335,25 +377,80 @@ judge_all(struct trial *self, const PgQuery__ParseResult *result)
     }
 }
 
+/* -- statements without a tree ---------------------------------------- */
+
+static void
+judge_words(struct trial *self)
+{
+    static const enum ground besides[] = {
+        [LM_WORDING_READS] = NO_GROUND,         [LM_WORDING_WRITES] = NO_GROUND,
+        [LM_WORDING_OTHER] = NO_GROUND,         [LM_WORDING_DDL] = DDL,
+        [LM_WORDING_SESSION] = SESSION,         [LM_WORDING_COPY] = COPY,
+        [LM_WORDING_TRANSACTION] = TRANSACTION, [LM_WORDING_OUTSIDE] = OUTSIDE};
+    struct lm_reading reading;
+    bool rows;
+
+    lm_guard_read_words(self->sql, &reading);
+    rows =
+        reading.kind == LM_WORDING_READS || reading.kind == LM_WORDING_WRITES;
+    self->verdict->plain = self->verdict->keeps_columns =
+        rows && !reading.calls && !reading.several;
+    if (rows && reading.several)
+        charge_all(self, SEVERAL);
+    if (reading.kind != LM_WORDING_READS)
+        charge_all(self, UNJUDGED);
+    if (besides[reading.kind] != NO_GROUND)
+        charge_all(self, besides[reading.kind]);
+}
+
+int
+lm_guard_grammar(void)
+{
+    return lm_parse_grammar();
+}
+
+static void
+say_unjudged(const struct lm_parse_failure *failure, struct lm_err *err)
+{
+    if (failure->too_deep) {
+        lm_err_set(err, LM_ERR_FAILED,
+                   "the statement cannot be judged: it is nested too deeply");
+    } else {
+        lm_err_set(err, LM_ERR_FAILED,
+                   "the statement cannot be judged: it does not fit luamig's "
+                   "grammar, which is that of PostgreSQL %d",
+                   lm_parse_grammar());
+    }
+}
+
 bool
 lm_guard_judge(const char *sql, unsigned allowed, struct lm_verdict *out,
                struct lm_err *err)
 {
-    PgQuery__ParseResult *result = lm_parse(sql);
+    struct lm_parse_failure failure;
+    PgQuery__ParseResult *result = lm_parse(sql, &failure);
     struct trial trial = {
         .sql = sql, .allowed = allowed, .verdict = out, .worst = NO_GROUND};
 
     *out = (struct lm_verdict){.parsed = result != NULL};
-    if (result == NULL)
-        return true;
-    out->plain = out->keeps_columns = true;
-    judge_all(&trial, result);
-    pg_query__parse_result__free_unpacked(result, NULL);
+    if (result == NULL) {
+        judge_words(&trial);
+    } else {
+        out->plain = out->keeps_columns = true;
+        judge_all(&trial, result);
+        pg_query__parse_result__free_unpacked(result, NULL);
+    }
     if (trial.worst == NO_GROUND)
         return true;
     lm_err_set(err, LM_ERR_FAILED, "%s", grounds[trial.worst].message);
+    if (trial.worst == UNJUDGED)
+        say_unjudged(&failure, err);
     LM_ERR_COPY(err->sql, sql);
     lm_err_hint(err, "%s", grounds[trial.worst].hint);
-    lm_parse_show_place(err, sql, trial.location);
+    if (out->parsed) {
+        lm_parse_show_place(err, sql, trial.location);
+    } else {
+        lm_parse_show_failure(err, sql, &failure);
+    }
     return false;
 }

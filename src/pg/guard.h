@@ -7,22 +7,29 @@
  * not do, or only if it says so. Read from the parse tree, once for each text.
  *
  * It guards against mistakes, not against malice: what functions, procedures,
- * triggers and DO blocks do is not seen. What cannot be parsed (newer grammar,
- * a syntax error, nesting so deep that parsing would be a risk) is passed on:
- * the server is the authority.
+ * triggers and DO blocks do is not seen.
+ *
+ * The grammar is that of one version of PostgreSQL. What it does not know, or
+ * what is nested so deeply that parsing would be a risk, is held against its
+ * words: it passes when they can mean nothing but a query, and is charged with
+ * LM_GUARD_UNJUDGED when not, besides what its first word says.
  */
 
 #include "base/err.h"
 
 #include <stdint.h>
 
-/* What a statement is held against; a script may say that it means the last
- * two. */
+/* What a statement is held against; a script may say that it means all but
+ * the first. */
 enum lm_guard_charge {
-    LM_GUARD_NEVER = 1 << 0,    /* it ends the transaction, outlives it, ... */
-    LM_GUARD_DDL = 1 << 1,      /* needs config.allow_ddl */
-    LM_GUARD_EVERY_ROW = 1 << 2 /* needs luamig.ALL */
+    LM_GUARD_NEVER = 1 << 0,     /* it ends the transaction, outlives it, ... */
+    LM_GUARD_DDL = 1 << 1,       /* needs config.allow_ddl */
+    LM_GUARD_EVERY_ROW = 1 << 2, /* needs luamig.ALL */
+    LM_GUARD_UNJUDGED = 1 << 3   /* needs that or config.allow_unjudged */
 };
+
+/* The major version of PostgreSQL whose grammar is used. */
+int lm_guard_grammar(void);
 
 struct lm_verdict {
     unsigned charges; /* of enum lm_guard_charge; 0: harmless */
@@ -31,7 +38,7 @@ struct lm_verdict {
                    names mean nor what the catalog says */
     bool keeps_columns; /* whatever else it does, it leaves the columns of all
                            tables alone */
-    bool told;          /* that it was not parsed; for whoever tells it */
+    bool told;          /* that it was not judged; for whoever tells it */
 };
 
 /* Judges a statement. On success no charge is left but those in allowed;

@@ -15,22 +15,29 @@ typedef PgQuery__Node Node;
 
 /* -- conditions ------------------------------------------------------- */
 
-/* Without a table's name before it, a column may be of any. */
+/* Without a table's name before it, a column may be of any. But system_user is
+ * none since PostgreSQL 16, which older grammars do not know. */
 static bool
 may_be_of(const PgQuery__ColumnRef *ref, const PgQuery__RangeVar *table)
 {
     const char *name =
         table->alias != NULL ? table->alias->aliasname : table->relname;
 
-    return ref->n_fields < 2 ||
-           strcmp(lm_tree_name(ref->fields[ref->n_fields - 2]), name) == 0;
+    if (ref->n_fields == 1) {
+        const char *column = lm_tree_name(ref->fields[0]);
+
+        return column == NULL || strcmp(column, "system_user") != 0;
+    }
+    return strcmp(lm_tree_name(ref->fields[ref->n_fields - 2]), name) == 0;
 }
 
-/* A function may return anything, but for the time of the transaction. */
+/* A function may return anything, but for the time of the transaction and the
+ * user. */
 static bool
-is_clock(const PgQuery__FuncCall *call)
+is_fixed(const PgQuery__FuncCall *call)
 {
-    return lm_guard_is_builtin(call, "now") ||
+    return lm_guard_is_builtin(call, "system_user") ||
+           lm_guard_is_builtin(call, "now") ||
            lm_guard_is_builtin(call, "transaction_timestamp") ||
            lm_guard_is_builtin(call, "statement_timestamp");
 }
@@ -43,7 +50,7 @@ visit_row_dependence(const ProtobufCMessage *message, void *data)
     if (lm_tree_is(message, &pg_query__column_ref__descriptor)) {
         found = may_be_of((const PgQuery__ColumnRef *)message, data);
     } else if (lm_tree_is(message, &pg_query__func_call__descriptor)) {
-        found = !is_clock((const PgQuery__FuncCall *)message);
+        found = !is_fixed((const PgQuery__FuncCall *)message);
     } else {
         found = lm_tree_is(message, &pg_query__range_var__descriptor) ||
                 lm_tree_is(message, &pg_query__current_of_expr__descriptor);

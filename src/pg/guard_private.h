@@ -29,4 +29,23 @@ bool lm_guard_is_false(const PgQuery__Node *value);
  * those that are forgotten it refuses itself. */
 bool lm_guard_needs_no_transaction(const PgQuery__Node *node);
 
+/* What a statement that has no tree seems to be, by its words. */
+enum lm_wording {
+    LM_WORDING_READS,  /* a query, in which only functions could write */
+    LM_WORDING_WRITES, /* rows, perhaps */
+    LM_WORDING_OTHER,  /* leaves session, transaction and schema alone */
+    LM_WORDING_DDL,    /* anything else */
+    LM_WORDING_SESSION,
+    LM_WORDING_TRANSACTION,
+    LM_WORDING_COPY,
+    LM_WORDING_OUTSIDE
+};
+struct lm_reading {
+    enum lm_wording kind;
+    bool several; /* something follows a semicolon */
+    bool writes;  /* a word for writing is in it */
+    bool calls;   /* set_config, or a function that locks for the session */
+};
+void lm_guard_read_words(const char *sql, struct lm_reading *out);
+
 #endif

@@ -9,7 +9,6 @@
 
 #include "pg/parse.h"
 
-#include <pg_query.h>
 #include <string.h>
 
 enum {
@@ -19,6 +18,12 @@ enum {
     EXCERPT_BEFORE = 50, /* bytes of a long line shown around an error */
     EXCERPT_AFTER = 40
 };
+
+static bool
+is_continuation(char c)
+{
+    return ((unsigned char)c & 0xC0) == 0x80;
+}
 
 /* -- the parser ------------------------------------------------------- */
 
@@ -119,18 +124,56 @@ may_parse(const char *sql)
     return fits && close_chain(&nesting) <= MAX_NESTING;
 }
 
-PgQuery__ParseResult *
-lm_parse(const char *sql)
+/* The parser counts characters, from 1. */
+static int
+byte_location(const char *sql, int cursor)
 {
+    const char *c = sql;
+
+    while (cursor > 1 && *c != '\0') {
+        c++;
+        if (!is_continuation(*c))
+            cursor--;
+    }
+    return cursor > 0 ? (int)(c - sql) : -1;
+}
+
+int
+lm_parse_grammar(void)
+{
+    return PG_VERSION_NUM / 10000;
+}
+
+static void
+note_failure(struct lm_parse_failure *self, const char *sql,
+             const PgQueryError *error)
+{
+    LM_ERR_COPY(self->message, error->message);
+    self->location = byte_location(sql, error->cursorpos);
+    /* What guards the parser's own stack, where it does. */
+    self->too_deep = strstr(error->message, "stack depth") != NULL;
+}
+
+PgQuery__ParseResult *
+lm_parse(const char *sql, struct lm_parse_failure *failure)
+{
+    struct lm_parse_failure ignored;
     PgQueryProtobufParseResult raw;
     PgQuery__ParseResult *result = NULL;
 
-    if (!may_parse(sql))
+    if (failure == NULL)
+        failure = &ignored;
+    *failure = (struct lm_parse_failure){.too_deep = false, .location = -1};
+    if (!may_parse(sql)) {
+        failure->too_deep = true;
         return NULL;
+    }
     raw = pg_query_parse_protobuf(sql);
     if (raw.error == NULL) {
         result = pg_query__parse_result__unpack(
             NULL, raw.parse_tree.len, (const uint8_t *)raw.parse_tree.data);
+    } else {
+        note_failure(failure, sql, raw.error);
     }
     pg_query_free_protobuf_parse_result(raw);
     return result;
@@ -159,6 +202,25 @@ lm_parse_statement_start(const char *sql, const PgQuery__RawStmt *stmt)
 }
 
 int
+lm_parse_text_start(const char *sql, const PgQuery__RawStmt *stmt)
+{
+    PgQuery__ScanResult *tokens = scan(sql);
+    int start = 0;
+
+    if (tokens == NULL)
+        return stmt->stmt_location;
+    for (size_t i = 0; i < tokens->n_tokens; i++) {
+        const PgQuery__ScanToken *token = tokens->tokens[i];
+
+        if (token->start < stmt->stmt_location &&
+            token->token == (PgQuery__Token)';')
+            start = token->end;
+    }
+    pg_query__scan_result__free_unpacked(tokens, NULL);
+    return start;
+}
+
+int
 lm_parse_last_token(const char *sql, PgQuery__Token kind)
 {
     PgQuery__ScanResult *tokens = scan(sql);
@@ -174,26 +236,18 @@ lm_parse_last_token(const char *sql, PgQuery__Token kind)
     return last;
 }
 
-static bool
-is_continuation(char c)
+/* Adds the line with the place, and a caret below it. */
+static void
+add_place(struct lm_buf *buf, const char *sql, int location)
 {
-    return ((unsigned char)c & 0xC0) == 0x80;
-}
-
-void
-lm_parse_show_place(struct lm_err *err, const char *sql, int location)
-{
-    struct lm_buf buf = LM_BUF_INIT;
     const char *line = sql;
-    const char *place;
+    const char *place = sql + location;
     const char *start;
     const char *end;
     int number = 1;
+    size_t before = buf->len;
     size_t indent;
 
-    if (location < 0 || (size_t)location > strlen(sql))
-        return;
-    place = sql + location;
     for (const char *c = sql; c < place; c++) {
         if (*c == '\n') {
             line = c + 1;
@@ -208,17 +262,44 @@ lm_parse_show_place(struct lm_err *err, const char *sql, int location)
         end = place + EXCERPT_AFTER;
     while (end > place && is_continuation(*end))
         end--;
-    lm_buf_printf(&buf, "LINE %d: %s", number, start > line ? "..." : "");
-    indent = buf.len;
-    lm_buf_add(&buf, start, (size_t)(end - start));
+    lm_buf_printf(buf, "LINE %d: %s", number, start > line ? "..." : "");
+    indent = buf->len - before;
+    lm_buf_add(buf, start, (size_t)(end - start));
     if (*end != '\0' && *end != '\r' && *end != '\n')
-        lm_buf_puts(&buf, "...");
-    lm_buf_printf(&buf, "\n%*s", (int)indent, "");
+        lm_buf_puts(buf, "...");
+    lm_buf_printf(buf, "\n%*s", (int)indent, "");
     for (const char *c = start; c < place; c++) {
         if (!is_continuation(*c))
-            lm_buf_putc(&buf, *c == '\t' ? '\t' : ' ');
+            lm_buf_putc(buf, *c == '\t' ? '\t' : ' ');
     }
-    lm_buf_putc(&buf, '^');
-    lm_err_detail(err, "%s", lm_buf_text(&buf));
+    lm_buf_putc(buf, '^');
+}
+
+static void
+show(struct lm_err *err, const char *message, const char *sql, int location)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+
+    lm_buf_puts(&buf, message);
+    if (location >= 0 && (size_t)location <= strlen(sql)) {
+        if (buf.len > 0)
+            lm_buf_putc(&buf, '\n');
+        add_place(&buf, sql, location);
+    }
+    if (buf.len > 0)
+        lm_err_detail(err, "%s", lm_buf_text(&buf));
     lm_buf_release(&buf);
+}
+
+void
+lm_parse_show_place(struct lm_err *err, const char *sql, int location)
+{
+    show(err, "", sql, location);
+}
+
+void
+lm_parse_show_failure(struct lm_err *err, const char *sql,
+                      const struct lm_parse_failure *failure)
+{
+    show(err, failure->message, sql, failure->location);
 }

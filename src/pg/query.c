@@ -160,18 +160,19 @@ trimmed(const char *text, size_t len, bool semicolons)
 static char *
 statement_text(const char *sql, const PgQuery__RawStmt *stmt)
 {
-    const char *start = sql + stmt->stmt_location;
+    const char *start = sql + lm_parse_text_start(sql, stmt);
+    const char *end = stmt->stmt_len > 0
+                          ? sql + stmt->stmt_location + stmt->stmt_len
+                          : start + strlen(start);
 
-    return trimmed(start,
-                   stmt->stmt_len > 0 ? (size_t)stmt->stmt_len : strlen(start),
-                   false);
+    return trimmed(start, (size_t)(end - start), false);
 }
 
 bool
 lm_query_inspect(const char *sql, struct lm_query_shape *out,
                  struct lm_err *err)
 {
-    PgQuery__ParseResult *result = lm_parse(sql);
+    PgQuery__ParseResult *result = lm_parse(sql, NULL);
 
     memset(out, 0, sizeof *out);
     if (result == NULL) {
@@ -188,6 +189,30 @@ lm_query_inspect(const char *sql, struct lm_query_shape *out,
     out->tree->result = result;
     out->tree->select = lm_tree_select(result->stmts[0]->stmt);
     return true;
+}
+
+void
+lm_query_refuse_unparsed(const char *sql, const char *key, struct lm_err *err)
+{
+    struct lm_parse_failure failure;
+    PgQuery__ParseResult *result = lm_parse(sql, &failure);
+
+    if (result != NULL)
+        pg_query__parse_result__free_unpacked(result, NULL);
+    if (failure.too_deep) {
+        lm_err_set(err, LM_ERR_SCRIPT,
+                   "base_query cannot be analysed: it is nested too deeply");
+    } else {
+        lm_err_set(err, LM_ERR_SCRIPT,
+                   "base_query cannot be analysed: it does not fit luamig's "
+                   "grammar, which is that of PostgreSQL %d",
+                   lm_parse_grammar());
+    }
+    lm_err_hint(err,
+                "Put the query into a view and page that: SELECT * FROM "
+                "that_view WHERE %s IS NOT NULL.",
+                key);
+    lm_parse_show_failure(err, sql, &failure);
 }
 
 void

@@ -6,9 +6,10 @@
  * What luamig must know about a base query, read from PostgreSQL's own parse
  * tree and never from the text.
  *
- * The parser is the grammar of one PostgreSQL version. What it cannot parse
+ * The parser is the grammar of one PostgreSQL version. Of what it cannot parse
  * (newer grammar, a syntax error, nesting so deep that parsing would be a
- * risk) is not judged here: the server is the authority.
+ * risk) nothing is known: the server says whether it is SQL, and then it is
+ * refused.
  */
 
 #include "base/err.h"
@@ -36,6 +37,11 @@ struct lm_query_shape {
 bool lm_query_inspect(const char *sql, struct lm_query_shape *out,
                       struct lm_err *err) LM_MUSTCHECK;
 void lm_query_release(struct lm_query_shape *self);
+
+/* The error (LM_ERR_SCRIPT) for a base query with that key which the server
+ * takes and the parser does not. */
+void lm_query_refuse_unparsed(const char *sql, const char *key,
+                              struct lm_err *err);
 
 /* Lets an error about sql, of which the shape is, point at its select list. */
 void lm_query_show_columns(const struct lm_query_shape *self, const char *sql,

@@ -412,6 +412,7 @@ read_config(lua_State *L, struct lm_script *self)
     m->assume_unique = bool_field(L, config, "assume_unique");
     m->allow_ddl = bool_field(L, config, "allow_ddl");
     m->row_security = bool_field(L, config, "row_security");
+    m->allow_unjudged = bool_field(L, config, "allow_unjudged");
     m->durable_batches = bool_field(L, config, "durable_batches");
     m->repeatable = bool_field(L, config, "repeatable");
     m->quarantine =

@@ -226,6 +226,7 @@ describe("config", function()
     { "repeatable = 1", "config.repeatable must be true or false, not 1" },
     { "assume_unique = 1", "config.assume_unique must be true or false, not 1" },
     { "allow_ddl = 1", "config.allow_ddl must be true or false, not 1" },
+    { "allow_unjudged = 1", "config.allow_unjudged must be true or false, not 1" },
     { "isolation = 'snapshot'", 'config.isolation must be "repeatable read", "read committed" or '
       .. '"serializable", not "snapshot"' },
     { "combine = 'never'", 'config.combine must be true, false or "always", not "never"' },
@@ -266,12 +267,13 @@ describe("config", function()
       isolation = "repeatable read", retries = 5, on_error = "stop", statement_timeout_ms = 30000,
       row_security = false,
       lock_timeout_ms = 1000, durable_batches = false, repeatable = false, combine = true,
-      assume_unique = false, allow_ddl = false, max_failures = 100, quarantine_rows = false,
-      health = HEALTH,
+      assume_unique = false, allow_ddl = false, allow_unjudged = false, max_failures = 100,
+      quarantine_rows = false, health = HEALTH,
     }, def.config)
     assert.is_nil(def.start_after)
-    assert.equal('{"allow_ddl":false,"assume_unique":false,"batch_size":1000,"combine":true,'
-      .. '"durable_batches":false,"follow_new":false,"health":{"active_sessions_ratio":3,'
+    assert.equal('{"allow_ddl":false,"allow_unjudged":false,"assume_unique":false,'
+      .. '"batch_size":1000,"combine":true,"durable_batches":false,"follow_new":false,'
+      .. '"health":{"active_sessions_ratio":3,'
       .. '"archive_backlog_bytes":536870912,"batch_ms":2000,"blocked_sessions":0,'
       .. '"dead_tuple_debt":4,"replay_lag_bytes":134217728,"replica_lag_bytes":134217728,'
       .. '"slot_wal_bytes":10737418240,"snapshot_age_s":1800,"vacuums":0},'

@@ -578,7 +578,7 @@ def test_a_query_that_is_too_deep_to_analyse(db, project):
     make_table(db, "t", "int8", 30)
     make_seen(db)
     deep = "SELECT * FROM t WHERE tag >= " + "(" * 800 + "0" + ")" * 800
-    refuse_key(db, project, "k", deep, "the base query could not be analysed",
+    refuse_key(db, project, "k", deep, "base_query cannot be analysed",
                "Put the query into a view").refuse("may be NULL")
 
     db.execute(f"CREATE VIEW my_view AS {deep}")

@@ -1,10 +1,12 @@
 """Other versions of PostgreSQL than the installed one: what is another there."""
 
+import re
+
 import pytest
 
-from harness import readings
+from harness import corpus, readings
 from harness.oracle import assert_once
-from harness.project import DONE
+from harness.project import DONE, FAILED, INVALID
 
 VERSIONS = [13, 14, 16, 17, 18]
 
@@ -19,3 +21,178 @@ def test_a_run_is_killed_and_goes_on(project_of, version):
     project.run().expect(DONE)
 
     assert_once(project.db)
+
+
+# -- the guard ---------------------------------------------------------------
+
+SYNTAX_ERROR = "42601"
+
+
+@pytest.fixture(scope="module")
+def corpus_of(server_of):
+    databases = {}
+
+    def database(version):
+        if version not in databases:
+            databases[version] = corpus.database(server_of(version))
+        return databases[version]
+    yield database
+    for one in databases.values():
+        one.drop()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_not_every_version_knows_is_sql_there(corpus_of, version):
+    """So that the corpus does not judge what no server would take."""
+    tried = []
+    for line, first, last, verdict, sql in corpus.newer():
+        if first <= version <= last:
+            with corpus.trial(corpus_of(version)) as run:
+                state = run(sql)
+            wrong = state if verdict == "passes" else state == SYNTAX_ERROR
+            assert not wrong, f"line {line}: {state}: {sql}"
+            tried.append(line)
+    assert tried
+
+
+@pytest.mark.parametrize("version", [16, 17, 18])
+def test_what_not_every_version_knows_is_no_sql_elsewhere(corpus_of, version):
+    """PostgreSQL 14 reads 1_0 as 1 AS _0."""
+    for line, first, last, _, sql in corpus.newer():
+        if not first <= version <= last:
+            with corpus.trial(corpus_of(version)) as run:
+                assert run(sql) is not None, f"line {line}: {sql}"
+
+
+@pytest.fixture
+def guarded_on(project_of):
+    """Runs a one-shot over the table g on a server of that version; gives its
+    result and what is in the table then."""
+    def run(version, body, config=""):
+        project = project_of(version)
+        project.db.execute(
+            "CREATE TABLE g (id int PRIMARY KEY, a int);"
+            "INSERT INTO g SELECT n, n FROM generate_series(1, 9) n;")
+        project.script('local luamig = require "luamig" '
+                       "return { config = { %s }, run = function(repo)\n%s\n"
+                       "end }" % (config, body))
+        return project.run(), project.db.rows("SELECT id, a FROM g ORDER BY id")
+    return run
+
+
+UNTOUCHED = [(n, n) for n in range(1, 10)]
+HARMFUL = [
+    (16, "UPDATE g SET a = a + 1_0"),
+    (18, "UPDATE g SET a = 0 RETURNING WITH (OLD AS o) o.a"),
+    (17, "MERGE INTO g USING (SELECT 1 AS id) s ON g.id = s.id "
+         "WHEN NOT MATCHED BY SOURCE THEN DELETE"),
+    (17, "WITH x AS (MERGE INTO g USING (SELECT 1) s ON true "
+         "WHEN MATCHED THEN DELETE RETURNING g.id) SELECT count(*) FROM x"),
+    (17, "UPDATE g SET a = JSON_VALUE('[7]', '$[0]' RETURNING int)"),
+    (16, "DELETE FROM g USING (SELECT 1)"),
+    (16, "DELETE FROM g WHERE system_user IS NULL"),
+    (16, "EXPLAIN ANALYZE DELETE FROM g WHERE 0x1 = 1"),
+    (14, "UPDATE g SET a = 0WHERE id > 0OR true"),
+    (13, "DELETE FROM g WHERE 3 ! = 6"),
+]
+
+
+@pytest.mark.parametrize("version, sql", HARMFUL)
+def test_what_hits_every_row_in_new_words_must_be_meant(
+        guarded_on, version, sql):
+    result, rows = guarded_on(version, f'repo:query("{sql}")')
+
+    result.expect(FAILED, re.compile("cannot be judged|every row"), "hint: ",
+                  "luamig.ALL")
+    assert rows == UNTOUCHED
+
+    result, rows = guarded_on(version, f'repo:query(luamig.ALL, "{sql}")')
+
+    result.expect(DONE).refuse("judged")
+    assert rows != UNTOUCHED
+
+
+@pytest.mark.parametrize("call", [
+    'update_all("g", { a = 0 }, "a < 1_000 OR true")',
+    'delete_all("g", "a < 1_000 OR true")',
+    'delete_all("g", "a < 0x10 AND id < $1", 99)',
+    'update_all("g", { a = 0 }, "a < 1_000) OR (1 = 1")',
+])
+def test_a_condition_in_new_words_is_refused(guarded_on, call):
+    result, rows = guarded_on(16, f"repo:{call}")
+
+    result.expect(FAILED, re.compile("cannot be judged|every row|delete_all"),
+                  "scripts/x.lua:2", "luamig.ALL")
+    assert rows == UNTOUCHED
+
+
+@pytest.mark.parametrize("sql", [
+    "ALTER TABLE g ADD CONSTRAINT whole NOT NULL a NOT VALID",
+    "CREATE TABLE k (a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL)",
+    "ALTER TABLE g ADD CONSTRAINT small CHECK (a < 10) NOT ENFORCED",
+    "SELECT 1_0 AS a INTO k",
+])
+def test_ddl_in_new_words_needs_what_ddl_needs(guarded_on, sql):
+    for said in ("", "luamig.ALL, "):
+        guarded_on(18, f'repo:execute({said}"{sql}")')[0].expect(
+            FAILED, "config.allow_ddl")
+    guarded_on(18, f'repo:execute("{sql}")',
+               "allow_ddl = true, allow_unjudged = true")[0].expect(DONE)
+
+
+@pytest.mark.parametrize("sql, value", [
+    ("SELECT count(*) FROM g WHERE a < 0b101", 4),
+    ("SELECT a FROM JSON_TABLE('7', '$' COLUMNS (a int PATH '$'))", 7),
+    ("SELECT x FROM (SELECT 1_0 AS x) FOR UPDATE", 10),
+    ("SELECT JSON_OBJECT('DELETE': 1) ->> 'DELETE'", 1),
+])
+def test_a_query_in_new_words_passes(guarded_on, sql, value):
+    result, _ = guarded_on(18, f"""
+        local found = repo:scalar([[{sql}]])
+        assert(tostring(found) == "{value}", tostring(found))""")
+
+    result.expect(DONE).refuse("judged")
+
+
+@pytest.mark.parametrize("sql", [
+    "SET work_mem = 8_192", "COPY g TO STDOUT WHERE 1_0", "COMMIT 1_0",
+    "VACUUM ONLY g"])
+def test_what_is_never_allowed_is_not_in_new_words_either(guarded_on, sql):
+    guarded_on(18, f'repo:execute(luamig.ALL, "{sql}")',
+               "allow_ddl = true, allow_unjudged = true")[0].expect(FAILED)
+
+
+@pytest.mark.parametrize("version, query", [
+    (16, "SELECT id, 1_0 AS ten FROM g WHERE id IS NOT NULL"),
+    (17, "SELECT g.id, j.ten FROM g, JSON_TABLE('10', '$' "
+         "COLUMNS (ten int PATH '$')) j WHERE g.id IS NOT NULL"),
+    (16, "WITH x AS (DELETE FROM g RETURNING 1_0) SELECT id, 10 AS ten FROM g"),
+    (18, "WITH x AS (DELETE FROM g RETURNING WITH (OLD AS o) o.id, 10 AS ten) "
+         "SELECT * FROM x WHERE id IS NOT NULL"),
+    (14, "SELECT id, 10AS ten FROM g WHERE id IS NOT NULL"),
+])
+def test_a_base_query_in_new_words_goes_through_a_view(
+        project_of, version, query):
+    project = project_of(version)
+    project.db.execute("CREATE TABLE g (id int PRIMARY KEY, a int);"
+                       "INSERT INTO g SELECT n, n FROM generate_series(1, 9) n")
+    page = """return { base_query = [[%s]],
+        migrate = function(rows, repo)
+          for _, row in ipairs(rows) do
+            repo:update("g", { id = row.id }, { a = row.ten })
+          end
+        end }"""
+    project.script(page % query)
+    grammar_knows = project.run("--dry-run").code == DONE
+    if not grammar_knows:
+        result = project.run()
+        result.expect(INVALID, re.compile("cannot be analysed|must not change"))
+    assert project.db.scalar("SELECT count(*) FROM g WHERE a = id") == 9
+    if "DELETE" in query:
+        return
+
+    project.db.execute("CREATE VIEW that_view AS " + query)
+    project.script(page % "SELECT * FROM that_view WHERE id IS NOT NULL")
+    project.run().expect(DONE)
+
+    assert project.db.scalar("SELECT count(*) FROM g WHERE a = 10") == 9

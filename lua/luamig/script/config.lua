@@ -149,6 +149,7 @@ local KEYS = {
   combine = { default = true, check = one_of { true, false, "always" } },
   assume_unique = { default = false, check = boolean },
   allow_ddl = { default = false, check = boolean },
+  allow_unjudged = { default = false, check = boolean },
   health = { check = thresholds },
 }
 
