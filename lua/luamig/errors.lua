@@ -13,6 +13,8 @@
 --
 -- Promises: an error keeps its identity on the way up, and its first traceback.
 
+local advice = require "luamig.advice"
+
 local errors = {}
 
 local Error = { __name = "luamig.error" }
@@ -51,8 +53,19 @@ local function stack(level)
   return cut and trace:sub(1, cut - 1) or trace
 end
 
+--- The innermost line of Lua above `level`, as "path:line", or nil.
+local function line_at(level)
+  local info
+  repeat
+    level = level + 1
+    info = debug.getinfo(level, "Sl")
+  until not info or info.currentline > 0
+  return info and ("%s:%d"):format(info.short_src, info.currentline)
+end
+
 --- Message handler for `xpcall`: returns an error object with a traceback.
--- An error object stays itself; a string becomes the message of a "script" error.
+-- An error object stays itself; a string becomes the message of a "script" error, with
+-- a hint where it is one of Lua's own.
 function errors.handler(value)
   if errors.is(value) then
     value.traceback = value.traceback or stack(2)
@@ -62,6 +75,8 @@ function errors.handler(value)
   local meta = getmetatable(value)
   if type(value) == "string" then
     err.message = value
+    err.hint = advice.of_error(value)
+    err.where = value:find "^attempt to " and line_at(2) or nil -- raised in C
   else
     err.value = value
     local printable = type(value) == "number" or type(meta) == "table" and meta.__tostring

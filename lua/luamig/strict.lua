@@ -72,6 +72,20 @@ function strict.record(what, fields, known)
   })
 end
 
+--- What other languages call the number of rows.
+local COUNTS = text.set { "length", "len", "size", "count", "n" }
+
+--- A row as `print` shows it.
+local function show(row, columns)
+  local shown = {}
+  for _, name in ipairs(columns) do
+    local value = rawget(row, name)
+    shown[#shown + 1] = name .. " = " .. (type(value) == "string" and ("%q"):format(value)
+      or tostring(value))
+  end
+  return "{ " .. table.concat(shown, ", ") .. " }"
+end
+
 --- Makes the metatables of a result. Its rows raise when a column is read that the query did not
 -- return; a NULL column reads nil. The list of rows raises when a column is read of it.
 -- @param columns list of column names
@@ -92,11 +106,19 @@ function strict.row(columns, explain)
         error(('column "%s" was not returned by the query%s'):format(key, more), 2)
       end
     end,
+    __tostring = function(row)
+      return show(row, columns)
+    end,
   }, {
     columns = columns,
+    __tostring = function(rows)
+      return ("a list of %d row%s"):format(#rows, #rows == 1 and "" or "s")
+    end,
     __index = function(_, key)
       if key == "columns" then
         return columns
+      elseif COUNTS[key] then
+        error(('the rows are a list, which has no field "%s"; #rows counts them'):format(key), 2)
       elseif type(key) == "string" then
         error(('the rows are a list, which has no field "%s"; go through it: for _, row in '
           .. "ipairs(rows) do"):format(key), 2)

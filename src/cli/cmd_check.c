@@ -180,6 +180,7 @@ look_at_script(const struct check_options *options, struct lm_project *project,
     }
     if (err->kind != LM_ERR_SCRIPT)
         return false;
+    lm_project_explain_missing(project, options->path, err);
     finding = lm_check_add_err(check, "script", err);
     if (finding->detail == NULL) {
         lm_finding_detail(finding, "at %s",

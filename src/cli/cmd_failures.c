@@ -165,7 +165,10 @@ load_script(const struct failures_options *options, struct lm_look *look,
         script.defaults_json = file->defaults_json;
     script.args = (const char *const *)args.texts;
     script.arg_count = args.count;
-    ok = ok && lm_script_load(out, path, &script, err);
+    if (ok && !lm_script_load(out, path, &script, err)) {
+        lm_project_explain_missing(&look->project, path, err);
+        ok = false;
+    }
     lm_status_args_release(&args);
     if (!ok || strcmp(lm_script_migration(*out)->name, run->script) == 0)
         return ok;

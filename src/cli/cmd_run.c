@@ -428,6 +428,7 @@ load_and_run(const struct job *job, const struct lm_database_choice *choice,
     if (lm_script_load(&script, options->path, &script_options, &err)) {
         run_script(job, script, choice, end);
     } else {
+        lm_project_explain_missing(job->project, options->path, &err);
         end->code = lm_cli_fail(&err);
     }
     lm_script_free(script);

@@ -5,8 +5,10 @@
 #include "cli/project.h"
 
 #include "base/project.h"
+#include "base/text.h"
 #include "script/project.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,4 +139,88 @@ lm_project_replace_name(struct lm_project *self, char **path,
     free(*path);
     *path = found;
     return true;
+}
+
+/* -- scripts that are not there ------------------------------------------- */
+
+enum { MOST_LISTED = 12 };
+
+static int
+is_lua_file(const struct dirent *entry)
+{
+    size_t len = strlen(entry->d_name);
+
+    return entry->d_name[0] != '.' && len > 4 &&
+           strcmp(entry->d_name + len - 4, ".lua") == 0;
+}
+
+/* Names the scripts of a folder, the nearest first. */
+static void
+hint_at_scripts(const char *folder, const char *name, char **scripts, int count,
+                struct lm_err *err)
+{
+    const char *slash = strrchr(name, '/');
+    const char *base = slash != NULL ? slash + 1 : name;
+    const char **plain = lm_calloc((size_t)count, sizeof *plain);
+    struct lm_buf list = LM_BUF_INIT;
+    struct lm_buf ending = LM_BUF_INIT;
+    int nearest;
+
+    lm_buf_printf(&ending, "%s%s", base, strstr(base, ".lua") ? "" : ".lua");
+    for (int i = 0; i < count; i++) {
+        plain[i] = scripts[i];
+        if (i < MOST_LISTED)
+            lm_buf_printf(&list, "%s%s", i > 0 ? ", " : "", scripts[i]);
+    }
+    nearest = lm_text_nearest(lm_buf_text(&ending), plain, (size_t)count);
+    if (count > MOST_LISTED)
+        lm_buf_printf(&list, " and %d more", count - MOST_LISTED);
+    if (nearest >= 0) {
+        lm_err_hint(err, "Did you mean \"%s/%s\"? %s has: %s.", folder,
+                    plain[nearest], folder, lm_buf_text(&list));
+    } else {
+        lm_err_hint(err, "%s has: %s.", folder, lm_buf_text(&list));
+    }
+    lm_buf_release(&ending);
+    lm_buf_release(&list);
+    free(plain);
+}
+
+void
+lm_project_explain_missing(struct lm_project *self, const char *name,
+                           struct lm_err *err)
+{
+    const struct lm_project_file *file = NULL;
+    struct lm_err ignored;
+    struct dirent **entries = NULL;
+    const char *folder = "scripts";
+    char **scripts;
+    char *path;
+    int count;
+
+    if (is_file(name) || err->hint[0] != '\0')
+        return;
+    if (lm_project_read_file(self, &file, &ignored) && file != NULL)
+        folder = file->scripts;
+    path = lm_project_path(self, folder);
+    count = scandir(path, &entries, is_lua_file, alphasort);
+    free(path);
+    if (count <= 0) {
+        lm_err_hint(err,
+                    "There is no script in %s. Name a file, or make a script "
+                    "with \"luamig new NAME\".",
+                    folder);
+        free(entries);
+        return;
+    }
+    scripts = lm_calloc((size_t)count, sizeof *scripts);
+    for (int i = 0; i < count; i++) {
+        scripts[i] = lm_strdup(entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+    hint_at_scripts(folder, name, scripts, count, err);
+    for (int i = 0; i < count; i++)
+        free(scripts[i]);
+    free(scripts);
 }

@@ -42,4 +42,9 @@ bool lm_project_find_script(struct lm_project *self, const char *name,
 bool lm_project_replace_name(struct lm_project *self, char **path,
                              struct lm_err *err) LM_MUSTCHECK;
 
+/* The script of that name could not be loaded: where there is no such file, err
+ * gets a hint that names those which are there, and the nearest. */
+void lm_project_explain_missing(struct lm_project *self, const char *name,
+                                struct lm_err *err);
+
 #endif

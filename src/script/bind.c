@@ -90,6 +90,18 @@ find_site(lua_State *L, struct lm_sites *sites)
     return lm_sites_at(sites, "?", 0);
 }
 
+/* A method was called with a dot: what it takes for the repo is none. */
+static void
+raise_no_repo(lua_State *L)
+{
+    lua_Debug info;
+
+    lua_getstack(L, 0, &info);
+    lua_getinfo(L, "n", &info);
+    luaL_error(L, "call repo:%s(...) with a colon",
+               info.name != NULL ? info.name : "?");
+}
+
 /* The second upvalue of each method is the metatable of repos. */
 static struct repo_box *
 check_repo(lua_State *L)
@@ -98,7 +110,7 @@ check_repo(lua_State *L)
 
     if (box == NULL || !lua_getmetatable(L, 1) ||
         !lua_rawequal(L, -1, lua_upvalueindex(2)))
-        luaL_checkudata(L, 1, repo_type); /* raises */
+        raise_no_repo(L);
     lua_pop(L, 1);
     return box;
 }

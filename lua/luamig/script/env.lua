@@ -6,6 +6,7 @@
 -- idempotent: one searcher in a process, however many scripts are loaded.
 -- Refuses: bytecode, wherever it comes from; a project file `luamig.lua` posing as the module.
 
+local advice = require "luamig.advice"
 local paths = require "luamig.script.paths"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
@@ -54,7 +55,11 @@ local strict_meta = {
     if value == nil then
       local shown = tostring(name)
       local near = MEANT[shown] and (" (did you mean %s?)"):format(MEANT[shown])
+        or advice.names[shown] and "; " .. advice.names[shown]
         or suggest.suffix(shown, visible_names(2))
+      if shown == "NULL" then
+        near = near .. "; a column that is NULL reads nil"
+      end
       error(('global "%s" is not defined%s'):format(shown, near), 2)
     end
     return value

@@ -3,6 +3,7 @@
 -- Promises: errors are the tables of `luamig.errors`, kind "script".
 -- Refuses: files that are not Lua source text, or return something else than one table.
 
+local advice = require "luamig.advice"
 local env = require "luamig.script.env"
 local errors = require "luamig.errors"
 local paths = require "luamig.script.paths"
@@ -75,13 +76,14 @@ end
 function source.evaluate(content, path)
   local chunk, why = env.compile(content, path)
   if not chunk then
-    errors.raise { kind = "script", message = why }
+    errors.raise { kind = "script", message = why, hint = advice.of_syntax(why, content) }
   end
   local results = source.call(chunk, path)
   if results.n ~= 1 or type(results[1]) ~= "table" then
     local returned = source.returned(results)
     errors.raise {
       kind = "script", message = ("%s must return a table, it returned %s"):format(path, returned),
+      hint = "Its last statement is return, with the table: return { ... }.",
     }
   end
   return results[1]

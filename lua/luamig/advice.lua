@@ -1,0 +1,343 @@
+--- What to do about the errors of Lua itself: a table of patterns and hints.
+--
+-- Promises: a hint is a sentence that can be followed; where no pattern fits there is none. The
+-- text of the line decides where the message alone does not: most of these errors are words and
+-- signs of other languages.
+
+local advice = {}
+
+local NULL_HINT = "A column that is NULL reads nil, and so does a field that is not there: ask "
+  .. "first, as in if %s then, or give another value, as in (%s or 0)."
+
+-- Words of other languages at the beginning of a statement, and what Lua writes.
+local STATEMENTS = {
+  const = "A variable is declared with local: local x = 1.",
+  var = "A variable is declared with local: local x = 1.",
+  let = "A variable is declared with local: local x = 1.",
+  def = "A function is written: local function name(x) ... end.",
+  func = "A function is written: local function name(x) ... end.",
+  fn = "A function is written: local function name(x) ... end.",
+  import = 'A module is loaded by: local name = require "name".',
+  from = 'A module is loaded by: local name = require "name".',
+  try = "An error is caught by local ok, err = pcall(fn), and one of the database by "
+    .. "repo:savepoint(fn).",
+  throw = 'An error is raised by: error "what is wrong".',
+  raise = 'An error is raised by: error "what is wrong".',
+  switch = "Lua has no switch: write if a == 1 then ... elseif a == 2 then ... end.",
+  case = "Lua has no case: write if a == 1 then ... elseif a == 2 then ... end.",
+  foreach = "A list is gone through by: for _, row in ipairs(rows) do ... end.",
+  unless = "Lua has no unless: write if not a then ... end.",
+  class = "Lua has no classes; a table holds fields and functions.",
+  elif = "Lua writes elseif, in one word.",
+  elsif = "Lua writes elseif, in one word.",
+  endif = "Every block ends with the word end.",
+  await = "There is nothing to wait for: leave await out; calls of the repo wait by themselves.",
+  async = "There is nothing to wait for: leave async out.",
+}
+
+local FOR_HINT = "A loop is written: for _, row in ipairs(rows) do ... end, for i = 1, 10 do ... "
+  .. "end, or while CONDITION do ... end."
+local IF_HINT = "A condition is written: if CONDITION then ... elseif CONDITION then ... else ... "
+  .. "end."
+local COMMA_HINT = "Is there a comma between the fields or arguments, and is what was opened "
+  .. "closed?"
+local END_HINT = "Is an end missing above? Each function, if, for, while and do needs one."
+local ENDS_HINT = "There is an end too many: is one of those above at the wrong place?"
+local ELSE_IF_HINT = 'Lua writes elseif, in one word: "else if" begins an if that needs an end of '
+  .. "its own."
+local BRACES_HINT = "A block has no braces: it begins with then or do, or with function (...), and "
+  .. "ends with end."
+local FIELD_HINT = "A field of a table is written with =, as in { id = 1 }; a name in quotes goes "
+  .. 'into brackets, as in { ["first name"] = 1 }.'
+local COMMENT_HINT = "A comment begins with --."
+
+-- Errors of the compiler: `message` and `line` are patterns that must both be found, the line
+-- without its texts and comment (raw: with them); the first that fits is told. %1 in a hint stands
+-- for what was captured, by `line` where there is one. above: the line may be one of the three
+-- before; words: the hints by what was captured; keyword: it must be a word of Lua.
+local SYNTAX = {
+  { line = "'%w+'%w", raw = true,
+    hint = "A text that holds ' goes into double quotes: \"it's\"." },
+  { message = "unfinished string",
+    hint = "A text ends on its line, with the quote that began it. One of several lines goes into "
+      .. "[[ and ]]." },
+  { message = "unfinished long", hint = "It goes on up to ]], which is missing." },
+  { message = "malformed number",
+    hint = "A name begins with a letter, and a number holds digits." },
+  { line = "^%s*for%s*%(", hint = FOR_HINT },
+  { line = "^%s*//", hint = COMMENT_HINT }, { line = "^%s*/%*", hint = COMMENT_HINT },
+  { line = "^%s*#", hint = COMMENT_HINT },
+  { line = "!==", hint = "Lua writes ~= for what is not equal." },
+  { line = "===", hint = "Lua compares with ==." },
+  { line = "!=", hint = "Lua writes ~= for what is not equal." },
+  { line = "<>", hint = "Lua writes ~= for what is not equal." },
+  { line = "&&", hint = "Lua writes and, or, not in words." },
+  { line = "||", hint = "Lua writes and, or, not in words." },
+  { line = "![%w_(]", hint = "Lua writes and, or, not in words." },
+  { line = "([%a_][%w_.]*)%s*%+%+", hint = "Write it out: %1 = %1 + 1." },
+  { line = "^%s*([%a_][%w_.]*)%s*%-%-", raw = true, above = true,
+    hint = "-- begins a comment. Write it out: %1 = %1 - 1." },
+  { line = "([%a_][%w_.]*)%s*([-+*/])=%s*[^=%s]", hint = "Write it out: %1 = %1 %2 ..." },
+  { line = "([%a_][%w_.]*)%s*%.%.=", hint = "Write it out: %1 = %1 .. ..." },
+  { line = "%*%*", hint = "Lua writes a power with ^." },
+  { line = "%?%.", hint = "Lua has no ?. sign: ask first, as in if a then ... a.b ... end." },
+  { line = "%?%?", hint = "Lua writes a default with or: a or b." },
+  { line = "%?", hint = "Lua has no ? sign. A choice is written: a and b or c." },
+  { line = "=>", hint = "A function without a name is written: function(x) return x end." },
+  { line = "`", hint = 'A text goes into " or \', and one of several lines into [[ and ]]. Values '
+    .. "are put in by .. or string.format." },
+  { line = "=%s*%[[^[=]", hint = "A list is written { 1, 2, 3 }." },
+  { line = "[(,]%s*%[[^[=]", hint = "A list is written { 1, 2, 3 }." },
+  { line = "^%s*if%f[%W].*[%w_)]%s*{", hint = BRACES_HINT },
+  { message = "'then' expected", line = "^%s*if%f[%W].*[%w_)]%s*{%s*$", above = true,
+    hint = BRACES_HINT },
+  { line = "^%s*while%f[%W].*{", hint = BRACES_HINT },
+  { line = "%f[%w]function%f[%W][^(]*%([^)]*%)%s*{", hint = BRACES_HINT },
+  { message = "near '['\"]", line = '"%s*%.%s*"', hint = "Texts are joined with .., two dots." },
+  { message = "near '%.'", hint = "Texts are joined with .., two dots." },
+  { message = "'then' expected near '='", hint = "Lua compares with ==; a single = assigns." },
+  { line = "%f[%w]continue%f[%W]", above = true,
+    hint = "Lua has no continue: write goto continue, and ::continue:: before the end of the loop; "
+      .. "or put the rest into an if." },
+  { line = "%f[%w]elif%f[%W]", hint = STATEMENTS.elif },
+  { line = "%f[%w]elsif%f[%W]", hint = STATEMENTS.elif },
+  { message = "syntax error near", line = "^%s*([%a_]+)%s*[%w_(\"'{]", words = STATEMENTS },
+  { message = "'then' expected", hint = IF_HINT },
+  { message = "'do' expected", hint = FOR_HINT },
+  { message = "'=' or 'in' expected", hint = FOR_HINT },
+  { line = "[{,]%s*[%a_][%w_]*%s*:%s", hint = FIELD_HINT },
+  { message = "function arguments expected", hint = "A colon calls a method, with parentheses: "
+    .. "repo:update(...). A field is read with a dot, and written with =." },
+  { line = "^%s*[%a_][%w_]*%s*:%s", hint = FIELD_HINT },
+  { message = "near ':'", line = "[\"']%s*:", hint = FIELD_HINT },
+  { message = "near '(%l+)'", keyword = true, is_assigned = true, hint = "%1 is a word of Lua. As "
+    .. 'a field it goes into brackets: ["%1"] = ...; as a variable it needs another name.' },
+  { message = "<name> expected near '(%l+)'", keyword = true, hint = "%1 is a word of Lua; choose "
+    .. "another name." },
+  { message = "<eof>'? expected near 'end'", hint = ENDS_HINT },
+  { message = "to close '{' at line %d+%) near 'end'", hint = ENDS_HINT },
+  { message = "'?<eof>'? expected", hint = "return is the last statement of a file or block." },
+  { message = "to close '[{(]' at line", hint = COMMA_HINT },
+  { message = "'end' expected", hint = END_HINT },
+  { message = "'[})%]]' expected", hint = COMMA_HINT },
+  { message = "unexpected symbol near '[,})]'", hint = END_HINT },
+  { message = "unexpected symbol near <eof>", hint = "The file ends in the middle: is a }, a ) or "
+    .. "an end missing?" },
+  { message = "near <eof>", hint = "The file ends in the middle: is a }, a ) or an end missing?" },
+  { message = "no visible label", hint = "The place is marked with two colons on each side: "
+    .. "::name::." },
+}
+
+local KEYWORDS = {}
+for word in ("and break do else elseif end false for function goto if in local nil not or repeat "
+  .. "return then true until while"):gmatch "%a+"
+do
+  KEYWORDS[word] = true
+end
+
+-- Methods of other languages, and how Lua does the same.
+local METHODS = {
+  trim = 's:match "^%s*(.-)%s*$"', strip = 's:match "^%s*(.-)%s*$"',
+  split = 'for part in s:gmatch "[^,]+" do ... end',
+  replace = "s:gsub(pattern, text)", toLowerCase = "s:lower()", toUpperCase = "s:upper()",
+  substring = "s:sub(first, last)", substr = "s:sub(first, last)", slice = "s:sub(first, last)",
+  indexOf = "s:find(text, 1, true)", includes = "s:find(text, 1, true) ~= nil",
+  contains = "s:find(text, 1, true) ~= nil", startsWith = "s:sub(1, #text) == text",
+  endsWith = "s:sub(-#text) == text", length = "#s", size = "#s", count = "#s",
+  push = "list[#list + 1] = value", append = "list[#list + 1] = value",
+  add = "list[#list + 1] = value", join = 'table.concat(list, ", ")',
+  forEach = "for _, item in ipairs(list) do ... end",
+  map = "for i, item in ipairs(list) do ... end",
+  each = "for _, item in ipairs(list) do ... end", toString = "tostring(value)",
+  keys = "for name, item in pairs(t) do ... end", charAt = "s:sub(i, i)",
+}
+
+local function null_hint(name)
+  name = name or "value"
+  return NULL_HINT:format(name, name)
+end
+
+--- Errors while a script runs: a pattern of the message, and a hint or a function of what it
+-- captures and the line.
+local RUNTIME = {
+  { "for iterator 'for iterator'%)", "A list is gone through by: for _, row in ipairs(list) do; a "
+    .. "table with names by: for name, value in pairs(t) do." },
+  { "to 'for iterator' %(table expected, got nil%)", "There is no list: a column that is NULL "
+    .. "reads nil. Write ipairs(list or {})." },
+  { "bad argument #1 to '[i]?pairs'", "There is no list: a column that is NULL reads nil. Write "
+    .. "ipairs(list or {})." },
+  { "^attempt to index a nil value$", "There is no list: a column that is NULL reads nil. Write "
+    .. "ipairs(list or {})." },
+  { "attempt to index a nil value", function(_, line)
+    return line:find "%[0%]" and "A list begins at 1: its first element is list[1]."
+  end },
+  { "attempt to index a nil value %(%a+ '([%a_][%w_]*)'%)", null_hint },
+  { "attempt to index a nil value", function()
+    return null_hint "value"
+  end },
+  { "attempt to %a+ a 'string' with a ", "Texts are joined with two dots, a .. b; tonumber(text) "
+    .. "makes a number of one." },
+  { "attempt to perform arithmetic on a nil value %(%a+ '([%a_][%w_]*)'%)", null_hint },
+  { "attempt to perform arithmetic on a nil value", function()
+    return null_hint "value"
+  end },
+  { "attempt to concatenate a nil value %(%a+ '([%a_][%w_]*)'%)", function(name)
+    return ('A column that is NULL reads nil, and so does a field that is not there: give another '
+      .. 'text, as in (%s or "").'):format(name)
+  end },
+  { "attempt to concatenate a nil value", 'A column that is NULL reads nil: give another text, as '
+    .. 'in (value or "").' },
+  { "attempt to concatenate a (%a+) value", function(kind)
+    return kind == "boolean" and "tostring(value) makes a text of it."
+      or "Join its fields, which are texts or numbers; tostring(value) shows what it is."
+  end },
+  { "attempt to compare %a+ with nil", function() return null_hint "value" end },
+  { "attempt to compare nil with ", function() return null_hint "value" end },
+  { "attempt to compare two nil values", function() return null_hint "value" end },
+  { "attempt to compare number with string", "tonumber(text) makes a number of a text." },
+  { "attempt to compare string with number", "tonumber(text) makes a number of a text." },
+  { "to 'format' %(number has no integer representation%)", "%d takes whole numbers. Write "
+    .. "math.floor(x), or %.2f for digits behind the point." },
+  { "number has no integer representation", "math.floor(x) makes a whole number of it." },
+  { "to 'format' %(number expected, got (%a+)%)", "%s takes any value; tonumber(text) makes a "
+    .. "number of a text." },
+  { "attempt to get length of a nil value %(%a+ '([%a_][%w_]*)'%)", function(name)
+    return ("A column that is NULL reads nil: write #(%s or {}) for a list, #(%s or \"\") for a "
+      .. "text."):format(name, name)
+  end },
+  { "attempt to get length of a ", "# counts the elements of a list and the bytes of a text. The "
+    .. "fields of an object are counted by going through pairs(object)." },
+  { "attempt to call a nil value %(%a+ '([%a_][%w_]*)'%)", function(name)
+    return METHODS[name] and ("Lua has no %s; write %s."):format(name, METHODS[name])
+      or ('There is no function "%s" there.'):format(name)
+  end },
+  { "table index is nil", "A column that is NULL reads nil, which is no name of a field: ask "
+    .. "first." },
+  { "bad 'for' %a+ %(number expected, got nil%)", function() return null_hint "value" end },
+  { "stack overflow", "A function calls itself without an end." },
+}
+
+--- The line without texts and comment.
+local function bare(line)
+  return (line:gsub('"[^"]*"', '""'):gsub("'[^']*'", "''"):gsub("%-%-.*$", ""))
+end
+
+--- The lines of a text.
+local function split(content)
+  local lines = {}
+  for line in (content .. "\n"):gmatch "([^\n]*)\n" do
+    lines[#lines + 1] = line
+  end
+  return lines
+end
+
+--- What a pattern captures in the line of an error, or in those above where the rule says so.
+local function captures_of(rule, lines, number)
+  local found = {}
+  for i = number, number - (rule.above and 3 or 0), -1 do
+    local line = lines[i] or ""
+    found = #found > 0 and found or { (rule.raw and line or bare(line)):match(rule.line) }
+  end
+  return found
+end
+
+--- The hint of a rule that fits; nil when it does not.
+local function hint_of(rule, message, lines, number)
+  local captures = rule.message and { message:match(rule.message) }
+  if captures and #captures == 0 then
+    return nil
+  elseif rule.line then
+    captures = captures_of(rule, lines, number)
+  end
+  local word = captures[1]
+  if word == nil or rule.words and not rule.words[word]
+    or rule.keyword and not KEYWORDS[word]
+    or rule.is_assigned and not (lines[number] or ""):find("%f[%w]" .. word .. "%s*=[^=]")
+  then
+    return nil
+  elseif rule.words then
+    return rule.words[word]
+  end
+  return (rule.hint:gsub("%%(%d)", function(i)
+    return captures[tonumber(i)]
+  end))
+end
+
+--- A hint for an error of the compiler, or nil.
+-- @param message "path:line: what is wrong near 'x'"
+-- @param content the text that was compiled
+function advice.of_syntax(message, content)
+  local lines = split(content)
+  local number = tonumber(message:match ":(%d+): ") or 0
+  for _, rule in ipairs(SYNTAX) do
+    local hint = hint_of(rule, message, lines, number)
+    if hint then
+      local else_if = hint == END_HINT and content:find "%f[%w]else[ \t]+if%f[%W]"
+      return else_if and ELSE_IF_HINT .. " " .. hint or hint
+    end
+  end
+end
+
+--- The text of the file that a message points at, and the number of the line; nil when it cannot
+-- be read.
+local function place_of(message)
+  local path, number = message:match "^(.-):(%d+): "
+  local file = path and io.open(path, "rb")
+  local content = file and file:read "a"
+  if file then
+    file:close()
+  end
+  return content, tonumber(number)
+end
+
+--- The line that a message points at, "" when it cannot be read.
+local function line_of(message)
+  local content, number = place_of(message)
+  return content and split(content)[number] or ""
+end
+
+--- A hint for a module that does not compile; the file is read again.
+local function hint_of_module(message)
+  local inner = message:match 'could not load module "[^"]*": (.+)$'
+  local content = inner and place_of(inner)
+  return content and advice.of_syntax(inner, content)
+end
+
+-- Names of other languages that a script takes for globals, and what Lua has.
+advice.names = {
+  null = "a value that is not there is nil", None = "a value that is not there is nil",
+  undefined = "a value that is not there is nil", Nil = "a value that is not there is nil",
+  True = "Lua writes true", False = "Lua writes false", TRUE = "Lua writes true",
+  FALSE = "Lua writes false", await = "calls of the repo wait by themselves: leave await out",
+  async = "leave async out", new = "Lua has no new: leave it out", len = "#list counts",
+  str = "tostring(value) makes a text", int = "math.floor(x) makes a whole number",
+  float = "tonumber(text) makes a number", typeof = "Lua writes type(value)",
+  console = "print(value) prints", printf = "string.format fills a text",
+  sprintf = "string.format fills a text", f = "string.format fills a text",
+  this = "functions get all they need as arguments", parseInt = "tonumber(text) makes a number",
+  range = "Lua writes: for i = 1, n do", JSON = "luamig.json reads and writes JSON columns",
+  throw = 'Lua writes: error "what is wrong"', raise = 'Lua writes: error "what is wrong"',
+}
+
+--- A hint for an error of Lua that a running script has met, or nil.
+-- @param message as Lua makes it, with or without a position
+function advice.of_error(message)
+  local hint_of_file = hint_of_module(message)
+  if hint_of_file then
+    return hint_of_file
+  end
+  for _, rule in ipairs(RUNTIME) do
+    local captures = { message:match(rule[1]) }
+    if #captures > 0 then
+      local hint = rule[2]
+      if type(hint) == "function" then
+        hint = hint(captures[1], line_of(message))
+      end
+      if hint then
+        return hint
+      end
+    end
+  end
+end
+
+return advice
