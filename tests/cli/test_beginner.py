@@ -33,7 +33,7 @@ def test_a_project_without_scripts_is_told_to_make_one(project):
     project.luamig("run", "x").expect(INVALID, "There is no script in scripts",
                                       "luamig new NAME")
     project.luamig("new", "x", url=False).expect(DONE)
-    project.luamig("run", "x").expect(FAILED)  # its table is made up
+    project.luamig("run", "x").expect(INVALID, "my_table")
 
 
 def test_the_folder_of_scripts_is_the_one_of_the_project_file(project):
