@@ -173,14 +173,37 @@ may_install(struct lm_checking *self, int version, bool *may,
     return true;
 }
 
+/* What would make the run refuse to install, as a finding. */
+static bool
+look_for_obstacles(struct lm_checking *self, int version, bool *free_way,
+                   struct lm_err *err)
+{
+    struct lm_journal journal = {.conn = self->conn,
+                                 .schema = self->journal_schema};
+
+    *free_way = lm_check_begin(self, LM_CHECK_MS, err) &&
+                lm_journal_check_install(&journal, version, err);
+    lm_conn_rollback(self->conn);
+    if (*free_way)
+        return true;
+    if (lm_check_is_over(self->conn, err))
+        return false;
+    lm_check_add_err(self->check, "journal", err);
+    return true;
+}
+
 static bool
 judge_install(struct lm_checking *self, int version, struct lm_err *err)
 {
     char from[32] = "";
+    bool free_way = true;
     bool may;
 
-    if (!may_install(self, version, &may, err))
+    if (!may_install(self, version, &may, err) ||
+        !look_for_obstacles(self, version, &free_way, err))
         return false;
+    if (may && !free_way)
+        return true;
     if (may) {
         lm_check_add(self->check, LM_VERDICT_OK, "journal",
                      "the run %s luamig's tables in schema \"%s\"",
@@ -216,12 +239,15 @@ bool
 lm_check_journal(struct lm_checking *self, struct lm_err *err)
 {
     int before = self->check->count;
+    struct lm_finding *finding;
     int version = 0;
 
     if (!find_version(self, &version, err)) {
         if (lm_check_is_over(self->conn, err))
             return false;
-        hint_grants(self, lm_check_add_err(self->check, "journal", err), "");
+        finding = lm_check_add_err(self->check, "journal", err);
+        if (lm_err_is_state(err, "42501"))
+            hint_grants(self, finding, "");
         return true;
     }
     if (version > lm_journal_version()) {

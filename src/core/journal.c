@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Installing the journal, and what the holder of a run writes to it: its
- * cursor, its state, and what it waits for.
+ * What the holder of a run writes to the journal: its cursor, its state, and
+ * what it waits for.
  *
  * Rows are locked in one order, progress before run, and never for longer than
  * one of the short transactions here or the batch that checkpoints.
@@ -42,115 +42,6 @@ lm_run_release(struct lm_run *run)
 {
     lm_key_release(&run->cursor);
     lm_key_release(&run->bound);
-}
-
-/* -- installing ------------------------------------------------------- */
-
-/* Asks the catalog by a query: look-ups by name may answer from a cache that is
- * older than a lock which was waited for. */
-bool
-lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
-{
-    const char *texts[] = {self->schema};
-    struct lm_answer *result = NULL;
-    bool exists;
-
-    *version = 0;
-    if (!lm_journal_ask(
-            self,
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
-            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = $1 AND c.relname = 'version')",
-            "1: b", texts, 1, &result, err))
-        return false;
-    exists = lm_answer_bool(result, 0, 0);
-    lm_answer_free(result);
-    if (!exists)
-        return true;
-    if (!lm_journal_ask(
-            self, "SELECT coalesce(max(version), 0) FROM {schema}.version",
-            "1: d", NULL, 0, &result, err))
-        return false;
-    *version = lm_answer_small(result, 0, 0);
-    lm_answer_free(result);
-    return true;
-}
-
-/* Two runners may want to install at once: the lock makes the second wait and
- * then find everything there. */
-static bool
-install_steps(struct lm_journal *self, struct lm_err *err)
-{
-    const char *texts[] = {self->schema};
-    struct lm_buf ddl = LM_BUF_INIT;
-    int version = 0;
-    bool ok = lm_journal_open(self, err) &&
-              lm_journal_tell(
-                  self,
-                  "SELECT pg_catalog.pg_advisory_xact_lock("
-                  "pg_catalog.hashtextextended('luamig journal ' || $1, 0))",
-                  texts, 1, err) &&
-              lm_journal_installed(self, &version, err);
-
-    if (ok && version < lm_journal_version()) {
-        lm_journal_add_ddl(&ddl, self->schema, version);
-        ok = lm_conn_script(self->conn, lm_buf_text(&ddl), err);
-    }
-    ok = ok && lm_journal_commit(self, err);
-    if (!ok)
-        lm_conn_rollback(self->conn);
-    lm_buf_release(&ddl);
-    return ok;
-}
-
-static bool
-fail_install(const struct lm_journal *self, int version, struct lm_err *err)
-{
-    char from[32] = "";
-
-    if (err->kind != LM_ERR_DATABASE)
-        return false;
-    err->kind = LM_ERR_CONNECT;
-    err->sql[0] = '\0';
-    lm_err_prefix(err, "could not set up luamig's tables in schema \"%s\"",
-                  self->schema);
-    if (version > 0)
-        snprintf(from, sizeof from, " --from %d", version);
-    if (lm_err_is_state(err, "42501")) {
-        lm_err_hint(err,
-                    "Let an owner of the %s run the output of \"luamig "
-                    "journal --sql%s\", then of \"luamig journal --sql --grant "
-                    "ROLE\" for the role that runs migrations.",
-                    version > 0 ? "tables" : "database", from);
-    } else if (lm_err_is_state(err, "42P07")) {
-        lm_err_hint(err,
-                    "Its tables are there without their rows, as after a "
-                    "restore of the schema alone. Restore the rows as well; "
-                    "or, if nothing has run in this database, DROP SCHEMA "
-                    "\"%s\" CASCADE.",
-                    self->schema);
-    }
-    return false;
-}
-
-bool
-lm_journal_install(struct lm_journal *self, struct lm_err *err)
-{
-    int version = 0;
-
-    if (!lm_journal_installed(self, &version, err))
-        return fail_install(self, 0, err);
-    if (version > lm_journal_version()) {
-        lm_err_set(err, LM_ERR_CONNECT,
-                   "the tables in schema \"%s\" are of version %d, which is "
-                   "newer than this luamig",
-                   self->schema, version);
-        lm_err_hint(err, "Use the luamig that upgraded them, or a newer one.");
-        return false;
-    }
-    if (version == lm_journal_version() || install_steps(self, err))
-        return true;
-    return fail_install(self, version, err);
 }
 
 /* -- moving on -------------------------------------------------------- */

@@ -25,7 +25,15 @@
 /* ... and for a failure that is resolved already. */
 #define LM_JOURNAL_RESOLVED "LM004"
 
+/* What becomes of an install whose tables a publication takes along. */
+enum lm_journal_published {
+    LM_JOURNAL_PUBLISHED_REFUSE,
+    LM_JOURNAL_PUBLISHED_WARN,
+    LM_JOURNAL_PUBLISHED_ALLOW
+};
+
 struct lm_journal {
+    enum lm_journal_published published;
     struct lm_conn *conn; /* not owned; replaced at every reconnect */
     const char *schema;   /* unquoted */
     int64_t lease_ms;     /* how long a runner may be silent */
@@ -93,7 +101,17 @@ void lm_journal_add_grants(struct lm_buf *buf, const char *schema,
  * a dollar quote that does not occur in the name. */
 void lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema);
 
-/* Creates or upgrades the tables. LM_ERR_CONNECT when the role may not. */
+/* "luamig journal --sql", with what it needs to make the tables of the schema,
+ * or to upgrade those of a version (0: there are none). */
+void lm_journal_describe_sql(const char *schema, int version, char *out,
+                             size_t size);
+/* Does anything but the role's rights stand in the way of making the tables, or
+ * of upgrading those of a version? LM_ERR_CONNECT: tables of others that have
+ * their names, or a publication that takes them along to subscribers. */
+bool lm_journal_check_install(struct lm_journal *self, int version,
+                              struct lm_err *err) LM_MUSTCHECK;
+/* Creates or upgrades the tables. LM_ERR_CONNECT when the role may not, and as
+ * lm_journal_check_install. */
 bool lm_journal_install(struct lm_journal *self,
                         struct lm_err *err) LM_MUSTCHECK;
 /* The version that is installed in this database; 0: none. */

@@ -489,6 +489,8 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->outcome = outcome;
     self->journal.schema = options->journal_schema;
     self->journal.lease_ms = options->lease_ms;
+    self->journal.published = options->force ? LM_JOURNAL_PUBLISHED_WARN
+                                             : LM_JOURNAL_PUBLISHED_REFUSE;
     lm_size_init(&self->size, migration->batch_size, migration->target_ms);
     self->attempt = 1;
     self->hold.by = LM_HELD_BY_NOTHING;

@@ -45,7 +45,9 @@ install_journal(const char *conninfo, struct lm_err *err)
 {
     struct lm_conn_options how = {.application_name = "luamig test",
                                   .interruptible = true};
-    struct lm_journal journal = {.schema = "luamig", .lease_ms = 60000};
+    struct lm_journal journal = {.schema = "luamig",
+                                 .lease_ms = 60000,
+                                 .published = LM_JOURNAL_PUBLISHED_ALLOW};
     bool ok;
 
     if (!lm_conn_open(&journal.conn, conninfo, &how, err))
