@@ -27,80 +27,11 @@ lm_repo_init(struct lm_repo *self)
     memset(self, 0, sizeof *self);
 }
 
-/* -- writes ----------------------------------------------------------- */
-
-/* Writes stay where they are, since those in flight refer to them. */
-struct lm_write_block {
-    struct lm_write_block *next;
-    size_t count;
-    struct lm_write writes[256];
-};
-
-struct lm_write *
-lm_repo_write(struct lm_repo *self, const char *where)
-{
-    struct lm_write_block *block = self->writes;
-    struct lm_write *write;
-
-    if (block == NULL || block->count == LM_COUNT(block->writes)) {
-        block = lm_alloc(sizeof *block);
-        block->next = self->writes;
-        block->count = 0;
-        self->writes = block;
-    }
-    write = &block->writes[block->count++];
-    memset(write, 0, sizeof *write);
-    write->repo = self;
-    write->where = where;
-    return write;
-}
-
-/* "id = 7, tenant = 3" */
-static char *
-key_text(const struct lm_names *key, struct lm_values values)
-{
-    struct lm_buf text = LM_BUF_INIT;
-
-    for (int i = 0; i < key->count; i++) {
-        const char *value = values.texts[values.count - key->count + i];
-
-        if (i > 0)
-            lm_buf_puts(&text, ", ");
-        lm_buf_puts(&text, key->names[i]);
-        lm_buf_puts(&text, " = ");
-        lm_buf_puts(&text, value != NULL ? value : "NULL");
-    }
-    return lm_buf_take(&text);
-}
-
-void
-lm_write_expect_one(struct lm_write *self, const struct lm_form *form,
-                    struct lm_values values)
-{
-    self->keyed = form;
-    self->key = key_text(&form->key, values);
-}
-
-/* Nothing is in flight any more when this is called. */
-static void
-forget_writes(struct lm_repo *self)
-{
-    while (self->writes != NULL) {
-        struct lm_write_block *block = self->writes;
-
-        self->writes = block->next;
-        for (size_t i = 0; i < block->count; i++)
-            free(block->writes[i].key);
-        free(block);
-    }
-    self->unsure = self->reordered = self->overtaken = false;
-    lm_repo_forget_groups(self);
-}
-
 void
 lm_repo_release(struct lm_repo *self)
 {
-    forget_writes(self);
+    lm_repo_forget_groups(self);
+    lm_repo_forget_writes(self);
     lm_guard_release(&self->guard);
     lm_shapes_release(&self->shapes);
     lm_types_release(&self->types);
@@ -113,45 +44,8 @@ forget_shapes(struct lm_repo *self)
     self->shapes_changed = false;
 }
 
-bool
-lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
-                   struct lm_err *err)
-{
-    if (self->conn != conn || self->shapes_changed)
-        forget_shapes(self);
-    forget_writes(self);
-    return lm_shapes_post_check(&self->shapes, conn, err);
-}
-
 void
-lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
-             const struct lm_base_query *paged, bool checked)
-{
-    forget_writes(self);
-    if (self->conn != conn) {
-        lm_types_release(&self->types);
-        self->stale = false;
-    }
-    if (self->conn != conn || self->shapes_changed)
-        forget_shapes(self);
-    self->shapes_trusted = checked;
-    self->stale = self->stale || self->shapes.outdated;
-    self->shapes.outdated = false;
-    self->conn = conn;
-    self->paged = paged;
-    self->open = true;
-    self->failed = false;
-    self->savepoints = 0;
-}
-
-void
-lm_repo_close(struct lm_repo *self)
-{
-    self->open = false;
-}
-
-static void
-latch(struct lm_repo *self, const struct lm_err *err)
+lm_repo_latch(struct lm_repo *self, const struct lm_err *err)
 {
     if (self->failed)
         return;
@@ -165,7 +59,7 @@ latch(struct lm_repo *self, const struct lm_err *err)
 bool
 lm_repo_fail_with(struct lm_repo *self, struct lm_err *err)
 {
-    latch(self, err);
+    lm_repo_latch(self, err);
     *err = self->failure;
     return false;
 }
@@ -180,6 +74,80 @@ settle(struct lm_repo *self, bool ok, struct lm_err *err)
     if (self->failed)
         *err = self->failure;
     return !self->failed;
+}
+
+/* What is known of the connection before says nothing about this one. */
+static void
+turn_to(struct lm_repo *self, struct lm_conn *conn)
+{
+    bool is_new = self->conn_serial != lm_conn_serial(conn);
+
+    if (is_new) {
+        lm_types_release(&self->types);
+        self->stale = false;
+    }
+    if (is_new || self->shapes_changed)
+        forget_shapes(self);
+    self->conn = conn;
+    self->conn_serial = lm_conn_serial(conn);
+}
+
+/* Of the callback before, on the connection that it had. */
+static bool
+await_writes(struct lm_repo *self, const struct lm_conn *conn,
+             struct lm_err *err)
+{
+    if (!lm_repo_awaits(self) || self->conn_serial != lm_conn_serial(conn))
+        return true;
+    return settle(self, lm_conn_flush(self->conn, err), err);
+}
+
+/* Nothing is in flight, or nobody wants to know. */
+static void
+forget_work(struct lm_repo *self)
+{
+    lm_repo_forget_groups(self);
+    lm_repo_forget_writes(self);
+    self->unsure = self->reordered = self->overtaken = false;
+    self->combined_failed = false;
+}
+
+bool
+lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
+                   struct lm_err *err)
+{
+    forget_work(self);
+    turn_to(self, conn);
+    self->checked = lm_conn_transaction(conn);
+    return lm_shapes_post_check(&self->shapes, conn, err);
+}
+
+bool
+lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
+             const struct lm_base_query *paged, struct lm_err *err)
+{
+    if (self->open) {
+        return lm_err_set(err, LM_ERR_INTERNAL,
+                          "a repo is opened while it is open");
+    }
+    if (!await_writes(self, conn, err))
+        return false;
+    forget_work(self);
+    turn_to(self, conn);
+    self->shapes_trusted = self->checked == lm_conn_transaction(conn);
+    self->stale = self->stale || self->shapes.outdated;
+    self->shapes.outdated = false;
+    self->paged = paged;
+    self->open = true;
+    self->failed = false;
+    self->savepoints = 0;
+    return true;
+}
+
+void
+lm_repo_close(struct lm_repo *self)
+{
+    self->open = false;
 }
 
 /* Parameters of a statement that was prepared before may have had other types.
@@ -342,63 +310,11 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
     if (ok) {
         lm_err_set(err, LM_ERR_FAILED, "the statement ended the transaction");
         LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
-        latch(self, err);
+        lm_repo_latch(self, err);
     }
     lm_result_free(*out);
     *out = NULL;
     return false;
-}
-
-/* A keyed write that did not match exactly one row. */
-static void
-latch_not_one(struct lm_write *write)
-{
-    const struct lm_form *form = write->keyed;
-    const char *verb = form->verb == LM_VERB_UPDATE ? "update" : "delete";
-    struct lm_err err;
-
-    if (write->affected == 0) {
-        lm_err_set(&err, LM_ERR_FAILED, "%s of \"%s\" matched no row with %s",
-                   verb, form->table, write->key);
-        LM_ERR_COPY(err.sqlstate, LM_REPO_NO_ROW);
-        lm_err_hint(&err, "Pass { missing = \"ignore\" } as the last argument "
-                          "if the row may be gone.");
-    } else {
-        lm_err_set(&err, LM_ERR_FAILED,
-                   "%s of \"%s\" matched %" PRId64 " rows with %s, not one",
-                   verb, form->table, write->affected, write->key);
-        LM_ERR_COPY(err.sqlstate, LM_REPO_TOO_MANY_ROWS);
-        lm_err_hint(&err, "Name all columns of a unique key, or use the call "
-                          "that ends in _all.");
-    }
-    LM_ERR_COPY(err.where, write->where);
-    latch(write->repo, &err);
-}
-
-static void
-on_written(void *arg, const struct lm_result *result, struct lm_err *err)
-{
-    struct lm_write *write = arg;
-
-    if (err != NULL) {
-        LM_ERR_COPY(err->where, write->where);
-        return;
-    }
-    write->affected += lm_result_affected(result);
-    write->pending--;
-    if (write->keyed != NULL && write->affected != 1 &&
-        !(write->affected == 0 && write->keyed->may_miss))
-        latch_not_one(write);
-}
-
-bool
-lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
-                  struct lm_values values, struct lm_write *write,
-                  struct lm_err *err)
-{
-    if (write->keyed != NULL)
-        self->unsure = true;
-    return lm_conn_post(self->conn, stmt, values, on_written, write, err);
 }
 
 bool
@@ -590,7 +506,7 @@ lm_repo_abort(struct lm_repo *self, enum lm_err_kind kind, const char *message)
     struct lm_err err;
 
     lm_err_set(&err, kind, "%s", message);
-    latch(self, &err);
+    lm_repo_latch(self, &err);
 }
 
 bool

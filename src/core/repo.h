@@ -6,7 +6,11 @@
  * What a migration may do to the database, inside the transaction that the
  * runner has begun.
  *
- * A repo is open while a callback runs and closed afterwards. The first
+ * A repo is closed, or open while a callback runs. What was posted may still be
+ * in flight when it is closed: it travels on with what the runner posts. Opening
+ * it waits for that first, so that a callback begins with nothing in flight. The
+ * records of writes are kept until their answers have come, or cannot come any
+ * more, whatever becomes of the repo. The first
  * database error latches it: every later call fails with "transaction has
  * failed", and the runner rolls back whatever the script makes of it. Errors
  * that a statement's author can provoke are LM_ERR_FAILED or LM_ERR_DATABASE.
@@ -28,7 +32,7 @@
  * is opened again.
  */
 struct lm_write {
-    struct lm_repo *repo;
+    struct lm_writes *home;
     const char *where;      /* file:line of the call; not owned */
     int64_t pending;        /* statements, or rows, that are not done */
     int64_t affected;       /* by those that are done */
@@ -57,7 +61,9 @@ struct lm_group {
 };
 
 struct lm_repo {
-    struct lm_conn *conn;              /* not owned */
+    struct lm_conn *conn; /* not owned */
+    uint64_t conn_serial; /* whose types and shapes are known */
+    uint64_t checked;     /* the transaction in which the shapes were checked */
     const struct lm_base_query *paged; /* not owned; NULL: nothing is paged */
     struct lm_types types;
     struct lm_guard guard;
@@ -67,8 +73,8 @@ struct lm_repo {
     bool failed;
     struct lm_err failure; /* the first database error */
     int savepoints;
-    struct lm_write_block *writes; /* made since the repo was opened */
-    bool unsure;                   /* keyed writes are in flight */
+    struct lm_writes *writes; /* made since the repo was opened */
+    bool unsure;              /* keyed writes are in flight */
 
     bool combine; /* set by the runner before the repo is opened */
     struct lm_combine_options combine_options;
@@ -78,10 +84,9 @@ struct lm_repo {
     bool stale;          /* so may be what the prepared statements are of */
     struct lm_group groups[LM_MAX_GROUPS];
     int group_count;
-    struct lm_flight *flights; /* combined statements in flight */
-    bool reordered;            /* writes are in flight before earlier ones */
-    bool overtaken;            /* they were, since the repo was opened */
-    bool combined_failed;      /* one by one, the failure might be another */
+    bool reordered;       /* writes are in flight before earlier ones */
+    bool overtaken;       /* they were, since the repo was opened */
+    bool combined_failed; /* one by one, the failure might be another */
 };
 
 void lm_repo_init(struct lm_repo *self);
@@ -91,10 +96,12 @@ void lm_repo_release(struct lm_repo *self);
  * posts what saves asking for the shapes of writes again. */
 bool lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
                         struct lm_err *err) LM_MUSTCHECK;
-/* Around each callback. Opening forgets the failure before, and all writes.
- * checked: the check above was posted and answered in this transaction. */
-void lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
-                  const struct lm_base_query *paged, bool checked);
+/* Around each callback, in a transaction. Opening waits for the writes of the
+ * callback before, and fails with what became of them; then it forgets them and
+ * an earlier failure. */
+bool lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
+                  const struct lm_base_query *paged,
+                  struct lm_err *err) LM_MUSTCHECK;
 void lm_repo_close(struct lm_repo *self);
 
 /*

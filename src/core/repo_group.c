@@ -26,15 +26,6 @@
 
 enum { MAX_GROUP_BYTES = 1 << 20, FIRST_GOAL = 128, GROWTH = 4 };
 
-/* A combined statement in flight. */
-struct lm_flight {
-    struct lm_flight *next;
-    struct lm_repo *repo;
-    struct lm_shape *shape;
-    struct lm_write **writes;
-    size_t rows;
-};
-
 static int
 column_count(const struct lm_group *group)
 {
@@ -84,14 +75,6 @@ lm_repo_forget_groups(struct lm_repo *self)
     for (int i = 0; i < self->group_count; i++)
         release(&self->groups[i]);
     self->group_count = 0;
-    while (self->flights != NULL) {
-        struct lm_flight *flight = self->flights;
-
-        self->flights = flight->next;
-        free(flight->writes);
-        free(flight);
-    }
-    self->combined_failed = false;
 }
 
 /* -- shapes ----------------------------------------------------------- */
@@ -152,18 +135,8 @@ lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape, bool *may,
 
 /* All rows were written, or none, or it is not known which. */
 static void
-on_combined(void *arg, const struct lm_answer *answer, struct lm_err *err)
+note_combined(const struct lm_flight *flight, size_t written)
 {
-    struct lm_flight *flight = arg;
-    size_t written;
-
-    if (err != NULL) {
-        LM_ERR_COPY(err->where, flight->writes[0]->where);
-        if (!flight->repo->failed)
-            flight->repo->combined_failed = true;
-        return;
-    }
-    written = (size_t)lm_answer_int(answer, 0, 0);
     for (size_t i = 0; i < flight->rows; i++) {
         struct lm_write *write = flight->writes[i];
 
@@ -176,17 +149,34 @@ on_combined(void *arg, const struct lm_answer *answer, struct lm_err *err)
     }
 }
 
+static void
+on_combined(void *arg, const struct lm_answer *answer, struct lm_err *err)
+{
+    const struct lm_flight *flight = arg;
+    struct lm_repo *repo = flight->home->repo;
+
+    if (err != NULL) {
+        LM_ERR_COPY(err->where, flight->writes[0]->where);
+        if (repo != NULL && !repo->failed)
+            repo->combined_failed = true;
+    }
+    if (answer != NULL && repo != NULL)
+        note_combined(flight, (size_t)lm_answer_int(answer, 0, 0));
+    lm_writes_land(flight->home);
+}
+
 static struct lm_flight *
 take_off(struct lm_repo *self, struct lm_group *group)
 {
     struct lm_flight *flight = lm_calloc(1, sizeof *flight);
 
-    flight->repo = self;
+    flight->home = lm_repo_writes(self);
+    flight->home->in_flight++;
     flight->shape = group->shape;
     flight->writes = group->writes;
     flight->rows = group->rows;
-    flight->next = self->flights;
-    self->flights = flight;
+    flight->next = flight->home->flights;
+    flight->home->flights = flight;
     group->writes = NULL;
     group->room = 0;
     return flight;

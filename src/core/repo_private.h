@@ -6,6 +6,32 @@
 
 #include "core/repo.h"
 
+/* The records of the writes of one callback. Each statement in flight holds
+ * them; when the repo has let go of them, they end with the last of it. */
+struct lm_writes {
+    struct lm_repo *repo; /* NULL: it has let go */
+    struct lm_write_block *blocks;
+    struct lm_flight *flights; /* combined statements */
+    int64_t in_flight;
+};
+/* A combined statement. */
+struct lm_flight {
+    struct lm_flight *next;
+    struct lm_writes *home;
+    struct lm_shape *shape; /* not owned, and gone when the repo has let go */
+    struct lm_write **writes;
+    size_t rows;
+};
+/* Those of the repo. A statement is in flight until it has landed. */
+struct lm_writes *lm_repo_writes(struct lm_repo *self);
+void lm_writes_land(struct lm_writes *self);
+/* Lets go of them. */
+void lm_repo_forget_writes(struct lm_repo *self);
+/* Is anything in flight? */
+bool lm_repo_awaits(const struct lm_repo *self);
+/* The first failure of the repo. */
+void lm_repo_latch(struct lm_repo *self, const struct lm_err *err);
+
 bool lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err);
 /* Latches err; *err becomes the first failure. Always false. */
 bool lm_repo_fail_with(struct lm_repo *self, struct lm_err *err);
@@ -21,7 +47,7 @@ bool lm_repo_begin_write(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_repo_send_groups(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 /* Drops what waits in groups: it is rolled back before it was made. */
 void lm_repo_drop_groups(struct lm_repo *self);
-/* The same, and forgets what was in flight. */
+/* The same, and gives their memory back. */
 void lm_repo_forget_groups(struct lm_repo *self);
 
 #endif

@@ -99,7 +99,8 @@ lm_runner_call_back(struct lm_runner *self, enum lm_callback callback,
     if (!m->ops->has(m->self, callback))
         return true;
     self->repo.combine = m->combine && !self->uncombined;
-    lm_repo_open(&self->repo, self->conn, NULL, false);
+    if (!lm_repo_open(&self->repo, self->conn, NULL, err))
+        return false;
     ok = m->ops->call(m->self, callback, &self->repo, &info, err);
     return lm_runner_close_repo(self, ok, err);
 }

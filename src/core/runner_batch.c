@@ -32,7 +32,8 @@ lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
     bool ok;
 
     self->repo.combine = m->combine && !self->uncombined;
-    lm_repo_open(&self->repo, self->conn, &self->query, true);
+    if (!lm_repo_open(&self->repo, self->conn, &self->query, err))
+        return false;
     ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
     return lm_runner_close_repo(self, ok, err);
 }

@@ -168,7 +168,8 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     txn.read_only = true;
     if (!lm_txn_begin(self->conn, &txn, err))
         return false;
-    lm_repo_open(&self->repo, self->conn, NULL, false);
+    if (!lm_repo_open(&self->repo, self->conn, NULL, err))
+        return false;
     ok = m->ops->throttle(m->self, &self->repo, &info, wait_ms, ask_again, err);
     ok = lm_runner_close_repo(self, ok, err);
     lm_conn_rollback(self->conn);

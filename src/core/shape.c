@@ -116,9 +116,33 @@ lm_shapes_forget(struct lm_shapes *self)
         lm_shape_forget_facts(self->all[i]);
 }
 
+/* The question in flight. The shapes may be gone when it is answered. */
+struct lm_shapes_question {
+    struct lm_shapes *shapes; /* NULL: they are */
+};
+
+static struct lm_shapes_question *
+question_new(struct lm_shapes *shapes)
+{
+    struct lm_shapes_question *self = lm_alloc(sizeof *self);
+
+    self->shapes = shapes;
+    shapes->asked = self;
+    return self;
+}
+
+static void
+let_go(struct lm_shapes *self)
+{
+    if (self->asked != NULL)
+        self->asked->shapes = NULL;
+    self->asked = NULL;
+}
+
 void
 lm_shapes_release(struct lm_shapes *self)
 {
+    let_go(self);
     for (size_t i = 0; i < self->count; i++)
         shape_free(self->all[i]);
     free(self->all);
@@ -243,9 +267,15 @@ is_same(const struct lm_shapes *self, const struct lm_answer *result)
 static void
 on_version(void *arg, const struct lm_answer *answer, struct lm_err *err)
 {
-    struct lm_shapes *self = arg;
+    struct lm_shapes_question *question = arg;
+    struct lm_shapes *self = question->shapes;
 
-    if (err != NULL || is_same(self, answer))
+    (void)err;
+    free(question);
+    if (self == NULL)
+        return;
+    self->asked = NULL;
+    if (answer == NULL || is_same(self, answer))
         return;
     lm_shapes_forget(self);
     self->outdated = true;
@@ -299,6 +329,7 @@ lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
     struct lm_buf parts = LM_BUF_INIT;
     bool ok = true;
 
+    let_go(self);
     forget_unused(self);
     if (add_known(self, &names, &parts) > 0) {
         const char *texts[] = {lm_buf_text(&names), lm_buf_text(&parts)};
@@ -307,7 +338,7 @@ lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
 
         ok = lm_conn_prepare(conn, version_sql, NULL, 0, &stmt, err) &&
              lm_conn_post_question(conn, stmt, version_shape, values,
-                                   on_version, self, err);
+                                   on_version, question_new(self), err);
     }
     lm_buf_release(&names);
     lm_buf_release(&parts);

@@ -58,6 +58,7 @@ struct lm_shapes {
     size_t count;
     bool outdated;  /* a check has found something that changed */
     uint64_t epoch; /* shapes that were found before it changed are gone */
+    struct lm_shapes_question *asked; /* in flight; NULL: nothing is */
 };
 
 struct lm_combine_options {
@@ -79,7 +80,7 @@ bool lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
                    struct lm_shape *shape, struct lm_err *err) LM_MUSTCHECK;
 
 /* Posts the question whether the shapes in use are what they were; once it is
- * answered, those that are not are no longer known. self must outlive that. */
+ * answered, those that are not are no longer known. */
 bool lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
                           struct lm_err *err) LM_MUSTCHECK;
 /* Nothing is known about any shape. */

@@ -60,8 +60,8 @@ bool lm_conn_ask_prepared(struct lm_conn *conn, const struct lm_stmt *stmt,
                           struct lm_err *err) LM_MUSTCHECK;
 
 /*
- * Posts it: see pg/conn.h. The hearer is called with the answer, or with its
- * error, which may be that it is wrong; hearer may be NULL. A wrong answer that
+ * Posts it: see pg/conn.h. The hearer is called once, as a listener is: with the
+ * answer, with an error, which may be that it is wrong, or with neither. A wrong answer that
  * comes along with that of a COMMIT that has succeeded is passed over: what the
  * statement did is committed.
  */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "pg/conn_private.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ lm_conn_close(struct lm_conn *self)
 {
     if (self == NULL)
         return;
+    lm_pipeline_drop(self);
     lm_stmt_cache_release(&self->statements);
     free(self->queue);
     PQfinish(self->pg);
@@ -111,6 +113,26 @@ bool
 lm_conn_is_pooled(const struct lm_conn *self)
 {
     return self->pooled;
+}
+
+uint64_t
+lm_conn_next_number(void)
+{
+    static atomic_uint_least64_t last;
+
+    return atomic_fetch_add(&last, 1) + 1;
+}
+
+uint64_t
+lm_conn_serial(const struct lm_conn *self)
+{
+    return self->serial;
+}
+
+uint64_t
+lm_conn_transaction(const struct lm_conn *self)
+{
+    return self->transaction;
 }
 
 int64_t

@@ -132,6 +132,10 @@ void lm_conn_limit_answer(struct lm_conn *self, size_t bytes);
 bool lm_conn_is_pooled(const struct lm_conn *self);
 /* The server process, in a transaction as far as it has been told by then. */
 int64_t lm_conn_backend_pid(const struct lm_conn *self);
+/* Numbers that no other connection of this process has, and no other
+ * transaction: by them one knows what was learnt on which. 0 is none. */
+uint64_t lm_conn_serial(const struct lm_conn *self);
+uint64_t lm_conn_transaction(const struct lm_conn *self);
 
 /*
  * Requests are pipelined. "Post" means: handed to libpq, which sends it when
@@ -140,9 +144,11 @@ int64_t lm_conn_backend_pid(const struct lm_conn *self);
  * server has skipped everything after that. A transaction that contains an
  * error can only be rolled back.
  *
- * A listener hears of one posted request: with a result (valid during the
- * call), or with its error, to which it may add where the request came from.
- * It is not called when an earlier request failed or the connection broke.
+ * A listener is called once for a request, whatever becomes of it, also when
+ * posting fails: with a result (valid during the call); or with the request's
+ * error, to which it may add where the request came from; or with neither, when
+ * an earlier request has failed or the connection has broken or is closed. So
+ * what it refers to is needed until then, and no longer.
  */
 typedef void (*lm_conn_listener)(void *arg, const struct lm_result *result,
                                  struct lm_err *err);

@@ -28,6 +28,7 @@ struct lm_pending {
     lm_conn_hearer hearer;     /* with a shape; may be NULL */
     lm_conn_listener listener; /* without; may be NULL */
     void *arg;
+    bool told;       /* whoever hears or listens, if anybody does */
     PGresult **keep; /* where the last result goes; NULL: it is cleared */
 };
 
@@ -43,6 +44,8 @@ struct lm_conn {
     bool cancel_sent; /* for the requests in flight */
     bool pooled;
     int64_t backend_pid;
+    uint64_t serial;      /* of the connection */
+    uint64_t transaction; /* the number of the last one that was begun */
 
     struct lm_pending *queue; /* a ring, oldest first */
     size_t first;
@@ -69,6 +72,9 @@ struct lm_conn {
     bool failed;       /* a request since the last sync has failed */
     struct lm_err error;
 };
+
+/* A number for a connection or a transaction. */
+uint64_t lm_conn_next_number(void);
 
 /* Logs what the server or the connection says, unless it is quiet. */
 void lm_conn_tell(const struct lm_conn *self, enum lm_log_level level,
@@ -121,6 +127,9 @@ enum lm_activity {
     LM_ACTIVITY_AWAITS_STANDBY
 };
 enum lm_activity lm_conn_look(const struct lm_conn *self);
+
+/* Whatever is in flight will not be answered: tells those who wait for it. */
+void lm_pipeline_drop(struct lm_conn *self);
 
 /* Sends a sync; reads every answer up to it; both. The first error of the
  * requests is the error; the server has skipped those after it. */

@@ -245,6 +245,7 @@ lm_conn_open(struct lm_conn **out, const char *conninfo,
         return false;
     self = lm_calloc(1, sizeof *self);
     self->pg = pg;
+    self->serial = lm_conn_next_number();
     self->interruptible = options->interruptible;
     self->quiet = !options->interruptible;
     self->silence_ms =

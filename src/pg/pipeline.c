@@ -192,18 +192,55 @@ push(struct lm_conn *self, struct lm_pending request)
     self->queue[(self->first + self->count++) % self->room] = request;
 }
 
+/* Tells whoever waits for a request what became of it, once. */
+static void
+tell(struct lm_pending *request, PGresult *result, struct lm_err *err)
+{
+    if (request->told)
+        return;
+    request->told = true;
+    if (request->hearer != NULL && result != NULL) {
+        struct lm_answer answer;
+
+        lm_answer_init(&answer, result, request->sql, request->shape);
+        request->hearer(request->arg, &answer, NULL);
+        lm_answer_release(&answer);
+    } else if (request->hearer != NULL) {
+        request->hearer(request->arg, NULL, err);
+    }
+    if (request->listener != NULL) {
+        struct lm_result view = {result};
+
+        request->listener(request->arg, result != NULL ? &view : NULL, err);
+    }
+}
+
+static struct lm_pending *
+oldest(struct lm_conn *self)
+{
+    return &self->queue[self->first];
+}
+
 static void
 pop(struct lm_conn *self)
 {
+    tell(oldest(self), NULL, NULL);
     self->first = (self->first + 1) % self->room;
     self->count--;
 }
 
-/* The connection is of no use: whatever was in flight will not be answered. */
+void
+lm_pipeline_drop(struct lm_conn *self)
+{
+    while (self->count > 0)
+        pop(self);
+}
+
+/* The connection is of no use. */
 static bool
 abandon(struct lm_conn *self)
 {
-    self->count = 0;
+    lm_pipeline_drop(self);
     self->failed = false;
     lm_wait_shut(self);
     return false;
@@ -213,23 +250,14 @@ abandon(struct lm_conn *self)
 
 /* Only the first error since the last sync is kept. */
 static void
-note_failure(struct lm_conn *self, const struct lm_pending *request)
-{
-    self->failed = true;
-    if (request->hearer != NULL)
-        request->hearer(request->arg, NULL, &self->error);
-    if (request->listener != NULL)
-        request->listener(request->arg, NULL, &self->error);
-}
-
-static void
-note_error(struct lm_conn *self, const struct lm_pending *request,
+note_error(struct lm_conn *self, struct lm_pending *request,
            const PGresult *result)
 {
     if (self->failed)
         return;
     fail_result(self, result, request->sql, &self->error);
-    note_failure(self, request);
+    self->failed = true;
+    tell(request, NULL, &self->error);
 }
 
 static bool
@@ -240,28 +268,10 @@ is_right(const struct lm_pending *request, PGresult *result, struct lm_err *err)
     return lm_answer_check(result, request->sql, request->shape, err);
 }
 
-static void
-hear(const struct lm_pending *request, PGresult *result)
-{
-    if (request->hearer != NULL) {
-        struct lm_answer answer;
-
-        lm_answer_init(&answer, result, request->sql, request->shape);
-        request->hearer(request->arg, &answer, NULL);
-        lm_answer_release(&answer);
-    }
-    if (request->listener != NULL) {
-        struct lm_result view = {result};
-
-        request->listener(request->arg, &view, NULL);
-    }
-}
-
 /* The server takes a statement that it has answered wrongly for a good one: it
  * goes on, and the transaction has not failed there. */
 static void
-note_result(struct lm_conn *self, const struct lm_pending *request,
-            PGresult *result)
+note_result(struct lm_conn *self, struct lm_pending *request, PGresult *result)
 {
     struct lm_err wrong;
 
@@ -269,10 +279,11 @@ note_result(struct lm_conn *self, const struct lm_pending *request,
         if (!is_right(request, result, &wrong)) {
             PQclear(result);
             self->error = wrong;
-            note_failure(self, request);
+            self->failed = true;
+            tell(request, NULL, &self->error);
             return;
         }
-        hear(request, result);
+        tell(request, result, NULL);
     }
     if (request->keep == NULL) {
         PQclear(result);
@@ -295,7 +306,7 @@ refuse_copy(const struct lm_pending *request, struct lm_err *err)
 static bool
 take_result(struct lm_conn *self, struct lm_err *err)
 {
-    struct lm_pending request = self->queue[self->first];
+    struct lm_pending *request = oldest(self);
     PGresult *result = PQgetResult(self->pg);
 
     if (result == NULL) {
@@ -303,7 +314,7 @@ take_result(struct lm_conn *self, struct lm_err *err)
             return lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         /* A cancel or a timeout may strike at the sync itself: then there is
          * an error, and its end, before the sync is answered. */
-        if (!request.is_sync)
+        if (!request->is_sync)
             pop(self);
         return true;
     }
@@ -317,7 +328,7 @@ take_result(struct lm_conn *self, struct lm_err *err)
         return true;
     case PGRES_FATAL_ERROR:
     case PGRES_BAD_RESPONSE:
-        note_error(self, &request, result);
+        note_error(self, request, result);
         PQclear(result);
         if (self->error.kind == LM_ERR_LOST)
             *err = self->error;
@@ -326,9 +337,9 @@ take_result(struct lm_conn *self, struct lm_err *err)
     case PGRES_COPY_OUT:
     case PGRES_COPY_BOTH:
         PQclear(result);
-        return refuse_copy(&request, err);
+        return refuse_copy(request, err);
     default:
-        note_result(self, &request, result);
+        note_result(self, request, result);
         return true;
     }
 }
@@ -408,6 +419,7 @@ lm_pipeline_queue(struct lm_conn *self, int sent, struct lm_pending request,
 {
     if (sent == 0) {
         lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        tell(&request, NULL, NULL);
         return abandon(self);
     }
     if (self->count == 0)

@@ -99,7 +99,7 @@ on_settings(void *arg, const struct lm_answer *answer, struct lm_err *err)
 
     if (answer != NULL) {
         conn->backend_pid = lm_answer_int(answer, 0, 0);
-    } else if (lm_err_is_state(err, "42501")) {
+    } else if (err != NULL && lm_err_is_state(err, "42501")) {
         err->sql[0] = '\0';
         lm_err_hint(err, "The role's sessions leave triggers and foreign keys "
                          "out, which luamig does not. Set that back: ALTER "
@@ -179,6 +179,7 @@ lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
              txn->isolation != NULL ? txn->isolation : "read committed",
              txn->read_only ? "READ ONLY" : "READ WRITE");
     lm_conn_set_statement_limit(conn, txn->statement_timeout_ms);
+    conn->transaction = lm_conn_next_number();
     return lm_conn_post_command(conn, sql, err) &&
            lm_conn_post_defaults(conn, err) && apply_settings(conn, txn, err);
 }

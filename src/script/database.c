@@ -123,12 +123,14 @@ l_transact(lua_State *L)
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 3);
-    lm_repo_open(&self->repo, self->conn, NULL, false);
     lmL_push_repo(L, &self->repo); /* at 4 */
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 4);
-    if (!lm_txn_begin(self->conn, &txn, &err))
+    if (!lm_txn_begin(self->conn, &txn, &err) ||
+        !lm_repo_open(&self->repo, self->conn, NULL, &err)) {
+        lm_conn_rollback(self->conn);
         return lmL_raise(L, &err);
+    }
     if (!call_with_repo(L, self, &err))
         return err.kind == LM_ERR_NONE ? lua_error(L) : lmL_raise(L, &err);
     return lua_gettop(L) - 4;

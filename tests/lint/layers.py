@@ -80,6 +80,7 @@ UNSHAPED = {
     "core/pager.c": "pages",
     "core/runner_quarantine.c": "the rows of a page that are set aside",
     "core/repo.c": "statements of scripts",
+    "core/repo_writes.c": "how many rows their writes touched",
     "core/journal_ask.c": "statements whose answer nobody reads",
     "script/bind.c": "statements of scripts",
     "script/bind_rows.c": "pages and results as tables",
