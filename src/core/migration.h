@@ -29,6 +29,9 @@ enum lm_callback {
     LM_CALL_ON_COMPLETE
 };
 
+/* SQLSTATE of an error of the script's code: its memory did not suffice. */
+#define LM_SCRIPT_NO_MEMORY "LM007"
+
 struct lm_migration_ops {
     /* Handles one page inside the batch's transaction. */
     bool (*migrate)(void *self, const struct lm_page *page,

@@ -22,6 +22,12 @@ lm_page_release(struct lm_page *page)
     memset(page, 0, sizeof *page);
 }
 
+size_t
+lm_page_bytes(const struct lm_page *page)
+{
+    return lm_result_bytes(page->result);
+}
+
 const char *
 lm_page_key(const struct lm_page *page, const struct lm_base_query *query,
             int row, int i)
@@ -348,21 +354,64 @@ ask_key(struct lm_request *request, struct lm_conn *conn, char ***texts,
 
 bool
 lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
-                char ***texts, struct lm_err *err)
+                const char *table, char ***texts, struct lm_err *err)
 {
     struct lm_request request;
     bool ok;
 
     lm_request_init(&request, query);
     begin_key(&request);
-    lm_buf_puts(&request.sql, "SELECT ");
-    lm_request_add_keys(&request, "page", "");
-    lm_request_add_source(&request);
-    lm_buf_puts(&request.sql, " ORDER BY ");
-    lm_request_add_keys(&request, "page", " DESC");
-    lm_buf_puts(&request.sql, " LIMIT 1");
+    lm_request_add_highest(&request, table);
     ok = ask_key(&request, conn, texts, err);
     lm_request_release(&request);
+    return ok;
+}
+
+/* The last key of an answer, NULL without a row. */
+static bool
+take_last_key(const struct lm_answer *answer, const struct lm_base_query *query,
+              char ***texts, struct lm_err *err)
+{
+    int last = lm_answer_rows(answer) - 1;
+    char **key = NULL;
+
+    if (last >= 0) {
+        key = lm_calloc((size_t)query->key_count, sizeof *key);
+        for (int i = 0; i < query->key_count; i++)
+            key[i] = lm_answer_copy(answer, last, i);
+    }
+    if (key == NULL || check_not_null(query, key, err)) {
+        *texts = key;
+        return true;
+    }
+    lm_sql_free_array(key, query->key_count);
+    return false;
+}
+
+bool
+lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
+                  char *const *cursor, char *const *bound, int64_t rows,
+                  char ***texts, int64_t *found, struct lm_err *err)
+{
+    struct lm_request request;
+    struct lm_range range = {cursor, bound};
+    struct row_limit limit = one_row_more(rows - 1);
+    struct lm_answer *answer = NULL;
+    char shape[24];
+    bool ok;
+
+    *texts = NULL;
+    *found = 0;
+    snprintf(shape, sizeof shape, "*: %dt?", query->key_count);
+    lm_request_init(&request, query);
+    lm_request_add_key_page(&request, range, limit.text);
+    ok = ask(&request, conn, shape, &answer, err);
+    if (ok) {
+        *found = lm_answer_rows(answer);
+        ok = take_last_key(answer, query, texts, err);
+    }
+    lm_request_release(&request);
+    lm_answer_free(answer);
     return ok;
 }
 

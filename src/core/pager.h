@@ -18,6 +18,8 @@ struct lm_page {
     bool more;                /* there are rows after these */
 };
 void lm_page_release(struct lm_page *page);
+/* What it takes of memory. */
+size_t lm_page_bytes(const struct lm_page *page);
 
 /* Key column i of a row as text; never NULL; owned by the page. */
 const char *lm_page_key(const struct lm_page *page,
@@ -45,6 +47,14 @@ bool lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
                         char *const *bound, int64_t rows, char ***texts,
                         struct lm_err *err) LM_MUSTCHECK;
 
+/* The key of the last of so many rows of the base query after cursor and up to
+ * bound, in the same way, without reading any other column; *found says how
+ * many rows there are, and NULL that there is none. */
+bool lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
+                       char *const *cursor, char *const *bound, int64_t rows,
+                       char ***texts, int64_t *found,
+                       struct lm_err *err) LM_MUSTCHECK;
+
 /* The row with this key, or a page without rows; with two where there are
  * more. */
 bool lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
@@ -57,10 +67,11 @@ bool lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
                        char *const *key, struct lm_err *err) LM_MUSTCHECK;
 
 /* The highest key there is, as texts to be freed one by one with the array;
- * NULL when there are no rows; LM_ERR_FAILED when it is NULL. Inside a
- * transaction. */
+ * NULL when there are no rows; LM_ERR_FAILED when it is NULL. That of the
+ * table, by lm_page_key_table, unless it is NULL. Inside a transaction. */
 bool lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
-                     char ***texts, struct lm_err *err) LM_MUSTCHECK;
+                     const char *table, char ***texts,
+                     struct lm_err *err) LM_MUSTCHECK;
 
 /* Counts the rows of the base query, and those of them beyond bound (none
  * when bound is NULL). Inside a transaction with a timeout. */

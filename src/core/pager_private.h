@@ -49,6 +49,12 @@ void lm_request_add_page(struct lm_request *self, struct lm_range range,
 /* The same, with a column at the end: is the key that of the row before? */
 void lm_request_add_watched_page(struct lm_request *self, struct lm_range range,
                                  const char *limit);
+/* The keys of those first rows, and no other column. */
+void lm_request_add_key_page(struct lm_request *self, struct lm_range range,
+                             const char *limit);
+/* The highest key of the base query, or of a table that all key columns come
+ * from; table may be NULL. */
+void lm_request_add_highest(struct lm_request *self, const char *table);
 /* The last key of so many rows of the range, in a table that all key columns
  * come from. */
 void lm_request_add_window_end(struct lm_request *self, const char *table,

@@ -372,6 +372,18 @@ lm_request_add_page(struct lm_request *self, struct lm_range range,
     lm_buf_printf(&self->sql, " LIMIT $%d", param);
 }
 
+void
+lm_request_add_key_page(struct lm_request *self, struct lm_range range,
+                        const char *limit)
+{
+    lm_buf_puts(&self->sql, "SELECT ");
+    lm_request_add_keys(self, "page", "");
+    lm_buf_puts(&self->sql, " FROM (");
+    lm_request_add_page(self, range, limit);
+    lm_buf_puts(&self->sql, ") AS page");
+    add_order(self, "page");
+}
+
 /* "watched.k1 = lag(watched.k1) OVER keys AND ..." */
 static void
 add_is_repeated(struct lm_request *self)
@@ -403,6 +415,22 @@ lm_request_add_watched_page(struct lm_request *self, struct lm_range range,
     lm_request_add_keys(self, "watched", "");
     lm_buf_puts(&self->sql, ")");
     add_order(self, "watched");
+}
+
+void
+lm_request_add_highest(struct lm_request *self, const char *table)
+{
+    lm_buf_puts(&self->sql, "SELECT ");
+    lm_request_add_keys(self, "page", "");
+    if (table == NULL) {
+        lm_request_add_source(self);
+    } else {
+        self->count = 0;
+        add_key_source(self, table);
+    }
+    lm_buf_puts(&self->sql, " ORDER BY ");
+    lm_request_add_keys(self, "page", " DESC");
+    lm_buf_puts(&self->sql, " LIMIT 1");
 }
 
 void

@@ -134,7 +134,7 @@ lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
         return true;
     if ((self->migration->statement_timeout_ms > 0 &&
          !lm_txn_limit_statements(self->conn, LM_RUNNER_BOUND_MS, err)) ||
-        !lm_page_highest(self->conn, &self->query, &bound->texts, err)) {
+        !lm_runner_highest(self, &bound->texts, err)) {
         if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
             err->kind = LM_ERR_SCRIPT;
         lm_err_prefix(err, "could not find the highest key");
@@ -313,7 +313,7 @@ lm_runner_work(struct lm_runner *self, bool *stopped, struct lm_err *err)
             self->reprepared = false;
         }
         if (self->run.seq > seq) {
-            self->lost_in_row = 0;
+            self->lost_in_row = self->idled_in_row = 0;
             self->short_since_ms = 0;
         }
     }
@@ -509,6 +509,7 @@ lm_runner_release(struct lm_runner *self)
     free(self->answers);
     lm_repo_release(&self->repo);
     lm_suspect_release(&self->suspect);
+    lm_key_release(&self->narrow.end);
     lm_window_release(&self->window);
     lm_run_release(&self->run);
     lm_base_query_release(&self->query);

@@ -20,6 +20,7 @@ rows_to_ask_for(const struct lm_runner *self)
         lm_bisection_rows(&self->bisection, lm_size_rows(&self->size));
     int64_t left = self->options->limit - self->progress.own_rows;
 
+    size = lm_runner_narrow_rows(self, size);
     return self->options->limit > 0 && left < size ? left : size;
 }
 
@@ -113,8 +114,7 @@ advance(struct lm_runner *self, const struct lm_page *page,
     self->pending_retries = 0;
     self->leased_ms = lm_clock_ms();
     self->batch_ms = self->worked_ms + 1;
-    lm_bisection_passed(&self->bisection, page->rows,
-                        lm_size_rows(&self->size));
+    lm_runner_narrow_passed(self, page);
     lm_size_batch(&self->size, page->rows, self->worked_ms);
     lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
 }
@@ -147,15 +147,19 @@ fetch_page(struct lm_runner *self, struct lm_key *window_end,
            struct lm_page *page, struct lm_err *err)
 {
     int64_t begun_ms = lm_clock_ms();
+    int64_t rows = rows_to_ask_for(self);
     bool ok;
 
     self->paging = true;
+    lm_conn_limit_answer(self->conn, rows > 1 ? LM_RUNNER_PAGE_BYTES : 0);
     ok = lm_runner_witness(self, LM_BEFORE_PAGE, self->run.batches + 1, err) &&
          lm_runner_find_window(self, window_end, err) &&
+         lm_runner_narrow_page(self, window_end, rows, err) &&
          lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
                        window_end->texts != NULL ? window_end->texts
                                                  : self->run.bound.texts,
-                       rows_to_ask_for(self), page, err);
+                       rows, page, err);
+    lm_conn_limit_answer(self->conn, LM_RUNNER_ANSWER_BYTES);
     lm_runner_note_page(self, lm_clock_ms() - begun_ms);
     if (!ok)
         return false;
@@ -178,6 +182,7 @@ pass_window(struct lm_runner *self, const struct lm_page *page,
     self->run.seq++;
     self->pending_retries = 0;
     self->leased_ms = lm_clock_ms();
+    lm_runner_narrow_passed(self, page);
     return true;
 }
 
@@ -198,6 +203,7 @@ work_on_page(struct lm_runner *self, const struct lm_page *page,
         return true;
     }
     lm_runner_note_first_key(self, page);
+    self->page_rows = page->rows;
     ok = migrate_and_end(self, page, ends_window ? window_end : NULL, &cursor,
                          err);
     if (ok) {
@@ -221,6 +227,7 @@ lm_runner_batch_step(struct lm_runner *self, struct lm_err *err)
     bool ok;
 
     self->in_batch = true;
+    self->page_rows = 0;
     self->begun_ms = lm_clock_ms();
     ok = self->steps->begin_batch(self, err) &&
          lm_repo_post_check(&self->repo, self->conn, err) &&

@@ -27,9 +27,11 @@ retry_row(struct lm_runner *self, int64_t failure_id, const struct lm_key *key,
     bool ok;
 
     self->suspect.rows = 0;
+    self->paging = true;
     if (!lm_txn_begin(self->conn, &txn, err) ||
         !lm_page_fetch_row(self->conn, &self->query, key->texts, &page, err))
         return false;
+    self->paging = false;
     self->suspect.rows = page.rows;
     *gone = page.rows == 0;
     ok = (*gone || lm_runner_migrate_page(self, &page, err)) &&
@@ -88,7 +90,8 @@ retry_failure(struct lm_runner *self, int64_t failure_id,
         lm_conn_rollback(self->conn);
         if (lm_err_is_state(err, LM_JOURNAL_RESOLVED))
             return true;
-        if (lm_runner_may_quarantine(self, err)) {
+        if (lm_runner_may_quarantine(self, err) ||
+            (self->paging && lm_runner_lies_in_row(err))) {
             why = *err;
             tell(self, key, &why, "has failed again");
             return lm_journal_fail_again(&self->journal, failure_id, &why, err);

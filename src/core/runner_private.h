@@ -20,6 +20,11 @@
 /* How long the server may look for the highest key, which may be a scan. */
 enum { LM_RUNNER_BOUND_MS = 300000 };
 
+/* By how much the process may grow while a page of several rows is read, and
+ * any other answer. */
+static const size_t LM_RUNNER_PAGE_BYTES = (size_t)64 << 20;
+static const size_t LM_RUNNER_ANSWER_BYTES = (size_t)1 << 30;
+
 /* Looking for a row at fault. */
 struct lm_bisection {
     int64_t suspects; /* rows ahead, a bad one among them; 0: none is sought */
@@ -44,6 +49,18 @@ struct lm_window {
     int64_t began_ms;
 };
 void lm_window_release(struct lm_window *self);
+
+/* Pages of a key's choosing, after one that could not be read. */
+struct lm_narrow {
+    bool on;
+    bool by_table;   /* keys come from the key's table, not the base query */
+    bool by_keys;    /* it is the look for keys that is at work */
+    int64_t asked;   /* rows that the page in hand may have */
+    int64_t rows;    /* that lie up to its end; 0: it has none of its own */
+    int64_t most;    /* rows of a page, by the memory they take; 0: any */
+    int64_t ceiling; /* ... and never more than that again; 0: none */
+    struct lm_key end;
+};
 
 /* How long pages take. */
 struct lm_pace {
@@ -140,13 +157,17 @@ struct lm_runner {
     struct lm_window window;
     struct lm_pace pace;
     struct lm_bisection bisection;
+    struct lm_narrow narrow;
+    int64_t page_rows; /* of the batch in hand; 0: its page is not there */
     struct lm_suspect suspect;
-    int64_t short_since_ms;  /* when the server began to lack something; 0 */
-    struct lm_size size;     /* of batches */
-    int64_t pending_retries; /* not yet counted in the journal */
-    int64_t leased_ms;       /* when the lease was last renewed */
-    int64_t noted_size;      /* of batches, as the journal has it */
-    const char *waits_for;   /* what others are told of; NULL: nothing */
+    int idled_in_row;          /* sessions ended for idling, without progress */
+    int64_t conflict_since_ms; /* when a row began to be in dispute; 0 */
+    int64_t short_since_ms;    /* when the server began to lack something; 0 */
+    struct lm_size size;       /* of batches */
+    int64_t pending_retries;   /* not yet counted in the journal */
+    int64_t leased_ms;         /* when the lease was last renewed */
+    int64_t noted_size;        /* of batches, as the journal has it */
+    const char *waits_for;     /* what others are told of; NULL: nothing */
 
     struct lm_monitor *monitor; /* NULL: there is none */
     uint64_t sample_number;     /* the last one that was looked at */
@@ -266,6 +287,8 @@ void lm_bisection_failed(struct lm_bisection *self, int64_t rows);
 void lm_bisection_found(struct lm_bisection *self);
 /* Notes the page of a batch that has failed. */
 void lm_runner_suspect(struct lm_runner *self, const struct lm_page *page);
+/* The only row of the page: it was not read, so its key stands for it. */
+void lm_runner_suspect_key(struct lm_runner *self, const struct lm_key *key);
 /* Does the error lie in the rows, and may they be set aside? */
 bool lm_runner_may_quarantine(const struct lm_runner *self,
                               const struct lm_err *err);
@@ -273,6 +296,29 @@ bool lm_runner_may_quarantine(const struct lm_runner *self,
  * or when the row could not be recorded; err says why. */
 bool lm_runner_quarantine(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
+
+/*
+ * runner_narrow.c: pages that cannot be read as they are. Which rows a page may
+ * have at most, and where it ends: *end is set to a key, unless it ends where
+ * it would have ended anyway.
+ */
+int64_t lm_runner_narrow_rows(const struct lm_runner *self, int64_t rows);
+bool lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
+                           int64_t rows, struct lm_err *err) LM_MUSTCHECK;
+/* A batch with this page is committed. */
+void lm_runner_narrow_passed(struct lm_runner *self,
+                             const struct lm_page *page);
+/* The highest key; where the base query raises at a row, that of the key's
+ * table, above which no page will look. */
+bool lm_runner_highest(struct lm_runner *self, char ***texts,
+                       struct lm_err *err) LM_MUSTCHECK;
+/* Does the error, of a page, lie in a row of it? */
+bool lm_runner_lies_in_row(const struct lm_err *err);
+/* The page could not be read for that reason: true when a narrower one may be,
+ * or the row was set aside; else err names the row. */
+bool lm_runner_narrow(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* The rows of the batch took too much memory: may fewer do? */
+bool lm_runner_take_fewer(struct lm_runner *self);
 
 /* runner_window.c: around a page. Where the window ends in which to look for
  * it; NULL texts: there is none before the bound. */

@@ -108,6 +108,15 @@ lm_runner_suspect(struct lm_runner *self, const struct lm_page *page)
     }
 }
 
+void
+lm_runner_suspect_key(struct lm_runner *self, const struct lm_key *key)
+{
+    lm_suspect_release(&self->suspect);
+    self->suspect.rows = 1;
+    lm_key_copy(&self->suspect.key, (const char *const *)key->texts,
+                key->count);
+}
+
 bool
 lm_runner_may_quarantine(const struct lm_runner *self, const struct lm_err *err)
 {

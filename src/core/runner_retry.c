@@ -13,15 +13,20 @@
 #include "base/log.h"
 #include "base/stop.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
     MAX_LOST_IN_ROW = 20,
+    MOST_IDLED = 2,
     RETRY_BASE_MS = 20,
     RETRY_CAP_MS = 5000,
     SHORT_BASE_MS = 500,
     SHORT_CAP_MS = 30000,
-    SHORT_PATIENCE_MS = 600000
+    SHORT_PATIENCE_MS = 600000,
+    /* For one row that others write, too. */
+    CONFLICT_CAP_MS = 500,
+    CONFLICT_PATIENCE_MS = 60000
 };
 
 enum remedy {
@@ -30,6 +35,7 @@ enum remedy {
     REPREPARE,    /* the prepared statements are out of date */
     TRY_AGAIN,    /* somebody else's transaction was in the way */
     SMALLER_BITE, /* it took too long, or waited too long for a lock */
+    FEWER_ROWS,   /* they take too much memory */
     WAIT,         /* the server lacks something */
     FIND_FENCER   /* another runner has taken over */
 };
@@ -48,6 +54,7 @@ static const struct {
               {"26000", REPREPARE},
               {"42P05", REPREPARE},
               {"53", WAIT},
+              {LM_CONN_TOO_LARGE, FEWER_ROWS},
               {LM_JOURNAL_FENCED, FIND_FENCER}};
 
 static enum remedy
@@ -55,6 +62,8 @@ find_remedy(const struct lm_err *err)
 {
     if (err->kind == LM_ERR_LOST)
         return RECONNECT;
+    if (err->kind == LM_ERR_FAILED && lm_err_is_state(err, LM_SCRIPT_NO_MEMORY))
+        return FEWER_ROWS;
     for (size_t i = 0; err->kind == LM_ERR_DATABASE && i < LM_COUNT(policy);
          i++) {
         if (lm_err_is_state(err, policy[i].state))
@@ -116,32 +125,126 @@ count_retry(struct lm_runner *self, const struct lm_err *err)
     self->progress.retries++;
 }
 
+/* A conflict over what cannot be made smaller, with others that may leave off:
+ * it is tried for a while, whatever the number of attempts. */
+static bool
+may_still_try(const struct lm_runner *self, const struct lm_err *err)
+{
+    int64_t patience_ms = CONFLICT_PATIENCE_MS;
+
+#ifdef LUAMIG_FAULTS
+    if (getenv("LUAMIG_FAULT_PATIENCE_MS") != NULL)
+        patience_ms = 2000; /* a minute is long for a test */
+#endif
+    return lm_err_is_state(err, "40") && self->migration->retries > 0 &&
+           self->options->witness == NULL &&
+           lm_clock_ms() - self->conflict_since_ms < patience_ms;
+}
+
+static bool
+fail_after_attempts(const struct lm_runner *self, struct lm_err *err)
+{
+    char lasted[32];
+
+    lm_clock_format(lasted, sizeof lasted,
+                    lm_clock_ms() - self->conflict_since_ms);
+    lm_err_prefix(err, "gave up after %d attempt%s%s%s", self->attempt,
+                  self->attempt == 1 ? "" : "s",
+                  lm_err_is_state(err, "40") ? " in " : "",
+                  lm_err_is_state(err, "40") ? lasted : "");
+    if (lm_err_is_state(err, "40001") &&
+        strcmp(self->migration->isolation, "read committed") != 0) {
+        lm_err_hint(err,
+                    "Others write a row that this batch writes, too, again and "
+                    "again. With config.isolation = \"read committed\" a write "
+                    "waits for such a row and goes on from what it then holds; "
+                    "what the script has read before may be out of date.");
+    }
+    return false;
+}
+
 static bool
 try_again(struct lm_runner *self, struct lm_err *err)
 {
+    bool spent = self->attempt > self->migration->retries;
     bool reconnected;
 
     if (!refresh(self, err, &reconnected))
         return false;
     if (reconnected)
         return true;
-    if (self->attempt > self->migration->retries) {
-        lm_err_prefix(err, "gave up after %d attempt%s", self->attempt,
-                      self->attempt == 1 ? "" : "s");
-        return false;
-    }
-    lm_stop_sleep_ms(
-        lm_clock_backoff_ms(self->attempt, RETRY_BASE_MS, RETRY_CAP_MS));
+    if (self->attempt == 1 || self->conflict_since_ms == 0)
+        self->conflict_since_ms = lm_clock_ms();
+    if (spent && !may_still_try(self, err))
+        return fail_after_attempts(self, err);
+    lm_stop_sleep_ms(lm_clock_backoff_ms(
+        self->attempt, RETRY_BASE_MS, spent ? CONFLICT_CAP_MS : RETRY_CAP_MS));
     count_retry(self, err);
     return true;
 }
 
-/* Attempts are counted afresh for the smaller batch. */
-static void
+/* Attempts are counted afresh for the smaller batch. False when it cannot be
+ * smaller. */
+static bool
 halve(struct lm_runner *self, int counted)
 {
-    if (self->in_batch && lm_size_halve(&self->size))
-        self->attempt = counted;
+    if (!self->in_batch)
+        return false;
+    lm_size_had(&self->size, self->page_rows);
+    if (!lm_size_halve(&self->size))
+        return false;
+    self->attempt = counted;
+    return true;
+}
+
+/* -- code that works for too long ----------------------------------------- */
+
+static void
+name_idling(const struct lm_runner *self, struct lm_err *err)
+{
+    int64_t idled_ms = lm_conn_idled_ms(self->conn);
+    char lasted[32] = "too long";
+
+    if (idled_ms > 0)
+        lm_clock_format(lasted, sizeof lasted, idled_ms);
+    lm_err_set(err, LM_ERR_LOST,
+               "the script's code worked for %s without talking to the server, "
+               "within an open transaction",
+               lasted);
+    LM_ERR_COPY(err->sqlstate, LM_CONN_IDLED);
+    lm_err_detail(err, "So the server ended the session: luamig lets it wait "
+                       "for twice config.statement_timeout_ms, at least for a "
+                       "minute. Nothing of the batch was written.");
+}
+
+/* The same work would last as long again, so there is one more attempt only
+ * where it cannot be made smaller. */
+static bool
+reconnect_after_idling(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err why;
+    bool smaller;
+
+    name_idling(self, err);
+    why = *err;
+    smaller = halve(self, 1);
+    if (smaller)
+        lm_size_stay(&self->size);
+    if (!reconnect(self, err))
+        return false;
+    if (smaller || ++self->idled_in_row < MOST_IDLED) {
+        count_retry(self, &why);
+        return true;
+    }
+    *err = why;
+    err->kind = LM_ERR_FAILED;
+    lm_err_prefix(err, "gave up after %d attempts", self->idled_in_row);
+    lm_err_hint(err,
+                "%sMake the code quicker, or raise "
+                "config.statement_timeout_ms to more than half of what it "
+                "takes.",
+                self->in_batch ? "The batch has one row. " : "");
+    return false;
 }
 
 static bool
@@ -217,28 +320,41 @@ was_demoted(struct lm_runner *self, const struct lm_err *err)
 }
 
 static bool quarantine(struct lm_runner *self, struct lm_err *err);
+static bool narrow(struct lm_runner *self, struct lm_err *err);
 
 static bool
 apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
 {
     struct lm_err fenced;
+    bool reconnected;
 
     switch (remedy) {
     case RECONNECT:
+        if (lm_err_is_state(err, LM_CONN_IDLED))
+            return reconnect_after_idling(self, err);
+        if (lm_err_is_state(err, LM_CONN_TOO_LARGE) &&
+            !lm_runner_take_fewer(self))
+            return false;
         return reconnect(self, err);
     case REPREPARE:
         return reprepare(self, err);
     case TRY_AGAIN:
         if (self->attempt >= 3)
-            halve(self, 2);
+            (void)halve(self, 2);
         return try_again(self, err);
     case SMALLER_BITE:
         if (lm_err_is_state(err, "57014") && lm_runner_narrow_window(self)) {
             self->attempt = 1;
         } else {
-            halve(self, 1);
+            (void)halve(self, 1);
         }
         return try_again(self, err);
+    case FEWER_ROWS:
+        if (self->in_batch && lm_runner_take_fewer(self)) {
+            count_retry(self, err);
+            return refresh(self, err, &reconnected);
+        }
+        break;
     case WAIT:
         return wait(self, err);
     case FIND_FENCER:
@@ -248,6 +364,8 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
     case GIVE_UP:
         break;
     }
+    if (self->paging && lm_runner_lies_in_row(err))
+        return narrow(self, err);
     if (lm_runner_may_quarantine(self, err))
         return quarantine(self, err);
     return was_demoted(self, err) && reconnect(self, err);
@@ -268,6 +386,17 @@ quarantine(struct lm_runner *self, struct lm_err *err)
     lm_conn_rollback(self->conn);
     remedy = find_remedy(err);
     return alone && remedy != GIVE_UP && apply(self, remedy, err);
+}
+
+/* The same where the row was not even read. */
+static bool
+narrow(struct lm_runner *self, struct lm_err *err)
+{
+    bool ok = lm_runner_narrow(self, err);
+
+    self->uncombined = self->bisection.suspects > 0;
+    return ok || (self->suspect.rows == 1 && find_remedy(err) != GIVE_UP &&
+                  apply(self, find_remedy(err), err));
 }
 
 bool

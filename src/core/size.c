@@ -37,7 +37,11 @@ static const double least_part = 0.25;
 static void
 set_rows(struct lm_size *self, double rows)
 {
-    self->rows = rows >= (double)self->max ? self->max : (int64_t)rows;
+    int64_t most = self->max;
+
+    if (self->ceiling > 0 && self->ceiling < most)
+        most = self->ceiling;
+    self->rows = rows >= (double)most ? most : (int64_t)rows;
     if (self->rows < 1)
         self->rows = 1;
 }
@@ -153,6 +157,13 @@ lm_size_batch(struct lm_size *self, int64_t rows, int64_t elapsed_ms)
     choose(self);
 }
 
+void
+lm_size_had(struct lm_size *self, int64_t rows)
+{
+    if (rows > 0 && rows < self->rows)
+        self->rows = rows;
+}
+
 bool
 lm_size_halve(struct lm_size *self)
 {
@@ -163,9 +174,16 @@ lm_size_halve(struct lm_size *self)
 }
 
 void
+lm_size_stay(struct lm_size *self)
+{
+    self->ceiling = self->rows;
+}
+
+void
 lm_size_set_max(struct lm_size *self, int64_t max)
 {
     self->max = max;
+    self->ceiling = 0;
     set_rows(self, self->target_ms > 0 ? (double)self->rows : (double)max);
 }
 

@@ -15,9 +15,11 @@
 #include <stdint.h>
 
 struct lm_size {
-    int64_t max;       /* never more, and never less than 1 */
-    int64_t target_ms; /* 0: none */
-    int64_t rows;      /* of the next batch */
+    int64_t max;
+    int64_t ceiling;
+    /* below it, by lm_size_stay; 0: none */ /* never more, and never less than 1 */
+    int64_t target_ms;                       /* 0: none */
+    int64_t rows;                            /* of the next batch */
     /* What a batch costs: fixed_ms, and row_ms for each row; from the batches
      * so far, of which the latest weigh most. */
     bool known;
@@ -39,6 +41,11 @@ int64_t lm_size_rows(const struct lm_size *self);
  * BEGIN to COMMIT. */
 void lm_size_batch(struct lm_size *self, int64_t rows, int64_t elapsed_ms);
 
+/* Batches of more rows would fail again: none is larger than the next one, until
+ * somebody sets the maximum. */
+void lm_size_stay(struct lm_size *self);
+/* The batch that has failed had so many rows: there were no more. */
+void lm_size_had(struct lm_size *self, int64_t rows);
 /* A batch has failed for its size. False when it cannot be smaller. */
 bool lm_size_halve(struct lm_size *self);
 

@@ -12,6 +12,7 @@
 
 #include "base/stop.h"
 #include "base/text.h"
+#include "core/migration.h"
 #include "script/embedded.h"
 #include "script/marks.h"
 
@@ -187,6 +188,8 @@ lm_vm_call(lua_State *L, int nargs, int nresults, struct lm_err *err)
         return true;
     read_error(L, err);
     make_text(err);
+    if (status == LUA_ERRMEM)
+        LM_ERR_COPY(err->sqlstate, LM_SCRIPT_NO_MEMORY);
     lua_pop(L, 1);
     if (lm_stop_level() >= 2)
         err->kind = LM_ERR_INTERRUPT;
@@ -365,13 +368,26 @@ on_panic(lua_State *L)
     return 0; /* Lua aborts */
 }
 
+static size_t
+find_cap(void)
+{
+#ifdef LUAMIG_FAULTS
+    /* Filling so much takes a test too long. */
+    const char *mib = getenv("LUAMIG_FAULT_LUA_MIB");
+
+    if (mib != NULL)
+        return (size_t)strtoull(mib, NULL, 10) << 20;
+#endif
+    return memory_cap;
+}
+
 bool
 lm_vm_init(struct lm_vm *self, struct lm_err *err)
 {
     lua_State *L;
 
     self->used = 0;
-    self->cap = memory_cap;
+    self->cap = find_cap();
     memset(&self->pool, 0, sizeof self->pool);
     self->L = L = lua_newstate(allocate, self);
     if (L == NULL)
