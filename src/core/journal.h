@@ -77,6 +77,8 @@ struct lm_run_request {
     const char *args_json;
     struct lm_arguments arguments;
     const char *config_json;
+    const char *fingerprint; /* NULL: it is not known yet */
+    bool settled;            /* on_start, if there is one, cannot change it */
     const char *const *key_columns; /* count 0 for a one-shot */
     int key_count;
     bool again;    /* begin anew although the last run is finished */
@@ -136,6 +138,20 @@ bool lm_journal_find(struct lm_journal *self,
 bool lm_journal_adopt(struct lm_journal *self,
                       const struct lm_run_request *request, struct lm_run *run,
                       struct lm_err *err) LM_MUSTCHECK;
+
+/*
+ * journal_fit.c: does the cursor of a run fit what there is now, by a
+ * fingerprint (core/fingerprint.h)? LM_ERR_SCRIPT names the first difference. A
+ * run whose journal has no fingerprint fits, as does NULL.
+ */
+bool lm_journal_fits(struct lm_journal *self, const char *fingerprint,
+                     int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
+/* Has a run that is done read the tables that a sketch has? */
+bool lm_journal_fits_done(struct lm_journal *self, const char *sketch,
+                          int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_note_fingerprint(struct lm_journal *self, int64_t run_id,
+                                 const char *fingerprint,
+                                 struct lm_err *err) LM_MUSTCHECK;
 
 /* Begins a run. *begun is false when somebody else has just begun one. */
 bool lm_journal_begin(struct lm_journal *self,

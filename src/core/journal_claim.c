@@ -30,21 +30,26 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
            struct lm_run *run, bool *begun, struct lm_err *err)
 {
     char *source = lm_journal_bytea(request->source, strlen(request->source));
-    const char *texts[] = {
-        request->script,      request->args_json,  source,
-        request->config_json, LUAMIG_VERSION,      request->arguments.given,
-        request->origin.file, request->origin.path};
+    const char *texts[] = {request->script,
+                           request->args_json,
+                           source,
+                           request->config_json,
+                           LUAMIG_VERSION,
+                           request->arguments.given,
+                           request->origin.file,
+                           request->origin.path,
+                           request->settled ? request->fingerprint : NULL};
     struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
         "WITH begun AS (INSERT INTO {schema}.run (script, args, sha256,"
-        " config, state, version, given, file, path)"
+        " config, state, version, given, file, path, fingerprint)"
         " VALUES ($1, $2::jsonb, pg_catalog.encode("
         "pg_catalog.sha256($3::bytea), 'hex'), $4::jsonb, 'running', $5,"
-        " $6::jsonb, $7, $8) ON CONFLICT DO NOTHING RETURNING id)"
+        " $6::jsonb, $7, $8, $9::jsonb) ON CONFLICT DO NOTHING RETURNING id)"
         " SELECT begun.id IS NOT NULL, begun.id"
         " FROM (SELECT) AS one LEFT JOIN begun ON true",
-        "!: b n", texts, 8, &result, err);
+        "!: b n", texts, 9, &result, err);
 
     free(source);
     if (!ok)
@@ -392,7 +397,8 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
         lm_number_text(&id, run->id), source,
         request->config_json,         LUAMIG_VERSION,
         request->args_json,           request->arguments.given,
-        request->origin.file,         request->origin.path};
+        request->origin.file,         request->origin.path,
+        request->fingerprint,         request->settled ? "t" : "f"};
     struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
@@ -401,13 +407,16 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
         " error = NULL, error_sqlstate = NULL, exit_code = NULL,"
         " sha256 = pg_catalog.encode(pg_catalog.sha256($2::bytea),"
         " 'hex'), config = $3::jsonb, version = $4, args = $5::jsonb,"
-        " given = coalesce(r.given, $6::jsonb), file = $7, path = $8"
+        " given = coalesce(r.given, $6::jsonb), file = $7, path = $8,"
+        " fingerprint = CASE WHEN $10::bool OR (SELECT p.started"
+        "  FROM {schema}.progress p WHERE p.run_id = r.id)"
+        "  THEN $9::jsonb ELSE r.fingerprint END"
         " FROM {schema}.run old WHERE r.id = $1 AND old.id = r.id"
         " AND r.state IN ('running', 'paused', 'stopped', 'failed')"
         " RETURNING old.sha256 <> r.sha256 AS changed, old.state)"
         " SELECT resumed.state IS NOT NULL, resumed.changed, resumed.state"
         " FROM (SELECT) AS one LEFT JOIN resumed ON true",
-        "!: b b t", texts, 8, &result, err);
+        "!: b b t", texts, 10, &result, err);
 
     free(source);
     if (!ok)
@@ -529,6 +538,9 @@ lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
                              "begin anew with --restart.");
             return false;
         }
+        if (!request->restart &&
+            !lm_journal_fits(self, request->fingerprint, run->id, err))
+            return false;
         if (holder.seen)
             terminate(self, run, true);
         if (!claim(self, request, holder.owner, holder.backend_pid, run,

@@ -515,6 +515,7 @@ lm_runner_release(struct lm_runner *self)
     lm_base_query_release(&self->query);
     lm_position_release(&self->position);
     free(self->first_key);
+    free(self->fingerprint);
     lm_conn_close(self->conn);
 }
 

@@ -135,6 +135,8 @@ lm_runner_retry_failures(const struct lm_migration *migration,
     lm_runner_init(&self, &one_by_one, options, outcome);
     self.run.id = outcome->run_id = run_id;
     ok = lm_runner_connect(&self, err) && lm_runner_look_again(&self, err) &&
+         lm_runner_take_fingerprint(&self, err) &&
+         lm_journal_fits(&self.journal, self.fingerprint, run_id, err) &&
          retry_all(&self, err);
     if (!ok && err->kind == LM_ERR_INTERRUPT)
         ok = true;

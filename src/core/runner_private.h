@@ -4,6 +4,7 @@
 
 /* What runner.c, runner_session.c and runner_retry.c share, and nobody else. */
 
+#include "core/fingerprint.h"
 #include "core/health.h"
 #include "core/journal.h"
 #include "core/pager.h"
@@ -121,6 +122,7 @@ struct lm_runner {
     char server[24]; /* its system identifier; empty: it does not say */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
+    char *fingerprint;          /* of what a cursor stands on; or NULL */
     struct lm_repo repo;
     struct lm_run run;
     struct lm_progress progress;
@@ -262,6 +264,14 @@ void lm_runner_name_session(const struct lm_runner *self, const char *prefix,
 
 /* Describes the base query afresh and proves its key again. */
 bool lm_runner_look_again(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* runner_fit.c: takes the fingerprint of what there is, into
+ * self->fingerprint. */
+bool lm_runner_take_fingerprint(struct lm_runner *self,
+                                struct lm_err *err) LM_MUSTCHECK;
+/* Has the run, which was found to be done, read what this one would read? Its
+ * tables may be gone. */
+bool lm_runner_check_done(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
 
 /* runner_check.c: before a run begins or is resumed. LM_ERR_SCRIPT when

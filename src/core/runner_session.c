@@ -220,6 +220,11 @@ lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
     lm_base_query_release(&self->query);
     if (!check_query(self, err))
         return false;
+    if (self->acquired && self->dry == NULL &&
+        (!lm_runner_take_fingerprint(self, err) ||
+         !lm_journal_note_fingerprint(&self->journal, self->run.id,
+                                      self->fingerprint, err)))
+        return false;
     self->look_again = false;
     return true;
 }
@@ -462,6 +467,8 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
             return false;
         switch (found) {
         case LM_JOURNAL_FINISHED:
+            if (self->options->adopt == 0 && !lm_runner_check_done(self, err))
+                return false;
             tell_changed_since(self);
             self->outcome->ending = LM_END_DONE_ALREADY;
             return true;
@@ -508,7 +515,7 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
 }
 
 static bool
-acquire_once(struct lm_runner *self, const struct lm_run_request *request,
+acquire_once(struct lm_runner *self, struct lm_run_request *request,
              struct lm_err *err)
 {
     bool finished = false;
@@ -517,8 +524,10 @@ acquire_once(struct lm_runner *self, const struct lm_run_request *request,
     if (!is_finished(self, request, &finished, err))
         return false;
     if (!finished && (!check_query(self, err) || !lm_runner_check(self, err) ||
-                      !lm_journal_install(&self->journal, err)))
+                      !lm_journal_install(&self->journal, err) ||
+                      !lm_runner_take_fingerprint(self, err)))
         return false;
+    request->fingerprint = self->fingerprint;
     return find_or_begin(self, request, err);
 }
 
@@ -552,6 +561,7 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
         .source = m->source,
         .args_json = m->args_json,
         .arguments = m->arguments,
+        .settled = m->one_shot || !m->ops->has(m->self, LM_CALL_ON_START),
         .config_json = m->config_json,
         .key_columns = m->key,
         .key_count = m->one_shot ? 0 : m->key_count,

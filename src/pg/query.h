@@ -54,6 +54,11 @@ typedef void (*lm_query_call_fn)(const char *schema, const char *name,
 void lm_query_each_call(const struct lm_query_shape *self,
                         lm_query_call_fn each, void *arg);
 
+/* Names each table or view that the query reads by its own text, in the same
+ * way; what WITH names is none. */
+void lm_query_each_table(const struct lm_query_shape *self,
+                         lm_query_call_fn each, void *arg);
+
 /*
  * Proofs. Each answers true only when the parse tree shows it, so false means
  * "not proved", always so for a shape that was not parsed. column is the name
