@@ -26,11 +26,11 @@ struct lm_base_query {
     char **columns; /* names, all different */
     int column_count;
     int key_count;
-    char **key;                    /* names of the key columns */
-    int *key_index;                /* where they are among columns */
-    uint32_t *key_types;           /* OIDs the key parameters are bound with */
-    struct lm_order *order;        /* how each key column compares */
-    bool key_is_unique;            /* proved; otherwise watched as rows go by */
+    char **key;             /* names of the key columns */
+    int *key_index;         /* where they are among columns */
+    uint32_t *key_types;    /* OIDs the key parameters are bound with */
+    struct lm_order *order; /* how each key column compares; NULL: unknown */
+    bool key_is_unique;     /* proved; otherwise watched as rows go by */
     struct lm_key_source *sources; /* views, and what is below them */
     int source_count;
     char *volatile_calls; /* functions it calls, "nextval, random"; or NULL */

@@ -431,8 +431,7 @@ check_query(struct lm_checking *self, struct lm_err *err)
 static bool
 may_be_paged(const struct lm_checking *self)
 {
-    return self->query.key_count == self->migration->key_count &&
-           self->query.key_count > 0;
+    return self->query.order != NULL;
 }
 
 static bool

@@ -479,20 +479,30 @@ prove_unique_key(struct lm_conn *conn, const struct lm_query_shape *shape,
 }
 
 static bool
-prove_key(struct lm_conn *conn, const struct lm_query_shape *shape,
-          const struct lm_column *columns, struct lm_base_query *out,
-          struct lm_err *err)
+trace_key(struct lm_conn *conn, const struct lm_column *columns,
+          struct lm_base_query *out, struct lm_err *err)
 {
     out->key_source =
         lm_calloc((size_t)out->key_count, sizeof *out->key_source);
     for (int i = 0; i < out->key_count; i++) {
         int before = out->source_count;
 
-        if (!trace_column(conn, &columns[i], out, err) ||
-            !check_not_null(conn, shape, &columns[i], err))
+        if (!trace_column(conn, &columns[i], out, err))
             return false;
         out->key_source[i] =
             out->source_count > before ? out->source_count - 1 : -1;
+    }
+    return true;
+}
+
+static bool
+prove_key(struct lm_conn *conn, const struct lm_query_shape *shape,
+          const struct lm_column *columns, struct lm_base_query *out,
+          struct lm_err *err)
+{
+    for (int i = 0; i < out->key_count; i++) {
+        if (!check_not_null(conn, shape, &columns[i], err))
+            return false;
     }
     return out->key_is_unique ||
            prove_unique_key(conn, shape, columns, out, err);
@@ -545,8 +555,10 @@ lm_preflight_query(struct lm_conn *conn, const char *sql,
         goto out;
     }
     columns = copy_key_columns(out, stmt);
-    ok = prove_key(conn, &shape, columns, out, err) &&
+    ok = trace_key(conn, columns, out, err) &&
+         lm_preflight_check_constant(conn, &shape, sql, out, err) &&
          lm_preflight_find_order(conn, out, err) &&
+         prove_key(conn, &shape, columns, out, err) &&
          lm_preflight_find_volatile(conn, &shape, out, err);
 out:
     free(columns);

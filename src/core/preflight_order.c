@@ -7,6 +7,7 @@
 
 #include "core/preflight_private.h"
 
+#include "pg/answer.h"
 #include "pg/sql.h"
 
 #include <stdio.h>
@@ -168,14 +169,12 @@ set_collations(struct lm_conn *conn, struct lm_base_query *out,
     return true;
 }
 
-bool
-lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
-                        struct lm_err *err)
+static bool
+find_orders(struct lm_conn *conn, struct lm_base_query *out, struct lm_err *err)
 {
     struct lm_answer *row = NULL;
     bool ok;
 
-    out->order = lm_calloc((size_t)out->key_count, sizeof *out->order);
     for (int i = 0; i < out->key_count; i++) {
         if (!lm_order_find(conn, out->key_types[i], &out->order[i], err) ||
             !check_order(out->key[i], &out->order[i], err))
@@ -186,4 +185,18 @@ lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
     ok = set_collations(conn, out, row, err);
     lm_answer_free(row);
     return ok;
+}
+
+bool
+lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
+                        struct lm_err *err)
+{
+    out->order = lm_calloc((size_t)out->key_count, sizeof *out->order);
+    if (find_orders(conn, out, err))
+        return true;
+    for (int i = 0; i < out->key_count; i++)
+        lm_order_release(&out->order[i]);
+    free(out->order);
+    out->order = NULL;
+    return false;
 }

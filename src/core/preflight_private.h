@@ -22,4 +22,12 @@ bool lm_preflight_find_volatile(struct lm_conn *conn,
 bool lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
                              struct lm_err *err) LM_MUSTCHECK;
 
+/* Refuses a key whose values depend on more than their row; sql is the text
+ * that the shape is of. */
+bool lm_preflight_check_constant(struct lm_conn *conn,
+                                 const struct lm_query_shape *shape,
+                                 const char *sql,
+                                 const struct lm_base_query *query,
+                                 struct lm_err *err) LM_MUSTCHECK;
+
 #endif

@@ -59,6 +59,45 @@ void lm_query_each_call(const struct lm_query_shape *self,
 void lm_query_each_table(const struct lm_query_shape *self,
                          lm_query_call_fn each, void *arg);
 
+/* What the catalog says of a relation that a query names. */
+struct lm_query_relation {
+    char *definition; /* of a view; NULL: it has rows of its own */
+    char **columns;
+    int column_count;
+};
+
+/* What it says of a function: of any that the name, with so many arguments,
+ * may mean. */
+struct lm_query_function {
+    bool aggregate;
+    bool returns_set;
+    bool is_volatile;
+    bool is_stable;   /* depends on settings, which luamig keeps the same */
+    bool reads_state; /* depends on the time, the session or on other rows */
+};
+
+/* How it is asked: schema is "" or NULL where none is written. *relation is
+ * NULL where there is none of that name, and stays where it is. */
+struct lm_query_catalog {
+    bool (*relation)(void *arg, const char *schema, const char *name,
+                     const struct lm_query_relation **relation,
+                     struct lm_err *err);
+    bool (*function)(void *arg, const char *schema, const char *name, int args,
+                     struct lm_query_function *function, struct lm_err *err);
+    void *arg;
+};
+
+/*
+ * Refuses (LM_ERR_SCRIPT) a key whose values depend on more than their row:
+ * on other rows, as window functions and aggregates, on the time, on chance.
+ * sql is the text that the shape is of. Nothing is known, and nothing refused,
+ * of a shape that was not parsed.
+ */
+bool lm_query_check_constant(const struct lm_query_shape *self, const char *sql,
+                             const char *const *key, int key_count,
+                             const struct lm_query_catalog *catalog,
+                             struct lm_err *err) LM_MUSTCHECK;
+
 /*
  * Proofs. Each answers true only when the parse tree shows it, so false means
  * "not proved", always so for a shape that was not parsed. column is the name

@@ -95,6 +95,20 @@ lm_query_find_output(const SelectStmt *select, const char *column,
 }
 
 bool
+lm_query_has_unnamed(const SelectStmt *select)
+{
+    for (size_t i = 0; i < select->n_target_list; i++) {
+        const ResTarget *target = select->target_list[i]->res_target;
+        const ColumnRef *ref = lm_tree_column(target->val);
+
+        if (*target->name == '\0' && implied_name(target->val) == NULL &&
+            (ref == NULL || !lm_tree_is_star(ref)))
+            return true;
+    }
+    return false;
+}
+
+bool
 lm_query_same_source(const SelectStmt *select, const ColumnRef *a,
                      const ColumnRef *b)
 {

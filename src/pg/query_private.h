@@ -20,6 +20,9 @@ struct lm_query_tree {
 bool lm_query_find_output(const PgQuery__SelectStmt *select, const char *column,
                           const PgQuery__Node **out);
 
+/* Does the select list have a column whose name only the server knows? */
+bool lm_query_has_unnamed(const PgQuery__SelectStmt *select);
+
 /*
  * Do two column references or stars, of one name, look into the same table?
  * "id" and "u.id" do, since the server refuses an ambiguous id, unless a join
