@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "pg/query.h"
+#include "pg/sql.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -339,16 +340,29 @@ prove_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
 }
 
 static bool
-fail_unproved(const char *column, struct lm_err *err)
+fail_unproved(const struct lm_query_shape *shape, const char *column,
+              struct lm_err *err)
 {
+    struct lm_buf name = LM_BUF_INIT;
+
     lm_err_set(err, LM_ERR_SCRIPT, "the key column \"%s\" may be NULL", column);
     lm_err_detail(err, "Rows with a NULL key would be passed over in "
                        "silence: no key comparison ever finds them.");
-    lm_err_hint(err,
-                "Add \"WHERE %s IS NOT NULL\" to the base query if they "
-                "are to be left out, declare the column NOT NULL, or name "
-                "another key with config.key.",
-                column);
+    if (lm_query_add_nullable(shape, column, &name)) {
+        lm_err_hint(err,
+                    "Add \"WHERE %s IS NOT NULL\" to the base query if they "
+                    "are to be left out, declare the column NOT NULL, or name "
+                    "another key with config.key.",
+                    lm_buf_text(&name));
+    } else {
+        lm_sql_add_name(&name, column);
+        lm_err_hint(err,
+                    "Write SELECT * FROM (base query) AS q WHERE q.%s IS NOT "
+                    "NULL if they are to be left out, or name another key with "
+                    "config.key.",
+                    lm_buf_text(&name));
+    }
+    lm_buf_release(&name);
     return false;
 }
 
@@ -360,7 +374,7 @@ check_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
 
     if (!prove_not_null(conn, shape, column, 0, &proved, err))
         return false;
-    return proved || fail_unproved(column->name, err);
+    return proved || fail_unproved(shape, column->name, err);
 }
 
 static bool
@@ -422,7 +436,8 @@ trace_column(struct lm_conn *conn, const struct lm_column *column,
  * at any time, by the equality that the key comparison uses? */
 static bool
 prove_unique(struct lm_conn *conn, uint32_t table, const char *attnums,
-             bool from_only, bool *proved, struct lm_err *err)
+             const char *equalities, bool from_only, bool *proved,
+             struct lm_err *err)
 {
     static const char sql[] =
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i"
@@ -430,17 +445,24 @@ prove_unique(struct lm_conn *conn, uint32_t table, const char *attnums,
         "  AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"
         "  AND NOT EXISTS (SELECT FROM"
         "   ROWS FROM (unnest(i.indkey::int2[]), unnest(i.indcollation"
-        "    ::oid[])) AS k (attnum, coll)"
+        "    ::oid[]), unnest(i.indclass::oid[])) AS k (attnum, coll, class)"
         "   JOIN pg_catalog.pg_attribute a"
         "   ON a.attrelid = c.oid AND a.attnum = k.attnum"
         "   WHERE k.coll IS NOT NULL AND (k.attnum <> ALL ($2::int2[])"
-        "    OR k.coll <> a.attcollation)))"
+        "    OR k.coll <> a.attcollation OR NOT EXISTS (SELECT FROM"
+        "     pg_catalog.pg_opclass o JOIN pg_catalog.pg_amop p"
+        "     ON p.amopfamily = o.opcfamily AND p.amoplefttype = o.opcintype"
+        "     AND p.amoprighttype = o.opcintype AND p.amopstrategy = 3"
+        "     JOIN ROWS FROM (unnest($2::int2[]), unnest($4::oid[]))"
+        "     AS e (attnum, equality) ON e.equality = p.amopopr"
+        "     WHERE o.oid = k.class AND e.attnum = k.attnum))))"
         " AND (c.relkind = 'p' OR $3 OR NOT EXISTS ("
         "  SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))"
         " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.oid";
     char table_text[16];
-    const char *texts[] = {table_text, attnums, from_only ? "t" : "f"};
-    struct lm_values values = {texts, 3};
+    const char *texts[] = {table_text, attnums, from_only ? "t" : "f",
+                           equalities};
+    struct lm_values values = {texts, 4};
     struct lm_answer *result = NULL;
 
     snprintf(table_text, sizeof table_text, "%" PRIu32, table);
@@ -459,6 +481,7 @@ prove_unique_key(struct lm_conn *conn, const struct lm_query_shape *shape,
                  struct lm_err *err)
 {
     struct lm_buf attnums = LM_BUF_INIT;
+    struct lm_buf equalities = LM_BUF_INIT;
     bool ok;
 
     if (!lm_query_keeps_unique(shape))
@@ -470,11 +493,16 @@ prove_unique_key(struct lm_conn *conn, const struct lm_query_shape *shape,
     for (int i = 0; i < out->key_count; i++) {
         lm_buf_printf(&attnums, "%s%d", i > 0 ? "," : "{",
                       columns[i].table_column);
+        lm_buf_printf(&equalities, "%s%" PRIu32, i > 0 ? "," : "{",
+                      out->order[i].equality);
     }
     lm_buf_putc(&attnums, '}');
+    lm_buf_putc(&equalities, '}');
     ok = prove_unique(conn, columns[0].table, lm_buf_text(&attnums),
-                      lm_query_from_only(shape), &out->key_is_unique, err);
+                      lm_buf_text(&equalities), lm_query_from_only(shape),
+                      &out->key_is_unique, err);
     lm_buf_release(&attnums);
+    lm_buf_release(&equalities);
     return ok;
 }
 

@@ -194,6 +194,11 @@ lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
     out->order = lm_calloc((size_t)out->key_count, sizeof *out->order);
     if (find_orders(conn, out, err))
         return true;
+    if (lm_err_is_state(err, "42501")) {
+        lm_err_prefix(err, "the server refuses the base query");
+        err->kind = LM_ERR_SCRIPT;
+        return false; /* what the types say is known all the same */
+    }
     for (int i = 0; i < out->key_count; i++)
         lm_order_release(&out->order[i]);
     free(out->order);

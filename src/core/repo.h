@@ -69,6 +69,8 @@ struct lm_repo {
     struct lm_guard guard;
     bool allow_ddl; /* set by the runner once, as the next */
     bool allow_unjudged;
+    bool follows_new; /* set by the runner: pages have no last key */
+    bool warned;      /* of inserts into the table that is being paged */
     bool open;
     bool failed;
     struct lm_err failure; /* the first database error */

@@ -107,6 +107,11 @@ lm_repo_find_shape(struct lm_repo *self, const struct lm_form *form,
                         &self->combine_options, form, out, err))
         return lm_repo_fail_with(self, err);
     (*out)->used = true;
+    if (form->verb == LM_VERB_INSERT && !(*out)->judged) {
+        if (!lm_repo_judge_insert(self, form, err))
+            return false;
+        (*out)->judged = true;
+    }
     /* What was written before may have failed before. */
     if ((*out)->stray != NULL)
         return lm_repo_flush(self, err) && fail_stray(self, *out, err);

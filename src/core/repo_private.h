@@ -40,6 +40,10 @@ bool lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
                        struct lm_values values, struct lm_write *write,
                        struct lm_err *err) LM_MUSTCHECK;
 
+/* Warns, once a run, of inserts that the run itself may meet. */
+bool lm_repo_judge_insert(struct lm_repo *self, const struct lm_form *form,
+                          struct lm_err *err) LM_MUSTCHECK;
+
 /* Before a shape is looked at: forgets what may have changed. */
 bool lm_repo_begin_write(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 

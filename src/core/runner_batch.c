@@ -33,6 +33,7 @@ lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
     bool ok;
 
     self->repo.combine = m->combine && !self->uncombined;
+    self->repo.follows_new = m->follow_new;
     if (!lm_repo_open(&self->repo, self->conn, &self->query, err))
         return false;
     ok = m->ops->migrate(m->self, page, &self->repo, &info, err);

@@ -70,6 +70,7 @@ lm_samples_release(struct lm_samples *self)
 
         free(place->from);
         free_texts(place->key, place->key_count);
+        free_texts(place->equal, place->key_count);
         free(place->types);
     }
     free(self->rows);
@@ -92,9 +93,13 @@ add_place(struct lm_samples *self, const char *from)
 }
 
 static void
-add_key_column(struct lm_sample_place *place, const char *name, uint32_t type)
+add_key_column(struct lm_sample_place *place, const char *name, uint32_t type,
+               const char *equal)
 {
     size_t room = (size_t)place->key_count + 1;
+
+    place->equal = lm_realloc(place->equal, room, sizeof *place->equal);
+    place->equal[place->key_count] = lm_strdup(equal);
 
     place->key = lm_realloc(place->key, room, sizeof *place->key);
     place->types = lm_realloc(place->types, room, sizeof *place->types);
@@ -161,22 +166,36 @@ add_key_columns(struct lm_buf *sql, const struct lm_sample_place *place)
     }
 }
 
-/* " FROM t WHERE (k1, k2) IN (($1, $2), ...)", without the end of a row. */
+static void
+add_params(struct lm_buf *sql, int count)
+{
+    for (int i = 1; i <= count; i++)
+        lm_buf_printf(sql, "%s$%d", i > 1 ? ", " : "", i);
+}
+
+/* " FROM t WHERE k = ANY (ARRAY[$1, ...])" or "(k1 = $1 AND k2 = $2) OR ..." */
 static void
 add_lookup(struct lm_buf *sql, const struct lm_sample_place *place, int rows)
 {
     int param = 0;
 
-    lm_buf_printf(sql, " FROM %s AS luamig_t WHERE (", place->from);
-    add_key_columns(sql, place);
-    lm_buf_puts(sql, ") IN (");
+    lm_buf_printf(sql, " FROM %s AS luamig_t WHERE ", place->from);
+    if (place->key_count == 1) {
+        add_key_columns(sql, place);
+        lm_buf_printf(sql, " %s ANY (ARRAY[", place->equal[0]);
+        add_params(sql, rows);
+        lm_buf_puts(sql, "])");
+        return;
+    }
     for (int row = 0; row < rows; row++) {
-        lm_buf_puts(sql, row > 0 ? ", (" : "(");
-        for (int i = 0; i < place->key_count; i++)
-            lm_buf_printf(sql, "%s$%d", i > 0 ? ", " : "", ++param);
+        lm_buf_puts(sql, row > 0 ? " OR (" : "(");
+        for (int i = 0; i < place->key_count; i++) {
+            lm_buf_puts(sql, i > 0 ? " AND luamig_t." : "luamig_t.");
+            lm_sql_add_identifier(sql, place->key[i]);
+            lm_buf_printf(sql, " %s $%d", place->equal[i], ++param);
+        }
         lm_buf_putc(sql, ')');
     }
-    lm_buf_putc(sql, ')');
 }
 
 /* The types of the keys of so many rows, to be freed. */
@@ -374,7 +393,8 @@ take_page(struct lm_samples *self, struct lm_conn *conn,
 
     for (int i = 0; i < query->key_count; i++) {
         add_key_column(place, query->sources[query->key_source[i]].column,
-                       query->key_types[i]);
+                       query->key_types[i],
+                       query->order[i].operators[LM_EQUAL]);
     }
     lm_buf_puts(&sql, "SELECT ");
     add_key_columns(&sql, place);
@@ -409,28 +429,48 @@ describe(struct lm_sample_place *place, struct lm_conn *conn,
     static const char sql[] =
         "SELECT pg_catalog.pg_relation_size($1::pg_catalog.regclass)"
         " / pg_catalog.current_setting('block_size')::int,"
-        " a.attname, a.atttypid FROM (VALUES (1)) AS one LEFT JOIN"
-        " (pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a"
-        "  ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey))"
-        " ON i.indrelid = $1::pg_catalog.regclass AND i.indisprimary"
-        " ORDER BY pg_catalog.array_position(i.indkey::int2[], a.attnum)";
+        " a.attname, a.atttypid, coalesce(" LM_ORDER_EQUALITY(
+            "coalesce(nullif(t.typbasetype, 0), t.oid)") ", '=')"
+                                                         " FROM (VALUES (1)) "
+                                                         "AS one LEFT JOIN"
+                                                         " (pg_catalog.pg_"
+                                                         "index i JOIN "
+                                                         "pg_catalog.pg_"
+                                                         "attribute a"
+                                                         "  ON a.attrelid = "
+                                                         "i.indrelid AND "
+                                                         "a.attnum = ANY "
+                                                         "(i.indkey)"
+                                                         "  JOIN "
+                                                         "pg_catalog.pg_type t "
+                                                         "ON t.oid = "
+                                                         "a.atttypid)"
+                                                         " ON i.indrelid = "
+                                                         "$1::pg_catalog."
+                                                         "regclass AND "
+                                                         "i.indisprimary"
+                                                         " ORDER BY "
+                                                         "pg_catalog.array_"
+                                                         "position(i.indkey::"
+                                                         "int2[], a.attnum)";
     uint32_t type = LM_TYPE_TEXT;
     const char *texts[] = {table->name};
     struct lm_values values = {texts, 1};
     struct lm_answer *result = NULL;
 
-    if (!look(conn, sql, "+: n t? o?", &type, values, &result))
+    if (!look(conn, sql, "+: n t? o? t", &type, values, &result))
         return false;
     *blocks = lm_answer_int(result, 0, 0);
     for (int i = 0; i < lm_answer_rows(result); i++) {
         if (!lm_answer_is_null(result, i, 1)) {
             add_key_column(place, lm_answer_text(result, i, 1),
-                           lm_answer_oid(result, i, 2));
+                           lm_answer_oid(result, i, 2),
+                           lm_answer_text(result, i, 3));
         }
     }
     lm_answer_free(result);
     if (place->key_count == 0 && table->updated == 0)
-        add_key_column(place, "ctid", TYPE_TID);
+        add_key_column(place, "ctid", TYPE_TID, "OPERATOR(pg_catalog.=)");
     return place->key_count > 0;
 }
 

@@ -26,8 +26,9 @@ struct lm_image {
 
 /* Where sampled rows are looked up. */
 struct lm_sample_place {
-    char *from; /* as SQL */
-    char **key; /* columns that tell its rows apart */
+    char *from;   /* as SQL */
+    char **key;   /* columns that tell its rows apart */
+    char **equal; /* how each is compared: OPERATOR("s".=) */
     uint32_t *types;
     int key_count;
 };

@@ -25,6 +25,7 @@ struct lm_shape {
     struct lm_form form; /* its texts belong to the shape */
     bool known;          /* what follows is what the catalog says */
     bool may_combine;
+    bool judged;    /* an insert: would the run itself meet such rows? */
     bool single;    /* never combined: a script asks what each write did */
     char *stray;    /* a column that the table does not have, or NULL */
     char **columns; /* then: those that it has */

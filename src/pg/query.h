@@ -117,6 +117,14 @@ bool lm_query_column_excludes_null(const struct lm_query_shape *self,
                                    const char *column);
 
 /*
+ * What WHERE ... IS NOT NULL has to name so that it excludes NULL: a column
+ * that the query may name there, as "u.key". Adds it and answers true; false:
+ * only a SELECT around the query can say it.
+ */
+bool lm_query_add_nullable(const struct lm_query_shape *self,
+                           const char *column, struct lm_buf *out);
+
+/*
  * The server says that the output column is a NOT NULL column of the table
  * named relation (without schema). Does the query keep it so? Outer joins on
  * whose nullable side it may lie, grouping sets and set operations do not.

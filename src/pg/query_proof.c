@@ -7,6 +7,7 @@
  */
 
 #include "pg/query_private.h"
+#include "pg/sql.h"
 
 #include <string.h>
 
@@ -185,6 +186,42 @@ lm_query_column_excludes_null(const struct lm_query_shape *self,
            lm_query_find_output(select, column, &output) &&
            condition_excludes_null(select, column, output,
                                    select->where_clause);
+}
+
+static void
+add_reference(const ColumnRef *ref, struct lm_buf *out)
+{
+    for (size_t i = 0; i < ref->n_fields; i++) {
+        const char *name = lm_tree_name(ref->fields[i]);
+
+        lm_buf_puts(out, i > 0 ? "." : "");
+        lm_sql_add_name(out, name);
+    }
+}
+
+bool
+lm_query_add_nullable(const struct lm_query_shape *self, const char *column,
+                      struct lm_buf *out)
+{
+    const SelectStmt *select = plain_select(self);
+    const Node *output = NULL;
+
+    if (select == NULL || !lm_query_find_output(select, column, &output))
+        return false;
+    if (output != NULL) {
+        const ColumnRef *ref = lm_tree_column(output);
+
+        if (ref == NULL || lm_tree_is_star(ref))
+            return false;
+        add_reference(ref, out);
+        return true;
+    }
+    /* Behind a star, names are clear where there is one table. */
+    if (select->n_from_clause != 1 ||
+        select->from_clause[0]->node_case == PG_QUERY__NODE__NODE_JOIN_EXPR)
+        return false;
+    lm_sql_add_name(out, column);
+    return true;
 }
 
 /* Proof: NOT NULL stays NOT NULL */

@@ -24,6 +24,19 @@ lm_sql_add_identifier(struct lm_buf *buf, const char *name)
     add_quoted(buf, name, strlen(name));
 }
 
+void
+lm_sql_add_name(struct lm_buf *buf, const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
+
+    if (*name != '\0' && strchr(letters, *name) != NULL &&
+        name[strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789")] == '\0') {
+        lm_buf_puts(buf, name);
+    } else {
+        lm_sql_add_identifier(buf, name);
+    }
+}
+
 /* Adds a part that the script has quoted itself; returns what follows it, or
  * NULL when the quotes do not end. */
 static const char *

@@ -10,6 +10,9 @@
 /* Adds "name" with its quotes doubled. */
 void lm_sql_add_identifier(struct lm_buf *buf, const char *name);
 
+/* The same for people to read: without quotes where none are needed. */
+void lm_sql_add_name(struct lm_buf *buf, const char *name);
+
 /*
  * Adds a table name as scripts write it: users, public.users, or with quoted
  * parts "odd.name". Names are taken as they stand, without folding case.
