@@ -263,3 +263,20 @@ def test_a_key_that_mixes_collations(db, project):
         "{ k = row.k }", "{ a = row.a }"))
     project.run().expect(DONE)
     assert db.column("SELECT DISTINCT n FROM t") == [1]
+
+
+def test_a_key_of_a_composite_type(db, project):
+    db.execute("CREATE TYPE pair AS (a int, b text);"
+               "CREATE TABLE t (k pair PRIMARY KEY);"
+               "INSERT INTO t SELECT row(n % 3, n::text)::pair "
+               "FROM generate_series(1, 12) n")
+    count_visits(db)
+    run_each_once(db, project, ["k"])
+    run_each_once_more(db, project, "combine = false")
+
+
+def run_each_once_more(db, project, config):
+    project.script(migrate_by(["k"], batch=5).replace(
+        "config = {", f"config = {{ {config},"))
+    project.run("--again").expect(DONE)
+    assert db.column("SELECT DISTINCT n FROM t") == [2]
