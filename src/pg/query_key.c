@@ -64,6 +64,7 @@ struct trace {
 
 static bool trace_output(struct trace *self, const struct scope *scope,
                          struct target target, bool *found);
+static bool judge_offset(struct trace *self, const struct scope *scope);
 static bool judge(struct trace *self, const struct scope *scope,
                   const ProtobufCMessage *expression, bool in_from);
 
@@ -614,6 +615,56 @@ trace_values(struct trace *self, const struct scope *scope,
     return true;
 }
 
+/* SELECT DISTINCT ON (a, b): of each group one row is kept, and which one is
+ * decided by the others. Plain DISTINCT has one empty node. */
+static bool
+has_distinct_on(const SelectStmt *select)
+{
+    return select->n_distinct_clause > 0 &&
+           select->distinct_clause[0]->node_case !=
+               PG_QUERY__NODE__NODE__NOT_SET;
+}
+
+/* Is the output column, or the column of that name behind a star, one of
+ * those that DISTINCT ON names? */
+static bool
+is_distinct_on(const SelectStmt *select, struct target target,
+               const Node *output)
+{
+    const ColumnRef *column = output != NULL ? lm_tree_column(output) : NULL;
+    const char *name = target.name;
+
+    if (column != NULL)
+        name = lm_tree_last_name(column->fields, column->n_fields);
+    for (size_t i = 0; i < select->n_distinct_clause; i++) {
+        const Node *distinct = select->distinct_clause[i];
+        const ColumnRef *ref = lm_tree_column(distinct);
+
+        if (output != NULL && lm_tree_same(&output->base, &distinct->base))
+            return true;
+        if (ref != NULL && name != NULL && (output == NULL || column != NULL) &&
+            strcmp(lm_tree_last_name(ref->fields, ref->n_fields), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool
+judge_distinct(struct trace *self, const struct scope *scope,
+               struct target target, const Node *output)
+{
+    const SelectStmt *select = scope->select;
+
+    if (!has_distinct_on(select) || is_distinct_on(select, target, output))
+        return true;
+    return fail(self, scope->source,
+                lm_tree_list_location(select->distinct_clause,
+                                      select->n_distinct_clause),
+                "Which row DISTINCT ON keeps depends on the other rows. Page "
+                "by the columns of DISTINCT ON: name them with config.key.",
+                "the row that DISTINCT ON keeps", NULL);
+}
+
 /* The column is one of those behind the stars. */
 static bool
 trace_stars(struct trace *self, const struct scope *scope, struct target target,
@@ -677,6 +728,8 @@ trace_output(struct trace *self, const struct scope *scope,
         *found = true;
         return true;
     }
+    if (!judge_offset(self, scope))
+        return false;
     if (select->op != PG_QUERY__SET_OPERATION__SETOP_NONE)
         return trace_set_operation(self, scope, target, found);
     if (select->n_values_lists > 0) {
@@ -691,10 +744,44 @@ trace_output(struct trace *self, const struct scope *scope,
         return lm_query_has_unnamed(select) ? trace_all(self, scope, found)
                                             : true;
     }
-    if (output == NULL)
-        return trace_stars(self, scope, target, found);
+    if (output == NULL) {
+        return trace_stars(self, scope, target, found) &&
+               (!*found || judge_distinct(self, scope, target, NULL));
+    }
     *found = true;
-    return judge(self, scope, &output->base, false);
+    return judge(self, scope, &output->base, false) &&
+           judge_distinct(self, scope, target, output);
+}
+
+/* -- OFFSET --------------------------------------------------------------- */
+
+static bool
+is_zero(const Node *node)
+{
+    return node->node_case == PG_QUERY__NODE__NODE_A_CONST &&
+           node->a_const->val_case == PG_QUERY__A__CONST__VAL_IVAL &&
+           node->a_const->ival->ival == 0;
+}
+
+/* Rows that are left out by their number are other ones on each page. "OFFSET
+ * 0" leaves out none. */
+static bool
+judge_offset(struct trace *self, const struct scope *scope)
+{
+    const Node *offset = scope->select->limit_offset;
+
+    if (offset == NULL || is_zero(offset))
+        return true;
+    lm_err_set(self->err, LM_ERR_SCRIPT,
+               "base_query must not have OFFSET in what its key comes from%s%s",
+               scope->source->view != NULL ? ", as has the view " : "",
+               scope->source->view != NULL ? scope->source->view : "");
+    lm_err_hint(self->err,
+                "Which rows it leaves out changes as rows are migrated. Leave "
+                "them out by a condition, or set config.start_after.");
+    lm_parse_show_place(self->err, scope->source->sql,
+                        lm_tree_location(&offset->base));
+    return false;
 }
 
 /* -- samples ------------------------------------------------------------- */

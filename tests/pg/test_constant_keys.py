@@ -144,6 +144,14 @@ REFUSED = {
         "SELECT * FROM (SELECT (SELECT count(*) FROM policies q WHERE q.id <= "
         "p.id AND NOT q.enabled) AS id, email FROM policies p) s "
         "WHERE id IS NOT NULL", "a subselect"),
+    "a row that DISTINCT ON keeps": (
+        "SELECT * FROM (SELECT DISTINCT ON (made) id, email FROM policies "
+        "WHERE NOT enabled ORDER BY made, id) s WHERE id IS NOT NULL",
+        "the row that DISTINCT ON keeps"),
+    "DISTINCT ON and a star": (
+        "SELECT id, email FROM (SELECT DISTINCT ON (made) * FROM policies "
+        "ORDER BY made, id) s WHERE id IS NOT NULL",
+        "the row that DISTINCT ON keeps"),
     "ctid in an expression": (
         "SELECT * FROM (SELECT ctid::text AS id, email FROM policies) s "
         "WHERE id IS NOT NULL", 'the system column "ctid"'),
@@ -183,6 +191,28 @@ def test_a_sample_is_refused(db, project, query):
     write(db, project, query, "id")
     project.run().expect(INVALID, "base_query must not have TABLESAMPLE",
                          "WHERE id % 100 = 0", "^")
+
+
+OFFSETS = [
+    "SELECT * FROM (SELECT id, email FROM policies WHERE NOT enabled "
+    "ORDER BY id OFFSET 20) s WHERE id IS NOT NULL",
+    "WITH s AS (SELECT * FROM policies ORDER BY email OFFSET 5 LIMIT 50) "
+    "SELECT id, email FROM s WHERE id IS NOT NULL",
+    "SELECT id, email FROM (SELECT * FROM tail) v WHERE id IS NOT NULL"]
+
+
+@pytest.mark.parametrize("query", OFFSETS)
+def test_rows_that_are_left_out_by_their_number(db, project, query):
+    write(db, project, query, "id")
+    db.execute("CREATE VIEW tail AS SELECT * FROM policies WHERE NOT enabled "
+               "ORDER BY id OFFSET 20")
+    project.run().expect(INVALID, "base_query must not have OFFSET",
+                         "config.start_after", "^")
+
+    project.script(SCRIPT.format(
+        query="SELECT id, email FROM policies WHERE NOT enabled",
+        key='"id"').replace("config = {", "config = { start_after = 20,"))
+    assert project.run().expect(DONE).rows == 40
 
 
 def test_rows_are_chosen_by_their_key_instead(db, project):
@@ -228,6 +258,20 @@ CONSTANT = {
     "a union": ("SELECT * FROM (SELECT id, email FROM policies WHERE id < 9 "
                 "UNION ALL SELECT id, email FROM policies WHERE id >= 9) s "
                 "WHERE id IS NOT NULL", "id"),
+    "the columns of DISTINCT ON": (
+        "SELECT * FROM (SELECT DISTINCT ON (p.email) p.email, p.id FROM "
+        "policies p ORDER BY p.email, p.id) s WHERE email IS NOT NULL",
+        "email"),
+    "the columns of DISTINCT ON behind a star": (
+        "SELECT * FROM (SELECT DISTINCT ON (email) * FROM policies) s "
+        "WHERE email IS NOT NULL", "email"),
+    "DISTINCT": ("SELECT DISTINCT id, email FROM policies", "id"),
+    "OFFSET 0": ("SELECT * FROM (SELECT id, email FROM policies OFFSET 0) s "
+                 "WHERE id IS NOT NULL", "id"),
+    "a lateral lookup": (
+        "SELECT p.id, p.email, l.nr FROM policies p LEFT JOIN LATERAL (SELECT "
+        "g.id AS nr FROM groups g WHERE g.policy = p.id ORDER BY g.id "
+        "OFFSET 1 LIMIT 1) l ON true", "id"),
     "a recursive query": (
         "WITH RECURSIVE r AS (SELECT id, email FROM policies WHERE id = 1 "
         "UNION ALL SELECT p.id, p.email FROM policies p JOIN r ON p.id = "
