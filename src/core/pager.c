@@ -253,6 +253,51 @@ send_page(struct lm_request *request, struct lm_conn *conn,
     return ok;
 }
 
+/* -- keys whose texts round ------------------------------------------------ */
+
+static bool
+may_round(const struct lm_base_query *query)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        if (query->order[i].may_round)
+            return true;
+    }
+    return false;
+}
+
+static bool
+fail_rounded(const struct lm_base_query *query, char *const *key,
+             struct lm_err *err)
+{
+    fail_key(query, key, "the text of a key is not that of its value", err);
+    lm_err_detail(err, "luamig keeps the text of the last key. Where that is "
+                       "rounded, rows would be passed over or met twice.");
+    lm_err_hint(err, "Page by another key: name it with config.key, and begin "
+                     "anew with --restart. Rows that are done are met again.");
+    return false;
+}
+
+/* Do the rows up to the page's last key, by its text, end where the page
+ * does? */
+static bool
+check_rounding(struct lm_conn *conn, const struct lm_base_query *query,
+               char *const *cursor, const struct lm_page *page,
+               struct lm_err *err)
+{
+    char **last;
+    int64_t rows = 0;
+    bool ok;
+
+    if (page->rows == 0 || !may_round(query))
+        return true;
+    last = key_texts(page, query, page->rows - 1);
+    ok = lm_page_count_left(conn, query, cursor, last, &rows, err);
+    if (ok && rows != page->rows)
+        ok = fail_rounded(query, last, err);
+    free(last);
+    return ok;
+}
+
 bool
 lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
               char *const *cursor, char *const *bound, int64_t limit,
@@ -269,7 +314,10 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
     out->more = out->rows > limit;
     if (out->more)
         out->rows--;
-    return true;
+    if (check_rounding(conn, query, cursor, out, err))
+        return true;
+    lm_page_release(out);
+    return false;
 }
 
 bool
@@ -352,6 +400,23 @@ ask_key(struct lm_request *request, struct lm_conn *conn, char ***texts,
     return false;
 }
 
+/* No row lies behind the highest key, by its text. */
+static bool
+check_highest(struct lm_conn *conn, const struct lm_base_query *query,
+              char *const *key, struct lm_err *err)
+{
+    struct lm_page behind;
+    bool ok;
+
+    if (key == NULL || !may_round(query))
+        return true;
+    if (!lm_page_fetch(conn, query, key, NULL, 1, &behind, err))
+        return false;
+    ok = behind.rows == 0 || fail_rounded(query, key, err);
+    lm_page_release(&behind);
+    return ok;
+}
+
 bool
 lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
                 const char *table, char ***texts, struct lm_err *err)
@@ -364,7 +429,11 @@ lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
     lm_request_add_highest(&request, table);
     ok = ask_key(&request, conn, texts, err);
     lm_request_release(&request);
-    return ok;
+    if (!ok || check_highest(conn, query, *texts, err))
+        return ok;
+    lm_sql_free_array(*texts, query->key_count);
+    *texts = NULL;
+    return false;
 }
 
 /* The last key of an answer, NULL without a row. */

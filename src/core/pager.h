@@ -28,7 +28,8 @@ const char *lm_page_key(const struct lm_page *page,
 /*
  * Fetches at most limit rows after cursor and up to bound; either may be NULL,
  * else it has the query's key_count texts. LM_ERR_FAILED names a key that is
- * NULL or occurs twice, also when the second one is the row more, or says that
+ * NULL or occurs twice, also when the second one is the row more, whose text is
+ * not that of its value, as of a type that rounds, or says that
  * the query's key has another type than preflight found. A column that the
  * query does not return is SQLSTATE 42703.
  */

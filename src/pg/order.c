@@ -41,7 +41,11 @@ static const char order_sql[] =
     "  AND m.amoppurpose = 's' ORDER BY m.amopstrategy),"
     " (SELECT m.amopopr FROM pg_catalog.pg_amop m"
     "  WHERE m.amopfamily = o.opcfamily AND m.amoplefttype = o.opcintype"
-    "  AND m.amoprighttype = o.opcintype AND m.amopstrategy = 3)"
+    "  AND m.amoprighttype = o.opcintype AND m.amopstrategy = 3),"
+    " EXISTS (SELECT FROM parts JOIN pg_catalog.pg_type r USING (oid)"
+    "  JOIN pg_catalog.pg_proc f ON f.oid = r.typinput"
+    "  JOIN pg_catalog.pg_language g ON g.oid = f.prolang"
+    "  WHERE r.typtype = 'b' AND g.lanname <> 'internal')"
     " FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace tn"
     " ON tn.oid = t.typnamespace LEFT JOIN " LM_ORDER_OPCLASS(
         "$1::pg_catalog.oid",
@@ -51,7 +55,7 @@ static const char order_sql[] =
                  " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = "
                  "i.typnamespace"
                  " WHERE t.oid = $1::pg_catalog.oid";
-static const char order_shape[] = "1: o? t t? o b b t[] o?";
+static const char order_shape[] = "1: o? t t? o b b t[] o? b";
 
 enum {
     OPCLASS,
@@ -61,7 +65,8 @@ enum {
     IS_NAME,
     IS_PSEUDO,
     OPERATORS,
-    EQUALITY
+    EQUALITY,
+    MAY_ROUND
 };
 
 static void
@@ -86,6 +91,7 @@ take(const struct lm_answer *row, struct lm_order *out)
     out->cast = lm_answer_copy(row, 0, CAST);
     out->own_collation = lm_answer_oid(row, 0, COLLATION);
     out->collation = out->own_collation;
+    out->may_round = lm_answer_bool(row, 0, MAY_ROUND);
     out->is_name = lm_answer_bool(row, 0, IS_NAME);
     out->is_pseudo = lm_answer_bool(row, 0, IS_PSEUDO);
     if (!lm_answer_is_null(row, 0, OPCLASS))

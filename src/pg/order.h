@@ -29,6 +29,8 @@ struct lm_order {
     uint32_t own_collation; /* that of a parameter of the type, likewise */
     bool is_name;    /* the text of a value is, or holds, a name of an object
                            in the database, as regclass has it */
+    bool may_round;  /* the text of a value may be that of another: the type, or
+                       a part of it, is not one of PostgreSQL's own */
     bool is_pseudo;  /* the type has no input, as record has not */
     char *type_name; /* quoted, with the schema */
     char *cast;      /* the type that the operators take, or NULL: this one */

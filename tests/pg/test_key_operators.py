@@ -280,3 +280,43 @@ def run_each_once_more(db, project, config):
         "config = {", f"config = {{ {config},"))
     project.run("--again").expect(DONE)
     assert db.column("SELECT DISTINCT n FROM t") == [2]
+
+
+# -- texts that round ----------------------------------------------------------
+
+
+SEGMENTS = ["0.1234561", "0.1234564", "0.1234567", "0.5", "0.75", "1"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("rows", [SEGMENTS, SEGMENTS[-3:] + ["7.1234567"],
+                                  ["1", "7.1234561", "7.1234567"]])
+def test_a_type_whose_text_is_rounded(db, project, ext, batch, rows):
+    """seg prints six digits: no row is passed over, or met twice, in
+    silence."""
+    ext("seg")
+    db.execute("CREATE TABLE t (k ext.seg PRIMARY KEY, "
+               "id serial, n int NOT NULL DEFAULT 0);"
+               f"INSERT INTO t (k) VALUES {values(rows)}")
+    project.script(migrate_by(["k"], batch=batch).replace(
+        "{ k = row.k }", "{ id = row.id }"))
+
+    result = project.run()
+
+    visits = db.column("SELECT n FROM t")
+    if result.code == DONE:
+        assert visits == [1] * len(rows)
+    else:
+        result.expect(1, "the text of a key is not that of its value",
+                      "Page by another key", "--restart")
+        assert max(visits) <= 1
+        project.script(migrate_by(["id"]))
+        project.run("--restart").expect(DONE)
+
+
+def test_segments_that_are_not_rounded(db, project, ext):
+    ext("seg")
+    db.execute("CREATE TABLE t (k ext.seg PRIMARY KEY);"
+               f"INSERT INTO t VALUES {values(['0.5', '0.75', '1 .. 2', '3'])}")
+    count_visits(db)
+    run_each_once(db, project, ["k"])
