@@ -179,6 +179,7 @@ end
 --                  a script that is in no project is called by its full path
 -- @return definition:
 --   path, name, root, source (the file's text, unchanged), kind ("paged" or "one_shot")
+--   loaded (what else was loaded, see `env.loaded`; it grows)
 --   config (see `luamig.script.config`), start_after (the same as config.start_after)
 --   base_query (SQL text), base_params (table with `n`; nil is NULL): paged scripts only
 --   migrate, run, on_start, on_complete, on_stop, throttle: functions or nil
@@ -194,7 +195,7 @@ function script.load(path, opts)
   check_requires(rawget(given, "requires"), fail)
   local fields = check_fields(given, fail)
   local def = {
-    path = path, root = place.root, source = content,
+    path = path, root = place.root, source = content, loaded = env.loaded(),
     kind = kind_of(fields, fail), name = name_of(fields, place, fail),
   }
   for _, name in ipairs(CALLBACKS) do

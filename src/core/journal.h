@@ -153,6 +153,30 @@ bool lm_journal_note_fingerprint(struct lm_journal *self, int64_t run_id,
                                  const char *fingerprint,
                                  struct lm_err *err) LM_MUSTCHECK;
 
+/* Files whose code a run has used, as lists for parameters: names, files, and
+ * contents, NULL for one that is gone. */
+struct lm_journal_modules {
+    struct lm_buf names;
+    struct lm_buf files;
+    struct lm_buf contents;
+};
+/* journal_modules.c: those that the journal has of a run, but not of these
+ * names: names[i] and files[i], freed with lm_sql_free_array. */
+bool lm_journal_other_modules(struct lm_journal *self, int64_t run_id,
+                              const struct lm_journal_modules *modules,
+                              char ***names, char ***files, int *count,
+                              struct lm_err *err) LM_MUSTCHECK;
+/* The files among them that the journal has with another content; freed with
+ * lm_sql_free_array. */
+bool lm_journal_changed_modules(struct lm_journal *self, int64_t run_id,
+                                const struct lm_journal_modules *modules,
+                                char ***files, int *count,
+                                struct lm_err *err) LM_MUSTCHECK;
+/* Posted, in whatever transaction there is: the run has used these. */
+bool lm_journal_note_modules(struct lm_journal *self, int64_t run_id,
+                             const struct lm_journal_modules *modules,
+                             struct lm_err *err) LM_MUSTCHECK;
+
 /* Begins a run. *begun is false when somebody else has just begun one. */
 bool lm_journal_begin(struct lm_journal *self,
                       const struct lm_run_request *request,

@@ -32,6 +32,14 @@ enum lm_callback {
 /* SQLSTATE of an error of the script's code: its memory did not suffice. */
 #define LM_SCRIPT_NO_MEMORY "LM007"
 
+/* A file, beside the script, whose code runs. */
+struct lm_module {
+    const char *name; /* as the script requires it */
+    const char *file; /* below the project's root, else its path */
+    const char *text;
+    size_t len;
+};
+
 struct lm_migration_ops {
     /* Handles one page inside the batch's transaction. */
     bool (*migrate)(void *self, const struct lm_page *page,
@@ -43,6 +51,10 @@ struct lm_migration_ops {
     /* After a stop or a failure; cannot change it. */
     void (*on_stop)(void *self, const struct lm_run_info *info,
                     const char *reason);
+    /* How many have been loaded so far, and which; in the order of loading.
+     * Both are NULL where nobody knows. What they give lives with self. */
+    int (*module_count)(void *self);
+    void (*module)(void *self, int index, struct lm_module *out);
     bool has_throttle;
     /* How long to wait, and whether to ask again after that; 0: go on. */
     bool (*throttle)(void *self, struct lm_repo *repo,

@@ -165,6 +165,7 @@ start_step(struct lm_runner *self, struct lm_err *err)
               lm_runner_find_bound(self, &bound, err) &&
               lm_journal_mark_started(&self->journal, &self->run,
                                       is_bounded(self) ? &bound : NULL, err) &&
+              lm_runner_post_modules(self, err) &&
               witness_callback(self, LM_CALL_ON_START, LM_BEFORE_COMMIT, err) &&
               lm_conn_commit(self->conn, "on_start_before_commit",
                              "on_start_after_commit_sent", err);
@@ -205,7 +206,7 @@ final_step(struct lm_runner *self, struct lm_err *err)
     if (!lm_txn_begin(self->conn, &txn, err) ||
         (one_shot && !lm_runner_call_back(self, LM_CALL_RUN, err)) ||
         !lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) ||
-        !mark_done(self, err) ||
+        !mark_done(self, err) || !lm_runner_post_modules(self, err) ||
         !witness_callback(self, last, LM_BEFORE_COMMIT, err) ||
         !lm_conn_commit(self->conn, "done_before_commit",
                         "done_after_commit_sent", err))

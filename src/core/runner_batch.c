@@ -67,7 +67,8 @@ lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
                        const struct lm_key *cursor, struct lm_err *err)
 {
     if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
-                               self->pending_retries, err))
+                               self->pending_retries, err) ||
+        !lm_runner_post_modules(self, err))
         return false;
 #ifdef LUAMIG_FAULTS
     if (lm_fault_is_armed("after_flush") && !lm_conn_flush(self->conn, err))
@@ -78,6 +79,7 @@ lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
                            err) ||
         !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
         return false;
+    lm_runner_modules_noted(self);
     self->worked_ms = lm_clock_ms() - self->begun_ms;
     return true;
 }

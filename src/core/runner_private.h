@@ -122,6 +122,7 @@ struct lm_runner {
     char server[24]; /* its system identifier; empty: it does not say */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
+    int modules_noted;          /* so many the journal knows */
     char *fingerprint;          /* of what a cursor stands on; or NULL */
     struct lm_repo repo;
     struct lm_run run;
@@ -269,6 +270,15 @@ bool lm_runner_look_again(struct lm_runner *self,
  * self->fingerprint. */
 bool lm_runner_take_fingerprint(struct lm_runner *self,
                                 struct lm_err *err) LM_MUSTCHECK;
+/* runner_modules.c: posts what the journal does not know yet, inside the
+ * transaction in hand; and that this has committed. */
+bool lm_runner_post_modules(struct lm_runner *self,
+                            struct lm_err *err) LM_MUSTCHECK;
+void lm_runner_modules_noted(struct lm_runner *self);
+/* Warns of those that have changed since the run began, or since it was done.
+ */
+bool lm_runner_warn_of_modules(struct lm_runner *self, bool over,
+                               struct lm_err *err) LM_MUSTCHECK;
 /* Has the run, which was found to be done, read what this one would read? Its
  * tables may be gone. */
 bool lm_runner_check_done(struct lm_runner *self,

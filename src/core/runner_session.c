@@ -437,7 +437,8 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
     if (!check_journal_keys(self, err))
         return false;
     tell_resumed(self);
-    return check_follow_new(self, err);
+    return lm_runner_warn_of_modules(self, false, err) &&
+           check_follow_new(self, err);
 }
 
 static void
@@ -470,6 +471,8 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
             if (self->options->adopt == 0 && !lm_runner_check_done(self, err))
                 return false;
             tell_changed_since(self);
+            if (!lm_runner_warn_of_modules(self, true, err))
+                return false;
             self->outcome->ending = LM_END_DONE_ALREADY;
             return true;
         case LM_JOURNAL_CANCELLED:

@@ -35,6 +35,7 @@ struct lm_script {
     struct lm_place place;
     char *typed;    /* the path as it was given, made absolute */
     int definition; /* registry reference */
+    int loaded;     /* likewise: the list of modules */
     struct lm_migration migration;
     const char *repo;
     struct lm_migration_ops ops;
@@ -266,6 +267,46 @@ op_throttle(void *self, struct lm_repo *repo, const struct lm_run_info *info,
     *wait_ms = call.wait_ms;
     *ask_again = call.ask_again;
     return true;
+}
+
+static int
+op_module_count(void *self)
+{
+    struct lm_script *script = self;
+    lua_State *L = script->vm.L;
+    int count;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, script->loaded);
+    count = (int)lua_rawlen(L, -1);
+    lua_pop(L, 1);
+    return count;
+}
+
+/* A text of the table at the top, by raw access: it raises nothing. */
+static const char *
+raw_text(lua_State *L, const char *name, size_t *len)
+{
+    const char *text;
+
+    lua_pushstring(L, name);
+    lua_rawget(L, -2);
+    text = lua_tolstring(L, -1, len);
+    lua_pop(L, 1); /* the table keeps it alive */
+    return text;
+}
+
+static void
+op_module(void *self, int index, struct lm_module *out)
+{
+    struct lm_script *script = self;
+    lua_State *L = script->vm.L;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, script->loaded);
+    lua_rawgeti(L, -1, index + 1);
+    out->name = raw_text(L, "name", NULL);
+    out->file = raw_text(L, "file", NULL);
+    out->text = raw_text(L, "text", &out->len);
+    lua_pop(L, 2);
 }
 
 /* -- loading ---------------------------------------------------------- */
@@ -521,6 +562,8 @@ read_ops(lua_State *L, struct lm_script *self)
     self->ops.has = op_has;
     self->ops.call = op_call;
     self->ops.on_stop = op_on_stop;
+    self->ops.module_count = op_module_count;
+    self->ops.module = op_module;
     self->ops.throttle = op_throttle;
     self->ops.has_throttle = has_function(L, "throttle");
     self->migration.ops = &self->ops;
@@ -555,6 +598,8 @@ read_definition(lua_State *L, struct lm_script *self)
 
     read_identity(L, self);
     m->source = text_field(L, 2, "source");
+    lua_getfield(L, 2, "loaded");
+    self->loaded = luaL_ref(L, LUA_REGISTRYINDEX);
     m->config_json = text_field(L, 2, "config_json");
     m->one_shot = strcmp(text_field(L, 2, "kind"), "one_shot") == 0;
     read_config(L, self);

@@ -28,6 +28,34 @@ for name in ("NULL ALL or_null decimal json array object bytea"):gmatch "%g+" do
   MEANT[name] = "luamig." .. name
 end
 
+-- A module's file below the project root is called by its path from there, so that another checkout
+-- has the same names.
+local function shown_file(state, file)
+  local root = state.root
+  local full = state.cwd and paths.join(state.cwd, file) or file
+  if root and full:sub(1, #root + 1) == (root == "/" and "/" or root .. "/") then
+    return paths.relative(full, root)
+  end
+  return full
+end
+
+--- Notes a file whose code the script runs, for `env.loaded`: under the module's name, or, of a
+-- file that was opened by its path, under that.
+local function note(name, file, content)
+  local state = package.searchers[STATE_KEY]
+  content = content or paths.read(file)
+  if state and content then
+    local shown = shown_file(state, file)
+    state.loaded[#state.loaded + 1] = { name = name or shown, file = shown, text = content }
+  end
+end
+
+--- The list of what `require`, `loadfile` and `dofile` have read, in that order:
+-- { name =, file =, text = }. It is the same table as it grows.
+function env.loaded()
+  return package.searchers[STATE_KEY].loaded
+end
+
 --- Names that the function at `level` can see; the level is counted as `error` counts it.
 local function visible_names(level)
   local names = text.sorted_keys(_G)
@@ -86,12 +114,18 @@ function env.new()
     return load(chunk, name, "t", self)
   end
   function self.loadfile(file, _, ...)
+    if file then
+      note(nil, file)
+    end
     if select("#", ...) > 0 then
       return loadfile(file, "t", ...)
     end
     return loadfile(file, "t", self)
   end
   function self.dofile(file)
+    if file then
+      note(nil, file)
+    end
     local chunk, why = loadfile(file, "t", self)
     return (chunk or error(why, 2))()
   end
@@ -144,6 +178,11 @@ end
 local function search_script_dirs(state, name)
   local file = package.searchpath(name, table.concat(own_path(state), ";"))
   if not file then
+    -- Lua's own searchers find it, or nobody does.
+    file = package.searchpath(name, package.path) or package.searchpath(name, package.cpath)
+    if file then
+      note(name, file)
+    end
     return nil
   end
   local content, why = paths.read(file)
@@ -154,6 +193,7 @@ local function search_script_dirs(state, name)
   if not chunk then
     error(('could not load module "%s": %s'):format(name, why), 0)
   end
+  note(name, file, content)
   return chunk, file
 end
 
@@ -173,10 +213,10 @@ end
 
 --- Makes `require` search these directories first, in this order; directories of earlier calls
 -- follow. Modules that are loaded already stay.
--- @param dirs list of directories
+-- @param dirs list of directories; the last one is the project root
 -- @param cwd the current directory, for the paths in messages
 function env.search(dirs, cwd)
-  local state = package.searchers[STATE_KEY] or { dirs = {}, entries = {} }
+  local state = package.searchers[STATE_KEY] or { dirs = {}, entries = {}, loaded = {} }
   local rest = foreign_path(state)
   local order, seen = {}, {}
   for _, list in ipairs { dirs, state.dirs } do
@@ -187,7 +227,7 @@ function env.search(dirs, cwd)
       end
     end
   end
-  state.dirs, state.entries, state.cwd = order, {}, cwd
+  state.dirs, state.entries, state.cwd, state.root = order, {}, cwd, dirs[#dirs]
   local own = own_path(state)
   for _, entry in ipairs(own) do
     state.entries[entry] = true
