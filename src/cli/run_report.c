@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/record.h"
 #include "cli/cli.h"
+#include "core/journal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -152,7 +153,9 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         print_speed(outcome);
         if (outcome->cursor != NULL)
             printf(", at %s", outcome->cursor);
-        puts("; the same command resumes it");
+        puts(lm_err_is_state(err, LM_JOURNAL_VANISHED)
+                 ? "; the journal has lost it"
+                 : "; the same command resumes it");
     }
     return lm_cli_fail(err);
 }

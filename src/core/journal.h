@@ -22,6 +22,8 @@
 
 /* SQLSTATE of the journal functions for a lost owner token. */
 #define LM_JOURNAL_FENCED "LM001"
+/* ... of an error that says that the run's rows are gone, ... */
+#define LM_JOURNAL_VANISHED "LM008"
 /* ... and for a failure that is resolved already. */
 #define LM_JOURNAL_RESOLVED "LM004"
 
@@ -119,6 +121,13 @@ bool lm_journal_install(struct lm_journal *self,
 /* The version that is installed in this database; 0: none. */
 bool lm_journal_installed(struct lm_journal *self, int *version,
                           struct lm_err *err) LM_MUSTCHECK;
+
+/* Do the journal's rows of this script's runs agree with each other? A run that
+ * has lost its progress, or has a state that there is not, is LM_ERR_FAILED,
+ * with the ways on. With request->restart it is marked as cancelled instead. */
+bool lm_journal_examine(struct lm_journal *self,
+                        const struct lm_run_request *request,
+                        struct lm_err *err) LM_MUSTCHECK;
 
 /*
  * journal_find.c: looks for the run that is meant, by the script's name and its

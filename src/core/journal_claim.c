@@ -116,11 +116,36 @@ start_counting(struct lm_run *run, const struct lm_key *cursor)
     }
 }
 
+/* A session of luamig in this database whose COMMIT waits for a standby is what
+ * others of luamig wait for. Outside of a transaction; true when there is one,
+ * and err says so. */
+bool
+lm_journal_blames_standby(struct lm_journal *self, struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+    struct lm_err ignored;
+    int64_t pid = 0;
+
+    if (!lm_journal_ask(self,
+                        "SELECT coalesce(max(a.pid), 0)"
+                        " FROM pg_catalog.pg_stat_activity a"
+                        " WHERE a.datname = pg_catalog.current_database()"
+                        " AND a.application_name LIKE 'luamig%'"
+                        " AND a.wait_event = 'SyncRep'",
+                        "1: n", NULL, 0, &answer, &ignored))
+        return false;
+    pid = lm_answer_int(answer, 0, 0);
+    lm_answer_free(answer);
+    if (pid > 0)
+        lm_conn_fail_awaiting_standby(self->conn, pid, err);
+    return pid > 0;
+}
+
 /* Somebody else's INSERT for the same script and args is not committed yet. */
 static bool
-fail_beginning(struct lm_err *err)
+fail_beginning(struct lm_journal *self, struct lm_err *err)
 {
-    if (!lm_err_is_state(err, "55P03"))
+    if (!lm_err_is_state(err, "55P03") || lm_journal_blames_standby(self, err))
         return false;
     lm_err_set(err, LM_ERR_BUSY, "another runner is just beginning this run");
     lm_err_hint(err, "Try again in a moment: the same command tells how far "
@@ -143,7 +168,7 @@ lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
     if (!*begun)
         lm_conn_rollback(self->conn);
     if (!ok)
-        return fail_beginning(err);
+        return fail_beginning(self, err);
     if (*begun)
         start_counting(run, cursor);
     return true;
@@ -192,6 +217,7 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
         " pg_catalog.array_to_string(p.key_columns, ', ')"
         " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
         " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
+        " AND a.datname = pg_catalog.current_database()"
         " AND coalesce(a.backend_start = p.backend_start, true)"
         " WHERE p.run_id = $1",
         "?: t n t b t 2n b t t b t", texts, 3, &result, err);
@@ -201,8 +227,7 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
         return false;
     if (lm_answer_rows(result) == 0) {
         lm_answer_free(result);
-        lm_err_set(err, LM_ERR_FAILED,
-                   "run %" PRId64 " has vanished from the journal", run->id);
+        lm_journal_fail_vanished(self, run, err);
         return false;
     }
     LM_ERR_COPY(holder->owner, lm_answer_text(result, 0, 0));
@@ -222,11 +247,13 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
 }
 
 static bool
-fail_busy(const struct lm_run *run, const struct holder *holder,
-          struct lm_err *err)
+fail_busy(struct lm_journal *self, const struct lm_run *run,
+          const struct holder *holder, struct lm_err *err)
 {
     char backend[64] = "through a connection pooler";
 
+    if (lm_journal_blames_standby(self, err))
+        return false;
     if (holder->backend_pid > 0) {
         snprintf(backend, sizeof backend, "server process %" PRId64,
                  holder->backend_pid);
@@ -269,7 +296,7 @@ wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
         if (lm_clock_ms() > patience || holder->seq != first.seq ||
             strcmp(holder->lease_until, first.lease_until) != 0 ||
             !lm_stop_sleep_ms(100))
-            return fail_busy(run, holder, err);
+            return fail_busy(self, run, holder, err);
         if (!look_at_holder(self, request, run, holder, err))
             return false;
     }
@@ -277,8 +304,9 @@ wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
 }
 
 /* Ends the backend that may still hold a batch open, where the role may and
- * it is that very backend. One that works may be committing and is left alone,
- * unless it had its time. */
+ * it is that very backend: of this database, since a copy of the journal names
+ * the original's, and of luamig. One that works may be committing and is left
+ * alone, unless it had its time; one that awaits a standby always is. */
 static void
 terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
 {
@@ -292,6 +320,9 @@ terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
             "SELECT pg_catalog.pg_terminate_backend(a.pid)"
             " FROM {schema}.progress p JOIN pg_catalog.pg_stat_activity a"
             " ON a.pid = p.backend_pid AND a.backend_start = p.backend_start"
+            " AND a.datname = pg_catalog.current_database()"
+            " AND a.application_name LIKE 'luamig: %'"
+            " AND a.wait_event IS DISTINCT FROM 'SyncRep'"
             " WHERE p.run_id = $1 AND a.pid <> pg_catalog.pg_backend_pid()"
             " AND ($2 OR a.state LIKE 'idle in transaction%')",
             texts, 2, &ignored)) {
@@ -512,6 +543,8 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
         return false;
     while (!claim_once(self, request, old_owner, run, claimed, err)) {
         if (!lm_err_is_state(err, "55P03") || lm_stop_level() >= 2)
+            return false;
+        if (lm_journal_blames_standby(self, err))
             return false;
         if (lm_clock_ms() - begun > CLAIM_PATIENCE_MS)
             return fail_held(run, old_backend, err);

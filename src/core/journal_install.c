@@ -249,7 +249,8 @@ fail_install(struct lm_journal *self, int version, struct lm_err *err)
     char command[256];
     char grant[256];
 
-    if (err->kind != LM_ERR_DATABASE)
+    if (err->kind != LM_ERR_DATABASE ||
+        (lm_err_is_state(err, "55P03") && lm_journal_blames_standby(self, err)))
         return false;
     err->kind = LM_ERR_CONNECT;
     err->sql[0] = '\0';

@@ -40,6 +40,15 @@ char *lm_key_array(const struct lm_key *key);
 const char *lm_journal_backend(const struct lm_journal *self,
                                struct lm_number *number);
 
+/* Does a session of luamig in this database wait for a standby, which is then
+ * what others of luamig wait for? Outside of a transaction; true sets err. */
+bool lm_journal_blames_standby(struct lm_journal *self,
+                               struct lm_err *err) LM_MUSTCHECK;
+
+/* The run's rows are gone: says how to go on from its cursor, if it has one. */
+bool lm_journal_fail_vanished(const struct lm_journal *self,
+                              const struct lm_run *run, struct lm_err *err);
+
 /* The name of this machine. */
 const char *lm_journal_host(char *host, size_t size);
 

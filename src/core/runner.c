@@ -462,7 +462,8 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         outcome->ending = LM_END_FAILED;
         if (!self->acquired || err->kind == LM_ERR_KILLED)
             return;
-        if (err->kind != LM_ERR_FENCED)
+        if (err->kind != LM_ERR_FENCED &&
+            !lm_err_is_state(err, LM_JOURNAL_VANISHED))
             record_end(self, "failed", lm_err_exit_code(err->kind), err);
         tell_script(self, "error");
     } else if (stopped) {

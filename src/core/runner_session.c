@@ -460,6 +460,8 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
 {
     enum lm_journal_found found;
 
+    if (!lm_journal_examine(&self->journal, request, err))
+        return false;
     while (!self->acquired) {
         if (!lm_journal_find(&self->journal, request, &found, &self->run,
                              err) ||

@@ -12,9 +12,10 @@
 #include <string.h>
 
 /* Its backend, if it can be told (not behind a pooler, where it is 0). */
-#define BACKEND                                 \
-    "SELECT FROM pg_catalog.pg_stat_activity a" \
-    " WHERE a.pid = p.backend_pid"              \
+#define BACKEND                                      \
+    "SELECT FROM pg_catalog.pg_stat_activity a"      \
+    " WHERE a.pid = p.backend_pid"                   \
+    " AND a.datname = pg_catalog.current_database()" \
     " AND coalesce(a.backend_start = p.backend_start, true)"
 
 /* No lease is renewed inside of a transaction, which may take long. */

@@ -181,6 +181,9 @@ bool lm_conn_script(struct lm_conn *self, const char *sql,
  */
 bool lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
                     struct lm_err *err) LM_MUSTCHECK;
+/* The error of a server process, this connection's or another's, that does. */
+void lm_conn_fail_awaiting_standby(const struct lm_conn *self,
+                                   int64_t backend_pid, struct lm_err *err);
 /* Ends the transaction in hand, if any, without success. Errors do not matter:
  * the connection is then gone, and with it the transaction. */
 void lm_conn_rollback(struct lm_conn *self);

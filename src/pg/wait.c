@@ -69,11 +69,11 @@ lm_wait_patience_ms(const struct lm_conn *self)
 }
 
 /* What it has written is there, and waits to be seen. */
-static bool
-fail_awaiting_standby(struct lm_conn *self, enum lm_err_kind kind,
-                      struct lm_err *err)
+void
+lm_conn_fail_awaiting_standby(const struct lm_conn *self, int64_t backend_pid,
+                              struct lm_err *err)
 {
-    lm_err_set(err, kind,
+    lm_err_set(err, LM_ERR_CONNECT,
                "%s waits for a synchronous standby to confirm a COMMIT",
                self->target);
     LM_ERR_COPY(err->sqlstate, LM_CONN_AWAITS_STANDBY);
@@ -81,12 +81,20 @@ fail_awaiting_standby(struct lm_conn *self, enum lm_err_kind kind,
                   "Server process %" PRId64 " waits in SyncRep, and goes on "
                   "by itself when a standby of synchronous_standby_names has "
                   "confirmed. Nothing is lost.",
-                  self->backend_pid);
+                  backend_pid);
     lm_err_hint(err,
                 "Bring the standby back, or change synchronous_standby_names "
                 "and reload the server, and run the same command. Do not end "
                 "that server process: its COMMIT would count without the "
                 "standby.");
+}
+
+static bool
+fail_awaiting_standby(struct lm_conn *self, enum lm_err_kind kind,
+                      struct lm_err *err)
+{
+    lm_conn_fail_awaiting_standby(self, self->backend_pid, err);
+    err->kind = kind;
     lm_wait_shut(self);
     return false;
 }

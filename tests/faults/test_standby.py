@@ -69,6 +69,8 @@ def test_the_first_run_without_a_standby_says_so(alone):
     expect_standby(project.run())
     left = waiting(db)
     assert left, "the COMMIT was not left alone"
+    expect_standby(project.run())
+    assert waiting(db) == left
     bring_back(db)
     wait_until(lambda: not waiting(db), "the commit")
     project.run().expect(DONE)
@@ -83,6 +85,7 @@ def test_a_run_whose_standby_goes_away_says_so(alone):
     wait_until(lambda: db.progress("batches") > 2, "batches")
     take_away(db)
     expect_standby(runner.wait())
+    expect_standby(project.run())
     assert waiting(db), "the COMMIT was not left alone"
     bring_back(db)
     wait_until(lambda: not waiting(db), "the commit")
