@@ -347,10 +347,11 @@ add_ordered(struct lm_request *self, const char *table, struct lm_range range,
         add_where(self, ends);
     } else {
         lm_buf_puts(&self->sql, "SELECT ");
-        if (table == NULL)
+        if (table == NULL) {
             lm_request_add_columns(self, "page");
-        else
+        } else {
             lm_request_add_keys(self, "page", "");
+        }
         lm_buf_puts(&self->sql, " FROM (");
         for (int from = 0; from < self->query->key_count;
              from = end_of_run(self->query, from)) {

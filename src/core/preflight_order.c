@@ -23,6 +23,16 @@ add_keys(struct lm_buf *sql, const struct lm_base_query *query)
     }
 }
 
+static bool
+takes_collation(const struct lm_base_query *query)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        if (query->order[i].own_collation != 0)
+            return true;
+    }
+    return false;
+}
+
 /* Asks for the collations, and whether the key can be ordered by. The query is
  * described by it, never run. */
 static bool
@@ -32,6 +42,7 @@ ask_collations(struct lm_conn *conn, const struct lm_base_query *query,
     struct lm_values values = {(const char *const *)query->params,
                                query->param_count};
     struct lm_buf sql = LM_BUF_INIT;
+    struct lm_stmt *stmt;
     char shape[16];
     bool ok;
 
@@ -52,8 +63,11 @@ ask_collations(struct lm_conn *conn, const struct lm_base_query *query,
                   query->sql);
     add_keys(&sql, query);
     snprintf(shape, sizeof shape, "1: %do?", query->key_count);
-    ok = lm_conn_ask_typed(conn, lm_buf_text(&sql), shape, query->param_types,
-                           values, row, err);
+    ok = takes_collation(query)
+             ? lm_conn_ask_typed(conn, lm_buf_text(&sql), shape,
+                                 query->param_types, values, row, err)
+             : lm_conn_prepare(conn, lm_buf_text(&sql), query->param_types,
+                               query->param_count, &stmt, err);
     lm_buf_release(&sql);
     return ok;
 }
@@ -182,7 +196,7 @@ find_orders(struct lm_conn *conn, struct lm_base_query *out, struct lm_err *err)
     }
     if (!ask_collations(conn, out, &row, err))
         return fail_refused(out, err);
-    ok = set_collations(conn, out, row, err);
+    ok = !takes_collation(out) || set_collations(conn, out, row, err);
     lm_answer_free(row);
     return ok;
 }

@@ -11,7 +11,7 @@
  * constant.
  */
 
-#include "pg/query_private.h"
+#include "pg/query_key_private.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,82 +19,19 @@
 typedef PgQuery__Node Node;
 typedef PgQuery__SelectStmt SelectStmt;
 typedef PgQuery__ColumnRef ColumnRef;
-typedef PgQuery__FuncCall FuncCall;
 
 enum { MAX_VISITS = 10000 };
 
-/* A text that is looked at: the base query, or the definition of a view. */
-struct source {
-    const char *sql;
-    const char *view; /* its name, or NULL */
-};
-
-/* A SELECT, and what names mean in it. */
-struct scope {
-    const SelectStmt *select;
-    const struct scope *outer; /* for WITH queries and LATERAL, or NULL */
-    const struct source *source;
-};
-
-/* A column of what a SELECT returns: by name, else by position (from 0), else
- * any. */
-struct target {
-    const char *name;
-    int position;
-};
-
 static const struct target any = {NULL, -1};
-
-/* What was looked at already, in a recursive query for example. */
-struct visit {
-    const void *what;
-    const char *name;
-    int position;
-};
-
-struct trace {
-    const struct lm_query_catalog *catalog;
-    const char *key; /* the column that is followed */
-    struct visit *visits;
-    size_t visit_count;
-    PgQuery__ParseResult **parsed; /* views */
-    size_t parsed_count;
-    struct lm_err *err;
-};
-
-static bool trace_output(struct trace *self, const struct scope *scope,
-                         struct target target, bool *found);
-static bool judge_offset(struct trace *self, const struct scope *scope);
-static bool judge(struct trace *self, const struct scope *scope,
-                  const ProtobufCMessage *expression, bool in_from);
-
-/* -- refusing ---------------------------------------------------------- */
 
 static const char by_column[] =
     "Page by columns of a table: name them with config.key.";
 
-static bool
-fail(struct trace *self, const struct source *source, int location,
-     const char *hint, const char *what, const char *name)
-{
-    struct lm_buf text = LM_BUF_INIT;
+static bool trace_output(struct trace *self, const struct scope *scope,
+                         struct target target, bool *found);
 
-    lm_buf_printf(&text,
-                  "the key column \"%s\" is not constant: it comes "
-                  "from %s%s%s%s",
-                  self->key, what, name != NULL ? " \"" : "",
-                  name != NULL ? name : "", name != NULL ? "\"" : "");
-    if (source->view != NULL)
-        lm_buf_printf(&text, ", in the view \"%s\"", source->view);
-    lm_err_set(self->err, LM_ERR_SCRIPT, "%s", lm_buf_text(&text));
-    lm_err_hint(self->err, "%s", hint);
-    lm_parse_show_place(self->err, source->sql, location);
-    lm_buf_release(&text);
-    return false;
-}
-
-static bool
-visit_again(struct trace *self, const void *what, struct target target)
+bool
+lm_key_visit_again(struct trace *self, const void *what, struct target target)
 {
     struct visit *visit;
 
@@ -186,8 +123,8 @@ is_system_column(const char *name)
 }
 
 /* The definition of a view, parsed; NULL when it cannot be read. */
-static const SelectStmt *
-parse_view(struct trace *self, const char *definition)
+const SelectStmt *
+lm_key_parse_view(struct trace *self, const char *definition)
 {
     PgQuery__ParseResult *result = lm_parse(definition, NULL);
 
@@ -207,9 +144,9 @@ trace_view(struct trace *self, const struct lm_query_relation *relation,
     struct scope scope = {NULL, NULL, &source};
     bool found = false;
 
-    if (visit_again(self, relation, target))
+    if (lm_key_visit_again(self, relation, target))
         return true;
-    scope.select = parse_view(self, relation->definition);
+    scope.select = lm_key_parse_view(self, relation->definition);
     return scope.select == NULL || trace_output(self, &scope, target, &found);
 }
 
@@ -249,8 +186,8 @@ trace_relation(struct trace *self, const struct scope *scope,
         relation->definition != NULL)
         return true;
     *found = true;
-    return fail(self, scope->source, location, by_column, "the system column",
-                target.name);
+    return lm_key_fail(self, scope->source, location, by_column,
+                       "the system column", target.name);
 }
 
 static bool
@@ -298,10 +235,10 @@ trace_function(struct trace *self, const struct scope *scope,
     if (!qualified && !function_has(function, target))
         return true;
     *found = true;
-    if (visit_again(self, function, any))
+    if (lm_key_visit_again(self, function, any))
         return true;
     for (size_t i = 0; i < function->n_functions; i++) {
-        if (!judge(self, scope, &function->functions[i]->base, true))
+        if (!lm_key_judge(self, scope, &function->functions[i]->base, true))
             return false;
     }
     return true;
@@ -437,9 +374,9 @@ reference_of(const ColumnRef *ref)
                               ref->location};
 }
 
-static bool
-trace_reference(struct trace *self, const struct scope *scope,
-                const ColumnRef *column)
+bool
+lm_key_trace_reference(struct trace *self, const struct scope *scope,
+                       const ColumnRef *column)
 {
     struct reference ref = reference_of(column);
     bool found = false;
@@ -449,110 +386,6 @@ trace_reference(struct trace *self, const struct scope *scope,
             return false;
     }
     return true;
-}
-
-struct judging {
-    struct trace *trace;
-    const struct scope *scope;
-    bool in_from; /* a function there may return a set */
-};
-
-static enum lm_visit
-visit_any_column(const ProtobufCMessage *message, void *data)
-{
-    (void)data;
-    return lm_tree_is(message, &pg_query__column_ref__descriptor)
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
-}
-
-static bool
-judge_call(const struct judging *self, const FuncCall *call)
-{
-    struct trace *trace = self->trace;
-    const struct source *source = self->scope->source;
-    size_t last = call->n_funcname - 1;
-    const char *name = lm_tree_name(call->funcname[last]);
-    size_t args =
-        call->n_args + (call->agg_within_group ? call->n_agg_order : 0);
-    struct lm_query_function function = {0};
-
-    if (call->over != NULL) {
-        return fail(trace, source, call->location,
-                    "What a window function returns for a row depends on the "
-                    "other rows. Page by columns of a table: name them with "
-                    "config.key.",
-                    "the window function", name);
-    }
-    if (!trace->catalog->function(
-            trace->catalog->arg,
-            last > 0 ? lm_tree_name(call->funcname[last - 1]) : NULL, name,
-            (int)args, &function, trace->err))
-        return false;
-    if (function.aggregate) {
-        return fail(trace, source, call->location,
-                    "What an aggregate returns depends on which rows there "
-                    "are. Page by the columns of GROUP BY: name them with "
-                    "config.key.",
-                    "the aggregate", name);
-    }
-    if (function.is_volatile) {
-        return fail(trace, source, call->location,
-                    "Page by columns of a table, or declare the function "
-                    "IMMUTABLE if it always returns the same for the same "
-                    "arguments.",
-                    "the volatile function", name);
-    }
-    if (function.returns_set && !self->in_from) {
-        return fail(trace, source, call->location,
-                    "Put the function into FROM, and page by columns of a "
-                    "table and by what it returns: FROM t, unnest(t.tags) AS "
-                    "tag, with key = { \"id\", \"tag\" }.",
-                    "the set-returning function", name);
-    }
-    if (function.reads_state ||
-        (function.is_stable &&
-         !lm_tree_walk(&call->base, visit_any_column, NULL))) {
-        return fail(trace, source, call->location,
-                    "Page by columns of a table, or declare the function "
-                    "IMMUTABLE if it always returns the same for the same "
-                    "arguments.",
-                    "a function that depends on more than the row", name);
-    }
-    return true;
-}
-
-static enum lm_visit
-visit_expression(const ProtobufCMessage *message, void *data)
-{
-    const struct judging *self = data;
-    struct trace *trace = self->trace;
-    const struct source *source = self->scope->source;
-    bool ok = true;
-
-    if (lm_tree_is(message, &pg_query__func_call__descriptor)) {
-        ok = judge_call(self, (const FuncCall *)message);
-    } else if (lm_tree_is(message, &pg_query__column_ref__descriptor)) {
-        ok = trace_reference(trace, self->scope, (const ColumnRef *)message);
-    } else if (lm_tree_is(message, &pg_query__sub_link__descriptor)) {
-        ok = fail(trace, source, lm_tree_location(message),
-                  "What a subselect returns depends on other rows. Join the "
-                  "table instead, and page by columns of tables.",
-                  "a subselect", NULL);
-    } else if (lm_tree_is(message, &pg_query__sqlvalue_function__descriptor)) {
-        ok = fail(trace, source, lm_tree_location(message), by_column,
-                  "the time or the session", NULL);
-    }
-    return ok ? LM_VISIT_ON : LM_VISIT_FOUND;
-}
-
-static bool
-judge(struct trace *self, const struct scope *scope,
-      const ProtobufCMessage *expression, bool in_from)
-{
-    struct judging judging = {self, scope, in_from};
-
-    return !lm_tree_walk(expression, visit_expression, &judging);
 }
 
 /* -- select lists -------------------------------------------------------- */
@@ -608,61 +441,11 @@ trace_values(struct trace *self, const struct scope *scope,
 
         for (size_t j = 0; j < row->n_items; j++) {
             if ((target.position < 0 || (size_t)target.position == j) &&
-                !judge(self, scope, &row->items[j]->base, false))
+                !lm_key_judge(self, scope, &row->items[j]->base, false))
                 return false;
         }
     }
     return true;
-}
-
-/* SELECT DISTINCT ON (a, b): of each group one row is kept, and which one is
- * decided by the others. Plain DISTINCT has one empty node. */
-static bool
-has_distinct_on(const SelectStmt *select)
-{
-    return select->n_distinct_clause > 0 &&
-           select->distinct_clause[0]->node_case !=
-               PG_QUERY__NODE__NODE__NOT_SET;
-}
-
-/* Is the output column, or the column of that name behind a star, one of
- * those that DISTINCT ON names? */
-static bool
-is_distinct_on(const SelectStmt *select, struct target target,
-               const Node *output)
-{
-    const ColumnRef *column = output != NULL ? lm_tree_column(output) : NULL;
-    const char *name = target.name;
-
-    if (column != NULL)
-        name = lm_tree_last_name(column->fields, column->n_fields);
-    for (size_t i = 0; i < select->n_distinct_clause; i++) {
-        const Node *distinct = select->distinct_clause[i];
-        const ColumnRef *ref = lm_tree_column(distinct);
-
-        if (output != NULL && lm_tree_same(&output->base, &distinct->base))
-            return true;
-        if (ref != NULL && name != NULL && (output == NULL || column != NULL) &&
-            strcmp(lm_tree_last_name(ref->fields, ref->n_fields), name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool
-judge_distinct(struct trace *self, const struct scope *scope,
-               struct target target, const Node *output)
-{
-    const SelectStmt *select = scope->select;
-
-    if (!has_distinct_on(select) || is_distinct_on(select, target, output))
-        return true;
-    return fail(self, scope->source,
-                lm_tree_list_location(select->distinct_clause,
-                                      select->n_distinct_clause),
-                "Which row DISTINCT ON keeps depends on the other rows. Page "
-                "by the columns of DISTINCT ON: name them with config.key.",
-                "the row that DISTINCT ON keeps", NULL);
 }
 
 /* The column is one of those behind the stars. */
@@ -694,8 +477,9 @@ trace_all(struct trace *self, const struct scope *scope, bool *found)
 
     for (size_t i = 0; i < select->n_target_list; i++) {
         if (star_of(select->target_list[i]) == NULL &&
-            !judge(self, scope, &select->target_list[i]->res_target->val->base,
-                   false))
+            !lm_key_judge(self, scope,
+                          &select->target_list[i]->res_target->val->base,
+                          false))
             return false;
     }
     *found = true;
@@ -724,11 +508,11 @@ trace_output(struct trace *self, const struct scope *scope,
     const SelectStmt *select = scope->select;
     const Node *output = NULL;
 
-    if (visit_again(self, select, target)) {
+    if (lm_key_visit_again(self, select, target)) {
         *found = true;
         return true;
     }
-    if (!judge_offset(self, scope))
+    if (!lm_key_judge_offset(self, scope))
         return false;
     if (select->op != PG_QUERY__SET_OPERATION__SETOP_NONE)
         return trace_set_operation(self, scope, target, found);
@@ -746,98 +530,11 @@ trace_output(struct trace *self, const struct scope *scope,
     }
     if (output == NULL) {
         return trace_stars(self, scope, target, found) &&
-               (!*found || judge_distinct(self, scope, target, NULL));
+               (!*found || lm_key_judge_distinct(self, scope, target, NULL));
     }
     *found = true;
-    return judge(self, scope, &output->base, false) &&
-           judge_distinct(self, scope, target, output);
-}
-
-/* -- OFFSET --------------------------------------------------------------- */
-
-static bool
-is_zero(const Node *node)
-{
-    return node->node_case == PG_QUERY__NODE__NODE_A_CONST &&
-           node->a_const->val_case == PG_QUERY__A__CONST__VAL_IVAL &&
-           node->a_const->ival->ival == 0;
-}
-
-/* Rows that are left out by their number are other ones on each page. "OFFSET
- * 0" leaves out none. */
-static bool
-judge_offset(struct trace *self, const struct scope *scope)
-{
-    const Node *offset = scope->select->limit_offset;
-
-    if (offset == NULL || is_zero(offset))
-        return true;
-    lm_err_set(self->err, LM_ERR_SCRIPT,
-               "base_query must not have OFFSET in what its key comes from%s%s",
-               scope->source->view != NULL ? ", as has the view " : "",
-               scope->source->view != NULL ? scope->source->view : "");
-    lm_err_hint(self->err,
-                "Which rows it leaves out changes as rows are migrated. Leave "
-                "them out by a condition, or set config.start_after.");
-    lm_parse_show_place(self->err, scope->source->sql,
-                        lm_tree_location(&offset->base));
-    return false;
-}
-
-/* -- samples ------------------------------------------------------------- */
-
-struct sampling {
-    struct trace *trace;
-    struct source source;
-};
-
-static bool look_for_samples(struct trace *self, const SelectStmt *select,
-                             struct source source);
-
-static enum lm_visit
-visit_sample(const ProtobufCMessage *message, void *data)
-{
-    const struct sampling *self = data;
-    const PgQuery__RangeVar *range = (const PgQuery__RangeVar *)message;
-    const struct lm_query_relation *relation = NULL;
-    struct trace *trace = self->trace;
-    struct source view;
-    const SelectStmt *select;
-
-    if (lm_tree_is(message, &pg_query__range_table_sample__descriptor)) {
-        lm_err_set(trace->err, LM_ERR_SCRIPT,
-                   "base_query must not have TABLESAMPLE%s%s",
-                   self->source.view != NULL ? ", as has the view " : "",
-                   self->source.view != NULL ? self->source.view : "");
-        lm_err_hint(trace->err,
-                    "Each page would be of another sample. Choose rows by "
-                    "their key: WHERE id %% 100 = 0.");
-        lm_parse_show_place(trace->err, self->source.sql,
-                            lm_tree_location(message));
-        return LM_VISIT_FOUND;
-    }
-    if (!lm_tree_is(message, &pg_query__range_var__descriptor))
-        return LM_VISIT_ON;
-    if (!trace->catalog->relation(trace->catalog->arg, range->schemaname,
-                                  range->relname, &relation, trace->err))
-        return LM_VISIT_FOUND;
-    if (relation == NULL || relation->definition == NULL ||
-        visit_again(trace, relation, (struct target){"TABLESAMPLE", -1}))
-        return LM_VISIT_ON;
-    view = (struct source){relation->definition, range->relname};
-    select = parse_view(trace, relation->definition);
-    return select != NULL && !look_for_samples(trace, select, view)
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
-}
-
-static bool
-look_for_samples(struct trace *self, const SelectStmt *select,
-                 struct source source)
-{
-    struct sampling sampling = {self, source};
-
-    return !lm_tree_walk(&select->base, visit_sample, &sampling);
+    return lm_key_judge(self, scope, &output->base, false) &&
+           lm_key_judge_distinct(self, scope, target, output);
 }
 
 bool
@@ -861,7 +558,7 @@ lm_query_check_constant(const struct lm_query_shape *self, const char *sql,
         ok = trace_output(&trace, &scope, (struct target){key[i], -1}, &found);
     }
     trace.visit_count = 0;
-    ok = ok && look_for_samples(&trace, self->tree->select, source);
+    ok = ok && lm_key_refuse_samples(&trace, self->tree->select, source);
     for (size_t i = 0; i < trace.parsed_count; i++)
         pg_query__parse_result__free_unpacked(trace.parsed[i], NULL);
     free((void *)trace.parsed);

@@ -51,6 +51,7 @@ PRIVATE = {
     "pg/server_parts.h": "pg/server",
     "pg/guard_private.h": "pg/guard",
     "pg/parse.h": "pg/",
+    "pg/query_key_private.h": "pg/query_key",
     "pg/query_private.h": "pg/query",
     "pg/stmt.h": "pg/",
     "pg/tree.h": "pg/",
