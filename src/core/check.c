@@ -112,6 +112,8 @@ lm_check_add_err(struct lm_check *self, const char *subject,
 
     if (err->detail[0] != '\0')
         lm_finding_detail(finding, "%s", err->detail);
+    if (lm_err_is_state(err, LM_ANSWER_WRONG))
+        lm_finding_detail(finding, "The statement is %s", err->sql);
     if (err->hint[0] != '\0')
         lm_finding_hint(finding, "%s", err->hint);
     return finding;

@@ -1,0 +1,267 @@
+"""What luamig does with wrong answers of the server.
+
+Each command is run once and listened to. Then it is run again for each of the
+answers that its own statements got, and for each way to spoil that answer, from
+the same state of the database: rows, columns and values are removed, numbers
+garbled and cut. Each time it must end with an error that names the statement,
+or as it would have ended without; and no row may be other than it was, or than
+the command makes it.
+
+There are some ten thousand ways. Each case takes every so manieth of its own,
+up to MOST, each from another one on; LUAMIG_ANSWERS=all takes them all.
+"""
+
+import concurrent.futures
+import itertools
+import os
+import queue
+import subprocess
+
+import pytest
+
+from harness.answers import Spoiler, spoils_of
+from harness.cluster import SUPERUSER
+from harness.project import (DONE as DONE_EXIT, INTERNAL, SANITIZER_EXIT,
+                             Project, binary, clean_environment)
+
+WORKERS = 3
+HANGS = 60  # seconds
+TOTAL = 1500
+MOST = 120
+PAGES = ("SELECT page.", "SELECT watched.")
+
+SCHEMA = """
+CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
+INSERT INTO t SELECT n FROM generate_series(1, 12) n;
+CREATE TABLE log (tid int UNIQUE, CHECK (tid <> 7));
+"""
+SCRIPT = """
+return {
+  config = { on_error = "quarantine", batch_size = 5, throttle_ms = 0 },
+  base_query = "SELECT id, n FROM t",
+  migrate = function(rows, repo)
+    for _, row in ipairs(rows) do
+      repo:insert("log", { tid = row.id })
+      repo:update("t", { id = row.id }, { n = row.n + 1 })
+    end
+  end,
+}
+"""
+RUN = ("run", "scripts/x.lua")
+# What has happened before: commands, and SQL.
+FRESH, STOPPED, DONE = [], [(*RUN, "--limit", "5")], [RUN]
+MENDED = [RUN, "ALTER TABLE log DROP CONSTRAINT log_tid_check"]
+ASKED = [*STOPPED, "INSERT INTO luamig.request (run_id, verb, settings)"
+         " VALUES (1, 'set', '{\"batch_size\": 3}')"]
+CASES = {
+    "the first run": (FRESH, RUN),
+    "a run without rows set aside": (FRESH, (*RUN, "--limit", "6")),
+    "a resumed run": (STOPPED, RUN),
+    "a resumed run with a request": (ASKED, RUN),
+    "a run that is done": (DONE, RUN),
+    "a run from the beginning": (DONE, (*RUN, "--again")),
+    "a dry run": (FRESH, (*RUN, "--dry-run")),
+    "a check": (FRESH, ("check", "scripts/x.lua")),
+    "a check after a run": (STOPPED, ("check", "scripts/x.lua")),
+    "a check of the database": (DONE, ("check",)),
+    "status": (DONE, ("status",)),
+    "status of a run": (ASKED, ("status", "1")),
+    "status as JSON": (DONE, ("status", "--json")),
+    "failures": (DONE, ("failures", "1")),
+    "failures, tried again": (MENDED, ("failures", "1", "--retry")),
+    "a new script": (FRESH, ("new", "{}", "--table", "t")),
+    "a pause": (STOPPED, ("pause", "1")),
+    "a setting": (STOPPED, ("set", "1", "batch_size=7")),
+    "a cancel": (STOPPED, ("cancel", "1")),
+}
+HELD = {}  # conversations of the cases that have passed
+
+
+class Stage:
+    """A database that can be set back to where a conversation begins."""
+
+    def __init__(self, cluster, folder, before):
+        self.db = cluster.make_database()
+        self.proxy = Spoiler(cluster)
+        self.project = Project(folder, self.db.url)
+        self.names = itertools.count()
+        self.project.script(SCRIPT)
+        self.url = cluster.url(self.db.name, host=self.proxy.host)
+        self.db.execute(SCHEMA)
+        for step in before:
+            if isinstance(step, str):
+                self.db.execute(step)
+            else:
+                self.project.luamig(*step)
+        self._keep()
+        self.link = self.db.connect(user=SUPERUSER)
+        self.link.autocommit = True
+
+    def _keep(self):
+        tables = self.db.column(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname IN ('public', 'luamig')")
+        back = ["SET session_replication_role = replica"]
+        self.db.execute("CREATE SCHEMA kept")
+        for i, table in enumerate(tables):
+            self.db.execute(f"CREATE TABLE kept.t{i} AS TABLE {table}")
+            columns = ", ".join(self.db.column(
+                "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid ="
+                " %s::regclass AND attnum > 0 AND NOT attisdropped", table))
+            back += [f"DELETE FROM {table}",
+                     f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE"
+                     f" SELECT {columns} FROM kept.t{i}"]
+        if not self.db.has_journal():
+            back.append("DROP SCHEMA IF EXISTS luamig CASCADE")
+        self.back = ";".join(back)
+
+    def talk(self, command, spoil):
+        """One conversation: exit code, stdout and stderr."""
+        with self.link.cursor() as cursor:
+            cursor.execute(self.back)
+        self.proxy.begin(spoil)
+        name = f"y{next(self.names)}"
+        ended = subprocess.run(
+            [binary(), *(word.format(name) for word in command),
+             "--db", self.url],
+            cwd=self.project.path, env=clean_environment(), check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=HANGS)
+        return ended.returncode, ended.stdout, ended.stderr
+
+    def tables(self):
+        """id: how often it was migrated, and whether it is in the log."""
+        with self.link.cursor() as cursor:
+            cursor.execute("SELECT t.id, t.n, count(l.tid) FROM t LEFT JOIN"
+                           " log l ON l.tid = t.id GROUP BY 1, 2")
+            return {row[0]: row[1:] for row in cursor.fetchall()}
+
+    def close(self):
+        self.link.close()
+        self.proxy.close()
+        self.db.drop()
+
+
+class Case:
+    """A command, what it is answered, and what it does."""
+
+    def __init__(self, cluster, folder, before, command):
+        self.cluster, self.folder = cluster, folder
+        self.before, self.command = before, command
+        stage = self.stage("first")
+        heard = []
+        for _ in range(2):  # what is answered the same each time
+            self.code, _, err = stage.talk(command, None)
+            assert "Sanitizer" not in err, err
+            heard.append({answer[:4]: answer for answer in stage.proxy.answers})
+        self.after = stage.tables()
+        with stage.link.cursor() as cursor:
+            cursor.execute(stage.back)
+        self.begun = stage.tables()
+        every = [spoil for spoil in spoils_of(
+            answer for key, answer in heard[1].items() if key in heard[0])
+            if self._is_told(spoil)]
+        step = max(1, -(-len(every) // MOST))
+        if os.environ.get("LUAMIG_ANSWERS") == "all":
+            step = 1
+        self.spoils = every[list(CASES.values()).index(
+            (before, command)) % step::step]
+        self.stages = [stage]
+
+    @staticmethod
+    def _is_told(spoil):
+        """The rows of a page are the user's: nobody can tell a wrong one."""
+        return (not spoil.sql.startswith(PAGES)
+                or spoil.how in ("no rows", "not the first row", "no column"))
+
+    def stage(self, name):
+        return Stage(self.cluster, self.folder / name, self.before)
+
+    def close(self):
+        for stage in self.stages:
+            stage.close()
+
+    # -- judging ---------------------------------------------------------------
+
+    def complaint(self, stage, spoil):
+        """What is wrong with how a spoilt conversation ended; None: nothing."""
+        try:
+            code, out, err = stage.talk(self.command, spoil)
+        except subprocess.TimeoutExpired:
+            return "hangs"
+        fault = (self._of_output(code, out, err, spoil)
+                 or self._of_tables(code, stage.tables()))
+        return fault and f"{fault} (exit {code})\n{out}{err}"
+
+    def _of_output(self, code, out, err, spoil):
+        if code in (SANITIZER_EXIT, INTERNAL) or code < 0:
+            return "crash"
+        if "Sanitizer" in err or "runtime error" in err:
+            return "sanitizer"
+        if code == self.code:
+            return None
+        if code == DONE_EXIT:
+            return f"succeeds instead of {self.code}"
+        if "error: " not in err and "error " not in out:
+            return "fails without an error"
+        # What is another good answer may lead to another error.
+        if "tatement" in err + out or spoil.how in (
+                "no rows, and counted so", "cut", "empty"):
+            return None
+        return "names no statement"
+
+    def _of_tables(self, code, found):
+        if code == self.code:
+            return None if found == self.after else f"wrong rows: {found}"
+        strange = {key: value for key, value in found.items()
+                   if value not in (self.begun[key], self.after[key])}
+        return f"wrong rows: {strange}" if strange else None
+
+    def complaints(self):
+        """All of them, and how many conversations were spoilt."""
+        free, spoilt, wrong = queue.Queue(), itertools.count(), []
+        self.stages += [self.stage(f"more{i}") for i in range(WORKERS - 1)]
+        for stage in self.stages:
+            free.put(stage)
+
+        def one(spoil):
+            stage = free.get()
+            try:
+                fault = self.complaint(stage, spoil)
+                if stage.proxy.happened:
+                    next(spoilt)
+                if fault:
+                    wrong.append(f"{spoil.how} of column {spoil.column} in"
+                                 f" answer {spoil.nth} to {spoil.sql}\n{fault}")
+            finally:
+                free.put(stage)
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(one, self.spoils))
+        return wrong, next(spoilt)
+
+
+@pytest.fixture
+def case_of(cluster, tmp_path):
+    made = []
+
+    def case(name):
+        made.append(Case(cluster, tmp_path / str(len(made)), *CASES[name]))
+        return made[-1]
+    yield case
+    for one in made:
+        one.close()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_spoilt_answer_is_an_error_or_does_not_matter(case_of, name):
+    case = case_of(name)
+    wrong, spoilt = case.complaints()
+    assert not wrong, f"{len(wrong)} of {spoilt}:\n" + "\n".join(wrong[:20])
+    assert spoilt >= len(case.spoils) * 0.9
+    HELD[name] = spoilt
+
+
+def test_there_were_enough_conversations():
+    if set(HELD) != set(CASES):
+        pytest.skip("only some of the cases were tried here")
+    assert sum(HELD.values()) >= TOTAL, HELD
