@@ -180,17 +180,21 @@ function Repo:delete(table, key, opts) end
 ---What an insert does when the row is there already: nothing, or update these columns.
 ---@alias luamig.OnConflict "nothing"|{ columns: string[], update: string[] }
 
+---@class luamig.InsertOptions
+---@field on_conflict? luamig.OnConflict
+---@field missing? "ignore" Allows that a trigger or rule writes no row.
+
 ---Inserts a row; columns that are left out get their defaults.
 ---@param table string
 ---@param row table<string, luamig.Value>
----@param opts? { on_conflict: luamig.OnConflict }
+---@param opts? luamig.InsertOptions
 ---@return luamig.Handle
 function Repo:insert(table, row, opts) end
 
 ---Inserts a list of rows.
 ---@param table string
 ---@param rows table<string, luamig.Value>[]
----@param opts? { on_conflict: luamig.OnConflict }
+---@param opts? luamig.InsertOptions
 ---@return luamig.Handle
 function Repo:insert_all(table, rows, opts) end
 

@@ -55,13 +55,22 @@ lm_repo_latch(struct lm_repo *self, const struct lm_err *err)
         self->combined_failed = true;
 }
 
+bool
+lm_repo_is_sound(struct lm_repo *self, struct lm_err *err)
+{
+    if (!self->failed)
+        return true;
+    lm_repo_explain(self, &self->failure);
+    *err = self->failure;
+    return false;
+}
+
 /* What was in flight may have failed first: that error is the one. */
 bool
 lm_repo_fail_with(struct lm_repo *self, struct lm_err *err)
 {
     lm_repo_latch(self, err);
-    *err = self->failure;
-    return false;
+    return lm_repo_is_sound(self, err);
 }
 
 /* After a flush: is everything that was posted as it must be? */
@@ -71,9 +80,7 @@ settle(struct lm_repo *self, bool ok, struct lm_err *err)
     if (!ok)
         return lm_repo_fail_with(self, err);
     self->unsure = self->reordered = false;
-    if (self->failed)
-        *err = self->failure;
-    return !self->failed;
+    return lm_repo_is_sound(self, err);
 }
 
 /* What is known of the connection before says nothing about this one. */
@@ -106,6 +113,7 @@ await_writes(struct lm_repo *self, const struct lm_conn *conn,
 static void
 forget_work(struct lm_repo *self)
 {
+    memset(&self->blame, 0, sizeof self->blame);
     lm_repo_forget_groups(self);
     lm_repo_forget_writes(self);
     self->unsure = self->reordered = self->overtaken = false;
@@ -250,9 +258,7 @@ prepare_new(struct lm_repo *self, const char *sql, unsigned allowed,
         verdict->told = true;
     }
     lm_stmt_set_verdict(*out, verdict);
-    if (self->failed)
-        *err = self->failure;
-    return !self->failed;
+    return lm_repo_is_sound(self, err);
 }
 
 bool
@@ -328,9 +334,7 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
     if (!lm_repo_post_kept(self, stmt, values, write, err))
         return lm_repo_fail_with(self, err);
     forget_shapes_after(self, stmt);
-    if (self->failed)
-        *err = self->failure;
-    return !self->failed;
+    return lm_repo_is_sound(self, err);
 }
 
 /* Only the writes one by one would tell, and so they will be. */

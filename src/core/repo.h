@@ -38,9 +38,19 @@ struct lm_write {
     int64_t affected;       /* by those that are done */
     struct lm_shape *vague; /* some row of that shape was not written, but it
                                is not known which */
-    const struct lm_form *keyed; /* must match exactly one row, if it may not
-                                    miss; not owned */
-    char *key;                   /* keyed: id = 7 */
+    const struct lm_shape *shape; /* each statement must write exactly one row,
+                                     or none if it may miss; NULL: any number;
+                                     not owned */
+    char *key;                    /* its values, each ended by a NUL */
+};
+
+/* The first write that did not write exactly one row. */
+struct lm_blame {
+    const struct lm_write *write; /* NULL: there is none; not owned */
+    int64_t rows;                 /* that it wrote */
+    bool is_there;                /* the row that it should have written */
+    bool is_view;
+    char *takers; /* what could have taken it over, or NULL */
 };
 
 enum { LM_MAX_GROUPS = 8 };
@@ -74,9 +84,10 @@ struct lm_repo {
     bool open;
     bool failed;
     struct lm_err failure; /* the first database error */
+    struct lm_blame blame; /* if the failure is one to be explained */
     int savepoints;
     struct lm_writes *writes; /* made since the repo was opened */
-    bool unsure;              /* keyed writes are in flight */
+    bool unsure;              /* writes of one row are in flight */
 
     bool combine; /* set by the runner before the repo is opened */
     struct lm_combine_options combine_options;
@@ -123,9 +134,10 @@ bool lm_repo_may_post(const struct lm_stmt *stmt);
 
 /* A write; where must outlive it. */
 struct lm_write *lm_repo_write(struct lm_repo *self, const char *where);
-/* Makes a write one that must match exactly one row, or none if it may miss.
- * The last of the values are the key. form must outlive the write. */
-void lm_write_expect_one(struct lm_write *self, const struct lm_form *form,
+/* Makes a write one that must write exactly one row, or none if it may miss, by
+ * each of its statements; an insert that does nothing on a conflict may write
+ * any number. The last of the values are the key. */
+void lm_write_expect_one(struct lm_write *self, const struct lm_shape *shape,
                          struct lm_values values);
 /* Posts a statement of a write. */
 bool lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,

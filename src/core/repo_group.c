@@ -115,9 +115,7 @@ lm_repo_find_shape(struct lm_repo *self, const struct lm_form *form,
     /* What was written before may have failed before. */
     if ((*out)->stray != NULL)
         return lm_repo_flush(self, err) && fail_stray(self, *out, err);
-    if (self->failed)
-        *err = self->failure;
-    return !self->failed;
+    return lm_repo_is_sound(self, err);
 }
 
 bool
@@ -131,9 +129,7 @@ lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape, bool *may,
                                         &self->combine_options, shape, err))
         return lm_repo_fail_with(self, err);
     *may = self->combine && shape->may_combine && !shape->single;
-    if (self->failed)
-        *err = self->failure;
-    return !self->failed;
+    return lm_repo_is_sound(self, err);
 }
 
 /* -- posting ---------------------------------------------------------- */
@@ -228,8 +224,7 @@ post_alone(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
     for (int i = 0; i < count; i++) {
         texts[i] = group->first_nulls[i] ? NULL : lm_buf_text(&group->first[i]);
     }
-    if (shape->form.verb != LM_VERB_INSERT)
-        lm_write_expect_one(write, &shape->form, values);
+    lm_write_expect_one(write, shape, values);
     ok = lm_conn_prepare(self->conn, shape->single_sql, NULL, 0, &stmt, err) &&
          lm_repo_post_kept(self, stmt, values, write, err);
     free(texts);
@@ -247,10 +242,24 @@ others_wait(const struct lm_repo *self, const struct lm_group *group)
     return false;
 }
 
+/* A group of one row is posted as the plain statement that it is. But where the
+ * answer to a plain insert is all that would have to be waited for, the server
+ * counts the row, in the combined one. */
 static bool
-send(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
+is_alone(const struct lm_repo *self, const struct lm_group *group, bool is_last)
 {
-    bool alone = group->rows == 1;
+    const struct lm_form *form = &group->shape->form;
+    bool counted = form->verb == LM_VERB_INSERT && !form->may_miss &&
+                   form->conflict != LM_CONFLICT_NOTHING;
+
+    return group->rows == 1 && !(is_last && counted && !self->unsure);
+}
+
+static bool
+send(struct lm_repo *self, struct lm_group *group, bool is_last,
+     struct lm_err *err)
+{
+    bool alone = is_alone(self, group, is_last);
     const char *where;
     bool ok;
 
@@ -267,25 +276,29 @@ send(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
     empty(group);
     if (!ok)
         return lm_repo_fail_with(self, err);
-    if (self->failed)
-        *err = self->failure;
-    return !self->failed;
+    return lm_repo_is_sound(self, err);
 }
 
-bool
-lm_repo_send_groups(struct lm_repo *self, struct lm_err *err)
+static bool
+send_all(struct lm_repo *self, bool is_last, struct lm_err *err)
 {
     for (int i = 0; i < self->group_count; i++) {
-        if (!send(self, &self->groups[i], err))
+        if (!send(self, &self->groups[i], is_last, err))
             return false;
     }
     return true;
 }
 
 bool
+lm_repo_send_groups(struct lm_repo *self, struct lm_err *err)
+{
+    return send_all(self, false, err);
+}
+
+bool
 lm_repo_finish(struct lm_repo *self, struct lm_err *err)
 {
-    return lm_repo_send_groups(self, err) &&
+    return send_all(self, true, err) &&
            (!self->unsure || lm_repo_flush(self, err));
 }
 
@@ -407,7 +420,7 @@ find_group(struct lm_repo *self, struct lm_shape *shape,
         if (group->shape == shape) {
             *found = group;
         } else if (group->rows > 0 && lm_shape_is_linked(group->shape, shape) &&
-                   !send(self, group, err)) {
+                   !send(self, group, false, err)) {
             return false;
         }
     }
@@ -456,7 +469,7 @@ add_key(struct lm_repo *self, struct lm_group *group, struct lm_values values,
 
     make_room_for_keys(group);
     if (*find_key(group, hash) == hash) {
-        if (!send(self, group, err))
+        if (!send(self, group, false, err))
             return false;
         make_room_for_keys(group);
     }
@@ -476,7 +489,7 @@ lm_repo_combine(struct lm_repo *self, struct lm_shape *shape,
         return false;
     if (group->rows > 0 &&
         group_bytes(group) + row_bytes(values) > MAX_GROUP_BYTES &&
-        !send(self, group, err))
+        !send(self, group, false, err))
         return false;
     if (shape->distinct_count > 0 && !add_key(self, group, values, err))
         return false;
@@ -484,5 +497,5 @@ lm_repo_combine(struct lm_repo *self, struct lm_shape *shape,
     if (group->rows < group->goal && group_bytes(group) <= MAX_GROUP_BYTES)
         return true;
     group->goal *= GROWTH;
-    return send(self, group, err);
+    return send(self, group, false, err);
 }

@@ -2,7 +2,7 @@
 #ifndef LM_CORE_REPO_PRIVATE_H
 #define LM_CORE_REPO_PRIVATE_H
 
-/* What repo.c and repo_group.c share, and nobody else. */
+/* What the repo*.c files share, and nobody else. */
 
 #include "core/repo.h"
 
@@ -35,6 +35,9 @@ void lm_repo_latch(struct lm_repo *self, const struct lm_err *err);
 bool lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err);
 /* Latches err; *err becomes the first failure. Always false. */
 bool lm_repo_fail_with(struct lm_repo *self, struct lm_err *err);
+/* Has nothing failed so far, as far as answers have come? Else *err is the first
+ * failure. */
+bool lm_repo_is_sound(struct lm_repo *self, struct lm_err *err);
 /* lm_repo_post for a statement that is luamig's own. */
 bool lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
                        struct lm_values values, struct lm_write *write,
@@ -43,6 +46,14 @@ bool lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
 /* Warns, once a run, of inserts that the run itself may meet. */
 bool lm_repo_judge_insert(struct lm_repo *self, const struct lm_form *form,
                           struct lm_err *err) LM_MUSTCHECK;
+
+/* A write that did not write exactly one row: sets err, as far as that is known
+ * while answers are being read. Afterwards, and inside the transaction,
+ * lm_repo_explain says in it who took the write over; it does nothing when
+ * there is nothing to explain. */
+void lm_repo_suspect(struct lm_repo *self, const struct lm_write *write,
+                     int64_t rows, struct lm_err *err);
+void lm_repo_explain(struct lm_repo *self, struct lm_err *err);
 
 /* Before a shape is looked at: forgets what may have changed. */
 bool lm_repo_begin_write(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;

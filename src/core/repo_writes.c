@@ -7,7 +7,6 @@
 
 #include "core/repo_private.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,66 +94,43 @@ lm_repo_awaits(const struct lm_repo *self)
     return self->writes != NULL && self->writes->in_flight > 0;
 }
 
-/* "id = 7, tenant = 3" */
+/* The values of the key, which are not NULL. */
 static char *
-key_text(const struct lm_names *key, struct lm_values values)
+copy_key(const struct lm_names *key, struct lm_values values)
 {
-    struct lm_buf text = LM_BUF_INIT;
+    struct lm_buf texts = LM_BUF_INIT;
 
-    for (int i = 0; i < key->count; i++) {
-        const char *value = values.texts[values.count - key->count + i];
-
-        if (i > 0)
-            lm_buf_puts(&text, ", ");
-        lm_buf_puts(&text, key->names[i]);
-        lm_buf_puts(&text, " = ");
-        lm_buf_puts(&text, value != NULL ? value : "NULL");
-    }
-    return lm_buf_take(&text);
+    for (int i = values.count - key->count; i < values.count; i++)
+        lm_buf_add(&texts, values.texts[i], strlen(values.texts[i]) + 1);
+    return lm_buf_take(&texts);
 }
 
 void
-lm_write_expect_one(struct lm_write *self, const struct lm_form *form,
+lm_write_expect_one(struct lm_write *self, const struct lm_shape *shape,
                     struct lm_values values)
 {
-    self->keyed = form;
-    self->key = key_text(&form->key, values);
-}
+    const struct lm_form *form = &shape->form;
 
-/* A keyed write that did not match exactly one row. */
-static void
-latch_not_one(struct lm_write *write)
-{
-    const struct lm_form *form = write->keyed;
-    const char *verb = form->verb == LM_VERB_UPDATE ? "update" : "delete";
-    struct lm_err err;
-
-    if (write->affected == 0) {
-        lm_err_set(&err, LM_ERR_FAILED, "%s of \"%s\" matched no row with %s",
-                   verb, form->table, write->key);
-        LM_ERR_COPY(err.sqlstate, LM_REPO_NO_ROW);
-        lm_err_hint(&err, "Pass { missing = \"ignore\" } as the last argument "
-                          "if the row may be gone.");
-    } else {
-        lm_err_set(&err, LM_ERR_FAILED,
-                   "%s of \"%s\" matched %" PRId64 " rows with %s, not one",
-                   verb, form->table, write->affected, write->key);
-        LM_ERR_COPY(err.sqlstate, LM_REPO_TOO_MANY_ROWS);
-        lm_err_hint(&err, "Name all columns of a unique key, or use the call "
-                          "that ends in _all.");
-    }
-    LM_ERR_COPY(err.where, write->where);
-    lm_repo_latch(write->home->repo, &err);
+    if (form->conflict == LM_CONFLICT_NOTHING)
+        return;
+    self->shape = shape;
+    if (form->key.count > 0)
+        self->key = copy_key(&form->key, values);
 }
 
 static void
-note_written(struct lm_write *write, int64_t affected)
+note_written(struct lm_write *write, int64_t rows)
 {
-    write->affected += affected;
+    struct lm_repo *repo = write->home->repo;
+    struct lm_err failure;
+
+    write->affected += rows;
     write->pending--;
-    if (write->keyed != NULL && write->affected != 1 &&
-        !(write->affected == 0 && write->keyed->may_miss))
-        latch_not_one(write);
+    if (write->shape == NULL || rows == 1 || repo->failed ||
+        (rows == 0 && write->shape->form.may_miss))
+        return;
+    lm_repo_suspect(repo, write, rows, &failure);
+    lm_repo_latch(repo, &failure);
 }
 
 static void
@@ -174,7 +150,7 @@ lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
                   struct lm_values values, struct lm_write *write,
                   struct lm_err *err)
 {
-    if (write->keyed != NULL)
+    if (write->shape != NULL)
         self->unsure = true;
     write->home->in_flight++;
     return lm_conn_post(self->conn, stmt, values, on_written, write, err);

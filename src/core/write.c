@@ -216,7 +216,8 @@ add_assertion(struct lm_buf *sql, const struct lm_form *form,
 {
     int count = form->changes.count + form->key.count;
 
-    if (form->conflict == LM_CONFLICT_NOTHING)
+    if (form->conflict == LM_CONFLICT_NOTHING ||
+        (form->verb == LM_VERB_INSERT && form->may_miss))
         return;
     lm_buf_puts(sql, form->may_miss ? ", (SELECT " : ", ");
     lm_buf_printf(sql, "CASE pg_catalog.count(*) WHEN $%d THEN 0 ELSE ",

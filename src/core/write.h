@@ -35,7 +35,7 @@ struct lm_form {
     const char *table;
     struct lm_names changes;   /* of an insert: the row's columns */
     struct lm_names key;       /* of an update or delete */
-    bool may_miss;             /* the key may match no row */
+    bool may_miss;             /* it may write no row */
     enum lm_conflict conflict; /* of an insert, as are those below */
     struct lm_names target;
     struct lm_names overwritten;

@@ -117,8 +117,9 @@ lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
 
 bool
 lm_call_write(lua_State *L, struct lm_call *call, const char *sql, int first,
-              int count, struct lm_call_names names, const struct lm_form *form,
-              struct lm_write **out, struct lm_err *err)
+              int count, struct lm_call_names names,
+              const struct lm_shape *shape, struct lm_write **out,
+              struct lm_err *err)
 {
     struct lm_stmt *stmt = NULL;
     bool ok = get_ready(L, call, sql, first, count, names, &stmt, err);
@@ -128,8 +129,8 @@ lm_call_write(lua_State *L, struct lm_call *call, const char *sql, int first,
 
         if (*out == NULL)
             *out = lm_repo_write(call->repo, call->where);
-        if (form != NULL && form->verb != LM_VERB_INSERT)
-            lm_write_expect_one(*out, form, values);
+        if (shape != NULL)
+            lm_write_expect_one(*out, shape, values);
         ok = lm_repo_post(call->repo, stmt, values, *out, err);
         if (ok && !lm_repo_may_post(stmt))
             ok = lm_repo_flush(call->repo, err);

@@ -77,13 +77,12 @@ bool lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
 
 /*
  * The same for a write, which is posted where possible. *out is the write;
- * when it is not NULL already, the statement is added to it. form (may be NULL)
- * is that of a structured write of one row, its key the last parameters; it
- * must outlive the write.
+ * when it is not NULL already, the statement is added to it. shape (may be NULL)
+ * is that of a structured write of one row, its key the last parameters.
  */
 bool lm_call_write(lua_State *L, struct lm_call *call, const char *sql,
                    int first, int count, struct lm_call_names names,
-                   const struct lm_form *form, struct lm_write **out,
+                   const struct lm_shape *shape, struct lm_write **out,
                    struct lm_err *err) LM_MUSTCHECK;
 
 /* The same for a shape that may be combined: first ... are its columns. */
@@ -132,10 +131,10 @@ void lmL_check_site(lua_State *L, const struct lm_call *call,
 /* { missing = "ignore" }, or nothing, at index. [-0, +0, raises] */
 bool lmL_read_missing(lua_State *L, int index, const char *method);
 
-/* { on_conflict = ... }, or nothing, at index. What it finds stays on the
- * stack, since the names live there. */
-void lmL_push_conflict(lua_State *L, int index, const char *method,
-                       struct lm_form *form);
+/* { on_conflict = ..., missing = "ignore" }, or nothing, at index. What it finds
+ * stays on the stack, since the names live there. */
+void lmL_push_insert_options(lua_State *L, int index, const char *method,
+                             struct lm_form *form);
 
 /* A condition, ready to be put into a statement: SQL, or columns that are
  * equal to the parameters or NULL, or neither for every row. All texts are on

@@ -104,7 +104,7 @@ name_by_column(char *text, size_t size, int i, const void *arg)
 static void
 write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
                bool well_formed, int first, int count,
-               const struct columns *columns, const struct lm_form *form,
+               const struct columns *columns, const struct lm_shape *shape,
                struct lm_write **out)
 {
     struct lm_call_names names = {name_by_column, columns};
@@ -118,8 +118,8 @@ write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
                           "it goes into double quotes.");
         lm_call_note(call, &err);
     } else {
-        ok = lm_call_write(L, call, lm_buf_text(sql), first, count, names, form,
-                           out, &err);
+        ok = lm_call_write(L, call, lm_buf_text(sql), first, count, names,
+                           shape, out, &err);
     }
     lm_buf_release(sql);
     if (!ok)
@@ -165,7 +165,7 @@ write_row(lua_State *L, struct lm_call *call, const struct lm_form *form,
     if (!may) {
         write_or_raise(L, call, &sql, lm_write_one(&sql, form, shape->equal),
                        first, form->changes.count + form->key.count, &columns,
-                       &shape->form, &write);
+                       shape, &write);
         return write;
     }
     if (!lm_call_combine(L, call, shape, first, names, &write, &err))
@@ -299,7 +299,8 @@ insert_row(lua_State *L, struct lm_call *call, struct lm_form *form, int index,
            lua_Integer number, struct lm_write *write)
 {
     struct lm_tables tables = {.changes = index};
-    bool is_plain = number == 0 && form->conflict == LM_CONFLICT_ERROR;
+    bool is_plain =
+        number == 0 && form->conflict == LM_CONFLICT_ERROR && !form->may_miss;
     int top = lua_gettop(L);
 
     form->changes = lmL_push_names(L, index, "a row");
@@ -323,7 +324,7 @@ l_insert(lua_State *L)
     if (lua_gettop(L) == 3)
         write = follow_pattern(L, &call, form.verb, form.table, tables);
     if (write == NULL) {
-        lmL_push_conflict(L, 4, "insert", &form);
+        lmL_push_insert_options(L, 4, "insert", &form);
         check_columns(L, &call, form.table, form.overwritten);
         write = insert_row(L, &call, &form, 3, 0, NULL);
     }
@@ -342,7 +343,7 @@ l_insert_all(lua_State *L)
     lmL_begin_call(L, &call);
     form.table = lmL_check_text(L, 2);
     lmL_check_table(L, 3, "insert_all", "the list of rows");
-    lmL_push_conflict(L, 4, "insert_all", &form);
+    lmL_push_insert_options(L, 4, "insert_all", &form);
     check_columns(L, &call, form.table, form.overwritten);
     if (!lm_mark_is_list(L, 3, &count)) {
         luaL_error(L, "repo:insert_all: the list of rows must have the keys "

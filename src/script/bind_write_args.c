@@ -186,6 +186,16 @@ lmL_check_key(lua_State *L, int index, struct lm_names key, const char *method)
 
 /* -- options ---------------------------------------------------------- */
 
+/* The value of the option missing, at the top. */
+static void
+check_ignore(lua_State *L, const char *method)
+{
+    if (lua_type(L, -1) != LUA_TSTRING ||
+        strcmp(lua_tostring(L, -1), "ignore") != 0) {
+        luaL_error(L, "repo:%s: option \"missing\" must be \"ignore\"", method);
+    }
+}
+
 bool
 lmL_read_missing(lua_State *L, int index, const char *method)
 {
@@ -203,11 +213,7 @@ lmL_read_missing(lua_State *L, int index, const char *method)
                        "\"missing\"?",
                        method, luaL_tolstring(L, -2, NULL));
         }
-        if (lua_type(L, -1) != LUA_TSTRING ||
-            strcmp(lua_tostring(L, -1), "ignore") != 0) {
-            luaL_error(L, "repo:%s: option \"missing\" must be \"ignore\"",
-                       method);
-        }
+        check_ignore(L, method);
         may_miss = true;
         lua_pop(L, 1);
     }
@@ -251,24 +257,9 @@ read_conflict_table(lua_State *L, int index, const char *method,
     form->conflict = LM_CONFLICT_UPDATE;
 }
 
-void
-lmL_push_conflict(lua_State *L, int index, const char *method,
-                  struct lm_form *form)
+static void
+push_conflict(lua_State *L, int index, const char *method, struct lm_form *form)
 {
-    if (lua_isnoneornil(L, index))
-        return;
-    lmL_check_table(L, index, method, "the options");
-    lua_pushnil(L);
-    while (lua_next(L, index) != 0) {
-        if (lua_type(L, -2) != LUA_TSTRING ||
-            strcmp(lua_tostring(L, -2), "on_conflict") != 0) {
-            luaL_error(L,
-                       "repo:%s: unknown option \"%s\"; did you mean "
-                       "\"on_conflict\"?",
-                       method, luaL_tolstring(L, -2, NULL));
-        }
-        lua_pop(L, 1);
-    }
     lua_getfield(L, index, "on_conflict");
     if (lua_type(L, -1) == LUA_TTABLE) {
         read_conflict_table(L, lua_gettop(L), method, form);
@@ -281,6 +272,33 @@ lmL_push_conflict(lua_State *L, int index, const char *method,
                    "with columns and update",
                    method);
     }
+}
+
+void
+lmL_push_insert_options(lua_State *L, int index, const char *method,
+                        struct lm_form *form)
+{
+    static const char *const known[] = {"on_conflict", "missing"};
+
+    if (lua_isnoneornil(L, index))
+        return;
+    lmL_check_table(L, index, method, "the options");
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        if (lua_type(L, -2) == LUA_TSTRING &&
+            strcmp(lua_tostring(L, -2), known[1]) == 0) {
+            check_ignore(L, method);
+            form->may_miss = true;
+        } else if (lua_type(L, -2) != LUA_TSTRING ||
+                   strcmp(lua_tostring(L, -2), known[0]) != 0) {
+            luaL_error(L,
+                       "repo:%s: unknown option \"%s\"; known are \"%s\" and "
+                       "\"%s\"",
+                       method, luaL_tolstring(L, -2, NULL), known[0], known[1]);
+        }
+        lua_pop(L, 1);
+    }
+    push_conflict(L, index, method, form);
 }
 
 /* -- conditions ------------------------------------------------------- */

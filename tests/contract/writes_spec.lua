@@ -553,6 +553,27 @@ describe("insert", function()
   end)
 end)
 
+describe("inserts whose row may be missing", function()
+  it("insert what nobody takes over", function()
+    local world = contract.numbers(1)
+    contract.ended("done", contract.run(world, [[
+      local one = repo:insert("t", { id = 11 }, { missing = "ignore" })
+      local two = repo:insert_all("t", { { id = 12 }, { id = 13 } }, { missing = "ignore" })
+      local both = repo:insert("t", { id = 11 },
+        { missing = "ignore", on_conflict = "nothing" })
+      run.log(("%d %d %d"):format(one.affected, two.affected, both.affected))]]))
+    assert.equal("1 2 0", said(world))
+    assert.same({ 1, 11, 12, 13 }, contract.column(world, "t", "id"))
+  end)
+
+  it("refuse other words and options", function()
+    run_failed(contract.numbers(1), 'repo:insert("t", { id = 2 }, { missing = true })', nil,
+      'repo:insert: option "missing" must be "ignore"')
+    run_failed(contract.numbers(1), 'repo:insert_all("t", { { id = 2 } }, { mising = "ignore" })',
+      nil, 'repo:insert_all: unknown option "mising"; known are "on_conflict" and "missing"')
+  end)
+end)
+
 describe("on_conflict", function()
   teardown(contract.clean)
 

@@ -111,26 +111,25 @@ local function check_key(verb, key)
   end
 end
 
---- Raises for an option that is not the one which the call has. Returns its value.
-local function check_option(verb, opts, legal)
+local function check_missing(verb, opts)
+  if opts.missing ~= nil and opts.missing ~= "ignore" then
+    misuse('repo:%s: option "missing" must be "ignore"', verb)
+  end
+  return opts.missing ~= nil
+end
+
+--- Whether an update or delete may match no row.
+local function may_miss(verb, opts)
   if opts == nil then
-    return nil
+    return false
   end
   check_table(verb, opts, "the options")
   for name in next, opts do
-    if name ~= legal then
-      misuse('repo:%s: unknown option "%s"; did you mean "%s"?', verb, tostring(name), legal)
+    if name ~= "missing" then
+      misuse('repo:%s: unknown option "%s"; did you mean "missing"?', verb, tostring(name))
     end
   end
-  return opts[legal]
-end
-
-local function may_miss(verb, opts)
-  local missing = check_option(verb, opts, "missing")
-  if missing ~= nil and missing ~= "ignore" then
-    misuse('repo:%s: option "missing" must be "ignore"', verb)
-  end
-  return missing ~= nil
+  return check_missing(verb, opts)
 end
 
 local function check_columns(verb, list, what)
@@ -146,10 +145,27 @@ local function check_columns(verb, list, what)
   end
 end
 
---- Reads the option `on_conflict`.
+--- Raises for an option that an insert does not have. No row is ever missing here, since there are
+-- no triggers and no rules.
+local function check_insert_options(verb, opts)
+  check_table(verb, opts, "the options")
+  for name in next, opts do
+    if name ~= "on_conflict" and name ~= "missing" then
+      misuse('repo:%s: unknown option "%s"; known are "on_conflict" and "missing"', verb,
+        tostring(name))
+    end
+  end
+  check_missing(verb, opts)
+end
+
+--- Reads the options of an insert.
 -- @return nil, or what `Store:insert` takes
 local function conflict_of(verb, opts)
-  local given = check_option(verb, opts, "on_conflict")
+  if opts == nil then
+    return nil
+  end
+  check_insert_options(verb, opts)
+  local given = opts.on_conflict
   if given == nil or given == "nothing" then
     return given and {}
   elseif type(given) ~= "table" or marks.kind(given) then
