@@ -162,8 +162,13 @@ return {
   },
   {
     "writes", "missing = ignore is not heard", "mock/repo",
-    "  return missing ~= nil\nend",
+    "  return opts.missing ~= nil\nend",
     "  return false\nend",
+  },
+  {
+    "writes", "an insert knows no missing = ignore", "mock/repo",
+    'if name ~= "on_conflict" and name ~= "missing" then',
+    'if name ~= "on_conflict" then',
   },
   {
     "writes", "affected counts one too many", "mock/store",
