@@ -205,6 +205,14 @@ add_many(struct lm_buf *sql, const struct lm_form *form,
     add_key_condition(sql, form, equal, casts);
 }
 
+/* Is there a number of rows that a combined statement must write? */
+static bool
+asserts(const struct lm_form *form)
+{
+    return form->conflict != LM_CONFLICT_NOTHING &&
+           (form->verb != LM_VERB_INSERT || !form->may_miss);
+}
+
 /*
  * What the number of rows must be. Where rows may be missing, two keys that
  * are equal to the server, though not in their text, would pass for one that
@@ -216,8 +224,7 @@ add_assertion(struct lm_buf *sql, const struct lm_form *form,
 {
     int count = form->changes.count + form->key.count;
 
-    if (form->conflict == LM_CONFLICT_NOTHING ||
-        (form->verb == LM_VERB_INSERT && form->may_miss))
+    if (!asserts(form))
         return;
     lm_buf_puts(sql, form->may_miss ? ", (SELECT " : ", ");
     lm_buf_printf(sql, "CASE pg_catalog.count(*) WHEN $%d THEN 0 ELSE ",
@@ -254,7 +261,7 @@ lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
 const char *
 lm_write_combined_shape(const struct lm_form *form)
 {
-    return form->conflict == LM_CONFLICT_NOTHING ? "1: n" : "1: n v";
+    return asserts(form) ? "1: n v" : "1: n";
 }
 
 /* -- by a condition ---------------------------------------------------- */
