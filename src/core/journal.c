@@ -106,6 +106,20 @@ lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
     return ok;
 }
 
+/* Scripts and drivers raise what they like; the journal keeps what the
+ * database's encoding can hold. */
+static struct lm_err *
+copy_fitting(const struct lm_journal *self, const struct lm_err *error)
+{
+    struct lm_err *copy = lm_alloc(sizeof *copy);
+
+    *copy = *error;
+    lm_conn_fit_text(self->conn, copy->message, sizeof copy->message);
+    lm_conn_fit_text(self->conn, copy->detail, sizeof copy->detail);
+    lm_conn_fit_text(self->conn, copy->where, sizeof copy->where);
+    return copy;
+}
+
 bool
 lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                   const char *state, int exit_code, const struct lm_err *error,
@@ -113,26 +127,29 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
 {
     struct lm_number id;
     struct lm_number code;
+    struct lm_err *fitting = error != NULL ? copy_fitting(self, error) : NULL;
     const char *texts[] = {
         lm_number_text(&id, run->id), state,
-        error != NULL ? error->message : NULL,
+        fitting != NULL ? fitting->message : NULL,
         error != NULL && error->sqlstate[0] != '\0' ? error->sqlstate : NULL,
         lm_number_text(&code, exit_code)};
+    bool ok = fence(self, run, err) &&
+              lm_journal_tell(self,
+                              "UPDATE {schema}.progress SET lease_until ="
+                              " clock_timestamp(), waits_for = NULL,"
+                              " waits_since = NULL WHERE run_id = $1",
+                              texts, 1, err) &&
+              lm_journal_tell(
+                  self,
+                  "UPDATE {schema}.run SET state = $2, error = $3,"
+                  " error_sqlstate = $4, exit_code = $5, finished_at ="
+                  " CASE WHEN $2 IN ('done', 'done_with_failures',"
+                  " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
+                  texts, 5, err) &&
+              lm_journal_close_requests(self, run->id, state, err);
 
-    return fence(self, run, err) &&
-           lm_journal_tell(self,
-                           "UPDATE {schema}.progress SET lease_until ="
-                           " clock_timestamp(), waits_for = NULL,"
-                           " waits_since = NULL WHERE run_id = $1",
-                           texts, 1, err) &&
-           lm_journal_tell(
-               self,
-               "UPDATE {schema}.run SET state = $2, error = $3,"
-               " error_sqlstate = $4, exit_code = $5, finished_at ="
-               " CASE WHEN $2 IN ('done', 'done_with_failures',"
-               " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
-               texts, 5, err) &&
-           lm_journal_close_requests(self, run->id, state, err);
+    free(fitting);
+    return ok;
 }
 
 bool
@@ -156,15 +173,19 @@ write_lease(struct lm_journal *self, const struct lm_run *run,
     struct lm_number lease;
     struct lm_number total;
     struct lm_number size;
+    char waits_for[512] = "";
     const char *texts[] = {
         lm_number_text(&id, run->id),
         run->owner,
         lm_number_text(&lease, self->lease_ms),
-        note->waits_for,
+        note->waits_for != NULL ? waits_for : NULL,
         note->held_json,
         note->total >= 0 ? lm_number_text(&total, note->total) : NULL,
         lm_number_text(&size, note->batch_size)};
 
+    if (note->waits_for != NULL)
+        LM_ERR_COPY(waits_for, note->waits_for);
+    lm_conn_fit_text(self->conn, waits_for, sizeof waits_for);
     return lm_journal_tell(self,
                            "UPDATE {schema}.progress SET lease_until ="
                            " clock_timestamp() + $3::bigint * interval '1 ms',"
@@ -198,7 +219,7 @@ lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
                       const struct lm_failure *failure, int64_t retries,
                       struct lm_err *err)
 {
-    const struct lm_err *error = failure->error;
+    struct lm_err *error = copy_fitting(self, failure->error);
     struct lm_number id;
     struct lm_number seq;
     struct lm_number lease;
@@ -222,6 +243,7 @@ lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
                               " pg_catalog.jsonb_object($11::text[], $12))",
                               texts, 12, err);
 
+    free(error);
     free(key);
     return ok;
 }
@@ -287,18 +309,21 @@ lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
                       const struct lm_err *error, struct lm_err *err)
 {
     struct lm_number id;
+    struct lm_err *fitting = copy_fitting(self, error);
     const char *texts[] = {lm_number_text(&id, failure_id),
-                           text_or_null(error->sqlstate), error->message,
-                           text_or_null(error->detail),
-                           text_or_null(error->where)};
+                           text_or_null(error->sqlstate), fitting->message,
+                           text_or_null(fitting->detail),
+                           text_or_null(fitting->where)};
+    bool ok = lm_journal_open(self, err) &&
+              lm_journal_tell(self,
+                              "UPDATE {schema}.failure SET sqlstate = $2,"
+                              " message = $3, detail = $4, line = $5,"
+                              " attempts = attempts + 1,"
+                              " failed_at = clock_timestamp()"
+                              " WHERE id = $1 AND resolved_at IS NULL",
+                              texts, 5, err) &&
+              lm_journal_commit(self, err);
 
-    return lm_journal_open(self, err) &&
-           lm_journal_tell(self,
-                           "UPDATE {schema}.failure SET sqlstate = $2,"
-                           " message = $3, detail = $4, line = $5,"
-                           " attempts = attempts + 1,"
-                           " failed_at = clock_timestamp()"
-                           " WHERE id = $1 AND resolved_at IS NULL",
-                           texts, 5, err) &&
-           lm_journal_commit(self, err);
+    free(fitting);
+    return ok;
 }
