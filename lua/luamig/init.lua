@@ -5,6 +5,7 @@
 -- Refuses: unknown fields, assignment.
 
 local decimal = require "luamig.decimal"
+local json = require "luamig.json"
 local marks = require "luamig.marks"
 local strict = require "luamig.strict"
 local text = require "luamig.text"
@@ -70,14 +71,14 @@ marks.seal("json", function(document)
   return document
 end)
 
---- `luamig.json(text)` is a JSON document given as its text; `luamig.json.null` is JSON's null,
--- which is not SQL's NULL.
-luamig.json = strict.module("luamig.json", { null = marks.sentinel "json.null" }, {},
-  function(document)
-    if type(document) ~= "string" then
-      error("luamig.json takes the text of a document, not " .. text.describe(document), 2)
-    end
-    return marks.new("json", document)
-  end)
+--- `luamig.json(text)` is a JSON document given as its text, for a json column;
+-- `luamig.json.null` is JSON's null, which is not SQL's NULL. `decode` and `encode` are for JSON in
+-- text columns, see luamig/json.lua.
+luamig.json = strict.module("luamig.json", json, {}, function(document)
+  if type(document) ~= "string" then
+    error("luamig.json takes the text of a document, not " .. text.describe(document), 2)
+  end
+  return marks.new("json", document)
+end)
 
 return strict.module("luamig", luamig, {})

@@ -271,6 +271,10 @@ function decimal.is(value) end
 
 ---@class luamig.JsonModule
 ---@field null luamig.Mark JSON's null, which is not SQL's NULL.
+---The value of a JSON text, exactly; for JSON in text columns.
+---@field decode fun(text: string): luamig.Value
+---The JSON text of a value, keys sorted.
+---@field encode fun(value: luamig.Value): string
 ---@overload fun(text: string): luamig.Mark
 
 ---What `require "luamig"` gives to a script.

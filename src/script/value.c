@@ -270,19 +270,28 @@ encode_bool(lua_State *L, int index, const struct lm_type *type,
     return true;
 }
 
+/* How a value that is no string may become one. */
+static const char *
+text_hint(lua_State *L, int index)
+{
+    enum lm_mark mark = lm_mark_of(L, index);
+
+    if (lua_type(L, index) == LUA_TNUMBER || mark == LM_MARK_DECIMAL)
+        return "Use tostring or string.format to say how it is to be written.";
+    if (lua_type(L, index) == LUA_TTABLE &&
+        (mark == LM_MARK_NONE || mark == LM_MARK_ARRAY ||
+         mark == LM_MARK_OBJECT))
+        return "For JSON in a text column, write luamig.json.encode(value).";
+    return NULL;
+}
+
 static bool
 encode_other(lua_State *L, int index, const struct lm_type *type,
              struct lm_buf *out, struct lm_err *err)
 {
     if (lua_type(L, index) == LUA_TSTRING)
         return add_string(L, index, type->name, out, err);
-    return fail_type(L, index, type->name,
-                     lua_type(L, index) == LUA_TNUMBER ||
-                             lm_mark_of(L, index) == LM_MARK_DECIMAL
-                         ? "Use tostring or string.format to say how it is "
-                           "to be written."
-                         : NULL,
-                     err);
+    return fail_type(L, index, type->name, text_hint(L, index), err);
 }
 
 static bool

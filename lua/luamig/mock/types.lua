@@ -206,12 +206,21 @@ local function check_text(given, name)
   return given
 end
 
+--- How a value that is no string may become one.
+local function text_hint(given)
+  local mark = marks.kind(given)
+  if type(given) == "number" or mark == "decimal" then
+    return "Use tostring or string.format to say how it is to be written."
+  elseif type(given) == "table" and (not mark or mark == "array" or mark == "object") then
+    return "For JSON in a text column, write luamig.json.encode(value)."
+  end
+  return nil
+end
+
 local function string_of(name)
   return function(given)
     if type(given) ~= "string" then
-      local is_number = type(given) == "number" or marks.kind(given) == "decimal"
-      mismatch(given, name, is_number
-        and "Use tostring or string.format to say how it is to be written." or nil)
+      mismatch(given, name, text_hint(given))
     end
     return check_text(given, name)
   end
