@@ -53,14 +53,14 @@ read_character(const char *text, size_t *len)
 }
 
 void
-lm_conn_fit_text(const struct lm_conn *conn, char *text, size_t size)
+lm_conn_fit_text(const struct lm_conn *self, char *text, size_t size)
 {
     struct lm_buf fitting = LM_BUF_INIT;
     uint32_t first;
     uint32_t last;
     size_t len;
 
-    find_range(conn, &first, &last);
+    find_range(self, &first, &last);
     if (last == UINT32_MAX)
         return;
     for (const char *at = text; *at != '\0'; at += len) {

@@ -46,7 +46,7 @@ PIECES = {
     "inserts": in_migrate("repo:insert("),
     "matching": in_migrate('repo:update_all("orders", { status = "closed"'),
     "conditions": in_migrate('repo:update_all("orders", { status = "late"'),
-    "every_row": in_migrate("repo:execute(luamig.ALL"),
+    "every_row": in_migrate('repo:execute(luamig.ALL, "UPDATE'),
     "arguments": f"""return {{
   {SCRIPTING.block("args = {")}
   base_query = "SELECT id FROM users",
