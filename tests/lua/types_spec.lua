@@ -224,7 +224,7 @@ describe("pages", function()
     { "luamig.Handle", SCRIPTING, "`%s`" }, { "luamig", SCRIPTING, "`luamig.%s" },
     { "luamig.Decimal", SCRIPTING, "`d:%s(" },
     { "luamig.DecimalModule", SCRIPTING, "`luamig.decimal.%s(" },
-    { "luamig.JsonModule", SCRIPTING, "`luamig.json.%s`" },
+    { "luamig.JsonModule", SCRIPTING, "`luamig.json.%s" },
     { "luamig.Rows", SCRIPTING, "`rows.%s`" }, { "luamig.Health", OPERATING, "| `%s` |" },
     { "luamig.mock", TESTING, "`mock.%s" }, { "luamig.World", TESTING, "| `world%s" },
     { "luamig.MockSpec", TESTING, "%s =" }, { "luamig.MockBase", TESTING, "`%s" },
