@@ -18,6 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Foreign keys that are; NOT ENFORCED, of version 18, there is no column for
+ * in earlier ones. */
+#define ENFORCED                                 \
+    "f.contype = 'f' AND pg_catalog.to_jsonb(f)" \
+    " OPERATOR(pg_catalog.->) 'conenforced'"     \
+    " IS DISTINCT FROM 'false'::pg_catalog.jsonb"
+
 static const char tables_sql[] =
     "WITH named AS (SELECT c.oid FROM ROWS FROM ("
     "   pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))"
@@ -61,14 +68,14 @@ static const char tables_sql[] =
     "   AND r.ev_enabled IN ('O', 'A')),"
     "  (SELECT pg_catalog.string_agg(DISTINCT f.confrelid::regclass::text,"
     "    ', ') FROM pg_catalog.pg_constraint f WHERE f.conrelid = c.oid"
-    "   AND f.contype = 'f'),"
+    "   AND " ENFORCED "),"
     "  (SELECT pg_catalog.string_agg(DISTINCT f.conrelid::regclass::text,"
     "    ', ') FROM pg_catalog.pg_constraint f WHERE f.confrelid = c.oid"
-    "   AND f.contype = 'f' AND f.conparentid = 0),"
+    "   AND " ENFORCED " AND f.conparentid = 0),"
     "  (SELECT pg_catalog.string_agg(pg_catalog.format('%I of %s', f.conname,"
     "    f.conrelid::regclass), ', ' ORDER BY f.conname)"
     "   FROM pg_catalog.pg_constraint f WHERE f.confrelid = c.oid"
-    "   AND f.contype = 'f' AND f.conparentid = 0 AND NOT EXISTS (SELECT"
+    "   AND " ENFORCED " AND f.conparentid = 0 AND NOT EXISTS (SELECT"
     "    FROM pg_catalog.pg_index i WHERE i.indrelid = f.conrelid"
     "    AND i.indisvalid AND i.indpred IS NULL"
     "    AND i.indkey[0] = ANY (f.conkey))),"

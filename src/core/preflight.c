@@ -220,7 +220,8 @@ struct origin {
     char relation[200];
     char column[200];
     bool not_null;
-    char *view; /* its definition when it is a view; owned */
+    char validate[512]; /* the statement that makes it so; "" when none does */
+    char *view;         /* its definition when it is a view; owned */
 };
 
 /*
@@ -241,7 +242,11 @@ static const char origin_sql[] =
     "   AND n.contype = 'n' AND n.conkey = ARRAY[m.attnum]"
     "   AND NOT n.convalidated)),"
     " CASE WHEN c.relkind = 'v'"
-    "  THEN pg_catalog.pg_get_viewdef(c.oid) END"
+    "  THEN pg_catalog.pg_get_viewdef(c.oid) END,"
+    " (SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I',"
+    "   n.conrelid::regclass, n.conname) FROM pg_catalog.pg_constraint n"
+    "  WHERE n.conrelid = c.oid AND n.contype = 'n'"
+    "  AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated LIMIT 1)"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a"
     " ON a.attrelid = c.oid"
     " WHERE c.oid = $1::pg_catalog.oid AND a.attnum = $2::int2";
@@ -260,16 +265,38 @@ find_origin(struct lm_conn *conn, const struct lm_column *column,
     memset(out, 0, sizeof *out);
     snprintf(table, sizeof table, "%" PRIu32, column->table);
     snprintf(attnum, sizeof attnum, "%d", column->table_column);
-    if (!lm_conn_ask(conn, origin_sql, "?: t t b t?", values, &result, err))
+    if (!lm_conn_ask(conn, origin_sql, "?: t t b t? t?", values, &result, err))
         return false;
     if (lm_answer_rows(result) == 1) {
         LM_ERR_COPY(out->relation, lm_answer_text(result, 0, 0));
         LM_ERR_COPY(out->column, lm_answer_text(result, 0, 1));
         out->not_null = lm_answer_bool(result, 0, 2);
         out->view = lm_answer_copy(result, 0, 3);
+        if (!lm_answer_is_null(result, 0, 4))
+            LM_ERR_COPY(out->validate, lm_answer_text(result, 0, 4));
     }
     lm_answer_free(result);
     return true;
+}
+
+/* Since version 18 NOT NULL may be NOT VALID: rows from before are exempt. */
+static void
+hint_at_validating(struct lm_conn *conn, const struct lm_column *column,
+                   struct lm_err *err)
+{
+    struct origin origin;
+    struct lm_err ignored;
+
+    if (column->table == 0 ||
+        !find_origin(conn, column, false, &origin, &ignored))
+        return;
+    if (origin.validate[0] != '\0') {
+        lm_err_hint(err,
+                    "NOT NULL of the column is NOT VALID: rows from before "
+                    "may break it. If none does, say %s.",
+                    origin.validate);
+    }
+    free(origin.view);
 }
 
 /* What the server says of a column of a view's definition. False when that
@@ -374,7 +401,11 @@ check_not_null(struct lm_conn *conn, const struct lm_query_shape *shape,
 
     if (!prove_not_null(conn, shape, column, 0, &proved, err))
         return false;
-    return proved || fail_unproved(shape, column->name, err);
+    if (!proved) {
+        fail_unproved(shape, column->name, err);
+        hint_at_validating(conn, column, err);
+    }
+    return proved;
 }
 
 static bool

@@ -13,6 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A column that is NOT NULL; since version 18 that may be NOT VALID, and then
+ * old rows are exempt. */
+#define IS_NOT_NULL                                                        \
+    "(a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint v" \
+    "  WHERE v.conrelid = a.attrelid AND v.contype = 'n'"                  \
+    "  AND v.conkey = ARRAY[a.attnum] AND NOT v.convalidated))"
+
 /* Columns that are unique together, by an index that holds for all rows; the
  * primary key first, then the one with the fewest columns. */
 #define UNIQUE_INDEXES                                                    \
@@ -22,7 +29,7 @@
     "    JOIN pg_attribute a"                                             \
     "      ON a.attrelid = i.indrelid AND a.attnum = k.attnum"            \
     "    WHERE k.place <= i.indnkeyatts) AS columns,"                     \
-    "   (SELECT bool_and(a.attnotnull)"                                   \
+    "   (SELECT bool_and(" IS_NOT_NULL ")"                                \
     "    FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)"      \
     "    JOIN pg_attribute a"                                             \
     "      ON a.attrelid = i.indrelid AND a.attnum = k.attnum"            \
@@ -34,7 +41,7 @@
 
 /* The columns; of a domain the type at its bottom. */
 #define COLUMNS                                                               \
-    " columns AS (SELECT a.attnum, a.attname, a.attnotnull,"                  \
+    " columns AS (SELECT a.attnum, a.attname, " IS_NOT_NULL " AS attnotnull," \
     "   a.attgenerated <> '' OR a.attidentity = 'a' AS is_generated,"         \
     "   format_type(t.oid, base.typmod) AS type, t.typtype = 'c' AS "         \
     "is_record,"                                                              \

@@ -257,9 +257,8 @@ bool lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
 bool lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
                          struct lm_err *err) LM_MUSTCHECK;
 
-/* "luamig: scripts/x.lua run 7": a script's name that is too long is cut at its
- * beginning, so that the run can be seen. size is that of the server's names,
- * 64. */
+/* "luamig: run 7 of scripts/x.lua", in ASCII; a script's name that is too long
+ * is cut at its beginning. size is that of the server's names, 64. */
 void lm_runner_name_session(const struct lm_runner *self, const char *prefix,
                             char *name, size_t size);
 

@@ -100,27 +100,42 @@ tell_time_zone(const struct lm_runner *self)
            zone);
 }
 
+/* Since version 16 the server writes each byte that is not ASCII as \\xNN: a
+ * question mark for each such character. */
+static void
+add_ascii(struct lm_buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        if ((c & 0xC0) != 0x80) /* the rest of a character */
+            lm_buf_putc(out, (char)(c >= 0x20 && c < 0x7F ? c : '?'));
+    }
+}
+
 void
 lm_runner_name_session(const struct lm_runner *self, const char *prefix,
                        char *name, size_t size)
 {
-    const char *script = self->migration->name;
-    char run[32] = "";
+    struct lm_buf script = LM_BUF_INIT;
+    char run[40] = "";
+    const char *shown;
     const char *cut = "";
     size_t room;
 
     if (self->run.id > 0)
-        snprintf(run, sizeof run, " run %" PRId64, self->run.id);
+        snprintf(run, sizeof run, "run %" PRId64 " of ", self->run.id);
     if (self->dry != NULL)
-        snprintf(run, sizeof run, " dry run");
+        snprintf(run, sizeof run, "dry run of ");
     room = size - strlen(prefix) - strlen(": ") - strlen(run) - 1;
-    if (strlen(script) > room) {
+    add_ascii(&script, self->migration->name);
+    shown = lm_buf_text(&script);
+    if (script.len > room) {
         cut = "...";
-        script += strlen(script) - (room - strlen(cut));
-        while (((unsigned char)*script & 0xC0) == 0x80)
-            script++; /* not in the middle of a character */
+        shown += script.len - (room - strlen(cut));
     }
-    snprintf(name, size, "%s: %s%s%s", prefix, cut, script, run);
+    snprintf(name, size, "%s: %s%s%s", prefix, run, cut, shown);
+    lm_buf_release(&script);
 }
 
 static void

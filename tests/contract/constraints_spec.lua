@@ -24,6 +24,12 @@ local function try(fn)
 end
 ]]
 
+--- ON DELETE RESTRICT has an error of its own since PostgreSQL 18; the mock raises that of before.
+local function before_18(line)
+  return (line:gsub("23001; (.*)violates RESTRICT setting of (.*) is referenced from",
+    "23503; %1violates %2 is still referenced from"))
+end
+
 --- Asserts what statements come to, one after another in one batch: a list of { statement, what it
 -- says }. A number is how many rows are affected.
 local function come_to(tables, list)
@@ -42,7 +48,7 @@ local function come_to(tables, list)
   end
   for i, line in ipairs(wanted) do
     local without_row = found[i]:gsub("; detail Failing row .*", "") -- which only the server tells
-    assert.equal(line, without_row)
+    assert.equal(line, before_18(without_row))
   end
   return world
 end

@@ -131,6 +131,6 @@ def test_the_server_is_told_script_and_run(db, project, script):
       end }""", script)
     project.run(script=script).expect(DONE)
     name = db.scalar("SELECT name FROM t")
-    assert name.startswith("luamig: ") and name.endswith(".lua run 1"), name
+    assert name.startswith("luamig: run 1 of ") and name.endswith(".lua"), name
     assert len(name) <= 63
     assert (script in name) == (len(script) < 40), name

@@ -6,6 +6,7 @@ import pytest
 
 from harness import corpus, readings
 from harness.oracle import assert_once
+from harness.postgres import bin_dir
 from harness.project import DONE, FAILED, INVALID
 
 VERSIONS = [13, 14, 16, 17, 18]
@@ -196,3 +197,150 @@ def test_a_base_query_in_new_words_goes_through_a_view(
     project.run().expect(DONE)
 
     assert project.db.scalar("SELECT count(*) FROM g WHERE a = 10") == 9
+
+
+# -- constraints of PostgreSQL 18 ---------------------------------------------
+
+PAGE = """return { base_query = "SELECT id, a FROM t",
+  migrate = function(rows, repo)
+    for _, row in ipairs(rows) do repo:update("t", { id = row.id }, { a = 1 }) end
+  end }"""
+
+
+@pytest.fixture
+def project18(project_of):
+    return project_of(18)
+
+
+def test_not_null_that_is_not_valid_makes_no_key(project18):
+    db = project18.db
+    db.execute("CREATE TABLE t (id int UNIQUE, a int);"
+               "INSERT INTO t SELECT n FROM generate_series(1, 5) n;"
+               "INSERT INTO t VALUES (NULL);"
+               "ALTER TABLE t ADD CONSTRAINT whole NOT NULL id NOT VALID")
+    project18.script(PAGE)
+    hint = "ALTER TABLE t VALIDATE CONSTRAINT whole"
+
+    project18.run().expect(INVALID, '"id" may be NULL', hint)
+    project18.luamig("new", "first", "--table", "t").refuse(
+        "key = { \"id\" }", "key = \"id\"")
+
+    db.execute("DELETE FROM t WHERE id IS NULL; " + hint)
+    project18.run().expect(DONE)
+    assert db.column("SELECT a FROM t") == [1] * 5
+
+
+def test_not_null_that_is_not_valid_in_one_partition_makes_no_key(project18):
+    db = project18.db
+    db.execute("CREATE TABLE t (id int, a int) PARTITION BY LIST (a);"
+               "CREATE TABLE one PARTITION OF t FOR VALUES IN (1);"
+               "INSERT INTO t VALUES (NULL, 1);"
+               "ALTER TABLE t ADD CONSTRAINT whole NOT NULL id NOT VALID")
+    project18.script(PAGE)
+
+    project18.run().expect(INVALID, '"id" may be NULL', "VALIDATE CONSTRAINT")
+
+
+def test_a_foreign_key_that_is_not_enforced_is_not_warned_of(project18):
+    project18.db.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, a int);"
+        "CREATE TABLE lax (t_id int, CONSTRAINT lax_t FOREIGN KEY (t_id)"
+        " REFERENCES t NOT ENFORCED);"
+        "CREATE TABLE strict (t_id int CONSTRAINT strict_t REFERENCES t)")
+    project18.script(PAGE)
+
+    result = project18.luamig("check", "scripts/x.lua").expect(
+        DONE, "strict_t of strict")
+
+    result.refuse("lax")
+
+
+def test_a_virtual_column_is_told_like_a_stored_one(project18):
+    db = project18.db
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b int AS (a * 2))"
+               .replace("AS (", "GENERATED ALWAYS AS ("))
+    db.execute("INSERT INTO t SELECT n, n FROM generate_series(1, 5) n")
+    project18.script(PAGE)
+    project18.run().expect(DONE)
+    assert db.column("SELECT b FROM t") == [2] * 5
+
+    project18.script(PAGE.replace("{ a = 1 }", "{ b = 1 }"), "scripts/y.lua")
+    project18.run(script="scripts/y.lua").expect(FAILED, '"b"', "428C9")
+
+
+def test_a_virtual_column_as_key(project18):
+    db = project18.db
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, a int,"
+               " b int GENERATED ALWAYS AS (id * 2) VIRTUAL NOT NULL)")
+    db.execute("INSERT INTO t SELECT n FROM generate_series(1, 50) n")
+    project18.script(PAGE.replace("id, a", "b, id, a").replace(
+        "migrate", 'config = { key = "b", batch_size = 7 }, migrate', 1))
+
+    assert project18.run("--force").expect(DONE).rows == 50
+    assert db.scalar("SELECT count(*) FROM t WHERE a = 1") == 50
+
+
+def test_a_key_without_overlaps(project18):
+    db = project18.db
+    db.execute("CREATE TABLE t (id int4range, at daterange, a int,"
+               " PRIMARY KEY (id, at WITHOUT OVERLAPS))")
+    db.execute("INSERT INTO t SELECT int4range(n, n + 1),"
+               " daterange(date '2024-01-01' + m, date '2024-01-02' + m)"
+               " FROM generate_series(1, 10) n, generate_series(1, 3) m")
+    project18.script("""return { base_query = "SELECT id, at FROM t",
+      config = { key = { "id", "at" }, batch_size = 7 },
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do
+          repo:update("t", { id = row.id, at = row.at }, { a = 1 })
+        end
+      end }""")
+
+    assert project18.run("--force").expect(DONE).rows == 30
+    assert db.scalar("SELECT count(*) FROM t WHERE a = 1") == 30
+
+
+# -- names, and files of other versions ----------------------------------------
+
+@pytest.mark.parametrize("version", [14, 16, 18])
+@pytest.mark.parametrize("name", ["wärme", "é" * 60, "x" * 90, "数据"])
+def test_the_run_can_be_read_in_application_name(project_of, version, name):
+    project = project_of(version)
+    db = project.db
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, name text);"
+               "INSERT INTO t VALUES (1)")
+    project.script("""return { base_query = "SELECT id FROM t",
+      migrate = function(rows, repo)
+        repo:execute("UPDATE t SET name = current_setting('application_name')"
+                     .. " WHERE id = $1", rows[1].id)
+      end }""", f"scripts/{name}.lua")
+
+    project.run(script=f"scripts/{name}.lua").expect(DONE)
+
+    said = db.scalar("SELECT name FROM t")
+    assert said.startswith("luamig: run 1 of ") and said.endswith(".lua")
+    assert len(said) <= 63 and said.isascii() and "\\x" not in said
+
+
+
+@pytest.mark.parametrize("line, first", [
+    ("SET transaction_timeout = 0;", 17),
+    ("SET event_triggers = on;", 17),
+    ("SET file_copy_method = 'copy';", 18),
+])
+def test_a_schema_file_of_a_later_version_and_what_the_hint_says(
+        project_of, line, first):
+    project = project_of(16)
+    rest = "SET statement_timeout = 0;\nCREATE TABLE t (id int PRIMARY KEY);\n"
+    project.write("schema.sql", line + "\n" + rest)
+    project.write("spec/a_spec.lua",
+                  'it("runs", function() assert.is_true(true) end)')
+    load = ("test", "--schema", "schema.sql")
+
+    project.luamig(*load, url=False).expect(
+        INVALID, "unrecognized configuration parameter", "later version",
+        "LUAMIG_PG_BIN")
+
+    project.luamig(*load, url=False, env={
+        "LUAMIG_PG_BIN": bin_dir(first)}).expect(DONE)
+    project.write("schema.sql", rest)
+    project.luamig(*load, url=False).expect(DONE)
