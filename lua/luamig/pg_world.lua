@@ -63,7 +63,7 @@ end
 
 --- { columns =, primary_key =, rows = } of a table; nil when there is none.
 function World:read(repo, name)
-  if type(name) ~= "string" or not catalog.exists(repo, name) then
+  if type(name) ~= "string" or not catalog.find(repo, name) then
     return nil
   end
   local columns, key = self:shape_of(repo, name)

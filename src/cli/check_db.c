@@ -10,6 +10,7 @@
 #include "base/record.h"
 #include "cli/cli.h"
 #include "pg/conn.h"
+#include "pg/own.h"
 #include "pg/settings.h"
 
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 enum { DEADLINE_MS = 30000 };
 
-static const char question[] =
+static const char question[] = LM_OWN
     "SELECT pg_catalog.current_setting('server_version'), "
     "pg_catalog.pg_is_in_recovery(), current_user, "
     "pg_catalog.current_setting('default_transaction_read_only')::boolean";

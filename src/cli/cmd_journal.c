@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "core/journal.h"
+#include "pg/own.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -59,7 +60,8 @@ run(int argc, char **argv)
     if (role != NULL) {
         lm_journal_add_grants(&sql, schema, role);
     } else {
-        lm_buf_puts(&sql, "BEGIN;\n");
+        /* Whoever runs it may have a path into which others can put things. */
+        lm_buf_puts(&sql, "BEGIN;\nSET LOCAL search_path = " LM_OWN_PATH ";\n");
         lm_journal_add_ddl(&sql, schema, (int)from);
         lm_buf_puts(&sql, "COMMIT;\n");
     }

@@ -13,6 +13,7 @@
 #include "core/pager.h"
 #include "core/position.h"
 #include "core/preflight.h"
+#include "pg/own.h"
 #include "pg/txn.h"
 
 #include <inttypes.h>
@@ -176,12 +177,12 @@ describe_columns(struct lm_checking *self, struct lm_buf *out,
                  struct lm_err *err)
 {
     static const char sql[] =
-        "SELECT pg_catalog.format_type(t.oid, NULL),"
-        " (SELECT o.collname FROM pg_catalog.pg_attribute a"
-        "  JOIN pg_catalog.pg_collation o ON o.oid = a.attcollation"
-        "  WHERE a.attrelid = $2 AND a.attname = $3"
-        "  AND o.collname <> 'default')"
-        " FROM pg_catalog.pg_type t WHERE t.oid = $1";
+        LM_OWN "SELECT pg_catalog.format_type(t.oid, NULL),"
+               " (SELECT o.collname FROM pg_catalog.pg_attribute a"
+               "  JOIN pg_catalog.pg_collation o ON o.oid = a.attcollation"
+               "  WHERE a.attrelid = $2 AND a.attname = $3"
+               "  AND o.collname <> 'default')"
+               " FROM pg_catalog.pg_type t WHERE t.oid = $1";
     const struct lm_base_query *query = &self->query;
 
     for (int i = 0; i < query->key_count; i++) {
@@ -215,7 +216,7 @@ describe_columns(struct lm_checking *self, struct lm_buf *out,
 static bool
 find_common_key(struct lm_checking *self, char **key, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT (s.most_common_vals::pg_catalog.text::pg_catalog.text[])[1]"
         " FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"

@@ -15,6 +15,7 @@
 #include "core/check_private.h"
 #include "core/pager.h"
 #include "core/position.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <math.h>
@@ -66,7 +67,7 @@ probe_release(struct lm_page_probe *self)
 
 /* Rows of the tables of a plan: what the last ANALYZE has found on a page, and
  * the pages that there are; without one, a hundred bytes a row. */
-static const char sizes_sql[] =
+static const char sizes_sql[] = LM_OWN
     "SELECT n.nspname, c.relname, (CASE WHEN c.relkind = 'f' THEN c.reltuples"
     "  WHEN c.relpages > 0 AND c.reltuples >= 0 THEN c.reltuples / c.relpages"
     "   * (pg_catalog.pg_relation_size(c.oid)"

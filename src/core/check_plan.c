@@ -8,6 +8,7 @@
 #include "core/pager.h"
 
 #include "base/clock.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <inttypes.h>
@@ -83,7 +84,7 @@ lm_plan_add_predicate(const struct lm_plan *plan, struct lm_buf *out)
 /* Where an index on the key's columns ($4) belongs: the key's table ($1), or
  * its partition or heir that is scanned ($2, $3); whether it is there, and
  * whether one has these columns in another order. */
-static const char place_sql[] =
+static const char place_sql[] = LM_OWN
     "WITH RECURSIVE heir AS (SELECT $1::pg_catalog.oid AS oid UNION SELECT"
     "  h.inhrelid FROM heir JOIN pg_catalog.pg_inherits h"
     "  ON h.inhparent = heir.oid),"

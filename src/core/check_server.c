@@ -7,6 +7,7 @@
 #include "core/journal.h"
 
 #include "base/clock.h"
+#include "pg/own.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,15 +18,15 @@
 /* What the role or the server sets; a transaction of luamig's has settings of
  * its own, so the values before are asked for. */
 static const char server_sql[] =
-    "SELECT pg_catalog.current_setting('server_version'), current_user,"
-    " coalesce((SELECT s.ssl FROM pg_catalog.pg_stat_ssl s"
-    "  WHERE s.pid = pg_catalog.pg_backend_pid()), false),"
-    " coalesce(pg_catalog.inet_client_addr() <<= '127.0.0.0/8'"
-    "  OR pg_catalog.inet_client_addr() = '::1', true),"
-    " coalesce((SELECT g.reset_val::bigint FROM pg_catalog.pg_settings g"
-    "  WHERE g.name = 'transaction_timeout'), 0),"
-    " coalesce((SELECT g.reset_val::bigint FROM pg_catalog.pg_settings g"
-    "  WHERE g.name = 'idle_session_timeout'), 0)";
+    LM_OWN "SELECT pg_catalog.current_setting('server_version'), current_user,"
+           " coalesce((SELECT s.ssl FROM pg_catalog.pg_stat_ssl s"
+           "  WHERE s.pid = pg_catalog.pg_backend_pid()), false),"
+           " coalesce(pg_catalog.inet_client_addr() <<= '127.0.0.0/8'"
+           "  OR pg_catalog.inet_client_addr() = '::1', true),"
+           " coalesce((SELECT g.reset_val::bigint FROM pg_catalog.pg_settings g"
+           "  WHERE g.name = 'transaction_timeout'), 0),"
+           " coalesce((SELECT g.reset_val::bigint FROM pg_catalog.pg_settings g"
+           "  WHERE g.name = 'idle_session_timeout'), 0)";
 
 enum {
     COL_VERSION,
@@ -116,7 +117,7 @@ hint_grants(struct lm_checking *self, struct lm_finding *finding,
 bool
 lm_check_journal_rights(struct lm_checking *self, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT pg_catalog.string_agg(r.privilege || ' on ' || r.relname, ', ')"
         " FROM (SELECT w.privilege, c.relname FROM pg_catalog.pg_class c"
         "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -149,7 +150,7 @@ static bool
 may_install(struct lm_checking *self, int version, bool *may,
             struct lm_err *err)
 {
-    static const char create_sql[] =
+    static const char create_sql[] = LM_OWN
         "SELECT CASE WHEN n.oid IS NULL THEN pg_catalog.has_database_privilege("
         " pg_catalog.current_database(), 'CREATE')"
         " ELSE pg_catalog.has_database_privilege("
@@ -158,10 +159,10 @@ may_install(struct lm_checking *self, int version, bool *may,
         " FROM (SELECT) one LEFT JOIN pg_catalog.pg_namespace n"
         " ON n.nspname = $1";
     static const char upgrade_sql[] =
-        "SELECT coalesce(bool_and(pg_catalog.pg_has_role(c.relowner,"
-        " 'USAGE')), false) FROM pg_catalog.pg_class c"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = $1 AND c.relkind = 'r'";
+        LM_OWN "SELECT coalesce(bool_and(pg_catalog.pg_has_role(c.relowner,"
+               " 'USAGE')), false) FROM pg_catalog.pg_class c"
+               " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+               " WHERE n.nspname = $1 AND c.relkind = 'r'";
     struct lm_answer *row = NULL;
 
     if (!lm_check_ask(self, "journal", version > 0 ? upgrade_sql : create_sql,

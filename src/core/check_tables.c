@@ -12,6 +12,7 @@
 #include "core/check_private.h"
 
 #include "base/clock.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <stdio.h>
@@ -25,7 +26,7 @@
     " OPERATOR(pg_catalog.->) 'conenforced'"     \
     " IS DISTINCT FROM 'false'::pg_catalog.jsonb"
 
-static const char tables_sql[] =
+static const char tables_sql[] = LM_OWN
     "WITH named AS (SELECT c.oid FROM ROWS FROM ("
     "   pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]))"
     "   AS w (schema, name)"

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "pg/conn.h"
+#include "pg/own.h"
 #include "pg/txn.h"
 
 #include <inttypes.h>
@@ -63,14 +64,16 @@ struct lm_health_sampler {
 #define MAY_SEE_ALL "pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')"
 
 /* The tables themselves, and the partitions below them. */
-#define TARGETS                                                             \
-    "WITH target AS (SELECT t.oid FROM pg_catalog.unnest($1::oid[]) t(oid)" \
-    " UNION SELECT p.relid::oid FROM pg_catalog.unnest($1::oid[]) t(oid),"  \
+#define TARGETS                                                            \
+    LM_OWN                                                                 \
+    "WITH target AS (SELECT t.oid FROM pg_catalog.unnest($1::oid[]) "      \
+    "t(oid)"                                                               \
+    " UNION SELECT p.relid::oid FROM pg_catalog.unnest($1::oid[]) t(oid)," \
     " pg_catalog.pg_partition_tree(t.oid::regclass) p) "
 
 /* pg_blocking_pids stops all locking for a moment, so it is called for those
  * who wait only. */
-static const char blocked_sql[] =
+static const char blocked_sql[] = LM_OWN
     "SELECT w.pid, coalesce(a.application_name, ''), coalesce(a.usename, '')"
     " FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l"
     "  WHERE NOT l.granted) w"
@@ -82,33 +85,33 @@ static const char blocked_sql[] =
  * measured by what it has on disk, and may go at any time, as may the
  * subscriber of a logical slot. */
 static const char replica_sql[] =
-    "SELECT coalesce(r.application_name, ''), coalesce(pg_catalog.host("
-    "  r.client_addr), 'local'), r.state IS NULL,"
-    " pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(),"
-    "  coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn))::bigint,"
-    " r.replay_lsn IS NOT NULL AND NOT EXISTS (SELECT FROM"
-    "  pg_catalog.pg_replication_slots s WHERE s.active_pid = r.pid"
-    "  AND s.slot_type = 'logical')"
-    " FROM pg_catalog.pg_stat_replication r"
-    " WHERE r.state IS DISTINCT FROM 'backup'"
-    " ORDER BY 4 DESC NULLS LAST";
+    LM_OWN "SELECT coalesce(r.application_name, ''), coalesce(pg_catalog.host("
+           "  r.client_addr), 'local'), r.state IS NULL,"
+           " pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(),"
+           "  coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn))::bigint,"
+           " r.replay_lsn IS NOT NULL AND NOT EXISTS (SELECT FROM"
+           "  pg_catalog.pg_replication_slots s WHERE s.active_pid = r.pid"
+           "  AND s.slot_type = 'logical')"
+           " FROM pg_catalog.pg_stat_replication r"
+           " WHERE r.state IS DISTINCT FROM 'backup'"
+           " ORDER BY 4 DESC NULLS LAST";
 
 static const char replay_sql[] =
-    "SELECT pg_catalog.pg_current_wal_lsn(), (SELECT system_identifier"
-    " FROM pg_catalog.pg_control_system())";
+    LM_OWN "SELECT pg_catalog.pg_current_wal_lsn(), (SELECT system_identifier"
+           " FROM pg_catalog.pg_control_system())";
 
 static const char slots_sql[] =
-    "SELECT s.slot_name, pg_catalog.pg_wal_lsn_diff("
-    "  pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint,"
-    " pg_catalog.pg_size_bytes(pg_catalog.current_setting("
-    "  'max_slot_wal_keep_size')) / 2, count(*) OVER ()"
-    " FROM pg_catalog.pg_replication_slots s"
-    " WHERE s.restart_lsn IS NOT NULL"
-    " AND s.wal_status IS DISTINCT FROM 'lost' ORDER BY 2 DESC LIMIT 1";
+    LM_OWN "SELECT s.slot_name, pg_catalog.pg_wal_lsn_diff("
+           "  pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint,"
+           " pg_catalog.pg_size_bytes(pg_catalog.current_setting("
+           "  'max_slot_wal_keep_size')) / 2, count(*) OVER ()"
+           " FROM pg_catalog.pg_replication_slots s"
+           " WHERE s.restart_lsn IS NOT NULL"
+           " AND s.wal_status IS DISTINCT FROM 'lost' ORDER BY 2 DESC LIMIT 1";
 
 /* The segments from the oldest that is not archived up to the current one. The
  * archiver takes them in order, so one that fails is the oldest. */
-static const char archiver_sql[] =
+static const char archiver_sql[] = LM_OWN
     "WITH a AS (SELECT f.failing, pg_catalog.substr(CASE WHEN f.failing"
     "   THEN s.last_failed_wal ELSE s.last_archived_wal END, 1, 24) AS wal,"
     "  pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) AS now,"
@@ -171,7 +174,7 @@ static const char debt_sql[] = TARGETS
     " ORDER BY o.enabled DESC, debt DESC, 1";
 
 /* Snapshots of other databases do not keep dead rows here. */
-static const char snapshot_sql[] =
+static const char snapshot_sql[] = LM_OWN
     "SELECT * FROM (SELECT a.pid::text, coalesce(a.application_name, ''),"
     "  coalesce(a.usename::text, ''),"
     "  extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8"
@@ -189,14 +192,14 @@ static const char snapshot_sql[] =
 
 /* Every transaction holds the lock on its own virtual number. */
 static const char sessions_sql[] =
-    "SELECT " MAY_SEE_ALL ", CASE WHEN " MAY_SEE_ALL
-    " THEN (SELECT count(*) FROM pg_catalog.pg_stat_activity a"
-    "  WHERE a.state = 'active' AND a.backend_type = 'client backend'"
-    "  AND a.pid NOT IN (pg_catalog.pg_backend_pid(), $1::int))"
-    " ELSE (SELECT count(*) FROM pg_catalog.pg_locks l"
-    "  WHERE l.locktype = 'virtualxid' AND l.granted"
-    "  AND l.mode = 'ExclusiveLock'"
-    "  AND l.pid NOT IN (pg_catalog.pg_backend_pid(), $1::int)) END";
+    LM_OWN "SELECT " MAY_SEE_ALL ", CASE WHEN " MAY_SEE_ALL
+           " THEN (SELECT count(*) FROM pg_catalog.pg_stat_activity a"
+           "  WHERE a.state = 'active' AND a.backend_type = 'client backend'"
+           "  AND a.pid NOT IN (pg_catalog.pg_backend_pid(), $1::int))"
+           " ELSE (SELECT count(*) FROM pg_catalog.pg_locks l"
+           "  WHERE l.locktype = 'virtualxid' AND l.granted"
+           "  AND l.mode = 'ExclusiveLock'"
+           "  AND l.pid NOT IN (pg_catalog.pg_backend_pid(), $1::int)) END";
 
 /* -- from rows to readings ---------------------------------------------- */
 
@@ -470,7 +473,7 @@ static bool
 ask_replica(struct replica *replica, const char *const *primary, double *lag,
             struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT pg_catalog.pg_wal_lsn_diff($1::pg_lsn,"
         "  pg_catalog.pg_last_wal_replay_lsn())::bigint,"
         " pg_catalog.pg_is_in_recovery(),"
@@ -627,6 +630,7 @@ static bool
 begin(struct lm_conn *conn, struct lm_err *err)
 {
     struct lm_txn txn = {.read_only = true,
+                         .own = true,
                          .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
                          .lock_timeout_ms = LOCK_TIMEOUT_MS};
 

@@ -3,6 +3,7 @@
  * puts the schema's name in and prepares it. */
 
 #include "core/journal_private.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 #include "pg/txn.h"
 
@@ -13,54 +14,55 @@
 
 enum { LOCK_MS = 2000, STATEMENT_MS = 60000 };
 
+/* mark: LM_OWN or "". */
+static bool
+prepare(struct lm_journal *self, const char *mark, const char *sql,
+        struct lm_stmt **out, struct lm_err *err)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+    bool ok;
+
+    lm_buf_puts(&buf, mark);
+    lm_journal_splice(&buf, sql, self->schema);
+    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, out, err);
+    lm_buf_release(&buf);
+    return ok;
+}
+
 bool
 lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
                const char *const *texts, int count, struct lm_answer **out,
                struct lm_err *err)
 {
-    struct lm_buf buf = LM_BUF_INIT;
     struct lm_values values = {texts, count};
     struct lm_stmt *stmt;
-    bool ok;
 
-    lm_journal_splice(&buf, sql, self->schema);
-    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
-         lm_conn_ask_prepared(self->conn, stmt, shape, values, out, err);
-    lm_buf_release(&buf);
-    return ok;
+    return prepare(self, LM_OWN, sql, &stmt, err) &&
+           lm_conn_ask_prepared(self->conn, stmt, shape, values, out, err);
 }
 
 bool
 lm_journal_post(struct lm_journal *self, const char *sql,
                 const char *const *texts, int count, struct lm_err *err)
 {
-    struct lm_buf buf = LM_BUF_INIT;
     struct lm_values values = {texts, count};
     struct lm_stmt *stmt;
-    bool ok;
 
-    lm_journal_splice(&buf, sql, self->schema);
-    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
-         lm_conn_post(self->conn, stmt, values, NULL, NULL, err);
-    lm_buf_release(&buf);
-    return ok;
+    return prepare(self, "", sql, &stmt, err) &&
+           lm_conn_post(self->conn, stmt, values, NULL, NULL, err);
 }
 
 bool
 lm_journal_tell(struct lm_journal *self, const char *sql,
                 const char *const *texts, int count, struct lm_err *err)
 {
-    struct lm_buf buf = LM_BUF_INIT;
     struct lm_values values = {texts, count};
     struct lm_result *result = NULL;
     struct lm_stmt *stmt;
-    bool ok;
+    bool ok = prepare(self, LM_OWN, sql, &stmt, err) &&
+              lm_conn_execute(self->conn, stmt, values, &result, err);
 
-    lm_journal_splice(&buf, sql, self->schema);
-    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, &stmt, err) &&
-         lm_conn_execute(self->conn, stmt, values, &result, err);
     lm_result_free(result);
-    lm_buf_release(&buf);
     return ok;
 }
 
@@ -68,6 +70,7 @@ bool
 lm_journal_open(struct lm_journal *self, struct lm_err *err)
 {
     struct lm_txn txn = {.durable = true,
+                         .own = true,
                          .statement_timeout_ms = STATEMENT_MS,
                          .lock_timeout_ms = LOCK_MS};
 

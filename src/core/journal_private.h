@@ -8,7 +8,8 @@
 
 /* Run one statement, with {schema} and {quote} put in; parameters are texts.
  * ask gives the answer, of that shape (pg/answer.h), to be freed; tell wants
- * none; post sends it along with what follows. */
+ * none; post sends it along with what follows, under the path of the
+ * transaction (pg/own.h). */
 bool lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
                     const char *const *texts, int count, struct lm_answer **out,
                     struct lm_err *err) LM_MUSTCHECK;

@@ -8,6 +8,7 @@
 #include "core/pager.h"
 
 #include "core/pager_private.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <inttypes.h>
@@ -488,7 +489,7 @@ bool
 lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
                   char **table, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)"
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
         " ON n.oid = c.relnamespace"

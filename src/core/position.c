@@ -8,6 +8,8 @@
 
 #include "core/position.h"
 
+#include "pg/own.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +29,7 @@ make_sql(const char *type, const char *collation)
 {
     struct lm_buf sql = LM_BUF_INIT;
 
-    lm_buf_puts(&sql, "SELECT ");
+    lm_buf_puts(&sql, LM_OWN "SELECT ");
     for (int param = 1; param <= 3; param++) {
         lm_buf_printf(&sql, "pg_catalog.width_bucket($%d%s, h.bounds), ", param,
                       collation);
@@ -55,6 +57,7 @@ make_middle_sql(const char *type, const char *collation)
 
     lm_buf_printf(
         &sql,
+        LM_OWN
         "SELECT pg_catalog.percentile_disc(0.5) WITHIN GROUP"
         " (ORDER BY v%s)::pg_catalog.text"
         " FROM (SELECT coalesce(s.histogram_bounds::pg_catalog.text,"
@@ -77,7 +80,7 @@ static char *
 make_for_column(struct lm_conn *conn, const char *table, const char *column,
                 uint32_t key_type, sql_maker make)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT pg_catalog.quote_ident(tn.nspname) || '.'"
         "  || pg_catalog.quote_ident(t.typname),"
         " coalesce(' COLLATE ' || (SELECT pg_catalog.quote_ident(n.nspname)"

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "pg/own.h"
 #include "pg/query.h"
 #include "pg/sql.h"
 
@@ -28,8 +29,8 @@ bool
 lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
                       struct lm_err *err)
 {
-    static const char sql[] = "SELECT system_identifier::text"
-                              " FROM pg_catalog.pg_control_system()";
+    static const char sql[] = LM_OWN "SELECT system_identifier::text"
+                                     " FROM pg_catalog.pg_control_system()";
     struct lm_values none = {NULL, 0};
     struct lm_answer *result = NULL;
 
@@ -44,7 +45,7 @@ lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
 bool
 lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT pg_catalog.pg_is_in_recovery(),"
         " pg_catalog.current_setting('default_transaction_read_only') = 'on'";
     struct lm_values none = {NULL, 0};
@@ -230,26 +231,26 @@ struct origin {
  * nobody holds it to its declaration.
  */
 static const char origin_sql[] =
-    "WITH RECURSIVE family AS (SELECT $1::pg_catalog.oid AS oid UNION"
-    "  SELECT h.inhrelid FROM pg_catalog.pg_inherits h"
-    "  JOIN family f ON f.oid = h.inhparent WHERE NOT $3::bool)"
-    " SELECT c.relname, a.attname, NOT EXISTS ("
-    "  SELECT FROM family f JOIN pg_catalog.pg_class r ON r.oid = f.oid"
-    "  JOIN pg_catalog.pg_attribute m"
-    "  ON m.attrelid = r.oid AND m.attname = a.attname"
-    "  WHERE r.relkind = 'f' OR NOT m.attnotnull OR EXISTS ("
-    "   SELECT FROM pg_catalog.pg_constraint n WHERE n.conrelid = r.oid"
-    "   AND n.contype = 'n' AND n.conkey = ARRAY[m.attnum]"
-    "   AND NOT n.convalidated)),"
-    " CASE WHEN c.relkind = 'v'"
-    "  THEN pg_catalog.pg_get_viewdef(c.oid) END,"
-    " (SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I',"
-    "   n.conrelid::regclass, n.conname) FROM pg_catalog.pg_constraint n"
-    "  WHERE n.conrelid = c.oid AND n.contype = 'n'"
-    "  AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated LIMIT 1)"
-    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a"
-    " ON a.attrelid = c.oid"
-    " WHERE c.oid = $1::pg_catalog.oid AND a.attnum = $2::int2";
+    LM_OWN "WITH RECURSIVE family AS (SELECT $1::pg_catalog.oid AS oid UNION"
+           "  SELECT h.inhrelid FROM pg_catalog.pg_inherits h"
+           "  JOIN family f ON f.oid = h.inhparent WHERE NOT $3::bool)"
+           " SELECT c.relname, a.attname, NOT EXISTS ("
+           "  SELECT FROM family f JOIN pg_catalog.pg_class r ON r.oid = f.oid"
+           "  JOIN pg_catalog.pg_attribute m"
+           "  ON m.attrelid = r.oid AND m.attname = a.attname"
+           "  WHERE r.relkind = 'f' OR NOT m.attnotnull OR EXISTS ("
+           "   SELECT FROM pg_catalog.pg_constraint n WHERE n.conrelid = r.oid"
+           "   AND n.contype = 'n' AND n.conkey = ARRAY[m.attnum]"
+           "   AND NOT n.convalidated)),"
+           " CASE WHEN c.relkind = 'v'"
+           "  THEN pg_catalog.pg_get_viewdef(c.oid) END,"
+           " (SELECT pg_catalog.format('ALTER TABLE %s VALIDATE CONSTRAINT %I',"
+           "   n.conrelid::regclass, n.conname) FROM pg_catalog.pg_constraint n"
+           "  WHERE n.conrelid = c.oid AND n.contype = 'n'"
+           "  AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated LIMIT 1)"
+           " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a"
+           " ON a.attrelid = c.oid"
+           " WHERE c.oid = $1::pg_catalog.oid AND a.attnum = $2::int2";
 
 /* Looks the column's table and column up; all empty when they are gone. */
 static bool
@@ -299,17 +300,23 @@ hint_at_validating(struct lm_conn *conn, const struct lm_column *column,
     free(origin.view);
 }
 
-/* What the server says of a column of a view's definition. False when that
+/* What the server says of a column of a view's definition, which it has written
+ * under luamig's own path. False when that
  * cannot be told; *out has a name of its own. */
 static bool
 look_into_view(struct lm_conn *conn, const char *definition, int attnum,
                struct lm_column *out)
 {
+    struct lm_buf sql = LM_BUF_INIT;
     struct lm_stmt *stmt;
     struct lm_err ignored;
+    bool ok;
 
-    if (!lm_conn_prepare(conn, definition, NULL, 0, &stmt, &ignored) ||
-        attnum < 1 || attnum > lm_stmt_column_count(stmt))
+    lm_buf_printf(&sql, LM_OWN "%s", definition);
+    ok = lm_conn_prepare(conn, lm_buf_text(&sql), NULL, 0, &stmt, &ignored) &&
+         attnum >= 1 && attnum <= lm_stmt_column_count(stmt);
+    lm_buf_release(&sql);
+    if (!ok)
         return false;
     *out = *lm_stmt_column(stmt, attnum - 1);
     out->name = lm_strdup(out->name);
@@ -470,7 +477,7 @@ prove_unique(struct lm_conn *conn, uint32_t table, const char *attnums,
              const char *equalities, bool from_only, bool *proved,
              struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i"
         "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"
         "  AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"

@@ -36,15 +36,19 @@ ask(struct lm_conn *conn, const struct names *called, struct lm_base_query *out,
     struct lm_err *err)
 {
     static const char sql[] =
-        "SELECT string_agg(v.name, ', ' ORDER BY v.name) FROM ("
-        " SELECT c.name FROM ROWS FROM (unnest($1::text[]),"
-        "  unnest($2::text[])) AS c (schema, name)"
-        " JOIN pg_catalog.pg_proc p ON p.proname = c.name"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+        "SELECT pg_catalog.string_agg(v.name, ', ' ORDER BY v.name) FROM ("
+        " SELECT c.name FROM ROWS FROM ("
+        "  pg_catalog.unnest($1::pg_catalog.text[]),"
+        "  pg_catalog.unnest($2::pg_catalog.text[])) AS c (schema, name)"
+        " JOIN pg_catalog.pg_proc p"
+        " ON p.proname::pg_catalog.text OPERATOR(pg_catalog.=) c.name"
+        " JOIN pg_catalog.pg_namespace n"
+        " ON n.oid OPERATOR(pg_catalog.=) p.pronamespace"
         " WHERE CASE WHEN c.schema IS NULL"
         "  THEN pg_catalog.pg_function_is_visible(p.oid)"
-        "  ELSE n.nspname = c.schema END"
-        " GROUP BY c.name HAVING bool_and(p.provolatile = 'v')) v";
+        "  ELSE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) c.schema END"
+        " GROUP BY c.name HAVING pg_catalog.bool_and("
+        "  p.provolatile OPERATOR(pg_catalog.=) 'v')) v";
     struct lm_buf schemas = LM_BUF_INIT;
     struct lm_buf names = LM_BUF_INIT;
     struct lm_answer *result = NULL;

@@ -8,6 +8,7 @@
 #include "core/relation.h"
 
 #include "base/text.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <stdlib.h>
@@ -56,9 +57,9 @@
     "  JOIN pg_type t ON t.oid = base.oid"                                    \
     "  WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped)"
 
-static const char facts_sql[] =
+static const char facts_sql[] = LM_OWN
     "WITH" UNIQUE_INDEXES "," COLUMNS
-    " SELECT json_build_object('sql_name', $1::oid::regclass::text,"
+    " SELECT json_build_object('sql_name', $2::text,"
     " 'columns', (SELECT COALESCE(json_agg(json_build_object("
     "   'name', attname, 'sql_name', quote_ident(attname), 'type', type,"
     "   'not_null', attnotnull, 'generated', is_generated, 'labels', labels,"
@@ -70,16 +71,23 @@ static const char facts_sql[] =
     "   FROM indexes WHERE indexrelid NOT IN (SELECT indexrelid FROM key)))"
     "::text";
 
+/* Names are found, and written, as the user's search_path has them; so these
+ * two run under that path. */
 static const char find_sql[] =
-    "SELECT c.oid FROM pg_class c WHERE c.oid = to_regclass($1)"
-    " AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
+    "SELECT c.oid, c.oid::pg_catalog.regclass::pg_catalog.text,"
+    " pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text)"
+    " FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=)"
+    "  pg_catalog.to_regclass($1)::pg_catalog.oid";
 
 static const char names_sql[] =
-    "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname::text"
-    " ELSE n.nspname || '.' || c.relname END"
-    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"
-    " AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+    "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid)"
+    "  THEN c.relname::pg_catalog.text"
+    "  ELSE pg_catalog.concat(n.nspname, '.', c.relname) END"
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+    "  ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+    " WHERE c.relkind OPERATOR(pg_catalog.=)"
+    "  ANY (ARRAY['r', 'p', 'v', 'm', 'f']::pg_catalog.\"char\"[])"
+    " AND n.nspname OPERATOR(pg_catalog.!~) '^(pg_|information_schema$)'"
     " ORDER BY 1 LIMIT 10000";
 
 static bool
@@ -105,19 +113,20 @@ fail_missing(struct lm_conn *conn, const char *name, struct lm_err *err)
     return false;
 }
 
-/* Runs a statement whose one parameter is text; its answer is copied, NULL when
- * there is no row. */
+/* Of the table in the row of found. */
 static bool
-ask(struct lm_conn *conn, const char *sql, const char *shape, const char *param,
-    char **answer, struct lm_err *err)
+read_facts(struct lm_conn *conn, const struct lm_answer *found,
+           char **facts_json, struct lm_err *err)
 {
-    struct lm_answer *result = NULL;
+    const char *texts[] = {lm_answer_text(found, 0, 0),
+                           lm_answer_text(found, 0, 1)};
+    struct lm_answer *facts = NULL;
 
-    if (!lm_conn_ask(conn, sql, shape, (struct lm_values){&param, 1}, &result,
-                     err))
+    if (!lm_conn_ask(conn, facts_sql, "1: t", (struct lm_values){texts, 2},
+                     &facts, err))
         return false;
-    *answer = lm_answer_copy(result, 0, 0);
-    lm_answer_free(result);
+    *facts_json = lm_answer_copy(facts, 0, 0);
+    lm_answer_free(facts);
     return true;
 }
 
@@ -126,16 +135,23 @@ lm_relation_read(struct lm_conn *conn, const char *name, char **facts_json,
                  struct lm_err *err)
 {
     struct lm_buf quoted = LM_BUF_INIT;
-    char *oid = NULL;
+    struct lm_answer *found = NULL;
+    const char *text;
     bool ok = false;
 
     if (!lm_sql_add_table(&quoted, name)) {
-        lm_err_set(err, LM_ERR_FAILED, "\"%s\" is no name of a table", name);
-    } else if (ask(conn, find_sql, "?: o", lm_buf_text(&quoted), &oid, err)) {
-        ok = oid != NULL ? ask(conn, facts_sql, "1: t", oid, facts_json, err)
-                         : fail_missing(conn, name, err);
+        lm_buf_release(&quoted);
+        return lm_err_set(err, LM_ERR_FAILED, "\"%s\" is no name of a table",
+                          name);
     }
-    free(oid);
+    text = lm_buf_text(&quoted);
+    if (lm_conn_ask(conn, find_sql, "?: o t d", (struct lm_values){&text, 1},
+                    &found, err)) {
+        ok = lm_answer_rows(found) > 0 && lm_answer_int(found, 0, 2) > 0
+                 ? read_facts(conn, found, facts_json, err)
+                 : fail_missing(conn, name, err);
+    }
+    lm_answer_free(found);
     lm_buf_release(&quoted);
     return ok;
 }

@@ -11,6 +11,7 @@
 #include "core/repo_private.h"
 
 #include "base/log.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <inttypes.h>
@@ -386,7 +387,7 @@ static bool
 is_paged_table(struct lm_repo *self, const char *table, uint32_t source,
                bool *is_paged, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN_ABOUT_TABLE
         "WITH RECURSIVE above AS (SELECT $2::pg_catalog.oid AS oid UNION"
         "  SELECT h.inhparent FROM pg_catalog.pg_inherits h"
         "  JOIN above ON above.oid = h.inhrelid),"
@@ -394,7 +395,7 @@ is_paged_table(struct lm_repo *self, const char *table, uint32_t source,
         "  SELECT h.inhrelid FROM pg_catalog.pg_inherits h"
         "  JOIN below ON below.oid = h.inhparent)"
         " SELECT EXISTS (SELECT FROM (TABLE above UNION ALL TABLE below) f"
-        "  WHERE f.oid = pg_catalog.to_regclass($1))";
+        "  WHERE f.oid = " LM_OWN_TABLE ")";
     struct lm_buf name = LM_BUF_INIT;
     char oid[16];
     const char *texts[2];

@@ -8,6 +8,7 @@
 
 #include "core/residue.h"
 
+#include "pg/own.h"
 #include "pg/txn.h"
 
 #include <stdlib.h>
@@ -73,6 +74,7 @@ ask(struct lm_conn *conn, const char *sql, const char *shape,
     struct lm_answer **out)
 {
     struct lm_txn txn = {.read_only = true,
+                         .own = true,
                          .statement_timeout_ms = STATEMENT_MS,
                          .lock_timeout_ms = LOCK_MS};
     struct lm_values none = {NULL, 0};
@@ -88,7 +90,7 @@ ask(struct lm_conn *conn, const char *sql, const char *shape,
 
 /* -- sequences ----------------------------------------------------------- */
 
-static const char sequences_sql[] =
+static const char sequences_sql[] = LM_OWN
     "SELECT pg_catalog.format('%I.%I', schemaname, sequencename), last_value"
     " FROM pg_catalog.pg_sequences ORDER BY 1";
 
@@ -162,15 +164,15 @@ void
 lm_residue_look(struct lm_residue *self, struct lm_conn *conn)
 {
     static const char sql[] =
-        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),"
-        " w.fdwname = 'postgres_fdw' FROM pg_catalog.pg_foreign_table f"
-        " JOIN pg_catalog.pg_class c ON c.oid = f.ftrelid"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver"
-        " JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw"
-        " WHERE f.ftrelid IN (SELECT relation FROM pg_catalog.pg_locks"
-        "  WHERE pid = pg_catalog.pg_backend_pid() AND granted"
-        "  AND mode = 'RowExclusiveLock') ORDER BY 1";
+        LM_OWN "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),"
+               " w.fdwname = 'postgres_fdw' FROM pg_catalog.pg_foreign_table f"
+               " JOIN pg_catalog.pg_class c ON c.oid = f.ftrelid"
+               " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+               " JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver"
+               " JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw"
+               " WHERE f.ftrelid IN (SELECT relation FROM pg_catalog.pg_locks"
+               "  WHERE pid = pg_catalog.pg_backend_pid() AND granted"
+               "  AND mode = 'RowExclusiveLock') ORDER BY 1";
     struct lm_values none = {NULL, 0};
     struct lm_answer *result = NULL;
     struct lm_err ignored;
@@ -198,8 +200,8 @@ look_for_dblink(struct lm_residue *self, struct lm_conn *conn,
     struct lm_answer *result = NULL;
 
     if (!ask(conn,
-             "SELECT FROM pg_catalog.pg_extension WHERE extname = "
-             "'dblink'",
+             LM_OWN "SELECT FROM pg_catalog.pg_extension WHERE extname = "
+                    "'dblink'",
              "*:", &result))
         return;
     if (lm_answer_rows(result) > 0) {
@@ -218,6 +220,7 @@ look_for_locks(struct lm_residue *self, struct lm_conn *conn)
     struct lm_answer *result = NULL;
 
     if (!ask(conn,
+             LM_OWN
              "SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"
              " AND pid = pg_catalog.pg_backend_pid() AND granted",
              "*:", &result))

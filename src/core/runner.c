@@ -327,6 +327,7 @@ try_record_end(struct lm_runner *self, const char *state, int exit_code,
 {
     struct lm_txn txn = lm_runner_txn(self);
 
+    txn.own = true;
     txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
     lm_conn_rollback(self->conn);
     return lm_txn_begin(self->conn, &txn, err) && lm_runner_answer(self, err) &&

@@ -337,6 +337,7 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
     bool pause = self->wants_pause;
     bool changes = pause != self->paused;
 
+    txn.own = true;
     /* Also where the state stays: only who holds the run may answer. */
     if (!lm_txn_begin(self->conn, &txn, err) ||
         !lm_journal_set_state(&self->journal, &self->run,

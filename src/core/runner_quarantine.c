@@ -136,6 +136,7 @@ record(struct lm_runner *self, const struct lm_err *why, struct lm_err *err)
                                  .columns = suspect->columns,
                                  .values = suspect->values};
 
+    txn.own = true;
     txn.durable = self->migration->durable_batches;
     return lm_txn_begin(self->conn, &txn, err) &&
            lm_journal_quarantine(&self->journal, &self->run, &failure,

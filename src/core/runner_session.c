@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "pg/own.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -388,6 +389,7 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
     struct lm_txn txn = lm_runner_txn(self);
     char rows[32];
 
+    txn.own = true;
     if (!lm_txn_begin(self->conn, &txn, err) ||
         !lm_journal_finish(&self->journal, &self->run, "cancelled",
                            LM_EXIT_CANCELLED, NULL, err) ||

@@ -15,6 +15,7 @@
 #include "core/sample.h"
 
 #include "base/log.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 #include "pg/txn.h"
 #include "pg/types.h"
@@ -233,15 +234,20 @@ static void
 add_is_ours(struct lm_buf *sql)
 {
     static const char own[] =
-        "(SELECT pg_catalog.pg_current_xact_id_if_assigned()::text::bigint)";
+        "(SELECT pg_catalog.pg_current_xact_id_if_assigned()"
+        "::pg_catalog.text::pg_catalog.int8)";
+    static const char add[] = "OPERATOR(pg_catalog.+)";
+    static const char rest[] = "OPERATOR(pg_catalog.%) 4294967296";
 
-    lm_buf_printf(sql,
-                  "CASE WHEN pg_catalog.age(luamig_t.xmin) > 0 THEN false"
-                  " ELSE coalesce(pg_catalog.pg_xact_status((%s"
-                  " + (luamig_t.xmin::text::bigint - %s %% 4294967296"
-                  " + 6442450944) %% 4294967296 - 2147483648)::text::xid8)"
-                  " = 'in progress', false) END",
-                  own, own);
+    lm_buf_printf(
+        sql,
+        "CASE WHEN pg_catalog.age(luamig_t.xmin) OPERATOR(pg_catalog.>) 0"
+        " THEN false ELSE coalesce(pg_catalog.pg_xact_status((%s %s"
+        " (((luamig_t.xmin::pg_catalog.text::pg_catalog.int8"
+        " OPERATOR(pg_catalog.-) (%s %s)) %s 6442450944) %s) %s"
+        " -2147483648)::pg_catalog.text::pg_catalog.xid8)"
+        " OPERATOR(pg_catalog.=) 'in progress', false) END",
+        own, add, own, rest, add, rest, add);
 }
 
 /* -- images ------------------------------------------------------------- */
@@ -293,11 +299,12 @@ add_image_sql(struct lm_buf *sql, const struct lm_sample_place *place, int rows)
     lm_buf_printf(
         sql,
         "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), v.key,"
-        " CASE WHEN pg_catalog.octet_length(v.value::text) <= %d"
-        "  THEN v.value::text ELSE pg_catalog.to_json(pg_catalog.format("
+        " CASE WHEN pg_catalog.octet_length(v.text)"
+        "  OPERATOR(pg_catalog.<=) %d"
+        "  THEN v.text ELSE pg_catalog.to_json(pg_catalog.format("
         "   '%%s... (%%s characters, hash %%s)', pg_catalog.left("
-        "   v.value::text, 200), pg_catalog.length(v.value::text),"
-        "   pg_catalog.hashtextextended(v.value::text, 0)))::text END",
+        "   v.text, 200), pg_catalog.length(v.text),"
+        "   pg_catalog.hashtextextended(v.text, 0)))::pg_catalog.text END",
         LONG_VALUE);
     for (int i = 0; i < place->key_count; i++)
         lm_buf_printf(sql, ", r.k%d", i);
@@ -309,11 +316,14 @@ add_image_sql(struct lm_buf *sql, const struct lm_sample_place *place, int rows)
         lm_buf_printf(sql, " AS k%d", i);
     }
     add_lookup(sql, place, rows);
-    lm_buf_puts(sql, ") AS r JOIN pg_catalog.pg_class c ON c.oid = r.o"
+    lm_buf_puts(sql, ") AS r JOIN pg_catalog.pg_class c"
+                     " ON c.oid OPERATOR(pg_catalog.=) r.o"
                      " JOIN pg_catalog.pg_namespace n"
-                     " ON n.oid = c.relnamespace CROSS JOIN LATERAL"
-                     " pg_catalog.json_each(r.doc) WITH ORDINALITY"
-                     " AS v(key, value, place) ORDER BY v.place");
+                     " ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+                     " CROSS JOIN LATERAL (SELECT j.key, j.place,"
+                     "  j.value::pg_catalog.text AS text FROM"
+                     "  pg_catalog.json_each(r.doc) WITH ORDINALITY"
+                     "  AS j (key, value, place)) AS v ORDER BY v.place");
 }
 
 /* The images of the rows of one place, which stand in a row. False when they
@@ -426,7 +436,7 @@ static bool
 describe(struct lm_sample_place *place, struct lm_conn *conn,
          const struct lm_tally_table *table, int64_t *blocks)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT pg_catalog.pg_relation_size($1::pg_catalog.regclass)"
         " / pg_catalog.current_setting('block_size')::int,"
         " a.attname, a.atttypid, coalesce(" LM_ORDER_EQUALITY(
@@ -501,7 +511,9 @@ seek_rows(struct lm_samples *self, struct lm_conn *conn, const char *table,
     add_key_columns(&sql, place);
     lm_buf_printf(&sql, " FROM %s AS luamig_t WHERE ", place->from);
     if (blocks > LAST_BLOCKS) {
-        lm_buf_printf(&sql, "luamig_t.ctid >= '(%" PRId64 ",0)' AND ",
+        lm_buf_printf(&sql,
+                      "luamig_t.ctid OPERATOR(pg_catalog.>=) '(%" PRId64
+                      ",0)' AND ",
                       blocks - LAST_BLOCKS);
     }
     add_is_ours(&sql);

@@ -21,10 +21,12 @@ enum { MAX_SHAPES = 1000 };
  * there are from the planner, which would else plan this each time. */
 static const char version_sql[] =
     "SELECT v.count, v.sum, ARRAY("
-    " SELECT coalesce(pg_catalog.to_regclass(u.name)::oid, 0)::text"
-    " FROM pg_catalog.unnest((SELECT $1::text[])) WITH ORDINALITY"
+    " SELECT coalesce(pg_catalog.to_regclass(u.name)::pg_catalog.oid, 0)"
+    "  ::pg_catalog.text"
+    " FROM pg_catalog.unnest((SELECT $1::pg_catalog.text[]))"
+    " WITH ORDINALITY"
     " AS u (name, n) ORDER BY u.n) FROM " LM_SHAPE_VERSION(
-        "(SELECT $2::oid[])") " AS v";
+        "(SELECT $2::pg_catalog.oid[])") " AS v";
 static const char version_shape[] = "1: n i o[]";
 
 static const struct lm_oids no_oids = {NULL, 0};

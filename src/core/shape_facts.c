@@ -17,6 +17,7 @@
 #include "core/shape_private.h"
 
 #include "pg/order.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <stdlib.h>
@@ -45,12 +46,12 @@
 /* $1 table, $2 columns and then key columns, $3 key columns, $4 columns that
  * an UPDATE sets, $5 the verb's bits in tgtype, $6 whether triggers do not
  * matter, $7 whether the keys are counted, $8 other columns. */
-static const char facts_sql[] =
+static const char facts_sql[] = LM_OWN_ABOUT_TABLE
     "WITH RECURSIVE t AS (SELECT c.oid, c.relkind, c.relrowsecurity, "
     "c.relhassubclass,"
     "  coalesce(pg_catalog.pg_partition_root(c.oid), c.oid)::oid AS root"
     "  FROM pg_catalog.pg_class c"
-    "  WHERE c.oid = pg_catalog.to_regclass($1)),"
+    "  WHERE c.oid = " LM_OWN_TABLE "),"
     " parts AS (SELECT CASE t.relkind WHEN 'p' THEN ARRAY("
     "  SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(t.oid) p)"
     "  ELSE ARRAY[t.oid] END AS every FROM t),"

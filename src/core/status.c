@@ -5,6 +5,7 @@
 #include "core/status.h"
 
 #include "core/journal.h"
+#include "pg/own.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -68,16 +69,17 @@ lm_status_read(struct lm_conn *conn, const char *schema,
     if (filter->run_id > 0)
         texts[1] = run_id;
     if (as_json) {
-        lm_buf_puts(&sql, "SELECT coalesce(pg_catalog.json_agg("
-                          "pg_catalog.to_json(s)), '[]') FROM (");
+        lm_buf_puts(&sql, LM_OWN "SELECT coalesce(pg_catalog.json_agg("
+                                 "pg_catalog.to_json(s)), '[]') FROM (");
     } else {
-        lm_buf_puts(&sql, "SELECT s.run, s.script, s.args, s.state, s.live,"
-                          " s.rows, s.batches, s.retries,"
-                          " array_to_string(s.cursor, ', ', 'NULL'),"
-                          " s.started_at, s.finished_at, s.started_by,"
-                          " s.host, s.pid, s.error, s.sqlstate, s.exit_code,"
-                          " s.failures, s.total, s.batch_size, s.waits_for"
-                          " FROM (");
+        lm_buf_puts(&sql,
+                    LM_OWN "SELECT s.run, s.script, s.args, s.state, s.live,"
+                           " s.rows, s.batches, s.retries,"
+                           " array_to_string(s.cursor, ', ', 'NULL'),"
+                           " s.started_at, s.finished_at, s.started_by,"
+                           " s.host, s.pid, s.error, s.sqlstate, s.exit_code,"
+                           " s.failures, s.total, s.batch_size, s.waits_for"
+                           " FROM (");
     }
     lm_journal_splice(&sql, runs_sql, schema);
     lm_buf_puts(&sql, ") s");
@@ -124,7 +126,7 @@ bool
 lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
                struct lm_status_run *out, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT r.id, r.script, r.state, " LIVE ","
         " r.state IN ('running', 'paused', 'stopped', 'failed'), r.args,"
         " p.lease_until > clock_timestamp(), coalesce(r.path, '')"
@@ -190,7 +192,7 @@ lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
     struct lm_buf text = LM_BUF_INIT;
     bool ok;
 
-    lm_buf_printf(&text, "%s%s%s", as_json ? json_head : "", sql,
+    lm_buf_printf(&text, LM_OWN "%s%s%s", as_json ? json_head : "", sql,
                   as_json ? ") s" : "");
     ok = ask_about(conn, schema, lm_buf_text(&text),
                    as_json ? "1: t" : "*: n t t t? t t? t? t? n t", run_id, out,
@@ -203,8 +205,9 @@ bool
 lm_status_count_failures(struct lm_conn *conn, const char *schema,
                          int64_t run_id, int64_t *count, struct lm_err *err)
 {
-    static const char sql[] = "SELECT count(*) FROM {schema}.failure WHERE"
-                              " run_id = $1::bigint AND resolved_at IS NULL";
+    static const char sql[] =
+        LM_OWN "SELECT count(*) FROM {schema}.failure WHERE"
+               " run_id = $1::bigint AND resolved_at IS NULL";
     struct lm_answer *answer = NULL;
 
     if (!ask_about(conn, schema, sql, "1: n", run_id, &answer, err))
@@ -218,10 +221,11 @@ bool
 lm_status_args(struct lm_conn *conn, const char *schema, int64_t run_id,
                struct lm_status_args *out, struct lm_err *err)
 {
-    static const char sql[] = "SELECT ARRAY(SELECT a.key || '=' || a.value"
-                              "  FROM pg_catalog.jsonb_each_text(r.args) a"
-                              "  WHERE a.value IS NOT NULL)"
-                              " FROM {schema}.run r WHERE r.id = $1::bigint";
+    static const char sql[] =
+        LM_OWN "SELECT ARRAY(SELECT a.key || '=' || a.value"
+               "  FROM pg_catalog.jsonb_each_text(r.args) a"
+               "  WHERE a.value IS NOT NULL)"
+               " FROM {schema}.run r WHERE r.id = $1::bigint";
     struct lm_answer *answer = NULL;
 
     if (!ask_about(conn, schema, sql, "1: t[]", run_id, &answer, err))
@@ -243,7 +247,7 @@ bool
 lm_status_requests(struct lm_conn *conn, const char *schema, int64_t run_id,
                    struct lm_answer **out, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT q.verb, q.requested_by, q.host,"
         " date_trunc('second', q.requested_at),"
         " coalesce(q.answer, CASE WHEN r.state IN ('done',"
@@ -260,7 +264,7 @@ bool
 lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
                    struct lm_status_progress *out, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT r.state, " LEASED ", p.rows, p.batches,"
         " p.retries, coalesce(p.total, -1), coalesce(p.batch_size, 0),"
         " coalesce(p.waits_for, ''), coalesce(r.exit_code, CASE"

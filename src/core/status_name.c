@@ -4,13 +4,14 @@
 #include "core/journal.h"
 #include "core/status.h"
 #include "pg/answer.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <string.h>
 
 /* The file's own path comes first, then the names, then what luamig 0.1 made
  * of the path: it did not note files. */
-static const char name_sql[] =
+static const char name_sql[] = LM_OWN
     "SELECT s.script FROM ("
     " SELECT 0 AS rank, r.id, r.script, r.state FROM {schema}.run r"
     " WHERE r.path = $2"

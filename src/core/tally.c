@@ -10,6 +10,8 @@
 
 #include "core/tally.h"
 
+#include "pg/own.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,19 +41,19 @@ bool
 lm_tally_read(struct lm_tally *out, struct lm_conn *conn, struct lm_err *err)
 {
     static const char sql[] =
-        "SELECT pg_catalog.pg_wal_lsn_diff("
-        "  pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint,"
-        " pg_catalog.current_setting('track_counts') = 'on', t.*"
-        " FROM (VALUES (1)) AS one LEFT JOIN"
-        " (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), x.*"
-        "  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-        "   ON n.oid = c.relnamespace CROSS JOIN LATERAL (SELECT"
-        "   pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) AS i,"
-        "   pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) AS u,"
-        "   pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS d) AS x"
-        "  WHERE c.relkind IN ('r', 'm') AND x.i + x.u + x.d > 0"
-        "   AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
-        "   AND n.nspname !~ '^pg_toast' ORDER BY 1) AS t ON true";
+        LM_OWN "SELECT pg_catalog.pg_wal_lsn_diff("
+               "  pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint,"
+               " pg_catalog.current_setting('track_counts') = 'on', t.*"
+               " FROM (VALUES (1)) AS one LEFT JOIN"
+               " (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), x.*"
+               "  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+               "   ON n.oid = c.relnamespace CROSS JOIN LATERAL (SELECT"
+               "   pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) AS i,"
+               "   pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) AS u,"
+               "   pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS d) AS x"
+               "  WHERE c.relkind IN ('r', 'm') AND x.i + x.u + x.d > 0"
+               "   AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
+               "   AND n.nspname !~ '^pg_toast' ORDER BY 1) AS t ON true";
     struct lm_values none = {NULL, 0};
     struct lm_answer *result = NULL;
     struct lm_stmt *stmt;

@@ -227,13 +227,18 @@ add_assertion(struct lm_buf *sql, const struct lm_form *form,
     if (!asserts(form))
         return;
     lm_buf_puts(sql, form->may_miss ? ", (SELECT " : ", ");
-    lm_buf_printf(sql, "CASE pg_catalog.count(*) WHEN $%d THEN 0 ELSE ",
+    lm_buf_printf(sql,
+                  "CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=)"
+                  " $%d::pg_catalog.int8 THEN 0 ELSE ",
                   count + 1);
     if (journal != NULL) {
         lm_sql_add_identifier(sql, journal);
-        lm_buf_printf(sql, ".expect(pg_catalog.count(*), $%d) END", count + 1);
+        lm_buf_printf(sql,
+                      ".expect(pg_catalog.count(*), $%d::pg_catalog.int8) END",
+                      count + 1);
     } else {
-        lm_buf_puts(sql, "0 / (0 * pg_catalog.count(*)) END");
+        lm_buf_puts(sql, "0 OPERATOR(pg_catalog./)"
+                         " (0 OPERATOR(pg_catalog.*) pg_catalog.count(*)) END");
     }
     if (!form->may_miss)
         return;

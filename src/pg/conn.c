@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "pg/conn_private.h"
+#include "pg/own.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ lm_conn_close(struct lm_conn *self)
     PQfinish(self->pg);
     free(self->target);
     free(self->conninfo);
+    free(self->path);
     free(self);
 }
 
@@ -151,7 +153,7 @@ lm_conn_backend_pid(const struct lm_conn *self)
  */
 static const char defaults_sql[] =
     "DO $luamig$ BEGIN"
-    " SET LOCAL search_path TO DEFAULT;"
+    " SET LOCAL search_path = " LM_OWN_PATH ";"
     " SET LOCAL session_authorization TO DEFAULT;"
     " SET LOCAL role TO DEFAULT;"
     " PERFORM pg_catalog.set_config(name, reset_val, true)"
@@ -160,6 +162,7 @@ static const char defaults_sql[] =
     "  AND name NOT LIKE 'transaction%' AND name NOT IN ('search_path',"
     "   'application_name', 'client_encoding', 'DateStyle', 'TimeZone',"
     "   'standard_conforming_strings');"
+    " SET LOCAL search_path TO DEFAULT;"
     " END $luamig$";
 
 bool
@@ -175,14 +178,35 @@ lm_conn_post_defaults(struct lm_conn *self, struct lm_err *err)
     return lm_pipeline_queue(self, sent, request, err);
 }
 
+bool
+lm_conn_post_path(struct lm_conn *self, const char *path, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT pg_catalog.set_config('search_path', $1, true)";
+    struct lm_pending request = {.sql = sql};
+    int sent = PQsendQueryParams(self->pg, sql, 1, NULL, &path, NULL, NULL, 0);
+
+    return lm_pipeline_queue(self, sent, request, err);
+}
+
+void
+lm_conn_set_path(struct lm_conn *self, const char *path)
+{
+    free(self->path);
+    self->path = path != NULL ? lm_strdup(path) : NULL;
+}
+
 /* Outside of a transaction, a statement and what is queued here make up an
  * implicit one, up to the next sync. */
 static bool
 begin_alone(struct lm_conn *self, struct lm_err *err)
 {
+    const char *path = self->own_alone ? LM_OWN_PATH : self->path;
+
     if (self->count > 0 || lm_conn_has_transaction(self))
         return true;
-    return lm_conn_post_defaults(self, err);
+    return lm_conn_post_defaults(self, err) &&
+           (path == NULL || lm_conn_post_path(self, path, err));
 }
 
 /* -- statements ------------------------------------------------------- */
@@ -338,14 +362,15 @@ query(struct lm_conn *self, const char *sql, const char *shape,
       const uint32_t *types, struct lm_values values, PGresult **out,
       struct lm_err *err)
 {
-    struct lm_pending request = {.sql = sql, .shape = shape, .keep = out};
-    int sent;
+    const char *text = lm_own_text(sql);
+    struct lm_pending request = {.sql = text, .shape = shape, .keep = out};
+    bool ok = lm_own_begin(self, sql, values, err) && begin_alone(self, err);
 
-    if (!begin_alone(self, err))
-        return false;
-    sent = PQsendQueryParams(self->pg, sql, values.count, types, values.texts,
-                             NULL, NULL, 0);
-    if (ask(self, sent, request, err))
+    ok = ok && ask(self,
+                   PQsendQueryParams(self->pg, text, values.count, types,
+                                     values.texts, NULL, NULL, 0),
+                   request, err);
+    if (lm_own_end(self, sql, ok, err))
         return true;
     PQclear(*out); /* it may have come before the end did */
     return false;
@@ -401,19 +426,23 @@ static bool
 parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
                    const uint32_t *types, int type_count, struct lm_err *err)
 {
-    struct lm_pending parse = {.sql = stmt->sql};
+    const char *text = lm_own_text(stmt->sql);
+    struct lm_pending parse = {.sql = text};
     const char *name = name_on_server(self, stmt);
     PGresult *result = NULL;
-    struct lm_pending request = {.sql = stmt->sql, .keep = &result};
-    int sent;
-    bool ok;
+    struct lm_pending request = {.sql = text, .keep = &result};
+    struct lm_values none = {NULL, 0};
+    bool ok =
+        lm_own_begin(self, stmt->sql, none, err) && begin_alone(self, err);
 
-    if (!begin_alone(self, err))
-        return false;
-    sent = PQsendPrepare(self->pg, name, stmt->sql, type_count, types);
-    sent = sent != 0 && lm_pipeline_queue(self, sent, parse, err) &&
-           PQsendDescribePrepared(self->pg, name) != 0;
-    ok = ask(self, sent, request, err);
+    if (ok) {
+        int sent = PQsendPrepare(self->pg, name, text, type_count, types);
+
+        sent = sent != 0 && lm_pipeline_queue(self, sent, parse, err) &&
+               PQsendDescribePrepared(self->pg, name) != 0;
+        ok = ask(self, sent, request, err);
+    }
+    ok = lm_own_end(self, stmt->sql, ok, err);
     if (ok)
         describe(stmt, result);
     PQclear(result);
@@ -427,7 +456,7 @@ send_execute(struct lm_conn *self, const struct lm_stmt *stmt,
              struct lm_values values)
 {
     if (self->pooled) {
-        return PQsendQueryParams(self->pg, stmt->sql, values.count,
+        return PQsendQueryParams(self->pg, lm_own_text(stmt->sql), values.count,
                                  stmt->param_types, values.texts, NULL, NULL,
                                  0);
     }
@@ -492,11 +521,13 @@ static bool
 execute(struct lm_conn *self, const struct lm_stmt *stmt, const char *shape,
         struct lm_values values, PGresult **out, struct lm_err *err)
 {
-    struct lm_pending request = {.sql = stmt->sql, .shape = shape, .keep = out};
+    struct lm_pending request = {
+        .sql = lm_own_text(stmt->sql), .shape = shape, .keep = out};
+    bool ok = lm_own_begin(self, stmt->sql, values, err) &&
+              begin_alone(self, err) &&
+              ask(self, send_execute(self, stmt, values), request, err);
 
-    if (!begin_alone(self, err))
-        return false;
-    if (ask(self, send_execute(self, stmt, values), request, err))
+    if (lm_own_end(self, stmt->sql, ok, err))
         return true;
     PQclear(*out); /* it may have come before the end did */
     return false;
@@ -537,16 +568,26 @@ lm_conn_ask_prepared(struct lm_conn *self, const struct lm_stmt *stmt,
     return true;
 }
 
+static bool
+post(struct lm_conn *self, const struct lm_stmt *stmt, struct lm_values values,
+     struct lm_pending request, struct lm_err *err)
+{
+    bool ok =
+        lm_own_begin(self, stmt->sql, values, err) &&
+        lm_pipeline_post(self, send_execute(self, stmt, values), request, err);
+
+    return lm_own_end(self, stmt->sql, ok, err);
+}
+
 bool
 lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
              struct lm_values values, lm_conn_listener listener, void *arg,
              struct lm_err *err)
 {
     struct lm_pending request = {
-        .sql = stmt->sql, .listener = listener, .arg = arg};
+        .sql = lm_own_text(stmt->sql), .listener = listener, .arg = arg};
 
-    return lm_pipeline_post(self, send_execute(self, stmt, values), request,
-                            err);
+    return post(self, stmt, values, request, err);
 }
 
 bool
@@ -554,11 +595,12 @@ lm_conn_post_question(struct lm_conn *self, const struct lm_stmt *stmt,
                       const char *shape, struct lm_values values,
                       lm_conn_hearer hearer, void *arg, struct lm_err *err)
 {
-    struct lm_pending request = {
-        .sql = stmt->sql, .shape = shape, .hearer = hearer, .arg = arg};
+    struct lm_pending request = {.sql = lm_own_text(stmt->sql),
+                                 .shape = shape,
+                                 .hearer = hearer,
+                                 .arg = arg};
 
-    return lm_pipeline_post(self, send_execute(self, stmt, values), request,
-                            err);
+    return post(self, stmt, values, request, err);
 }
 
 void

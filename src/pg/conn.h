@@ -133,6 +133,9 @@ void lm_conn_limit_answer(struct lm_conn *self, size_t bytes);
  * the settings that a fresh session would have.
  */
 bool lm_conn_is_pooled(const struct lm_conn *self);
+/* The search_path under which scripts' SQL runs; NULL, as it is at first: the
+ * session's. luamig's own SQL has one of its own (pg/own.h). */
+void lm_conn_set_path(struct lm_conn *self, const char *path);
 /* The server process, in a transaction as far as it has been told by then. */
 int64_t lm_conn_backend_pid(const struct lm_conn *self);
 /* Numbers that no other connection of this process has, and no other

@@ -35,6 +35,7 @@ struct lm_pending {
 struct lm_conn {
     PGconn *pg; /* NULL once it was given up: libpq takes that for down */
     char *target;
+    char *path; /* of everybody else's SQL; NULL: the session's */
     struct lm_stmt_cache statements;
     int64_t silence_ms;
     int64_t deadline_ms; /* 0: by silence_ms, and by looking */
@@ -43,6 +44,8 @@ struct lm_conn {
     bool quiet;       /* another thread's: it logs nothing */
     bool cancel_sent; /* for the requests in flight */
     bool pooled;
+    bool own_txn;   /* the transaction's search_path is luamig's (pg/own.h) */
+    bool own_alone; /* so is that of statements outside of transactions */
     int64_t backend_pid;
     uint64_t serial;      /* of the connection */
     uint64_t transaction; /* the number of the last one that was begun */
@@ -159,6 +162,21 @@ void lm_answer_release(struct lm_answer *self);
 /* Runs several statements in one text, outside of pipeline mode. */
 bool lm_pipeline_script(struct lm_conn *self, const char *sql,
                         struct lm_err *err) LM_MUSTCHECK;
+
+/* Posts a search_path for the rest of the transaction, which outside of one is
+ * the implicit transaction up to the next sync. */
+bool lm_conn_post_path(struct lm_conn *self, const char *path,
+                       struct lm_err *err) LM_MUSTCHECK;
+
+/* Around a request that may be luamig's own (pg/own.h), before it is sent and
+ * when it has been answered, or posted. end returns ok, unless it fails; after
+ * an error there is nothing to put back: the rollback does it. The text is what
+ * is to be sent. */
+bool lm_own_begin(struct lm_conn *self, const char *sql,
+                  struct lm_values values, struct lm_err *err) LM_MUSTCHECK;
+bool lm_own_end(struct lm_conn *self, const char *sql, bool ok,
+                struct lm_err *err) LM_MUSTCHECK;
+const char *lm_own_text(const char *sql);
 
 /* Behind a pooler, posts what sets the settings of others back until the
  * transaction ends; else nothing. */

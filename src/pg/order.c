@@ -9,6 +9,7 @@
 
 #include "pg/order.h"
 
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <inttypes.h>
@@ -17,7 +18,7 @@
 #include <string.h>
 
 /* Types are looked into for parts that are names. */
-static const char order_sql[] =
+static const char order_sql[] = LM_OWN
     "WITH RECURSIVE parts AS (SELECT $1::pg_catalog.oid AS oid UNION"
     "  SELECT p.oid FROM parts JOIN pg_catalog.pg_type t ON t.oid = parts.oid,"
     "  LATERAL (SELECT t.typelem WHERE t.typlen = -1 UNION ALL"
@@ -121,7 +122,7 @@ bool
 lm_order_set_collation(struct lm_order *self, struct lm_conn *conn,
                        uint32_t collation, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT pg_catalog.format(' COLLATE %I.%I', n.nspname, l.collname)"
         " FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace n"
         " ON n.oid = l.collnamespace WHERE l.oid = $1::pg_catalog.oid";

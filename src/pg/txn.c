@@ -4,6 +4,7 @@
 #include "pg/txn.h"
 
 #include "pg/conn_private.h"
+#include "pg/own.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -52,22 +53,26 @@
  *
  * A server may be made read-only for a failover. BEGIN does not ask, since
  * behind a pooler the default may be somebody else's; it is set back by now.
+ *
+ * It runs under the path of others, so it names where everything is.
  */
 #define SETTINGS(more)                                                         \
     "SELECT pg_catalog.pg_backend_pid(),"                                      \
     " pg_catalog.set_config('statement_timeout', $1, true),"                   \
     " pg_catalog.set_config('lock_timeout', $2, true),"                        \
     " pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true)," \
-    " pg_catalog.set_config('synchronous_commit', CASE WHEN $4 = 'off'"        \
-    "  THEN 'off' WHEN pg_catalog.current_setting('synchronous_commit') ="     \
-    "  'off' THEN 'on' ELSE"                                                   \
+    " pg_catalog.set_config('synchronous_commit', CASE"                        \
+    "  WHEN $4 OPERATOR(pg_catalog.=) 'off' THEN 'off'"                        \
+    "  WHEN pg_catalog.current_setting('synchronous_commit')"                  \
+    "  OPERATOR(pg_catalog.=) 'off' THEN 'on' ELSE"                            \
     "  pg_catalog.current_setting('synchronous_commit') END, true),"           \
     " pg_catalog.set_config('TimeZone', $5, true),"                            \
     " pg_catalog.set_config('application_name', coalesce($6,"                  \
     "  pg_catalog.current_setting('application_name')), true),"                \
     " pg_catalog.set_config('row_security', $7, true)," PINS more              \
     " pg_catalog.set_config('transaction_read_only', CASE WHEN"                \
-    "  pg_catalog.current_setting('transaction_read_only') = 'on' THEN 'on'"   \
+    "  pg_catalog.current_setting('transaction_read_only')"                    \
+    "  OPERATOR(pg_catalog.=) 'on' THEN 'on'"                                  \
     "  ELSE pg_catalog.current_setting('default_transaction_read_only') END,"  \
     "  true)"
 
@@ -170,6 +175,15 @@ lm_txn_prepare_session(struct lm_conn *conn, struct lm_err *err)
     return true;
 }
 
+static bool
+apply_path(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
+{
+    const char *path = txn->own ? LM_OWN_PATH : conn->path;
+
+    conn->own_txn = txn->own;
+    return path == NULL || lm_conn_post_path(conn, path, err);
+}
+
 bool
 lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
 {
@@ -181,7 +195,8 @@ lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
     lm_conn_set_statement_limit(conn, txn->statement_timeout_ms);
     conn->transaction = lm_conn_next_number();
     return lm_conn_post_command(conn, sql, err) &&
-           lm_conn_post_defaults(conn, err) && apply_settings(conn, txn, err);
+           lm_conn_post_defaults(conn, err) && apply_settings(conn, txn, err) &&
+           apply_path(conn, txn, err);
 }
 
 bool

@@ -17,9 +17,6 @@
  * transaction as a whole. Where the server's default is read-only, so is the
  * transaction.
  *
- * Behind a pooler, the settings that others have left are set back first. The
- * connection's deadline becomes that of the transaction.
- *
  * All of it is posted: it travels with the first statement, whose error may
  * then be that of BEGIN.
  */
@@ -32,6 +29,7 @@ struct lm_txn {
     bool durable; /* false: COMMIT does not wait for the WAL to reach disk */
     int64_t statement_timeout_ms; /* 0: no limit, as on the server */
     int64_t lock_timeout_ms;
+    bool own; /* for luamig's own SQL alone (pg/own.h), none of the script's */
     const char *timezone;         /* NULL: UTC */
     const char *application_name; /* NULL: the session's */
     bool row_security;            /* policies may hide rows */

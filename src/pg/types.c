@@ -3,6 +3,8 @@
 
 #include "pg/types.h"
 
+#include "pg/own.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +73,7 @@ find_known(const struct lm_types *self, uint32_t oid)
  * elements. Types such as point and int2vector have elements, too, but are not
  * written as arrays: a true array is what its element names as such.
  */
-static const char question[] =
+static const char question[] = LM_OWN
     "WITH RECURSIVE chain AS ("
     " SELECT oid, typtype, typbasetype, typelem FROM pg_catalog.pg_type"
     "  WHERE oid = $1::pg_catalog.oid"

@@ -367,8 +367,8 @@ def test_what_happens_when_a_table_is_written(odd, project):
     assert "keep" in only(report, "rules")["message"]
     assert "twice" in only(report, "generated_columns")["message"]
     keys = {f["level"]: f["message"] for f in findings(report, "foreign_keys")
-            if "no index" in f["message"] or "to parent" in f["message"]}
-    assert "child_odd_id_fkey of child" in keys["warning"]
+            if "no index" in f["message"] or "to public.parent" in f["message"]}
+    assert "child_odd_id_fkey of public.child" in keys["warning"]
     assert "parent" in keys["ok"]
     odd.execute("CREATE INDEX ON child (odd_id)")
     _, report = check(project)

@@ -8,10 +8,15 @@ local text = require "luamig.text"
 
 local catalog = {}
 
-local COLUMNS = [[
+-- What begins so runs under a search_path of luamig's own (src/pg/own.h): names mean those of
+-- pg_catalog, and a table is known by its OID.
+local OWN = "/*luamig*/ "
+
+local COLUMNS = OWN .. [[
   SELECT a.attname::text AS name, pg_catalog.format_type(base.type, base.modifier) AS type,
          a.attnotnull AS not_null,
-         pg_catalog.pg_get_serial_sequence($1, a.attname) IS NOT NULL AS is_serial
+         pg_catalog.pg_get_serial_sequence($1::int8::oid::regclass::text, a.attname)
+           IS NOT NULL AS is_serial
     FROM pg_catalog.pg_attribute a CROSS JOIN LATERAL (
       WITH RECURSIVE base (type, modifier, depth) AS (
         SELECT a.atttypid, a.atttypmod, 0
@@ -19,11 +24,11 @@ local COLUMNS = [[
         SELECT t.typbasetype, t.typtypmod, depth + 1
           FROM base JOIN pg_catalog.pg_type t ON t.oid = base.type WHERE t.typtype = 'd')
       SELECT type, modifier FROM base ORDER BY depth DESC LIMIT 1) AS base
-   WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped
    ORDER BY a.attnum]]
 
 -- Also indexes that no constraint has made.
-local UNIQUES = [[
+local UNIQUES = OWN .. [[
   SELECT i.indisprimary AS is_primary,
          ARRAY(SELECT a.attname::text
                  FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
@@ -31,12 +36,12 @@ local UNIQUES = [[
                    ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                 WHERE k.n <= i.indnkeyatts ORDER BY k.n) AS columns
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-   WHERE i.indrelid = $1::text::regclass AND i.indisunique AND i.indisvalid
+   WHERE i.indrelid = $1::int8::oid AND i.indisunique AND i.indisvalid
      AND i.indpred IS NULL AND i.indexprs IS NULL
    ORDER BY i.indisprimary DESC, c.relname]]
 
 -- Foreign keys on tables of a list.
-local REFERENCES = [[
+local REFERENCES = OWN .. [[
   SELECT names.name AS "references",
          ARRAY(SELECT a.attname::text
                  FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k(attnum, n)
@@ -48,10 +53,10 @@ local REFERENCES = [[
                    ON a.attrelid = c.confrelid AND a.attnum = k.attnum ORDER BY k.n) AS "to",
          CASE c.confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set null' END AS on_delete
     FROM pg_catalog.pg_constraint c
-    JOIN ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]))
-           AS names(name, sql)
-      ON names.sql::regclass = c.confrelid
-   WHERE c.conrelid = $1::text::regclass AND c.contype = 'f' ORDER BY c.conname]]
+    JOIN ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::int8[]))
+           AS names(name, oid)
+      ON names.oid::oid = c.confrelid
+   WHERE c.conrelid = $1::int8::oid AND c.contype = 'f' ORDER BY c.conname]]
 
 -- How a column that a sequence fills is declared.
 local SERIALS = { smallint = "smallserial", integer = "serial", bigint = "bigserial" }
@@ -100,9 +105,10 @@ function catalog.quote_list(names)
   return table.concat(list, ", ")
 end
 
---- Whether there is a table, or view, of that name.
-function catalog.exists(repo, name)
-  return repo:scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL", catalog.quote_table(name))
+--- The OID of the table, or view, that the name means to a script; nil when there is none.
+function catalog.find(repo, name)
+  return repo:scalar("SELECT pg_catalog.to_regclass($1)::pg_catalog.oid::pg_catalog.int8",
+    catalog.quote_table(name))
 end
 
 --- Reads a table.
@@ -111,9 +117,9 @@ end
 -- @return { columns = list of { name =, type =, not_null =, is_serial = }, primary_key = list or
 --   nil, unique = list of lists }
 function catalog.describe(repo, name)
-  local sql_name = catalog.quote_table(name)
-  local found = { columns = repo:query(COLUMNS, sql_name), unique = {} }
-  for _, index in ipairs(repo:query(UNIQUES, sql_name)) do
+  local oid = catalog.find(repo, name)
+  local found = { columns = repo:query(COLUMNS, oid), unique = {} }
+  for _, index in ipairs(repo:query(UNIQUES, oid)) do
     if index.is_primary then
       found.primary_key = index.columns
     else
@@ -195,16 +201,17 @@ end
 -- @param database of the program
 function catalog.declarations(database, names)
   return database:transact(function(repo)
-    local shown, sql_names = {}, {}
+    local shown, oids = {}, {}
     for i, name in ipairs(names) do
-      sql_names[i] = catalog.quote_table(name)
-      if not catalog.exists(repo, name) then
+      oids[i] = catalog.find(repo, name)
+      if not oids[i] then
         local known = {}
         for j, row in ipairs(repo:query [[
-          SELECT c.relname::text AS name FROM pg_catalog.pg_class c
-           WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+          SELECT c.relname::pg_catalog.text AS name FROM pg_catalog.pg_class c
+           WHERE pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text)
+                 OPERATOR(pg_catalog.>) 0
              AND pg_catalog.pg_table_is_visible(c.oid)
-             AND c.relnamespace <> 'pg_catalog'::regnamespace]])
+             AND c.relnamespace OPERATOR(pg_catalog.<>) 11]])
         do
           known[j] = row.name
         end
@@ -216,7 +223,7 @@ function catalog.declarations(database, names)
     end
     for i, name in ipairs(names) do
       shown[i] = declare(name, catalog.describe(repo, name),
-        repo:query(REFERENCES, sql_names[i], names, sql_names))
+        repo:query(REFERENCES, oids[i], names, oids))
     end
     return table.concat(shown)
   end)

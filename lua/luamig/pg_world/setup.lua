@@ -162,7 +162,7 @@ end
 
 local function make_table(database, schema)
   local exists = database:transact(function(repo)
-    return catalog.exists(repo, schema.name)
+    return catalog.find(repo, schema.name)
   end)
   make_types(database, schema)
   if exists then

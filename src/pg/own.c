@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* Sets the user's search_path aside for a statement; see the header. The server
+ * keeps it meanwhile, in a setting that ends with the transaction: a script may
+ * have changed it there. */
+
+#include "pg/own.h"
+
+#include "pg/conn_private.h"
+
+#include <string.h>
+
+/* Runs from left to right. */
+static const char aside_sql[] =
+    "SELECT pg_catalog.set_config('luamig.own_table', coalesce("
+    "  pg_catalog.to_regclass($1)::pg_catalog.oid::pg_catalog.text, ''), true),"
+    " pg_catalog.set_config('luamig.user_path',"
+    "  pg_catalog.current_setting('search_path'), true),"
+    " pg_catalog.set_config('search_path', '" LM_OWN_PATH "', true)";
+
+static const char back_sql[] =
+    "SELECT pg_catalog.set_config('search_path',"
+    " pg_catalog.current_setting('luamig.user_path'), true)";
+
+static bool
+is_own(const char *sql)
+{
+    return strncmp(sql, LM_OWN_MARK, strlen(LM_OWN_MARK)) == 0;
+}
+
+const char *
+lm_own_text(const char *sql)
+{
+    static const char end[] = "*/ ";
+
+    return is_own(sql) ? strstr(sql, end) + strlen(end) : sql;
+}
+
+static bool
+post(struct lm_conn *conn, const char *sql, struct lm_values values,
+     struct lm_err *err)
+{
+    struct lm_pending request = {.sql = sql};
+    int sent = PQsendQueryParams(conn->pg, sql, values.count, NULL,
+                                 values.texts, NULL, NULL, 0);
+
+    return lm_pipeline_post(conn, sent, request, err);
+}
+
+/* Is there a path to set aside? */
+static bool
+has_other_path(const struct lm_conn *conn)
+{
+    return lm_conn_has_transaction(conn) && !conn->own_txn;
+}
+
+bool
+lm_own_begin(struct lm_conn *conn, const char *sql, struct lm_values values,
+             struct lm_err *err)
+{
+    bool is_about =
+        strncmp(sql, LM_OWN_ABOUT_TABLE, strlen(LM_OWN_ABOUT_TABLE)) == 0;
+    const char *table = is_about && values.count > 0 ? values.texts[0] : NULL;
+
+    conn->own_alone = is_own(sql);
+    return !conn->own_alone || !has_other_path(conn) ||
+           post(conn, aside_sql, (struct lm_values){&table, 1}, err);
+}
+
+bool
+lm_own_end(struct lm_conn *conn, const char *sql, bool ok, struct lm_err *err)
+{
+    conn->own_alone = false;
+    return ok && (!is_own(sql) || !has_other_path(conn) ||
+                  post(conn, back_sql, (struct lm_values){NULL, 0}, err));
+}
