@@ -21,9 +21,11 @@ static const char own_version[] =
     "pg_catalog.pg_database_collation_actual_version(db.oid)";
 static const char own_version_before_15[] =
     "(SELECT pg_catalog.pg_collation_actual_version(same.oid)"
-    " FROM pg_catalog.pg_collation same WHERE same.collprovider = 'c'"
-    " AND same.collcollate = db.datcollate"
-    " AND same.collencoding IN (-1, db.encoding) LIMIT 1)";
+    " FROM pg_catalog.pg_collation same WHERE same.collprovider "
+    "OPERATOR(pg_catalog.=) 'c'"
+    " AND same.collcollate OPERATOR(pg_catalog.=) db.datcollate"
+    " AND same.collencoding OPERATOR(pg_catalog.=) ANY (ARRAY[-1, "
+    "db.encoding]) LIMIT 1)";
 
 /* $1 names of tables, $2 key columns, $3 tables, $4 columns, $5 types, $6
  * operator classes, $7 collations, $8 base query, $9 system, $10 schema of the

@@ -8,6 +8,7 @@
 #include "core/preflight_private.h"
 
 #include "pg/answer.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <stdio.h>
@@ -45,14 +46,14 @@ release(struct catalog *self)
 static bool
 ask_relation(struct catalog *self, struct known *known, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN_ABOUT_TABLE
         "SELECT CASE WHEN c.relkind = 'v'"
         "  THEN pg_catalog.pg_get_viewdef(c.oid) END,"
         " ARRAY(SELECT a.attname::pg_catalog.text"
         "  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid"
         "  AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)"
         " FROM pg_catalog.pg_class c"
-        " WHERE c.oid = pg_catalog.to_regclass($1)";
+        " WHERE c.oid = " LM_OWN_TABLE;
     const char *texts[] = {known->name};
     struct lm_answer *row = NULL;
 
@@ -105,21 +106,33 @@ find_relation(void *arg, const char *schema, const char *name,
  * values always, since luamig keeps the settings. Others read the clock, the
  * session or the catalog. Those of users may read tables.
  */
+/* Under the user's path, by which functions are found. */
 static const char function_sql[] =
-    "SELECT coalesce(pg_catalog.bool_or(p.prokind = 'a'), false),"
+    "SELECT coalesce(pg_catalog.bool_or(p.prokind OPERATOR(pg_catalog.=) 'a'), "
+    "false),"
     " coalesce(pg_catalog.bool_or(p.proretset), false),"
-    " coalesce(pg_catalog.bool_or(p.provolatile = 'v'), false),"
-    " coalesce(pg_catalog.bool_or(p.provolatile = 's'), false),"
-    " coalesce(pg_catalog.bool_and(p.provolatile <> 'i' AND"
-    "  (p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace"
-    "   OR (p.proname = 'age' AND p.pronargs = 1)"
-    "   OR p.proname ~ '^(pg_|has_|to_reg|current_)|_description$')), false)"
+    " coalesce(pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'), "
+    "false),"
+    " coalesce(pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 's'), "
+    "false),"
+    " coalesce(pg_catalog.bool_and(p.provolatile OPERATOR(pg_catalog.<>) 'i' "
+    "AND"
+    "  (p.pronamespace OPERATOR(pg_catalog.<>) "
+    "'pg_catalog'::pg_catalog.regnamespace"
+    "   OR (p.proname OPERATOR(pg_catalog.=) 'age' AND p.pronargs "
+    "OPERATOR(pg_catalog.=) 1)"
+    "   OR p.proname OPERATOR(pg_catalog.~) "
+    "'^(pg_|has_|to_reg|current_)|_description$')), false)"
     " FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
-    " ON n.oid = p.pronamespace WHERE p.proname = $2"
+    " ON n.oid OPERATOR(pg_catalog.=) p.pronamespace WHERE p.proname "
+    "OPERATOR(pg_catalog.=) $2"
     " AND CASE WHEN $1::pg_catalog.text IS NULL"
-    "  THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = $1 END"
-    " AND $3::pg_catalog.int4 >= p.pronargs - p.pronargdefaults"
-    " AND ($3::pg_catalog.int4 <= p.pronargs OR p.provariadic <> 0)";
+    "  THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname "
+    "OPERATOR(pg_catalog.=) $1 END"
+    " AND $3::pg_catalog.int4 OPERATOR(pg_catalog.>=) p.pronargs "
+    "OPERATOR(pg_catalog.-) p.pronargdefaults"
+    " AND ($3::pg_catalog.int4 OPERATOR(pg_catalog.<=) p.pronargs OR "
+    "p.provariadic OPERATOR(pg_catalog.<>) 0)";
 
 static bool
 find_function(void *arg, const char *schema, const char *name, int args,

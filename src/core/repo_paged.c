@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "pg/answer.h"
+#include "pg/own.h"
 #include "pg/sql.h"
 
 #include <inttypes.h>
@@ -21,7 +22,7 @@ static bool
 is_counted(struct lm_repo *self, const struct lm_key_source *source,
            bool *counted, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN
         "SELECT coalesce((SELECT s.seqincrement > 0"
         " FROM pg_catalog.pg_sequence s WHERE s.seqrelid ="
         "  pg_catalog.pg_get_serial_sequence(pg_catalog.format('%I.%I',"
@@ -72,9 +73,8 @@ static bool
 adds_to_paged(struct lm_repo *self, const char *table, bool *adds,
               struct lm_err *err)
 {
-    static const char sql[] =
-        "WITH RECURSIVE written AS (SELECT"
-        "  pg_catalog.to_regclass($1)::pg_catalog.oid AS oid UNION"
+    static const char sql[] = LM_OWN_ABOUT_TABLE
+        "WITH RECURSIVE written AS (SELECT " LM_OWN_TABLE " AS oid UNION"
         "  SELECT d.refobjid FROM written w JOIN pg_catalog.pg_rewrite r"
         "  ON r.ev_class = w.oid JOIN pg_catalog.pg_depend d"
         "  ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"

@@ -46,6 +46,20 @@ post(struct lm_conn *conn, const char *sql, struct lm_values values,
     return lm_pipeline_post(conn, sent, request, err);
 }
 
+/* For the implicit transaction of the statement, up to the next sync. */
+static bool
+begin_alone(struct lm_conn *conn, const char *table, struct lm_err *err)
+{
+    struct lm_pending request = {.sql = aside_sql};
+
+    return lm_conn_post_defaults(conn, err) &&
+           (conn->path == NULL || lm_conn_post_path(conn, conn->path, err)) &&
+           lm_pipeline_queue(conn,
+                             PQsendQueryParams(conn->pg, aside_sql, 1, NULL,
+                                               &table, NULL, NULL, 0),
+                             request, err);
+}
+
 /* Is there a path to set aside? */
 static bool
 has_other_path(const struct lm_conn *conn)
@@ -61,9 +75,14 @@ lm_own_begin(struct lm_conn *conn, const char *sql, struct lm_values values,
         strncmp(sql, LM_OWN_ABOUT_TABLE, strlen(LM_OWN_ABOUT_TABLE)) == 0;
     const char *table = is_about && values.count > 0 ? values.texts[0] : NULL;
 
-    conn->own_alone = is_own(sql);
-    return !conn->own_alone || !has_other_path(conn) ||
-           post(conn, aside_sql, (struct lm_values){&table, 1}, err);
+    if (!is_own(sql))
+        return true;
+    if (has_other_path(conn))
+        return post(conn, aside_sql, (struct lm_values){&table, 1}, err);
+    if (table != NULL && !lm_conn_has_transaction(conn))
+        return begin_alone(conn, table, err);
+    conn->own_alone = true;
+    return true;
 }
 
 bool

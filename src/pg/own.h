@@ -32,8 +32,8 @@
 #define LM_OWN_PATH "pg_catalog, pg_temp"
 
 /*
- * For a text about a table of the script, in a transaction of the user's path:
- * $1 is the table's name, quoted, and LM_OWN_TABLE the OID that this name has
+ * For a text about a table of the script, not in a transaction of lm_txn.own: $1
+ * is the table's name, quoted, and LM_OWN_TABLE the OID that this name has
  * under that path, NULL if there is no such table.
  */
 #define LM_OWN_ABOUT_TABLE LM_OWN_MARK ", about $1*/ "

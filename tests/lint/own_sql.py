@@ -17,7 +17,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
 ELSEWHERE = {
     "core/journal.c": "lm_journal_ask puts LM_OWN before them",
     **{f"core/journal_{name}.c": "likewise"
-       for name in ("claim", "request", "find", "ask", "install")},
+       for name in ("claim", "request", "find", "ask", "install",
+                    "fit", "modules")},
     "core/journal_ddl.c": "runs in a transaction of lm_txn.own; the bodies of"
                           " functions have a path or qualify, see below",
     "core/status.c": "LM_OWN stands where they are put together",
@@ -25,6 +26,7 @@ ELSEWHERE = {
     "core/relation.c": "likewise, but for those that are said to need the"
                        " user's path",
     "pg/own.h": "is about it", "pg/order.h": "parts of texts with LM_OWN",
+    "pg/query_key.c": "hints, no SQL of its own",
     "core/preflight_order.c": "hints, no SQL of its own",
     "script/tester.c": "a throw-away server", "pg/server.c": "likewise",
     "pg/scratch.c": "likewise", "pg/server_home.c": "likewise",
@@ -36,7 +38,7 @@ STRING = r'"(?:[^"\\\n]|\\.)*"'
 # A run of strings and macros, as one expression of C.
 IS_SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|SET LOCAL|CASE"
                     r" WHEN|JOIN|WHERE|FROM)\b")
-KEYWORDS = set("""any array as all and or not in is on by values coalesce nullif
+KEYWORDS = set("""read relation n k any array as all and or not in is on by values coalesce nullif
     greatest least exists from select where when then else case over filter
     interval row rows of using with ordinality operator lateral extract within
     group conflict join limit offset key exception into""".split())
