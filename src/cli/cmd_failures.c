@@ -231,6 +231,18 @@ retry(const struct failures_options *options, struct lm_look *look,
     return lm_cli_finish_output(code);
 }
 
+/* Of a script, the run that has something to tell. */
+static bool
+find_run(const struct failures_options *options, struct lm_look *look,
+         struct lm_status_run *found, struct lm_err *err)
+{
+    int64_t number;
+
+    return lm_look_find(look, &lm_cmd_failures, options->which, found, err) &&
+           (lm_cli_number(options->which, 1, &number) ||
+            lm_status_find_failed(look->conn, look->schema, found, err));
+}
+
 static int
 run(int argc, char **argv)
 {
@@ -242,8 +254,7 @@ run(int argc, char **argv)
 
     lm_look_init(&look);
     if (parse_options(argc, argv, &options, &look)) {
-        if (!lm_look_find(&look, &lm_cmd_failures, options.which, &found,
-                          &err)) {
+        if (!find_run(&options, &look, &found, &err)) {
             code = lm_cli_fail(&err);
         } else if (options.retry) {
             code = retry(&options, &look, &found);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/look.h"
+#include "core/progress.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -117,13 +118,19 @@ print_list(const struct lm_answer *runs)
 static void
 print_run(const struct lm_answer *runs)
 {
+    struct lm_buf rows = LM_BUF_INIT;
+
     printf("run:       %s\n", lm_answer_text(runs, 0, COL_RUN));
     printf("script:    %s\n", lm_answer_text(runs, 0, COL_SCRIPT));
     printf("args:      %s\n", lm_answer_text(runs, 0, COL_ARGS));
     printf("state:     %s\n", shown_state(runs, 0));
-    printf("rows:      %s", lm_answer_text(runs, 0, COL_ROWS));
-    if (!lm_answer_is_null(runs, 0, COL_TOTAL))
-        printf(" of about %s", lm_answer_text(runs, 0, COL_TOTAL));
+    lm_progress_add_rows(&rows, lm_answer_int(runs, 0, COL_ROWS),
+                         lm_answer_is_null(runs, 0, COL_TOTAL)
+                             ? -1
+                             : lm_answer_int(runs, 0, COL_TOTAL),
+                         false);
+    printf("rows:      %s", lm_buf_text(&rows));
+    lm_buf_release(&rows);
     printf(" in %s batch%s, %s retr%s\n", lm_answer_text(runs, 0, COL_BATCHES),
            lm_answer_int(runs, 0, COL_BATCHES) == 1 ? "" : "es",
            lm_answer_text(runs, 0, COL_RETRIES),

@@ -51,7 +51,11 @@ print_matching(const struct lm_outcome *outcome)
     char matching[32];
     char beyond[32];
 
-    if (!outcome->counted)
+    bool all = outcome->rows > 0 &&
+               outcome->matching - outcome->beyond >= outcome->rows;
+
+    /* A base query of all rows says nothing about those that are left. */
+    if (!outcome->counted || (all && outcome->takes_all))
         return;
     lm_clock_format_count(matching, sizeof matching, outcome->matching);
     printf("still matching: %s row%s", matching,
@@ -60,6 +64,8 @@ print_matching(const struct lm_outcome *outcome)
         lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
         printf(", %s of them beyond the last key of this run", beyond);
     }
+    if (all)
+        fputs("; the base query does not leave out what is done", stdout);
     putchar('\n');
 }
 
@@ -73,6 +79,14 @@ print_failures(const struct lm_outcome *outcome)
         "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
         outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
     return LM_EXIT_FAILURES;
+}
+
+/* Is another runner at work on the run? */
+static bool
+is_elsewhere(const struct lm_outcome *outcome, const struct lm_err *err)
+{
+    return outcome->ending == LM_END_FAILED &&
+           (err->kind == LM_ERR_BUSY || err->kind == LM_ERR_FENCED);
 }
 
 /* The last line of --log json. */
@@ -94,7 +108,9 @@ log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
     } else {
         lm_record_text(&fields, "run", NULL);
     }
-    lm_record_text(&fields, "state", lm_outcome_state(outcome));
+    lm_record_text(&fields, "state",
+                   is_elsewhere(outcome, err) ? "running"
+                                              : lm_outcome_state(outcome));
     lm_record_int(&fields, "rows", outcome->rows);
     lm_record_int(&fields, "batches", outcome->batches);
     lm_record_int(&fields, "retries", outcome->retries);

@@ -31,6 +31,7 @@ struct lm_base_query {
     uint32_t *key_types;    /* OIDs the key parameters are bound with */
     struct lm_order *order; /* how each key column compares; NULL: unknown */
     bool key_is_unique;     /* proved; otherwise watched as rows go by */
+    bool takes_all;         /* every row of its table, migrated or not */
     struct lm_key_source *sources; /* views, and what is below them */
     int source_count;
     char *volatile_calls; /* functions it calls, "nextval, random"; or NULL */

@@ -375,6 +375,8 @@ inspect_query(struct lm_checking *self, struct lm_err *err)
                                  m->assume_unique, &self->query, err);
 
     lm_conn_rollback(self->conn);
+    if (!ok)
+        lm_preflight_explain(m, err);
     return ok;
 }
 

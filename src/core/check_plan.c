@@ -18,6 +18,12 @@
 
 enum { MOST_NODES = 12 }; /* of a plan that is shown */
 
+static const char OUT_OF_REACH[] =
+    "The key comparison does not reach the table: a subquery with OFFSET, "
+    "LIMIT, DISTINCT, GROUP BY or a window function keeps it out, or a join "
+    "that reads another table from its beginning. Let migrate ask for that, or "
+    "put it into a table of its own.";
+
 /* -- what would help ---------------------------------------------------------- */
 
 /* Does the text call no function, and depend on nothing but the row? Each
@@ -102,13 +108,22 @@ static const char place_sql[] = LM_OWN
     "  JOIN pg_catalog.pg_am m ON m.oid = c.relam AND m.amname = 'btree'"
     "  WHERE i.indisvalid AND i.indpred IS NULL)"
     " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid <> $1,"
+    "  n.nspname = $2 AND c.relname = $3, c.reltuples >= 0"
+    "   AND (c.relpages > 0 OR c.reltuples > 0),"
     "  EXISTS (SELECT FROM index WHERE columns = $4::text[]),"
     "  (SELECT pg_catalog.array_to_string(columns, ', ') FROM index"
     "   WHERE columns @> $4::text[] AND columns <@ $4::text[] LIMIT 1)"
     " FROM place JOIN pg_catalog.pg_class c ON c.oid = place.oid"
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
 
-enum place_column { PLACE_TABLE, PLACE_IS_HEIR, PLACE_HAS_INDEX, PLACE_ORDER };
+enum place_column {
+    PLACE_TABLE,
+    PLACE_IS_HEIR,
+    PLACE_IS_SCANNED, /* it is what most rows are read from */
+    PLACE_IS_ANALYZED,
+    PLACE_HAS_INDEX,
+    PLACE_ORDER
+};
 
 static bool
 ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
@@ -127,7 +142,7 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
     snprintf(table, sizeof table, "%" PRIu32,
              query->sources[query->key_source[0]].table);
     ok = lm_check_begin(self, LM_CHECK_MS, &ignored) &&
-         lm_conn_ask(self->conn, place_sql, "?: t b b t?",
+         lm_conn_ask(self->conn, place_sql, "?: t b b? b b t?",
                      (struct lm_values){(const char *[]){table, scan->schema,
                                                          scan->relation,
                                                          lm_buf_text(&columns)},
@@ -139,12 +154,14 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
     return ok;
 }
 
-static void
+/* True when the index has a condition. */
+static bool
 add_index(const struct lm_checking *self, const struct lm_answer *place,
           const struct lm_plan *plan, struct lm_buf *out)
 {
     const struct lm_base_query *query = &self->query;
     struct lm_buf predicate = LM_BUF_INIT;
+    bool partial;
 
     lm_buf_printf(out, "CREATE INDEX CONCURRENTLY ON %s (",
                   lm_answer_text(place, 0, PLACE_TABLE));
@@ -153,7 +170,9 @@ add_index(const struct lm_checking *self, const struct lm_answer *place,
         lm_sql_add_identifier(out, query->sources[query->key_source[i]].column);
     }
     lm_buf_putc(out, ')');
-    if (query->param_count == 0 && lm_plan_add_predicate(plan, &predicate))
+    partial =
+        query->param_count == 0 && lm_plan_add_predicate(plan, &predicate);
+    if (partial)
         lm_buf_printf(out, " WHERE %s", lm_buf_text(&predicate));
     lm_buf_putc(out, ';');
     if (lm_answer_bool(place, 0, PLACE_IS_HEIR)) {
@@ -161,6 +180,7 @@ add_index(const struct lm_checking *self, const struct lm_answer *place,
                          "inherit");
     }
     lm_buf_release(&predicate);
+    return partial;
 }
 
 /* Is the first page quick, and the one in the middle not? */
@@ -187,19 +207,72 @@ has_key_table(struct lm_checking *self)
     return found;
 }
 
+/* Are most rows read from another table than that of the key? */
+static bool
+reads_another(const struct lm_answer *place)
+{
+    return lm_answer_is_null(place, 0, PLACE_IS_SCANNED) ||
+           !lm_answer_bool(place, 0, PLACE_IS_SCANNED);
+}
+
+/* Does the server read all rows before the key is compared, as for a window
+ * function? Then no index on the key helps, and no ANALYZE. */
+static bool
+computes_first(const struct lm_plan *plan)
+{
+    static const char *const types[] = {"WindowAgg", "SetOp", "Unique",
+                                        "Recursive Union"};
+
+    int below = 0; /* the page's LIMIT; above it the page is looked at */
+
+    while (below < plan->count && strcmp(plan->nodes[below].type, "Limit") != 0)
+        below++;
+    for (int i = below; i < plan->count; i++) {
+        for (size_t t = 0; t < LM_COUNT(types); t++) {
+            if (strcmp(plan->nodes[i].type, types[t]) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* There is an index on the key, and the planner reads something else. */
+static void
+hint_at_statistics(const struct lm_answer *place, const char *partial,
+                   struct lm_finding *finding)
+{
+    const char *table = lm_answer_text(place, 0, PLACE_TABLE);
+
+    if (!lm_answer_bool(place, 0, PLACE_IS_ANALYZED)) {
+        lm_finding_hint(finding,
+                        "There is an index on the key that the planner does "
+                        "not choose, since it knows nothing of the table: "
+                        "ANALYZE %s;%s%s",
+                        table,
+                        partial != NULL ? " or, for these rows alone, " : "",
+                        partial != NULL ? partial : "");
+    } else if (partial != NULL) {
+        lm_finding_hint(finding,
+                        "There is an index on the key; for these rows alone, "
+                        "%s",
+                        partial);
+    } else {
+        lm_finding_hint(finding, "%s", OUT_OF_REACH);
+    }
+}
+
 static void
 hint_at_key_index(struct lm_checking *self, const struct lm_plan *plan,
                   const struct lm_answer *place, struct lm_finding *finding)
 {
     struct lm_buf index = LM_BUF_INIT;
+    bool partial = add_index(self, place, plan, &index);
 
-    add_index(self, place, plan, &index);
-    if (lm_answer_bool(place, 0, PLACE_HAS_INDEX)) {
-        lm_finding_hint(finding,
-                        "There is an index on the key that the planner does "
-                        "not choose: ANALYZE %s; or, for these rows alone, %s",
-                        lm_answer_text(place, 0, PLACE_TABLE),
-                        lm_buf_text(&index));
+    if (reads_another(place) || computes_first(plan)) {
+        lm_finding_hint(finding, "%s", OUT_OF_REACH);
+    } else if (lm_answer_bool(place, 0, PLACE_HAS_INDEX)) {
+        hint_at_statistics(place, partial ? lm_buf_text(&index) : NULL,
+                           finding);
     } else if (!lm_answer_is_null(place, 0, PLACE_ORDER)) {
         lm_finding_hint(finding,
                         "There is an index on the key's columns in another "
@@ -221,12 +294,7 @@ hint_at_index(struct lm_checking *self, const struct lm_pages *pages,
     struct lm_answer *place = NULL;
 
     if (serves_first_only(pages)) {
-        lm_finding_hint(finding,
-                        "The key comparison does not reach the table: a "
-                        "subquery with OFFSET, LIMIT, DISTINCT, GROUP BY or a "
-                        "window function keeps it out, or a join that reads "
-                        "another table from its beginning. Let migrate ask for "
-                        "that, or put it into a table of its own.");
+        lm_finding_hint(finding, "%s", OUT_OF_REACH);
         return;
     }
     if (scan != NULL && lm_plan_is_in_subquery(plan, scan)) {

@@ -122,23 +122,28 @@ copy_fitting(const struct lm_journal *self, const struct lm_err *error)
 
 bool
 lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
-                  const char *state, int exit_code, const struct lm_err *error,
-                  struct lm_err *err)
+                  const struct lm_journal_end *end, struct lm_err *err)
 {
+    const struct lm_err *error = end->error;
     struct lm_number id;
     struct lm_number code;
+    struct lm_number retries;
     struct lm_err *fitting = error != NULL ? copy_fitting(self, error) : NULL;
+    const char *counts[] = {lm_number_text(&id, run->id),
+                            lm_number_text(&retries, end->retries)};
     const char *texts[] = {
-        lm_number_text(&id, run->id), state,
+        lm_number_text(&id, run->id), end->state,
         fitting != NULL ? fitting->message : NULL,
         error != NULL && error->sqlstate[0] != '\0' ? error->sqlstate : NULL,
-        lm_number_text(&code, exit_code)};
+        lm_number_text(&code, end->exit_code)};
     bool ok = fence(self, run, err) &&
               lm_journal_tell(self,
                               "UPDATE {schema}.progress SET lease_until ="
                               " clock_timestamp(), waits_for = NULL,"
-                              " waits_since = NULL WHERE run_id = $1",
-                              texts, 1, err) &&
+                              " waits_since = NULL,"
+                              " retries = retries + $2::bigint"
+                              " WHERE run_id = $1",
+                              counts, 2, err) &&
               lm_journal_tell(
                   self,
                   "UPDATE {schema}.run SET state = $2, error = $3,"
@@ -146,7 +151,7 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                   " CASE WHEN $2 IN ('done', 'done_with_failures',"
                   " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
                   texts, 5, err) &&
-              lm_journal_close_requests(self, run->id, state, err);
+              lm_journal_close_requests(self, run->id, end->state, err);
 
     free(fitting);
     return ok;

@@ -221,11 +221,16 @@ bool lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
                              const struct lm_key *bound,
                              struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: sets the run's last state and the exit code that goes
- * with it, gives the lease back, and answers what is still asked. error may be
- * NULL. Advances seq as above. */
+ * with it, counts the retries since the last checkpoint, gives the lease back,
+ * and answers what is still asked. error may be NULL. Advances seq as above. */
+struct lm_journal_end {
+    const char *state;
+    int exit_code;
+    int64_t retries;
+    const struct lm_err *error;
+};
 bool lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
-                       const char *state, int exit_code,
-                       const struct lm_err *error,
+                       const struct lm_journal_end *end,
                        struct lm_err *err) LM_MUSTCHECK;
 
 /* Inside a transaction: "running" or "paused", for a run that goes on being

@@ -605,6 +605,7 @@ lm_preflight_query(struct lm_conn *conn, const char *sql,
         return false;
     out->sql = lm_strdup(shape.text);
     out->key_is_unique = assume_unique;
+    out->takes_all = lm_query_takes_all(&shape);
     if (!lm_conn_prepare(conn, out->sql, NULL, 0, &stmt, err)) {
         fail_script(err, "the server refuses the base query");
         goto out;
@@ -630,4 +631,19 @@ out:
     free(columns);
     lm_query_release(&shape);
     return ok;
+}
+
+void
+lm_preflight_explain(const struct lm_migration *migration, struct lm_err *err)
+{
+    if (!lm_err_is_state(err, "42P01") || err->hint[0] != '\0')
+        return;
+    if (migration->ops->has(migration->self, LM_CALL_ON_START)) {
+        lm_err_hint(err, "The base query is looked at before on_start runs. "
+                         "Create the table before the run, empty; on_start may "
+                         "fill it.");
+    } else {
+        lm_err_hint(err, "Is this the right database, and is the table's "
+                         "schema on the search_path of the role?");
+    }
 }

@@ -8,6 +8,7 @@
  */
 
 #include "core/base_query.h"
+#include "core/migration.h"
 #include "pg/conn.h"
 
 /* Writes the system identifier of the server's cluster, which copies of it
@@ -30,5 +31,10 @@ bool lm_preflight_query(struct lm_conn *conn, const char *sql,
                         bool assume_unique, struct lm_base_query *out,
                         struct lm_err *err) LM_MUSTCHECK;
 void lm_base_query_release(struct lm_base_query *self);
+
+/* The base query was refused: where its table is not there and on_start might
+ * have made it, the hint says what works. */
+void lm_preflight_explain(const struct lm_migration *migration,
+                          struct lm_err *err);
 
 #endif

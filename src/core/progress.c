@@ -134,19 +134,26 @@ left_ms(const struct lm_progress *self)
 
 /* -- telling ---------------------------------------------------------- */
 
-/* "54,000 of about 98,700 rows" */
+void
+lm_progress_add_rows(struct lm_buf *buf, int64_t rows, int64_t total,
+                     bool counted)
+{
+    char text[32];
+
+    lm_clock_format_count(text, sizeof text, rows);
+    lm_buf_puts(buf, text);
+    if (total >= rows) {
+        lm_clock_format_count(text, sizeof text, total);
+        lm_buf_printf(buf, " of %s%s", counted ? "" : "about ", text);
+    }
+    lm_buf_puts(buf, " rows");
+}
+
 static void
 add_rows(struct lm_buf *buf, const struct lm_progress *self)
 {
-    char rows[32];
-    char total[32];
-
-    lm_clock_format_count(rows, sizeof rows, self->rows);
-    lm_clock_format_count(total, sizeof total, self->total);
-    lm_buf_puts(buf, rows);
-    if (knows_total(self))
-        lm_buf_printf(buf, " of %s%s", self->counted ? "" : "about ", total);
-    lm_buf_puts(buf, " rows");
+    lm_progress_add_rows(buf, self->rows, knows_total(self) ? self->total : -1,
+                         self->counted);
 }
 
 /* ", 5,494 rows/s, batches of 1,000, about 8.1s left" */

@@ -10,6 +10,8 @@
  * clock stands still for them.
  */
 
+#include "base/mem.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -69,6 +71,11 @@ int64_t lm_progress_held_ms(const struct lm_progress *self);
  * is wanted, from 0 to 1. */
 bool lm_progress_wants_position(const struct lm_progress *self);
 void lm_progress_position(struct lm_progress *self, double position);
+
+/* Adds "54,000 of about 98,700 rows". A total below rows (-1: unknown) is left
+ * out; counted: it is no estimate. */
+void lm_progress_add_rows(struct lm_buf *buf, int64_t rows, int64_t total,
+                          bool counted);
 
 void lm_progress_end(struct lm_progress *self);
 

@@ -184,15 +184,17 @@ start_step(struct lm_runner *self, struct lm_err *err)
 static bool
 mark_done(struct lm_runner *self, struct lm_err *err)
 {
-    bool all;
+    struct lm_journal_end end = {"done", LM_EXIT_DONE, self->pending_retries,
+                                 NULL};
 
     if (self->run.failures > 0 &&
         !lm_journal_count_failures(&self->journal, &self->run, err))
         return false;
-    all = self->run.failures == 0;
-    return lm_journal_finish(&self->journal, &self->run,
-                             all ? "done" : "done_with_failures",
-                             all ? LM_EXIT_DONE : LM_EXIT_FAILURES, NULL, err);
+    if (self->run.failures > 0) {
+        end.state = "done_with_failures";
+        end.exit_code = LM_EXIT_FAILURES;
+    }
+    return lm_journal_finish(&self->journal, &self->run, &end, err);
 }
 
 /* The whole of a one-shot, on_complete and the state "done". */
@@ -326,13 +328,14 @@ try_record_end(struct lm_runner *self, const char *state, int exit_code,
                const struct lm_err *error, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
+    struct lm_journal_end end = {state, exit_code, self->pending_retries,
+                                 error};
 
     txn.own = true;
     txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
     lm_conn_rollback(self->conn);
     return lm_txn_begin(self->conn, &txn, err) && lm_runner_answer(self, err) &&
-           lm_journal_finish(&self->journal, &self->run, state, exit_code,
-                             error, err) &&
+           lm_journal_finish(&self->journal, &self->run, &end, err) &&
            lm_conn_commit(self->conn, "end_before_commit",
                           "end_after_commit_sent", err);
 }
@@ -400,6 +403,7 @@ fill_outcome(struct lm_runner *self)
 
     outcome->run_id = self->run.id;
     outcome->one_shot = self->migration->one_shot;
+    outcome->takes_all = self->query.takes_all;
     outcome->rows = self->run.rows;
     outcome->batches = self->run.batches;
     outcome->retries = self->run.retries;
@@ -438,6 +442,57 @@ conclude_stop(struct lm_runner *self)
     tell_script(self, "stop");
 }
 
+/* The table of an INSERT that luamig has written, as SQL; NULL: it is none. */
+static char *
+table_of_insert(const char *sql)
+{
+    static const char head[] = "INSERT INTO ";
+    bool quoted = false;
+    const char *at;
+
+    if (strncmp(sql, head, strlen(head)) != 0)
+        return NULL;
+    at = sql += strlen(head);
+    for (; *at != '\0' && (quoted || *at != ' '); at++)
+        quoted = quoted != (*at == '"');
+    return lm_strndup(sql, (size_t)(at - sql));
+}
+
+/* The server found no index for on_conflict. One with a condition is none for
+ * it, which nobody sees who looks at the columns. */
+static void
+explain_on_conflict(struct lm_runner *self, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT pg_catalog.string_agg(pg_catalog.pg_get_indexdef(i.indexrelid),"
+        " '; ') FROM pg_catalog.pg_index i"
+        " WHERE i.indrelid = pg_catalog.to_regclass($1)"
+        " AND i.indisunique AND i.indisvalid AND i.indpred IS NOT NULL";
+    char *table = table_of_insert(err->sql);
+    struct lm_answer *found = NULL;
+    struct lm_err ignored;
+
+    if (table != NULL && lm_conn_is_up(self->conn)) {
+        lm_conn_rollback(self->conn);
+        if (lm_conn_ask(self->conn, sql, "1: t?",
+                        (struct lm_values){(const char *[]){table}, 1}, &found,
+                        &ignored) &&
+            !lm_answer_is_null(found, 0, 0)) {
+            lm_err_hint(err,
+                        "on_conflict names columns only, and this index has a "
+                        "condition: %s. Write raw SQL: repo:execute(\"INSERT "
+                        "INTO ... ON CONFLICT (...) WHERE ... DO ...\", ...).",
+                        lm_answer_text(found, 0, 0));
+        } else {
+            lm_err_hint(err, "on_conflict takes the columns of one unique "
+                             "index, all of them. Name those, or create a "
+                             "unique index of these columns.");
+        }
+        lm_answer_free(found);
+    }
+    free(table);
+}
+
 static void
 conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
 {
@@ -463,6 +518,8 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         outcome->ending = LM_END_FAILED;
         if (!self->acquired || err->kind == LM_ERR_KILLED)
             return;
+        if (lm_err_is_state(err, "42P10") && err->hint[0] == '\0')
+            explain_on_conflict(self, err);
         if (err->kind != LM_ERR_FENCED &&
             !lm_err_is_state(err, LM_JOURNAL_VANISHED))
             record_end(self, "failed", lm_err_exit_code(err->kind), err);

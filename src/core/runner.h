@@ -74,6 +74,7 @@ struct lm_outcome {
     int64_t run_id;   /* 0 when none was found or begun */
     bool begun;       /* by this call, or taken over by it */
     bool one_shot;    /* then there are no rows and batches to tell of */
+    bool takes_all;   /* the base query does not look for what is left */
     int64_t rows;     /* of the whole run */
     int64_t batches;
     int64_t retries;

@@ -17,6 +17,7 @@
 #include "core/runner_private.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,9 +296,30 @@ sum_up(int64_t *values, int count)
     return figure;
 }
 
+/* How long all batches of the run take at their full size. Batches that a limit
+ * has cut may cost as much as full ones, or by their rows: what is told lies in
+ * the middle, by its logarithm. */
+static int64_t
+guess_ms(const struct lm_dry_report *report, double times, int64_t batch_size)
+{
+    double by_rows = (double)report->batch_ms.sum * times;
+    double batches = (double)report->full_rows / (double)batch_size;
+    double by_batches;
+
+    if (batches > (double)report->batches * times)
+        batches = (double)report->batches * times;
+    if (report->complete || report->batches == 0)
+        batches = (double)report->batches;
+    by_batches = report->batches > 0 ? (double)report->batch_ms.sum /
+                                           (double)report->batches * batches
+                                     : by_rows;
+    return (int64_t)(sqrt(by_rows * by_batches) +
+                     batches * (double)report->throttle_ms);
+}
+
 /* What is known of these batches, carried over to all rows. */
 static void
-guess_whole(struct lm_dry_report *report, int64_t total)
+guess_whole(struct lm_dry_report *report, int64_t total, int64_t batch_size)
 {
     double times = 1;
 
@@ -311,11 +333,8 @@ guess_whole(struct lm_dry_report *report, int64_t total)
         return;
     if (report->rows > 0)
         times = (double)report->full_rows / (double)report->rows;
-    report->full_ms = (int64_t)((double)report->batch_ms.sum * times);
-    if (!report->one_shot) {
-        report->full_ms += (int64_t)((double)report->batches * times *
-                                     (double)report->throttle_ms);
-    }
+    report->full_ms = report->one_shot ? report->batch_ms.sum
+                                       : guess_ms(report, times, batch_size);
     report->full_wal_bytes =
         (int64_t)((double)report->batch_wal_bytes.sum * times);
 }
@@ -333,7 +352,7 @@ fill_report(struct lm_runner *self, struct lm_dry_report *report)
     report->throttle_ms = self->migration->throttle_ms;
     report->batch_ms = sum_up(dry->ms, dry->count);
     report->batch_wal_bytes = sum_up(dry->wal_bytes, dry->count);
-    guess_whole(report, self->progress.total);
+    guess_whole(report, self->progress.total, self->migration->batch_size);
     lm_conn_set_interruptible(self->conn, false);
     if (lm_conn_is_up(self->conn)) {
         lm_residue_end(&report->residue, self->conn, self->migration->source);

@@ -225,6 +225,8 @@ check_query(struct lm_runner *self, struct lm_err *err)
                             m->assume_unique, &self->query, err);
     if (!nested)
         lm_conn_rollback(self->conn);
+    if (!ok)
+        lm_preflight_explain(m, err);
     return ok;
 }
 
@@ -387,12 +389,12 @@ static bool
 abandon_run(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_runner_txn(self);
+    struct lm_journal_end end = {"cancelled", LM_EXIT_CANCELLED, 0, NULL};
     char rows[32];
 
     txn.own = true;
     if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_journal_finish(&self->journal, &self->run, "cancelled",
-                           LM_EXIT_CANCELLED, NULL, err) ||
+        !lm_journal_finish(&self->journal, &self->run, &end, err) ||
         !lm_conn_commit(self->conn, "abandon_before_commit",
                         "abandon_after_commit_sent", err))
         return false;

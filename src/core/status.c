@@ -25,6 +25,12 @@
     "  AND a.state = 'active' AND a.wait_event IS DISTINCT FROM" \
     "  'ClientRead'))"
 
+/* An estimate, as long as it is one: a run that is done has its rows, and one
+ * that has more rows than were expected shows that it was wrong. */
+#define TOTAL                                                              \
+    "CASE WHEN r.state NOT IN ('done', 'done_with_failures', 'cancelled')" \
+    " AND p.total >= p.rows THEN p.total END"
+
 /* A run is live when its runner renews the lease, or is at work, and its
  * backend is there. */
 #define LIVE                                        \
@@ -37,7 +43,8 @@ static const char runs_sql[] =
     " date_trunc('second', r.started_at) AS started_at,"
     " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"
     " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"
-    " r.error_sqlstate AS sqlstate, r.exit_code, p.failures, p.total,"
+    " r.error_sqlstate AS sqlstate, r.exit_code, p.failures, " TOTAL
+    " AS total,"
     " p.batch_size, p.waits_for,"
     " date_trunc('second', p.waits_since) AS waits_since, p.held,"
     " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("
@@ -176,6 +183,26 @@ ask_about(struct lm_conn *conn, const char *schema, const char *sql,
 }
 
 bool
+lm_status_find_failed(struct lm_conn *conn, const char *schema,
+                      struct lm_status_run *out, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT coalesce((SELECT p.run_id FROM {schema}.run r"
+        " JOIN {schema}.progress p ON p.run_id = r.id, {schema}.run mine"
+        " WHERE mine.id = $1::bigint AND r.script = mine.script"
+        " AND p.failures > 0 ORDER BY r.id = mine.id DESC, r.id DESC LIMIT 1),"
+        " $1::bigint)::text";
+    struct lm_answer *row = NULL;
+    bool ok;
+
+    if (!ask_about(conn, schema, sql, "1: t", out->id, &row, err))
+        return false;
+    ok = lm_status_find(conn, schema, lm_answer_text(row, 0, 0), out, err);
+    lm_answer_free(row);
+    return ok;
+}
+
+bool
 lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
                    bool as_json, struct lm_answer **out, struct lm_err *err)
 {
@@ -266,7 +293,7 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
 {
     static const char sql[] = LM_OWN
         "SELECT r.state, " LEASED ", p.rows, p.batches,"
-        " p.retries, coalesce(p.total, -1), coalesce(p.batch_size, 0),"
+        " p.retries, coalesce(" TOTAL ", -1), coalesce(p.batch_size, 0),"
         " coalesce(p.waits_for, ''), coalesce(r.exit_code, CASE"
         "  r.state WHEN 'done' THEN 0 WHEN 'stopped' THEN 5"
         "  WHEN 'cancelled' THEN 8 ELSE 1 END),"

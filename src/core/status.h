@@ -56,6 +56,13 @@ bool lm_status_name(struct lm_conn *conn, const char *schema,
 bool lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
                     struct lm_status_run *out, struct lm_err *err) LM_MUSTCHECK;
 
+/* The latest run of the script that has set rows aside which are not resolved,
+ * where the run that was found has none: *out is left as it is when there is
+ * no other. */
+bool lm_status_find_failed(struct lm_conn *conn, const char *schema,
+                           struct lm_status_run *out,
+                           struct lm_err *err) LM_MUSTCHECK;
+
 /* The rows that a run has set aside and that are not resolved, by age: id,
  * key_columns, key, sqlstate, message, detail, line, row, attempts, failed_at;
  * with as_json as above. */

@@ -144,4 +144,8 @@ bool lm_query_keeps_unique(const struct lm_query_shape *self);
  * table need not be unique among its children. */
 bool lm_query_from_only(const struct lm_query_shape *self);
 
+/* Does it return every row of one table, or view: no WHERE, no GROUP BY and the
+ * like? Then no row that is migrated leaves it. */
+bool lm_query_takes_all(const struct lm_query_shape *self);
+
 #endif

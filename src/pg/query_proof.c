@@ -423,3 +423,13 @@ lm_query_from_only(const struct lm_query_shape *self)
 
     return table != NULL && !table->inh;
 }
+
+bool
+lm_query_takes_all(const struct lm_query_shape *self)
+{
+    const SelectStmt *select = self->tree != NULL ? self->tree->select : NULL;
+
+    return select != NULL && single_table(select) != NULL &&
+           select->where_clause == NULL && select->n_group_clause == 0 &&
+           select->having_clause == NULL && select->n_distinct_clause == 0;
+}
