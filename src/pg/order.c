@@ -85,6 +85,15 @@ take_operators(const struct lm_answer *row, struct lm_order *out)
     lm_sql_free_array(names, count);
 }
 
+/* Operators and an equality belong to a class: where it is lost, the type would
+ * be taken for one without an order. */
+static bool
+is_consistent(const struct lm_answer *row)
+{
+    return lm_answer_is_null(row, 0, OPCLASS) ==
+           lm_answer_is_null(row, 0, EQUALITY);
+}
+
 static void
 take(const struct lm_answer *row, struct lm_order *out)
 {
@@ -107,15 +116,19 @@ lm_order_find(struct lm_conn *conn, uint32_t type, struct lm_order *out,
     const char *texts[] = {text};
     struct lm_values values = {texts, 1};
     struct lm_answer *row = NULL;
+    bool ok;
 
     memset(out, 0, sizeof *out);
     out->type = type;
     snprintf(text, sizeof text, "%" PRIu32, type);
     if (!lm_conn_ask(conn, order_sql, order_shape, values, &row, err))
         return false;
-    take(row, out);
+    ok = is_consistent(row) ||
+         lm_answer_fail(row, "operators without their class", err);
+    if (ok)
+        take(row, out);
     lm_answer_free(row);
-    return true;
+    return ok;
 }
 
 bool
