@@ -129,8 +129,8 @@ static const char function_sql[] =
     " AND CASE WHEN $1::pg_catalog.text IS NULL"
     "  THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname "
     "OPERATOR(pg_catalog.=) $1 END"
-    " AND $3::pg_catalog.int4 OPERATOR(pg_catalog.>=) p.pronargs "
-    "OPERATOR(pg_catalog.-) p.pronargdefaults"
+    " AND $3::pg_catalog.int4 OPERATOR(pg_catalog.>=)"
+    "  (p.pronargs OPERATOR(pg_catalog.-) p.pronargdefaults)"
     " AND ($3::pg_catalog.int4 OPERATOR(pg_catalog.<=) p.pronargs OR "
     "p.provariadic OPERATOR(pg_catalog.<>) 0)";
 
