@@ -21,7 +21,7 @@ struct lm_project {
 /* Puts the variables of .env into the environment: before anything reads it,
  * while there is one thread. luamig.lua is read when somebody asks for it: who
  * names a database by --db needs none. LM_ERR_SCRIPT when .env is not
- * well-formed. */
+ * well-formed, or the project is not trusted (base/trust.h). */
 bool lm_project_open(struct lm_project *self, struct lm_err *err) LM_MUSTCHECK;
 void lm_project_release(struct lm_project *self);
 

@@ -32,7 +32,8 @@ static const struct {
 static const char takers_sql[] =
     "WITH RECURSIVE named AS (SELECT c.oid, c.relkind,"
     "  CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'p'"
-    "   AND $2::int4 OPERATOR(pg_catalog.=) 16 THEN 28 ELSE $2 END AS bits"
+    "   AND $2::pg_catalog.int4 OPERATOR(pg_catalog.=) 16 THEN 28 ELSE $2 END "
+    "AS bits"
     "  FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=)"
     "   pg_catalog.to_regclass($1)),"
     " reached AS (SELECT oid FROM named UNION SELECT n.oid FROM reached r"

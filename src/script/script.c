@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/project.h"
+#include "base/trust.h"
 #include "core/health.h"
 #include "core/pager.h"
 #include "script/bind.h"
@@ -718,6 +719,8 @@ load(struct loading *loading, struct lm_err *err)
     if (!lm_vm_init(&self->vm, err))
         return false;
     find_place(self, loading->path);
+    if (self->place.marked && !lm_trust_root(self->place.root, err))
+        return false;
     lua_pushcfunction(self->vm.L, load_protected);
     lua_pushlightuserdata(self->vm.L, loading);
     if (lm_vm_call(self->vm.L, 1, 0, err))

@@ -18,7 +18,7 @@ ELSEWHERE = {
     "core/journal.c": "lm_journal_ask puts LM_OWN before them",
     **{f"core/journal_{name}.c": "likewise"
        for name in ("claim", "request", "find", "ask", "install",
-                    "fit", "modules")},
+                    "fit", "modules", "damage")},
     "core/journal_ddl.c": "runs in a transaction of lm_txn.own; the bodies of"
                           " functions have a path or qualify, see below",
     "core/status.c": "LM_OWN stands where they are put together",
@@ -27,12 +27,13 @@ ELSEWHERE = {
                        " user's path",
     "pg/own.h": "is about it", "pg/order.h": "parts of texts with LM_OWN",
     "pg/query_key.c": "hints, no SQL of its own",
+    "pg/query_key_judge.c": "likewise",
     "core/preflight_order.c": "hints, no SQL of its own",
     "script/tester.c": "a throw-away server", "pg/server.c": "likewise",
     "pg/scratch.c": "likewise", "pg/server_home.c": "likewise",
 }
 # Macros that are parts of texts with LM_OWN.
-PARTS = ["EQUALS"]
+PARTS = ["EQUALS", "ENFORCED"]
 
 STRING = r'"(?:[^"\\\n]|\\.)*"'
 # A run of strings and macros, as one expression of C.
