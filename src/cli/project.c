@@ -25,8 +25,8 @@ lm_project_open(struct lm_project *self, struct lm_err *err)
     memset(self, 0, sizeof *self);
     self->root = lm_project_root(NULL);
     path = lm_project_path(self, ".env");
-    ok = lm_trust_root(self->root, err) &&
-         lm_dotenv_load(&self->env, path, err);
+    ok =
+        lm_trust_root(self->root, err) && lm_dotenv_load(&self->env, path, err);
     free(path);
     return ok;
 }

@@ -236,6 +236,27 @@ find_version(struct lm_checking *self, int *version, struct lm_err *err)
     return ok;
 }
 
+static bool
+tell_owner(struct lm_checking *self, struct lm_err *err)
+{
+    static const char sql[] =
+        LM_OWN "SELECT pg_get_userbyid(c.relowner) FROM pg_class c"
+               " JOIN pg_namespace n ON n.oid = c.relnamespace"
+               " WHERE n.nspname = $1 AND c.relname = 'run'";
+    struct lm_answer *row = NULL;
+
+    if (!lm_check_ask(self, "journal", sql, "?: t",
+                      (struct lm_values){&self->journal_schema, 1}, &row, err))
+        return false;
+    lm_check_add(self->check, LM_VERDICT_OK, "journal",
+                 "luamig's tables are there, in schema \"%s\"; they belong to "
+                 "role \"%s\"",
+                 self->journal_schema,
+                 row != NULL ? lm_answer_text(row, 0, 0) : "");
+    lm_answer_free(row);
+    return true;
+}
+
 bool
 lm_check_journal(struct lm_checking *self, struct lm_err *err)
 {
@@ -264,12 +285,7 @@ lm_check_journal(struct lm_checking *self, struct lm_err *err)
         return judge_install(self, version, err);
     if (!lm_check_journal_rights(self, err))
         return false;
-    if (self->check->count == before) {
-        lm_check_add(self->check, LM_VERDICT_OK, "journal",
-                     "luamig's tables are there, in schema \"%s\"",
-                     self->journal_schema);
-    }
-    return true;
+    return self->check->count != before || tell_owner(self, err);
 }
 
 /* -- health ------------------------------------------------------------------- */

@@ -93,7 +93,8 @@ lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
     bool exists;
 
     *version = 0;
-    if (!lm_journal_ask(
+    if (!lm_journal_check_owner(self, err) ||
+        !lm_journal_ask(
             self,
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c"
             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -112,7 +113,8 @@ lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
         return false;
     *version = lm_answer_small(result, 0, 0);
     lm_answer_free(result);
-    return true;
+    return *version != lm_journal_version() ||
+           lm_journal_check_functions(self, err);
 }
 
 /* -- publications --------------------------------------------------------- */
@@ -206,7 +208,8 @@ install_steps(struct lm_journal *self, struct lm_err *err)
 
     if (ok && version < lm_journal_version()) {
         lm_journal_add_ddl(&ddl, self->schema, version);
-        ok = lm_conn_script(self->conn, lm_buf_text(&ddl), err);
+        ok = lm_conn_script(self->conn, lm_buf_text(&ddl), err) &&
+             lm_journal_check_functions(self, err);
     }
     ok = ok && lm_journal_commit(self, err);
     if (!ok)

@@ -20,6 +20,13 @@ bool lm_journal_post(struct lm_journal *self, const char *sql,
                      const char *const *texts, int count,
                      struct lm_err *err) LM_MUSTCHECK;
 
+/* Is all that is there, if it is, of owners who are trusted? Are the functions
+ * those of the last step? LM_ERR_CONNECT if not. */
+bool lm_journal_check_owner(struct lm_journal *self,
+                            struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_check_functions(struct lm_journal *self,
+                                struct lm_err *err) LM_MUSTCHECK;
+
 /* A durable transaction of the journal's own: READ COMMITTED, so that a
  * statement that waited for a row sees what became of it. */
 bool lm_journal_open(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;

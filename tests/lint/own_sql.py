@@ -18,7 +18,8 @@ ELSEWHERE = {
     "core/journal.c": "lm_journal_ask puts LM_OWN before them",
     **{f"core/journal_{name}.c": "likewise"
        for name in ("claim", "request", "find", "ask", "install",
-                    "fit", "modules", "damage")},
+                    "fit", "modules", "damage",
+                    "owner")},
     "core/journal_ddl.c": "runs in a transaction of lm_txn.own; the bodies of"
                           " functions have a path or qualify, see below",
     "core/status.c": "LM_OWN stands where they are put together",
