@@ -259,7 +259,7 @@ lm_journal_fits(struct lm_journal *self, const char *fingerprint,
 
     if (fingerprint == NULL)
         return true;
-    if (!lm_journal_ask(self, fit_sql, "?: b t? t? t? t? b t[]?", texts, 2,
+    if (!lm_journal_ask(self, fit_sql, "?: b t? t? t? t? b t?[]?", texts, 2,
                         &answer, err))
         return false;
     ok = lm_answer_rows(answer) == 0 ||

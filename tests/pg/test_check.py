@@ -51,9 +51,11 @@ def big(cluster):
 
 @pytest.fixture
 def folder(big, tmp_path):
+    """No run of another folder's script is in its journal."""
     here = Project(tmp_path, big.url)
     yield here
     here.close()
+    big.execute("DROP SCHEMA IF EXISTS luamig CASCADE")
 
 
 def write(project, query="SELECT id, n FROM t", config=""):

@@ -2,6 +2,7 @@
 them: at the end every row was written once."""
 
 import itertools
+import re
 import struct
 import threading
 import time
@@ -127,8 +128,15 @@ def late_error():
     return b"E" + struct.pack(">I", 4 + len(fields)) + fields
 
 
-@pytest.mark.parametrize("after", [b"SELECT 65\0Z\0\0\0\5T",
-                                   b"COMMIT\0Z\0\0\0\5I"])
+# Settings that the transaction had pinned are told anew after COMMIT.
+SETTINGS_TOLD = rb"(?:S\0\0..[^\0]*\0[^\0]*\0)*"
+
+
+@pytest.mark.parametrize("after", [
+    rb"SELECT 65\0(?=Z\0\0\0\x05T)",
+    rb"COMMIT\0(?=S\0\0|Z\0\0\0\x05I)",
+    rb"COMMIT\0" + SETTINGS_TOLD + rb"(?=Z\0\0\0\x05I)"],
+    ids=["page", "COMMIT", "COMMIT, settings"])
 def test_a_cancel_that_strikes_when_everything_is_answered(
         table, project, proxy, after):
     """After a page, and after COMMIT, which it cannot undo."""
@@ -136,11 +144,11 @@ def test_a_cancel_that_strikes_when_everything_is_answered(
     count = itertools.count(1)
 
     def rewrite(direction, data):
-        at = data.find(after) if direction == TO_CLIENT else -1
-        if at < 0 or next(count) != 2:
+        found = (re.search(after, data, re.DOTALL)
+                 if direction == TO_CLIENT else None)
+        if found is None or next(count) != 2:
             return data
-        at += len(after) - 6
-        return data[:at] + late_error() + data[at:]
+        return data[:found.end()] + late_error() + data[found.end():]
 
     proxy.rewrite = rewrite
     url = table.cluster.url(table.name, host=proxy.host)
