@@ -422,6 +422,29 @@ name_on_server(const struct lm_conn *self, const struct lm_stmt *stmt)
     return self->pooled ? "" : stmt->name;
 }
 
+/*
+ * Some versions of libpq take the description of more parameters than 7,498,
+ * a message of more than 30,000 bytes, for nonsense, and end the connection.
+ * That would happen again on another one.
+ */
+static bool
+explain_unread(const char *sql, struct lm_err *err)
+{
+    int version = PQlibVersion();
+
+    if (err->kind != LM_ERR_LOST ||
+        strstr(err->detail, "got message type \"t\"") == NULL)
+        return false;
+    lm_err_set(err, LM_ERR_FAILED,
+               "libpq %d.%d cannot read what the server says of a statement "
+               "with so many parameters",
+               version / 10000, version % 10000);
+    LM_ERR_COPY(err->sql, sql);
+    lm_err_hint(err, "Pass one array, as in \"id = ANY ($1::bigint[])\", use "
+                     "at most 7498 parameters, or install a later libpq.");
+    return false;
+}
+
 static bool
 parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
                    const uint32_t *types, int type_count, struct lm_err *err)
@@ -446,7 +469,7 @@ parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
     if (ok)
         describe(stmt, result);
     PQclear(result);
-    return ok;
+    return ok || explain_unread(text, err);
 }
 
 /* The types are those of the description, as they would be in a statement that

@@ -1,5 +1,6 @@
 """What a script can do with a repo, on a real server."""
 
+import re
 import threading
 
 import pytest
@@ -292,12 +293,33 @@ MANY = """
 """
 
 
-def test_as_many_parameters_as_the_protocol_knows(said):
-    assert said(MANY.replace("COUNT", "65535") + """
-        local rows = repo:query("SELECT max(v) AS m FROM unnest(ARRAY[" ..
-          list .. "]) v", table.unpack(values))
-        say(rows[1].m)
-        """) == ["65535"]
+MAXIMUM = """
+    local rows = repo:query("SELECT max(v) AS m FROM unnest(ARRAY[" ..
+      list .. "]) v", table.unpack(values))
+    say(rows[1].m)
+"""
+
+
+def test_as_many_parameters_as_the_protocol_knows(db, project):
+    """Some versions of libpq cannot read what the server says of more than
+    7498; then the hint is followed, both ways."""
+    db.execute(TABLES)
+    project.script(one_shot(MANY.replace("COUNT", "65535") + MAXIMUM, ""))
+    result = project.run()
+    if result.code == DONE:
+        assert db.column("SELECT word FROM said") == ["65535"]
+        return
+    result.expect(FAILED, re.compile(r"libpq \d+\.\d+ cannot read"), "scripts/x.lua:",
+                  "Pass one array", "at most 7498 parameters").refuse(
+                      "reconnecting")
+    project.script(one_shot(MANY.replace("COUNT", "7498") + MAXIMUM + """
+        local all = {}
+        for i = 1, 65535 do all[i] = i end
+        say(repo:scalar("SELECT count(*) FROM unnest($1::bigint[])",
+          all))
+        """, ""))
+    project.run().expect(DONE)
+    assert db.column("SELECT word FROM said ORDER BY nr") == ["7498", "65535"]
 
 
 @pytest.mark.parametrize("call", [
