@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/record.h"
+#include "base/show.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -160,16 +161,33 @@ write_buf(struct lm_buf *buf)
     lm_buf_release(buf);
 }
 
-/* Further lines begin below the first, so that carets point where they should.
- */
+/* Much of a message is foreign text (base/show.h). Further lines begin below the
+ * first, so that carets point where they should, and always further right than
+ * a message does, so that none can be taken for one. */
 static void
 add_text(struct lm_buf *buf, const char *text, size_t indent)
 {
-    for (; *text != '\0'; text++) {
-        lm_buf_putc(buf, *text);
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n\t");
+
+        lm_show_add(buf, text, len);
+        text += len;
         if (*text == '\n')
-            lm_buf_printf(buf, "luamig: %*s", (int)indent, "");
+            lm_buf_printf(buf, "\nluamig: %*s", (int)indent, "");
+        if (*text == '\t')
+            lm_buf_putc(buf, '\t');
+        text += *text != '\0';
     }
+}
+
+/* How far right further lines begin. */
+static size_t
+indent_of(const char *time, const char *label)
+{
+    enum { LEAST = 2 };
+    size_t indent = strlen(label) > LEAST ? strlen(label) : LEAST;
+
+    return indent + (*time != '\0' ? strlen(time) + 1 : 0);
 }
 
 /* One write a message, so that those of several processes do not mix. */
@@ -190,7 +208,7 @@ write_line(const char *label, const char *colour, const char *text)
     lm_buf_puts(&buf, label);
     if (coloured)
         lm_buf_puts(&buf, "\033[0m");
-    add_text(&buf, text, strlen(time) + with_times + strlen(label));
+    add_text(&buf, text, indent_of(time, label));
     lm_buf_putc(&buf, '\n');
     if (status_line[0] != '\0')
         add_status(&buf);
@@ -330,11 +348,14 @@ void
 lm_log_status(const char *text)
 {
     struct lm_buf buf = LM_BUF_INIT;
+    struct lm_buf line = LM_BUF_INIT;
 
     if (!lm_log_has_status())
         return;
     pthread_mutex_lock(&lock);
-    snprintf(status_line, sizeof status_line, "%s", text != NULL ? text : "");
+    lm_show_printf(&line, "%s", text != NULL ? text : "");
+    snprintf(status_line, sizeof status_line, "%s", lm_buf_text(&line));
+    lm_buf_release(&line);
     add_status(&buf);
     write_buf(&buf);
     pthread_mutex_unlock(&lock);

@@ -3,30 +3,22 @@
 
 #include "base/record.h"
 
-#include "base/text.h"
+#include "base/show.h"
 
 #include <math.h>
-#include <string.h>
-
-static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
 static void
-add_valid(struct lm_buf *buf, const char *text, size_t len)
+add_quoted(struct lm_buf *buf, const char *text)
 {
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-
-        if (c == '"' || c == '\\') {
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
             lm_buf_putc(buf, '\\');
-            lm_buf_putc(buf, c);
-        } else if (c == '\n') {
+        if (*text == '\n') {
             lm_buf_puts(buf, "\\n");
-        } else if (c == '\t') {
+        } else if (*text == '\t') {
             lm_buf_puts(buf, "\\t");
-        } else if ((unsigned char)c < 0x20 || c == 0x7f) {
-            lm_buf_printf(buf, "\\u%04x", (unsigned)c);
         } else {
-            lm_buf_putc(buf, c);
+            lm_buf_putc(buf, *text);
         }
     }
 }
@@ -34,18 +26,13 @@ add_valid(struct lm_buf *buf, const char *text, size_t len)
 static void
 add_string(struct lm_buf *buf, const char *text)
 {
-    size_t len = strlen(text);
-    size_t bad;
+    struct lm_buf quoted = LM_BUF_INIT;
 
+    add_quoted(&quoted, text);
     lm_buf_putc(buf, '"');
-    while (!lm_text_is_utf8(text, len, &bad)) {
-        add_valid(buf, text, bad);
-        lm_buf_puts(buf, replacement);
-        text += bad + 1;
-        len -= bad + 1;
-    }
-    add_valid(buf, text, len);
+    lm_show_add_json(buf, lm_buf_text(&quoted));
     lm_buf_putc(buf, '"');
+    lm_buf_release(&quoted);
 }
 
 static void

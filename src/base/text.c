@@ -127,3 +127,18 @@ lm_text_make_utf8(char *text)
         *text = '?';
     }
 }
+
+size_t
+lm_text_read_char(const char *text, size_t len, uint32_t *code)
+{
+    static const unsigned char masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    const unsigned char *s = (const unsigned char *)text;
+    size_t count = s[0] == 0 ? 1 : char_length(s, len);
+
+    if (count == 0)
+        return 0;
+    *code = s[0] & masks[count];
+    for (size_t i = 1; i < count; i++)
+        *code = *code << 6 | (s[i] & 0x3F);
+    return count;
+}

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Index of the candidate nearest to word by edit distance, or -1 when none is
  * near enough to be meant. */
@@ -17,5 +18,9 @@ int lm_text_nearest(const char *word, const char *const *candidates,
 bool lm_text_is_utf8(const char *text, size_t len, size_t *offset);
 /* Makes it so: a question mark for each byte that is not. */
 void lm_text_make_utf8(char *text);
+
+/* Reads the character at text, which has len bytes left (at least one). Returns
+ * how many bytes it has and sets *code; 0: it is not UTF-8. */
+size_t lm_text_read_char(const char *text, size_t len, uint32_t *code);
 
 #endif

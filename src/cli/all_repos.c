@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/record.h"
+#include "base/show.h"
 #include "base/stop.h"
 #include "cli/cli.h"
 
@@ -36,7 +37,7 @@ print_heading(const char *repo)
 {
     struct lm_buf fields = LM_BUF_INIT;
 
-    printf("repo \"%s\"\n", repo);
+    lm_out("repo \"%s\"\n", repo);
     lm_cli_finish_output(LM_EXIT_DONE);
     lm_record_text(&fields, "event", "repo");
     lm_record_text(&fields, "repo", repo);
@@ -66,7 +67,7 @@ print_end(const char *repo, int width, const struct lm_repo_end *end)
     lm_clock_format_count(rows, sizeof rows, end->rows);
     if (end->run_id > 0)
         snprintf(run, sizeof run, "%" PRId64, end->run_id);
-    printf("%-*s  %6s  %-18s %14s  %9d\n", width, repo, run,
+    lm_out("%-*s  %6s  %-18s %14s  %9d\n", width, repo, run,
            end->state != NULL ? end->state : "refused",
            end->run_id > 0 ? rows : "-", end->code);
 }
@@ -77,13 +78,13 @@ print_table(const struct lm_project_file *file, const struct lm_repo_end *ends,
 {
     int width = name_width(file);
 
-    printf("\n%-*s  %6s  %-18s %14s  %9s\n", width, "repo", "run", "state",
+    lm_out("\n%-*s  %6s  %-18s %14s  %9s\n", width, "repo", "run", "state",
            "rows", "exit code");
     for (int i = 0; i < file->repo_count; i++) {
         if (i < count) {
             print_end(file->repos[i].name, width, &ends[i]);
         } else {
-            printf("%-*s  %6s  %-18s %14s  %9s\n", width, file->repos[i].name,
+            lm_out("%-*s  %6s  %-18s %14s  %9s\n", width, file->repos[i].name,
                    "-", "not run", "-", "-");
         }
     }

@@ -8,6 +8,7 @@
 #include "cli/check_db.h"
 
 #include "base/record.h"
+#include "base/show.h"
 #include "cli/cli.h"
 #include "pg/conn.h"
 #include "pg/own.h"
@@ -39,7 +40,7 @@ add_text(struct report *self, const char *name, const char *text,
     if (self->json) {
         lm_record_text(&self->fields, name, text);
     } else {
-        printf("%-15s %s\n", name, text != NULL ? text : if_null);
+        lm_out("%-15s %s\n", name, text != NULL ? text : if_null);
     }
 }
 
@@ -142,7 +143,7 @@ lm_check_database(const struct lm_database_choice *choice, bool json)
          lm_database_resolve(&database, &project, choice, NULL, &err) &&
          look(&report, &project, &database, &err);
     if (report.fields.len > 0)
-        printf("{%s}\n", lm_buf_text(&report.fields));
+        lm_out("{%s}\n", lm_buf_text(&report.fields));
     lm_cli_finish_output(LM_EXIT_DONE);
     lm_buf_release(&report.fields);
     lm_database_release(&database);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/record.h"
+#include "base/show.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,7 @@ print_below(const char *lead, const char *text)
     while (text != NULL && *text != '\0') {
         size_t len = strcspn(text, "\n");
 
-        printf("         %s%.*s\n", lead, (int)len, text);
+        lm_out("         %s%.*s\n", lead, (int)len, text);
         lead = "";
         text += len + (text[len] == '\n');
     }
@@ -35,9 +36,10 @@ print_finding(const struct lm_finding *finding, bool colour, bool verbose)
                                           [LM_VERDICT_ERROR] = "\033[31m"};
     bool is_ok = finding->verdict == LM_VERDICT_OK;
 
-    printf("%s%-7s%s  %-16s  %s\n", colour ? colours[finding->verdict] : "",
-           verdicts[finding->verdict], colour ? "\033[0m" : "",
-           finding->subject, finding->message);
+    lm_out_own(colour ? colours[finding->verdict] : "");
+    lm_out("%-7s", verdicts[finding->verdict]);
+    lm_out_own(colour ? "\033[0m" : "");
+    lm_out("  %-16s  %s\n", finding->subject, finding->message);
     if (!is_ok || verbose) {
         print_below("", finding->detail);
         print_below("hint: ", finding->hint);
@@ -49,7 +51,7 @@ print_finding(const struct lm_finding *finding, bool colour, bool verbose)
 static void
 print_count(int count, const char *what)
 {
-    printf("%d %s%s", count, what, count == 1 ? "" : "s");
+    lm_out("%d %s%s", count, what, count == 1 ? "" : "s");
 }
 
 void
@@ -61,12 +63,12 @@ lm_check_report_print(const struct lm_check *check, bool verbose)
     for (int i = 0; i < check->count; i++)
         print_finding(&check->findings[i], colour, verbose);
     print_count(errors, "error");
-    fputs(", ", stdout);
+    lm_out_own(", ");
     print_count(lm_check_count(check, LM_VERDICT_WARNING), "warning");
     if (check->unreachable) {
-        puts(": the rest was not looked at");
+        lm_out_own(": the rest was not looked at\n");
     } else {
-        puts(errors > 0 ? ": not fit to run as it is" : "");
+        lm_out("%s\n", errors > 0 ? ": not fit to run as it is" : "");
     }
 }
 
@@ -87,7 +89,7 @@ lm_check_report_print_json(const struct lm_check *check)
 {
     struct lm_buf figures = LM_BUF_INIT;
 
-    fputs("{\"findings\":[", stdout);
+    lm_out_own("{\"findings\":[");
     for (int i = 0; i < check->count; i++) {
         const struct lm_finding *finding = &check->findings[i];
         struct lm_buf fields = LM_BUF_INIT;
@@ -99,7 +101,7 @@ lm_check_report_print_json(const struct lm_check *check)
         lm_record_text(&fields, "hint", finding->hint);
         if (finding->plan != NULL)
             lm_record_text(&fields, "plan", finding->plan);
-        printf("%s{%s}", i > 0 ? "," : "", lm_buf_text(&fields));
+        lm_out("%s{%s}", i > 0 ? "," : "", lm_buf_text(&fields));
         lm_buf_release(&fields);
     }
     lm_record_int(&figures, "errors", lm_check_count(check, LM_VERDICT_ERROR));
@@ -111,6 +113,6 @@ lm_check_report_print_json(const struct lm_check *check)
     add_figure(&figures, "page_rows_read", check->page_rows_read);
     add_figure(&figures, "page_ms", check->page_ms);
     add_figure(&figures, "duration_ms", check->duration_ms);
-    printf("],%s}\n", lm_buf_text(&figures));
+    lm_out("],%s}\n", lm_buf_text(&figures));
     lm_buf_release(&figures);
 }

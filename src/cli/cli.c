@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 
 #include "base/log.h"
+#include "base/show.h"
 #include "base/stop.h"
 #include "base/text.h"
 
@@ -98,7 +99,7 @@ lm_cli_bad_option(const struct lm_command *command, int code, char **argv,
 int
 lm_cli_help(const struct lm_command *command)
 {
-    fputs(command->help, stdout);
+    lm_out_own(command->help);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 

@@ -6,6 +6,8 @@
 
 #include "cli/cli.h"
 
+#include "base/show.h"
+
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,7 +76,7 @@ static void
 print_commands(void)
 {
     for (size_t i = 0; i < lm_command_count; i++)
-        printf("%s%s", i > 0 ? " " : "", lm_commands[i]->name);
+        lm_out("%s%s", i > 0 ? " " : "", lm_commands[i]->name);
 }
 
 static void
@@ -86,7 +88,7 @@ print_options(const struct lm_command *command, bool only_with_value)
          option != NULL && option->name != NULL; option++) {
         if (only_with_value && option->has_arg != required_argument)
             continue;
-        printf("%s--%s", separator, option->name);
+        lm_out("%s--%s", separator, option->name);
         separator = " ";
     }
 }
@@ -94,30 +96,30 @@ print_options(const struct lm_command *command, bool only_with_value)
 static void
 print_option_table(const char *name, bool only_with_value)
 {
-    printf("declare -gA %s=(\n", name);
+    lm_out("declare -gA %s=(\n", name);
     for (size_t i = 0; i < lm_command_count; i++) {
-        printf("    [%s]=\"", lm_commands[i]->name);
+        lm_out("    [%s]=\"", lm_commands[i]->name);
         print_options(lm_commands[i], only_with_value);
-        puts("\"");
+        lm_out_own("\"\n");
     }
-    puts(")");
+    lm_out_own(")\n");
 }
 
 static void
 print_word_table(void)
 {
-    puts("declare -gA _luamig_words=(");
+    lm_out_own("declare -gA _luamig_words=(\n");
     for (size_t i = 0; i < lm_command_count; i++) {
         const struct lm_command *command = lm_commands[i];
 
         if (command->words == NULL)
             continue;
-        printf("    [%s]=\"%s", command->name, command->words);
+        lm_out("    [%s]=\"%s", command->name, command->words);
         if (command == &lm_cmd_help)
             print_commands();
-        puts("\"");
+        lm_out_own("\"\n");
     }
-    puts(")");
+    lm_out_own(")\n");
 }
 
 static int
@@ -125,15 +127,15 @@ run(int argc, char **argv)
 {
     if (argc != 2 || strcmp(argv[1], "bash") != 0)
         return lm_cli_usage(&lm_cmd_completion, "completion takes bash");
-    puts("# bash completion of luamig " LUAMIG_VERSION
-         "; \"luamig completion bash\" prints it.");
-    fputs("_luamig_commands=\"", stdout);
+    lm_out_own("# bash completion of luamig " LUAMIG_VERSION
+               "; \"luamig completion bash\" prints it.\n");
+    lm_out_own("_luamig_commands=\"");
     print_commands();
-    puts("\"");
+    lm_out_own("\"\n");
     print_option_table("_luamig_options", false);
     print_option_table("_luamig_values", true);
     print_word_table();
-    fputs(bash, stdout);
+    lm_out_own(bash);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 

@@ -6,6 +6,7 @@
  */
 
 #include "base/log.h"
+#include "base/show.h"
 #include "cli/cli.h"
 #include "cli/project.h"
 #include "pg/server.h"
@@ -24,7 +25,8 @@ static const char usage[] =
 static bool
 print_url(const struct lm_server *server, struct lm_err *err)
 {
-    if (puts(lm_server_conninfo(server)) != EOF && fflush(stdout) == 0)
+    lm_out("%s\n", lm_server_conninfo(server));
+    if (fflush(stdout) == 0)
         return true;
     return lm_err_set(err, LM_ERR_CONNECT, "could not write the URL");
 }

@@ -2,6 +2,7 @@
 /* luamig failures: the rows that a run has set aside; --retry migrates them. */
 
 #include "base/log.h"
+#include "base/show.h"
 #include "base/stop.h"
 #include "cli/look.h"
 #include "core/runner.h"
@@ -92,7 +93,7 @@ print_part(const struct lm_answer *rows, int row, int column, const char *label)
     const char *text = lm_answer_text_or(rows, row, column, NULL);
 
     if (text != NULL)
-        printf("  %s: %s\n", label, text);
+        lm_out("  %s: %s\n", label, text);
 }
 
 static void
@@ -101,7 +102,7 @@ print_failures(const struct lm_answer *rows)
     for (int row = 0; row < lm_answer_rows(rows); row++) {
         const char *state = lm_answer_text_or(rows, row, COL_SQLSTATE, NULL);
 
-        printf("(%s) = (%s): %s%s%s%s\n",
+        lm_out("(%s) = (%s): %s%s%s%s\n",
                lm_answer_text(rows, row, COL_KEY_COLUMNS),
                lm_answer_text(rows, row, COL_KEY),
                lm_answer_text(rows, row, COL_MESSAGE),
@@ -110,7 +111,7 @@ print_failures(const struct lm_answer *rows)
         print_part(rows, row, COL_DETAIL, "detail");
         print_part(rows, row, COL_LINE, "at");
         print_part(rows, row, COL_ROW, "row");
-        printf("  failed: %s, attempts: %s\n",
+        lm_out("  failed: %s, attempts: %s\n",
                lm_answer_text(rows, row, COL_FAILED_AT),
                lm_answer_text(rows, row, COL_ATTEMPTS));
     }
@@ -129,7 +130,7 @@ list(const struct failures_options *options, struct lm_look *look,
         return lm_cli_fail(&err);
     if (options->json) {
         any = strcmp(lm_answer_text(rows, 0, 0), "[]") != 0;
-        puts(lm_answer_text(rows, 0, 0));
+        lm_out_json(lm_answer_text(rows, 0, 0));
     } else {
         any = lm_answer_rows(rows) > 0;
         print_failures(rows);
@@ -181,7 +182,7 @@ load_script(const struct failures_options *options, struct lm_look *look,
 static int
 report(const struct lm_outcome *outcome, int64_t left, const struct lm_err *err)
 {
-    printf("run %" PRId64 ": %" PRId64 " row%s migrated, %" PRId64
+    lm_out("run %" PRId64 ": %" PRId64 " row%s migrated, %" PRId64
            " still set aside\n",
            outcome->run_id, outcome->own_rows,
            outcome->own_rows == 1 ? "" : "s", left);

@@ -3,6 +3,8 @@
 
 #include "cli/cli.h"
 
+#include "base/show.h"
+
 #include <stdio.h>
 
 static const char intro[] =
@@ -41,10 +43,10 @@ run_help(int argc, char **argv)
             return lm_cli_usage(NULL, "there is no command \"%s\"", argv[1]);
         return lm_cli_help(command);
     }
-    fputs(intro, stdout);
+    lm_out_own(intro);
     for (size_t i = 0; i < lm_command_count; i++)
-        printf("  %-10s  %s\n", lm_commands[i]->name, lm_commands[i]->summary);
-    fputs(outro, stdout);
+        lm_out("  %-10s  %s\n", lm_commands[i]->name, lm_commands[i]->summary);
+    lm_out_own(outro);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 
@@ -54,7 +56,7 @@ run_version(int argc, char **argv)
     (void)argv;
     if (argc > 1)
         return lm_cli_usage(&lm_cmd_version, "version takes no arguments");
-    puts("luamig " LUAMIG_VERSION);
+    lm_out_own("luamig " LUAMIG_VERSION "\n");
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 

@@ -5,6 +5,7 @@
  * .luamig are luamig's own and follow its version.
  */
 
+#include "base/show.h"
 #include "cli/cli.h"
 #include "cli/files.h"
 #include "cli/lua_files.h"
@@ -41,12 +42,12 @@ static const char steps[] =
 static void
 say(bool created, const char *name, const char *advice)
 {
-    printf("%s %s%s\n", created ? "created" : "kept   ", name,
+    lm_out("%s %s%s\n", created ? "created" : "kept   ", name,
            advice != NULL ? ", which lacks:" : "");
     while (advice != NULL) {
         int len = (int)strcspn(advice, "\n");
 
-        printf("          %.*s\n", len, advice);
+        lm_out("          %.*s\n", len, advice);
         advice = advice[len] == '\n' ? advice + len + 1 : NULL;
     }
 }
@@ -130,8 +131,8 @@ run(int argc, char **argv)
         !make_types(dir, &err))
         return lm_cli_finish_output(lm_cli_fail(&err));
     if (strcmp(dir, ".") != 0)
-        printf("\nthe project is in %s\n", dir);
-    fputs(steps, stdout);
+        lm_out("\nthe project is in %s\n", dir);
+    lm_out_own(steps);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 

@@ -2,6 +2,7 @@
 /* luamig journal --sql: the DDL and grants of luamig's tables, for databases
  * where the role that runs migrations may not create them. */
 
+#include "base/show.h"
 #include "cli/cli.h"
 #include "core/journal.h"
 #include "pg/own.h"
@@ -65,7 +66,7 @@ run(int argc, char **argv)
         lm_journal_add_ddl(&sql, schema, (int)from);
         lm_buf_puts(&sql, "COMMIT;\n");
     }
-    fputs(lm_buf_text(&sql), stdout);
+    lm_out_own(lm_buf_text(&sql));
     lm_buf_release(&sql);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }

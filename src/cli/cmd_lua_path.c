@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/project.h"
+#include "base/show.h"
 #include "cli/cli.h"
 #include "cli/lua_files.h"
 
@@ -81,7 +82,7 @@ run(int argc, char **argv)
     if (given == NULL)
         given = getenv("LUA_PATH");
     /* ";;" is where Lua's own path goes. */
-    printf("%s/?.lua;%s/?/init.lua;%s\n", dir, dir,
+    lm_out("%s/?.lua;%s/?/init.lua;%s\n", dir, dir,
            given != NULL && *given != '\0' ? given : ";");
     free(dir);
     return lm_cli_finish_output(LM_EXIT_DONE);

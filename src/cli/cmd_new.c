@@ -3,6 +3,7 @@
  * writes nothing when one of the two is there. */
 
 #include "base/log.h"
+#include "base/show.h"
 #include "cli/cli.h"
 #include "cli/database.h"
 #include "cli/files.h"
@@ -176,13 +177,16 @@ write_file(const struct new_options *options,
            const struct lm_scaffold_file *file, struct lm_err *err)
 {
     char *where = place(options, file->path);
+    struct lm_buf text = LM_BUF_INIT;
     bool created = false;
-    bool ok =
-        lm_files_create(where, file->text, strlen(file->text), &created, err) &&
-        (created || fail_exists(where, err));
+    bool ok;
 
+    lm_show_add_lua(&text, file->text);
+    ok = lm_files_create(where, lm_buf_text(&text), text.len, &created, err) &&
+         (created || fail_exists(where, err));
     if (ok)
-        printf("created %s\n", where);
+        lm_out("created %s\n", where);
+    lm_buf_release(&text);
     free(where);
     return ok;
 }

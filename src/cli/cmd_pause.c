@@ -3,6 +3,7 @@
  * that no runner holds. */
 
 #include "base/log.h"
+#include "base/show.h"
 #include "cli/control.h"
 #include "core/journal.h"
 
@@ -115,7 +116,7 @@ cancel_without(struct lm_control *self)
     if (!lm_journal_cancel(&journal, self->run.id, &cancelled, &err) ||
         (self->request_id == 0 && !lm_control_note(self, &err)))
         return lm_cli_fail(&err);
-    printf("run %" PRId64 " %s; what it wrote stays\n", self->run.id,
+    lm_out("run %" PRId64 " %s; what it wrote stays\n", self->run.id,
            cancelled ? "is cancelled" : "had ended before");
     return lm_cli_finish_output(LM_EXIT_DONE);
 }

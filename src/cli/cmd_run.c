@@ -5,6 +5,7 @@
  */
 
 #include "base/log.h"
+#include "base/show.h"
 #include "cli/all_repos.h"
 #include "cli/cli.h"
 #include "cli/database.h"
@@ -285,11 +286,11 @@ show_help(const struct run_options *options)
         lm_buf_release(&args);
         return lm_cli_fail(&err);
     }
-    fputs(help, stdout);
+    lm_out_own(help);
     if (options->path != NULL) {
-        printf("\n%s %s\n%s", options->path,
-               args.len > 0 ? "takes:" : "takes no arguments.",
-               lm_buf_text(&args));
+        lm_out("\n%s %s\n", options->path,
+               args.len > 0 ? "takes:" : "takes no arguments.");
+        lm_out_lines(lm_buf_text(&args));
     }
     lm_buf_release(&args);
     return lm_cli_finish_output(LM_EXIT_DONE);

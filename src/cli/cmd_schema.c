@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* luamig schema --lua: tables as specs declare them. */
 
+#include "base/show.h"
 #include "cli/cli.h"
 #include "cli/database.h"
 #include "script/declare.h"
@@ -28,6 +29,7 @@ print_tables(const struct lm_database_choice *choice, const char *const *tables,
              int count)
 {
     struct lm_buf text = LM_BUF_INIT;
+    struct lm_buf shown = LM_BUF_INIT;
     struct lm_project project = {.root = NULL};
     struct lm_database database = {.conninfo = NULL};
     struct lm_err err;
@@ -38,9 +40,11 @@ print_tables(const struct lm_database_choice *choice, const char *const *tables,
         !lm_declare_tables(database.conninfo, tables, count, &text, &err)) {
         code = lm_cli_fail(&err);
     } else {
-        fputs(lm_buf_text(&text), stdout);
+        lm_show_add_lua(&shown, lm_buf_text(&text));
+        lm_out_own(lm_buf_text(&shown));
     }
     lm_buf_release(&text);
+    lm_buf_release(&shown);
     lm_database_release(&database);
     lm_project_release(&project);
     return lm_cli_finish_output(code);

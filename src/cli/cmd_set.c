@@ -2,6 +2,7 @@
 /* luamig set: changes settings of a run while it is at work. */
 
 #include "base/log.h"
+#include "base/show.h"
 #include "cli/control.h"
 #include "core/runner.h"
 
@@ -82,7 +83,7 @@ note(struct lm_control *self)
 
     if (self->request_id == 0 && !lm_control_note(self, &err))
         return lm_cli_fail(&err);
-    printf("run %" PRId64 " has no runner; the next one will have these "
+    lm_out("run %" PRId64 " has no runner; the next one will have these "
            "settings\n",
            self->run.id);
     return lm_cli_finish_output(LM_EXIT_DONE);

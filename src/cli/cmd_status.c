@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/show.h"
 #include "cli/look.h"
 #include "core/progress.h"
 
@@ -98,7 +99,7 @@ shown_state(const struct lm_answer *runs, int row)
 static void
 print_list(const struct lm_answer *runs)
 {
-    printf("%6s  %-18s %14s  %-22s  %s\n", "run", "state", "rows", "started",
+    lm_out("%6s  %-18s %14s  %-22s  %s\n", "run", "state", "rows", "started",
            "script");
     for (int row = 0; row < lm_answer_rows(runs); row++) {
         char count[32];
@@ -106,7 +107,7 @@ print_list(const struct lm_answer *runs)
 
         lm_clock_format_count(count, sizeof count,
                               lm_answer_int(runs, row, COL_ROWS));
-        printf("%6s  %-18s %14s  %-22s  %s%s%s\n",
+        lm_out("%6s  %-18s %14s  %-22s  %s%s%s\n",
                lm_answer_text(runs, row, COL_RUN), shown_state(runs, row),
                count, lm_answer_text(runs, row, COL_STARTED),
                lm_answer_text(runs, row, COL_SCRIPT),
@@ -120,38 +121,38 @@ print_run(const struct lm_answer *runs)
 {
     struct lm_buf rows = LM_BUF_INIT;
 
-    printf("run:       %s\n", lm_answer_text(runs, 0, COL_RUN));
-    printf("script:    %s\n", lm_answer_text(runs, 0, COL_SCRIPT));
-    printf("args:      %s\n", lm_answer_text(runs, 0, COL_ARGS));
-    printf("state:     %s\n", shown_state(runs, 0));
+    lm_out("run:       %s\n", lm_answer_text(runs, 0, COL_RUN));
+    lm_out("script:    %s\n", lm_answer_text(runs, 0, COL_SCRIPT));
+    lm_out("args:      %s\n", lm_answer_text(runs, 0, COL_ARGS));
+    lm_out("state:     %s\n", shown_state(runs, 0));
     lm_progress_add_rows(&rows, lm_answer_int(runs, 0, COL_ROWS),
                          lm_answer_is_null(runs, 0, COL_TOTAL)
                              ? -1
                              : lm_answer_int(runs, 0, COL_TOTAL),
                          false);
-    printf("rows:      %s", lm_buf_text(&rows));
+    lm_out("rows:      %s", lm_buf_text(&rows));
     lm_buf_release(&rows);
-    printf(" in %s batch%s, %s retr%s\n", lm_answer_text(runs, 0, COL_BATCHES),
+    lm_out(" in %s batch%s, %s retr%s\n", lm_answer_text(runs, 0, COL_BATCHES),
            lm_answer_int(runs, 0, COL_BATCHES) == 1 ? "" : "es",
            lm_answer_text(runs, 0, COL_RETRIES),
            lm_answer_int(runs, 0, COL_RETRIES) == 1 ? "y" : "ies");
-    printf("cursor:    %s\n", lm_answer_text_or(runs, 0, COL_CURSOR, "none"));
-    printf("started:   %s by %s, on host %s, process %s\n",
+    lm_out("cursor:    %s\n", lm_answer_text_or(runs, 0, COL_CURSOR, "none"));
+    lm_out("started:   %s by %s, on host %s, process %s\n",
            lm_answer_text(runs, 0, COL_STARTED),
            lm_answer_text(runs, 0, COL_STARTED_BY),
            lm_answer_text(runs, 0, COL_HOST), lm_answer_text(runs, 0, COL_PID));
-    printf("finished:  %s\n",
+    lm_out("finished:  %s\n",
            lm_answer_text_or(runs, 0, COL_FINISHED, "not yet"));
     if (lm_answer_int(runs, 0, COL_FAILURES) > 0) {
-        printf("set aside: %s row%s; see \"luamig failures %s\"\n",
+        lm_out("set aside: %s row%s; see \"luamig failures %s\"\n",
                lm_answer_text(runs, 0, COL_FAILURES),
                lm_answer_int(runs, 0, COL_FAILURES) == 1 ? "" : "s",
                lm_answer_text(runs, 0, COL_RUN));
     }
     if (!lm_answer_is_null(runs, 0, COL_WAITS_FOR))
-        printf("waits for: %s\n", lm_answer_text(runs, 0, COL_WAITS_FOR));
+        lm_out("waits for: %s\n", lm_answer_text(runs, 0, COL_WAITS_FOR));
     if (!lm_answer_is_null(runs, 0, COL_ERROR)) {
-        printf("error:     %s (SQLSTATE %s)\n",
+        lm_out("error:     %s (SQLSTATE %s)\n",
                lm_answer_text(runs, 0, COL_ERROR),
                lm_answer_text_or(runs, 0, COL_SQLSTATE, "none"));
     }
@@ -171,7 +172,7 @@ print_requests(const struct lm_look *look, int64_t run_id)
     for (int row = 0; row < lm_answer_rows(requests); row++) {
         const char *settings = lm_answer_text_or(requests, row, 5, NULL);
 
-        printf(
+        lm_out(
             "%s%s%s%s by %s on %s at %s: %s\n",
             row == 0 ? "asked:     " : "           ",
             lm_answer_text(requests, row, 0), settings != NULL ? " " : "",
@@ -189,7 +190,7 @@ print_runs(const struct status_options *options, const struct lm_look *look,
     int code = LM_EXIT_DONE;
 
     if (options->json) {
-        puts(lm_answer_text(runs, 0, 0));
+        lm_out_json(lm_answer_text(runs, 0, 0));
     } else if (lm_answer_rows(runs) == 0 && options->filter.run_id > 0) {
         lm_log(LM_LOG_ERROR, "there is no run %" PRId64,
                options->filter.run_id);
@@ -221,7 +222,7 @@ show(struct status_options *options, struct lm_look *look)
         return lm_cli_fail(&err);
     if (!exists) {
         if (options->json) {
-            puts("[]");
+            lm_out_own("[]\n");
         } else {
             lm_log(LM_LOG_INFO, "luamig has not run in this database");
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* luamig types: the definitions for the Lua language server. */
 
+#include "base/show.h"
 #include "cli/cli.h"
 #include "cli/lua_files.h"
 #include "script/embedded.h"
@@ -23,9 +24,9 @@ print_all(void)
     for (size_t i = 0; i < lm_embedded_type_count; i++) {
         const struct lm_embedded *file = &lm_embedded_types[i];
 
-        printf("do -- %s\n", file->chunk + 1);
-        fwrite(file->source, 1, file->len, stdout);
-        puts("end");
+        lm_out("do -- %s\n", file->chunk + 1);
+        lm_out_own(file->source);
+        lm_out_own("end\n");
     }
 }
 

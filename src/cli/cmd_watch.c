@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/show.h"
 #include "base/stop.h"
 #include "cli/look.h"
 #include "core/progress.h"
@@ -131,7 +132,7 @@ report(const struct watch *self)
     char rows[32];
 
     lm_clock_format_count(rows, sizeof rows, seen->rows);
-    printf("run %" PRId64 " %s: %s row%s, %" PRId64 " batch%s, %" PRId64
+    lm_out("run %" PRId64 " %s: %s row%s, %" PRId64 " batch%s, %" PRId64
            " retr%s%s\n",
            self->run.id, gone ? "has no runner" : seen->state, rows,
            seen->rows == 1 ? "" : "s", seen->batches,

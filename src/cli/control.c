@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/show.h"
 #include "base/stop.h"
 #include "core/journal.h"
 
@@ -106,7 +107,7 @@ static int
 tell_answer(const struct lm_control *self, const char *answer)
 {
     if (answer[0] == '\0') {
-        printf("run %" PRId64 " has been asked to %s; it has not answered yet, "
+        lm_out("run %" PRId64 " has been asked to %s; it has not answered yet, "
                "and will after the batch in hand\n",
                self->run.id, self->command->name);
     } else if (strcmp(answer, "done") != 0) {
@@ -114,7 +115,7 @@ tell_answer(const struct lm_control *self, const char *answer)
                answer);
         return LM_EXIT_FAILED;
     } else {
-        printf("run %" PRId64 " %s\n", self->run.id,
+        lm_out("run %" PRId64 " %s\n", self->run.id,
                done_word(self->command->name));
     }
     return lm_cli_finish_output(LM_EXIT_DONE);

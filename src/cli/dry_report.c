@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/record.h"
+#include "base/show.h"
 #include "cli/cli.h"
 
 #include <inttypes.h>
@@ -61,19 +62,18 @@ begin_line(enum colour colour)
                                         "\033[36m"};
 
     if (may_colour())
-        fputs(codes[colour], stdout);
+        lm_out_own(codes[colour]);
 }
 
 static void
 end_line(enum colour colour)
 {
     if (colour != PLAIN && may_colour())
-        fputs("\033[0m", stdout);
-    putchar('\n');
+        lm_out_own("\033[0m");
+    lm_out("\n");
 }
 
-/* Text of the database: no control character reaches the terminal. Those of
- * eight bits are C2 80 to C2 9F. */
+/* Text of the database, cut where it is long. */
 static void
 put_text(const char *text)
 {
@@ -82,18 +82,7 @@ put_text(const char *text)
 
     while (end < len && ((unsigned char)text[end] & 0xC0) == 0x80)
         end--;
-    for (size_t i = 0; i < end; i++) {
-        unsigned char c = (unsigned char)text[i];
-
-        if (c == 0xC2 && (unsigned char)text[i + 1] < 0xA0) {
-            putchar('?');
-            i++;
-        } else {
-            putchar(c < 0x20 || c == 0x7f ? ' ' : c);
-        }
-    }
-    if (end < len)
-        fputs("...", stdout);
+    lm_out("%.*s%s", (int)end, text, end < len ? "..." : "");
 }
 
 static void
@@ -122,22 +111,22 @@ print_head(const struct lm_dry_report *report, const char *script)
 
     lm_clock_format_count(rows, sizeof rows, report->rows);
     lm_clock_format(elapsed, sizeof elapsed, report->elapsed_ms);
-    printf("dry run of ");
+    lm_out("dry run of ");
     put_text(script);
     if (report->ending == LM_END_STOPPED) {
-        printf(" stopped (%s)", report->reason);
+        lm_out(" stopped (%s)", report->reason);
     } else if (report->ending == LM_END_FAILED) {
-        fputs(" failed", stdout);
+        lm_out_own(" failed");
     }
     if (report->one_shot) {
-        fputs(": one transaction", stdout);
+        lm_out_own(": one transaction");
     } else {
-        printf(": %s row%s%s, %" PRId64 " batch%s", rows,
+        lm_out(": %s row%s%s, %" PRId64 " batch%s", rows,
                report->rows == 1 ? "" : "s",
                strcmp(state_of(report), "limit") == 0 ? " (the limit)" : "",
                report->batches, report->batches == 1 ? "" : "es");
     }
-    printf(", %s, %" PRId64 " retr%s; all of it is rolled back\n", elapsed,
+    lm_out(", %s, %" PRId64 " retr%s; all of it is rolled back\n", elapsed,
            report->retries, report->retries == 1 ? "y" : "ies");
 }
 
@@ -147,11 +136,12 @@ print_tables(const struct lm_tally *tally)
     int width = (int)strlen("rows of");
 
     if (tally->uncounted) {
-        puts("\nrows changed: nobody knows, the server's track_counts is off");
+        lm_out_own(
+            "\nrows changed: nobody knows, the server's track_counts is off\n");
         return;
     }
     if (tally->count == 0) {
-        puts("\nrows changed: none");
+        lm_out_own("\nrows changed: none\n");
         return;
     }
     for (int i = 0; i < tally->count; i++) {
@@ -159,7 +149,7 @@ print_tables(const struct lm_tally *tally)
 
         width = len > width && len < MOST_SHOWN ? len : width;
     }
-    printf("\n%-*s %12s %12s %12s\n", width, "rows of", "inserted", "updated",
+    lm_out("\n%-*s %12s %12s %12s\n", width, "rows of", "inserted", "updated",
            "deleted");
     for (int i = 0; i < tally->count; i++) {
         const struct lm_tally_table *table = &tally->tables[i];
@@ -172,7 +162,7 @@ print_tables(const struct lm_tally *tally)
         lm_clock_format_count(updated, sizeof updated, table->updated);
         lm_clock_format_count(deleted, sizeof deleted, table->deleted);
         put_text(table->name);
-        printf("%*s %12s %12s %12s\n", width > len ? width - len : 0, "",
+        lm_out("%*s %12s %12s %12s\n", width > len ? width - len : 0, "",
                inserted, updated, deleted);
     }
 }
@@ -183,9 +173,9 @@ print_column(char sign, const char *name, const char *value)
     enum colour colour = sign == '-' ? RED : GREEN;
 
     begin_line(colour);
-    putchar(sign);
+    lm_out("%c", sign);
     put_text(name);
-    fputs(": ", stdout);
+    lm_out_own(": ");
     put_text(value);
     end_line(colour);
 }
@@ -199,17 +189,17 @@ print_sample(const struct lm_samples *samples, const struct lm_sample *row)
     bool changed = false;
 
     begin_line(CYAN);
-    fputs("@@ ", stdout);
+    lm_out_own("@@ ");
     put_text(row->table);
     for (int i = 0; i < image->count; i++) {
         if (!lm_sample_is_key(samples, row, image->names[i]))
             continue;
-        putchar(' ');
+        lm_out(" ");
         put_text(image->names[i]);
-        putchar('=');
+        lm_out("=");
         put_text(image->values[i]);
     }
-    fputs(" @@", stdout);
+    lm_out_own(" @@");
     end_line(CYAN);
     for (int i = 0; i < image->count; i++) {
         const char *before = find_value(&row->before, image->names[i]);
@@ -224,7 +214,7 @@ print_sample(const struct lm_samples *samples, const struct lm_sample *row)
             print_column('+', image->names[i], after);
     }
     if (!changed)
-        puts(" written; its values look the same");
+        lm_out_own(" written; its values look the same\n");
 }
 
 static void
@@ -232,7 +222,7 @@ print_samples(const struct lm_samples *samples)
 {
     for (int i = 0; i < samples->count; i++) {
         if (i == 0)
-            putchar('\n');
+            lm_out("\n");
         print_sample(samples, &samples->rows[i]);
     }
 }
@@ -247,10 +237,10 @@ print_batches(const struct lm_dry_report *report)
         return;
     lm_clock_format(median, sizeof median, report->batch_ms.median);
     lm_clock_format(worst, sizeof worst, report->batch_ms.worst);
-    printf("\ntime of a batch: %s (median), %s (worst)\n", median, worst);
+    lm_out("\ntime of a batch: %s (median), %s (worst)\n", median, worst);
     format_bytes(median, sizeof median, report->batch_wal_bytes.median);
     format_bytes(worst, sizeof worst, report->batch_wal_bytes.worst);
-    printf("WAL of a batch: %s (median), %s (worst); what other sessions wrote "
+    lm_out("WAL of a batch: %s (median), %s (worst); what other sessions wrote "
            "meanwhile is among it\n",
            median, worst);
 }
@@ -266,16 +256,16 @@ print_whole(const struct lm_dry_report *report)
         return;
     lm_clock_format(duration, sizeof duration, report->full_ms);
     format_bytes(wal, sizeof wal, report->full_wal_bytes);
-    fputs("the whole run, at a guess: ", stdout);
+    lm_out_own("the whole run, at a guess: ");
     if (!report->one_shot) {
         lm_clock_format_count(rows, sizeof rows, report->full_rows);
-        printf("%s%s row%s, ", report->complete ? "" : "about ", rows,
+        lm_out("%s%s row%s, ", report->complete ? "" : "about ", rows,
                report->full_rows == 1 ? "" : "s");
     }
-    printf("%s", duration);
+    lm_out("%s", duration);
     if (!report->one_shot)
-        printf(" with throttle_ms = %" PRId64, report->throttle_ms);
-    printf(", %s of WAL\n", wal);
+        lm_out(" with throttle_ms = %" PRId64, report->throttle_ms);
+    lm_out(", %s of WAL\n", wal);
 }
 
 static int64_t
@@ -296,28 +286,28 @@ print_residue(const struct lm_dry_report *report)
 
     if (dead == 0 && report->residue.count == 0)
         return;
-    puts("\nnot rolled back:");
+    lm_out_own("\nnot rolled back:\n");
     if (dead > 0) {
         lm_clock_format_count(rows, sizeof rows, dead);
-        printf("  %s dead row version%s, up to the next vacuum\n", rows,
+        lm_out("  %s dead row version%s, up to the next vacuum\n", rows,
                dead == 1 ? "" : "s");
     }
     for (int i = 0; i < report->residue.count; i++) {
         const struct lm_residue_item *item = &report->residue.items[i];
 
-        printf("  %s", item->what);
+        lm_out("  %s", item->what);
         if (item->name != NULL) {
-            putchar(' ');
+            lm_out(" ");
             put_text(item->name);
         }
         if (item->before != NULL || item->after != NULL) {
-            printf(", from %s to %s; ",
+            lm_out(", from %s to %s; ",
                    item->before != NULL ? item->before : "unused",
                    item->after != NULL ? item->after : "unused");
         } else {
-            putchar(' ');
+            lm_out(" ");
         }
-        puts(item->note);
+        lm_out("%s\n", item->note);
     }
 }
 
@@ -331,8 +321,8 @@ print_text(const struct lm_dry_report *report, const char *script)
     print_whole(report);
     print_residue(report);
     if (report->would_quarantine) {
-        puts("\na run would look for the row at fault and set it aside "
-             "(on_error = \"quarantine\")");
+        lm_out_own("\na run would look for the row at fault and set it aside "
+                   "(on_error = \"quarantine\")\n");
     }
 }
 
@@ -506,7 +496,7 @@ print_json(const struct lm_dry_report *report, const char *script,
     lm_record_int(&buf, "wal_bytes", report->tally.wal_bytes);
     add_estimate(&buf, report);
     add_residue(&buf, report);
-    printf("{%s}\n", lm_buf_text(&buf));
+    lm_out("{%s}\n", lm_buf_text(&buf));
     lm_buf_release(&buf);
 }
 

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/record.h"
+#include "base/show.h"
 #include "cli/cli.h"
 #include "core/journal.h"
 
@@ -18,11 +19,11 @@ print_counts(const struct lm_outcome *outcome)
     char rows[32];
 
     if (outcome->one_shot) {
-        fputs("one transaction", stdout);
+        lm_out_own("one transaction");
         return;
     }
     lm_clock_format_count(rows, sizeof rows, outcome->rows);
-    printf("%s row%s, %" PRId64 " batch%s", rows, outcome->rows == 1 ? "" : "s",
+    lm_out("%s row%s, %" PRId64 " batch%s", rows, outcome->rows == 1 ? "" : "s",
            outcome->batches, outcome->batches == 1 ? "" : "es");
 }
 
@@ -36,13 +37,13 @@ print_speed(const struct lm_outcome *outcome)
 
     lm_clock_format(elapsed, sizeof elapsed, outcome->elapsed_ms);
     lm_clock_format_count(rate, sizeof rate, outcome->own_rows * 1000 / ms);
-    printf(", %s", elapsed);
+    lm_out(", %s", elapsed);
     if (!outcome->one_shot)
-        printf(", %s rows/s", rate);
-    printf(", %" PRId64 " retr%s", outcome->retries,
+        lm_out(", %s rows/s", rate);
+    lm_out(", %" PRId64 " retr%s", outcome->retries,
            outcome->retries == 1 ? "y" : "ies");
     if (outcome->held != NULL)
-        printf(", %s", outcome->held);
+        lm_out(", %s", outcome->held);
 }
 
 static void
@@ -58,15 +59,15 @@ print_matching(const struct lm_outcome *outcome)
     if (!outcome->counted || (all && outcome->takes_all))
         return;
     lm_clock_format_count(matching, sizeof matching, outcome->matching);
-    printf("still matching: %s row%s", matching,
+    lm_out("still matching: %s row%s", matching,
            outcome->matching == 1 ? "" : "s");
     if (outcome->beyond > 0) {
         lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
-        printf(", %s of them beyond the last key of this run", beyond);
+        lm_out(", %s of them beyond the last key of this run", beyond);
     }
     if (all)
-        fputs("; the base query does not leave out what is done", stdout);
-    putchar('\n');
+        lm_out_own("; the base query does not leave out what is done");
+    lm_out("\n");
 }
 
 /* Rows that were set aside, and the exit code of a run that is done. */
@@ -75,7 +76,7 @@ print_failures(const struct lm_outcome *outcome)
 {
     if (outcome->failures == 0)
         return LM_EXIT_DONE;
-    printf(
+    lm_out(
         "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
         outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
     return LM_EXIT_FAILURES;
@@ -128,50 +129,50 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
 {
     switch (outcome->ending) {
     case LM_END_DONE:
-        printf("run %" PRId64 " done: ", outcome->run_id);
+        lm_out("run %" PRId64 " done: ", outcome->run_id);
         print_counts(outcome);
         print_speed(outcome);
-        putchar('\n');
+        lm_out("\n");
         print_matching(outcome);
         return print_failures(outcome);
     case LM_END_DONE_ALREADY:
-        printf("run %" PRId64 " is done already: ", outcome->run_id);
+        lm_out("run %" PRId64 " is done already: ", outcome->run_id);
         print_counts(outcome);
-        puts("; use --again to run it once more");
+        lm_out_own("; use --again to run it once more\n");
         return print_failures(outcome);
     case LM_END_CANCELLED_ALREADY:
-        printf("run %" PRId64 " was cancelled after ", outcome->run_id);
+        lm_out("run %" PRId64 " was cancelled after ", outcome->run_id);
         print_counts(outcome);
-        puts("; use --restart to begin anew");
+        lm_out_own("; use --restart to begin anew\n");
         return LM_EXIT_CANCELLED;
     case LM_END_CANCELLED:
-        printf("run %" PRId64 " cancelled by %s: ", outcome->run_id,
+        lm_out("run %" PRId64 " cancelled by %s: ", outcome->run_id,
                outcome->reason);
         print_counts(outcome);
         print_speed(outcome);
-        puts("; what it wrote stays");
+        lm_out_own("; what it wrote stays\n");
         return LM_EXIT_CANCELLED;
     case LM_END_STOPPED:
-        printf("run %" PRId64 " stopped (%s): ", outcome->run_id,
+        lm_out("run %" PRId64 " stopped (%s): ", outcome->run_id,
                outcome->reason);
         print_counts(outcome);
         print_speed(outcome);
         if (outcome->cursor != NULL)
-            printf(", at %s", outcome->cursor);
-        puts("; the same command resumes it");
+            lm_out(", at %s", outcome->cursor);
+        lm_out_own("; the same command resumes it\n");
         return LM_EXIT_STOPPED;
     case LM_END_FAILED:
         break;
     }
     if (outcome->begun && err->kind != LM_ERR_FENCED) {
-        printf("run %" PRId64 " failed: ", outcome->run_id);
+        lm_out("run %" PRId64 " failed: ", outcome->run_id);
         print_counts(outcome);
         print_speed(outcome);
         if (outcome->cursor != NULL)
-            printf(", at %s", outcome->cursor);
-        puts(lm_err_is_state(err, LM_JOURNAL_VANISHED)
-                 ? "; the journal has lost it"
-                 : "; the same command resumes it");
+            lm_out(", at %s", outcome->cursor);
+        lm_out_own(lm_err_is_state(err, LM_JOURNAL_VANISHED)
+                       ? "; the journal has lost it\n"
+                       : "; the same command resumes it\n");
     }
     return lm_cli_fail(err);
 }

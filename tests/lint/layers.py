@@ -88,6 +88,17 @@ UNSHAPED = {
     "script/world.c": "the key of a page's row, and what a test does to it",
 }
 
+# What is written to stdout passes through base/show.h, which makes foreign text
+# harmless. Others:
+PRINTERS = {
+    "base/show.c": "writes it",
+    "cli/cli.c": "looks whether all of it was written",
+    "cli/cmd_db.c": "likewise",
+    "cli/detach.c": "copies what another luamig has written",
+    "cli/dry_report.c": "sends it on before what goes to stderr",
+    "script/interpreter.c": "prompts",
+}
+
 SYMBOL = re.compile(r"lm_|lmL_")
 # What sanitizers add to an object.
 SANITIZER_SYMBOL = re.compile(r"__odr_asan|__asan|__ubsan|__sancov")
@@ -97,6 +108,7 @@ SANITIZER_SYMBOL = re.compile(r"__odr_asan|__asan|__ubsan|__sancov")
 SRC = pathlib.Path(__file__).resolve().parents[2] / "src"
 INCLUDE = re.compile(r"\s*#\s*include\s*([<\"])([^>\"]+)[>\"]")
 CALL = re.compile(r"\b(exit|_exit|_Exit|quick_exit|abort)\s*\(")
+PRINTED = re.compile(r"\b(printf|puts|putchar|vprintf)\s*\(|\bstdout\b")
 UNSHAPED_CALL = re.compile(r"\b(lm_result_\w+|lm_conn_execute|lm_conn_post)"
                            r"\s*\(")
 COMMENT_OR_LITERAL = re.compile(
@@ -194,6 +206,15 @@ def check_shapes(name, text):
             yield number, f"{match.group(1)}: ask with a shape (pg/answer.h)"
 
 
+def check_printing(name, text):
+    """Yields (line, complaint) for what could write foreign text as it is."""
+    if name in PRINTERS:
+        return
+    for number, line in enumerate(blanked(text).split("\n"), 1):
+        for match in PRINTED.finditer(line):
+            yield number, f"{match.group()}: write with base/show.h"
+
+
 def exported_symbols(archive):
     """Yields (symbol, "file:line") for what an archive defines."""
     listing = subprocess.run(
@@ -226,6 +247,8 @@ def check_sources(violations):
         for number, complaint in check_exits(name, text):
             violations.append(f"src/{name}:{number}: {complaint}")
         for number, complaint in check_shapes(name, text):
+            violations.append(f"src/{name}:{number}: {complaint}")
+        for number, complaint in check_printing(name, text):
             violations.append(f"src/{name}:{number}: {complaint}")
     return count
 

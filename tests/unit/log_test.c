@@ -79,6 +79,27 @@ test_plain_lines_begin_with_luamig_and_carets_point_home(void **state)
 }
 
 static void
+test_foreign_text_cannot_look_like_a_message(void **state)
+{
+    static const char *const lines[] = {
+        "luamig: row a\n",
+        "luamig:   luamig: run 1 done\\x1b[2K\\r\\u202e\n",
+        "luamig: warning: x\n",
+        "luamig:          luamig: error: y\\xff\n",
+    };
+    struct lm_buf expected = LM_BUF_INIT;
+
+    (void)state;
+    for (size_t i = 0; i < LM_COUNT(lines); i++)
+        lm_buf_puts(&expected, lines[i]);
+    capture();
+    lm_log(LM_LOG_INFO, "row %s", "a\nluamig: run 1 done\x1b[2K\r\xE2\x80\xAE");
+    lm_log(LM_LOG_WARNING, "%s", "x\nluamig: error: y\xFF");
+    assert_string_equal(captured(), lm_buf_text(&expected));
+    lm_buf_release(&expected);
+}
+
+static void
 test_with_times_each_message_says_when(void **state)
 {
     (void)state;
@@ -88,7 +109,7 @@ test_with_times_each_message_says_when(void **state)
     lm_log_set_times(false);
     assert_matches(captured(),
                    "^luamig: 20[0-9-]{8} [0-9:]{8}\\.[0-9]{3}Z one\n"
-                   "luamig:  {25}two\n$");
+                   "luamig:  {27}two\n$");
 }
 
 static void
@@ -180,6 +201,7 @@ main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             test_plain_lines_begin_with_luamig_and_carets_point_home),
+        cmocka_unit_test(test_foreign_text_cannot_look_like_a_message),
         cmocka_unit_test(test_with_times_each_message_says_when),
         cmocka_unit_test(
             test_json_is_one_object_a_line_with_what_is_known_of_an_error),

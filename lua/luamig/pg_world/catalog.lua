@@ -4,6 +4,7 @@
 -- type, and a column that a sequence fills is a serial. Refuses nothing: what a declaration has no
 -- word for (checks, defaults, partial indexes) is left out.
 
+local source = require "luamig.scaffold.source"
 local text = require "luamig.text"
 
 local catalog = {}
@@ -131,13 +132,13 @@ end
 
 local function key_of(name)
   local is_word = name:find "^[%a_][%w_]*$" and not RESERVED[name]
-  return is_word and name or ("[%q]"):format(name)
+  return is_word and name or "[" .. source.quote(name) .. "]"
 end
 
 local function list_of(names)
   local shown = {}
   for i, name in ipairs(names) do
-    shown[i] = ("%q"):format(name)
+    shown[i] = source.quote(name)
   end
   return "{ " .. table.concat(shown, ", ") .. " }"
 end
@@ -157,9 +158,9 @@ local function not_null_of(found)
 end
 
 local function reference_of(key)
-  local on_delete = key.on_delete and (", on_delete = %q"):format(key.on_delete) or ""
-  return ("    { columns = %s, references = %q, to = %s%s },"):format(list_of(key.columns),
-    key.references, list_of(key.to), on_delete)
+  local on_delete = key.on_delete and ", on_delete = " .. source.quote(key.on_delete) or ""
+  return ("    { columns = %s, references = %s, to = %s%s },"):format(list_of(key.columns),
+    source.quote(key.references), list_of(key.to), on_delete)
 end
 
 --- A table as it stands in `tables` of `mock.new`: lines of Lua.
@@ -167,8 +168,8 @@ end
 local function declare(name, found, references)
   local lines = { key_of(name) .. " = {", "  columns = {" }
   for _, column in ipairs(found.columns) do
-    lines[#lines + 1] = ("    %s = %q,"):format(key_of(column.name),
-      column.is_serial and SERIALS[column.type] or column.type)
+    lines[#lines + 1] = ("    %s = %s,"):format(key_of(column.name),
+      source.quote(column.is_serial and SERIALS[column.type] or column.type))
   end
   lines[#lines + 1] = "  },"
   if found.primary_key then

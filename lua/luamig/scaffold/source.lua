@@ -37,9 +37,11 @@ function source.index(of, given)
   return is_name(given) and of .. "." .. given or of .. "[" .. source.quote(given) .. "]"
 end
 
---- SQL text: quoted as it is shorter to read.
+--- SQL text: quoted as it is shorter to read. Long brackets know no escapes, and read each kind of
+-- line break as one.
 function source.sql(given)
-  if not given:find '["\\%c]' then
+  local is_plain = not given:find "[^\n\32-\126]"
+  if not is_plain or not given:find '["\\\n]' then
     return source.quote(given)
   end
   local level = ""

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Foreign text on terminals; see the header. The list of characters: Unicode's
+ * controls (Cc), those that change the direction of text or are not seen
+ * (Default_Ignorable_Code_Point, but for the joiners and variation selectors
+ * that words and emoji need), and the separators of lines and paragraphs.
+ */
+
+#include "base/show.h"
+
+#include "base/text.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct range {
+    uint32_t first;
+    uint32_t last;
+};
+
+static const struct range harmful[] = {
+    {0x00, 0x1F},       {0x7F, 0x9F},       {0xAD, 0xAD},
+    {0x61C, 0x61C},     {0x115F, 0x1160},   {0x180E, 0x180E},
+    {0x200B, 0x200B},   {0x200E, 0x200F},   {0x2028, 0x202E},
+    {0x2060, 0x206F},   {0x3164, 0x3164},   {0xFEFF, 0xFEFF},
+    {0xFFA0, 0xFFA0},   {0xFFF0, 0xFFFB},   {0xE0000, 0xE0FFF},
+    {0x1D173, 0x1D17A}, {0x1BCA0, 0x1BCA3},
+};
+
+bool
+lm_show_is_harmless(uint32_t code)
+{
+    for (size_t i = 0; i < LM_COUNT(harmful); i++) {
+        if (code >= harmful[i].first && code <= harmful[i].last)
+            return false;
+    }
+    return true;
+}
+
+static void
+add_escaped(struct lm_buf *buf, uint32_t code)
+{
+    if (code == '\n') {
+        lm_buf_puts(buf, "\\n");
+    } else if (code == '\r') {
+        lm_buf_puts(buf, "\\r");
+    } else if (code == '\t') {
+        lm_buf_puts(buf, "\\t");
+    } else if (code < 0x80) {
+        lm_buf_printf(buf, "\\x%02" PRIx32, code);
+    } else {
+        lm_buf_printf(buf, code > 0xFFFF ? "\\U%08" PRIx32 : "\\u%04" PRIx32,
+                      code);
+    }
+}
+
+void
+lm_show_add(struct lm_buf *buf, const char *text, size_t len)
+{
+    size_t step;
+
+    for (size_t at = 0; at < len; at += step) {
+        uint32_t code = 0;
+
+        step = lm_text_read_char(text + at, len - at, &code);
+        if (step == 0) {
+            lm_buf_printf(buf, "\\x%02x", (unsigned char)text[at]);
+            step = 1;
+        } else if (lm_show_is_harmless(code)) {
+            lm_buf_add(buf, text + at, step);
+        } else {
+            add_escaped(buf, code);
+        }
+    }
+}
+
+void
+lm_show_add_json(struct lm_buf *buf, const char *json)
+{
+    size_t len = strlen(json);
+    size_t step;
+
+    for (size_t at = 0; at < len; at += step) {
+        uint32_t code = 0;
+
+        step = lm_text_read_char(json + at, len - at, &code);
+        if (step == 0) {
+            lm_buf_puts(buf, "\xEF\xBF\xBD"); /* U+FFFD */
+            step = 1;
+        } else if (lm_show_is_harmless(code) || code == '\n' || code == '\t') {
+            lm_buf_add(buf, json + at, step);
+        } else if (code > 0xFFFF) {
+            lm_buf_printf(buf, "\\u%04" PRIx32 "\\u%04" PRIx32,
+                          0xD800 + ((code - 0x10000) >> 10),
+                          0xDC00 + ((code - 0x10000) & 0x3FF));
+        } else {
+            lm_buf_printf(buf, "\\u%04" PRIx32, code);
+        }
+    }
+}
+
+void
+lm_show_add_lua(struct lm_buf *buf, const char *source)
+{
+    size_t len = strlen(source);
+    size_t step;
+
+    for (size_t at = 0; at < len; at += step) {
+        uint32_t code = 0;
+
+        step = lm_text_read_char(source + at, len - at, &code);
+        if (step == 0) {
+            lm_buf_printf(buf, "\\x%02x", (unsigned char)source[at]);
+            step = 1;
+        } else if (lm_show_is_harmless(code) || code == '\n' || code == '\t') {
+            lm_buf_add(buf, source + at, step);
+        } else {
+            lm_buf_printf(buf, "\\u{%" PRIx32 "}", code);
+        }
+    }
+}
+
+/* -- formats -------------------------------------------------------------- */
+
+struct spec {
+    bool left;
+    bool zeros;
+    int width;
+    int precision; /* -1: none */
+    int longs;     /* how many "l"; "z", "j" and "t" count as one */
+    char letter;
+};
+
+/* A number, or the next argument where there is a star. */
+static const char *
+read_number(const char *p, va_list *args, int *out)
+{
+    if (*p == '*') {
+        *out = va_arg(*args, int);
+        return p + 1;
+    }
+    for (*out = 0; isdigit((unsigned char)*p); p++)
+        *out = 10 * *out + (*p - '0');
+    return p;
+}
+
+/* Reads what follows "%"; returns what follows the conversion. */
+static const char *
+read_spec(const char *p, va_list *args, struct spec *out)
+{
+    memset(out, 0, sizeof *out);
+    out->precision = -1;
+    for (; *p == '-' || *p == '0'; p++) {
+        out->left = out->left || *p == '-';
+        out->zeros = out->zeros || *p == '0';
+    }
+    p = read_number(p, args, &out->width);
+    if (out->width < 0) {
+        out->left = true;
+        out->width = -out->width;
+    }
+    if (*p == '.')
+        p = read_number(p + 1, args, &out->precision);
+    for (; *p != '\0' && strchr("lzjth", *p) != NULL; p++)
+        out->longs += *p != 'h';
+    out->letter = *p;
+    return *p != '\0' ? p + 1 : p;
+}
+
+static void
+add_foreign(struct lm_buf *buf, const char *text, int precision)
+{
+    if (text == NULL)
+        text = "(null)";
+    lm_show_add(buf, text,
+                precision < 0 ? strlen(text)
+                              : strnlen(text, (size_t)precision));
+}
+
+static int64_t
+next_signed(const struct spec *spec, va_list *args)
+{
+    if (spec->longs == 0)
+        return va_arg(*args, int);
+    return spec->longs == 1 ? va_arg(*args, long) : va_arg(*args, long long);
+}
+
+static uint64_t
+next_unsigned(const struct spec *spec, va_list *args)
+{
+    if (spec->longs == 0)
+        return va_arg(*args, unsigned);
+    return spec->longs == 1 ? va_arg(*args, unsigned long)
+                            : va_arg(*args, unsigned long long);
+}
+
+static void
+add_converted(struct lm_buf *buf, const struct spec *spec, va_list *args)
+{
+    switch (spec->letter) {
+    case 's':
+        add_foreign(buf, va_arg(*args, const char *), spec->precision);
+        break;
+    case 'd':
+    case 'i':
+        lm_buf_printf(buf, "%" PRId64, next_signed(spec, args));
+        break;
+    case 'u':
+        lm_buf_printf(buf, "%" PRIu64, next_unsigned(spec, args));
+        break;
+    case 'x':
+        lm_buf_printf(buf, "%" PRIx64, next_unsigned(spec, args));
+        break;
+    case 'f':
+        lm_buf_printf(buf, "%.*f", spec->precision < 0 ? 6 : spec->precision,
+                      va_arg(*args, double));
+        break;
+    case 'c':
+        lm_buf_putc(buf, (char)va_arg(*args, int));
+        break;
+    default:
+        lm_buf_putc(buf, '%');
+        break;
+    }
+}
+
+static void
+add_spec(struct lm_buf *buf, const struct spec *spec, va_list *args)
+{
+    struct lm_buf field = LM_BUF_INIT;
+    size_t width = (size_t)spec->width;
+
+    add_converted(&field, spec, args);
+    if (!spec->left) {
+        for (size_t i = field.len; i < width; i++)
+            lm_buf_putc(buf, spec->zeros ? '0' : ' ');
+    }
+    lm_buf_add(buf, lm_buf_text(&field), field.len);
+    if (spec->left) {
+        for (size_t i = field.len; i < width; i++)
+            lm_buf_putc(buf, ' ');
+    }
+    lm_buf_release(&field);
+}
+
+static void
+add_format(struct lm_buf *buf, const char *format, va_list *args)
+{
+    while (*format != '\0') {
+        size_t len = strcspn(format, "%");
+
+        lm_buf_add(buf, format, len);
+        format += len;
+        if (*format == '%') {
+            struct spec spec;
+
+            format = read_spec(format + 1, args, &spec);
+            add_spec(buf, &spec, args);
+        }
+    }
+}
+
+void
+lm_show_printf(struct lm_buf *buf, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    add_format(buf, format, &args);
+    va_end(args);
+}
+
+/* -- stdout --------------------------------------------------------------- */
+
+static void
+write_out(struct lm_buf *buf)
+{
+    fwrite(lm_buf_text(buf), 1, buf->len, stdout);
+    lm_buf_release(buf);
+}
+
+void
+lm_out(const char *format, ...)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+    va_list args;
+
+    va_start(args, format);
+    add_format(&buf, format, &args);
+    va_end(args);
+    write_out(&buf);
+}
+
+void
+lm_out_own(const char *text)
+{
+    fputs(text, stdout);
+}
+
+void
+lm_out_lines(const char *text)
+{
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n\t");
+
+        lm_out("%.*s", (int)len, text);
+        text += len;
+        if (*text != '\0')
+            lm_out("%c", *text++);
+    }
+}
+
+void
+lm_out_json(const char *json)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+
+    lm_show_add_json(&buf, json);
+    lm_buf_putc(&buf, '\n');
+    write_out(&buf);
+}
