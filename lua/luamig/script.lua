@@ -168,6 +168,8 @@ end
 -- @param path the file, as the user wrote it; messages show it like that
 -- @param opts optional table:
 --   args           map from name to a typed value, or to text as typed on a command line
+--   hidden         set of the names in args whose values nobody could see: those of secrets must
+--                  be among them, and no others. nil, for tests: secrets may come in any way
 --   defaults       what the project file says (see `luamig.script.project`) for keys of config that
 --                  the script leaves out
 --   overrides      map from config key to value; wins over the script's config. Messages name the
@@ -183,8 +185,9 @@ end
 --   config (see `luamig.script.config`), start_after (the same as config.start_after)
 --   base_query (SQL text), base_params (table with `n`; nil is NULL): paged scripts only
 --   migrate, run, on_start, on_complete, on_stop, throttle: functions or nil
---   args (typed values), args_spec (list of { name =, type =, required =, default =, desc = })
---   args_json, config_json (canonical JSON)
+--   args (typed values), args_spec (list of { name =, type =, required =, default =, secret =,
+--                  desc = })
+--   args_json (without secrets), config_json (canonical JSON)
 --   identity_json (what the journal knows the arguments by, see `args.identity`: canonical JSON
 --                  each)
 -- With describe_only: no base_query, base_params, args, args_json, identity_json.
@@ -209,8 +212,8 @@ function script.load(path, opts)
   def.config_json = canonical.encode(def.config)
   def.args_spec = args.declare(fields.args, fail)
   if not opts.describe_only then
-    def.args = args.resolve(path, def.args_spec, opts.args or {})
-    def.args_json = canonical.encode(def.args)
+    def.args = args.resolve(path, def.args_spec, opts.args or {}, opts.hidden)
+    def.args_json = canonical.encode(args.public(def.args_spec, def.args))
     def.identity_json = {}
     for part, known in pairs(args.identity(def.args_spec, opts.args or {}, def.args)) do
       def.identity_json[part] = canonical.encode(known)

@@ -25,6 +25,9 @@
 ---@field type luamig.ArgType
 ---@field required? boolean Refuse to run without it.
 ---@field default? string|integer|number|boolean What it is when it is not given.
+---A text that is stored nowhere and shown as `***`; it comes from `--arg-env NAME=VARIABLE` or
+---`--arg-file NAME=PATH`, with each command.
+---@field secret? boolean
 ---@field desc? string For `luamig run SCRIPT --help`.
 
 ---The table that a script returns: `base_query` and `migrate`, or `run`.

@@ -3,9 +3,11 @@
 
 #include "base/record.h"
 
+#include "base/secret.h"
 #include "base/show.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 static void
 add_quoted(struct lm_buf *buf, const char *text)
@@ -47,12 +49,15 @@ add_name(struct lm_buf *buf, const char *name)
 void
 lm_record_text(struct lm_buf *buf, const char *name, const char *text)
 {
+    char *masked = lm_secret_masked(text);
+
     add_name(buf, name);
-    if (text != NULL) {
-        add_string(buf, text);
+    if (masked != NULL) {
+        add_string(buf, masked);
     } else {
         lm_buf_puts(buf, "null");
     }
+    free(masked);
 }
 
 void

@@ -5,7 +5,8 @@
 /*
  * Members of one JSON object, added to a buffer one by one, with commas between
  * them and without the braces. Whatever the texts hold, the result is valid
- * JSON in valid UTF-8 on one line: a byte that is none becomes U+FFFD.
+ * JSON in valid UTF-8 on one line: a byte that is none becomes U+FFFD. Secrets in
+ * texts are masked (base/secret.h).
  */
 
 #include "base/mem.h"

@@ -8,6 +8,7 @@
 
 #include "base/show.h"
 
+#include "base/secret.h"
 #include "base/text.h"
 
 #include <ctype.h>
@@ -56,8 +57,8 @@ add_escaped(struct lm_buf *buf, uint32_t code)
     }
 }
 
-void
-lm_show_add(struct lm_buf *buf, const char *text, size_t len)
+static void
+add_harmless(struct lm_buf *buf, const char *text, size_t len)
 {
     size_t step;
 
@@ -77,7 +78,21 @@ lm_show_add(struct lm_buf *buf, const char *text, size_t len)
 }
 
 void
-lm_show_add_json(struct lm_buf *buf, const char *json)
+lm_show_add(struct lm_buf *buf, const char *text, size_t len)
+{
+    struct lm_buf masked = LM_BUF_INIT;
+
+    if (!lm_secret_any()) {
+        add_harmless(buf, text, len);
+        return;
+    }
+    lm_secret_add_masked(&masked, text, len);
+    add_harmless(buf, lm_buf_text(&masked), masked.len);
+    lm_buf_release(&masked);
+}
+
+static void
+add_harmless_json(struct lm_buf *buf, const char *json)
 {
     size_t len = strlen(json);
     size_t step;
@@ -99,6 +114,20 @@ lm_show_add_json(struct lm_buf *buf, const char *json)
             lm_buf_printf(buf, "\\u%04" PRIx32, code);
         }
     }
+}
+
+void
+lm_show_add_json(struct lm_buf *buf, const char *json)
+{
+    struct lm_buf masked = LM_BUF_INIT;
+
+    if (!lm_secret_any()) {
+        add_harmless_json(buf, json);
+        return;
+    }
+    lm_secret_add_masked_json(&masked, json);
+    add_harmless_json(buf, lm_buf_text(&masked));
+    lm_buf_release(&masked);
 }
 
 void

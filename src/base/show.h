@@ -6,8 +6,8 @@
  * Foreign text, made fit for a terminal: values of rows, messages of servers
  * and scripts, names that others have chosen. Whatever could move the cursor,
  * begin a line, hide or turn around what stands beside it is written as what it
- * is: \n \r \t, \x1b, \u202e; a byte that is not UTF-8 as \xff. Everything else
- * stays as it stands.
+ * is: \n \r \t, \x1b, \u202e; a byte that is not UTF-8 as \xff. A secret is
+ * masked (base/secret.h). Everything else stays as it stands.
  *
  * What goes to stderr passes through base/log, which does this with every line.
  * What goes to stdout is written by the functions below, and by nothing else

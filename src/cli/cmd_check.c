@@ -2,6 +2,7 @@
 /* luamig check: what can be said of a migration before it runs; without a
  * script, of the database. */
 
+#include "cli/args.h"
 #include "cli/check_db.h"
 #include "cli/check_report.h"
 #include "cli/cli.h"
@@ -26,8 +27,7 @@ static const char help[] =
     "Without SCRIPT: which database luamig would use here, what has named it, "
     "and what\n"
     "it finds there. No password is shown.\n"
-    "\n" LM_DATABASE_HELP
-    "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
+    "\n" LM_DATABASE_HELP LM_ARGS_HELP
     "  --batch-size N        rows in a batch, instead of the script's figure\n"
     "  --replica URL         a standby whose replay is waited for; repeatable\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
@@ -37,8 +37,7 @@ static const char help[] =
 struct check_options {
     char *path; /* owned; NULL: the database alone */
     struct lm_database_choice choice;
-    const char **args;
-    int arg_count;
+    struct lm_args args;
     char **replicas; /* owned */
     int replica_count;
     int64_t batch_size;
@@ -48,8 +47,7 @@ struct check_options {
 };
 
 enum option_code {
-    OPT_ARG = 256,
-    OPT_BATCH_SIZE,
+    OPT_BATCH_SIZE = 256,
     OPT_REPLICA,
     OPT_JOURNAL_SCHEMA,
     OPT_JSON
@@ -57,7 +55,7 @@ enum option_code {
 
 static const struct option long_options[] = {
     LM_DATABASE_OPTIONS,
-    {"arg", required_argument, NULL, OPT_ARG},
+    LM_ARGS_OPTIONS,
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
     {"replica", required_argument, NULL, OPT_REPLICA},
     {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
@@ -76,9 +74,6 @@ static bool
 take_option(struct check_options *options, int code, char **argv)
 {
     switch (code) {
-    case OPT_ARG:
-        options->args[options->arg_count++] = optarg;
-        return true;
     case OPT_BATCH_SIZE:
         if (lm_cli_number(optarg, 1, &options->batch_size))
             return true;
@@ -114,10 +109,10 @@ parse_options(int argc, char **argv, struct check_options *options)
     memset(options, 0, sizeof *options);
     options->batch_size = -1;
     options->journal_schema = "luamig";
-    options->args = lm_calloc((size_t)argc, sizeof *options->args);
     options->replicas = lm_calloc((size_t)argc, sizeof *options->replicas);
     while ((code = lm_cli_getopt(argc, argv, ":v", long_options)) != -1) {
         if (!lm_database_option(&options->choice, code) &&
+            !lm_args_option(&options->args, code) &&
             !is_last_db(code, argc, argv) && !take_option(options, code, argv))
             return false;
     }
@@ -163,16 +158,14 @@ look_at_script(const struct check_options *options, struct lm_project *project,
                struct lm_script **script, struct lm_check *check,
                struct lm_err *err)
 {
-    struct lm_script_options how = {.args = options->args,
-                                    .arg_count = options->arg_count,
-                                    .batch_size = options->batch_size,
-                                    .target_ms = -1,
-                                    .throttle_ms = -1};
+    struct lm_script_options how = {
+        .batch_size = options->batch_size, .target_ms = -1, .throttle_ms = -1};
     const struct lm_project_file *file;
     struct lm_finding *finding;
 
     if (!lm_project_read_file(project, &file, err))
         return false;
+    lm_args_give(&options->args, &how);
     how.defaults_json = file != NULL ? file->defaults_json : NULL;
     if (lm_script_load(script, options->path, &how, err)) {
         lm_check_add(check, LM_VERDICT_OK, "script", "%s", options->path);
@@ -196,6 +189,7 @@ look(struct check_options *options, struct lm_check *check, struct lm_err *err)
     struct lm_script *script = NULL;
     bool ok = lm_project_open(&project, err) &&
               lm_project_replace_name(&project, &options->path, err) &&
+              lm_args_read(&options->args, err) &&
               look_at_script(options, &project, &script, check, err) &&
               (script == NULL ||
                look_at_database(options, &project, script, check, err));
@@ -248,7 +242,7 @@ run(int argc, char **argv)
     for (int i = 0; i < options.replica_count; i++)
         free(options.replicas[i]);
     free(options.replicas);
-    free(options.args);
+    lm_args_release(&options.args);
     free(options.path);
     lm_database_choice_release(&options.choice);
     return code;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/show.h"
 #include "base/stop.h"
+#include "cli/args.h"
 #include "cli/look.h"
 #include "core/runner.h"
 #include "pg/conn.h"
@@ -26,15 +27,18 @@ static const char help[] =
     "  --retry               run the script on just those rows\n"
     "  --script PATH         with --retry, where the script is, if RUN is a "
     "number\n"
-    "                        and it is not where it was\n"
+    "                        and it is not where it was\n" LM_ARGS_SECRET_HELP
     "  --json                as JSON\n" LM_LOOK_HELP "\n"
     "Each row is migrated in a transaction of its own, which also marks it as\n"
     "resolved. A row that the base query does not return any more is resolved\n"
-    "as gone. A row that fails again stays.\n";
+    "as gone. A row that fails again stays. The arguments are those of the "
+    "run;\n"
+    "secrets, which are stored nowhere, have to be given again.\n";
 
 struct failures_options {
     const char *which;
     const char *script; /* NULL: as the journal names it */
+    struct lm_args args;
     bool retry;
     bool json;
 };
@@ -43,6 +47,7 @@ static const struct option long_options[] = {
     {"retry", no_argument, NULL, 'r'},
     {"script", required_argument, NULL, 's'},
     {"json", no_argument, NULL, 'j'},
+    LM_ARGS_SECRET_OPTIONS,
     LM_LOOK_OPTIONS};
 
 static bool
@@ -59,7 +64,8 @@ parse_options(int argc, char **argv, struct failures_options *options,
             options->script = optarg;
         } else if (code == 'j') {
             options->json = true;
-        } else if (!lm_look_option(look, code)) {
+        } else if (!lm_args_option(&options->args, code) &&
+                   !lm_look_option(look, code)) {
             lm_cli_bad_option(&lm_cmd_failures, code, argv, long_options);
             return false;
         }
@@ -146,7 +152,7 @@ list(const struct failures_options *options, struct lm_look *look,
 /* -- retrying ---------------------------------------------------------- */
 
 static bool
-load_script(const struct failures_options *options, struct lm_look *look,
+load_script(struct failures_options *options, struct lm_look *look,
             const struct lm_status_run *run, struct lm_script **out,
             struct lm_err *err)
 {
@@ -162,15 +168,17 @@ load_script(const struct failures_options *options, struct lm_look *look,
     bool ok = lm_project_read_file(&look->project, &file, err) &&
               lm_status_args(look->conn, look->schema, run->id, &args, err);
 
+    for (int i = 0; i < args.count; i++)
+        lm_args_add(&options->args, args.texts[i]);
+    lm_status_args_release(&args);
+    ok = ok && lm_args_read(&options->args, err);
+    lm_args_give(&options->args, &script);
     if (file != NULL)
         script.defaults_json = file->defaults_json;
-    script.args = (const char *const *)args.texts;
-    script.arg_count = args.count;
     if (ok && !lm_script_load(out, path, &script, err)) {
         lm_project_explain_missing(&look->project, path, err);
         ok = false;
     }
-    lm_status_args_release(&args);
     if (!ok || strcmp(lm_script_migration(*out)->name, run->script) == 0)
         return ok;
     lm_err_set(err, LM_ERR_SCRIPT, "run %" PRId64 " is of %s, not of %s",
@@ -194,7 +202,7 @@ report(const struct lm_outcome *outcome, int64_t left, const struct lm_err *err)
 }
 
 static int
-retry(const struct failures_options *options, struct lm_look *look,
+retry(struct failures_options *options, struct lm_look *look,
       const struct lm_status_run *run)
 {
     struct lm_runner_options runner = {.conninfo = look->database.conninfo,
@@ -263,6 +271,7 @@ run(int argc, char **argv)
             code = list(&options, &look, &found);
         }
     }
+    lm_args_release(&options.args);
     lm_look_release(&look);
     return code;
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/show.h"
 #include "cli/all_repos.h"
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/database.h"
 #include "cli/detach.h"
@@ -32,8 +33,7 @@ static const char help[] =
     "SCRIPT is a path, or the name of a script in the project's folder of "
     "scripts.\n"
     "\n" LM_DATABASE_HELP
-    "  --all-repos           each database of luamig.lua in turn\n"
-    "  --arg NAME=VALUE      an argument that the script declares; repeatable\n"
+    "  --all-repos           each database of luamig.lua in turn\n" LM_ARGS_HELP
     "  --dry-run             do it and roll every batch back; tells what "
     "would\n"
     "                        change: a diff on a terminal, else JSON\n"
@@ -76,8 +76,7 @@ struct run_options {
     char *path; /* owned; NULL: none is given */
     struct lm_database_choice choice;
     bool all_repos;
-    const char **args;
-    int arg_count;
+    struct lm_args args;
     char **replicas; /* owned */
     int replica_count;
     int64_t limit;
@@ -97,7 +96,6 @@ struct run_options {
 
 enum option_code {
     OPT_ALL_REPOS = 256,
-    OPT_ARG,
     OPT_DRY_RUN,
     OPT_LIMIT,
     OPT_BATCH_SIZE,
@@ -118,7 +116,7 @@ enum option_code {
 static const struct option long_options[] = {
     LM_DATABASE_OPTIONS,
     {"all-repos", no_argument, NULL, OPT_ALL_REPOS},
-    {"arg", required_argument, NULL, OPT_ARG},
+    LM_ARGS_OPTIONS,
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
@@ -155,9 +153,6 @@ take_option(struct run_options *options, int code, char **argv)
     switch (code) {
     case OPT_ALL_REPOS:
         options->all_repos = true;
-        return true;
-    case OPT_ARG:
-        options->args[options->arg_count++] = optarg;
         return true;
     case OPT_DRY_RUN:
         options->dry_run = true;
@@ -206,7 +201,8 @@ take_option(struct run_options *options, int code, char **argv)
         options->help = true;
         return true;
     default:
-        if (lm_database_option(&options->choice, code))
+        if (lm_database_option(&options->choice, code) ||
+            lm_args_option(&options->args, code))
             return true;
         lm_cli_bad_option(&lm_cmd_run, code, argv, long_options);
         return false;
@@ -252,7 +248,6 @@ parse_options(int argc, char **argv, struct run_options *options)
     memset(options, 0, sizeof *options);
     options->batch_size = options->target_ms = options->throttle_ms = -1;
     options->journal_schema = "luamig";
-    options->args = lm_calloc((size_t)argc, sizeof *options->args);
     options->replicas = lm_calloc((size_t)argc, sizeof *options->replicas);
     while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
         if (!take_option(options, code, argv))
@@ -416,8 +411,6 @@ load_and_run(const struct job *job, const struct lm_database_choice *choice,
 {
     const struct run_options *options = job->options;
     struct lm_script_options script_options = {
-        .args = options->args,
-        .arg_count = options->arg_count,
         .batch_size = options->batch_size,
         .target_ms = options->target_ms,
         .throttle_ms = options->throttle_ms,
@@ -426,6 +419,7 @@ load_and_run(const struct job *job, const struct lm_database_choice *choice,
     struct lm_err err;
 
     memset(end, 0, sizeof *end);
+    lm_args_give(&options->args, &script_options);
     if (lm_script_load(&script, options->path, &script_options, &err)) {
         run_script(job, script, choice, end);
     } else {
@@ -466,7 +460,8 @@ run_as_asked(struct run_options *options, struct lm_project *project)
     struct lm_err err;
     int code;
 
-    if (!lm_project_read_file(project, &job.file, &err)) {
+    if (!lm_args_read(&options->args, &err) ||
+        !lm_project_read_file(project, &job.file, &err)) {
         code = lm_cli_fail(&err);
     } else if (options->all_repos) {
         code = run_in_all(&job);
@@ -502,7 +497,7 @@ run(int argc, char **argv)
     for (int i = 0; i < options.replica_count; i++)
         free(options.replicas[i]);
     free(options.replicas);
-    free(options.args);
+    lm_args_release(&options.args);
     free(options.path);
     lm_database_choice_release(&options.choice);
     return code;

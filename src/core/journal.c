@@ -10,6 +10,7 @@
 #include "core/journal.h"
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "core/journal_private.h"
 #include "pg/sql.h"
 
@@ -107,13 +108,14 @@ lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
 }
 
 /* Scripts and drivers raise what they like; the journal keeps what the
- * database's encoding can hold. */
+ * database's encoding can hold, without secrets. */
 static struct lm_err *
 copy_fitting(const struct lm_journal *self, const struct lm_err *error)
 {
     struct lm_err *copy = lm_alloc(sizeof *copy);
 
     *copy = *error;
+    lm_secret_mask_err(copy);
     lm_conn_fit_text(self->conn, copy->message, sizeof copy->message);
     lm_conn_fit_text(self->conn, copy->detail, sizeof copy->detail);
     lm_conn_fit_text(self->conn, copy->where, sizeof copy->where);

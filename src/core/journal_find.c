@@ -410,6 +410,11 @@ fail_sibling(const struct look *self, const struct lm_answer *answer,
                    "run %" PRId64 " of %s is unfinished and was begun without "
                    "argument \"%s\", which is required now",
                    id, self->request->script, name);
+    } else if (strcmp(why, "secret") == 0) {
+        lm_err_set(err, LM_ERR_SCRIPT,
+                   "run %" PRId64 " of %s is unfinished and was begun with "
+                   "argument \"%s\" in clear, which is secret now",
+                   id, self->request->script, name);
     } else {
         lm_err_set(err, LM_ERR_SCRIPT,
                    "run %" PRId64 " of %s is unfinished and was begun with "
@@ -441,6 +446,8 @@ look_at_siblings(const struct look *self, struct lm_run *run,
             "SELECT r.id, r.state, r.args::text, x.why, x.name, x.value"
             " FROM {schema}.run r LEFT JOIN LATERAL ("
             "  SELECT CASE WHEN NOT $2::jsonb ? g.name THEN 'gone'"
+            "   WHEN $2::jsonb -> g.name @> '{\"secret\": true}'"
+            "    THEN 'secret'"
             "   WHEN pg_catalog.jsonb_typeof(r.args -> g.name)"
             "    <> $2::jsonb -> g.name ->> 'type' THEN 'type' END AS why,"
             "  g.name, r.args ->> g.name AS value"

@@ -71,18 +71,19 @@ struct lm_origin {
     bool marked;       /* the root is marked, not guessed */
 };
 
-/* What a run's arguments are known by: JSON objects by name. */
+/* What a run's arguments are known by: JSON objects by name. No value of a
+ * secret is among them. */
 struct lm_arguments {
     const char *given;    /* the texts of what was given */
     const char *defaults; /* the values of what has a default */
-    const char *declared; /* { "type": of JSON, "required": } */
+    const char *declared; /* { "type": of JSON, "required":, "secret": } */
 };
 
 struct lm_migration {
     const char *name;
     struct lm_origin origin;
     const char *source;
-    const char *args_json; /* all that have a value */
+    const char *args_json; /* all that have a value and are no secrets */
     struct lm_arguments arguments;
     const char *config_json;
 

@@ -14,6 +14,7 @@
  */
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "core/runner_private.h"
 #include "pg/sql.h"
 
@@ -72,12 +73,14 @@ copy_names(const struct lm_page *page)
 static char *
 copy_values(const struct lm_page *page)
 {
-    const char **texts = lm_calloc((size_t)page->columns, sizeof *texts);
+    char **texts = lm_calloc((size_t)page->columns, sizeof *texts);
     struct lm_buf array = LM_BUF_INIT;
 
     for (int i = 0; i < page->columns; i++)
-        texts[i] = lm_result_text(page->result, 0, i);
-    lm_sql_add_array(&array, texts, page->columns);
+        texts[i] = lm_secret_masked(lm_result_text(page->result, 0, i));
+    lm_sql_add_array(&array, (const char *const *)texts, page->columns);
+    for (int i = 0; i < page->columns; i++)
+        free(texts[i]);
     free(texts);
     return lm_buf_take(&array);
 }

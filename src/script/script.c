@@ -18,6 +18,7 @@
 #include "script/bind.h"
 #include "script/observe.h"
 #include "script/params.h"
+#include "script/script_args.h"
 #include "script/sites.h"
 #include "script/vm.h"
 
@@ -337,21 +338,6 @@ set_text(lua_State *L, const char *name, const char *text)
     lua_setfield(L, -2, name);
 }
 
-/* { name = "value" } of "name=value". */
-static void
-push_args(lua_State *L, const struct lm_script_options *options)
-{
-    lua_newtable(L);
-    for (int i = 0; i < options->arg_count; i++) {
-        const char *arg = options->args[i];
-        const char *equals = strchr(arg, '=');
-
-        lua_pushlstring(L, arg, (size_t)(equals - arg));
-        lua_pushstring(L, equals + 1);
-        lua_rawset(L, -3);
-    }
-}
-
 static void
 push_defaults(lua_State *L, const char *defaults_json)
 {
@@ -377,8 +363,7 @@ push_options(lua_State *L, const struct loading *loading)
         lua_setfield(L, -2, "describe_only");
         return;
     }
-    push_args(L, loading->options);
-    lua_setfield(L, -2, "args");
+    lmL_set_args(L, loading->options);
     lua_newtable(L);
     set_integer(L, "batch_size", loading->options->batch_size);
     set_integer(L, "target_ms", loading->options->target_ms);
@@ -609,36 +594,6 @@ read_definition(lua_State *L, struct lm_script *self)
     read_ops(L, self);
 }
 
-/* A line a declared argument: "  tenant=INTEGER  (required)  the tenant". */
-static void
-describe_args(lua_State *L, struct lm_buf *out)
-{
-    int specs;
-
-    lua_getfield(L, 2, "args_spec");
-    specs = lua_gettop(L);
-    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, specs); i++) {
-        const char *text;
-
-        lua_rawgeti(L, specs, i);
-        lm_buf_printf(out, "  --arg %s=%s", text_field(L, -1, "name"),
-                      text_field(L, -1, "type"));
-        if (bool_field(L, -1, "required"))
-            lm_buf_puts(out, " (required)");
-        lua_getfield(L, -1, "default");
-        if (!lua_isnil(L, -1)) {
-            lm_buf_printf(out, " (default: %s)", luaL_tolstring(L, -1, NULL));
-            lua_pop(L, 1);
-        }
-        lua_pop(L, 1);
-        text = text_field(L, -1, "desc");
-        if (text != NULL)
-            lm_buf_printf(out, "\n        %s", text);
-        lm_buf_putc(out, '\n');
-        lua_pop(L, 1);
-    }
-}
-
 static int
 load_protected(lua_State *L)
 {
@@ -657,40 +612,10 @@ load_protected(lua_State *L)
     if (loading->options != NULL) {
         read_definition(L, self);
     } else {
-        describe_args(L, loading->description);
+        lua_getfield(L, 2, "args_spec");
+        lmL_describe_args(L, loading->description);
     }
     return 0;
-}
-
-/* Is the name of argument i, "name=" in len bytes, that of one before it? */
-static bool
-is_given_before(const struct lm_script_options *options, int i, size_t len)
-{
-    for (int j = 0; j < i; j++) {
-        if (strncmp(options->args[j], options->args[i], len) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool
-check_args(const struct lm_script_options *options, struct lm_err *err)
-{
-    for (int i = 0; i < options->arg_count; i++) {
-        const char *arg = options->args[i];
-        const char *equals = strchr(arg, '=');
-
-        if (equals == NULL || equals == arg) {
-            return lm_err_set(err, LM_ERR_USAGE,
-                              "--arg takes NAME=VALUE, not \"%s\"", arg);
-        }
-        if (is_given_before(options, i, (size_t)(equals - arg) + 1)) {
-            return lm_err_set(err, LM_ERR_USAGE,
-                              "argument \"%.*s\" is given twice",
-                              (int)(equals - arg), arg);
-        }
-    }
-    return true;
 }
 
 /* Where the script lies. Of a file that is not there, reading it will say so.
@@ -739,7 +664,7 @@ lm_script_load(struct lm_script **out, const char *path,
 {
     struct loading loading = {.path = path, .options = options};
 
-    if (!check_args(options, err))
+    if (!lm_script_check_args(options, err))
         return false;
     loading.script = lm_calloc(1, sizeof *loading.script);
     loading.script->observer = options->observer;

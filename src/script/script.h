@@ -16,6 +16,9 @@ struct lm_observer; /* script/observe.h */
 struct lm_script_options {
     const char *const *args; /* "name=value" each */
     int arg_count;
+    /* The last of them: their values came in a way that nobody could see, as
+     * those of secrets must. -1: a test's, which are not told apart. */
+    int secret_count;
     int64_t batch_size;  /* -1: as the script says */
     int64_t target_ms;   /* likewise */
     int64_t throttle_ms; /* likewise */

@@ -529,6 +529,7 @@ load(struct world_run *self, const char *path,
      const struct lm_observer *observer, int options, struct lm_err *err)
 {
     struct lm_script_options how = {
+        .secret_count = -1,
         .batch_size = integer_field(self->L, options, "batch_size", -1),
         .target_ms = -1,
         .throttle_ms = -1,

@@ -689,3 +689,20 @@ describe("the run object", function()
     assert.equal("here", said(world))
   end)
 end)
+
+describe("a secret", function()
+  teardown(contract.clean)
+
+  it("is a plain text to the script, and another one goes on with the same run", function()
+    local world = contract.numbers(2)
+    local path = contract.script([[
+      repo:update("t", { id = rows[1].id }, { s = run.args.token })]],
+      { more = 'args = { token = { type = "string", secret = true } },' })
+    contract.ended("stopped",
+      world:run(path, { args = { token = "one" }, batch_size = 1, limit = 1 }))
+    contract.ended("done", world:run(path, { args = { token = "two" }, batch_size = 1 }))
+    assert.same({ "one", "two" }, contract.column(world, "t", "s"))
+    contract.ended("done", world:run(path, { args = { token = "three" }, batch_size = 1 }))
+    assert.same({ "one", "two" }, contract.column(world, "t", "s"))
+  end)
+end)

@@ -109,12 +109,15 @@ class Result:
 class Runner:
     """A luamig that is still running."""
 
-    def __init__(self, command, env, cwd):
+    def __init__(self, command, env, cwd, stdin=None):
         self.command = command
+        self._in = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._in.write(stdin or "")
+        self._in.seek(0)
         self._out = tempfile.TemporaryFile("w+", encoding="utf-8")
         self._err = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(
-            command, env=env, cwd=cwd, stdin=subprocess.DEVNULL,
+            command, env=env, cwd=cwd, stdin=self._in,
             stdout=self._out, stderr=self._err, start_new_session=True)
 
     @property
@@ -208,7 +211,8 @@ class Project:
 
     # -- commands --------------------------------------------------------
 
-    def start(self, *arguments, fault=None, env=None, url=True, cwd=None):
+    def start(self, *arguments, fault=None, env=None, url=True, cwd=None,
+              stdin=None):
         """Starts luamig; url=False leaves the database unnamed."""
         command = [binary(), *map(str, arguments)]
         url = self.url if url is True else url
@@ -217,7 +221,7 @@ class Project:
         environment = {**clean_environment(), **self.env, **(env or {})}
         if fault:
             environment["LUAMIG_FAULT"] = fault
-        runner = Runner(command, environment, cwd or self.path)
+        runner = Runner(command, environment, cwd or self.path, stdin)
         self._runners.append(runner)
         return runner
 

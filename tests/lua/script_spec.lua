@@ -367,6 +367,13 @@ describe("args", function()
     { "a = { type = 'number', default = 1/0 }", "args.a.default must be a finite number, not inf" },
     { "a = { type = 'string', default = '', required = true }",
       "args.a is required and has a default" },
+    { "a = { type = 'string', secret = 1 }", "args.a.secret must be true or false, not 1" },
+    { "a = { type = 'string', secret = true, default = 'x' }",
+      "args.a is secret and has a default" },
+    { "a = { type = 'string', secret = true, required = false }",
+      "args.a is secret, so it is required" },
+    { "a = { type = 'integer', secret = true }",
+      'args.a is secret, so its type must be "string", not "integer"' },
   }
   for _, case in ipairs(declarations) do
     it("are refused as declared: " .. case[1], function()
@@ -458,6 +465,42 @@ describe("args", function()
     assert.is_nil(def.args)
     local paged = load("return { migrate = print, base_query = error }", { describe_only = true })
     assert.is_nil(paged.base_query)
+  end)
+
+  local SECRET = "return { " .. ONE_SHOT .. [[, args = {
+    tenant = { type = "integer" }, token = { type = "string", secret = true },
+  } }]]
+
+  it("that are secret are in args and nowhere else", function()
+    local def = load(SECRET, { args = { token = "hunter2", tenant = 5 } })
+    assert.equal("hunter2", def.args.token)
+    assert.equal('{"tenant":5}', def.args_json)
+    assert.same({
+      given = '{"tenant":"5"}', defaults = "{}",
+      declared = '{"tenant":{"required":false,"type":"number"},'
+        .. '"token":{"required":false,"secret":true,"type":"string"}}',
+    }, def.identity_json)
+    local other = load(SECRET, { args = { token = "x", tenant = 5 } })
+    assert.same(def.identity_json, other.identity_json)
+  end)
+
+  it("that are secret are required, and quoted by no error", function()
+    local hint = "Give it with --arg-env token=VARIABLE, or --arg-file token=PATH "
+      .. "(- is standard input)."
+    local err = refused(SECRET)
+    assert.equal('s.lua: missing required argument "token"', err.message)
+    assert.equal(hint, err.hint)
+    err = refused(SECRET, { args = { token = "hunter\255" } })
+    assert.equal('s.lua: argument "token" must be a string (valid UTF-8)', err.message)
+    err = refused(SECRET, { args = { token = "hunter2" }, hidden = {} })
+    assert.equal('s.lua: argument "token" is secret, and a command line is not: "ps" shows it',
+      err.message)
+    assert.equal(hint, err.hint)
+    assert.equal("usage", err.kind)
+    err = refused(SECRET, { args = { token = "x", tenant = "5" },
+      hidden = { token = true, tenant = true } })
+    assert.equal('s.lua: argument "tenant" is not declared secret, so the journal would keep its '
+      .. "value", err.message)
   end)
 
   it("raise when one is read that is not declared", function()

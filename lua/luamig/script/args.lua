@@ -1,9 +1,10 @@
 --- Declared arguments of a script: the declaration, and the values given for it.
 --
 -- Promises: an argument has exactly the declared type, or is refused; nothing is rounded. Errors
--- of the declaration have kind "script", errors of the values kind "usage".
+-- of the declaration have kind "script", errors of the values kind "usage". The value of a secret
+-- is in `run.args` only: in no error, and in nothing that the journal keeps.
 -- Refuses: arguments that are not declared, numbers that are not finite, text that PostgreSQL
--- would not take.
+-- would not take; secrets on the command line, where everybody on the machine can read them.
 
 local errors = require "luamig.errors"
 local suggest = require "luamig.suggest"
@@ -11,7 +12,7 @@ local text = require "luamig.text"
 
 local args = {}
 
-local SPEC_KEYS = { "type", "required", "default", "desc" }
+local SPEC_KEYS = { "type", "required", "default", "secret", "desc" }
 
 -- By type name: what a value must be, the value for a text as typed on a command line, and what it
 -- is in JSON.
@@ -88,7 +89,23 @@ local function check_spec_keys(fail, name, spec)
   end
 end
 
---- One declaration, checked: { name =, type =, required =, default =, desc = }.
+--- A secret has to come with each command, as nothing keeps it: it is a text, always required.
+local function check_secret(fail, name, spec)
+  if not spec.secret then
+    return
+  elseif spec.type ~= "string" then
+    fail({ "args", name, "type" }, ('args.%s is secret, so its type must be "string", not %s')
+      :format(name, text.describe(spec.type)), "Convert it in the script.")
+  elseif spec.default ~= nil then
+    fail({ "args", name, "default" }, ("args.%s is secret and has a default"):format(name),
+      "Take the default away, and give the value from a file or a variable.")
+  elseif spec.required == false then
+    fail({ "args", name, "required" }, ("args.%s is secret, so it is required"):format(name),
+      "Take required = false away.")
+  end
+end
+
+--- One declaration, checked: { name =, type =, required =, default =, secret =, desc = }.
 local function declare_one(fail, name, spec)
   if not is_identifier(name) then
     fail({ "args", name }, ('argument name %s is not an identifier'):format(text.describe(name)))
@@ -106,9 +123,12 @@ local function declare_one(fail, name, spec)
     complain("type", text.choices(TYPE_NAMES))
   elseif spec.required ~= nil and type(spec.required) ~= "boolean" then
     complain("required", "true or false")
+  elseif spec.secret ~= nil and type(spec.secret) ~= "boolean" then
+    complain("secret", "true or false")
   elseif spec.desc ~= nil and type(spec.desc) ~= "string" then
     complain("desc", "a string")
   end
+  check_secret(fail, name, spec)
   local default = kind.check(spec.default)
   if spec.default ~= nil and default == nil then
     complain("default", kind.wanted)
@@ -116,15 +136,15 @@ local function declare_one(fail, name, spec)
     fail({ "args", name }, ("args.%s is required and has a default"):format(name))
   end
   return {
-    name = name, type = spec.type, required = spec.required or false, default = default,
-    desc = spec.desc,
+    name = name, type = spec.type, required = spec.required or spec.secret or false,
+    default = default, secret = spec.secret or nil, desc = spec.desc,
   }
 end
 
 --- Checks a script's `args` field.
 -- @param declared the table, or nil
 -- @param fail function(field path, message, hint) that raises
--- @return list of { name =, type =, required =, default =, desc = }, sorted by name
+-- @return list of { name =, type =, required =, default =, secret =, desc = }, sorted by name
 function args.declare(declared, fail)
   local list = {}
   for i, name in ipairs(text.ordered_keys(declared or {})) do
@@ -170,10 +190,35 @@ local function value_of(path, spec, given)
   end
   value = kind.check(value)
   if value == nil then
-    usage(path, ('argument "%s" must be %s, not %s'):format(spec.name, kind.wanted,
-      text.describe(given)))
+    usage(path, ('argument "%s" must be %s%s'):format(spec.name, kind.wanted,
+      spec.secret and "" or ", not " .. text.describe(given)))
   end
   return value
+end
+
+--- How a value is given, for hints.
+local function how_to_give(spec)
+  if spec.secret then
+    return ("Give it with --arg-env %s=VARIABLE, or --arg-file %s=PATH (- is standard input).")
+      :format(spec.name, spec.name)
+  end
+  return ("Give it with --arg %s=%s."):format(spec.name, spec.type:upper())
+end
+
+--- What is secret comes hidden, and what comes hidden is declared secret: else the journal would
+-- keep it.
+-- @param hidden set of names whose values nobody could see; nil: all may come in any way
+local function check_way(path, spec, hidden)
+  if not hidden then
+    return
+  elseif spec.secret and not hidden[spec.name] then
+    usage(path, ('argument "%s" is secret, and a command line is not: "ps" shows it'):format(
+      spec.name), how_to_give(spec))
+  elseif hidden[spec.name] and not spec.secret then
+    usage(path, ('argument "%s" is not declared secret, so the journal would keep its value')
+      :format(spec.name),
+      ("Write secret = true in args.%s, or give it with --arg."):format(spec.name))
+  end
 end
 
 --- One text for one value: 1, 1.0 and "+1" given as a number are the same.
@@ -184,20 +229,35 @@ local function text_of(value)
   return tostring(value)
 end
 
---- What the journal knows a run's arguments by.
+--- The values that may be kept: all but those of secrets.
+function args.public(list, values)
+  local public = {}
+  for _, spec in ipairs(list) do
+    if not spec.secret then
+      public[spec.name] = values[spec.name]
+    end
+  end
+  return public
+end
+
+--- What the journal knows a run's arguments by. Of a secret it knows nothing: a run goes on with
+-- another value of it.
 -- @param list what `args.declare` returned
 -- @param given map from name to a value, or to text as typed on a command line
 -- @param values what `args.resolve` made of it
 -- @return { given = texts of what was given, by name; defaults = values of what has a default;
---   declared = { [name] = { type = of JSON, required = } } }
+--   declared = { [name] = { type = of JSON, required =, secret = } } }
 function args.identity(list, given, values)
   local known = { given = {}, defaults = {}, declared = {} }
   for _, spec in ipairs(list) do
-    if given[spec.name] ~= nil then
+    if given[spec.name] ~= nil and not spec.secret then
       known.given[spec.name] = text_of(values[spec.name])
     end
     known.defaults[spec.name] = spec.default
-    known.declared[spec.name] = { type = TYPES[spec.type].json, required = spec.required }
+    known.declared[spec.name] = {
+      type = TYPES[spec.type].json, required = spec.required and not spec.secret,
+      secret = spec.secret,
+    }
   end
   return known
 end
@@ -206,16 +266,17 @@ end
 -- @param path the script, for messages
 -- @param list what `args.declare` returned
 -- @param given map from name to a value, or to text as typed on a command line
+-- @param hidden set of the names whose values nobody could see; nil: secrets may come in any way
 -- @return map from name to typed value, defaults filled in
-function args.resolve(path, list, given)
+function args.resolve(path, list, given, hidden)
   refuse_unknown(path, list, given)
   local values = {}
   for _, spec in ipairs(list) do
     if given[spec.name] ~= nil then
+      check_way(path, spec, hidden)
       values[spec.name] = value_of(path, spec, given[spec.name])
     elseif spec.required then
-      usage(path, ('missing required argument "%s"'):format(spec.name),
-        ("Give it with --arg %s=%s."):format(spec.name, spec.type:upper()))
+      usage(path, ('missing required argument "%s"'):format(spec.name), how_to_give(spec))
     else
       values[spec.name] = spec.default
     end

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_BASE_SECRET_H
+#define LM_BASE_SECRET_H
+
+/*
+ * Texts that must not be seen: values of arguments that are declared secret.
+ * Whatever luamig writes passes through lm_secret_add_masked (base/show,
+ * base/record), and so do the texts that the journal keeps: "***" stands for
+ * each of them there.
+ *
+ * What is found: the whole text; one of its lines, or its form in JSON; and the
+ * beginning of it, where a text was cut. Not: other forms, as base64, and texts
+ * of fewer than LM_SECRET_LEAST bytes, which would be found everywhere.
+ *
+ * Secrets belong to the process. They are added while there is one thread.
+ */
+
+#include "base/err.h"
+
+enum { LM_SECRET_LEAST = 4 };
+
+void lm_secret_add(const char *text);
+
+/* Is there any? Else nothing needs to be masked. */
+bool lm_secret_any(void);
+
+/* Adds text with each secret masked. */
+void lm_secret_add_masked(struct lm_buf *buf, const char *text, size_t len);
+/* Adds JSON, with those masked that stand in its strings. */
+void lm_secret_add_masked_json(struct lm_buf *buf, const char *json);
+
+/* A copy of text with each secret masked; NULL for NULL. Freed by the caller.
+ */
+char *lm_secret_masked(const char *text);
+/* Masks the secrets in all that an error says. */
+void lm_secret_mask_err(struct lm_err *err);
+
+#endif
