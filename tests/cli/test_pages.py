@@ -168,6 +168,23 @@ def test_a_script_is_run_and_its_pages_are_read_as_shown(db, pages):
     assert masked(PAGE_QUERY) in [masked(sql) for sql in statements.of(db)]
 
 
+UNJUDGED = in_migrate('repo:execute(luamig.ALL, "DELETE FROM sessions')
+
+
+def test_what_the_grammar_does_not_know_runs_where_it_is_meant(project_of):
+    project = project_of(17)
+    project.db.execute("""
+        CREATE TABLE users (id int PRIMARY KEY);
+        INSERT INTO users VALUES (1);
+        CREATE TABLE sessions (hits int);
+        INSERT INTO sessions VALUES (999), (1000)""")
+    project.write("scripts/unjudged.lua", UNJUDGED)
+
+    project.run(script="scripts/unjudged.lua").expect(DONE)
+
+    assert project.db.rows("SELECT hits FROM sessions") == [(1000,)]
+
+
 WITH_ARG = SCRIPTING.block("luamig run scripts/close_orders.lua")
 
 
