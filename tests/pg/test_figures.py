@@ -93,7 +93,8 @@ def test_retries_of_a_run_that_failed_are_those_of_status(table, project):
           repo:execute [[DO $$ BEGIN RAISE EXCEPTION USING
             ERRCODE = '40001'; END $$]]
         end }""")
-    result = project.run().expect(FAILED)
+    result = project.run(env={"LUAMIG_FAULT_PATIENCE_MS": "2000"}).expect(
+        FAILED)
     assert project.status(1)[0]["retries"] == result.retries > 0
 
 

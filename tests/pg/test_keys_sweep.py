@@ -140,11 +140,11 @@ SELECT DISTINCT t.typname FROM pg_opclass c
 OTHER_SETTINGS = {
     "datestyle": "'German, DMY'", "intervalstyle": "'sql_standard'",
     "timezone": "'Asia/Kolkata'", "extra_float_digits": "'-15'",
-    "bytea_output": "'escape'", "search_path": "'nowhere, public'",
+    "bytea_output": "'escape'", "search_path": "nowhere, public, ext",
     "xmloption": "'document'", "default_text_search_config": "'simple'",
 }
 LOCALES = ["de_DE.utf8", "en_US.utf8", "C.utf8"]
-PARTS = 6
+PARTS = 2
 DATABASES = ["C", "en-US"]
 PLACES = {"searched": "public", "not searched": "ext"}
 

@@ -438,7 +438,8 @@ def test_a_concurrent_update_makes_the_batch_run_again(
 
 
 def test_retries_end(db, project):
-    """A conflict that comes back with every attempt is not tried for ever."""
+    """A conflict over one row that comes back with every attempt is tried for
+    a minute, here for two seconds, not for ever."""
     db.execute(TABLES)
     db.execute("""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -447,7 +448,8 @@ def test_retries_end(db, project):
             WHEN (OLD.id = 8) EXECUTE FUNCTION refuse()""")
     project.script(COUNTING.format(body="", config="retries = 3"))
 
-    project.run(timeout=60).expect(FAILED, "40001", "again")
+    project.run(timeout=60, env={"LUAMIG_FAULT_PATIENCE_MS": "2000"}).expect(
+        FAILED, "gave up after", "attempts in 2", "40001", "again")
 
     assert db.scalar("SELECT sum(n) FROM t WHERE id >= 8") == 0
     assert db.progress() == db.scalar("SELECT sum(n) FROM t")
