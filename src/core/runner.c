@@ -228,6 +228,9 @@ should_stop(struct lm_runner *self)
     struct lm_outcome *outcome = self->outcome;
 
     lm_runner_is_called(self);
+    /* The level may be that of a cancel --now, which came in meanwhile. */
+    if (lm_stop_level() > 0)
+        lm_runner_empty_mailbox(self);
     if (self->cancelled) {
         snprintf(outcome->reason, sizeof outcome->reason, "%s on %s",
                  self->asked.by, self->asked.host);
