@@ -233,11 +233,19 @@ check_query(struct lm_runner *self, struct lm_err *err)
 bool
 lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
 {
+    struct lm_base_query before;
+
     if (!lm_conn_forget(self->conn, err))
         return false;
-    lm_base_query_release(&self->query);
-    if (!check_query(self, err))
+    before = self->query;
+    memset(&self->query, 0, sizeof self->query);
+    if (!check_query(self, err)) {
+        /* What was known is good enough for whoever tries again. */
+        lm_base_query_release(&self->query);
+        self->query = before;
         return false;
+    }
+    lm_base_query_release(&before);
     if (self->acquired && self->dry == NULL &&
         (!lm_runner_take_fingerprint(self, err) ||
          !lm_journal_note_fingerprint(&self->journal, self->run.id,

@@ -4,6 +4,7 @@ test ends with the oracle."""
 import os
 import signal
 import subprocess
+import tempfile
 
 import psycopg2
 import pytest
@@ -169,20 +170,20 @@ def test_connections_that_are_all_taken_are_waited_for(own):
 
 
 @pytest.fixture
-def small_disk(tmp_path_factory):
-    """A file system of a few megabytes."""
+def small_disk():
+    """A file system of a few megabytes, where the server's user may go."""
     if os.geteuid() != 0:
         pytest.skip("needs root: mounting a small tmpfs")
-    place = tmp_path_factory.mktemp("disk")
+    place = tempfile.mkdtemp(prefix="luamig-disk-", dir="/tmp")
+    os.chmod(place, 0o755)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o",
-                              "size=8m,mode=0777", "tmpfs", str(place)])
+                              "size=8m,mode=0777", "tmpfs", place])
     if mounted.returncode != 0:
+        os.rmdir(place)
         pytest.skip("a tmpfs cannot be mounted here")
-    for parent in place.parents:
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
-    yield str(place)
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+    os.rmdir(place)
 
 
 def test_a_disk_that_is_full_is_waited_for(own, small_disk):
