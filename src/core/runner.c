@@ -319,7 +319,7 @@ lm_runner_work(struct lm_runner *self, bool *stopped, struct lm_err *err)
             self->reprepared = false;
         }
         if (self->run.seq > seq) {
-            self->lost_in_row = self->idled_in_row = 0;
+            self->lost_in_row = self->ended_in_row = 0;
             self->short_since_ms = 0;
         }
     }

@@ -163,7 +163,7 @@ struct lm_runner {
     struct lm_narrow narrow;
     int64_t page_rows; /* of the batch in hand; 0: its page is not there */
     struct lm_suspect suspect;
-    int idled_in_row;          /* sessions ended for idling, without progress */
+    int ended_in_row; /* sessions ended for what took too long, likewise */
     int64_t conflict_since_ms; /* when a row began to be in dispute; 0 */
     int64_t short_since_ms;    /* when the server began to lack something; 0 */
     struct lm_size size;       /* of batches */

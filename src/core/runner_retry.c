@@ -18,7 +18,7 @@
 
 enum {
     MAX_LOST_IN_ROW = 20,
-    MOST_IDLED = 2,
+    MOST_ENDED = 2,
     RETRY_BASE_MS = 20,
     RETRY_CAP_MS = 5000,
     SHORT_BASE_MS = 500,
@@ -197,7 +197,7 @@ halve(struct lm_runner *self, int counted)
     return true;
 }
 
-/* -- code that works for too long ----------------------------------------- */
+/* -- transactions that the server ends ------------------------------------ */
 
 static void
 name_idling(const struct lm_runner *self, struct lm_err *err)
@@ -217,34 +217,71 @@ name_idling(const struct lm_runner *self, struct lm_err *err)
                        "minute. Nothing of the batch was written.");
 }
 
+static void
+name_overtime(struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_LOST,
+               "the transaction lasted longer than transaction_timeout");
+    LM_ERR_COPY(err->sqlstate, LM_CONN_OVERTIME);
+    lm_err_detail(err, "So the server ended the session. luamig sets it to 0; "
+                       "the script, or a function that it calls, has set it "
+                       "again. Nothing of the batch was written.");
+}
+
+static bool
+is_ended_in_time(const struct lm_err *err)
+{
+    return lm_err_is_state(err, LM_CONN_IDLED) ||
+           lm_err_is_state(err, LM_CONN_OVERTIME);
+}
+
+static bool
+fail_too_long(const struct lm_runner *self, struct lm_err *err)
+{
+    const char *one = self->in_batch ? "The batch has one row. " : "";
+
+    err->kind = LM_ERR_FAILED;
+    lm_err_prefix(err, "gave up after %d attempts", self->ended_in_row);
+    if (lm_err_is_state(err, LM_CONN_OVERTIME)) {
+        lm_err_hint(err,
+                    "%sLeave transaction_timeout as it is in the script, or "
+                    "set it to more than the transaction takes.",
+                    one);
+    } else {
+        lm_err_hint(err,
+                    "%sMake the code quicker, or raise "
+                    "config.statement_timeout_ms to more than half of what it "
+                    "takes.",
+                    one);
+    }
+    return false;
+}
+
 /* The same work would last as long again, so there is one more attempt only
  * where it cannot be made smaller. */
 static bool
-reconnect_after_idling(struct lm_runner *self, struct lm_err *err)
+reconnect_after_end(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_err why;
     bool smaller;
 
-    name_idling(self, err);
+    if (lm_err_is_state(err, LM_CONN_OVERTIME)) {
+        name_overtime(err);
+    } else {
+        name_idling(self, err);
+    }
     why = *err;
     smaller = halve(self, 1);
     if (smaller)
         lm_size_stay(&self->size);
     if (!reconnect(self, err))
         return false;
-    if (smaller || ++self->idled_in_row < MOST_IDLED) {
+    if (smaller || ++self->ended_in_row < MOST_ENDED) {
         count_retry(self, &why);
         return true;
     }
     *err = why;
-    err->kind = LM_ERR_FAILED;
-    lm_err_prefix(err, "gave up after %d attempts", self->idled_in_row);
-    lm_err_hint(err,
-                "%sMake the code quicker, or raise "
-                "config.statement_timeout_ms to more than half of what it "
-                "takes.",
-                self->in_batch ? "The batch has one row. " : "");
-    return false;
+    return fail_too_long(self, err);
 }
 
 static bool
@@ -330,8 +367,8 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
 
     switch (remedy) {
     case RECONNECT:
-        if (lm_err_is_state(err, LM_CONN_IDLED))
-            return reconnect_after_idling(self, err);
+        if (is_ended_in_time(err))
+            return reconnect_after_end(self, err);
         if (lm_err_is_state(err, LM_CONN_TOO_LARGE) &&
             !lm_runner_take_fewer(self))
             return false;

@@ -41,6 +41,9 @@ struct lm_values {
 /* SQLSTATEs of an error: the server ended a session that idled in its
  * transaction (the server's own; also where its word was lost); ... */
 #define LM_CONN_IDLED "25P03"
+/* ... or whose transaction lasted longer than transaction_timeout, which luamig
+ * sets to 0 (17 and later; the server's own); ... */
+#define LM_CONN_OVERTIME "25P04"
 /* ... it keeps COMMIT waiting for a synchronous standby (LM_ERR_CONNECT); ... */
 #define LM_CONN_AWAITS_STANDBY "LM005"
 /* ... an answer was larger than it may be. */

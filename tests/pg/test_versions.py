@@ -344,3 +344,86 @@ def test_a_schema_file_of_a_later_version_and_what_the_hint_says(
         "LUAMIG_PG_BIN": bin_dir(first)}).expect(DONE)
     project.write("schema.sql", rest)
     project.luamig(*load, url=False).expect(DONE)
+
+
+# -- transaction_timeout, from 17 on ------------------------------------------
+
+WITH_TRANSACTION_TIMEOUT = [17, 18]
+
+# So many seconds for each row, and a setting of the script's own.
+SLOW = """
+    repo:query("SELECT set_config('transaction_timeout', '%s', true)")
+    repo:query("SELECT pg_sleep($1 * 0.3)", #rows)""" + readings.ROW_BY_ROW
+
+
+@pytest.mark.parametrize("version", WITH_TRANSACTION_TIMEOUT)
+def test_a_transaction_timeout_below_a_batch_does_not_disturb(
+        project_of, version):
+    project = project_of(version)
+    readings.create(project.db, 4)
+    project.db.set("transaction_timeout", "1500ms")
+    project.script(readings.script(
+        batch=4, migrate='repo:query("SELECT pg_sleep(2.5)")'
+        + readings.ROW_BY_ROW))
+
+    project.run().expect(DONE).refuse("reconnecting")
+
+    assert_once(project.db)
+
+
+@pytest.mark.parametrize("version", WITH_TRANSACTION_TIMEOUT)
+def test_a_transaction_timeout_of_the_script_makes_batches_smaller(
+        project_of, version):
+    project = project_of(version)
+    readings.create(project.db, 8)
+    project.script(readings.script(batch=8, migrate=SLOW % "1s"))
+
+    result = project.run().expect(
+        DONE, "the transaction lasted longer than transaction_timeout")
+
+    assert result.err.count("lasted longer") == 2
+    assert_once(project.db)
+
+
+def test_a_transaction_timeout_while_lua_works_is_named_the_same(project_of):
+    """The server ends the session while nobody listens."""
+    project = project_of(18)
+    readings.create(project.db, 4)
+    project.script(readings.script(batch=4, migrate="""
+      repo:query("SELECT set_config('transaction_timeout', '1s', true)")
+      os.execute("sleep " .. 0.4 * #rows)""" + readings.ROW_BY_ROW))
+
+    project.run().expect(DONE, "lasted longer than transaction_timeout")
+
+    assert_once(project.db)
+
+
+@pytest.mark.parametrize("version", WITH_TRANSACTION_TIMEOUT)
+def test_a_row_that_exceeds_a_transaction_timeout_of_the_script(
+        project_of, version):
+    """... is given up, and what the hint says helps."""
+    project = project_of(version)
+    readings.create(project.db, 2)
+    project.script(readings.script(batch=2, migrate=SLOW % "100ms"))
+
+    project.run().expect(
+        FAILED, "gave up after 2 attempts", "transaction_timeout", "25P04",
+        "The batch has one row. Leave transaction_timeout as it is")
+    project.script(readings.script(batch=2, migrate=SLOW % "30s"))
+    project.run().expect(DONE)
+
+    assert_once(project.db)
+
+
+def test_a_callback_that_exceeds_a_transaction_timeout(project_of):
+    project = project_of(18)
+    readings.create(project.db, 2)
+    project.script("""return { base_query = "SELECT id, value FROM readings",
+      migrate = function(rows, repo) end,
+      on_start = function(repo)
+        repo:query("SELECT set_config('transaction_timeout', '300ms', true)")
+        repo:query("SELECT pg_sleep(2)")
+      end }""")
+
+    project.run().expect(FAILED, "gave up after 2 attempts", "25P04").refuse(
+        "The batch has one row")
