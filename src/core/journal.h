@@ -27,6 +27,20 @@
 /* ... and for a failure that is resolved already. */
 #define LM_JOURNAL_RESOLVED "LM004"
 
+/*
+ * Is the server process a, of pg_stat_activity, at work, and does not wait for
+ * its client? Where "track_activities" is off, or the role may not see it, its
+ * state is unknown; then a transaction counts, which holds the lock on its own
+ * virtual number. SQL for a path of luamig's own.
+ */
+#define LM_JOURNAL_AT_WORK                                              \
+    "(a.wait_event IS DISTINCT FROM 'ClientRead' AND CASE"              \
+    " WHEN coalesce(a.state, 'disabled') <> 'disabled'"                 \
+    " THEN a.state IN ('active', 'fastpath function call')"             \
+    " ELSE EXISTS (SELECT FROM pg_catalog.pg_locks l"                   \
+    "  WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted" \
+    "  AND l.mode = 'ExclusiveLock') END)"
+
 /* What becomes of an install whose tables a publication takes along. */
 enum lm_journal_published {
     LM_JOURNAL_PUBLISHED_REFUSE,

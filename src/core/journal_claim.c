@@ -206,10 +206,10 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
     bool ok = lm_journal_ask(
         self,
         "SELECT p.owner, p.seq, p.lease_until,"
-        " p.lease_until > clock_timestamp() OR coalesce((a.state = 'active'"
-        "   AND a.wait_event IS DISTINCT FROM 'ClientRead')"
-        "  OR (a.state LIKE 'idle in transaction%' AND a.state_change >"
-        "   clock_timestamp() - $3::bigint * interval '1 ms'), false),"
+        " p.lease_until > clock_timestamp()"
+        "  OR a.pid IS NOT NULL AND " LM_JOURNAL_AT_WORK
+        "  OR coalesce(a.state LIKE 'idle in transaction%' AND a.state_change >"
+        "   clock_timestamp() - $3::bigint * interval '1 ms', false),"
         " p.host, p.pid, p.backend_pid,"
         " a.pid IS NOT NULL OR p.backend_pid = 0, r.started_by,"
         " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"

@@ -20,10 +20,9 @@
     " AND coalesce(a.backend_start = p.backend_start, true)"
 
 /* No lease is renewed inside of a transaction, which may take long. */
-#define LEASED                                                   \
-    "(p.lease_until > clock_timestamp() OR EXISTS (" BACKEND     \
-    "  AND a.state = 'active' AND a.wait_event IS DISTINCT FROM" \
-    "  'ClientRead'))"
+#define LEASED                                               \
+    "(p.lease_until > clock_timestamp() OR EXISTS (" BACKEND \
+    "  AND " LM_JOURNAL_AT_WORK "))"
 
 /* An estimate, as long as it is one: a run that is done has its rows, and one
  * that has more rows than were expected shows that it was wrong. */

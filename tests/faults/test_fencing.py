@@ -151,6 +151,49 @@ def test_a_runner_that_sleeps_longer_than_its_lease_keeps_it(db, project):
     readings.assert_each_once(db)
 
 
+@pytest.mark.parametrize("tracked", ["on", "off"])
+def test_a_statement_longer_than_the_lease_keeps_the_run(
+        db, project, tracked):
+    """The server knows that its process works, whether or not it tracks the
+    activities of sessions; the runner itself is silent."""
+    readings.create(db, 10)
+    db.set("track_activities", tracked)
+    project.script(readings.script(
+        batch=10, migrate='repo:query("SELECT pg_sleep(8)")'
+        + readings.ROW_BY_ROW, config="statement_timeout_ms = 60000"))
+    runner = project.start_run(env=LEASE)
+    wait_until(lambda: db.cluster.query(
+        "SELECT FROM pg_stat_activity WHERE datname = %s"
+        " AND wait_event = 'PgSleep'", db.name), "the statement")
+    runner.freeze()
+    wait_for_the_lease(db)
+
+    assert project.status()[0]["live"]
+    project.run(env=LEASE, timeout=60).expect(BUSY, "is already running")
+
+    runner.thaw()
+    runner.wait().expect(DONE).refuse("taken over")
+    assert_once(db)
+
+
+@pytest.mark.parametrize("tracked", ["on", "off"])
+def test_a_runner_that_idles_longer_than_its_lease_loses_the_run(
+        db, project, tracked):
+    readings.create(db, 100)
+    db.set("track_activities", tracked)
+    project.script(readings.script(batch=10))
+    runner = project.start_run(fault="after_commit:3=stop", env=LEASE)
+    runner.wait_frozen()
+    wait_for_the_lease(db)
+
+    assert not project.status()[0]["live"]
+    project.run(env=LEASE).expect(DONE)
+
+    runner.thaw()
+    runner.wait().expect(BUSY, "taken over")
+    assert_once(db)
+
+
 def test_twenty_pairs_started_together_have_twenty_winners(
         cluster, project):
     """Each winner waits in its first batch until the other has given up, so
