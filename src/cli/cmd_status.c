@@ -83,12 +83,34 @@ enum column {
     COL_WAITS_FOR
 };
 
+/* Has the run lost its row in the table progress? */
+static bool
+is_damaged(const struct lm_answer *runs, int row)
+{
+    return lm_answer_is_null(runs, row, COL_ROWS);
+}
+
+static void
+warn_of_damage(const struct lm_look *look, const struct lm_answer *runs)
+{
+    for (int row = 0; row < lm_answer_rows(runs); row++) {
+        if (is_damaged(runs, row)) {
+            lm_log(LM_LOG_WARNING,
+                   "run %s has no row in \"%s\".progress; \"luamig run\" with "
+                   "the same script tells how to go on",
+                   lm_answer_text(runs, row, COL_RUN), look->schema);
+        }
+    }
+}
+
 /* What the state column says: a run whose runner is gone says so. */
 static const char *
 shown_state(const struct lm_answer *runs, int row)
 {
     const char *state = lm_answer_text(runs, row, COL_STATE);
 
+    if (is_damaged(runs, row))
+        return "damaged";
     if (lm_answer_bool(runs, row, COL_LIVE))
         return state;
     if (strcmp(state, "running") == 0)
@@ -102,11 +124,13 @@ print_list(const struct lm_answer *runs)
     lm_out("%6s  %-18s %14s  %-22s  %s\n", "run", "state", "rows", "started",
            "script");
     for (int row = 0; row < lm_answer_rows(runs); row++) {
-        char count[32];
+        char count[32] = "unknown";
         const char *args = lm_answer_text(runs, row, COL_ARGS);
 
-        lm_clock_format_count(count, sizeof count,
-                              lm_answer_int(runs, row, COL_ROWS));
+        if (!is_damaged(runs, row)) {
+            lm_clock_format_count(count, sizeof count,
+                                  lm_answer_int(runs, row, COL_ROWS));
+        }
         lm_out("%6s  %-18s %14s  %-22s  %s%s%s\n",
                lm_answer_text(runs, row, COL_RUN), shown_state(runs, row),
                count, lm_answer_text(runs, row, COL_STARTED),
@@ -117,14 +141,14 @@ print_list(const struct lm_answer *runs)
 }
 
 static void
-print_run(const struct lm_answer *runs)
+print_counts(const struct lm_answer *runs)
 {
     struct lm_buf rows = LM_BUF_INIT;
 
-    lm_out("run:       %s\n", lm_answer_text(runs, 0, COL_RUN));
-    lm_out("script:    %s\n", lm_answer_text(runs, 0, COL_SCRIPT));
-    lm_out("args:      %s\n", lm_answer_text(runs, 0, COL_ARGS));
-    lm_out("state:     %s\n", shown_state(runs, 0));
+    if (is_damaged(runs, 0)) {
+        lm_out_own("rows:      unknown\n");
+        return;
+    }
     lm_progress_add_rows(&rows, lm_answer_int(runs, 0, COL_ROWS),
                          lm_answer_is_null(runs, 0, COL_TOTAL)
                              ? -1
@@ -137,13 +161,24 @@ print_run(const struct lm_answer *runs)
            lm_answer_text(runs, 0, COL_RETRIES),
            lm_answer_int(runs, 0, COL_RETRIES) == 1 ? "y" : "ies");
     lm_out("cursor:    %s\n", lm_answer_text_or(runs, 0, COL_CURSOR, "none"));
+}
+
+static void
+print_run(const struct lm_answer *runs)
+{
+    lm_out("run:       %s\n", lm_answer_text(runs, 0, COL_RUN));
+    lm_out("script:    %s\n", lm_answer_text(runs, 0, COL_SCRIPT));
+    lm_out("args:      %s\n", lm_answer_text(runs, 0, COL_ARGS));
+    lm_out("state:     %s\n", shown_state(runs, 0));
+    print_counts(runs);
     lm_out("started:   %s by %s, on host %s, process %s\n",
            lm_answer_text(runs, 0, COL_STARTED),
            lm_answer_text(runs, 0, COL_STARTED_BY),
-           lm_answer_text(runs, 0, COL_HOST), lm_answer_text(runs, 0, COL_PID));
+           lm_answer_text_or(runs, 0, COL_HOST, "unknown"),
+           lm_answer_text_or(runs, 0, COL_PID, "unknown"));
     lm_out("finished:  %s\n",
            lm_answer_text_or(runs, 0, COL_FINISHED, "not yet"));
-    if (lm_answer_int(runs, 0, COL_FAILURES) > 0) {
+    if (!is_damaged(runs, 0) && lm_answer_int(runs, 0, COL_FAILURES) > 0) {
         lm_out("set aside: %s row%s; see \"luamig failures %s\"\n",
                lm_answer_text(runs, 0, COL_FAILURES),
                lm_answer_int(runs, 0, COL_FAILURES) == 1 ? "" : "s",
@@ -189,6 +224,8 @@ print_runs(const struct status_options *options, const struct lm_look *look,
 {
     int code = LM_EXIT_DONE;
 
+    if (!options->json)
+        warn_of_damage(look, runs);
     if (options->json) {
         lm_out_json(lm_answer_text(runs, 0, 0));
     } else if (lm_answer_rows(runs) == 0 && options->filter.run_id > 0) {

@@ -85,8 +85,9 @@ lm_look_open(struct lm_look *self, const struct lm_command *command,
     if (!lm_journal_installed(&journal, &version, err))
         return false;
     *exists = version != 0;
-    return !*exists || version == lm_journal_version() ||
-           fail_version(self, version, err);
+    if (*exists && version != lm_journal_version())
+        return fail_version(self, version, err);
+    return !*exists || lm_journal_check_whole(&journal, version, err);
 }
 
 bool

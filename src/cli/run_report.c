@@ -171,7 +171,7 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         if (outcome->cursor != NULL)
             lm_out(", at %s", outcome->cursor);
         lm_out_own(lm_err_is_state(err, LM_JOURNAL_VANISHED)
-                       ? "; the journal has lost it\n"
+                       ? "; the journal is damaged\n"
                        : "; the same command resumes it\n");
     }
     return lm_cli_fail(err);

@@ -136,6 +136,17 @@ bool lm_journal_install(struct lm_journal *self,
 bool lm_journal_installed(struct lm_journal *self, int *version,
                           struct lm_err *err) LM_MUSTCHECK;
 
+/* Is all there that a journal of that version is made of? Else LM_ERR_FAILED
+ * with LM_JOURNAL_VANISHED says what it lacks. */
+bool lm_journal_check_whole(struct lm_journal *self, int version,
+                            struct lm_err *err) LM_MUSTCHECK;
+/* Does it lack something, which is then why a run has failed, or why its end
+ * could not be written? Outside of a transaction; true sets err, which names
+ * the cursor to go on from. */
+bool lm_journal_blames_loss(struct lm_journal *self, const struct lm_run *run,
+                            const struct lm_err *why,
+                            struct lm_err *err) LM_MUSTCHECK;
+
 /* Do the journal's rows of this script's runs agree with each other? A run that
  * has lost its progress, or has a state that there is not, is LM_ERR_FAILED,
  * with the ways on. With request->restart it is marked as cancelled instead. */

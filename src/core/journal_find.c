@@ -32,9 +32,10 @@
 
 /* What is read of a run: struct lm_run's counters, and struct sighting. */
 #define COLUMNS                                                            \
-    "r.id, r.state, p.rows, p.batches, p.retries, p.failures,"             \
+    "r.id, r.state, coalesce(p.rows, 0), coalesce(p.batches, 0),"          \
+    " coalesce(p.retries, 0), coalesce(p.failures, 0),"                    \
     " r.sha256 <> pg_catalog.encode(pg_catalog.sha256($5::bytea), 'hex')," \
-    " r.script, r.file, r.path, p.host"
+    " r.script, r.file, r.path, coalesce(p.host, '')"
 #define SHAPE "i t n n n n b t t? t? t"
 
 enum column {

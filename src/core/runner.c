@@ -343,27 +343,44 @@ try_record_end(struct lm_runner *self, const char *state, int exit_code,
                           "end_after_commit_sent", err);
 }
 
-/* Writes the last state of a run that did not reach its end. Tries twice: a
- * cancel request may arrive later than the statement it was meant for. */
-static void
-record_end(struct lm_runner *self, const char *state, int exit_code,
-           const struct lm_err *error)
+/* Is the journal to blame, which lacks something? */
+static bool
+blames_journal(struct lm_runner *self, const struct lm_err *why,
+               struct lm_err *err)
 {
-    struct lm_err err;
+    if (self->conn == NULL || !lm_conn_is_up(self->conn))
+        return false;
+    lm_conn_rollback(self->conn);
+    return lm_journal_blames_loss(&self->journal, &self->run, why, err);
+}
+
+/* Writes the last state of a run that did not reach its end. Tries twice: a
+ * cancel request may arrive later than the statement it was meant for. False
+ * when the journal lacks something, and err says so. */
+static bool
+record_end(struct lm_runner *self, const char *state, int exit_code,
+           const struct lm_err *error, struct lm_err *err)
+{
+    struct lm_err why;
 
     if (self->conn != NULL)
         lm_conn_set_interruptible(self->conn, false);
     for (int i = 0; i < 2 && self->conn != NULL; i++) {
         if (!lm_conn_is_up(self->conn))
             break;
-        if (try_record_end(self, state, exit_code, error, &err))
-            return;
-        lm_log(LM_LOG_DEBUG, "%s", err.message);
+        if (try_record_end(self, state, exit_code, error, &why)) {
+            return error == NULL || !lm_err_is_state(error, "42883") ||
+                   !blames_journal(self, error, err);
+        }
+        lm_log(LM_LOG_DEBUG, "%s", why.message);
     }
+    if (blames_journal(self, error != NULL ? error : &why, err))
+        return false;
     lm_log(LM_LOG_WARNING,
            "could not record in the journal that run %" PRId64
            " is %s; the same command resumes it all the same",
            self->run.id, state);
+    return true;
 }
 
 static void
@@ -431,18 +448,17 @@ fill_outcome(struct lm_runner *self)
 }
 
 static void
-conclude_stop(struct lm_runner *self)
+conclude_stop(struct lm_runner *self, struct lm_err *err)
 {
-    if (self->cancelled) {
-        self->outcome->ending = LM_END_CANCELLED;
-        record_end(self, "cancelled", LM_EXIT_CANCELLED, NULL);
-        tell_script(self, "cancel");
-        return;
-    }
-    self->outcome->ending = LM_END_STOPPED;
-    record_end(self, self->paused ? "paused" : "stopped", LM_EXIT_STOPPED,
-               NULL);
-    tell_script(self, "stop");
+    const char *state = self->cancelled ? "cancelled"
+                        : self->paused  ? "paused"
+                                        : "stopped";
+    int code = self->cancelled ? LM_EXIT_CANCELLED : LM_EXIT_STOPPED;
+
+    self->outcome->ending = self->cancelled ? LM_END_CANCELLED : LM_END_STOPPED;
+    if (!record_end(self, state, code, NULL, err))
+        self->outcome->ending = LM_END_FAILED;
+    tell_script(self, self->cancelled ? "cancel" : "stop");
 }
 
 /* The table of an INSERT that luamig has written, as SQL; NULL: it is none. */
@@ -525,10 +541,11 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
             explain_on_conflict(self, err);
         if (err->kind != LM_ERR_FENCED &&
             !lm_err_is_state(err, LM_JOURNAL_VANISHED))
-            record_end(self, "failed", lm_err_exit_code(err->kind), err);
+            (void)record_end(self, "failed", lm_err_exit_code(err->kind), err,
+                             err);
         tell_script(self, "error");
     } else if (stopped) {
-        conclude_stop(self);
+        conclude_stop(self, err);
     } else if (self->acquired) {
         outcome->ending = LM_END_DONE;
         count_matching(self);

@@ -540,7 +540,10 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
     self->has_journal = version == lm_journal_version();
     if (!self->has_journal)
         return true;
-    if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
+    if (!lm_journal_check_whole(&self->journal, version, err) ||
+        (!request->restart &&
+         !lm_journal_examine(&self->journal, request, err)) ||
+        !lm_journal_find(&self->journal, request, &found, &self->run, err))
         return false;
     *finished = found == LM_JOURNAL_FINISHED || found == LM_JOURNAL_CANCELLED;
     return true;

@@ -37,7 +37,8 @@
     " AND (p.backend_pid = 0 OR EXISTS (" BACKEND ")))"
 
 static const char runs_sql[] =
-    "SELECT r.id AS run, r.script, r.args, r.state, " LIVE " AS live,"
+    "SELECT r.id AS run, r.script, r.args, r.state,"
+    " coalesce(" LIVE ", false) AS live,"
     " p.rows, p.batches, p.retries, p.key_columns, p.cursor, p.bound,"
     " date_trunc('second', r.started_at) AS started_at,"
     " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"
@@ -50,8 +51,9 @@ static const char runs_sql[] =
     "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"
     "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"
     "   'answer', q.answer) ORDER BY q.id), '[]')"
-    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests"
-    " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
+    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests,"
+    " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"
+    " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id"
     " WHERE ($1::text IS NULL OR r.script = $1)"
     " AND ($2::bigint IS NULL OR r.id = $2)"
     " ORDER BY r.id DESC LIMIT $3::bigint";
@@ -62,7 +64,7 @@ lm_status_read(struct lm_conn *conn, const char *schema,
                struct lm_answer **out, struct lm_err *err)
 {
     static const char shape[] =
-        "*: n t t t b 3n t? t t? t t n t? t? i? n n? n? t?";
+        "*: n t t t b n? n? n? t? t t? t t? n? t? t? i? n? n? n? t?";
     struct lm_buf sql = LM_BUF_INIT;
     char run_id[24];
     char limit[24];
@@ -116,6 +118,18 @@ fail_ambiguous(const struct lm_answer *runs, const char *which,
     return false;
 }
 
+static bool
+fail_lost(int64_t id, const char *schema, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_FAILED,
+               "run %" PRId64 " has no row in \"%s\".progress", id, schema);
+    LM_ERR_COPY(err->sqlstate, LM_JOURNAL_VANISHED);
+    lm_err_detail(err, "How far it is, only that row knows.");
+    lm_err_hint(err, "Restore the row from a backup. \"luamig run\" with the "
+                     "same script tells how to go on without it.");
+    return false;
+}
+
 static void
 take_run(const struct lm_answer *runs, struct lm_status_run *out)
 {
@@ -132,20 +146,22 @@ bool
 lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
                struct lm_status_run *out, struct lm_err *err)
 {
-    static const char sql[] = LM_OWN
-        "SELECT r.id, r.script, r.state, " LIVE ","
-        " r.state IN ('running', 'paused', 'stopped', 'failed'), r.args,"
-        " p.lease_until > clock_timestamp(), coalesce(r.path, '')"
-        " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
-        " WHERE r.id::text = $1 OR r.script = $1"
-        " ORDER BY 5 DESC, r.id DESC LIMIT 10";
+    static const char sql[] =
+        LM_OWN "SELECT r.id, r.script, r.state, coalesce(" LIVE ", false),"
+               " r.state IN ('running', 'paused', 'stopped', 'failed'), r.args,"
+               " coalesce(p.lease_until > clock_timestamp(), false),"
+               " coalesce(r.path, ''), p.run_id IS NULL"
+               " FROM {schema}.run r LEFT JOIN {schema}.progress p"
+               " ON p.run_id = r.id"
+               " WHERE r.id::text = $1 OR r.script = $1"
+               " ORDER BY 5 DESC, r.id DESC LIMIT 10";
     struct lm_values values = {&which, 1};
     struct lm_buf text = LM_BUF_INIT;
     struct lm_answer *runs = NULL;
     bool ok;
 
     lm_journal_splice(&text, sql, schema);
-    ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b t", values,
+    ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b t b", values,
                      &runs, err);
     lm_buf_release(&text);
     if (!ok)
@@ -155,6 +171,8 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
         lm_err_hint(err, "\"luamig status\" lists them.");
     } else if (lm_answer_rows(runs) > 1 && lm_answer_bool(runs, 1, 4)) {
         ok = fail_ambiguous(runs, which, err);
+    } else if (lm_answer_bool(runs, 0, 8)) {
+        ok = fail_lost(lm_answer_int(runs, 0, 0), schema, err);
     } else {
         take_run(runs, out);
     }
@@ -326,9 +344,7 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         out->exit_code = lm_answer_small(row, 0, 8);
         LM_ERR_COPY(out->error, lm_answer_text(row, 0, 9));
     } else {
-        ok =
-            lm_err_set(err, LM_ERR_FAILED,
-                       "run %" PRId64 " has vanished from the journal", run_id);
+        ok = fail_lost(run_id, schema, err);
     }
     lm_answer_free(row);
     return ok;

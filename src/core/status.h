@@ -16,8 +16,9 @@ struct lm_status_filter {
  * One row a run, newest first, all columns as text: id, script, args, state,
  * live ("t" when a runner holds it and shows itself), rows, batches, retries,
  * cursor, started_at, finished_at, started_by, host, pid, error,
- * error_sqlstate, exit_code, failures, total, batch_size, waits_for. With as_json: one row with one column, a JSON array of
- * objects.
+ * error_sqlstate, exit_code, failures, total, batch_size, waits_for. Of a run that has no row in progress, rows,
+ * batches, retries, failures, host and pid are NULL. With as_json: one row with
+ * one column, a JSON array of objects.
  */
 bool lm_status_read(struct lm_conn *conn, const char *schema,
                     const struct lm_status_filter *filter, bool as_json,
@@ -52,7 +53,7 @@ bool lm_status_name(struct lm_conn *conn, const char *schema,
 
 /* The run that people mean by its number or the name of its script: of a
  * script, the unfinished run, else the latest. LM_ERR_FAILED when there is
- * none, or more than one is unfinished. */
+ * none, more than one is unfinished, or it has lost its progress. */
 bool lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
                     struct lm_status_run *out, struct lm_err *err) LM_MUSTCHECK;
 

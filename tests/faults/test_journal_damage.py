@@ -2,13 +2,15 @@
 others is ended, and what is wrong is said with the way on."""
 
 import os
+import re
+import signal
 import subprocess
 
 import pytest
 
 from harness import readings
 from harness.oracle import assert_once
-from harness.project import DONE, FAILED, STOPPED, Project
+from harness.project import DONE, FAILED, STOPPED, UNREACHABLE, Project
 from harness.wait import wait_until
 
 
@@ -77,6 +79,181 @@ def test_progress_that_goes_while_the_run_is_at_work(db, project):
                                    config=f"start_after = {{ {key} }}"))
     project.run("--restart").expect(DONE)
     readings.assert_each_once(db, callbacks=False)
+
+
+# -- commands that look into a journal ----------------------------------------
+
+
+@pytest.mark.parametrize("command", [
+    ["pause"], ["resume"], ["cancel"], ["cancel", "--now"], ["watch"],
+    ["wait"], ["failures"], ["failures", "--retry"]])
+@pytest.mark.parametrize("which", ["1", "scripts/x.lua"])
+def test_a_command_names_a_run_that_lost_its_progress(
+        stopped, command, which):
+    db, project = stopped
+    db.admin("UPDATE luamig.run SET state = 'running'")
+    db.admin("DELETE FROM luamig.progress")
+    project.luamig(*command, which, timeout=20).expect(
+        FAILED, 'run 1 has no row in "luamig".progress', "hint: ")
+
+
+def test_set_names_a_run_that_lost_its_progress(stopped):
+    db, project = stopped
+    db.admin("DELETE FROM luamig.progress")
+    project.luamig("set", "1", "batch_size=10", timeout=20).expect(
+        FAILED, 'run 1 has no row in "luamig".progress')
+
+
+def test_status_shows_a_run_that_lost_its_progress(stopped):
+    db, project = stopped
+    project.run("--restart").expect(DONE)
+    db.admin("DELETE FROM luamig.progress WHERE run_id = 1")
+    warning = 'run 1 has no row in "luamig".progress'
+    listed = project.luamig("status").expect(DONE, "damaged", warning)
+    assert len(re.findall("scripts/x.lua", listed.out)) == 2
+    project.luamig("status", "1").expect(
+        DONE, "state:     damaged", "rows:      unknown", warning)
+    second, first = project.status()
+    assert (second["run"], second["damage"]) == (2, None)
+    assert (first["run"], first["rows"]) == (1, None)
+    assert first["damage"] == "no row in progress"
+
+
+@pytest.mark.parametrize("command", ["watch", "wait"])
+def test_whoever_follows_a_run_hears_that_its_progress_is_gone(
+        db, project, command):
+    readings.create(db, 1000)
+    project.script(readings.script(batch=50, throttle=300))
+    runner = project.start_run()
+    wait_until(lambda: db.progress() >= 100, "batches")
+    follower = project.start(command, "1")
+    wait_until(lambda: db.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s",
+        f"luamig: {command}", user="postgres"), "the follower")
+    db.admin("DELETE FROM luamig.progress")
+    follower.wait(30).expect(FAILED, 'has no row in "luamig".progress')
+    runner.wait().expect(FAILED, "start_after")
+
+
+# -- a journal that is gone, or half of it ------------------------------------
+
+
+def last_key(result):
+    return int(result.err.split("start_after = { ")[1].split(" ")[0])
+
+
+@pytest.fixture
+def at_work(db, project):
+    """A run that has migrated some of its 1000 rows, and goes on."""
+    readings.create(db, 1000)
+    project.script(readings.script(batch=100, throttle=300))
+    runner = project.start_run()
+    wait_until(lambda: db.progress() >= 200, "batches")
+    return db, project, runner
+
+
+GONE = ["DROP SCHEMA luamig CASCADE",
+        "ALTER SCHEMA luamig RENAME TO elsewhere"]
+
+
+@pytest.mark.parametrize("sql", GONE)
+def test_a_journal_that_goes_while_a_run_is_at_work(at_work, sql):
+    db, project, runner = at_work
+    db.admin(sql)
+    done = runner.wait(60).expect(
+        FAILED, 'the journal in schema "luamig" lacks', "start_after = {")
+    done.refuse("resumes it")
+    key = last_key(done)
+    assert db.scalar("SELECT count(*) FROM readings WHERE writes = 1") == key
+    project.script(readings.script(batch=100,
+                                   config=f"start_after = {{ {key} }}"))
+    project.run().expect(DONE)
+    readings.assert_each_once(db, callbacks=False)
+
+
+@pytest.mark.parametrize("sql, what", [
+    ("DROP TABLE luamig.progress", "table progress"),
+    ("DROP TABLE luamig.run CASCADE", "table run"),
+    ("ALTER TABLE luamig.progress RENAME TO old", "table progress")])
+def test_a_part_of_the_journal_that_goes_while_a_run_is_at_work(
+        at_work, sql, what):
+    """What is left stays as it is: the way on is another journal."""
+    db, project, runner = at_work
+    db.admin(sql)
+    done = runner.wait(60).expect(
+        FAILED, f'the journal in schema "luamig" lacks: {what}',
+        "start_after = {", "--journal-schema NAME")
+    done.refuse("resumes it")
+    project.run(timeout=30).expect(FAILED, f"lacks: {what}")
+    project.luamig("status").expect(FAILED, f"lacks: {what}")
+    project.script(readings.script(
+        batch=100, config=f"start_after = {{ {last_key(done)} }}"))
+    project.run("--journal-schema", "another").expect(DONE)
+    readings.assert_each_once(db, callbacks=False)
+
+
+def test_a_function_of_the_journal_that_goes_while_a_run_is_at_work(at_work):
+    """Its rows are there: with the function, the run goes on."""
+    db, project, runner = at_work
+    (text,), = db.rows(
+        "SELECT pg_get_functiondef('luamig.checkpoint'::regproc)",
+        user="postgres")
+    owner = db.scalar("SELECT proowner::regrole::text FROM pg_proc"
+                      " WHERE oid = 'luamig.checkpoint'::regproc")
+    db.admin("DROP FUNCTION luamig.checkpoint")
+    runner.wait(60).expect(
+        FAILED, 'the journal in schema "luamig" lacks: function checkpoint',
+        "start_after = {").refuse("resumes it")
+    assert db.state() == "failed"
+    project.run(timeout=30).expect(UNREACHABLE, "checkpoint")
+    db.admin(f"{text}; ALTER FUNCTION luamig.checkpoint OWNER TO {owner}")
+    project.run().expect(DONE)
+    readings.assert_each_once(db, callbacks=False)
+
+
+def test_a_stop_that_cannot_be_recorded_promises_no_resume(at_work):
+    db, project, runner = at_work
+    runner.freeze()
+    db.admin("DROP SCHEMA luamig CASCADE")
+    runner.signal(signal.SIGTERM)
+    runner.thaw()
+    done = runner.wait(60).expect(FAILED, "start_after = {")
+    done.refuse("resumes it")
+    assert db.scalar("SELECT count(*) FROM readings WHERE writes = 1"
+                     ) == last_key(done)
+
+
+# -- without the constraints ---------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["owner", "lease_until", "rows", "host"])
+def test_a_progress_with_null_is_named(stopped, column):
+    db, project = stopped
+    db.admin(f"ALTER TABLE luamig.progress ALTER {column} DROP NOT NULL;"
+             f"UPDATE luamig.progress SET {column} = NULL")
+    project.run(timeout=30).expect(
+        FAILED, f'run 1 has NULL as {column} in "luamig".progress')
+
+
+def test_two_rows_of_progress_are_named(stopped):
+    db, project = stopped
+    db.admin("ALTER TABLE luamig.progress DROP CONSTRAINT progress_pkey;"
+             "INSERT INTO luamig.progress SELECT * FROM luamig.progress")
+    project.run(timeout=30).expect(
+        FAILED, 'run 1 has more than one row in "luamig".progress')
+
+
+def test_two_unfinished_runs_of_the_same_arguments_are_named(stopped):
+    db, project = stopped
+    project.run("--restart", "--limit", 100).expect(STOPPED)
+    db.admin("DROP INDEX luamig.run_unfinished, luamig.run_given;"
+             "UPDATE luamig.run SET state = 'stopped'")
+    project.run(timeout=30).expect(FAILED, "run 2 has a twin, run 1")
+    project.luamig("status").expect(DONE)
+    project.luamig("pause", "scripts/x.lua").expect(
+        FAILED, "more than one unfinished run")
+    project.luamig("cancel", "1").expect(DONE)
+    project.run().expect(DONE, "resum")
 
 
 def copy_of(db):
