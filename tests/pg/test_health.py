@@ -249,7 +249,7 @@ def test_a_vacuum_of_the_table_is_waited_for(db, project):
     cursor.execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
     with aside(cursor, "VACUUM t"):
         runner = project.start_run()
-        wait_held(db, runner, "vacuum of t (pid ")
+        wait_held(db, runner, "vacuum of public.t (pid ")
     finish(db, runner, held_by("autovacuum"))
     link.close()
 
@@ -262,7 +262,7 @@ def test_dead_tuples_that_autovacuum_does_not_get_to_are_waited_for(
     db.close()  # a session counts what it has done at its end at the latest
     script(project, "")
     runner = project.start_run()
-    wait_held(db, runner, "dead tuples in t, ")
+    wait_held(db, runner, "dead tuples in public.t, ")
     db.execute("VACUUM t")
     finish(db, runner, held_by("dead tuples"))
 
@@ -273,7 +273,7 @@ def test_dead_tuples_are_not_waited_for_where_autovacuum_is_off(db, project):
         DELETE FROM t WHERE id >= 1000""")
     script(project, "")
     result = finish(db, project.start_run(), "run 1 done")
-    assert result.err.count("autovacuum is off for t") == 1
+    assert result.err.count("autovacuum is off for public.t") == 1
     assert "held" not in result.out
 
 
@@ -344,7 +344,7 @@ def test_a_role_without_rights_still_sees_a_vacuum(primary, db, project):
     cursor.execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
     with aside(cursor, "VACUUM t"):
         runner = project.start_run()
-        wait_held(db, runner, "vacuum or analyze of t (pid ")
+        wait_held(db, runner, "vacuum or analyze of public.t (pid ")
     finish(db, runner, held_by("autovacuum"))
 
 
