@@ -10,6 +10,7 @@
 #include "core/check.h"
 
 #include "core/check_private.h"
+#include "core/journal.h"
 #include "core/pager.h"
 #include "core/position.h"
 #include "core/preflight.h"
@@ -455,9 +456,13 @@ enter(struct lm_checking *self, const struct lm_check_options *options,
     struct lm_conn_options how = {.application_name = options->application_name,
                                   .interruptible = true};
 
+    struct lm_journal journal = {.schema = self->journal_schema};
+
     if (lm_conn_open(&self->conn, options->conninfo, &how, err)) {
         lm_conn_set_deadline(self->conn, 30000);
-        if (lm_preflight_server(self->conn, err))
+        journal.conn = self->conn;
+        if (lm_preflight_server(self->conn, err) &&
+            lm_journal_hide(&journal, err))
             return true;
     }
     if (err->kind == LM_ERR_INTERRUPT)

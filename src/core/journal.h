@@ -119,6 +119,11 @@ void lm_journal_add_grants(struct lm_buf *buf, const char *schema,
  * a dollar quote that does not occur in the name. */
 void lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema);
 
+/* Takes the journal's schema out of the search_path of scripts' SQL, so that a
+ * name without a schema never means the journal; unless the schema holds
+ * relations of others, which are meant then. Once for a connection. */
+bool lm_journal_hide(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
+
 /* "luamig journal --sql", with what it needs to make the tables of the schema,
  * or to upgrade those of a version (0: there are none). */
 void lm_journal_describe_sql(const char *schema, int version, char *out,

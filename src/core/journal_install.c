@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "core/journal_private.h"
+#include "pg/sql.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -115,6 +116,68 @@ lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
     lm_answer_free(result);
     return *version != lm_journal_version() ||
            lm_journal_check_functions(self, err);
+}
+
+/* -- the script's search_path --------------------------------------------- */
+
+/* Adds a path without the schema; is_mine: "$user" stands for it. */
+static bool
+add_path_without(struct lm_buf *out, const char *path, const char *schema,
+                 bool is_mine)
+{
+    struct lm_buf quoted = LM_BUF_INIT;
+    bool found = false;
+
+    lm_sql_add_identifier(&quoted, schema);
+    while (*path != '\0') {
+        size_t len = 0;
+        bool in_quotes = false;
+        bool drop;
+
+        path += strspn(path, ", ");
+        for (; path[len] != '\0' && (in_quotes || path[len] != ','); len++)
+            in_quotes = in_quotes != (path[len] == '"');
+        drop = (len == strlen(schema) && strncmp(path, schema, len) == 0) ||
+               (len == quoted.len &&
+                strncmp(path, lm_buf_text(&quoted), len) == 0) ||
+               (is_mine && len == 7 && strncmp(path, "\"$user\"", len) == 0);
+        found = found || drop;
+        if (!drop && len > 0) {
+            lm_buf_puts(out, out->len > 0 ? ", " : "");
+            lm_buf_add(out, path, len);
+        }
+        path += len;
+    }
+    lm_buf_release(&quoted);
+    return found;
+}
+
+bool
+lm_journal_hide(struct lm_journal *self, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT pg_catalog.current_setting('search_path'), current_user";
+    struct lm_values none = {NULL, 0};
+    struct lm_answer *row = NULL;
+    struct lm_buf path = LM_BUF_INIT;
+    char others[512];
+    bool ok = true;
+
+    if (!lm_conn_ask(self->conn, sql, "1: 2t", none, &row, err))
+        return false;
+    if (add_path_without(&path, lm_answer_text(row, 0, 0), self->schema,
+                         strcmp(lm_answer_text(row, 0, 1), self->schema) ==
+                             0)) {
+        ok = ask_text(self,
+                      "SELECT pg_catalog.string_agg(c.relname, ', ')" OTHERS,
+                      others, sizeof others, err);
+        if (ok && others[0] == '\0')
+            lm_conn_set_path(self->conn,
+                             path.len > 0 ? lm_buf_text(&path) : "\"\"");
+    }
+    lm_buf_release(&path);
+    lm_answer_free(row);
+    return ok;
 }
 
 /* -- publications --------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/runner_private.h"
+#include "pg/own.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -482,10 +483,10 @@ table_of_insert(const char *sql)
 static void
 explain_on_conflict(struct lm_runner *self, struct lm_err *err)
 {
-    static const char sql[] =
+    static const char sql[] = LM_OWN_ABOUT_TABLE
         "SELECT pg_catalog.string_agg(pg_catalog.pg_get_indexdef(i.indexrelid),"
         " '; ') FROM pg_catalog.pg_index i"
-        " WHERE i.indrelid = pg_catalog.to_regclass($1)"
+        " WHERE i.indrelid = " LM_OWN_TABLE
         " AND i.indisunique AND i.indisvalid AND i.indpred IS NOT NULL";
     char *table = table_of_insert(err->sql);
     struct lm_answer *found = NULL;

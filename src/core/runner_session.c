@@ -164,7 +164,8 @@ open_connection(struct lm_runner *self, struct lm_err *err)
     tell_pooled(self);
     tell_time_zone(self);
     lm_conn_warn_unencrypted(self->conn);
-    return lm_preflight_server(self->conn, err) && check_identity(self, err);
+    return lm_preflight_server(self->conn, err) && check_identity(self, err) &&
+           lm_journal_hide(&self->journal, err);
 }
 
 static void
