@@ -154,10 +154,12 @@ fetch_page(struct lm_runner *self, struct lm_key *window_end,
     bool ok;
 
     self->paging = true;
+    self->narrow.asked = rows;
+    self->narrow.rows = 0;
     lm_conn_limit_answer(self->conn, rows > 1 ? LM_RUNNER_PAGE_BYTES : 0);
     ok = lm_runner_witness(self, LM_BEFORE_PAGE, self->run.batches + 1, err) &&
          lm_runner_find_window(self, window_end, err) &&
-         lm_runner_narrow_page(self, window_end, rows, err) &&
+         lm_runner_narrow_page(self, window_end, err) &&
          lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
                        window_end->texts != NULL ? window_end->texts
                                                  : self->run.bound.texts,

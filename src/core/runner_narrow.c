@@ -50,15 +50,13 @@ find_end(struct lm_runner *self, char *const *bound, char ***texts,
 }
 
 bool
-lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end, int64_t rows,
+lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
                       struct lm_err *err)
 {
     struct lm_narrow *narrow = &self->narrow;
     char **texts = NULL;
     bool ok;
 
-    narrow->asked = rows;
-    narrow->rows = 0;
     if (!narrow->on)
         return true;
     narrow->by_keys = true;

@@ -323,7 +323,7 @@ bool lm_runner_quarantine(struct lm_runner *self,
  */
 int64_t lm_runner_narrow_rows(const struct lm_runner *self, int64_t rows);
 bool lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
-                           int64_t rows, struct lm_err *err) LM_MUSTCHECK;
+                           struct lm_err *err) LM_MUSTCHECK;
 /* A batch with this page is committed. */
 void lm_runner_narrow_passed(struct lm_runner *self,
                              const struct lm_page *page);

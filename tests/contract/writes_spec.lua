@@ -317,7 +317,7 @@ describe("a call", function()
 
   it("of update_all looks at its condition first", function()
     run_failed(contract.numbers(1), 'repo:update_all("t", { zz = 1 }, { zy = 1 })', "42703",
-      'column "zy" does not exist')
+      'column "zy" of relation "t" does not exist')
     run_failed(contract.numbers(1), 'repo:update("t", { zy = 1 }, { zz = 1 })', "42703", '"zz"')
   end)
 

@@ -25,6 +25,17 @@ function bisection.lies_in_rows(err)
   return err.kind == "script" or bisection.may_catch(err)
 end
 
+-- Classes of SQLSTATEs that a row's values can raise in the base query.
+local OF_PAGE = {
+  ["21"] = true, ["22"] = true, ["23"] = true, ["2F"] = true, ["38"] = true, ["39"] = true,
+  ["54"] = true, P0 = true, XX = true,
+}
+
+--- Whether a page that raises this is cut, so that its rows are met one by one.
+function bisection.cuts_page(err)
+  return err.kind == "database" and OF_PAGE[(err.sqlstate or ""):sub(1, 2)] or false
+end
+
 --- Nothing is sought.
 function bisection.new()
   return setmetatable({ suspects = 0, rows = nil }, Bisection)

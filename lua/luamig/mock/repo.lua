@@ -257,7 +257,7 @@ local function encode_condition(one, where)
   local number = 0
   local kept = {}
   for _, column in ipairs(text.sorted_keys(where)) do
-    one:type_of(column, 'column "%s" does not exist')
+    one:type_of(column)
   end
   for _, column in ipairs(text.sorted_keys(where)) do
     number = number + (where[column] == luamig.NULL and 0 or 1)

@@ -85,11 +85,13 @@ function Session:survive(err)
   elseif why == "conflict" or why == "timeout" then
     self:shrink(why)
     if self.attempt > self.def.config.retries then
-      err.message = ("gave up after %d attempt%s: %s"):format(self.attempt,
-        self.attempt == 1 and "" or "s", err.message)
+      err.message = ("gave up after %d attempt%s%s: %s"):format(self.attempt,
+        self.attempt == 1 and "" or "s", why == "conflict" and " in 0ms" or "", err.message)
       error(err, 0)
     end
     self.attempt = self.attempt + 1
+  elseif self.asked and not self.world.problem and bisection.cuts_page(err) then
+    self:cut_page(err)
   else
     self:look_for_row(err)
     return
@@ -196,13 +198,14 @@ function Session:batch()
   }, function(handle, run, tx)
     local entry = { verb = "page", table = world.base.from }
     tx:record(entry)
+    self.asked = self:page_size()
     world.faults:reach "page"
     local page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
-      cursor = record.cursor, bound = record.bound, size = self:page_size(),
+      cursor = record.cursor, bound = record.bound, size = self.asked,
       assume_unique = def.config.assume_unique,
     })
     page.count = #page.rows
-    self.page = page
+    self.page, self.asked = page, nil
     entry.first, entry.last = page.first, page.last
     if page.count > 0 then
       def.migrate(page.rows, handle, run)
@@ -224,6 +227,16 @@ function Session:advance(number, page)
   self.bisection:passed(page.count, self.size)
   self.size = math.min(2 * self.size, self.def.config.batch_size)
   self:die_after(number)
+end
+
+--- Takes half of the page that could not be read.
+function Session:cut_page(err)
+  if self.asked == 1 and self.bisection.rows then
+    err.message = "the base query fails where it has no row: " .. err.message
+    error(err, 0)
+  end
+  self.attempt = 1
+  self.bisection:failed(self.asked)
 end
 
 --- Looks for the row at fault in a batch that has failed, with `on_error = "quarantine"`; raises an
@@ -308,7 +321,7 @@ end
 --- Takes steps until the run has ended. Returns its state.
 function Session:work()
   while not self.state do
-    self.page, self.in_batch = nil, false
+    self.page, self.asked, self.in_batch = nil, nil, false
     local ok, err = xpcall(self.next_step, errors.handler, self)
     if ok then
       self.attempt, self.is_prepared_anew = 1, false

@@ -25,8 +25,7 @@ local Store = {}
 Store.__index = Store
 
 --- A column's type; raises for a column that is not known.
--- @param format of the message; without it, that of a column which is to be written
-function Table:type_of(column, format)
+function Table:type_of(column)
   local found = self.types[column]
   if found then
     return found
@@ -34,7 +33,7 @@ function Table:type_of(column, format)
   local shown = tostring(column)
   errors.raise {
     kind = "database", sqlstate = "42703",
-    message = (format or 'column "%s" of relation "%s" does not exist'):format(shown, self.name),
+    message = ('column "%s" of relation "%s" does not exist'):format(shown, self.name),
     detail = not self.declared and "The table declares no columns, and no row given to mock.new "
       .. "has this one." or nil,
     hint = suggest.hint(shown, self.columns),
