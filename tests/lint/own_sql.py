@@ -34,7 +34,7 @@ ELSEWHERE = {
     "pg/scratch.c": "likewise", "pg/server_home.c": "likewise",
 }
 # Macros that are parts of texts with LM_OWN.
-PARTS = ["EQUALS", "ENFORCED"]
+PARTS = ["EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK"]
 
 STRING = r'"(?:[^"\\\n]|\\.)*"'
 # A run of strings and macros, as one expression of C.
