@@ -215,6 +215,42 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
     return false;
 }
 
+bool
+lm_journal_keep(struct lm_journal *self, int64_t run_id, const char *owner,
+                int64_t seq, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number at;
+    struct lm_number lease;
+    struct lm_number backend;
+    const char *texts[] = {lm_number_text(&id, run_id), owner,
+                           lm_number_text(&at, seq),
+                           lm_number_text(&lease, self->lease_ms),
+                           lm_journal_backend(self, &backend)};
+
+    if (lm_journal_open_lightly(self, err) &&
+        lm_journal_tell(
+            self,
+            "INSERT INTO {schema}.batch_lease"
+            " (run_id, owner, seq, until, backend_pid, backend_start)"
+            " SELECT p.run_id, p.owner, p.seq,"
+            " clock_timestamp() + $4::bigint * interval '1 ms', $5::integer,"
+            " (SELECT a.backend_start FROM pg_catalog.pg_stat_activity a"
+            "  WHERE a.pid = $5::integer)"
+            " FROM {schema}.progress p WHERE p.run_id = $1::bigint"
+            " AND p.owner = $2::uuid AND p.seq = $3::bigint"
+            " ON CONFLICT (run_id) DO UPDATE SET owner = excluded.owner,"
+            " seq = excluded.seq, until = excluded.until,"
+            " backend_pid = excluded.backend_pid,"
+            " backend_start = excluded.backend_start",
+            texts, 5, err) &&
+        lm_conn_commit(self->conn, "keep_before_commit",
+                       "keep_after_commit_sent", err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
+}
+
 static const char *
 text_or_null(const char *text)
 {

@@ -281,6 +281,27 @@ bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
                       const struct lm_journal_note *note,
                       struct lm_err *err) LM_MUSTCHECK;
 
+/*
+ * The lease of a batch, for whoever does not work in it: the runner's own
+ * connection cannot renew while its transaction is open. It lasts for this
+ * owner at this seq alone, so a checkpoint, a takeover and the run's end all end
+ * it. Its holder shows itself by the backend of self->conn; behind a pooler by
+ * its time. Nothing happens when another runner holds the run, or the batch is
+ * over.
+ */
+bool lm_journal_keep(struct lm_journal *self, int64_t run_id, const char *owner,
+                     int64_t seq, struct lm_err *err) LM_MUSTCHECK;
+/* Is it kept? SQL for LM_OWN texts; p is the run's progress. */
+#define LM_JOURNAL_KEPT                                  \
+    "EXISTS (SELECT FROM {schema}.batch_lease l"         \
+    " WHERE l.run_id = p.run_id AND l.owner = p.owner"   \
+    " AND l.seq = p.seq AND l.until > clock_timestamp()" \
+    " AND (l.backend_pid = 0 OR EXISTS ("                \
+    "  SELECT FROM pg_catalog.pg_stat_activity b"        \
+    "  WHERE b.pid = l.backend_pid"                      \
+    "  AND b.datname = pg_catalog.current_database()"    \
+    "  AND coalesce(b.backend_start = l.backend_start, true))))"
+
 /* A row that could not be migrated. Texts; NULL where there is none. */
 struct lm_failure {
     const struct lm_key *key;

@@ -66,15 +66,27 @@ lm_journal_tell(struct lm_journal *self, const char *sql,
     return ok;
 }
 
-bool
-lm_journal_open(struct lm_journal *self, struct lm_err *err)
+static bool
+open_as(struct lm_journal *self, bool durable, struct lm_err *err)
 {
-    struct lm_txn txn = {.durable = true,
+    struct lm_txn txn = {.durable = durable,
                          .own = true,
                          .statement_timeout_ms = STATEMENT_MS,
                          .lock_timeout_ms = LOCK_MS};
 
     return lm_txn_begin(self->conn, &txn, err);
+}
+
+bool
+lm_journal_open(struct lm_journal *self, struct lm_err *err)
+{
+    return open_as(self, true, err);
+}
+
+bool
+lm_journal_open_lightly(struct lm_journal *self, struct lm_err *err)
+{
+    return open_as(self, false, err);
 }
 
 bool

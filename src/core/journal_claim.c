@@ -183,6 +183,7 @@ struct holder {
     int64_t seq;
     bool leased; /* or at work in a transaction */
     bool seen;   /* its backend is there, or nobody can tell */
+    bool kept;   /* its batch takes longer than a lease, and it lives */
     bool key_changed;
     char host[256];
     int64_t pid;
@@ -214,13 +215,13 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
         " a.pid IS NOT NULL OR p.backend_pid = 0, r.started_by,"
         " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
         " p.key_columns <> $2::text[],"
-        " pg_catalog.array_to_string(p.key_columns, ', ')"
+        " pg_catalog.array_to_string(p.key_columns, ', '), " LM_JOURNAL_KEPT
         " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
         " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
         " AND a.datname = pg_catalog.current_database()"
         " AND coalesce(a.backend_start = p.backend_start, true)"
         " WHERE p.run_id = $1",
-        "?: t n t b t 2n b t t b t", texts, 3, &result, err);
+        "?: t n t b t 2n b t t b t b", texts, 3, &result, err);
 
     free(columns);
     if (!ok)
@@ -242,6 +243,7 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
     LM_ERR_COPY(holder->since, lm_answer_text(result, 0, 9));
     holder->key_changed = lm_answer_bool(result, 0, 10);
     LM_ERR_COPY(holder->key_columns, lm_answer_text(result, 0, 11));
+    holder->kept = lm_answer_bool(result, 0, 12);
     lm_answer_free(result);
     return true;
 }
@@ -274,6 +276,13 @@ fail_busy(struct lm_journal *self, const struct lm_run *run,
     return false;
 }
 
+static bool
+is_held(const struct holder *holder, const struct lm_run *run)
+{
+    return (holder->kept || (holder->leased && holder->seen)) &&
+           strcmp(holder->owner, run->owner) != 0;
+}
+
 /*
  * A runner that was killed leaves its backend behind for a moment, and a
  * living one shows itself by its next checkpoint: a little patience tells
@@ -291,8 +300,7 @@ wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
     if (!look_at_holder(self, request, run, holder, err))
         return false;
     first = *holder;
-    while (holder->leased && holder->seen &&
-           strcmp(holder->owner, run->owner) != 0) {
+    while (is_held(holder, run)) {
         if (lm_clock_ms() > patience || holder->seq != first.seq ||
             strcmp(holder->lease_until, first.lease_until) != 0 ||
             !lm_stop_sleep_ms(100))

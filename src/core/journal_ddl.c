@@ -255,7 +255,11 @@ static const char step_3[] =
  *
  * What a run is known by: the arguments as they were given, the file that began
  * it, what its cursor stands on, the modules that were loaded. Of older runs
- * nobody knows, which NULL says. */
+ * nobody knows, which NULL says.
+ *
+ * The lease of a batch has a table of its own: progress is written in the batch,
+ * which would not bear another writer. Roles that were granted the other tables
+ * before may read it, so that nothing fails for them. */
 static const char step_4[] =
     "ALTER TABLE {schema}.request ADD CONSTRAINT request_settings\n"
     "    CHECK " WELL_FORMED " NOT VALID;\n"
@@ -271,7 +275,21 @@ static const char step_4[] =
     "    ADD COLUMN modules jsonb NOT NULL DEFAULT '{}';\n"
     "CREATE UNIQUE INDEX run_given ON {schema}.run\n"
     "    (script, pg_catalog.hashtextextended(given::text, 0))\n"
-    "    WHERE state IN ('running', 'paused', 'stopped', 'failed');\n";
+    "    WHERE state IN ('running', 'paused', 'stopped', 'failed');\n"
+    "\n"
+    "CREATE TABLE {schema}.batch_lease (\n"
+    "    run_id bigint PRIMARY KEY REFERENCES {schema}.run\n"
+    "        ON DELETE CASCADE,\n"
+    "    owner uuid NOT NULL,\n"
+    "    seq bigint NOT NULL,\n"
+    "    until timestamptz NOT NULL,\n"
+    "    backend_pid integer NOT NULL,\n"
+    "    backend_start timestamptz\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.batch_lease IS\n"
+    "    'shows that a runner lives while a batch takes longer than its lease';"
+    "\n"
+    "GRANT SELECT ON {schema}.batch_lease TO PUBLIC;\n";
 
 static const char *const steps[] = {step_1, step_2, step_3, step_4};
 
@@ -335,7 +353,7 @@ lm_journal_add_grants(struct lm_buf *buf, const char *schema, const char *role)
     static const char *const grants[] = {
         "GRANT USAGE ON SCHEMA {schema} TO ",
         "GRANT SELECT, INSERT, UPDATE ON {schema}.run, {schema}.progress,"
-        " {schema}.failure, {schema}.request TO ",
+        " {schema}.failure, {schema}.request, {schema}.batch_lease TO ",
         "GRANT SELECT ON {schema}.version TO ",
         "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO "};
 

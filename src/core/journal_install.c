@@ -16,7 +16,8 @@
 #define MARKS                                                 \
     "(VALUES ('version', 'installed_by'), ('run', 'sha256')," \
     " ('progress', 'lease_until'), ('failure', 'row_data'),"  \
-    " ('request', 'at_once')) AS own (name, mark)"
+    " ('request', 'at_once'), ('batch_lease', 'until'))"      \
+    " AS own (name, mark)"
 
 /* Relations of the schema that are not luamig's. */
 #define OTHERS                                                     \

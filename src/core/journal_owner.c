@@ -25,14 +25,14 @@ static const char variable[] = "LUAMIG_JOURNAL_OWNER";
     "  n.nspowner AS owner FROM pg_namespace n WHERE n.nspname = $1"           \
     " UNION ALL SELECT 1, 'table ' || c.relname, c.relowner FROM pg_class c"   \
     "  WHERE c.relnamespace = s.oid AND c.relname IN ('version', 'run',"       \
-    "   'progress', 'failure', 'request')"                                     \
+    "   'progress', 'failure', 'request', 'batch_lease')"                      \
     " UNION ALL SELECT 2, 'function ' || p.proname, p.proowner FROM pg_proc p" \
     "  WHERE p.pronamespace = s.oid AND p.proname = ANY ($3::text[])"          \
     " UNION ALL SELECT 3, 'trigger ' || g.tgname, p.proowner"                  \
     "  FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid"                 \
     "  JOIN pg_proc p ON p.oid = g.tgfoid WHERE c.relnamespace = s.oid"        \
     "   AND c.relname IN ('version', 'run', 'progress', 'failure',"            \
-    "    'request')) t JOIN pg_roles r ON r.oid = t.owner"                     \
+    "    'request', 'batch_lease')) t JOIN pg_roles r ON r.oid = t.owner"      \
     " WHERE NOT r.rolsuper AND r.rolname NOT IN (current_user, session_user,"  \
     "  'pg_database_owner', $2) AND r.oid <> (SELECT d.datdba"                 \
     "  FROM pg_database d WHERE d.datname = current_database())"               \

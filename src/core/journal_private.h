@@ -30,6 +30,10 @@ bool lm_journal_check_functions(struct lm_journal *self,
 /* A durable transaction of the journal's own: READ COMMITTED, so that a
  * statement that waited for a row sees what became of it. */
 bool lm_journal_open(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
+/* The same, for what may be lost when the server crashes: it waits for no disk
+ * and for no standby. */
+bool lm_journal_open_lightly(struct lm_journal *self,
+                             struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_commit(struct lm_journal *self,
                        struct lm_err *err) LM_MUSTCHECK;
 

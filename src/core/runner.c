@@ -273,6 +273,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
 {
     if (!lm_conn_is_up(self->conn))
         return fail_while_waiting(self, err);
+    lm_runner_show_holder(self);
     if (!self->heard)
         return lm_runner_begin_control(self, err);
     if (lm_runner_has_request(self))

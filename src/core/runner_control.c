@@ -173,14 +173,43 @@ struct poller {
     struct lm_mailbox *mailbox;
     char *schema;
     int64_t run_id;
+    int64_t lease_ms;
+    int64_t kept_ms; /* when the lease of a batch was last written */
 };
+
+/* The runner renews after a third of the lease where it can. Where it cannot,
+ * since it is in the middle of a batch, this does so after a half. */
+static bool
+keep_lease(struct poller *self, struct lm_journal *journal, struct lm_err *err)
+{
+    int64_t now = lm_clock_ms();
+    char owner[sizeof self->mailbox->owner];
+    int64_t renewed_ms;
+    int64_t seq;
+
+    pthread_mutex_lock(&self->mailbox->mutex);
+    memcpy(owner, self->mailbox->owner, sizeof owner);
+    seq = self->mailbox->seq;
+    renewed_ms = self->mailbox->leased_ms;
+    pthread_mutex_unlock(&self->mailbox->mutex);
+    if (renewed_ms < self->kept_ms)
+        renewed_ms = self->kept_ms;
+    if (owner[0] == '\0' || now - renewed_ms < self->lease_ms / 2)
+        return true;
+    self->kept_ms = now;
+    return lm_journal_keep(journal, self->run_id, owner, seq, err);
+}
 
 static bool
 poll_requests(void *arg, struct lm_conn *conn, struct lm_err *err)
 {
     struct poller *self = arg;
-    struct lm_journal journal = {.conn = conn, .schema = self->schema};
+    struct lm_journal journal = {
+        .conn = conn, .schema = self->schema, .lease_ms = self->lease_ms};
 
+    /* Without the right to the table, say, requests are heard all the same. */
+    if (!keep_lease(self, &journal, err) && !lm_conn_is_up(conn))
+        return false;
     return lm_mailbox_poll(self->mailbox, &journal, self->run_id, err);
 }
 
@@ -198,16 +227,29 @@ struct lm_monitor_hooks
 lm_runner_control_hooks(struct lm_runner *self)
 {
     struct poller *poller = lm_calloc(1, sizeof *poller);
-    struct lm_monitor_hooks hooks = {poll_requests, release_poller, poller};
+    struct lm_monitor_hooks hooks = {poll_requests, release_poller, poller,
+                                     self->journal.lease_ms / 6};
 
     poller->mailbox = self->mailbox;
     poller->schema = lm_strdup(self->journal.schema);
     poller->run_id = self->run.id;
+    poller->lease_ms = self->journal.lease_ms;
+    poller->kept_ms = lm_clock_ms();
     pthread_mutex_lock(&self->mailbox->mutex);
     self->mailbox->holders++;
     self->mailbox->has_poller = true;
     pthread_mutex_unlock(&self->mailbox->mutex);
     return hooks;
+}
+
+void
+lm_runner_show_holder(struct lm_runner *self)
+{
+    pthread_mutex_lock(&self->mailbox->mutex);
+    memcpy(self->mailbox->owner, self->run.owner, sizeof self->run.owner);
+    self->mailbox->seq = self->run.seq;
+    self->mailbox->leased_ms = self->leased_ms;
+    pthread_mutex_unlock(&self->mailbox->mutex);
 }
 
 /* -- hearing ----------------------------------------------------------- */

@@ -54,6 +54,7 @@ lm_runner_tell_journal(struct lm_runner *self)
     self->noted_size = note.batch_size;
     if (lm_journal_renew(&self->journal, &self->run, &note, &ignored)) {
         self->held_unnoted = false;
+        lm_runner_show_holder(self);
     } else {
         lm_log(LM_LOG_DEBUG, "could not renew the lease: %s", ignored.message);
     }

@@ -177,6 +177,8 @@ turn(struct lm_monitor *self, int64_t *next_ms, struct lm_err *err)
             return false;
     }
     rest_ms = self->samples ? *next_ms - lm_clock_ms() : SAMPLE_MS;
+    if (self->hooks.poll != NULL && rest_ms > self->hooks.turn_ms)
+        rest_ms = self->hooks.turn_ms;
     return lm_conn_listen(self->conn, self->wake_fd, rest_ms > 0 ? rest_ms : 0,
                           &notified, err);
 }

@@ -71,8 +71,9 @@ struct lm_pace {
     int64_t looked_ms; /* when the plan was looked at again; 0: never */
 };
 
-/* What is asked of the run; filled by the runner or by its monitor's thread.
- * Whoever lets go of it last frees it. */
+/* What is asked of the run, filled by the runner or by its monitor's thread; and
+ * what that thread has to know of the runner. Whoever lets go of it last frees
+ * it. */
 struct lm_mailbox {
     pthread_mutex_t mutex; /* of all that follows */
     int holders;
@@ -84,6 +85,10 @@ struct lm_mailbox {
     int seen_room;
     int64_t polled_ms;
     bool has_poller; /* beside the runner */
+
+    char owner[40]; /* the run's, as the step in hand began */
+    int64_t seq;
+    int64_t leased_ms; /* when the runner last renewed the lease */
 };
 struct lm_mailbox *lm_mailbox_new(void);
 void lm_mailbox_let_go(struct lm_mailbox *self);
@@ -361,8 +366,10 @@ struct lm_monitor_hooks {
     bool (*poll)(void *arg, struct lm_conn *conn, struct lm_err *err);
     void (*release)(void *arg);
     void *arg;
+    int64_t turn_ms; /* it is asked at least so often; once a second anyway */
 };
-/* runner_control.c: what looks for requests to the run. */
+/* runner_control.c: what looks for requests to the run, and keeps its lease
+ * while a batch takes long. */
 struct lm_monitor_hooks lm_runner_control_hooks(struct lm_runner *self);
 
 struct lm_monitor_options {
@@ -422,6 +429,9 @@ void lm_runner_empty_mailbox(struct lm_runner *self);
 /* Has somebody asked for something that ends a wait, or is the connection lost,
  * which ends it as well? Outside of transactions: it may ask the journal. */
 bool lm_runner_is_called(struct lm_runner *self);
+/* Before each step, and when the lease was renewed: tells the monitor whom to
+ * keep the lease for. */
+void lm_runner_show_holder(struct lm_runner *self);
 /* Is there a request that the step below has to answer? */
 bool lm_runner_has_request(const struct lm_runner *self);
 /* A step: pauses or resumes, and answers. */

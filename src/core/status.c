@@ -19,10 +19,11 @@
     " AND a.datname = pg_catalog.current_database()" \
     " AND coalesce(a.backend_start = p.backend_start, true)"
 
-/* No lease is renewed inside of a transaction, which may take long. */
+/* The lease of progress is not renewed inside of a transaction, which may take
+ * long. */
 #define LEASED                                               \
     "(p.lease_until > clock_timestamp() OR EXISTS (" BACKEND \
-    "  AND " LM_JOURNAL_AT_WORK "))"
+    "  AND " LM_JOURNAL_AT_WORK ") OR " LM_JOURNAL_KEPT ")"
 
 /* An estimate, as long as it is one: a run that is done has its rows, and one
  * that has more rows than were expected shows that it was wrong. */
@@ -31,10 +32,11 @@
     " AND p.total >= p.rows THEN p.total END"
 
 /* A run is live when its runner renews the lease, or is at work, and its
- * backend is there. */
-#define LIVE                                        \
-    "(r.state IN ('running', 'paused') AND " LEASED \
-    " AND (p.backend_pid = 0 OR EXISTS (" BACKEND ")))"
+ * backend is there; or when its batch is kept. */
+#define LIVE                                             \
+    "(r.state IN ('running', 'paused') AND " LEASED      \
+    " AND (p.backend_pid = 0 OR EXISTS (" BACKEND ") OR" \
+    "  " LM_JOURNAL_KEPT "))"
 
 static const char runs_sql[] =
     "SELECT r.id AS run, r.script, r.args, r.state,"

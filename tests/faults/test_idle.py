@@ -1,15 +1,12 @@
 """Code that works for long without talking to the server: the server ends a
 session that idles in its transaction. It is named, and the batch becomes
-smaller; and the run stays this runner's."""
-
-import time
+smaller."""
 
 import pytest
 
 from harness import readings
 from harness.oracle import assert_once
-from harness.project import BUSY, DONE, FAILED
-from harness.wait import wait_until
+from harness.project import DONE, FAILED
 
 IDLE = {"LUAMIG_FAULT_IDLE_MS": "1000"}
 NAMED = "without talking to the server, within an open transaction"

@@ -22,6 +22,7 @@ ELSEWHERE = {
                     "owner")},
     "core/journal_ddl.c": "runs in a transaction of lm_txn.own; the bodies of"
                           " functions have a path or qualify, see below",
+    "core/journal.h": "a part of texts with LM_OWN",
     "core/status.c": "LM_OWN stands where they are put together",
     "core/position.c": "likewise",
     "core/relation.c": "likewise, but for those that are said to need the"

@@ -68,10 +68,11 @@ def test_a_whole_journal_of_another_role(shop, project):
     assert_refused(shop, project, 'role "mallory"')
 
 
-def test_one_table_that_was_given_away(shop, project):
+@pytest.mark.parametrize("table", ["progress", "batch_lease"])
+def test_one_table_that_was_given_away(shop, project, table):
     install(shop, project, OWNER)
-    shop.admin("ALTER TABLE luamig.progress OWNER TO mallory")
-    assert_refused(shop, project, 'table progress belongs to role "mallory"')
+    shop.admin(f"ALTER TABLE luamig.{table} OWNER TO mallory")
+    assert_refused(shop, project, f'table {table} belongs to role "mallory"')
 
 
 def test_an_overload_by_one_who_may_create_there(shop, project):
