@@ -96,6 +96,18 @@ lm_journal_commit(struct lm_journal *self, struct lm_err *err)
                           "journal_after_commit_sent", err);
 }
 
+bool
+lm_journal_write(struct lm_journal *self, const char *sql,
+                 const char *const *texts, int count, struct lm_err *err)
+{
+    if (lm_journal_open(self, err) &&
+        lm_journal_tell(self, sql, texts, count, err) &&
+        lm_journal_commit(self, err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
+}
+
 const char *
 lm_number_text(struct lm_number *number, int64_t value)
 {

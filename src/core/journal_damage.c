@@ -200,17 +200,13 @@ give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
     struct lm_number number;
     const char *texts[] = {lm_number_text(&number, id)};
 
-    if (!lm_journal_open(self, err) ||
-        !lm_journal_tell(self,
-                         "UPDATE {schema}.run SET state = 'cancelled',"
-                         " exit_code = 8, finished_at = clock_timestamp(),"
-                         " error = 'its rows in the journal were damaged'"
-                         " WHERE id = $1",
-                         texts, 1, err) ||
-        !lm_journal_commit(self, err)) {
-        lm_conn_rollback(self->conn);
+    if (!lm_journal_write(self,
+                          "UPDATE {schema}.run SET state = 'cancelled',"
+                          " exit_code = 8, finished_at = clock_timestamp(),"
+                          " error = 'its rows in the journal were damaged'"
+                          " WHERE id = $1",
+                          texts, 1, err))
         return false;
-    }
     lm_log(LM_LOG_WARNING,
            "run %" PRId64 ", whose rows in the journal were damaged, is given "
            "up; what it wrote stays",

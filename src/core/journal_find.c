@@ -566,11 +566,11 @@ lm_journal_adopt(struct lm_journal *self, const struct lm_run_request *request,
         request->args_json,           request->arguments.given,
         request->origin.file,         request->origin.path};
 
-    if (!lm_journal_tell(self,
-                         "UPDATE {schema}.run SET script = $2,"
-                         " args = $3::jsonb, given = $4::jsonb, file = $5,"
-                         " path = $6 WHERE id = $1",
-                         texts, 6, err))
+    if (!lm_journal_write(self,
+                          "UPDATE {schema}.run SET script = $2,"
+                          " args = $3::jsonb, given = $4::jsonb, file = $5,"
+                          " path = $6 WHERE id = $1",
+                          texts, 6, err))
         return fail_adopting(request, err);
     run->adopted = false;
     return true;

@@ -351,8 +351,8 @@ lm_journal_note_fingerprint(struct lm_journal *self, int64_t run_id,
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, run_id), fingerprint};
 
-    return lm_journal_tell(self,
-                           "UPDATE {schema}.run SET fingerprint = $2::jsonb"
-                           " WHERE id = $1",
-                           texts, 2, err);
+    return lm_journal_write(self,
+                            "UPDATE {schema}.run SET fingerprint = $2::jsonb"
+                            " WHERE id = $1",
+                            texts, 2, err);
 }

@@ -25,7 +25,8 @@ lm_journal_request(struct lm_journal *self, int64_t run_id, const char *verb,
                            answer};
     struct lm_answer *result = NULL;
 
-    if (!lm_journal_ask(
+    if (!lm_journal_open(self, err) ||
+        !lm_journal_ask(
             self,
             "WITH asked AS (INSERT INTO {schema}.request"
             " (run_id, verb, at_once, settings, host, answer, answered_at)"
@@ -35,11 +36,16 @@ lm_journal_request(struct lm_journal *self, int64_t run_id, const char *verb,
             " RETURNING id) SELECT id, "
             "pg_catalog.pg_notify('" LM_JOURNAL_CHANNEL
             "', $1::bigint::text) FROM asked",
-            "1: n v", texts, 6, &result, err))
+            "1: n v", texts, 6, &result, err)) {
+        lm_conn_rollback(self->conn);
         return false;
+    }
     *request_id = lm_answer_int(result, 0, 0);
     lm_answer_free(result);
-    return true;
+    if (lm_journal_commit(self, err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
 }
 
 static void
