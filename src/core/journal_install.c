@@ -172,9 +172,10 @@ lm_journal_hide(struct lm_journal *self, struct lm_err *err)
         ok = ask_text(self,
                       "SELECT pg_catalog.string_agg(c.relname, ', ')" OTHERS,
                       others, sizeof others, err);
-        if (ok && others[0] == '\0')
+        if (ok && others[0] == '\0') {
             lm_conn_set_path(self->conn,
                              path.len > 0 ? lm_buf_text(&path) : "\"\"");
+        }
     }
     lm_buf_release(&path);
     lm_answer_free(row);
