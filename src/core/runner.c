@@ -542,9 +542,10 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         if (lm_err_is_state(err, "42P10") && err->hint[0] == '\0')
             explain_on_conflict(self, err);
         if (err->kind != LM_ERR_FENCED &&
-            !lm_err_is_state(err, LM_JOURNAL_VANISHED))
+            !lm_err_is_state(err, LM_JOURNAL_VANISHED)) {
             (void)record_end(self, "failed", lm_err_exit_code(err->kind), err,
                              err);
+        }
         tell_script(self, "error");
     } else if (stopped) {
         conclude_stop(self, err);
