@@ -29,16 +29,17 @@
 
 /*
  * Is the server process a, of pg_stat_activity, at work, and does not wait for
- * its client? Where "track_activities" is off, or the role may not see it, its
- * state is unknown; then a transaction counts, which holds the lock on its own
- * virtual number. SQL for a path of luamig's own.
+ * its client? Where "track_activities" is off, its state is not known; then a
+ * transaction counts, which holds the lock on its own virtual number. A role that
+ * may not see the state sees NULL, and the lease alone decides. SQL for a path of
+ * luamig's own.
  */
-#define LM_JOURNAL_AT_WORK                                              \
-    "(a.wait_event IS DISTINCT FROM 'ClientRead' AND CASE"              \
-    " WHEN coalesce(a.state, 'disabled') <> 'disabled'"                 \
-    " THEN a.state IN ('active', 'fastpath function call')"             \
-    " ELSE EXISTS (SELECT FROM pg_catalog.pg_locks l"                   \
-    "  WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted" \
+#define LM_JOURNAL_AT_WORK                                               \
+    "(a.wait_event IS DISTINCT FROM 'ClientRead' AND CASE"               \
+    " WHEN a.state IS DISTINCT FROM 'disabled' THEN"                     \
+    "  coalesce(a.state IN ('active', 'fastpath function call'), false)" \
+    " ELSE EXISTS (SELECT FROM pg_catalog.pg_locks l"                    \
+    "  WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted"  \
     "  AND l.mode = 'ExclusiveLock') END)"
 
 /* What becomes of an install whose tables a publication takes along. */

@@ -216,7 +216,8 @@ def test_a_disk_that_is_full_is_waited_for(own, small_disk):
 
 
 class Cutter:
-    """A rule for the proxy. In each connection it lets the claim and one batch
+    """A rule for the proxy. In each connection it lets the claim (of two
+    transactions: the run, and what its cursor stands on) and one batch
     pass; of the next batch's conversation, it cuts after the bytes that are
     due in one direction. done is set once a batch was shorter than that."""
 
@@ -231,9 +232,9 @@ class Cutter:
             self._begins = self._seen = 0
         begins = data.count(b"BEGIN ISO") if direction == TO_SERVER else 0
         self._begins += begins
-        if self._begins >= 4:
+        if self._begins >= 5:
             self.done = True
-        if self._begins < 3 or self.done or direction != self._direction:
+        if self._begins < 4 or self.done or direction != self._direction:
             return None
         self._seen += len(data)
         if self._seen <= self._due:
