@@ -219,7 +219,7 @@ def test_not_null_that_is_not_valid_makes_no_key(project18):
                "INSERT INTO t VALUES (NULL);"
                "ALTER TABLE t ADD CONSTRAINT whole NOT NULL id NOT VALID")
     project18.script(PAGE)
-    hint = "ALTER TABLE t VALIDATE CONSTRAINT whole"
+    hint = "ALTER TABLE public.t VALIDATE CONSTRAINT whole"
 
     project18.run().expect(INVALID, '"id" may be NULL', hint)
     project18.luamig("new", "first", "--table", "t").refuse(
@@ -250,7 +250,7 @@ def test_a_foreign_key_that_is_not_enforced_is_not_warned_of(project18):
     project18.script(PAGE)
 
     result = project18.luamig("check", "scripts/x.lua").expect(
-        DONE, "strict_t of strict")
+        DONE, "strict_t of public.strict")
 
     result.refuse("lax")
 
