@@ -553,8 +553,8 @@ return {
   },
   {
     "retries", "a timeout of throttle halves the batch", "mock/runner",
-    "self.page, self.in_batch = nil, false",
-    "self.page, self.in_batch = nil, true",
+    "self.page, self.asked, self.in_batch = nil, nil, false",
+    "self.page, self.asked, self.in_batch = nil, nil, true",
   },
   {
     "retries", "the batch stays small", "mock/runner",
