@@ -30,9 +30,9 @@ is_own(const char *sql)
 const char *
 lm_own_text(const char *sql)
 {
-    static const char end[] = "*/ ";
+    const char *end = is_own(sql) ? strchr(sql, '\2') : NULL;
 
-    return is_own(sql) ? strstr(sql, end) + strlen(end) : sql;
+    return end != NULL ? end + 1 : sql;
 }
 
 static bool

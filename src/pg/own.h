@@ -26,8 +26,9 @@
 
 #include "pg/conn.h"
 
-#define LM_OWN_MARK "/*luamig"
-#define LM_OWN      LM_OWN_MARK "*/ "
+/* No SQL begins so: a script's never means it. */
+#define LM_OWN_MARK "\1luamig"
+#define LM_OWN      LM_OWN_MARK "\2"
 /* pg_temp is last: else it would be first, for tables and types. */
 #define LM_OWN_PATH "pg_catalog, pg_temp"
 
@@ -36,7 +37,7 @@
  * is the table's name, quoted, and LM_OWN_TABLE the OID that this name has
  * under that path, NULL if there is no such table.
  */
-#define LM_OWN_ABOUT_TABLE LM_OWN_MARK ", about $1*/ "
+#define LM_OWN_ABOUT_TABLE LM_OWN_MARK ", about $1\2"
 #define LM_OWN_TABLE                                                     \
     "(SELECT nullif(pg_catalog.current_setting('luamig.own_table'), '')" \
     "::oid WHERE $1::text IS NOT NULL)"

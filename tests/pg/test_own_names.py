@@ -52,6 +52,23 @@ def test_a_role_that_is_called_like_the_schema(db, project, role, table, again):
     assert db.scalar(f"SELECT sum(n) FROM public.{table}", user=role) == 300
 
 
+@pytest.mark.parametrize("comment", ["/*luamig*/", "/*luamig: rows */ ",
+                                     "/*luamig, about $1*/ ", "/*luamig"])
+def test_a_script_may_begin_its_sql_like_luamig(db, project, comment):
+    end = "" if "*/" in comment else "*/"
+    fill(db, "t")
+    project.script(f"""return {{
+      base_query = [[{comment}{end}SELECT id FROM t]],
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do
+          repo:execute("{comment}{end} UPDATE t SET n = n + 10 WHERE id = $1"
+            .. " /* luamig's */ ", row.id)
+        end
+      end }}""")
+    project.run().expect(DONE)
+    assert db.scalar("SELECT sum(n) FROM t") == 300
+
+
 @pytest.mark.parametrize("path, schema", [
     ("luamig, public", "luamig"), ('"$user", luamig, public', "luamig"),
     ('"Mine Own", public', "Mine Own"), ("public, luamig", "luamig")])

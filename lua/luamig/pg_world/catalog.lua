@@ -11,7 +11,7 @@ local catalog = {}
 
 -- What begins so runs under a search_path of luamig's own (src/pg/own.h): names mean those of
 -- pg_catalog, and a table is known by its OID.
-local OWN = "/*luamig*/ "
+local OWN = "\1luamig\2"
 
 local COLUMNS = OWN .. [[
   SELECT a.attname::text AS name, pg_catalog.format_type(base.type, base.modifier) AS type,
