@@ -11,6 +11,9 @@ enum { LEAST_CUT = 8 };
 
 static const char mask[] = "***";
 
+/* What stands between them in a text is written, and so masked, by itself. */
+static const char separators[] = "\n\t";
+
 struct form {
     char *text;
     size_t len;
@@ -73,14 +76,14 @@ void
 lm_secret_add(const char *text)
 {
     add_both_forms(text, strlen(text));
-    if (strchr(text, '\n') == NULL)
+    if (strpbrk(text, separators) == NULL)
         return;
     while (*text != '\0') {
-        size_t len = strcspn(text, "\n");
+        size_t len = strcspn(text, separators);
 
         add_both_forms(text, len);
         text += len;
-        text += *text == '\n';
+        text += *text != '\0';
     }
 }
 

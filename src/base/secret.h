@@ -8,7 +8,8 @@
  * base/record), and so do the texts that the journal keeps: "***" stands for
  * each of them there.
  *
- * What is found: the whole text; one of its lines, or its form in JSON; and the
+ * What is found: the whole text; one of its lines, or what stands
+ * between its tabs; its form in JSON; and the
  * beginning of it, where a text was cut. Not: other forms, as base64, and texts
  * of fewer than LM_SECRET_LEAST bytes, which would be found everywhere.
  *

@@ -9,6 +9,8 @@
 
 #include "pg/parse.h"
 
+#include "base/secret.h"
+
 #include <string.h>
 
 enum {
@@ -114,11 +116,12 @@ may_parse(const char *sql)
     if (strlen(sql) <= SHORT_TEXT)
         return true;
     tokens = scan(sql);
-    fits = tokens != NULL;
+    if (tokens == NULL)
+        return true; /* the parser stops where the scanner does */
+    fits = true;
     for (size_t i = 0; fits && i < tokens->n_tokens; i++)
         fits = count_token(&nesting, tokens->tokens[i]->token);
-    if (tokens != NULL)
-        pg_query__scan_result__free_unpacked(tokens, NULL);
+    pg_query__scan_result__free_unpacked(tokens, NULL);
     while (fits && nesting.open > 0)
         count_token(&nesting, (PgQuery__Token)')');
     return fits && close_chain(&nesting) <= MAX_NESTING;
@@ -254,7 +257,10 @@ add_place(struct lm_buf *buf, const char *sql, int location)
             number++;
         }
     }
-    start = place - line > EXCERPT_BEFORE ? place - EXCERPT_BEFORE : line;
+    start = line;
+    /* Of a secret that is cut, only the beginning would be found. */
+    if (place - line > EXCERPT_BEFORE && !lm_secret_any())
+        start = place - EXCERPT_BEFORE;
     while (start < place && is_continuation(*start))
         start++;
     end = place + strcspn(place, "\r\n");

@@ -195,6 +195,13 @@ def test_a_write_that_is_nested_too_deeply_must_be_meant(guarded, db):
     assert db.scalar("SELECT sum(n) FROM t") == 1
 
 
+def test_a_long_statement_that_cannot_be_cut_into_words_is_not_called_deep(guarded):
+    body = """
+        repo:execute("UPDATE t SET n = 1 /* " .. ("x"):rep(2000) .. " */ WHERE s = 'a")
+        """
+    guarded(body).expect(FAILED, "unterminated quoted string").refuse("deep")
+
+
 def test_a_condition_that_is_nested_too_deeply_is_refused(guarded, db):
     for call in ('update_all("t", { n = 9 }, "n < " .. deep)',
                  'delete_all("t", "n < " .. deep .. " OR true")'):

@@ -202,6 +202,27 @@ def test_what_the_script_logs_has_stars_for_it(table, project, log):
         DONE, "with ***").refuse(TOKEN)
 
 
+def test_a_file_with_tabs_is_not_shown_in_parts(table, project):
+    project.write("token", '{\n\t"key":\t"x1y2z3"\n}\n')
+    write(project, "run.log(run.args.token) error('bad ' .. run.args.token)")
+    project.run("--arg-file", "token=token").expect(FAILED, "bad {").refuse(
+        "x1y2z3")
+
+
+def test_an_excerpt_of_sql_begins_before_the_secret(table, project):
+    project.script(f"""return {{
+      args = {{ token = {{ type = "string", secret = true }} }},
+      base_query = function(args)
+        return "SELECT id FROM t WHERE s = '" .. args.token .. "' ORDER BY id"
+      end,
+      migrate = function() end }}""")
+    token = "x1y2z3" * 20
+    for command in "run", "check":
+        project.luamig(command, "scripts/x.lua", *BY_ENV,
+                       env={"API_TOKEN": token}).expect(
+            INVALID, "ORDER BY").refuse("x1y2z3")
+
+
 def test_quotes_line_breaks_and_cuts_do_not_show_it(table, project):
     token = 'first "half" of it\nsecond\\half-of-it\n' + "x1y2z3" * 900
     project.write("token", token)

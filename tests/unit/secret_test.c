@@ -88,6 +88,8 @@ a_line_of_a_secret_is_masked(void **state)
     lm_secret_add("first line\nxyz\n\nlast line");
     assert_masked("last line, first line, xyz", "***, ***, xyz");
     assert_masked("<first line\nxyz\n\nlast line>", "<***>");
+    lm_secret_add("{\n\t\"key\":\t\"s3cr3t\"\n}");
+    assert_masked("\"key\": and \"s3cr3t\"", "*** and ***");
 }
 
 static void
