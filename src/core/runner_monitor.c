@@ -46,8 +46,9 @@ struct lm_monitor {
     atomic_bool stopping;
     atomic_bool gives_way; /* the run is without a connection */
     atomic_bool moves;     /* it was, since this one was made */
-    struct lm_conn *conn;  /* the thread's */
-    int attempts;          /* at connecting, in a row */
+    pthread_t thread;
+    struct lm_conn *conn; /* the thread's */
+    int attempts;         /* at connecting, in a row */
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t ended_cond;
@@ -261,17 +262,14 @@ has_signal(const struct lm_health_limits *limits)
 static bool
 start_thread(struct lm_monitor *self)
 {
-    pthread_t thread;
     sigset_t all;
     sigset_t before;
     bool started;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    started = pthread_create(&thread, NULL, work, self) == 0;
+    started = pthread_create(&self->thread, NULL, work, self) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (started)
-        pthread_detach(thread);
     return started;
 }
 
@@ -343,6 +341,7 @@ lm_monitor_stop(struct lm_monitor *self)
 {
     struct timespec limit;
     int waited = 0;
+    bool ended;
 
     if (self == NULL)
         return;
@@ -357,7 +356,13 @@ lm_monitor_stop(struct lm_monitor *self)
         waited =
             pthread_cond_timedwait(&self->ended_cond, &self->mutex, &limit);
     }
+    ended = self->ended;
     pthread_mutex_unlock(&self->mutex);
+    if (ended) {
+        pthread_join(self->thread, NULL); /* nothing of it is left at exit */
+    } else {
+        pthread_detach(self->thread);
+    }
     let_go(self);
 }
 

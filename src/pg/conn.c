@@ -219,21 +219,28 @@ lm_conn_tell(const struct lm_conn *self, enum lm_log_level level,
         lm_log(level, "server: %s", text);
 }
 
+/* Reads what is in flight after an error. The server skips all of it, until it
+ * is told to go on. */
+static void
+drain(struct lm_conn *self)
+{
+    struct lm_err ignored;
+
+    if (lm_conn_is_up(self) && !lm_pipeline_sync(self, &ignored))
+        lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
+}
+
 /* A request whose result the caller waits for. */
 static bool
 ask(struct lm_conn *self, int sent, struct lm_pending request,
     struct lm_err *err)
 {
-    struct lm_err ignored;
-
     if (lm_pipeline_post(self, sent, request, err)) {
         return lm_pipeline_sync(self, err) &&
                (request.keep == NULL ||
                 lm_answer_is_there(*request.keep, request.sql, err));
     }
-    /* The server skips what follows an error until it is told to go on. */
-    if (lm_conn_is_up(self) && !lm_pipeline_sync(self, &ignored))
-        lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
+    drain(self);
     return false;
 }
 
@@ -321,8 +328,11 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
 #endif
     LM_FAULT(before);
     (void)before;
-    if (!post_commit(self, &result, err))
+    if (!post_commit(self, &result, err)) {
+        drain(self); /* COMMIT may be in flight, and its result goes here */
+        PQclear(result);
         return false;
+    }
     LM_FAULT(sent);
     (void)sent;
     ok = lm_pipeline_read_commit(self, err);

@@ -562,12 +562,13 @@ lm_pipeline_script(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
     bool ok;
 
-    self->cancel_sent = false;
-    if (PQexitPipelineMode(self->pg) == 0 || PQsendQuery(self->pg, sql) == 0 ||
-        !pump(self, err)) {
+    begin_conversation(self);
+    if (PQexitPipelineMode(self->pg) == 0 || PQsendQuery(self->pg, sql) == 0) {
         lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         return abandon(self);
     }
+    if (!pump(self, err))
+        return abandon(self);
     ok = read_script(self, sql, err);
     if (lm_conn_is_up(self) && PQenterPipelineMode(self->pg) == 0) {
         lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
