@@ -245,11 +245,9 @@ static bool
 find_run(const struct failures_options *options, struct lm_look *look,
          struct lm_status_run *found, struct lm_err *err)
 {
-    int64_t number;
-
     return lm_look_find(look, &lm_cmd_failures, options->which, found, err) &&
-           (lm_cli_number(options->which, 1, &number) ||
-            lm_status_find_failed(look->conn, look->schema, found, err));
+           lm_status_find_failed(look->conn, look->schema, look->script.runs,
+                                 found, err);
 }
 
 static int

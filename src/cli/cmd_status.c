@@ -26,7 +26,8 @@ static const char help[] = "usage: luamig status [SCRIPT|RUN] [OPTIONS]\n"
                            "  --json                as JSON\n" LM_LOOK_HELP;
 
 struct status_options {
-    struct lm_status_filter filter;
+    const char *word; /* a script or a run; NULL: all */
+    int64_t run_id;   /* 0: it is no number */
     bool json;
 };
 
@@ -40,7 +41,6 @@ parse_options(int argc, char **argv, struct status_options *options,
     int code;
 
     memset(options, 0, sizeof *options);
-    options->filter.limit = DEFAULT_RUNS;
     while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
         if (code == 'j') {
             options->json = true;
@@ -53,9 +53,10 @@ parse_options(int argc, char **argv, struct status_options *options,
         lm_cli_usage(&lm_cmd_status, "status takes one script or run");
         return false;
     }
-    if (optind < argc &&
-        !lm_cli_number(argv[optind], 1, &options->filter.run_id))
-        options->filter.script = argv[optind];
+    options->word = argv[optind];
+    if (options->word != NULL &&
+        !lm_cli_number(options->word, 1, &options->run_id))
+        options->run_id = 0;
     return true;
 }
 
@@ -228,17 +229,16 @@ print_runs(const struct status_options *options, const struct lm_look *look,
         warn_of_damage(look, runs);
     if (options->json) {
         lm_out_json(lm_answer_text(runs, 0, 0));
-    } else if (lm_answer_rows(runs) == 0 && options->filter.run_id > 0) {
-        lm_log(LM_LOG_ERROR, "there is no run %" PRId64,
-               options->filter.run_id);
+    } else if (lm_answer_rows(runs) == 0 && options->run_id > 0) {
+        lm_log(LM_LOG_ERROR, "there is no run %" PRId64, options->run_id);
         code = LM_EXIT_FAILED;
     } else if (lm_answer_rows(runs) == 0) {
         lm_log(LM_LOG_INFO, "no runs are recorded%s%s",
-               options->filter.script != NULL ? " of " : "",
-               options->filter.script != NULL ? options->filter.script : "");
-    } else if (options->filter.run_id > 0) {
+               options->word != NULL ? " of " : "",
+               options->word != NULL ? options->word : "");
+    } else if (options->run_id > 0) {
         print_run(runs);
-        print_requests(look, options->filter.run_id);
+        print_requests(look, options->run_id);
     } else {
         print_list(runs);
     }
@@ -246,11 +246,9 @@ print_runs(const struct status_options *options, const struct lm_look *look,
 }
 
 static int
-show(struct status_options *options, struct lm_look *look)
+show(const struct status_options *options, struct lm_look *look)
 {
     struct lm_answer *runs = NULL;
-    const char *word = options->filter.script;
-    char *name = NULL;
     struct lm_err err;
     bool exists = false;
     int code;
@@ -265,19 +263,14 @@ show(struct status_options *options, struct lm_look *look)
         }
         return lm_cli_finish_output(LM_EXIT_DONE);
     }
-    if (word != NULL && !lm_look_name(look, word, &name, &err))
-        return lm_cli_fail(&err);
-    if (name != NULL)
-        options->filter.script = name;
-    if (lm_status_read(look->conn, look->schema, &options->filter,
-                       options->json, &runs, &err)) {
+    if ((options->word == NULL || lm_look_runs(look, options->word, &err)) &&
+        lm_status_read(look->conn, look->schema, look->script.runs,
+                       DEFAULT_RUNS, options->json, &runs, &err)) {
         code = print_runs(options, look, runs);
     } else {
         code = lm_cli_fail(&err);
     }
-    options->filter.script = word;
     lm_answer_free(runs);
-    free(name);
     return code;
 }
 

@@ -10,7 +10,6 @@
 #include "core/journal.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 /* A runner answers within a second, or after its batch. */
@@ -61,11 +60,8 @@ has_runner(const struct lm_control *self)
 static bool
 look_at_run(struct lm_control *self, struct lm_err *err)
 {
-    char id[24];
-
-    snprintf(id, sizeof id, "%" PRId64, self->run.id);
-    return lm_status_find(self->look.conn, self->look.schema, id, &self->run,
-                          err);
+    return lm_status_find_number(self->look.conn, self->look.schema,
+                                 self->run.id, &self->run, err);
 }
 
 /* Waits for the answer; false when none came in time. */

@@ -7,8 +7,8 @@
 #include "pg/conn.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { DEADLINE_MS = 30000 };
@@ -28,6 +28,7 @@ lm_look_release(struct lm_look *self)
     lm_database_choice_release(&self->choice);
     lm_project_release(&self->project);
     lm_which_release(&self->which);
+    lm_status_script_release(&self->script);
 }
 
 bool
@@ -100,29 +101,45 @@ lm_look_again(struct lm_look *self, const struct lm_command *command,
 }
 
 bool
-lm_look_name(struct lm_look *self, const char *word, char **name,
-             struct lm_err *err)
+lm_look_runs(struct lm_look *self, const char *word, struct lm_err *err)
 {
+    struct lm_buf runs = LM_BUF_INIT;
+    int64_t id;
+
     lm_which_release(&self->which);
+    lm_status_script_release(&self->script);
+    if (lm_cli_number(word, 1, &id)) {
+        lm_buf_printf(&runs, "{%" PRId64 "}", id);
+        self->script.runs = lm_buf_take(&runs);
+        return true;
+    }
     lm_which_find(&self->which, &self->project, word);
-    return lm_which_ask(&self->which, self->conn, self->schema, name, err);
+    return lm_which_ask(&self->which, self->conn, self->schema, &self->script,
+                        err);
 }
 
-/* A number is a run's, anything else a script. */
+/* The word is a file, which has no run; a run of another one has its name. */
+static bool
+fail_other(const struct lm_look *self, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_FAILED, "%s has no run", self->which.path);
+    lm_err_detail(err, "Run %" PRId64 " has its name, and was begun by %s.",
+                  self->script.other, self->script.other_path);
+    lm_err_hint(err, "If that run is meant, name it by its number.");
+    return false;
+}
+
 static bool
 find_run(struct lm_look *self, const char *word, struct lm_status_run *run,
          struct lm_err *err)
 {
-    char *name = NULL;
-    int64_t id;
-    bool ok;
-
-    if (!lm_cli_number(word, 1, &id) && !lm_look_name(self, word, &name, err))
+    if (!lm_look_runs(self, word, err))
         return false;
-    ok = lm_status_find(self->conn, self->schema, name != NULL ? name : word,
-                        run, err);
-    free(name);
-    return ok;
+    if (self->script.other > 0)
+        return fail_other(self, err);
+    return lm_status_find(self->conn, self->schema, self->script.runs,
+                          self->script.name != NULL ? self->script.name : word,
+                          run, err);
 }
 
 bool

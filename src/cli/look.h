@@ -18,7 +18,8 @@ struct lm_look {
     struct lm_project project;
     struct lm_database database;
     struct lm_conn *conn;
-    struct lm_which which; /* what lm_look_name was asked for */
+    struct lm_which which; /* what lm_look_runs was asked for */
+    struct lm_status_script script;
 };
 
 /* For getopt_long, and for lm_look_option. */
@@ -46,9 +47,9 @@ bool lm_look_open(struct lm_look *self, const struct lm_command *command,
 /* Connects again, after the connection was lost. */
 bool lm_look_again(struct lm_look *self, const struct lm_command *command,
                    struct lm_err *err) LM_MUSTCHECK;
-/* The journal's name of the script that is meant by a path or a short name;
- * NULL when it has no run. Freed by the caller. */
-bool lm_look_name(struct lm_look *self, const char *word, char **name,
+/* Sets self->script: a number is a run's, anything else a script, by its path
+ * or a short name. */
+bool lm_look_runs(struct lm_look *self, const char *word,
                   struct lm_err *err) LM_MUSTCHECK;
 /* Connects and finds the run. LM_ERR_FAILED when there is none. */
 bool lm_look_find(struct lm_look *self, const struct lm_command *command,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From a word of the command line to the name of a script in the journal. No
+/* From a word of the command line to the runs of a script in the journal. No
  * script is run for that. */
 
 #include "cli/which.h"
@@ -83,6 +83,8 @@ take_file(struct lm_which *self, const char *file)
         self->file = lm_strdup(file);
         self->source = read_file(file);
         self->path = lm_strdup(place.path);
+        if (place.marked)
+            self->inside = lm_strdup(place.name);
         add_name(self, place.name);
         lm_place_release(&place);
     }
@@ -122,18 +124,21 @@ lm_which_release(struct lm_which *self)
     free(self->source);
     free(self->path);
     free(self->typed);
+    free(self->inside);
     memset(self, 0, sizeof *self);
 }
 
 bool
 lm_which_ask(const struct lm_which *self, struct lm_conn *conn,
-             const char *schema, char **name, struct lm_err *err)
+             const char *schema, struct lm_status_script *out,
+             struct lm_err *err)
 {
     struct lm_status_names names = {.names = (const char *const *)self->names,
                                     .count = self->count,
                                     .path = self->path,
                                     .typed = self->typed,
-                                    .source = self->source};
+                                    .source = self->source,
+                                    .file = self->inside};
 
-    return lm_status_name(conn, schema, &names, name, err);
+    return lm_status_find_script(conn, schema, &names, out, err);
 }

@@ -16,6 +16,7 @@ struct lm_which {
     char *source; /* its text; NULL likewise */
     char *path;   /* absolute, without links; NULL likewise */
     char *typed;  /* absolute, as it was written; NULL likewise */
+    char *inside; /* relative to its project; NULL: in none that is marked */
     char **names; /* what the journal may call it, the likeliest first: also
                    * what it would call a script that is gone */
     int count;
@@ -25,10 +26,9 @@ void lm_which_find(struct lm_which *self, struct lm_project *project,
                    const char *word);
 void lm_which_release(struct lm_which *self);
 
-/* The name that the journal has of it, NULL when it has none. Freed by the
- * caller. */
+/* The runs of it that the journal has. */
 bool lm_which_ask(const struct lm_which *self, struct lm_conn *conn,
-                  const char *schema, char **name,
+                  const char *schema, struct lm_status_script *out,
                   struct lm_err *err) LM_MUSTCHECK;
 
 #endif

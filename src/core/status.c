@@ -38,61 +38,55 @@
     " AND (p.backend_pid = 0 OR EXISTS (" BACKEND ") OR" \
     "  " LM_JOURNAL_KEPT "))"
 
-static const char runs_sql[] =
-    "SELECT r.id AS run, r.script, r.args, r.state,"
-    " coalesce(" LIVE ", false) AS live,"
-    " p.rows, p.batches, p.retries, p.key_columns, p.cursor, p.bound,"
-    " date_trunc('second', r.started_at) AS started_at,"
-    " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"
-    " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"
-    " r.error_sqlstate AS sqlstate, r.exit_code, p.failures, " TOTAL
-    " AS total,"
-    " p.batch_size, p.waits_for,"
-    " date_trunc('second', p.waits_since) AS waits_since, p.held,"
-    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("
-    "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"
-    "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"
-    "   'answer', q.answer) ORDER BY q.id), '[]')"
-    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests,"
-    " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"
-    " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id"
-    " WHERE ($1::text IS NULL OR r.script = $1)"
-    " AND ($2::bigint IS NULL OR r.id = $2)"
-    " ORDER BY r.id DESC LIMIT $3::bigint";
+#define RUNS_SQL                                                            \
+    "SELECT r.id AS run, r.script, r.args, r.state,"                        \
+    " coalesce(" LIVE ", false) AS live,"                                   \
+    " p.rows, p.batches, p.retries, p.key_columns, p.cursor, p.bound,"      \
+    " date_trunc('second', r.started_at) AS started_at,"                    \
+    " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"    \
+    " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"        \
+    " r.error_sqlstate AS sqlstate, r.exit_code, p.failures, " TOTAL        \
+    " AS total,"                                                            \
+    " p.batch_size, p.waits_for,"                                           \
+    " date_trunc('second', p.waits_since) AS waits_since, p.held,"          \
+    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("   \
+    "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"      \
+    "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"        \
+    "   'answer', q.answer) ORDER BY q.id), '[]')"                          \
+    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests,"         \
+    " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"   \
+    " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id" \
+    " WHERE ($1::bigint[] IS NULL OR r.id = ANY ($1))"                      \
+    " ORDER BY r.id DESC LIMIT $2::bigint"
+
+/* What makes JSON of the statement s that follows, up to its ") s". */
+#define AS_JSON                            \
+    "SELECT coalesce(pg_catalog.json_agg(" \
+    "pg_catalog.to_json(s)), '[]') FROM ("
 
 bool
-lm_status_read(struct lm_conn *conn, const char *schema,
-               const struct lm_status_filter *filter, bool as_json,
-               struct lm_answer **out, struct lm_err *err)
+lm_status_read(struct lm_conn *conn, const char *schema, const char *runs,
+               int64_t limit, bool as_json, struct lm_answer **out,
+               struct lm_err *err)
 {
     static const char shape[] =
         "*: n t t t b n? n? n? t? t t? t t? n? t? t? i? n? n? n? t?";
+    static const char json_sql[] = LM_OWN AS_JSON RUNS_SQL ") s";
+    static const char list_sql[] = LM_OWN
+        "SELECT s.run, s.script, s.args, s.state, s.live,"
+        " s.rows, s.batches, s.retries,"
+        " array_to_string(s.cursor, ', ', 'NULL'),"
+        " s.started_at, s.finished_at, s.started_by,"
+        " s.host, s.pid, s.error, s.sqlstate, s.exit_code,"
+        " s.failures, s.total, s.batch_size, s.waits_for FROM (" RUNS_SQL ") s";
     struct lm_buf sql = LM_BUF_INIT;
-    char run_id[24];
-    char limit[24];
-    const char *texts[] = {filter->script, NULL, limit};
-    struct lm_values values = {texts, 3};
+    char most[24];
+    const char *texts[] = {runs, most};
+    struct lm_values values = {texts, 2};
     bool ok;
 
-    snprintf(limit, sizeof limit, "%" PRId64, filter->limit);
-    snprintf(run_id, sizeof run_id, "%" PRId64, filter->run_id);
-    if (filter->run_id > 0)
-        texts[1] = run_id;
-    if (as_json) {
-        lm_buf_puts(&sql, LM_OWN "SELECT coalesce(pg_catalog.json_agg("
-                                 "pg_catalog.to_json(s)), '[]') FROM (");
-    } else {
-        lm_buf_puts(&sql,
-                    LM_OWN "SELECT s.run, s.script, s.args, s.state, s.live,"
-                           " s.rows, s.batches, s.retries,"
-                           " array_to_string(s.cursor, ', ', 'NULL'),"
-                           " s.started_at, s.finished_at, s.started_by,"
-                           " s.host, s.pid, s.error, s.sqlstate, s.exit_code,"
-                           " s.failures, s.total, s.batch_size, s.waits_for"
-                           " FROM (");
-    }
-    lm_journal_splice(&sql, runs_sql, schema);
-    lm_buf_puts(&sql, ") s");
+    snprintf(most, sizeof most, "%" PRId64, limit);
+    lm_journal_splice(&sql, as_json ? json_sql : list_sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&sql), as_json ? "1: t" : shape, values,
                      out, err);
     lm_buf_release(&sql);
@@ -145,8 +139,8 @@ take_run(const struct lm_answer *runs, struct lm_status_run *out)
 }
 
 bool
-lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
-               struct lm_status_run *out, struct lm_err *err)
+lm_status_find(struct lm_conn *conn, const char *schema, const char *runs,
+               const char *which, struct lm_status_run *out, struct lm_err *err)
 {
     static const char sql[] =
         LM_OWN "SELECT r.id, r.script, r.state, coalesce(" LIVE ", false),"
@@ -154,32 +148,71 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
                " coalesce(p.lease_until > clock_timestamp(), false),"
                " coalesce(r.path, ''), p.run_id IS NULL"
                " FROM {schema}.run r LEFT JOIN {schema}.progress p"
-               " ON p.run_id = r.id"
-               " WHERE r.id::text = $1 OR r.script = $1"
+               " ON p.run_id = r.id WHERE r.id = ANY ($1::bigint[])"
                " ORDER BY 5 DESC, r.id DESC LIMIT 10";
-    struct lm_values values = {&which, 1};
+    struct lm_values values = {&runs, 1};
     struct lm_buf text = LM_BUF_INIT;
-    struct lm_answer *runs = NULL;
+    struct lm_answer *found = NULL;
     bool ok;
 
     lm_journal_splice(&text, sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b t b", values,
-                     &runs, err);
+                     &found, err);
     lm_buf_release(&text);
     if (!ok)
         return false;
-    if (lm_answer_rows(runs) == 0) {
+    if (lm_answer_rows(found) == 0) {
         ok = lm_err_set(err, LM_ERR_FAILED, "there is no run \"%s\"", which);
         lm_err_hint(err, "\"luamig status\" lists them.");
-    } else if (lm_answer_rows(runs) > 1 && lm_answer_bool(runs, 1, 4)) {
-        ok = fail_ambiguous(runs, which, err);
-    } else if (lm_answer_bool(runs, 0, 8)) {
-        ok = fail_lost(lm_answer_int(runs, 0, 0), schema, err);
+    } else if (lm_answer_rows(found) > 1 && lm_answer_bool(found, 1, 4)) {
+        ok = fail_ambiguous(found, which, err);
+    } else if (lm_answer_bool(found, 0, 8)) {
+        ok = fail_lost(lm_answer_int(found, 0, 0), schema, err);
     } else {
-        take_run(runs, out);
+        take_run(found, out);
     }
-    lm_answer_free(runs);
+    lm_answer_free(found);
     return ok;
+}
+
+bool
+lm_status_find_number(struct lm_conn *conn, const char *schema, int64_t id,
+                      struct lm_status_run *out, struct lm_err *err)
+{
+    char runs[32];
+    char which[24];
+
+    snprintf(which, sizeof which, "%" PRId64, id);
+    snprintf(runs, sizeof runs, "{%s}", which);
+    return lm_status_find(conn, schema, runs, which, out, err);
+}
+
+bool
+lm_status_find_failed(struct lm_conn *conn, const char *schema,
+                      const char *runs, struct lm_status_run *out,
+                      struct lm_err *err)
+{
+    static const char sql[] =
+        LM_OWN "SELECT p.run_id FROM {schema}.progress p"
+               " WHERE p.run_id = ANY ($1::bigint[]) AND p.failures > 0"
+               " ORDER BY p.run_id = $2::bigint DESC, p.run_id DESC LIMIT 1";
+    char id[24];
+    const char *texts[] = {runs, id};
+    struct lm_buf text = LM_BUF_INIT;
+    struct lm_answer *row = NULL;
+    int64_t failed = out->id;
+    bool ok;
+
+    snprintf(id, sizeof id, "%" PRId64, out->id);
+    lm_journal_splice(&text, sql, schema);
+    ok = lm_conn_ask(conn, lm_buf_text(&text), "?: n",
+                     (struct lm_values){texts, 2}, &row, err);
+    lm_buf_release(&text);
+    if (ok && lm_answer_rows(row) == 1)
+        failed = lm_answer_int(row, 0, 0);
+    lm_answer_free(row);
+    return ok && (failed == out->id ||
+                  lm_status_find_number(conn, schema, failed, out, err));
 }
 
 /* A statement whose one parameter is the run. */
@@ -201,50 +234,26 @@ ask_about(struct lm_conn *conn, const char *schema, const char *sql,
     return ok;
 }
 
-bool
-lm_status_find_failed(struct lm_conn *conn, const char *schema,
-                      struct lm_status_run *out, struct lm_err *err)
-{
-    static const char sql[] =
-        "SELECT coalesce((SELECT p.run_id FROM {schema}.run r"
-        " JOIN {schema}.progress p ON p.run_id = r.id, {schema}.run mine"
-        " WHERE mine.id = $1::bigint AND r.script = mine.script"
-        " AND p.failures > 0 ORDER BY r.id = mine.id DESC, r.id DESC LIMIT 1),"
-        " $1::bigint)::text";
-    struct lm_answer *row = NULL;
-    bool ok;
-
-    if (!ask_about(conn, schema, sql, "1: t", out->id, &row, err))
-        return false;
-    ok = lm_status_find(conn, schema, lm_answer_text(row, 0, 0), out, err);
-    lm_answer_free(row);
-    return ok;
-}
+#define FAILURES_SQL                                                    \
+    "SELECT f.id, pg_catalog.array_to_string(p.key_columns, ', ') AS"   \
+    " key_columns, pg_catalog.array_to_string(f.key, ', ') AS key,"     \
+    " f.sqlstate, f.message, f.detail, f.line, f.row_data, f.attempts," \
+    " date_trunc('second', f.failed_at) AS failed_at"                   \
+    " FROM {schema}.failure f JOIN {schema}.progress p"                 \
+    " ON p.run_id = f.run_id"                                           \
+    " WHERE f.run_id = $1::bigint AND f.resolved_at IS NULL ORDER BY f.id"
 
 bool
 lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
                    bool as_json, struct lm_answer **out, struct lm_err *err)
 {
-    static const char sql[] =
-        "SELECT f.id, pg_catalog.array_to_string(p.key_columns, ', ') AS"
-        " key_columns, pg_catalog.array_to_string(f.key, ', ') AS key,"
-        " f.sqlstate, f.message, f.detail, f.line, f.row_data, f.attempts,"
-        " date_trunc('second', f.failed_at) AS failed_at"
-        " FROM {schema}.failure f JOIN {schema}.progress p"
-        " ON p.run_id = f.run_id"
-        " WHERE f.run_id = $1::bigint AND f.resolved_at IS NULL ORDER BY f.id";
-    static const char json_head[] = "SELECT coalesce(pg_catalog.json_agg("
-                                    "pg_catalog.to_json(s)), '[]') FROM (";
-    struct lm_buf text = LM_BUF_INIT;
     int64_t count = 0;
-    bool ok;
+    bool ok = as_json
+                  ? ask_about(conn, schema, LM_OWN AS_JSON FAILURES_SQL ") s",
+                              "1: t", run_id, out, err)
+                  : ask_about(conn, schema, LM_OWN FAILURES_SQL,
+                              "*: n t t t? t t? t? t? n t", run_id, out, err);
 
-    lm_buf_printf(&text, LM_OWN "%s%s%s", as_json ? json_head : "", sql,
-                  as_json ? ") s" : "");
-    ok = ask_about(conn, schema, lm_buf_text(&text),
-                   as_json ? "1: t" : "*: n t t t? t t? t? t? n t", run_id, out,
-                   err);
-    lm_buf_release(&text);
     if (!ok || lm_answer_rows(*out) > 0)
         return ok;
     /* Nobody is told that there are no failures by an answer that was lost. */

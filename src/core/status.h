@@ -6,23 +6,18 @@
 
 #include "pg/conn.h"
 
-struct lm_status_filter {
-    const char *script; /* NULL: all */
-    int64_t run_id;     /* 0: all */
-    int64_t limit;      /* the newest so many */
-};
-
 /*
- * One row a run, newest first, all columns as text: id, script, args, state,
- * live ("t" when a runner holds it and shows itself), rows, batches, retries,
- * cursor, started_at, finished_at, started_by, host, pid, error,
- * error_sqlstate, exit_code, failures, total, batch_size, waits_for. Of a run that has no row in progress, rows,
- * batches, retries, failures, host and pid are NULL. With as_json: one row with
- * one column, a JSON array of objects.
+ * The newest so many of those runs whose numbers are given (as an array
+ * literal; NULL: of all). One row a run, newest first, all columns as text: id,
+ * script, args, state, live ("t" when a runner holds it and shows itself), rows,
+ * batches, retries, cursor, started_at, finished_at, started_by, host, pid,
+ * error, error_sqlstate, exit_code, failures, total, batch_size, waits_for. Of
+ * a run that has no row in progress, rows, batches, retries, failures, host and
+ * pid are NULL. With as_json: one row with one column, a JSON array of objects.
  */
-bool lm_status_read(struct lm_conn *conn, const char *schema,
-                    const struct lm_status_filter *filter, bool as_json,
-                    struct lm_answer **out, struct lm_err *err) LM_MUSTCHECK;
+bool lm_status_read(struct lm_conn *conn, const char *schema, const char *runs,
+                    int64_t limit, bool as_json, struct lm_answer **out,
+                    struct lm_err *err) LM_MUSTCHECK;
 
 struct lm_status_run {
     int64_t id;
@@ -42,26 +37,45 @@ struct lm_status_names {
     const char *path;   /* absolute, without links */
     const char *typed;  /* absolute, as it was written */
     const char *source; /* its text */
+    const char *file;   /* relative to its root; NULL: no folder is marked */
 };
 
-/* What it is called there: a run's script by that name or file, or a run of
- * luamig 0.1 that was begun by a file of that text, whose path its name ends.
- * NULL when there is no run of it. */
-bool lm_status_name(struct lm_conn *conn, const char *schema,
-                    const struct lm_status_names *names, char **script,
+/* The runs of a script. */
+struct lm_status_script {
+    char *name;       /* what the journal calls it; NULL: it has no run */
+    char *runs;       /* their numbers, as an array literal */
+    int64_t other;    /* where it has none, that of another file by its name */
+    char *other_path; /* where that file is */
+};
+void lm_status_script_release(struct lm_status_script *self);
+
+/*
+ * Which runs are a script's: those by its name or file, or those of luamig 0.1
+ * that were begun by a file of that text, whose path their name ends. Where
+ * there is a file, a run that was begun by another one is not this script's,
+ * unless it has the same text, or the same place in a marked project
+ * (journal_find.c goes by the same rule).
+ */
+bool lm_status_find_script(struct lm_conn *conn, const char *schema,
+                           const struct lm_status_names *names,
+                           struct lm_status_script *out,
+                           struct lm_err *err) LM_MUSTCHECK;
+
+/* The run that people mean, of those whose numbers are given: the unfinished
+ * one, else the latest. LM_ERR_FAILED when there is none by that word, more than
+ * one is unfinished, or it has lost its progress. */
+bool lm_status_find(struct lm_conn *conn, const char *schema, const char *runs,
+                    const char *which, struct lm_status_run *out,
                     struct lm_err *err) LM_MUSTCHECK;
+bool lm_status_find_number(struct lm_conn *conn, const char *schema, int64_t id,
+                           struct lm_status_run *out,
+                           struct lm_err *err) LM_MUSTCHECK;
 
-/* The run that people mean by its number or the name of its script: of a
- * script, the unfinished run, else the latest. LM_ERR_FAILED when there is
- * none, more than one is unfinished, or it has lost its progress. */
-bool lm_status_find(struct lm_conn *conn, const char *schema, const char *which,
-                    struct lm_status_run *out, struct lm_err *err) LM_MUSTCHECK;
-
-/* The latest run of the script that has set rows aside which are not resolved,
+/* The latest of those runs that has set rows aside which are not resolved,
  * where the run that was found has none: *out is left as it is when there is
  * no other. */
 bool lm_status_find_failed(struct lm_conn *conn, const char *schema,
-                           struct lm_status_run *out,
+                           const char *runs, struct lm_status_run *out,
                            struct lm_err *err) LM_MUSTCHECK;
 
 /* The rows that a run has set aside and that are not resolved, by age: id,

@@ -23,8 +23,7 @@ ELSEWHERE = {
     "core/journal_ddl.c": "runs in a transaction of lm_txn.own; the bodies of"
                           " functions have a path or qualify, see below",
     "core/journal.h": "a part of texts with LM_OWN",
-    "core/status.c": "LM_OWN stands where they are put together",
-    "core/position.c": "likewise",
+    "core/position.c": "LM_OWN stands where they are put together",
     "core/relation.c": "likewise, but for those that are said to need the"
                        " user's path",
     "pg/own.h": "is about it", "pg/order.h": "parts of texts with LM_OWN",
@@ -35,7 +34,8 @@ ELSEWHERE = {
     "pg/scratch.c": "likewise", "pg/server_home.c": "likewise",
 }
 # Macros that are parts of texts with LM_OWN.
-PARTS = ["EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK"]
+PARTS = ["EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK", "BACKEND", "LEASED",
+         "TOTAL", "LIVE", "RUNS_SQL", "FAILURES_SQL", "AS_JSON", "FITS"]
 
 STRING = r'"(?:[^"\\\n]|\\.)*"'
 # A run of strings and macros, as one expression of C.
@@ -88,38 +88,41 @@ def gap_joins(gap, depth):
 
 
 def texts(source):
-    """Where each text of C begins, with the macros before it, and what its
-    strings say."""
+    """Where each text of C begins, what its strings say, and the macros in it."""
     source = re.sub(r"^#include.*$", "", source, flags=re.M)
     source = source.replace("\\\n", " \n")
     source = re.sub(r"/\*(?:[^*]|\*(?!/))*\*/",
                     lambda found: re.sub(r"[^\n]", " ", found.group(0)), source)
-    start, end, words, depth = 0, 0, [], 0
-    for string in re.finditer(STRING, source):
-        joined = gap_joins(source[end:string.start()], depth) if words else None
+    start, end, words, macros, depth = 0, 0, [], [], 0
+    for token in re.finditer(STRING + r"|\b[A-Z][A-Z_]+\b", source):
+        joined = gap_joins(source[end:token.start()], depth) if end else None
         if joined is None:
-            if words:
-                yield source, start, "".join(words)
-            before = re.search(r"(?:\b[A-Z][A-Z_]+\s+)*$",
-                               source[:string.start()][-200:]).group(0)
-            start, words, joined = string.start() - len(before), [], 0
-        depth, end = joined, string.end()
-        words.append(string.group(0)[1:-1])
-    if words:
-        yield source, start, "".join(words)
+            yield source, start, "".join(words), macros
+            start, words, macros, joined = token.start(), [], [], 0
+        depth, end = joined, token.end()
+        text = token.group(0)
+        if text.startswith('"'):
+            words.append(text[1:-1])
+        else:
+            macros.append(text)
+    yield source, start, "".join(words), macros
 
 
 def check(path, text):
-    own = ["LM_OWN", *PARTS] + re.findall(r"#define (\w+)\s+(?:\\\s+)?LM_OWN", text)
-    for source, start, sql in texts(text):
-        if source[start:].startswith(tuple(own)):
+    own = ["LM_OWN", "LM_OWN_ABOUT_TABLE"] + re.findall(r"#define (\w+)\s+(?:\\\s+)?LM_OWN", text)
+    for source, start, sql, macros in texts(text):
+        if macros and source[start:].startswith(macros[0]) and (
+                macros[0] in own or source[:start].endswith("#define ") and
+                macros[0] in PARTS):
             continue
+        line = source.count("\n", 0, start) + 1
+        for part in set(macros) & set(PARTS):
+            yield f"{path}:{line}: {part} in a text without LM_OWN"
         if sql.startswith("DO $luamig$ BEGIN SET LOCAL search_path = "):
             continue
         if not IS_SQL.search(sql) or not re.search(
                 r"\$\d|pg_catalog|[(=*]", sql):
             continue
-        line = source.count("\n", 0, start) + 1
         for fault in faults(sql):
             yield f"{path}:{line}: under the user's search_path, {fault}"
 

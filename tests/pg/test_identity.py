@@ -369,6 +369,55 @@ def test_adopt_names_a_run_that_is_there(heat, tree):
     tree.luamig("run", "heat.lua", "--adopt", 1).expect(CANCELLED)
 
 
+# -- another script of the same name --------------------------------------------
+
+A, B = "x/a/scripts/heat.lua", "x/b/scripts/heat.lua"
+
+
+@pytest.fixture
+def unfinished(heat, tree):
+    """Run 1 is of a; b is another script, and both are "scripts/heat.lua"."""
+    tree.write(A, script())
+    tree.write(B, script(step=20))
+    tree.luamig("run", A, "--limit", 10).expect(STOPPED, "scripts/heat.lua")
+    return heat
+
+
+@pytest.mark.parametrize("command", [
+    ("cancel",), ("pause",), ("resume",), ("watch",), ("wait",),
+    ("failures",), ("set", "batch_size=5")], ids=lambda words: words[0])
+@pytest.mark.parametrize("word, cwd", [
+    (B, ""), ("heat", "x/b"), ("scripts/heat.lua", "x/b")])
+def test_a_command_that_names_a_script_does_nothing_to_another_one_of_its_name(
+        unfinished, tree, command, word, cwd):
+    verb, *rest = command
+    tree.luamig(verb, word, *rest, cwd=cwd).expect(
+        FAILED, tree.path(B) + " has no run", "Run 1 has its name",
+        "begun by " + tree.path(A), "name it by its number")
+    assert tree.runs(unfinished) == [(1, "scripts/heat.lua", "stopped")]
+    assert not unfinished.scalar("SELECT count(*) FROM luamig.request")
+
+
+def test_of_two_scripts_of_one_name_each_has_its_own_runs(heat, tree):
+    tree.write(A, script())
+    tree.write(B, script(step=20))
+    tree.luamig("run", B).expect(DONE)
+    tree.luamig("status", "heat", cwd="x/a").expect(DONE, "no runs are recorded")
+    tree.luamig("run", A, "--again", "--limit", 10).expect(STOPPED)
+    tree.luamig("status", "heat", cwd="x/b").expect(DONE, "done").refuse(
+        "stopped")
+    tree.luamig("cancel", "heat", cwd="x/b").expect(FAILED, "run 1", "has ended")
+    tree.luamig("cancel", "heat", cwd="x/a").expect(DONE, "run 2 is cancelled")
+
+
+def test_a_run_is_found_by_a_copy_of_its_script_and_by_its_number(
+        unfinished, tree):
+    tree.write(B, script())
+    tree.luamig("set", "heat", "batch_size=5", cwd="x/b").expect(DONE, "run 1")
+    tree.write(B, script(step=20))
+    tree.luamig("cancel", 1, cwd="x/b").expect(DONE, "run 1 is cancelled")
+
+
 # -- runs of luamig 0.1, which called a script by the folder where it was run ------
 
 
