@@ -170,6 +170,7 @@ end
 --   args           map from name to a typed value, or to text as typed on a command line
 --   hidden         set of the names in args whose values nobody could see: those of secrets must
 --                  be among them, and no others. nil, for tests: secrets may come in any way
+--   kept           as args, of an earlier run: see `args.complete`
 --   defaults       what the project file says (see `luamig.script.project`) for keys of config that
 --                  the script leaves out
 --   overrides      map from config key to value; wins over the script's config. Messages name the
@@ -212,10 +213,11 @@ function script.load(path, opts)
   def.config_json = canonical.encode(def.config)
   def.args_spec = args.declare(fields.args, fail)
   if not opts.describe_only then
-    def.args = args.resolve(path, def.args_spec, opts.args or {}, opts.hidden)
+    local typed = args.complete(def.args_spec, opts.args or {}, opts.kept or {})
+    def.args = args.resolve(path, def.args_spec, typed, opts.hidden)
     def.args_json = canonical.encode(args.public(def.args_spec, def.args))
     def.identity_json = {}
-    for part, known in pairs(args.identity(def.args_spec, opts.args or {}, def.args)) do
+    for part, known in pairs(args.identity(def.args_spec, typed, def.args)) do
       def.identity_json[part] = canonical.encode(known)
     end
     if def.kind == "paged" then

@@ -14,8 +14,8 @@
 
 enum { MOST_BYTES = 1 << 20 };
 
-void
-lm_args_add(struct lm_args *self, const char *text)
+static void
+add(struct lm_args *self, const char *text)
 {
     self->texts =
         lm_realloc(self->texts, (size_t)self->count + 1, sizeof *self->texts);
@@ -28,7 +28,7 @@ lm_args_option(struct lm_args *self, int code)
     struct lm_args_source *source;
 
     if (code == LM_ARGS_ARG) {
-        lm_args_add(self, optarg);
+        add(self, optarg);
         return true;
     }
     if (code != LM_ARGS_ENV && code != LM_ARGS_FILE)
@@ -183,7 +183,7 @@ read_source(struct lm_args *self, int index, struct lm_err *err)
         lm_secret_add(lm_buf_text(&value));
         lm_buf_printf(&text, "%.*s=%s", name_len, source->text,
                       lm_buf_text(&value));
-        lm_args_add(self, lm_buf_text(&text));
+        add(self, lm_buf_text(&text));
         self->secret_count++;
     } else {
         lm_err_prefix(err, "argument \"%.*s\"", name_len, source->text);

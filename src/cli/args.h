@@ -15,21 +15,18 @@
 /* For getopt_long, and for lm_args_option. */
 enum { LM_ARGS_ARG = 0x3000, LM_ARGS_ENV, LM_ARGS_FILE };
 /* clang-format off */
-#define LM_ARGS_SECRET_OPTIONS                         \
+#define LM_ARGS_OPTIONS                                \
+    {"arg", required_argument, NULL, LM_ARGS_ARG},     \
     {"arg-env", required_argument, NULL, LM_ARGS_ENV}, \
     {"arg-file", required_argument, NULL, LM_ARGS_FILE}
-#define LM_ARGS_OPTIONS                            \
-    {"arg", required_argument, NULL, LM_ARGS_ARG}, \
-    LM_ARGS_SECRET_OPTIONS
 /* clang-format on */
-#define LM_ARGS_SECRET_HELP                                                 \
+#define LM_ARGS_HELP                                                        \
+    "  --arg NAME=VALUE      an argument that the script declares; "        \
+    "repeatable\n"                                                          \
     "  --arg-env NAME=VARIABLE\n"                                           \
     "                        an argument that is declared secret, from a\n" \
     "                        variable of the environment; repeatable\n"     \
     "  --arg-file NAME=PATH  likewise, from a file; \"-\" is standard input\n"
-#define LM_ARGS_HELP                                                 \
-    "  --arg NAME=VALUE      an argument that the script declares; " \
-    "repeatable\n" LM_ARGS_SECRET_HELP
 
 struct lm_args {
     char **texts; /* "name=value" each, those of secrets last; owned */
@@ -47,8 +44,6 @@ void lm_args_release(struct lm_args *self);
 
 /* Takes one of those options; false when it is another one. */
 bool lm_args_option(struct lm_args *self, int code);
-/* Adds "name=value" before lm_args_read. */
-void lm_args_add(struct lm_args *self, const char *text);
 
 /* Reads the secrets, which from now on are shown nowhere (base/secret.h). Once;
  * LM_ERR_USAGE. */

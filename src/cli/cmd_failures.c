@@ -25,15 +25,17 @@ static const char help[] =
     "Exit code 7 while there are any.\n"
     "\n"
     "  --retry               run the script on just those rows\n"
-    "  --script PATH         with --retry, where the script is, if RUN is a "
-    "number\n"
-    "                        and it is not where it was\n" LM_ARGS_SECRET_HELP
+    "  --script PATH         with --retry, where the script is, if it is not "
+    "where\n"
+    "                        it was\n" LM_ARGS_HELP
     "  --json                as JSON\n" LM_LOOK_HELP "\n"
     "Each row is migrated in a transaction of its own, which also marks it as\n"
     "resolved. A row that the base query does not return any more is resolved\n"
     "as gone. A row that fails again stays. The arguments are those of the "
-    "run;\n"
-    "secrets, which are stored nowhere, have to be given again.\n";
+    "run,\n"
+    "where --arg says nothing else; secrets, which are stored nowhere, have to "
+    "be\n"
+    "given again.\n";
 
 struct failures_options {
     const char *which;
@@ -47,7 +49,7 @@ static const struct option long_options[] = {
     {"retry", no_argument, NULL, 'r'},
     {"script", required_argument, NULL, 's'},
     {"json", no_argument, NULL, 'j'},
-    LM_ARGS_SECRET_OPTIONS,
+    LM_ARGS_OPTIONS,
     LM_LOOK_OPTIONS};
 
 static bool
@@ -151,40 +153,55 @@ list(const struct failures_options *options, struct lm_look *look,
 
 /* -- retrying ---------------------------------------------------------- */
 
+/* Where the run's script lies, as briefly as it can be said; freed by the
+ * caller. The file that began the run comes first, wherever one stands: another
+ * one of its name is another script. */
+static char *
+find_script(const struct lm_look *look, const struct lm_status_run *run)
+{
+    char *here;
+    bool is_here;
+
+    if (run->path[0] == '\0' || access(run->path, F_OK) != 0)
+        return lm_project_path(&look->project, run->script);
+    here = realpath(run->script, NULL);
+    is_here = here != NULL && strcmp(here, run->path) == 0;
+    free(here);
+    if (is_here)
+        return lm_strdup(run->script);
+    lm_log(LM_LOG_INFO, "the script of run %" PRId64 " is %s", run->id,
+           run->path);
+    return lm_strdup(run->path);
+}
+
 static bool
 load_script(struct failures_options *options, struct lm_look *look,
             const struct lm_status_run *run, struct lm_script **out,
             struct lm_err *err)
 {
-    const char *path = options->script != NULL    ? options->script
-                       : look->which.file != NULL ? look->which.file
-                       : access(run->script, F_OK) != 0 && run->path[0] != '\0'
-                           ? run->path
-                           : run->script;
+    char *path = options->script != NULL    ? lm_strdup(options->script)
+                 : look->which.file != NULL ? lm_strdup(look->which.file)
+                                            : find_script(look, run);
     struct lm_script_options script = {
         .batch_size = -1, .target_ms = -1, .throttle_ms = -1};
-    struct lm_status_args args = {NULL, 0};
+    struct lm_status_args kept = {NULL, 0};
     const struct lm_project_file *file = NULL;
     bool ok = lm_project_read_file(&look->project, &file, err) &&
-              lm_status_args(look->conn, look->schema, run->id, &args, err);
+              lm_status_args(look->conn, look->schema, run->id, &kept, err) &&
+              lm_args_read(&options->args, err);
 
-    for (int i = 0; i < args.count; i++)
-        lm_args_add(&options->args, args.texts[i]);
-    lm_status_args_release(&args);
-    ok = ok && lm_args_read(&options->args, err);
     lm_args_give(&options->args, &script);
+    script.kept = (const char *const *)kept.texts;
+    script.kept_count = kept.count;
     if (file != NULL)
         script.defaults_json = file->defaults_json;
     if (ok && !lm_script_load(out, path, &script, err)) {
         lm_project_explain_missing(&look->project, path, err);
         ok = false;
     }
-    if (!ok || strcmp(lm_script_migration(*out)->name, run->script) == 0)
-        return ok;
-    lm_err_set(err, LM_ERR_SCRIPT, "run %" PRId64 " is of %s, not of %s",
-               run->id, run->script, lm_script_migration(*out)->name);
-    lm_err_hint(err, "Name the script's file with --script PATH.");
-    return false;
+    lm_status_args_release(&kept);
+    free(path);
+    return ok;
 }
 
 static int
@@ -216,8 +233,8 @@ retry(struct failures_options *options, struct lm_look *look,
 
     if (run->live) {
         lm_err_set(&err, LM_ERR_BUSY, "run %" PRId64 " is at work", run->id);
-        lm_err_hint(&err, "Retry its failures when it is done, or after "
-                          "\"luamig pause\" and a signal have ended it.");
+        lm_err_hint(&err, "Retry its failures when it is done, or when a "
+                          "signal has stopped it.");
         return lm_cli_fail(&err);
     }
     if (!load_script(options, look, run, &script, &err)) {

@@ -175,6 +175,12 @@ bool lm_journal_find(struct lm_journal *self,
                      const struct lm_run_request *request,
                      enum lm_journal_found *found, struct lm_run *run,
                      struct lm_err *err) LM_MUSTCHECK;
+/* May this script try the failed rows of run->id again? It may have changed.
+ * LM_ERR_SCRIPT when it is another script. */
+bool lm_journal_check_retry(struct lm_journal *self,
+                            const struct lm_run_request *request,
+                            struct lm_run *run,
+                            struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_adopt(struct lm_journal *self,
                       const struct lm_run_request *request, struct lm_run *run,
                       struct lm_err *err) LM_MUSTCHECK;

@@ -60,6 +60,7 @@ enum { MOST_VALUES = 7 };
 struct look {
     struct lm_journal *journal;
     const struct lm_run_request *request;
+    bool retries; /* failed rows of the run are to be tried again */
     char *source; /* owned */
     const char *texts[MOST_VALUES];
 };
@@ -70,6 +71,7 @@ look_init(struct look *self, struct lm_journal *journal,
 {
     self->journal = journal;
     self->request = request;
+    self->retries = false;
     self->source = lm_journal_bytea(request->source, strlen(request->source));
     self->texts[0] = request->script;
     self->texts[1] = request->args_json;
@@ -140,8 +142,8 @@ fail_default(const struct lm_answer *answer, struct lm_err *err)
 
 /* The name is the same, the file is another one with another text. */
 static bool
-fail_file(const struct lm_answer *answer, const char *other, const char *mine,
-          struct lm_err *err)
+fail_file(const struct look *self, const struct lm_answer *answer,
+          const char *other, struct lm_err *err)
 {
     int64_t id = lm_answer_int(answer, 0, COL_ID);
     bool over = is_over(lm_answer_text(answer, 0, COL_STATE));
@@ -151,7 +153,15 @@ fail_file(const struct lm_answer *answer, const char *other, const char *mine,
                lm_answer_text(answer, 0, COL_SCRIPT),
                over ? ", which is done," : "");
     lm_err_detail(err, "It was begun by %s, and this is %s, with another text.",
-                  other, mine);
+                  other, self->request->origin.path);
+    if (self->retries) {
+        lm_err_hint(err,
+                    "If it is the same migration, \"luamig run\" with this "
+                    "script and --adopt %" PRId64
+                    " %s. If not, name the run's own script with --script.",
+                    id, over ? "says so" : "goes on with the run");
+        return false;
+    }
     lm_err_hint(err,
                 "If it is the same migration: --adopt %" PRId64
                 " %s. If not, give this one a field \"name\" of its own; %s.",
@@ -176,7 +186,7 @@ check_file(const struct look *self, const struct lm_answer *answer,
         strcmp(path, mine->path) == 0)
         return true;
     if (strcmp(file, mine->file) != 0 || !mine->marked)
-        return fail_file(answer, path, mine->path, err);
+        return fail_file(self, answer, path, err);
     if (!run->told) {
         lm_log(LM_LOG_WARNING,
                "run %" PRId64 " was begun by %s, and this is %s, with another "
@@ -484,30 +494,45 @@ look_at_siblings(const struct look *self, struct lm_run *run,
 
 /* -- finding -------------------------------------------------------------- */
 
+/* Behind COLUMNS: what the run was given and the script does not declare. */
+enum { COL_UNDECLARED = COL_MORE };
+
+/* Reads the run of a number. */
+static bool
+read_run(const struct look *self, int64_t run_id, struct lm_answer **out,
+         struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run_id), self->source,
+                           self->request->arguments.declared};
+
+    return lm_journal_ask(
+        self->journal,
+        "SELECT r.id IS NOT NULL, r.id, r.state, p.rows, p.batches,"
+        " p.retries, p.failures,"
+        " r.sha256 <> pg_catalog.encode(pg_catalog.sha256($2::bytea), 'hex'),"
+        " r.script, r.file, r.path, p.host,"
+        " (SELECT pg_catalog.string_agg(a.key || ' = ' || a.value, ', ')"
+        "  FROM pg_catalog.jsonb_each_text(coalesce(r.given, r.args)) a"
+        "  WHERE NOT $3::jsonb ? a.key)"
+        " FROM (SELECT) AS one LEFT JOIN {schema}.run r ON r.id = $1::bigint"
+        " LEFT JOIN {schema}.progress p ON p.run_id = r.id",
+        "!: b " SHAPE " t?", texts, 3, out, err);
+}
+
 static bool
 find_adopted(const struct look *self, enum lm_journal_found *found,
              struct lm_run *run, struct lm_err *err)
 {
-    char id[24];
-    const char *texts[MOST_VALUES] = {id};
     struct lm_answer *answer = NULL;
     bool ok = true;
 
-    snprintf(id, sizeof id, "%" PRId64, self->request->adopt);
-    texts[1] = self->source;
-    if (!lm_journal_ask(
-            self->journal,
-            "SELECT r.id IS NOT NULL, r.id, r.state, p.rows, p.batches, "
-            "p.retries, p.failures,"
-            " r.sha256 <> pg_catalog.encode(pg_catalog.sha256($2::bytea),"
-            "  'hex'), r.script, r.file, r.path, p.host"
-            " FROM (SELECT) AS one LEFT JOIN {schema}.run r ON r.id = "
-            "$1::bigint"
-            " LEFT JOIN {schema}.progress p ON p.run_id = r.id",
-            "!: b " SHAPE, texts, 2, &answer, err))
+    if (!read_run(self, self->request->adopt, &answer, err))
         return false;
     if (!lm_answer_bool(answer, 0, COL_THERE)) {
-        ok = lm_err_set(err, LM_ERR_USAGE, "there is no run %s to adopt", id);
+        ok = lm_err_set(err, LM_ERR_USAGE,
+                        "there is no run %" PRId64 " to adopt",
+                        self->request->adopt);
         lm_err_hint(err, "\"luamig status\" lists them.");
     } else {
         take(answer, 0, run);
@@ -540,6 +565,57 @@ lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
             ok = look_at_siblings(&look, run, err);
     }
     free(look.source);
+    return ok;
+}
+
+/* Is it the run's script, whatever each is called by its file? */
+static bool
+check_name(const struct look *self, const struct lm_answer *answer,
+           struct lm_err *err)
+{
+    const char *name = lm_answer_text(answer, 0, COL_SCRIPT);
+    const char *file = lm_answer_text_or(answer, 0, COL_FILE, NULL);
+    const char *path = lm_answer_text_or(answer, 0, COL_PATH, NULL);
+
+    if (is_same(name, self->request->script) ||
+        (is_same(path, self->request->origin.path) && is_same(name, file) &&
+         is_implicit(self->request)))
+        return true;
+    lm_err_set(err, LM_ERR_SCRIPT, "run %" PRId64 " is of %s, not of %s",
+               lm_answer_int(answer, 0, COL_ID), name, self->request->script);
+    lm_err_hint(err, "Name the script's file with --script PATH.");
+    return false;
+}
+
+bool
+lm_journal_check_retry(struct lm_journal *self,
+                       const struct lm_run_request *request, struct lm_run *run,
+                       struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+    struct look look;
+    bool ok;
+
+    look_init(&look, self, request);
+    look.retries = true;
+    ok = read_run(&look, run->id, &answer, err);
+    free(look.source);
+    if (!ok)
+        return false;
+    if (lm_answer_bool(answer, 0, COL_THERE)) {
+        run->script_changed = lm_answer_bool(answer, 0, COL_CHANGED);
+        ok = check_name(&look, answer, err) &&
+             check_file(&look, answer, run, err);
+    } else {
+        ok = lm_err_set(err, LM_ERR_FAILED, "run %" PRId64 " is gone", run->id);
+    }
+    if (ok && !lm_answer_is_null(answer, 0, COL_UNDECLARED)) {
+        lm_log(LM_LOG_WARNING,
+               "run %" PRId64 " was given %s, which the script does not "
+               "declare any more; it is left out",
+               run->id, lm_answer_text(answer, 0, COL_UNDECLARED));
+    }
+    lm_answer_free(answer);
     return ok;
 }
 

@@ -127,6 +127,7 @@ lm_runner_retry_failures(const struct lm_migration *migration,
                          struct lm_err *err)
 {
     struct lm_migration one_by_one = *migration;
+    struct lm_run_request request;
     struct lm_runner self;
     bool ok;
 
@@ -134,7 +135,10 @@ lm_runner_retry_failures(const struct lm_migration *migration,
     one_by_one.quarantine = true;
     lm_runner_init(&self, &one_by_one, options, outcome);
     self.run.id = outcome->run_id = run_id;
-    ok = lm_runner_connect(&self, err) && lm_runner_look_again(&self, err) &&
+    request = lm_runner_request(&self);
+    ok = lm_runner_connect(&self, err) &&
+         lm_journal_check_retry(&self.journal, &request, &self.run, err) &&
+         lm_runner_look_again(&self, err) &&
          lm_runner_take_fingerprint(&self, err) &&
          lm_journal_fits(&self.journal, self.fingerprint, run_id, err) &&
          retry_all(&self, err);

@@ -246,6 +246,9 @@ bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
                              struct lm_err *err) LM_MUSTCHECK;
 
+/* What the journal is told of the script. */
+struct lm_run_request lm_runner_request(const struct lm_runner *self);
+
 /* Connects, checks the server and the query, and acquires the run. Leaves
  * acquired false, and the ending set, when there is nothing to do. */
 bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;

@@ -587,11 +587,12 @@ may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
         lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
 }
 
-bool
-lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
+struct lm_run_request
+lm_runner_request(const struct lm_runner *self)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_request request = {
+
+    return (struct lm_run_request){
         .script = m->name,
         .origin = m->origin,
         .source = m->source,
@@ -604,6 +605,12 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
         .again = self->options->again || m->repeatable,
         .restart = self->options->restart,
         .adopt = self->options->adopt};
+}
+
+bool
+lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_run_request request = lm_runner_request(self);
 
     if (!lm_runner_connect(self, err))
         return false;

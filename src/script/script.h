@@ -19,6 +19,10 @@ struct lm_script_options {
     /* The last of them: their values came in a way that nobody could see, as
      * those of secrets must. -1: a test's, which are not told apart. */
     int secret_count;
+    /* "name=value" each, of an earlier run: for the declared arguments that are
+     * not among args and no secrets; others are left out. */
+    const char *const *kept;
+    int kept_count;
     int64_t batch_size;  /* -1: as the script says */
     int64_t target_ms;   /* likewise */
     int64_t throttle_ms; /* likewise */

@@ -39,30 +39,33 @@ lm_script_check_args(const struct lm_script_options *options,
     return true;
 }
 
+/* Pushes { name = "value" } of those from one on, up to another. */
+static void
+push_values(lua_State *L, const char *const *args, int from, int to)
+{
+    lua_newtable(L);
+    for (int i = from; i < to; i++) {
+        const char *equals = strchr(args[i], '=');
+
+        lua_pushlstring(L, args[i], (size_t)(equals - args[i]));
+        lua_pushstring(L, equals + 1);
+        lua_rawset(L, -3);
+    }
+}
+
 void
 lmL_set_args(lua_State *L, const struct lm_script_options *options)
 {
-    int hidden = lua_gettop(L) + 2;
-
-    lua_newtable(L);
-    lua_newtable(L);
-    for (int i = 0; i < options->arg_count; i++) {
-        const char *arg = options->args[i];
-        const char *equals = strchr(arg, '=');
-
-        lua_pushlstring(L, arg, (size_t)(equals - arg));
-        lua_pushvalue(L, -1);
-        lua_pushboolean(L, i >= options->arg_count - options->secret_count);
-        lua_rawset(L, hidden);
-        lua_pushstring(L, equals + 1);
-        lua_rawset(L, hidden - 1);
-    }
-    if (options->secret_count >= 0) {
-        lua_setfield(L, -3, "hidden");
-    } else {
-        lua_pop(L, 1);
-    }
+    push_values(L, options->args, 0, options->arg_count);
     lua_setfield(L, -2, "args");
+    push_values(L, options->kept, 0, options->kept_count);
+    lua_setfield(L, -2, "kept");
+    if (options->secret_count >= 0) {
+        push_values(L, options->args,
+                    options->arg_count - options->secret_count,
+                    options->arg_count);
+        lua_setfield(L, -2, "hidden");
+    }
 }
 
 static const char *

@@ -13,8 +13,9 @@
 bool lm_script_check_args(const struct lm_script_options *options,
                           struct lm_err *err) LM_MUSTCHECK;
 
-/* Sets in the table at the top, for luamig.script: args, { name = "value" }, and
- * hidden, the set of those that nobody could see (options->secret_count). */
+/* Sets in the table at the top, for luamig.script: args, { name = "value" };
+ * hidden, the set of those that nobody could see (options->secret_count); and
+ * kept, as args. */
 void lmL_set_args(lua_State *L, const struct lm_script_options *options);
 
 /* Adds a line for each argument in the list at the top, which is what

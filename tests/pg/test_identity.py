@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from harness import old_journal
-from harness.project import (BUSY, CANCELLED, DONE, FAILED, INVALID, STOPPED,
-                             USAGE)
+from harness.project import (BUSY, CANCELLED, DONE, FAILED, FAILURES, INVALID,
+                             STOPPED, USAGE)
 from harness.wait import wait_until
 
 SCRIPT = """
@@ -371,6 +371,7 @@ def test_adopt_names_a_run_that_is_there(heat, tree):
 
 # -- another script of the same name --------------------------------------------
 
+ASIDE = 'on_error = "quarantine"'
 A, B = "x/a/scripts/heat.lua", "x/b/scripts/heat.lua"
 
 
@@ -416,6 +417,75 @@ def test_a_run_is_found_by_a_copy_of_its_script_and_by_its_number(
     tree.luamig("set", "heat", "batch_size=5", cwd="x/b").expect(DONE, "run 1")
     tree.write(B, script(step=20))
     tree.luamig("cancel", 1, cwd="x/b").expect(DONE, "run 1 is cancelled")
+
+
+@pytest.fixture
+def failed(heat, tree):
+    """As unfinished, but one row of a's run was set aside."""
+    heat.execute("ALTER TABLE heat ADD CONSTRAINT c CHECK (id <> 7 OR n < 10)")
+    tree.write(A, script(config=ASIDE))
+    tree.write(B, script(step=2, config=ASIDE))
+    tree.luamig("run", A).expect(FAILURES)
+    return heat
+
+
+def the_row(db):
+    return db.scalar("SELECT n FROM heat WHERE id = 7")
+
+
+def test_failed_rows_are_not_retried_by_another_script_of_the_name(
+        failed, tree):
+    for words, told in [
+            (("heat",), "has no run"),
+            ((1, "--script", B), "was begun by another script")]:
+        tree.luamig("failures", *words, "--retry",
+                    cwd="x/b" if words == ("heat",) else "").expect(
+            INVALID if "--script" in words else FAILED, told, tree.path(A),
+            tree.path(B))
+    assert the_row(failed) == 0
+
+
+def test_a_run_is_retried_by_the_file_that_began_it_wherever_one_stands(
+        failed, tree):
+    """Which may have been mended meanwhile."""
+    tree.write(A, script(step=3, config=ASIDE))
+    tree.luamig("failures", 1, "--retry", cwd="x/b").expect(
+        DONE, "the script of run 1 is " + tree.path(A), "1 row migrated")
+    assert the_row(failed) == 3
+
+
+def test_a_script_that_was_moved_and_mended_is_adopted_for_a_retry(
+        failed, tree):
+    os.remove(tree.path(A))
+    tree.luamig("failures", 1, "--retry", cwd="x/b").expect(
+        INVALID, '"luamig run" with this script and --adopt 1 says so')
+    tree.luamig("run", B, "--adopt", 1).expect(FAILURES, "done already")
+    tree.luamig("failures", 1, "--retry").expect(
+        DONE, "the script of run 1 is " + tree.path(B))
+    assert the_row(failed) == 2
+
+
+def test_failed_rows_are_retried_in_another_checkout_of_the_project(
+        heat, tree):
+    heat.execute("ALTER TABLE heat ADD CHECK (id <> 7 OR n < 10)")
+    for release, step in ((1, 10), (2, 5)):
+        tree.write(f"{release}/luamig.lua", "return {}")
+        tree.write(f"{release}/scripts/heat.lua", script(step=step,
+                                                         config=ASIDE))
+    tree.luamig("run", "1/scripts/heat.lua").expect(FAILURES)
+    tree.luamig("failures", "heat", "--retry", cwd="2").expect(
+        DONE, "run 1 was begun by " + tree.path("1/scripts/heat.lua"),
+        "1 row migrated")
+    assert the_row(heat) == 5
+
+
+def test_failed_rows_are_retried_when_the_folder_has_become_a_project(
+        failed, tree):
+    tree.write("x/a/luamig.lua", "return {}")
+    tree.write("x/a/scripts/heat.lua", script(step=3, config=ASIDE))
+    shutil.move(tree.path("x/a/luamig.lua"), tree.path("x/a/scripts"))
+    tree.luamig("failures", "heat", "--retry", cwd="x/a/scripts").expect(
+        DONE, "1 row migrated")
 
 
 # -- runs of luamig 0.1, which called a script by the folder where it was run ------

@@ -268,22 +268,59 @@ def test_a_kill_around_a_retried_row(db, project):
     assert db.scalar("SELECT count(*) FROM t WHERE n <> id + 10") == 0
 
 
-def test_a_retry_has_the_arguments_of_its_run(db, project):
+BY = """return {
+  args = { %s },
+  config = { on_error = "quarantine" },
+  base_query = "SELECT id, n FROM t",
+  migrate = function(rows, repo, run)
+    for _, row in ipairs(rows) do
+      repo:update("t", { id = row.id }, { n = row.n + %s })
+    end
+  end }"""
+BY_INTEGER = 'by = { type = "integer", required = true }'
+
+
+@pytest.fixture
+def by_five(db, project):
+    """A run that was given by=5 has set a row aside, whose reason is gone."""
     db.execute("CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n < 9));"
                "INSERT INTO t SELECT i, i FROM generate_series(1, 5) i")
-    project.script("""return {
-      args = { by = { type = "integer", required = true } },
-      config = { on_error = "quarantine" },
-      base_query = "SELECT id, n FROM t",
-      migrate = function(rows, repo, run)
-        for _, row in ipairs(rows) do
-          repo:update("t", { id = row.id }, { n = row.n + run.args.by })
-        end
-      end }""")
+    project.script(BY % (BY_INTEGER, "run.args.by"))
     project.run("--arg", "by=5").expect(FAILURES)
     db.execute("ALTER TABLE t DROP CONSTRAINT t_n_check")
+    return db
+
+
+def test_a_retry_has_the_arguments_of_its_run(by_five, project):
     project.luamig("failures", 1, "--retry").expect(DONE)
-    assert db.column("SELECT n FROM t ORDER BY id") == [6, 7, 8, 9, 10]
+    assert by_five.column("SELECT n FROM t ORDER BY id") == [6, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize("declared, by, refused, options, value", [
+    pytest.param(BY_INTEGER, "run.args.by", None, ["--arg", "by=7"], 7,
+                 id="given anew"),
+    pytest.param('more = { type = "integer", required = true }, ' + BY_INTEGER,
+                 "run.args.by + run.args.more",
+                 "Give it with --arg more=INTEGER.", ["--arg", "more=1"], 6,
+                 id="a new one"),
+    pytest.param('by = { type = "boolean" }', "(run.args.by and 1 or 2)",
+                 "Give it with --arg by=BOOLEAN.", ["--arg", "by=true"], 1,
+                 id="another type"),
+    pytest.param('by = { type = "string", secret = true }',
+                 "tonumber(run.args.by)", "Give it with --arg-env by=VARIABLE",
+                 ["--arg-env", "by=BY"], 3, id="secret"),
+    pytest.param('step = { type = "integer", default = 4 }', "run.args.step",
+                 None, [], 4, id="gone")])
+def test_a_retry_after_the_arguments_have_changed(
+        by_five, project, declared, by, refused, options, value):
+    project.script(BY % (declared, by))
+    if refused:
+        project.luamig("failures", 1, "--retry").expect(USAGE, refused)
+    result = project.luamig("failures", 1, "--retry", *options,
+                            env={"BY": "3"}).expect(DONE)
+    assert ("run 1 was given by = 5, which the script does not declare any "
+            "more" in result.err) == ("by =" not in declared)
+    assert by_five.scalar("SELECT n FROM t WHERE id = 5") == 5 + value
 
 
 def test_failures_of_a_run_that_is_not_there(db, project):

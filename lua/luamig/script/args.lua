@@ -182,6 +182,15 @@ local function refuse_unknown(path, list, given)
   end
 end
 
+--- How a value is given, for hints.
+local function how_to_give(spec)
+  if spec.secret then
+    return ("Give it with --arg-env %s=VARIABLE, or --arg-file %s=PATH (- is standard input).")
+      :format(spec.name, spec.name)
+  end
+  return ("Give it with --arg %s=%s."):format(spec.name, spec.type:upper())
+end
+
 local function value_of(path, spec, given)
   local kind = TYPES[spec.type]
   local value = given
@@ -191,18 +200,9 @@ local function value_of(path, spec, given)
   value = kind.check(value)
   if value == nil then
     usage(path, ('argument "%s" must be %s%s'):format(spec.name, kind.wanted,
-      spec.secret and "" or ", not " .. text.describe(given)))
+      spec.secret and "" or ", not " .. text.describe(given)), how_to_give(spec))
   end
   return value
-end
-
---- How a value is given, for hints.
-local function how_to_give(spec)
-  if spec.secret then
-    return ("Give it with --arg-env %s=VARIABLE, or --arg-file %s=PATH (- is standard input).")
-      :format(spec.name, spec.name)
-  end
-  return ("Give it with --arg %s=%s."):format(spec.name, spec.type:upper())
 end
 
 --- What is secret comes hidden, and what comes hidden is declared secret: else the journal would
@@ -260,6 +260,25 @@ function args.identity(list, given, values)
     }
   end
   return known
+end
+
+--- What a script is given that tries again what an earlier run has left: for what is not given,
+-- the values of that run. Secrets are given anew each time, whatever that run knew.
+-- @param list what `args.declare` returned
+-- @param given map from name to a value, or to text as typed on a command line
+-- @param kept likewise, of the earlier run
+-- @return the same map as given, for `args.resolve`
+function args.complete(list, given, kept)
+  local all = {}
+  for name, value in pairs(given) do
+    all[name] = value
+  end
+  for _, spec in ipairs(list) do
+    if all[spec.name] == nil and not spec.secret then
+      all[spec.name] = kept[spec.name]
+    end
+  end
+  return all
 end
 
 --- Gives a script its arguments. Reading one that is not declared raises.
