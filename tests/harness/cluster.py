@@ -32,7 +32,7 @@ SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
     "wal_buffers": "16MB",
-    "max_wal_size": "4GB",
+    "max_wal_size": "1GB",
     "fsync": "off",
     "autovacuum": "off",
     "jit": "off",
@@ -61,6 +61,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
 
 
+def _home():
+    """Where servers lie: in memory, where there is plenty."""
+    memory = "/dev/shm"
+    plenty = os.path.isdir(memory) and shutil.disk_usage(memory).free > 8 << 30
+    return memory if plenty else "/tmp"
+
+
 def _server_user():
     if os.geteuid() != 0:
         return {}
@@ -82,7 +89,7 @@ class Cluster:
         self.bin = primary.bin if primary else postgres.bin_dir(version)
         self.settings = {**SETTINGS, **settings}
         self.port = int(self.settings.get("port", PORT))
-        self.dir = tempfile.mkdtemp(prefix="luamig-pg-", dir="/tmp")
+        self.dir = tempfile.mkdtemp(prefix="luamig-pg-", dir=_home())
         self.data = os.path.join(self.dir, "data")
         self.log_path = os.path.join(self.dir, "log")
         self.process = None
@@ -178,8 +185,9 @@ class Cluster:
 
     def make_database(self, name=None, owner=OWNER, template="template0"):
         name = name or f"db{next(_numbers)}"
+        how = "STRATEGY file_copy" if self.version >= 15 else ""  # the fastest
         self.execute(f'CREATE DATABASE "{name}" OWNER "{owner}" '
-                     f'TEMPLATE "{template}"')
+                     f'TEMPLATE "{template}" {how}')
         return Database(self, name)
 
     def database(self, name):
@@ -270,7 +278,7 @@ class Cluster:
 
     @classmethod
     def _make_template(cls, folder):
-        top = tempfile.mkdtemp(prefix="luamig-initdb-", dir="/tmp")
+        top = tempfile.mkdtemp(prefix="luamig-initdb-", dir=_home())
         atexit.register(shutil.rmtree, top, ignore_errors=True)
         data = os.path.join(top, "data")
         quiet = ["--no-instructions"] if postgres.major(folder) > 13 else []

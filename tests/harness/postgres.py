@@ -11,6 +11,7 @@ given and prints where their programs lie.
 import base64
 import contextlib
 import fcntl
+import functools
 import glob
 import hashlib
 import json
@@ -69,8 +70,13 @@ def program(name):
 def major(folder=None):
     """The major version of the programs in a folder, of the tests' server
     without one."""
+    return _major(folder or bin_dir())
+
+
+@functools.cache
+def _major(folder):
     said = subprocess.run(
-        [os.path.join(folder or bin_dir(), "postgres"), "--version"],
+        [os.path.join(folder, "postgres"), "--version"],
         check=True, capture_output=True, text=True).stdout
     return int(re.search(r"(\d+)", said).group(1))
 
