@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Writes members of JSON objects for the log; see the header. */
+/* Writes members of JSON objects, for the log and for stdout; see the header. */
 
 #include "base/record.h"
 
@@ -89,5 +89,55 @@ void
 lm_record_json(struct lm_buf *buf, const char *name, const char *json)
 {
     add_name(buf, name);
-    lm_buf_puts(buf, json);
+    for (; *json != '\0'; json++) {
+        /* They can only stand between its tokens. */
+        bool breaks = *json == '\n' || *json == '\r' || *json == '\t';
+
+        lm_buf_putc(buf, breaks ? ' ' : *json);
+    }
+}
+
+static void
+add_members(struct lm_buf *buf, struct lm_buf *members)
+{
+    lm_buf_printf(buf, "{%s}", lm_buf_text(members));
+    lm_buf_clear(members);
+}
+
+void
+lm_record_object(struct lm_buf *buf, const char *name, struct lm_buf *members)
+{
+    add_name(buf, name);
+    add_members(buf, members);
+}
+
+void
+lm_record_begin_list(struct lm_buf *buf, const char *name)
+{
+    add_name(buf, name);
+    lm_buf_putc(buf, '[');
+}
+
+void
+lm_record_add_item(struct lm_buf *buf, struct lm_buf *members)
+{
+    if (buf->data[buf->len - 1] != '[')
+        lm_buf_putc(buf, ',');
+    add_members(buf, members);
+}
+
+void
+lm_record_end_list(struct lm_buf *buf)
+{
+    lm_buf_putc(buf, ']');
+}
+
+void
+lm_record_out(const struct lm_buf *buf)
+{
+    struct lm_buf object = LM_BUF_INIT;
+
+    lm_buf_printf(&object, "{%s}", lm_buf_text(buf));
+    lm_out_json(lm_buf_text(&object));
+    lm_buf_release(&object);
 }

@@ -17,7 +17,18 @@ void lm_record_int(struct lm_buf *buf, const char *name, int64_t value);
 /* With one decimal; null unless finite. */
 void lm_record_real(struct lm_buf *buf, const char *name, double value);
 void lm_record_bool(struct lm_buf *buf, const char *name, bool value);
-/* A value that is JSON already. */
+/* A value that is JSON already, as the server writes it. */
 void lm_record_json(struct lm_buf *buf, const char *name, const char *json);
+
+/* A value that has members of its own, and a list of such. The members are
+ * taken out of their buffer. */
+void lm_record_object(struct lm_buf *buf, const char *name,
+                      struct lm_buf *members);
+void lm_record_begin_list(struct lm_buf *buf, const char *name);
+void lm_record_add_item(struct lm_buf *buf, struct lm_buf *members);
+void lm_record_end_list(struct lm_buf *buf);
+
+/* Writes the object to stdout, and a line break. */
+void lm_record_out(const struct lm_buf *buf);
 
 #endif

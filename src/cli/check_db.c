@@ -143,7 +143,7 @@ lm_check_database(const struct lm_database_choice *choice, bool json)
          lm_database_resolve(&database, &project, choice, NULL, &err) &&
          look(&report, &project, &database, &err);
     if (report.fields.len > 0)
-        lm_out("{%s}\n", lm_buf_text(&report.fields));
+        lm_record_out(&report.fields);
     lm_cli_finish_output(LM_EXIT_DONE);
     lm_buf_release(&report.fields);
     lm_database_release(&database);

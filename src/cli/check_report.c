@@ -84,35 +84,39 @@ add_figure(struct lm_buf *out, const char *name, int64_t value)
     }
 }
 
+static void
+add_finding(struct lm_buf *out, const struct lm_finding *finding)
+{
+    struct lm_buf fields = LM_BUF_INIT;
+
+    lm_record_text(&fields, "level", verdicts[finding->verdict]);
+    lm_record_text(&fields, "subject", finding->subject);
+    lm_record_text(&fields, "message", finding->message);
+    lm_record_text(&fields, "detail", finding->detail);
+    lm_record_text(&fields, "hint", finding->hint);
+    if (finding->plan != NULL)
+        lm_record_text(&fields, "plan", finding->plan);
+    lm_record_add_item(out, &fields);
+    lm_buf_release(&fields);
+}
+
 void
 lm_check_report_print_json(const struct lm_check *check)
 {
-    struct lm_buf figures = LM_BUF_INIT;
+    struct lm_buf out = LM_BUF_INIT;
 
-    lm_out_own("{\"findings\":[");
-    for (int i = 0; i < check->count; i++) {
-        const struct lm_finding *finding = &check->findings[i];
-        struct lm_buf fields = LM_BUF_INIT;
-
-        lm_record_text(&fields, "level", verdicts[finding->verdict]);
-        lm_record_text(&fields, "subject", finding->subject);
-        lm_record_text(&fields, "message", finding->message);
-        lm_record_text(&fields, "detail", finding->detail);
-        lm_record_text(&fields, "hint", finding->hint);
-        if (finding->plan != NULL)
-            lm_record_text(&fields, "plan", finding->plan);
-        lm_out("%s{%s}", i > 0 ? "," : "", lm_buf_text(&fields));
-        lm_buf_release(&fields);
-    }
-    lm_record_int(&figures, "errors", lm_check_count(check, LM_VERDICT_ERROR));
-    lm_record_int(&figures, "warnings",
-                  lm_check_count(check, LM_VERDICT_WARNING));
-    add_figure(&figures, "rows", check->rows);
-    add_figure(&figures, "batches", check->batches);
-    add_figure(&figures, "batch_size", check->batch_size);
-    add_figure(&figures, "page_rows_read", check->page_rows_read);
-    add_figure(&figures, "page_ms", check->page_ms);
-    add_figure(&figures, "duration_ms", check->duration_ms);
-    lm_out("],%s}\n", lm_buf_text(&figures));
-    lm_buf_release(&figures);
+    lm_record_begin_list(&out, "findings");
+    for (int i = 0; i < check->count; i++)
+        add_finding(&out, &check->findings[i]);
+    lm_record_end_list(&out);
+    lm_record_int(&out, "errors", lm_check_count(check, LM_VERDICT_ERROR));
+    lm_record_int(&out, "warnings", lm_check_count(check, LM_VERDICT_WARNING));
+    add_figure(&out, "rows", check->rows);
+    add_figure(&out, "batches", check->batches);
+    add_figure(&out, "batch_size", check->batch_size);
+    add_figure(&out, "page_rows_read", check->page_rows_read);
+    add_figure(&out, "page_ms", check->page_ms);
+    add_figure(&out, "duration_ms", check->duration_ms);
+    lm_record_out(&out);
+    lm_buf_release(&out);
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/project.h"
 #include "base/show.h"
+#include "base/trust.h"
 #include "cli/cli.h"
 #include "cli/lua_files.h"
 
@@ -47,10 +48,12 @@ find_modules(struct lm_err *err)
 {
     struct lm_buf dir = LM_BUF_INIT;
     char *project;
+    bool trusted;
 
     if (lm_lua_files_match(LUAMIG_LUA_DIR, LM_LUA_MODULES))
         return lm_strdup(LUAMIG_LUA_DIR);
     project = lm_project_root(NULL);
+    trusted = lm_trust_root(project, err);
     lm_buf_printf(&dir, "%s/.luamig/lua-" LUAMIG_VERSION, project);
     free(project);
     if (strpbrk(lm_buf_text(&dir), ";?") != NULL) {
@@ -58,7 +61,8 @@ find_modules(struct lm_err *err)
                    "a LUA_PATH cannot name the folder \"%s\": it has \";\" "
                    "or \"?\" in it",
                    lm_buf_text(&dir));
-    } else if (lm_lua_files_put(lm_buf_text(&dir), LM_LUA_MODULES, err)) {
+    } else if (trusted &&
+               lm_lua_files_put(lm_buf_text(&dir), LM_LUA_MODULES, err)) {
         return lm_buf_take(&dir);
     }
     lm_buf_release(&dir);

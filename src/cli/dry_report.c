@@ -328,31 +328,6 @@ print_text(const struct lm_dry_report *report, const char *script)
 
 /* -- JSON ---------------------------------------------------------------- */
 
-/* Opens the list under a name; items follow. */
-static void
-begin_list(struct lm_buf *buf, const char *name)
-{
-    lm_buf_printf(buf, "%s\"%s\":[", buf->len > 0 ? "," : "", name);
-}
-
-static void
-add_item(struct lm_buf *list, int i, struct lm_buf *fields)
-{
-    lm_buf_printf(list, "%s{%s}", i > 0 ? "," : "", lm_buf_text(fields));
-    lm_buf_clear(fields);
-}
-
-static void
-add_object(struct lm_buf *buf, const char *name, struct lm_buf *fields)
-{
-    struct lm_buf object = LM_BUF_INIT;
-
-    lm_buf_printf(&object, "{%s}", lm_buf_text(fields));
-    lm_record_json(buf, name, lm_buf_text(&object));
-    lm_buf_clear(fields);
-    lm_buf_release(&object);
-}
-
 static void
 add_known(struct lm_buf *buf, const char *name, int64_t value)
 {
@@ -372,15 +347,15 @@ add_tables(struct lm_buf *buf, const struct lm_tally *tally)
         lm_record_text(buf, "tables", NULL);
         return;
     }
-    begin_list(buf, "tables");
+    lm_record_begin_list(buf, "tables");
     for (int i = 0; i < tally->count; i++) {
         lm_record_text(&fields, "table", tally->tables[i].name);
         lm_record_int(&fields, "inserted", tally->tables[i].inserted);
         lm_record_int(&fields, "updated", tally->tables[i].updated);
         lm_record_int(&fields, "deleted", tally->tables[i].deleted);
-        add_item(buf, i, &fields);
+        lm_record_add_item(buf, &fields);
     }
-    lm_buf_putc(buf, ']');
+    lm_record_end_list(buf);
     lm_buf_release(&fields);
 }
 
@@ -395,7 +370,7 @@ add_image(struct lm_buf *buf, const char *name, const struct lm_image *image)
     }
     for (int i = 0; i < image->count; i++)
         lm_record_json(&fields, image->names[i], image->values[i]);
-    add_object(buf, name, &fields);
+    lm_record_object(buf, name, &fields);
     lm_buf_release(&fields);
 }
 
@@ -405,7 +380,7 @@ add_samples(struct lm_buf *buf, const struct lm_samples *samples)
     struct lm_buf fields = LM_BUF_INIT;
     struct lm_buf key = LM_BUF_INIT;
 
-    begin_list(buf, "samples");
+    lm_record_begin_list(buf, "samples");
     for (int i = 0; i < samples->count; i++) {
         const struct lm_sample *row = &samples->rows[i];
         const struct lm_image *image =
@@ -416,12 +391,12 @@ add_samples(struct lm_buf *buf, const struct lm_samples *samples)
                 lm_record_json(&key, image->names[j], image->values[j]);
         }
         lm_record_text(&fields, "table", row->table);
-        add_object(&fields, "key", &key);
+        lm_record_object(&fields, "key", &key);
         add_image(&fields, "before", &row->before);
         add_image(&fields, "after", &row->after);
-        add_item(buf, i, &fields);
+        lm_record_add_item(buf, &fields);
     }
-    lm_buf_putc(buf, ']');
+    lm_record_end_list(buf);
     lm_buf_release(&fields);
     lm_buf_release(&key);
 }
@@ -435,7 +410,7 @@ add_figure(struct lm_buf *buf, const char *name,
     lm_record_int(&fields, "sum", figure->sum);
     lm_record_int(&fields, "median", figure->median);
     lm_record_int(&fields, "worst", figure->worst);
-    add_object(buf, name, &fields);
+    lm_record_object(buf, name, &fields);
     lm_buf_release(&fields);
 }
 
@@ -448,7 +423,7 @@ add_estimate(struct lm_buf *buf, const struct lm_dry_report *report)
     lm_record_bool(&fields, "rows_are_exact", report->complete);
     add_known(&fields, "ms", report->full_ms);
     add_known(&fields, "wal_bytes", report->full_wal_bytes);
-    add_object(buf, "estimate", &fields);
+    lm_record_object(buf, "estimate", &fields);
     lm_buf_release(&fields);
 }
 
@@ -457,7 +432,7 @@ add_residue(struct lm_buf *buf, const struct lm_dry_report *report)
 {
     struct lm_buf fields = LM_BUF_INIT;
 
-    begin_list(buf, "not_rolled_back");
+    lm_record_begin_list(buf, "not_rolled_back");
     for (int i = 0; i < report->residue.count; i++) {
         const struct lm_residue_item *item = &report->residue.items[i];
 
@@ -466,9 +441,9 @@ add_residue(struct lm_buf *buf, const struct lm_dry_report *report)
         lm_record_text(&fields, "before", item->before);
         lm_record_text(&fields, "after", item->after);
         lm_record_text(&fields, "note", item->note);
-        add_item(buf, i, &fields);
+        lm_record_add_item(buf, &fields);
     }
-    lm_buf_putc(buf, ']');
+    lm_record_end_list(buf);
     lm_record_int(buf, "dead_row_versions", dead_rows(&report->tally));
     lm_buf_release(&fields);
 }
@@ -496,7 +471,7 @@ print_json(const struct lm_dry_report *report, const char *script,
     lm_record_int(&buf, "wal_bytes", report->tally.wal_bytes);
     add_estimate(&buf, report);
     add_residue(&buf, report);
-    lm_out("{%s}\n", lm_buf_text(&buf));
+    lm_record_out(&buf);
     lm_buf_release(&buf);
 }
 

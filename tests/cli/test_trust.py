@@ -70,6 +70,17 @@ def test_a_planted_mark_makes_no_root(shared, mark):
     assert_refused(shared, mark, "run", "x")
 
 
+def test_no_modules_are_put_into_a_planted_folder(shared):
+    """Its owner could change them, and LUA_PATH would name it."""
+    os.mkdir(os.path.join(shared.path, ".luamig"))
+    os.chown(os.path.join(shared.path, ".luamig"), STRANGER, STRANGER)
+    shared.url = None
+    assert_refused(shared, ".luamig", "lua-path")
+    assert os.listdir(os.path.join(shared.path, ".luamig")) == []
+    shared.luamig("lua-path", env={"LUAMIG_TRUST": shared.path}).expect(
+        DONE, "/.luamig/lua-")
+
+
 def test_nor_for_a_script_that_is_named_from_elsewhere(shared, tmp_path_factory):
     plant(shared, "luamig.lua", PLANTED)
     shared.script(SCRIPT, "mine/x.lua")

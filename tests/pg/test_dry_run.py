@@ -329,6 +329,23 @@ def test_a_long_value_is_shown_by_its_beginning(db, project):
                         after["name"])
 
 
+def test_whatever_the_values_are_the_report_is_json_on_one_line(db, project):
+    """A json column keeps its line breaks; a flag is made of tag characters."""
+    users(db, 1, more=", doc json")
+    kept = '{ "a":\r\n\t[1000,\n "\x7f \U000e0067 \u202e \\n"] }'
+    db.execute("UPDATE users SET doc = %s, name = %s", kept,
+               "\x7f\r\U000e0067")
+    text = script(RENAME, more="args = { pin = { type = 'string', secret ="
+                               " true } },")
+    project.script(text)
+    result = project.run("--dry-run", "--arg-env", "pin=PIN",
+                         env={"PIN": "1000"}).expect(DONE)
+    assert result.out.count("\n") == 1
+    (_, before, _), = samples(json.loads(result.out), "public.users")
+    assert before == {"id": 1, "name": "\x7f\r\U000e0067",
+                      "doc": {"a": [1000, "\x7f \U000e0067 \u202e \n"]}}
+
+
 def test_a_table_that_may_not_be_read_is_counted_and_not_shown(db, project):
     users(db, 5)
     db.admin("CREATE TABLE secret (id int); GRANT INSERT ON secret TO app")

@@ -223,6 +223,18 @@ def test_an_excerpt_of_sql_begins_before_the_secret(table, project):
             INVALID, "ORDER BY").refuse("x1y2z3")
 
 
+def test_a_secret_that_looks_like_a_figure_breaks_no_json(table, project):
+    """Nor does one that looks like a part of an escape."""
+    for token in ("1000", "nseq", "rows"):
+        table.execute("UPDATE t SET s = %s", f"a\n{token} 1000")
+        env = {"API_TOKEN": token}
+        for words in (["check", "scripts/x.lua", "--json"],
+                      ["run", "scripts/x.lua", "--dry-run"]):
+            said = json.loads(project.luamig(*words, "--batch-size", 1000,
+                                             *BY_ENV, env=env).expect(DONE).out)
+            assert said.get("rows", 50) == 50, said
+
+
 def test_quotes_line_breaks_and_cuts_do_not_show_it(table, project):
     token = 'first "half" of it\nsecond\\half-of-it\n' + "x1y2z3" * 900
     project.write("token", token)

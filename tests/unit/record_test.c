@@ -64,15 +64,36 @@ test_bytes_that_are_no_utf8_are_replaced(void **state)
 }
 
 static void
-test_json_goes_in_as_it_is(void **state)
+test_json_goes_in_as_it_is_on_one_line(void **state)
 {
     struct lm_buf buf = LM_BUF_INIT;
 
     (void)state;
     lm_record_int(&buf, "a", 1);
-    lm_record_json(&buf, "b \"", "{\"c\": [1.50, null]}");
-    assert_buf(&buf, "\"a\":1,\"b \\\"\":{\"c\": [1.50, null]}");
+    lm_record_json(&buf, "b \"", "{\"c\":\r\n\t[1.50, null]}");
+    assert_buf(&buf, "\"a\":1,\"b \\\"\":{\"c\":   [1.50, null]}");
     lm_buf_release(&buf);
+}
+
+static void
+test_members_lists_and_objects_nest(void **state)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+    struct lm_buf members = LM_BUF_INIT;
+
+    (void)state;
+    lm_record_begin_list(&buf, "a");
+    lm_record_end_list(&buf);
+    lm_record_begin_list(&buf, "b");
+    for (int i = 1; i <= 2; i++) {
+        lm_record_int(&members, "n", i);
+        lm_record_add_item(&buf, &members);
+    }
+    lm_record_end_list(&buf);
+    lm_record_object(&buf, "c", &members);
+    assert_buf(&buf, "\"a\":[],\"b\":[{\"n\":1},{\"n\":2}],\"c\":{}");
+    lm_buf_release(&buf);
+    lm_buf_release(&members);
 }
 
 int
@@ -83,7 +104,8 @@ main(void)
         cmocka_unit_test(test_a_number_that_json_does_not_know_is_null),
         cmocka_unit_test(test_texts_are_escaped_and_stay_on_one_line),
         cmocka_unit_test(test_bytes_that_are_no_utf8_are_replaced),
-        cmocka_unit_test(test_json_goes_in_as_it_is),
+        cmocka_unit_test(test_json_goes_in_as_it_is_on_one_line),
+        cmocka_unit_test(test_members_lists_and_objects_nest),
     };
 
     return UNIT_RUN(tests);
