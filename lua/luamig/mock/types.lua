@@ -40,11 +40,13 @@ local RANGES = {
 }
 -- The server writes their values in its own way, or compares them in its own way.
 local UNSUPPORTED = {}
-for name in ([[bit cidr citext inet int4range int8range interval macaddr money name numrange
+for name in ([[bit cidr inet int4range int8range interval macaddr money name numrange
     daterange time_with_time_zone timetz tsquery tsrange tstzrange tsvector varbit xml]])
     :gmatch "%S+" do
   UNSUPPORTED[name:gsub("_", " ")] = true
 end
+-- Those of extensions, which may lie in any schema.
+local EXTENSIONS = { citext = true }
 
 local function refuse(message, hint)
   errors.raise { kind = "script", message = message, hint = hint }
@@ -379,6 +381,10 @@ local function fit_of(name, modifier)
   end
 end
 
+local function is_unsupported(name)
+  return UNSUPPORTED[name] or EXTENSIONS[name:match '([^."]+)"?$'] or false
+end
+
 local function parse(type_name)
   local shown = type_name:match "^%s*(.-)%s*$"
   local base, modifier, rest = shown:match "^(.-)%s*%(([^)]*)%)%s*(.*)$"
@@ -400,7 +406,7 @@ function types.find(type_name)
     return found and array_of(found), why
   end
   local name, modifier, is_serial = parse(type_name)
-  if UNSUPPORTED[name] then
+  if is_unsupported(name) then
     return nil, "the mock cannot say how the server writes its values; run the spec on PostgreSQL"
   end
   local fit = fit_of(name, modifier)
@@ -419,7 +425,7 @@ end
 --- Whether a type is one of PostgreSQL's own, by any of its names.
 function types.is_known(type_name)
   local name, _, is_serial = parse(type_name)
-  return ENCODERS[name] ~= nil or UNSUPPORTED[name] or is_serial
+  return ENCODERS[name] ~= nil or is_unsupported(name) or is_serial
 end
 
 --- The names of PostgreSQL's own types.
