@@ -16,6 +16,7 @@
 struct lm_key_source {
     uint32_t table; /* OID */
     char *column;
+    bool is_view;
 };
 
 struct lm_base_query {

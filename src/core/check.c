@@ -187,7 +187,7 @@ describe_columns(struct lm_checking *self, struct lm_buf *out,
     const struct lm_base_query *query = &self->query;
 
     for (int i = 0; i < query->key_count; i++) {
-        const struct lm_key_source none = {0, NULL};
+        const struct lm_key_source none = {0, NULL, false};
         const struct lm_key_source *source =
             query->key_source[i] >= 0 ? &query->sources[query->key_source[i]]
                                       : &none;

@@ -83,22 +83,14 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
 
 /* -- columns ---------------------------------------------------------- */
 
-static void
-free_texts(char **texts, int count)
-{
-    for (int i = 0; texts != NULL && i < count; i++)
-        free(texts[i]);
-    free(texts);
-}
-
 void
 lm_base_query_release(struct lm_base_query *self)
 {
     free(self->sql);
-    free_texts(self->params, self->param_count);
+    lm_sql_free_array(self->params, self->param_count);
     free(self->param_types);
-    free_texts(self->columns, self->column_count);
-    free_texts(self->key, self->key_count);
+    lm_sql_free_array(self->columns, self->column_count);
+    lm_sql_free_array(self->key, self->key_count);
     free(self->key_index);
     free(self->key_types);
     for (int i = 0; self->order != NULL && i < self->key_count; i++)
@@ -427,9 +419,11 @@ fail_system_column(const char *name, struct lm_err *err)
 }
 
 static void
-add_source(struct lm_base_query *out, uint32_t table, const char *column)
+add_source(struct lm_base_query *out, uint32_t table,
+           const struct origin *origin)
 {
-    struct lm_key_source source = {table, lm_strdup(column)};
+    struct lm_key_source source = {table, lm_strdup(origin->column),
+                                   origin->view != NULL};
 
     out->sources = lm_realloc(out->sources, (size_t)out->source_count + 1,
                               sizeof *out->sources);
@@ -457,7 +451,7 @@ trace_column(struct lm_conn *conn, const struct lm_column *column,
         ok = find_origin(conn, &at, false, &origin, err);
         if (!ok)
             break;
-        add_source(out, at.table, origin.column);
+        add_source(out, at.table, &origin);
         deeper = origin.view != NULL && depth < MAX_VIEW_DEPTH &&
                  look_into_view(conn, origin.view, at.table_column, &at);
         if (deeper) {

@@ -104,9 +104,10 @@ find_relation(void *arg, const char *schema, const char *name,
 /*
  * Functions of the server that are stable because of settings take the same
  * values always, since luamig keeps the settings. Others read the clock, the
- * session or the catalog. Those of users may read tables.
+ * session, the catalog or tables. Those of users may read tables.
+ *
+ * Asked under the user's path, by which functions are found.
  */
-/* Under the user's path, by which functions are found. */
 static const char function_sql[] =
     "SELECT coalesce(pg_catalog.bool_or(p.prokind OPERATOR(pg_catalog.=) 'a'), "
     "false),"
@@ -122,17 +123,22 @@ static const char function_sql[] =
     "   OR (p.proname OPERATOR(pg_catalog.=) 'age' AND p.pronargs "
     "OPERATOR(pg_catalog.=) 1)"
     "   OR p.proname OPERATOR(pg_catalog.~) "
-    "'^(pg_|has_|to_reg|current_)|_description$')), false)"
+    "'^(pg_|has_|to_reg|current_)|_(description|to_xml)$')), false)"
     " FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
     " ON n.oid OPERATOR(pg_catalog.=) p.pronamespace WHERE p.proname "
     "OPERATOR(pg_catalog.=) $2"
     " AND CASE WHEN $1::pg_catalog.text IS NULL"
     "  THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname "
     "OPERATOR(pg_catalog.=) $1 END"
-    " AND $3::pg_catalog.int4 OPERATOR(pg_catalog.>=)"
+    " AND pg_catalog.abs($3::pg_catalog.int4) OPERATOR(pg_catalog.>=)"
     "  (p.pronargs OPERATOR(pg_catalog.-) p.pronargdefaults)"
-    " AND ($3::pg_catalog.int4 OPERATOR(pg_catalog.<=) p.pronargs OR "
-    "p.provariadic OPERATOR(pg_catalog.<>) 0)";
+    " AND (pg_catalog.abs($3::pg_catalog.int4) OPERATOR(pg_catalog.<=) "
+    "p.pronargs OR "
+    "p.provariadic OPERATOR(pg_catalog.<>) 0)"
+    " AND ($3::pg_catalog.int4 OPERATOR(pg_catalog.>=) 0 OR NOT EXISTS ("
+    "  SELECT FROM pg_catalog.pg_attribute a WHERE a.attnum "
+    "OPERATOR(pg_catalog.>) 0"
+    "   AND a.attname OPERATOR(pg_catalog.=) p.proname))";
 
 static bool
 find_function(void *arg, const char *schema, const char *name, int args,
@@ -164,10 +170,18 @@ lm_preflight_check_constant(struct lm_conn *conn,
 {
     struct catalog catalog = {.conn = conn};
     struct lm_query_catalog asked = {find_relation, find_function, &catalog};
-    bool ok =
-        lm_query_check_constant(shape, sql, (const char *const *)query->key,
-                                query->key_count, &asked, err);
+    struct lm_query_key *key = lm_calloc((size_t)query->key_count, sizeof *key);
+    bool ok;
 
+    for (int i = 0; i < query->key_count; i++) {
+        int source = query->key_source[i];
+
+        key[i] = (struct lm_query_key){
+            query->key[i], source >= 0 && !query->sources[source].is_view};
+    }
+    ok =
+        lm_query_check_constant(shape, sql, key, query->key_count, &asked, err);
     release(&catalog);
+    free(key);
     return ok;
 }

@@ -273,37 +273,12 @@ lm_query_each_call(const struct lm_query_shape *self, lm_query_call_fn each,
 }
 
 static enum lm_visit
-visit_with(const ProtobufCMessage *message, void *data)
+visit_table(const PgQuery__RangeVar *table, void *data)
 {
-    const PgQuery__CommonTableExpr *with =
-        (const PgQuery__CommonTableExpr *)message;
+    const struct calls *calls = data;
 
-    return lm_tree_is(message, &pg_query__common_table_expr__descriptor) &&
-                   strcmp(with->ctename, data) == 0
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
-}
-
-struct tables {
-    const PgQuery__SelectStmt *select;
-    struct calls calls;
-};
-
-static enum lm_visit
-visit_table(const ProtobufCMessage *message, void *data)
-{
-    const PgQuery__RangeVar *table = (const PgQuery__RangeVar *)message;
-    const struct tables *self = data;
-    bool has_schema;
-
-    if (!lm_tree_is(message, &pg_query__range_var__descriptor))
-        return LM_VISIT_ON;
-    has_schema = table->schemaname != NULL && table->schemaname[0] != '\0';
-    if (has_schema ||
-        !lm_tree_walk(&self->select->base, visit_with, table->relname)) {
-        self->calls.each(has_schema ? table->schemaname : NULL, table->relname,
-                         self->calls.arg);
-    }
+    calls->each(*table->schemaname != '\0' ? table->schemaname : NULL,
+                table->relname, calls->arg);
     return LM_VISIT_ON;
 }
 
@@ -311,10 +286,8 @@ void
 lm_query_each_table(const struct lm_query_shape *self, lm_query_call_fn each,
                     void *arg)
 {
-    struct tables tables = {NULL, {each, arg}};
+    struct calls calls = {each, arg};
 
-    if (self->tree == NULL)
-        return;
-    tables.select = self->tree->select;
-    lm_tree_walk(&tables.select->base, visit_table, &tables);
+    if (self->tree != NULL)
+        lm_query_walk_tables(self->tree->select, visit_table, &calls);
 }

@@ -77,7 +77,11 @@ struct lm_query_function {
 };
 
 /* How it is asked: schema is "" or NULL where none is written. *relation is
- * NULL where there is none of that name, and stays where it is. */
+ * NULL where there is none of that name, and stays where it is. Of a function
+ * with LM_QUERY_FIELD arguments only the name is known, behind the one
+ * argument: (value).name, which is a field first where a type has one. */
+enum { LM_QUERY_FIELD = -1 };
+
 struct lm_query_catalog {
     bool (*relation)(void *arg, const char *schema, const char *name,
                      const struct lm_query_relation **relation,
@@ -87,14 +91,22 @@ struct lm_query_catalog {
     void *arg;
 };
 
+/* A key column, and whether the server says that it is a column of a table,
+ * as it is, through views and subselects. */
+struct lm_query_key {
+    const char *column;
+    bool is_of_table;
+};
+
 /*
  * Refuses (LM_ERR_SCRIPT) a key whose values depend on more than their row:
  * on other rows, as window functions and aggregates, on the time, on chance.
  * sql is the text that the shape is of. Nothing is known, and nothing refused,
- * of a shape that was not parsed.
+ * of a shape that was not parsed. Of a view that cannot be parsed, only a
+ * column of a table is taken.
  */
 bool lm_query_check_constant(const struct lm_query_shape *self, const char *sql,
-                             const char *const *key, int key_count,
+                             const struct lm_query_key *key, int key_count,
                              const struct lm_query_catalog *catalog,
                              struct lm_err *err) LM_MUSTCHECK;
 

@@ -2,7 +2,7 @@
 /*
  * What may have a part in the value of a key, and what is refused: window
  * functions, aggregates, functions by what the catalog says of them,
- * subselects, the clock, the row that DISTINCT ON keeps, OFFSET, samples.
+ * subselects, the clock, the row that DISTINCT ON keeps.
  */
 
 #include "pg/query_key_private.h"
@@ -13,9 +13,6 @@ typedef PgQuery__Node Node;
 typedef PgQuery__SelectStmt SelectStmt;
 typedef PgQuery__ColumnRef ColumnRef;
 typedef PgQuery__FuncCall FuncCall;
-
-static const char by_column[] =
-    "Page by columns of a table: name them with config.key.";
 
 /* -- refusing ---------------------------------------------------------- */
 
@@ -39,7 +36,37 @@ lm_key_fail(struct trace *self, const struct source *source, int location,
     return false;
 }
 
-/* -- expressions ------------------------------------------------------- */
+/* -- functions --------------------------------------------------------- */
+
+struct refusal {
+    const char *what;
+    const char *hint;
+};
+
+static const struct refusal window_function = {
+    "the window function",
+    "What a window function returns for a row depends on the other rows. Page "
+    "by columns of a table: name them with config.key."};
+
+static const struct refusal aggregate = {
+    "the aggregate",
+    "What an aggregate returns depends on which rows there are. Page by the "
+    "columns of GROUP BY: name them with config.key."};
+
+static const struct refusal volatile_function = {
+    "the volatile function",
+    "Page by columns of a table, or declare the function IMMUTABLE if it "
+    "always returns the same for the same arguments."};
+
+static const struct refusal set_function = {
+    "the set-returning function",
+    "Put the function into FROM, and page by columns of a table and by what it "
+    "returns: FROM t, unnest(t.tags) AS tag, with key = { \"id\", \"tag\" }."};
+
+static const struct refusal state_function = {
+    "a function that depends on more than the row",
+    "Page by columns of a table, or declare the function IMMUTABLE if it "
+    "always returns the same for the same arguments."};
 
 struct judging {
     struct trace *trace;
@@ -47,74 +74,105 @@ struct judging {
     bool in_from; /* a function there may return a set */
 };
 
-static enum lm_visit
-visit_any_column(const ProtobufCMessage *message, void *data)
+/* A call without arguments, of a stable function, tells of the time or the
+ * session. */
+static const struct refusal *
+find_refusal(const struct judging *self, const struct lm_query_function *of,
+             int args)
 {
-    (void)data;
-    return lm_tree_is(message, &pg_query__column_ref__descriptor)
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
+    if (of->aggregate)
+        return &aggregate;
+    if (of->is_volatile)
+        return &volatile_function;
+    if (of->returns_set && !self->in_from)
+        return &set_function;
+    if (of->reads_state || (of->is_stable && args == 0))
+        return &state_function;
+    return NULL;
+}
+
+static bool
+judge_function(const struct judging *self, const char *schema, const char *name,
+               int args, int location)
+{
+    struct trace *trace = self->trace;
+    struct lm_query_function function = {0};
+    const struct refusal *refusal;
+
+    if (!trace->catalog->function(trace->catalog->arg, schema, name, args,
+                                  &function, trace->err))
+        return false;
+    refusal = find_refusal(self, &function, args);
+    return refusal == NULL || lm_key_fail(trace, self->scope->source, location,
+                                          refusal->hint, refusal->what, name);
 }
 
 static bool
 judge_call(const struct judging *self, const FuncCall *call)
 {
-    struct trace *trace = self->trace;
-    const struct source *source = self->scope->source;
     size_t last = call->n_funcname - 1;
     const char *name = lm_tree_name(call->funcname[last]);
     size_t args =
         call->n_args + (call->agg_within_group ? call->n_agg_order : 0);
-    struct lm_query_function function = {0};
 
     if (call->over != NULL) {
-        return lm_key_fail(
-            trace, source, call->location,
-            "What a window function returns for a row depends on the "
-            "other rows. Page by columns of a table: name them with "
-            "config.key.",
-            "the window function", name);
+        return lm_key_fail(self->trace, self->scope->source, call->location,
+                           window_function.hint, window_function.what, name);
     }
-    if (!trace->catalog->function(
-            trace->catalog->arg,
-            last > 0 ? lm_tree_name(call->funcname[last - 1]) : NULL, name,
-            (int)args, &function, trace->err))
-        return false;
-    if (function.aggregate) {
-        return lm_key_fail(
-            trace, source, call->location,
-            "What an aggregate returns depends on which rows there "
-            "are. Page by the columns of GROUP BY: name them with "
-            "config.key.",
-            "the aggregate", name);
-    }
-    if (function.is_volatile) {
-        return lm_key_fail(
-            trace, source, call->location,
-            "Page by columns of a table, or declare the function "
-            "IMMUTABLE if it always returns the same for the same "
-            "arguments.",
-            "the volatile function", name);
-    }
-    if (function.returns_set && !self->in_from) {
-        return lm_key_fail(
-            trace, source, call->location,
-            "Put the function into FROM, and page by columns of a "
-            "table and by what it returns: FROM t, unnest(t.tags) AS "
-            "tag, with key = { \"id\", \"tag\" }.",
-            "the set-returning function", name);
-    }
-    if (function.reads_state ||
-        (function.is_stable &&
-         !lm_tree_walk(&call->base, visit_any_column, NULL))) {
-        return lm_key_fail(
-            trace, source, call->location,
-            "Page by columns of a table, or declare the function "
-            "IMMUTABLE if it always returns the same for the same "
-            "arguments.",
-            "a function that depends on more than the row", name);
+    return judge_function(
+        self, last > 0 ? lm_tree_name(call->funcname[last - 1]) : NULL, name,
+        (int)args, call->location);
+}
+
+bool
+lm_key_judge_of_row(struct trace *self, const struct scope *scope,
+                    const char *name, int location)
+{
+    return judge_function(&(struct judging){self, scope, false}, NULL, name, 1,
+                          location);
+}
+
+/* (value).name is name(value) where the value has no such field. */
+static bool
+judge_fields(const struct judging *self, const PgQuery__AIndirection *fields)
+{
+    for (size_t i = 0; i < fields->n_indirection; i++) {
+        const char *name = lm_tree_name(fields->indirection[i]);
+
+        if (name != NULL && !judge_function(self, NULL, name, LM_QUERY_FIELD,
+                                            lm_tree_location(&fields->base)))
+            return false;
     }
     return true;
+}
+
+/* -- expressions ------------------------------------------------------- */
+
+/* 'now'::timestamptz, date 'today' and the like */
+static bool
+reads_clock(const PgQuery__TypeCast *cast)
+{
+    static const char *const types[] = {"date", "time", "timetz", "timestamp",
+                                        "timestamptz"};
+    static const char *const words[] = {"now", "today", "tomorrow",
+                                        "yesterday"};
+    const Node *arg = cast->arg;
+    const char *type =
+        lm_tree_last_name(cast->type_name->names, cast->type_name->n_names);
+    bool is_time = false;
+
+    for (size_t i = 0; type != NULL && i < LM_COUNT(types); i++)
+        is_time = is_time || strcmp(type, types[i]) == 0;
+    while (arg->node_case == PG_QUERY__NODE__NODE_TYPE_CAST)
+        arg = arg->type_cast->arg;
+    if (!is_time || arg->node_case != PG_QUERY__NODE__NODE_A_CONST ||
+        arg->a_const->val_case != PG_QUERY__A__CONST__VAL_SVAL)
+        return false;
+    for (size_t i = 0; i < LM_COUNT(words); i++) {
+        if (strcasestr(arg->a_const->sval->sval, words[i]) != NULL)
+            return true;
+    }
+    return false;
 }
 
 static enum lm_visit
@@ -130,14 +188,20 @@ visit_expression(const ProtobufCMessage *message, void *data)
     } else if (lm_tree_is(message, &pg_query__column_ref__descriptor)) {
         ok = lm_key_trace_reference(trace, self->scope,
                                     (const ColumnRef *)message);
+    } else if (lm_tree_is(message, &pg_query__a__indirection__descriptor)) {
+        ok = judge_fields(self, (const PgQuery__AIndirection *)message);
     } else if (lm_tree_is(message, &pg_query__sub_link__descriptor)) {
         ok = lm_key_fail(
             trace, source, lm_tree_location(message),
             "What a subselect returns depends on other rows. Join the "
             "table instead, and page by columns of tables.",
             "a subselect", NULL);
-    } else if (lm_tree_is(message, &pg_query__sqlvalue_function__descriptor)) {
-        ok = lm_key_fail(trace, source, lm_tree_location(message), by_column,
+    } else if (lm_tree_is(message, &pg_query__sqlvalue_function__descriptor) ||
+               (lm_tree_is(message, &pg_query__type_cast__descriptor) &&
+                reads_clock((const PgQuery__TypeCast *)message))) {
+        ok = lm_key_fail(trace, source, lm_tree_location(message),
+                         "Page by columns of a table: name them with "
+                         "config.key.",
                          "the time or the session", NULL);
     }
     return ok ? LM_VISIT_ON : LM_VISIT_FOUND;
@@ -164,28 +228,39 @@ has_distinct_on(const SelectStmt *select)
                PG_QUERY__NODE__NODE__NOT_SET;
 }
 
-/* Is the output column, or the column of that name behind a star, one of
- * those that DISTINCT ON names? */
+/* Does an expression of DISTINCT ON mean the output column, or the column of
+ * that name behind a star? A number is a position; a bare name is that of an
+ * output column where there is one. */
 static bool
-is_distinct_on(const SelectStmt *select, struct target target,
-               const Node *output)
+means_output(const SelectStmt *select, const Node *distinct,
+             struct target target, const Node *output)
 {
+    const ColumnRef *ref = lm_tree_column(distinct);
     const ColumnRef *column = output != NULL ? lm_tree_column(output) : NULL;
-    const char *name = target.name;
+    const char *name =
+        ref != NULL ? lm_tree_last_name(ref->fields, ref->n_fields) : NULL;
+    const Node *named = NULL;
+    int number;
 
-    if (column != NULL)
-        name = lm_tree_last_name(column->fields, column->n_fields);
-    for (size_t i = 0; i < select->n_distinct_clause; i++) {
-        const Node *distinct = select->distinct_clause[i];
-        const ColumnRef *ref = lm_tree_column(distinct);
-
-        if (output != NULL && lm_tree_same(&output->base, &distinct->base))
-            return true;
-        if (ref != NULL && name != NULL && (output == NULL || column != NULL) &&
-            strcmp(lm_tree_last_name(ref->fields, ref->n_fields), name) == 0)
-            return true;
+    if (lm_tree_integer(distinct, &number)) {
+        named = lm_query_output_at(select, number - 1);
+        return named != NULL && named == output;
     }
-    return false;
+    if (name != NULL && ref->n_fields == 1)
+        lm_query_find_output(select, name, &named);
+    if (named != NULL)
+        return output != NULL && lm_tree_same(&named->base, &output->base);
+    if (output == NULL) {
+        return name != NULL && target.name != NULL &&
+               strcmp(name, target.name) == 0;
+    }
+    if (name != NULL && column != NULL) {
+        const char *own = lm_tree_last_name(column->fields, column->n_fields);
+
+        return own != NULL && strcmp(name, own) == 0 &&
+               lm_query_same_source(select, ref, column);
+    }
+    return lm_tree_same(&output->base, &distinct->base);
 }
 
 bool
@@ -194,8 +269,12 @@ lm_key_judge_distinct(struct trace *self, const struct scope *scope,
 {
     const SelectStmt *select = scope->select;
 
-    if (!has_distinct_on(select) || is_distinct_on(select, target, output))
+    if (!has_distinct_on(select))
         return true;
+    for (size_t i = 0; i < select->n_distinct_clause; i++) {
+        if (means_output(select, select->distinct_clause[i], target, output))
+            return true;
+    }
     return lm_key_fail(
         self, scope->source,
         lm_tree_list_location(select->distinct_clause,
@@ -203,88 +282,4 @@ lm_key_judge_distinct(struct trace *self, const struct scope *scope,
         "Which row DISTINCT ON keeps depends on the other rows. Page "
         "by the columns of DISTINCT ON: name them with config.key.",
         "the row that DISTINCT ON keeps", NULL);
-}
-
-/* -- OFFSET --------------------------------------------------------------- */
-
-static bool
-is_zero(const Node *node)
-{
-    return node->node_case == PG_QUERY__NODE__NODE_A_CONST &&
-           node->a_const->val_case == PG_QUERY__A__CONST__VAL_IVAL &&
-           node->a_const->ival->ival == 0;
-}
-
-/* Rows that are left out by their number are other ones on each page. "OFFSET
- * 0" leaves out none. */
-bool
-lm_key_judge_offset(struct trace *self, const struct scope *scope)
-{
-    const Node *offset = scope->select->limit_offset;
-
-    if (offset == NULL || is_zero(offset))
-        return true;
-    lm_err_set(self->err, LM_ERR_SCRIPT,
-               "base_query must not have OFFSET in what its key comes from%s%s",
-               scope->source->view != NULL ? ", as has the view " : "",
-               scope->source->view != NULL ? scope->source->view : "");
-    lm_err_hint(self->err,
-                "Which rows it leaves out changes as rows are migrated. Leave "
-                "them out by a condition, or set config.start_after.");
-    lm_parse_show_place(self->err, scope->source->sql,
-                        lm_tree_location(&offset->base));
-    return false;
-}
-
-/* -- samples ------------------------------------------------------------- */
-
-struct sampling {
-    struct trace *trace;
-    struct source source;
-};
-
-static enum lm_visit
-visit_sample(const ProtobufCMessage *message, void *data)
-{
-    const struct sampling *self = data;
-    const PgQuery__RangeVar *range = (const PgQuery__RangeVar *)message;
-    const struct lm_query_relation *relation = NULL;
-    struct trace *trace = self->trace;
-    struct source view;
-    const SelectStmt *select;
-
-    if (lm_tree_is(message, &pg_query__range_table_sample__descriptor)) {
-        lm_err_set(trace->err, LM_ERR_SCRIPT,
-                   "base_query must not have TABLESAMPLE%s%s",
-                   self->source.view != NULL ? ", as has the view " : "",
-                   self->source.view != NULL ? self->source.view : "");
-        lm_err_hint(trace->err,
-                    "Each page would be of another sample. Choose rows by "
-                    "their key: WHERE id %% 100 = 0.");
-        lm_parse_show_place(trace->err, self->source.sql,
-                            lm_tree_location(message));
-        return LM_VISIT_FOUND;
-    }
-    if (!lm_tree_is(message, &pg_query__range_var__descriptor))
-        return LM_VISIT_ON;
-    if (!trace->catalog->relation(trace->catalog->arg, range->schemaname,
-                                  range->relname, &relation, trace->err))
-        return LM_VISIT_FOUND;
-    if (relation == NULL || relation->definition == NULL ||
-        lm_key_visit_again(trace, relation, (struct target){"TABLESAMPLE", -1}))
-        return LM_VISIT_ON;
-    view = (struct source){relation->definition, range->relname};
-    select = lm_key_parse_view(trace, relation->definition);
-    return select != NULL && !lm_key_refuse_samples(trace, select, view)
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
-}
-
-bool
-lm_key_refuse_samples(struct trace *self, const SelectStmt *select,
-                      struct source source)
-{
-    struct sampling sampling = {self, source};
-
-    return !lm_tree_walk(&select->base, visit_sample, &sampling);
 }

@@ -29,43 +29,65 @@ visit_merging_join(const ProtobufCMessage *message, void *data)
                                                         : LM_VISIT_ON;
 }
 
-/* The name that the server gives to an expression without alias: "" when it
- * is ?column?, NULL when it takes more to find out. */
-static const char *
+/* A name, and whether a cast around the expression gives it another one. */
+struct implied {
+    const char *name; /* NULL: it takes more to find out */
+    bool is_weak;
+};
+
+/* The name that the server gives to an expression without alias. */
+static struct implied
 implied_name(const Node *node)
 {
-    const char *name;
+    struct implied of_arg;
 
     switch (node->node_case) {
     case PG_QUERY__NODE__NODE_COLUMN_REF:
-        return lm_tree_last_name(node->column_ref->fields,
-                                 node->column_ref->n_fields);
+        return (struct implied){lm_tree_last_name(node->column_ref->fields,
+                                                  node->column_ref->n_fields),
+                                false};
     case PG_QUERY__NODE__NODE_FUNC_CALL:
-        return lm_tree_last_name(node->func_call->funcname,
-                                 node->func_call->n_funcname);
+        return (struct implied){lm_tree_last_name(node->func_call->funcname,
+                                                  node->func_call->n_funcname),
+                                false};
     case PG_QUERY__NODE__NODE_COALESCE_EXPR:
-        return "coalesce";
+        return (struct implied){"coalesce", false};
     case PG_QUERY__NODE__NODE_COLLATE_CLAUSE:
         return implied_name(node->collate_clause->arg);
     case PG_QUERY__NODE__NODE_TYPE_CAST:
-        name = implied_name(node->type_cast->arg);
-        if (name == NULL || *name != '\0')
-            return name;
-        return lm_tree_last_name(node->type_cast->type_name->names,
-                                 node->type_cast->type_name->n_names);
+        of_arg = implied_name(node->type_cast->arg);
+        if (of_arg.name == NULL || !of_arg.is_weak)
+            return of_arg;
+        return (struct implied){
+            lm_tree_last_name(node->type_cast->type_name->names,
+                              node->type_cast->type_name->n_names),
+            true};
     case PG_QUERY__NODE__NODE_A_EXPR:
-        return node->a_expr->kind == PG_QUERY__A__EXPR__KIND__AEXPR_NULLIF
-                   ? "nullif"
-                   : "";
+        if (node->a_expr->kind == PG_QUERY__A__EXPR__KIND__AEXPR_NULLIF)
+            return (struct implied){"nullif", false};
+        return (struct implied){"?column?", true};
     case PG_QUERY__NODE__NODE_A_CONST:
     case PG_QUERY__NODE__NODE_PARAM_REF:
     case PG_QUERY__NODE__NODE_BOOL_EXPR:
     case PG_QUERY__NODE__NODE_NULL_TEST:
     case PG_QUERY__NODE__NODE_BOOLEAN_TEST:
-        return "";
+        return (struct implied){"?column?", true};
     default:
-        return NULL;
+        return (struct implied){NULL, false};
     }
+}
+
+bool
+lm_query_is_star(const Node *output)
+{
+    const ColumnRef *ref = lm_tree_column(output);
+    const PgQuery__AIndirection *fields = output->a_indirection;
+
+    if (output->node_case == PG_QUERY__NODE__NODE_A_INDIRECTION) {
+        return fields->indirection[fields->n_indirection - 1]->node_case ==
+               PG_QUERY__NODE__NODE_A_STAR;
+    }
+    return ref != NULL && lm_tree_is_star(ref);
 }
 
 bool
@@ -79,8 +101,9 @@ lm_query_find_output(const SelectStmt *select, const char *column,
     for (size_t i = 0; i < select->n_target_list; i++) {
         const ResTarget *target = select->target_list[i]->res_target;
         const ColumnRef *ref = lm_tree_column(target->val);
-        const char *name =
-            *target->name != '\0' ? target->name : implied_name(target->val);
+        const char *name = *target->name != '\0'
+                               ? target->name
+                               : implied_name(target->val).name;
 
         if (ref != NULL && lm_tree_is_star(ref)) {
             star = true;
@@ -94,18 +117,16 @@ lm_query_find_output(const SelectStmt *select, const char *column,
     return star && !unknown;
 }
 
-bool
-lm_query_has_unnamed(const SelectStmt *select)
+const Node *
+lm_query_output_at(const SelectStmt *select, int position)
 {
-    for (size_t i = 0; i < select->n_target_list; i++) {
-        const ResTarget *target = select->target_list[i]->res_target;
-        const ColumnRef *ref = lm_tree_column(target->val);
-
-        if (*target->name == '\0' && implied_name(target->val) == NULL &&
-            (ref == NULL || !lm_tree_is_star(ref)))
-            return true;
+    if (position < 0 || (size_t)position >= select->n_target_list)
+        return NULL;
+    for (int i = 0; i <= position; i++) {
+        if (lm_query_is_star(select->target_list[i]->res_target->val))
+            return NULL;
     }
-    return false;
+    return select->target_list[position]->res_target->val;
 }
 
 bool

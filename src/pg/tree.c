@@ -167,6 +167,16 @@ lm_tree_select(const Node *node)
                : NULL;
 }
 
+bool
+lm_tree_integer(const Node *node, int *out)
+{
+    if (node->node_case != PG_QUERY__NODE__NODE_A_CONST ||
+        node->a_const->val_case != PG_QUERY__A__CONST__VAL_IVAL)
+        return false;
+    *out = node->a_const->ival->ival;
+    return true;
+}
+
 const PgQuery__IntoClause *
 lm_tree_into(const SelectStmt *select)
 {

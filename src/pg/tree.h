@@ -32,6 +32,9 @@ int lm_tree_list_location(PgQuery__Node *const *nodes, size_t count);
 const PgQuery__SelectStmt *lm_tree_select(const PgQuery__Node *node);
 const PgQuery__ColumnRef *lm_tree_column(const PgQuery__Node *node);
 
+/* Is it an integer, and which? */
+bool lm_tree_integer(const PgQuery__Node *node, int *out);
+
 /* SELECT INTO, also when a set operation follows: it stands at the left. */
 const PgQuery__IntoClause *lm_tree_into(const PgQuery__SelectStmt *select);
 

@@ -27,7 +27,7 @@ ELSEWHERE = {
     "core/relation.c": "likewise, but for those that are said to need the"
                        " user's path",
     "pg/own.h": "is about it", "pg/order.h": "parts of texts with LM_OWN",
-    "pg/query_key.c": "hints, no SQL of its own",
+    "pg/query_key_rows.c": "hints, no SQL of its own",
     "pg/query_key_judge.c": "likewise",
     "core/preflight_order.c": "hints, no SQL of its own",
     "script/tester.c": "a throw-away server", "pg/server.c": "likewise",

@@ -37,10 +37,14 @@ return {{
 """
 
 
+def script(query, key):
+    names = ", ".join(f'"{name}"' for name in key.split(", "))
+    return SCRIPT.format(query=query, key=names)
+
+
 def write(db, project, query, key):
     db.execute(TABLES)
-    names = ", ".join(f'"{name}"' for name in key.split(", "))
-    project.script(SCRIPT.format(query=query, key=names))
+    project.script(script(query, key))
 
 
 WINDOW = 'the window function "row_number"'

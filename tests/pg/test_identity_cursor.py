@@ -226,6 +226,20 @@ def test_a_view_that_shows_another_table(db, project):
     assert (sums(db), sums(db, "u")) == ([0, 10], [0])
 
 
+@pytest.mark.parametrize("query", [
+    "WITH t AS (SELECT id * 1 AS id FROM t) SELECT id FROM t "
+    "WHERE id IS NOT NULL",
+    "WITH w AS (SELECT id * 1 AS id FROM t), t AS (SELECT 1) SELECT id FROM w "
+    "WHERE id IS NOT NULL"])
+def test_a_table_that_has_the_name_of_a_with_query(db, project, query):
+    make(db)
+    stop(project, script(query=query))
+    db.execute("CREATE TABLE t2 AS TABLE t; DROP TABLE t; "
+               "ALTER TABLE t2 RENAME TO t")
+    project.run().expect(INVALID, 'the key column "id", read public.t')
+    assert sums(db) == [0, 10]
+
+
 # -- what may change -----------------------------------------------------------------
 
 
