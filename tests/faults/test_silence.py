@@ -155,7 +155,7 @@ def test_a_statement_without_a_timeout_may_take_long(
     "DO $$ BEGIN FOR i IN 1..3 LOOP PERFORM pg_sleep(1); END LOOP; END $$"])
 def test_a_long_statement_of_a_server_that_tracks_no_activities(
         db, project, role_setting, statement):
-    readings.create(db, 10)
+    readings.create(db, 1)  # one sleep
     name, value = role_setting.split(" = ")
     db.set(name, value)
     project.script(LONG.replace('repo:query("SELECT pg_sleep(4)")',

@@ -1,7 +1,6 @@
 """Following a run from another terminal."""
 
 import re
-import time
 
 import pytest
 
@@ -119,8 +118,8 @@ def test_the_watchers_connection_is_cut(table, project, proxy):
     watcher = project.start("watch", 1, url=url)
     wait_until(lambda: table.scalar(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name ="
-        " 'luamig: watch'"), "the watcher")
-    time.sleep(1)  # it looks again each half second
+        " 'luamig: watch' AND query_start > backend_start + interval '0.4 s'"),
+        "the watcher's second look")
     proxy.cut()
     wait_until(lambda: len(proxy.live()) > 0, "the watcher to come back")
     runner.wait().expect(DONE)
