@@ -67,16 +67,23 @@ one_row_more(int64_t limit)
     return out;
 }
 
+/* What a page says of its rows behind their own columns. */
+static int
+watched_columns(const struct lm_base_query *query)
+{
+    return (query->key_is_unique ? 0 : 1) + lm_request_may_round(query);
+}
+
 static void
 add_whole_page(struct lm_request *self, char *const *cursor, char *const *bound,
                const char *limit)
 {
     struct lm_range range = {cursor, bound};
 
-    if (self->query->key_is_unique) {
-        lm_request_add_page(self, range, limit);
-    } else {
+    if (watched_columns(self->query) > 0) {
         lm_request_add_watched_page(self, range, limit);
+    } else {
+        lm_request_add_page(self, range, limit);
     }
 }
 
@@ -148,7 +155,7 @@ static bool
 check_columns(const struct lm_result *result, const struct lm_base_query *query,
               const char *sql, struct lm_err *err)
 {
-    int count = query->column_count + (query->key_is_unique ? 0 : 1);
+    int count = query->column_count + watched_columns(query);
     bool same = lm_result_columns(result) == count;
 
     for (int i = 0; same && i < query->key_count; i++) {
@@ -176,11 +183,22 @@ sameness(const struct lm_page *page, const struct lm_base_query *query, int row)
                : lm_result_text(page->result, row, page->columns);
 }
 
-static bool
-is_sameness(const char *text, int row)
+/* What it says of the text of this key: "t" when it is that of its value, "f",
+ * or NULL for a key that is. */
+static const char *
+exactness(const struct lm_page *page, const struct lm_base_query *query,
+          int row)
 {
-    return text == NULL ? row == 0
-                        : strcmp(text, "t") == 0 || strcmp(text, "f") == 0;
+    return lm_request_may_round(query)
+               ? lm_result_text(page->result, row,
+                                page->columns + watched_columns(query) - 1)
+               : "t";
+}
+
+static bool
+is_bool(const char *text)
+{
+    return text != NULL && (strcmp(text, "t") == 0 || strcmp(text, "f") == 0);
 }
 
 static bool
@@ -201,9 +219,13 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
     bool null = has_null(page, query, row);
     char **texts;
 
-    if (!null && !is_sameness(same, row)) {
+    if (!null && !is_bool(same) && (same != NULL || row > 0)) {
         return lm_answer_fail_of(
             sql, "it does not say whether two keys are the same", err);
+    }
+    if (!null && !is_bool(exactness(page, query, row))) {
+        return lm_answer_fail_of(
+            sql, "it does not say whether a text is that of its key", err);
     }
     if (!null && (same == NULL || *same == 'f'))
         return true;
@@ -257,16 +279,6 @@ send_page(struct lm_request *request, struct lm_conn *conn,
 /* -- keys whose texts round ------------------------------------------------ */
 
 static bool
-may_round(const struct lm_base_query *query)
-{
-    for (int i = 0; i < query->key_count; i++) {
-        if (query->order[i].may_round)
-            return true;
-    }
-    return false;
-}
-
-static bool
 fail_rounded(const struct lm_base_query *query, char *const *key,
              struct lm_err *err)
 {
@@ -278,25 +290,19 @@ fail_rounded(const struct lm_base_query *query, char *const *key,
     return false;
 }
 
-/* Do the rows up to the page's last key, by its text, end where the page
- * does? */
+/* The cursor after the page is the text of its last key. */
 static bool
-check_rounding(struct lm_conn *conn, const struct lm_base_query *query,
-               char *const *cursor, const struct lm_page *page,
+check_rounding(const struct lm_base_query *query, const struct lm_page *page,
                struct lm_err *err)
 {
     char **last;
-    int64_t rows = 0;
-    bool ok;
 
-    if (page->rows == 0 || !may_round(query))
+    if (page->rows == 0 || *exactness(page, query, page->rows - 1) == 't')
         return true;
     last = key_texts(page, query, page->rows - 1);
-    ok = lm_page_count_left(conn, query, cursor, last, &rows, err);
-    if (ok && rows != page->rows)
-        ok = fail_rounded(query, last, err);
+    fail_rounded(query, last, err);
     free(last);
-    return ok;
+    return false;
 }
 
 bool
@@ -315,7 +321,7 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
     out->more = out->rows > limit;
     if (out->more)
         out->rows--;
-    if (check_rounding(conn, query, cursor, out, err))
+    if (check_rounding(query, out, err))
         return true;
     lm_page_release(out);
     return false;
@@ -333,6 +339,8 @@ lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
     lm_request_add_columns(&request, "page");
     if (!query->key_is_unique)
         lm_buf_puts(&request.sql, ", false");
+    if (lm_request_may_round(query))
+        lm_buf_puts(&request.sql, ", true");
     lm_request_add_source(&request);
     lm_buf_puts(&request.sql, " WHERE ");
     lm_request_add_key_is(&request, key);
@@ -367,6 +375,13 @@ static void
 begin_key(struct lm_request *request)
 {
     lm_buf_puts(&request->sql, "SELECT coalesce(found.luamig_found, false), ");
+    if (lm_request_may_round(request->query)) {
+        lm_buf_puts(&request->sql, "coalesce(");
+        lm_request_add_is_exact(request, "found");
+        lm_buf_puts(&request->sql, ", true), ");
+    } else {
+        lm_buf_puts(&request->sql, "true, ");
+    }
     lm_request_add_keys(request, "found", "");
     lm_buf_puts(&request->sql, " FROM (SELECT) AS one LEFT JOIN (SELECT true"
                                " AS luamig_found, key.* FROM (");
@@ -381,41 +396,28 @@ ask_key(struct lm_request *request, struct lm_conn *conn, char ***texts,
     struct lm_answer *answer = NULL;
     char shape[24];
     char **key = NULL;
+    bool ok;
 
     *texts = NULL;
     lm_buf_puts(&request->sql, ") AS key) AS found ON true");
-    snprintf(shape, sizeof shape, "!: b %dt?", query->key_count);
+    snprintf(shape, sizeof shape, "!: b b %dt?", query->key_count);
     if (!ask(request, conn, shape, &answer, err))
         return false;
     if (lm_answer_bool(answer, 0, 0)) {
         key = lm_calloc((size_t)query->key_count, sizeof *key);
         for (int i = 0; i < query->key_count; i++)
-            key[i] = lm_answer_copy(answer, 0, i + 1);
+            key[i] = lm_answer_copy(answer, 0, i + 2);
     }
+    ok = key == NULL ||
+         (check_not_null(query, key, err) &&
+          (lm_answer_bool(answer, 0, 1) || fail_rounded(query, key, err)));
     lm_answer_free(answer);
-    if (key == NULL || check_not_null(query, key, err)) {
+    if (ok) {
         *texts = key;
         return true;
     }
     lm_sql_free_array(key, query->key_count);
     return false;
-}
-
-/* No row lies behind the highest key, by its text. */
-static bool
-check_highest(struct lm_conn *conn, const struct lm_base_query *query,
-              char *const *key, struct lm_err *err)
-{
-    struct lm_page behind;
-    bool ok;
-
-    if (key == NULL || !may_round(query))
-        return true;
-    if (!lm_page_fetch(conn, query, key, NULL, 1, &behind, err))
-        return false;
-    ok = behind.rows == 0 || fail_rounded(query, key, err);
-    lm_page_release(&behind);
-    return ok;
 }
 
 bool
@@ -430,11 +432,7 @@ lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
     lm_request_add_highest(&request, table);
     ok = ask_key(&request, conn, texts, err);
     lm_request_release(&request);
-    if (!ok || check_highest(conn, query, *texts, err))
-        return ok;
-    lm_sql_free_array(*texts, query->key_count);
-    *texts = NULL;
-    return false;
+    return ok;
 }
 
 /* The last key of an answer, NULL without a row. */

@@ -46,7 +46,12 @@ void lm_request_add_range(struct lm_request *self, struct lm_range range);
 /* The first rows of the range in the order of the key. */
 void lm_request_add_page(struct lm_request *self, struct lm_range range,
                          const char *limit);
-/* The same, with a column at the end: is the key that of the row before? */
+/* May the texts of keys be those of others? */
+bool lm_request_may_round(const struct lm_base_query *query);
+/* Is the text of the key that of its value? For keys that may round. */
+void lm_request_add_is_exact(struct lm_request *self, const char *table);
+/* The same with columns at the end. Is the key that of the row before, unless
+ * it is proved unique? Is its text that of its value, where it may round? */
 void lm_request_add_watched_page(struct lm_request *self, struct lm_range range,
                                  const char *limit);
 /* The keys of those first rows, and no other column. */

@@ -402,14 +402,53 @@ add_is_repeated(struct lm_request *self)
     }
 }
 
+bool
+lm_request_may_round(const struct lm_base_query *query)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        if (query->order[i].may_round)
+            return true;
+    }
+    return false;
+}
+
+void
+lm_request_add_is_exact(struct lm_request *self, const char *table)
+{
+    const struct lm_base_query *query = self->query;
+    const char *and = "";
+
+    for (int i = 0; i < query->key_count; i++) {
+        const struct lm_order *order = &query->order[i];
+
+        if (!order->may_round)
+            continue;
+        lm_buf_printf(&self->sql, "%spg_catalog.format('%%s', %s.", and, table);
+        lm_sql_add_identifier(&self->sql, query->key[i]);
+        lm_buf_printf(&self->sql, ")::%s", order->type_name);
+        lm_order_add_cast(&self->sql, order, true);
+        lm_buf_printf(&self->sql, " %s ", order->operators[LM_EQUAL]);
+        add_operand(self, table, i);
+        and = " AND ";
+    }
+}
+
 void
 lm_request_add_watched_page(struct lm_request *self, struct lm_range range,
                             const char *limit)
 {
+    const struct lm_base_query *query = self->query;
+
     lm_buf_puts(&self->sql, "SELECT ");
     lm_request_add_columns(self, "watched");
-    lm_buf_puts(&self->sql, ", ");
-    add_is_repeated(self);
+    if (!query->key_is_unique) {
+        lm_buf_puts(&self->sql, ", ");
+        add_is_repeated(self);
+    }
+    if (lm_request_may_round(query)) {
+        lm_buf_puts(&self->sql, ", ");
+        lm_request_add_is_exact(self, "watched");
+    }
     lm_buf_puts(&self->sql, " FROM (");
     lm_request_add_page(self, range, limit);
     lm_buf_puts(&self->sql, ") AS watched WINDOW keys AS (ORDER BY ");

@@ -314,6 +314,21 @@ def test_a_type_whose_text_is_rounded(db, project, ext, batch, rows):
         project.run("--restart").expect(DONE)
 
 
+def test_rows_that_come_and_go_while_a_page_is_read(db, project, ext):
+    """Whether a text is rounded is asked of the page itself: a statement after
+    it, under read committed, may find other rows. calls stands for others that
+    take the rows away once they have been read."""
+    ext("ltree")
+    db.execute("CREATE TABLE t (k ext.ltree PRIMARY KEY, "
+               "n int NOT NULL DEFAULT 0); CREATE SEQUENCE calls;"
+               f"INSERT INTO t VALUES {values(['a', 'a.b', 'b', 'c'])}")
+    project.script(migrate_by(["k"], batch=9).replace(
+        "config = {", 'config = { isolation = "read committed",').replace(
+        "FROM t", "FROM t WHERE nextval('calls') <= 8"))
+    project.run().expect(DONE)
+    assert db.column("SELECT n FROM t") == [1] * 4
+
+
 def test_segments_that_are_not_rounded(db, project, ext):
     ext("seg")
     db.execute("CREATE TABLE t (k ext.seg PRIMARY KEY);"
