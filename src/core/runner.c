@@ -131,9 +131,11 @@ bool
 lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
                      struct lm_err *err)
 {
+    int64_t timeout_ms = self->migration->statement_timeout_ms;
+
     if (!is_bounded(self))
         return true;
-    if ((self->migration->statement_timeout_ms > 0 &&
+    if ((timeout_ms > 0 && timeout_ms < LM_RUNNER_BOUND_MS &&
          !lm_txn_limit_statements(self->conn, LM_RUNNER_BOUND_MS, err)) ||
         !lm_runner_highest(self, &bound->texts, err)) {
         if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))

@@ -398,3 +398,22 @@ def test_timestamps_are_utc_unless_the_script_says_otherwise(db, project):
     project.script(text % "config = { timezone = 'Asia/Tokyo' },")
     project.run("--again").expect(DONE).refuse("UTC")
     assert db.scalar(shown) == "2024-07-01 21:00:00+09 2024-01-01 03:00:00"
+
+
+@pytest.mark.parametrize("timeout_ms, limit", [
+    (900000, "15min"), (20000, "5min"), (0, "0")])
+def test_the_highest_key_has_the_longer_of_two_limits(db, project, timeout_ms,
+                                                      limit):
+    db.execute("""
+        CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
+        CREATE TABLE limits (place serial, said text);
+        CREATE FUNCTION note() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO limits (said) VALUES (current_setting(
+                'statement_timeout'));
+            RETURN true; END $$""")
+    project.script(f"""return {{
+        config = {{ statement_timeout_ms = {timeout_ms} }},
+        base_query = "SELECT id FROM t WHERE note()",
+        migrate = function() end }}""")
+    project.run().expect(DONE)
+    assert db.column("SELECT said FROM limits ORDER BY place")[0] == limit
