@@ -4,6 +4,8 @@
 -- text of the line decides where the message alone does not: most of these errors are words and
 -- signs of other languages.
 
+local text = require "luamig.text"
+
 local advice = {}
 
 local NULL_HINT = "A column that is NULL reads nil, and so does a field that is not there: ask "
@@ -52,9 +54,10 @@ local FIELD_HINT = "A field of a table is written with =, as in { id = 1 }; a na
 local COMMENT_HINT = "A comment begins with --."
 
 -- Errors of the compiler: `message` and `line` are patterns that must both be found, the line
--- without its texts and comment (raw: with them); the first that fits is told. %1 in a hint stands
--- for what was captured, by `line` where there is one. above: the line may be one of the three
--- before; words: the hints by what was captured; keyword: it must be a word of Lua.
+-- without its texts, labels and comment (raw: with them); the first that fits is told. %1 in a hint
+-- stands for what was captured, by `line` where there is one. above: the line may be one of the
+-- three before; words: the hints by what was captured; keyword: it must be a word of Lua, or must
+-- not be one.
 local SYNTAX = {
   { line = "'%w+'%w", raw = true,
     hint = "A text that holds ' goes into double quotes: \"it's\"." },
@@ -75,7 +78,7 @@ local SYNTAX = {
   { line = "||", hint = "Lua writes and, or, not in words." },
   { line = "![%w_(]", hint = "Lua writes and, or, not in words." },
   { line = "([%a_][%w_.]*)%s*%+%+", hint = "Write it out: %1 = %1 + 1." },
-  { line = "^%s*([%a_][%w_.]*)%s*%-%-", raw = true, above = true,
+  { line = "^%s*([%a_][%w_.]*)%s*%-%-%s*;?%s*$", raw = true, above = true, keyword = false,
     hint = "-- begins a comment. Write it out: %1 = %1 - 1." },
   { line = "([%a_][%w_.]*)%s*([-+*/])=%s*[^=%s]", hint = "Write it out: %1 = %1 %2 ..." },
   { line = "([%a_][%w_.]*)%s*%.%.=", hint = "Write it out: %1 = %1 .. ..." },
@@ -110,6 +113,7 @@ local SYNTAX = {
     .. "repo:update(...). A field is read with a dot, and written with =." },
   { line = "^%s*[%a_][%w_]*%s*:%s", hint = FIELD_HINT },
   { message = "near ':'", line = "[\"']%s*:", hint = FIELD_HINT },
+  { message = "<name> expected near '%[=*%[", hint = FIELD_HINT },
   { message = "near '(%l+)'", keyword = true, is_assigned = true, hint = "%1 is a word of Lua. As "
     .. 'a field it goes into brackets: ["%1"] = ...; as a variable it needs another name.' },
   { message = "<name> expected near '(%l+)'", keyword = true, hint = "%1 is a word of Lua; choose "
@@ -127,13 +131,6 @@ local SYNTAX = {
   { message = "no visible label", hint = "The place is marked with two colons on each side: "
     .. "::name::." },
 }
-
-local KEYWORDS = {}
-for word in ("and break do else elseif end false for function goto if in local nil not or repeat "
-  .. "return then true until while"):gmatch "%a+"
-do
-  KEYWORDS[word] = true
-end
 
 -- Methods of other languages, and how Lua does the same.
 local METHODS = {
@@ -217,9 +214,17 @@ local RUNTIME = {
   { "stack overflow", "A function calls itself without an end." },
 }
 
---- The line without texts and comment.
+--- The line without texts, labels and comment.
 local function bare(line)
-  return (line:gsub('"[^"]*"', '""'):gsub("'[^']*'", "''"):gsub("%-%-.*$", ""))
+  return (line:gsub('"[^"]*"', '""'):gsub("'[^']*'", "''"):gsub("%[=*%[.*$", '""')
+    :gsub("%-%-.*$", ""):gsub("%f[%w]goto%s+[%a_][%w_]*", ""):gsub("::%s*[%a_][%w_]*%s*::", ""))
+end
+
+--- The source without its long texts; lines keep their numbers.
+local function without_long_texts(content)
+  return (content:gsub("%[(=*)%[(.-)%]%1%]", function(_, long)
+    return '""' .. long:gsub("[^\n]+", "")
+  end))
 end
 
 --- The lines of a text.
@@ -235,8 +240,8 @@ end
 local function captures_of(rule, lines, number)
   local found = {}
   for i = number, number - (rule.above and 3 or 0), -1 do
-    local line = lines[i] or ""
-    found = #found > 0 and found or { (rule.raw and line or bare(line)):match(rule.line) }
+    local line = rule.raw and lines[i] or bare(lines.short[i] or "")
+    found = #found > 0 and found or { line:match(rule.line) }
   end
   return found
 end
@@ -251,7 +256,7 @@ local function hint_of(rule, message, lines, number)
   end
   local word = captures[1]
   if word == nil or rule.words and not rule.words[word]
-    or rule.keyword and not KEYWORDS[word]
+    or rule.keyword ~= nil and text.is_keyword(word) ~= rule.keyword
     or rule.is_assigned and not (lines[number] or ""):find("%f[%w]" .. word .. "%s*=[^=]")
   then
     return nil
@@ -268,6 +273,7 @@ end
 -- @param content the text that was compiled
 function advice.of_syntax(message, content)
   local lines = split(content)
+  lines.short = split(without_long_texts(content))
   local number = tonumber(message:match ":(%d+): ") or 0
   for _, rule in ipairs(SYNTAX) do
     local hint = hint_of(rule, message, lines, number)

@@ -108,6 +108,21 @@ function text.contains(list, item)
   return false
 end
 
+local KEYWORDS = text.set {
+  "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in",
+  "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while",
+}
+
+--- Whether a word is one of Lua's own.
+function text.is_keyword(word)
+  return KEYWORDS[word] or false
+end
+
+--- Whether a string may be the name of a variable, or of a field without quotes.
+function text.is_name(given)
+  return given:find "^[%a_][%w_]*$" ~= nil and not KEYWORDS[given]
+end
+
 --- Whether PostgreSQL would take the string as text: valid UTF-8 without NUL bytes.
 function text.is_utf8(value)
   return utf8.len(value) ~= nil and not value:find("\0", 1, true)

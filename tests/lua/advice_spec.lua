@@ -206,6 +206,29 @@ describe("an error of a beginner", function()
     assert.truthy(shown:find("Lua writes ~=", 1, true), shown)
   end)
 
+  for _, case in ipairs {
+    { "an end", "if rows[1].n then\nend -- rows\nfor _ in ipairs(rows) do" },
+    { "a comment behind a word", "for _, row in ipairs(rows) do -- each\n"
+      .. "local n = row.n\nn = n -- the same" },
+    { "a goto and its label", "for _, row in ipairs(rows) do\nif row.n then goto continue end\n"
+      .. "::continue::\n" },
+  } do
+    it("is not told of something that stands beside it: " .. case[1], function()
+      local shown = tostring(error_of(script(case[2])))
+      assert.truthy(shown:find("Is an end missing above", 1, true), shown)
+    end)
+  end
+
+  it("is told of the line, not of a text in it", function()
+    for _, query in ipairs { "[[SELECT id FROM users WHERE name <> lower(name)]]",
+      "[==[SELECT id FROM users\nWHERE name != '?']==]" }
+    do
+      local shown = tostring(error_of(support.script(
+        ("return {\n  base_query: %s,\n  migrate = function() end,\n}"):format(query))))
+      assert.truthy(shown:find("written with =", 1, true), shown)
+    end
+  end)
+
   it("has no hint where the script raises a text of its own", function()
     for _, text in ipairs { "no such plan: a != b", "attempt to pay twice", "x" } do
       local err = error_of(script(("error(%q)"):format(text)))

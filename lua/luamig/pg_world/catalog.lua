@@ -62,12 +62,6 @@ local REFERENCES = OWN .. [[
 -- How a column that a sequence fills is declared.
 local SERIALS = { smallint = "smallserial", integer = "serial", bigint = "bigserial" }
 
-local RESERVED = {}
-for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
-  return then true until while]]):gmatch "%a+" do
-  RESERVED[word] = true
-end
-
 --- A table's name as scripts write it (users, public.users, "odd.name"), for SQL.
 function catalog.quote_table(name)
   local parts = catalog.parts(name)
@@ -130,11 +124,6 @@ function catalog.describe(repo, name)
   return found
 end
 
-local function key_of(name)
-  local is_word = name:find "^[%a_][%w_]*$" and not RESERVED[name]
-  return is_word and name or "[" .. source.quote(name) .. "]"
-end
-
 local function list_of(names)
   local shown = {}
   for i, name in ipairs(names) do
@@ -166,9 +155,9 @@ end
 --- A table as it stands in `tables` of `mock.new`: lines of Lua.
 -- @param references rows of REFERENCES
 local function declare(name, found, references)
-  local lines = { key_of(name) .. " = {", "  columns = {" }
+  local lines = { source.field(name) .. " = {", "  columns = {" }
   for _, column in ipairs(found.columns) do
-    lines[#lines + 1] = ("    %s = %s,"):format(key_of(column.name),
+    lines[#lines + 1] = ("    %s = %s,"):format(source.field(column.name),
       source.quote(column.is_serial and SERIALS[column.type] or column.type))
   end
   lines[#lines + 1] = "  },"

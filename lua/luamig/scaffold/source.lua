@@ -3,15 +3,11 @@
 -- Promises: whatever the name or the text, the result is valid Lua of the same meaning, on lines
 -- of at most 96 bytes where it can be broken.
 
+local text = require "luamig.text"
+
 local source = {}
 
 local WIDTH = 96
-
-local KEYWORDS = {}
-for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
-  return then true until while]]):gmatch "%a+" do
-  KEYWORDS[word] = true
-end
 
 local ESCAPES = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
@@ -23,18 +19,14 @@ function source.quote(given)
   return '"' .. shown .. '"'
 end
 
-local function is_name(given)
-  return given:find "^[%a_][%w_]*$" and not KEYWORDS[given]
-end
-
 --- A field of a constructor: `id`, `["odd name"]`.
 function source.field(given)
-  return is_name(given) and given or "[" .. source.quote(given) .. "]"
+  return text.is_name(given) and given or "[" .. source.quote(given) .. "]"
 end
 
 --- A field of a table that is read: `row.id`, `row["odd name"]`.
 function source.index(of, given)
-  return is_name(given) and of .. "." .. given or of .. "[" .. source.quote(given) .. "]"
+  return text.is_name(given) and of .. "." .. given or of .. "[" .. source.quote(given) .. "]"
 end
 
 --- SQL text: quoted as it is shorter to read. Long brackets know no escapes, and read each kind of

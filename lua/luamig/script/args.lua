@@ -66,16 +66,6 @@ local TYPES = {
 }
 local TYPE_NAMES = { "string", "integer", "number", "boolean" }
 
-local KEYWORDS = {}
-for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
-    return then true until while]]):gmatch "%a+" do
-  KEYWORDS[word] = true
-end
-
-local function is_identifier(name)
-  return type(name) == "string" and name:find "^[%a_][%w_]*$" ~= nil and not KEYWORDS[name]
-end
-
 local function check_spec_keys(fail, name, spec)
   for _, key in ipairs(text.ordered_keys(spec)) do
     local known = false
@@ -107,7 +97,7 @@ end
 
 --- One declaration, checked: { name =, type =, required =, default =, secret =, desc = }.
 local function declare_one(fail, name, spec)
-  if not is_identifier(name) then
+  if type(name) ~= "string" or not text.is_name(name) then
     fail({ "args", name }, ('argument name %s is not an identifier'):format(text.describe(name)))
   elseif type(spec) ~= "table" then
     fail({ "args", name }, ("args.%s must be a table, not %s"):format(name, text.describe(spec)),
