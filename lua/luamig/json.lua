@@ -30,13 +30,14 @@ local function fail(message, ...)
   error({ json_message = message:format(...) }, 0)
 end
 
---- Calls fn; what `fail` raised becomes an error at the caller of decode or encode.
+--- Calls fn; what `fail` raised becomes an error at the caller of decode or encode, whose tail call
+-- this is.
 local function guarded(name, fn, ...)
   local ok, result = pcall(fn, ...)
   if ok then
     return result
   elseif type(result) == "table" and result.json_message then
-    error(("luamig.json.%s: %s"):format(name, result.json_message), 3)
+    error(("luamig.json.%s: %s"):format(name, result.json_message), 2)
   end
   error(result, 0)
 end

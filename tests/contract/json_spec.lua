@@ -81,4 +81,15 @@ describe("luamig.json", function()
         assert(not ok and tostring(err):find("luamig.json.encode: ", 1, true), tostring(value))
       end]]))
   end)
+
+  for _, call in ipairs { 'luamig.json.decode "nul"', "luamig.json.encode(print)" } do
+    it("has the line of the call in its errors: " .. call, function()
+      local function line_of(statement)
+        local result = contract.run(with { "x" }, "local _\n_ = " .. statement .. "\n_ = 1")
+        contract.failed(result, nil, "")
+        return result.error.message:match "%.lua(:%d+): "
+      end
+      assert.equal(line_of "error 'x'", line_of(call))
+    end)
+  end
 end)
