@@ -91,9 +91,11 @@ lm_record_json(struct lm_buf *buf, const char *name, const char *json)
     add_name(buf, name);
     for (; *json != '\0'; json++) {
         /* They can only stand between its tokens. */
-        bool breaks = *json == '\n' || *json == '\r' || *json == '\t';
-
-        lm_buf_putc(buf, breaks ? ' ' : *json);
+        if (*json == '\n' || *json == '\r' || *json == '\t') {
+            lm_buf_putc(buf, ' ');
+        } else {
+            lm_buf_putc(buf, *json);
+        }
     }
 }
 

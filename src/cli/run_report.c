@@ -56,7 +56,8 @@ print_matching(const struct lm_outcome *outcome)
                outcome->matching - outcome->beyond >= outcome->rows;
 
     /* A base query of all rows says nothing about those that are left. */
-    if (!outcome->counted || (all && outcome->takes_all))
+    if (!outcome->counted ||
+        (all && outcome->takes_all && outcome->beyond == 0))
         return;
     lm_clock_format_count(matching, sizeof matching, outcome->matching);
     lm_out("still matching: %s row%s", matching,
@@ -65,7 +66,7 @@ print_matching(const struct lm_outcome *outcome)
         lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
         lm_out(", %s of them beyond the last key of this run", beyond);
     }
-    if (all)
+    if (all && !outcome->takes_all)
         lm_out_own("; the base query does not leave out what is done");
     lm_out("\n");
 }

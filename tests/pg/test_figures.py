@@ -165,8 +165,20 @@ def test_a_query_of_all_rows_says_nothing_of_those_that_match(table, project):
     project.run().expect(DONE).refuse("still matching")
 
 
-def test_a_query_that_does_not_narrow_is_told(table, project):
-    add(project, where=" WHERE id > 0")
+def test_rows_that_came_meanwhile_are_told_for_a_query_of_all_rows_as_well(
+        table, project):
+    add(project)
+    project.run("--limit", 100).expect(STOPPED)
+    table.execute("INSERT INTO t (id) SELECT generate_series(1001, 1012)")
+    project.run().expect(DONE, "still matching: 412 rows, 12 of them beyond the"
+                         " last key of this run\n")
+
+
+@pytest.mark.parametrize("source", ["t WHERE id > 0", "v"])
+def test_a_query_that_does_not_narrow_is_told(table, project, source):
+    table.execute("CREATE VIEW v AS SELECT * FROM t WHERE id > 0")
+    add(project)
+    project.script(project.read("scripts/x.lua").replace("FROM t", f"FROM {source}"))
     project.run().expect(DONE, "still matching: 400 rows; the base query does "
                          "not leave out what is done")
 
