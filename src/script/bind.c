@@ -13,6 +13,7 @@
 
 #include "base/stop.h"
 #include "script/bind_private.h"
+#include "script/fields.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
@@ -441,9 +442,7 @@ push_methods(lua_State *L)
 static void
 register_strict(lua_State *L)
 {
-    lua_getglobal(L, "require");
-    lua_pushstring(L, "luamig.strict");
-    lua_call(L, 1, 1);
+    lmL_require(L, "luamig.strict");
     lua_getfield(L, -1, "row");
     lua_setfield(L, LUA_REGISTRYINDEX, "luamig.strict.row");
     lua_getfield(L, -1, "record");

@@ -4,6 +4,7 @@
 #include "script/declare.h"
 
 #include "script/database.h"
+#include "script/fields.h"
 #include "script/sites.h"
 #include "script/vm.h"
 
@@ -25,9 +26,7 @@ declare(lua_State *L)
     const char *text;
 
     lmL_open_databases(L, &self->sites);
-    lua_getglobal(L, "require");
-    lua_pushstring(L, "luamig.pg_world.catalog");
-    lua_call(L, 1, 1);
+    lmL_require(L, "luamig.pg_world.catalog");
     lua_getfield(L, -1, "declarations");
     lmL_push_database(L, self->conninfo, NULL, NULL);
     lua_createtable(L, self->count, 0);

@@ -6,6 +6,8 @@
 
 #include "script/marks.h"
 
+#include "script/fields.h"
+
 #include <lauxlib.h>
 
 /* Registry keys, by address. */
@@ -25,9 +27,7 @@ keep_field(lua_State *L, int index, const char *field, const void *key)
 static void
 keep_sentinels(lua_State *L)
 {
-    lua_getglobal(L, "require");
-    lua_pushstring(L, "luamig");
-    lua_call(L, 1, 1);
+    lmL_require(L, "luamig");
     keep_field(L, -1, "NULL", &sentinel_keys[LM_MARK_NULL]);
     keep_field(L, -1, "ALL", &sentinel_keys[LM_MARK_ALL]);
     lua_getfield(L, -1, "json");
@@ -38,9 +38,7 @@ keep_sentinels(lua_State *L)
 void
 lmL_open_marks(lua_State *L)
 {
-    lua_getglobal(L, "require");
-    lua_pushstring(L, "luamig.marks");
-    lua_call(L, 1, 1);
+    lmL_require(L, "luamig.marks");
     keep_field(L, -1, "TEXT", &text_key);
     lua_getfield(L, -1, "metatables");
     keep_field(L, -1, "array", &metatable_keys[LM_MARK_ARRAY]);

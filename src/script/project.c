@@ -6,6 +6,7 @@
 
 #include "script/project.h"
 
+#include "script/fields.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
@@ -80,9 +81,7 @@ load_protected(lua_State *L)
     const struct loading *loading = lua_touserdata(L, 1);
     char cwd[PATH_MAX];
 
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "luamig.script.project");
-    lua_call(L, 1, 1);
+    lmL_require(L, "luamig.script.project");
     lua_getfield(L, -1, "load");
     lua_pushstring(L, loading->path);
     lua_newtable(L);

@@ -4,6 +4,7 @@
 
 #include "script/scaffold.h"
 
+#include "script/fields.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
@@ -76,9 +77,7 @@ ask_protected(lua_State *L)
 {
     const struct asking *asking = lua_touserdata(L, 1);
 
-    lua_getglobal(L, "require");
-    lua_pushstring(L, asking->module);
-    lua_call(L, 1, 1);
+    lmL_require(L, asking->module);
     lua_getfield(L, -1, "files");
     if (asking->request != NULL) {
         push_request(L, asking->request);

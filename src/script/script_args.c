@@ -4,6 +4,8 @@
 
 #include "script/script_args.h"
 
+#include "script/fields.h"
+
 #include <lauxlib.h>
 #include <string.h>
 
@@ -68,40 +70,19 @@ lmL_set_args(lua_State *L, const struct lm_script_options *options)
     }
 }
 
-static const char *
-text_field(lua_State *L, int index, const char *name)
-{
-    const char *text;
-
-    lua_getfield(L, index, name);
-    text = lua_tostring(L, -1);
-    lua_pop(L, 1); /* the table keeps it alive */
-    return text;
-}
-
-static bool
-bool_field(lua_State *L, int index, const char *name)
-{
-    bool value;
-
-    lua_getfield(L, index, name);
-    value = lua_toboolean(L, -1) != 0;
-    lua_pop(L, 1);
-    return value;
-}
-
 /* How the argument at the top is given. */
 static void
 describe_arg(lua_State *L, struct lm_buf *out)
 {
-    const char *name = text_field(L, -1, "name");
+    const char *name = lmL_text_field(L, -1, "name");
 
-    if (bool_field(L, -1, "secret")) {
+    if (lmL_bool_field(L, -1, "secret")) {
         lm_buf_printf(out,
                       "  --arg-env %s=VARIABLE or --arg-file %s=PATH (secret)",
                       name, name);
     } else {
-        lm_buf_printf(out, "  --arg %s=%s", name, text_field(L, -1, "type"));
+        lm_buf_printf(out, "  --arg %s=%s", name,
+                      lmL_text_field(L, -1, "type"));
     }
 }
 
@@ -115,7 +96,7 @@ lmL_describe_args(lua_State *L, struct lm_buf *out)
 
         lua_rawgeti(L, specs, i);
         describe_arg(L, out);
-        if (bool_field(L, -1, "required"))
+        if (lmL_bool_field(L, -1, "required"))
             lm_buf_puts(out, " (required)");
         lua_getfield(L, -1, "default");
         if (!lua_isnil(L, -1)) {
@@ -123,7 +104,7 @@ lmL_describe_args(lua_State *L, struct lm_buf *out)
             lua_pop(L, 1);
         }
         lua_pop(L, 1);
-        text = text_field(L, -1, "desc");
+        text = lmL_text_field(L, -1, "desc");
         if (text != NULL)
             lm_buf_printf(out, "\n        %s", text);
         lm_buf_putc(out, '\n');

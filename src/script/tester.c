@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "core/journal.h"
+#include "script/fields.h"
 #include "script/vm.h"
 #include "script/world.h"
 
@@ -110,9 +111,7 @@ set_arg(lua_State *L, const struct tester *self)
 static int
 find_busted(lua_State *L)
 {
-    lua_getglobal(L, "require");
-    lua_pushstring(L, "busted.runner");
-    lua_call(L, 1, 1);
+    lmL_require(L, "busted.runner");
     return 1;
 }
 

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "core/migration.h"
 #include "script/embedded.h"
+#include "script/fields.h"
 #include "script/marks.h"
 
 #include <lauxlib.h>
@@ -301,9 +302,7 @@ preload_modules(lua_State *L)
 static void
 keep(lua_State *L, const char *module, const char *field, const void *key)
 {
-    lua_getglobal(L, "require");
-    lua_pushstring(L, module);
-    lua_call(L, 1, 1);
+    lmL_require(L, module);
     lua_getfield(L, -1, field);
     lua_rawsetp(L, LUA_REGISTRYINDEX, key);
     lua_pop(L, 1);

@@ -18,6 +18,7 @@
 #include "script/bind.h"
 #include "script/copy.h"
 #include "script/database.h"
+#include "script/fields.h"
 #include "script/observe.h"
 #include "script/script.h"
 #include "script/value.h"
@@ -513,24 +514,13 @@ read_args(lua_State *L, int index, int *count)
     return args;
 }
 
-static int64_t
-integer_field(lua_State *L, int index, const char *name, int64_t usual)
-{
-    int64_t value;
-
-    lua_getfield(L, index, name);
-    value = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : usual;
-    lua_pop(L, 1);
-    return value;
-}
-
 static bool
 load(struct world_run *self, const char *path,
      const struct lm_observer *observer, int options, struct lm_err *err)
 {
     struct lm_script_options how = {
         .secret_count = -1,
-        .batch_size = integer_field(self->L, options, "batch_size", -1),
+        .batch_size = lmL_integer_field(self->L, options, "batch_size", -1),
         .target_ms = -1,
         .throttle_ms = -1,
         .observer = observer};
@@ -570,7 +560,7 @@ run(struct world_run *self, const char *conninfo, int options,
         .journal_schema = journal_schema,
         .lease_ms = LEASE_MS,
         .silence_ms = SILENCE_MS,
-        .limit = integer_field(self->L, options, "limit", 0),
+        .limit = lmL_integer_field(self->L, options, "limit", 0),
         .witness = &by,
         .alone = true};
     struct lm_err ignored;
