@@ -242,9 +242,10 @@ static bool
 prepare_new(struct lm_repo *self, const char *sql, unsigned allowed,
             const char *where, struct lm_stmt **out, struct lm_err *err)
 {
+    const char *text = self->is_own ? lm_own_text(sql) : sql;
     struct lm_verdict *verdict;
 
-    if (!lm_guard_ask(&self->guard, sql, allowed, &verdict, err))
+    if (!lm_guard_ask(&self->guard, text, allowed, &verdict, err))
         return fail_refused(self, sql, verdict->parsed, err);
     if (!lm_conn_prepare(self->conn, sql, NULL, 0, out, err)) {
         if (lm_err_is_state(err, "42P18") && err->hint[0] == '\0') {

@@ -79,6 +79,7 @@ struct lm_repo {
     struct lm_guard guard;
     bool allow_ddl; /* set by the runner once, as the next */
     bool allow_unjudged;
+    bool is_own;      /* set by who calls luamig's own modules, not a script */
     bool follows_new; /* set by the runner: pages have no last key */
     bool warned;      /* of inserts into the table that is being paged */
     bool open;

@@ -176,7 +176,6 @@ bool lm_own_begin(struct lm_conn *self, const char *sql,
                   struct lm_values values, struct lm_err *err) LM_MUSTCHECK;
 bool lm_own_end(struct lm_conn *self, const char *sql, bool ok,
                 struct lm_err *err) LM_MUSTCHECK;
-const char *lm_own_text(const char *sql);
 
 /* Behind a pooler, posts what sets the settings of others back until the
  * transaction ends; else nothing. */

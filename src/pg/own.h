@@ -42,4 +42,7 @@
     "(SELECT nullif(pg_catalog.current_setting('luamig.own_table'), '')" \
     "::oid WHERE $1::text IS NOT NULL)"
 
+/* What is sent of a text: all but the mark. */
+const char *lm_own_text(const char *sql);
+
 #endif

@@ -61,6 +61,7 @@ lmL_push_database(lua_State *L, const char *conninfo, lm_database_closed closed,
     self->closed = closed;
     self->arg = arg;
     lm_repo_init(&self->repo);
+    self->repo.is_own = true;
     luaL_setmetatable(L, database_type);
     if (!lm_conn_open(&self->conn, conninfo, &how, &err))
         lmL_raise(L, &err);
