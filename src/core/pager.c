@@ -374,14 +374,14 @@ lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
 static void
 begin_key(struct lm_request *request)
 {
-    lm_buf_puts(&request->sql, "SELECT coalesce(found.luamig_found, false), ");
+    lm_buf_puts(&request->sql, "SELECT coalesce(found.luamig_found, false), "
+                               "found.luamig_found");
     if (lm_request_may_round(request->query)) {
-        lm_buf_puts(&request->sql, "coalesce(");
+        lm_buf_puts(&request->sql, " AND coalesce(");
         lm_request_add_is_exact(request, "found");
-        lm_buf_puts(&request->sql, ", true), ");
-    } else {
-        lm_buf_puts(&request->sql, "true, ");
+        lm_buf_puts(&request->sql, ", true)");
     }
+    lm_buf_puts(&request->sql, ", ");
     lm_request_add_keys(request, "found", "");
     lm_buf_puts(&request->sql, " FROM (SELECT) AS one LEFT JOIN (SELECT true"
                                " AS luamig_found, key.* FROM (");
