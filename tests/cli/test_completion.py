@@ -88,6 +88,17 @@ def test_values_are_completed_where_they_are_known(shell):
     assert shell.complete("version", "") == []
 
 
+def test_the_file_of_a_secret_is_completed(shell):
+    """Bash takes "=" for a word."""
+    shell.project.write("secrets/token", "")
+    for words in (["secrets/", ], ["secrets/to"]):
+        assert shell.complete("run", "x.lua", "--arg-file", "token", "=",
+                              *words) == ["secrets/token"]
+    assert "secrets" in shell.complete("run", "--arg-file", "token", "=")
+    assert shell.complete("run", "--arg", "n", "=", "") == []
+    assert shell.complete("run", "--arg-file", "") == []
+
+
 def test_a_run_may_be_named_by_its_script_but_a_table_is_no_file(shell):
     shell.project.write("a.lua", "")
     for command in ("pause", "resume", "cancel", "watch", "wait", "failures",
