@@ -256,8 +256,6 @@ read_file(const char *path, struct lm_buf *text, struct lm_err *err)
 {
     FILE *file = fopen(path, "re");
     struct stat about;
-    char chunk[4096];
-    size_t got;
     bool ok;
 
     if (file == NULL && (errno == ENOENT || errno == ENOTDIR))
@@ -267,9 +265,7 @@ read_file(const char *path, struct lm_buf *text, struct lm_err *err)
         fclose(file);
         return true;
     }
-    while (file != NULL && (got = fread(chunk, 1, sizeof chunk, file)) > 0)
-        lm_buf_add(text, chunk, got);
-    ok = file != NULL && ferror(file) == 0;
+    ok = file != NULL && lm_buf_read(text, file, SIZE_MAX);
     if (!ok) {
         lm_err_set(err, LM_ERR_SCRIPT, "could not read \"%s\": %s", path,
                    strerror(errno));

@@ -182,6 +182,20 @@ lm_buf_printf(struct lm_buf *buf, const char *format, ...)
     buf->len += (size_t)len;
 }
 
+bool
+lm_buf_read(struct lm_buf *buf, FILE *stream, size_t most)
+{
+    char part[4096];
+    size_t got;
+    size_t all = 0;
+
+    while (all <= most && (got = fread(part, 1, sizeof part, stream)) > 0) {
+        lm_buf_add(buf, part, got);
+        all += got;
+    }
+    return ferror(stream) == 0;
+}
+
 const char *
 lm_buf_text(const struct lm_buf *buf)
 {

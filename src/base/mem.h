@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define LM_MUSTCHECK    __attribute__((warn_unused_result))
 #define LM_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -52,6 +53,9 @@ void lm_buf_putc(struct lm_buf *buf, char c);
 /* Adds an integer in decimal digits. */
 void lm_buf_add_int(struct lm_buf *buf, int64_t value);
 void lm_buf_printf(struct lm_buf *buf, const char *format, ...) LM_PRINTF(2, 3);
+/* Adds what a stream still has; when that is more than most bytes, only as much
+ * as shows it. False when reading failed, which errno explains. */
+bool lm_buf_read(struct lm_buf *buf, FILE *stream, size_t most) LM_MUSTCHECK;
 /* The text, never NULL. Owned by the buffer. */
 const char *lm_buf_text(const struct lm_buf *buf);
 /* Hands the bytes to the caller, who frees them; the buffer is empty. */

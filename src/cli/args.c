@@ -64,13 +64,7 @@ lm_args_release(struct lm_args *self)
 static bool
 read_all(FILE *file, struct lm_buf *value, const char *path, struct lm_err *err)
 {
-    char bytes[4096];
-    size_t got;
-
-    while (value->len <= MOST_BYTES &&
-           (got = fread(bytes, 1, sizeof bytes, file)) > 0)
-        lm_buf_add(value, bytes, got);
-    if (ferror(file)) {
+    if (!lm_buf_read(value, file, MOST_BYTES)) {
         lm_err_set(err, LM_ERR_USAGE, "could not read \"%s\"", path);
         lm_err_detail(err, "%s", strerror(errno));
         return false;

@@ -56,16 +56,15 @@ static char *
 read_file(const char *path)
 {
     struct lm_buf text = LM_BUF_INIT;
-    FILE *file = fopen(path, "rb");
-    char part[4096];
-    size_t len;
+    FILE *file = fopen(path, "re");
+    bool ok = file != NULL && lm_buf_read(&text, file, SIZE_MAX);
 
-    if (file == NULL)
-        return NULL;
-    while ((len = fread(part, 1, sizeof part, file)) > 0)
-        lm_buf_add(&text, part, len);
-    fclose(file);
-    return lm_buf_take(&text);
+    if (file != NULL)
+        fclose(file);
+    if (ok)
+        return lm_buf_take(&text);
+    lm_buf_release(&text);
+    return NULL;
 }
 
 static void

@@ -133,17 +133,15 @@ add_file(const struct lm_runner *self, struct lists *out, const char *name,
                                          : (size_t)(slash - origin->path));
     struct lm_buf path = LM_BUF_INIT;
     struct lm_buf text = LM_BUF_INIT;
-    char part[4096];
-    size_t got;
     FILE *in;
+    bool ok;
 
     if (file[0] != '/')
         lm_buf_printf(&path, "%.*s/", len, base);
     lm_buf_puts(&path, file);
-    in = fopen(lm_buf_text(&path), "rb");
-    while (in != NULL && (got = fread(part, 1, sizeof part, in)) > 0)
-        lm_buf_add(&text, part, got);
-    add(out, name, file, in != NULL ? lm_buf_text(&text) : NULL, text.len);
+    in = fopen(lm_buf_text(&path), "re");
+    ok = in != NULL && lm_buf_read(&text, in, SIZE_MAX);
+    add(out, name, file, ok ? lm_buf_text(&text) : NULL, text.len);
     if (in != NULL)
         fclose(in);
     lm_buf_release(&path);
