@@ -75,8 +75,8 @@ watched_columns(const struct lm_base_query *query)
 }
 
 static void
-add_whole_page(struct lm_request *self, char *const *cursor, char *const *bound,
-               const char *limit)
+add_whole_page(struct lm_page_request *self, char *const *cursor,
+               char *const *bound, const char *limit)
 {
     struct lm_range range = {cursor, bound};
 
@@ -88,7 +88,7 @@ add_whole_page(struct lm_request *self, char *const *cursor, char *const *bound,
 }
 
 static bool
-ask(const struct lm_request *self, struct lm_conn *conn, const char *shape,
+ask(const struct lm_page_request *self, struct lm_conn *conn, const char *shape,
     struct lm_answer **out, struct lm_err *err)
 {
     struct lm_values values = {self->texts, self->count};
@@ -252,7 +252,7 @@ check_page(const struct lm_page *page, const struct lm_base_query *query,
 
 /* Sends the page's query, and checks what comes back. */
 static bool
-send_page(struct lm_request *request, struct lm_conn *conn,
+send_page(struct lm_page_request *request, struct lm_conn *conn,
           const struct lm_base_query *query, struct lm_page *out,
           struct lm_err *err)
 {
@@ -310,7 +310,7 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
               char *const *cursor, char *const *bound, int64_t limit,
               struct lm_page *out, struct lm_err *err)
 {
-    struct lm_request request;
+    struct lm_page_request request;
     struct row_limit text = one_row_more(limit);
 
     memset(out, 0, sizeof *out);
@@ -331,7 +331,7 @@ bool
 lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
                   char *const *key, struct lm_page *out, struct lm_err *err)
 {
-    struct lm_request request;
+    struct lm_page_request request;
 
     memset(out, 0, sizeof *out);
     lm_request_init(&request, query);
@@ -372,7 +372,7 @@ lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
 /* Begins a question that holds a query for one key. It is answered with a row
  * in any case, so that no key is not taken for a lost one. */
 static void
-begin_key(struct lm_request *request)
+begin_key(struct lm_page_request *request)
 {
     lm_buf_puts(&request->sql, "SELECT coalesce(found.luamig_found, false), "
                                "found.luamig_found");
@@ -389,7 +389,7 @@ begin_key(struct lm_request *request)
 
 /* Ends it and asks. *texts is NULL when there is no key. */
 static bool
-ask_key(struct lm_request *request, struct lm_conn *conn, char ***texts,
+ask_key(struct lm_page_request *request, struct lm_conn *conn, char ***texts,
         struct lm_err *err)
 {
     const struct lm_base_query *query = request->query;
@@ -424,7 +424,7 @@ bool
 lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
                 const char *table, char ***texts, struct lm_err *err)
 {
-    struct lm_request request;
+    struct lm_page_request request;
     bool ok;
 
     lm_request_init(&request, query);
@@ -461,7 +461,7 @@ lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
                   char *const *cursor, char *const *bound, int64_t rows,
                   char ***texts, int64_t *found, struct lm_err *err)
 {
-    struct lm_request request;
+    struct lm_page_request request;
     struct lm_range range = {cursor, bound};
     struct row_limit limit = one_row_more(rows - 1);
     struct lm_answer *answer = NULL;
@@ -519,7 +519,7 @@ lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
                    const char *table, char *const *cursor, char *const *bound,
                    int64_t rows, char ***texts, struct lm_err *err)
 {
-    struct lm_request request;
+    struct lm_page_request request;
     char text[24];
     bool ok;
 
@@ -538,7 +538,7 @@ lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
               char *const *bound, int64_t *total, int64_t *beyond,
               struct lm_err *err)
 {
-    struct lm_request request;
+    struct lm_page_request request;
     struct lm_answer *answer = NULL;
     bool ok;
 
@@ -565,7 +565,7 @@ lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
                    char *const *cursor, char *const *bound, int64_t *rows,
                    struct lm_err *err)
 {
-    struct lm_request request;
+    struct lm_page_request request;
     struct lm_answer *answer = NULL;
     bool ok;
 
@@ -586,7 +586,7 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
                  char *const *cursor, char *const *bound)
 {
     static const char mark[] = "\"Plan Rows\":";
-    struct lm_request request;
+    struct lm_page_request request;
     struct lm_answer *answer = NULL;
     struct lm_err ignored;
     int64_t rows = -1;
@@ -613,7 +613,7 @@ lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
                 char *const *cursor, char *const *bound, int64_t limit,
                 bool run, struct lm_answer **out, struct lm_err *err)
 {
-    struct lm_request request;
+    struct lm_page_request request;
     struct row_limit text = one_row_more(limit);
     bool ok;
 

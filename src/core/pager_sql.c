@@ -36,7 +36,7 @@
 #include <string.h>
 
 void
-lm_request_init(struct lm_request *self, const struct lm_base_query *query)
+lm_request_init(struct lm_page_request *self, const struct lm_base_query *query)
 {
     size_t keys = (size_t)query->key_count;
     size_t room = (size_t)query->param_count + 2 * keys + 1;
@@ -50,7 +50,7 @@ lm_request_init(struct lm_request *self, const struct lm_base_query *query)
 }
 
 void
-lm_request_release(struct lm_request *self)
+lm_request_release(struct lm_page_request *self)
 {
     lm_buf_release(&self->sql);
     free(self->texts);
@@ -58,7 +58,7 @@ lm_request_release(struct lm_request *self)
 }
 
 int
-lm_request_param(struct lm_request *self, const char *text, uint32_t type)
+lm_request_param(struct lm_page_request *self, const char *text, uint32_t type)
 {
     self->texts[self->count] = text;
     self->types[self->count++] = type;
@@ -67,7 +67,7 @@ lm_request_param(struct lm_request *self, const char *text, uint32_t type)
 
 /* Adds a key as parameters; returns the number of the first. */
 static int
-add_key_params(struct lm_request *self, char *const *key)
+add_key_params(struct lm_page_request *self, char *const *key)
 {
     int first = self->count + 1;
 
@@ -77,7 +77,7 @@ add_key_params(struct lm_request *self, char *const *key)
 }
 
 void
-lm_request_add_columns(struct lm_request *self, const char *table)
+lm_request_add_columns(struct lm_page_request *self, const char *table)
 {
     for (int i = 0; i < self->query->column_count; i++) {
         lm_buf_printf(&self->sql, "%s%s.", i > 0 ? ", " : "", table);
@@ -86,7 +86,7 @@ lm_request_add_columns(struct lm_request *self, const char *table)
 }
 
 void
-lm_request_add_keys(struct lm_request *self, const char *table,
+lm_request_add_keys(struct lm_page_request *self, const char *table,
                     const char *suffix)
 {
     for (int i = 0; i < self->query->key_count; i++) {
@@ -97,14 +97,14 @@ lm_request_add_keys(struct lm_request *self, const char *table,
 }
 
 void
-lm_request_add_source(struct lm_request *self)
+lm_request_add_source(struct lm_page_request *self)
 {
     /* The line break ends a -- comment. */
     lm_buf_printf(&self->sql, " FROM (%s\n) AS page", self->query->sql);
 }
 
 static void
-add_order(struct lm_request *self, const char *table)
+add_order(struct lm_page_request *self, const char *table)
 {
     lm_buf_puts(&self->sql, " ORDER BY ");
     lm_request_add_keys(self, table, "");
@@ -114,7 +114,7 @@ add_order(struct lm_request *self, const char *table)
 
 /* A key column, prepared for its operator. */
 static void
-add_operand(struct lm_request *self, const char *table, int i)
+add_operand(struct lm_page_request *self, const char *table, int i)
 {
     lm_buf_printf(&self->sql, "%s.", table);
     lm_sql_add_identifier(&self->sql, self->query->key[i]);
@@ -122,7 +122,7 @@ add_operand(struct lm_request *self, const char *table, int i)
 }
 
 static void
-add_param_operand(struct lm_request *self, int first, int i)
+add_param_operand(struct lm_page_request *self, int first, int i)
 {
     lm_buf_printf(&self->sql, "$%d", first + i);
     lm_order_add_cast(&self->sql, &self->query->order[i], true);
@@ -149,8 +149,8 @@ is_one_run(const struct lm_base_query *query)
 
 /* "(page.k1, page.k2) OPERATOR(s.>) ($3, $4)", for the columns of one run. */
 static void
-add_run(struct lm_request *self, enum lm_compare compare, int from, int end,
-        int first)
+add_run(struct lm_page_request *self, enum lm_compare compare, int from,
+        int end, int first)
 {
     lm_buf_putc(&self->sql, '(');
     for (int i = from; i < end; i++) {
@@ -168,7 +168,7 @@ add_run(struct lm_request *self, enum lm_compare compare, int from, int end,
 
 /* "page.k1 OPERATOR(s.=) $3 AND ...", for the first columns. */
 static void
-add_equal(struct lm_request *self, int count, int first)
+add_equal(struct lm_page_request *self, int count, int first)
 {
     for (int i = 0; i < count; i++) {
         lm_buf_puts(&self->sql, i > 0 ? " AND " : "");
@@ -182,7 +182,7 @@ add_equal(struct lm_request *self, int count, int first)
  * rest is left to a filter.
  */
 static void
-add_comparison(struct lm_request *self, enum lm_compare compare, int first)
+add_comparison(struct lm_page_request *self, enum lm_compare compare, int first)
 {
     bool less = compare == LM_LESS || compare == LM_LESS_EQUAL;
     enum lm_compare strict = less ? LM_LESS : LM_GREATER;
@@ -214,13 +214,13 @@ add_comparison(struct lm_request *self, enum lm_compare compare, int first)
 }
 
 void
-lm_request_add_key_is(struct lm_request *self, char *const *key)
+lm_request_add_key_is(struct lm_page_request *self, char *const *key)
 {
     add_equal(self, self->query->key_count, add_key_params(self, key));
 }
 
 void
-lm_request_add_key_after(struct lm_request *self, char *const *key)
+lm_request_add_key_after(struct lm_page_request *self, char *const *key)
 {
     add_comparison(self, LM_GREATER, add_key_params(self, key));
 }
@@ -234,7 +234,7 @@ struct ends {
 };
 
 static struct ends
-add_ends(struct lm_request *self, struct lm_range range)
+add_ends(struct lm_page_request *self, struct lm_range range)
 {
     struct ends ends = {0, 0};
 
@@ -246,7 +246,7 @@ add_ends(struct lm_request *self, struct lm_range range)
 }
 
 static void
-add_where(struct lm_request *self, struct ends ends)
+add_where(struct lm_page_request *self, struct ends ends)
 {
     if (ends.cursor != 0 || ends.bound != 0)
         lm_buf_puts(&self->sql, " WHERE ");
@@ -259,13 +259,13 @@ add_where(struct lm_request *self, struct ends ends)
 }
 
 void
-lm_request_add_where(struct lm_request *self, struct lm_range range)
+lm_request_add_where(struct lm_page_request *self, struct lm_range range)
 {
     add_where(self, add_ends(self, range));
 }
 
 void
-lm_request_add_range(struct lm_request *self, struct lm_range range)
+lm_request_add_range(struct lm_page_request *self, struct lm_range range)
 {
     lm_buf_puts(&self->sql, "SELECT ");
     lm_request_add_columns(self, "page");
@@ -278,7 +278,7 @@ lm_request_add_range(struct lm_request *self, struct lm_range range)
 /* The key columns of the table, under the names of the base query, which may
  * have left out those that are NULL. */
 static void
-add_key_source(struct lm_request *self, const char *table)
+add_key_source(struct lm_page_request *self, const char *table)
 {
     const struct lm_base_query *query = self->query;
 
@@ -303,7 +303,7 @@ add_key_source(struct lm_request *self, const char *table)
 /* The base query's columns, or only the keys that a table has (table may be
  * NULL). */
 static void
-add_select(struct lm_request *self, const char *table)
+add_select(struct lm_page_request *self, const char *table)
 {
     lm_buf_puts(&self->sql, "SELECT ");
     if (table == NULL) {
@@ -318,7 +318,7 @@ add_select(struct lm_request *self, const char *table)
 /* The rows that equal the cursor in the columns before from, and follow it in
  * the run that begins there. */
 static void
-add_branch(struct lm_request *self, const char *table, int from,
+add_branch(struct lm_page_request *self, const char *table, int from,
            struct ends ends, int limit)
 {
     lm_buf_putc(&self->sql, '(');
@@ -337,8 +337,8 @@ add_branch(struct lm_request *self, const char *table, int from,
 
 /* All rows of the range in order; in branches, no more than limit is of use. */
 static void
-add_ordered(struct lm_request *self, const char *table, struct lm_range range,
-            int limit)
+add_ordered(struct lm_page_request *self, const char *table,
+            struct lm_range range, int limit)
 {
     struct ends ends = add_ends(self, range);
 
@@ -364,7 +364,7 @@ add_ordered(struct lm_request *self, const char *table, struct lm_range range,
 }
 
 void
-lm_request_add_page(struct lm_request *self, struct lm_range range,
+lm_request_add_page(struct lm_page_request *self, struct lm_range range,
                     const char *limit)
 {
     int param = lm_request_param(self, limit, LM_TYPE_INT8);
@@ -374,7 +374,7 @@ lm_request_add_page(struct lm_request *self, struct lm_range range,
 }
 
 void
-lm_request_add_key_page(struct lm_request *self, struct lm_range range,
+lm_request_add_key_page(struct lm_page_request *self, struct lm_range range,
                         const char *limit)
 {
     lm_buf_puts(&self->sql, "SELECT ");
@@ -387,7 +387,7 @@ lm_request_add_key_page(struct lm_request *self, struct lm_range range,
 
 /* "watched.k1 = lag(watched.k1) OVER keys AND ..." */
 static void
-add_is_repeated(struct lm_request *self)
+add_is_repeated(struct lm_page_request *self)
 {
     for (int i = 0; i < self->query->key_count; i++) {
         const struct lm_order *order = &self->query->order[i];
@@ -413,7 +413,7 @@ lm_request_may_round(const struct lm_base_query *query)
 }
 
 void
-lm_request_add_is_exact(struct lm_request *self, const char *table)
+lm_request_add_is_exact(struct lm_page_request *self, const char *table)
 {
     const struct lm_base_query *query = self->query;
     const char *and = "";
@@ -434,7 +434,7 @@ lm_request_add_is_exact(struct lm_request *self, const char *table)
 }
 
 void
-lm_request_add_watched_page(struct lm_request *self, struct lm_range range,
+lm_request_add_watched_page(struct lm_page_request *self, struct lm_range range,
                             const char *limit)
 {
     const struct lm_base_query *query = self->query;
@@ -458,7 +458,7 @@ lm_request_add_watched_page(struct lm_request *self, struct lm_range range,
 }
 
 void
-lm_request_add_highest(struct lm_request *self, const char *table)
+lm_request_add_highest(struct lm_page_request *self, const char *table)
 {
     lm_buf_puts(&self->sql, "SELECT ");
     lm_request_add_keys(self, "page", "");
@@ -474,7 +474,7 @@ lm_request_add_highest(struct lm_request *self, const char *table)
 }
 
 void
-lm_request_add_window_end(struct lm_request *self, const char *table,
+lm_request_add_window_end(struct lm_page_request *self, const char *table,
                           struct lm_range range, const char *rows)
 {
     int param;
