@@ -334,7 +334,6 @@ lm_check_health(struct lm_checking *self,
     struct lm_health_sample sample;
     struct lm_health_sampler *sampler;
     struct lm_health_options how = {.stop = &stop,
-                                    .limits = self->migration->health,
                                     .replicas = options->replicas,
                                     .replica_count = options->replica_count,
                                     .application_name =
@@ -347,7 +346,7 @@ lm_check_health(struct lm_checking *self,
     lm_check_add_sources(&self->query, &tables);
     how.tables = lm_buf_text(&tables);
     sampler = lm_health_sampler_new(&how);
-    ok = lm_health_sample(sampler, self->conn,
+    ok = lm_health_sample(sampler, self->migration->health, self->conn,
                           lm_conn_is_pooled(self->conn)
                               ? 0
                               : (int)lm_conn_backend_pid(self->conn),

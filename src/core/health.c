@@ -97,8 +97,10 @@ enter(struct lm_health *self, int signal, enum lm_health_mode mode, int64_t now)
 void
 lm_health_set_limit(struct lm_health *self, enum lm_signal signal, double above)
 {
+    enum lm_health_mode mode = self->of[signal].mode;
+
     self->limits.above[signal] = above;
-    if (above < 0)
+    if (above < 0 || mode == LM_HEALTH_HOLDS || mode == LM_HEALTH_SLOWS)
         self->of[signal].mode = LM_HEALTH_CALM;
 }
 

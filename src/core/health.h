@@ -78,8 +78,7 @@ void lm_health_know_nothing(struct lm_health_sample *sample,
                             const char *why);
 
 struct lm_health_options {
-    const atomic_bool *stop; /* true: samples are left unfinished */
-    const struct lm_health_limits *limits;
+    const atomic_bool *stop;     /* true: samples are left unfinished */
     const char *tables;          /* OIDs as an array literal: "{16384}" */
     const char *const *replicas; /* conninfos */
     int replica_count;
@@ -92,15 +91,32 @@ struct lm_health_sampler *
 lm_health_sampler_new(const struct lm_health_options *options);
 void lm_health_sampler_free(struct lm_health_sampler *self);
 
-/* Reads all signals, unless it is to stop. backend_pid is the process of the
+/* Reads all signals that have a limit, unless it is to stop. backend_pid is the process of the
  * run's own connection, 0 when it cannot be known. Fails only when the
  * connection is lost, or when it is to stop; otherwise leaves no transaction
  * open. */
-bool lm_health_sample(struct lm_health_sampler *self, struct lm_conn *conn,
-                      int backend_pid, struct lm_health_sample *out,
+bool lm_health_sample(struct lm_health_sampler *self,
+                      const struct lm_health_limits *limits,
+                      struct lm_conn *conn, int backend_pid,
+                      struct lm_health_sample *out,
                       struct lm_err *err) LM_MUSTCHECK;
 /* The connection is another one: what a role may not read is tried anew. */
 void lm_health_sampler_reset(struct lm_health_sampler *self);
+
+/* health_standbys.c: the standbys of a sample are seen one by one; the first
+ * that is not seen as often as before is missing, NULL: none. Zeros to begin. */
+struct lm_standbys {
+    int count;
+    struct lm_standby {
+        char name[128];        /* and address */
+        int known;             /* so many are there */
+        int seen;              /* in the sample in hand */
+        int64_t more_since_ms; /* more than those are; 0: they are not */
+    } of[32];
+};
+void lm_standbys_begin(struct lm_standbys *self);
+void lm_standbys_see(struct lm_standbys *self, const char *name);
+const char *lm_standbys_missing(struct lm_standbys *self, int64_t now_ms);
 
 /* -- judging ----------------------------------------------------------- */
 
@@ -128,8 +144,8 @@ void lm_health_begin(struct lm_health *self,
                      const struct lm_health_limits *limits);
 void lm_health_take(struct lm_health *self,
                     const struct lm_health_sample *sample, int64_t now_ms);
-/* Another limit, from the next sample on. A signal that was off when the
- * sampler was made stays unseen. */
+/* Another limit, from the next sample on. It begins a hold of its own: one by
+ * the limit before ends. */
 void lm_health_set_limit(struct lm_health *self, enum lm_signal signal,
                          double above);
 /* What holds the run at this moment, or LM_HELD_BY_NOTHING. */

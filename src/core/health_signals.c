@@ -26,19 +26,11 @@
 #include <string.h>
 
 enum {
-    MAX_STANDBYS = 32,
     STATEMENT_TIMEOUT_MS = 3000,
     LOCK_TIMEOUT_MS = 500,
     SILENCE_MS = 5000,
     RECONNECT_BASE_MS = 1000,
     RECONNECT_CAP_MS = 30000
-};
-
-/* Standbys of one name and address; they cannot be told apart. */
-struct standby {
-    char name[128];
-    int most; /* at one time, so far */
-    int seen; /* in the sample in hand */
 };
 
 struct replica {
@@ -51,13 +43,11 @@ struct replica {
 
 struct lm_health_sampler {
     const atomic_bool *stop;
-    struct lm_health_limits limits;
     char *tables;
     char *application_name;
     struct replica *replicas;
     int replica_count;
-    struct standby standbys[MAX_STANDBYS];
-    int standby_count;
+    struct lm_standbys standbys;
     char refused[LM_SIGNALS][200]; /* why it is not asked for; "": it is */
 };
 
@@ -231,46 +221,14 @@ read_blocked(struct lm_health_sampler *self, const struct lm_answer *rows,
 }
 
 static void
-remember_standby(struct lm_health_sampler *self, const char *name)
-{
-    struct standby *standby = self->standbys;
-    struct standby *end = standby + self->standby_count;
-
-    while (standby < end && strcmp(standby->name, name) != 0)
-        standby++;
-    if (standby == end) {
-        if (self->standby_count == MAX_STANDBYS)
-            return;
-        self->standby_count++;
-        memset(standby, 0, sizeof *standby);
-        LM_ERR_COPY(standby->name, name);
-    }
-    if (++standby->seen > standby->most)
-        standby->most = standby->seen;
-}
-
-static void
-find_missing(struct lm_health_sampler *self, struct lm_health_reading *out)
-{
-    for (int i = 0; i < self->standby_count && !out->missing; i++) {
-        struct standby *standby = &self->standbys[i];
-
-        if (standby->seen >= standby->most)
-            continue;
-        out->missing = true;
-        SET_TEXT(out->note, "standby \"%s\" has disconnected", standby->name);
-    }
-}
-
-static void
 read_replicas(struct lm_health_sampler *self, const struct lm_answer *rows,
               struct lm_health_reading *out)
 {
     int count = lm_answer_rows(rows);
+    const char *missing;
     struct lm_buf text = LM_BUF_INIT;
 
-    for (int i = 0; i < self->standby_count; i++)
-        self->standbys[i].seen = 0;
+    lm_standbys_begin(&self->standbys);
     for (int i = 0; i < count; i++) {
         char name[128];
 
@@ -287,7 +245,7 @@ read_replicas(struct lm_health_sampler *self, const struct lm_answer *rows,
                      lm_answer_text(rows, i, 1));
         }
         if (lm_answer_bool(rows, i, 4))
-            remember_standby(self, name);
+            lm_standbys_see(&self->standbys, name);
         if (i > 0 || lm_answer_is_null(rows, i, 3))
             continue;
         out->value = (double)lm_answer_int(rows, i, 3);
@@ -299,7 +257,11 @@ read_replicas(struct lm_health_sampler *self, const struct lm_answer *rows,
     if (count == 0)
         out->state = LM_HEALTH_UNUSED;
     SET_TEXT(out->note, "%d standby%s", count, count == 1 ? "" : "s");
-    find_missing(self, out);
+    missing = lm_standbys_missing(&self->standbys, lm_clock_ms());
+    if (missing != NULL) {
+        out->missing = true;
+        SET_TEXT(out->note, "standby \"%s\" has disconnected", missing);
+    }
 }
 
 static void
@@ -574,7 +536,6 @@ lm_health_sampler_new(const struct lm_health_options *options)
     struct lm_health_sampler *self = lm_calloc(1, sizeof *self);
 
     self->stop = options->stop;
-    self->limits = *options->limits;
     self->tables = lm_strdup(options->tables);
     self->application_name = lm_strdup(options->application_name);
     self->replica_count = options->replica_count;
@@ -683,7 +644,8 @@ read_signal(struct lm_health_sampler *self, int signal, struct lm_conn *conn,
 }
 
 bool
-lm_health_sample(struct lm_health_sampler *self, struct lm_conn *conn,
+lm_health_sample(struct lm_health_sampler *self,
+                 const struct lm_health_limits *limits, struct lm_conn *conn,
                  int backend_pid, struct lm_health_sample *out,
                  struct lm_err *err)
 {
@@ -691,7 +653,7 @@ lm_health_sample(struct lm_health_sampler *self, struct lm_conn *conn,
     for (int i = 0; i < LM_SIGNALS; i++) {
         if (atomic_load(self->stop))
             return lm_err_set(err, LM_ERR_INTERRUPT, "asked to stop");
-        if (sources[i].sql == NULL || self->limits.above[i] < 0 ||
+        if (sources[i].sql == NULL || limits->above[i] < 0 ||
             is_pointless(self, i, backend_pid, &out->of[i]))
             continue;
         if (!read_signal(self, i, conn, backend_pid, &out->of[i], err))

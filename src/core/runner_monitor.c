@@ -38,10 +38,8 @@ enum {
 struct lm_monitor {
     char *conninfo;
     char *application_name;
-    struct lm_health_limits limits;
     struct lm_health_sampler *sampler;
     struct lm_monitor_hooks hooks;
-    bool samples; /* some signal is on */
     int wake_fd;
     atomic_bool stopping;
     atomic_bool gives_way; /* the run is without a connection */
@@ -55,6 +53,7 @@ struct lm_monitor {
     int holders; /* of this memory: the runner, the thread */
     bool ended;
     int64_t backend_pid;
+    struct lm_health_limits limits;
     uint64_t number; /* of the sample, from 1; 0: there is none */
     int64_t taken_ms;
     bool looked; /* the runner has seen it */
@@ -84,6 +83,27 @@ let_go(struct lm_monitor *self)
 
 /* -- the thread -------------------------------------------------------- */
 
+static struct lm_health_limits
+read_limits(struct lm_monitor *self)
+{
+    struct lm_health_limits limits;
+
+    pthread_mutex_lock(&self->mutex);
+    limits = self->limits;
+    pthread_mutex_unlock(&self->mutex);
+    return limits;
+}
+
+static bool
+has_signal(const struct lm_health_limits *limits)
+{
+    for (int i = LM_SIGNAL_BLOCKED; i < LM_SIGNALS; i++) {
+        if (limits->above[i] >= 0)
+            return true;
+    }
+    return false;
+}
+
 /* Sessions that were blocked are not forgotten before the runner has looked. */
 static void
 post(struct lm_monitor *self, const struct lm_health_sample *sample)
@@ -104,6 +124,7 @@ post(struct lm_monitor *self, const struct lm_health_sample *sample)
 static void
 disconnect(struct lm_monitor *self, const struct lm_err *why)
 {
+    struct lm_health_limits limits;
     struct lm_health_sample nothing;
     char text[512];
 
@@ -112,7 +133,8 @@ disconnect(struct lm_monitor *self, const struct lm_err *why)
     self->attempts++;
     snprintf(text, sizeof text, "%.200s%s%.200s", why->message,
              why->detail[0] != '\0' ? ": " : "", why->detail);
-    lm_health_know_nothing(&nothing, &self->limits, text);
+    limits = read_limits(self);
+    lm_health_know_nothing(&nothing, &limits, text);
     post(self, &nothing);
 }
 
@@ -134,7 +156,8 @@ connect_monitor(struct lm_monitor *self, struct lm_err *err)
 }
 
 static bool
-take_sample(struct lm_monitor *self, struct lm_err *err)
+take_sample(struct lm_monitor *self, const struct lm_health_limits *limits,
+            struct lm_err *err)
 {
     struct lm_health_sample sample;
     int64_t backend_pid;
@@ -142,8 +165,8 @@ take_sample(struct lm_monitor *self, struct lm_err *err)
     pthread_mutex_lock(&self->mutex);
     backend_pid = self->backend_pid;
     pthread_mutex_unlock(&self->mutex);
-    if (!lm_health_sample(self->sampler, self->conn, (int)backend_pid, &sample,
-                          err))
+    if (!lm_health_sample(self->sampler, limits, self->conn, (int)backend_pid,
+                          &sample, err))
         return false;
     post(self, &sample);
     return true;
@@ -163,6 +186,8 @@ ask_hook(struct lm_monitor *self, struct lm_err *err)
 static bool
 turn(struct lm_monitor *self, int64_t *next_ms, struct lm_err *err)
 {
+    struct lm_health_limits limits = read_limits(self);
+    bool samples = has_signal(&limits);
     bool notified = false;
     int64_t rest_ms;
 
@@ -172,12 +197,12 @@ turn(struct lm_monitor *self, int64_t *next_ms, struct lm_err *err)
         return true;
     if (!ask_hook(self, err))
         return false;
-    if (self->samples && lm_clock_ms() >= *next_ms) {
+    if (samples && lm_clock_ms() >= *next_ms) {
         *next_ms = lm_clock_ms() + SAMPLE_MS;
-        if (!take_sample(self, err))
+        if (!take_sample(self, &limits, err))
             return false;
     }
-    rest_ms = self->samples ? *next_ms - lm_clock_ms() : SAMPLE_MS;
+    rest_ms = samples ? *next_ms - lm_clock_ms() : SAMPLE_MS;
     if (self->hooks.poll != NULL && rest_ms > self->hooks.turn_ms)
         rest_ms = self->hooks.turn_ms;
     return lm_conn_listen(self->conn, self->wake_fd, rest_ms > 0 ? rest_ms : 0,
@@ -250,16 +275,6 @@ work(void *arg)
 /* -- the runner's side --------------------------------------------------- */
 
 static bool
-has_signal(const struct lm_health_limits *limits)
-{
-    for (int i = LM_SIGNAL_BLOCKED; i < LM_SIGNALS; i++) {
-        if (limits->above[i] >= 0)
-            return true;
-    }
-    return false;
-}
-
-static bool
 start_thread(struct lm_monitor *self)
 {
     sigset_t all;
@@ -289,8 +304,7 @@ struct lm_monitor *
 lm_monitor_start(const struct lm_monitor_options *options)
 {
     struct lm_monitor *self;
-    struct lm_health_options health = {.limits = options->limits,
-                                       .tables = options->tables,
+    struct lm_health_options health = {.tables = options->tables,
                                        .replicas = options->replicas,
                                        .replica_count = options->replica_count};
 
@@ -304,7 +318,6 @@ lm_monitor_start(const struct lm_monitor_options *options)
     self->sampler = lm_health_sampler_new(&health);
     self->conninfo = lm_strdup(options->conninfo);
     self->limits = *options->limits;
-    self->samples = has_signal(options->limits);
     self->hooks = options->hooks;
     self->backend_pid = options->backend_pid;
     self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -375,6 +388,17 @@ lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid)
     self->backend_pid = backend_pid;
     pthread_mutex_unlock(&self->mutex);
     atomic_store(&self->gives_way, false);
+}
+
+void
+lm_monitor_set_limit(struct lm_monitor *self, enum lm_signal signal,
+                     double above)
+{
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    self->limits.above[signal] = above;
+    pthread_mutex_unlock(&self->mutex);
 }
 
 bool

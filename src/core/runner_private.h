@@ -431,6 +431,9 @@ bool lm_runner_begin_control(struct lm_runner *self,
 void lm_runner_empty_mailbox(struct lm_runner *self);
 /* Has somebody asked for something that ends a wait, or is the connection lost,
  * which ends it as well? Outside of transactions: it may ask the journal. */
+/* From the next sample on, the signal is read where it has a limit. */
+void lm_monitor_set_limit(struct lm_monitor *self, enum lm_signal signal,
+                          double above);
 bool lm_runner_is_called(struct lm_runner *self);
 /* Before each step, and when the lease was renewed: tells the monitor whom to
  * keep the lease for. */

@@ -155,8 +155,10 @@ apply_setting(struct lm_runner *self, const struct lm_request *request,
     if (setting.figure >= 0) {
         apply_figure(self, &setting);
     } else {
-        lm_health_set_limit(&self->health, (enum lm_signal)setting.signal,
-                            setting.limit);
+        enum lm_signal signal = (enum lm_signal)setting.signal;
+
+        lm_health_set_limit(&self->health, signal, setting.limit);
+        lm_monitor_set_limit(self->monitor, signal, setting.limit);
     }
     lm_log(LM_LOG_INFO, "%s = %s, set by %s on %s", request->name,
            request->value, request->by, request->host);

@@ -86,6 +86,20 @@ test_a_hold_begins_above_the_limit_and_ends_at_half_of_it(void **state)
 }
 
 static void
+test_a_higher_limit_ends_the_hold_by_the_lower_one(void **state)
+{
+    enum lm_signal age = LM_SIGNAL_SNAPSHOT;
+
+    (void)state;
+    assert_int_equal(read_value(age, 150), age);
+    lm_health_set_limit(&health, age, 200);
+    assert_int_equal(read_value(age, 151), LM_HELD_BY_NOTHING);
+    assert_int_equal(read_value(age, 201), age);
+    lm_health_set_limit(&health, age, 210);
+    assert_int_equal(read_value(age, 211), age);
+}
+
+static void
 test_a_limit_of_zero_is_one(void **state)
 {
     (void)state;
@@ -194,6 +208,48 @@ test_a_standby_that_is_gone_is_not_one_without_lag(void **state)
     assert_int_equal(read_value(lag, 0), lag);
     sample.of[lag].missing = false;
     assert_int_equal(read_value(lag, 0), LM_HELD_BY_NOTHING);
+}
+
+static struct lm_standbys standbys;
+
+/* A second later, there are so many standbys of one name. */
+static const char *
+see(int count)
+{
+    lm_standbys_begin(&standbys);
+    for (int i = 0; i < count; i++)
+        lm_standbys_see(&standbys, "s1");
+    now += SECOND;
+    return lm_standbys_missing(&standbys, now);
+}
+
+static void
+test_a_standby_that_connects_again_is_not_missing(void **state)
+{
+    (void)state;
+    memset(&standbys, 0, sizeof standbys);
+    assert_null(see(0));
+    assert_null(see(1));
+    /* Its old connection is not yet given up. */
+    for (int i = 0; i < 60; i++)
+        assert_null(see(2));
+    assert_null(see(1));
+    assert_string_equal(see(0), "s1");
+    assert_null(see(1));
+}
+
+static void
+test_one_of_two_standbys_of_a_name_is_missed(void **state)
+{
+    (void)state;
+    memset(&standbys, 0, sizeof standbys);
+    assert_null(see(2));
+    assert_string_equal(see(1), "s1");
+    assert_null(see(2));
+    /* Another one has joined them, for good. */
+    for (int i = 0; i < 180; i++)
+        assert_null(see(3));
+    assert_string_equal(see(2), "s1");
 }
 
 static void
@@ -314,6 +370,8 @@ main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(
             test_a_hold_begins_above_the_limit_and_ends_at_half_of_it, begin),
+        cmocka_unit_test_setup(
+            test_a_higher_limit_ends_the_hold_by_the_lower_one, begin),
         cmocka_unit_test_setup(test_a_limit_of_zero_is_one, begin),
         cmocka_unit_test_setup(test_a_signal_that_is_off_never_holds, begin),
         cmocka_unit_test_setup(
@@ -329,6 +387,10 @@ main(void)
             test_what_cannot_be_read_any_more_does_not_begin_a_hold, begin),
         cmocka_unit_test_setup(
             test_a_standby_that_is_gone_is_not_one_without_lag, begin),
+        cmocka_unit_test_setup(
+            test_a_standby_that_connects_again_is_not_missing, begin),
+        cmocka_unit_test_setup(test_one_of_two_standbys_of_a_name_is_missed,
+                               begin),
         cmocka_unit_test_setup(test_more_sessions_become_usual_after_a_while,
                                begin),
         cmocka_unit_test_setup(
