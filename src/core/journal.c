@@ -283,7 +283,8 @@ lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
     bool ok = lm_journal_post(self,
                               "SELECT {schema}.quarantine($1, $2, $3, $4, $5,"
                               " $6, $7, $8, $9, $10,"
-                              " pg_catalog.jsonb_object($11::text[], $12))",
+                              " pg_catalog.jsonb_object($11::pg_catalog.text[],"
+                              " $12))",
                               texts, 12, err);
 
     free(error);

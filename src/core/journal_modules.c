@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which files, beside the script, have made the rows of a run: run.modules is
- * { "name": { "file", "sha256" } }. The server hashes, as it does the script. */
+ * { "name": { "file", "sha256" } }. The server hashes, as it does the script.
+ * They are noted in the batch, under the script's path. */
 
 #include "core/journal_private.h"
 #include "pg/answer.h"
@@ -8,8 +9,10 @@
 /* $1 the run, $2 names, $3 files, $4 contents. */
 #define THESE                                                                 \
     "(SELECT m.name, m.file, pg_catalog.encode(pg_catalog.sha256(m.content)," \
-    "  'hex') AS sha256 FROM ROWS FROM (pg_catalog.unnest($2::text[]),"       \
-    "  pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::bytea[]))"        \
+    "  'hex') AS sha256 FROM ROWS FROM ("                                     \
+    "   pg_catalog.unnest($2::pg_catalog.text[]),"                            \
+    "   pg_catalog.unnest($3::pg_catalog.text[]),"                            \
+    "   pg_catalog.unnest($4::pg_catalog.bytea[]))"                           \
     "  AS m (name, file, content))"
 
 bool
@@ -73,9 +76,9 @@ lm_journal_note_modules(struct lm_journal *self, int64_t run_id,
 
     return lm_journal_post(
         self,
-        "UPDATE {schema}.run SET modules = modules || (SELECT"
-        " coalesce(pg_catalog.jsonb_object_agg(n.name,"
+        "UPDATE {schema}.run SET modules = modules OPERATOR(pg_catalog.||)"
+        " (SELECT coalesce(pg_catalog.jsonb_object_agg(n.name,"
         "  pg_catalog.jsonb_build_object('file', n.file, 'sha256', n.sha256)),"
-        "  '{}') FROM " THESE " n) WHERE id = $1",
+        "  '{}') FROM " THESE " n) WHERE id OPERATOR(pg_catalog.=) $1",
         texts, 4, err);
 }

@@ -131,6 +131,20 @@ def test_a_run_and_all_that_is_asked_about_it(trapped, attacked):
     assert peek(trapped, "SELECT count(*) FROM app.log") == [(402,)]
 
 
+def test_a_script_that_requires_modules(trapped, attacked):
+    attacked.write("luamig.lua", "return {}")
+    for name in ("rule", "other"):
+        attacked.write(f"lib/{name}.lua", "return 1")
+    write(attacked, more='local rule = require("lib.rule") + '
+          '(row.id > 100 and require("lib.other") or 0) '
+          'repo:update("t", { id = row.id }, { n = row.n + rule })')
+    attacked.run("--limit", 120).expect(STOPPED)
+    attacked.write("lib/other.lua", "return 2")
+    attacked.run().expect(DONE, "lib/other.lua has changed since run 1 began")
+    assert peek(trapped, "SELECT count(*) FROM luamig.run"
+                " CROSS JOIN jsonb_object_keys(modules)") == [(2,)]
+
+
 @pytest.mark.parametrize("more", [
     'repo:update("t", { id = row.id }, { n = row.n + 1 })',
     'repo:update("t", { id = row.id }, { n = row.n + 1 }, '
