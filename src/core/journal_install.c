@@ -10,6 +10,7 @@
 #include "pg/sql.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A table is luamig's if it has this column besides its name. */
@@ -121,27 +122,47 @@ lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
 
 /* -- the script's search_path --------------------------------------------- */
 
+/* The name that an element of a path stands for, which ends before end. */
+static char *
+read_element(const char *at, const char *end)
+{
+    struct lm_buf name = LM_BUF_INIT;
+    bool quoted = *at == '"';
+
+    for (at += quoted; at < end; at++) {
+        if (quoted && *at == '"' && *++at != '"')
+            break;
+        if (!quoted && strchr(" \t\n", *at) != NULL)
+            break;
+        if (!quoted && *at >= 'A' && *at <= 'Z') {
+            lm_buf_putc(&name, (char)(*at | 0x20));
+        } else {
+            lm_buf_putc(&name, *at);
+        }
+    }
+    return lm_buf_take(&name);
+}
+
 /* Adds a path without the schema; is_mine: "$user" stands for it. */
 static bool
 add_path_without(struct lm_buf *out, const char *path, const char *schema,
                  bool is_mine)
 {
-    struct lm_buf quoted = LM_BUF_INIT;
     bool found = false;
 
-    lm_sql_add_identifier(&quoted, schema);
     while (*path != '\0') {
         size_t len = 0;
         bool in_quotes = false;
         bool drop;
+        char *name;
 
-        path += strspn(path, ", ");
+        path += strspn(path, ", \t\n");
         for (; path[len] != '\0' && (in_quotes || path[len] != ','); len++)
             in_quotes = in_quotes != (path[len] == '"');
-        drop = (len == strlen(schema) && strncmp(path, schema, len) == 0) ||
-               (len == quoted.len &&
-                strncmp(path, lm_buf_text(&quoted), len) == 0) ||
-               (is_mine && len == 7 && strncmp(path, "\"$user\"", len) == 0);
+        name = read_element(path, path + len);
+        drop = strcmp(name, schema) == 0 ||
+               (is_mine && strcmp(name, "$user") == 0);
+        free(name);
         found = found || drop;
         if (!drop && len > 0) {
             lm_buf_puts(out, out->len > 0 ? ", " : "");
@@ -149,7 +170,6 @@ add_path_without(struct lm_buf *out, const char *path, const char *schema,
         }
         path += len;
     }
-    lm_buf_release(&quoted);
     return found;
 }
 

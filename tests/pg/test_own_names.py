@@ -83,6 +83,18 @@ def test_a_path_that_names_the_schema(db, project, path, schema):
     assert db.scalar("SELECT sum(n) FROM public.run") == 300
 
 
+@pytest.mark.parametrize("path", ["$user,public", "LuaMig,public"])
+def test_a_path_of_the_connection_that_means_the_schema(
+        db, project, role, path):
+    fill(db, "public.run", user=role)
+    project.env["PGOPTIONS"] = f"-c search_path={path}"
+    project.script("return { run = function(repo) end }", "scripts/y.lua")
+    project.run(script="scripts/y.lua").expect(DONE)
+    project.script(SCRIPT.format(table="run"))
+    assert project.run().expect(DONE).rows == 30
+    assert db.scalar("SELECT sum(n) FROM public.run", user=role) == 300
+
+
 def test_a_schema_that_is_shared_stays_on_the_path(db, project):
     """Names of others in it are meant."""
     fill(db, "public.orders")
