@@ -24,7 +24,8 @@
     "WITH both_of AS (SELECT r.fingerprint AS then, $2::jsonb AS now"         \
     " FROM {schema}.run r WHERE r.id = $1),"                                  \
     " f AS (SELECT b.then, b.now,"                                            \
-    "  b.then ->> 'system' <> b.now ->> 'system'"                             \
+    "  coalesce(nullif(b.then ->> 'system', '')"                              \
+    "   <> nullif(b.now ->> 'system', ''), false)"                            \
     "  OR b.then ->> 'database' <> b.now ->> 'database'"                      \
     "  OR b.then ->> 'journal' IS DISTINCT FROM b.now ->> 'journal' AS moved" \
     "  FROM both_of b),"                                                      \
@@ -279,8 +280,8 @@ lm_journal_fits(struct lm_journal *self, const char *fingerprint,
 
 /* -- a run that is done ---------------------------------------------------- */
 
-/* Has it read the tables that the same names mean now? When all are gone there
- * is nothing to say. */
+/* Has it read the tables that the same names mean now? One that is gone is not
+ * asked for, as long as nothing else is read instead. */
 static const char done_sql[] = THEN_AND_NOW
     ", k AS (SELECT DISTINCT o.value ->> 'table' AS oid,"
     "  o.value ->> 'table_name' AS name"
@@ -298,8 +299,11 @@ static const char done_sql[] = THEN_AND_NOW
     "   THEN 'search_path' END"
     "  WHEN EXISTS (SELECT FROM n) AND EXISTS (SELECT FROM k, f WHERE NOT"
     "   EXISTS (SELECT FROM n WHERE n.oid = k.oid AND NOT f.moved"
-    "    OR n.name = k.name)) THEN 'table'"
-    "  WHEN NOT f.moved AND EXISTS (SELECT FROM n) AND EXISTS (SELECT FROM k"
+    "    OR n.name = k.name) AND (pg_catalog.to_regclass(k.name) IS NOT NULL"
+    "   OR EXISTS (SELECT FROM n WHERE NOT EXISTS (SELECT FROM t"
+    "    WHERE n.oid = t.oid AND NOT f.moved OR n.name = t.name))))"
+    "   THEN 'table'"
+    "  WHEN NOT f.moved AND EXISTS (SELECT FROM k JOIN n ON n.name = k.name"
     "   WHERE NOT EXISTS (SELECT FROM n WHERE n.oid = k.oid))"
     "   THEN 'remade' END,"
     " CASE WHEN f.then -> 'key' = '[]'"

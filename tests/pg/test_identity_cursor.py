@@ -387,6 +387,31 @@ def test_a_done_run_whose_table_was_made_anew_says_so(db, project):
 
 
 def test_a_done_script_that_now_reads_another_table_is_not_done(db, project):
+JOINED = "SELECT t.id FROM t JOIN u ON u.id = t.id"
+
+
+def test_a_done_run_one_of_whose_tables_is_gone_is_done(db, project):
+    make(db)
+    make(db, "u")
+    project.script(script(JOINED).replace("UPDATE t", "UPDATE u"))
+    project.run().expect(DONE)
+    db.execute("DROP TABLE t")
+    project.run().expect(DONE, "run 1 is done already").refuse("another table")
+
+
+@pytest.mark.parametrize("change", ["DROP TABLE t", "SELECT"])
+def test_a_done_run_that_now_reads_a_table_more_is_not_done(
+        db, project, change):
+    make(db)
+    make(db, "u")
+    make(db, "v")
+    project.script(script(JOINED))
+    project.run().expect(DONE)
+    db.execute(change)
+    project.script(script("SELECT v.id FROM v JOIN u ON u.id = v.id"))
+    project.run().expect(INVALID, "and this would read public.u, public.v")
+
+
     make(db)
     make(db, "u")
     project.script(script())
@@ -455,3 +480,15 @@ def test_an_old_run_gets_its_fingerprint_when_it_goes_on(db, project):
     db.execute("ALTER TABLE t ALTER id TYPE int USING id::int")
     project.run().expect(DONE)
     once_each(db)
+@pytest.mark.parametrize("field", ["then", "now"])
+def test_a_server_that_hides_its_identifier_is_no_copy(db, project, field):
+    make(db)
+    stop(project)
+    if field == "then":
+        db.execute("UPDATE luamig.run SET fingerprint = jsonb_set("
+                   "fingerprint, '{system}', '\"\"')")
+    else:
+        db.admin("REVOKE EXECUTE ON FUNCTION pg_control_system FROM PUBLIC")
+    project.run().expect(DONE, "resuming run 1").refuse("is a copy")
+
+
