@@ -44,6 +44,14 @@ lm_fault_point(const char *name)
     raise(fault_signal(rest + 1));
 }
 
+int64_t
+lm_fault_patience_ms(int64_t usual_ms)
+{
+    const char *text = getenv("LUAMIG_FAULT_PATIENCE_MS");
+
+    return text != NULL ? strtoll(text, NULL, 10) : usual_ms;
+}
+
 #else
 typedef int lm_fault_is_compiled_out;
 #endif

@@ -7,17 +7,24 @@
  *
  * LUAMIG_FAULT="after_page:3=kill" raises SIGKILL when the point is reached
  * for the third time; "=stop" raises SIGSTOP.
+ *
+ * LUAMIG_FAULT_PATIENCE_MS is for how long a test has others wait that would
+ * otherwise wait for longer.
  */
 
 #ifdef LUAMIG_FAULTS
 #include <stdbool.h>
+#include <stdint.h>
 
 void lm_fault_point(const char *name);
 /* Is this the point that LUAMIG_FAULT names? */
 bool lm_fault_is_armed(const char *name);
-#define LM_FAULT(name) lm_fault_point(name)
+int64_t lm_fault_patience_ms(int64_t usual_ms);
+#define LM_FAULT(name)        lm_fault_point(name)
+#define LM_FAULT_PATIENCE(ms) lm_fault_patience_ms(ms)
 #else
-#define LM_FAULT(name) ((void)0)
+#define LM_FAULT(name)        ((void)0)
+#define LM_FAULT_PATIENCE(ms) (ms)
 #endif
 
 #endif

@@ -14,6 +14,7 @@
 #include "core/journal_private.h"
 #include "pg/sql.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,28 @@ lm_key_copy(struct lm_key *to, const char *const *texts, int count)
     lm_key_release(to);
     to->texts = copy;
     to->count = count;
+}
+
+/* A number would become another text: Lua makes 1234 of 01234. */
+void
+lm_key_add_lua(struct lm_buf *buf, const struct lm_key *key)
+{
+    for (int i = 0; i < key->count; i++) {
+        const char *at = key->texts[i];
+
+        lm_buf_puts(buf, i == 0 ? "{ \"" : ", \"");
+        for (; at != NULL && *at != '\0'; at++) {
+            if ((unsigned char)*at < ' ') {
+                lm_buf_printf(buf, "\\%03d", *at);
+                continue;
+            }
+            if (*at == '"' || *at == '\\')
+                lm_buf_putc(buf, '\\');
+            lm_buf_putc(buf, *at);
+        }
+        lm_buf_putc(buf, '"');
+    }
+    lm_buf_puts(buf, " }");
 }
 
 void
@@ -172,6 +195,16 @@ lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
                            texts, 2, err);
 }
 
+/* As {schema}.fence says it. */
+static bool
+fail_overtaken(const struct lm_run *run, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_DATABASE, "run %" PRId64 " has been taken over",
+               run->id);
+    LM_ERR_COPY(err->sqlstate, LM_JOURNAL_FENCED);
+    return false;
+}
+
 static bool
 write_lease(struct lm_journal *self, const struct lm_run *run,
             const struct lm_journal_note *note, struct lm_err *err)
@@ -190,18 +223,26 @@ write_lease(struct lm_journal *self, const struct lm_run *run,
         note->total >= 0 ? lm_number_text(&total, note->total) : NULL,
         lm_number_text(&size, note->batch_size)};
 
+    struct lm_answer *answer = NULL;
+    bool ok;
+
     if (note->waits_for != NULL)
         LM_ERR_COPY(waits_for, note->waits_for);
     lm_conn_fit_text(self->conn, waits_for, sizeof waits_for);
-    return lm_journal_tell(self,
-                           "UPDATE {schema}.progress SET lease_until ="
-                           " clock_timestamp() + $3::bigint * interval '1 ms',"
-                           " waits_for = $4::text,"
-                           " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
-                           " coalesce(waits_since, clock_timestamp()) END,"
-                           " held = $5::jsonb, total = $6, batch_size = $7"
-                           " WHERE run_id = $1 AND owner = $2::uuid",
-                           texts, 7, err);
+    ok = lm_journal_ask(self,
+                        "UPDATE {schema}.progress SET lease_until ="
+                        " clock_timestamp() + $3::bigint * interval '1 ms',"
+                        " waits_for = $4::text,"
+                        " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
+                        " coalesce(waits_since, clock_timestamp()) END,"
+                        " held = $5::jsonb, total = $6, batch_size = $7"
+                        " WHERE run_id = $1 AND owner = $2::uuid"
+                        " RETURNING run_id",
+                        "?: n", texts, 7, &answer, err);
+    if (ok && lm_answer_rows(answer) == 0)
+        ok = fail_overtaken(run, err);
+    lm_answer_free(answer);
+    return ok;
 }
 
 bool

@@ -101,6 +101,10 @@ struct lm_run_request {
     bool again;    /* begin anew although the last run is finished */
     bool restart;  /* abandon an unfinished or cancelled run */
     int64_t adopt; /* the run that is meant, whatever it is called; 0: none */
+
+    /* May the run be gone on with, by what the journal has of it? */
+    bool (*accepts)(void *arg, const struct lm_run *run, struct lm_err *err);
+    void *arg;
 };
 
 enum lm_journal_found {
@@ -165,8 +169,9 @@ bool lm_journal_examine(struct lm_journal *self,
  * arguments; fills id, state, counters and script_changed of run. When there is
  * none, says which unfinished runs there are with other arguments.
  *
- * With run->adopted the run has another name, or other arguments, and
- * lm_journal_adopt has to give it those of the request.
+ * With run->adopted the run has another name, or other arguments. Taking it
+ * over gives it those of the request; lm_journal_adopt does so for a run that is
+ * done.
  *
  * LM_ERR_SCRIPT when a run may be meant and differs in what the error names: in
  * the file that began it, in an argument, in its name.
@@ -186,12 +191,14 @@ bool lm_journal_adopt(struct lm_journal *self,
                       struct lm_err *err) LM_MUSTCHECK;
 
 /*
- * journal_fit.c: does the cursor of a run fit what there is now, by a
- * fingerprint (core/fingerprint.h)? LM_ERR_SCRIPT names the first difference. A
- * run whose journal has no fingerprint fits, as does NULL.
+ * journal_fit.c: do the cursor of a run, and the keys of its failed rows, fit
+ * the request's key and what there is now, by a fingerprint
+ * (core/fingerprint.h)? LM_ERR_SCRIPT names the first difference. A run whose
+ * journal has no fingerprint fits any, as any run does NULL.
  */
-bool lm_journal_fits(struct lm_journal *self, const char *fingerprint,
-                     int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_fits(struct lm_journal *self,
+                     const struct lm_run_request *request, int64_t run_id,
+                     struct lm_err *err) LM_MUSTCHECK;
 /* Has a run that is done read the tables that a sketch has? */
 bool lm_journal_fits_done(struct lm_journal *self, const char *sketch,
                           int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
@@ -229,8 +236,8 @@ bool lm_journal_begin(struct lm_journal *self,
                       const struct lm_key *cursor, struct lm_run *run,
                       bool *begun, struct lm_err *err) LM_MUSTCHECK;
 
-/* Takes an unfinished run over: LM_ERR_BUSY when another runner is alive.
- * *ended is true when the run turns out to have ended meanwhile: find again. */
+/* Takes an unfinished run over: LM_ERR_BUSY when another runner is alive, and
+ * as lm_journal_fits and request->accepts; then the journal is as it was. *ended is true when the run turns out to have ended meanwhile: find again. */
 bool lm_journal_take(struct lm_journal *self,
                      const struct lm_run_request *request, struct lm_run *run,
                      bool *ended, struct lm_err *err) LM_MUSTCHECK;
@@ -283,7 +290,8 @@ struct lm_journal_note {
     int64_t batch_size;
 };
 
-/* Renews the lease while the runner waits, in a transaction of its own. */
+/* Renews the lease while the runner waits, in a transaction of its own. SQLSTATE
+ * LM_JOURNAL_FENCED when the run is not this runner's any more. */
 bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
                       const struct lm_journal_note *note,
                       struct lm_err *err) LM_MUSTCHECK;
@@ -360,7 +368,7 @@ struct lm_request {
     char fault[160]; /* what is wrong with its shape; "": nothing */
 };
 
-struct lm_answer {
+struct lm_reply {
     int64_t id; /* of the request */
     char text[256];
     bool waits; /* it was a "pause" */
@@ -387,7 +395,7 @@ bool lm_journal_settings(struct lm_journal *self, int64_t run_id,
                          struct lm_request **out, int *count,
                          struct lm_err *err) LM_MUSTCHECK;
 /* Answers requests, as far as they are open. */
-bool lm_journal_answer(struct lm_journal *self, const struct lm_answer *answers,
+bool lm_journal_answer(struct lm_journal *self, const struct lm_reply *answers,
                        int count, struct lm_err *err) LM_MUSTCHECK;
 
 /* Ends a run that no runner holds; one that does all the same is fenced off.

@@ -5,6 +5,7 @@
  */
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/journal_private.h"
@@ -108,6 +109,7 @@ start_counting(struct lm_run *run, const struct lm_key *cursor)
     run->rows = run->batches = run->retries = run->failures = 0;
     run->started = run->script_changed = run->bound_is_empty = false;
     LM_ERR_COPY(run->state, "running");
+    LM_ERR_COPY(run->held_json, "{}");
     lm_key_release(&run->cursor);
     lm_key_release(&run->bound);
     if (cursor->texts != NULL) {
@@ -184,53 +186,16 @@ struct holder {
     bool leased; /* or at work in a transaction */
     bool seen;   /* its backend is there, or nobody can tell */
     bool kept;   /* its batch takes longer than a lease, and it lives */
-    bool key_changed;
     char host[256];
     int64_t pid;
     int64_t backend_pid;
     char user[128];
     char since[48];
-    char key_columns[256];
 };
 
-static bool
-look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
-               const struct lm_run *run, struct holder *holder,
-               struct lm_err *err)
+static void
+read_holder(const struct lm_answer *result, struct holder *holder)
 {
-    struct lm_number id;
-    struct lm_number lease;
-    char *columns = lm_journal_array(request->key_columns, request->key_count);
-    const char *texts[] = {lm_number_text(&id, run->id), columns,
-                           lm_number_text(&lease, self->lease_ms)};
-    struct lm_answer *result = NULL;
-    bool ok = lm_journal_ask(
-        self,
-        "SELECT p.owner, p.seq, p.lease_until,"
-        " p.lease_until > clock_timestamp()"
-        "  OR a.pid IS NOT NULL AND " LM_JOURNAL_AT_WORK
-        "  OR coalesce(a.state LIKE 'idle in transaction%' AND a.state_change >"
-        "   clock_timestamp() - $3::bigint * interval '1 ms', false),"
-        " p.host, p.pid, p.backend_pid,"
-        " a.pid IS NOT NULL OR p.backend_pid = 0, r.started_by,"
-        " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
-        " p.key_columns <> $2::text[],"
-        " pg_catalog.array_to_string(p.key_columns, ', '), " LM_JOURNAL_KEPT
-        " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
-        " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
-        " AND a.datname = pg_catalog.current_database()"
-        " AND coalesce(a.backend_start = p.backend_start, true)"
-        " WHERE p.run_id = $1",
-        "?: t n t b t 2n b t t b t b", texts, 3, &result, err);
-
-    free(columns);
-    if (!ok)
-        return false;
-    if (lm_answer_rows(result) == 0) {
-        lm_answer_free(result);
-        lm_journal_fail_vanished(self, run, err);
-        return false;
-    }
     LM_ERR_COPY(holder->owner, lm_answer_text(result, 0, 0));
     holder->seq = lm_answer_int(result, 0, 1);
     LM_ERR_COPY(holder->lease_until, lm_answer_text(result, 0, 2));
@@ -241,9 +206,44 @@ look_at_holder(struct lm_journal *self, const struct lm_run_request *request,
     holder->seen = lm_answer_bool(result, 0, 7);
     LM_ERR_COPY(holder->user, lm_answer_text(result, 0, 8));
     LM_ERR_COPY(holder->since, lm_answer_text(result, 0, 9));
-    holder->key_changed = lm_answer_bool(result, 0, 10);
-    LM_ERR_COPY(holder->key_columns, lm_answer_text(result, 0, 11));
-    holder->kept = lm_answer_bool(result, 0, 12);
+    holder->kept = lm_answer_bool(result, 0, 10);
+}
+
+static bool
+look_at_holder(struct lm_journal *self, const struct lm_run *run,
+               struct holder *holder, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number lease;
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           lm_number_text(&lease, self->lease_ms)};
+    struct lm_answer *result = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            "SELECT p.owner, p.seq, p.lease_until,"
+            " p.lease_until > clock_timestamp()"
+            "  OR a.pid IS NOT NULL AND " LM_JOURNAL_AT_WORK
+            "  OR coalesce(a.state LIKE 'idle in transaction%' AND "
+            "a.state_change >"
+            "   clock_timestamp() - $2::bigint * interval '1 ms', false),"
+            " p.host, p.pid, p.backend_pid,"
+            " a.pid IS NOT NULL OR p.backend_pid = 0, r.started_by,"
+            " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
+            " " LM_JOURNAL_KEPT
+            " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
+            " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
+            " AND a.datname = pg_catalog.current_database()"
+            " AND coalesce(a.backend_start = p.backend_start, true)"
+            " WHERE p.run_id = $1",
+            "?: t n t b t 2n b t t b", texts, 2, &result, err))
+        return false;
+    if (lm_answer_rows(result) == 0) {
+        lm_answer_free(result);
+        (void)lm_journal_fail_vanished(self, run, err);
+        return false;
+    }
+    read_holder(result, holder);
     lm_answer_free(result);
     return true;
 }
@@ -280,24 +280,24 @@ static bool
 is_held(const struct holder *holder, const struct lm_run *run)
 {
     return (holder->kept || (holder->leased && holder->seen)) &&
-           strcmp(holder->owner, run->owner) != 0;
+           strcmp(holder->owner, run->owner) != 0 &&
+           strcmp(holder->owner, run->next_owner) != 0;
 }
 
 /*
  * A runner that was killed leaves its backend behind for a moment, and a
  * living one shows itself by its next checkpoint: a little patience tells
- * them apart. A run that we began ourselves, by a COMMIT that was not answered,
- * has nobody to wait for. On success the run is free to take.
+ * them apart. A run that we began or took ourselves, by a COMMIT that was not
+ * answered, has nobody to wait for. On success the run is free to take.
  */
 static bool
-wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
-                const struct lm_run *run, struct holder *holder,
-                struct lm_err *err)
+wait_until_free(struct lm_journal *self, const struct lm_run *run,
+                struct holder *holder, struct lm_err *err)
 {
     int64_t patience = lm_clock_ms() + ALIVE_GRACE_MS;
     struct holder first;
 
-    if (!look_at_holder(self, request, run, holder, err))
+    if (!look_at_holder(self, run, holder, err))
         return false;
     first = *holder;
     while (is_held(holder, run)) {
@@ -305,7 +305,7 @@ wait_until_free(struct lm_journal *self, const struct lm_run_request *request,
             strcmp(holder->lease_until, first.lease_until) != 0 ||
             !lm_stop_sleep_ms(100))
             return fail_busy(self, run, holder, err);
-        if (!look_at_holder(self, request, run, holder, err))
+        if (!look_at_holder(self, run, holder, err))
             return false;
     }
     return true;
@@ -433,12 +433,18 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
 {
     struct lm_number id;
     char *source = lm_journal_bytea(request->source, strlen(request->source));
-    const char *texts[] = {
-        lm_number_text(&id, run->id), source,
-        request->config_json,         LUAMIG_VERSION,
-        request->args_json,           request->arguments.given,
-        request->origin.file,         request->origin.path,
-        request->fingerprint,         request->settled ? "t" : "f"};
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           source,
+                           request->config_json,
+                           LUAMIG_VERSION,
+                           request->args_json,
+                           request->arguments.given,
+                           request->origin.file,
+                           request->origin.path,
+                           request->fingerprint,
+                           request->settled ? "t" : "f",
+                           request->script,
+                           run->adopted ? "t" : "f"};
     struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
@@ -447,7 +453,9 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
         " error = NULL, error_sqlstate = NULL, exit_code = NULL,"
         " sha256 = pg_catalog.encode(pg_catalog.sha256($2::bytea),"
         " 'hex'), config = $3::jsonb, version = $4, args = $5::jsonb,"
-        " given = coalesce(r.given, $6::jsonb), file = $7, path = $8,"
+        " given = CASE WHEN $12::bool THEN $6::jsonb"
+        "  ELSE coalesce(r.given, $6::jsonb) END,"
+        " script = $11, file = $7, path = $8,"
         " fingerprint = CASE WHEN $10::bool OR (SELECT p.started"
         "  FROM {schema}.progress p WHERE p.run_id = r.id)"
         "  THEN $9::jsonb ELSE r.fingerprint END"
@@ -456,11 +464,12 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
         " RETURNING old.sha256 <> r.sha256 AS changed, old.state)"
         " SELECT resumed.state IS NOT NULL, resumed.changed, resumed.state"
         " FROM (SELECT) AS one LEFT JOIN resumed ON true",
-        "!: b b t", texts, 10, &result, err);
+        "!: b b t", texts, 12, &result, err);
 
     free(source);
     if (!ok)
-        return false;
+        return lm_journal_fail_adopting(request, err);
+    run->adopted = false;
     run->script_changed = lm_answer_bool(result, 0, 1);
     LM_ERR_COPY(run->state,
                 lm_answer_text(result, 0, 2)); /* "": it has ended */
@@ -495,6 +504,16 @@ adopt(struct lm_run *run, struct lm_run *found)
     memset(found, 0, sizeof *found);
 }
 
+/* Makes the run's row the request's, unless it has ended meanwhile. */
+static bool
+resume(struct lm_journal *self, const struct lm_run_request *request,
+       struct lm_run *found, struct lm_err *err)
+{
+    return write_resumed(self, request, found, err) &&
+           (request->restart || found->state[0] == '\0' ||
+            request->accepts(request->arg, found, err));
+}
+
 /* One durable transaction that claims the run; request is NULL on reconnect,
  * where the run's row stays as it is. */
 static bool
@@ -510,7 +529,7 @@ claim_once(struct lm_journal *self, const struct lm_run_request *request,
     ok = lm_journal_open(self, err) &&
          write_owner(self, old_owner, &found, claimed, err);
     if (ok && *claimed) {
-        ok = request != NULL ? write_resumed(self, request, &found, err)
+        ok = request != NULL ? resume(self, request, &found, err)
                              : read_state(self, &found, err);
     }
     if (ok && *claimed)
@@ -534,8 +553,18 @@ fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
                "run %" PRId64 " is held by a transaction that is still open "
                "%s",
                run->id, where);
-    lm_err_hint(err, "End its server process with pg_terminate_backend, as "
-                     "its role or as a superuser, and run the same command.");
+    if (backend > 0) {
+        lm_err_hint(err, "End its server process with pg_terminate_backend, as "
+                         "its role or as a superuser, and run the same "
+                         "command.");
+    } else {
+        lm_err_hint(err,
+                    "In pg_stat_activity its application_name begins with "
+                    "\"luamig: run %" PRId64 " of\". End that process with "
+                    "pg_terminate_backend, as its role or as a superuser, and "
+                    "run the same command.",
+                    run->id);
+    }
     return false;
 }
 
@@ -555,7 +584,7 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
             return false;
         if (lm_journal_blames_standby(self, err))
             return false;
-        if (lm_clock_ms() - begun > CLAIM_PATIENCE_MS)
+        if (lm_clock_ms() - begun > LM_FAULT_PATIENCE(CLAIM_PATIENCE_MS))
             return fail_held(run, old_backend, err);
         terminate(self, run, lm_clock_ms() - begun > COMMIT_GRACE_MS);
     }
@@ -570,18 +599,9 @@ lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
     bool claimed = false;
 
     while (!claimed) {
-        if (!wait_until_free(self, request, run, &holder, err))
-            return false;
-        if (holder.key_changed && !request->restart) {
-            lm_err_set(err, LM_ERR_SCRIPT,
-                       "the key was (%s) when run %" PRId64 " began",
-                       holder.key_columns, run->id);
-            lm_err_hint(err, "Set config.key back, or abandon that run and "
-                             "begin anew with --restart.");
-            return false;
-        }
-        if (!request->restart &&
-            !lm_journal_fits(self, request->fingerprint, run->id, err))
+        if (!wait_until_free(self, run, &holder, err) ||
+            (!request->restart &&
+             !lm_journal_fits(self, request, run->id, err)))
             return false;
         if (holder.seen)
             terminate(self, run, true);
@@ -597,11 +617,10 @@ static bool
 fail_fenced(struct lm_journal *self, const struct lm_run *run,
             struct lm_err *err)
 {
-    struct lm_run_request nothing = {.key_count = 0};
     struct lm_run current = {.id = run->id};
     struct holder holder;
 
-    if (!look_at_holder(self, &nothing, run, &holder, err) ||
+    if (!look_at_holder(self, run, &holder, err) ||
         !read_state(self, &current, err))
         return false;
     if (strcmp(current.state, "cancelled") == 0) {
@@ -622,13 +641,12 @@ bool
 lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
                    struct lm_err *err)
 {
-    struct lm_run_request nothing = {.key_count = 0};
     char mine[sizeof run->owner];
     struct holder holder;
     bool claimed = false;
 
     memcpy(mine, run->owner, sizeof mine);
-    if (!look_at_holder(self, &nothing, run, &holder, err) ||
+    if (!look_at_holder(self, run, &holder, err) ||
         !claim(self, NULL, mine, holder.backend_pid, run, &claimed, err))
         return false;
     return claimed || fail_fenced(self, run, err);

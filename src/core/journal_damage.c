@@ -12,28 +12,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* "{ 2000 }", as config.start_after takes it. */
-static void
-add_key(struct lm_buf *buf, const struct lm_key *key)
-{
-    lm_buf_puts(buf, "{ ");
-    for (int i = 0; i < key->count; i++) {
-        const char *text = key->texts[i];
-        const char *quote =
-            strspn(text, "0123456789") == strlen(text) ? "" : "\"";
-
-        lm_buf_printf(buf, "%s%s%s%s", i > 0 ? ", " : "", quote, text, quote);
-    }
-    lm_buf_puts(buf, " }");
-}
-
 /* How to go on behind what is migrated; how says with what. */
 static void
 hint_at_cursor(const struct lm_run *run, const char *how, struct lm_err *err)
 {
     struct lm_buf key = LM_BUF_INIT;
 
-    add_key(&key, &run->cursor);
+    lm_key_add_lua(&key, &run->cursor);
     lm_err_hint(err,
                 "All rows up to the key %s are migrated. To go on after them, "
                 "set config.start_after = %s and run the script %s.",
@@ -194,19 +179,28 @@ fail_damaged(const struct lm_journal *self, const struct lm_answer *answer,
     return false;
 }
 
+/* A runner that holds it all the same is fenced off. */
 static bool
 give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
 {
     struct lm_number number;
     const char *texts[] = {lm_number_text(&number, id)};
 
-    if (!lm_journal_write(self,
-                          "UPDATE {schema}.run SET state = 'cancelled',"
-                          " exit_code = 8, finished_at = clock_timestamp(),"
-                          " error = 'its rows in the journal were damaged'"
-                          " WHERE id = $1",
-                          texts, 1, err))
+    if (!lm_journal_open(self, err) ||
+        !lm_journal_tell(self,
+                         "UPDATE {schema}.progress SET owner ="
+                         " pg_catalog.gen_random_uuid() WHERE run_id = $1",
+                         texts, 1, err) ||
+        !lm_journal_tell(self,
+                         "UPDATE {schema}.run SET state = 'cancelled',"
+                         " exit_code = 8, finished_at = clock_timestamp(),"
+                         " error = 'its rows in the journal were damaged'"
+                         " WHERE id = $1",
+                         texts, 1, err) ||
+        !lm_journal_commit(self, err)) {
+        lm_conn_rollback(self->conn);
         return false;
+    }
     lm_log(LM_LOG_WARNING,
            "run %" PRId64 ", whose rows in the journal were damaged, is given "
            "up; what it wrote stays",
@@ -214,13 +208,15 @@ give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
     return true;
 }
 
-/* The latest run of the script that is damaged: "true", number, state, and
- * what is wrong. */
+/* The latest run of the script, or the one to adopt, that is damaged: "true",
+ * number, state, and what is wrong. */
 static bool
-find_damaged(struct lm_journal *self, const char *script,
+find_damaged(struct lm_journal *self, const struct lm_run_request *request,
              struct lm_answer **answer, struct lm_err *err)
 {
-    const char *texts[] = {script};
+    struct lm_number adopt;
+    const char *texts[] = {request->script,
+                           lm_number_text(&adopt, request->adopt)};
 
     return lm_journal_ask(
         self,
@@ -228,10 +224,10 @@ find_damaged(struct lm_journal *self, const char *script,
         " FROM (SELECT) AS one LEFT JOIN (SELECT r.id, r.state, w.what"
         "  FROM {schema}.run r CROSS JOIN LATERAL ("
         "   SELECT coalesce(" DAMAGE ", " TWIN ")) w (what)"
-        "  WHERE r.script = $1 AND w.what IS NOT NULL"
+        "  WHERE (r.script = $1 OR r.id = $2) AND w.what IS NOT NULL"
         "  AND r.state IS DISTINCT FROM 'cancelled'"
         "  ORDER BY r.id DESC LIMIT 1) AS d ON true",
-        "!: b n? t? t?", texts, 1, answer, err);
+        "!: b n? t? t?", texts, 2, answer, err);
 }
 
 bool
@@ -245,7 +241,7 @@ lm_journal_examine(struct lm_journal *self,
         struct lm_answer *answer = NULL;
         int64_t id;
 
-        if (!find_damaged(self, request->script, &answer, err))
+        if (!find_damaged(self, request, &answer, err))
             return false;
         damaged = lm_answer_bool(answer, 0, 0);
         id = lm_answer_int(answer, 0, 1);

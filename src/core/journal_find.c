@@ -21,22 +21,46 @@
 
 #define UNFINISHED "r.state IN ('running', 'paused', 'stopped', 'failed')"
 
-/* $2 args, $3 what was given, $4 defaults. Of a run that does not know what it
- * was given, values may differ where a default stands in now. */
-#define SAME_ARGS                                                     \
-    "(r.given = $3::jsonb OR $4::jsonb || r.args = $2::jsonb"         \
-    " OR (r.given IS NULL AND NOT EXISTS (SELECT FROM"                \
-    "  pg_catalog.jsonb_object_keys(r.args || $2::jsonb) k (name)"    \
-    "  WHERE r.args ->> k.name IS DISTINCT FROM $2::jsonb ->> k.name" \
-    "  AND ($3::jsonb ? k.name OR NOT $4::jsonb ? k.name))))"
+/* Where a request's values stand in the statements below: those of all, ... */
+#define SOURCE   "$1::bytea"
+#define DECLARED "$2::jsonb"
+/* ... and those of find_own and find_kin. */
+#define ARGS     "$3::jsonb"
+#define GIVEN    "$4::jsonb"
+#define DEFAULTS "$5::jsonb"
+
+/* The arguments that are declared secret. */
+#define SECRETS                                                     \
+    "ARRAY(SELECT s.key FROM pg_catalog.jsonb_each(" DECLARED ") s" \
+    " WHERE s.value @> '{\"secret\": true}')"
+
+/* Runs, and a: what they were given, as it is compared. Secrets do not count;
+ * one that an unfinished run was given in clear is refused as a sibling's. */
+#define RUNS                                                           \
+    " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id" \
+    " CROSS JOIN LATERAL (SELECT CASE WHEN " UNFINISHED                \
+    " THEN '{}' ELSE " SECRETS                                         \
+    " END AS names) s CROSS JOIN LATERAL (SELECT r.args - s.names AS"  \
+    " args, r.given - s.names AS given) a"
+
+/* Of a run that does not know what it was given, values may differ where a
+ * default stands in now. */
+#define SAME_ARGS                                                    \
+    "(a.given = " GIVEN " OR " DEFAULTS " || a.args = " ARGS         \
+    " OR (a.given IS NULL AND NOT EXISTS (SELECT FROM"               \
+    "  pg_catalog.jsonb_object_keys(a.args || " ARGS ") k (name)"    \
+    "  WHERE a.args ->> k.name IS DISTINCT FROM " ARGS " ->> k.name" \
+    "  AND (" GIVEN " ? k.name OR NOT " DEFAULTS " ? k.name))))"
 
 /* What is read of a run: struct lm_run's counters, and struct sighting. */
-#define COLUMNS                                                            \
-    "r.id, r.state, coalesce(p.rows, 0), coalesce(p.batches, 0),"          \
-    " coalesce(p.retries, 0), coalesce(p.failures, 0),"                    \
-    " r.sha256 <> pg_catalog.encode(pg_catalog.sha256($5::bytea), 'hex')," \
-    " r.script, r.file, r.path, coalesce(p.host, '')"
-#define SHAPE "i t n n n n b t t? t? t"
+#define COLUMNS                                                               \
+    "r.id, r.state, coalesce(p.rows, 0), coalesce(p.batches, 0),"             \
+    " coalesce(p.retries, 0), coalesce(p.failures, 0),"                       \
+    " r.sha256 <> pg_catalog.encode(pg_catalog.sha256(" SOURCE "), 'hex'),"   \
+    " r.script, r.file, r.path, coalesce(p.host, ''),"                        \
+    " (SELECT min(k.name) FROM pg_catalog.jsonb_object_keys(r.args) k (name)" \
+    "  WHERE k.name = ANY (" SECRETS "))"
+#define SHAPE "i t n n n n b t t? t? t t?"
 
 enum column {
     COL_THERE,
@@ -51,11 +75,11 @@ enum column {
     COL_FILE,
     COL_PATH,
     COL_HOST,
+    COL_CLEAR, /* an argument that is secret now, and stands there in clear */
     COL_MORE
 };
 
-/* The places of a request's values in the statements below. */
-enum { MOST_VALUES = 7 };
+enum { MOST_VALUES = 8 };
 
 struct look {
     struct lm_journal *journal;
@@ -73,13 +97,14 @@ look_init(struct look *self, struct lm_journal *journal,
     self->request = request;
     self->retries = false;
     self->source = lm_journal_bytea(request->source, strlen(request->source));
-    self->texts[0] = request->script;
-    self->texts[1] = request->args_json;
-    self->texts[2] = request->arguments.given;
-    self->texts[3] = request->arguments.defaults;
-    self->texts[4] = self->source;
-    self->texts[5] = request->origin.path;
-    self->texts[6] = request->origin.typed;
+    self->texts[0] = self->source;
+    self->texts[1] = request->arguments.declared;
+    self->texts[2] = request->args_json;
+    self->texts[3] = request->arguments.given;
+    self->texts[4] = request->arguments.defaults;
+    self->texts[5] = request->script;
+    self->texts[6] = request->origin.path;
+    self->texts[7] = request->origin.typed;
 }
 
 static bool
@@ -197,6 +222,19 @@ check_file(const struct look *self, const struct lm_answer *answer,
     return true;
 }
 
+static void
+tell_clear(const struct lm_answer *answer)
+{
+    if (lm_answer_is_null(answer, 0, COL_CLEAR))
+        return;
+    lm_log(LM_LOG_WARNING,
+           "run %" PRId64 " has argument \"%s\", which is secret now, in clear "
+           "in the journal; --adopt %" PRId64 " takes its value out",
+           lm_answer_int(answer, 0, COL_ID),
+           lm_answer_text(answer, 0, COL_CLEAR),
+           lm_answer_int(answer, 0, COL_ID));
+}
+
 /* *any: there is one, whatever is to become of it. */
 static bool
 find_own(const struct look *self, enum lm_journal_found *found,
@@ -208,30 +246,32 @@ find_own(const struct look *self, enum lm_journal_found *found,
     if (!lm_journal_ask(
             self->journal,
             "SELECT m.id IS NOT NULL, m.* FROM (SELECT) AS one LEFT JOIN ("
-            "SELECT " COLUMNS ", d.name, d.was, d.is"
-            " FROM {schema}.run r JOIN {schema}.progress p"
-            " ON p.run_id = r.id LEFT JOIN LATERAL ("
-            "  SELECT k.name, r.args ->> k.name AS was,"
-            "  $2::jsonb ->> k.name AS is"
-            "  FROM pg_catalog.jsonb_object_keys(r.args) k (name)"
-            "  WHERE $2::jsonb ? k.name"
-            "  AND r.args ->> k.name <> $2::jsonb ->> k.name"
+            "SELECT " COLUMNS ", d.name, d.was, d.is" RUNS
+            " LEFT JOIN LATERAL ("
+            "  SELECT k.name, a.args ->> k.name AS was,"
+            "  " ARGS " ->> k.name AS is"
+            "  FROM pg_catalog.jsonb_object_keys(a.args) k (name)"
+            "  WHERE " ARGS " ? k.name"
+            "  AND a.args ->> k.name <> " ARGS " ->> k.name"
             "  ORDER BY 1 LIMIT 1) d ON true"
-            " WHERE r.script = $1 AND " SAME_ARGS " ORDER BY " UNFINISHED
+            " WHERE r.script = $6 AND " SAME_ARGS " ORDER BY " UNFINISHED
             " DESC, d.name IS NULL DESC, r.id DESC"
             " LIMIT 1) AS m ON true",
-            "!: b " SHAPE " t? t? t?", self->texts, 5, &answer, err))
+            "!: b " SHAPE " t? t? t?", self->texts, 6, &answer, err))
         return false;
     *any = lm_answer_bool(answer, 0, COL_THERE);
     if (*any) {
         take(answer, 0, run);
         *found = judge_state(run->state, self->request);
+        if (*found == LM_JOURNAL_FINISHED && !run->told)
+            tell_clear(answer);
         if (!self->request->restart && (*found == LM_JOURNAL_UNFINISHED ||
                                         *found == LM_JOURNAL_FINISHED)) {
             ok = (lm_answer_is_null(answer, 0, COL_ARG) ||
                   fail_default(answer, err)) &&
                  check_file(self, answer, run, err);
         }
+        run->told = true;
     }
     lm_answer_free(answer);
     return ok;
@@ -360,19 +400,18 @@ find_kin(const struct look *self, enum lm_journal_found *found,
 
     if (!lm_journal_ask(
             self->journal,
-            "SELECT true, " COLUMNS " FROM {schema}.run r"
-            " JOIN {schema}.progress p ON p.run_id = r.id"
-            " WHERE r.script <> $1 AND r.state <> 'cancelled'"
-            " AND " SAME_ARGS " AND (r.path = $6"
-            "  OR r.sha256 = pg_catalog.encode(pg_catalog.sha256($5::bytea),"
+            "SELECT true, " COLUMNS RUNS
+            " WHERE r.script <> $6 AND r.state <> 'cancelled'"
+            " AND " SAME_ARGS " AND (r.path = $7"
+            "  OR r.sha256 = pg_catalog.encode(pg_catalog.sha256(" SOURCE "),"
             "   'hex')"
             "  OR r.path IS NULL AND ("
-            "   pg_catalog.right($6, pg_catalog.length(r.script) + 1)"
+            "   pg_catalog.right($7, pg_catalog.length(r.script) + 1)"
             "    = '/' || r.script"
-            "   OR pg_catalog.right($7, pg_catalog.length(r.script) + 1)"
+            "   OR pg_catalog.right($8, pg_catalog.length(r.script) + 1)"
             "    = '/' || r.script))"
             " ORDER BY " UNFINISHED " DESC, r.id DESC LIMIT 50",
-            "*: b " SHAPE, self->texts, 7, &answer, err))
+            "*: b " SHAPE, self->texts, 8, &answer, err))
         return false;
     for (row = 0; row < lm_answer_rows(answer) && kin == STRANGER; row++)
         kin = judge_kin(self, answer, row);
@@ -454,18 +493,19 @@ look_at_siblings(const struct look *self, struct lm_run *run,
 
     if (!lm_journal_ask(
             self->journal,
-            "SELECT r.id, r.state, r.args::text, x.why, x.name, x.value"
+            "SELECT r.id, r.state, (r.args - " SECRETS ")::text,"
+            " x.why, x.name, x.value"
             " FROM {schema}.run r LEFT JOIN LATERAL ("
-            "  SELECT CASE WHEN NOT $2::jsonb ? g.name THEN 'gone'"
-            "   WHEN $2::jsonb -> g.name @> '{\"secret\": true}'"
+            "  SELECT CASE WHEN NOT " DECLARED " ? g.name THEN 'gone'"
+            "   WHEN " DECLARED " -> g.name @> '{\"secret\": true}'"
             "    THEN 'secret'"
             "   WHEN pg_catalog.jsonb_typeof(r.args -> g.name)"
-            "    <> $2::jsonb -> g.name ->> 'type' THEN 'type' END AS why,"
+            "    <> " DECLARED " -> g.name ->> 'type' THEN 'type' END AS why,"
             "  g.name, r.args ->> g.name AS value"
             "  FROM pg_catalog.jsonb_object_keys("
             "   coalesce(r.given, r.args)) g (name)"
             "  UNION ALL SELECT 'required', d.key, NULL"
-            "  FROM pg_catalog.jsonb_each($2::jsonb) d"
+            "  FROM pg_catalog.jsonb_each(" DECLARED ") d"
             "  WHERE d.value @> '{\"required\": true}'"
             "  AND NOT coalesce(r.given, r.args) ? d.key"
             "  ORDER BY 1, 2 LIMIT 1) x ON x.why IS NOT NULL"
@@ -503,20 +543,18 @@ read_run(const struct look *self, int64_t run_id, struct lm_answer **out,
          struct lm_err *err)
 {
     struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id), self->source,
-                           self->request->arguments.declared};
+    const char *texts[] = {self->texts[0], self->texts[1],
+                           lm_number_text(&id, run_id)};
 
     return lm_journal_ask(
         self->journal,
-        "SELECT r.id IS NOT NULL, r.id, r.state, p.rows, p.batches,"
-        " p.retries, p.failures,"
-        " r.sha256 <> pg_catalog.encode(pg_catalog.sha256($2::bytea), 'hex'),"
-        " r.script, r.file, r.path, p.host,"
+        "SELECT m.id IS NOT NULL, m.* FROM (SELECT) AS one LEFT JOIN ("
+        " SELECT " COLUMNS ","
         " (SELECT pg_catalog.string_agg(a.key || ' = ' || a.value, ', ')"
         "  FROM pg_catalog.jsonb_each_text(coalesce(r.given, r.args)) a"
-        "  WHERE NOT $3::jsonb ? a.key)"
-        " FROM (SELECT) AS one LEFT JOIN {schema}.run r ON r.id = $1::bigint"
-        " LEFT JOIN {schema}.progress p ON p.run_id = r.id",
+        "  WHERE NOT " DECLARED " ? a.key)"
+        " FROM {schema}.run r LEFT JOIN {schema}.progress p"
+        " ON p.run_id = r.id WHERE r.id = $3::bigint) AS m ON true",
         "!: b " SHAPE " t?", texts, 3, out, err);
 }
 
@@ -619,9 +657,9 @@ lm_journal_check_retry(struct lm_journal *self,
     return ok;
 }
 
-/* Somebody has begun a run of that name and those arguments. */
-static bool
-fail_adopting(const struct lm_run_request *request, struct lm_err *err)
+bool
+lm_journal_fail_adopting(const struct lm_run_request *request,
+                         struct lm_err *err)
 {
     if (!lm_err_is_state(err, "23505"))
         return false;
@@ -647,7 +685,7 @@ lm_journal_adopt(struct lm_journal *self, const struct lm_run_request *request,
                           " args = $3::jsonb, given = $4::jsonb, file = $5,"
                           " path = $6 WHERE id = $1",
                           texts, 6, err))
-        return fail_adopting(request, err);
+        return lm_journal_fail_adopting(request, err);
     run->adopted = false;
     return true;
 }

@@ -204,32 +204,24 @@ static void
 hint(const struct lm_answer *answer, struct lm_err *err)
 {
     struct lm_buf after = LM_BUF_INIT;
-    char **texts = NULL;
-    int count = lm_answer_texts(answer, 0, COL_CURSOR, &texts);
+    struct lm_key cursor;
 
-    for (int i = 0; i < count; i++) {
-        lm_buf_puts(&after, i > 0 ? ", \"" : "\"");
-        for (const char *at = texts[i]; at != NULL && *at != '\0'; at++) {
-            if (*at == '"' || *at == '\\')
-                lm_buf_putc(&after, '\\');
-            lm_buf_putc(&after, *at);
-        }
-        lm_buf_putc(&after, '"');
-    }
+    cursor.count = lm_answer_texts(answer, 0, COL_CURSOR, &cursor.texts);
+    lm_key_add_lua(&after, &cursor);
     lm_err_detail(err, "In another table or another order, the rows that the "
                        "run has not met yet are not those after its last key.");
-    if (count > 0) {
+    if (cursor.count > 0) {
         lm_err_hint(err,
                     "Set that back, and the same command goes on. Or abandon "
                     "the run with --restart: the new one begins at the first "
-                    "row; with config.start_after = { %s } in the script, "
+                    "row; with config.start_after = %s in the script, "
                     "after that key.",
                     lm_buf_text(&after));
     } else {
         lm_err_hint(err, "Set that back, and the same command goes on. Or "
                          "abandon the run with --restart.");
     }
-    lm_sql_free_array(texts, count);
+    lm_key_release(&cursor);
     lm_buf_release(&after);
 }
 
@@ -249,16 +241,48 @@ fail_unfit(const struct lm_answer *answer, int64_t run_id, struct lm_err *err)
     return false;
 }
 
+/* The columns of the key, as config.key has them. */
+static bool
+fits_key(struct lm_journal *self, const struct lm_run_request *request,
+         int64_t run_id, struct lm_err *err)
+{
+    struct lm_run gone = {.id = run_id};
+    struct lm_number id;
+    char *columns = lm_journal_array(request->key_columns, request->key_count);
+    const char *texts[] = {lm_number_text(&id, run_id), columns};
+    struct lm_answer *answer = NULL;
+    bool ok = lm_journal_ask(self,
+                             "SELECT p.key_columns = $2::text[],"
+                             " pg_catalog.array_to_string(p.key_columns, ', ')"
+                             " FROM {schema}.progress p WHERE p.run_id = $1",
+                             "?: b t", texts, 2, &answer, err);
+
+    free(columns);
+    if (ok && lm_answer_rows(answer) == 0) {
+        ok = lm_journal_fail_vanished(self, &gone, err);
+    } else if (ok && !lm_answer_bool(answer, 0, 0)) {
+        ok = lm_err_set(err, LM_ERR_SCRIPT,
+                        "the key was (%s) when run %" PRId64 " began",
+                        lm_answer_text(answer, 0, 1), run_id);
+        lm_err_hint(err, "Set config.key back, or abandon that run and begin "
+                         "anew with --restart.");
+    }
+    lm_answer_free(answer);
+    return ok;
+}
+
 bool
-lm_journal_fits(struct lm_journal *self, const char *fingerprint,
+lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
                 int64_t run_id, struct lm_err *err)
 {
     struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id), fingerprint};
+    const char *texts[] = {lm_number_text(&id, run_id), request->fingerprint};
     struct lm_answer *answer = NULL;
     bool ok;
 
-    if (fingerprint == NULL)
+    if (!fits_key(self, request, run_id, err))
+        return false;
+    if (request->fingerprint == NULL)
         return true;
     if (!lm_journal_ask(self, fit_sql, "?: b t? t? t? t? b t?[]?", texts, 2,
                         &answer, err))

@@ -51,6 +51,8 @@ const char *lm_number_text(struct lm_number *number, int64_t value);
 char *lm_journal_bytea(const char *bytes, size_t len);
 char *lm_journal_array(const char *const *texts, int count);
 char *lm_key_array(const struct lm_key *key);
+/* Adds { "2000", "x" }, as config.start_after takes it. */
+void lm_key_add_lua(struct lm_buf *buf, const struct lm_key *key);
 
 /* The server process that shows whether this runner lives. 0 behind a pooler:
  * it may serve somebody else at any time, so the lease alone decides. */
@@ -65,6 +67,11 @@ bool lm_journal_blames_standby(struct lm_journal *self,
 /* The run's rows are gone: says how to go on from its cursor, if it has one. */
 bool lm_journal_fail_vanished(const struct lm_journal *self,
                               const struct lm_run *run, struct lm_err *err);
+
+/* A run could not be given the name and arguments of the request: somebody has
+ * begun one of those. */
+bool lm_journal_fail_adopting(const struct lm_run_request *request,
+                              struct lm_err *err);
 
 /* The name of this machine. */
 const char *lm_journal_host(char *host, size_t size);

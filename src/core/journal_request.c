@@ -129,7 +129,7 @@ lm_journal_settings(struct lm_journal *self, int64_t run_id,
 }
 
 bool
-lm_journal_answer(struct lm_journal *self, const struct lm_answer *answers,
+lm_journal_answer(struct lm_journal *self, const struct lm_reply *answers,
                   int count, struct lm_err *err)
 {
     struct lm_number *numbers = lm_calloc((size_t)count, sizeof *numbers);

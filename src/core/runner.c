@@ -22,8 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COUNT_TIMEOUT_MS = 5000 };
-
 struct lm_run_info
 lm_runner_info(const struct lm_runner *self, int64_t batch)
 {
@@ -224,9 +222,8 @@ final_step(struct lm_runner *self, struct lm_err *err)
 
 /* -- the life of a run ------------------------------------------------ */
 
-/* Has somebody asked to stop, or is the limit reached? */
-static bool
-should_stop(struct lm_runner *self)
+bool
+lm_runner_should_stop(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
 
@@ -275,6 +272,10 @@ next_step(struct lm_runner *self, struct lm_err *err)
 {
     if (!lm_conn_is_up(self->conn))
         return fail_while_waiting(self, err);
+    if (self->overtaken) {
+        self->overtaken = false;
+        return lm_runner_refresh(self, err);
+    }
     lm_runner_show_holder(self);
     if (!self->heard)
         return lm_runner_begin_control(self, err);
@@ -310,7 +311,7 @@ lm_runner_work(struct lm_runner *self, bool *stopped, struct lm_err *err)
 
         self->in_batch = self->paging = false;
         self->suspect.rows = 0;
-        if (should_stop(self)) {
+        if (lm_runner_should_stop(self)) {
             *stopped = true;
             return true;
         }
@@ -328,233 +329,6 @@ lm_runner_work(struct lm_runner *self, bool *stopped, struct lm_err *err)
         }
     }
     return true;
-}
-
-static bool
-try_record_end(struct lm_runner *self, const char *state, int exit_code,
-               const struct lm_err *error, struct lm_err *err)
-{
-    struct lm_txn txn = lm_runner_txn(self);
-    struct lm_journal_end end = {state, exit_code, self->pending_retries,
-                                 error};
-
-    txn.own = true;
-    txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
-    lm_conn_rollback(self->conn);
-    return lm_txn_begin(self->conn, &txn, err) && lm_runner_answer(self, err) &&
-           lm_journal_finish(&self->journal, &self->run, &end, err) &&
-           lm_conn_commit(self->conn, "end_before_commit",
-                          "end_after_commit_sent", err);
-}
-
-/* Is the journal to blame, which lacks something? */
-static bool
-blames_journal(struct lm_runner *self, const struct lm_err *why,
-               struct lm_err *err)
-{
-    if (self->conn == NULL || !lm_conn_is_up(self->conn))
-        return false;
-    lm_conn_rollback(self->conn);
-    return lm_journal_blames_loss(&self->journal, &self->run, why, err);
-}
-
-/* Writes the last state of a run that did not reach its end. Tries twice: a
- * cancel request may arrive later than the statement it was meant for. False
- * when the journal lacks something, and err says so. */
-static bool
-record_end(struct lm_runner *self, const char *state, int exit_code,
-           const struct lm_err *error, struct lm_err *err)
-{
-    struct lm_err why;
-
-    if (self->conn != NULL)
-        lm_conn_set_interruptible(self->conn, false);
-    for (int i = 0; i < 2 && self->conn != NULL; i++) {
-        if (!lm_conn_is_up(self->conn))
-            break;
-        if (try_record_end(self, state, exit_code, error, &why)) {
-            return error == NULL || !lm_err_is_state(error, "42883") ||
-                   !blames_journal(self, error, err);
-        }
-        lm_log(LM_LOG_DEBUG, "%s", why.message);
-    }
-    if (blames_journal(self, error != NULL ? error : &why, err))
-        return false;
-    lm_log(LM_LOG_WARNING,
-           "could not record in the journal that run %" PRId64
-           " is %s; the same command resumes it all the same",
-           self->run.id, state);
-    return true;
-}
-
-static void
-tell_script(struct lm_runner *self, const char *reason)
-{
-    const struct lm_migration *m = self->migration;
-    struct lm_run_info info = lm_runner_info(self, self->run.batches);
-
-    m->ops->on_stop(m->self, &info, reason);
-}
-
-static void
-count_matching(struct lm_runner *self)
-{
-    struct lm_outcome *outcome = self->outcome;
-    struct lm_txn txn = lm_runner_txn(self);
-    struct lm_err err;
-
-    if (self->migration->one_shot)
-        return;
-    txn.read_only = true;
-    txn.statement_timeout_ms = COUNT_TIMEOUT_MS;
-    outcome->counted =
-        lm_txn_begin(self->conn, &txn, &err) &&
-        lm_page_count(self->conn, &self->query, self->run.bound.texts,
-                      &outcome->matching, &outcome->beyond, &err);
-    if (!outcome->counted) {
-        lm_log(LM_LOG_INFO, "the rows that still match were not counted: %s",
-               err.message);
-    }
-    lm_conn_rollback(self->conn);
-}
-
-static void
-fill_outcome(struct lm_runner *self)
-{
-    struct lm_outcome *outcome = self->outcome;
-    struct lm_buf cursor = LM_BUF_INIT;
-    struct lm_buf held = LM_BUF_INIT;
-
-    outcome->run_id = self->run.id;
-    outcome->one_shot = self->migration->one_shot;
-    outcome->takes_all = self->query.takes_all;
-    outcome->rows = self->run.rows;
-    outcome->batches = self->run.batches;
-    outcome->retries = self->run.retries;
-    outcome->failures = self->run.failures;
-    outcome->begun = self->acquired;
-    if (!self->acquired)
-        return;
-    outcome->retries = self->progress.retries;
-    outcome->own_rows = self->progress.own_rows;
-    outcome->own_batches = self->progress.own_batches;
-    outcome->own_retries = self->progress.retries - self->retries_before;
-    outcome->own_failures = self->run.failures - self->failures_before;
-    outcome->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
-    lm_held_describe(&self->held, &held);
-    if (held.len > 0)
-        outcome->held = lm_buf_take(&held);
-    if (self->run.cursor.texts != NULL &&
-        self->run.cursor.count == self->query.key_count) {
-        lm_page_describe_key(&cursor, &self->query, self->run.cursor.texts);
-        outcome->cursor = lm_buf_take(&cursor);
-    }
-}
-
-static void
-conclude_stop(struct lm_runner *self, struct lm_err *err)
-{
-    const char *state = self->cancelled ? "cancelled"
-                        : self->paused  ? "paused"
-                                        : "stopped";
-    int code = self->cancelled ? LM_EXIT_CANCELLED : LM_EXIT_STOPPED;
-
-    self->outcome->ending = self->cancelled ? LM_END_CANCELLED : LM_END_STOPPED;
-    if (!record_end(self, state, code, NULL, err))
-        self->outcome->ending = LM_END_FAILED;
-    tell_script(self, self->cancelled ? "cancel" : "stop");
-}
-
-/* The table of an INSERT that luamig has written, as SQL; NULL: it is none. */
-static char *
-table_of_insert(const char *sql)
-{
-    static const char head[] = "INSERT INTO ";
-    bool quoted = false;
-    const char *at;
-
-    if (strncmp(sql, head, strlen(head)) != 0)
-        return NULL;
-    at = sql += strlen(head);
-    for (; *at != '\0' && (quoted || *at != ' '); at++)
-        quoted = quoted != (*at == '"');
-    return lm_strndup(sql, (size_t)(at - sql));
-}
-
-/* The server found no index for on_conflict. One with a condition is none for
- * it, which nobody sees who looks at the columns. */
-static void
-explain_on_conflict(struct lm_runner *self, struct lm_err *err)
-{
-    static const char sql[] = LM_OWN_ABOUT_TABLE
-        "SELECT pg_catalog.string_agg(pg_catalog.pg_get_indexdef(i.indexrelid),"
-        " '; ') FROM pg_catalog.pg_index i"
-        " WHERE i.indrelid = " LM_OWN_TABLE
-        " AND i.indisunique AND i.indisvalid AND i.indpred IS NOT NULL";
-    char *table = table_of_insert(err->sql);
-    struct lm_answer *found = NULL;
-    struct lm_err ignored;
-
-    if (table != NULL && lm_conn_is_up(self->conn)) {
-        lm_conn_rollback(self->conn);
-        if (lm_conn_ask(self->conn, sql, "1: t?",
-                        (struct lm_values){(const char *[]){table}, 1}, &found,
-                        &ignored) &&
-            !lm_answer_is_null(found, 0, 0)) {
-            lm_err_hint(err,
-                        "on_conflict names columns only, and this index has a "
-                        "condition: %s. Write raw SQL: repo:execute(\"INSERT "
-                        "INTO ... ON CONFLICT (...) WHERE ... DO ...\", ...).",
-                        lm_answer_text(found, 0, 0));
-        } else {
-            lm_err_hint(err, "on_conflict takes the columns of one unique "
-                             "index, all of them. Name those, or create a "
-                             "unique index of these columns.");
-        }
-        lm_answer_free(found);
-    }
-    free(table);
-}
-
-static void
-conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
-{
-    struct lm_outcome *outcome = self->outcome;
-
-    lm_progress_end(&self->progress);
-    lm_monitor_stop(self->monitor);
-    self->monitor = NULL;
-    if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
-        lm_runner_empty_mailbox(self);
-        should_stop(self);
-        ok = stopped = true;
-    }
-    fill_outcome(self);
-    if (self->acquired && !self->ended)
-        lm_runner_note_held(self);
-    if (!ok && err->kind == LM_ERR_CANCELLED) {
-        /* In the journal, while there was no connection to hear of it. */
-        outcome->ending = LM_END_CANCELLED;
-        snprintf(outcome->reason, sizeof outcome->reason, "another command");
-        tell_script(self, "cancel");
-    } else if (!ok) {
-        outcome->ending = LM_END_FAILED;
-        if (!self->acquired || err->kind == LM_ERR_KILLED)
-            return;
-        if (lm_err_is_state(err, "42P10") && err->hint[0] == '\0')
-            explain_on_conflict(self, err);
-        if (err->kind != LM_ERR_FENCED &&
-            !lm_err_is_state(err, LM_JOURNAL_VANISHED)) {
-            (void)record_end(self, "failed", lm_err_exit_code(err->kind), err,
-                             err);
-        }
-        tell_script(self, "error");
-    } else if (stopped) {
-        conclude_stop(self, err);
-    } else if (self->acquired) {
-        outcome->ending = LM_END_DONE;
-        count_matching(self);
-    }
 }
 
 static const struct lm_runner_steps for_real = {
@@ -599,6 +373,7 @@ lm_runner_release(struct lm_runner *self)
     lm_run_release(&self->run);
     lm_base_query_release(&self->query);
     lm_position_release(&self->position);
+    lm_runner_names_release(&self->names);
     free(self->first_key);
     free(self->fingerprint);
     lm_conn_close(self->conn);
@@ -625,7 +400,7 @@ lm_runner_run(const struct lm_migration *migration,
                           self.run.batches, self.run.retries);
         ok = lm_runner_work(&self, &stopped, err);
     }
-    conclude(&self, ok, stopped, err);
+    lm_runner_conclude(&self, ok, stopped, err);
     lm_runner_release(&self);
 }
 

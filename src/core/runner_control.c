@@ -267,8 +267,8 @@ follow(struct lm_runner *self, const struct lm_request *request, int count,
     } else {
         self->wants_pause = strcmp(request->verb, "pause") == 0;
         self->cancelled = strcmp(request->verb, "cancel") == 0;
+        self->asked = *request;
     }
-    self->asked = *request;
     return true;
 }
 
@@ -276,8 +276,8 @@ follow(struct lm_runner *self, const struct lm_request *request, int count,
 static void
 take(struct lm_runner *self, const struct lm_request *request, int count)
 {
-    struct lm_answer answer = {.id = request->id,
-                               .waits = strcmp(request->verb, "pause") == 0};
+    struct lm_reply answer = {.id = request->id,
+                              .waits = strcmp(request->verb, "pause") == 0};
     struct lm_buf why = LM_BUF_INIT;
     struct lm_err err;
 
@@ -343,7 +343,7 @@ lm_runner_is_called(struct lm_runner *self)
     }
     lm_runner_empty_mailbox(self);
     return lm_stop_level() > 0 || self->cancelled || self->answer_count > 0 ||
-           !is_connected(self);
+           self->overtaken || !is_connected(self);
 }
 
 /* -- obeying ----------------------------------------------------------- */

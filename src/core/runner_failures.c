@@ -13,10 +13,43 @@
 #include "base/stop.h"
 #include "core/runner_private.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* Conflicts, timeouts and lost connections in a row, for one failure. */
 enum { BACKOFF_BASE_MS = 50, BACKOFF_CAP_MS = 5000 };
+
+/* Rows of the journal may have been edited by hand. */
+static bool
+check_key(const struct lm_runner *self, int64_t failure_id,
+          const struct lm_key *key, struct lm_err *err)
+{
+    if (lm_runner_fits_key(self, key))
+        return true;
+    lm_err_set(err, LM_ERR_FAILED,
+               "the journal's key of failure %" PRId64 " does not fit the key",
+               failure_id);
+    lm_err_hint(err,
+                "Set it right in the table \"failure\" of the schema \"%s\".",
+                self->journal.schema);
+    return false;
+}
+
+static bool
+fail_repeated(const struct lm_runner *self, const struct lm_key *key,
+              struct lm_err *err)
+{
+    struct lm_buf text = LM_BUF_INIT;
+
+    lm_page_describe_key(&text, &self->query, key->texts);
+    lm_err_set(err, LM_ERR_FAILED,
+               "two rows of the base query have one key: %s",
+               lm_buf_text(&text));
+    lm_err_hint(err, "One of them has failed; a key that both have does not "
+                     "say which. Make the key unique again.");
+    lm_buf_release(&text);
+    return false;
+}
 
 static bool
 retry_row(struct lm_runner *self, int64_t failure_id, const struct lm_key *key,
@@ -32,6 +65,10 @@ retry_row(struct lm_runner *self, int64_t failure_id, const struct lm_key *key,
         !lm_page_fetch_row(self->conn, &self->query, key->texts, &page, err))
         return false;
     self->paging = false;
+    if (page.rows > 1) {
+        lm_page_release(&page);
+        return fail_repeated(self, key, err);
+    }
     self->suspect.rows = page.rows;
     *gone = page.rows == 0;
     ok = (*gone || lm_runner_migrate_page(self, &page, err)) &&
@@ -114,10 +151,31 @@ retry_all(struct lm_runner *self, struct lm_err *err)
     do {
         ok = lm_journal_next_failure(&self->journal, self->run.id, id, &id,
                                      &key, err) &&
-             (id == 0 || retry_failure(self, id, &key, err));
+             (id == 0 || (check_key(self, id, &key, err) &&
+                          retry_failure(self, id, &key, err)));
     } while (ok && id != 0 && lm_stop_level() == 0);
     lm_key_release(&key);
     return ok;
+}
+
+static bool
+check_script(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_run_request request = lm_runner_request(self);
+
+    return lm_journal_check_retry(&self->journal, &request, &self->run, err);
+}
+
+/* Are the keys of the failed rows those of the script and of its tables? */
+static bool
+check_fit(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_run_request request;
+
+    if (!lm_runner_take_fingerprint(self, err))
+        return false;
+    request = lm_runner_request(self);
+    return lm_journal_fits(&self->journal, &request, self->run.id, err);
 }
 
 void
@@ -127,7 +185,6 @@ lm_runner_retry_failures(const struct lm_migration *migration,
                          struct lm_err *err)
 {
     struct lm_migration one_by_one = *migration;
-    struct lm_run_request request;
     struct lm_runner self;
     bool ok;
 
@@ -135,12 +192,8 @@ lm_runner_retry_failures(const struct lm_migration *migration,
     one_by_one.quarantine = true;
     lm_runner_init(&self, &one_by_one, options, outcome);
     self.run.id = outcome->run_id = run_id;
-    request = lm_runner_request(&self);
-    ok = lm_runner_connect(&self, err) &&
-         lm_journal_check_retry(&self.journal, &request, &self.run, err) &&
-         lm_runner_look_again(&self, err) &&
-         lm_runner_take_fingerprint(&self, err) &&
-         lm_journal_fits(&self.journal, self.fingerprint, run_id, err) &&
+    ok = lm_runner_connect(&self, err) && check_script(&self, err) &&
+         lm_runner_look_again(&self, err) && check_fit(&self, err) &&
          retry_all(&self, err);
     if (!ok && err->kind == LM_ERR_INTERRUPT)
         ok = true;

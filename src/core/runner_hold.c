@@ -43,7 +43,7 @@ lm_runner_tell_journal(struct lm_runner *self)
                                    .total = self->progress.total,
                                    .batch_size = lm_size_rows(&self->size)};
     struct lm_buf held = LM_BUF_INIT;
-    struct lm_err ignored;
+    struct lm_err why;
 
     self->leased_ms = self->hold.noted_ms = lm_clock_ms();
     if (self->dry != NULL || self->conn == NULL || !lm_conn_is_up(self->conn))
@@ -52,11 +52,12 @@ lm_runner_tell_journal(struct lm_runner *self)
     lm_held_write(&self->held, &held);
     note.held_json = lm_buf_text(&held);
     self->noted_size = note.batch_size;
-    if (lm_journal_renew(&self->journal, &self->run, &note, &ignored)) {
+    if (lm_journal_renew(&self->journal, &self->run, &note, &why)) {
         self->held_unnoted = false;
         lm_runner_show_holder(self);
     } else {
-        lm_log(LM_LOG_DEBUG, "could not renew the lease: %s", ignored.message);
+        self->overtaken = lm_err_is_state(&why, LM_JOURNAL_FENCED);
+        lm_log(LM_LOG_DEBUG, "could not renew the lease: %s", why.message);
     }
     lm_buf_release(&held);
 }

@@ -22,6 +22,15 @@ struct lists {
 };
 
 static void
+lists_init(struct lists *self)
+{
+    memset(self, 0, sizeof *self);
+    lm_buf_puts(&self->of.names, "{}");
+    lm_buf_puts(&self->of.files, "{}");
+    lm_buf_puts(&self->of.contents, "{}");
+}
+
+static void
 lists_release(struct lists *self)
 {
     lm_buf_release(&self->of.names);
@@ -29,15 +38,17 @@ lists_release(struct lists *self)
     lm_buf_release(&self->of.contents);
 }
 
-/* Adds one element to each list, which the caller begins and ends. */
+/* Adds one element to each list. */
 static void
-add(struct lists *self, const char *name, const char *file, const char *text,
-    size_t len)
+add(const struct lm_conn *conn, struct lists *self, const char *name,
+    const char *file, const char *text, size_t len)
 {
     struct lm_buf content = LM_BUF_INIT;
     struct lm_buf *const to[] = {&self->of.names, &self->of.files,
                                  &self->of.contents};
-    const char *texts[] = {name, file, NULL};
+    char *fit_name = lm_conn_fit_name(conn, name);
+    char *fit_file = lm_conn_fit_name(conn, file);
+    const char *texts[] = {fit_name, fit_file, NULL};
 
     if (text != NULL) {
         lm_sql_add_bytea(&content, text, len);
@@ -47,22 +58,16 @@ add(struct lists *self, const char *name, const char *file, const char *text,
         struct lm_buf one = LM_BUF_INIT;
 
         lm_sql_add_array(&one, &texts[i], 1);
-        lm_buf_putc(to[i], self->count == 0 ? '{' : ',');
-        lm_buf_add(to[i], one.data + 1, one.len - 2);
+        to[i]->len--;
+        if (self->count > 0)
+            lm_buf_putc(to[i], ',');
+        lm_buf_add(to[i], one.data + 1, one.len - 1);
         lm_buf_release(&one);
     }
     self->count++;
     lm_buf_release(&content);
-}
-
-static void
-finish(struct lists *self)
-{
-    struct lm_buf *const lists[] = {&self->of.names, &self->of.files,
-                                    &self->of.contents};
-
-    for (size_t i = 0; i < LM_COUNT(lists); i++)
-        lm_buf_puts(lists[i], self->count == 0 ? "{}" : "}");
+    free(fit_name);
+    free(fit_file);
 }
 
 static int
@@ -81,7 +86,7 @@ collect(const struct lm_runner *self, int from, struct lists *out)
     const struct lm_migration *m = self->migration;
     int count = loaded(self);
 
-    memset(out, 0, sizeof *out);
+    lists_init(out);
     for (int i = from; i < count; i++) {
         struct lm_module module;
         bool again = false;
@@ -93,10 +98,11 @@ collect(const struct lm_runner *self, int from, struct lists *out)
             m->ops->module(m->self, j, &later);
             again = strcmp(later.name, module.name) == 0;
         }
-        if (!again)
-            add(out, module.name, module.file, module.text, module.len);
+        if (!again) {
+            add(self->conn, out, module.name, module.file, module.text,
+                module.len);
+        }
     }
-    finish(out);
 }
 
 bool
@@ -141,38 +147,29 @@ add_file(const struct lm_runner *self, struct lists *out, const char *name,
     lm_buf_puts(&path, file);
     in = fopen(lm_buf_text(&path), "re");
     ok = in != NULL && lm_buf_read(&text, in, SIZE_MAX);
-    add(out, name, file, ok ? lm_buf_text(&text) : NULL, text.len);
+    add(self->conn, out, name, file, ok ? lm_buf_text(&text) : NULL, text.len);
     if (in != NULL)
         fclose(in);
     lm_buf_release(&path);
     lm_buf_release(&text);
 }
 
+/* All modules of the run: those that are loaded, and others of the journal. */
 static bool
-add_others(struct lm_runner *self, struct lists *out, struct lm_err *err)
+collect_all(struct lm_runner *self, struct lists *out, struct lm_err *err)
 {
-    struct lists here;
     char **names = NULL;
     char **files = NULL;
     int count = 0;
     bool ok;
 
-    collect(self, 0, &here);
-    ok = lm_journal_other_modules(&self->journal, self->run.id, &here.of,
+    collect(self, 0, out);
+    ok = lm_journal_other_modules(&self->journal, self->run.id, &out->of,
                                   &names, &files, &count, err);
-    memset(out, 0, sizeof *out);
-    for (int i = 0; i < loaded(self); i++) {
-        struct lm_module module;
-
-        self->migration->ops->module(self->migration->self, i, &module);
-        add(out, module.name, module.file, module.text, module.len);
-    }
     for (int i = 0; ok && i < count; i++)
         add_file(self, out, names[i], files[i]);
-    finish(out);
     lm_sql_free_array(names, count);
     lm_sql_free_array(files, count);
-    lists_release(&here);
     return ok;
 }
 
@@ -182,7 +179,7 @@ lm_runner_warn_of_modules(struct lm_runner *self, bool over, struct lm_err *err)
     struct lists lists;
     char **files = NULL;
     int count = 0;
-    bool ok = add_others(self, &lists, err) &&
+    bool ok = collect_all(self, &lists, err) &&
               lm_journal_changed_modules(&self->journal, self->run.id,
                                          &lists.of, &files, &count, err);
 

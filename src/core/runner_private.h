@@ -98,6 +98,15 @@ void lm_mailbox_poll_soon(struct lm_mailbox *self);
 bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                      int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
 
+/* The script's, as the database's encoding can hold them. */
+struct lm_runner_names {
+    char *script;
+    char *file;
+    char *path;
+    char *typed;
+};
+void lm_runner_names_release(struct lm_runner_names *self);
+
 struct lm_runner;
 struct lm_dry;
 
@@ -125,6 +134,7 @@ struct lm_runner {
     struct lm_conn *conn;
     char application_name[64]; /* as long as the server allows */
     char server[24]; /* its system identifier; empty: it does not say */
+    struct lm_runner_names names;
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
     int modules_noted;          /* so many the journal knows */
@@ -147,8 +157,8 @@ struct lm_runner {
     bool look_again; /* on_start may have changed what the query returns */
 
     struct lm_mailbox *mailbox;
-    struct lm_request asked;   /* the last one that was obeyed */
-    struct lm_answer *answers; /* to what was taken, not yet written */
+    struct lm_request asked; /* the last one that was obeyed, but for a "set" */
+    struct lm_reply *answers; /* to what was taken, not yet written */
     int answer_count;
     int answer_room;
     bool heard;       /* what was asked before this runner */
@@ -176,6 +186,7 @@ struct lm_runner {
     int64_t leased_ms;         /* when the lease was last renewed */
     int64_t noted_size;        /* of batches, as the journal has it */
     const char *waits_for;     /* what others are told of; NULL: nothing */
+    bool overtaken; /* the lease could not be renewed: whose is it? */
 
     struct lm_monitor *monitor; /* NULL: there is none */
     uint64_t sample_number;     /* the last one that was looked at */
@@ -207,6 +218,12 @@ void lm_runner_release(struct lm_runner *self);
  * says why. */
 bool lm_runner_work(struct lm_runner *self, bool *stopped,
                     struct lm_err *err) LM_MUSTCHECK;
+/* Has somebody asked to stop, or is the limit reached? */
+bool lm_runner_should_stop(struct lm_runner *self);
+/* runner_end.c: what has become of the run, in the journal and in the outcome.
+ * ok and stopped are those of lm_runner_work; err may become another error. */
+void lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
+                        struct lm_err *err);
 /* Inside a transaction: calls what the script may have, and closes the repo. */
 bool lm_runner_call_back(struct lm_runner *self, enum lm_callback callback,
                          struct lm_err *err) LM_MUSTCHECK;
@@ -238,7 +255,7 @@ bool lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
 bool lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
                             struct lm_err *err) LM_MUSTCHECK;
 
-/* runner_session.c: having a connection and a run. */
+/* runner_session.c: having a connection. */
 
 /* Connects, and checks the server; one that is starting is waited for. */
 bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
@@ -246,24 +263,33 @@ bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_runner_connect_again(struct lm_runner *self, const struct lm_err *why,
                              struct lm_err *err) LM_MUSTCHECK;
 
-/* What the journal is told of the script. */
-struct lm_run_request lm_runner_request(const struct lm_runner *self);
+/* What the journal is told of the script, once there is a connection. */
+struct lm_run_request lm_runner_request(struct lm_runner *self);
 
-/* Connects, checks the server and the query, and acquires the run. Leaves
- * acquired false, and the ending set, when there is nothing to do. */
-bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* Is it somebody else's lock, or a cancel that was meant for another statement,
+ * while the run is not yet at work? */
+bool lm_runner_passes(const struct lm_err *err);
 
-void lm_runner_warn_of_volatile_calls(const struct lm_runner *self);
+/* Describes the base query and proves its key. */
+bool lm_runner_check_query(struct lm_runner *self,
+                           struct lm_err *err) LM_MUSTCHECK;
 
-/* Where the run begins, by config.start_after; empty: at the first row. */
-bool lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
+/* Do cursor and bound, as the journal has them, fit the key? */
+bool lm_runner_check_keys(const struct lm_runner *self,
+                          const struct lm_run *run,
                           struct lm_err *err) LM_MUSTCHECK;
+
+/* Has a key of the journal as many values as the script's has columns? */
+bool lm_runner_fits_key(const struct lm_runner *self, const struct lm_key *key);
 
 /* Connects again for a bounded time and claims the run anew; what the server
  * holds of it replaces what the runner believed. LM_ERR_INTERRUPT when a
  * signal came meanwhile. why is the error that ended the old connection. */
 bool lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
                          struct lm_err *err) LM_MUSTCHECK;
+
+/* Reads what the journal has of the run again, on the same connection. */
+bool lm_runner_refresh(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 
 /* "luamig: run 7 of scripts/x.lua", in ASCII; a script's name that is too long
  * is cut at its beginning. size is that of the server's names, 64. */
@@ -273,6 +299,16 @@ void lm_runner_name_session(const struct lm_runner *self, const char *prefix,
 /* Describes the base query afresh and proves its key again. */
 bool lm_runner_look_again(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
+/* runner_acquire.c: connects, checks the server and the query, and acquires the
+ * run. Leaves acquired false, and the ending set, when there is nothing to do. */
+bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+
+void lm_runner_warn_of_volatile_calls(const struct lm_runner *self);
+
+/* Where the run begins, by config.start_after; empty: at the first row. */
+bool lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
+                          struct lm_err *err) LM_MUSTCHECK;
+
 /* runner_fit.c: takes the fingerprint of what there is, into
  * self->fingerprint. */
 bool lm_runner_take_fingerprint(struct lm_runner *self,
@@ -395,6 +431,9 @@ void lm_monitor_stop(struct lm_monitor *self);
 void lm_monitor_give_way(struct lm_monitor *self);
 /* The run has another connection. */
 void lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid);
+/* From the next sample on, the signal is read where it has a limit. */
+void lm_monitor_set_limit(struct lm_monitor *self, enum lm_signal signal,
+                          double above);
 /* Copies the latest sample. False when it is the one with the given number. */
 bool lm_monitor_look(struct lm_monitor *self, uint64_t *number,
                      struct lm_health_sample *out);
@@ -404,7 +443,8 @@ bool lm_monitor_look(struct lm_monitor *self, uint64_t *number,
 bool lm_runner_hold_back(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
 /* Tells the journal what the run waits for and how far it is, and keeps the
- * lease. Errors do not matter: the next step will find out why. */
+ * lease. Errors do not matter: the next step will find out why. A run that is
+ * somebody else's now waits no longer. */
 void lm_runner_tell_journal(struct lm_runner *self);
 /* Sleeps and keeps the lease: every wait of a run goes through it. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
@@ -429,11 +469,8 @@ bool lm_runner_begin_control(struct lm_runner *self,
                              struct lm_err *err) LM_MUSTCHECK;
 /* Takes what is in the mailbox. */
 void lm_runner_empty_mailbox(struct lm_runner *self);
-/* Has somebody asked for something that ends a wait, or is the connection lost,
- * which ends it as well? Outside of transactions: it may ask the journal. */
-/* From the next sample on, the signal is read where it has a limit. */
-void lm_monitor_set_limit(struct lm_monitor *self, enum lm_signal signal,
-                          double above);
+/* Has somebody asked for something that ends a wait, or is the connection or
+ * the run lost, which ends it as well? Outside of transactions: it may ask the journal. */
 bool lm_runner_is_called(struct lm_runner *self);
 /* Before each step, and when the lease was renewed: tells the monitor whom to
  * keep the lease for. */

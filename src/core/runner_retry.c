@@ -10,6 +10,7 @@
 #include "core/runner_private.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/stop.h"
 
@@ -105,8 +106,7 @@ refresh(struct lm_runner *self, struct lm_err *err, bool *reconnected)
     struct lm_err found;
 
     *reconnected = false;
-    if (self->dry != NULL ||
-        lm_journal_refresh(&self->journal, &self->run, &found))
+    if (self->dry != NULL || lm_runner_refresh(self, &found))
         return true;
     *err = found;
     if (found.kind != LM_ERR_LOST)
@@ -130,15 +130,10 @@ count_retry(struct lm_runner *self, const struct lm_err *err)
 static bool
 may_still_try(const struct lm_runner *self, const struct lm_err *err)
 {
-    int64_t patience_ms = CONFLICT_PATIENCE_MS;
-
-#ifdef LUAMIG_FAULTS
-    if (getenv("LUAMIG_FAULT_PATIENCE_MS") != NULL)
-        patience_ms = 2000; /* a minute is long for a test */
-#endif
     return lm_err_is_state(err, "40") && self->migration->retries > 0 &&
            self->options->witness == NULL &&
-           lm_clock_ms() - self->conflict_since_ms < patience_ms;
+           lm_clock_ms() - self->conflict_since_ms <
+               LM_FAULT_PATIENCE(CONFLICT_PATIENCE_MS);
 }
 
 static bool

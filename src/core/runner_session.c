@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Getting hold of a connection and of the run, at the start and after the
- * connection broke.
+ * Getting hold of a connection, at the start and after it broke; what was known
+ * is looked at again then.
  */
 
 #include "core/runner_private.h"
@@ -17,11 +17,8 @@
 #include <string.h>
 
 enum {
-    START_PATIENCE_MS = 30000,      /* for a server that is starting */
-    RECONNECT_PATIENCE_MS = 120000, /* for one that has gone */
-    ACQUIRE_ATTEMPTS = 10,
-    ACQUIRE_BASE_MS = 50,
-    ACQUIRE_CAP_MS = 2000
+    START_PATIENCE_MS = 30000,     /* for a server that is starting */
+    RECONNECT_PATIENCE_MS = 120000 /* for one that has gone */
 };
 
 /* luamig's own SQLSTATE, beside those that the journal raises. */
@@ -139,13 +136,6 @@ lm_runner_name_session(const struct lm_runner *self, const char *prefix,
     lm_buf_release(&script);
 }
 
-static void
-name_session(struct lm_runner *self)
-{
-    lm_runner_name_session(self, "luamig", self->application_name,
-                           sizeof self->application_name);
-}
-
 static bool
 open_connection(struct lm_runner *self, struct lm_err *err)
 {
@@ -154,7 +144,8 @@ open_connection(struct lm_runner *self, struct lm_err *err)
                                   .watched = true,
                                   .silence_ms = self->options->silence_ms};
 
-    name_session(self);
+    lm_runner_name_session(self, "luamig", self->application_name,
+                           sizeof self->application_name);
     if (!lm_conn_open(&self->conn, self->options->conninfo, &how, err))
         return false;
     self->journal.conn = self->conn;
@@ -176,8 +167,8 @@ close_connection(struct lm_runner *self)
 }
 
 /* Somebody else's lock, or a cancel that was meant for another statement. */
-static bool
-passes(const struct lm_err *err)
+bool
+lm_runner_passes(const struct lm_err *err)
 {
     static const char *const states[] = {"55P03", "57014", "40P01", "40001"};
 
@@ -187,6 +178,29 @@ passes(const struct lm_err *err)
             return true;
     }
     return false;
+}
+
+/* What the journal calls the script: the database's encoding may lack some of
+ * its characters. */
+static void
+fit_names(struct lm_runner *self)
+{
+    const struct lm_migration *m = self->migration;
+
+    lm_runner_names_release(&self->names);
+    self->names.script = lm_conn_fit_name(self->conn, m->name);
+    self->names.file = lm_conn_fit_name(self->conn, m->origin.file);
+    self->names.path = lm_conn_fit_name(self->conn, m->origin.path);
+    self->names.typed = lm_conn_fit_name(self->conn, m->origin.typed);
+}
+
+void
+lm_runner_names_release(struct lm_runner_names *self)
+{
+    free(self->script);
+    free(self->file);
+    free(self->path);
+    free(self->typed);
 }
 
 bool
@@ -199,17 +213,18 @@ lm_runner_connect(struct lm_runner *self, struct lm_err *err)
                         lm_conn_is_starting(self->options->conninfo);
 
         close_connection(self);
-        if (!(starting || passes(err)) || lm_clock_ms() > patience ||
+        if (!(starting || lm_runner_passes(err)) || lm_clock_ms() > patience ||
             !lm_stop_sleep_ms(250))
             return false;
     }
+    fit_names(self);
     return true;
 }
 
 /* In a transaction like those of the batches: its settings decide what the
  * base query means, and whether row security would hide rows of it. */
-static bool
-check_query(struct lm_runner *self, struct lm_err *err)
+bool
+lm_runner_check_query(struct lm_runner *self, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_txn txn = lm_runner_txn(self);
@@ -240,7 +255,7 @@ lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
         return false;
     before = self->query;
     memset(&self->query, 0, sizeof self->query);
-    if (!check_query(self, err)) {
+    if (!lm_runner_check_query(self, err)) {
         /* What was known is good enough for whoever tries again. */
         lm_base_query_release(&self->query);
         self->query = before;
@@ -256,45 +271,8 @@ lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
-/* A start_after that is no key would stay in the journal for ever. */
-static bool
-check_start_after(struct lm_runner *self, const struct lm_key *key,
-                  struct lm_err *err)
-{
-    struct lm_txn txn = lm_runner_txn(self);
-    bool ok;
-
-    if (key->texts == NULL)
-        return true;
-    txn.read_only = true;
-    ok = lm_txn_begin(self->conn, &txn, err) &&
-         lm_page_check_key(self->conn, &self->query, key->texts, err);
-    lm_conn_rollback(self->conn);
-    if (!ok && lm_err_is_state(err, "22")) {
-        struct lm_buf text = LM_BUF_INIT;
-
-        lm_page_describe_key(&text, &self->query, key->texts);
-        lm_err_prefix(err, "config.start_after does not fit the key: %s",
-                      lm_buf_text(&text));
-        err->kind = LM_ERR_SCRIPT;
-        lm_buf_release(&text);
-    }
-    return ok;
-}
-
 bool
-lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
-                     struct lm_err *err)
-{
-    const struct lm_migration *m = self->migration;
-
-    if (m->start_after != NULL)
-        lm_key_copy(cursor, m->start_after, m->key_count);
-    return check_start_after(self, cursor, err);
-}
-
-static bool
-fits_key(const struct lm_runner *self, const struct lm_key *key)
+lm_runner_fits_key(const struct lm_runner *self, const struct lm_key *key)
 {
     if (key->count != self->query.key_count)
         return false;
@@ -307,19 +285,19 @@ fits_key(const struct lm_runner *self, const struct lm_key *key)
 
 /* What the journal holds of a run may have been edited by hand. Without a
  * cursor the run would begin anew, so that is for runs without rows only. */
-static bool
-check_journal_keys(const struct lm_runner *self, struct lm_err *err)
+bool
+lm_runner_check_keys(const struct lm_runner *self, const struct lm_run *run,
+                     struct lm_err *err)
 {
-    const struct lm_run *run = &self->run;
     const char *wrong = NULL;
 
     if (self->migration->one_shot)
         return true;
-    if (run->cursor.texts != NULL ? !fits_key(self, &run->cursor)
+    if (run->cursor.texts != NULL ? !lm_runner_fits_key(self, &run->cursor)
                                   : run->batches > 0) {
         wrong = "cursor";
     } else if (run->bound.texts != NULL
-                   ? !fits_key(self, &run->bound)
+                   ? !lm_runner_fits_key(self, &run->bound)
                    : run->bound_is_empty && run->batches > 0) {
         wrong = "bound";
     }
@@ -333,293 +311,6 @@ check_journal_keys(const struct lm_runner *self, struct lm_err *err)
                 "\"%s\", or abandon that run and begin anew with --restart.",
                 self->journal.schema);
     return false;
-}
-
-void
-lm_runner_warn_of_volatile_calls(const struct lm_runner *self)
-{
-    if (self->query.volatile_calls == NULL)
-        return;
-    lm_log(LM_LOG_WARNING,
-           "the base query calls volatile functions (%s): a page may be read "
-           "again, and what is in it, and its keys, must not depend on them",
-           self->query.volatile_calls);
-}
-
-static bool
-begin_run(struct lm_runner *self, const struct lm_run_request *request,
-          bool *begun, struct lm_err *err)
-{
-    const struct lm_migration *m = self->migration;
-    struct lm_key cursor = {NULL, 0};
-    bool ok;
-
-    ok = lm_runner_find_start(self, &cursor, err) &&
-         lm_journal_begin(&self->journal, request, &cursor, &self->run, begun,
-                          err);
-    lm_key_release(&cursor);
-    if (ok && *begun) {
-        lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
-               m->name, lm_conn_target(self->conn));
-        lm_runner_warn_of_volatile_calls(self);
-    }
-    return ok;
-}
-
-static void
-tell_resumed(const struct lm_runner *self)
-{
-    struct lm_buf where = LM_BUF_INIT;
-    char rows[32];
-
-    lm_clock_format_count(rows, sizeof rows, self->run.rows);
-    if (self->run.cursor.texts != NULL &&
-        self->run.cursor.count == self->query.key_count) {
-        lm_buf_puts(&where, " after ");
-        lm_page_describe_key(&where, &self->query, self->run.cursor.texts);
-    }
-    lm_log(LM_LOG_INFO,
-           "resuming run %" PRId64 " of %s on %s%s: %s rows are "
-           "done",
-           self->run.id, self->migration->name, lm_conn_target(self->conn),
-           lm_buf_text(&where), rows);
-    if (self->run.script_changed) {
-        lm_log(LM_LOG_WARNING,
-               "the script has changed since run %" PRId64
-               " began; the rows that are left are migrated by it as it is",
-               self->run.id);
-    }
-    lm_runner_warn_of_volatile_calls(self);
-    lm_buf_release(&where);
-}
-
-/* --restart: ends the unfinished run that was just taken over. */
-static bool
-abandon_run(struct lm_runner *self, struct lm_err *err)
-{
-    struct lm_txn txn = lm_runner_txn(self);
-    struct lm_journal_end end = {"cancelled", LM_EXIT_CANCELLED, 0, NULL};
-    char rows[32];
-
-    txn.own = true;
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_journal_finish(&self->journal, &self->run, &end, err) ||
-        !lm_conn_commit(self->conn, "abandon_before_commit",
-                        "abandon_after_commit_sent", err))
-        return false;
-    lm_clock_format_count(rows, sizeof rows, self->run.rows);
-    lm_log(LM_LOG_WARNING,
-           "run %" PRId64 " is abandoned after %s rows in %" PRId64
-           " batches; what it wrote stays",
-           self->run.id, rows, self->run.batches);
-    return true;
-}
-
-/* Whether a run ends at a bound is settled when it begins. */
-static bool
-check_follow_new(const struct lm_runner *self, struct lm_err *err)
-{
-    const struct lm_run *run = &self->run;
-    bool follows = run->bound.texts == NULL && !run->bound_is_empty;
-
-    if (self->migration->one_shot || !run->started ||
-        follows == self->migration->follow_new)
-        return true;
-    lm_err_set(err, LM_ERR_SCRIPT,
-               "config.follow_new was %s when run %" PRId64 " began",
-               follows ? "true" : "false", run->id);
-    lm_err_hint(err, "Set it back, or abandon that run and begin anew with "
-                     "--restart.");
-    return false;
-}
-
-/* The runner of a paused run may be alive, and then goes on by itself. */
-static bool
-ask_to_resume(struct lm_runner *self, struct lm_err *err)
-{
-    int64_t ignored;
-
-    lm_log(LM_LOG_INFO, "run %" PRId64 " is paused; asking it to go on",
-           self->run.id);
-    return lm_journal_request(&self->journal, self->run.id, "resume", false,
-                              NULL, NULL, &ignored, err);
-}
-
-static bool
-take_run(struct lm_runner *self, const struct lm_run_request *request,
-         bool *taken, struct lm_err *err)
-{
-    bool ended = false;
-
-    if (strcmp(self->run.state, "paused") == 0 && !request->restart &&
-        !ask_to_resume(self, err))
-        return false;
-    if (!lm_journal_take(&self->journal, request, &self->run, &ended, err))
-        return false;
-    *taken = false;
-    if (ended)
-        return true;
-    if (request->restart)
-        return abandon_run(self, err);
-    *taken = true;
-    if (!check_journal_keys(self, err))
-        return false;
-    tell_resumed(self);
-    return lm_runner_warn_of_modules(self, false, err) &&
-           check_follow_new(self, err);
-}
-
-static void
-tell_changed_since(const struct lm_runner *self)
-{
-    if (self->run.script_changed) {
-        lm_log(LM_LOG_WARNING,
-               "the script has changed since run %" PRId64
-               ", which is done; --again runs it as it is",
-               self->run.id);
-    }
-}
-
-/* Finds the script's run or begins one. Others may do the same at this very
- * moment, so whoever comes too late looks again. */
-static bool
-find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
-              struct lm_err *err)
-{
-    enum lm_journal_found found;
-
-    if (!lm_journal_examine(&self->journal, request, err))
-        return false;
-    while (!self->acquired) {
-        if (!lm_journal_find(&self->journal, request, &found, &self->run,
-                             err) ||
-            (self->run.adopted &&
-             !lm_journal_adopt(&self->journal, request, &self->run, err)))
-            return false;
-        switch (found) {
-        case LM_JOURNAL_FINISHED:
-            if (self->options->adopt == 0 && !lm_runner_check_done(self, err))
-                return false;
-            tell_changed_since(self);
-            if (!lm_runner_warn_of_modules(self, true, err))
-                return false;
-            self->outcome->ending = LM_END_DONE_ALREADY;
-            return true;
-        case LM_JOURNAL_CANCELLED:
-            self->outcome->ending = LM_END_CANCELLED_ALREADY;
-            return true;
-        case LM_JOURNAL_NONE:
-            if (!begin_run(self, request, &self->acquired, err))
-                return false;
-            break;
-        case LM_JOURNAL_UNFINISHED:
-            if (!take_run(self, request, &self->acquired, err))
-                return false;
-            break;
-        }
-    }
-    return true;
-}
-
-/* A finished run is reported without looking at the query: its table may be
- * gone by then. */
-static bool
-is_finished(struct lm_runner *self, const struct lm_run_request *request,
-            bool *finished, struct lm_err *err)
-{
-    enum lm_journal_found found = LM_JOURNAL_NONE;
-    int version = 0;
-
-    *finished = false;
-    if (!lm_journal_installed(&self->journal, &version, err))
-        return lm_err_is_state(err, "42501"); /* install will explain */
-    if (version > 0 && version < lm_journal_version()) {
-        if (!lm_journal_install(&self->journal, err))
-            return false;
-        version = lm_journal_version();
-    }
-    self->has_journal = version == lm_journal_version();
-    if (!self->has_journal)
-        return true;
-    if (!lm_journal_check_whole(&self->journal, version, err) ||
-        (!request->restart &&
-         !lm_journal_examine(&self->journal, request, err)) ||
-        !lm_journal_find(&self->journal, request, &found, &self->run, err))
-        return false;
-    *finished = found == LM_JOURNAL_FINISHED || found == LM_JOURNAL_CANCELLED;
-    return true;
-}
-
-static bool
-acquire_once(struct lm_runner *self, struct lm_run_request *request,
-             struct lm_err *err)
-{
-    bool finished = false;
-
-    lm_base_query_release(&self->query);
-    if (!is_finished(self, request, &finished, err))
-        return false;
-    if (!finished && (!check_query(self, err) || !lm_runner_check(self, err) ||
-                      !lm_journal_install(&self->journal, err) ||
-                      !lm_runner_take_fingerprint(self, err)))
-        return false;
-    request->fingerprint = self->fingerprint;
-    return find_or_begin(self, request, err);
-}
-
-/* Nothing has happened yet, so it may be looked at again. */
-static bool
-may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
-{
-    if (attempt > ACQUIRE_ATTEMPTS || lm_stop_level() > 0)
-        return false;
-    if (err->kind == LM_ERR_LOST) {
-        struct lm_err why = *err;
-
-        return lm_runner_connect_again(self, &why, err);
-    }
-    if (!passes(err))
-        return false;
-    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more", err->message,
-           err->sqlstate);
-    lm_conn_rollback(self->conn);
-    return lm_stop_sleep_ms(
-        lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
-}
-
-struct lm_run_request
-lm_runner_request(const struct lm_runner *self)
-{
-    const struct lm_migration *m = self->migration;
-
-    return (struct lm_run_request){
-        .script = m->name,
-        .origin = m->origin,
-        .source = m->source,
-        .args_json = m->args_json,
-        .arguments = m->arguments,
-        .settled = m->one_shot || !m->ops->has(m->self, LM_CALL_ON_START),
-        .config_json = m->config_json,
-        .key_columns = m->key,
-        .key_count = m->one_shot ? 0 : m->key_count,
-        .again = self->options->again || m->repeatable,
-        .restart = self->options->restart,
-        .adopt = self->options->adopt};
-}
-
-bool
-lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
-{
-    struct lm_run_request request = lm_runner_request(self);
-
-    if (!lm_runner_connect(self, err))
-        return false;
-    for (int attempt = 1; !acquire_once(self, &request, err); attempt++) {
-        if (!may_acquire_again(self, attempt, err))
-            return false;
-    }
-    name_session(self);
-    return true;
 }
 
 /* -- reconnecting ----------------------------------------------------- */
@@ -721,5 +412,12 @@ lm_runner_reconnect(struct lm_runner *self, const struct lm_err *why,
                     struct lm_err *err)
 {
     return connect_until(self, why, claim_again, err) &&
-           check_journal_keys(self, err);
+           lm_runner_check_keys(self, &self->run, err);
+}
+
+bool
+lm_runner_refresh(struct lm_runner *self, struct lm_err *err)
+{
+    return lm_journal_refresh(&self->journal, &self->run, err) &&
+           lm_runner_check_keys(self, &self->run, err);
 }

@@ -87,9 +87,13 @@ int lm_conn_server_version(const struct lm_conn *self); /* 150018 */
 /* A setting that the server reports by itself, such as TimeZone, as it is
  * outside of transactions; NULL: it does not. Owned by the connection. */
 const char *lm_conn_setting(const struct lm_conn *self, const char *name);
-/* Writes what the database's encoding may lack as \u20ac, in place: for texts
- * that come from elsewhere and that people read. */
+/* Writes what the database's encoding may lack as \u20ac, and a byte that is no
+ * UTF-8 as \xff, in place: for texts that come from elsewhere and that people
+ * read. */
 void lm_conn_fit_text(const struct lm_conn *self, char *text, size_t size);
+/* A copy of a name or path so written, whose owner is the caller: for what is
+ * kept in the database and compared there. */
+char *lm_conn_fit_name(const struct lm_conn *self, const char *name);
 /* "TLSv1.3" or "GSSAPI", static or owned by the connection; NULL: anybody on
  * the way can read along. */
 const char *lm_conn_encryption(const struct lm_conn *self);

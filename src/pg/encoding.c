@@ -8,9 +8,9 @@
  * ASCII is taken for granted.
  */
 
+#include "base/text.h"
 #include "pg/conn_private.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* The first and the last character beyond ASCII that the encoding has for
@@ -38,47 +38,48 @@ find_range(const struct lm_conn *conn, uint32_t *first, uint32_t *last)
     }
 }
 
-/* The character at text, which is no ASCII; *len: its bytes. */
-static uint32_t
-read_character(const char *text, size_t *len)
+static void
+add_fitting(const struct lm_conn *self, const char *text, struct lm_buf *out)
 {
-    unsigned char lead = (unsigned char)*text;
-    uint32_t code = lead >= 0xF0   ? lead & 0x07u
-                    : lead >= 0xE0 ? lead & 0x0Fu
-                                   : lead & 0x1Fu;
+    const char *end = text + strlen(text);
+    uint32_t first;
+    uint32_t last;
+    size_t len;
 
-    for (*len = 1; ((unsigned char)text[*len] & 0xC0) == 0x80; (*len)++)
-        code = code << 6 | ((unsigned char)text[*len] & 0x3Fu);
-    return code;
+    find_range(self, &first, &last);
+    for (const char *at = text; at < end; at += len) {
+        uint32_t code = 0;
+
+        len = lm_text_read_char(at, (size_t)(end - at), &code);
+        if (len == 0) {
+            len = 1;
+            lm_buf_printf(out, "\\x%02x", (unsigned char)*at);
+        } else if (code < 0x80 || (code >= first && code <= last)) {
+            lm_buf_add(out, at, len);
+        } else {
+            lm_buf_printf(out, code > 0xFFFF ? "\\U%08x" : "\\u%04x",
+                          (unsigned)code);
+        }
+    }
 }
 
 void
 lm_conn_fit_text(const struct lm_conn *self, char *text, size_t size)
 {
     struct lm_buf fitting = LM_BUF_INIT;
-    uint32_t first;
-    uint32_t last;
-    size_t len;
 
-    find_range(self, &first, &last);
-    if (last == UINT32_MAX)
-        return;
-    for (const char *at = text; *at != '\0'; at += len) {
-        uint32_t code;
-
-        len = 1;
-        if (((unsigned char)*at & 0x80) == 0) {
-            lm_buf_putc(&fitting, *at);
-            continue;
-        }
-        code = read_character(at, &len);
-        if (code >= first && code <= last) {
-            lm_buf_add(&fitting, at, len);
-        } else {
-            lm_buf_printf(&fitting, code > 0xFFFF ? "\\U%08x" : "\\u%04x",
-                          (unsigned)code);
-        }
-    }
+    add_fitting(self, text, &fitting);
     lm_err_copy(text, size, lm_buf_text(&fitting), fitting.len);
     lm_buf_release(&fitting);
+}
+
+char *
+lm_conn_fit_name(const struct lm_conn *self, const char *name)
+{
+    struct lm_buf fitting = LM_BUF_INIT;
+
+    if (name == NULL)
+        return NULL;
+    add_fitting(self, name, &fitting);
+    return lm_buf_take(&fitting);
 }

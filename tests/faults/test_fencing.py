@@ -322,6 +322,30 @@ def test_a_connection_cut_again_while_it_is_made_again(
     assert_once(db)
 
 
+def test_a_takeover_whose_answer_is_lost_is_not_held_against_itself(
+        db, project, proxy):
+    """The session of the attempt before is still there, and its lease runs."""
+    readings.create(db, 300)
+    project.script(readings.script(batch=100, config="health = false"))
+    project.run("--limit", 100).expect(STOPPED)
+    claims = []
+
+    def lose_the_answer(way, data, _):
+        if way == TO_SERVER and b"COMMIT" in data and not claims:
+            claims.append("sent")
+        elif way == TO_CLIENT and claims == ["sent"]:
+            claims.append("lost")
+            return 0
+        return None
+
+    proxy.keep_server = True
+    proxy.rule = lose_the_answer
+    project.run(url=through(proxy, db)).expect(DONE, "resuming run 1")
+    proxy.release()
+    assert claims == ["sent", "lost"]
+    assert_once(db)
+
+
 def test_a_backend_terminated_again_and_again(db, project):
     readings.create(db, 2000)
     project.script(readings.script(batch=50, throttle=20))

@@ -1,6 +1,7 @@
 """Journals that were copied, or damaged by hand: nothing is guessed, nothing of
 others is ended, and what is wrong is said with the way on."""
 
+import json
 import os
 import re
 import signal
@@ -10,8 +11,18 @@ import pytest
 
 from harness import readings
 from harness.oracle import assert_once
-from harness.project import DONE, FAILED, STOPPED, UNREACHABLE, Project
+from harness.project import (CANCELLED, DONE, FAILED, STOPPED, UNREACHABLE,
+                             Project)
 from harness.wait import wait_until
+
+
+def start_after(result):
+    """What a hint says of config."""
+    return re.search(r"start_after = \{.*?\}", result.err).group(0)
+
+
+def last_key(result):
+    return int(json.loads(start_after(result).split("{")[1].split("}")[0]))
 
 
 @pytest.fixture
@@ -73,12 +84,68 @@ def test_progress_that_goes_while_the_run_is_at_work(db, project):
     db.admin("DELETE FROM luamig.progress")
     done = runner.wait().expect(FAILED, 'in "luamig".progress is gone',
                                 "start_after = {").refuse("resumes it")
-    key = int(done.err.split("start_after = { ")[1].split(" ")[0])
-    assert db.scalar("SELECT count(*) FROM readings WHERE writes = 1") == key
-    project.script(readings.script(batch=100,
-                                   config=f"start_after = {{ {key} }}"))
+    assert db.scalar("SELECT count(*) FROM readings WHERE writes = 1"
+                     ) == last_key(done)
+    project.script(readings.script(batch=100, config=start_after(done)))
     project.run("--restart").expect(DONE)
     readings.assert_each_once(db, callbacks=False)
+
+
+TEXTS = """return { config = { batch_size = 10, throttle_ms = 50, %s },
+  base_query = "SELECT id FROM t",
+  migrate = function(rows, repo)
+    for _, row in ipairs(rows) do
+      repo:execute("UPDATE t SET n = n + 1 WHERE id = $1", row.id)
+    end
+  end }"""
+
+
+def test_the_hint_of_a_text_of_digits_loses_no_row(db, project):
+    """01234 as a number would be 1234, which is a text far behind it."""
+    db.execute('CREATE TABLE t (id text COLLATE "C" PRIMARY KEY, '
+               "n int NOT NULL DEFAULT 0); INSERT INTO t "
+               "SELECT lpad(g::text, 5, '0') FROM generate_series(1, 300) g")
+    project.script(TEXTS % "")
+    runner = project.start_run()
+    wait_until(lambda: db.progress() >= 20, "batches")
+    db.admin("DELETE FROM luamig.progress")
+    done = runner.wait().expect(FAILED, "is gone", 'start_after = { "00')
+    project.script(TEXTS % (start_after(done) + ", throttle_ms = 0"))
+    project.run("--restart").expect(DONE)
+    assert db.column("SELECT DISTINCT n FROM t") == [1]
+
+
+def test_a_cursor_that_was_edited_is_named_before_a_retry(db, project):
+    readings.create(db, 300)
+    db.execute("CREATE FUNCTION conflict() RETURNS void LANGUAGE plpgsql AS "
+               "$$ BEGIN RAISE 'again' USING ERRCODE = '40001'; END $$")
+    project.script(readings.script(
+        batch=100, migrate='if rows[1].id > 100 then '
+        'repo:query("SELECT conflict()") end ' + readings.ROW_BY_ROW))
+    runner = project.start_run(fault="after_page:2=stop")
+    runner.wait_frozen()
+    db.admin("UPDATE luamig.progress SET cursor = '{}'")
+    runner.thaw()
+    runner.wait().expect(
+        FAILED, "the journal's cursor of run 1 does not fit the key")
+
+
+def test_a_damaged_run_that_is_given_up_does_not_go_on(at_work):
+    """A runner that holds it all the same is fenced off."""
+    db, project, runner = at_work
+    db.admin("ALTER TABLE luamig.run DROP CONSTRAINT run_state_check;"
+             "UPDATE luamig.run SET state = 'nonsense'")
+    project.run("--restart", "--limit", 100).expect(STOPPED, "is given up")
+    runner.wait().expect(CANCELLED)
+    assert db.scalar("SELECT count(*) FROM readings WHERE writes > 1") == 100
+
+
+def test_a_run_to_adopt_that_lost_its_progress_is_named(stopped):
+    db, project = stopped
+    db.admin("DELETE FROM luamig.progress")
+    project.script(project.read("scripts/x.lua"), "scripts/y.lua")
+    project.run("--adopt", 1, script="scripts/y.lua").expect(
+        FAILED, 'run 1 has no row in "luamig".progress', "start_after")
 
 
 # -- commands that look into a journal ----------------------------------------
@@ -138,9 +205,6 @@ def test_whoever_follows_a_run_hears_that_its_progress_is_gone(
 # -- a journal that is gone, or half of it ------------------------------------
 
 
-def last_key(result):
-    return int(result.err.split("start_after = { ")[1].split(" ")[0])
-
 
 @pytest.fixture
 def at_work(db, project):
@@ -163,10 +227,9 @@ def test_a_journal_that_goes_while_a_run_is_at_work(at_work, sql):
     done = runner.wait(60).expect(
         FAILED, 'the journal in schema "luamig" lacks', "start_after = {")
     done.refuse("resumes it")
-    key = last_key(done)
-    assert db.scalar("SELECT count(*) FROM readings WHERE writes = 1") == key
-    project.script(readings.script(batch=100,
-                                   config=f"start_after = {{ {key} }}"))
+    assert db.scalar("SELECT count(*) FROM readings WHERE writes = 1"
+                     ) == last_key(done)
+    project.script(readings.script(batch=100, config=start_after(done)))
     project.run().expect(DONE)
     readings.assert_each_once(db, callbacks=False)
 
@@ -186,8 +249,7 @@ def test_a_part_of_the_journal_that_goes_while_a_run_is_at_work(
     done.refuse("resumes it")
     project.run(timeout=30).expect(FAILED, f"lacks: {what}")
     project.luamig("status").expect(FAILED, f"lacks: {what}")
-    project.script(readings.script(
-        batch=100, config=f"start_after = {{ {last_key(done)} }}"))
+    project.script(readings.script(batch=100, config=start_after(done)))
     project.run("--journal-schema", "another").expect(DONE)
     readings.assert_each_once(db, callbacks=False)
 

@@ -1,6 +1,7 @@
 """luamig through PgBouncer, in session and in transaction mode."""
 
 import json
+import re
 import signal
 
 import pytest
@@ -230,4 +231,26 @@ def test_a_server_that_crashes_behind_a_pooler(db, project, pooler):
                  " WHERE datname = %s AND application_name LIKE 'luamig%%'",
                  db.name)
     runner.wait().expect(DONE)
+    assert_once(db, pooled=True)
+
+
+def test_a_transaction_that_holds_a_run_behind_a_pooler_is_found_by_the_hint(
+        db, project, shared):
+    """Its server process is nobody's by name."""
+    readings.create(db, 300)
+    project.script(readings.script(batch=100))
+    runner = project.start_run(url=through(shared, db), env=SHORT_LEASE,
+                               fault="after_flush:2=stop")
+    runner.wait_frozen()
+    wait_until(lambda: db.scalar("SELECT lease_until < clock_timestamp()"
+                                 " FROM luamig.progress", user="postgres"),
+               "the lease to end")
+    held = project.run(env={"LUAMIG_FAULT_PATIENCE_MS": "100"}).expect(
+        BUSY, "is still open behind a connection pooler")
+    begins = re.search(r'application_name begins with "(.*?)"', held.err)
+    db.admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
+             " starts_with(application_name, %s)", begins.group(1))
+    project.run().expect(DONE, "resuming run 1")
+    runner.thaw()
+    runner.wait().expect(BUSY, "taken over")
     assert_once(db, pooled=True)

@@ -231,6 +231,47 @@ def test_a_frozen_runner_whose_run_is_cancelled_cannot_commit(table, project):
     assert table.scalar("SELECT count(*) FROM t WHERE n = id + 10") == 20
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_paused_runner_that_was_frozen_hears_that_its_run_was_cancelled(
+        table, project, stop):
+    add(project, throttle=3600000)
+    project.env["LUAMIG_LEASE_MS"] = "500"
+    runner = start(table, project)
+    project.luamig("pause", 1).expect(DONE)
+    runner.freeze()
+    wait_until(lambda: table.scalar("SELECT lease_until < clock_timestamp()"
+                                    " FROM luamig.progress"), "the lease's end")
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    if stop:
+        runner.signal(signal.SIGTERM)
+    runner.thaw()
+    runner.wait(30).expect(CANCELLED, "cancelled").refuse("resumes it")
+
+
+def test_a_stopped_runner_whose_run_was_taken_over_promises_nothing(
+        table, project):
+    """Whoever took it over might not end this one's session."""
+    add(project)
+    runner = project.start_run(fault="after_commit:3=stop")
+    runner.wait_frozen()
+    table.execute("UPDATE luamig.progress SET owner = gen_random_uuid()")
+    runner.signal(signal.SIGTERM)
+    runner.thaw()
+    runner.wait().expect(BUSY, "taken over").refuse("resumes it")
+
+
+def test_a_pause_is_said_to_be_by_whoever_asked_for_it(table, project):
+    add(project, before='repo:query("SELECT pg_sleep(0.3)")')
+    runner = start(table, project)
+    table.execute("INSERT INTO luamig.request (run_id, verb, settings, "
+                  "requested_by) VALUES (1, 'pause', '{}', 'ann'), "
+                  "(1, 'set', '{\"batch_size\": 5}', 'bob')")
+    wait_until(lambda: "paused by " in runner.stderr(), "the pause")
+    assert "paused by ann" in runner.stderr()
+    project.luamig("cancel", 1).expect(DONE)
+    runner.wait().expect(CANCELLED, "batch_size = 5, set by bob")
+
+
 # -- set ---------------------------------------------------------------------
 
 
@@ -255,17 +296,23 @@ def test_settings_stay_with_the_run(table, project):
     assert table.progress("batches") == 3 + 4
 
 
-def test_the_limit_of_a_health_signal_is_changed(table, project):
-    """Somebody's transaction is older than the script allows."""
+@pytest.mark.parametrize("health", ["{ snapshot_age_s = 0.2 }", "false",
+                                    "{ snapshot_age_s = false }"])
+def test_the_limit_of_a_health_signal_is_changed(table, project, health):
+    """Somebody's transaction is older than the script allows, or the command
+    that switches the signal on."""
     table.admin("GRANT pg_read_all_stats TO app")
     old = table.connect(user="postgres")
     old.autocommit = False
     old.cursor().execute("SELECT txid_current(), pg_sleep(0.5)")
     add(project, throttle=50)
     text = project.read("scripts/x.lua").replace(
-        "config = {", "config = { health = { snapshot_age_s = 0.2 },")
+        "config = {", f"config = {{ health = {health},")
     project.script(text)
     runner = project.start_run()
+    if "false" in health:
+        wait_until(lambda: table.progress() > 0, "the first batch")
+        project.luamig("set", 1, "health.snapshot_age_s=0.2").expect(DONE)
     wait_until(lambda: "holding: " in runner.stderr(), "the hold")
     project.luamig("set", 1, "health.snapshot_age_s=3600").expect(DONE)
     runner.wait().expect(DONE, "health.snapshot_age_s = 3600, set by app")

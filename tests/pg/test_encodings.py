@@ -1,9 +1,11 @@
 """Databases whose encoding lacks characters that a script's errors have."""
 
+import os
+
 import pytest
 
 from harness.cluster import Database
-from harness.project import DONE, FAILED, FAILURES, Project
+from harness.project import DONE, FAILED, FAILURES, STOPPED, Project
 
 # What "boom é €" becomes, and what is always shown.
 ENCODINGS = {
@@ -61,4 +63,16 @@ def test_rows_at_fault_are_set_aside_whatever_their_error_says(encoded):
     project.luamig("failures", "scripts/x.lua", "--retry").expect(FAILURES)
     project.write("go", "")
     project.luamig("failures", "scripts/x.lua", "--retry").expect(DONE)
+    assert db.scalar("SELECT count(*) FROM t WHERE n = 1") == 6
+
+
+@pytest.mark.parametrize("folder", ["home/用户".encode(), b"home/\xff"])
+def test_a_script_runs_wherever_it_lies(encoded, folder):
+    db, project, _ = encoded
+    name = os.fsdecode(folder) + "/x.lua"
+    project.write(name, SCRIPT.replace("CONFIG", "").replace(
+        "not io.open", "io.open"))
+    project.run("--limit", 4, script=name).expect(STOPPED)
+    project.run(script=name).expect(DONE, "resuming run 1")
+    project.run(script=name).expect(DONE, "run 1 is done already")
     assert db.scalar("SELECT count(*) FROM t WHERE n = 1") == 6

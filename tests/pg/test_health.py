@@ -375,6 +375,15 @@ def test_what_a_run_was_held_by_is_added_up_over_its_calls(db, project):
     assert db.progress("(held ->> 'script')::int") > first >= 100
 
 
+def test_what_an_abandoned_run_was_held_by_is_not_its_successors(db, project):
+    throttle = "throttle = function(repo) return 20 end"
+    script(project, "", batch=20, before="", more=throttle)
+    project.run("--limit", "100").expect(STOPPED, held_by("script"))
+    script(project, "", batch=300, before="")
+    project.run("--restart", "--limit", "300").expect(
+        STOPPED, "run 1 is abandoned").refuse(", held ")
+
+
 def test_a_held_run_stops_at_once(db, project):
     script(project, "", more="""
         throttle = function(repo) return true end""")

@@ -488,6 +488,50 @@ def test_failed_rows_are_retried_when_the_folder_has_become_a_project(
         DONE, "1 row migrated")
 
 
+# -- an adopt that is refused ----------------------------------------------------
+
+
+@pytest.mark.parametrize("other, why", [
+    (script(config='key = { "id", "n" }', query='"SELECT id, n FROM heat"'),
+     "the key was (id) when run 1 began"),
+    (script("other"), "came from public.heat when run 1 began"),
+    (script(config="follow_new = true"), "config.follow_new was false")])
+def test_an_adopt_that_is_refused_leaves_the_run_to_its_script(
+        heat, tree, other, why):
+    make(heat, "other")
+    tree.write("a.lua", script())
+    tree.write("b.lua", other)
+    tree.luamig("run", "a.lua", "--limit", 10).expect(STOPPED)
+    tree.luamig("run", "b.lua", "--adopt", 1).expect(INVALID, why)
+    assert tree.runs(heat) == [(1, tree.path("a.lua"), "stopped")]
+    tree.luamig("run", "a.lua").expect(DONE, "resuming run 1")
+    assert (sums(heat), sums(heat, "other")) == ([10], [0])
+
+
+def test_a_live_run_is_not_adopted(heat, tree):
+    tree.write("a.lua", script())
+    tree.write("b.lua", script(step=20))
+    runner = tree.start("run", "a.lua", fault="after_migrate:2=stop")
+    runner.wait_frozen()
+    tree.luamig("run", "b.lua", "--adopt", 1).expect(BUSY)
+    tree.luamig("run", "a.lua").expect(BUSY, "run 1 is already running")
+    runner.thaw()
+    runner.wait().expect(DONE)
+    assert tree.runs(heat) == [(1, tree.path("a.lua"), "done")]
+    assert sums(heat) == [10]
+
+
+def test_a_run_is_not_adopted_beside_one_of_the_scripts_own(heat, tree):
+    tree.write("a.lua", script())
+    tree.write("b.lua", script(step=20))
+    for name in ("a.lua", "b.lua"):
+        tree.luamig("run", name, "--limit", 10).expect(STOPPED)
+    tree.luamig("run", "b.lua", "--adopt", 1).expect(
+        USAGE, "has an unfinished run of its own")
+    assert [run[1:] for run in tree.runs(heat)] == [
+        (tree.path("a.lua"), "stopped"), (tree.path("b.lua"), "stopped")]
+
+
 # -- runs of luamig 0.1, which called a script by the folder where it was run ------
 
 

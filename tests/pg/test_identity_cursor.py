@@ -97,6 +97,19 @@ def test_the_hint_of_a_key_that_became_text_loses_no_row(db, project):
     once_each(db)
 
 
+def test_the_hint_of_odd_texts_loses_no_row(db, project):
+    make(db, kind='text COLLATE "C"',
+         values="'0\"\\' || chr(10) || lpad(g::text, 3, '0')")
+    stop(project)
+    db.execute("ALTER TABLE t ALTER id TYPE char(9)")
+    result = project.run().expect(INVALID, "was text")
+    after = re.search(r"(start_after = \{.*?\})", result.err).group(1)
+    db.execute('ALTER TABLE t ALTER id TYPE text COLLATE "C"')
+    project.script(script(config=after))
+    project.run("--restart").expect(DONE, "run 2 done: 30 rows")
+    once_each(db)
+
+
 def test_setting_it_back_goes_on(db, project):
     make(db)
     stop(project)
@@ -374,19 +387,6 @@ def test_a_done_run_whose_table_is_gone_is_done(db, project):
     project.run().expect(DONE, "run 1 is done already").refuse("another table")
 
 
-def test_a_done_run_whose_table_was_made_anew_says_so(db, project):
-    make(db)
-    project.script(script())
-    project.run().expect(DONE)
-    db.execute("DROP TABLE t")
-    make(db)
-    project.run().expect(DONE, "has read another table public.t than is there "
-                               "now; --again runs it on this one")
-    project.run("--again").expect(DONE, "run 2 done")
-    project.run().expect(DONE, "done already").refuse("another table")
-
-
-def test_a_done_script_that_now_reads_another_table_is_not_done(db, project):
 JOINED = "SELECT t.id FROM t JOIN u ON u.id = t.id"
 
 
@@ -412,6 +412,19 @@ def test_a_done_run_that_now_reads_a_table_more_is_not_done(
     project.run().expect(INVALID, "and this would read public.u, public.v")
 
 
+def test_a_done_run_whose_table_was_made_anew_says_so(db, project):
+    make(db)
+    project.script(script())
+    project.run().expect(DONE)
+    db.execute("DROP TABLE t")
+    make(db)
+    project.run().expect(DONE, "has read another table public.t than is there "
+                               "now; --again runs it on this one")
+    project.run("--again").expect(DONE, "run 2 done")
+    project.run().expect(DONE, "done already").refuse("another table")
+
+
+def test_a_done_script_that_now_reads_another_table_is_not_done(db, project):
     make(db)
     make(db, "u")
     project.script(script())
@@ -439,7 +452,73 @@ def test_failed_rows_are_not_retried_in_another_table(db, project):
     assert db.scalar("SELECT n FROM t WHERE id = 7") == 0
 
 
+QUARANTINE = 'on_error = "quarantine"'
+
+
+def fail_row_7(db, project, config="", **more):
+    """A run with a failed row, which could be migrated by now."""
+    make(db)
+    db.execute("ALTER TABLE t ALTER other SET NOT NULL, ADD CONSTRAINT bad "
+               "CHECK (id <> 7 OR n < 10)")
+    project.script(script("SELECT id, other FROM t",
+                          config=f"{QUARANTINE}, {config}", **more))
+    project.run().expect(FAILURES)
+    db.execute("ALTER TABLE t DROP CONSTRAINT bad")
+
+
+@pytest.mark.parametrize("fingerprint", ["as it is", "of 0.1"])
+@pytest.mark.parametrize("then, now", [
+    ('key = "id"', 'key = { "id", "other" }'),
+    ('key = { "other", "id" }', 'key = "other", assume_unique = true')])
+def test_failed_rows_are_not_retried_by_another_key(
+        db, project, then, now, fingerprint):
+    fail_row_7(db, project, then)
+    db.execute("UPDATE t SET other = 93 WHERE id = 8")  # that of 7
+    if fingerprint == "of 0.1":
+        db.execute("UPDATE luamig.run SET fingerprint = NULL")
+    project.script(script("SELECT id, other FROM t",
+                          config=f"{QUARANTINE}, {now}"))
+    project.luamig("failures", "1", "--retry").expect(
+        INVALID, "the key was (", "when run 1 began", "Set config.key back")
+    assert db.rows("SELECT id FROM t WHERE n <> 10") == [(7,)]
+    assert db.state() == "done_with_failures"
+    project.script(script("SELECT id, other FROM t",
+                          config=f"{QUARANTINE}, {then}"))
+    project.luamig("failures", "1", "--retry").expect(DONE)
+    once_each(db)
+
+
+def test_a_failed_row_whose_key_was_edited_is_named(db, project):
+    fail_row_7(db, project)
+    db.execute("UPDATE luamig.failure SET key = '{7,93}'")
+    project.luamig("failures", "1", "--retry").expect(
+        FAILED, "the journal's key of failure 1 does not fit the key")
+    db.execute("UPDATE luamig.failure SET key = '{7}'")
+    project.luamig("failures", "1", "--retry").expect(DONE)
+    once_each(db)
+
+
+def test_a_failed_row_whose_key_is_that_of_another_now_is_named(db, project):
+    fail_row_7(db, project, 'key = "other", assume_unique = true')
+    db.execute("UPDATE t SET other = 93 WHERE id = 8")
+    project.luamig("failures", "1", "--retry").expect(
+        FAILED, "two rows of the base query have one key: (other) = (93)")
+    assert db.rows("SELECT id FROM t WHERE n <> 10") == [(7,)]
+
+
 # -- copies of a database, and journals of 0.1 -------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["then", "now"])
+def test_a_server_that_hides_its_identifier_is_no_copy(db, project, field):
+    make(db)
+    stop(project)
+    if field == "then":
+        db.execute("UPDATE luamig.run SET fingerprint = jsonb_set("
+                   "fingerprint, '{system}', '\"\"')")
+    else:
+        db.admin("REVOKE EXECUTE ON FUNCTION pg_control_system FROM PUBLIC")
+    project.run().expect(DONE, "resuming run 1").refuse("is a copy")
 
 
 def test_a_copy_of_the_database_goes_on_by_names(db, project, cluster):
@@ -480,15 +559,3 @@ def test_an_old_run_gets_its_fingerprint_when_it_goes_on(db, project):
     db.execute("ALTER TABLE t ALTER id TYPE int USING id::int")
     project.run().expect(DONE)
     once_each(db)
-@pytest.mark.parametrize("field", ["then", "now"])
-def test_a_server_that_hides_its_identifier_is_no_copy(db, project, field):
-    make(db)
-    stop(project)
-    if field == "then":
-        db.execute("UPDATE luamig.run SET fingerprint = jsonb_set("
-                   "fingerprint, '{system}', '\"\"')")
-    else:
-        db.admin("REVOKE EXECUTE ON FUNCTION pg_control_system FROM PUBLIC")
-    project.run().expect(DONE, "resuming run 1").refuse("is a copy")
-
-

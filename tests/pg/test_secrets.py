@@ -322,6 +322,38 @@ def test_an_argument_that_becomes_secret_leaves_the_journal(table, project):
     assert_journal_is_clean(table)
 
 
+@pytest.mark.parametrize("given", ["as it is", "NULL"])  # NULL: of 0.1
+def test_a_run_that_is_done_stays_so_when_an_argument_becomes_secret(
+        table, project, given):
+    secret = SCRIPT % ("", "")
+    project.script(secret.replace("secret = true", "required = true"))
+    project.run("--arg", f"token={TOKEN}").expect(DONE)
+    if given == "NULL":
+        table.execute("UPDATE luamig.run SET given = NULL")
+    project.script(secret)
+    other = {"API_TOKEN": "another"}
+    project.run(*BY_ENV, env=other).expect(
+        DONE, "run 1 is done already", 'argument "token", which is secret now, '
+        "in clear in the journal; --adopt 1").refuse(TOKEN)
+    project.run("--adopt", 1, *BY_ENV, env=other).expect(
+        DONE, "run 1 is done already").refuse(TOKEN)
+    assert_journal_is_clean(table)
+    project.run(*BY_ENV, env=other).expect(
+        DONE, "run 1 is done already").refuse("in clear")
+    assert_migrated(table)
+
+
+def test_a_run_beside_one_that_has_a_secret_in_clear_does_not_show_it(
+        table, project):
+    secret = SCRIPT % ("", "")
+    project.script(secret.replace("secret = true", "required = true"))
+    project.run("--arg", f"token={TOKEN}", "--limit", 20).expect(STOPPED)
+    project.script(secret)
+    project.run("--again", *BY_ENV, env={"API_TOKEN": "another"}).expect(
+        DONE, 'run 1 of scripts/x.lua {"tenant": 1}, with other arguments',
+        "run 2 done").refuse(TOKEN)
+
+
 def test_all_repos_get_it_from_one_standard_input(table, project):
     project.write("luamig.lua", "return { repos = { default = os.getenv 'A',"
                                 " other = os.getenv 'B' } }")
