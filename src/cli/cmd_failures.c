@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char help[] =
     "usage: luamig failures RUN [OPTIONS]\n"
@@ -153,25 +152,16 @@ list(const struct failures_options *options, struct lm_look *look,
 
 /* -- retrying ---------------------------------------------------------- */
 
-/* Where the run's script lies, as briefly as it can be said; freed by the
- * caller. The file that began the run comes first, wherever one stands: another
- * one of its name is another script. */
 static char *
 find_script(const struct lm_look *look, const struct lm_status_run *run)
 {
-    char *here;
-    bool is_here;
+    char *path = lm_look_script(look, run);
 
-    if (run->path[0] == '\0' || access(run->path, F_OK) != 0)
-        return lm_project_path(&look->project, run->script);
-    here = realpath(run->script, NULL);
-    is_here = here != NULL && strcmp(here, run->path) == 0;
-    free(here);
-    if (is_here)
-        return lm_strdup(run->script);
-    lm_log(LM_LOG_INFO, "the script of run %" PRId64 " is %s", run->id,
-           run->path);
-    return lm_strdup(run->path);
+    if (strcmp(path, run->script) != 0) {
+        lm_log(LM_LOG_INFO, "the script of run %" PRId64 " is %s", run->id,
+               path);
+    }
+    return path;
 }
 
 static bool

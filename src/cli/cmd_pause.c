@@ -10,6 +10,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static const char pause_help[] =
     "usage: luamig pause RUN [OPTIONS]\n"
@@ -95,13 +96,14 @@ pause_without(struct lm_control *self)
 static int
 resume_without(struct lm_control *self)
 {
+    char *script = lm_look_script(&self->look, &self->run);
     struct lm_err err;
 
     lm_err_set(&err, LM_ERR_FAILED,
                "the runner of run %" PRId64 " of %s is gone", self->run.id,
                self->run.script);
-    lm_err_hint(&err, "Run the same command as before: luamig run %s",
-                self->run.script);
+    lm_err_hint(&err, "Run the same command as before: luamig run %s", script);
+    free(script);
     return lm_cli_fail(&err);
 }
 

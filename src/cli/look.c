@@ -9,7 +9,9 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DEADLINE_MS = 30000 };
 
@@ -155,4 +157,18 @@ lm_look_find(struct lm_look *self, const struct lm_command *command,
                           "luamig has not run in this database");
     }
     return find_run(self, which, run, err);
+}
+
+char *
+lm_look_script(const struct lm_look *self, const struct lm_status_run *run)
+{
+    char *here;
+    bool is_here;
+
+    if (run->path[0] == '\0' || access(run->path, F_OK) != 0)
+        return lm_project_path(&self->project, run->script);
+    here = realpath(run->script, NULL);
+    is_here = here != NULL && strcmp(here, run->path) == 0;
+    free(here);
+    return lm_strdup(is_here ? run->script : run->path);
 }

@@ -56,4 +56,10 @@ bool lm_look_find(struct lm_look *self, const struct lm_command *command,
                   const char *which, struct lm_status_run *run,
                   struct lm_err *err) LM_MUSTCHECK;
 
+/* Where the run's script lies, as briefly as it can be said; freed by the
+ * caller. The file that began the run comes first, wherever one stands: another
+ * one of its name is another script. */
+char *lm_look_script(const struct lm_look *self,
+                     const struct lm_status_run *run);
+
 #endif

@@ -621,7 +621,11 @@ check_name(const struct look *self, const struct lm_answer *answer,
         return true;
     lm_err_set(err, LM_ERR_SCRIPT, "run %" PRId64 " is of %s, not of %s",
                lm_answer_int(answer, 0, COL_ID), name, self->request->script);
-    lm_err_hint(err, "Name the script's file with --script PATH.");
+    lm_err_hint(err,
+                "Name the run's script with --script PATH. If it is called "
+                "otherwise now, \"luamig run\" with it and --adopt %" PRId64
+                " says so first.",
+                lm_answer_int(answer, 0, COL_ID));
     return false;
 }
 

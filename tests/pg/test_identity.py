@@ -276,6 +276,13 @@ def test_a_script_with_a_name_is_found_by_its_path(heat, tree):
     assert sums(heat) == [10]
 
 
+def test_the_hint_of_resume_names_the_scripts_file(heat, tree):
+    path = tree.write("x/heat.lua", script(fields='name = "warm up",'))
+    tree.luamig("run", path, "--limit", 10).expect(STOPPED)
+    tree.luamig("resume", 1).expect(FAILED, "is gone", f"luamig run {path}\n")
+    tree.luamig("run", path).expect(DONE)
+
+
 @pytest.mark.parametrize("state", ["unfinished", "done"])
 def test_a_run_is_not_continued_by_another_file_of_its_name(
         heat, tree, state):
@@ -463,6 +470,15 @@ def test_a_script_that_was_moved_and_mended_is_adopted_for_a_retry(
     tree.luamig("failures", 1, "--retry").expect(
         DONE, "the script of run 1 is " + tree.path(B))
     assert the_row(failed) == 2
+
+
+def test_failed_rows_of_a_script_that_is_called_otherwise_now(failed, tree):
+    tree.write(A, script(fields='name = "warm up",', step=3, config=ASIDE))
+    tree.luamig("failures", A, "--retry").expect(
+        INVALID, "run 1 is of scripts/heat.lua, not of warm up",
+        '"luamig run" with it and --adopt 1 says so first')
+    tree.luamig("run", A, "--adopt", 1).expect(FAILURES, "done already")
+    tree.luamig("failures", A, "--retry").expect(DONE, "1 row migrated")
 
 
 def test_failed_rows_are_retried_in_another_checkout_of_the_project(
