@@ -128,7 +128,7 @@ local function maker(make)
       check.options(1, "mock.new: base", spec.base, { "from", "select", "where" })
     end
     local ok, result = pcall(function()
-      local schemas = schema.read(spec.tables)
+      local schemas = schema.read(spec.tables, make ~= in_lua)
       return make(schemas, spec.base and pages.read_base(spec.base, schemas))
     end)
     if not ok then

@@ -608,6 +608,28 @@ def test_schemas_and_types_that_are_not_there_are_made(passes):
 
 
 @spec("""
+  local w = mock.new { tables = { t = {
+    columns = { id = "int8", a = "inet", d = "interval", at = "time(3)" }, primary_key = { "id" },
+    unique = { { "a" } }, rows = { { id = 1, a = "10.0.0.1/32", d = "90 min" } },
+  } } }
+  local result = w:run(once [[repo:update("t", { id = 1 }, { at = "12:00:00.12345" })]])
+  assert.equal("done", result.state, tostring(result.error))
+  local row = w:rows("t")[1]
+  assert.same({ "10.0.0.1", "01:30:00", "12:00:00.123" }, { row.a, row.d, row.at })
+""")
+def test_a_type_that_the_mock_refuses_is_the_servers(passes):
+    """As the mock says: "run the spec on PostgreSQL"."""
+
+
+@spec("""
+  mock.new { tables = { t = { columns = { id = "int8", n = "public.citext" } } } }
+""")
+def test_a_type_of_an_extension_that_is_not_there_is_not_made(complaint):
+    """A domain over text would compare its values in another way."""
+    assert 'type "public.citext" does not exist' in complaint
+
+
+@spec("""
   mock.new { tables = { t = { columns = { id = "int8", n = "interger" } } } }
 """)
 def test_a_misspelt_type_fails_the_spec(complaint):

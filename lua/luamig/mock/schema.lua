@@ -46,18 +46,18 @@ local function check_declaration(name, given)
   end
 end
 
---- Map from column to type, for declared columns.
-local function declared_types(name, columns)
+--- Map from column to type, for declared columns. A server knows what the mock does not.
+local function declared_types(name, columns, on_server)
   local found = {}
   for column, type_name in next, columns do
     if type(column) ~= "string" or type(type_name) ~= "string" then
       fail(name, 'columns must map names to types, as in { id = "int8" }')
     end
     local one, why = types.find(type_name)
-    if not one then
+    if not one and not on_server then
       fail(name, 'column "%s" has type "%s": %s', column, type_name, why)
     end
-    found[column] = one
+    found[column] = one or types.any
   end
   return found
 end
@@ -222,14 +222,15 @@ end
 --   (sorted names), types (by column), primary_key or nil, not_null (names), uniques and row_checks
 --   and foreign_keys (lists of tables with `name`), defaults and generated and serials (by column),
 --   rows (as given)
-local function read_one(name, given)
+local function read_one(name, given, on_server)
   check_declaration(name, given)
   check_rows(name, given.rows or {})
   local self = {
     name = name, given = given, declared = given.columns ~= nil, uniques = {}, row_checks = {},
     foreign_keys = {}, defaults = {}, generated = {}, serials = {}, rows = given.rows or {},
   }
-  self.types = given.columns and declared_types(name, given.columns) or seen_types(given)
+  self.types = given.columns and declared_types(name, given.columns, on_server)
+    or seen_types(given)
   self.columns = text.sorted_keys(self.types)
   add_uniques(self, name, given)
   add_not_null(self, name, given)
@@ -239,14 +240,15 @@ local function read_one(name, given)
 end
 
 --- Reads the `tables` of `mock.new`. Raises a string.
+-- @param on_server whether the tables will be PostgreSQL's
 -- @return map from name to schema, see above
-function schema.read(tables)
+function schema.read(tables, on_server)
   local schemas = {}
   for name, given in next, tables do
     if type(name) ~= "string" then
       error("tables must map names to tables", 0)
     end
-    schemas[name] = read_one(name, given)
+    schemas[name] = read_one(name, given, on_server)
   end
   for name, given in next, tables do
     add_foreign_keys(schemas[name], name, given, schemas)
