@@ -13,6 +13,7 @@
 #include "cli/detach.h"
 #include "cli/dry_report.h"
 #include "cli/run_report.h"
+#include "core/journal.h"
 #include "script/script.h"
 
 #include <getopt.h>
@@ -21,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_LEASE_MS = 60000, DEFAULT_SILENCE_MS = 30000 };
+enum { DEFAULT_SILENCE_MS = 30000 };
 
 static const char help[] =
     "usage: luamig run SCRIPT [OPTIONS]\n"
@@ -392,7 +393,8 @@ run_script(const struct job *job, const struct lm_script *script,
     struct lm_err err;
 
     end->code = LM_EXIT_USAGE;
-    if (!read_variable("LUAMIG_LEASE_MS", DEFAULT_LEASE_MS, &runner.lease_ms) ||
+    if (!read_variable("LUAMIG_LEASE_MS", LM_JOURNAL_LEASE_MS,
+                       &runner.lease_ms) ||
         !read_variable("LUAMIG_SILENCE_MS", DEFAULT_SILENCE_MS,
                        &runner.silence_ms))
         return;

@@ -49,6 +49,14 @@ enum lm_journal_published {
     LM_JOURNAL_PUBLISHED_ALLOW
 };
 
+/* For how long a runner may be silent, unless it was told otherwise. */
+#define LM_JOURNAL_LEASE_MS 60000
+#define LM_JOURNAL_TEXT_(x) #x
+#define LM_JOURNAL_TEXT(x)  LM_JOURNAL_TEXT_(x)
+
+/* The states of a run that may go on. */
+#define LM_JOURNAL_MAY_GO_ON "('running', 'paused', 'stopped', 'failed')"
+
 struct lm_journal {
     enum lm_journal_published published;
     struct lm_conn *conn; /* not owned; replaced at every reconnect */
@@ -316,6 +324,24 @@ bool lm_journal_keep(struct lm_journal *self, int64_t run_id, const char *owner,
     "  WHERE b.pid = l.backend_pid"                      \
     "  AND b.datname = pg_catalog.current_database()"    \
     "  AND coalesce(b.backend_start = l.backend_start, true))))"
+
+/* The session of the runner that holds run p, a, as SQL behind FROM. Behind a
+ * pooler, where backend_pid is 0, there is none. */
+#define LM_JOURNAL_BACKEND                           \
+    "pg_catalog.pg_stat_activity a"                  \
+    " WHERE a.pid = p.backend_pid"                   \
+    " AND a.datname = pg_catalog.current_database()" \
+    " AND coalesce(a.backend_start = p.backend_start, true)"
+/* Does whoever holds run p live? SQL for LM_OWN texts: its session is there, and
+ * the lease runs, or it is at work, or it has idled in its transaction for less
+ * than a lease (milliseconds, as SQL); or its batch is kept. */
+#define LM_JOURNAL_HELD(lease_ms)                                           \
+    "(" LM_JOURNAL_KEPT                                                     \
+    " OR p.backend_pid = 0 AND p.lease_until > clock_timestamp()"           \
+    " OR EXISTS (SELECT FROM " LM_JOURNAL_BACKEND                           \
+    "  AND (p.lease_until > clock_timestamp() OR " LM_JOURNAL_AT_WORK       \
+    "   OR coalesce(a.state LIKE 'idle in transaction%' AND a.state_change" \
+    "    > clock_timestamp() - " lease_ms " * interval '1 ms', false))))"
 
 /* A row that could not be migrated. Texts; NULL where there is none. */
 struct lm_failure {

@@ -183,9 +183,8 @@ struct holder {
     char owner[40];
     char lease_until[48];
     int64_t seq;
-    bool leased; /* or at work in a transaction */
-    bool seen;   /* its backend is there, or nobody can tell */
-    bool kept;   /* its batch takes longer than a lease, and it lives */
+    bool lives;
+    bool seen; /* its backend is there, or nobody can tell */
     char host[256];
     int64_t pid;
     int64_t backend_pid;
@@ -199,14 +198,13 @@ read_holder(const struct lm_answer *result, struct holder *holder)
     LM_ERR_COPY(holder->owner, lm_answer_text(result, 0, 0));
     holder->seq = lm_answer_int(result, 0, 1);
     LM_ERR_COPY(holder->lease_until, lm_answer_text(result, 0, 2));
-    holder->leased = lm_answer_bool(result, 0, 3);
+    holder->lives = lm_answer_bool(result, 0, 3);
     LM_ERR_COPY(holder->host, lm_answer_text(result, 0, 4));
     holder->pid = lm_answer_int(result, 0, 5);
     holder->backend_pid = lm_answer_int(result, 0, 6);
     holder->seen = lm_answer_bool(result, 0, 7);
     LM_ERR_COPY(holder->user, lm_answer_text(result, 0, 8));
     LM_ERR_COPY(holder->since, lm_answer_text(result, 0, 9));
-    holder->kept = lm_answer_bool(result, 0, 10);
 }
 
 static bool
@@ -222,21 +220,17 @@ look_at_holder(struct lm_journal *self, const struct lm_run *run,
     if (!lm_journal_ask(
             self,
             "SELECT p.owner, p.seq, p.lease_until,"
-            " p.lease_until > clock_timestamp()"
-            "  OR a.pid IS NOT NULL AND " LM_JOURNAL_AT_WORK
-            "  OR coalesce(a.state LIKE 'idle in transaction%' AND "
-            "a.state_change >"
-            "   clock_timestamp() - $2::bigint * interval '1 ms', false),"
-            " p.host, p.pid, p.backend_pid,"
-            " a.pid IS NOT NULL OR p.backend_pid = 0, r.started_by,"
-            " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
-            " " LM_JOURNAL_KEPT
-            " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
-            " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = p.backend_pid"
-            " AND a.datname = pg_catalog.current_database()"
-            " AND coalesce(a.backend_start = p.backend_start, true)"
-            " WHERE p.run_id = $1",
-            "?: t n t b t 2n b t t b", texts, 2, &result, err))
+            " coalesce(" LM_JOURNAL_HELD(
+                "$2::bigint") ", false),"
+                              " p.host, p.pid, p.backend_pid,"
+                              " p.backend_pid = 0 OR EXISTS (SELECT "
+                              "FROM " LM_JOURNAL_BACKEND " ), r.started_by,"
+                              " date_trunc('second', coalesce(r.resumed_at, "
+                              "r.started_at))"
+                              " FROM {schema}.progress p JOIN {schema}.run r "
+                              "ON r.id = p.run_id"
+                              " WHERE p.run_id = $1",
+            "?: t n t b t 2n b t t", texts, 2, &result, err))
         return false;
     if (lm_answer_rows(result) == 0) {
         lm_answer_free(result);
@@ -279,8 +273,7 @@ fail_busy(struct lm_journal *self, const struct lm_run *run,
 static bool
 is_held(const struct holder *holder, const struct lm_run *run)
 {
-    return (holder->kept || (holder->leased && holder->seen)) &&
-           strcmp(holder->owner, run->owner) != 0 &&
+    return holder->lives && strcmp(holder->owner, run->owner) != 0 &&
            strcmp(holder->owner, run->next_owner) != 0;
 }
 
@@ -460,7 +453,7 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
         "  FROM {schema}.progress p WHERE p.run_id = r.id)"
         "  THEN $9::jsonb ELSE r.fingerprint END"
         " FROM {schema}.run old WHERE r.id = $1 AND old.id = r.id"
-        " AND r.state IN ('running', 'paused', 'stopped', 'failed')"
+        " AND r.state IN " LM_JOURNAL_MAY_GO_ON
         " RETURNING old.sha256 <> r.sha256 AS changed, old.state)"
         " SELECT resumed.state IS NOT NULL, resumed.changed, resumed.state"
         " FROM (SELECT) AS one LEFT JOIN resumed ON true",

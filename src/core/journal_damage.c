@@ -146,9 +146,8 @@ lm_journal_blames_loss(struct lm_journal *self, const struct lm_run *run,
 #define TWIN                                                          \
     "(SELECT 'a twin, run ' || o.id FROM {schema}.run o"              \
     "  WHERE o.script = r.script AND o.args = r.args AND o.id < r.id" \
-    "  AND o.state IN ('running', 'paused', 'stopped', 'failed')"     \
-    "  AND r.state IN ('running', 'paused', 'stopped', 'failed')"     \
-    "  ORDER BY o.id DESC LIMIT 1)"
+    "  AND o.state IN " LM_JOURNAL_MAY_GO_ON                          \
+    "  AND r.state IN " LM_JOURNAL_MAY_GO_ON "  ORDER BY o.id DESC LIMIT 1)"
 
 static bool
 fail_damaged(const struct lm_journal *self, const struct lm_answer *answer,

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define UNFINISHED "r.state IN ('running', 'paused', 'stopped', 'failed')"
+#define UNFINISHED "r.state IN " LM_JOURNAL_MAY_GO_ON
 
 /* Where a request's values stand in the statements below: those of all, ... */
 #define SOURCE   "$1::bytea"

@@ -208,8 +208,8 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
               lm_journal_ask(self,
                              "UPDATE {schema}.run SET state = 'cancelled',"
                              " exit_code = 8, finished_at = clock_timestamp()"
-                             " WHERE id = $1 AND state IN ('running', 'paused',"
-                             " 'stopped', 'failed') RETURNING id",
+                             " WHERE id = $1 AND state IN " LM_JOURNAL_MAY_GO_ON
+                             " RETURNING id",
                              "?: n", texts, 1, &result, err) &&
               lm_journal_close_requests(self, run_id, "cancelled", err);
 

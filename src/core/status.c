@@ -12,18 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Its backend, if it can be told (not behind a pooler, where it is 0). */
-#define BACKEND                                      \
-    "SELECT FROM pg_catalog.pg_stat_activity a"      \
-    " WHERE a.pid = p.backend_pid"                   \
-    " AND a.datname = pg_catalog.current_database()" \
-    " AND coalesce(a.backend_start = p.backend_start, true)"
+#define HELD LM_JOURNAL_HELD(LM_JOURNAL_TEXT(LM_JOURNAL_LEASE_MS))
 
-/* The lease of progress is not renewed inside of a transaction, which may take
- * long. */
-#define LEASED                                               \
-    "(p.lease_until > clock_timestamp() OR EXISTS (" BACKEND \
-    "  AND " LM_JOURNAL_AT_WORK ") OR " LM_JOURNAL_KEPT ")"
+/* A runner that is reconnecting has no session. */
+#define LEASED "(p.lease_until > clock_timestamp() OR " HELD ")"
 
 /* An estimate, as long as it is one: a run that is done has its rows, and one
  * that has more rows than were expected shows that it was wrong. */
@@ -31,12 +23,7 @@
     "CASE WHEN r.state NOT IN ('done', 'done_with_failures', 'cancelled')" \
     " AND p.total >= p.rows THEN p.total END"
 
-/* A run is live when its runner renews the lease, or is at work, and its
- * backend is there; or when its batch is kept. */
-#define LIVE                                             \
-    "(r.state IN ('running', 'paused') AND " LEASED      \
-    " AND (p.backend_pid = 0 OR EXISTS (" BACKEND ") OR" \
-    "  " LM_JOURNAL_KEPT "))"
+#define LIVE "(r.state IN ('running', 'paused') AND " HELD ")"
 
 #define RUNS_SQL                                                            \
     "SELECT r.id AS run, r.script, r.args, r.state,"                        \
@@ -144,7 +131,7 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *runs,
 {
     static const char sql[] =
         LM_OWN "SELECT r.id, r.script, r.state, coalesce(" LIVE ", false),"
-               " r.state IN ('running', 'paused', 'stopped', 'failed'), r.args,"
+               " r.state IN " LM_JOURNAL_MAY_GO_ON ", r.args,"
                " coalesce(p.lease_until > clock_timestamp(), false),"
                " coalesce(r.path, ''), p.run_id IS NULL"
                " FROM {schema}.run r LEFT JOIN {schema}.progress p"

@@ -35,7 +35,7 @@ static const char script_sql[] = LM_OWN
     "  pg_catalog.right($2, pg_catalog.length(r.script) + 1),"
     "  pg_catalog.right($3, pg_catalog.length(r.script) + 1))) s"
     " ORDER BY s.fits DESC, s.rank,"
-    " s.state IN ('running', 'paused', 'stopped', 'failed') DESC, s.id DESC"
+    " s.state IN " LM_JOURNAL_MAY_GO_ON " DESC, s.id DESC"
     " LIMIT 1";
 
 enum column { COL_SCRIPT, COL_FITS, COL_ID, COL_PATH, COL_RUNS };
@@ -57,6 +57,19 @@ take(const struct lm_answer *answer, struct lm_status_script *out)
     }
 }
 
+/* As the runner writes them. */
+static void
+add_names(const struct lm_conn *conn, const struct lm_status_names *names,
+          struct lm_buf *list)
+{
+    char **fitting = lm_calloc((size_t)names->count, sizeof *fitting);
+
+    for (int i = 0; i < names->count; i++)
+        fitting[i] = lm_conn_fit_name(conn, names->names[i]);
+    lm_sql_add_array(list, (const char *const *)fitting, names->count);
+    lm_sql_free_array(fitting, names->count);
+}
+
 bool
 lm_status_find_script(struct lm_conn *conn, const char *schema,
                       const struct lm_status_names *names,
@@ -64,12 +77,15 @@ lm_status_find_script(struct lm_conn *conn, const char *schema,
 {
     struct lm_buf list = LM_BUF_INIT;
     struct lm_buf source = LM_BUF_INIT;
-    const char *texts[] = {NULL, names->path, names->typed, NULL, names->file};
+    char *path = lm_conn_fit_name(conn, names->path);
+    char *typed = lm_conn_fit_name(conn, names->typed);
+    char *file = lm_conn_fit_name(conn, names->file);
+    const char *texts[] = {NULL, path, typed, NULL, file};
     struct lm_answer *answer = NULL;
     struct lm_buf sql = LM_BUF_INIT;
     bool ok;
 
-    lm_sql_add_array(&list, names->names, names->count);
+    add_names(conn, names, &list);
     texts[0] = lm_buf_text(&list);
     if (names->source != NULL) {
         lm_sql_add_bytea(&source, names->source, strlen(names->source));
@@ -86,6 +102,9 @@ lm_status_find_script(struct lm_conn *conn, const char *schema,
     lm_buf_release(&sql);
     lm_buf_release(&list);
     lm_buf_release(&source);
+    free(path);
+    free(typed);
+    free(file);
     return ok;
 }
 

@@ -118,6 +118,20 @@ def test_a_runner_that_reconnects_finds_another_owner(db, project, finished):
     assert_once(db)
 
 
+def test_status_says_of_a_silent_transaction_what_run_says(db, project):
+    """Its lease is over and nobody keeps it, but it was at work just now."""
+    readings.create(db, 300)
+    project.script(readings.script(batch=100))
+    runner = project.start_run(fault="after_migrate:2=stop", env=LEASE)
+    runner.wait_frozen()
+    wait_for_the_lease(db)
+    project.run().expect(BUSY, "already running")
+    assert project.status()[0]["live"]
+    runner.thaw()
+    runner.wait().expect(DONE)
+    assert_once(db)
+
+
 def test_a_live_run_is_not_taken_over(db, project):
     readings.create(db, 300)
     project.script(readings.script(batch=100))

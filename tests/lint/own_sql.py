@@ -33,8 +33,8 @@ ELSEWHERE = {
     "pg/scratch.c": "likewise", "pg/server_home.c": "likewise",
 }
 # Macros that are parts of texts with LM_OWN.
-PARTS = ["EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK", "BACKEND", "LEASED",
-         "TOTAL", "LIVE", "RUNS_SQL", "FAILURES_SQL", "AS_JSON", "FITS"]
+PARTS = ["EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK", "LM_JOURNAL_HELD", "HELD",
+         "LEASED", "TOTAL", "LIVE", "RUNS_SQL", "FAILURES_SQL", "AS_JSON", "FITS"]
 
 # What puts LM_OWN before its text, and what runs it in the batch's transaction.
 ASKED = re.compile(r"\blm_journal_(ask|tell|write)\(\s*self,\s*$")

@@ -69,10 +69,14 @@ def test_rows_at_fault_are_set_aside_whatever_their_error_says(encoded):
 @pytest.mark.parametrize("folder", ["home/用户".encode(), b"home/\xff"])
 def test_a_script_runs_wherever_it_lies(encoded, folder):
     db, project, _ = encoded
-    name = os.fsdecode(folder) + "/x.lua"
-    project.write(name, SCRIPT.replace("CONFIG", "").replace(
+    here = os.path.join(project.path, os.fsdecode(folder))
+    project.write(here + "/x.lua", SCRIPT.replace("CONFIG", "").replace(
         "not io.open", "io.open"))
-    project.run("--limit", 4, script=name).expect(STOPPED)
-    project.run(script=name).expect(DONE, "resuming run 1")
-    project.run(script=name).expect(DONE, "run 1 is done already")
+    for words, code, said in [(["--limit", 4], STOPPED, "run 1"),
+                              ([], DONE, "resuming run 1"),
+                              ([], DONE, "run 1 is done already")]:
+        project.run(*words, script="x.lua", cwd=here).expect(code, said)
+    project.luamig("status", "x.lua", cwd=here).expect(DONE, "done")
+    project.luamig("cancel", "x.lua", cwd=here).expect(
+        FAILED, "run 1", "has ended")
     assert db.scalar("SELECT count(*) FROM t WHERE n = 1") == 6
