@@ -137,16 +137,6 @@ lm_runner_narrow_passed(struct lm_runner *self, const struct lm_page *page)
 
 /* -- a page that was not read --------------------------------------------- */
 
-static void
-count_retry(struct lm_runner *self, const struct lm_err *err, const char *what)
-{
-    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); %s", err->message, err->sqlstate,
-           what);
-    self->attempt = 1;
-    self->pending_retries++;
-    self->progress.retries++;
-}
-
 /* Classes of what a row's values can raise, the server's own trouble with what
  * it has stored among them. */
 bool
@@ -207,7 +197,8 @@ ask_table(struct lm_runner *self, struct lm_err *err)
         return false;
     }
     self->narrow.by_table = true;
-    count_retry(self, err, "looking for the row by its table's keys");
+    self->attempt = 1;
+    lm_runner_count_retry(self, err, "looking for the row by its table's keys");
     return true;
 }
 
@@ -284,6 +275,7 @@ lm_runner_narrow(struct lm_runner *self, struct lm_err *err)
         return false;
     }
     cut(self, rows);
-    count_retry(self, err, "half of the page's rows");
+    self->attempt = 1;
+    lm_runner_count_retry(self, err, "half of the page's rows");
     return true;
 }

@@ -338,6 +338,9 @@ void lm_runner_look_at_pace(struct lm_runner *self);
  * run again. The transaction is rolled back, and err may have become another
  * error. */
 bool lm_runner_survive(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+/* The transaction in hand is tried again: counts that, and tells the log how. */
+void lm_runner_count_retry(struct lm_runner *self, const struct lm_err *err,
+                           const char *how);
 /* Does the error lie with others, so that the same may succeed later? */
 bool lm_runner_may_pass(const struct lm_err *err);
 

@@ -195,13 +195,9 @@ bool
 lm_runner_quarantine(struct lm_runner *self, struct lm_err *err)
 {
     if (self->suspect.rows > 1) {
-        lm_log(LM_LOG_DEBUG,
-               "%s (SQLSTATE %s); half of the batch's %" PRId64 " rows",
-               err->message, err->sqlstate, self->suspect.rows);
         lm_bisection_failed(&self->bisection, self->suspect.rows);
         self->attempt = 1;
-        self->pending_retries++;
-        self->progress.retries++;
+        lm_runner_count_retry(self, err, "half of the batch's rows");
         return true;
     }
     return set_aside(self, err);

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -115,14 +115,23 @@ refresh(struct lm_runner *self, struct lm_err *err, bool *reconnected)
     return reconnect(self, err);
 }
 
-static void
-count_retry(struct lm_runner *self, const struct lm_err *err)
+void
+lm_runner_count_retry(struct lm_runner *self, const struct lm_err *err,
+                      const char *how)
 {
-    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); attempt %d", err->message,
-           err->sqlstate, self->attempt + 1);
-    self->attempt++;
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); %s", err->message, err->sqlstate,
+           how);
     self->pending_retries++;
     self->progress.retries++;
+}
+
+static void
+count_attempt(struct lm_runner *self, const struct lm_err *err)
+{
+    char how[32];
+
+    snprintf(how, sizeof how, "attempt %d", ++self->attempt);
+    lm_runner_count_retry(self, err, how);
 }
 
 /* A conflict over what cannot be made smaller, with others that may leave off:
@@ -174,7 +183,7 @@ try_again(struct lm_runner *self, struct lm_err *err)
         return fail_after_attempts(self, err);
     lm_stop_sleep_ms(lm_clock_backoff_ms(
         self->attempt, RETRY_BASE_MS, spent ? CONFLICT_CAP_MS : RETRY_CAP_MS));
-    count_retry(self, err);
+    count_attempt(self, err);
     return true;
 }
 
@@ -272,7 +281,7 @@ reconnect_after_end(struct lm_runner *self, struct lm_err *err)
     if (!reconnect(self, err))
         return false;
     if (smaller || ++self->ended_in_row < MOST_ENDED) {
-        count_retry(self, &why);
+        count_attempt(self, &why);
         return true;
     }
     *err = why;
@@ -292,10 +301,7 @@ reprepare(struct lm_runner *self, struct lm_err *err)
     *err = stale;
     if (!again || !refresh(self, err, &reconnected))
         return false;
-    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, prepared anew",
-           err->message, err->sqlstate);
-    self->pending_retries++;
-    self->progress.retries++;
+    lm_runner_count_retry(self, err, "once more, prepared anew");
     return true;
 }
 
@@ -320,7 +326,7 @@ wait(struct lm_runner *self, struct lm_err *err)
     lm_stop_sleep_ms(
         lm_clock_backoff_ms(self->attempt, SHORT_BASE_MS, SHORT_CAP_MS));
     lm_progress_hold_end(&self->progress);
-    count_retry(self, err);
+    count_attempt(self, err);
     return refresh(self, err, &reconnected);
 }
 
@@ -383,7 +389,7 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
         return try_again(self, err);
     case FEWER_ROWS:
         if (self->in_batch && lm_runner_take_fewer(self)) {
-            count_retry(self, err);
+            count_attempt(self, err);
             return refresh(self, err, &reconnected);
         }
         break;
