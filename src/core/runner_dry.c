@@ -29,7 +29,6 @@ struct lm_dry {
     char *table;            /* of the key, as SQL; NULL: no single one */
     struct lm_tally before; /* when the work in hand began */
     bool sampling;          /* rows are to be shown of it */
-    bool quarantine;        /* what the script asks for */
     bool warned;
     int64_t *ms; /* a figure a batch */
     int64_t *wal_bytes;
@@ -386,7 +385,6 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         fill_report(self, report);
     if (!ok) {
         report->ending = LM_END_FAILED;
-        self->tuned.quarantine = self->dry->quarantine;
         report->would_quarantine = lm_runner_may_quarantine(self, err);
     } else if (stopped && lm_stop_level() > 0) {
         report->ending = LM_END_STOPPED;
@@ -439,8 +437,6 @@ lm_runner_dry_run(const struct lm_migration *migration,
     self.dry = &dry;
     self.heard = true; /* nobody asks anything of a dry run */
     self.repo.combine_options.journal = NULL;
-    dry.quarantine = self.tuned.quarantine;
-    self.tuned.quarantine = false;
     ok = prepare(&self, err);
     if (ok) {
         report->worked = true;

@@ -49,6 +49,18 @@ find_end(struct lm_runner *self, char *const *bound, char ***texts,
     return true;
 }
 
+/* A small table is read as a whole, and the base query's conditions may be
+ * evaluated before those on the key: at any row, whatever rows are asked for.
+ * By an index on the key they meet its rows only. */
+static bool
+prefer_index(struct lm_runner *self, struct lm_err *err)
+{
+    return lm_conn_command(self->conn, "SET LOCAL enable_seqscan = off", err) &&
+           lm_conn_command(self->conn,
+                           "SET LOCAL plan_cache_mode = force_custom_plan",
+                           err);
+}
+
 bool
 lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
                       struct lm_err *err)
@@ -59,6 +71,8 @@ lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
 
     if (!narrow->on)
         return true;
+    if (self->bisection.rows > 0 && !prefer_index(self, err))
+        return false;
     narrow->by_keys = true;
     ok = find_end(self, end->texts != NULL ? end->texts : self->run.bound.texts,
                   &texts, err);
@@ -184,16 +198,22 @@ static bool
 ask_table(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_window *window = &self->window;
-    struct lm_err ignored;
+    const char *why = "the key does not come from one table";
+    struct lm_err failed = {0};
 
     if (!self->narrow.by_table && window->table == NULL &&
-        !lm_page_key_table(self->conn, &self->query, &window->table, &ignored))
+        !lm_page_key_table(self->conn, &self->query, &window->table, &failed)) {
         lm_conn_rollback(self->conn);
+        why = failed.message;
+    } else if (self->narrow.by_table) {
+        why = "the keys of its table cannot be read either";
+    }
     if (self->narrow.by_table || window->table == NULL) {
         lm_err_prefix(err, "the base query's conditions fail at a row");
-        lm_err_hint(err, "Which row it is cannot be found out: the key does "
-                         "not come from one table. Correct the row, or let "
-                         "the conditions leave it out.");
+        lm_err_hint(err,
+                    "Which row it is cannot be found out: %s. Correct the row, "
+                    "or let the conditions leave it out.",
+                    why);
         return false;
     }
     self->narrow.by_table = true;
@@ -213,7 +233,7 @@ raises_without_rows(struct lm_runner *self)
     bool raises = false;
 
     txn.read_only = true;
-    if (lm_txn_begin(self->conn, &txn, &found)) {
+    if (lm_txn_begin(self->conn, &txn, &found) && prefer_index(self, &found)) {
         if (lm_page_fetch(self->conn, &self->query, key, key, 1, &page,
                           &found)) {
             lm_page_release(&page);
@@ -234,9 +254,13 @@ fail_at_row(struct lm_runner *self, struct lm_err *err)
     lm_err_prefix(err, "the base query fails at the row %s", lm_buf_text(&key));
     lm_buf_release(&key);
     if (err->hint[0] == '\0') {
-        lm_err_hint(err, "Correct the row, or leave it out in the base query, "
-                         "and run the same command; or let such rows be set "
-                         "aside with config.on_error = \"quarantine\".");
+        lm_err_hint(err,
+                    "Correct the row, or leave it out in the base query, and "
+                    "run the same command%s.",
+                    self->migration->quarantine
+                        ? "; a run sets such rows aside"
+                        : "; or let such rows be set aside with "
+                          "config.on_error = \"quarantine\"");
     }
     return false;
 }
@@ -251,7 +275,7 @@ blame_row(struct lm_runner *self, struct lm_err *err)
         return false;
     }
     lm_runner_suspect_key(self, &self->narrow.end);
-    if (!self->migration->quarantine)
+    if (self->dry != NULL || !self->migration->quarantine)
         return fail_at_row(self, err);
     if (err->detail[0] == '\0')
         lm_err_detail(err, "The base query raises this at the row.");

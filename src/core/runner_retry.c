@@ -404,7 +404,7 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
     }
     if (self->paging && lm_runner_lies_in_row(err))
         return narrow(self, err);
-    if (lm_runner_may_quarantine(self, err))
+    if (self->dry == NULL && lm_runner_may_quarantine(self, err))
         return quarantine(self, err);
     return was_demoted(self, err) && reconnect(self, err);
 }

@@ -144,7 +144,48 @@ def test_a_sorted_page_raises_at_a_row_far_ahead(db, project):
 def test_a_dry_run_names_the_row_at_which_the_page_raises(db, project):
     fill(db, [457])
     add(project)
-    project.run("--dry-run").expect(FAILED, "(id) = (457)")
+    project.run("--dry-run").expect(
+        FAILED, "(id) = (457)", 'config.on_error = "quarantine"')
+
+
+def test_a_dry_run_says_that_a_run_sets_the_row_aside(db, project):
+    fill(db, [457])
+    add(project, config=QUARANTINE)
+    result = project.run("--dry-run").expect(
+        FAILED, "(id) = (457)", "a run sets such rows aside",
+        '"would_quarantine":true')
+    result.refuse("config.on_error")
+    project.run().expect(FAILURES)
+    assert_all_but(db, [457])
+
+
+@pytest.mark.parametrize("count", [20, 60])
+@pytest.mark.parametrize("query", [
+    "SELECT a, b, n FROM t WHERE 10 / d > 0", "SELECT a, b, n, 10 / d FROM t"])
+def test_a_condition_raises_in_a_table_that_is_read_as_a_whole(
+        db, project, query, count):
+    """The server evaluates it before the condition on the key."""
+    db.execute(f"""CREATE TABLE t (a int, b int, n int NOT NULL DEFAULT 0,
+            d int NOT NULL DEFAULT 1, PRIMARY KEY (a, b));
+        INSERT INTO t SELECT g % 3, g, 0, CASE WHEN g IN (7, {count}) THEN 0
+            ELSE 1 END FROM generate_series(1, {count}) g;
+        ANALYZE t""")
+    add(project, query, batch=3, config=QUARANTINE + ', key = { "a", "b" }')
+    project.script(project.read("scripts/x.lua").replace("{ id = row.id }",
+                                          "{ a = row.a, b = row.b }"))
+    project.run().expect(FAILURES)
+    assert db.column("SELECT b FROM t WHERE n <> 1 ORDER BY b") == [7, count]
+    assert db.scalar("SELECT count(*) FROM luamig.failure") == 2
+
+
+def test_a_condition_that_raises_and_a_key_of_two_tables(db, project):
+    fill(db, [7], count=20)
+    db.execute("CREATE TABLE u AS SELECT id AS of FROM t; ANALYZE u")
+    add(project, "SELECT t.id, u.of, t.n FROM t JOIN u ON u.of = t.id WHERE "
+        "10 / d > 0 AND u.of IS NOT NULL",
+        config=QUARANTINE + ', key = { "id", "of" }')
+    project.run().expect(FAILED, "the base query's conditions fail at a row",
+                         "the key does not come from one table")
 
 
 # -- large rows --------------------------------------------------------------
