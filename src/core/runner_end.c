@@ -208,6 +208,21 @@ table_of_insert(const char *sql)
     return lm_strndup(sql, (size_t)(at - sql));
 }
 
+/* The columns of on_conflict in a structured insert, where all of its names are
+ * quoted; NULL in other statements. */
+static char *
+target_of_insert(const char *sql)
+{
+    static const char head[] = " ON CONFLICT (\"";
+    const char *at = strstr(sql, head);
+    const char *end = at != NULL ? strstr(at, "\") DO ") : NULL;
+
+    if (end == NULL)
+        return NULL;
+    at += strlen(head) - 1;
+    return lm_strndup(at, (size_t)(end + 1 - at));
+}
+
 /* The server found no index for on_conflict. One with a condition is none for
  * it, which nobody sees who looks at the columns. */
 static void
@@ -217,16 +232,23 @@ explain_on_conflict(struct lm_runner *self, struct lm_err *err)
         "SELECT pg_catalog.string_agg(pg_catalog.pg_get_indexdef(i.indexrelid),"
         " '; ') FROM pg_catalog.pg_index i"
         " WHERE i.indrelid = " LM_OWN_TABLE
-        " AND i.indisunique AND i.indisvalid AND i.indpred IS NOT NULL";
+        " AND i.indisunique AND i.indisvalid AND i.indpred IS NOT NULL"
+        " AND ARRAY(SELECT '\"' || pg_catalog.replace(a.attname, '\"', '\"\"')"
+        "   || '\"' FROM pg_catalog.pg_attribute a"
+        "  WHERE a.attrelid = i.indrelid AND a.attnum = ANY ("
+        "   (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) ORDER BY 1)"
+        " = ARRAY(SELECT c FROM pg_catalog.regexp_split_to_table($2, ', ') c"
+        "  ORDER BY 1)";
     char *table = table_of_insert(err->sql);
+    char *target = target_of_insert(err->sql);
     struct lm_answer *found = NULL;
     struct lm_err ignored;
 
-    if (table != NULL && lm_conn_is_up(self->conn)) {
+    if (table != NULL && target != NULL && lm_conn_is_up(self->conn)) {
         lm_conn_rollback(self->conn);
         if (lm_conn_ask(self->conn, sql, "1: t?",
-                        (struct lm_values){(const char *[]){table}, 1}, &found,
-                        &ignored) &&
+                        (struct lm_values){(const char *[]){table, target}, 2},
+                        &found, &ignored) &&
             !lm_answer_is_null(found, 0, 0)) {
             lm_err_hint(err,
                         "on_conflict names columns only, and this index has a "
@@ -240,6 +262,7 @@ explain_on_conflict(struct lm_runner *self, struct lm_err *err)
         }
         lm_answer_free(found);
     }
+    free(target);
     free(table);
 }
 

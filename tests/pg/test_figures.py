@@ -203,14 +203,17 @@ def test_what_is_left_of_a_query_that_narrows_is_counted(
 
 
 def test_on_conflict_with_a_partial_index_names_it(table, project):
-    table.execute("CREATE TABLE u (a int, n int, active bool NOT NULL DEFAULT true);"
-                  "CREATE UNIQUE INDEX u_active ON u (a) WHERE active")
+    table.execute("""
+        CREATE TABLE u (a int, n int, active bool NOT NULL DEFAULT true);
+        CREATE UNIQUE INDEX u_active ON u (a) INCLUDE (n) WHERE active;
+        CREATE UNIQUE INDEX u_other ON u (n) WHERE active""")
     text = """return { run = function(repo) %s end }"""
     project.script(text % """
       repo:insert("u", { a = 1, n = 2 }, { on_conflict = {
         columns = { "a" }, update = { "n" } } })""")
     project.run().expect(FAILED, "42P10", "CREATE UNIQUE INDEX u_active ON public.u",
-                  "WHERE active", "raw SQL: repo:execute")
+                  "WHERE active", "raw SQL: repo:execute").refuse(
+                      "u_other")
     project.script(text % """
       for _ = 1, 2 do
         repo:execute([[INSERT INTO u (a) VALUES ($1)
@@ -225,9 +228,19 @@ def test_on_conflict_without_an_index_says_so(table, project):
     project.script("""return { run = function(repo)
       repo:insert("u", { a = 1, n = 2 }, { on_conflict = {
         columns = { "a" }, update = { "n" } } }) end }""")
+    table.execute("CREATE UNIQUE INDEX ON u (n) WHERE n > 0")
     project.run().expect(FAILED, "42P10", "create a unique index of these")
     table.execute("CREATE UNIQUE INDEX ON u (a)")
     project.run().expect(DONE)
+
+
+def test_raw_sql_is_not_told_of_the_option_on_conflict(table, project):
+    table.execute("CREATE TABLE u (a int, n int); "
+                  "CREATE UNIQUE INDEX u_some ON u (a) WHERE n > 0")
+    project.script("""return { run = function(repo)
+      repo:execute("INSERT INTO u (a) VALUES (1) ON CONFLICT (a) DO NOTHING")
+    end }""")
+    project.run().expect(FAILED, "42P10").refuse("on_conflict", "u_some")
 
 
 def test_a_base_query_on_what_on_start_makes_says_what_works(db, project):
