@@ -89,7 +89,8 @@ lm_plan_add_predicate(const struct lm_plan *plan, struct lm_buf *out)
 
 /* Where an index on the key's columns ($4) belongs: the key's table ($1), or
  * its partition or heir that is scanned ($2, $3); whether it is there, and
- * whether one has these columns in another order. */
+ * whether one has these columns in another order. An index of another operator
+ * class or collation than those of the key ($5, $6) has no order for it. */
 static const char place_sql[] = LM_OWN
     "WITH RECURSIVE heir AS (SELECT $1::pg_catalog.oid AS oid UNION SELECT"
     "  h.inhrelid FROM heir JOIN pg_catalog.pg_inherits h"
@@ -98,10 +99,18 @@ static const char place_sql[] = LM_OWN
     "  JOIN pg_catalog.pg_class c ON c.oid = heir.oid"
     "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     "  WHERE n.nspname = $2 AND c.relname = $3), $1) AS oid),"
-    " index AS (SELECT (SELECT pg_catalog.array_agg(a.attname::text"
-    "   ORDER BY k.place) FROM pg_catalog.unnest(i.indkey) WITH ORDINALITY"
-    "   AS k (attnum, place) JOIN pg_catalog.pg_attribute a"
+    " index AS (SELECT (SELECT pg_catalog.array_agg(y.name ORDER BY k.place)"
+    "   FROM ROWS FROM (pg_catalog.unnest(i.indkey::int2[]),"
+    "    pg_catalog.unnest(i.indclass::oid[]),"
+    "    pg_catalog.unnest(i.indcollation::oid[])) WITH ORDINALITY"
+    "   AS k (attnum, class, coll, place) JOIN pg_catalog.pg_attribute a"
     "   ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
+    "   LEFT JOIN ROWS FROM (pg_catalog.unnest($4::text[]),"
+    "    pg_catalog.unnest($5::oid[]), pg_catalog.unnest($6::oid[]))"
+    "   AS y (name, class, coll) ON y.name = a.attname AND y.coll = k.coll"
+    "    AND EXISTS (SELECT FROM pg_catalog.pg_opclass o"
+    "     JOIN pg_catalog.pg_opclass of ON of.opcfamily = o.opcfamily"
+    "     WHERE o.oid = k.class AND of.oid = y.class)"
     "   WHERE k.place <= pg_catalog.cardinality($4::text[])) AS columns"
     "  FROM place JOIN pg_catalog.pg_index i ON i.indrelid = place.oid"
     "  JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
@@ -132,24 +141,39 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
     const struct lm_base_query *query = &self->query;
     const char **names = lm_calloc((size_t)query->key_count, sizeof *names);
     struct lm_buf columns = LM_BUF_INIT;
+    struct lm_buf classes = LM_BUF_INIT;
+    struct lm_buf collations = LM_BUF_INIT;
     struct lm_err ignored;
     char table[16];
     bool ok;
 
-    for (int i = 0; i < query->key_count; i++)
+    for (int i = 0; i < query->key_count; i++) {
+        char separator = i > 0 ? ',' : '{';
+
         names[i] = query->sources[query->key_source[i]].column;
+        lm_buf_printf(&classes, "%c%" PRIu32, separator,
+                      query->order[i].opclass);
+        lm_buf_printf(&collations, "%c%" PRIu32, separator,
+                      query->order[i].collation);
+    }
+    lm_buf_putc(&classes, '}');
+    lm_buf_putc(&collations, '}');
     lm_sql_add_array(&columns, names, query->key_count);
     snprintf(table, sizeof table, "%" PRIu32,
              query->sources[query->key_source[0]].table);
     ok = lm_check_begin(self, LM_CHECK_MS, &ignored) &&
-         lm_conn_ask(self->conn, place_sql, "?: t b b? b b t?",
-                     (struct lm_values){(const char *[]){table, scan->schema,
-                                                         scan->relation,
-                                                         lm_buf_text(&columns)},
-                                        4},
-                     out, &ignored);
+         lm_conn_ask(
+             self->conn, place_sql, "?: t b b? b b t?",
+             (struct lm_values){
+                 (const char *[]){table, scan->schema, scan->relation,
+                                  lm_buf_text(&columns), lm_buf_text(&classes),
+                                  lm_buf_text(&collations)},
+                 6},
+             out, &ignored);
     lm_check_end(self, ok);
     lm_buf_release(&columns);
+    lm_buf_release(&classes);
+    lm_buf_release(&collations);
     free(names);
     return ok;
 }

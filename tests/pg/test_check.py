@@ -553,6 +553,19 @@ def test_a_run_is_refused_and_told_what_would_help(folder):
                         "CREATE INDEX CONCURRENTLY", "--force").refuse("run 1")
 
 
+@pytest.mark.parametrize("kind", ["k text_pattern_ops", 'k COLLATE "C"'])
+def test_an_index_of_another_order_is_none_on_the_key(db, project, kind):
+    db.execute(f"""CREATE TABLE words (k text COLLATE "en-x-icu" NOT NULL);
+        CREATE INDEX ON words ({kind});
+        INSERT INTO words SELECT 'w' || i FROM generate_series(1, 20000) i;
+        ANALYZE words""")
+    write(project, "SELECT k FROM words", 'batch_size = 10, key = "k"')
+    index = 'CREATE INDEX CONCURRENTLY ON public.words ("k");'
+    assert index in only(check(project)[1], "plan")["hint"]
+    db.execute(index.replace("CONCURRENTLY", ""))
+    assert levels(check(project)[1], "plan") == ["ok"]
+
+
 def test_a_run_is_forced_and_says_what_it_overrides(db, project):
     db.execute("""CREATE TABLE bare (id int NOT NULL);
         INSERT INTO bare SELECT i FROM generate_series(1, 150000) i;
