@@ -129,12 +129,18 @@ static bool
 check_not_null(const struct lm_base_query *query, char *const *texts,
                struct lm_err *err)
 {
+    struct lm_buf name = LM_BUF_INIT;
+
     for (int i = 0; i < query->key_count; i++) {
         if (texts[i] != NULL)
             continue;
         fail_key(query, texts, "a row of the base query has a NULL key", err);
-        lm_err_hint(err, "Leave such rows out with \"WHERE %s IS NOT NULL\".",
-                    query->key[i]);
+        lm_sql_add_name(&name, query->key[i]);
+        lm_err_hint(err,
+                    "Leave such rows out: SELECT * FROM (base query) AS q "
+                    "WHERE q.%s IS NOT NULL.",
+                    lm_buf_text(&name));
+        lm_buf_release(&name);
         return false;
     }
     return true;

@@ -361,15 +361,6 @@ fill_report(struct lm_runner *self, struct lm_dry_report *report)
 /* -- the whole --------------------------------------------------------------- */
 
 static void
-tell_script(struct lm_runner *self, const char *reason)
-{
-    const struct lm_migration *m = self->migration;
-    struct lm_run_info info = lm_runner_info(self, self->run.batches);
-
-    m->ops->on_stop(m->self, &info, reason);
-}
-
-static void
 conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
 {
     struct lm_dry_report *report = self->dry->report;
@@ -393,7 +384,7 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         report->ending = LM_END_DONE;
     }
     if (report->worked && (!ok || stopped))
-        tell_script(self, ok ? "stop" : "error");
+        lm_runner_tell_stop(self, ok ? "stop" : "error");
 }
 
 /* Everything before the first step. */

@@ -98,8 +98,8 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
     return true;
 }
 
-static void
-tell_script(struct lm_runner *self, const char *reason)
+void
+lm_runner_tell_stop(struct lm_runner *self, const char *reason)
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_runner_info(self, self->run.batches);
@@ -170,7 +170,7 @@ conclude_cancelled(struct lm_runner *self)
 
     outcome->ending = LM_END_CANCELLED;
     snprintf(outcome->reason, sizeof outcome->reason, "another command");
-    tell_script(self, "cancel");
+    lm_runner_tell_stop(self, "cancel");
 }
 
 static void
@@ -189,7 +189,7 @@ conclude_stop(struct lm_runner *self, struct lm_err *err)
         }
         self->outcome->ending = LM_END_FAILED;
     }
-    tell_script(self, self->cancelled ? "cancel" : "stop");
+    lm_runner_tell_stop(self, self->cancelled ? "cancel" : "stop");
 }
 
 /* The table of an INSERT that luamig has written, as SQL; NULL: it is none. */
@@ -296,7 +296,7 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
             (void)record_end(self, "failed", lm_err_exit_code(err->kind), err,
                              err);
         }
-        tell_script(self, "error");
+        lm_runner_tell_stop(self, "error");
     } else if (stopped) {
         conclude_stop(self, err);
     } else if (self->acquired) {

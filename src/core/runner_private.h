@@ -224,6 +224,8 @@ bool lm_runner_should_stop(struct lm_runner *self);
  * ok and stopped are those of lm_runner_work; err may become another error. */
 void lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
                         struct lm_err *err);
+/* Tells the script that the run has ended before its time. */
+void lm_runner_tell_stop(struct lm_runner *self, const char *reason);
 /* Inside a transaction: calls what the script may have, and closes the repo. */
 bool lm_runner_call_back(struct lm_runner *self, enum lm_callback callback,
                          struct lm_err *err) LM_MUSTCHECK;

@@ -37,18 +37,10 @@ enum {
 /* -- memory ------------------------------------------------------------- */
 
 static void
-free_texts(char **texts, int count)
-{
-    for (int i = 0; i < count; i++)
-        free(texts[i]);
-    free(texts);
-}
-
-static void
 release_image(struct lm_image *image)
 {
-    free_texts(image->names, image->count);
-    free_texts(image->values, image->count);
+    lm_sql_free_array(image->names, image->count);
+    lm_sql_free_array(image->values, image->count);
     memset(image, 0, sizeof *image);
 }
 
@@ -56,7 +48,7 @@ static void
 release_row(const struct lm_samples *self, struct lm_sample *row)
 {
     free(row->table);
-    free_texts(row->key, self->places[row->place].key_count);
+    lm_sql_free_array(row->key, self->places[row->place].key_count);
     release_image(&row->before);
     release_image(&row->after);
 }
@@ -70,8 +62,8 @@ lm_samples_release(struct lm_samples *self)
         struct lm_sample_place *place = &self->places[i];
 
         free(place->from);
-        free_texts(place->key, place->key_count);
-        free_texts(place->equal, place->key_count);
+        lm_sql_free_array(place->key, place->key_count);
+        lm_sql_free_array(place->equal, place->key_count);
         free(place->types);
     }
     free(self->rows);

@@ -170,7 +170,7 @@ lm_sql_parse_array(const char *literal, char ***out)
 void
 lm_sql_free_array(char **texts, int count)
 {
-    for (int i = 0; i < count; i++)
+    for (int i = 0; texts != NULL && i < count; i++)
         free(texts[i]);
     free(texts);
 }
