@@ -200,12 +200,12 @@ post_combined(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
     }
     snprintf(rows, sizeof rows, "%zu", group->rows);
     texts[count] = rows;
-    ok = lm_conn_prepare(self->conn, shape->sql, shape->array_types.oids,
-                         count + 1, &stmt, err) &&
-         lm_conn_post_question(self->conn, stmt,
-                               lm_write_combined_shape(&shape->form), values,
-                               on_combined, take_off(self, group), err) &&
-         lm_conn_push(self->conn, err);
+    ok =
+        lm_conn_prepare(self->conn, shape->sql, shape->array_types.oids,
+                        count + 1, &stmt, err) &&
+        lm_conn_post_question(self->conn, stmt, LM_WRITE_COMBINED_SHAPE, values,
+                              on_combined, take_off(self, group), err) &&
+        lm_conn_push(self->conn, err);
     free(texts);
     return ok;
 }

@@ -213,38 +213,59 @@ asserts(const struct lm_form *form)
            (form->verb != LM_VERB_INSERT || !form->may_miss);
 }
 
+/* The values travel in arrays, where NULL is a word. A script, or a function
+ * that it calls, may have made a text of that word. */
+#define NULLS_ARE_NULL                          \
+    "pg_catalog.current_setting('array_nulls')" \
+    " OPERATOR(pg_catalog.=) 'on'"
+#define COUNT_OF_NONE "'-1'::pg_catalog.int8"
+
+/* Raises unless the array said what was meant, and as many rows were written as
+ * must be. */
+static void
+add_check(struct lm_buf *sql, const struct lm_form *form, const char *journal)
+{
+    int rows = form->changes.count + form->key.count + 1;
+    bool counts = asserts(form);
+
+    lm_buf_puts(sql, "CASE WHEN " NULLS_ARE_NULL);
+    if (counts)
+        lm_buf_printf(sql,
+                      " AND pg_catalog.count(*) OPERATOR(pg_catalog.=)"
+                      " $%d::pg_catalog.int8",
+                      rows);
+    lm_buf_puts(sql, " THEN 0 ELSE ");
+    if (journal == NULL) {
+        lm_buf_puts(sql, "0 OPERATOR(pg_catalog./)"
+                         " (0 OPERATOR(pg_catalog.*) pg_catalog.count(*)) END");
+        return;
+    }
+    lm_sql_add_identifier(sql, journal);
+    lm_buf_printf(sql, ".expect(%s, $%d::pg_catalog.int8) END",
+                  counts ? "CASE WHEN " NULLS_ARE_NULL
+                           " THEN pg_catalog.count(*) ELSE " COUNT_OF_NONE
+                           " END"
+                         : COUNT_OF_NONE,
+                  rows);
+}
+
 /*
- * What the number of rows must be. Where rows may be missing, two keys that
- * are equal to the server, though not in their text, would pass for one that
- * is missing: then the keys are counted.
+ * Where rows may be missing, two keys that are equal to the server, though not
+ * in their text, would pass for one that is missing: then the keys are counted.
  */
 static void
 add_assertion(struct lm_buf *sql, const struct lm_form *form,
               char *const *casts, const char *journal)
 {
-    int count = form->changes.count + form->key.count;
+    bool counts_keys = form->may_miss && asserts(form);
 
-    if (!asserts(form))
-        return;
-    lm_buf_puts(sql, form->may_miss ? ", (SELECT " : ", ");
-    lm_buf_printf(sql,
-                  "CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=)"
-                  " $%d::pg_catalog.int8 THEN 0 ELSE ",
-                  count + 1);
-    if (journal != NULL) {
-        lm_sql_add_identifier(sql, journal);
-        lm_buf_printf(sql,
-                      ".expect(pg_catalog.count(*), $%d::pg_catalog.int8) END",
-                      count + 1);
-    } else {
-        lm_buf_puts(sql, "0 OPERATOR(pg_catalog./)"
-                         " (0 OPERATOR(pg_catalog.*) pg_catalog.count(*)) END");
-    }
-    if (!form->may_miss)
+    lm_buf_puts(sql, counts_keys ? ", (SELECT " : ", ");
+    add_check(sql, form, journal);
+    if (!counts_keys)
         return;
     lm_buf_puts(sql, " FROM (SELECT DISTINCT ");
     add_values(sql, form->changes.count, form->key.count, casts);
-    add_rows(sql, " FROM ", count);
+    add_rows(sql, " FROM ", form->changes.count + form->key.count);
     lm_buf_puts(sql, ") AS keys)");
 }
 
@@ -261,12 +282,6 @@ lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
     add_assertion(sql, form, casts, journal);
     lm_buf_puts(sql, " FROM written");
     return true;
-}
-
-const char *
-lm_write_combined_shape(const struct lm_form *form)
-{
-    return asserts(form) ? "1: n v" : "1: n";
 }
 
 /* -- by a condition ---------------------------------------------------- */

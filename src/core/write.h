@@ -54,15 +54,15 @@ bool lm_write_one(struct lm_buf *sql, const struct lm_form *form,
  * last parameter, the number of rows. casts has a text a column: what its
  * array's elements are cast to, or NULL. The statement returns how many rows
  * were written, and fails when that cannot be what so many single writes would
- * have done: with LM002 (the function expect of the schema journal), or where
+ * have done, or where array_nulls is off: with LM002 (the function expect of the schema journal), or where
  * journal is NULL with a division by zero.
  */
 bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
                        const struct lm_equal *equal, char *const *casts,
                        const char *journal) LM_MUSTCHECK;
-/* The shape of its answer (pg/answer.h): how many rows, and, where that can be
- * wrong, what stands for the failure. */
-const char *lm_write_combined_shape(const struct lm_form *form);
+/* The shape of its answer (pg/answer.h): how many rows, and what stands for the
+ * failure. */
+#define LM_WRITE_COMBINED_SHAPE "1: n v"
 
 /*
  * UPDATE or DELETE by a condition, which is SQL with $1 ... of its own

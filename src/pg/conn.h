@@ -46,8 +46,10 @@ struct lm_values {
 #define LM_CONN_OVERTIME "25P04"
 /* ... it keeps COMMIT waiting for a synchronous standby (LM_ERR_CONNECT); ... */
 #define LM_CONN_AWAITS_STANDBY "LM005"
-/* ... an answer was larger than it may be. */
+/* ... an answer was larger than it may be; ... */
 #define LM_CONN_TOO_LARGE "LM006"
+/* ... the server converts texts from another encoding than UTF-8. */
+#define LM_CONN_ENCODING "LM009"
 
 struct lm_conn_options {
     const char *application_name;

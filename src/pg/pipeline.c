@@ -302,6 +302,26 @@ refuse_copy(const struct lm_pending *request, struct lm_err *err)
     return false;
 }
 
+/* The server tells of another client_encoding with the answer to a sync. From
+ * then on it would take each text for another one. What a commit has set, the
+ * next transaction sets back. */
+static void
+check_encoding(struct lm_conn *self)
+{
+    const char *encoding = lm_conn_setting(self, "client_encoding");
+
+    if (self->failed || self->committing || encoding == NULL ||
+        strcmp(encoding, "UTF8") == 0)
+        return;
+    lm_err_set(&self->error, LM_ERR_DATABASE,
+               "client_encoding was set to %s in this transaction", encoding);
+    LM_ERR_COPY(self->error.sqlstate, LM_CONN_ENCODING);
+    lm_err_hint(&self->error, "luamig sends and reads UTF-8, and the server "
+                              "converts it. Take that setting out of the "
+                              "script, or of the function that it calls.");
+    self->failed = true;
+}
+
 /* Takes the next result, which is there to be read. */
 static bool
 take_result(struct lm_conn *self, struct lm_err *err)
@@ -322,6 +342,7 @@ take_result(struct lm_conn *self, struct lm_err *err)
     case PGRES_PIPELINE_SYNC: /* not followed by NULL */
         pop(self);
         PQclear(result);
+        check_encoding(self);
         return true;
     case PGRES_PIPELINE_ABORTED:
         PQclear(result);

@@ -40,6 +40,7 @@
     PIN("gin_fuzzy_search_limit", "0")            \
     /* compiling takes longer than a batch */     \
     PIN("jit", "off")                             \
+    PIN_DEAR("client_encoding", "UTF8")           \
     PIN_DEAR("lc_monetary", "C")                  \
     PIN_DEAR("lc_numeric", "C")                   \
     PIN_DEAR("lc_time", "C")                      \
@@ -77,9 +78,9 @@
     "  true)"
 
 static const char settings_sql[] = SETTINGS("");
-static const char settings_shape[] = "1: n 20t 5t? t";
+static const char settings_shape[] = "1: n 20t 6t? t";
 static const char settings_17_sql[] = SETTINGS(PIN("transaction_timeout", "0"));
-static const char settings_17_shape[] = "1: n 20t 5t? 2t";
+static const char settings_17_shape[] = "1: n 20t 6t? 2t";
 
 /* What is slow to set in each transaction. */
 #define SESSION                                                \

@@ -7,6 +7,7 @@ it.
 """
 
 import itertools
+import re
 
 import pytest
 
@@ -417,3 +418,75 @@ def test_the_highest_key_has_the_longer_of_two_limits(db, project, timeout_ms,
         migrate = function() end }}""")
     project.run().expect(DONE)
     assert db.column("SELECT said FROM limits ORDER BY place")[0] == limit
+
+
+# -- what a script sets in its own batch ---------------------------------------------------
+
+SETS = """
+CREATE TABLE t (id int PRIMARY KEY, word text DEFAULT 'old');
+INSERT INTO t (id) SELECT generate_series(1, 8);
+CREATE FUNCTION sets(name text, value text, is_local bool) RETURNS int
+  LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config(name, value, is_local); RETURN 1; END $$;
+CREATE TABLE log (id int);
+CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM set_config('array_nulls', 'off', true); RETURN NEW; END $$;
+CREATE TRIGGER fires BEFORE INSERT ON log FOR EACH ROW EXECUTE FUNCTION fires();
+"""
+
+
+def sets_first(first, write, config=""):
+    return f"""
+      local luamig = require "luamig"
+      return {{
+        config = {{ batch_size = 4, throttle_ms = 0, {config} }},
+        base_query = "SELECT id FROM t",
+        migrate = function(rows, repo)
+          for i, row in ipairs(rows) do
+            if i == 1 then repo:{first} end
+            repo:{write}
+          end
+        end }}"""
+
+
+@pytest.mark.parametrize("write", [
+    'update("t", { id = row.id }, { word = luamig.NULL })',
+    'insert("copy", { id = row.id, word = luamig.NULL }, { on_conflict = "nothing" })',
+    'insert("copy", { id = row.id, word = luamig.NULL }, { missing = "ignore" })'])
+@pytest.mark.parametrize("first", [
+    "execute [[SET LOCAL array_nulls = off]]",
+    "query [[SELECT sets('array_nulls', 'off', false)]]", 'insert("log", { id = 1 })'])
+def test_null_is_null_whatever_the_batch_has_set(db, project, first, write):
+    db.execute(SETS + "CREATE TABLE copy (LIKE t INCLUDING ALL)")
+    project.script(sets_first(first, write))
+    project.run("--dry-run").expect(DONE)
+    project.run().expect(DONE)
+    table = "t" if "update" in write else "copy"
+    assert db.rows(f"SELECT count(*), count(word) FROM {table}") == [(8, 0)]
+
+
+LATIN1 = "SELECT sets('client_encoding', 'LATIN1', %s)"
+
+
+@pytest.mark.parametrize("version, first, config", [
+    (15, "execute [[SET LOCAL client_encoding = 'LATIN1']]", ""),
+    (15, "execute [[SET LOCAL NAMES 'SQL_ASCII']]", ""),
+    (15, f"query [[{LATIN1 % 'true'}]]", ""),
+    (15, f"execute [[{LATIN1 % 'true'}]]", ""),
+    (15, f"execute [[{LATIN1 % 'false'}]]", 'on_error = "quarantine"'),
+    (13, f"execute [[{LATIN1 % 'true'}]]", ""),
+    (18, f"execute [[{LATIN1 % 'true'}]]", "combine = false"),
+])
+def test_another_client_encoding_ends_the_run(project_of, version, first, config):
+    """The server would take each letter that follows for two."""
+    project = project_of(version)
+    write = 'update("t", { id = row.id }, { word = "é" })'
+    project.db.execute(SETS)
+    project.script(sets_first(first, write, config))
+
+    project.run().expect(FAILED, "client_encoding was set to ", "luamig sends and reads UTF-8",
+                         re.compile("at: scripts/x.lua:[89]"))
+
+    assert project.db.column("SELECT DISTINCT word FROM t") == ["old"]
+    project.script(sets_first("execute [[SET LOCAL client_encoding = 'UTF8']]", write))
+    project.run().expect(DONE)
+    assert project.db.column("SELECT DISTINCT word FROM t") == ["é"]
