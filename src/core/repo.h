@@ -49,8 +49,8 @@ struct lm_blame {
     const struct lm_write *write; /* NULL: there is none; not owned */
     int64_t rows;                 /* that it wrote */
     bool is_there;                /* the row that it should have written */
-    bool is_view;
-    char *takers; /* what could have taken it over, or NULL */
+    char *takers;                 /* what could have taken it over, or NULL */
+    char *hiders; /* likewise those after which it cannot be seen */
 };
 
 enum { LM_MAX_GROUPS = 8 };

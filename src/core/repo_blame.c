@@ -54,7 +54,10 @@ static const char takers_sql[] =
     " tables AS (SELECT c.* FROM reached JOIN pg_catalog.pg_class c"
     "  ON c.oid OPERATOR(pg_catalog.=) reached.oid),"
     " takers AS (SELECT pg_catalog.format('trigger \"%s\" of \"%s\"',"
-    "   g.tgname, t.relname) AS name FROM named, tables t"
+    "   g.tgname, t.relname) AS name, named.relkind OPERATOR(pg_catalog.=) 'v'"
+    /* the row has left its partition, and did not come to the other */
+    "  OR $2 OPERATOR(pg_catalog.=) 16 AND (g.tgtype OPERATOR(pg_catalog.&) 4)"
+    "   OPERATOR(pg_catalog.<>) 0 AS hides FROM named, tables t"
     "  JOIN pg_catalog.pg_trigger g ON g.tgrelid OPERATOR(pg_catalog.=) t.oid"
     "  WHERE NOT g.tgisinternal"
     "  AND g.tgenabled OPERATOR(pg_catalog.<>) 'D'"
@@ -65,20 +68,22 @@ static const char takers_sql[] =
     "  AND (g.tgtype OPERATOR(pg_catalog.&) named.bits)"
     "   OPERATOR(pg_catalog.<>) 0"
     " UNION ALL SELECT pg_catalog.format('rule \"%s\" of \"%s\"', w.rulename,"
-    "   t.relname) FROM tables t JOIN pg_catalog.pg_rewrite w"
+    "   t.relname), named.relkind OPERATOR(pg_catalog.=) 'v'"
+    "  FROM named, tables t JOIN pg_catalog.pg_rewrite w"
     "  ON w.ev_class OPERATOR(pg_catalog.=) t.oid"
     "  WHERE w.is_instead AND w.ev_type::pg_catalog.text"
     "   OPERATOR(pg_catalog.=) $3::pg_catalog.text"
     "  AND w.ev_enabled OPERATOR(pg_catalog.<>) 'D'"
     "  AND w.ev_enabled OPERATOR(pg_catalog.<>) 'R'"
     " UNION ALL SELECT pg_catalog.format("
-    "   'the server of foreign table \"%s\"', t.relname) FROM tables t"
+    "   'the server of foreign table \"%s\"', t.relname),"
+    "  named.relkind OPERATOR(pg_catalog.=) 'v' FROM named, tables t"
     "  WHERE t.relkind OPERATOR(pg_catalog.=) 'f'"
-    " UNION ALL SELECT pg_catalog.format('row security of \"%s\"', t.relname)"
-    "  FROM tables t WHERE t.relrowsecurity"
+    " UNION ALL SELECT pg_catalog.format('row security of \"%s\"', t.relname),"
+    "  true FROM tables t WHERE t.relrowsecurity"
     "  AND pg_catalog.row_security_active(t.oid))"
     " SELECT pg_catalog.string_agg(name, ' or ' ORDER BY name),"
-    "  EXISTS (SELECT FROM named WHERE relkind OPERATOR(pg_catalog.=) 'v')"
+    "  pg_catalog.string_agg(name, ' or ' ORDER BY name) FILTER (WHERE hides)"
     " FROM takers";
 
 /* Finds the names of what could have taken the write over. */
@@ -96,10 +101,10 @@ find_takers(struct lm_repo *self, struct lm_blame *blame)
 
     if (lm_sql_add_table(&table, form->table)) {
         texts[0] = lm_buf_text(&table);
-        if (lm_conn_ask(self->conn, takers_sql, "1: t? b",
+        if (lm_conn_ask(self->conn, takers_sql, "1: t? t?",
                         (struct lm_values){texts, 3}, &answer, &ignored)) {
             blame->takers = lm_answer_copy(answer, 0, 0);
-            blame->is_view = lm_answer_bool(answer, 0, 1);
+            blame->hiders = lm_answer_copy(answer, 0, 1);
             lm_answer_free(answer);
         }
     }
@@ -162,12 +167,17 @@ add_key(struct lm_buf *text, const struct lm_write *write)
     }
 }
 
-/* ": trigger "x" of "t" took it over", as far as that is known. */
+/* ": trigger "x" of "t" took it over", as far as that is known: who may have,
+ * or, where there is no row to be seen, who may also have made it go. */
 static void
 add_takers(struct lm_buf *text, const struct lm_blame *blame)
 {
-    if (blame->takers != NULL)
-        lm_buf_printf(text, ": %s took it over", blame->takers);
+    bool is_gone =
+        blame->write->shape->form.verb != LM_VERB_INSERT && !blame->is_there;
+    const char *names = is_gone ? blame->hiders : blame->takers;
+
+    if (names != NULL)
+        lm_buf_printf(text, ": %s took it over", names);
 }
 
 static void
@@ -199,7 +209,7 @@ say_no_row(const struct lm_blame *blame, const char *key, const char *takers,
                    "%s \"%s\" left the row with %s as it is%s", verb,
                    form->table, key, takers);
         lm_err_hint(err, IF_MEANT);
-    } else if (blame->is_view && blame->takers != NULL) {
+    } else if (blame->hiders != NULL) {
         lm_err_set(err, LM_ERR_FAILED,
                    "%s \"%s\" matched no row with %s%s, or there is none", verb,
                    form->table, key, takers);
@@ -263,6 +273,7 @@ lm_repo_explain(struct lm_repo *self, struct lm_err *err)
         find_takers(self, blame);
         say(blame, err);
         free(blame->takers);
+        free(blame->hiders);
     }
     memset(blame, 0, sizeof *blame);
 }

@@ -229,11 +229,12 @@ add_check(struct lm_buf *sql, const struct lm_form *form, const char *journal)
     bool counts = asserts(form);
 
     lm_buf_puts(sql, "CASE WHEN " NULLS_ARE_NULL);
-    if (counts)
+    if (counts) {
         lm_buf_printf(sql,
                       " AND pg_catalog.count(*) OPERATOR(pg_catalog.=)"
                       " $%d::pg_catalog.int8",
                       rows);
+    }
     lm_buf_puts(sql, " THEN 0 ELSE ");
     if (journal == NULL) {
         lm_buf_puts(sql, "0 OPERATOR(pg_catalog./)"

@@ -235,6 +235,32 @@ def test_a_policy_that_keeps_a_row_from_being_changed_is_named(tables, project):
     project.run().expect(FAILED, 'left the row with id = 1 as it is: row security of "t"')
 
 
+@pytest.mark.parametrize("config", ["", "combine = false"])
+def test_a_row_that_a_trigger_loses_between_partitions_is_not_said_to_be_gone(
+        tables, project, config):
+    """With { missing = "ignore" } the update would delete it."""
+    tables.execute("""
+      CREATE TABLE p (id int, n int) PARTITION BY RANGE (n);
+      CREATE TABLE p0 PARTITION OF p FOR VALUES FROM (0) TO (5);
+      CREATE TABLE p9 PARTITION OF p FOR VALUES FROM (5) TO (99);
+      INSERT INTO p SELECT id, 0 FROM t; CREATE TRIGGER lost BEFORE INSERT ON p9 FOR EACH ROW
+      EXECUTE FUNCTION swallow(2)""")
+    project.script(script('repo:update("p", { id = row.id }, { n = 9 })', config))
+    project.run().expect(FAILED, 'update of "p" matched no row with id = 1: trigger "lost" of "p9" '
+                         'took it over, or there is none').refuse("may be gone")
+
+
+def test_a_policy_that_hides_a_row_is_named(tables, project):
+    tables.execute("""
+      CREATE TABLE keys AS SELECT id FROM t; ALTER TABLE keys ADD PRIMARY KEY (id);
+      ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY;
+      CREATE POLICY above ON t USING (id > 5)""")
+    project.script(script('repo:update("t", { id = row.id }, { n = 1 })', "row_security = true")
+                   .replace("FROM t", "FROM keys"))
+    project.run().expect(FAILED, 'matched no row with id = 1: row security of "t" took it over, '
+                         'or there is none').refuse("may be gone")
+
+
 def test_a_rule_that_writes_two_rows_is_no_insert_of_one(tables, project):
     tables.execute("CREATE RULE twice AS ON INSERT TO arch DO INSTEAD INSERT INTO other "
                    "SELECT new.id + g FROM generate_series(0, 100, 50) g")
