@@ -12,6 +12,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What the server says that a key column is: a column of a table or view. */
+struct lm_key_origin {
+    uint32_t table; /* OID; 0: the base query computes it */
+    int column;     /* attnum */
+};
+
 /* A column of a table or view that a key column comes from. */
 struct lm_key_source {
     uint32_t table; /* OID */
@@ -27,9 +33,10 @@ struct lm_base_query {
     char **columns; /* names, all different */
     int column_count;
     int key_count;
-    char **key;             /* names of the key columns */
-    int *key_index;         /* where they are among columns */
-    uint32_t *key_types;    /* OIDs the key parameters are bound with */
+    char **key;          /* names of the key columns */
+    int *key_index;      /* where they are among columns */
+    uint32_t *key_types; /* OIDs the key parameters are bound with */
+    struct lm_key_origin *key_origins;
     struct lm_order *order; /* how each key column compares; NULL: unknown */
     bool key_is_unique;     /* proved; otherwise watched as rows go by */
     bool takes_all;         /* every row of its table, migrated or not */

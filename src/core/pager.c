@@ -156,6 +156,26 @@ hint_changed(struct lm_err *err)
                      "afresh.");
 }
 
+/* The rows that the run has not met are those after its last key only in the
+ * table that this is a key of. Of a page that is put together with UNION the
+ * server does not tell. */
+static bool
+check_origin(const struct lm_result *result, const struct lm_base_query *query,
+             int key, struct lm_err *err)
+{
+    int column = query->key_index[key];
+    uint32_t table = lm_result_column_table(result, column);
+
+    if (table == 0 || (table == query->key_origins[key].table &&
+                       lm_result_table_column(result, column) ==
+                           query->key_origins[key].column))
+        return true;
+    return lm_err_set(err, LM_ERR_FAILED,
+                      "the key column \"%s\" comes from another table, or "
+                      "another column of it, than when the command began",
+                      query->key[key]);
+}
+
 /* Is what came back what preflight was told of? */
 static bool
 check_columns(const struct lm_result *result, const struct lm_base_query *query,
@@ -171,9 +191,12 @@ check_columns(const struct lm_result *result, const struct lm_base_query *query,
             lm_result_column_type(result, column) == query->key_types[i] &&
             strcmp(lm_result_column_name(result, column), query->key[i]) == 0;
     }
+    if (!same)
+        lm_err_set(err, LM_ERR_FAILED, "%s", changed);
+    for (int i = 0; same && i < query->key_count; i++)
+        same = check_origin(result, query, i, err);
     if (same)
         return true;
-    lm_err_set(err, LM_ERR_FAILED, "%s", changed);
     LM_ERR_COPY(err->sql, sql);
     hint_changed(err);
     return false;

@@ -93,6 +93,7 @@ lm_base_query_release(struct lm_base_query *self)
     lm_sql_free_array(self->key, self->key_count);
     free(self->key_index);
     free(self->key_types);
+    free(self->key_origins);
     for (int i = 0; self->order != NULL && i < self->key_count; i++)
         lm_order_release(&self->order[i]);
     free(self->order);
@@ -193,15 +194,20 @@ take_key(struct lm_base_query *out, const struct lm_stmt *stmt,
     out->key = lm_calloc((size_t)count, sizeof *out->key);
     out->key_index = lm_calloc((size_t)count, sizeof *out->key_index);
     out->key_types = lm_calloc((size_t)count, sizeof *out->key_types);
+    out->key_origins = lm_calloc((size_t)count, sizeof *out->key_origins);
     for (int i = 0; i < count; i++) {
         int index = find_text(out->columns, out->column_count, key[i]);
+        const struct lm_column *column;
 
         if (index < 0)
             return fail_no_key(out, key[i], err);
         out->key[i] = lm_strdup(key[i]);
         out->key_count = i + 1;
         out->key_index[i] = index;
-        out->key_types[i] = lm_stmt_column(stmt, index)->type;
+        column = lm_stmt_column(stmt, index);
+        out->key_types[i] = column->type;
+        out->key_origins[i] =
+            (struct lm_key_origin){column->table, column->table_column};
     }
     return true;
 }

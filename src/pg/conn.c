@@ -671,6 +671,18 @@ lm_result_column_type(const struct lm_result *self, int column)
     return PQftype(self->pg, column);
 }
 
+uint32_t
+lm_result_column_table(const struct lm_result *self, int column)
+{
+    return PQftable(self->pg, column);
+}
+
+int
+lm_result_table_column(const struct lm_result *self, int column)
+{
+    return PQftablecol(self->pg, column);
+}
+
 const char *
 lm_result_text(const struct lm_result *self, int row, int column)
 {

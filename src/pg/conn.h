@@ -261,6 +261,9 @@ int lm_result_rows(const struct lm_result *self);
 int lm_result_columns(const struct lm_result *self);
 const char *lm_result_column_name(const struct lm_result *self, int column);
 uint32_t lm_result_column_type(const struct lm_result *self, int column);
+/* As in struct lm_column. */
+uint32_t lm_result_column_table(const struct lm_result *self, int column);
+int lm_result_table_column(const struct lm_result *self, int column);
 /* The text of a value, NULL for SQL NULL; owned by the result. */
 const char *lm_result_text(const struct lm_result *self, int row, int column);
 size_t lm_result_length(const struct lm_result *self, int row, int column);

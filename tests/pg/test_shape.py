@@ -90,10 +90,57 @@ def test_columns_change_places(db, project, disconnect):
     project.script(script())
 
     interfere(db, project,
-              "ALTER TABLE d RENAME TO old;"
-              "CREATE TABLE d AS SELECT tag, a, id, 0 AS more FROM old;"
-              "ALTER TABLE d ADD PRIMARY KEY (id)", disconnect).expect(DONE)
+              "ALTER TABLE d ADD tag2 int, ADD more int;"
+              "UPDATE d SET tag2 = tag; ALTER TABLE d DROP tag;"
+              "ALTER TABLE d RENAME tag2 TO tag;"
+              "ALTER TABLE d ADD a2 int; ALTER TABLE d RENAME a TO a1;"
+              "ALTER TABLE d RENAME a2 TO a", disconnect).expect(DONE)
 
+    assert_all_seen(db)
+
+
+ANOTHER = 'the key column "id" comes from another table'
+
+
+@pytest.mark.parametrize("disconnect", [False, True])
+@pytest.mark.parametrize("config", ["", ", assume_unique = true"])
+def test_tables_are_swapped(db, project, disconnect, config):
+    make_table(db, "a int, id int NOT NULL, tag int")
+    project.script(script(config=config))
+
+    interfere(db, project,
+              "CREATE TABLE d2 AS TABLE d; ALTER TABLE d2 ALTER id SET NOT NULL;"
+              "ALTER TABLE d RENAME TO d1; ALTER TABLE d2 RENAME TO d",
+              disconnect).expect(FAILED, ANOTHER, "the same command")
+
+    assert len(db.column("SELECT tag FROM seen")) == 20
+    project.run().expect(INVALID, "public.d, which is another table than when")
+    db.execute("ALTER TABLE d RENAME TO d2; ALTER TABLE d1 RENAME TO d")
+    project.run().expect(DONE)
+    assert_all_seen(db)
+
+
+@pytest.mark.parametrize("sql", [
+    "ALTER TABLE d ADD id2 int; UPDATE d SET id2 = 51 - id;"
+    "ALTER TABLE d ALTER id2 SET NOT NULL, DROP id;"
+    "ALTER TABLE d RENAME id2 TO id",
+    "CREATE SCHEMA app AUTHORIZATION app; CREATE TABLE app.d AS TABLE d;"
+    "ALTER TABLE app.d ALTER id SET NOT NULL"], ids=["column", "schema"])
+def test_the_key_comes_from_elsewhere(db, project, sql):
+    make_table(db)
+    project.script(script("SELECT * FROM (SELECT id, tag FROM d) q"))
+    interfere(db, project, sql).expect(FAILED, ANOTHER)
+    assert len(db.column("SELECT tag FROM seen")) == 20
+    project.run().expect(INVALID, "run 1 began")
+
+
+def test_a_view_is_made_anew(db, project):
+    make_table(db)
+    db.execute("CREATE VIEW v AS SELECT * FROM d")
+    project.script(script("SELECT * FROM v"))
+    interfere(db, project, "DROP VIEW v; CREATE VIEW v AS SELECT tag, id, a "
+              "FROM d").expect(FAILED, ANOTHER, "Run the same command again")
+    project.run().expect(DONE)
     assert_all_seen(db)
 
 
