@@ -59,9 +59,8 @@ static bool
 fail(const char *root, const char *path, const char *why, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_SCRIPT, "%s %s, so it is not obeyed", path, why);
-    lm_err_detail(err,
-                  "Its folder would be the project root, and what stands there "
-                  "would be done as the user who runs luamig.");
+    lm_err_detail(err, "What stands there would be done as the user who runs "
+                       "luamig.");
     lm_err_hint(err,
                 "If you trust the project, set %s=%s in the environment; else "
                 "work in another folder, or remove the file.",
@@ -70,7 +69,7 @@ fail(const char *root, const char *path, const char *why, struct lm_err *err)
 }
 
 static bool
-check(const char *root, const char *path, struct lm_err *err)
+check_path(const char *root, const char *path, struct lm_err *err)
 {
     struct stat link;
     struct stat file;
@@ -84,6 +83,18 @@ check(const char *root, const char *path, struct lm_err *err)
     return true;
 }
 
+static bool
+check(const char *root, const char *name, struct lm_err *err)
+{
+    struct lm_buf path = LM_BUF_INIT;
+    bool ok;
+
+    lm_buf_printf(&path, "%s/%s", strcmp(root, "/") == 0 ? "" : root, name);
+    ok = check_path(root, lm_buf_text(&path), err);
+    lm_buf_release(&path);
+    return ok;
+}
+
 bool
 lm_trust_root(const char *root, struct lm_err *err)
 {
@@ -93,13 +104,17 @@ lm_trust_root(const char *root, struct lm_err *err)
 
     if (is_allowed(root))
         return true;
-    for (size_t i = 0; ok && i < LM_COUNT(names); i++) {
-        struct lm_buf path = LM_BUF_INIT;
+    for (size_t i = 0; ok && i < LM_COUNT(names); i++)
+        ok = check(root, names[i], err);
+    return ok;
+}
 
-        lm_buf_printf(&path, "%s/%s", strcmp(root, "/") == 0 ? "" : root,
-                      names[i]);
-        ok = check(root, lm_buf_text(&path), err);
-        lm_buf_release(&path);
-    }
+bool
+lm_trust_here(const char *name, struct lm_err *err)
+{
+    char *here = realpath(".", NULL);
+    bool ok = here == NULL || is_allowed(here) || check(here, name, err);
+
+    free(here);
     return ok;
 }

@@ -19,4 +19,7 @@
  * is LM_ERR_SCRIPT, with the way to allow it. */
 bool lm_trust_root(const char *root, struct lm_err *err) LM_MUSTCHECK;
 
+/* Likewise at a file that is obeyed because it lies in the working directory. */
+bool lm_trust_here(const char *name, struct lm_err *err) LM_MUSTCHECK;
+
 #endif

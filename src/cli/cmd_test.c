@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* luamig test: runs specs with busted. */
 
+#include "base/trust.h"
 #include "cli/cli.h"
 #include "script/tester.h"
 
@@ -87,7 +88,8 @@ run(int argc, char **argv)
     if (!take_options(argc, argv, &options, &argi) ||
         !check_rest(argc, argv, argi))
         return LM_EXIT_USAGE;
-    if (!lm_tester_run(&options, argc - argi, argv + argi, &passed, &err))
+    if (!lm_trust_here(".busted", &err) ||
+        !lm_tester_run(&options, argc - argi, argv + argi, &passed, &err))
         return lm_cli_fail(&err);
     return lm_cli_finish_output(passed ? LM_EXIT_DONE : LM_EXIT_FAILED);
 }

@@ -81,6 +81,7 @@ load_protected(lua_State *L)
     const struct loading *loading = lua_touserdata(L, 1);
     char cwd[PATH_MAX];
 
+    lmL_leave_cwd(L);
     lmL_require(L, "luamig.script.project");
     lua_getfield(L, -1, "load");
     lua_pushstring(L, loading->path);

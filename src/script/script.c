@@ -246,6 +246,7 @@ load_protected(lua_State *L)
     struct loading *loading = lua_touserdata(L, 1);
     struct lm_script *self = loading->script;
 
+    lmL_leave_cwd(L);
     lmL_open_repo(L, &self->sites);
     if (self->observer != NULL)
         lmL_observe_repo(L, self->observer);

@@ -357,6 +357,29 @@ set_up(lua_State *L)
     return 0;
 }
 
+/* Takes the part of a path of package away. */
+static void
+leave(lua_State *L, const char *field, const char *part)
+{
+    lua_getfield(L, -1, field);
+    luaL_gsub(L, lua_tostring(L, -1), part, "");
+    lua_setfield(L, -3, field);
+    lua_pop(L, 1);
+}
+
+void
+lmL_leave_cwd(lua_State *L)
+{
+    lua_getglobal(L, LUA_LOADLIBNAME);
+    if (getenv("LUA_PATH_5_4") == NULL && getenv("LUA_PATH") == NULL) {
+        leave(L, "path", ";./?.lua");
+        leave(L, "path", ";./?/init.lua");
+    }
+    if (getenv("LUA_CPATH_5_4") == NULL && getenv("LUA_CPATH") == NULL)
+        leave(L, "cpath", ";./?.so");
+    lua_pop(L, 1);
+}
+
 static int
 on_panic(lua_State *L)
 {

@@ -38,6 +38,10 @@ struct lm_vm {
 bool lm_vm_init(struct lm_vm *self, struct lm_err *err) LM_MUSTCHECK;
 void lm_vm_release(struct lm_vm *self);
 
+/* Modules are not found in the working directory any more, unless the
+ * environment names it: others may write to it. [-0, +0, memory] */
+void lmL_leave_cwd(lua_State *L);
+
 /*
  * Calls the function below its nargs arguments and leaves nresults results, or
  * nothing on failure. [-(nargs + 1), +nresults]. The error says what Lua's

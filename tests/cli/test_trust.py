@@ -141,3 +141,29 @@ def test_ones_own_project_in_a_shared_folder(shared):
     shared.script(SCRIPT)
     shared.write("luamig.lua", "return {}")
     shared.luamig("run", "x").expect(DONE)
+
+
+@pytest.mark.parametrize("arguments", [[], ["{}/mine"]], ids=["", "elsewhere"])
+def test_a_planted_busted_is_not_run(shared, arguments):
+    plant(shared, ".busted", PLANTED)
+    shared.write("mine/a_spec.lua", "it('works', function() end)")
+    command = ["test", *[a.format(shared.path) for a in arguments]]
+    assert_refused(shared, ".busted", *command)
+    os.chown(os.path.join(shared.path, ".busted"), 0, 0)
+    shared.luamig(*command, url=False)
+    assert shared.exists("proof")
+
+
+@pytest.mark.parametrize("who", ["x.lua", "luamig.lua"])
+@pytest.mark.parametrize("name", ["extra.lua", "extra/init.lua"])
+def test_no_module_is_found_in_the_working_directory(shared, who, name):
+    plant(shared, "mine/up/" + name, PLANTED)
+    for file, text in ("luamig.lua", "return {}"), ("x.lua", SCRIPT):
+        ask = 'pcall(require, "extra") ' if file == who else ""
+        shared.write("mine/" + file, ask + text)
+    up = os.path.join(shared.path, "mine/up")
+    shared.run(script="../x.lua", cwd=up).expect(DONE)
+    assert not shared.exists("proof")
+    shared.run("--again", script="../x.lua", cwd=up,
+               env={"LUA_PATH": "./?.lua;./?/init.lua"}).expect(DONE)
+    assert shared.exists("proof")
