@@ -403,15 +403,13 @@ lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
 static void
 begin_key(struct lm_page_request *request)
 {
-    lm_buf_puts(&request->sql, "SELECT coalesce(found.luamig_found, false), "
-                               "found.luamig_found");
+    lm_buf_puts(&request->sql, "SELECT coalesce(found.luamig_found, false), ");
+    lm_request_add_keys(request, "found", "");
     if (lm_request_may_round(request->query)) {
-        lm_buf_puts(&request->sql, " AND coalesce(");
+        lm_buf_puts(&request->sql, ", found.luamig_found AND coalesce(");
         lm_request_add_is_exact(request, "found");
         lm_buf_puts(&request->sql, ", true)");
     }
-    lm_buf_puts(&request->sql, ", ");
-    lm_request_add_keys(request, "found", "");
     lm_buf_puts(&request->sql, " FROM (SELECT) AS one LEFT JOIN (SELECT true"
                                " AS luamig_found, key.* FROM (");
 }
@@ -423,23 +421,26 @@ ask_key(struct lm_page_request *request, struct lm_conn *conn, char ***texts,
 {
     const struct lm_base_query *query = request->query;
     struct lm_answer *answer = NULL;
+    bool rounds = lm_request_may_round(query);
     char shape[24];
     char **key = NULL;
     bool ok;
 
     *texts = NULL;
     lm_buf_puts(&request->sql, ") AS key) AS found ON true");
-    snprintf(shape, sizeof shape, "!: b b %dt?", query->key_count);
+    snprintf(shape, sizeof shape, "!: b %dt?%s", query->key_count,
+             rounds ? " b" : "");
     if (!ask(request, conn, shape, &answer, err))
         return false;
     if (lm_answer_bool(answer, 0, 0)) {
         key = lm_calloc((size_t)query->key_count, sizeof *key);
         for (int i = 0; i < query->key_count; i++)
-            key[i] = lm_answer_copy(answer, 0, i + 2);
+            key[i] = lm_answer_copy(answer, 0, i + 1);
     }
     ok = key == NULL ||
          (check_not_null(query, key, err) &&
-          (lm_answer_bool(answer, 0, 1) || fail_rounded(query, key, err)));
+          (!rounds || lm_answer_bool(answer, 0, query->key_count + 1) ||
+           fail_rounded(query, key, err)));
     lm_answer_free(answer);
     if (ok) {
         *texts = key;

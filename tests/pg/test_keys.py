@@ -569,9 +569,13 @@ def test_a_null_that_slipped_past_the_proof(db, project):
       end,
       migrate"""))
 
-    project.run().expect(FAILED, "NULL key", "WHERE k IS NOT NULL")
+    project.run().expect(FAILED, "NULL key", "SELECT * FROM (base query) AS q "
+                                             "WHERE q.k IS NOT NULL")
 
     assert db.column("SELECT tag FROM seen") == []
+    project.script(script(["k"], "SELECT * FROM (SELECT * FROM t) AS q "
+                          "WHERE q.k IS NOT NULL", 7))
+    assert project.run("--restart").expect(DONE).rows == 30
 
 
 def test_a_query_that_is_too_deep_to_analyse(db, project):
