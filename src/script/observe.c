@@ -103,7 +103,7 @@ observed(lua_State *L)
 }
 
 static int
-observed_log(lua_State *L)
+observed_words(lua_State *L)
 {
     const struct lm_observer *observer = observer_of(L);
     int count = lua_gettop(L);
@@ -113,7 +113,7 @@ observed_log(lua_State *L)
     for (int i = 1; i <= count; i++)
         lua_pushvalue(L, i);
     lua_call(L, count, 0);
-    observer->said(observer->arg, L);
+    observer->said(observer->arg, lua_tostring(L, lua_upvalueindex(3)), L);
     return 0;
 }
 
@@ -143,7 +143,8 @@ lmL_observe_repo(lua_State *L, const struct lm_observer *observer)
 }
 
 void
-lmL_observe_log(lua_State *L, const struct lm_observer *observer)
+lmL_observe_words(lua_State *L, const struct lm_observer *observer,
+                  const char *verb)
 {
-    wrap(L, observed_log, observer, "log");
+    wrap(L, observed_words, observer, verb);
 }

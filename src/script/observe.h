@@ -32,13 +32,16 @@ struct lm_observer {
     /* False fails the call; whoever says so has made the repo fail. */
     bool (*before)(void *arg, const struct lm_seen *seen, struct lm_err *err);
     bool (*after)(void *arg, const struct lm_seen *seen, struct lm_err *err);
-    /* run.log: L's stack is its arguments, which it has accepted. */
-    void (*said)(void *arg, lua_State *L);
+    /* "log", of run.log, or "warning": L's stack is the arguments, which were
+     * accepted. */
+    void (*said)(void *arg, const char *verb, lua_State *L);
 };
 
 /* Observes every method of the state's repos. [-0, +0, memory] */
 void lmL_observe_repo(lua_State *L, const struct lm_observer *observer);
-/* Observes the run.log at the top of the stack. [-1, +1, memory] */
-void lmL_observe_log(lua_State *L, const struct lm_observer *observer);
+/* Observes the function at the top of the stack, which says something: run.log,
+ * or what warns. [-1, +1, memory] */
+void lmL_observe_words(lua_State *L, const struct lm_observer *observer,
+                       const char *verb);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "script/script_private.h"
 
+#include "base/log.h"
 #include "base/trust.h"
 #include "script/bind.h"
 #include "script/fields.h"
@@ -240,6 +241,29 @@ read_definition(lua_State *L, struct lm_script *self)
     lmL_read_ops(L, self);
 }
 
+/* Arguments: message, hint, "file:line". */
+static int
+l_warn(lua_State *L)
+{
+    struct lm_err err;
+
+    lm_err_set(&err, LM_ERR_FAILED, "%s", luaL_checkstring(L, 1));
+    lm_err_hint(&err, "%s", luaL_checkstring(L, 2));
+    LM_ERR_COPY(err.where, luaL_checkstring(L, 3));
+    lm_log_err(LM_LOG_WARNING, &err);
+    return 0;
+}
+
+static void
+watch_letters(lua_State *L, const struct lm_observer *observer)
+{
+    lmL_require_field(L, "luamig.script.letters", "watch");
+    lua_pushcfunction(L, l_warn);
+    if (observer != NULL)
+        lmL_observe_words(L, observer, "warning");
+    lua_call(L, 1, 0);
+}
+
 static int
 load_protected(lua_State *L)
 {
@@ -258,6 +282,7 @@ load_protected(lua_State *L)
     self->definition = luaL_ref(L, LUA_REGISTRYINDEX);
     if (loading->options != NULL) {
         read_definition(L, self);
+        watch_letters(L, self->observer);
     } else {
         lua_getfield(L, 2, "args_spec");
         lmL_describe_args(L, loading->description);

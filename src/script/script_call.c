@@ -77,7 +77,7 @@ push_run(lua_State *L, int definition, const struct lm_run_info *info,
     lmL_require_field(L, "luamig.script.canonical", "encode");
     lua_pushcclosure(L, l_log, 1);
     if (observer != NULL)
-        lmL_observe_log(L, observer);
+        lmL_observe_words(L, observer, "log");
     lua_setfield(L, -2, "log");
     lua_createtable(L, (int)LM_COUNT(names), 0);
     for (size_t i = 0; i < LM_COUNT(names); i++) {

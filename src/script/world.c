@@ -76,7 +76,7 @@ struct event {
     const char *name;
     const char *callback;       /* begin */
     const struct lm_seen *seen; /* call, returned */
-    lua_State *said;            /* log: its stack is the arguments */
+    lua_State *said;            /* log, warning: its stack is the arguments */
     const struct lm_page *page; /* rows */
     struct lm_repo *repo;       /* rows */
     bool ask_again;             /* throttled */
@@ -344,9 +344,9 @@ after_call(void *arg, const struct lm_seen *seen, struct lm_err *err)
 }
 
 static void
-said(void *arg, lua_State *L)
+said(void *arg, const char *verb, lua_State *L)
 {
-    struct event event = {.run = arg, .name = "log", .said = L};
+    struct event event = {.run = arg, .name = verb, .said = L};
 
     tell(&event);
 }

@@ -171,4 +171,21 @@ describe("the log", function()
       '1/1 + page t first={ 1 = "x", 2 = decimal 2.0 } last={ 1 = "y", 2 = decimal 1.5 }',
     })
   end)
+
+  it("says once that Lua's lower and upper leave a letter as it is", function()
+    local world = contract.numbers(4)
+    contract.ended("done", contract.run(world, [[
+      for _, row in ipairs(rows) do
+        run.log(("ABC"):lower() .. string.upper(row.id))
+        run.log(("Élodie"):lower() .. string.upper "ß")
+      end]]))
+    local warnings = {}
+    for i, entry in ipairs(world.log) do
+      warnings[#warnings + 1] = entry.verb == "warning" and i or nil
+    end
+    assert.same({ 3 }, warnings)
+    assert.matches("s%d+%.lua:10: string.lower knows the letters of ASCII only",
+      world.log[3].message)
+    assert.equal("Élodieß", world.log[4].message)
+  end)
 end)

@@ -548,3 +548,19 @@ describe("rows at fault", function()
     assert.same({ 2, 3 }, { result.failures, result.rows })
   end)
 end)
+
+describe("letters that Lua does not know", function()
+  it("are warned of once a run, also in what stands for the server", function()
+    local world = new_world { "École", "Été" }
+    world.base.where = function(row) return row.id:lower() ~= "x" end
+    for run = 1, 2 do
+      local path = note('name = "run' .. run .. '"')
+      assert.equal("done", world:run(path).state)
+      local said = log_of(world, "warning")
+      assert.equal(run, #said)
+      assert.matches("mock_run_spec.lua:%d+: string.lower knows", said[run].message)
+    end
+    assert.equal("école", ("éCOLE"):lower())
+    assert.equal(2, #log_of(world, "warning"))
+  end)
+end)

@@ -565,3 +565,28 @@ def test_more_parameters_than_the_protocol_has_are_refused(typed, project):
       repo:execute("SELECT " .. table.concat(marks, "+"), table.unpack(values))
     end }""")
     assert re.search("parameter|stack|limit", project.run().expect(FAILED).err)
+
+
+# -- letters -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word, warned", [("Élodie", True), ("ELODIE", False)])
+def test_letters_that_lua_does_not_know_are_warned_of_once(db, project, word, warned):
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, word text);"
+               f"INSERT INTO t SELECT n, '{word}' FROM generate_series(1, 3) n")
+    project.write("scripts/helper.lua", "return { down = function(s)\n  return (s:lower())\nend }")
+    project.script("""local helper = require "helper"
+return {
+  config = { batch_size = 2, throttle_ms = 0 },
+  base_query = "SELECT id, word FROM t",
+  migrate = function(rows, repo)
+    for _, row in ipairs(rows) do
+      repo:update("t", { id = row.id }, { word = helper.down(row.word) })
+      row.word:gsub(".+", string.upper)
+    end
+  end }""")
+    result = project.run().expect(DONE)
+    said = "warning: string.lower knows the letters of ASCII only"
+    assert result.err.count(said) == result.err.count("warning: ") == int(warned), result
+    assert ("at: scripts/helper.lua:2" in result.err) == warned
+    assert db.column("SELECT DISTINCT word FROM t") == ["Élodie" if warned else "elodie"]

@@ -8,6 +8,7 @@
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
+local letters = require "luamig.script.letters"
 local pages = require "luamig.mock.pages"
 local repo = require "luamig.mock.repo"
 local sites = require "luamig.mock.sites"
@@ -43,6 +44,7 @@ end
 --- The `run` object of one callback.
 function Session:run_object(batch, attempt)
   local log = self.world.log
+  self.now = { batch = batch, attempt = attempt }
   local run = {
     args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
     attempt = attempt, dry_run = self.opts.dry_run or false,
@@ -60,6 +62,14 @@ function Session:run_object(batch, attempt)
     }
   end
   return strict.record("run", run, RUN_FIELDS)
+end
+
+--- Notes what the script is warned of.
+function Session:warn(message, _, where)
+  self.world.log[#self.world.log + 1] = {
+    verb = "warning", batch = self.now.batch, attempt = self.now.attempt,
+    message = where .. ": " .. message,
+  }
 end
 
 --- Takes smaller batches after an error that they may pass; attempts are counted afresh for them.
@@ -393,8 +403,13 @@ function runner.run(world, def, opts)
   local self = setmetatable({
     world = world, def = def, opts = opts, record = record, result = result,
     bisection = bisection.new(), size = def.config.batch_size, sites = sites.new(), attempt = 1,
+    now = { batch = 0, attempt = 1 },
   }, Session)
+  letters.watch(function(...)
+    self:warn(...)
+  end)
   local ok, outcome = xpcall(self.work, errors.handler, self)
+  letters.watch(nil)
   if not ok and outcome.kind == "kill" then
     result.state = "killed"
   elseif not ok then

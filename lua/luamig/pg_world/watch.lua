@@ -217,6 +217,13 @@ function on.log(self, event)
   }
 end
 
+function on.warning(self, event)
+  self.world.log[#self.world.log + 1] = {
+    verb = "warning", batch = event.batch, attempt = event.attempt,
+    message = event.args[3] .. ": " .. event.args[1],
+  }
+end
+
 --- Watches a run.
 -- @param world needs log, base, stubs, faults, problem; with `rewinds`, also database and a method
 --   sequences()

@@ -1,0 +1,52 @@
+--- Says that Lua's `lower` and `upper` leave letters beyond ASCII as they are.
+--
+-- Promises: the first call that meets such a byte is told of, with the line that makes it; what the
+-- functions return is what Lua's own return, and an error names the same line and function.
+
+local letters = {}
+
+local library = package.loaded.string
+local folds = { lower = string.lower, upper = string.upper }
+local own_files = debug.getinfo(1, "S").source:match "^(.*)script.letters%.lua$"
+local tell
+
+--- The innermost line of Lua above `level`, unless it is luamig's own.
+local function line_at(level)
+  local info
+  repeat
+    level = level + 1
+    info = debug.getinfo(level, "Sl")
+  until not info or info.currentline > 0
+  local is_own = not info or info.source:sub(1, #own_files) == own_files
+  return not is_own and ("%s:%d"):format(info.short_src, info.currentline) or nil
+end
+
+local function watched(name)
+  local fold = folds[name]
+  return function(s)
+    if type(s) ~= "string" and type(s) ~= "number" then
+      error(("bad argument #1 to '%s' (string expected, got %s)"):format(name, type(s)), 2)
+    end
+    local where = tell and utf8.len(s) ~= #tostring(s) and line_at(2)
+    if where then
+      local say = tell
+      tell = nil
+      say(("string.%s knows the letters of ASCII only, and leaves the others of this text as they "
+        .. "are"):format(name), "Let the server do it, and read the result: SELECT id, "
+        .. ("%s(name) AS changed."):format(name), where)
+    end
+    return fold(s)
+  end
+end
+
+--- Has the next such call told to `say(message, hint, where)`, once; nil: to nobody.
+function letters.watch(say)
+  tell = say
+  for name, fold in pairs(folds) do
+    if library[name] == fold then
+      library[name] = watched(name)
+    end
+  end
+end
+
+return letters
