@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define UNFINISHED "r.state IN " LM_JOURNAL_MAY_GO_ON
 
@@ -285,38 +284,13 @@ is_same(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
-/* Does path end with name, as a whole part of it? */
-static bool
-ends_with(const char *path, const char *name)
-{
-    size_t long_one = path != NULL ? strlen(path) : 0;
-    size_t short_one = strlen(name);
-
-    return long_one > short_one && path[long_one - short_one - 1] == '/' &&
-           strcmp(path + long_one - short_one, name) == 0;
-}
-
-/* Is the file that began a run still there, here or in this checkout? */
-static bool
-is_there(const struct lm_origin *mine, const char *file, const char *path)
-{
-    struct lm_buf here = LM_BUF_INIT;
-    bool there = path != NULL && access(path, F_OK) == 0;
-
-    if (!there && mine->root != NULL && file[0] != '/') {
-        lm_buf_printf(&here, "%s/%s", mine->root, file);
-        there = access(lm_buf_text(&here), F_OK) == 0;
-    }
-    lm_buf_release(&here);
-    return there;
-}
-
 enum kin {
     STRANGER,
     RENAMED, /* the same script: it is called otherwise now */
     PERHAPS, /* by the name that luamig 0.1 gave it, but its text is another */
     OTHER_NAME, /* the same file had another field "name" */
-    MOVED       /* the same text, and the file that had it is gone */
+    MOVED,      /* the same text, and the file that had it is gone */
+    EDITED      /* another text, and a file of the same last name is gone */
 };
 
 /* Is the script's name that of its file? */
@@ -332,13 +306,14 @@ judge_old(const struct look *self, const char *name, bool same_text)
 {
     const struct lm_origin *mine = &self->request->origin;
 
-    if (is_implicit(self->request) &&
-        (ends_with(mine->path, name) || ends_with(mine->typed, name))) {
+    if (is_implicit(self->request) && (lm_path_ends_with(mine->path, name) ||
+                                       lm_path_ends_with(mine->typed, name))) {
         if (same_text)
             return RENAMED;
         return mine->root == NULL ? PERHAPS : STRANGER;
     }
-    return same_text && !is_there(mine, name, NULL) ? MOVED : STRANGER;
+    return same_text && !lm_origin_is_there(mine, name, NULL) ? MOVED
+                                                              : STRANGER;
 }
 
 static enum kin
@@ -353,7 +328,7 @@ judge_kin(const struct look *self, const struct lm_answer *answer, int row)
 
     if (file == NULL || path == NULL)
         return judge_old(self, name, same_text);
-    if (is_same(path, mine->path)) {
+    if (lm_path_is_file_of(path, mine->path)) {
         bool here = is_same(lm_answer_text(answer, row, COL_HOST),
                             lm_journal_host(host, sizeof host));
 
@@ -363,7 +338,15 @@ judge_kin(const struct look *self, const struct lm_answer *answer, int row)
         return is_over(lm_answer_text(answer, row, COL_STATE)) ? STRANGER
                                                                : OTHER_NAME;
     }
-    return same_text && !is_there(mine, file, path) ? MOVED : STRANGER;
+    if (lm_origin_is_there(mine, file, path))
+        return STRANGER;
+    if (same_text)
+        return MOVED;
+    return !is_over(lm_answer_text(answer, row, COL_STATE)) &&
+                   is_same(name, file) && is_implicit(self->request) &&
+                   lm_origin_may_have_moved(mine, file, path)
+               ? EDITED
+               : STRANGER;
 }
 
 static bool
@@ -371,10 +354,11 @@ fail_kin(const struct look *self, enum kin kin, const struct lm_run *run,
          const char *name, struct lm_err *err)
 {
     const char *why =
-        kin == PERHAPS ? "luamig 0.1 called it so by the folder where it "
-                         "was run, and its text was another"
-        : kin == MOVED ? "its text was the same, and its file is gone"
-                       : "it was begun by the same file";
+        kin == PERHAPS  ? "luamig 0.1 called it so by the folder where it "
+                          "was run, and its text was another"
+        : kin == MOVED  ? "its text was the same, and its file is gone"
+        : kin == EDITED ? "its file had the same name, and is gone"
+                        : "it was begun by the same file";
     bool over = is_over(run->state);
 
     lm_err_set(err, LM_ERR_SCRIPT,
@@ -402,7 +386,10 @@ find_kin(const struct look *self, enum lm_journal_found *found,
             self->journal,
             "SELECT true, " COLUMNS RUNS
             " WHERE r.script <> $6 AND r.state <> 'cancelled'"
-            " AND " SAME_ARGS " AND (r.path = $7"
+            " AND " SAME_ARGS " AND (pg_catalog.lower(r.path)"
+            "   = pg_catalog.lower($7) OR " UNFINISHED
+            "  AND pg_catalog.regexp_replace(r.path, '^.*/', '')"
+            "   = pg_catalog.regexp_replace($7, '^.*/', '')"
             "  OR r.sha256 = pg_catalog.encode(pg_catalog.sha256(" SOURCE "),"
             "   'hex')"
             "  OR r.path IS NULL AND ("

@@ -73,6 +73,21 @@ bool lm_journal_fail_vanished(const struct lm_journal *self,
 bool lm_journal_fail_adopting(const struct lm_run_request *request,
                               struct lm_err *err);
 
+/* Does path end with name, as a whole part of it? */
+bool lm_path_ends_with(const char *path, const char *name);
+/* Do both lead to one file? Where case makes no difference in names, as on
+ * some file systems, they may be written otherwise. NULL is no file. */
+bool lm_path_is_file_of(const char *path, const char *mine);
+
+/* Is the file that began a run still there, at its path, which may be NULL, or
+ * at its place in this checkout? */
+bool lm_origin_is_there(const struct lm_origin *mine, const char *file,
+                        const char *path);
+/* A file that is gone: may it have become this script's? It had the same last
+ * name, and was in the same project, or neither is in one. */
+bool lm_origin_may_have_moved(const struct lm_origin *mine, const char *file,
+                              const char *path);
+
 /* The name of this machine. */
 const char *lm_journal_host(char *host, size_t size);
 

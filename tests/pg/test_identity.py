@@ -337,6 +337,52 @@ def test_a_script_that_was_moved_is_told_from_a_new_one(heat, tree, state):
     assert tree.runs(heat) == [(1, "scripts/old/heat.lua", "done")]
 
 
+@pytest.mark.parametrize("old, new", [
+    ("x/app/heat.lua", "x/opt/heat.lua"),  # as mounted in two containers
+    ("p/scripts/heat.lua", "p/scripts/old/heat.lua")])
+def test_an_unfinished_script_that_was_moved_and_edited_is_named(
+        heat, tree, old, new):
+    tree.write("p/luamig.lua", "return {}")
+    tree.write(old, script())
+    tree.luamig("run", old, "--limit", 10).expect(STOPPED)
+    os.remove(tree.path(old))
+    tree.write(new, script(step=20))
+    tree.luamig("run", new).expect(
+        INVALID, "run 1 of", "may be this script's",
+        "its file had the same name, and is gone", "--adopt 1", "--again")
+    tree.luamig("run", new, "--adopt", 1).expect(DONE, "40 rows")
+    assert sums(heat) == [10, 20]
+
+
+@pytest.mark.parametrize("old, new, limit", [
+    ("x/app/heat.lua", "x/opt/other.lua", 10),  # another name
+    ("p/a/heat.lua", "q/b/heat.lua", 10),       # another project
+    ("p/a/heat.lua", "x/heat.lua", 10),
+    ("p/2024/heat.lua", "p/2025/heat.lua", 100)])  # it is done
+def test_a_new_script_is_not_taken_for_one_that_is_gone(
+        heat, tree, old, new, limit):
+    for root in "pq":
+        tree.write(root + "/luamig.lua", "return {}")
+    tree.write(old, script())
+    tree.luamig("run", old, "--limit", limit)
+    os.remove(tree.path(old))
+    tree.write(new, script(step=20))
+    tree.luamig("run", new, "--limit", 10).expect(STOPPED, "run 2")
+
+
+@pytest.mark.parametrize("limit, said", [(10, "resuming run 1"),
+                                         (100, "done already")])
+def test_the_same_file_in_capitals_is_the_same_script(heat, tree, limit, said):
+    """As where names of files are the same in small letters and capitals."""
+    tree.write("p/luamig.lua", "return {}")
+    tree.write("p/scripts/heat.lua", script())
+    tree.luamig("run", "heat", "--limit", limit, cwd="p")
+    os.link(tree.path("p/scripts/heat.lua"), tree.path("p/scripts/Heat.lua"))
+    tree.luamig("run", "Heat", cwd="p").expect(
+        DONE, said, "it is called scripts/Heat.lua now")
+    assert sums(heat) == [10]
+
+
 def test_a_file_whose_name_was_changed_does_not_begin_anew_in_silence(
         heat, tree):
     tree.write("heat.lua", script(fields='name = "first",'))
