@@ -77,7 +77,8 @@ EXITS = {
 # luamig asks by itself comes with a shape (pg/answer.h), so these are the only
 # files that may have an answer of which nothing is known.
 UNSHAPED = {
-    "pg/conn.c": "where it is read",
+    "pg/conn.c": "where it comes from",
+    "pg/result.c": "where it is read",
     "core/pager.c": "pages",
     "core/runner_quarantine.c": "the rows of a page that are set aside",
     "core/repo.c": "statements of scripts",
