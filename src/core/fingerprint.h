@@ -10,6 +10,7 @@
  *     { "system", "database", "journal",   where OIDs mean something
  *       "search_path": [..], "query": hash of the base query,
  *       "tables": [{ "oid", "name" }],
+ *       "parts": [..], tables of the key, with all that inherit from them
  *       "key": [{ "name", "table", "table_name", "number", "column", "type",
  *         "type_name", "typmod", "labels", "collation", "collation_name",
  *         "version", "order", "order_name" }] }

@@ -271,6 +271,36 @@ fits_key(struct lm_journal *self, const struct lm_run_request *request,
     return ok;
 }
 
+/* Rows of a partition that has come since are like rows that were inserted:
+ * those with a key up to the cursor are met by nobody. */
+static bool
+warn_of_parts(struct lm_journal *self, const char *const *texts, int64_t run_id,
+              struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            THEN_AND_NOW
+            " SELECT pg_catalog.string_agg(c.oid::regclass::text, ', '"
+            "  ORDER BY c.oid) FROM f, pg_catalog.jsonb_array_elements_text("
+            "   f.now -> 'parts') p (oid) JOIN pg_catalog.pg_class c"
+            "  ON c.oid = p.oid::oid WHERE f.then ? 'parts' AND NOT f.moved"
+            "  AND NOT (f.then -> 'parts' ? p.oid)"
+            "  AND pg_catalog.pg_relation_size(c.oid) > 0",
+            "1: t?", texts, 2, &answer, err))
+        return false;
+    if (!lm_answer_is_null(answer, 0, 0)) {
+        lm_log(LM_LOG_WARNING,
+               "%s became part of the key's table after run %" PRId64
+               " began: its rows with keys up to the run's last one are not "
+               "migrated",
+               lm_answer_text(answer, 0, 0), run_id);
+    }
+    lm_answer_free(answer);
+    return true;
+}
+
 bool
 lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
                 int64_t run_id, struct lm_err *err)
@@ -299,7 +329,7 @@ lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
                run_id);
     }
     lm_answer_free(answer);
-    return ok;
+    return ok && warn_of_parts(self, texts, run_id, err);
 }
 
 /* -- a run that is done ---------------------------------------------------- */

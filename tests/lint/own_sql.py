@@ -44,7 +44,7 @@ STRING = r'"(?:[^"\\\n]|\\.)*"'
 # A run of strings and macros, as one expression of C.
 IS_SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|SET LOCAL|CASE"
                     r" WHEN|JOIN|WHERE|FROM)\b")
-KEYWORDS = set("""execute read relation n k any array as all and or not in is on by values coalesce nullif
+KEYWORDS = set("""execute read part relation n k any array as all and or not in is on by values coalesce nullif
     greatest least exists from select where when then else case over filter
     interval row rows of using with ordinality operator lateral extract within
     group conflict join limit offset key exception into""".split())

@@ -273,6 +273,36 @@ def test_a_table_may_change_around_its_key(db, project, change):
     once_each(db)
 
 
+def partitioned(db):
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) "
+               "PARTITION BY RANGE (id); CREATE TABLE low (LIKE t INCLUDING "
+               "ALL); CREATE TABLE mid PARTITION OF t FOR VALUES FROM (100) TO "
+               "(200); INSERT INTO t SELECT generate_series(100, 139)")
+
+
+@pytest.mark.parametrize("changes", [
+    "INSERT INTO low SELECT generate_series(1, 9);"
+    "ALTER TABLE t ATTACH PARTITION low FOR VALUES FROM (0) TO (100)",
+    "ALTER TABLE t DETACH PARTITION mid; ALTER TABLE mid RENAME TO old;"
+    "CREATE TABLE low2 PARTITION OF t FOR VALUES FROM (100) TO (200);"
+    "INSERT INTO t SELECT * FROM old"], ids=["attached", "replaced"])
+def test_a_partition_that_came_with_rows_is_named(db, project, changes):
+    partitioned(db)
+    stop(project)
+    db.execute(changes)
+    project.run("--limit", 10).expect(
+        STOPPED, re.compile(r"warning: public\.low2? became part of the key's table "
+                            "after run 1 began"), "resuming run 1")
+
+
+def test_a_partition_without_rows_is_no_matter(db, project):
+    partitioned(db)
+    stop(project)
+    db.execute("CREATE TABLE high PARTITION OF t FOR VALUES FROM (200) TO (300)")
+    project.run().expect(DONE).refuse("warning: high")
+    once_each(db)
+
+
 def test_a_text_may_become_a_varchar(db, project):
     make(db, kind="text", values=TEXT)
     stop(project)
