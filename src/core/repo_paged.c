@@ -17,20 +17,29 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Does a sequence, which counts up, make the column's values? */
+/* Does a sequence, which counts up, make the column's values? A default that
+ * makes something else of its numbers, such as a text, has another order. */
 static bool
 is_counted(struct lm_repo *self, const struct lm_key_source *source,
            bool *counted, struct lm_err *err)
 {
     static const char sql[] = LM_OWN
-        "SELECT coalesce((SELECT s.seqincrement > 0"
-        " FROM pg_catalog.pg_sequence s WHERE s.seqrelid ="
-        "  pg_catalog.pg_get_serial_sequence(pg_catalog.format('%I.%I',"
-        "   n.nspname, c.relname), a.attname)::pg_catalog.regclass),"
-        " pg_catalog.pg_get_expr(d.adbin, d.adrelid) LIKE '%nextval(%', false)"
+        "SELECT y.typcategory = 'N' AND coalesce(("
+        " SELECT s.seqincrement > 0 AND NOT s.seqcycle"
+        " FROM pg_catalog.pg_sequence s WHERE s.seqrelid = CASE"
+        "  WHEN a.attidentity <> '' THEN pg_catalog.pg_get_serial_sequence("
+        "   pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname)"
+        "   ::pg_catalog.regclass::pg_catalog.oid"
+        "  WHEN pg_catalog.pg_get_expr(d.adbin, d.adrelid)"
+        "   ~ '^nextval\\(''[^()]+''::regclass\\)$' THEN (SELECT p.refobjid"
+        "    FROM pg_catalog.pg_depend p WHERE p.objid = d.oid"
+        "    AND p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass"
+        "    AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+        "    AND p.refobjid <> c.oid) END), false)"
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
         "  ON n.oid = c.relnamespace JOIN pg_catalog.pg_attribute a"
         "  ON a.attrelid = c.oid AND a.attname = $2"
+        " JOIN pg_catalog.pg_type y ON y.oid = a.atttypid"
         " LEFT JOIN pg_catalog.pg_attrdef d"
         "  ON d.adrelid = c.oid AND d.adnum = a.attnum"
         " WHERE c.oid = $1::pg_catalog.oid";

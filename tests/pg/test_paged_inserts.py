@@ -94,6 +94,24 @@ def test_a_sequence_counts_beyond_the_last_key(db, project, tables, table):
     assert result.rows == 50
 
 
+@pytest.mark.parametrize("kind, default, options, count", [
+    ("bigint", "nextval('numbers')", "", 0),
+    ("numeric", "nextval('numbers')", "", 0),
+    ("text", "nextval('numbers')", "", 1),
+    ("text", "'order-' || nextval('numbers')", "", 1),
+    ("int", "-nextval('numbers')", "", 1),
+    ("int", "nextval('numbers')", "INCREMENT -1", 1),
+    ("int", "nextval('numbers')", "MAXVALUE 99 CYCLE", 1)])
+def test_numbers_that_do_not_count_up_may_lie_anywhere(db, project, kind, default, options, count):
+    db.execute(f"""
+      CREATE SEQUENCE numbers {options};
+      CREATE TABLE keyed (id {kind} PRIMARY KEY DEFAULT {default}, n int);
+      INSERT INTO keyed (n) SELECT 0 FROM generate_series(1, 12)""")
+    project.script(script("SELECT id FROM keyed WHERE n = 0", '"id"',
+                          'repo:insert("keyed", { n = 1 })'))
+    assert warnings(project.run().expect(DONE)) == count
+
+
 @pytest.mark.parametrize("table", ["serials", "identities"])
 def test_a_key_that_the_script_gives_may_lie_anywhere(db, project, tables,
                                                       table):
