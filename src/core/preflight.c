@@ -298,23 +298,39 @@ hint_at_validating(struct lm_conn *conn, const struct lm_column *column,
     free(origin.view);
 }
 
-/* What the server says of a column of a view's definition, which it has written
- * under luamig's own path. False when that
+/* Prepares a view's definition, which the server has written under luamig's own
+ * path. NULL, and the transaction as it was, where the server refuses: the view
+ * may read by its owner's rights what the role may not. */
+static struct lm_stmt *
+prepare_view(struct lm_conn *conn, const char *definition)
+{
+    struct lm_buf sql = LM_BUF_INIT;
+    struct lm_stmt *stmt = NULL;
+    struct lm_err ignored;
+    bool ok;
+
+    if (!lm_conn_command(conn, "SAVEPOINT luamig_view", &ignored))
+        return NULL;
+    lm_buf_printf(&sql, LM_OWN "%s", definition);
+    ok = lm_conn_prepare(conn, lm_buf_text(&sql), NULL, 0, &stmt, &ignored);
+    lm_buf_release(&sql);
+    if (!lm_conn_command(conn,
+                         ok ? "RELEASE SAVEPOINT luamig_view"
+                            : "ROLLBACK TO SAVEPOINT luamig_view",
+                         &ignored))
+        return NULL; /* whoever asks next will hear why */
+    return ok ? stmt : NULL;
+}
+
+/* What the server says of a column of a view's definition. False when that
  * cannot be told; *out has a name of its own. */
 static bool
 look_into_view(struct lm_conn *conn, const char *definition, int attnum,
                struct lm_column *out)
 {
-    struct lm_buf sql = LM_BUF_INIT;
-    struct lm_stmt *stmt;
-    struct lm_err ignored;
-    bool ok;
+    struct lm_stmt *stmt = prepare_view(conn, definition);
 
-    lm_buf_printf(&sql, LM_OWN "%s", definition);
-    ok = lm_conn_prepare(conn, lm_buf_text(&sql), NULL, 0, &stmt, &ignored) &&
-         attnum >= 1 && attnum <= lm_stmt_column_count(stmt);
-    lm_buf_release(&sql);
-    if (!ok)
+    if (stmt == NULL || attnum < 1 || attnum > lm_stmt_column_count(stmt))
         return false;
     *out = *lm_stmt_column(stmt, attnum - 1);
     out->name = lm_strdup(out->name);

@@ -43,22 +43,33 @@ release(struct catalog *self)
     free((void *)self->known);
 }
 
+#define ABOUT_RELATION                                               \
+    "SELECT CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'v'"          \
+    "  THEN pg_catalog.pg_get_viewdef(c.oid) END,"                   \
+    " ARRAY(SELECT a.attname::pg_catalog.text"                       \
+    "  FROM pg_catalog.pg_attribute a"                               \
+    "  WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid"                \
+    "  AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped" \
+    "  ORDER BY a.attnum)"
+
+/* A schema that the role may not use is there all the same: a view reads it by
+ * its owner's rights. */
 static bool
-ask_relation(struct catalog *self, struct known *known, struct lm_err *err)
+ask_relation(struct catalog *self, const char *schema, const char *name,
+             struct known *known, struct lm_err *err)
 {
-    static const char sql[] = LM_OWN_ABOUT_TABLE
-        "SELECT CASE WHEN c.relkind = 'v'"
-        "  THEN pg_catalog.pg_get_viewdef(c.oid) END,"
-        " ARRAY(SELECT a.attname::pg_catalog.text"
-        "  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid"
-        "  AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)"
-        " FROM pg_catalog.pg_class c"
-        " WHERE c.oid = " LM_OWN_TABLE;
-    const char *texts[] = {known->name};
+    static const char by_path[] = LM_OWN_ABOUT_TABLE ABOUT_RELATION
+        " FROM pg_catalog.pg_class c WHERE c.oid = " LM_OWN_TABLE;
+    static const char by_schema[] = LM_OWN ABOUT_RELATION
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+        " ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    bool names_schema = schema != NULL && strcmp(schema, "pg_temp") != 0;
+    const char *texts[] = {names_schema ? schema : known->name, name};
     struct lm_answer *row = NULL;
 
-    if (!lm_conn_ask(self->conn, sql, "?: t? t[]", (struct lm_values){texts, 1},
-                     &row, err))
+    if (!lm_conn_ask(
+            self->conn, names_schema ? by_schema : by_path, "?: t? t[]",
+            (struct lm_values){texts, names_schema ? 2 : 1}, &row, err))
         return false;
     known->exists = lm_answer_rows(row) == 1;
     if (known->exists) {
@@ -78,7 +89,9 @@ find_relation(void *arg, const char *schema, const char *name,
     struct lm_buf text = LM_BUF_INIT;
     struct known *known = NULL;
 
-    if (schema != NULL && *schema != '\0') {
+    if (schema != NULL && *schema == '\0')
+        schema = NULL;
+    if (schema != NULL) {
         lm_sql_add_identifier(&text, schema);
         lm_buf_putc(&text, '.');
     }
@@ -93,7 +106,7 @@ find_relation(void *arg, const char *schema, const char *name,
         self->known =
             lm_realloc(self->known, self->count + 1, sizeof(struct known *));
         self->known[self->count++] = known;
-        if (!ask_relation(self, known, err))
+        if (!ask_relation(self, schema, name, known, err))
             return false;
     }
     lm_buf_release(&text);

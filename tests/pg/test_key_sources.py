@@ -351,3 +351,39 @@ def test_a_view_that_cannot_be_analysed(project_of, kind):
             WHERE plain""")
     project.run().expect(DONE)
     assert db.scalar("SELECT count(*) FROM policies WHERE enabled") == 60
+
+
+# -- views that read by their owner's rights ------------------------------------------
+
+OWNED = """
+CREATE TABLE done (id int PRIMARY KEY); CREATE SCHEMA private;
+CREATE TABLE private.t (id int PRIMARY KEY, name text);
+INSERT INTO private.t SELECT n, n FROM generate_series(1, 10) n;
+CREATE VIEW private.inner AS SELECT * FROM private.t;
+CREATE VIEW shown AS SELECT id FROM private.inner;
+CREATE VIEW ranked AS SELECT row_number() OVER (ORDER BY name) AS id FROM private.inner;
+GRANT ALL ON shown, ranked, done TO app;
+"""
+HIDDEN_FROM_ROLE = {
+    "a schema": "",
+    "rows": ("GRANT USAGE ON SCHEMA private TO app; GRANT SELECT ON private.t TO app;"
+             "ALTER TABLE private.t ENABLE ROW LEVEL SECURITY;"),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN_FROM_ROLE)
+def test_a_view_may_read_what_the_role_may_not(db, project, hidden):
+    db.admin(OWNED + HIDDEN_FROM_ROLE[hidden])
+    page = """return { config = { batch_size = 4, throttle_ms = 0 },
+      base_query = "SELECT id FROM %s%s",
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do repo:insert("done", { id = row.id }) end
+      end }"""
+    project.script(page % ("ranked", " WHERE id IS NOT NULL"))
+    project.run().expect(INVALID, WINDOW)
+    project.script(page % ("shown", ""))
+    project.run().expect(INVALID, "may be NULL", 'Add "WHERE id IS NOT NULL"')
+    project.script(page % ("shown", " WHERE id IS NOT NULL"))
+    project.luamig("check", "scripts/x.lua").expect(DONE).refuse("25P02", "aborted")
+    project.run().expect(DONE)
+    assert db.scalar("SELECT count(*) FROM done") == 10
