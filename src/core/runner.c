@@ -206,7 +206,8 @@ final_step(struct lm_runner *self, struct lm_err *err)
     bool one_shot = self->migration->one_shot;
     enum lm_callback last = one_shot ? LM_CALL_RUN : LM_CALL_ON_COMPLETE;
 
-    if (!lm_txn_begin(self->conn, &txn, err) ||
+    if (!lm_runner_has_fitted(self, err) ||
+        !lm_txn_begin(self->conn, &txn, err) ||
         (one_shot && !lm_runner_call_back(self, LM_CALL_RUN, err)) ||
         !lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) ||
         !mark_done(self, err) || !lm_runner_post_modules(self, err) ||

@@ -301,6 +301,9 @@ void lm_runner_name_session(const struct lm_runner *self, const char *prefix,
 /* Describes the base query afresh and proves its key again. */
 bool lm_runner_look_again(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
+/* At the end: has the cursor stood on the same all the time? */
+bool lm_runner_has_fitted(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
 /* runner_acquire.c: connects, checks the server and the query, and acquires the
  * run. Leaves acquired false, and the ending set, when there is nothing to do. */
 bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;

@@ -246,8 +246,8 @@ lm_runner_check_query(struct lm_runner *self, struct lm_err *err)
     return ok;
 }
 
-bool
-lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
+static bool
+look_afresh(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_base_query before;
 
@@ -262,13 +262,42 @@ lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
         return false;
     }
     lm_base_query_release(&before);
-    if (self->acquired && self->dry == NULL &&
-        (!lm_runner_take_fingerprint(self, err) ||
-         !lm_journal_note_fingerprint(&self->journal, self->run.id,
-                                      self->fingerprint, err)))
+    return true;
+}
+
+bool
+lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
+{
+    if (!look_afresh(self, err) ||
+        (self->acquired && self->dry == NULL &&
+         (!lm_runner_take_fingerprint(self, err) ||
+          !lm_journal_note_fingerprint(&self->journal, self->run.id,
+                                       self->fingerprint, err))))
         return false;
     self->look_again = false;
     return true;
+}
+
+bool
+lm_runner_has_fitted(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_run_request request;
+
+    if (self->migration->one_shot)
+        return true;
+    if (!look_afresh(self, err) || !lm_runner_take_fingerprint(self, err))
+        return false;
+    request = lm_runner_request(self);
+    if (lm_journal_fits(&self->journal, &request, self->run.id, err))
+        return true;
+    if (err->kind == LM_ERR_SCRIPT) {
+        err->kind = LM_ERR_FAILED;
+        lm_err_detail(err, "That has changed while the run was at work: rows "
+                           "may have been passed over, or met twice.");
+        lm_err_hint(err, "See which rows were not migrated. --restart abandons "
+                         "the run and begins at the first row.");
+    }
+    return false;
 }
 
 bool

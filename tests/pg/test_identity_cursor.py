@@ -110,6 +110,26 @@ def test_the_hint_of_odd_texts_loses_no_row(db, project):
     once_each(db)
 
 
+@pytest.mark.parametrize("source, change, why", [
+    ("t", 'ALTER TABLE t ALTER id TYPE text COLLATE "en-x-icu"',
+     'was ordered by collation pg_catalog."C" when run 1 began'),
+    ("v", "CREATE TABLE u AS TABLE t;"
+     "CREATE OR REPLACE VIEW v AS SELECT id, n FROM u",
+     'the key column "id" came from public.t when run 1 began')])
+def test_a_change_while_the_run_is_at_work_is_seen_at_its_end(
+        db, project, source, change, why):
+    make(db, kind='text COLLATE "C"', values="chr(48 + g)")
+    if source == "v":
+        db.execute("CREATE VIEW v AS SELECT id, n FROM t")
+    project.script(script(f"SELECT id FROM {source} WHERE id IS NOT NULL"))
+    runner = project.start_run(fault="after_commit:1=stop")
+    runner.wait_frozen()
+    db.execute(change)
+    runner.thaw()
+    runner.wait().expect(FAILED, why, "while the run was at work", "--restart")
+    assert db.state() == "failed"
+
+
 def test_setting_it_back_goes_on(db, project):
     make(db)
     stop(project)
