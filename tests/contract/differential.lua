@@ -69,7 +69,7 @@ local function keyed_rows(dice, make_key, count)
   local rows, seen = {}, {}
   for _ = 1, count do
     local key = make_key(dice)
-    local shown = tostring(key)
+    local shown = tonumber(tostring(key)) or key -- 86.6 is 86.60
     if not seen[shown] then
       seen[shown] = true
       rows[#rows + 1] = { id = key, n = dice:chance(80) and dice:roll(0, 9) or nil,
