@@ -50,9 +50,11 @@ local function copy_or_nil(map)
   return type(map) == "table" and map ~= luamig.ALL and value.copy_row(map) or map
 end
 
+--- Notes a call. An injected error comes before anything of it is judged, as on PostgreSQL.
 local function log(tx, site, entry)
   entry.line, entry.file = site.line, site.file
   tx:record(entry)
+  tx.world.faults:reach(entry.verb)
   return entry
 end
 
@@ -312,7 +314,6 @@ local function ask(tx, site, verb, statement, ...)
         .. "on.",
     }
   end
-  tx.world.faults:reach(verb)
   local stub = tx.world.stubs:take(statement, params)
   stubs.raise_error(stub, statement)
   return stub
@@ -376,7 +377,6 @@ function verbs.update(tx, site, name, key, changes, opts)
   local one = tx.store:table(name)
   local kept = one:encode_changes(changes, row_of(key))
   local kept_key = one:encode(key, row_of(key))
-  tx.world.faults:reach "update"
   check_count(one, "update", kept_key, #one:find(kept_key), is_optional)
   return handle(tx, tx.store:update(one, kept_key, kept))
 end
@@ -390,7 +390,6 @@ function verbs.delete(tx, site, name, key, opts)
   refuse_read_only(tx, "DELETE")
   local one = tx.store:table(name)
   local kept_key = one:encode(key, row_of(key))
-  tx.world.faults:reach "delete"
   check_count(one, "delete", kept_key, #one:find(kept_key), is_optional)
   return handle(tx, tx.store:delete(one, kept_key))
 end
@@ -405,26 +404,27 @@ function verbs.insert(tx, site, name, row, opts)
   local one = tx.store:table(name)
   check_conflict(one, conflict)
   local kept = one:encode(row, "")
-  tx.world.faults:reach "insert"
   return handle(tx, tx.store:insert(one, { kept }, conflict))
 end
 
 function verbs.insert_all(tx, site, name, rows, opts)
-  local entry = log(tx, site, { verb = "insert_all", table = name, rows = {} })
+  local copies = {}
+  for i, row in ipairs(type(rows) == "table" and rows or {}) do
+    copies[i] = copy_or_nil(row)
+  end
+  log(tx, site, { verb = "insert_all", table = name, rows = copies })
   check_table("insert_all", rows, "the list of rows")
   if not marks.is_list(rows) then
     misuse "repo:insert_all: the list of rows must have the keys 1, 2, 3, ..."
   end
   local conflict = conflict_of("insert_all", opts)
-  for i, row in ipairs(rows) do
+  for _, row in ipairs(rows) do
     check_table("insert_all", row, "each row")
     check_names(row, "a row")
-    entry.rows[i] = copy_or_nil(row)
   end
   refuse_key_change(tx, name, conflict and conflict.update or {})
   refuse_read_only(tx, "INSERT")
   if #rows == 0 then
-    tx.world.faults:reach "insert_all"
     return handle(tx, 0)
   end
   local one = tx.store:table(name)
@@ -433,7 +433,6 @@ function verbs.insert_all(tx, site, name, rows, opts)
   for i, row in ipairs(rows) do
     kept[i] = one:encode(row, ("row %d, "):format(i))
   end
-  tx.world.faults:reach "insert_all"
   return handle(tx, tx.store:insert(one, kept, conflict))
 end
 
@@ -449,7 +448,6 @@ function verbs.update_all(tx, site, name, changes, where)
   local one = tx.store:table(name)
   local condition = encode_condition(one, where)
   local kept = one:encode_changes(changes, "")
-  tx.world.faults:reach "update_all"
   return handle(tx, tx.store:update(one, condition, kept))
 end
 
@@ -460,7 +458,6 @@ function verbs.delete_all(tx, site, name, where)
   refuse_read_only(tx, "DELETE")
   local one = tx.store:table(name)
   local condition = encode_condition(one, where)
-  tx.world.faults:reach "delete_all"
   return handle(tx, tx.store:delete(one, condition))
 end
 
@@ -469,7 +466,6 @@ function verbs.savepoint(tx, site, fn, ...)
   if type(fn) ~= "function" then
     misuse("repo:savepoint takes a function, not %s", text.describe(fn))
   end
-  tx.world.faults:reach "savepoint"
   return tx:savepoint(fn, ...)
 end
 
