@@ -550,7 +550,7 @@ describe("rows at fault", function()
 end)
 
 describe("letters that Lua does not know", function()
-  it("are warned of once a run, also in what stands for the server", function()
+  it("are warned of once a run, also in what stands for the server #mock", function()
     local world = new_world { "École", "Été" }
     world.base.where = function(row) return row.id:lower() ~= "x" end
     for run = 1, 2 do
