@@ -66,7 +66,7 @@ struct lm_conn {
     char fatal[256];
 
     size_t answer_limit; /* 0: none */
-    size_t resident;     /* of the process, before the answer */
+    size_t resident;     /* of the process, when the answer had just begun */
     int reads;           /* of it so far */
     bool too_large;      /* it is, and was cancelled */
 

@@ -430,8 +430,6 @@ begin_conversation(struct lm_conn *self)
     self->cancel_sent = self->too_large = false;
     self->looked = self->awaits_standby = false;
     self->reads = 0;
-    if (self->answer_limit > 0)
-        self->resident = lm_mem_resident();
 }
 
 bool

@@ -13,39 +13,50 @@
 /*
  * What every transaction pins, so that neither a role, a database, a server nor
  * a function that has set something for the session changes how values are
- * read, written or parsed. PIN sets at once, which costs less than a look where
- * setting is cheap; PIN_DEAR looks first, because setting is slow, or is not
- * everybody's right.
+ * read, written or parsed. X(name, value) for each. Setting the second kind is
+ * slow, or is not everybody's right.
  */
-#define PIN(name, value) \
-    " pg_catalog.set_config('" name "', '" value "', true),"
-#define PIN_DEAR(name, value)                           \
-    " CASE WHEN pg_catalog.current_setting('" name "')" \
-    " OPERATOR(pg_catalog.<>) '" value "'"              \
-    " THEN pg_catalog.set_config('" name "', '" value "', true) END,"
+#define PINS(X)                               \
+    X("DateStyle", "ISO, MDY")                \
+    X("IntervalStyle", "postgres")            \
+    X("bytea_output", "hex")                  \
+    X("extra_float_digits", "1")              \
+    X("array_nulls", "on")                    \
+    X("xmlbinary", "base64")                  \
+    X("xmloption", "content")                 \
+    X("standard_conforming_strings", "on")    \
+    X("backslash_quote", "safe_encoding")     \
+    X("transform_null_equals", "off")         \
+    X("quote_all_identifiers", "off")         \
+    /* else an index may leave rows out */    \
+    X("gin_fuzzy_search_limit", "0")          \
+    /* compiling takes longer than a batch */ \
+    X("jit", "off")
+#define DEAR_PINS(X)                       \
+    X("client_encoding", "UTF8")           \
+    X("lc_monetary", "C")                  \
+    X("lc_numeric", "C")                   \
+    X("lc_time", "C")                      \
+    X("timezone_abbreviations", "Default") \
+    X("session_replication_role", "origin")
+#define PINS_17(X) X("transaction_timeout", "0")
 
-#define PINS                                      \
-    PIN("DateStyle", "ISO, MDY")                  \
-    PIN("IntervalStyle", "postgres")              \
-    PIN("bytea_output", "hex")                    \
-    PIN("extra_float_digits", "1")                \
-    PIN("array_nulls", "on")                      \
-    PIN("xmlbinary", "base64")                    \
-    PIN("xmloption", "content")                   \
-    PIN("standard_conforming_strings", "on")      \
-    PIN("backslash_quote", "safe_encoding")       \
-    PIN("transform_null_equals", "off")           \
-    PIN("quote_all_identifiers", "off")           \
-    /* else an index may leave rows out */        \
-    PIN("gin_fuzzy_search_limit", "0")            \
-    /* compiling takes longer than a batch */     \
-    PIN("jit", "off")                             \
-    PIN_DEAR("client_encoding", "UTF8")           \
-    PIN_DEAR("lc_monetary", "C")                  \
-    PIN_DEAR("lc_numeric", "C")                   \
-    PIN_DEAR("lc_time", "C")                      \
-    PIN_DEAR("timezone_abbreviations", "Default") \
-    PIN_DEAR("session_replication_role", "origin")
+#define LOOK(name, value)   ", pg_catalog.current_setting('" name "')"
+#define WANTED(name, value) "|" value
+#define PIN(name, value) \
+    ", pg_catalog.set_config('" name "', '" value "', true)"
+#define PIN_DEAR(name, value)                            \
+    ", CASE WHEN pg_catalog.current_setting('" name "')" \
+    " OPERATOR(pg_catalog.<>) '" value "'"               \
+    " THEN pg_catalog.set_config('" name "', '" value "', true) END"
+
+/* One look at all of them is cheaper than setting them, and a session has most
+ * of them already (SESSION). */
+#define PINNED(looks, wanted, pins)                                            \
+    " CASE WHEN pg_catalog.concat_ws('|', ''" PINS(LOOK) DEAR_PINS(LOOK) looks \
+        ") OPERATOR(pg_catalog.<>) '" PINS(WANTED) DEAR_PINS(WANTED) wanted    \
+        "' THEN pg_catalog.concat(''" PINS(PIN) DEAR_PINS(PIN_DEAR) pins       \
+        ") END,"
 
 /*
  * A server that answers "on" for a commit that the role has made weaker than
@@ -57,7 +68,7 @@
  *
  * It runs under the path of others, so it names where everything is.
  */
-#define SETTINGS(more)                                                         \
+#define SETTINGS(pinned)                                                       \
     "SELECT pg_catalog.pg_backend_pid(),"                                      \
     " pg_catalog.set_config('statement_timeout', $1, true),"                   \
     " pg_catalog.set_config('lock_timeout', $2, true),"                        \
@@ -70,28 +81,31 @@
     " pg_catalog.set_config('TimeZone', $5, true),"                            \
     " pg_catalog.set_config('application_name', coalesce($6,"                  \
     "  pg_catalog.current_setting('application_name')), true),"                \
-    " pg_catalog.set_config('row_security', $7, true)," PINS more              \
+    " pg_catalog.set_config('row_security', $7, true)," pinned                 \
     " pg_catalog.set_config('transaction_read_only', CASE WHEN"                \
     "  pg_catalog.current_setting('transaction_read_only')"                    \
     "  OPERATOR(pg_catalog.=) 'on' THEN 'on'"                                  \
     "  ELSE pg_catalog.current_setting('default_transaction_read_only') END,"  \
     "  true)"
 
-static const char settings_sql[] = SETTINGS("");
-static const char settings_shape[] = "1: n 20t 6t? t";
-static const char settings_17_sql[] = SETTINGS(PIN("transaction_timeout", "0"));
-static const char settings_17_shape[] = "1: n 20t 6t? 2t";
+static const char settings_shape[] = "1: n 7t t? t";
+static const char settings_sql[] = SETTINGS(PINNED("", "", ""));
+static const char settings_17_sql[] =
+    SETTINGS(PINNED(PINS_17(LOOK), PINS_17(WANTED), PINS_17(PIN)));
 
-/* What is slow to set in each transaction. */
-#define SESSION                                                \
-    "SELECT pg_catalog.set_config('lc_monetary', 'C', false)," \
-    " pg_catalog.set_config('lc_numeric', 'C', false),"        \
-    " pg_catalog.set_config('lc_time', 'C', false)"
+#define FOR_SESSION(name, value) \
+    ", pg_catalog.set_config('" name "', '" value "', false)"
+/* What is slow to set in each transaction, or to set back. */
+#define SESSION                                         \
+    "SELECT pg_catalog.concat("                         \
+    "pg_catalog.set_config('lc_monetary', 'C', false)," \
+    " pg_catalog.set_config('lc_numeric', 'C', false)," \
+    " pg_catalog.set_config('lc_time', 'C', false)" PINS(FOR_SESSION)
 
-static const char session_sql[] = SESSION;
+static const char session_sql[] = SESSION ")";
 /* Between two batches a session may idle for long. */
 static const char session_14_sql[] =
-    SESSION ", pg_catalog.set_config('idle_session_timeout', '0', false)";
+    SESSION ", pg_catalog.set_config('idle_session_timeout', '0', false))";
 
 enum { WITH_IDLE_SESSION_TIMEOUT = 140000, WITH_TRANSACTION_TIMEOUT = 170000 };
 
@@ -155,9 +169,8 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
     lm_conn_set_idle_limit(conn, idle_ms);
     return lm_conn_prepare(conn, is_17 ? settings_17_sql : settings_sql, NULL,
                            0, &stmt, err) &&
-           lm_conn_post_question(conn, stmt,
-                                 is_17 ? settings_17_shape : settings_shape,
-                                 values, on_settings, conn, err);
+           lm_conn_post_question(conn, stmt, settings_shape, values,
+                                 on_settings, conn, err);
 }
 
 bool
@@ -169,8 +182,8 @@ lm_txn_prepare_session(struct lm_conn *conn, struct lm_err *err)
 
     if (lm_conn_is_pooled(conn))
         return true;
-    if (!lm_conn_ask(conn, is_14 ? session_14_sql : session_sql,
-                     is_14 ? "1: 4t" : "1: 3t", none, &answer, err))
+    if (!lm_conn_ask(conn, is_14 ? session_14_sql : session_sql, "1: t", none,
+                     &answer, err))
         return false;
     lm_answer_free(answer);
     return true;

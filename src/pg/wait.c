@@ -158,19 +158,22 @@ interrupt(struct lm_conn *self, int64_t *deadline, struct lm_err *err)
 }
 
 /* Reads what has arrived. An answer by which the process grows too much is
- * cancelled; what is on its way still comes, but only so much of it. Small
- * answers, of few reads, cost nothing. */
+ * cancelled; what is on its way still comes, but only so much of it. Looking
+ * is dear, so that it is done once in so many reads, none of which brings more
+ * than a socket holds. */
 bool
 lm_wait_read(struct lm_conn *self, struct lm_err *err)
 {
-    enum { SMALL_READS = 8, MOST_OVER = 4 };
+    enum { READS = 32, MOST_OVER = 4 };
     size_t resident;
 
     if (PQconsumeInput(self->pg) == 0)
         return lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
-    if (self->answer_limit == 0 || ++self->reads < SMALL_READS)
+    if (self->answer_limit == 0 || ++self->reads % READS != 0)
         return true;
     resident = lm_mem_resident();
+    if (self->reads == READS)
+        self->resident = resident;
     if (resident <= self->resident + self->answer_limit)
         return true;
     if (!self->too_large) {
