@@ -53,14 +53,16 @@ local function stack(level)
   return cut and trace:sub(1, cut - 1) or trace
 end
 
---- The innermost line of Lua above `level`, as "path:line", or nil.
-local function line_at(level)
+--- The innermost line of Lua above `level`, as "path:line" and the source of its chunk, or nil.
+function errors.line_at(level)
   local info
   repeat
     level = level + 1
     info = debug.getinfo(level, "Sl")
   until not info or info.currentline > 0
-  return info and ("%s:%d"):format(info.short_src, info.currentline)
+  if info then
+    return ("%s:%d"):format(info.short_src, info.currentline), info.source
+  end
 end
 
 --- Message handler for `xpcall`: returns an error object with a traceback.
@@ -76,7 +78,7 @@ function errors.handler(value)
   if type(value) == "string" then
     err.message = value
     err.hint = advice.of_error(value)
-    err.where = value:find "^attempt to " and line_at(2) or nil -- raised in C
+    err.where = value:find "^attempt to " and errors.line_at(2) or nil -- raised in C
   else
     err.value = value
     local printable = type(value) == "number" or type(meta) == "table" and meta.__tostring

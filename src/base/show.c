@@ -57,8 +57,16 @@ add_escaped(struct lm_buf *buf, uint32_t code)
     }
 }
 
+/* How a text is written whose reader has escapes of its own. */
+struct script {
+    bool has_lines; /* line breaks and tabs stand for themselves */
+    void (*add_char)(struct lm_buf *buf, uint32_t code);
+    void (*add_byte)(struct lm_buf *buf, unsigned char byte); /* no UTF-8 */
+};
+
 static void
-add_harmless(struct lm_buf *buf, const char *text, size_t len)
+add_as(struct lm_buf *buf, const char *text, size_t len,
+       const struct script *script)
 {
     size_t step;
 
@@ -67,15 +75,51 @@ add_harmless(struct lm_buf *buf, const char *text, size_t len)
 
         step = lm_text_read_char(text + at, len - at, &code);
         if (step == 0) {
-            lm_buf_printf(buf, "\\x%02x", (unsigned char)text[at]);
+            script->add_byte(buf, (unsigned char)text[at]);
             step = 1;
-        } else if (lm_show_is_harmless(code)) {
+        } else if (lm_show_is_harmless(code) ||
+                   (script->has_lines && (code == '\n' || code == '\t'))) {
             lm_buf_add(buf, text + at, step);
         } else {
-            add_escaped(buf, code);
+            script->add_char(buf, code);
         }
     }
 }
+
+static void
+add_byte(struct lm_buf *buf, unsigned char byte)
+{
+    lm_buf_printf(buf, "\\x%02x", byte);
+}
+
+static void
+add_json_char(struct lm_buf *buf, uint32_t code)
+{
+    if (code > 0xFFFF) {
+        lm_buf_printf(buf, "\\u%04" PRIx32 "\\u%04" PRIx32,
+                      0xD800 + ((code - 0x10000) >> 10),
+                      0xDC00 + ((code - 0x10000) & 0x3FF));
+    } else {
+        lm_buf_printf(buf, "\\u%04" PRIx32, code);
+    }
+}
+
+static void
+add_json_byte(struct lm_buf *buf, unsigned char byte)
+{
+    (void)byte;
+    lm_buf_puts(buf, "\xEF\xBF\xBD"); /* U+FFFD */
+}
+
+static void
+add_lua_char(struct lm_buf *buf, uint32_t code)
+{
+    lm_buf_printf(buf, "\\u{%" PRIx32 "}", code);
+}
+
+static const struct script plain = {false, add_escaped, add_byte};
+static const struct script json_script = {true, add_json_char, add_json_byte};
+static const struct script lua_script = {true, add_lua_char, add_byte};
 
 void
 lm_show_add(struct lm_buf *buf, const char *text, size_t len)
@@ -83,37 +127,12 @@ lm_show_add(struct lm_buf *buf, const char *text, size_t len)
     struct lm_buf masked = LM_BUF_INIT;
 
     if (!lm_secret_any()) {
-        add_harmless(buf, text, len);
+        add_as(buf, text, len, &plain);
         return;
     }
     lm_secret_add_masked(&masked, text, len);
-    add_harmless(buf, lm_buf_text(&masked), masked.len);
+    add_as(buf, lm_buf_text(&masked), masked.len, &plain);
     lm_buf_release(&masked);
-}
-
-static void
-add_harmless_json(struct lm_buf *buf, const char *json)
-{
-    size_t len = strlen(json);
-    size_t step;
-
-    for (size_t at = 0; at < len; at += step) {
-        uint32_t code = 0;
-
-        step = lm_text_read_char(json + at, len - at, &code);
-        if (step == 0) {
-            lm_buf_puts(buf, "\xEF\xBF\xBD"); /* U+FFFD */
-            step = 1;
-        } else if (lm_show_is_harmless(code) || code == '\n' || code == '\t') {
-            lm_buf_add(buf, json + at, step);
-        } else if (code > 0xFFFF) {
-            lm_buf_printf(buf, "\\u%04" PRIx32 "\\u%04" PRIx32,
-                          0xD800 + ((code - 0x10000) >> 10),
-                          0xDC00 + ((code - 0x10000) & 0x3FF));
-        } else {
-            lm_buf_printf(buf, "\\u%04" PRIx32, code);
-        }
-    }
 }
 
 void
@@ -122,33 +141,18 @@ lm_show_add_json(struct lm_buf *buf, const char *json)
     struct lm_buf masked = LM_BUF_INIT;
 
     if (!lm_secret_any()) {
-        add_harmless_json(buf, json);
+        add_as(buf, json, strlen(json), &json_script);
         return;
     }
     lm_secret_add_masked_json(&masked, json);
-    add_harmless_json(buf, lm_buf_text(&masked));
+    add_as(buf, lm_buf_text(&masked), masked.len, &json_script);
     lm_buf_release(&masked);
 }
 
 void
 lm_show_add_lua(struct lm_buf *buf, const char *source)
 {
-    size_t len = strlen(source);
-    size_t step;
-
-    for (size_t at = 0; at < len; at += step) {
-        uint32_t code = 0;
-
-        step = lm_text_read_char(source + at, len - at, &code);
-        if (step == 0) {
-            lm_buf_printf(buf, "\\x%02x", (unsigned char)source[at]);
-            step = 1;
-        } else if (lm_show_is_harmless(code) || code == '\n' || code == '\t') {
-            lm_buf_add(buf, source + at, step);
-        } else {
-            lm_buf_printf(buf, "\\u{%" PRIx32 "}", code);
-        }
-    }
+    add_as(buf, source, strlen(source), &lua_script);
 }
 
 /* -- formats -------------------------------------------------------------- */

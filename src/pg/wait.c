@@ -159,8 +159,8 @@ interrupt(struct lm_conn *self, int64_t *deadline, struct lm_err *err)
 
 /* Reads what has arrived. An answer by which the process grows too much is
  * cancelled; what is on its way still comes, but only so much of it. Looking
- * is dear, so that it is done once in so many reads, none of which brings more
- * than a socket holds. */
+ * is dear: it is done once in so many reads, each of which brings no more than
+ * a socket holds. */
 bool
 lm_wait_read(struct lm_conn *self, struct lm_err *err)
 {

@@ -52,17 +52,6 @@ struct world_run {
 
 /* -- events ------------------------------------------------------------ */
 
-static bool
-boolean_field(lua_State *L, int index, const char *name)
-{
-    bool value;
-
-    lua_getfield(L, index, name);
-    value = lua_toboolean(L, -1) != 0;
-    lua_pop(L, 1);
-    return value;
-}
-
 /* What becomes of a moment. */
 struct verdict {
     bool kills;
@@ -191,8 +180,8 @@ read_verdict(lua_State *L, struct verdict *verdict)
 {
     if (lua_type(L, -1) != LUA_TTABLE)
         return;
-    verdict->kills = boolean_field(L, -1, "kill");
-    verdict->breaks = boolean_field(L, -1, "breaks");
+    verdict->kills = lmL_bool_field(L, -1, "kill");
+    verdict->breaks = lmL_bool_field(L, -1, "breaks");
     lua_getfield(L, -1, "sql");
     if (lua_type(L, -1) == LUA_TSTRING)
         snprintf(verdict->sql, sizeof verdict->sql, "%s", lua_tostring(L, -1));
@@ -565,9 +554,9 @@ run(struct world_run *self, const char *conninfo, int options,
         .alone = true};
     struct lm_err ignored;
 
-    how.again = boolean_field(self->L, options, "again");
+    how.again = lmL_bool_field(self->L, options, "again");
     adapt(self);
-    if (boolean_field(self->L, options, "dry_run")) {
+    if (lmL_bool_field(self->L, options, "dry_run")) {
         dry_run(self, &how, outcome, err);
     } else {
         lm_runner_run(&self->migration, &how, outcome, err);

@@ -3,6 +3,8 @@
 -- Promises: the first call that meets such a byte is told of, with the line that makes it; what the
 -- functions return is what Lua's own return, and an error names the same line and function.
 
+local errors = require "luamig.errors"
+
 local letters = {}
 
 local library = package.loaded.string
@@ -12,13 +14,8 @@ local tell
 
 --- The innermost line of Lua above `level`, unless it is luamig's own.
 local function line_at(level)
-  local info
-  repeat
-    level = level + 1
-    info = debug.getinfo(level, "Sl")
-  until not info or info.currentline > 0
-  local is_own = not info or info.source:sub(1, #own_files) == own_files
-  return not is_own and ("%s:%d"):format(info.short_src, info.currentline) or nil
+  local line, source = errors.line_at(level + 1)
+  return line and source:sub(1, #own_files) ~= own_files and line or nil
 end
 
 local function watched(name)
