@@ -44,51 +44,53 @@
 #define LOOK(name, value)   ", pg_catalog.current_setting('" name "')"
 #define WANTED(name, value) "|" value
 #define PIN(name, value) \
-    ", pg_catalog.set_config('" name "', '" value "', true)"
-#define PIN_DEAR(name, value)                            \
+    ", pg_catalog.set_config('" name "', '" value "', $8::pg_catalog.bool)"
+#define PIN_TO(name, sql)                                \
     ", CASE WHEN pg_catalog.current_setting('" name "')" \
-    " OPERATOR(pg_catalog.<>) '" value "'"               \
-    " THEN pg_catalog.set_config('" name "', '" value "', true) END"
+    " OPERATOR(pg_catalog.<>) " sql " THEN"              \
+    " pg_catalog.set_config('" name "', " sql ", $8::pg_catalog.bool) END"
+#define PIN_DEAR(name, value) PIN_TO(name, "'" value "'")
 
-/* One look at all of them is cheaper than setting them, and a session has most
- * of them already (SESSION). */
+/* One look at all of them is cheaper than setting them, and a session of our
+ * own keeps what an earlier transaction has set. */
 #define PINNED(looks, wanted, pins)                                            \
-    " CASE WHEN pg_catalog.concat_ws('|', ''" PINS(LOOK) DEAR_PINS(LOOK) looks \
-        ") OPERATOR(pg_catalog.<>) '" PINS(WANTED) DEAR_PINS(WANTED) wanted    \
-        "' THEN pg_catalog.concat(''" PINS(PIN) DEAR_PINS(PIN_DEAR) pins       \
-        ") END,"
+    ", CASE WHEN pg_catalog.concat_ws('|', ''" PINS(LOOK) DEAR_PINS(LOOK)      \
+        looks ") OPERATOR(pg_catalog.<>) '" PINS(WANTED) DEAR_PINS(WANTED)     \
+            wanted "' THEN pg_catalog.concat(''" PINS(PIN) DEAR_PINS(PIN_DEAR) \
+                pins ") END"
 
-/*
- * A server that answers "on" for a commit that the role has made weaker than
+#define LIMITS                                               \
+    ", pg_catalog.set_config('statement_timeout', $1, true)" \
+    ", pg_catalog.set_config('lock_timeout', $2, true)"      \
+    ", pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true)"
+
+/* A server that answers "on" for a commit that the role has made weaker than
  * that would break promises to people, so off becomes on where it matters;
- * anything stronger than on stays.
- *
- * A server may be made read-only for a failover. BEGIN does not ask, since
- * behind a pooler the default may be somebody else's; it is set back by now.
- *
- * It runs under the path of others, so it names where everything is.
- */
-#define SETTINGS(pinned)                                                       \
-    "SELECT pg_catalog.pg_backend_pid(),"                                      \
-    " pg_catalog.set_config('statement_timeout', $1, true),"                   \
-    " pg_catalog.set_config('lock_timeout', $2, true),"                        \
-    " pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true)," \
-    " pg_catalog.set_config('synchronous_commit', CASE"                        \
-    "  WHEN $4 OPERATOR(pg_catalog.=) 'off' THEN 'off'"                        \
-    "  WHEN pg_catalog.current_setting('synchronous_commit')"                  \
-    "  OPERATOR(pg_catalog.=) 'off' THEN 'on' ELSE"                            \
-    "  pg_catalog.current_setting('synchronous_commit') END, true),"           \
-    " pg_catalog.set_config('TimeZone', $5, true),"                            \
-    " pg_catalog.set_config('application_name', coalesce($6,"                  \
-    "  pg_catalog.current_setting('application_name')), true),"                \
-    " pg_catalog.set_config('row_security', $7, true)," pinned                 \
-    " pg_catalog.set_config('transaction_read_only', CASE WHEN"                \
-    "  pg_catalog.current_setting('transaction_read_only')"                    \
-    "  OPERATOR(pg_catalog.=) 'on' THEN 'on'"                                  \
-    "  ELSE pg_catalog.current_setting('default_transaction_read_only') END,"  \
-    "  true)"
+ * anything stronger than on stays. */
+#define DURABILITY                                                  \
+    ", CASE WHEN (pg_catalog.current_setting('synchronous_commit')" \
+    "  OPERATOR(pg_catalog.=) 'off') OPERATOR(pg_catalog.<>)"       \
+    "  ($4 OPERATOR(pg_catalog.=) 'off')"                           \
+    " THEN pg_catalog.set_config('synchronous_commit', $4, true) END"
 
-static const char settings_shape[] = "1: n 7t t? t";
+#define ASKED_FOR                \
+    PIN_TO("TimeZone", "$5")     \
+    PIN_TO("row_security", "$6") \
+    PIN_TO("application_name", "$7")
+
+/* A server may be made read-only for a failover. BEGIN does not ask, since
+ * behind a pooler the default may be somebody else's; it is set back by now. */
+#define READ_ONLY                                                             \
+    ", CASE WHEN pg_catalog.current_setting('default_transaction_read_only')" \
+    "  OPERATOR(pg_catalog.=) 'on'"                                           \
+    " THEN pg_catalog.set_config('transaction_read_only', 'on', true) END"
+
+/* It runs under the path of others, so it names where everything is. */
+#define SETTINGS(pinned)                                                    \
+    "SELECT pg_catalog.pg_backend_pid()" LIMITS DURABILITY ASKED_FOR pinned \
+        READ_ONLY
+
+static const char settings_shape[] = "1: n 3t 6t?";
 static const char settings_sql[] = SETTINGS(PINNED("", "", ""));
 static const char settings_17_sql[] =
     SETTINGS(PINNED(PINS_17(LOOK), PINS_17(WANTED), PINS_17(PIN)));
@@ -155,8 +157,9 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
                            idle,
                            txn->durable ? "on" : "off",
                            txn->timezone != NULL ? txn->timezone : "UTC",
+                           txn->row_security ? "on" : "off",
                            txn->application_name,
-                           txn->row_security ? "on" : "off"};
+                           lm_conn_is_pooled(conn) ? "true" : "false"};
     struct lm_values values = {texts, LM_COUNT(texts)};
     int64_t idle_ms = idle_limit_ms(txn);
     bool is_17 = lm_conn_server_version(conn) >= WITH_TRANSACTION_TIMEOUT;
