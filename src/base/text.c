@@ -97,14 +97,32 @@ char_length(const unsigned char *s, size_t left)
     return need;
 }
 
+/* Most texts are ASCII: eight bytes at a time, as far as they go. */
+static size_t
+ascii_length(const unsigned char *s, size_t len)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t tops = ones << 7;
+    size_t at = 0;
+    uint64_t word;
+
+    for (; len - at >= sizeof word; at += sizeof word) {
+        memcpy(&word, s + at, sizeof word);
+        if (((word | (word - ones)) & tops) != 0)
+            break;
+    }
+    return at;
+}
+
 bool
 lm_text_is_utf8(const char *text, size_t len, size_t *offset)
 {
     const unsigned char *s = (const unsigned char *)text;
-    size_t at = 0;
+    size_t at = ascii_length(s, len);
 
     while (at < len) {
-        size_t step = char_length(s + at, len - at);
+        bool is_ascii = s[at] - 1U < 0x7F;
+        size_t step = is_ascii ? 1 : char_length(s + at, len - at);
 
         if (step == 0) {
             *offset = at;

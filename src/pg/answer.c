@@ -218,10 +218,12 @@ bool
 lm_answer_check_count(PGresult *pg, const char *sql, bool is_own,
                       struct lm_err *err)
 {
-    const char *counted = PQcmdTuples(pg);
+    const char *counted = "";
 
+    if (PQresultStatus(pg) == PGRES_TUPLES_OK)
+        counted = PQcmdTuples(pg);
     /* Of what scripts send, rules may make something else than it says. */
-    if (PQresultStatus(pg) != PGRES_TUPLES_OK || *counted == '\0' ||
+    if (*counted == '\0' ||
         (!is_own && strncmp(PQcmdStatus(pg), "SELECT ", 7) != 0) ||
         strtol(counted, NULL, 10) == PQntuples(pg))
         return true;

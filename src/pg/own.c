@@ -24,7 +24,15 @@ static const char back_sql[] =
 static bool
 is_own(const char *sql)
 {
-    return strncmp(sql, LM_OWN_MARK, strlen(LM_OWN_MARK)) == 0;
+    /* Asked of each statement of a script. */
+    return sql[0] == LM_OWN_MARK[0] &&
+           strncmp(sql, LM_OWN_MARK, strlen(LM_OWN_MARK)) == 0;
+}
+
+static bool
+is_about_table(const char *sql)
+{
+    return strncmp(sql, LM_OWN_ABOUT_TABLE, strlen(LM_OWN_ABOUT_TABLE)) == 0;
 }
 
 const char *
@@ -71,12 +79,12 @@ bool
 lm_own_begin(struct lm_conn *conn, const char *sql, struct lm_values values,
              struct lm_err *err)
 {
-    bool is_about =
-        strncmp(sql, LM_OWN_ABOUT_TABLE, strlen(LM_OWN_ABOUT_TABLE)) == 0;
-    const char *table = is_about && values.count > 0 ? values.texts[0] : NULL;
+    const char *table = NULL;
 
     if (!is_own(sql))
         return true;
+    if (is_about_table(sql) && values.count > 0)
+        table = values.texts[0];
     if (has_other_path(conn))
         return post(conn, aside_sql, (struct lm_values){&table, 1}, err);
     if (table != NULL && !lm_conn_has_transaction(conn))

@@ -31,6 +31,32 @@ test_a_statement_is_found_by_text_and_types(void **state)
     lm_stmt_cache_release(&cache);
 }
 
+/* Texts with spliced values may differ in one letter, wherever it is. */
+static void
+test_long_texts_are_told_apart_wherever_they_differ(void **state)
+{
+    enum { LENGTH = 400 };
+    struct lm_stmt_cache cache = {.count = 0};
+    struct lm_stmt *found[LENGTH];
+    char text[LENGTH + 1];
+
+    (void)state;
+    memset(text, 'x', LENGTH);
+    text[LENGTH] = '\0';
+    for (int i = 0; i < LENGTH; i++) {
+        text[i] = 'y';
+        assert_null(lm_stmt_cache_find(&cache, text, NULL, 0));
+        found[i] = lm_stmt_cache_add(&cache, text, NULL, 0);
+        text[i] = 'x';
+    }
+    for (int i = 0; i < LENGTH; i++) {
+        text[i] = 'y';
+        assert_ptr_equal(lm_stmt_cache_find(&cache, text, NULL, 0), found[i]);
+        text[i] = 'x';
+    }
+    lm_stmt_cache_release(&cache);
+}
+
 /* A name that was dropped may still be prepared on the server. */
 static void
 test_names_are_never_used_twice(void **state)
@@ -135,6 +161,7 @@ main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_statement_is_found_by_text_and_types),
+        cmocka_unit_test(test_long_texts_are_told_apart_wherever_they_differ),
         cmocka_unit_test(test_names_are_never_used_twice),
         cmocka_unit_test(test_a_cleared_cache_goes_on_with_its_names),
         cmocka_unit_test(test_nothing_is_evicted_before_the_cache_is_full),

@@ -97,6 +97,11 @@ static const struct {
     {"\xE2\x82(", 3, 0},
     {"\xF0\x9F\x98(", 4, 0},
     {"\xC3\xA9\xFF", 3, 2},
+    {"a text of twenty-six bytes", 26, -1},
+    {"a text of tw\0nty-six bytes", 26, 12},
+    {"a text of tw\x80nty-six bytes", 26, 12},
+    {"sixteen bytes at\xFF", 17, 16},
+    {"eight by\xC3\xA9 and more", 19, -1},
 };
 
 static void
