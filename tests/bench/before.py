@@ -1,6 +1,7 @@
 """Part 4: this binary beside another one of luamig, in pairs on fresh tables.
 Which of a pair goes first changes from round to round. What else the machine
-does only ever adds time, so the least time of each is compared as well."""
+does only ever adds time, so the least time of each is compared as well, and the
+CPU seconds of client and server together."""
 
 import statistics
 
@@ -28,7 +29,7 @@ class Pairs:
             self.rig.luamig, self.rig.journal = kept
 
     def line(self, variant, batch, rows, rounds):
-        ratios = {"time": [], "client CPU": [], "peak": []}
+        ratios = {"time": [], "CPU": [], "client CPU": [], "peak": []}
         seconds = {"now": [], "before": []}
         for turn in range(rounds):
             names = ["now", "before"] if turn % 2 == 0 else ["before", "now"]
@@ -38,6 +39,7 @@ class Pairs:
             seconds["now"].append(now.seconds)
             seconds["before"].append(before.seconds)
             ratios["time"].append(now.seconds / before.seconds)
+            ratios["CPU"].append(now.all_cpu / before.all_cpu)
             ratios["client CPU"].append(now.cpu / before.cpu)
             ratios["peak"].append(now.peak_mib / before.peak_mib)
             say(f"{variant.title}, {batch}, pair {turn + 1}:"
@@ -54,8 +56,8 @@ class Pairs:
         self.rig.make_users(rows)
         print(f"\n== 4. as a multiple of {self.binaries['before']}:"
               f" median of {rounds} pairs (least to most), {rows:,} rows\n")
-        print(f"{'':44} {'batch':>6} {'least':>7} {'time':>8} {'':14}{'client CPU':>11}"
-              f" {'':12}{'peak memory':>11}")
+        print(f"{'':44} {'batch':>6} {'least':>7} {'time':>7} {'':14}"
+              f"{'CPU':>8} {'':14}{'client CPU':>11} {'':11}{'peak memory':>12}")
         for variant in self.variants:
             for batch in batches:
                 self.line(variant, batch, rows, rounds)

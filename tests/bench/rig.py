@@ -68,6 +68,11 @@ class Usage:
     seconds: float
     cpu: float
     peak_mib: float
+    server_cpu: float
+
+    @property
+    def all_cpu(self):
+        return self.cpu + self.server_cpu
 
 
 def output(*argv, **options):
@@ -180,12 +185,31 @@ class Rig:
     def measure(self, argv, core=None, env=None):
         report = self.dir / "report"
         pin = ["taskset", "-c", str(core)] if core is not None else []
+        before = self._server_cpu()
         with self._server_on(core):
             output(self.dir / "measure", report, *pin, *argv, cwd=self.dir,
                    env={**os.environ, **(env or {})})
         seconds, user, system, peak = report.read_text().split()
+        time.sleep(0.1)  # until its sessions have ended
         return Usage(float(seconds), float(user) + float(system),
-                     int(peak) / 1024)
+                     int(peak) / 1024, self._server_cpu() - before)
+
+    def _server_pid(self):
+        data = pathlib.Path(self.socket_dir) / "data"
+        return int((data / "postmaster.pid").read_text().split()[0])
+
+    def _server_cpu(self):
+        """CPU seconds of the server's processes, those that ended included."""
+        server = self._server_pid()
+        ticks = 0
+        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(path.parent.name) == server:
+                    ticks += sum(map(int, fields[11:15]))
+                elif int(fields[1]) == server:
+                    ticks += sum(map(int, fields[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     @contextlib.contextmanager
     def _server_on(self, core):
@@ -193,8 +217,7 @@ class Rig:
         if core is None:
             yield
             return
-        data = pathlib.Path(self.socket_dir) / "data"
-        pid = int((data / "postmaster.pid").read_text().split()[0])
+        pid = self._server_pid()
         cores = os.sched_getaffinity(pid)
         os.sched_setaffinity(pid, {core})
         try:
