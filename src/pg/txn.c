@@ -13,8 +13,8 @@
 /*
  * What every transaction pins, so that neither a role, a database, a server nor
  * a function that has set something for the session changes how values are
- * read, written or parsed. X(name, value) for each. Setting the second kind is
- * slow, or is not everybody's right.
+ * read, written or parsed. X(name, value) for each. The second kind is not set
+ * before somebody has changed it: that is slow, or is not everybody's right.
  */
 #define PINS(X)                               \
     X("DateStyle", "ISO, MDY")                \
@@ -41,23 +41,18 @@
     X("session_replication_role", "origin")
 #define PINS_17(X) X("transaction_timeout", "0")
 
-#define LOOK(name, value)   ", pg_catalog.current_setting('" name "')"
-#define WANTED(name, value) "|" value
-#define PIN(name, value) \
-    ", pg_catalog.set_config('" name "', '" value "', $8::pg_catalog.bool)"
-#define PIN_TO(name, sql)                                \
-    ", CASE WHEN pg_catalog.current_setting('" name "')" \
-    " OPERATOR(pg_catalog.<>) " sql " THEN"              \
-    " pg_catalog.set_config('" name "', " sql ", $8::pg_catalog.bool) END"
-#define PIN_DEAR(name, value) PIN_TO(name, "'" value "'")
+#define PIN(name, value) ", ('" name "', '" value "')"
 
-/* One look at all of them is cheaper than setting them, and a session of our
- * own keeps what an earlier transaction has set. */
-#define PINNED(looks, wanted, pins)                                            \
-    ", CASE WHEN pg_catalog.concat_ws('|', ''" PINS(LOOK) DEAR_PINS(LOOK)      \
-        looks ") OPERATOR(pg_catalog.<>) '" PINS(WANTED) DEAR_PINS(WANTED)     \
-            wanted "' THEN pg_catalog.concat(''" PINS(PIN) DEAR_PINS(PIN_DEAR) \
-                pins ") END"
+/* What differs is set; a session of our own keeps it. Calls in a list would
+ * take longer to prepare for than to make, so there is one over a table. */
+#define PINNED(more)                                                        \
+    ", (SELECT pg_catalog.count(pg_catalog.set_config(v.name, v.wanted,"    \
+    "  $8::pg_catalog.bool)) FROM (VALUES ('TimeZone', $5),"                \
+    "  ('row_security', $6), ('application_name', $7)" PINS(PIN)            \
+        DEAR_PINS(PIN) more                                                 \
+        ") AS v (name, wanted)"                                             \
+        " WHERE pg_catalog.current_setting(v.name) OPERATOR(pg_catalog.<>)" \
+        "  v.wanted)"
 
 #define LIMITS                                               \
     ", pg_catalog.set_config('statement_timeout', $1, true)" \
@@ -73,11 +68,6 @@
     "  ($4 OPERATOR(pg_catalog.=) 'off')"                           \
     " THEN pg_catalog.set_config('synchronous_commit', $4, true) END"
 
-#define ASKED_FOR                \
-    PIN_TO("TimeZone", "$5")     \
-    PIN_TO("row_security", "$6") \
-    PIN_TO("application_name", "$7")
-
 /* A server may be made read-only for a failover. BEGIN does not ask, since
  * behind a pooler the default may be somebody else's; it is set back by now. */
 #define READ_ONLY                                                             \
@@ -86,14 +76,12 @@
     " THEN pg_catalog.set_config('transaction_read_only', 'on', true) END"
 
 /* It runs under the path of others, so it names where everything is. */
-#define SETTINGS(pinned)                                                    \
-    "SELECT pg_catalog.pg_backend_pid()" LIMITS DURABILITY ASKED_FOR pinned \
-        READ_ONLY
+#define SETTINGS(pinned) \
+    "SELECT pg_catalog.pg_backend_pid()" LIMITS DURABILITY pinned READ_ONLY
 
-static const char settings_shape[] = "1: n 3t 6t?";
-static const char settings_sql[] = SETTINGS(PINNED("", "", ""));
-static const char settings_17_sql[] =
-    SETTINGS(PINNED(PINS_17(LOOK), PINS_17(WANTED), PINS_17(PIN)));
+static const char settings_shape[] = "1: n 3t t? n t?";
+static const char settings_sql[] = SETTINGS(PINNED(""));
+static const char settings_17_sql[] = SETTINGS(PINNED(PINS_17(PIN)));
 
 #define FOR_SESSION(name, value) \
     ", pg_catalog.set_config('" name "', '" value "', false)"

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from before import Pairs
+from instructions import Instructions
 from rig import HERE, STEP, Failed, Rig, output, say
 
 MAIN_BATCH = 1000  # of what is measured at one size of batches only
@@ -470,11 +471,15 @@ def read_options():
                         help="without part 1: the local socket")
     parser.add_argument("--before", metavar="PATH",
                         help="part 4 as well: in pairs with another binary")
+    parser.add_argument("--instructions", action="store_true",
+                        help="part 5, with --before: count them")
     parser.add_argument("--luamig", default="build/luamig",
                         help="the binary (build/luamig)")
     options = parser.parse_args()
     if options.rows < 1 or options.rounds < 1:
         parser.error("--rows and --rounds are at least 1")
+    if options.instructions and not options.before:
+        parser.error("--instructions compares: add --before PATH")
     options.growth = options.growth or options.full
     return options
 
@@ -523,7 +528,9 @@ def main():
                 bench.far()
             if options.growth:
                 bench.growth()
-            if options.before:
+            if options.instructions:
+                Instructions(rig, options.before, OURS).show(options.batches)
+            elif options.before:
                 Pairs(bench, options.before, OURS).show(
                     options.batches, options.rows, options.rounds)
             if not options.no_main or options.latency or options.growth:

@@ -84,9 +84,11 @@ class Cluster:
 
     _templates = {}  # by the folder of the programs
 
-    def __init__(self, primary=None, version=None, **settings):
-        """Of a major version, or of the one that tests use."""
+    def __init__(self, primary=None, version=None, under=(), **settings):
+        """Of a major version, or of the one that tests use; under: a command
+        that runs the server's."""
         self.bin = primary.bin if primary else postgres.bin_dir(version)
+        self.under = under
         self.settings = {**SETTINGS, **settings}
         self.port = int(self.settings.get("port", PORT))
         self.dir = tempfile.mkdtemp(prefix="luamig-pg-", dir=_home())
@@ -110,7 +112,8 @@ class Cluster:
     # -- life cycle ----------------------------------------------------
 
     def start(self):
-        command = [os.path.join(self.bin, "postgres"), "-D", self.data]
+        command = [*self.under, os.path.join(self.bin, "postgres")]
+        command += ["-D", self.data]
         command += ["-k", self.dir, "-p", str(self.port)]
         for name, value in self.settings.items():
             command += ["-c", f"{name}={value}"]
