@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Edit distance for "did you mean", and the UTF-8 rules of the server. */
+/* Edit distance for "did you mean", the UTF-8 rules of the server, hashes. */
 
 #include "base/text.h"
 
@@ -159,4 +159,35 @@ lm_text_read_char(const char *text, size_t len, uint32_t *code)
     for (size_t i = 1; i < count; i++)
         *code = *code << 6 | (s[i] & 0x3F);
     return count;
+}
+
+/* Like FNV-1a, but eight bytes at a time. */
+static uint64_t
+hash_bytes(uint64_t hash, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        size_t step = len < sizeof hash ? len : sizeof hash;
+        uint64_t word = 0;
+
+        memcpy(&word, bytes, step);
+        hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+        hash ^= hash >> 32;
+        bytes += step;
+        len -= step;
+    }
+    return hash;
+}
+
+uint64_t
+lm_text_hash(const char *text)
+{
+    enum { PART = 64 };
+    size_t len = strlen(text);
+    uint64_t hash = 0xCBF29CE484222325u ^ len;
+
+    if (len <= 3 * PART)
+        return hash_bytes(hash, text, len);
+    hash = hash_bytes(hash, text, PART);
+    hash = hash_bytes(hash, text + (len - PART) / 2, PART);
+    return hash_bytes(hash, text + len - PART, PART);
 }

@@ -23,4 +23,8 @@ void lm_text_make_utf8(char *text);
  * how many bytes it has and sets *code; 0: it is not UTF-8. */
 size_t lm_text_read_char(const char *text, size_t len, uint32_t *code);
 
+/* A hash for tables of texts. It looks at three parts of a long text, so that
+ * long texts cost no more: compare what has the same hash. */
+uint64_t lm_text_hash(const char *text);
+
 #endif

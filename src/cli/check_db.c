@@ -10,9 +10,9 @@
 #include "base/record.h"
 #include "base/show.h"
 #include "cli/cli.h"
-#include "pg/conn.h"
-#include "pg/own.h"
-#include "pg/settings.h"
+#include "pg/conn/conn.h"
+#include "pg/conn/own.h"
+#include "pg/conn/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 
 /* What "luamig check SCRIPT" prints on stdout: a finding a line, or JSON. */
 
-#include "core/check.h"
+#include "core/check/check.h"
 
 /* verbose: details of what is ok, and the plan of a page. */
 void lm_check_report_print(const struct lm_check *check, bool verbose);

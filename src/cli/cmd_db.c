@@ -9,7 +9,7 @@
 #include "base/show.h"
 #include "cli/cli.h"
 #include "cli/project.h"
-#include "pg/server.h"
+#include "pg/server/server.h"
 
 #include <stdio.h>
 #include <stdlib.h>

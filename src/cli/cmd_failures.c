@@ -6,8 +6,8 @@
 #include "base/stop.h"
 #include "cli/args.h"
 #include "cli/look.h"
-#include "core/runner.h"
-#include "pg/conn.h"
+#include "core/run/run.h"
+#include "pg/conn/conn.h"
 #include "script/project.h"
 #include "script/script.h"
 

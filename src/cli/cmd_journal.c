@@ -4,8 +4,8 @@
 
 #include "base/show.h"
 #include "cli/cli.h"
-#include "core/journal.h"
-#include "pg/own.h"
+#include "core/journal/journal.h"
+#include "pg/conn/own.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /* luamig lua: the embedded interpreter, with luamig's modules. */
 
 #include "cli/cli.h"
-#include "script/interpreter.h"
+#include "script/vm/interpreter.h"
 
 #include <string.h>
 

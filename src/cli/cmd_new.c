@@ -7,8 +7,8 @@
 #include "cli/cli.h"
 #include "cli/database.h"
 #include "cli/files.h"
-#include "core/relation.h"
-#include "pg/sql.h"
+#include "core/check/relation.h"
+#include "pg/sql/sql.h"
 #include "script/project.h"
 #include "script/scaffold.h"
 

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/show.h"
 #include "cli/control.h"
-#include "core/journal.h"
+#include "core/journal/journal.h"
 
 #include <getopt.h>
 #include <inttypes.h>

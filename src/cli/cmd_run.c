@@ -13,7 +13,7 @@
 #include "cli/detach.h"
 #include "cli/dry_report.h"
 #include "cli/run_report.h"
-#include "core/journal.h"
+#include "core/journal/journal.h"
 #include "script/script.h"
 
 #include <getopt.h>

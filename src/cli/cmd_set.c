@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/show.h"
 #include "cli/control.h"
-#include "core/runner.h"
+#include "core/run/run.h"
 
 #include <getopt.h>
 #include <inttypes.h>

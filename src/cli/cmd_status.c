@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/show.h"
 #include "cli/look.h"
-#include "core/progress.h"
+#include "core/run/progress.h"
 
 #include <getopt.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 
 #include "base/trust.h"
 #include "cli/cli.h"
-#include "script/tester.h"
+#include "testing/tester.h"
 
 #include <getopt.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #include "base/show.h"
 #include "cli/cli.h"
 #include "cli/lua_files.h"
-#include "script/embedded.h"
+#include "script/vm/embedded.h"
 
 #include <stdio.h>
 

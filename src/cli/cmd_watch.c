@@ -7,8 +7,8 @@
 #include "base/show.h"
 #include "base/stop.h"
 #include "cli/look.h"
-#include "core/progress.h"
-#include "pg/conn.h"
+#include "core/run/progress.h"
+#include "pg/conn/conn.h"
 
 #include <getopt.h>
 #include <inttypes.h>

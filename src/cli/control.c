@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/show.h"
 #include "base/stop.h"
-#include "core/journal.h"
+#include "core/journal/journal.h"
 
 #include <inttypes.h>
 #include <string.h>

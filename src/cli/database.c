@@ -9,8 +9,8 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "pg/server.h"
-#include "pg/url.h"
+#include "pg/conn/url.h"
+#include "pg/server/server.h"
 #include "script/project.h"
 
 #include <getopt.h>

@@ -5,7 +5,7 @@
 /* What "luamig run --dry-run" prints on stdout: for people when that is a
  * terminal, else one JSON object. */
 
-#include "core/runner_dry.h"
+#include "core/dry/dry.h"
 
 /* Prints report, and the error of a dry run that failed; gives the exit code.
  * script is the migration's name. */

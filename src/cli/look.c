@@ -3,8 +3,8 @@
 
 #include "cli/look.h"
 
-#include "core/journal.h"
-#include "pg/conn.h"
+#include "core/journal/journal.h"
+#include "pg/conn/conn.h"
 
 #include <getopt.h>
 #include <inttypes.h>

@@ -10,7 +10,7 @@
 #include "cli/cli.h"
 #include "cli/database.h"
 #include "cli/which.h"
-#include "core/status.h"
+#include "core/journal/status.h"
 
 struct lm_look {
     struct lm_database_choice choice;

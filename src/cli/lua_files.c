@@ -5,7 +5,7 @@
 #include "cli/lua_files.h"
 
 #include "cli/files.h"
-#include "script/embedded.h"
+#include "script/vm/embedded.h"
 
 #include <stdlib.h>
 

@@ -8,7 +8,7 @@
 #include "base/record.h"
 #include "base/show.h"
 #include "cli/cli.h"
-#include "core/journal.h"
+#include "core/journal/journal.h"
 
 #include <inttypes.h>
 #include <stdio.h>

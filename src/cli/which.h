@@ -9,7 +9,7 @@
  */
 
 #include "cli/project.h"
-#include "core/status.h"
+#include "core/journal/status.h"
 
 struct lm_which {
     char *file;   /* the script as "luamig run" would open it; NULL: no file */

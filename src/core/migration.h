@@ -116,7 +116,7 @@ struct lm_migration {
     bool quarantine;      /* set rows at fault aside instead of failing */
     bool quarantine_rows; /* the journal keeps the row itself, too */
 
-    const struct lm_health_limits *health; /* core/health.h */
+    const struct lm_health_limits *health; /* core/health/health.h */
     const struct lm_migration_ops *ops;
     void *self;
 };

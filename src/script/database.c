@@ -3,9 +3,9 @@
 
 #include "script/database.h"
 
-#include "pg/txn.h"
-#include "script/bind.h"
-#include "script/vm.h"
+#include "pg/conn/txn.h"
+#include "script/bind/bind.h"
+#include "script/vm/vm.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>

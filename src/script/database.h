@@ -24,7 +24,7 @@ struct lm_conn;
 typedef void (*lm_database_closed)(void *arg, const char *conninfo);
 
 /* Makes databases known to a state: once, before the others. sites is the
- * memory of call sites (script/sites.h) and must outlive the state.
+ * memory of call sites (script/bind/sites.h) and must outlive the state.
  * [-0, +0, memory] */
 struct lm_sites;
 void lmL_open_databases(lua_State *L, struct lm_sites *sites);

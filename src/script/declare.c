@@ -3,10 +3,10 @@
 
 #include "script/declare.h"
 
+#include "script/bind/sites.h"
 #include "script/database.h"
-#include "script/fields.h"
-#include "script/sites.h"
-#include "script/vm.h"
+#include "script/value/fields.h"
+#include "script/vm/vm.h"
 
 #include <lauxlib.h>
 

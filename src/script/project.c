@@ -6,8 +6,8 @@
 
 #include "script/project.h"
 
-#include "script/fields.h"
-#include "script/vm.h"
+#include "script/value/fields.h"
+#include "script/vm/vm.h"
 
 #include <lauxlib.h>
 #include <limits.h>

@@ -4,8 +4,8 @@
 
 #include "script/scaffold.h"
 
-#include "script/fields.h"
-#include "script/vm.h"
+#include "script/value/fields.h"
+#include "script/vm/vm.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>

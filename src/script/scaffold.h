@@ -26,7 +26,7 @@ struct lm_scaffold_request {
     const char *spec_path;
     const char *table;      /* as the repo takes it, or NULL */
     const char *sql_table;  /* as SQL takes it, or NULL */
-    const char *facts_json; /* of core/relation.h, or NULL: not known */
+    const char *facts_json; /* of core/check/relation.h, or NULL: not known */
     bool one_shot;
 };
 

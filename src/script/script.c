@@ -10,10 +10,9 @@
 
 #include "base/log.h"
 #include "base/trust.h"
-#include "script/bind.h"
-#include "script/fields.h"
-#include "script/observe.h"
-#include "script/script_args.h"
+#include "script/bind/bind.h"
+#include "script/bind/observe.h"
+#include "script/value/fields.h"
 
 #include <inttypes.h>
 #include <lauxlib.h>

@@ -10,7 +10,7 @@
 #include "core/migration.h"
 
 struct lm_script;
-struct lm_observer; /* script/observe.h */
+struct lm_observer; /* script/bind/observe.h */
 
 /* What the command line and the project file say about a script. */
 struct lm_script_options {

@@ -2,9 +2,9 @@
 /* A script's arguments on their way from the command line to Lua; see the
  * header. */
 
-#include "script/script_args.h"
+#include "script/script_private.h"
 
-#include "script/fields.h"
+#include "script/value/fields.h"
 
 #include <lauxlib.h>
 #include <string.h>

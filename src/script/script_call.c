@@ -9,10 +9,10 @@
 #include "script/script_private.h"
 
 #include "base/log.h"
-#include "core/pager.h"
-#include "script/bind.h"
-#include "script/fields.h"
-#include "script/observe.h"
+#include "core/page/page.h"
+#include "script/bind/bind.h"
+#include "script/bind/observe.h"
+#include "script/value/fields.h"
 
 #include <lauxlib.h>
 #include <limits.h>

@@ -5,11 +5,11 @@
 /* A script that is loaded: script.c fills it, script_call.c calls it. */
 
 #include "base/project.h"
-#include "core/health.h"
-#include "script/params.h"
+#include "core/health/health.h"
+#include "script/bind/sites.h"
 #include "script/script.h"
-#include "script/sites.h"
-#include "script/vm.h"
+#include "script/value/params.h"
+#include "script/vm/vm.h"
 
 struct lm_script {
     struct lm_vm vm;
@@ -33,5 +33,21 @@ struct lm_script {
 /* Notes which functions the definition, at index 2, has, and how they are
  * called. [-0, +0, raises] */
 void lmL_read_ops(lua_State *L, struct lm_script *self);
+
+/* script_args.c: the arguments that a script is given, on their way from
+ * "name=value" to Lua. */
+
+/* Has each its form, and is none given twice? LM_ERR_USAGE. */
+bool lm_script_check_args(const struct lm_script_options *options,
+                          struct lm_err *err) LM_MUSTCHECK;
+
+/* Sets in the table at the top, for luamig.script: args, { name = "value" };
+ * hidden, the set of those that nobody could see (options->secret_count); and
+ * kept, as args. */
+void lmL_set_args(lua_State *L, const struct lm_script_options *options);
+
+/* Adds a line for each argument in the list at the top, which is what
+ * luamig.script.args declared: "  --arg tenant=integer (required)". */
+void lmL_describe_args(lua_State *L, struct lm_buf *out);
 
 #endif

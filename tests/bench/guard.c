@@ -6,7 +6,7 @@
  * usage: guard CORPUS
  */
 
-#include "pg/guard.h"
+#include "pg/sql/guard.h"
 
 #include <stdio.h>
 #include <time.h>

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""luamig's own SQL means pg_catalog whatever the search_path is (pg/own.h).
+"""luamig's own SQL means pg_catalog whatever the search_path is (pg/conn/own.h).
 
 Looks at every string of the C sources that is SQL. A text that begins with
 LM_OWN, or goes through what puts that before it (the journal's), may name
@@ -15,22 +15,22 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
 
 # Texts that get LM_OWN elsewhere, or are no SQL for a server of the user's.
 ELSEWHERE = {
-    "core/journal.c": "lm_journal_ask puts LM_OWN before them",
-    **{f"core/journal_{name}.c": "likewise"
+    "core/journal/journal.c": "lm_journal_ask puts LM_OWN before them",
+    **{f"core/journal/{name}.c": "likewise"
        for name in ("claim", "request", "find", "ask", "install", "fit",
                     "damage", "owner")},
-    "core/journal_ddl.c": "runs in a transaction of lm_txn.own; the bodies of"
+    "core/journal/ddl.c": "runs in a transaction of lm_txn.own; the bodies of"
                           " functions have a path or qualify, see below",
-    "core/journal.h": "a part of texts with LM_OWN",
-    "core/position.c": "LM_OWN stands where they are put together",
-    "core/relation.c": "likewise, but for those that are said to need the"
+    "core/journal/journal.h": "a part of texts with LM_OWN",
+    "core/page/position.c": "LM_OWN stands where they are put together",
+    "core/check/relation.c": "likewise, but for those that are said to need the"
                        " user's path",
-    "pg/own.h": "is about it", "pg/order.h": "parts of texts with LM_OWN",
-    "pg/query_key_rows.c": "hints, no SQL of its own",
-    "pg/query_key_judge.c": "likewise",
-    "core/preflight_order.c": "hints, no SQL of its own",
-    "script/tester.c": "a throw-away server", "pg/server.c": "likewise",
-    "pg/scratch.c": "likewise", "pg/server_home.c": "likewise",
+    "pg/conn/own.h": "is about it", "pg/conn/order.h": "parts of texts with LM_OWN",
+    "pg/query/key_rows.c": "hints, no SQL of its own",
+    "pg/query/key_judge.c": "likewise",
+    "core/page/preflight_order.c": "hints, no SQL of its own",
+    "testing/tester.c": "a throw-away server", "pg/server/server.c": "likewise",
+    "pg/server/scratch.c": "likewise", "pg/server/home.c": "likewise",
 }
 # Macros that are parts of texts with LM_OWN.
 PARTS = ["EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK", "LM_JOURNAL_HELD", "HELD",
@@ -144,7 +144,7 @@ def bodies_without_path(source):
             code = re.sub(r"SET cursor = |\b(\w+) = (?=\w+ @|p_\w+,|pg_)", "",
                           strip(code.replace("\\n", " ")))
             for fault in faults(code):
-                yield f"core/journal_ddl.c: {body[0]}, without a path: {fault}"
+                yield f"core/journal/ddl.c: {body[0]}, without a path: {fault}"
 
 
 def main():
@@ -157,7 +157,7 @@ def main():
             with open(os.path.join(TOP, "src", path), encoding="utf-8") as file:
                 source = file.read()
             found += check(path, source)
-            if path == "core/journal_ddl.c":
+            if path == "core/journal/ddl.c":
                 found += bodies_without_path(source)
     print("\n".join(found), end="\n" if found else "")
     return 1 if found else 0

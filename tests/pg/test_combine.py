@@ -1,7 +1,7 @@
 """Which writes are combined, and that nobody can tell.
 
 What the server executed is in its log: a combined statement there is one that
-begins with WITH written AS. Each rule of src/core/shape_facts.c has a test here that
+begins with WITH written AS. Each rule of src/core/repo/shape_facts.c has a test here that
 the server fails when the rule is gone.
 """
 

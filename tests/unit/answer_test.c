@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "pg/conn_private.h"
+#include "pg/conn/private.h"
 
 static const char sql[] = "SELECT what FROM a_table";
 

@@ -3,9 +3,9 @@
 
 #include "unit.h"
 
-#include "script/number.h"
-#include "script/value.h"
-#include "script/vm.h"
+#include "script/value/number.h"
+#include "script/value/value.h"
+#include "script/vm/vm.h"
 
 #include <lauxlib.h>
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "pg/guard.h"
+#include "pg/sql/guard.h"
 
 #include <stdio.h>
 #include <stdlib.h>

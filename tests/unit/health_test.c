@@ -4,7 +4,7 @@
 
 #include "unit.h"
 
-#include "core/health.h"
+#include "core/health/health.h"
 
 #include <stdio.h>
 

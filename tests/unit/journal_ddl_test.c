@@ -3,8 +3,8 @@
 
 #include "unit.h"
 
-#include "core/journal.h"
-#include "pg/guard.h"
+#include "core/journal/journal.h"
+#include "pg/sql/guard.h"
 
 #include <stdio.h>
 

@@ -3,8 +3,8 @@
 
 #include "unit.h"
 
-#include "script/json.h"
-#include "script/vm.h"
+#include "script/value/json.h"
+#include "script/vm/vm.h"
 
 #include <lauxlib.h>
 

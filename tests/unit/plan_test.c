@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "core/check_private.h"
+#include "core/check/private.h"
 
 #include <stdio.h>
 

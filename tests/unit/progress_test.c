@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "core/progress.h"
+#include "core/run/progress.h"
 
 #include <stdio.h>
 #include <unistd.h>

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "pg/query.h"
+#include "pg/query/query.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "core/repo.h"
+#include "core/repo/repo.h"
 #include "script/script.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A line that loses a column is noticed; lines that vary are not. */
 
-#include "script/sites.h"
+#include "script/bind/sites.h"
 
 #include "unit.h"
 

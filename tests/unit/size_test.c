@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "core/size.h"
+#include "core/lane/size.h"
 
 static const int64_t max_rows = 10000;
 static const int64_t target_ms = 500;

@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "pg/sql.h"
+#include "pg/sql/sql.h"
 
 static void
 test_identifiers_are_always_quoted(void **state)

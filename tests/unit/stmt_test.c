@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "pg/stmt.h"
+#include "pg/conn/stmt.h"
 
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "core/tally.h"
+#include "core/dry/tally.h"
 
 #include <stdlib.h>
 

@@ -10,9 +10,9 @@
 
 #include "unit.h"
 
-#include "core/pager.h"
-#include "core/repo.h"
-#include "pg/types.h"
+#include "core/page/page.h"
+#include "core/repo/repo.h"
+#include "pg/conn/types.h"
 #include "script/script.h"
 
 #include <lua.h>

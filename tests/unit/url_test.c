@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "pg/url.h"
+#include "pg/conn/url.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,9 +3,9 @@
 
 #include "unit.h"
 
-#include "script/params.h"
-#include "script/value.h"
-#include "script/vm.h"
+#include "script/value/params.h"
+#include "script/value/value.h"
+#include "script/vm/vm.h"
 
 #include <float.h>
 #include <lauxlib.h>

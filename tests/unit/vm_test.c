@@ -4,7 +4,7 @@
 #include "unit.h"
 
 #include "base/stop.h"
-#include "script/vm.h"
+#include "script/vm/vm.h"
 
 #include <lauxlib.h>
 #include <signal.h>

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "pg/words.h"
+#include "pg/sql/words.h"
 
 #include <string.h>
 

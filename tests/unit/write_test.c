@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "core/write.h"
+#include "core/repo/write.h"
 
 static const char *const one[] = {"a"};
 static const char *const two[] = {"b", "c \"d\""};

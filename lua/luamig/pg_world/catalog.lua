@@ -9,7 +9,7 @@ local text = require "luamig.text"
 
 local catalog = {}
 
--- What begins so runs under a search_path of luamig's own (src/pg/own.h): names mean those of
+-- What begins so runs under a search_path of luamig's own (src/pg/conn/own.h): names mean those of
 -- pg_catalog, and a table is known by its OID.
 local OWN = "\1luamig\2"
 

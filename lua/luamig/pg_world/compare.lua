@@ -174,7 +174,7 @@ end
 
 --- What tells a stub from the server's answer to the statement, or nil.
 -- @param stub of `luamig.mock.stubs`
--- @param event "returned", see src/script/world.h
+-- @param event "returned", see src/testing/world.h
 function compare.stub(statement, stub, event)
   local err = event.results[1]
   if stub.error then

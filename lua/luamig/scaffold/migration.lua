@@ -357,8 +357,8 @@ end
 --   script_path, spec_path  as seen from the project root
 --   table        as the repo takes its name, or nil: nobody has said
 --   sql_table    the same as SQL takes it
---   facts        what the catalog says of it (see `core/relation.h`), or facts_json, the same as
---                text; neither: nobody could look
+--   facts        what the catalog says of it (see `core/check/relation.h`), or facts_json, the
+--                same as text; neither: nobody could look
 --   one_shot     true: no paging
 -- @return list of { path =, text = }
 function migration.files(request)

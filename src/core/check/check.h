@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_CHECK_CHECK_H
+#define LM_CORE_CHECK_CHECK_H
+
+/*
+ * What can be said of a migration before it runs: a list of findings, each with
+ * a verdict, and a few figures. Nothing is changed: all questions are asked in
+ * read-only transactions that are rolled back.
+ *
+ * docs/running.md lists the subjects; they do not change.
+ */
+
+#include "core/migration.h"
+
+struct lm_base_query;
+struct lm_conn;
+
+enum lm_check_verdict { LM_VERDICT_OK, LM_VERDICT_WARNING, LM_VERDICT_ERROR };
+
+struct lm_finding {
+    enum lm_check_verdict verdict;
+    const char *subject; /* static: "plan" */
+    char *message;       /* owned, as are the next two; these may be NULL */
+    char *detail;        /* lines */
+    char *hint;
+    char *plan; /* of a plan: its nodes, a line each; owned, or NULL */
+};
+
+struct lm_check {
+    struct lm_finding *findings;
+    int count;
+    bool unreachable; /* the database cannot be reached or is refused */
+    /* Figures; -1: not known. Guesses all of them, but for batch_size. */
+    int64_t rows; /* that the base query returns */
+    int64_t batches;
+    int64_t batch_size;
+    int64_t page_rows_read; /* by the server, to return one page */
+    int64_t page_ms;
+    int64_t duration_ms; /* reading and pausing; writing comes on top */
+};
+
+void lm_check_init(struct lm_check *self);
+void lm_check_release(struct lm_check *self);
+int lm_check_count(const struct lm_check *self, enum lm_check_verdict verdict);
+
+/* Adds a finding; valid until the next one is added. */
+struct lm_finding *lm_check_add(struct lm_check *self,
+                                enum lm_check_verdict verdict,
+                                const char *subject, const char *format, ...)
+    LM_PRINTF(4, 5);
+/* Adds an error as a finding. */
+struct lm_finding *lm_check_add_err(struct lm_check *self, const char *subject,
+                                    const struct lm_err *err);
+void lm_finding_detail(struct lm_finding *self, const char *format, ...)
+    LM_PRINTF(2, 3);
+void lm_finding_hint(struct lm_finding *self, const char *format, ...)
+    LM_PRINTF(2, 3);
+
+struct lm_check_options {
+    const char *conninfo;
+    const char *application_name;
+    const char *journal_schema;
+    const char *const *replicas; /* conninfos */
+    int replica_count;
+};
+
+/* Connects and looks at everything. False when the connection is lost or the
+ * user has stopped it; what was found before stays. */
+bool lm_check_all(struct lm_check *self, const struct lm_migration *migration,
+                  const struct lm_check_options *options,
+                  struct lm_err *err) LM_MUSTCHECK;
+
+/* The part that is quick enough for the beginning of each run: the key and the
+ * plan, as far as they can be judged without running it, and the rights on the
+ * journal (NULL: there is none yet). query is what preflight found. */
+bool lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
+                      const struct lm_migration *migration,
+                      const struct lm_base_query *query,
+                      const char *journal_schema,
+                      struct lm_err *err) LM_MUSTCHECK;
+
+/* In the middle of a run: what the next page's plan reads, as a finding, or
+ * none when the server does not say. cursor and bound are as for a page. */
+void lm_check_page(struct lm_check *self, struct lm_conn *conn,
+                   const struct lm_migration *migration,
+                   const struct lm_base_query *query, char *const *cursor,
+                   char *const *bound);
+
+#endif

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The dry run: what it does in ways of its own, around the steps of a run, and
+ * its report. See the header for what it promises.
+ *
+ * Nothing here commits, and nothing reads or writes the journal: the one
+ * transaction that each step begins is rolled back in the same step, and a
+ * runner that is killed leaves that to the server.
+ */
+
+#include "core/dry/dry.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "core/run/private.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLED_BATCHES = 2, MANY_ROWS = 100000 };
+
+struct lm_dry {
+    struct lm_dry_report *report;
+    char *table;            /* of the key, as SQL; NULL: no single one */
+    struct lm_tally before; /* when the work in hand began */
+    bool sampling;          /* rows are to be shown of it */
+    bool warned;
+    int64_t *ms; /* a figure a batch */
+    int64_t *wal_bytes;
+    int count;
+};
+
+static bool
+has(const struct lm_runner *self, enum lm_callback callback)
+{
+    return self->migration->ops->has(self->migration->self, callback);
+}
+
+/* -- around the work of a transaction -------------------------------------- */
+
+/* BEGIN, and what on_start has done by then. What it did to the tables behind
+ * the base query is new in each transaction. */
+static bool
+begin_transaction(struct lm_runner *self, struct lm_err *err)
+{
+    if (!lm_runner_begin_batch(self, err))
+        return false;
+    return !has(self, LM_CALL_ON_START) ||
+           (lm_runner_call_back(self, LM_CALL_ON_START, err) &&
+            (self->migration->one_shot || lm_runner_look_again(self, err)));
+}
+
+static bool
+begin_work(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_dry *dry = self->dry;
+
+    lm_tally_release(&dry->before);
+    if (!begin_transaction(self, err))
+        return false;
+    if (dry->sampling) {
+        if (!lm_conn_command(self->conn, "SAVEPOINT luamig_dry", err))
+            return false;
+        lm_samples_begin(&dry->report->samples, self->conn);
+    }
+    if (!lm_tally_read(&dry->before, self->conn, err))
+        return false;
+    self->begun_ms = lm_clock_ms();
+    return true;
+}
+
+/* The keys of a page's first rows, to be freed. */
+static const char **
+first_keys(const struct lm_runner *self, const struct lm_page *page, int rows)
+{
+    int count = self->query.key_count;
+    const char **texts = lm_calloc((size_t)rows * (size_t)count, sizeof *texts);
+
+    for (int i = 0; i < rows * count; i++)
+        texts[i] = lm_page_key(page, &self->query, i / count, i % count);
+    return texts;
+}
+
+/* page is NULL for work that had none. */
+static void
+take_sample(struct lm_runner *self, const struct lm_page *page,
+            const struct lm_tally *written)
+{
+    struct lm_dry_report *report = self->dry->report;
+    struct lm_sample_page rows = {.query = &self->query,
+                                  .table = self->dry->table};
+    const char **texts = NULL;
+    struct lm_err ignored;
+
+    if (page != NULL) {
+        rows.rows = page->rows < LM_SAMPLE_KEYS ? page->rows : LM_SAMPLE_KEYS;
+        rows.texts = texts = first_keys(self, page, rows.rows);
+    }
+    lm_samples_take(&report->samples, self->conn, page != NULL ? &rows : NULL,
+                    written);
+    lm_residue_look(&report->residue, self->conn);
+    if (lm_conn_command(self->conn, "ROLLBACK TO SAVEPOINT luamig_dry",
+                        &ignored))
+        lm_samples_complete(&report->samples, self->conn);
+    free(texts);
+}
+
+/* *wal_bytes: what the work has written of it. */
+static bool
+end_work(struct lm_runner *self, const struct lm_page *page, int64_t *wal_bytes,
+         struct lm_err *err)
+{
+    struct lm_dry *dry = self->dry;
+    struct lm_tally written = {NULL, 0, 0, false};
+    bool ok;
+
+    if (!lm_conn_settle(self->conn, err))
+        return false;
+    self->worked_ms = lm_clock_ms() - self->begun_ms;
+    ok = lm_tally_read(&written, self->conn, err);
+    if (ok) {
+        LM_FAULT("dry_before_rollback");
+        lm_tally_subtract(&written, &dry->before);
+        lm_tally_add(&dry->report->tally, &written);
+        *wal_bytes = written.wal_bytes;
+        if (dry->sampling)
+            take_sample(self, page, &written);
+        lm_conn_rollback(self->conn);
+    }
+    lm_tally_release(&written);
+    return ok;
+}
+
+static void
+note_batch(struct lm_runner *self, int64_t wal_bytes)
+{
+    struct lm_dry *dry = self->dry;
+    size_t room = (size_t)dry->count + 1;
+
+    dry->ms = lm_realloc(dry->ms, room, sizeof *dry->ms);
+    dry->wal_bytes = lm_realloc(dry->wal_bytes, room, sizeof *dry->wal_bytes);
+    dry->ms[dry->count] = self->worked_ms;
+    dry->wal_bytes[dry->count++] = wal_bytes;
+    dry->sampling = dry->count < SAMPLED_BATCHES;
+}
+
+/* -- the steps --------------------------------------------------------------- */
+
+/* on_start once for the account, and the bound. */
+static bool
+start(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_dry *dry = self->dry;
+    struct lm_key bound = {NULL, 0};
+    bool sampling = dry->sampling;
+    int64_t ignored;
+    bool ok;
+
+    dry->sampling = false;
+    lm_tally_release(&dry->before);
+    ok = lm_runner_begin_batch(self, err) &&
+         lm_tally_read(&dry->before, self->conn, err) &&
+         lm_runner_call_back(self, LM_CALL_ON_START, err) &&
+         lm_runner_find_bound(self, &bound, err) &&
+         end_work(self, NULL, &ignored, err);
+    dry->sampling = sampling;
+    if (!ok) {
+        lm_key_release(&bound);
+        return false;
+    }
+    lm_runner_note_started(self, bound);
+    return true;
+}
+
+static void
+warn_of_many(struct lm_runner *self)
+{
+    char rows[32];
+
+    if (self->dry->warned || self->options->limit > 0 ||
+        self->progress.total <= MANY_ROWS)
+        return;
+    self->dry->warned = true;
+    lm_clock_format_count(rows, sizeof rows, self->progress.total);
+    lm_log(LM_LOG_WARNING,
+           "a dry run of about %s rows: its batches cost as much as real ones "
+           "(WAL, dead row versions, locks); --limit 10000 tries fewer",
+           rows);
+}
+
+static bool
+begin_batch(struct lm_runner *self, struct lm_err *err)
+{
+    warn_of_many(self);
+    return begin_work(self, err);
+}
+
+static bool
+end_batch(struct lm_runner *self, const struct lm_page *page,
+          const struct lm_key *cursor, struct lm_err *err)
+{
+    int64_t wal_bytes = 0;
+
+    (void)cursor;
+    if (page->rows == 0) {
+        lm_conn_rollback(self->conn);
+        return true;
+    }
+    if (!end_work(self, page, &wal_bytes, err))
+        return false;
+    note_batch(self, wal_bytes);
+    return true;
+}
+
+/* The whole of a one-shot, which is one batch. */
+static bool
+run_once(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t wal_bytes = 0;
+
+    if (!begin_work(self, err) ||
+        !lm_runner_call_back(self, LM_CALL_RUN, err) ||
+        !lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) ||
+        !end_work(self, NULL, &wal_bytes, err))
+        return false;
+    note_batch(self, wal_bytes);
+    self->run.batches = 1;
+    return true;
+}
+
+static bool
+complete(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t ignored;
+
+    if (!has(self, LM_CALL_ON_COMPLETE))
+        return true;
+    self->dry->sampling = true; /* of tables that batches do not write */
+    if (!begin_work(self, err))
+        return false;
+    if (lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) &&
+        end_work(self, NULL, &ignored, err))
+        return true;
+    if (err->hint[0] == '\0') {
+        lm_err_hint(err, "In a dry run on_complete sees nothing of what the "
+                         "batches wrote; run.dry_run tells it that it is one.");
+    }
+    return false;
+}
+
+static bool
+finish(struct lm_runner *self, struct lm_err *err)
+{
+    bool ok =
+        self->migration->one_shot ? run_once(self, err) : complete(self, err);
+
+    if (!ok)
+        return false;
+    self->run.seq++;
+    self->ended = true;
+    return true;
+}
+
+static const struct lm_runner_steps steps = {start, begin_batch, end_batch,
+                                             finish};
+
+/* -- the report -------------------------------------------------------------- */
+
+static int
+by_size(const void *a, const void *b)
+{
+    int64_t one = *(const int64_t *)a;
+    int64_t other = *(const int64_t *)b;
+
+    return (one > other) - (one < other);
+}
+
+static struct lm_dry_figure
+sum_up(int64_t *values, int count)
+{
+    struct lm_dry_figure figure = {0, 0, 0};
+
+    if (count == 0)
+        return figure;
+    qsort(values, (size_t)count, sizeof *values, by_size);
+    for (int i = 0; i < count; i++)
+        figure.sum += values[i];
+    figure.median = values[count / 2];
+    figure.worst = values[count - 1];
+    return figure;
+}
+
+/* How long all batches of the run take at their full size. Batches that a limit
+ * has cut may cost as much as full ones, or by their rows: what is told lies in
+ * the middle, by its logarithm. */
+static int64_t
+guess_ms(const struct lm_dry_report *report, double times, int64_t batch_size)
+{
+    double by_rows = (double)report->batch_ms.sum * times;
+    double batches = (double)report->full_rows / (double)batch_size;
+    double by_batches;
+
+    if (batches > (double)report->batches * times)
+        batches = (double)report->batches * times;
+    if (report->complete || report->batches == 0)
+        batches = (double)report->batches;
+    by_batches = report->batches > 0 ? (double)report->batch_ms.sum /
+                                           (double)report->batches * batches
+                                     : by_rows;
+    return (int64_t)(sqrt(by_rows * by_batches) +
+                     batches * (double)report->throttle_ms);
+}
+
+/* What is known of these batches, carried over to all rows. */
+static void
+guess_whole(struct lm_dry_report *report, int64_t total, int64_t batch_size)
+{
+    double times = 1;
+
+    report->full_rows = report->full_ms = report->full_wal_bytes = -1;
+    if (!report->one_shot && report->complete) {
+        report->full_rows = report->rows;
+    } else if (!report->one_shot && total >= 0) {
+        report->full_rows = total > report->rows ? total : report->rows;
+    }
+    if (!report->complete && (report->full_rows < 0 || report->rows == 0))
+        return;
+    if (report->rows > 0)
+        times = (double)report->full_rows / (double)report->rows;
+    report->full_ms = report->one_shot ? report->batch_ms.sum
+                                       : guess_ms(report, times, batch_size);
+    report->full_wal_bytes =
+        (int64_t)((double)report->batch_wal_bytes.sum * times);
+}
+
+static void
+fill_report(struct lm_runner *self, struct lm_dry_report *report)
+{
+    struct lm_dry *dry = self->dry;
+
+    report->complete = self->ended;
+    report->rows = self->run.rows;
+    report->batches = self->run.batches;
+    report->retries = self->progress.retries;
+    report->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
+    report->throttle_ms = self->migration->throttle_ms;
+    report->batch_ms = sum_up(dry->ms, dry->count);
+    report->batch_wal_bytes = sum_up(dry->wal_bytes, dry->count);
+    guess_whole(report, self->progress.total, self->migration->batch_size);
+    lm_conn_set_interruptible(self->conn, false);
+    if (lm_conn_is_up(self->conn)) {
+        lm_residue_end(&report->residue, self->conn, self->migration->source);
+    }
+}
+
+/* -- the whole --------------------------------------------------------------- */
+
+static void
+conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
+{
+    struct lm_dry_report *report = self->dry->report;
+
+    lm_progress_end(&self->progress);
+    lm_monitor_stop(self->monitor);
+    self->monitor = NULL;
+    if (!ok && err->kind == LM_ERR_INTERRUPT)
+        ok = stopped = true;
+    if (self->conn != NULL)
+        lm_conn_rollback(self->conn);
+    if (report->worked)
+        fill_report(self, report);
+    if (!ok) {
+        report->ending = LM_END_FAILED;
+        report->would_quarantine = lm_runner_may_quarantine(self, err);
+    } else if (stopped && lm_stop_level() > 0) {
+        report->ending = LM_END_STOPPED;
+        snprintf(report->reason, sizeof report->reason, "%s", lm_stop_signal());
+    } else {
+        report->ending = LM_END_DONE;
+    }
+    if (report->worked && (!ok || stopped))
+        lm_runner_tell_stop(self, ok ? "stop" : "error");
+}
+
+/* Everything before the first step. */
+static bool
+prepare(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_dry *dry = self->dry;
+    struct lm_err ignored;
+
+    if (!lm_runner_connect(self, err) || !lm_runner_look_again(self, err) ||
+        !lm_runner_check(self, err))
+        return false;
+    if (!self->migration->one_shot) {
+        if (!lm_runner_find_start(self, &self->run.cursor, err))
+            return false;
+        if (!lm_page_key_table(self->conn, &self->query, &dry->table, &ignored))
+            lm_log(LM_LOG_DEBUG, "%s", ignored.message);
+    }
+    lm_residue_begin(&dry->report->residue, self->conn);
+    lm_log(LM_LOG_INFO, "dry run of %s on %s: every batch is rolled back",
+           self->migration->name, lm_conn_target(self->conn));
+    lm_runner_warn_of_volatile_calls(self);
+    return true;
+}
+
+void
+lm_runner_dry_run(const struct lm_migration *migration,
+                  const struct lm_runner_options *options,
+                  struct lm_dry_report *report, struct lm_err *err)
+{
+    struct lm_dry dry = {.report = report, .sampling = true};
+    struct lm_outcome outcome;
+    struct lm_runner self;
+    bool stopped = false;
+    bool ok;
+
+    memset(report, 0, sizeof *report);
+    report->one_shot = migration->one_shot;
+    lm_runner_init(&self, migration, options, &outcome);
+    self.steps = &steps;
+    self.dry = &dry;
+    self.heard = true; /* nobody asks anything of a dry run */
+    self.repo.combine_options.journal = NULL;
+    ok = prepare(&self, err);
+    if (ok) {
+        report->worked = true;
+        lm_runner_watch(&self);
+        lm_progress_begin(&self.progress, 0, 0, 0, 0);
+        ok = lm_runner_work(&self, &stopped, err);
+    }
+    conclude(&self, ok, stopped, err);
+    lm_tally_release(&dry.before);
+    free(dry.table);
+    free(dry.ms);
+    free(dry.wal_bytes);
+    lm_outcome_release(&outcome);
+    lm_runner_release(&self);
+}
+
+void
+lm_dry_report_release(struct lm_dry_report *self)
+{
+    lm_tally_release(&self->tally);
+    lm_samples_release(&self->samples);
+    lm_residue_release(&self->residue);
+}

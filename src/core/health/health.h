@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_HEALTH_HEALTH_H
+#define LM_CORE_HEALTH_HEALTH_H
+
+/*
+ * The server's health, as far as a run waits for it: which signals there are,
+ * reading them, and judging them. docs/operating.md says what each is for.
+ *
+ * Reading (health/signals.c) needs a connection and gives plain data. Judging
+ * (health.c) has neither a database nor a clock: it takes samples and the time
+ * and says what holds the run. A hold begins above the limit and ends at half
+ * of it. Unknown is not zero: a signal that cannot be read any more while it
+ * holds goes on holding, for ten minutes at most.
+ */
+
+#include "base/err.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct lm_conn;
+
+enum lm_signal {
+    LM_SIGNAL_BATCH_TIME, /* by the runner's clock; is not sampled */
+    LM_SIGNAL_BLOCKED,
+    LM_SIGNAL_REPLICA_LAG,
+    LM_SIGNAL_REPLAY_LAG,
+    LM_SIGNAL_SLOTS,
+    LM_SIGNAL_ARCHIVER,
+    LM_SIGNAL_VACUUM,
+    LM_SIGNAL_DEBT,
+    LM_SIGNAL_SNAPSHOT,
+    LM_SIGNAL_SESSIONS,
+    LM_SIGNALS,
+
+    /* Causes of a hold that are no signals. */
+    LM_HELD_BY_SCRIPT = LM_SIGNALS,
+    LM_CAUSES,
+    LM_HELD_BY_NOTHING = LM_CAUSES
+};
+
+/* The name in config.health. */
+const char *lm_health_setting(enum lm_signal signal);
+
+/* A hold begins above; negative: the signal is switched off. */
+struct lm_health_limits {
+    double above[LM_SIGNALS];
+};
+
+/* -- reading ----------------------------------------------------------- */
+
+enum lm_health_state {
+    LM_HEALTH_OFF, /* by config.health */
+    LM_HEALTH_AVAILABLE,
+    LM_HEALTH_UNUSED,     /* there is nothing to watch: as good as zero */
+    LM_HEALTH_DEGRADED,   /* seen in part, or by something near it */
+    LM_HEALTH_UNAVAILABLE /* the value means nothing */
+};
+
+struct lm_health_reading {
+    enum lm_health_state state;
+    double value;     /* in the unit of the setting; sessions: how many */
+    double cap;       /* a limit of the server's own, if lower; 0: none */
+    bool missing;     /* something that was there before is not */
+    bool lacks_right; /* the role would see more with pg_read_all_stats */
+    char text[256];   /* what holds, if it does: "vacuum of public.t (pid 7)" */
+    char note[256];   /* on its state: "1 standby", "archive_mode is off" */
+};
+
+struct lm_health_sample {
+    struct lm_health_reading of[LM_SIGNALS];
+    char unconnected[512]; /* why nothing could be read; "": it could */
+};
+
+/* Makes a sample that knows nothing, for the reason given. */
+void lm_health_know_nothing(struct lm_health_sample *sample,
+                            const struct lm_health_limits *limits,
+                            const char *why);
+
+struct lm_health_options {
+    const atomic_bool *stop;     /* true: samples are left unfinished */
+    const char *tables;          /* OIDs as an array literal: "{16384}" */
+    const char *const *replicas; /* conninfos */
+    int replica_count;
+    const char *application_name; /* for the replicas */
+};
+
+/* Remembers what was there, and holds the connections to the replicas. The
+ * options are copied. */
+struct lm_health_sampler *
+lm_health_sampler_new(const struct lm_health_options *options);
+void lm_health_sampler_free(struct lm_health_sampler *self);
+
+/* Reads all signals that have a limit, unless it is to stop. backend_pid is the process of the
+ * run's own connection, 0 when it cannot be known. Fails only when the
+ * connection is lost, or when it is to stop; otherwise leaves no transaction
+ * open. */
+bool lm_health_sample(struct lm_health_sampler *self,
+                      const struct lm_health_limits *limits,
+                      struct lm_conn *conn, int backend_pid,
+                      struct lm_health_sample *out,
+                      struct lm_err *err) LM_MUSTCHECK;
+/* The connection is another one: what a role may not read is tried anew. */
+void lm_health_sampler_reset(struct lm_health_sampler *self);
+
+/* health/standbys.c: the standbys of a sample are seen one by one; the first
+ * that is not seen as often as before is missing, NULL: none. Zeros to begin. */
+struct lm_standbys {
+    int count;
+    struct lm_standby {
+        char name[128];        /* and address */
+        int known;             /* so many are there */
+        int seen;              /* in the sample in hand */
+        int64_t more_since_ms; /* more than those are; 0: they are not */
+    } of[32];
+};
+void lm_standbys_begin(struct lm_standbys *self);
+void lm_standbys_see(struct lm_standbys *self, const char *name);
+const char *lm_standbys_missing(struct lm_standbys *self, int64_t now_ms);
+
+/* -- judging ----------------------------------------------------------- */
+
+enum lm_health_mode {
+    LM_HEALTH_CALM,
+    LM_HEALTH_HOLDS,
+    LM_HEALTH_BLIND,   /* holds because it is unknown */
+    LM_HEALTH_SLOWS,   /* has held long enough: a quarter of the speed */
+    LM_HEALTH_GIVEN_UP /* has been unknown for long enough */
+};
+
+struct lm_health {
+    struct lm_health_limits limits;
+    struct {
+        enum lm_health_mode mode;
+        int64_t since_ms; /* when it got into this mode */
+        char text[320];
+    } of[LM_SIGNALS];
+    double usual_sessions; /* a moving average; 0: not known */
+    int64_t usual_ms;      /* when it was last brought up to date */
+    bool blocked;          /* sessions were, since the last rest */
+};
+
+void lm_health_begin(struct lm_health *self,
+                     const struct lm_health_limits *limits);
+void lm_health_take(struct lm_health *self,
+                    const struct lm_health_sample *sample, int64_t now_ms);
+/* Another limit, from the next sample on. It begins a hold of its own: one by
+ * the limit before ends. */
+void lm_health_set_limit(struct lm_health *self, enum lm_signal signal,
+                         double above);
+/* What holds the run at this moment, or LM_HELD_BY_NOTHING. */
+enum lm_signal lm_health_holds(struct lm_health *self, int64_t now_ms);
+
+/* How long to rest after a batch that took batch_ms, and why. */
+int64_t lm_health_rest_ms(struct lm_health *self, int64_t batch_ms,
+                          enum lm_signal *cause);
+
+/* -- telling ----------------------------------------------------------- */
+
+/* What a hold by the signal is for: "replica lag 300 MB on s1 (resumes at 64
+ * MB)". Valid until the next call that judges. */
+const char *lm_health_why(const struct lm_health *self, enum lm_signal signal);
+/* Adds "replica lag available (1 standby), ...": all signals, or those that
+ * are not seen, or in part only. */
+void lm_health_describe(const struct lm_health_sample *sample, bool all,
+                        struct lm_buf *buf);
+/* Adds "300 MB". */
+void lm_health_add_bytes(struct lm_buf *buf, double bytes);
+
+/* How long the run was held, by cause, as the journal keeps it and as people
+ * read it: "held 3m12s: replica lag 2m50s, autovacuum 22s"; adds nothing when
+ * it was not held. Reading takes what it knows, and 0 for the rest. */
+struct lm_held {
+    int64_t ms[LM_CAUSES];
+};
+void lm_held_write(const struct lm_held *held, struct lm_buf *buf);
+void lm_held_read(struct lm_held *held, const char *json);
+void lm_held_describe(const struct lm_held *held, struct lm_buf *buf);
+
+#endif

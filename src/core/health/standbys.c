@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which standbys are there, and is one of them gone? Those of one name and
+ * address cannot be told apart, so they are counted. One that connects again is
+ * seen twice until the server notices that its old connection is dead: it counts
+ * as one more only when that lasts.
+ */
+
+#include "core/health/health.h"
+
+#include <string.h>
+
+enum { LINGERS_MS = 120000 };
+
+void
+lm_standbys_begin(struct lm_standbys *self)
+{
+    for (int i = 0; i < self->count; i++)
+        self->of[i].seen = 0;
+}
+
+void
+lm_standbys_see(struct lm_standbys *self, const char *name)
+{
+    int i = 0;
+
+    while (i < self->count && strcmp(self->of[i].name, name) != 0)
+        i++;
+    if (i == (int)LM_COUNT(self->of))
+        return;
+    if (i == self->count) {
+        self->count++;
+        memset(&self->of[i], 0, sizeof self->of[i]);
+        LM_ERR_COPY(self->of[i].name, name);
+    }
+    self->of[i].seen++;
+}
+
+static void
+count(struct lm_standby *standby, int64_t now_ms)
+{
+    if (standby->seen <= standby->known) {
+        standby->more_since_ms = 0;
+        return;
+    }
+    if (standby->more_since_ms == 0)
+        standby->more_since_ms = now_ms;
+    if (standby->known == 0 || now_ms - standby->more_since_ms >= LINGERS_MS)
+        standby->known = standby->seen;
+}
+
+const char *
+lm_standbys_missing(struct lm_standbys *self, int64_t now_ms)
+{
+    const char *missing = NULL;
+
+    for (int i = 0; i < self->count; i++) {
+        struct lm_standby *standby = &self->of[i];
+
+        count(standby, now_ms);
+        if (standby->seen < standby->known && missing == NULL)
+            missing = standby->name;
+    }
+    return missing;
+}

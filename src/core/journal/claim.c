@@ -1,0 +1,669 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Beginning a run, and taking one over: who holds a run, whether he lives, and
+ * the fresh owner token that fences him off.
+ */
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "core/journal/private.h"
+#include "pg/sql/sql.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum {
+    ALIVE_GRACE_MS = 3000,    /* for a killed runner's backend to go */
+    COMMIT_GRACE_MS = 10000,  /* for a batch in flight to end by itself */
+    CLAIM_PATIENCE_MS = 30000 /* and after it was told to */
+};
+
+/* -- beginning -------------------------------------------------------- */
+
+static bool
+insert_run(struct lm_journal *self, const struct lm_run_request *request,
+           struct lm_run *run, bool *begun, struct lm_err *err)
+{
+    char *source = lm_journal_bytea(request->source, strlen(request->source));
+    const char *texts[] = {request->script,
+                           request->args_json,
+                           source,
+                           request->config_json,
+                           LUAMIG_VERSION,
+                           request->arguments.given,
+                           request->origin.file,
+                           request->origin.path,
+                           request->settled ? request->fingerprint : NULL};
+    struct lm_answer *result = NULL;
+    bool ok = lm_journal_ask(
+        self,
+        "WITH begun AS (INSERT INTO {schema}.run (script, args, sha256,"
+        " config, state, version, given, file, path, fingerprint)"
+        " VALUES ($1, $2::jsonb, pg_catalog.encode("
+        "pg_catalog.sha256($3::bytea), 'hex'), $4::jsonb, 'running', $5,"
+        " $6::jsonb, $7, $8, $9::jsonb) ON CONFLICT DO NOTHING RETURNING id)"
+        " SELECT begun.id IS NOT NULL, begun.id"
+        " FROM (SELECT) AS one LEFT JOIN begun ON true",
+        "!: b n", texts, 9, &result, err);
+
+    free(source);
+    if (!ok)
+        return false;
+    *begun = lm_answer_bool(result, 0, 0);
+    if (*begun)
+        run->id = lm_answer_int(result, 0, 1);
+    lm_answer_free(result);
+    return true;
+}
+
+static bool
+insert_progress(struct lm_journal *self, const struct lm_run_request *request,
+                const struct lm_key *cursor, struct lm_run *run,
+                struct lm_err *err)
+{
+    char host[256];
+    struct lm_number id;
+    struct lm_number lease;
+    struct lm_number pid;
+    struct lm_number backend;
+    char *columns = lm_journal_array(request->key_columns, request->key_count);
+    char *cursor_text = lm_key_array(cursor);
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           columns,
+                           cursor_text,
+                           lm_number_text(&lease, self->lease_ms),
+                           lm_journal_host(host, sizeof host),
+                           lm_number_text(&pid, getpid()),
+                           lm_journal_backend(self, &backend)};
+    struct lm_answer *result = NULL;
+    bool ok = lm_journal_ask(
+        self,
+        "INSERT INTO {schema}.progress (run_id, key_columns,"
+        " cursor, lease_until, host, pid, backend_pid,"
+        " backend_start) VALUES ($1, $2, $3,"
+        " clock_timestamp() + $4::bigint * interval '1 ms', $5, $6,"
+        " $7, (SELECT a.backend_start FROM"
+        " pg_catalog.pg_stat_activity a WHERE a.pid = $7))"
+        " RETURNING owner, seq",
+        "1: t n", texts, 7, &result, err);
+
+    free(columns);
+    free(cursor_text);
+    if (!ok)
+        return false;
+    LM_ERR_COPY(run->owner, lm_answer_text(result, 0, 0));
+    run->seq = lm_answer_int(result, 0, 1);
+    lm_answer_free(result);
+    return true;
+}
+
+static void
+start_counting(struct lm_run *run, const struct lm_key *cursor)
+{
+    run->rows = run->batches = run->retries = run->failures = 0;
+    run->started = run->script_changed = run->bound_is_empty = false;
+    LM_ERR_COPY(run->state, "running");
+    LM_ERR_COPY(run->held_json, "{}");
+    lm_key_release(&run->cursor);
+    lm_key_release(&run->bound);
+    if (cursor->texts != NULL) {
+        lm_key_copy(&run->cursor, (const char *const *)cursor->texts,
+                    cursor->count);
+    }
+}
+
+/* A session of luamig in this database whose COMMIT waits for a standby is what
+ * others of luamig wait for. Outside of a transaction; true when there is one,
+ * and err says so. */
+bool
+lm_journal_blames_standby(struct lm_journal *self, struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+    struct lm_err ignored;
+    int64_t pid = 0;
+
+    if (!lm_journal_ask(self,
+                        "SELECT coalesce(max(a.pid), 0)"
+                        " FROM pg_catalog.pg_stat_activity a"
+                        " WHERE a.datname = pg_catalog.current_database()"
+                        " AND a.application_name LIKE 'luamig%'"
+                        " AND a.wait_event = 'SyncRep'",
+                        "1: n", NULL, 0, &answer, &ignored))
+        return false;
+    pid = lm_answer_int(answer, 0, 0);
+    lm_answer_free(answer);
+    if (pid > 0)
+        lm_conn_fail_awaiting_standby(self->conn, pid, err);
+    return pid > 0;
+}
+
+/* Somebody else's INSERT for the same script and args is not committed yet. */
+static bool
+fail_beginning(struct lm_journal *self, struct lm_err *err)
+{
+    if (!lm_err_is_state(err, "55P03") || lm_journal_blames_standby(self, err))
+        return false;
+    lm_err_set(err, LM_ERR_BUSY, "another runner is just beginning this run");
+    lm_err_hint(err, "Try again in a moment: the same command tells how far "
+                     "it is.");
+    return false;
+}
+
+bool
+lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
+                 const struct lm_key *cursor, struct lm_run *run, bool *begun,
+                 struct lm_err *err)
+{
+    bool inserted = false;
+    bool ok = lm_journal_open(self, err) &&
+              insert_run(self, request, run, &inserted, err) &&
+              (!inserted || (insert_progress(self, request, cursor, run, err) &&
+                             lm_journal_commit(self, err)));
+
+    *begun = ok && inserted;
+    if (!*begun)
+        lm_conn_rollback(self->conn);
+    if (!ok)
+        return fail_beginning(self, err);
+    if (*begun)
+        start_counting(run, cursor);
+    return true;
+}
+
+/* -- taking over ------------------------------------------------------ */
+
+/* The holder of a run, as far as it can be seen. */
+struct holder {
+    char owner[40];
+    char lease_until[48];
+    int64_t seq;
+    bool lives;
+    bool seen; /* its backend is there, or nobody can tell */
+    char host[256];
+    int64_t pid;
+    int64_t backend_pid;
+    char user[128];
+    char since[48];
+};
+
+static void
+read_holder(const struct lm_answer *result, struct holder *holder)
+{
+    LM_ERR_COPY(holder->owner, lm_answer_text(result, 0, 0));
+    holder->seq = lm_answer_int(result, 0, 1);
+    LM_ERR_COPY(holder->lease_until, lm_answer_text(result, 0, 2));
+    holder->lives = lm_answer_bool(result, 0, 3);
+    LM_ERR_COPY(holder->host, lm_answer_text(result, 0, 4));
+    holder->pid = lm_answer_int(result, 0, 5);
+    holder->backend_pid = lm_answer_int(result, 0, 6);
+    holder->seen = lm_answer_bool(result, 0, 7);
+    LM_ERR_COPY(holder->user, lm_answer_text(result, 0, 8));
+    LM_ERR_COPY(holder->since, lm_answer_text(result, 0, 9));
+}
+
+static bool
+look_at_holder(struct lm_journal *self, const struct lm_run *run,
+               struct holder *holder, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number lease;
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           lm_number_text(&lease, self->lease_ms)};
+    struct lm_answer *result = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            "SELECT p.owner, p.seq, p.lease_until,"
+            " coalesce(" LM_JOURNAL_HELD(
+                "$2::bigint") ", false),"
+                              " p.host, p.pid, p.backend_pid,"
+                              " p.backend_pid = 0 OR EXISTS (SELECT "
+                              "FROM " LM_JOURNAL_BACKEND " ), r.started_by,"
+                              " date_trunc('second', coalesce(r.resumed_at, "
+                              "r.started_at))"
+                              " FROM {schema}.progress p JOIN {schema}.run r "
+                              "ON r.id = p.run_id"
+                              " WHERE p.run_id = $1",
+            "?: t n t b t 2n b t t", texts, 2, &result, err))
+        return false;
+    if (lm_answer_rows(result) == 0) {
+        lm_answer_free(result);
+        (void)lm_journal_fail_vanished(self, run, err);
+        return false;
+    }
+    read_holder(result, holder);
+    lm_answer_free(result);
+    return true;
+}
+
+static bool
+fail_busy(struct lm_journal *self, const struct lm_run *run,
+          const struct holder *holder, struct lm_err *err)
+{
+    char backend[64] = "through a connection pooler";
+
+    if (lm_journal_blames_standby(self, err))
+        return false;
+    if (holder->backend_pid > 0) {
+        snprintf(backend, sizeof backend, "server process %" PRId64,
+                 holder->backend_pid);
+    }
+    lm_err_set(err, LM_ERR_BUSY, "run %" PRId64 " is already running", run->id);
+    lm_err_detail(err,
+                  "Process %" PRId64 " on host \"%s\" runs it as role \"%s\" "
+                  "since %s (%s).",
+                  holder->pid, holder->host, holder->user, holder->since,
+                  backend);
+    lm_err_hint(err,
+                "Wait for it, or stop it there; its work is never "
+                "repeated.%s",
+                holder->backend_pid > 0
+                    ? ""
+                    : " If it has been killed, it can be taken over when its "
+                      "lease has ended.");
+    return false;
+}
+
+static bool
+is_held(const struct holder *holder, const struct lm_run *run)
+{
+    return holder->lives && strcmp(holder->owner, run->owner) != 0 &&
+           strcmp(holder->owner, run->next_owner) != 0;
+}
+
+/*
+ * A runner that was killed leaves its backend behind for a moment, and a
+ * living one shows itself by its next checkpoint: a little patience tells
+ * them apart. A run that we began or took ourselves, by a COMMIT that was not
+ * answered, has nobody to wait for. On success the run is free to take.
+ */
+static bool
+wait_until_free(struct lm_journal *self, const struct lm_run *run,
+                struct holder *holder, struct lm_err *err)
+{
+    int64_t patience = lm_clock_ms() + ALIVE_GRACE_MS;
+    struct holder first;
+
+    if (!look_at_holder(self, run, holder, err))
+        return false;
+    first = *holder;
+    while (is_held(holder, run)) {
+        if (lm_clock_ms() > patience || holder->seq != first.seq ||
+            strcmp(holder->lease_until, first.lease_until) != 0 ||
+            !lm_stop_sleep_ms(100))
+            return fail_busy(self, run, holder, err);
+        if (!look_at_holder(self, run, holder, err))
+            return false;
+    }
+    return true;
+}
+
+/* Ends the backend that may still hold a batch open, where the role may and
+ * it is that very backend: of this database, since a copy of the journal names
+ * the original's, and of luamig. One that works may be committing and is left
+ * alone, unless it had its time; one that awaits a standby always is. */
+static void
+terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
+{
+    struct lm_err ignored;
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           had_its_time ? "t" : "f"};
+
+    if (!lm_journal_tell(
+            self,
+            "SELECT pg_catalog.pg_terminate_backend(a.pid)"
+            " FROM {schema}.progress p JOIN pg_catalog.pg_stat_activity a"
+            " ON a.pid = p.backend_pid AND a.backend_start = p.backend_start"
+            " AND a.datname = pg_catalog.current_database()"
+            " AND a.application_name LIKE 'luamig: %'"
+            " AND a.wait_event IS DISTINCT FROM 'SyncRep'"
+            " WHERE p.run_id = $1 AND a.pid <> pg_catalog.pg_backend_pid()"
+            " AND ($2 OR a.state LIKE 'idle in transaction%')",
+            texts, 2, &ignored)) {
+        lm_log(LM_LOG_DEBUG, "could not end the old server process: %s",
+               ignored.message);
+    }
+}
+
+static void
+read_key(const struct lm_answer *result, int column, struct lm_key *key)
+{
+    lm_key_release(key);
+    key->count = lm_answer_texts(result, 0, column, &key->texts);
+}
+
+static const char progress_columns[] =
+    "owner, seq, rows, batches, retries, started, cursor, bound, failures,"
+    " held";
+/* A key with NULL in it does not fit: its reader says so, and what to do. */
+static const char progress_shape[] = "?: t 4n b t?[]? t?[]? n t";
+
+static void
+read_progress(const struct lm_answer *result, struct lm_run *run)
+{
+    LM_ERR_COPY(run->owner, lm_answer_text(result, 0, 0));
+    run->seq = lm_answer_int(result, 0, 1);
+    run->rows = lm_answer_int(result, 0, 2);
+    run->batches = lm_answer_int(result, 0, 3);
+    run->retries = lm_answer_int(result, 0, 4);
+    run->started = lm_answer_bool(result, 0, 5);
+    read_key(result, 6, &run->cursor);
+    read_key(result, 7, &run->bound);
+    run->bound_is_empty =
+        !lm_answer_is_null(result, 0, 7) && run->bound.count == 0;
+    run->failures = lm_answer_int(result, 0, 8);
+    LM_ERR_COPY(run->held_json, lm_answer_text(result, 0, 9));
+}
+
+/* A version 4 UUID. */
+static bool
+make_token(char *token, size_t size, struct lm_err *err)
+{
+    unsigned char b[16];
+
+    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b)
+        return lm_err_set(err, LM_ERR_INTERNAL, "could not get random bytes");
+    b[6] = (unsigned char)((b[6] & 0x0F) | 0x40);
+    b[8] = (unsigned char)((b[8] & 0x3F) | 0x80);
+    snprintf(token, size,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+             "%02x%02x%02x%02x%02x%02x",
+             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
+             b[11], b[12], b[13], b[14], b[15]);
+    return true;
+}
+
+/* Writes the token run->next_owner where old_owner still stands, or where it
+ * has been written already by a claim whose COMMIT was not answered. Waits for
+ * the row's lock, that is, for a batch in flight. */
+static bool
+write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
+            bool *claimed, struct lm_err *err)
+{
+    char host[256];
+    char sql[1024];
+    struct lm_number id;
+    struct lm_number lease;
+    struct lm_number pid;
+    struct lm_number backend;
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           old_owner,
+                           run->next_owner,
+                           lm_number_text(&lease, self->lease_ms),
+                           lm_journal_host(host, sizeof host),
+                           lm_number_text(&pid, getpid()),
+                           lm_journal_backend(self, &backend)};
+    struct lm_answer *result = NULL;
+
+    snprintf(sql, sizeof sql,
+             "UPDATE {schema}.progress SET owner = $3::uuid,"
+             " lease_until = clock_timestamp() + $4::bigint * interval '1 ms',"
+             " host = $5, pid = $6, backend_pid = $7,"
+             " backend_start = (SELECT a.backend_start FROM"
+             " pg_catalog.pg_stat_activity a WHERE a.pid = $7)"
+             " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
+             " RETURNING %s",
+             progress_columns);
+    if (!lm_journal_ask(self, sql, progress_shape, texts, 7, &result, err))
+        return false;
+    *claimed = lm_answer_rows(result) == 1;
+    if (*claimed)
+        read_progress(result, run);
+    lm_answer_free(result);
+    return true;
+}
+
+static bool
+write_resumed(struct lm_journal *self, const struct lm_run_request *request,
+              struct lm_run *run, struct lm_err *err)
+{
+    struct lm_number id;
+    char *source = lm_journal_bytea(request->source, strlen(request->source));
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           source,
+                           request->config_json,
+                           LUAMIG_VERSION,
+                           request->args_json,
+                           request->arguments.given,
+                           request->origin.file,
+                           request->origin.path,
+                           request->fingerprint,
+                           request->settled ? "t" : "f",
+                           request->script,
+                           run->adopted ? "t" : "f"};
+    struct lm_answer *result = NULL;
+    bool ok = lm_journal_ask(
+        self,
+        "WITH resumed AS (UPDATE {schema}.run r SET state = 'running',"
+        " resumed_at = clock_timestamp(), finished_at = NULL,"
+        " error = NULL, error_sqlstate = NULL, exit_code = NULL,"
+        " sha256 = pg_catalog.encode(pg_catalog.sha256($2::bytea),"
+        " 'hex'), config = $3::jsonb, version = $4, args = $5::jsonb,"
+        " given = CASE WHEN $12::bool THEN $6::jsonb"
+        "  ELSE coalesce(r.given, $6::jsonb) END,"
+        " script = $11, file = $7, path = $8,"
+        " fingerprint = CASE WHEN $10::bool OR (SELECT p.started"
+        "  FROM {schema}.progress p WHERE p.run_id = r.id)"
+        "  THEN $9::jsonb ELSE r.fingerprint END"
+        " FROM {schema}.run old WHERE r.id = $1 AND old.id = r.id"
+        " AND r.state IN " LM_JOURNAL_MAY_GO_ON
+        " RETURNING old.sha256 <> r.sha256 AS changed, old.state)"
+        " SELECT resumed.state IS NOT NULL, resumed.changed, resumed.state"
+        " FROM (SELECT) AS one LEFT JOIN resumed ON true",
+        "!: b b t", texts, 12, &result, err);
+
+    free(source);
+    if (!ok)
+        return lm_journal_fail_adopting(request, err);
+    run->adopted = false;
+    run->script_changed = lm_answer_bool(result, 0, 1);
+    LM_ERR_COPY(run->state,
+                lm_answer_text(result, 0, 2)); /* "": it has ended */
+    lm_answer_free(result);
+    return true;
+}
+
+/* A statement of its own, so that it sees what a commit in flight, which the
+ * UPDATE before it has waited for, did to the run. */
+static bool
+read_state(struct lm_journal *self, struct lm_run *run, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id)};
+    struct lm_answer *result = NULL;
+
+    if (!lm_journal_ask(self, "SELECT state FROM {schema}.run WHERE id = $1",
+                        "1: t", texts, 1, &result, err))
+        return false;
+    LM_ERR_COPY(run->state, lm_answer_text(result, 0, 0));
+    lm_answer_free(result);
+    return true;
+}
+
+/* What a claim found becomes the run's once its COMMIT is answered. */
+static void
+adopt(struct lm_run *run, struct lm_run *found)
+{
+    lm_run_release(run);
+    *run = *found;
+    run->next_owner[0] = '\0';
+    memset(found, 0, sizeof *found);
+}
+
+/* Makes the run's row the request's, unless it has ended meanwhile. */
+static bool
+resume(struct lm_journal *self, const struct lm_run_request *request,
+       struct lm_run *found, struct lm_err *err)
+{
+    return write_resumed(self, request, found, err) &&
+           (request->restart || found->state[0] == '\0' ||
+            request->accepts(request->arg, found, err));
+}
+
+/* One durable transaction that claims the run; request is NULL on reconnect,
+ * where the run's row stays as it is. */
+static bool
+claim_once(struct lm_journal *self, const struct lm_run_request *request,
+           const char *old_owner, struct lm_run *run, bool *claimed,
+           struct lm_err *err)
+{
+    struct lm_run found = *run;
+    bool ok;
+
+    memset(&found.cursor, 0, sizeof found.cursor);
+    memset(&found.bound, 0, sizeof found.bound);
+    ok = lm_journal_open(self, err) &&
+         write_owner(self, old_owner, &found, claimed, err);
+    if (ok && *claimed) {
+        ok = request != NULL ? resume(self, request, &found, err)
+                             : read_state(self, &found, err);
+    }
+    if (ok && *claimed)
+        ok = lm_journal_commit(self, err);
+    if (!ok || !*claimed)
+        lm_conn_rollback(self->conn);
+    if (ok && *claimed)
+        adopt(run, &found);
+    lm_run_release(&found);
+    return ok;
+}
+
+static bool
+fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
+{
+    char where[64] = "behind a connection pooler";
+
+    if (backend > 0)
+        snprintf(where, sizeof where, "in server process %" PRId64, backend);
+    lm_err_set(err, LM_ERR_BUSY,
+               "run %" PRId64 " is held by a transaction that is still open "
+               "%s",
+               run->id, where);
+    if (backend > 0) {
+        lm_err_hint(err, "End its server process with pg_terminate_backend, as "
+                         "its role or as a superuser, and run the same "
+                         "command.");
+    } else {
+        lm_err_hint(err,
+                    "In pg_stat_activity its application_name begins with "
+                    "\"luamig: run %" PRId64 " of\". End that process with "
+                    "pg_terminate_backend, as its role or as a superuser, and "
+                    "run the same command.",
+                    run->id);
+    }
+    return false;
+}
+
+/* Claims the run, ending the old backend if it sits on the row for long. */
+static bool
+claim(struct lm_journal *self, const struct lm_run_request *request,
+      const char *old_owner, int64_t old_backend, struct lm_run *run,
+      bool *claimed, struct lm_err *err)
+{
+    int64_t begun = lm_clock_ms();
+
+    if (run->next_owner[0] == '\0' &&
+        !make_token(run->next_owner, sizeof run->next_owner, err))
+        return false;
+    while (!claim_once(self, request, old_owner, run, claimed, err)) {
+        if (!lm_err_is_state(err, "55P03") || lm_stop_level() >= 2)
+            return false;
+        if (lm_journal_blames_standby(self, err))
+            return false;
+        if (lm_clock_ms() - begun > LM_FAULT_PATIENCE(CLAIM_PATIENCE_MS))
+            return fail_held(run, old_backend, err);
+        terminate(self, run, lm_clock_ms() - begun > COMMIT_GRACE_MS);
+    }
+    return true;
+}
+
+bool
+lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
+                struct lm_run *run, bool *ended, struct lm_err *err)
+{
+    struct holder holder;
+    bool claimed = false;
+
+    while (!claimed) {
+        if (!wait_until_free(self, run, &holder, err) ||
+            (!request->restart &&
+             !lm_journal_fits(self, request, run->id, err)))
+            return false;
+        if (holder.seen)
+            terminate(self, run, true);
+        if (!claim(self, request, holder.owner, holder.backend_pid, run,
+                   &claimed, err))
+            return false;
+    }
+    *ended = run->state[0] == '\0';
+    return true;
+}
+
+static bool
+fail_fenced(struct lm_journal *self, const struct lm_run *run,
+            struct lm_err *err)
+{
+    struct lm_run current = {.id = run->id};
+    struct holder holder;
+
+    if (!look_at_holder(self, run, &holder, err) ||
+        !read_state(self, &current, err))
+        return false;
+    if (strcmp(current.state, "cancelled") == 0) {
+        return lm_err_set(err, LM_ERR_CANCELLED,
+                          "run %" PRId64 " has been cancelled", run->id);
+    }
+    lm_err_set(err, LM_ERR_FENCED,
+               "run %" PRId64 " has been taken over by process %" PRId64
+               " on host \"%s\"",
+               run->id, holder.pid, holder.host);
+    LM_ERR_COPY(err->sqlstate, LM_JOURNAL_FENCED);
+    lm_err_detail(err, "What this runner had not committed is rolled back; "
+                       "nothing is lost or done twice.");
+    return false;
+}
+
+bool
+lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
+                   struct lm_err *err)
+{
+    char mine[sizeof run->owner];
+    struct holder holder;
+    bool claimed = false;
+
+    memcpy(mine, run->owner, sizeof mine);
+    if (!look_at_holder(self, run, &holder, err) ||
+        !claim(self, NULL, mine, holder.backend_pid, run, &claimed, err))
+        return false;
+    return claimed || fail_fenced(self, run, err);
+}
+
+bool
+lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
+                   struct lm_err *err)
+{
+    struct lm_number id;
+    char sql[256];
+    const char *texts[] = {lm_number_text(&id, run->id), run->owner};
+    struct lm_answer *result = NULL;
+    bool mine;
+
+    snprintf(sql, sizeof sql,
+             "SELECT %s FROM {schema}.progress"
+             " WHERE run_id = $1 AND owner = $2::uuid",
+             progress_columns);
+    if (!lm_journal_ask(self, sql, progress_shape, texts, 2, &result, err))
+        return false;
+    mine = lm_answer_rows(result) == 1;
+    if (mine)
+        read_progress(result, run);
+    lm_answer_free(result);
+    return mine || fail_fenced(self, run, err);
+}

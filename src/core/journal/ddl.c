@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The journal's tables and functions as SQL, one step a version. A step is
+ * never edited once released: the next version is another step.
+ *
+ * The schema's name is spliced in quoted, wherever the text says {schema}.
+ * {quote} stands for a dollar quote around a text that holds the name.
+ *
+ * An entry of an index has less room than args may need, hence the hash: not
+ * md5, which servers in FIPS mode refuse.
+ */
+
+#include "core/journal/journal.h"
+#include "pg/sql/sql.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char step_1[] =
+    "CREATE SCHEMA IF NOT EXISTS {schema};\n"
+    "\n"
+    "CREATE TABLE {schema}.version (\n"
+    "    version integer PRIMARY KEY,\n"
+    "    installed_at timestamptz NOT NULL DEFAULT clock_timestamp(),\n"
+    "    installed_by text NOT NULL DEFAULT session_user\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.version IS\n"
+    "    'the steps by which luamig made and upgraded its journal';\n"
+    "\n"
+    "CREATE TABLE {schema}.run (\n"
+    "    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
+    "    script text NOT NULL,\n"
+    "    args jsonb NOT NULL,\n"
+    "    sha256 text NOT NULL,\n"
+    "    config jsonb NOT NULL,\n"
+    "    state text NOT NULL CHECK (state IN ('running', 'paused',\n"
+    "        'stopped', 'failed', 'cancelled', 'done',\n"
+    "        'done_with_failures')),\n"
+    "    started_by text NOT NULL DEFAULT session_user,\n"
+    "    version text NOT NULL,\n"
+    "    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),\n"
+    "    resumed_at timestamptz,\n"
+    "    finished_at timestamptz,\n"
+    "    error text,\n"
+    "    error_sqlstate text\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.run IS\n"
+    "    'one row for each run of a data migration';\n"
+    "CREATE UNIQUE INDEX run_unfinished ON {schema}.run\n"
+    "    (script, pg_catalog.hashtextextended(args::text, 0))\n"
+    "    WHERE state IN ('running', 'paused', 'stopped', 'failed');\n"
+    "CREATE INDEX run_by_script ON {schema}.run (script, id);\n"
+    "\n"
+    "CREATE TABLE {schema}.progress (\n"
+    "    run_id bigint PRIMARY KEY REFERENCES {schema}.run\n"
+    "        ON DELETE CASCADE,\n"
+    "    key_columns text[] NOT NULL,\n"
+    "    cursor text[],\n"
+    "    bound text[],\n"
+    "    owner uuid NOT NULL DEFAULT gen_random_uuid(),\n"
+    "    seq bigint NOT NULL DEFAULT 0,\n"
+    "    lease_until timestamptz NOT NULL,\n"
+    "    host text NOT NULL,\n"
+    "    pid integer NOT NULL,\n"
+    "    backend_pid integer NOT NULL,\n"
+    "    backend_start timestamptz,\n"
+    "    started boolean NOT NULL DEFAULT false,\n"
+    "    rows bigint NOT NULL DEFAULT 0,\n"
+    "    batches bigint NOT NULL DEFAULT 0,\n"
+    "    retries bigint NOT NULL DEFAULT 0\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.progress IS\n"
+    "    'how far a run is, and which runner holds it';\n"
+    "\n"
+    "CREATE FUNCTION {schema}.fence(p_run bigint, p_owner uuid,\n"
+    "        p_seq bigint, p_lease_ms bigint)\n"
+    "    RETURNS void LANGUAGE plpgsql\n"
+    "    SET search_path = pg_catalog, pg_temp AS {quote}\n"
+    "BEGIN\n"
+    "    UPDATE {schema}.progress SET seq = seq + 1, lease_until =\n"
+    "            clock_timestamp() + p_lease_ms * interval '1 ms'\n"
+    "        WHERE run_id = p_run AND owner = p_owner AND seq = p_seq;\n"
+    "    IF NOT FOUND THEN\n"
+    "        RAISE EXCEPTION 'run % has been taken over', p_run\n"
+    "            USING ERRCODE = 'LM001';\n"
+    "    END IF;\n"
+    "END {quote};\n"
+    "\n"
+    "CREATE FUNCTION {schema}.checkpoint(p_run bigint, p_owner uuid,\n"
+    "        p_seq bigint, p_lease_ms bigint, p_cursor text[],\n"
+    "        p_rows bigint, p_retries bigint)\n"
+    "    RETURNS void LANGUAGE plpgsql AS {quote}\n"
+    "BEGIN\n"
+    "    -- Each batch runs this; a search_path of its own would take\n"
+    "    -- longer than the rest, so every name says where it is.\n"
+    "    UPDATE {schema}.progress SET cursor = p_cursor,\n"
+    "            seq = seq OPERATOR(pg_catalog.+) 1,\n"
+    "            rows = rows OPERATOR(pg_catalog.+) p_rows,\n"
+    "            batches = batches OPERATOR(pg_catalog.+) 1,\n"
+    "            retries = retries OPERATOR(pg_catalog.+) p_retries,\n"
+    "            lease_until = pg_catalog.clock_timestamp()\n"
+    "                OPERATOR(pg_catalog.+) (p_lease_ms\n"
+    "                OPERATOR(pg_catalog.*) interval '1 ms')\n"
+    "        WHERE run_id OPERATOR(pg_catalog.=) p_run\n"
+    "            AND owner OPERATOR(pg_catalog.=) p_owner\n"
+    "            AND seq OPERATOR(pg_catalog.=) p_seq;\n"
+    "    IF NOT FOUND THEN\n"
+    "        RAISE EXCEPTION 'run % has been taken over', p_run\n"
+    "            USING ERRCODE = 'LM001';\n"
+    "    END IF;\n"
+    "END {quote};\n";
+
+/* Asserts on the server how many rows a combined statement has written, so
+ * that a COMMIT which travels with it is skipped when it has not. */
+static const char step_2[] =
+    "CREATE FUNCTION {schema}.expect(p_actual bigint, p_expected bigint)\n"
+    "    RETURNS bigint LANGUAGE plpgsql\n"
+    "    SET search_path = pg_catalog, pg_temp AS {quote}\n"
+    "BEGIN\n"
+    "    IF p_actual <> p_expected THEN\n"
+    "        RAISE EXCEPTION '% rows were written instead of %', p_actual,\n"
+    "            p_expected USING ERRCODE = 'LM002';\n"
+    "    END IF;\n"
+    "    RETURN p_actual;\n"
+    "END {quote};\n";
+
+/* Rows set aside, requests from other terminals, and what a run tells between
+ * checkpoints. A checkpoint without rows (a window of the key in which nothing
+ * matched) is not a batch. */
+static const char step_3[] =
+    "ALTER TABLE {schema}.run ADD COLUMN exit_code smallint;\n"
+    "ALTER TABLE {schema}.progress\n"
+    "    ADD COLUMN failures bigint NOT NULL DEFAULT 0,\n"
+    "    ADD COLUMN total bigint,\n"
+    "    ADD COLUMN batch_size bigint,\n"
+    "    ADD COLUMN waits_for text,\n"
+    "    ADD COLUMN waits_since timestamptz,\n"
+    "    ADD COLUMN held jsonb NOT NULL DEFAULT '{}';\n"
+    "\n"
+    "CREATE TABLE {schema}.failure (\n"
+    "    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
+    "    run_id bigint NOT NULL REFERENCES {schema}.run\n"
+    "        ON DELETE CASCADE,\n"
+    "    key text[] NOT NULL,\n"
+    "    sqlstate text,\n"
+    "    message text NOT NULL,\n"
+    "    detail text,\n"
+    "    line text,\n"
+    "    row_data jsonb,\n"
+    "    attempts integer NOT NULL DEFAULT 1,\n"
+    "    failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),\n"
+    "    resolved_at timestamptz,\n"
+    "    resolution text CHECK (resolution IN ('migrated', 'gone'))\n"
+    ");\n"
+    "CREATE INDEX failure_by_run ON {schema}.failure (run_id, id);\n"
+    "COMMENT ON TABLE {schema}.failure IS\n"
+    "    'rows that a run could not migrate and has set aside';\n"
+    "\n"
+    "CREATE TABLE {schema}.request (\n"
+    "    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
+    "    run_id bigint NOT NULL REFERENCES {schema}.run\n"
+    "        ON DELETE CASCADE,\n"
+    "    verb text NOT NULL CHECK (verb IN ('pause', 'resume', 'cancel',\n"
+    "        'set')),\n"
+    "    at_once boolean NOT NULL DEFAULT false,\n"
+    "    settings jsonb NOT NULL DEFAULT '{}',\n"
+    "    requested_by text NOT NULL DEFAULT session_user,\n"
+    "    host text,\n"
+    "    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),\n"
+    "    answered_at timestamptz,\n"
+    "    answer text\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.request IS\n"
+    "    'what people have asked of a run, and what became of it';\n"
+    "CREATE INDEX request_by_run ON {schema}.request (run_id, id);\n"
+    "\n"
+    "CREATE OR REPLACE FUNCTION {schema}.checkpoint(p_run bigint,\n"
+    "        p_owner uuid, p_seq bigint, p_lease_ms bigint,\n"
+    "        p_cursor text[], p_rows bigint, p_retries bigint)\n"
+    "    RETURNS void LANGUAGE plpgsql AS {quote}\n"
+    "BEGIN\n"
+    "    -- Each batch runs this; a search_path of its own would take\n"
+    "    -- longer than the rest, so every name says where it is.\n"
+    "    UPDATE {schema}.progress SET cursor = p_cursor,\n"
+    "            seq = seq OPERATOR(pg_catalog.+) 1,\n"
+    "            rows = rows OPERATOR(pg_catalog.+) p_rows,\n"
+    "            batches = batches OPERATOR(pg_catalog.+)\n"
+    "                least(p_rows, 1),\n"
+    "            retries = retries OPERATOR(pg_catalog.+) p_retries,\n"
+    "            lease_until = pg_catalog.clock_timestamp()\n"
+    "                OPERATOR(pg_catalog.+) (p_lease_ms\n"
+    "                OPERATOR(pg_catalog.*) interval '1 ms')\n"
+    "        WHERE run_id OPERATOR(pg_catalog.=) p_run\n"
+    "            AND owner OPERATOR(pg_catalog.=) p_owner\n"
+    "            AND seq OPERATOR(pg_catalog.=) p_seq;\n"
+    "    IF NOT FOUND THEN\n"
+    "        RAISE EXCEPTION 'run % has been taken over', p_run\n"
+    "            USING ERRCODE = 'LM001';\n"
+    "    END IF;\n"
+    "END {quote};\n"
+    "\n"
+    "CREATE FUNCTION {schema}.quarantine(p_run bigint, p_owner uuid,\n"
+    "        p_seq bigint, p_lease_ms bigint, p_key text[],\n"
+    "        p_retries bigint, p_sqlstate text, p_message text,\n"
+    "        p_detail text, p_line text, p_row jsonb)\n"
+    "    RETURNS void LANGUAGE plpgsql\n"
+    "    SET search_path = pg_catalog, pg_temp AS {quote}\n"
+    "BEGIN\n"
+    "    PERFORM {schema}.checkpoint(p_run, p_owner, p_seq, p_lease_ms,\n"
+    "        p_key, 0, p_retries);\n"
+    "    UPDATE {schema}.progress SET failures = failures + 1\n"
+    "        WHERE run_id = p_run;\n"
+    "    INSERT INTO {schema}.failure (run_id, key, sqlstate, message,\n"
+    "            detail, line, row_data)\n"
+    "        VALUES (p_run, p_key, p_sqlstate, p_message, p_detail,\n"
+    "            p_line, p_row);\n"
+    "END {quote};\n"
+    "\n"
+    "CREATE FUNCTION {schema}.resolve(p_failure bigint,\n"
+    "        p_resolution text)\n"
+    "    RETURNS void LANGUAGE plpgsql\n"
+    "    SET search_path = pg_catalog, pg_temp AS {quote}\n"
+    "DECLARE\n"
+    "    found_run bigint;\n"
+    "    failures_left bigint;\n"
+    "BEGIN\n"
+    "    UPDATE {schema}.failure SET resolved_at = clock_timestamp(),\n"
+    "            resolution = p_resolution\n"
+    "        WHERE id = p_failure AND resolved_at IS NULL\n"
+    "        RETURNING run_id INTO found_run;\n"
+    "    IF NOT FOUND THEN\n"
+    "        RAISE EXCEPTION 'failure % is resolved already', p_failure\n"
+    "            USING ERRCODE = 'LM004';\n"
+    "    END IF;\n"
+    "    UPDATE {schema}.progress SET failures = failures - 1\n"
+    "        WHERE run_id = found_run\n"
+    "        RETURNING failures INTO failures_left;\n"
+    "    UPDATE {schema}.run SET state = 'done', exit_code = 0\n"
+    "        WHERE id = found_run AND state = 'done_with_failures'\n"
+    "            AND failures_left = 0;\n"
+    "END {quote};\n";
+
+/* Settings of a request: one object of names and plain values. */
+#define WELL_FORMED                                                           \
+    "(CASE WHEN pg_catalog.jsonb_typeof(settings) = 'object'\n"               \
+    "        THEN pg_catalog.octet_length(settings::text) <= 2048\n"          \
+    "            AND NOT pg_catalog.jsonb_path_exists(settings, 'strict $.* " \
+    "?\n"                                                                     \
+    "                (@.type() == \"object\" || @.type() == \"array\"\n"      \
+    "                || @.type() == \"null\")')\n"                            \
+    "        ELSE false END)"
+
+/* What is asked of a run is checked where it is written. What was written
+ * before is put right first: an UPDATE is held to the check.
+ *
+ * What a run is known by: the arguments as they were given, the file that began
+ * it, what its cursor stands on, the modules that were loaded. Of older runs
+ * nobody knows, which NULL says.
+ *
+ * The lease of a batch has a table of its own: progress is written in the batch,
+ * which would not bear another writer. Roles that were granted the other tables
+ * before may read it, so that nothing fails for them. */
+static const char step_4[] =
+    "ALTER TABLE {schema}.request ADD CONSTRAINT request_settings\n"
+    "    CHECK " WELL_FORMED " NOT VALID;\n"
+    "UPDATE {schema}.request SET settings = '{}',\n"
+    "        answered_at = coalesce(answered_at, clock_timestamp()),\n"
+    "        answer = coalesce(answer, 'refused: malformed settings: '\n"
+    "            || pg_catalog.left(settings::text, 100))\n"
+    "    WHERE NOT " WELL_FORMED ";\n"
+    "ALTER TABLE {schema}.request VALIDATE CONSTRAINT request_settings;\n"
+    "\n"
+    "ALTER TABLE {schema}.run ADD COLUMN given jsonb, ADD COLUMN file text,\n"
+    "    ADD COLUMN path text, ADD COLUMN fingerprint jsonb,\n"
+    "    ADD COLUMN modules jsonb NOT NULL DEFAULT '{}';\n"
+    "CREATE UNIQUE INDEX run_given ON {schema}.run\n"
+    "    (script, pg_catalog.hashtextextended(given::text, 0))\n"
+    "    WHERE state IN ('running', 'paused', 'stopped', 'failed');\n"
+    "\n"
+    "CREATE TABLE {schema}.batch_lease (\n"
+    "    run_id bigint PRIMARY KEY REFERENCES {schema}.run\n"
+    "        ON DELETE CASCADE,\n"
+    "    owner uuid NOT NULL,\n"
+    "    seq bigint NOT NULL,\n"
+    "    until timestamptz NOT NULL,\n"
+    "    backend_pid integer NOT NULL,\n"
+    "    backend_start timestamptz\n"
+    ");\n"
+    "COMMENT ON TABLE {schema}.batch_lease IS\n"
+    "    'shows that a runner lives while a batch takes longer than its lease';"
+    "\n"
+    "GRANT SELECT ON {schema}.batch_lease TO PUBLIC;\n";
+
+static const char *const steps[] = {step_1, step_2, step_3, step_4};
+
+int
+lm_journal_version(void)
+{
+    return (int)LM_COUNT(steps);
+}
+
+/* A dollar quote that does not occur in the schema's name. */
+static void
+choose_quote(char *quote, size_t size, const char *schema)
+{
+    snprintf(quote, size, "$luamig$");
+    for (int i = 1; strstr(schema, quote) != NULL; i++)
+        snprintf(quote, size, "$luamig%d$", i);
+}
+
+void
+lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema)
+{
+    static const char name_mark[] = "{schema}";
+    static const char quote_mark[] = "{quote}";
+    char quote[32];
+    const char *next;
+
+    choose_quote(quote, sizeof quote, schema);
+    while ((next = strchr(sql, '{')) != NULL) {
+        lm_buf_add(buf, sql, (size_t)(next - sql));
+        sql = next;
+        if (strncmp(sql, name_mark, strlen(name_mark)) == 0) {
+            lm_sql_add_identifier(buf, schema);
+            sql += strlen(name_mark);
+        } else if (strncmp(sql, quote_mark, strlen(quote_mark)) == 0) {
+            lm_buf_puts(buf, quote);
+            sql += strlen(quote_mark);
+        } else {
+            lm_buf_putc(buf, *sql++);
+        }
+    }
+    lm_buf_puts(buf, sql);
+}
+
+void
+lm_journal_add_ddl(struct lm_buf *buf, const char *schema, int installed)
+{
+    for (int i = installed; i < lm_journal_version(); i++) {
+        char version[16];
+
+        lm_journal_splice(buf, steps[i], schema);
+        lm_journal_splice(
+            buf, "INSERT INTO {schema}.version (version) VALUES (", schema);
+        snprintf(version, sizeof version, "%d);\n", i + 1);
+        lm_buf_puts(buf, version);
+    }
+}
+
+void
+lm_journal_add_grants(struct lm_buf *buf, const char *schema, const char *role)
+{
+    static const char *const grants[] = {
+        "GRANT USAGE ON SCHEMA {schema} TO ",
+        "GRANT SELECT, INSERT, UPDATE ON {schema}.run, {schema}.progress,"
+        " {schema}.failure, {schema}.request, {schema}.batch_lease TO ",
+        "GRANT SELECT ON {schema}.version TO ",
+        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO "};
+
+    for (size_t i = 0; i < LM_COUNT(grants); i++) {
+        lm_journal_splice(buf, grants[i], schema);
+        lm_sql_add_identifier(buf, role);
+        lm_buf_puts(buf, ";\n");
+    }
+}

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the holder of a run writes to the journal: its cursor, its state, and
+ * what it waits for.
+ *
+ * Rows are locked in one order, progress before run, and never for longer than
+ * one of the short transactions here or the batch that checkpoints.
+ */
+
+#include "core/journal/journal.h"
+
+#include "base/log.h"
+#include "base/secret.h"
+#include "core/journal/private.h"
+#include "pg/sql/sql.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+lm_key_release(struct lm_key *key)
+{
+    lm_sql_free_array(key->texts, key->count);
+    key->texts = NULL;
+    key->count = 0;
+}
+
+void
+lm_key_copy(struct lm_key *to, const char *const *texts, int count)
+{
+    char **copy = lm_calloc((size_t)count, sizeof *copy);
+
+    for (int i = 0; i < count; i++)
+        copy[i] = texts[i] != NULL ? lm_strdup(texts[i]) : NULL;
+    lm_key_release(to);
+    to->texts = copy;
+    to->count = count;
+}
+
+/* A number would become another text: Lua makes 1234 of 01234. */
+void
+lm_key_add_lua(struct lm_buf *buf, const struct lm_key *key)
+{
+    for (int i = 0; i < key->count; i++) {
+        const char *at = key->texts[i];
+
+        lm_buf_puts(buf, i == 0 ? "{ \"" : ", \"");
+        for (; at != NULL && *at != '\0'; at++) {
+            if ((unsigned char)*at < ' ') {
+                lm_buf_printf(buf, "\\%03d", *at);
+                continue;
+            }
+            if (*at == '"' || *at == '\\')
+                lm_buf_putc(buf, '\\');
+            lm_buf_putc(buf, *at);
+        }
+        lm_buf_putc(buf, '"');
+    }
+    lm_buf_puts(buf, " }");
+}
+
+void
+lm_run_release(struct lm_run *run)
+{
+    lm_key_release(&run->cursor);
+    lm_key_release(&run->bound);
+}
+
+/* -- moving on -------------------------------------------------------- */
+
+bool
+lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
+                      const struct lm_key *cursor, int64_t rows,
+                      int64_t retries, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number seq;
+    struct lm_number lease;
+    struct lm_number row_count;
+    struct lm_number retry_count;
+    char *cursor_text = lm_key_array(cursor);
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           run->owner,
+                           lm_number_text(&seq, run->seq),
+                           lm_number_text(&lease, self->lease_ms),
+                           cursor_text,
+                           lm_number_text(&row_count, rows),
+                           lm_number_text(&retry_count, retries)};
+    bool ok = lm_journal_post(
+        self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)", texts,
+        7, err);
+
+    free(cursor_text);
+    return ok;
+}
+
+static bool
+fence(struct lm_journal *self, const struct lm_run *run, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number seq;
+    struct lm_number lease;
+    const char *texts[] = {lm_number_text(&id, run->id), run->owner,
+                           lm_number_text(&seq, run->seq),
+                           lm_number_text(&lease, self->lease_ms)};
+
+    return lm_journal_tell(self, "SELECT {schema}.fence($1, $2, $3, $4)", texts,
+                           4, err);
+}
+
+bool
+lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
+                        const struct lm_key *bound, struct lm_err *err)
+{
+    struct lm_number id;
+    char *bound_text =
+        bound != NULL
+            ? lm_journal_array((const char *const *)bound->texts, bound->count)
+            : NULL;
+    const char *texts[] = {lm_number_text(&id, run->id), bound_text};
+    bool ok = fence(self, run, err) &&
+              lm_journal_tell(self,
+                              "UPDATE {schema}.progress SET started = true,"
+                              " bound = $2 WHERE run_id = $1",
+                              texts, 2, err);
+
+    free(bound_text);
+    return ok;
+}
+
+/* Scripts and drivers raise what they like; the journal keeps what the
+ * database's encoding can hold, without secrets. */
+static struct lm_err *
+copy_fitting(const struct lm_journal *self, const struct lm_err *error)
+{
+    struct lm_err *copy = lm_alloc(sizeof *copy);
+
+    *copy = *error;
+    lm_secret_mask_err(copy);
+    lm_conn_fit_text(self->conn, copy->message, sizeof copy->message);
+    lm_conn_fit_text(self->conn, copy->detail, sizeof copy->detail);
+    lm_conn_fit_text(self->conn, copy->where, sizeof copy->where);
+    return copy;
+}
+
+bool
+lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
+                  const struct lm_journal_end *end, struct lm_err *err)
+{
+    const struct lm_err *error = end->error;
+    struct lm_number id;
+    struct lm_number code;
+    struct lm_number retries;
+    struct lm_err *fitting = error != NULL ? copy_fitting(self, error) : NULL;
+    const char *counts[] = {lm_number_text(&id, run->id),
+                            lm_number_text(&retries, end->retries)};
+    const char *texts[] = {
+        lm_number_text(&id, run->id), end->state,
+        fitting != NULL ? fitting->message : NULL,
+        error != NULL && error->sqlstate[0] != '\0' ? error->sqlstate : NULL,
+        lm_number_text(&code, end->exit_code)};
+    bool ok = fence(self, run, err) &&
+              lm_journal_tell(self,
+                              "UPDATE {schema}.progress SET lease_until ="
+                              " clock_timestamp(), waits_for = NULL,"
+                              " waits_since = NULL,"
+                              " retries = retries + $2::bigint"
+                              " WHERE run_id = $1",
+                              counts, 2, err) &&
+              lm_journal_tell(
+                  self,
+                  "UPDATE {schema}.run SET state = $2, error = $3,"
+                  " error_sqlstate = $4, exit_code = $5, finished_at ="
+                  " CASE WHEN $2 IN ('done', 'done_with_failures',"
+                  " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
+                  texts, 5, err) &&
+              lm_journal_close_requests(self, run->id, end->state, err);
+
+    free(fitting);
+    return ok;
+}
+
+bool
+lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
+                     const char *state, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id), state};
+
+    return fence(self, run, err) &&
+           lm_journal_tell(self,
+                           "UPDATE {schema}.run SET state = $2 WHERE id = $1",
+                           texts, 2, err);
+}
+
+/* As {schema}.fence says it. */
+static bool
+fail_overtaken(const struct lm_run *run, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_DATABASE, "run %" PRId64 " has been taken over",
+               run->id);
+    LM_ERR_COPY(err->sqlstate, LM_JOURNAL_FENCED);
+    return false;
+}
+
+static bool
+write_lease(struct lm_journal *self, const struct lm_run *run,
+            const struct lm_journal_note *note, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number lease;
+    struct lm_number total;
+    struct lm_number size;
+    char waits_for[512] = "";
+    const char *texts[] = {
+        lm_number_text(&id, run->id),
+        run->owner,
+        lm_number_text(&lease, self->lease_ms),
+        note->waits_for != NULL ? waits_for : NULL,
+        note->held_json,
+        note->total >= 0 ? lm_number_text(&total, note->total) : NULL,
+        lm_number_text(&size, note->batch_size)};
+
+    struct lm_answer *answer = NULL;
+    bool ok;
+
+    if (note->waits_for != NULL)
+        LM_ERR_COPY(waits_for, note->waits_for);
+    lm_conn_fit_text(self->conn, waits_for, sizeof waits_for);
+    ok = lm_journal_ask(self,
+                        "UPDATE {schema}.progress SET lease_until ="
+                        " clock_timestamp() + $3::bigint * interval '1 ms',"
+                        " waits_for = $4::text,"
+                        " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
+                        " coalesce(waits_since, clock_timestamp()) END,"
+                        " held = $5::jsonb, total = $6, batch_size = $7"
+                        " WHERE run_id = $1 AND owner = $2::uuid"
+                        " RETURNING run_id",
+                        "?: n", texts, 7, &answer, err);
+    if (ok && lm_answer_rows(answer) == 0)
+        ok = fail_overtaken(run, err);
+    lm_answer_free(answer);
+    return ok;
+}
+
+bool
+lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
+                 const struct lm_journal_note *note, struct lm_err *err)
+{
+    if (lm_journal_open(self, err) && write_lease(self, run, note, err) &&
+        lm_journal_commit(self, err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
+}
+
+bool
+lm_journal_keep(struct lm_journal *self, int64_t run_id, const char *owner,
+                int64_t seq, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_number at;
+    struct lm_number lease;
+    struct lm_number backend;
+    const char *texts[] = {lm_number_text(&id, run_id), owner,
+                           lm_number_text(&at, seq),
+                           lm_number_text(&lease, self->lease_ms),
+                           lm_journal_backend(self, &backend)};
+
+    if (lm_journal_open_lightly(self, err) &&
+        lm_journal_tell(
+            self,
+            "INSERT INTO {schema}.batch_lease"
+            " (run_id, owner, seq, until, backend_pid, backend_start)"
+            " SELECT p.run_id, p.owner, p.seq,"
+            " clock_timestamp() + $4::bigint * interval '1 ms', $5::integer,"
+            " (SELECT a.backend_start FROM pg_catalog.pg_stat_activity a"
+            "  WHERE a.pid = $5::integer)"
+            " FROM {schema}.progress p WHERE p.run_id = $1::bigint"
+            " AND p.owner = $2::uuid AND p.seq = $3::bigint"
+            " ON CONFLICT (run_id) DO UPDATE SET owner = excluded.owner,"
+            " seq = excluded.seq, until = excluded.until,"
+            " backend_pid = excluded.backend_pid,"
+            " backend_start = excluded.backend_start",
+            texts, 5, err) &&
+        lm_conn_commit(self->conn, "keep_before_commit",
+                       "keep_after_commit_sent", err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
+}
+
+static const char *
+text_or_null(const char *text)
+{
+    return *text != '\0' ? text : NULL;
+}
+
+bool
+lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
+                      const struct lm_failure *failure, int64_t retries,
+                      struct lm_err *err)
+{
+    struct lm_err *error = copy_fitting(self, failure->error);
+    struct lm_number id;
+    struct lm_number seq;
+    struct lm_number lease;
+    struct lm_number retry_count;
+    char *key = lm_key_array(failure->key);
+    const char *texts[] = {lm_number_text(&id, run->id),
+                           run->owner,
+                           lm_number_text(&seq, run->seq),
+                           lm_number_text(&lease, self->lease_ms),
+                           key,
+                           lm_number_text(&retry_count, retries),
+                           text_or_null(error->sqlstate),
+                           error->message,
+                           text_or_null(error->detail),
+                           text_or_null(error->where),
+                           failure->columns,
+                           failure->values};
+    bool ok = lm_journal_post(self,
+                              "SELECT {schema}.quarantine($1, $2, $3, $4, $5,"
+                              " $6, $7, $8, $9, $10,"
+                              " pg_catalog.jsonb_object($11::pg_catalog.text[],"
+                              " $12))",
+                              texts, 12, err);
+
+    free(error);
+    free(key);
+    return ok;
+}
+
+bool
+lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,
+                          struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run->id)};
+    struct lm_answer *result = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT failures FROM {schema}.progress"
+                        " WHERE run_id = $1 FOR UPDATE",
+                        "1: n", texts, 1, &result, err))
+        return false;
+    run->failures = lm_answer_int(result, 0, 0);
+    lm_answer_free(result);
+    return true;
+}
+
+bool
+lm_journal_next_failure(struct lm_journal *self, int64_t run_id, int64_t after,
+                        int64_t *failure_id, struct lm_key *key,
+                        struct lm_err *err)
+{
+    struct lm_number run;
+    struct lm_number last;
+    const char *texts[] = {lm_number_text(&run, run_id),
+                           lm_number_text(&last, after)};
+    struct lm_answer *result = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT f.id IS NOT NULL, f.id, f.key"
+                        " FROM (SELECT) AS one LEFT JOIN ("
+                        "  SELECT id, key FROM {schema}.failure"
+                        "  WHERE run_id = $1 AND id > $2"
+                        "  AND resolved_at IS NULL ORDER BY id LIMIT 1"
+                        " ) AS f ON true",
+                        "!: b n t[]", texts, 2, &result, err))
+        return false;
+    lm_key_release(key);
+    *failure_id = lm_answer_int(result, 0, 1);
+    key->count = lm_answer_texts(result, 0, 2, &key->texts);
+    lm_answer_free(result);
+    return true;
+}
+
+bool
+lm_journal_resolve(struct lm_journal *self, int64_t failure_id,
+                   const char *resolution, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, failure_id), resolution};
+
+    return lm_journal_post(self, "SELECT {schema}.resolve($1, $2)", texts, 2,
+                           err);
+}
+
+bool
+lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
+                      const struct lm_err *error, struct lm_err *err)
+{
+    struct lm_number id;
+    struct lm_err *fitting = copy_fitting(self, error);
+    const char *texts[] = {lm_number_text(&id, failure_id),
+                           text_or_null(error->sqlstate), fitting->message,
+                           text_or_null(fitting->detail),
+                           text_or_null(fitting->where)};
+    bool ok = lm_journal_open(self, err) &&
+              lm_journal_tell(self,
+                              "UPDATE {schema}.failure SET sqlstate = $2,"
+                              " message = $3, detail = $4, line = $5,"
+                              " attempts = attempts + 1,"
+                              " failed_at = clock_timestamp()"
+                              " WHERE id = $1 AND resolved_at IS NULL",
+                              texts, 5, err) &&
+              lm_journal_commit(self, err);
+
+    free(fitting);
+    return ok;
+}

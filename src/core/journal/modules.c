@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* Which files, beside the script, have made the rows of a run: run.modules is
+ * { "name": { "file", "sha256" } }. The server hashes, as it does the script.
+ * They are noted in the batch, under the script's path. */
+
+#include "core/journal/private.h"
+#include "pg/conn/answer.h"
+
+/* $1 the run, $2 names, $3 files, $4 contents. */
+#define THESE                                                                 \
+    "(SELECT m.name, m.file, pg_catalog.encode(pg_catalog.sha256(m.content)," \
+    "  'hex') AS sha256 FROM ROWS FROM ("                                     \
+    "   pg_catalog.unnest($2::pg_catalog.text[]),"                            \
+    "   pg_catalog.unnest($3::pg_catalog.text[]),"                            \
+    "   pg_catalog.unnest($4::pg_catalog.bytea[]))"                           \
+    "  AS m (name, file, content))"
+
+bool
+lm_journal_other_modules(struct lm_journal *self, int64_t run_id,
+                         const struct lm_journal_modules *modules,
+                         char ***names, char ***files, int *count,
+                         struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {lm_number_text(&id, run_id),
+                           lm_buf_text(&modules->names)};
+    struct lm_answer *answer = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            "SELECT coalesce(pg_catalog.array_agg(m.key), '{}'),"
+            " coalesce(pg_catalog.array_agg(m.value ->> 'file'), '{}')"
+            " FROM {schema}.run r, pg_catalog.jsonb_each(r.modules) m"
+            " WHERE r.id = $1 AND m.key <> ALL ($2::text[])",
+            "1: t[] t[]", texts, 2, &answer, err))
+        return false;
+    *count = lm_answer_texts(answer, 0, 0, names);
+    (void)lm_answer_texts(answer, 0, 1, files);
+    lm_answer_free(answer);
+    return true;
+}
+
+bool
+lm_journal_changed_modules(struct lm_journal *self, int64_t run_id,
+                           const struct lm_journal_modules *modules,
+                           char ***files, int *count, struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {
+        lm_number_text(&id, run_id), lm_buf_text(&modules->names),
+        lm_buf_text(&modules->files), lm_buf_text(&modules->contents)};
+    struct lm_answer *answer = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            "SELECT coalesce(pg_catalog.array_agg(DISTINCT n.file), '{}')"
+            " FROM {schema}.run r, " THESE " n WHERE r.id = $1"
+            " AND r.modules ? n.name AND r.modules -> n.name ->> 'sha256'"
+            "  IS DISTINCT FROM n.sha256",
+            "1: t[]", texts, 4, &answer, err))
+        return false;
+    *count = lm_answer_texts(answer, 0, 0, files);
+    lm_answer_free(answer);
+    return true;
+}
+
+bool
+lm_journal_note_modules(struct lm_journal *self, int64_t run_id,
+                        const struct lm_journal_modules *modules,
+                        struct lm_err *err)
+{
+    struct lm_number id;
+    const char *texts[] = {
+        lm_number_text(&id, run_id), lm_buf_text(&modules->names),
+        lm_buf_text(&modules->files), lm_buf_text(&modules->contents)};
+
+    return lm_journal_post(
+        self,
+        "UPDATE {schema}.run SET modules = modules OPERATOR(pg_catalog.||)"
+        " (SELECT coalesce(pg_catalog.jsonb_object_agg(n.name,"
+        "  pg_catalog.jsonb_build_object('file', n.file, 'sha256', n.sha256)),"
+        "  '{}') FROM " THESE " n) WHERE id OPERATOR(pg_catalog.=) $1",
+        texts, 4, err);
+}

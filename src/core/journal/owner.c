@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whose the journal is, before anything of it is read or called.
+ *
+ * Whoever made the schema beforehand could have put a function, a trigger or a
+ * view there that then runs as the role which migrates. So owners are held
+ * against a short list, and the functions against the texts that luamig has
+ * made them of. Membership in a role is no trust: any role may be granted to
+ * anybody.
+ */
+
+#include "core/journal/private.h"
+#include "pg/sql/sql.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char variable[] = "LUAMIG_JOURNAL_OWNER";
+
+/* Owners that may be what they like: this role, superusers, the owner of the
+ * database, one that is named. Triggers belong to the owner of their
+ * function. */
+#define UNTRUSTED                                                              \
+    "SELECT t.what, r.rolname FROM (SELECT 0 AS rank, 'it' AS what,"           \
+    "  n.nspowner AS owner FROM pg_namespace n WHERE n.nspname = $1"           \
+    " UNION ALL SELECT 1, 'table ' || c.relname, c.relowner FROM pg_class c"   \
+    "  WHERE c.relnamespace = s.oid AND c.relname IN ('version', 'run',"       \
+    "   'progress', 'failure', 'request', 'batch_lease')"                      \
+    " UNION ALL SELECT 2, 'function ' || p.proname, p.proowner FROM pg_proc p" \
+    "  WHERE p.pronamespace = s.oid AND p.proname = ANY ($3::text[])"          \
+    " UNION ALL SELECT 3, 'trigger ' || g.tgname, p.proowner"                  \
+    "  FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid"                 \
+    "  JOIN pg_proc p ON p.oid = g.tgfoid WHERE c.relnamespace = s.oid"        \
+    "   AND c.relname IN ('version', 'run', 'progress', 'failure',"            \
+    "    'request', 'batch_lease')) t JOIN pg_roles r ON r.oid = t.owner"      \
+    " WHERE NOT r.rolsuper AND r.rolname NOT IN (current_user, session_user,"  \
+    "  'pg_database_owner', $2) AND r.oid <> (SELECT d.datdba"                 \
+    "  FROM pg_database d WHERE d.datname = current_database())"               \
+    " ORDER BY t.rank LIMIT 1"
+
+/* A function as the steps make it. */
+struct function {
+    const char *name; /* parts of the DDL, not ended */
+    size_t name_len;
+    const char *body;
+    size_t body_len;
+    bool has_path;
+};
+
+/* The next function that the DDL makes; NULL: there is none. */
+static const char *
+next_function(const char *ddl, const char *quote, const char *prefix,
+              struct function *out)
+{
+    static const char path[] = "SET search_path = pg_catalog, pg_temp";
+    const char *end;
+    const char *found;
+
+    ddl = strstr(ddl, prefix);
+    if (ddl == NULL)
+        return NULL;
+    out->name = ddl + strlen(prefix);
+    out->name_len = strcspn(out->name, "(");
+    out->body = strstr(ddl, quote);
+    if (out->body == NULL)
+        return NULL;
+    found = strstr(ddl, path);
+    out->has_path = found != NULL && found < out->body;
+    out->body += strlen(quote);
+    end = strstr(out->body, quote);
+    if (end == NULL)
+        return NULL;
+    out->body_len = (size_t)(end - out->body);
+    return end + strlen(quote);
+}
+
+struct functions {
+    char **names;
+    char **bodies;
+    char **paths; /* "t" or "f" */
+    int count;
+};
+
+static void
+add_function(struct functions *self, const struct function *function)
+{
+    char *name = lm_strndup(function->name, function->name_len);
+    int at = 0;
+
+    while (at < self->count && strcmp(self->names[at], name) != 0)
+        at++;
+    if (at == self->count) {
+        size_t count = (size_t)self->count + 1;
+
+        self->names = lm_realloc(self->names, count, sizeof(char *));
+        self->bodies = lm_realloc(self->bodies, count, sizeof(char *));
+        self->paths = lm_realloc(self->paths, count, sizeof(char *));
+        self->count++;
+    } else { /* a later step has made it anew */
+        free(self->names[at]);
+        free(self->bodies[at]);
+        free(self->paths[at]);
+    }
+    self->names[at] = name;
+    self->bodies[at] = lm_strndup(function->body, function->body_len);
+    self->paths[at] = lm_strdup(function->has_path ? "t" : "f");
+}
+
+/* Those of all steps. */
+static void
+read_functions(struct functions *self, const char *schema)
+{
+    struct lm_buf ddl = LM_BUF_INIT;
+    struct lm_buf prefix = LM_BUF_INIT;
+    struct lm_buf quote = LM_BUF_INIT;
+    struct function function;
+    const char *at;
+
+    memset(self, 0, sizeof *self);
+    lm_journal_add_ddl(&ddl, schema, 0);
+    lm_journal_splice(&prefix, "FUNCTION {schema}.", schema);
+    lm_journal_splice(&quote, "{quote}", schema);
+    at = lm_buf_text(&ddl);
+    while ((at = next_function(at, lm_buf_text(&quote), lm_buf_text(&prefix),
+                               &function)) != NULL)
+        add_function(self, &function);
+    lm_buf_release(&ddl);
+    lm_buf_release(&prefix);
+    lm_buf_release(&quote);
+}
+
+static void
+release_functions(struct functions *self)
+{
+    lm_sql_free_array(self->names, self->count);
+    lm_sql_free_array(self->bodies, self->count);
+    lm_sql_free_array(self->paths, self->count);
+}
+
+bool
+lm_journal_check_owner(struct lm_journal *self, struct lm_err *err)
+{
+    const char *named = getenv(variable);
+    struct functions functions;
+    struct lm_answer *row = NULL;
+    char *names;
+    bool ok;
+
+    read_functions(&functions, self->schema);
+    names =
+        lm_journal_array((const char *const *)functions.names, functions.count);
+    {
+        const char *texts[] = {self->schema, named != NULL ? named : "", names};
+
+        ok = lm_journal_ask(self,
+                            "SELECT u.what, u.rolname FROM pg_namespace s,"
+                            " LATERAL (" UNTRUSTED ") u WHERE s.nspname = $1",
+                            "?: t t", texts, 3, &row, err);
+    }
+    release_functions(&functions);
+    free(names);
+    if (ok && lm_answer_rows(row) == 1) {
+        ok = lm_err_set(err, LM_ERR_CONNECT,
+                        "schema \"%s\" is not trusted: %s belongs to role "
+                        "\"%s\"",
+                        self->schema, lm_answer_text(row, 0, 0),
+                        lm_answer_text(row, 0, 1));
+        lm_err_detail(err, "What that role has put there would run as the role "
+                           "that migrates. Trusted are this role, superusers "
+                           "and the owner of the database.");
+        lm_err_hint(err,
+                    "If luamig's tables are meant to be that role's, set "
+                    "%s=%s in the environment or in .env; else pass "
+                    "--journal-schema NAME to every command.",
+                    variable, lm_answer_text(row, 0, 1));
+    }
+    lm_answer_free(row);
+    return ok;
+}
+
+bool
+lm_journal_check_functions(struct lm_journal *self, struct lm_err *err)
+{
+    struct functions functions;
+    struct lm_answer *row = NULL;
+    char *arrays[3];
+    bool ok;
+
+    read_functions(&functions, self->schema);
+    arrays[0] =
+        lm_journal_array((const char *const *)functions.names, functions.count);
+    arrays[1] = lm_journal_array((const char *const *)functions.bodies,
+                                 functions.count);
+    arrays[2] =
+        lm_journal_array((const char *const *)functions.paths, functions.count);
+    {
+        const char *texts[] = {self->schema, arrays[0], arrays[1], arrays[2]};
+
+        ok = lm_journal_ask(
+            self,
+            "SELECT pg_catalog.string_agg(f.name, ', ' ORDER BY f.name)"
+            " FROM ROWS FROM (unnest($2::text[]), unnest($3::text[]),"
+            "  unnest($4::bool[])) AS f (name, body, has_path)"
+            " WHERE (SELECT count(*) = 1 AND bool_and(p.prosrc = f.body"
+            "  AND NOT p.prosecdef AND l.lanname = 'plpgsql'"
+            "  AND p.proconfig IS NOT DISTINCT FROM CASE WHEN f.has_path"
+            "   THEN ARRAY['search_path=pg_catalog, pg_temp'] END)"
+            "  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+            "  JOIN pg_language l ON l.oid = p.prolang"
+            "  WHERE n.nspname = $1 AND p.proname = f.name) IS NOT TRUE",
+            "1: t?", texts, 4, &row, err);
+    }
+    for (size_t i = 0; i < LM_COUNT(arrays); i++)
+        free(arrays[i]);
+    release_functions(&functions);
+    if (ok && !lm_answer_is_null(row, 0, 0)) {
+        ok = lm_err_set(err, LM_ERR_CONNECT,
+                        "functions in schema \"%s\" are not as luamig has made "
+                        "them: %s",
+                        self->schema, lm_answer_text(row, 0, 0));
+        lm_err_hint(err,
+                    "Find out who has changed them. \"luamig journal --sql\" "
+                    "prints them as they should be; drop others of the same "
+                    "name.");
+    }
+    lm_answer_free(row);
+    return ok;
+}

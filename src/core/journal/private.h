@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_JOURNAL_PRIVATE_H
+#define LM_CORE_JOURNAL_PRIVATE_H
+
+/* What the journal*.c files share, and nobody else. */
+
+#include "core/journal/journal.h"
+
+/* Run one statement, with {schema} and {quote} put in; parameters are texts.
+ * ask gives the answer, of that shape (pg/conn/answer.h), to be freed; tell wants
+ * none; post sends it along with what follows, under the path of the
+ * transaction (pg/conn/own.h). */
+bool lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
+                    const char *const *texts, int count, struct lm_answer **out,
+                    struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_tell(struct lm_journal *self, const char *sql,
+                     const char *const *texts, int count,
+                     struct lm_err *err) LM_MUSTCHECK;
+/* tell in a transaction of its own, with the settings of one: behind a pooler
+ * those of the session may be somebody else's. */
+bool lm_journal_write(struct lm_journal *self, const char *sql,
+                      const char *const *texts, int count,
+                      struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_post(struct lm_journal *self, const char *sql,
+                     const char *const *texts, int count,
+                     struct lm_err *err) LM_MUSTCHECK;
+
+/* Is all that is there, if it is, of owners who are trusted? Are the functions
+ * those of the last step? LM_ERR_CONNECT if not. */
+bool lm_journal_check_owner(struct lm_journal *self,
+                            struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_check_functions(struct lm_journal *self,
+                                struct lm_err *err) LM_MUSTCHECK;
+
+/* A durable transaction of the journal's own: READ COMMITTED, so that a
+ * statement that waited for a row sees what became of it. */
+bool lm_journal_open(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
+/* The same, for what may be lost when the server crashes: it waits for no disk
+ * and for no standby. */
+bool lm_journal_open_lightly(struct lm_journal *self,
+                             struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_commit(struct lm_journal *self,
+                       struct lm_err *err) LM_MUSTCHECK;
+
+/* Parameters: a number's text lives in the struct, an array's is freed by the
+ * caller (NULL for a key that is not there). */
+struct lm_number {
+    char text[24];
+};
+const char *lm_number_text(struct lm_number *number, int64_t value);
+char *lm_journal_bytea(const char *bytes, size_t len);
+char *lm_journal_array(const char *const *texts, int count);
+char *lm_key_array(const struct lm_key *key);
+/* Adds { "2000", "x" }, as config.start_after takes it. */
+void lm_key_add_lua(struct lm_buf *buf, const struct lm_key *key);
+
+/* The server process that shows whether this runner lives. 0 behind a pooler:
+ * it may serve somebody else at any time, so the lease alone decides. */
+const char *lm_journal_backend(const struct lm_journal *self,
+                               struct lm_number *number);
+
+/* Does a session of luamig in this database wait for a standby, which is then
+ * what others of luamig wait for? Outside of a transaction; true sets err. */
+bool lm_journal_blames_standby(struct lm_journal *self,
+                               struct lm_err *err) LM_MUSTCHECK;
+
+/* The run's rows are gone: says how to go on from its cursor, if it has one. */
+bool lm_journal_fail_vanished(const struct lm_journal *self,
+                              const struct lm_run *run, struct lm_err *err);
+
+/* A run could not be given the name and arguments of the request: somebody has
+ * begun one of those. */
+bool lm_journal_fail_adopting(const struct lm_run_request *request,
+                              struct lm_err *err);
+
+/* Does path end with name, as a whole part of it? */
+bool lm_path_ends_with(const char *path, const char *name);
+/* Do both lead to one file? Where case makes no difference in names, as on
+ * some file systems, they may be written otherwise. NULL is no file. */
+bool lm_path_is_file_of(const char *path, const char *mine);
+
+/* Is the file that began a run still there, at its path, which may be NULL, or
+ * at its place in this checkout? */
+bool lm_origin_is_there(const struct lm_origin *mine, const char *file,
+                        const char *path);
+/* A file that is gone: may it have become this script's? It had the same last
+ * name, and was in the same project, or neither is in one. */
+bool lm_origin_may_have_moved(const struct lm_origin *mine, const char *file,
+                              const char *path);
+
+/* The name of this machine. */
+const char *lm_journal_host(char *host, size_t size);
+
+/* Answers what is still asked of a run whose state becomes another. */
+bool lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
+                               const char *state,
+                               struct lm_err *err) LM_MUSTCHECK;
+
+#endif

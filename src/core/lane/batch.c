@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One batch, from BEGIN to COMMIT: the page, what the script makes of it, and
+ * the cursor that says so. What becomes of a batch that failed is in
+ * lane/recover.c.
+ */
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "core/run/private.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t
+rows_to_ask_for(const struct lm_runner *self)
+{
+    int64_t size =
+        lm_bisection_rows(&self->bisection, lm_size_rows(&self->size));
+    int64_t left = self->options->limit - self->progress.own_rows;
+
+    size = lm_runner_narrow_rows(self, size);
+    return self->options->limit > 0 && left < size ? left : size;
+}
+
+bool
+lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
+                       struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = lm_runner_info(self, self->run.batches + 1);
+    bool ok;
+
+    self->repo.combine = m->combine && !self->uncombined;
+    self->repo.follows_new = m->follow_new;
+    if (!lm_repo_open(&self->repo, self->conn, &self->query, err))
+        return false;
+    ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
+    return lm_runner_close_repo(self, ok, err);
+}
+
+void
+lm_runner_copy_last_key(const struct lm_runner *self,
+                        const struct lm_page *page, struct lm_key *key)
+{
+    const char **texts =
+        lm_calloc((size_t)self->query.key_count, sizeof *texts);
+
+    for (int i = 0; i < self->query.key_count; i++)
+        texts[i] = lm_page_key(page, &self->query, page->rows - 1, i);
+    lm_key_copy(key, texts, self->query.key_count);
+    free(texts);
+}
+
+bool
+lm_runner_begin_batch(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+
+    txn.durable = self->migration->durable_batches;
+    return lm_txn_begin(self->conn, &txn, err);
+}
+
+bool
+lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
+                       const struct lm_key *cursor, struct lm_err *err)
+{
+    if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
+                               self->pending_retries, err) ||
+        !lm_runner_post_modules(self, err))
+        return false;
+#ifdef LUAMIG_FAULTS
+    if (lm_fault_is_armed("after_flush") && !lm_conn_flush(self->conn, err))
+        return false;
+#endif
+    LM_FAULT("after_flush");
+    if (!lm_runner_witness(self, LM_BEFORE_COMMIT, self->run.batches + 1,
+                           err) ||
+        !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+        return false;
+    lm_runner_modules_noted(self);
+    self->worked_ms = lm_clock_ms() - self->begun_ms;
+    return true;
+}
+
+/* The page's writes and the end of the transaction. The cursor is the page's
+ * last key, unless a window that has nothing more leads further. */
+static bool
+migrate_and_end(struct lm_runner *self, const struct lm_page *page,
+                const struct lm_key *window_end, struct lm_key *cursor,
+                struct lm_err *err)
+{
+    if (window_end != NULL) {
+        lm_key_copy(cursor, (const char *const *)window_end->texts,
+                    window_end->count);
+    } else {
+        lm_runner_copy_last_key(self, page, cursor);
+    }
+    if (!lm_runner_migrate_page(self, page, err))
+        return false;
+    LM_FAULT("after_migrate");
+    return self->steps->end_batch(self, page, cursor, err);
+}
+
+static void
+advance(struct lm_runner *self, const struct lm_page *page,
+        struct lm_key *cursor)
+{
+    struct lm_key old = self->run.cursor;
+
+    self->run.cursor = *cursor;
+    *cursor = old;
+    self->run.seq++;
+    self->run.rows += page->rows;
+    self->run.batches++;
+    self->pending_retries = 0;
+    self->leased_ms = lm_clock_ms();
+    self->batch_ms = self->worked_ms + 1;
+    lm_runner_narrow_passed(self, page);
+    lm_size_batch(&self->size, page->rows, self->worked_ms);
+    lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
+}
+
+/* "batch 3, keys (id) from (2001) to (3000), rolled back" */
+static void
+name_batch(const struct lm_runner *self, const struct lm_page *page,
+           struct lm_err *err)
+{
+    struct lm_buf text = LM_BUF_INIT;
+
+    lm_buf_printf(&text, "batch %" PRId64 ", keys (", self->run.batches + 1);
+    for (int i = 0; i < self->query.key_count; i++)
+        lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "", self->query.key[i]);
+    for (int end = 0; end < 2; end++) {
+        lm_buf_puts(&text, end == 0 ? ") from (" : ") to (");
+        for (int i = 0; i < self->query.key_count; i++) {
+            lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "",
+                          lm_page_key(page, &self->query,
+                                      end == 0 ? 0 : page->rows - 1, i));
+        }
+    }
+    lm_buf_puts(&text, "), rolled back");
+    LM_ERR_COPY(err->batch, lm_buf_text(&text));
+    lm_buf_release(&text);
+}
+
+static bool
+fetch_page(struct lm_runner *self, struct lm_key *window_end,
+           struct lm_page *page, struct lm_err *err)
+{
+    int64_t begun_ms = lm_clock_ms();
+    int64_t rows = rows_to_ask_for(self);
+    bool ok;
+
+    self->paging = true;
+    self->narrow.asked = rows;
+    self->narrow.rows = 0;
+    lm_conn_limit_answer(self->conn, rows > 1 ? LM_RUNNER_PAGE_BYTES : 0);
+    ok = lm_runner_witness(self, LM_BEFORE_PAGE, self->run.batches + 1, err) &&
+         lm_runner_find_window(self, window_end, err) &&
+         lm_runner_narrow_page(self, window_end, err) &&
+         lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
+                       window_end->texts != NULL ? window_end->texts
+                                                 : self->run.bound.texts,
+                       rows, page, err);
+    lm_conn_limit_answer(self->conn, LM_RUNNER_ANSWER_BYTES);
+    lm_runner_note_page(self, lm_clock_ms() - begun_ms);
+    if (!ok)
+        return false;
+    self->paging = false;
+    lm_runner_window_passed(self, page->more);
+    return true;
+}
+
+/* Nothing matched in a window: the cursor moves to its end. */
+static bool
+pass_window(struct lm_runner *self, const struct lm_page *page,
+            struct lm_key *window_end, struct lm_err *err)
+{
+    struct lm_key old = self->run.cursor;
+
+    if (!self->steps->end_batch(self, page, window_end, err))
+        return false;
+    self->run.cursor = *window_end;
+    *window_end = old;
+    self->run.seq++;
+    self->pending_retries = 0;
+    self->leased_ms = lm_clock_ms();
+    lm_runner_narrow_passed(self, page);
+    return true;
+}
+
+/* Inside the transaction. */
+static bool
+work_on_page(struct lm_runner *self, const struct lm_page *page,
+             struct lm_key *window_end, struct lm_err *err)
+{
+    bool ends_window = window_end->texts != NULL && !page->more;
+    struct lm_key cursor = {NULL, 0};
+    bool ok;
+
+    if (page->rows == 0 && ends_window)
+        return pass_window(self, page, window_end, err);
+    if (page->rows == 0) {
+        lm_conn_rollback(self->conn);
+        self->pages_done = true;
+        return true;
+    }
+    lm_runner_note_first_key(self, page);
+    self->page_rows = page->rows;
+    ok = migrate_and_end(self, page, ends_window ? window_end : NULL, &cursor,
+                         err);
+    if (ok) {
+        LM_FAULT("after_commit");
+        advance(self, page, &cursor);
+        self->pages_done = !page->more && !ends_window;
+        ok = lm_runner_witness(self, LM_AFTER_COMMIT, self->run.batches, err);
+    } else if (err->kind != LM_ERR_LOST) {
+        name_batch(self, page, err);
+        lm_runner_suspect(self, page);
+    }
+    lm_key_release(&cursor);
+    return ok;
+}
+
+bool
+lm_runner_batch_step(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_key window_end = {NULL, 0};
+    struct lm_page page;
+    bool ok;
+
+    self->in_batch = true;
+    self->page_rows = 0;
+    self->begun_ms = lm_clock_ms();
+    ok = self->steps->begin_batch(self, err) &&
+         lm_repo_post_check(&self->repo, self->conn, err) &&
+         fetch_page(self, &window_end, &page, err);
+    if (ok) {
+        LM_FAULT("after_page");
+        ok = work_on_page(self, &page, &window_end, err);
+        lm_page_release(&page);
+    }
+    lm_key_release(&window_end);
+    return ok;
+}

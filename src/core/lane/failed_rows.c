@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config.on_error = "quarantine": finds the rows at fault, records them in the
+ * journal, and lets the run pass them.
+ *
+ * A batch that fails is cut in half until a single row is left. After the rows
+ * before the fault are migrated, the other half holds it, and is cut in turn:
+ * so a bad row among n costs about log2 n batches, and as many again until
+ * batches have their full size. A row is recorded in the transaction that moves
+ * the cursor past it.
+ *
+ * Only for what lies in the rows or the script: never for connections,
+ * timeouts, conflicts, or what the server lacks.
+ */
+
+#include "base/log.h"
+#include "base/secret.h"
+#include "core/run/private.h"
+#include "pg/sql/sql.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+int64_t
+lm_bisection_rows(const struct lm_bisection *self, int64_t rows)
+{
+    return self->rows > 0 && self->rows < rows ? self->rows : rows;
+}
+
+void
+lm_bisection_passed(struct lm_bisection *self, int64_t rows, int64_t most)
+{
+    if (self->rows == 0)
+        return;
+    if (self->suspects > rows) {
+        self->suspects -= rows;
+        self->rows = self->suspects > 1 ? self->suspects / 2 : 1;
+        return;
+    }
+    self->suspects = 0;
+    self->rows *= 2;
+    if (self->rows >= most)
+        self->rows = 0;
+}
+
+void
+lm_bisection_failed(struct lm_bisection *self, int64_t rows)
+{
+    self->suspects = rows;
+    self->rows = rows / 2;
+}
+
+void
+lm_bisection_found(struct lm_bisection *self)
+{
+    self->suspects = 0;
+    self->rows = 1;
+}
+
+static char *
+copy_names(const struct lm_page *page)
+{
+    const char **names = lm_calloc((size_t)page->columns, sizeof *names);
+    struct lm_buf array = LM_BUF_INIT;
+
+    for (int i = 0; i < page->columns; i++)
+        names[i] = lm_result_column_name(page->result, i);
+    lm_sql_add_array(&array, names, page->columns);
+    free(names);
+    return lm_buf_take(&array);
+}
+
+static char *
+copy_values(const struct lm_page *page)
+{
+    char **texts = lm_calloc((size_t)page->columns, sizeof *texts);
+    struct lm_buf array = LM_BUF_INIT;
+
+    for (int i = 0; i < page->columns; i++)
+        texts[i] = lm_secret_masked(lm_result_text(page->result, 0, i));
+    lm_sql_add_array(&array, (const char *const *)texts, page->columns);
+    for (int i = 0; i < page->columns; i++)
+        free(texts[i]);
+    free(texts);
+    return lm_buf_take(&array);
+}
+
+void
+lm_suspect_release(struct lm_suspect *self)
+{
+    lm_key_release(&self->key);
+    free(self->columns);
+    free(self->values);
+    self->columns = self->values = NULL;
+    self->rows = 0;
+}
+
+void
+lm_runner_suspect(struct lm_runner *self, const struct lm_page *page)
+{
+    struct lm_suspect *suspect = &self->suspect;
+
+    lm_suspect_release(suspect);
+    suspect->rows = page->rows;
+    if (page->rows != 1)
+        return;
+    lm_runner_copy_last_key(self, page, &suspect->key);
+    if (self->migration->quarantine_rows) {
+        suspect->columns = copy_names(page);
+        suspect->values = copy_values(page);
+    }
+}
+
+void
+lm_runner_suspect_key(struct lm_runner *self, const struct lm_key *key)
+{
+    lm_suspect_release(&self->suspect);
+    self->suspect.rows = 1;
+    lm_key_copy(&self->suspect.key, (const char *const *)key->texts,
+                key->count);
+}
+
+bool
+lm_runner_may_quarantine(const struct lm_runner *self, const struct lm_err *err)
+{
+    if (!self->migration->quarantine || self->suspect.rows == 0)
+        return false;
+    return err->kind == LM_ERR_FAILED ||
+           (err->kind == LM_ERR_DATABASE && lm_repo_may_catch(err));
+}
+
+static bool
+record(struct lm_runner *self, const struct lm_err *why, struct lm_err *err)
+{
+    const struct lm_suspect *suspect = &self->suspect;
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_failure failure = {.key = &suspect->key,
+                                 .error = why,
+                                 .columns = suspect->columns,
+                                 .values = suspect->values};
+
+    txn.own = true;
+    txn.durable = self->migration->durable_batches;
+    return lm_txn_begin(self->conn, &txn, err) &&
+           lm_journal_quarantine(&self->journal, &self->run, &failure,
+                                 self->pending_retries, err) &&
+           lm_conn_commit(self->conn, "quarantine_before_commit",
+                          "quarantine_after_commit_sent", err);
+}
+
+static void
+tell(const struct lm_runner *self, const struct lm_err *why)
+{
+    struct lm_buf key = LM_BUF_INIT;
+
+    lm_page_describe_key(&key, &self->query, self->suspect.key.texts);
+    lm_log(LM_LOG_WARNING, "row %s is set aside: %s%s%s%s%s%s",
+           lm_buf_text(&key), why->message,
+           why->sqlstate[0] != '\0' ? " (SQLSTATE " : "", why->sqlstate,
+           why->sqlstate[0] != '\0' ? ")" : "",
+           why->where[0] != '\0' ? ", at " : "", why->where);
+    lm_buf_release(&key);
+}
+
+static bool
+set_aside(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err why = *err;
+
+    if (self->run.failures >= self->migration->max_failures) {
+        lm_err_prefix(
+            err, "config.max_failures is %" PRId64 ", and here is one row more",
+            self->migration->max_failures);
+        lm_err_hint(err,
+                    "See \"luamig failures %" PRId64 "\". Correct the script "
+                    "or the rows, or raise config.max_failures, and run the "
+                    "same command.",
+                    self->run.id);
+        return false;
+    }
+    if (!record(self, &why, err))
+        return false;
+    tell(self, &why);
+    lm_key_copy(&self->run.cursor, (const char *const *)self->suspect.key.texts,
+                self->suspect.key.count);
+    self->run.seq++;
+    self->run.failures++;
+    self->pending_retries = 0;
+    self->attempt = 1;
+    lm_bisection_found(&self->bisection);
+    return true;
+}
+
+bool
+lm_runner_quarantine(struct lm_runner *self, struct lm_err *err)
+{
+    if (self->suspect.rows > 1) {
+        lm_bisection_failed(&self->bisection, self->suspect.rows);
+        self->attempt = 1;
+        lm_runner_count_retry(self, err, "half of the batch's rows");
+        return true;
+    }
+    return set_aside(self, err);
+}

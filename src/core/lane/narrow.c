@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages that cannot be read as they are: the base query raises an error at a
+ * row (a text that is no jsonb, a division by zero), or the rows take too much
+ * memory. Then the keys alone are asked for, and the page ends at one of them,
+ * so that no row beyond it is touched, not even the row more that a page else
+ * has.
+ *
+ * A page that raises is cut in half until its only row is the one at fault, as
+ * a batch is whose rows are at fault: rows before it are migrated on the way.
+ * Where the base query raises although only keys are asked for, its conditions
+ * do: then the keys come from the table that they are columns of.
+ *
+ * How many rows fit into memory is learnt from pages that were read.
+ */
+
+#include "base/log.h"
+#include "core/run/private.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+int64_t
+lm_runner_narrow_rows(const struct lm_runner *self, int64_t rows)
+{
+    int64_t most = self->narrow.most;
+
+    return most > 0 && most < rows ? most : rows;
+}
+
+/* -- where a page ends ---------------------------------------------------- */
+
+static bool
+find_end(struct lm_runner *self, char *const *bound, char ***texts,
+         struct lm_err *err)
+{
+    struct lm_narrow *narrow = &self->narrow;
+
+    if (!narrow->by_table) {
+        return lm_page_key_ahead(self->conn, &self->query,
+                                 self->run.cursor.texts, bound, narrow->asked,
+                                 texts, &narrow->rows, err);
+    }
+    if (!lm_page_window_end(self->conn, &self->query, self->window.table,
+                            self->run.cursor.texts, bound, narrow->asked, texts,
+                            err))
+        return false;
+    narrow->rows = *texts != NULL ? narrow->asked : 0;
+    return true;
+}
+
+/* A small table is read as a whole, and the base query's conditions may be
+ * evaluated before those on the key: at any row, whatever rows are asked for.
+ * By an index on the key they meet its rows only. */
+static bool
+prefer_index(struct lm_runner *self, struct lm_err *err)
+{
+    return lm_conn_command(self->conn, "SET LOCAL enable_seqscan = off", err) &&
+           lm_conn_command(self->conn,
+                           "SET LOCAL plan_cache_mode = force_custom_plan",
+                           err);
+}
+
+bool
+lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
+                      struct lm_err *err)
+{
+    struct lm_narrow *narrow = &self->narrow;
+    char **texts = NULL;
+    bool ok;
+
+    if (!narrow->on)
+        return true;
+    if (self->bisection.rows > 0 && !prefer_index(self, err))
+        return false;
+    narrow->by_keys = true;
+    ok = find_end(self, end->texts != NULL ? end->texts : self->run.bound.texts,
+                  &texts, err);
+    if (!ok)
+        return false;
+    narrow->by_keys = false;
+    if (texts == NULL)
+        return true;
+    lm_key_release(end);
+    end->texts = texts;
+    end->count = self->query.key_count;
+    lm_key_copy(&narrow->end, (const char *const *)texts, end->count);
+    return true;
+}
+
+bool
+lm_runner_highest(struct lm_runner *self, char ***texts, struct lm_err *err)
+{
+    struct lm_window *window = &self->window;
+    struct lm_err raised;
+
+    if (!lm_conn_command(self->conn, "SAVEPOINT luamig_bound", err))
+        return false;
+    if (lm_page_highest(self->conn, &self->query, NULL, texts, err))
+        return true;
+    raised = *err;
+    if (!lm_runner_lies_in_row(err))
+        return false;
+    if (!lm_conn_command(self->conn, "ROLLBACK TO SAVEPOINT luamig_bound",
+                         err) ||
+        (window->table == NULL &&
+         !lm_page_key_table(self->conn, &self->query, &window->table, err)))
+        return false;
+    if (window->table == NULL) {
+        *err = raised;
+        return false;
+    }
+    return lm_page_highest(self->conn, &self->query, window->table, texts, err);
+}
+
+/* -- what a page that was read has shown ---------------------------------- */
+
+/* As many rows as half of a page's memory holds, and at most twice as many as
+ * before. */
+static void
+learn(struct lm_narrow *self, const struct lm_page *page, int64_t size)
+{
+    size_t bytes = lm_page_bytes(page);
+    size_t share = LM_RUNNER_PAGE_BYTES / 2;
+    int64_t fit;
+
+    if (page->rows == 0 || (self->most == 0 && bytes <= share))
+        return;
+    fit = (int64_t)(share / (bytes / (size_t)(page->rows + 1) + 1));
+    if (self->most > 0 && fit > 2 * self->most)
+        fit = 2 * self->most;
+    if (self->ceiling > 0 && fit > self->ceiling)
+        fit = self->ceiling;
+    self->most = fit > 1 ? fit : 1;
+    if (self->most >= size)
+        self->most = 0;
+}
+
+void
+lm_runner_narrow_passed(struct lm_runner *self, const struct lm_page *page)
+{
+    struct lm_narrow *narrow = &self->narrow;
+    int64_t size = lm_size_rows(&self->size);
+
+    lm_bisection_passed(&self->bisection,
+                        narrow->by_table ? narrow->asked : page->rows, size);
+    learn(narrow, page, size);
+    narrow->on = self->bisection.rows > 0 || narrow->most > 0;
+    narrow->by_table = narrow->by_table && narrow->on;
+}
+
+/* -- a page that was not read --------------------------------------------- */
+
+/* Classes of what a row's values can raise, the server's own trouble with what
+ * it has stored among them. */
+bool
+lm_runner_lies_in_row(const struct lm_err *err)
+{
+    static const char *const classes[] = {"21", "22", "23", "2F", "38",
+                                          "39", "54", "P0", "XX"};
+
+    for (size_t i = 0; err->kind == LM_ERR_DATABASE && i < LM_COUNT(classes);
+         i++) {
+        if (lm_err_is_state(err, classes[i]))
+            return true;
+    }
+    return false;
+}
+
+bool
+lm_runner_take_fewer(struct lm_runner *self)
+{
+    struct lm_narrow *narrow = &self->narrow;
+    int64_t rows = self->page_rows > 0 ? self->page_rows : narrow->asked;
+
+    if (rows <= 1)
+        return false;
+    if (self->paging && narrow->rows > 0 && narrow->rows < rows)
+        rows = narrow->rows;
+    narrow->on = true;
+    narrow->most = rows > 4 ? rows / 4 : 1;
+    if (!self->paging)
+        narrow->ceiling = rows / 2;
+    return true;
+}
+
+static void
+cut(struct lm_runner *self, int64_t rows)
+{
+    lm_bisection_failed(&self->bisection, rows);
+    if (self->bisection.rows == 0)
+        self->bisection.rows = 1;
+    self->narrow.on = true;
+}
+
+/* The base query's conditions raise: what rows there are, its table knows. */
+static bool
+ask_table(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_window *window = &self->window;
+    const char *why = "the key does not come from one table";
+    struct lm_err failed = {0};
+
+    if (!self->narrow.by_table && window->table == NULL &&
+        !lm_page_key_table(self->conn, &self->query, &window->table, &failed)) {
+        lm_conn_rollback(self->conn);
+        why = failed.message;
+    } else if (self->narrow.by_table) {
+        why = "the keys of its table cannot be read either";
+    }
+    if (self->narrow.by_table || window->table == NULL) {
+        lm_err_prefix(err, "the base query's conditions fail at a row");
+        lm_err_hint(err,
+                    "Which row it is cannot be found out: %s. Correct the row, "
+                    "or let the conditions leave it out.",
+                    why);
+        return false;
+    }
+    self->narrow.by_table = true;
+    self->attempt = 1;
+    lm_runner_count_retry(self, err, "looking for the row by its table's keys");
+    return true;
+}
+
+/* Is it the row, or does the query raise whatever it is asked for? */
+static bool
+raises_without_rows(struct lm_runner *self)
+{
+    char *const *key = self->narrow.end.texts;
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_page page;
+    struct lm_err found;
+    bool raises = false;
+
+    txn.read_only = true;
+    if (lm_txn_begin(self->conn, &txn, &found) && prefer_index(self, &found)) {
+        if (lm_page_fetch(self->conn, &self->query, key, key, 1, &page,
+                          &found)) {
+            lm_page_release(&page);
+        } else {
+            raises = lm_runner_lies_in_row(&found);
+        }
+    }
+    lm_conn_rollback(self->conn);
+    return raises;
+}
+
+static bool
+fail_at_row(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_buf key = LM_BUF_INIT;
+
+    lm_page_describe_key(&key, &self->query, self->narrow.end.texts);
+    lm_err_prefix(err, "the base query fails at the row %s", lm_buf_text(&key));
+    lm_buf_release(&key);
+    if (err->hint[0] == '\0') {
+        lm_err_hint(err,
+                    "Correct the row, or leave it out in the base query, and "
+                    "run the same command%s.",
+                    self->migration->quarantine
+                        ? "; a run sets such rows aside"
+                        : "; or let such rows be set aside with "
+                          "config.on_error = \"quarantine\"");
+    }
+    return false;
+}
+
+/* The page had this row only. */
+static bool
+blame_row(struct lm_runner *self, struct lm_err *err)
+{
+    if (raises_without_rows(self)) {
+        lm_err_prefix(err, "the base query fails, whatever rows it is asked "
+                           "for");
+        return false;
+    }
+    lm_runner_suspect_key(self, &self->narrow.end);
+    if (self->dry != NULL || !self->migration->quarantine)
+        return fail_at_row(self, err);
+    if (err->detail[0] == '\0')
+        lm_err_detail(err, "The base query raises this at the row.");
+    return lm_runner_quarantine(self, err);
+}
+
+bool
+lm_runner_narrow(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_narrow *narrow = &self->narrow;
+    int64_t rows = narrow->rows > 0 ? narrow->rows : narrow->asked;
+
+    if (narrow->by_keys) {
+        narrow->by_keys = false;
+        return ask_table(self, err);
+    }
+    if (narrow->rows == 1)
+        return blame_row(self, err);
+    if (narrow->on && rows == 1) {
+        lm_err_prefix(err, "the base query fails where it has no row");
+        return false;
+    }
+    cut(self, rows);
+    self->attempt = 1;
+    lm_runner_count_retry(self, err, "half of the page's rows");
+    return true;
+}

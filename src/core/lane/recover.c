@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What becomes of a step that failed: by its SQLSTATE it is tried again as it
+ * is, in smaller bites, later, over another connection, or not at all.
+ *
+ * Every retry begins with what the journal says of the run. A step is one
+ * transaction, and it is rolled back before anything else is tried.
+ */
+
+#include "core/run/private.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/stop.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    MAX_LOST_IN_ROW = 20,
+    MOST_ENDED = 2,
+    RETRY_BASE_MS = 20,
+    RETRY_CAP_MS = 5000,
+    SHORT_BASE_MS = 500,
+    SHORT_CAP_MS = 30000,
+    SHORT_PATIENCE_MS = 600000,
+    /* For one row that others write, too. */
+    CONFLICT_CAP_MS = 500,
+    CONFLICT_PATIENCE_MS = 60000
+};
+
+enum remedy {
+    GIVE_UP,
+    RECONNECT,
+    REPREPARE,    /* the prepared statements are out of date */
+    TRY_AGAIN,    /* somebody else's transaction was in the way */
+    SMALLER_BITE, /* it took too long, or waited too long for a lock */
+    FEWER_ROWS,   /* they take too much memory */
+    WAIT,         /* the server lacks something */
+    FIND_FENCER   /* another runner has taken over */
+};
+
+/* Classes and codes of appendix A of PostgreSQL's manual, and luamig's own. A
+ * table that gets another shape under a prepared statement has no code of its
+ * own, and a message that is translated: 0A000. */
+static const struct {
+    const char *state;
+    enum remedy remedy;
+} policy[] = {{"40001", TRY_AGAIN},
+              {"40P01", TRY_AGAIN},
+              {"55P03", SMALLER_BITE},
+              {"57014", SMALLER_BITE},
+              {"0A000", REPREPARE},
+              {"26000", REPREPARE},
+              {"42P05", REPREPARE},
+              {"53", WAIT},
+              {LM_CONN_TOO_LARGE, FEWER_ROWS},
+              {LM_JOURNAL_FENCED, FIND_FENCER}};
+
+static enum remedy
+find_remedy(const struct lm_err *err)
+{
+    if (err->kind == LM_ERR_LOST)
+        return RECONNECT;
+    if (err->kind == LM_ERR_FAILED && lm_err_is_state(err, LM_SCRIPT_NO_MEMORY))
+        return FEWER_ROWS;
+    for (size_t i = 0; err->kind == LM_ERR_DATABASE && i < LM_COUNT(policy);
+         i++) {
+        if (lm_err_is_state(err, policy[i].state))
+            return policy[i].remedy;
+    }
+    return GIVE_UP;
+}
+
+bool
+lm_runner_may_pass(const struct lm_err *err)
+{
+    return find_remedy(err) != GIVE_UP;
+}
+
+static bool
+reconnect(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err why = *err;
+
+    if (self->dry != NULL)
+        return false;
+    if (++self->lost_in_row > MAX_LOST_IN_ROW) {
+        lm_err_prefix(err, "the connection broke %d times without progress",
+                      MAX_LOST_IN_ROW);
+        return false;
+    }
+    if (lm_runner_reconnect(self, &why, err))
+        return true;
+    if (err->where[0] == '\0')
+        memcpy(err->where, why.where, sizeof err->where);
+    return false;
+}
+
+/* Reads what the journal says of the run. *err stays what it is, unless the
+ * connection breaks or the run is no longer ours. */
+static bool
+refresh(struct lm_runner *self, struct lm_err *err, bool *reconnected)
+{
+    struct lm_err found;
+
+    *reconnected = false;
+    if (self->dry != NULL || lm_runner_refresh(self, &found))
+        return true;
+    *err = found;
+    if (found.kind != LM_ERR_LOST)
+        return false;
+    *reconnected = true;
+    return reconnect(self, err);
+}
+
+void
+lm_runner_count_retry(struct lm_runner *self, const struct lm_err *err,
+                      const char *how)
+{
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); %s", err->message, err->sqlstate,
+           how);
+    self->pending_retries++;
+    self->progress.retries++;
+}
+
+static void
+count_attempt(struct lm_runner *self, const struct lm_err *err)
+{
+    char how[32];
+
+    snprintf(how, sizeof how, "attempt %d", ++self->attempt);
+    lm_runner_count_retry(self, err, how);
+}
+
+/* A conflict over what cannot be made smaller, with others that may leave off:
+ * it is tried for a while, whatever the number of attempts. */
+static bool
+may_still_try(const struct lm_runner *self, const struct lm_err *err)
+{
+    return lm_err_is_state(err, "40") && self->migration->retries > 0 &&
+           self->options->witness == NULL &&
+           lm_clock_ms() - self->conflict_since_ms <
+               LM_FAULT_PATIENCE(CONFLICT_PATIENCE_MS);
+}
+
+static bool
+fail_after_attempts(const struct lm_runner *self, struct lm_err *err)
+{
+    char lasted[32];
+
+    lm_clock_format(lasted, sizeof lasted,
+                    lm_clock_ms() - self->conflict_since_ms);
+    lm_err_prefix(err, "gave up after %d attempt%s%s%s", self->attempt,
+                  self->attempt == 1 ? "" : "s",
+                  lm_err_is_state(err, "40") ? " in " : "",
+                  lm_err_is_state(err, "40") ? lasted : "");
+    if (lm_err_is_state(err, "40001") &&
+        strcmp(self->migration->isolation, "read committed") != 0) {
+        lm_err_hint(err,
+                    "Others write a row that this batch writes, too, again and "
+                    "again. With config.isolation = \"read committed\" a write "
+                    "waits for such a row and goes on from what it then holds; "
+                    "what the script has read before may be out of date.");
+    }
+    return false;
+}
+
+static bool
+try_again(struct lm_runner *self, struct lm_err *err)
+{
+    bool spent = self->attempt > self->migration->retries;
+    bool reconnected;
+
+    if (!refresh(self, err, &reconnected))
+        return false;
+    if (reconnected)
+        return true;
+    if (self->attempt == 1 || self->conflict_since_ms == 0)
+        self->conflict_since_ms = lm_clock_ms();
+    if (spent && !may_still_try(self, err))
+        return fail_after_attempts(self, err);
+    lm_stop_sleep_ms(lm_clock_backoff_ms(
+        self->attempt, RETRY_BASE_MS, spent ? CONFLICT_CAP_MS : RETRY_CAP_MS));
+    count_attempt(self, err);
+    return true;
+}
+
+/* Attempts are counted afresh for the smaller batch. False when it cannot be
+ * smaller. */
+static bool
+halve(struct lm_runner *self, int counted)
+{
+    if (!self->in_batch)
+        return false;
+    lm_size_had(&self->size, self->page_rows);
+    if (!lm_size_halve(&self->size))
+        return false;
+    self->attempt = counted;
+    return true;
+}
+
+/* -- transactions that the server ends ------------------------------------ */
+
+static void
+name_idling(const struct lm_runner *self, struct lm_err *err)
+{
+    int64_t idled_ms = lm_conn_idled_ms(self->conn);
+    char lasted[32] = "too long";
+
+    if (idled_ms > 0)
+        lm_clock_format(lasted, sizeof lasted, idled_ms);
+    lm_err_set(err, LM_ERR_LOST,
+               "the script's code worked for %s without talking to the server, "
+               "within an open transaction",
+               lasted);
+    LM_ERR_COPY(err->sqlstate, LM_CONN_IDLED);
+    lm_err_detail(err, "So the server ended the session: luamig lets it wait "
+                       "for twice config.statement_timeout_ms, at least for a "
+                       "minute. Nothing of the batch was written.");
+}
+
+static void
+name_overtime(struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_LOST,
+               "the transaction lasted longer than transaction_timeout");
+    LM_ERR_COPY(err->sqlstate, LM_CONN_OVERTIME);
+    lm_err_detail(err, "So the server ended the session. luamig sets it to 0; "
+                       "the script, or a function that it calls, has set it "
+                       "again. Nothing of the batch was written.");
+}
+
+static bool
+is_ended_in_time(const struct lm_err *err)
+{
+    return lm_err_is_state(err, LM_CONN_IDLED) ||
+           lm_err_is_state(err, LM_CONN_OVERTIME);
+}
+
+static bool
+fail_too_long(const struct lm_runner *self, struct lm_err *err)
+{
+    const char *one = self->in_batch ? "The batch has one row. " : "";
+
+    err->kind = LM_ERR_FAILED;
+    lm_err_prefix(err, "gave up after %d attempts", self->ended_in_row);
+    if (lm_err_is_state(err, LM_CONN_OVERTIME)) {
+        lm_err_hint(err,
+                    "%sLeave transaction_timeout as it is in the script, or "
+                    "set it to more than the transaction takes.",
+                    one);
+    } else {
+        lm_err_hint(err,
+                    "%sMake the code quicker, or raise "
+                    "config.statement_timeout_ms to more than half of what it "
+                    "takes.",
+                    one);
+    }
+    return false;
+}
+
+/* The same work would last as long again, so there is one more attempt only
+ * where it cannot be made smaller. */
+static bool
+reconnect_after_end(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err why;
+    bool smaller;
+
+    if (lm_err_is_state(err, LM_CONN_OVERTIME)) {
+        name_overtime(err);
+    } else {
+        name_idling(self, err);
+    }
+    why = *err;
+    smaller = halve(self, 1);
+    if (smaller)
+        lm_size_stay(&self->size);
+    if (!reconnect(self, err))
+        return false;
+    if (smaller || ++self->ended_in_row < MOST_ENDED) {
+        count_attempt(self, &why);
+        return true;
+    }
+    *err = why;
+    return fail_too_long(self, err);
+}
+
+static bool
+reprepare(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err stale = *err;
+    bool again = !self->reprepared;
+    bool reconnected = false;
+
+    self->reprepared = true;
+    if (!lm_conn_forget(self->conn, err))
+        return err->kind == LM_ERR_LOST && reconnect(self, err);
+    *err = stale;
+    if (!again || !refresh(self, err, &reconnected))
+        return false;
+    lm_runner_count_retry(self, err, "once more, prepared anew");
+    return true;
+}
+
+/* The server lacks memory, disk space or connections: that is for its people
+ * to see to, and the run goes on when they have. */
+static bool
+wait(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t now = lm_clock_ms();
+    bool reconnected;
+
+    if (self->short_since_ms == 0) {
+        self->short_since_ms = now;
+        lm_log(LM_LOG_WARNING, "%s (SQLSTATE %s); waiting", err->message,
+               err->sqlstate);
+    }
+    if (now - self->short_since_ms > SHORT_PATIENCE_MS) {
+        lm_err_prefix(err, "gave up after ten minutes");
+        return false;
+    }
+    lm_progress_hold_begin(&self->progress, err->message);
+    lm_stop_sleep_ms(
+        lm_clock_backoff_ms(self->attempt, SHORT_BASE_MS, SHORT_CAP_MS));
+    lm_progress_hold_end(&self->progress);
+    count_attempt(self, err);
+    return refresh(self, err, &reconnected);
+}
+
+/* May the rows do better one by one, or fail in another way? Not when others
+ * are to blame, or the server is. */
+static bool
+may_do_better_uncombined(const struct lm_runner *self, const struct lm_err *err)
+{
+    bool at_commit = self->repo.overtaken && !self->repo.failed &&
+                     err->kind == LM_ERR_DATABASE;
+    bool combined = self->repo.combined_failed || at_commit;
+
+    return combined && !self->uncombined &&
+           (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
+           !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
+           !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&
+           !lm_err_is_state(err, LM_ANSWER_WRONG) &&
+           !lm_err_is_state(err, LM_JOURNAL_FENCED);
+}
+
+/* A standby that was a primary when the run began refuses to write. */
+static bool
+was_demoted(struct lm_runner *self, const struct lm_err *err)
+{
+    struct lm_err ignored;
+
+    return lm_err_is_state(err, "25006") &&
+           !lm_preflight_server(self->conn, &ignored);
+}
+
+static bool quarantine(struct lm_runner *self, struct lm_err *err);
+static bool narrow(struct lm_runner *self, struct lm_err *err);
+
+static bool
+apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
+{
+    struct lm_err fenced;
+    bool reconnected;
+
+    switch (remedy) {
+    case RECONNECT:
+        if (is_ended_in_time(err))
+            return reconnect_after_end(self, err);
+        if (lm_err_is_state(err, LM_CONN_TOO_LARGE) &&
+            !lm_runner_take_fewer(self))
+            return false;
+        return reconnect(self, err);
+    case REPREPARE:
+        return reprepare(self, err);
+    case TRY_AGAIN:
+        if (self->attempt >= 3)
+            (void)halve(self, 2);
+        return try_again(self, err);
+    case SMALLER_BITE:
+        if (lm_err_is_state(err, "57014") && lm_runner_narrow_window(self)) {
+            self->attempt = 1;
+        } else {
+            (void)halve(self, 1);
+        }
+        return try_again(self, err);
+    case FEWER_ROWS:
+        if (self->in_batch && lm_runner_take_fewer(self)) {
+            count_attempt(self, err);
+            return refresh(self, err, &reconnected);
+        }
+        break;
+    case WAIT:
+        return wait(self, err);
+    case FIND_FENCER:
+        if (!lm_journal_refresh(&self->journal, &self->run, &fenced))
+            *err = fenced;
+        return false;
+    case GIVE_UP:
+        break;
+    }
+    if (self->paging && lm_runner_lies_in_row(err))
+        return narrow(self, err);
+    if (self->dry == NULL && lm_runner_may_quarantine(self, err))
+        return quarantine(self, err);
+    return was_demoted(self, err) && reconnect(self, err);
+}
+
+/* Recording a row is a transaction that may fail as any other; if that passes,
+ * the row fails and is recorded once more. */
+static bool
+quarantine(struct lm_runner *self, struct lm_err *err)
+{
+    bool alone = self->suspect.rows == 1;
+    enum remedy remedy;
+
+    if (lm_runner_quarantine(self, err)) {
+        self->uncombined = self->bisection.suspects > 0;
+        return true;
+    }
+    lm_conn_rollback(self->conn);
+    remedy = find_remedy(err);
+    return alone && remedy != GIVE_UP && apply(self, remedy, err);
+}
+
+/* The same where the row was not even read. */
+static bool
+narrow(struct lm_runner *self, struct lm_err *err)
+{
+    bool ok = lm_runner_narrow(self, err);
+
+    self->uncombined = self->bisection.suspects > 0;
+    return ok || (self->suspect.rows == 1 && find_remedy(err) != GIVE_UP &&
+                  apply(self, find_remedy(err), err));
+}
+
+bool
+lm_runner_survive(struct lm_runner *self, struct lm_err *err)
+{
+    enum remedy remedy = find_remedy(err);
+
+    if (err->kind == LM_ERR_KILLED)
+        return false;
+    if (remedy != RECONNECT) {
+        lm_conn_rollback(self->conn);
+        if (!lm_conn_is_up(self->conn) && err->kind == LM_ERR_DATABASE)
+            remedy = RECONNECT;
+    }
+    if (remedy != RECONNECT && remedy != REPREPARE &&
+        may_do_better_uncombined(self, err)) {
+        lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
+               err->message, err->sqlstate);
+        self->uncombined = true;
+        return true;
+    }
+    return apply(self, remedy, err);
+}

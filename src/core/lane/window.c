@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages that are too slow at any size, because hardly a row matches: the server
+ * reads until it has found one. Then the key is walked in windows. A window
+ * ends at a key that the key's table holds so many rows ahead, found by the
+ * key's index alone, and the page is asked for within it. The cursor moves to
+ * the end of a window also when nothing matched there, so no search is in vain.
+ *
+ * Windows grow while they are quick and shrink when they time out. Once pages
+ * fill up before their window ends, the run does without.
+ */
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/run/private.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum {
+    FIRST_PER_BATCH = 16,
+    FIRST_LEAST = 10000,
+    QUICK_MS = 500, /* and then a larger one may still be short */
+    SLOW_PAGES = 2, /* in a row: halving alone does not help */
+    FULL_PAGES = 3
+};
+
+static const int64_t MOST_ROWS = INT64_C(1) << 40;
+
+void
+lm_window_release(struct lm_window *self)
+{
+    free(self->table);
+    self->table = NULL;
+}
+
+/* The bound of the next page: the window's end, or that of the run (NULL
+ * texts: none). *end is set when it is the window's. */
+bool
+lm_runner_find_window(struct lm_runner *self, struct lm_key *end,
+                      struct lm_err *err)
+{
+    struct lm_window *window = &self->window;
+
+    window->began_ms = lm_clock_ms();
+    if (window->rows == 0)
+        return true;
+    return lm_page_window_end(self->conn, &self->query, window->table,
+                              self->run.cursor.texts, self->run.bound.texts,
+                              window->rows, &end->texts, err) &&
+           (end->count = end->texts != NULL ? self->query.key_count : 0, true);
+}
+
+void
+lm_runner_window_passed(struct lm_runner *self, bool full)
+{
+    struct lm_window *window = &self->window;
+    int64_t elapsed_ms = lm_clock_ms() - window->began_ms;
+    int64_t quick_ms = self->migration->statement_timeout_ms / 4;
+
+    window->slow_pages = 0;
+    if (window->rows == 0)
+        return;
+    if (elapsed_ms < (quick_ms < QUICK_MS ? quick_ms : QUICK_MS) &&
+        window->rows < MOST_ROWS)
+        window->rows *= 2;
+    window->full_pages = full ? window->full_pages + 1 : 0;
+    if (window->full_pages >= FULL_PAGES) {
+        lm_log(LM_LOG_DEBUG, "pages fill up: no windows of the key any more");
+        window->rows = 0;
+    }
+}
+
+static bool
+begin_windows(struct lm_runner *self)
+{
+    struct lm_window *window = &self->window;
+    int64_t rows = self->migration->batch_size * FIRST_PER_BATCH;
+    struct lm_err ignored;
+
+    if (window->table == NULL &&
+        !lm_page_key_table(self->conn, &self->query, &window->table, &ignored))
+        return false;
+    if (window->table == NULL)
+        return false;
+    window->rows = rows > FIRST_LEAST ? rows : FIRST_LEAST;
+    window->full_pages = 0;
+    lm_log(LM_LOG_INFO,
+           "pages take too long: walking the key in windows of %" PRId64
+           " rows of %s",
+           window->rows, window->table);
+    return true;
+}
+
+bool
+lm_runner_narrow_window(struct lm_runner *self)
+{
+    struct lm_window *window = &self->window;
+
+    if (!self->paging)
+        return false;
+    if (window->rows > 1) {
+        window->rows = window->rows > 4 ? window->rows / 4 : 1;
+        lm_log(LM_LOG_DEBUG, "a window of %" PRId64 " rows", window->rows);
+        return true;
+    }
+    window->slow_pages++;
+    return window->rows == 0 && window->slow_pages >= SLOW_PAGES &&
+           begin_windows(self);
+}

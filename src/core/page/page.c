@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Asks for pages (page/page_sql.c builds the queries) and checks what comes back.
+ * Where the key is not proved unique, the server compares each row's key with
+ * the one before, by its own idea of equality.
+ */
+
+#include "core/page/page.h"
+
+#include "core/page/private.h"
+#include "pg/conn/own.h"
+#include "pg/sql/sql.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+lm_page_release(struct lm_page *page)
+{
+    lm_result_free(page->result);
+    memset(page, 0, sizeof *page);
+}
+
+size_t
+lm_page_bytes(const struct lm_page *page)
+{
+    return lm_result_bytes(page->result);
+}
+
+const char *
+lm_page_key(const struct lm_page *page, const struct lm_base_query *query,
+            int row, int i)
+{
+    return lm_result_text(page->result, row, query->key_index[i]);
+}
+
+void
+lm_page_describe_key(struct lm_buf *buf, const struct lm_base_query *query,
+                     char *const *texts)
+{
+    lm_buf_putc(buf, '(');
+    for (int i = 0; i < query->key_count; i++)
+        lm_buf_printf(buf, "%s%s", i > 0 ? ", " : "", query->key[i]);
+    lm_buf_puts(buf, ") = (");
+    for (int i = 0; i < query->key_count; i++) {
+        lm_buf_printf(buf, "%s%s", i > 0 ? ", " : "",
+                      texts[i] != NULL ? texts[i] : "NULL");
+    }
+    lm_buf_putc(buf, ')');
+}
+
+/* -- asking ----------------------------------------------------------- */
+
+/* The limit of a page, one row more than the batch has. */
+struct row_limit {
+    char text[24];
+};
+
+static struct row_limit
+one_row_more(int64_t limit)
+{
+    struct row_limit out;
+
+    snprintf(out.text, sizeof out.text, "%" PRId64, limit + 1);
+    return out;
+}
+
+/* What a page says of its rows behind their own columns. */
+static int
+watched_columns(const struct lm_base_query *query)
+{
+    return (query->key_is_unique ? 0 : 1) + lm_request_may_round(query);
+}
+
+static void
+add_whole_page(struct lm_page_request *self, char *const *cursor,
+               char *const *bound, const char *limit)
+{
+    struct lm_range range = {cursor, bound};
+
+    if (watched_columns(self->query) > 0) {
+        lm_request_add_watched_page(self, range, limit);
+    } else {
+        lm_request_add_page(self, range, limit);
+    }
+}
+
+static bool
+ask(const struct lm_page_request *self, struct lm_conn *conn, const char *shape,
+    struct lm_answer **out, struct lm_err *err)
+{
+    struct lm_values values = {self->texts, self->count};
+    struct lm_stmt *stmt;
+
+    return lm_conn_prepare(conn, lm_buf_text(&self->sql), self->types,
+                           self->count, &stmt, err) &&
+           lm_conn_ask_prepared(conn, stmt, shape, values, out, err);
+}
+
+/* -- checks ----------------------------------------------------------- */
+
+/* The texts of a row's key; the array is to be freed. */
+static char **
+key_texts(const struct lm_page *page, const struct lm_base_query *query,
+          int row)
+{
+    char **texts = lm_calloc((size_t)query->key_count, sizeof *texts);
+
+    for (int i = 0; i < query->key_count; i++)
+        texts[i] = (char *)lm_page_key(page, query, row, i);
+    return texts;
+}
+
+static bool
+fail_key(const struct lm_base_query *query, char *const *texts,
+         const char *what, struct lm_err *err)
+{
+    struct lm_buf key = LM_BUF_INIT;
+
+    lm_page_describe_key(&key, query, texts);
+    lm_err_set(err, LM_ERR_FAILED, "%s: %s", what, lm_buf_text(&key));
+    lm_buf_release(&key);
+    return false;
+}
+
+static bool
+check_not_null(const struct lm_base_query *query, char *const *texts,
+               struct lm_err *err)
+{
+    struct lm_buf name = LM_BUF_INIT;
+
+    for (int i = 0; i < query->key_count; i++) {
+        if (texts[i] != NULL)
+            continue;
+        fail_key(query, texts, "a row of the base query has a NULL key", err);
+        lm_sql_add_name(&name, query->key[i]);
+        lm_err_hint(err,
+                    "Leave such rows out: SELECT * FROM (base query) AS q "
+                    "WHERE q.%s IS NOT NULL.",
+                    lm_buf_text(&name));
+        lm_buf_release(&name);
+        return false;
+    }
+    return true;
+}
+
+static const char changed[] =
+    "the base query's columns have changed since the run began";
+
+static void
+hint_changed(struct lm_err *err)
+{
+    lm_err_hint(err, "Run the same command again: it looks at the query "
+                     "afresh.");
+}
+
+/* The rows that the run has not met are those after its last key only in the
+ * table that this is a key of. Of a page that is put together with UNION the
+ * server does not tell. */
+static bool
+check_origin(const struct lm_result *result, const struct lm_base_query *query,
+             int key, struct lm_err *err)
+{
+    int column = query->key_index[key];
+    uint32_t table = lm_result_column_table(result, column);
+
+    if (table == 0 || (table == query->key_origins[key].table &&
+                       lm_result_table_column(result, column) ==
+                           query->key_origins[key].column))
+        return true;
+    return lm_err_set(err, LM_ERR_FAILED,
+                      "the key column \"%s\" comes from another table, or "
+                      "another column of it, than when the command began",
+                      query->key[key]);
+}
+
+/* Is what came back what preflight was told of? */
+static bool
+check_columns(const struct lm_result *result, const struct lm_base_query *query,
+              const char *sql, struct lm_err *err)
+{
+    int count = query->column_count + watched_columns(query);
+    bool same = lm_result_columns(result) == count;
+
+    for (int i = 0; same && i < query->key_count; i++) {
+        int column = query->key_index[i];
+
+        same =
+            lm_result_column_type(result, column) == query->key_types[i] &&
+            strcmp(lm_result_column_name(result, column), query->key[i]) == 0;
+    }
+    if (!same)
+        lm_err_set(err, LM_ERR_FAILED, "%s", changed);
+    for (int i = 0; same && i < query->key_count; i++)
+        same = check_origin(result, query, i, err);
+    if (same)
+        return true;
+    LM_ERR_COPY(err->sql, sql);
+    hint_changed(err);
+    return false;
+}
+
+/* What the server says of the key of this row and the one before: "t" when they
+ * are the same, "f", or NULL, as for the first row. */
+static const char *
+sameness(const struct lm_page *page, const struct lm_base_query *query, int row)
+{
+    return query->key_is_unique
+               ? "f"
+               : lm_result_text(page->result, row, page->columns);
+}
+
+/* What it says of the text of this key: "t" when it is that of its value, "f",
+ * or NULL for a key that is. */
+static const char *
+exactness(const struct lm_page *page, const struct lm_base_query *query,
+          int row)
+{
+    return lm_request_may_round(query)
+               ? lm_result_text(page->result, row,
+                                page->columns + watched_columns(query) - 1)
+               : "t";
+}
+
+static bool
+is_bool(const char *text)
+{
+    return text != NULL && (strcmp(text, "t") == 0 || strcmp(text, "f") == 0);
+}
+
+static bool
+has_null(const struct lm_page *page, const struct lm_base_query *query, int row)
+{
+    for (int i = 0; i < query->key_count; i++) {
+        if (lm_page_key(page, query, row, i) == NULL)
+            return true;
+    }
+    return false;
+}
+
+static bool
+check_row(const struct lm_page *page, const struct lm_base_query *query,
+          int row, const char *sql, struct lm_err *err)
+{
+    const char *same = sameness(page, query, row);
+    bool null = has_null(page, query, row);
+    char **texts;
+
+    if (!null && !is_bool(same) && (same != NULL || row > 0)) {
+        return lm_answer_fail_of(
+            sql, "it does not say whether two keys are the same", err);
+    }
+    if (!null && !is_bool(exactness(page, query, row))) {
+        return lm_answer_fail_of(
+            sql, "it does not say whether a text is that of its key", err);
+    }
+    if (!null && (same == NULL || *same == 'f'))
+        return true;
+    texts = key_texts(page, query, row);
+    if (check_not_null(query, texts, err)) {
+        fail_key(query, texts, "two rows of the base query have one key", err);
+        lm_err_hint(err, "Name a unique key with config.key; a list of "
+                         "columns will do: key = { \"tenant\", \"id\" }.");
+    }
+    free(texts);
+    return false;
+}
+
+static bool
+check_page(const struct lm_page *page, const struct lm_base_query *query,
+           const char *sql, struct lm_err *err)
+{
+    bool ok = check_columns(page->result, query, sql, err);
+
+    for (int row = 0; ok && row < page->rows; row++)
+        ok = check_row(page, query, row, sql, err);
+    return ok;
+}
+
+/* Sends the page's query, and checks what comes back. */
+static bool
+send_page(struct lm_page_request *request, struct lm_conn *conn,
+          const struct lm_base_query *query, struct lm_page *out,
+          struct lm_err *err)
+{
+    struct lm_values values = {request->texts, request->count};
+    struct lm_stmt *stmt;
+    bool ok = lm_conn_prepare(conn, lm_buf_text(&request->sql), request->types,
+                              request->count, &stmt, err) &&
+              lm_conn_execute(conn, stmt, values, &out->result, err);
+
+    if (ok) {
+        out->columns = query->column_count;
+        out->rows = lm_result_rows(out->result);
+        ok = check_page(out, query, lm_buf_text(&request->sql), err);
+        if (!ok)
+            lm_page_release(out);
+    } else if (lm_err_is_state(err, "42703")) {
+        lm_err_prefix(err, "%s", changed);
+        hint_changed(err);
+    }
+    lm_request_release(request);
+    return ok;
+}
+
+/* -- keys whose texts round ------------------------------------------------ */
+
+static bool
+fail_rounded(const struct lm_base_query *query, char *const *key,
+             struct lm_err *err)
+{
+    fail_key(query, key, "the text of a key is not that of its value", err);
+    lm_err_detail(err, "luamig keeps the text of the last key. Where that is "
+                       "rounded, rows would be passed over or met twice.");
+    lm_err_hint(err, "Page by another key: name it with config.key, and begin "
+                     "anew with --restart. Rows that are done are met again.");
+    return false;
+}
+
+/* The cursor after the page is the text of its last key. */
+static bool
+check_rounding(const struct lm_base_query *query, const struct lm_page *page,
+               struct lm_err *err)
+{
+    char **last;
+
+    if (page->rows == 0 || *exactness(page, query, page->rows - 1) == 't')
+        return true;
+    last = key_texts(page, query, page->rows - 1);
+    fail_rounded(query, last, err);
+    free(last);
+    return false;
+}
+
+bool
+lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
+              char *const *cursor, char *const *bound, int64_t limit,
+              struct lm_page *out, struct lm_err *err)
+{
+    struct lm_page_request request;
+    struct row_limit text = one_row_more(limit);
+
+    memset(out, 0, sizeof *out);
+    lm_request_init(&request, query);
+    add_whole_page(&request, cursor, bound, text.text);
+    if (!send_page(&request, conn, query, out, err))
+        return false;
+    out->more = out->rows > limit;
+    if (out->more)
+        out->rows--;
+    if (check_rounding(query, out, err))
+        return true;
+    lm_page_release(out);
+    return false;
+}
+
+bool
+lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
+                  char *const *key, struct lm_page *out, struct lm_err *err)
+{
+    struct lm_page_request request;
+
+    memset(out, 0, sizeof *out);
+    lm_request_init(&request, query);
+    lm_buf_puts(&request.sql, "SELECT ");
+    lm_request_add_columns(&request, "page");
+    if (!query->key_is_unique)
+        lm_buf_puts(&request.sql, ", false");
+    if (lm_request_may_round(query))
+        lm_buf_puts(&request.sql, ", true");
+    lm_request_add_source(&request);
+    lm_buf_puts(&request.sql, " WHERE ");
+    lm_request_add_key_is(&request, key);
+    lm_buf_puts(&request.sql, " LIMIT 2");
+    return send_page(&request, conn, query, out, err);
+}
+
+bool
+lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
+                  char *const *key, struct lm_err *err)
+{
+    struct lm_values values = {(const char *const *)key, query->key_count};
+    struct lm_buf sql = LM_BUF_INIT;
+    struct lm_answer *answer = NULL;
+    char shape[16];
+    bool ok;
+
+    snprintf(shape, sizeof shape, "1: %dt?", query->key_count);
+    lm_buf_puts(&sql, "SELECT ");
+    for (int i = 0; i < query->key_count; i++)
+        lm_buf_printf(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+    ok = lm_conn_ask_typed(conn, lm_buf_text(&sql), shape, query->key_types,
+                           values, &answer, err);
+    lm_answer_free(answer);
+    lm_buf_release(&sql);
+    return ok;
+}
+
+/* Begins a question that holds a query for one key. It is answered with a row
+ * in any case, so that no key is not taken for a lost one. */
+static void
+begin_key(struct lm_page_request *request)
+{
+    lm_buf_puts(&request->sql, "SELECT coalesce(found.luamig_found, false), ");
+    lm_request_add_keys(request, "found", "");
+    if (lm_request_may_round(request->query)) {
+        lm_buf_puts(&request->sql, ", found.luamig_found AND coalesce(");
+        lm_request_add_is_exact(request, "found");
+        lm_buf_puts(&request->sql, ", true)");
+    }
+    lm_buf_puts(&request->sql, " FROM (SELECT) AS one LEFT JOIN (SELECT true"
+                               " AS luamig_found, key.* FROM (");
+}
+
+/* Ends it and asks. *texts is NULL when there is no key. */
+static bool
+ask_key(struct lm_page_request *request, struct lm_conn *conn, char ***texts,
+        struct lm_err *err)
+{
+    const struct lm_base_query *query = request->query;
+    struct lm_answer *answer = NULL;
+    bool rounds = lm_request_may_round(query);
+    char shape[24];
+    char **key = NULL;
+    bool ok;
+
+    *texts = NULL;
+    lm_buf_puts(&request->sql, ") AS key) AS found ON true");
+    snprintf(shape, sizeof shape, "!: b %dt?%s", query->key_count,
+             rounds ? " b" : "");
+    if (!ask(request, conn, shape, &answer, err))
+        return false;
+    if (lm_answer_bool(answer, 0, 0)) {
+        key = lm_calloc((size_t)query->key_count, sizeof *key);
+        for (int i = 0; i < query->key_count; i++)
+            key[i] = lm_answer_copy(answer, 0, i + 1);
+    }
+    ok = key == NULL ||
+         (check_not_null(query, key, err) &&
+          (!rounds || lm_answer_bool(answer, 0, query->key_count + 1) ||
+           fail_rounded(query, key, err)));
+    lm_answer_free(answer);
+    if (ok) {
+        *texts = key;
+        return true;
+    }
+    lm_sql_free_array(key, query->key_count);
+    return false;
+}
+
+bool
+lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
+                const char *table, char ***texts, struct lm_err *err)
+{
+    struct lm_page_request request;
+    bool ok;
+
+    lm_request_init(&request, query);
+    begin_key(&request);
+    lm_request_add_highest(&request, table);
+    ok = ask_key(&request, conn, texts, err);
+    lm_request_release(&request);
+    return ok;
+}
+
+/* The last key of an answer, NULL without a row. */
+static bool
+take_last_key(const struct lm_answer *answer, const struct lm_base_query *query,
+              char ***texts, struct lm_err *err)
+{
+    int last = lm_answer_rows(answer) - 1;
+    char **key = NULL;
+
+    if (last >= 0) {
+        key = lm_calloc((size_t)query->key_count, sizeof *key);
+        for (int i = 0; i < query->key_count; i++)
+            key[i] = lm_answer_copy(answer, last, i);
+    }
+    if (key == NULL || check_not_null(query, key, err)) {
+        *texts = key;
+        return true;
+    }
+    lm_sql_free_array(key, query->key_count);
+    return false;
+}
+
+bool
+lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
+                  char *const *cursor, char *const *bound, int64_t rows,
+                  char ***texts, int64_t *found, struct lm_err *err)
+{
+    struct lm_page_request request;
+    struct lm_range range = {cursor, bound};
+    struct row_limit limit = one_row_more(rows - 1);
+    struct lm_answer *answer = NULL;
+    char shape[24];
+    bool ok;
+
+    *texts = NULL;
+    *found = 0;
+    snprintf(shape, sizeof shape, "*: %dt?", query->key_count);
+    lm_request_init(&request, query);
+    lm_request_add_key_page(&request, range, limit.text);
+    ok = ask(&request, conn, shape, &answer, err);
+    if (ok) {
+        *found = lm_answer_rows(answer);
+        ok = take_last_key(answer, query, texts, err);
+    }
+    lm_request_release(&request);
+    lm_answer_free(answer);
+    return ok;
+}
+
+bool
+lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
+                  char **table, struct lm_err *err)
+{
+    static const char sql[] = LM_OWN
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+        " ON n.oid = c.relnamespace"
+        " WHERE c.oid = $1::pg_catalog.oid AND c.relkind IN ('r', 'p', 'm')";
+    char oid[16];
+    const char *texts[] = {oid};
+    struct lm_values values = {texts, 1};
+    struct lm_answer *answer = NULL;
+
+    *table = NULL;
+    for (int i = 0; i < query->key_count; i++) {
+        int source = query->key_source[i];
+
+        if (source < 0 || query->sources[source].table !=
+                              query->sources[query->key_source[0]].table)
+            return true;
+    }
+    snprintf(oid, sizeof oid, "%" PRIu32,
+             query->sources[query->key_source[0]].table);
+    if (!lm_conn_ask(conn, sql, "?: t", values, &answer, err))
+        return false;
+    *table = lm_answer_copy(answer, 0, 0);
+    lm_answer_free(answer);
+    return true;
+}
+
+bool
+lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
+                   const char *table, char *const *cursor, char *const *bound,
+                   int64_t rows, char ***texts, struct lm_err *err)
+{
+    struct lm_page_request request;
+    char text[24];
+    bool ok;
+
+    snprintf(text, sizeof text, "%" PRId64, rows);
+    lm_request_init(&request, query);
+    begin_key(&request);
+    lm_request_add_window_end(&request, table, (struct lm_range){cursor, bound},
+                              text);
+    ok = ask_key(&request, conn, texts, err);
+    lm_request_release(&request);
+    return ok;
+}
+
+bool
+lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
+              char *const *bound, int64_t *total, int64_t *beyond,
+              struct lm_err *err)
+{
+    struct lm_page_request request;
+    struct lm_answer *answer = NULL;
+    bool ok;
+
+    lm_request_init(&request, query);
+    lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*)");
+    if (bound != NULL) {
+        lm_buf_puts(&request.sql, ", pg_catalog.count(*) FILTER (WHERE ");
+        lm_request_add_key_after(&request, bound);
+        lm_buf_putc(&request.sql, ')');
+    }
+    lm_request_add_source(&request);
+    ok = ask(&request, conn, bound != NULL ? "1: n n" : "1: n", &answer, err);
+    lm_request_release(&request);
+    if (!ok)
+        return false;
+    *total = lm_answer_int(answer, 0, 0);
+    *beyond = lm_answer_int(answer, 0, 1);
+    lm_answer_free(answer);
+    return true;
+}
+
+bool
+lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
+                   char *const *cursor, char *const *bound, int64_t *rows,
+                   struct lm_err *err)
+{
+    struct lm_page_request request;
+    struct lm_answer *answer = NULL;
+    bool ok;
+
+    lm_request_init(&request, query);
+    lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*) FROM (");
+    lm_request_add_range(&request, (struct lm_range){cursor, bound});
+    lm_buf_puts(&request.sql, ") AS page");
+    ok = ask(&request, conn, "1: n", &answer, err);
+    lm_request_release(&request);
+    if (ok)
+        *rows = lm_answer_int(answer, 0, 0);
+    lm_answer_free(answer);
+    return ok;
+}
+
+int64_t
+lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
+                 char *const *cursor, char *const *bound)
+{
+    static const char mark[] = "\"Plan Rows\":";
+    struct lm_page_request request;
+    struct lm_answer *answer = NULL;
+    struct lm_err ignored;
+    int64_t rows = -1;
+
+    lm_request_init(&request, query);
+    lm_buf_puts(&request.sql, "EXPLAIN (FORMAT JSON) ");
+    lm_request_add_range(&request, (struct lm_range){cursor, bound});
+    if (lm_conn_ask_typed(conn, lm_buf_text(&request.sql), "1: t",
+                          request.types,
+                          (struct lm_values){request.texts, request.count},
+                          &answer, &ignored)) {
+        const char *found = strstr(lm_answer_text(answer, 0, 0), mark);
+
+        if (found != NULL)
+            rows = strtoll(found + sizeof mark - 1, NULL, 10);
+        lm_answer_free(answer);
+    }
+    lm_request_release(&request);
+    return rows;
+}
+
+bool
+lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
+                char *const *cursor, char *const *bound, int64_t limit,
+                bool run, struct lm_answer **out, struct lm_err *err)
+{
+    struct lm_page_request request;
+    struct row_limit text = one_row_more(limit);
+    bool ok;
+
+    lm_request_init(&request, query);
+    lm_buf_printf(&request.sql, "EXPLAIN (%sVERBOSE, FORMAT JSON) ",
+                  run ? "ANALYZE, TIMING OFF, " : "");
+    add_whole_page(&request, cursor, bound, text.text);
+    ok = lm_conn_ask_typed(
+        conn, lm_buf_text(&request.sql), "1: t", request.types,
+        (struct lm_values){request.texts, request.count}, out, err);
+    lm_request_release(&request);
+    return ok;
+}

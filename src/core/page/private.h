@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_PAGE_PRIVATE_H
+#define LM_CORE_PAGE_PRIVATE_H
+
+/* The SQL of pages, which page/page_sql.c builds and pager.c sends. */
+
+#include "core/page/base_query.h"
+
+/* A statement and its parameters: the base query's, then keys, then others. */
+struct lm_page_request {
+    const struct lm_base_query *query;
+    struct lm_buf sql;
+    const char **texts;
+    uint32_t *types;
+    int count;
+};
+void lm_request_init(struct lm_page_request *self,
+                     const struct lm_base_query *query);
+void lm_request_release(struct lm_page_request *self);
+
+/* What a page is taken from: rows after cursor and up to bound, either of
+ * which may be NULL. */
+struct lm_range {
+    char *const *cursor;
+    char *const *bound;
+};
+
+/* Adds a parameter; returns its number. */
+int lm_request_param(struct lm_page_request *self, const char *text,
+                     uint32_t type);
+
+/* "page.a, page.b": all columns; the key. suffix follows each. */
+void lm_request_add_columns(struct lm_page_request *self, const char *table);
+void lm_request_add_keys(struct lm_page_request *self, const char *table,
+                         const char *suffix);
+/* " FROM (base query) AS page" */
+void lm_request_add_source(struct lm_page_request *self);
+
+/* Is the key of "page" this one, or after it? */
+void lm_request_add_key_is(struct lm_page_request *self, char *const *key);
+void lm_request_add_key_after(struct lm_page_request *self, char *const *key);
+
+/* " WHERE ..." for rows of the range; nothing for all rows. */
+void lm_request_add_where(struct lm_page_request *self, struct lm_range range);
+/* The rows of the range, without order and limit. */
+void lm_request_add_range(struct lm_page_request *self, struct lm_range range);
+/* The first rows of the range in the order of the key. */
+void lm_request_add_page(struct lm_page_request *self, struct lm_range range,
+                         const char *limit);
+/* May the texts of keys be those of others? */
+bool lm_request_may_round(const struct lm_base_query *query);
+/* Is the text of the key that of its value? For keys that may round. */
+void lm_request_add_is_exact(struct lm_page_request *self, const char *table);
+/* The same with columns at the end. Is the key that of the row before, unless
+ * it is proved unique? Is its text that of its value, where it may round? */
+void lm_request_add_watched_page(struct lm_page_request *self,
+                                 struct lm_range range, const char *limit);
+/* The keys of those first rows, and no other column. */
+void lm_request_add_key_page(struct lm_page_request *self,
+                             struct lm_range range, const char *limit);
+/* The highest key of the base query, or of a table that all key columns come
+ * from; table may be NULL. */
+void lm_request_add_highest(struct lm_page_request *self, const char *table);
+/* The last key of so many rows of the range, in a table that all key columns
+ * come from. */
+void lm_request_add_window_end(struct lm_page_request *self, const char *table,
+                               struct lm_range range, const char *rows);
+
+#endif

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The shapes that are known, and whether they are still what they were.
+ *
+ * The version of a table is made of the transactions that wrote its rows in
+ * the catalog: how many rows there are, and the sum of their xmin. A row that
+ * is added, changed or removed changes one or the other.
+ */
+
+#include "core/repo/shape_private.h"
+
+#include "pg/sql/sql.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* More are forgotten, with those that were in use. */
+enum { MAX_SHAPES = 1000 };
+
+/* $1 names of tables, $2 the parts of all of them. The subselects hide how many
+ * there are from the planner, which would else plan this each time. */
+static const char version_sql[] =
+    "SELECT v.count, v.sum, ARRAY("
+    " SELECT coalesce(pg_catalog.to_regclass(u.name)::pg_catalog.oid, 0)"
+    "  ::pg_catalog.text"
+    " FROM pg_catalog.unnest((SELECT $1::pg_catalog.text[]))"
+    " WITH ORDINALITY"
+    " AS u (name, n) ORDER BY u.n) FROM " LM_SHAPE_VERSION(
+        "(SELECT $2::pg_catalog.oid[])") " AS v";
+static const char version_shape[] = "1: n i o[]";
+
+static const struct lm_oids no_oids = {NULL, 0};
+
+/* -- the list --------------------------------------------------------- */
+
+static struct lm_names
+copy_names(struct lm_names names)
+{
+    char **copy = lm_calloc((size_t)names.count, sizeof *copy);
+
+    for (int i = 0; i < names.count; i++)
+        copy[i] = lm_strdup(names.names[i]);
+    return (struct lm_names){(const char *const *)copy, names.count};
+}
+
+static void
+free_names(struct lm_names names)
+{
+    for (int i = 0; i < names.count; i++)
+        free((void *)names.names[i]);
+    free((void *)names.names);
+}
+
+static struct lm_shape *
+shape_new(const struct lm_form *form)
+{
+    struct lm_shape *self = lm_calloc(1, sizeof *self);
+
+    self->form = *form;
+    self->form.table = lm_strdup(form->table);
+    self->form.changes = copy_names(form->changes);
+    self->form.key = copy_names(form->key);
+    self->form.target = copy_names(form->target);
+    self->form.overwritten = copy_names(form->overwritten);
+    return self;
+}
+
+void
+lm_shape_forget_facts(struct lm_shape *self)
+{
+    self->known = self->may_combine = false;
+    lm_sql_free_array(self->columns, self->column_count);
+    for (int i = 0; self->equal != NULL && i < self->form.key.count; i++) {
+        free(self->equal[i].op);
+        free(self->equal[i].collate);
+    }
+    free(self->equal);
+    free(self->stray);
+    free(self->linked.oids);
+    free(self->sequences.oids);
+    free((void *)self->types);
+    free(self->array_types.oids);
+    free(self->distinct);
+    free(self->delimiters);
+    free(self->sql);
+    free(self->single_sql);
+    free(self->name);
+    free(self->parts.oids);
+    self->equal = NULL;
+    self->columns = NULL;
+    self->column_count = 0;
+    self->types = NULL;
+    self->distinct = NULL;
+    self->distinct_count = 0;
+    self->linked = self->sequences = self->array_types = no_oids;
+    self->parts = no_oids;
+    self->stray = self->delimiters = self->name = NULL;
+    self->sql = self->single_sql = NULL;
+    self->oid = 0;
+}
+
+static void
+shape_free(struct lm_shape *self)
+{
+    lm_shape_forget_facts(self);
+    free_names(self->form.changes);
+    free_names(self->form.key);
+    free_names(self->form.target);
+    free_names(self->form.overwritten);
+    free((void *)self->form.table);
+    free(self);
+}
+
+void
+lm_shapes_forget(struct lm_shapes *self)
+{
+    for (size_t i = 0; i < self->count; i++)
+        lm_shape_forget_facts(self->all[i]);
+}
+
+/* The question in flight. The shapes may be gone when it is answered. */
+struct lm_shapes_question {
+    struct lm_shapes *shapes; /* NULL: they are */
+};
+
+static struct lm_shapes_question *
+question_new(struct lm_shapes *shapes)
+{
+    struct lm_shapes_question *self = lm_alloc(sizeof *self);
+
+    self->shapes = shapes;
+    shapes->asked = self;
+    return self;
+}
+
+static void
+let_go(struct lm_shapes *self)
+{
+    if (self->asked != NULL)
+        self->asked->shapes = NULL;
+    self->asked = NULL;
+}
+
+void
+lm_shapes_release(struct lm_shapes *self)
+{
+    let_go(self);
+    for (size_t i = 0; i < self->count; i++)
+        shape_free(self->all[i]);
+    free(self->all);
+    self->all = NULL;
+    self->count = 0;
+    self->epoch++;
+}
+
+static bool
+same_names(struct lm_names a, struct lm_names b)
+{
+    if (a.count != b.count)
+        return false;
+    for (int i = 0; i < a.count; i++) {
+        if (strcmp(a.names[i], b.names[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool
+same_form(const struct lm_form *a, const struct lm_form *b)
+{
+    return a->verb == b->verb && a->may_miss == b->may_miss &&
+           a->conflict == b->conflict && strcmp(a->table, b->table) == 0 &&
+           same_names(a->changes, b->changes) && same_names(a->key, b->key) &&
+           same_names(a->target, b->target) &&
+           same_names(a->overwritten, b->overwritten);
+}
+
+int
+lm_shape_column_count(const struct lm_shape *self)
+{
+    return self->form.changes.count + self->form.key.count;
+}
+
+const char *
+lm_shape_column(const struct lm_shape *self, int i)
+{
+    int changes = self->form.changes.count;
+
+    return i < changes ? self->form.changes.names[i]
+                       : self->form.key.names[i - changes];
+}
+
+static bool
+holds(struct lm_oids oids, uint32_t oid)
+{
+    for (int i = 0; i < oids.count; i++) {
+        if (oids.oids[i] == oid)
+            return true;
+    }
+    return false;
+}
+
+static bool
+share_sequence(const struct lm_shape *a, const struct lm_shape *b)
+{
+    for (int i = 0; i < a->sequences.count; i++) {
+        if (holds(b->sequences, a->sequences.oids[i]))
+            return true;
+    }
+    return false;
+}
+
+bool
+lm_shape_is_linked(const struct lm_shape *a, const struct lm_shape *b)
+{
+    return a->fires || b->fires || a->root == b->root ||
+           holds(a->linked, b->root) || holds(b->linked, a->root) ||
+           share_sequence(a, b);
+}
+
+bool
+lm_shapes_find(struct lm_shapes *self, struct lm_conn *conn,
+               struct lm_types *types, const struct lm_combine_options *options,
+               const struct lm_form *form, struct lm_shape **out,
+               struct lm_err *err)
+{
+    struct lm_shape *shape = NULL;
+
+    for (size_t i = 0; shape == NULL && i < self->count; i++) {
+        if (same_form(&self->all[i]->form, form))
+            shape = self->all[i];
+    }
+    if (shape == NULL) {
+        shape = shape_new(form);
+        self->all =
+            lm_realloc(self->all, self->count + 1, sizeof(struct lm_shape *));
+        self->all[self->count++] = shape;
+    }
+    *out = shape;
+    return shape->known || lm_shapes_ask(conn, types, options, shape, err);
+}
+
+/* -- asking again ----------------------------------------------------- */
+
+/* Is everything what it was, for all shapes that are known? The parts of all
+ * were asked for together. */
+static bool
+is_same(const struct lm_shapes *self, const struct lm_answer *result)
+{
+    int64_t count = lm_answer_int(result, 0, 0);
+    int64_t sum = lm_answer_int(result, 0, 1);
+    struct lm_oids oids = lm_shape_read_oids(result, 2);
+    int at = 0;
+
+    for (size_t i = 0; i < self->count; i++) {
+        const struct lm_shape *shape = self->all[i];
+
+        if (!shape->known)
+            continue;
+        count -= shape->version.count;
+        sum -= shape->version.sum;
+        if (at == oids.count || shape->oid != oids.oids[at++])
+            count = -1;
+    }
+    free(oids.oids);
+    return count == 0 && sum == 0;
+}
+
+static void
+on_version(void *arg, const struct lm_answer *answer, struct lm_err *err)
+{
+    struct lm_shapes_question *question = arg;
+    struct lm_shapes *self = question->shapes;
+
+    (void)err;
+    free(question);
+    if (self == NULL)
+        return;
+    self->asked = NULL;
+    if (answer == NULL || is_same(self, answer))
+        return;
+    lm_shapes_forget(self);
+    self->outdated = true;
+}
+
+/* Those that nobody has used since the last time, and those of tables that are
+ * not there, are asked for when they are needed. */
+static void
+forget_unused(struct lm_shapes *self)
+{
+    if (self->count > MAX_SHAPES)
+        lm_shapes_release(self);
+    for (size_t i = 0; i < self->count; i++) {
+        struct lm_shape *shape = self->all[i];
+
+        if (!shape->used || shape->oid == 0)
+            lm_shape_forget_facts(shape);
+        shape->used = false;
+    }
+}
+
+static int
+add_known(const struct lm_shapes *self, struct lm_buf *names,
+          struct lm_buf *parts)
+{
+    const char **texts = lm_calloc(self->count, sizeof *texts);
+    int count = 0;
+
+    for (size_t i = 0; i < self->count; i++) {
+        const struct lm_shape *shape = self->all[i];
+
+        if (!shape->known)
+            continue;
+        texts[count++] = shape->name;
+        for (int part = 0; part < shape->parts.count; part++) {
+            lm_buf_putc(parts, parts->len == 0 ? '{' : ',');
+            lm_buf_add_int(parts, shape->parts.oids[part]);
+        }
+    }
+    lm_buf_putc(parts, '}');
+    lm_sql_add_array(names, texts, count);
+    free(texts);
+    return count;
+}
+
+bool
+lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
+                     struct lm_err *err)
+{
+    struct lm_buf names = LM_BUF_INIT;
+    struct lm_buf parts = LM_BUF_INIT;
+    bool ok = true;
+
+    let_go(self);
+    forget_unused(self);
+    if (add_known(self, &names, &parts) > 0) {
+        const char *texts[] = {lm_buf_text(&names), lm_buf_text(&parts)};
+        struct lm_values values = {texts, 2};
+        struct lm_stmt *stmt;
+
+        ok = lm_conn_prepare(conn, version_sql, NULL, 0, &stmt, err) &&
+             lm_conn_post_question(conn, stmt, version_shape, values,
+                                   on_version, question_new(self), err);
+    }
+    lm_buf_release(&names);
+    lm_buf_release(&parts);
+    return ok;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_REPO_WRITE_H
+#define LM_CORE_REPO_WRITE_H
+
+/*
+ * The SQL of structured writes. Column names come in the order in which the
+ * parameters will; the texts depend only on table and columns, so that each
+ * shape is prepared once. False when the table name is malformed.
+ */
+
+#include "base/mem.h"
+
+struct lm_names {
+    const char *const *names;
+    int count;
+};
+
+enum lm_verb { LM_VERB_INSERT, LM_VERB_UPDATE, LM_VERB_DELETE };
+
+enum lm_conflict {
+    LM_CONFLICT_ERROR,
+    LM_CONFLICT_NOTHING, /* on target, or on anything when it is empty */
+    LM_CONFLICT_UPDATE   /* set the overwritten columns from the row proposed */
+};
+
+/* How a column is compared with a value. */
+struct lm_equal {
+    char *op;      /* OPERATOR("s".=) */
+    char *collate; /* what the value needs after it, or "" */
+};
+
+/* The form of a write of one row: all that it says but its values. */
+struct lm_form {
+    enum lm_verb verb;
+    const char *table;
+    struct lm_names changes;   /* of an insert: the row's columns */
+    struct lm_names key;       /* of an update or delete */
+    bool may_miss;             /* it may write no row */
+    enum lm_conflict conflict; /* of an insert, as are those below */
+    struct lm_names target;
+    struct lm_names overwritten;
+};
+
+/*
+ * UPDATE t SET c1 = $1 ... WHERE k1 = $n ...: changes, then key; DELETE FROM t
+ * WHERE k1 = $1 ...; INSERT INTO t (c1, ...) VALUES ($1, ...) ON CONFLICT ...
+ * equal has how each key column is compared; NULL: as "=" is found by name.
+ */
+bool lm_write_one(struct lm_buf *sql, const struct lm_form *form,
+                  const struct lm_equal *equal) LM_MUSTCHECK;
+
+/*
+ * The same for many rows in one statement, over an array a column and, as the
+ * last parameter, the number of rows. casts has a text a column: what its
+ * array's elements are cast to, or NULL. The statement returns how many rows
+ * were written, and fails when that cannot be what so many single writes would
+ * have done, or where array_nulls is off: with LM002 (the function expect of the schema journal), or where
+ * journal is NULL with a division by zero.
+ */
+bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
+                       const struct lm_equal *equal, char *const *casts,
+                       const char *journal) LM_MUSTCHECK;
+/* The shape of its answer (pg/conn/answer.h): how many rows, and what stands for the
+ * failure. */
+#define LM_WRITE_COMBINED_SHAPE "1: n v"
+
+/*
+ * UPDATE or DELETE by a condition, which is SQL with $1 ... of its own
+ * (where_params of them), NULL for every row. For an equality condition
+ * lm_write_equality makes that SQL: c1 = $1 AND c2 IS NULL ..., NULL where
+ * nulls[i].
+ */
+bool lm_write_update_all(struct lm_buf *sql, const char *table,
+                         struct lm_names changes, const char *where,
+                         int where_params) LM_MUSTCHECK;
+bool lm_write_delete_all(struct lm_buf *sql, const char *table,
+                         const char *where) LM_MUSTCHECK;
+void lm_write_equality(struct lm_buf *sql, struct lm_names columns,
+                       const bool *nulls, const struct lm_equal *equal);
+
+#endif

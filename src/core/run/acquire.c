@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Getting hold of the run: finding it, taking it over, or beginning one. What
+ * is refused here leaves the journal as it was.
+ */
+
+#include "core/run/private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ACQUIRE_ATTEMPTS = 10, ACQUIRE_BASE_MS = 50, ACQUIRE_CAP_MS = 2000 };
+
+/* A start_after that is no key would stay in the journal for ever. */
+static bool
+check_start_after(struct lm_runner *self, const struct lm_key *key,
+                  struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    bool ok;
+
+    if (key->texts == NULL)
+        return true;
+    txn.read_only = true;
+    ok = lm_txn_begin(self->conn, &txn, err) &&
+         lm_page_check_key(self->conn, &self->query, key->texts, err);
+    lm_conn_rollback(self->conn);
+    if (!ok && lm_err_is_state(err, "22")) {
+        struct lm_buf text = LM_BUF_INIT;
+
+        lm_page_describe_key(&text, &self->query, key->texts);
+        lm_err_prefix(err, "config.start_after does not fit the key: %s",
+                      lm_buf_text(&text));
+        err->kind = LM_ERR_SCRIPT;
+        lm_buf_release(&text);
+    }
+    return ok;
+}
+
+bool
+lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
+                     struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+
+    if (m->start_after != NULL)
+        lm_key_copy(cursor, m->start_after, m->key_count);
+    return check_start_after(self, cursor, err);
+}
+
+void
+lm_runner_warn_of_volatile_calls(const struct lm_runner *self)
+{
+    if (self->query.volatile_calls == NULL)
+        return;
+    lm_log(LM_LOG_WARNING,
+           "the base query calls volatile functions (%s): a page may be read "
+           "again, and what is in it, and its keys, must not depend on them",
+           self->query.volatile_calls);
+}
+
+static bool
+begin_run(struct lm_runner *self, const struct lm_run_request *request,
+          bool *begun, struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_key cursor = {NULL, 0};
+    bool ok;
+
+    ok = lm_runner_find_start(self, &cursor, err) &&
+         lm_journal_begin(&self->journal, request, &cursor, &self->run, begun,
+                          err);
+    lm_key_release(&cursor);
+    if (ok && *begun) {
+        lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
+               m->name, lm_conn_target(self->conn));
+        lm_runner_warn_of_volatile_calls(self);
+    }
+    return ok;
+}
+
+static void
+tell_resumed(const struct lm_runner *self)
+{
+    struct lm_buf where = LM_BUF_INIT;
+    char rows[32];
+
+    lm_clock_format_count(rows, sizeof rows, self->run.rows);
+    if (self->run.cursor.texts != NULL &&
+        self->run.cursor.count == self->query.key_count) {
+        lm_buf_puts(&where, " after ");
+        lm_page_describe_key(&where, &self->query, self->run.cursor.texts);
+    }
+    lm_log(LM_LOG_INFO,
+           "resuming run %" PRId64 " of %s on %s%s: %s rows are "
+           "done",
+           self->run.id, self->migration->name, lm_conn_target(self->conn),
+           lm_buf_text(&where), rows);
+    if (self->run.script_changed) {
+        lm_log(LM_LOG_WARNING,
+               "the script has changed since run %" PRId64
+               " began; the rows that are left are migrated by it as it is",
+               self->run.id);
+    }
+    lm_runner_warn_of_volatile_calls(self);
+    lm_buf_release(&where);
+}
+
+/* --restart: ends the unfinished run that was just taken over. */
+static bool
+abandon_run(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_journal_end end = {"cancelled", LM_EXIT_CANCELLED, 0, NULL};
+    char rows[32];
+
+    txn.own = true;
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        !lm_journal_finish(&self->journal, &self->run, &end, err) ||
+        !lm_conn_commit(self->conn, "abandon_before_commit",
+                        "abandon_after_commit_sent", err))
+        return false;
+    lm_clock_format_count(rows, sizeof rows, self->run.rows);
+    lm_log(LM_LOG_WARNING,
+           "run %" PRId64 " is abandoned after %s rows in %" PRId64
+           " batches; what it wrote stays",
+           self->run.id, rows, self->run.batches);
+    return true;
+}
+
+/* Whether a run ends at a bound is settled when it begins. */
+static bool
+check_follow_new(const struct lm_runner *self, const struct lm_run *run,
+                 struct lm_err *err)
+{
+    bool follows = run->bound.texts == NULL && !run->bound_is_empty;
+
+    if (self->migration->one_shot || !run->started ||
+        follows == self->migration->follow_new)
+        return true;
+    lm_err_set(err, LM_ERR_SCRIPT,
+               "config.follow_new was %s when run %" PRId64 " began",
+               follows ? "true" : "false", run->id);
+    lm_err_hint(err, "Set it back, or abandon that run and begin anew with "
+                     "--restart.");
+    return false;
+}
+
+static bool
+accepts(void *arg, const struct lm_run *run, struct lm_err *err)
+{
+    const struct lm_runner *self = arg;
+
+    return lm_runner_check_keys(self, run, err) &&
+           check_follow_new(self, run, err);
+}
+
+/* The runner of a paused run may be alive, and then goes on by itself. */
+static bool
+ask_to_resume(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t ignored;
+
+    lm_log(LM_LOG_INFO, "run %" PRId64 " is paused; asking it to go on",
+           self->run.id);
+    return lm_journal_request(&self->journal, self->run.id, "resume", false,
+                              NULL, NULL, &ignored, err);
+}
+
+static bool
+take_run(struct lm_runner *self, const struct lm_run_request *request,
+         bool *taken, struct lm_err *err)
+{
+    bool ended = false;
+
+    if (strcmp(self->run.state, "paused") == 0 && !request->restart &&
+        request->adopt == 0 && !ask_to_resume(self, err))
+        return false;
+    if (!lm_journal_take(&self->journal, request, &self->run, &ended, err))
+        return false;
+    *taken = false;
+    if (ended)
+        return true;
+    if (request->restart)
+        return abandon_run(self, err);
+    *taken = true;
+    tell_resumed(self);
+    return lm_runner_warn_of_modules(self, false, err);
+}
+
+static void
+tell_changed_since(const struct lm_runner *self)
+{
+    if (self->run.script_changed) {
+        lm_log(LM_LOG_WARNING,
+               "the script has changed since run %" PRId64
+               ", which is done; --again runs it as it is",
+               self->run.id);
+    }
+}
+
+/* Finds the script's run or begins one. Others may do the same at this very
+ * moment, so whoever comes too late looks again. */
+static bool
+find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
+              struct lm_err *err)
+{
+    enum lm_journal_found found;
+
+    if (!lm_journal_examine(&self->journal, request, err))
+        return false;
+    while (!self->acquired) {
+        if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
+            return false;
+        switch (found) {
+        case LM_JOURNAL_FINISHED:
+            if ((self->options->adopt == 0 &&
+                 !lm_runner_check_done(self, err)) ||
+                (self->run.adopted &&
+                 !lm_journal_adopt(&self->journal, request, &self->run, err)))
+                return false;
+            tell_changed_since(self);
+            if (!lm_runner_warn_of_modules(self, true, err))
+                return false;
+            self->outcome->ending = LM_END_DONE_ALREADY;
+            return true;
+        case LM_JOURNAL_CANCELLED:
+            self->outcome->ending = LM_END_CANCELLED_ALREADY;
+            return true;
+        case LM_JOURNAL_NONE:
+            if (!begin_run(self, request, &self->acquired, err))
+                return false;
+            break;
+        case LM_JOURNAL_UNFINISHED:
+            if (!take_run(self, request, &self->acquired, err))
+                return false;
+            break;
+        }
+    }
+    return true;
+}
+
+/* A finished run is reported without looking at the query: its table may be
+ * gone by then. */
+static bool
+is_finished(struct lm_runner *self, const struct lm_run_request *request,
+            bool *finished, struct lm_err *err)
+{
+    enum lm_journal_found found = LM_JOURNAL_NONE;
+    int version = 0;
+
+    *finished = false;
+    if (!lm_journal_installed(&self->journal, &version, err))
+        return lm_err_is_state(err, "42501"); /* install will explain */
+    if (version > 0 && version < lm_journal_version()) {
+        if (!lm_journal_install(&self->journal, err))
+            return false;
+        version = lm_journal_version();
+    }
+    self->has_journal = version == lm_journal_version();
+    if (!self->has_journal)
+        return true;
+    if (!lm_journal_check_whole(&self->journal, version, err) ||
+        (!request->restart &&
+         !lm_journal_examine(&self->journal, request, err)) ||
+        !lm_journal_find(&self->journal, request, &found, &self->run, err))
+        return false;
+    *finished = found == LM_JOURNAL_FINISHED || found == LM_JOURNAL_CANCELLED;
+    return true;
+}
+
+static bool
+acquire_once(struct lm_runner *self, struct lm_run_request *request,
+             struct lm_err *err)
+{
+    bool finished = false;
+
+    lm_base_query_release(&self->query);
+    if (!is_finished(self, request, &finished, err))
+        return false;
+    if (!finished &&
+        (!lm_runner_check_query(self, err) || !lm_runner_check(self, err) ||
+         !lm_journal_install(&self->journal, err) ||
+         !lm_runner_take_fingerprint(self, err)))
+        return false;
+    request->fingerprint = self->fingerprint;
+    return find_or_begin(self, request, err);
+}
+
+/* Nothing has happened yet, so it may be looked at again. */
+static bool
+may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
+{
+    if (attempt > ACQUIRE_ATTEMPTS || lm_stop_level() > 0)
+        return false;
+    if (err->kind == LM_ERR_LOST) {
+        struct lm_err why = *err;
+
+        return lm_runner_connect_again(self, &why, err);
+    }
+    if (!lm_runner_passes(err))
+        return false;
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more", err->message,
+           err->sqlstate);
+    lm_conn_rollback(self->conn);
+    return lm_stop_sleep_ms(
+        lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
+}
+
+struct lm_run_request
+lm_runner_request(struct lm_runner *self)
+{
+    const struct lm_migration *m = self->migration;
+
+    return (struct lm_run_request){
+        .script = self->names.script,
+        .origin = {.file = self->names.file,
+                   .path = self->names.path,
+                   .typed = self->names.typed,
+                   .root = m->origin.root,
+                   .marked = m->origin.marked},
+        .source = m->source,
+        .args_json = m->args_json,
+        .arguments = m->arguments,
+        .settled = m->one_shot || !m->ops->has(m->self, LM_CALL_ON_START),
+        .config_json = m->config_json,
+        .fingerprint = self->fingerprint,
+        .key_columns = m->key,
+        .key_count = m->one_shot ? 0 : m->key_count,
+        .again = self->options->again || m->repeatable,
+        .restart = self->options->restart,
+        .adopt = self->options->adopt,
+        .accepts = accepts,
+        .arg = self};
+}
+
+bool
+lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_run_request request;
+
+    if (!lm_runner_connect(self, err))
+        return false;
+    request = lm_runner_request(self);
+    for (int attempt = 1; !acquire_once(self, &request, err); attempt++) {
+        if (!may_acquire_again(self, attempt, err))
+            return false;
+    }
+    lm_runner_name_session(self, "luamig", self->application_name,
+                           sizeof self->application_name);
+    return true;
+}

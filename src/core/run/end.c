@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a run ends for this runner: done, stopped, cancelled, failed, or somebody
+ * else's. Its last state goes to the journal, what there is to say of it into
+ * the outcome.
+ */
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/run/private.h"
+#include "pg/conn/own.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COUNT_TIMEOUT_MS = 5000 };
+
+static bool
+try_record_end(struct lm_runner *self, const char *state, int exit_code,
+               const struct lm_err *error, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_journal_end end = {state, exit_code, self->pending_retries,
+                                 error};
+
+    txn.own = true;
+    txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
+    lm_conn_rollback(self->conn);
+    return lm_txn_begin(self->conn, &txn, err) && lm_runner_answer(self, err) &&
+           lm_journal_finish(&self->journal, &self->run, &end, err) &&
+           lm_conn_commit(self->conn, "end_before_commit",
+                          "end_after_commit_sent", err);
+}
+
+/* Is the journal to blame, which lacks something? */
+static bool
+blames_journal(struct lm_runner *self, const struct lm_err *why,
+               struct lm_err *err)
+{
+    if (self->conn == NULL || !lm_conn_is_up(self->conn))
+        return false;
+    lm_conn_rollback(self->conn);
+    return lm_journal_blames_loss(&self->journal, &self->run, why, err);
+}
+
+/* Another runner, or a cancel without one, has come first: says who. What this
+ * runner has failed of is said all the same. */
+static bool
+blames_another(struct lm_runner *self, const struct lm_err *error,
+               struct lm_err *err)
+{
+    struct lm_err who;
+
+    lm_conn_rollback(self->conn);
+    if (lm_journal_refresh(&self->journal, &self->run, &who) ||
+        (who.kind != LM_ERR_FENCED && who.kind != LM_ERR_CANCELLED))
+        return false;
+    if (error == NULL) {
+        *err = who;
+    } else {
+        lm_log(LM_LOG_WARNING, "%s; this end is not recorded", who.message);
+    }
+    return true;
+}
+
+/* Writes the last state of a run that did not reach its end. Tries twice: a
+ * cancel request may arrive later than the statement it was meant for. False
+ * when the journal lacks something, or the run is somebody else's and this
+ * runner has not failed; err says so. */
+static bool
+record_end(struct lm_runner *self, const char *state, int exit_code,
+           const struct lm_err *error, struct lm_err *err)
+{
+    struct lm_err why;
+
+    if (self->conn != NULL)
+        lm_conn_set_interruptible(self->conn, false);
+    for (int i = 0; i < 2 && self->conn != NULL; i++) {
+        if (!lm_conn_is_up(self->conn))
+            break;
+        if (try_record_end(self, state, exit_code, error, &why)) {
+            return error == NULL || !lm_err_is_state(error, "42883") ||
+                   !blames_journal(self, error, err);
+        }
+        lm_log(LM_LOG_DEBUG, "%s", why.message);
+        if (lm_err_is_state(&why, LM_JOURNAL_FENCED) &&
+            blames_another(self, error, err))
+            return error != NULL;
+    }
+    if (blames_journal(self, error != NULL ? error : &why, err))
+        return false;
+    lm_log(LM_LOG_WARNING,
+           "could not record in the journal that run %" PRId64
+           " is %s; the same command resumes it all the same",
+           self->run.id, state);
+    return true;
+}
+
+void
+lm_runner_tell_stop(struct lm_runner *self, const char *reason)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = lm_runner_info(self, self->run.batches);
+
+    m->ops->on_stop(m->self, &info, reason);
+}
+
+static void
+count_matching(struct lm_runner *self)
+{
+    struct lm_outcome *outcome = self->outcome;
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_err err;
+
+    if (self->migration->one_shot)
+        return;
+    txn.read_only = true;
+    txn.statement_timeout_ms = COUNT_TIMEOUT_MS;
+    outcome->counted =
+        lm_txn_begin(self->conn, &txn, &err) &&
+        lm_page_count(self->conn, &self->query, self->run.bound.texts,
+                      &outcome->matching, &outcome->beyond, &err);
+    if (!outcome->counted) {
+        lm_log(LM_LOG_INFO, "the rows that still match were not counted: %s",
+               err.message);
+    }
+    lm_conn_rollback(self->conn);
+}
+
+static void
+fill_outcome(struct lm_runner *self)
+{
+    struct lm_outcome *outcome = self->outcome;
+    struct lm_buf cursor = LM_BUF_INIT;
+    struct lm_buf held = LM_BUF_INIT;
+
+    outcome->run_id = self->run.id;
+    outcome->one_shot = self->migration->one_shot;
+    outcome->takes_all = self->query.takes_all;
+    outcome->rows = self->run.rows;
+    outcome->batches = self->run.batches;
+    outcome->retries = self->run.retries;
+    outcome->failures = self->run.failures;
+    outcome->begun = self->acquired;
+    if (!self->acquired)
+        return;
+    outcome->retries = self->progress.retries;
+    outcome->own_rows = self->progress.own_rows;
+    outcome->own_batches = self->progress.own_batches;
+    outcome->own_retries = self->progress.retries - self->retries_before;
+    outcome->own_failures = self->run.failures - self->failures_before;
+    outcome->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
+    lm_held_describe(&self->held, &held);
+    if (held.len > 0)
+        outcome->held = lm_buf_take(&held);
+    if (self->run.cursor.texts != NULL &&
+        self->run.cursor.count == self->query.key_count) {
+        lm_page_describe_key(&cursor, &self->query, self->run.cursor.texts);
+        outcome->cursor = lm_buf_take(&cursor);
+    }
+}
+
+/* In the journal, while this runner could not hear of it. */
+static void
+conclude_cancelled(struct lm_runner *self)
+{
+    struct lm_outcome *outcome = self->outcome;
+
+    outcome->ending = LM_END_CANCELLED;
+    snprintf(outcome->reason, sizeof outcome->reason, "another command");
+    lm_runner_tell_stop(self, "cancel");
+}
+
+static void
+conclude_stop(struct lm_runner *self, struct lm_err *err)
+{
+    const char *state = self->cancelled ? "cancelled"
+                        : self->paused  ? "paused"
+                                        : "stopped";
+    int code = self->cancelled ? LM_EXIT_CANCELLED : LM_EXIT_STOPPED;
+
+    self->outcome->ending = self->cancelled ? LM_END_CANCELLED : LM_END_STOPPED;
+    if (!record_end(self, state, code, NULL, err)) {
+        if (err->kind == LM_ERR_CANCELLED) {
+            conclude_cancelled(self);
+            return;
+        }
+        self->outcome->ending = LM_END_FAILED;
+    }
+    lm_runner_tell_stop(self, self->cancelled ? "cancel" : "stop");
+}
+
+/* The table of an INSERT that luamig has written, as SQL; NULL: it is none. */
+static char *
+table_of_insert(const char *sql)
+{
+    static const char head[] = "INSERT INTO ";
+    bool quoted = false;
+    const char *at;
+
+    if (strncmp(sql, head, strlen(head)) != 0)
+        return NULL;
+    at = sql += strlen(head);
+    for (; *at != '\0' && (quoted || *at != ' '); at++)
+        quoted = quoted != (*at == '"');
+    return lm_strndup(sql, (size_t)(at - sql));
+}
+
+/* The columns of on_conflict in a structured insert, where all of its names are
+ * quoted; NULL in other statements. */
+static char *
+target_of_insert(const char *sql)
+{
+    static const char head[] = " ON CONFLICT (\"";
+    const char *at = strstr(sql, head);
+    const char *end = at != NULL ? strstr(at, "\") DO ") : NULL;
+
+    if (end == NULL)
+        return NULL;
+    at += strlen(head) - 1;
+    return lm_strndup(at, (size_t)(end + 1 - at));
+}
+
+/* The server found no index for on_conflict. One with a condition is none for
+ * it, which nobody sees who looks at the columns. */
+static void
+explain_on_conflict(struct lm_runner *self, struct lm_err *err)
+{
+    static const char sql[] = LM_OWN_ABOUT_TABLE
+        "SELECT pg_catalog.string_agg(pg_catalog.pg_get_indexdef(i.indexrelid),"
+        " '; ') FROM pg_catalog.pg_index i"
+        " WHERE i.indrelid = " LM_OWN_TABLE
+        " AND i.indisunique AND i.indisvalid AND i.indpred IS NOT NULL"
+        " AND ARRAY(SELECT '\"' || pg_catalog.replace(a.attname, '\"', '\"\"')"
+        "   || '\"' FROM pg_catalog.pg_attribute a"
+        "  WHERE a.attrelid = i.indrelid AND a.attnum = ANY ("
+        "   (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) ORDER BY 1)"
+        " = ARRAY(SELECT c FROM pg_catalog.regexp_split_to_table($2, ', ') c"
+        "  ORDER BY 1)";
+    char *table = table_of_insert(err->sql);
+    char *target = target_of_insert(err->sql);
+    struct lm_answer *found = NULL;
+    struct lm_err ignored;
+
+    if (table != NULL && target != NULL && lm_conn_is_up(self->conn)) {
+        lm_conn_rollback(self->conn);
+        if (lm_conn_ask(self->conn, sql, "1: t?",
+                        (struct lm_values){(const char *[]){table, target}, 2},
+                        &found, &ignored) &&
+            !lm_answer_is_null(found, 0, 0)) {
+            lm_err_hint(err,
+                        "on_conflict names columns only, and this index has a "
+                        "condition: %s. Write raw SQL: repo:execute(\"INSERT "
+                        "INTO ... ON CONFLICT (...) WHERE ... DO ...\", ...).",
+                        lm_answer_text(found, 0, 0));
+        } else {
+            lm_err_hint(err, "on_conflict takes the columns of one unique "
+                             "index, all of them. Name those, or create a "
+                             "unique index of these columns.");
+        }
+        lm_answer_free(found);
+    }
+    free(target);
+    free(table);
+}
+
+void
+lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
+                   struct lm_err *err)
+{
+    struct lm_outcome *outcome = self->outcome;
+
+    lm_progress_end(&self->progress);
+    lm_monitor_stop(self->monitor);
+    self->monitor = NULL;
+    if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
+        lm_runner_empty_mailbox(self);
+        (void)lm_runner_should_stop(self);
+        ok = stopped = true;
+    }
+    fill_outcome(self);
+    if (self->acquired && !self->ended)
+        lm_runner_note_held(self);
+    if (!ok && err->kind == LM_ERR_CANCELLED) {
+        conclude_cancelled(self);
+    } else if (!ok) {
+        outcome->ending = LM_END_FAILED;
+        if (!self->acquired || err->kind == LM_ERR_KILLED)
+            return;
+        if (lm_err_is_state(err, "42P10") && err->hint[0] == '\0')
+            explain_on_conflict(self, err);
+        if (err->kind != LM_ERR_FENCED &&
+            !lm_err_is_state(err, LM_JOURNAL_VANISHED)) {
+            (void)record_end(self, "failed", lm_err_exit_code(err->kind), err,
+                             err);
+        }
+        lm_runner_tell_stop(self, "error");
+    } else if (stopped) {
+        conclude_stop(self, err);
+    } else if (self->acquired) {
+        outcome->ending = LM_END_DONE;
+        count_matching(self);
+    }
+}

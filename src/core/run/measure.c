@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the progress of a run is measured against: the rows that are left,
+ * counted or estimated, else the position of the key. Nothing here can fail a
+ * run; what the server refuses is not told.
+ */
+
+#include "core/run/private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { COUNT_MS = 10000, POSITION_MS = 10000, POSITION_TIMEOUT_MS = 1000 };
+
+static bool
+begin_reading(struct lm_runner *self, int64_t timeout_ms, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+
+    txn.read_only = true;
+    txn.statement_timeout_ms = timeout_ms;
+    return lm_txn_begin(self->conn, &txn, err);
+}
+
+static bool
+count_left(struct lm_runner *self, int64_t *rows)
+{
+    struct lm_err err;
+    bool ok;
+
+    lm_progress_hold_begin(&self->progress, "counting rows");
+    ok = begin_reading(self, COUNT_MS, &err) &&
+         lm_page_count_left(self->conn, &self->query, self->run.cursor.texts,
+                            self->run.bound.texts, rows, &err);
+    lm_conn_rollback(self->conn);
+    lm_progress_hold_end(&self->progress);
+    if (!ok && lm_stop_level() == 0) {
+        lm_log(LM_LOG_WARNING,
+               "the rows were not counted: %s; the total is an estimate",
+               err.message);
+    }
+    return ok;
+}
+
+/* How many rows there are in all, once it is known where the run ends. */
+static void
+find_total(struct lm_runner *self)
+{
+    int64_t left = -1;
+    bool counted = self->options->count && count_left(self, &left);
+
+    if (!counted) {
+        left = lm_page_estimate(self->conn, &self->query,
+                                self->run.cursor.texts, self->run.bound.texts);
+    }
+    if (left >= 0)
+        lm_progress_set_total(&self->progress, self->run.rows + left, counted);
+    lm_runner_tell_journal(self);
+}
+
+static const char *
+only_text(const struct lm_key *key)
+{
+    return key->texts != NULL ? key->texts[0] : NULL;
+}
+
+static void
+find_position(struct lm_runner *self)
+{
+    struct lm_err ignored;
+    double position = -1;
+
+    if (self->run.cursor.texts == NULL || self->position.useless)
+        return;
+    self->position_due_ms = lm_clock_ms() + POSITION_MS;
+    if (begin_reading(self, POSITION_TIMEOUT_MS, &ignored)) {
+        position = lm_position_find(
+            &self->position, self->conn, &self->query, self->first_key,
+            only_text(&self->run.cursor), only_text(&self->run.bound));
+    }
+    lm_conn_rollback(self->conn);
+    if (position >= 0)
+        lm_progress_position(&self->progress, position);
+}
+
+void
+lm_runner_feed_progress(struct lm_runner *self)
+{
+    if (!self->has_total) {
+        self->has_total = true;
+        find_total(self);
+    }
+    if (lm_log_enabled(LM_LOG_INFO) && lm_clock_ms() >= self->position_due_ms &&
+        lm_progress_wants_position(&self->progress))
+        find_position(self);
+}
+
+void
+lm_runner_note_first_key(struct lm_runner *self, const struct lm_page *page)
+{
+    if (self->first_key == NULL && self->run.batches == 0)
+        self->first_key = lm_strdup(lm_page_key(page, &self->query, 0, 0));
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * "luamig failures RUN --retry": migrates the rows that a run has set aside,
+ * one by one, and resolves each failure in the transaction that migrates its
+ * row. The run itself is not taken up: its cursor has passed these rows.
+ *
+ * No owner token is needed. Resolving a failure locks it and fails when it is
+ * resolved already, so that of two who retry the same row one rolls back.
+ */
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "core/run/private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Conflicts, timeouts and lost connections in a row, for one failure. */
+enum { BACKOFF_BASE_MS = 50, BACKOFF_CAP_MS = 5000 };
+
+/* Rows of the journal may have been edited by hand. */
+static bool
+check_key(const struct lm_runner *self, int64_t failure_id,
+          const struct lm_key *key, struct lm_err *err)
+{
+    if (lm_runner_fits_key(self, key))
+        return true;
+    lm_err_set(err, LM_ERR_FAILED,
+               "the journal's key of failure %" PRId64 " does not fit the key",
+               failure_id);
+    lm_err_hint(err,
+                "Set it right in the table \"failure\" of the schema \"%s\".",
+                self->journal.schema);
+    return false;
+}
+
+static bool
+fail_repeated(const struct lm_runner *self, const struct lm_key *key,
+              struct lm_err *err)
+{
+    struct lm_buf text = LM_BUF_INIT;
+
+    lm_page_describe_key(&text, &self->query, key->texts);
+    lm_err_set(err, LM_ERR_FAILED,
+               "two rows of the base query have one key: %s",
+               lm_buf_text(&text));
+    lm_err_hint(err, "One of them has failed; a key that both have does not "
+                     "say which. Make the key unique again.");
+    lm_buf_release(&text);
+    return false;
+}
+
+static bool
+retry_row(struct lm_runner *self, int64_t failure_id, const struct lm_key *key,
+          bool *gone, struct lm_err *err)
+{
+    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_page page;
+    bool ok;
+
+    self->suspect.rows = 0;
+    self->paging = true;
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        !lm_page_fetch_row(self->conn, &self->query, key->texts, &page, err))
+        return false;
+    self->paging = false;
+    if (page.rows > 1) {
+        lm_page_release(&page);
+        return fail_repeated(self, key, err);
+    }
+    self->suspect.rows = page.rows;
+    *gone = page.rows == 0;
+    ok = (*gone || lm_runner_migrate_page(self, &page, err)) &&
+         lm_journal_resolve(&self->journal, failure_id,
+                            *gone ? "gone" : "migrated", err) &&
+         lm_conn_commit(self->conn, "resolve_before_commit",
+                        "resolve_after_commit_sent", err);
+    lm_page_release(&page);
+    return ok;
+}
+
+static void
+tell(const struct lm_runner *self, const struct lm_key *key,
+     const struct lm_err *why, const char *what)
+{
+    struct lm_buf text = LM_BUF_INIT;
+
+    lm_page_describe_key(&text, &self->query, key->texts);
+    if (why != NULL) {
+        lm_log(LM_LOG_WARNING, "row %s %s: %s", lm_buf_text(&text), what,
+               why->message);
+    } else {
+        lm_log(LM_LOG_INFO, "row %s %s", lm_buf_text(&text), what);
+    }
+    lm_buf_release(&text);
+}
+
+/* Is it worth trying the row again? */
+static bool
+may_try_again(struct lm_runner *self, int attempt, struct lm_err *err)
+{
+    if (attempt > self->migration->retries)
+        return false;
+    if (err->kind == LM_ERR_LOST) {
+        struct lm_err why = *err;
+
+        return lm_runner_connect_again(self, &why, err);
+    }
+    if (!lm_runner_may_pass(err))
+        return false;
+    lm_stop_sleep_ms(
+        lm_clock_backoff_ms(attempt, BACKOFF_BASE_MS, BACKOFF_CAP_MS));
+    return lm_stop_level() == 0;
+}
+
+/* False when that ends the command; a row that fails again does not. */
+static bool
+retry_failure(struct lm_runner *self, int64_t failure_id,
+              const struct lm_key *key, struct lm_err *err)
+{
+    struct lm_err why;
+    bool gone = false;
+
+    for (self->attempt = 1; !retry_row(self, failure_id, key, &gone, err);
+         self->attempt++) {
+        lm_conn_rollback(self->conn);
+        if (lm_err_is_state(err, LM_JOURNAL_RESOLVED))
+            return true;
+        if (lm_runner_may_quarantine(self, err) ||
+            (self->paging && lm_runner_lies_in_row(err))) {
+            why = *err;
+            tell(self, key, &why, "has failed again");
+            return lm_journal_fail_again(&self->journal, failure_id, &why, err);
+        }
+        if (!may_try_again(self, self->attempt, err))
+            return false;
+    }
+    tell(self, key, NULL, gone ? "does not match any more" : "is migrated");
+    self->outcome->own_rows += gone ? 0 : 1;
+    return true;
+}
+
+static bool
+retry_all(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_key key = {NULL, 0};
+    int64_t id = 0;
+    bool ok;
+
+    do {
+        ok = lm_journal_next_failure(&self->journal, self->run.id, id, &id,
+                                     &key, err) &&
+             (id == 0 || (check_key(self, id, &key, err) &&
+                          retry_failure(self, id, &key, err)));
+    } while (ok && id != 0 && lm_stop_level() == 0);
+    lm_key_release(&key);
+    return ok;
+}
+
+static bool
+check_script(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_run_request request = lm_runner_request(self);
+
+    return lm_journal_check_retry(&self->journal, &request, &self->run, err);
+}
+
+/* Are the keys of the failed rows those of the script and of its tables? */
+static bool
+check_fit(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_run_request request;
+
+    if (!lm_runner_take_fingerprint(self, err))
+        return false;
+    request = lm_runner_request(self);
+    return lm_journal_fits(&self->journal, &request, self->run.id, err);
+}
+
+void
+lm_runner_retry_failures(const struct lm_migration *migration,
+                         const struct lm_runner_options *options,
+                         int64_t run_id, struct lm_outcome *outcome,
+                         struct lm_err *err)
+{
+    struct lm_migration one_by_one = *migration;
+    struct lm_runner self;
+    bool ok;
+
+    one_by_one.combine = false;
+    one_by_one.quarantine = true;
+    lm_runner_init(&self, &one_by_one, options, outcome);
+    self.run.id = outcome->run_id = run_id;
+    ok = lm_runner_connect(&self, err) && check_script(&self, err) &&
+         lm_runner_look_again(&self, err) && check_fit(&self, err) &&
+         retry_all(&self, err);
+    if (!ok && err->kind == LM_ERR_INTERRUPT)
+        ok = true;
+    outcome->ending = !ok                   ? LM_END_FAILED
+                      : lm_stop_level() > 0 ? LM_END_STOPPED
+                                            : LM_END_DONE;
+    lm_runner_release(&self);
+}

@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The conversation with the server in libpq's pipeline mode: requests go out
+ * without waiting, answers are read in their order.
+ *
+ * The socket is non-blocking, and whoever waits reads while writes go out, so
+ * that client and server cannot wait for each other with full buffers. There
+ * is one place that waits, in wait.c, so that signals and the deadline are
+ * heard everywhere. After an error the server skips requests up to the next
+ * sync; only the first error is kept. Nothing here retries.
+ */
+
+#include "base/clock.h"
+#include "pg/conn/private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_UNSYNCED = 32, MAX_UNSYNCED_MS = 20 };
+
+/* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
+ * of the socket: shutdowns, and timeouts that end a session. */
+static bool
+is_lost_state(const char *state)
+{
+    static const char *const lost[] = {"57P01", "57P02", "57P03",
+                                       "57P05", "25P03", "25P04"};
+
+    if (strncmp(state, "08", 2) == 0)
+        return true;
+    for (size_t i = 0; i < LM_COUNT(lost); i++) {
+        if (strcmp(state, lost[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* libpq's texts end with a newline and may have several lines. */
+void
+lm_pipeline_copy_message(char *field, size_t size, const char *text)
+{
+    size_t len = strlen(text);
+
+    while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+        len--;
+    lm_err_copy(field, size, text, len);
+}
+
+/* What the server said when it ended the session outweighs what the socket
+ * says; where its word was lost, a pause that was too long is reason enough. */
+bool
+lm_pipeline_fail_lost(const struct lm_conn *self, const char *message,
+                      struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_LOST, "the connection to %s was lost", self->target);
+    LM_ERR_COPY(err->sqlstate, "08006");
+    if (self->fatal_state[0] != '\0') {
+        lm_err_set(err, LM_ERR_LOST, "%s", self->fatal);
+        LM_ERR_COPY(err->sqlstate, self->fatal_state);
+    } else if (self->idled_ms > 0) {
+        LM_ERR_COPY(err->sqlstate, LM_CONN_IDLED);
+    } else if (self->pg != NULL) {
+        lm_pipeline_copy_message(err->detail, sizeof err->detail, message);
+    }
+    return false;
+}
+
+void
+lm_pipeline_note_fatal(struct lm_conn *self, const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    if (state == NULL || text == NULL)
+        return;
+    LM_ERR_COPY(self->fatal_state, state);
+    lm_pipeline_copy_message(self->fatal, sizeof self->fatal, text);
+}
+
+static void
+copy_field(char *field, size_t size, const PGresult *result, int code)
+{
+    const char *text = PQresultErrorField(result, code);
+
+    if (text != NULL)
+        lm_pipeline_copy_message(field, size, text);
+}
+
+/* The server's own hint says nothing of luamig's settings. The name of the
+ * function in the server tells what no SQLSTATE does. */
+static void
+add_hint(const PGresult *result, struct lm_err *err)
+{
+    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+
+    if (lm_err_is_state(err, "42501") && function != NULL &&
+        strcmp(function, "check_enable_rls") == 0) {
+        lm_err_hint(err, "Row security may hide rows from this role. If only "
+                         "the rows that it may see are meant, say config = "
+                         "{ row_security = true } in the script; else use a "
+                         "role with BYPASSRLS.");
+    } else if (lm_err_is_state(err, "57P05")) {
+        lm_err_hint(err, "The session idled for longer than "
+                         "idle_session_timeout. Set it to 0 for the role "
+                         "or for the pooler's server connections: ALTER ROLE "
+                         "... SET idle_session_timeout = 0.");
+    }
+}
+
+bool
+lm_pipeline_fail_too_large(const struct lm_conn *self, const char *sql,
+                           struct lm_err *err)
+{
+    enum { MIB = 1 << 20 };
+
+    lm_err_set(err, LM_ERR_DATABASE,
+               "the server's answer takes more than %zu MiB of memory",
+               self->answer_limit / MIB);
+    LM_ERR_COPY(err->sqlstate, LM_CONN_TOO_LARGE);
+    if (sql != NULL)
+        LM_ERR_COPY(err->sql, sql);
+    return false;
+}
+
+static bool
+fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
+            struct lm_err *err)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    enum lm_err_kind kind = LM_ERR_DATABASE;
+
+    if (state == NULL)
+        return lm_pipeline_fail_lost(self, PQresultErrorMessage(result), err);
+    if (self->too_large && strcmp(state, "57014") == 0)
+        return lm_pipeline_fail_too_large(self, sql, err);
+    if (is_lost_state(state)) {
+        kind = LM_ERR_LOST;
+    } else if (self->cancel_sent && strcmp(state, "57014") == 0) {
+        kind = LM_ERR_INTERRUPT;
+    }
+    lm_err_set(err, kind, "%s", primary != NULL ? primary : "unknown error");
+    LM_ERR_COPY(err->sqlstate, state);
+    copy_field(err->detail, sizeof err->detail, result, PG_DIAG_MESSAGE_DETAIL);
+    copy_field(err->hint, sizeof err->hint, result, PG_DIAG_MESSAGE_HINT);
+    copy_field(err->table, sizeof err->table, result, PG_DIAG_TABLE_NAME);
+    copy_field(err->column, sizeof err->column, result, PG_DIAG_COLUMN_NAME);
+    copy_field(err->constraint, sizeof err->constraint, result,
+               PG_DIAG_CONSTRAINT_NAME);
+    if (sql != NULL)
+        LM_ERR_COPY(err->sql, sql);
+    add_hint(result, err);
+    return false;
+}
+
+static bool
+wait_for_result(struct lm_conn *self, struct lm_err *err)
+{
+    int64_t now;
+    int64_t deadline;
+
+    if (PQisBusy(self->pg) == 0)
+        return true;
+    now = lm_clock_ms();
+    deadline = now + lm_wait_patience_ms(self);
+    self->look_ms = now + self->silence_ms / 3;
+    while (PQisBusy(self->pg)) {
+        if (!lm_wait_turn(self, false, &deadline, err))
+            return false;
+    }
+    return true;
+}
+
+/* -- the queue -------------------------------------------------------- */
+
+static void
+push(struct lm_conn *self, struct lm_pending request)
+{
+    if (self->count == self->room) {
+        size_t room = self->room > 0 ? 2 * self->room : 64;
+        struct lm_pending *queue = lm_calloc(room, sizeof *queue);
+
+        for (size_t i = 0; i < self->count; i++)
+            queue[i] = self->queue[(self->first + i) % self->room];
+        free(self->queue);
+        self->queue = queue;
+        self->room = room;
+        self->first = 0;
+    }
+    self->queue[(self->first + self->count++) % self->room] = request;
+}
+
+/* Tells whoever waits for a request what became of it, once. */
+static void
+tell(struct lm_pending *request, PGresult *result, struct lm_err *err)
+{
+    if (request->told)
+        return;
+    request->told = true;
+    if (request->hearer != NULL && result != NULL) {
+        struct lm_answer answer;
+
+        lm_answer_init(&answer, result, request->sql, request->shape);
+        request->hearer(request->arg, &answer, NULL);
+        lm_answer_release(&answer);
+    } else if (request->hearer != NULL) {
+        request->hearer(request->arg, NULL, err);
+    }
+    if (request->listener != NULL) {
+        struct lm_result view = {result};
+
+        request->listener(request->arg, result != NULL ? &view : NULL, err);
+    }
+}
+
+static struct lm_pending *
+oldest(struct lm_conn *self)
+{
+    return &self->queue[self->first];
+}
+
+static void
+pop(struct lm_conn *self)
+{
+    tell(oldest(self), NULL, NULL);
+    self->first = (self->first + 1) % self->room;
+    self->count--;
+}
+
+void
+lm_pipeline_drop(struct lm_conn *self)
+{
+    while (self->count > 0)
+        pop(self);
+}
+
+/* The connection is of no use. */
+static bool
+abandon(struct lm_conn *self)
+{
+    lm_pipeline_drop(self);
+    self->failed = false;
+    lm_wait_shut(self);
+    return false;
+}
+
+/* -- answers ---------------------------------------------------------- */
+
+/* Only the first error since the last sync is kept. */
+static void
+note_error(struct lm_conn *self, struct lm_pending *request,
+           const PGresult *result)
+{
+    if (self->failed)
+        return;
+    fail_result(self, result, request->sql, &self->error);
+    self->failed = true;
+    tell(request, NULL, &self->error);
+}
+
+static bool
+is_right(const struct lm_pending *request, PGresult *result, struct lm_err *err)
+{
+    if (request->shape == NULL)
+        return lm_answer_check_count(result, request->sql, false, err);
+    return lm_answer_check(result, request->sql, request->shape, err);
+}
+
+/* The server takes a statement that it has answered wrongly for a good one: it
+ * goes on, and the transaction has not failed there. */
+static void
+note_result(struct lm_conn *self, struct lm_pending *request, PGresult *result)
+{
+    struct lm_err wrong;
+
+    if (!self->failed) {
+        if (!is_right(request, result, &wrong)) {
+            PQclear(result);
+            self->error = wrong;
+            self->failed = true;
+            tell(request, NULL, &self->error);
+            return;
+        }
+        tell(request, result, NULL);
+    }
+    if (request->keep == NULL) {
+        PQclear(result);
+        return;
+    }
+    PQclear(*request->keep);
+    *request->keep = result;
+}
+
+/* COPY would take over the protocol; nothing luamig sends may start one. */
+static bool
+refuse_copy(const struct lm_pending *request, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_FAILED, "COPY cannot be used in a migration");
+    LM_ERR_COPY(err->sql, request->sql != NULL ? request->sql : "");
+    return false;
+}
+
+/* The server tells of another client_encoding with the answer to a sync. From
+ * then on it would take each text for another one. What a commit has set, the
+ * next transaction sets back. */
+static void
+check_encoding(struct lm_conn *self)
+{
+    const char *encoding = lm_conn_setting(self, "client_encoding");
+
+    if (self->failed || self->committing || encoding == NULL ||
+        strcmp(encoding, "UTF8") == 0)
+        return;
+    lm_err_set(&self->error, LM_ERR_DATABASE,
+               "client_encoding was set to %s in this transaction", encoding);
+    LM_ERR_COPY(self->error.sqlstate, LM_CONN_ENCODING);
+    lm_err_hint(&self->error, "luamig sends and reads UTF-8, and the server "
+                              "converts it. Take that setting out of the "
+                              "script, or of the function that it calls.");
+    self->failed = true;
+}
+
+/* Takes the next result, which is there to be read. */
+static bool
+take_result(struct lm_conn *self, struct lm_err *err)
+{
+    struct lm_pending *request = oldest(self);
+    PGresult *result = PQgetResult(self->pg);
+
+    if (result == NULL) {
+        if (PQstatus(self->pg) != CONNECTION_OK)
+            return lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        /* A cancel or a timeout may strike at the sync itself: then there is
+         * an error, and its end, before the sync is answered. */
+        if (!request->is_sync)
+            pop(self);
+        return true;
+    }
+    switch (PQresultStatus(result)) {
+    case PGRES_PIPELINE_SYNC: /* not followed by NULL */
+        pop(self);
+        PQclear(result);
+        check_encoding(self);
+        return true;
+    case PGRES_PIPELINE_ABORTED:
+        PQclear(result);
+        return true;
+    case PGRES_FATAL_ERROR:
+    case PGRES_BAD_RESPONSE:
+        note_error(self, request, result);
+        PQclear(result);
+        if (self->error.kind == LM_ERR_LOST)
+            *err = self->error;
+        return self->error.kind != LM_ERR_LOST;
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH:
+        PQclear(result);
+        return refuse_copy(request, err);
+    default:
+        note_result(self, request, result);
+        return true;
+    }
+}
+
+/* Takes the results that are there to be read. */
+static bool
+take_ready(struct lm_conn *self, struct lm_err *err)
+{
+    while (self->count > 0 && !PQisBusy(self->pg)) {
+        if (!take_result(self, err))
+            return false;
+    }
+    return true;
+}
+
+/* Pushes what libpq holds to the server, and reads what has arrived when the
+ * server does not take it. */
+static bool
+pump(struct lm_conn *self, struct lm_err *err)
+{
+    int64_t deadline = lm_clock_ms() + lm_wait_patience_ms(self);
+    int left;
+
+    while ((left = PQflush(self->pg)) != 0) {
+        if (left < 0)
+            return lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        if (!lm_wait_turn(self, true, &deadline, err) || !take_ready(self, err))
+            return false;
+    }
+    return true;
+}
+
+/* Takes what the server has answered so far, while it works on the rest. */
+static bool
+take_arrived(struct lm_conn *self, struct lm_err *err)
+{
+    return lm_wait_read(self, err) && take_ready(self, err);
+}
+
+/*
+ * A server that waits for more requests without a sync counts as busy: no
+ * timeout ends it, and it keeps its locks, should this process stop for good.
+ * After a sync it idles in the transaction, which the server limits.
+ */
+static bool
+is_sync_due(const struct lm_conn *self)
+{
+    return self->unsynced >= MAX_UNSYNCED ||
+           lm_clock_ms() - self->synced_ms >= MAX_UNSYNCED_MS;
+}
+
+/* How long the client has been silent in its transaction. */
+static void
+note_pause(struct lm_conn *self)
+{
+    int64_t now = lm_clock_ms();
+
+    if (self->idle_limit_ms > 0 && self->quiet_since_ms > 0 &&
+        now - self->quiet_since_ms >= self->idle_limit_ms)
+        self->idled_ms = now - self->quiet_since_ms;
+    self->quiet_since_ms = now;
+}
+
+static void
+begin_conversation(struct lm_conn *self)
+{
+    self->cancel_sent = self->too_large = false;
+    self->looked = self->awaits_standby = false;
+    self->reads = 0;
+}
+
+bool
+lm_pipeline_queue(struct lm_conn *self, int sent, struct lm_pending request,
+                  struct lm_err *err)
+{
+    if (sent == 0) {
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        tell(&request, NULL, NULL);
+        return abandon(self);
+    }
+    if (self->count == 0)
+        begin_conversation(self);
+    push(self, request);
+    self->unsynced++;
+    return true;
+}
+
+bool
+lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
+                 struct lm_err *err)
+{
+    note_pause(self);
+    if (!lm_pipeline_queue(self, sent, request, err) ||
+        (is_sync_due(self) && !lm_pipeline_send_sync(self, err)))
+        return false;
+    if (!self->failed)
+        return true;
+    *err = self->error;
+    return false;
+}
+
+bool
+lm_pipeline_push(struct lm_conn *self, struct lm_err *err)
+{
+    return pump(self, err) || abandon(self);
+}
+
+static bool
+read_all(struct lm_conn *self, struct lm_err *err)
+{
+    while (self->count > 0) {
+        if (!wait_for_result(self, err) || !take_result(self, err))
+            return false;
+    }
+    return true;
+}
+
+bool
+lm_pipeline_send_sync(struct lm_conn *self, struct lm_err *err)
+{
+    struct lm_pending sync = {.is_sync = true};
+
+    if (PQpipelineSync(self->pg) == 0) {
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    push(self, sync);
+    self->unsynced = 0;
+    self->synced_ms = lm_clock_ms();
+    return (pump(self, err) && take_arrived(self, err)) || abandon(self);
+}
+
+bool
+lm_pipeline_read(struct lm_conn *self, struct lm_err *err)
+{
+    if (!read_all(self, err))
+        return abandon(self);
+    self->quiet_since_ms = lm_clock_ms();
+    self->alone = PQtransactionStatus(self->pg) == PQTRANS_IDLE;
+    if (!self->failed)
+        return true;
+    self->failed = false;
+    *err = self->error;
+    return false;
+}
+
+bool
+lm_pipeline_read_commit(struct lm_conn *self, struct lm_err *err)
+{
+    bool ok;
+
+    self->committing = true;
+    ok = lm_pipeline_read(self, err);
+    self->committing = false;
+    return ok;
+}
+
+bool
+lm_pipeline_sync(struct lm_conn *self, struct lm_err *err)
+{
+    return lm_pipeline_send_sync(self, err) && lm_pipeline_read(self, err);
+}
+
+static bool
+read_script(struct lm_conn *self, const char *sql, struct lm_err *err)
+{
+    bool ok = true;
+
+    for (;;) {
+        PGresult *result;
+
+        if (!wait_for_result(self, err))
+            return abandon(self);
+        result = PQgetResult(self->pg);
+        if (result == NULL)
+            return ok;
+        if (ok && PQresultStatus(result) == PGRES_FATAL_ERROR)
+            ok = fail_result(self, result, sql, err);
+        PQclear(result);
+    }
+}
+
+static bool
+take_notifications(struct lm_conn *self)
+{
+    bool any = false;
+    PGnotify *notification;
+
+    while ((notification = PQnotifies(self->pg)) != NULL) {
+        any = true;
+        PQfreemem(notification);
+    }
+    return any;
+}
+
+bool
+lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,
+               bool *notified, struct lm_err *err)
+{
+    struct pollfd fds[2] = {{PQsocket(self->pg), POLLIN, 0},
+                            {wake_fd, POLLIN, 0}};
+
+    *notified = take_notifications(self);
+    if (*notified)
+        return true;
+    if (poll(fds, 2, (int)timeout_ms) < 0 && errno != EINTR)
+        return lm_pipeline_fail_lost(self, strerror(errno), err);
+    if (fds[0].revents != 0 && PQconsumeInput(self->pg) == 0) {
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    *notified = take_notifications(self);
+    return true;
+}
+
+bool
+lm_pipeline_script(struct lm_conn *self, const char *sql, struct lm_err *err)
+{
+    bool ok;
+
+    begin_conversation(self);
+    if (PQexitPipelineMode(self->pg) == 0 || PQsendQuery(self->pg, sql) == 0) {
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    if (!pump(self, err))
+        return abandon(self);
+    ok = read_script(self, sql, err);
+    if (lm_conn_is_up(self) && PQenterPipelineMode(self->pg) == 0) {
+        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
+        return abandon(self);
+    }
+    return ok;
+}

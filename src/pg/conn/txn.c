@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/* BEGIN and the settings that go with it; see the header. */
+
+#include "pg/conn/txn.h"
+
+#include "pg/conn/own.h"
+#include "pg/conn/private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/*
+ * What every transaction pins, so that neither a role, a database, a server nor
+ * a function that has set something for the session changes how values are
+ * read, written or parsed. X(name, value) for each. The second kind is not set
+ * before somebody has changed it: that is slow, or is not everybody's right.
+ */
+#define PINS(X)                               \
+    X("DateStyle", "ISO, MDY")                \
+    X("IntervalStyle", "postgres")            \
+    X("bytea_output", "hex")                  \
+    X("extra_float_digits", "1")              \
+    X("array_nulls", "on")                    \
+    X("xmlbinary", "base64")                  \
+    X("xmloption", "content")                 \
+    X("standard_conforming_strings", "on")    \
+    X("backslash_quote", "safe_encoding")     \
+    X("transform_null_equals", "off")         \
+    X("quote_all_identifiers", "off")         \
+    /* else an index may leave rows out */    \
+    X("gin_fuzzy_search_limit", "0")          \
+    /* compiling takes longer than a batch */ \
+    X("jit", "off")
+#define DEAR_PINS(X)                       \
+    X("client_encoding", "UTF8")           \
+    X("lc_monetary", "C")                  \
+    X("lc_numeric", "C")                   \
+    X("lc_time", "C")                      \
+    X("timezone_abbreviations", "Default") \
+    X("session_replication_role", "origin")
+#define PINS_17(X) X("transaction_timeout", "0")
+
+#define PIN(name, value) ", ('" name "', '" value "')"
+
+/* What differs is set; a session of our own keeps it. Calls in a list would
+ * take longer to prepare for than to make, so there is one over a table. */
+#define PINNED(more)                                                        \
+    ", (SELECT pg_catalog.count(pg_catalog.set_config(v.name, v.wanted,"    \
+    "  $8::pg_catalog.bool)) FROM (VALUES ('TimeZone', $5),"                \
+    "  ('row_security', $6), ('application_name', $7)" PINS(PIN)            \
+        DEAR_PINS(PIN) more                                                 \
+        ") AS v (name, wanted)"                                             \
+        " WHERE pg_catalog.current_setting(v.name) OPERATOR(pg_catalog.<>)" \
+        "  v.wanted)"
+
+#define LIMITS                                               \
+    ", pg_catalog.set_config('statement_timeout', $1, true)" \
+    ", pg_catalog.set_config('lock_timeout', $2, true)"      \
+    ", pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true)"
+
+/* A server that answers "on" for a commit that the role has made weaker than
+ * that would break promises to people, so off becomes on where it matters;
+ * anything stronger than on stays. */
+#define DURABILITY                                                  \
+    ", CASE WHEN (pg_catalog.current_setting('synchronous_commit')" \
+    "  OPERATOR(pg_catalog.=) 'off') OPERATOR(pg_catalog.<>)"       \
+    "  ($4 OPERATOR(pg_catalog.=) 'off')"                           \
+    " THEN pg_catalog.set_config('synchronous_commit', $4, true) END"
+
+/* A server may be made read-only for a failover. BEGIN does not ask, since
+ * behind a pooler the default may be somebody else's; it is set back by now. */
+#define READ_ONLY                                                             \
+    ", CASE WHEN pg_catalog.current_setting('default_transaction_read_only')" \
+    "  OPERATOR(pg_catalog.=) 'on'"                                           \
+    " THEN pg_catalog.set_config('transaction_read_only', 'on', true) END"
+
+/* It runs under the path of others, so it names where everything is. */
+#define SETTINGS(pinned) \
+    "SELECT pg_catalog.pg_backend_pid()" LIMITS DURABILITY pinned READ_ONLY
+
+static const char settings_shape[] = "1: n 3t t? n t?";
+static const char settings_sql[] = SETTINGS(PINNED(""));
+static const char settings_17_sql[] = SETTINGS(PINNED(PINS_17(PIN)));
+
+#define FOR_SESSION(name, value) \
+    ", pg_catalog.set_config('" name "', '" value "', false)"
+/* What is slow to set in each transaction, or to set back. */
+#define SESSION                                         \
+    "SELECT pg_catalog.concat("                         \
+    "pg_catalog.set_config('lc_monetary', 'C', false)," \
+    " pg_catalog.set_config('lc_numeric', 'C', false)," \
+    " pg_catalog.set_config('lc_time', 'C', false)" PINS(FOR_SESSION)
+
+static const char session_sql[] = SESSION ")";
+/* Between two batches a session may idle for long. */
+static const char session_14_sql[] =
+    SESSION ", pg_catalog.set_config('idle_session_timeout', '0', false))";
+
+enum { WITH_IDLE_SESSION_TIMEOUT = 140000, WITH_TRANSACTION_TIMEOUT = 170000 };
+
+enum { MIN_IDLE_LIMIT_MS = 60000 };
+
+/* Behind a pooler each transaction may have another server process. */
+static void
+on_settings(void *arg, const struct lm_answer *answer, struct lm_err *err)
+{
+    struct lm_conn *conn = arg;
+
+    if (answer != NULL) {
+        conn->backend_pid = lm_answer_int(answer, 0, 0);
+    } else if (err != NULL && lm_err_is_state(err, "42501")) {
+        err->sql[0] = '\0';
+        lm_err_hint(err, "The role's sessions leave triggers and foreign keys "
+                         "out, which luamig does not. Set that back: ALTER "
+                         "ROLE ... RESET session_replication_role.");
+    }
+}
+
+static int64_t
+idle_limit_ms(const struct lm_txn *txn)
+{
+    int64_t least_ms = MIN_IDLE_LIMIT_MS;
+    int64_t limit_ms = 2 * txn->statement_timeout_ms;
+
+#ifdef LUAMIG_FAULTS
+    /* A minute is long for a test. */
+    const char *text = getenv("LUAMIG_FAULT_IDLE_MS");
+
+    if (text != NULL)
+        return strtoll(text, NULL, 10);
+#endif
+    return limit_ms < least_ms ? least_ms : limit_ms;
+}
+
+static bool
+apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
+               struct lm_err *err)
+{
+    char statement[24];
+    char lock[24];
+    char idle[24];
+    const char *texts[] = {statement,
+                           lock,
+                           idle,
+                           txn->durable ? "on" : "off",
+                           txn->timezone != NULL ? txn->timezone : "UTC",
+                           txn->row_security ? "on" : "off",
+                           txn->application_name,
+                           lm_conn_is_pooled(conn) ? "true" : "false"};
+    struct lm_values values = {texts, LM_COUNT(texts)};
+    int64_t idle_ms = idle_limit_ms(txn);
+    bool is_17 = lm_conn_server_version(conn) >= WITH_TRANSACTION_TIMEOUT;
+    struct lm_stmt *stmt;
+
+    snprintf(statement, sizeof statement, "%" PRId64,
+             txn->statement_timeout_ms);
+    snprintf(lock, sizeof lock, "%" PRId64, txn->lock_timeout_ms);
+    snprintf(idle, sizeof idle, "%" PRId64, idle_ms);
+    lm_conn_set_idle_limit(conn, idle_ms);
+    return lm_conn_prepare(conn, is_17 ? settings_17_sql : settings_sql, NULL,
+                           0, &stmt, err) &&
+           lm_conn_post_question(conn, stmt, settings_shape, values,
+                                 on_settings, conn, err);
+}
+
+bool
+lm_txn_prepare_session(struct lm_conn *conn, struct lm_err *err)
+{
+    bool is_14 = lm_conn_server_version(conn) >= WITH_IDLE_SESSION_TIMEOUT;
+    struct lm_values none = {NULL, 0};
+    struct lm_answer *answer = NULL;
+
+    if (lm_conn_is_pooled(conn))
+        return true;
+    if (!lm_conn_ask(conn, is_14 ? session_14_sql : session_sql, "1: t", none,
+                     &answer, err))
+        return false;
+    lm_answer_free(answer);
+    return true;
+}
+
+static bool
+apply_path(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
+{
+    const char *path = txn->own ? LM_OWN_PATH : conn->path;
+
+    conn->own_txn = txn->own;
+    return path == NULL || lm_conn_post_path(conn, path, err);
+}
+
+bool
+lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
+{
+    char sql[96];
+
+    snprintf(sql, sizeof sql, "BEGIN ISOLATION LEVEL %s %s, NOT DEFERRABLE",
+             txn->isolation != NULL ? txn->isolation : "read committed",
+             txn->read_only ? "READ ONLY" : "READ WRITE");
+    lm_conn_set_statement_limit(conn, txn->statement_timeout_ms);
+    conn->transaction = lm_conn_next_number();
+    return lm_conn_post_command(conn, sql, err) &&
+           lm_conn_post_defaults(conn, err) && apply_settings(conn, txn, err) &&
+           apply_path(conn, txn, err);
+}
+
+bool
+lm_txn_limit_statements(struct lm_conn *conn, int64_t timeout_ms,
+                        struct lm_err *err)
+{
+    char sql[80];
+
+    snprintf(sql, sizeof sql, "SET LOCAL statement_timeout = %" PRId64,
+             timeout_ms);
+    lm_conn_set_statement_limit(conn, timeout_ms);
+    return lm_conn_command(conn, sql, err);
+}

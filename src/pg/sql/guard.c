@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Judges a statement by its parse tree.
+ *
+ * Kinds of statements that are harmless are listed; whatever is not listed
+ * counts as DDL, so that nothing is forgotten. Statements that write, and
+ * calls of functions, are looked for wherever they may stand in what would be
+ * executed. What has no tree is read by its words; it passes if they can mean
+ * nothing but a query. Never connects.
+ */
+
+#include "pg/sql/guard.h"
+
+#include "pg/sql/guard_private.h"
+#include "pg/sql/parse.h"
+#include "pg/sql/tree.h"
+
+#include <string.h>
+
+typedef PgQuery__Node Node;
+
+/* -- what may be charged ---------------------------------------------- */
+
+/* The gravest first: one of them is told. */
+enum ground {
+    EMPTY,
+    SEVERAL,
+    TRANSACTION,
+    OUTSIDE,
+    COPY,
+    SESSION,
+    SET_CONFIG,
+    ADVISORY_LOCK,
+    DDL,
+    UNJUDGED,
+    UPDATE_ALL,
+    DELETE_ALL,
+    SAME_WHERE,
+    SAME_ON,
+    NO_SOURCE,
+    NO_GROUND
+};
+
+#define SAY_ALL                                                              \
+    "Add a condition on a column. If every row is meant, say so: "           \
+    "repo:execute(luamig.ALL, sql, ...), or luamig.ALL as the condition of " \
+    "repo:update_all and repo:delete_all."
+
+static const struct {
+    enum lm_guard_charge charge;
+    const char *message;
+    const char *hint;
+} grounds[] = {
+    [EMPTY] = {LM_GUARD_NEVER, "the statement is empty",
+               "Pass one SQL statement."},
+    [SEVERAL] = {LM_GUARD_NEVER, "several statements in one call",
+                 "Call once for each statement."},
+    [TRANSACTION] = {LM_GUARD_NEVER,
+                     "a script must not begin or end transactions",
+                     "Each batch is one transaction already; use "
+                     "repo:savepoint to try something and go on."},
+    [OUTSIDE] = {LM_GUARD_NEVER,
+                 "the statement cannot run inside a transaction",
+                 "A script is always inside of one. Run the statement before "
+                 "or after the migration, with psql for example."},
+    [COPY] = {LM_GUARD_NEVER, "COPY cannot be used in a migration",
+              "Use repo:insert or repo:insert_all."},
+    [SESSION] = {LM_GUARD_NEVER, "a script must not change the session",
+                 "The connection may be made again between two batches; use "
+                 "SET LOCAL inside each batch."},
+    [SET_CONFIG] = {LM_GUARD_NEVER, "a script must not change the session",
+                    "The connection may be made again between two batches; "
+                    "pass true as the third argument of set_config, inside "
+                    "each batch."},
+    [ADVISORY_LOCK] = {LM_GUARD_NEVER,
+                       "a script must not hold a lock beyond its transaction",
+                       "The connection may be made again between two batches, "
+                       "and the lock is gone then; use "
+                       "pg_advisory_xact_lock or its kin inside each batch."},
+    [DDL] = {LM_GUARD_DDL,
+             "DDL, TRUNCATE and LOCK are refused without config.allow_ddl",
+             "They keep others from the table until the transaction ends. "
+             "Change the schema before the migration, or set allow_ddl = true "
+             "in the script's config."},
+    [UNJUDGED] = {LM_GUARD_UNJUDGED, "",
+                  "Make sure that it hits the rows that it should and no "
+                  "others. Then say that you have: "
+                  "repo:execute(luamig.ALL, sql, ...), or "
+                  "allow_unjudged = true in the script's config."},
+    [UPDATE_ALL] = {LM_GUARD_EVERY_ROW,
+                    "UPDATE without WHERE would change every row", SAY_ALL},
+    [DELETE_ALL] = {LM_GUARD_EVERY_ROW,
+                    "DELETE without WHERE would delete every row", SAY_ALL},
+    [SAME_WHERE] = {LM_GUARD_EVERY_ROW,
+                    "the WHERE condition is the same for every row", SAY_ALL},
+    [SAME_ON] = {LM_GUARD_EVERY_ROW,
+                 "the ON condition of MERGE is the same for every row",
+                 SAY_ALL},
+    [NO_SOURCE] = {LM_GUARD_EVERY_ROW,
+                   "MERGE would change every row that its source lacks",
+                   "Add a condition on a column: WHEN NOT MATCHED BY SOURCE "
+                   "AND ... THEN. If every row is meant, say so: "
+                   "repo:execute(luamig.ALL, sql, ...)."},
+};
+
+struct trial {
+    const char *sql;
+    unsigned allowed;
+    int start; /* of the statement, in sql */
+    struct lm_verdict *verdict;
+    enum ground worst; /* of those that are not allowed */
+    int location;
+};
+
+static void
+charge(struct trial *self, enum ground ground, int location)
+{
+    enum lm_guard_charge kind = grounds[ground].charge;
+
+    self->verdict->charges |= kind;
+    if ((kind & ~self->allowed) == 0 || ground >= self->worst)
+        return;
+    self->worst = ground;
+    self->location = location;
+}
+
+static void
+charge_all(struct trial *self, enum ground ground)
+{
+    charge(self, ground, self->start);
+}
+
+/* -- conditions ------------------------------------------------------- */
+
+static void
+judge_where(struct trial *self, const PgQuery__RangeVar *table,
+            const Node *where, enum ground without)
+{
+    if (where == NULL) {
+        charge(self, without, lm_tree_location(&table->base));
+    } else if (lm_guard_is_constant(where, table) ||
+               lm_guard_may_hit_all(where, table)) {
+        charge(self, SAME_WHERE, lm_tree_location(&where->base));
+    }
+}
+
+/* MERGE's clauses: for rows of the table that have a partner, for those that
+ * have none, for those that are yet to come. */
+enum merge_match { MATCHED, WITHOUT_SOURCE, NEW };
+
+static enum merge_match
+match_of(const PgQuery__MergeWhenClause *when)
+{
+#if PG_VERSION_NUM >= 170000
+    if (when->match_kind ==
+        PG_QUERY__MERGE_MATCH_KIND__MERGE_WHEN_NOT_MATCHED_BY_TARGET)
+        return NEW;
+    return when->match_kind == PG_QUERY__MERGE_MATCH_KIND__MERGE_WHEN_MATCHED
+               ? MATCHED
+               : WITHOUT_SOURCE;
+#else
+    return when->matched ? MATCHED : NEW;
+#endif
+}
+
+/* Updates, or deletes. */
+static bool
+changes(const PgQuery__MergeWhenClause *when)
+{
+    return when->command_type != PG_QUERY__CMD_TYPE__CMD_NOTHING &&
+           when->command_type != PG_QUERY__CMD_TYPE__CMD_INSERT;
+}
+
+/*
+ * Rows that match are those of ON, and of the clause's own condition. Rows
+ * without a partner are all but those, perhaps all: only the clause's own
+ * condition holds them together.
+ */
+static void
+judge_merge(struct trial *self, const PgQuery__MergeStmt *merge)
+{
+    const PgQuery__RangeVar *table = merge->relation;
+    const Node *on = merge->join_condition;
+    bool on_hits_all = lm_guard_may_hit_all(on, table);
+
+    for (size_t i = 0; i < merge->n_merge_when_clauses; i++) {
+        const PgQuery__MergeWhenClause *when =
+            merge->merge_when_clauses[i]->merge_when_clause;
+        enum merge_match match = match_of(when);
+
+        if (match == NEW || !changes(when) ||
+            (when->condition != NULL &&
+             !lm_guard_may_hit_all(when->condition, table)))
+            continue;
+        if (match == WITHOUT_SOURCE) {
+            charge(self, NO_SOURCE, lm_tree_location(&table->base));
+        } else if (on_hits_all) {
+            charge(self, SAME_ON, lm_tree_location(&on->base));
+        }
+    }
+}
+
+/* -- functions -------------------------------------------------------- */
+
+static void
+judge_call(struct trial *self, const PgQuery__FuncCall *call)
+{
+    static const char *const locks[] = {
+        "pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock",
+        "pg_try_advisory_lock_shared"};
+
+    for (size_t i = 0; i < LM_COUNT(locks); i++) {
+        if (lm_guard_is_builtin(call, locks[i]))
+            charge(self, ADVISORY_LOCK, call->location);
+    }
+    if (!lm_guard_is_builtin(call, "set_config"))
+        return;
+    self->verdict->plain = false; /* it may be the search_path */
+    self->verdict->keeps_columns = false;
+    if (call->n_args == 3 && lm_guard_is_false(call->args[2]))
+        charge(self, SET_CONFIG, call->location);
+}
+
+/* -- statements ------------------------------------------------------- */
+
+static enum lm_visit
+visit_part(const ProtobufCMessage *message, void *data)
+{
+    struct trial *self = data;
+
+    if (lm_tree_is(message, &pg_query__update_stmt__descriptor)) {
+        const PgQuery__UpdateStmt *update =
+            (const PgQuery__UpdateStmt *)message;
+
+        judge_where(self, update->relation, update->where_clause, UPDATE_ALL);
+    } else if (lm_tree_is(message, &pg_query__delete_stmt__descriptor)) {
+        const PgQuery__DeleteStmt *delete_ =
+            (const PgQuery__DeleteStmt *)message;
+
+        judge_where(self, delete_->relation, delete_->where_clause, DELETE_ALL);
+    } else if (lm_tree_is(message, &pg_query__merge_stmt__descriptor)) {
+        judge_merge(self, (const PgQuery__MergeStmt *)message);
+    } else if (lm_tree_is(message, &pg_query__func_call__descriptor)) {
+        judge_call(self, (const PgQuery__FuncCall *)message);
+    }
+    return LM_VISIT_ON;
+}
+
+/* What is executed: all that it holds. */
+static void
+judge_parts(struct trial *self, const Node *node)
+{
+    lm_tree_walk(&node->base, visit_part, self);
+}
+
+static void
+judge_ddl(struct trial *self)
+{
+    self->verdict->plain = self->verdict->keeps_columns = false;
+    charge_all(self, DDL);
+}
+
+static void
+judge_set(struct trial *self, const PgQuery__VariableSetStmt *set)
+{
+    /* SET TRANSACTION, SET SESSION CHARACTERISTICS AS TRANSACTION */
+    if (set->kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_MULTI) {
+        charge_all(self, TRANSACTION);
+    } else if (!set->is_local) {
+        charge_all(self, SESSION);
+    }
+}
+
+static void judge_statement(struct trial *self, const Node *node);
+
+static void
+judge_cursor(struct trial *self, const PgQuery__DeclareCursorStmt *cursor)
+{
+    enum { WITH_HOLD = 0x0020 }; /* CURSOR_OPT_HOLD of the parser */
+
+    if ((cursor->options & WITH_HOLD) != 0)
+        charge_all(self, SESSION);
+    judge_statement(self, cursor->query);
+}
+
+/* The statements that are not about rows. */
+static void
+judge_utility(struct trial *self, const Node *node)
+{
+    switch ((int)node->node_case) {
+    case PG_QUERY__NODE__NODE_EXPLAIN_STMT:
+        if (lm_guard_executes(node->explain_stmt))
+            judge_statement(self, node->explain_stmt->query);
+        break;
+    case PG_QUERY__NODE__NODE_DECLARE_CURSOR_STMT:
+        judge_cursor(self, node->declare_cursor_stmt);
+        break;
+    case PG_QUERY__NODE__NODE_CREATE_TABLE_AS_STMT:
+        judge_ddl(self);
+        judge_statement(self, node->create_table_as_stmt->query);
+        break;
+    case PG_QUERY__NODE__NODE_VARIABLE_SET_STMT:
+        judge_set(self, node->variable_set_stmt);
+        break;
+    case PG_QUERY__NODE__NODE_CALL_STMT:
+        judge_parts(self, node);
+        break;
+    case PG_QUERY__NODE__NODE_DO_STMT: /* it may hold anything */
+        self->verdict->keeps_columns = false;
+        break;
+    case PG_QUERY__NODE__NODE_VARIABLE_SHOW_STMT:
+    case PG_QUERY__NODE__NODE_NOTIFY_STMT:
+    case PG_QUERY__NODE__NODE_FETCH_STMT:
+    case PG_QUERY__NODE__NODE_CLOSE_PORTAL_STMT:
+    case PG_QUERY__NODE__NODE_CONSTRAINTS_SET_STMT:
+    case PG_QUERY__NODE__NODE_VACUUM_STMT: /* ANALYZE */
+        break;
+    case PG_QUERY__NODE__NODE_TRANSACTION_STMT:
+        charge_all(self, TRANSACTION);
+        break;
+    case PG_QUERY__NODE__NODE_COPY_STMT:
+        charge_all(self, COPY);
+        break;
+    case PG_QUERY__NODE__NODE_DISCARD_STMT:
+    case PG_QUERY__NODE__NODE_PREPARE_STMT:
+    case PG_QUERY__NODE__NODE_EXECUTE_STMT:
+    case PG_QUERY__NODE__NODE_DEALLOCATE_STMT:
+    case PG_QUERY__NODE__NODE_LISTEN_STMT:
+    case PG_QUERY__NODE__NODE_UNLISTEN_STMT:
+    case PG_QUERY__NODE__NODE_LOAD_STMT:
+        charge_all(self, SESSION);
+        break;
+    case PG_QUERY__NODE__NODE_LOCK_STMT:
+        charge_all(self, DDL);
+        break;
+    default:
+        judge_ddl(self);
+        break;
+    }
+}
+
+static void
+judge_statement(struct trial *self, const Node *node)
+{
+    if (lm_guard_needs_no_transaction(node))
+        charge_all(self, OUTSIDE);
+    switch (node->node_case) {
+    case PG_QUERY__NODE__NODE_SELECT_STMT:
+        if (lm_tree_into(node->select_stmt) != NULL)
+            judge_ddl(self);
+        judge_parts(self, node);
+        break;
+    case PG_QUERY__NODE__NODE_INSERT_STMT:
+    case PG_QUERY__NODE__NODE_UPDATE_STMT:
+    case PG_QUERY__NODE__NODE_DELETE_STMT:
+    case PG_QUERY__NODE__NODE_MERGE_STMT:
+        judge_parts(self, node);
+        break;
+    default:
+        self->verdict->plain = false;
+        judge_utility(self, node);
+        break;
+    }
+}
+
+static void
+judge_all(struct trial *self, const PgQuery__ParseResult *result)
+{
+    if (result->n_stmts == 0) {
+        charge(self, EMPTY, -1);
+    } else if (result->n_stmts > 1) {
+        charge(self, SEVERAL,
+               lm_parse_statement_start(self->sql, result->stmts[1]));
+    } else {
+        self->start = lm_parse_statement_start(self->sql, result->stmts[0]);
+        judge_statement(self, result->stmts[0]->stmt);
+    }
+}
+
+/* -- statements without a tree ---------------------------------------- */
+
+static void
+judge_words(struct trial *self)
+{
+    static const enum ground besides[] = {
+        [LM_WORDING_READS] = NO_GROUND,         [LM_WORDING_WRITES] = NO_GROUND,
+        [LM_WORDING_OTHER] = NO_GROUND,         [LM_WORDING_DDL] = DDL,
+        [LM_WORDING_SESSION] = SESSION,         [LM_WORDING_COPY] = COPY,
+        [LM_WORDING_TRANSACTION] = TRANSACTION, [LM_WORDING_OUTSIDE] = OUTSIDE};
+    struct lm_reading reading;
+    bool rows;
+
+    lm_guard_read_words(self->sql, &reading);
+    rows =
+        reading.kind == LM_WORDING_READS || reading.kind == LM_WORDING_WRITES;
+    self->verdict->plain = self->verdict->keeps_columns =
+        rows && !reading.calls && !reading.several;
+    if (rows && reading.several)
+        charge_all(self, SEVERAL);
+    if (reading.kind != LM_WORDING_READS)
+        charge_all(self, UNJUDGED);
+    if (besides[reading.kind] != NO_GROUND)
+        charge_all(self, besides[reading.kind]);
+}
+
+int
+lm_guard_grammar(void)
+{
+    return lm_parse_grammar();
+}
+
+static void
+say_unjudged(const struct lm_parse_failure *failure, struct lm_err *err)
+{
+    if (failure->too_deep) {
+        lm_err_set(err, LM_ERR_FAILED,
+                   "the statement cannot be judged: it is nested too deeply");
+    } else {
+        lm_err_set(err, LM_ERR_FAILED,
+                   "the statement cannot be judged: it does not fit luamig's "
+                   "grammar, which is that of PostgreSQL %d",
+                   lm_parse_grammar());
+    }
+}
+
+bool
+lm_guard_judge(const char *sql, unsigned allowed, struct lm_verdict *out,
+               struct lm_err *err)
+{
+    struct lm_parse_failure failure;
+    PgQuery__ParseResult *result = lm_parse(sql, &failure);
+    struct trial trial = {
+        .sql = sql, .allowed = allowed, .verdict = out, .worst = NO_GROUND};
+
+    *out = (struct lm_verdict){.parsed = result != NULL};
+    if (result == NULL) {
+        judge_words(&trial);
+    } else {
+        out->plain = out->keeps_columns = true;
+        judge_all(&trial, result);
+        pg_query__parse_result__free_unpacked(result, NULL);
+    }
+    if (trial.worst == NO_GROUND)
+        return true;
+    lm_err_set(err, LM_ERR_FAILED, "%s", grounds[trial.worst].message);
+    if (trial.worst == UNJUDGED)
+        say_unjudged(&failure, err);
+    LM_ERR_COPY(err->sql, sql);
+    lm_err_hint(err, "%s", grounds[trial.worst].hint);
+    if (out->parsed) {
+        lm_parse_show_place(err, sql, trial.location);
+    } else {
+        lm_parse_show_failure(err, sql, &failure);
+    }
+    return false;
+}

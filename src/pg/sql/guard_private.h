@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_PG_SQL_GUARD_PRIVATE_H
+#define LM_PG_SQL_GUARD_PRIVATE_H
+
+/* What the files of pg/guard share. */
+
+#include <pg_query/pg_query.pb-c.h>
+#include <stdbool.h>
+
+/* Does the condition look at no column of the table, nor at anything else that
+ * may differ from row to row? */
+bool lm_guard_is_constant(const PgQuery__Node *condition,
+                          const PgQuery__RangeVar *table);
+/* May it hold for all rows of the table, whatever is in them? It may when it is
+ * a constant, and not false, or when one part of it, that is, decides alone. */
+bool lm_guard_may_hit_all(const PgQuery__Node *condition,
+                          const PgQuery__RangeVar *table);
+
+/* EXPLAIN executes a statement with ANALYZE only. */
+bool lm_guard_executes(const PgQuery__ExplainStmt *explain);
+
+/* A function of PostgreSQL's own, as far as its name tells. */
+bool lm_guard_is_builtin(const PgQuery__FuncCall *call, const char *name);
+
+/* A constant that boolean reads as false, or NULL. */
+bool lm_guard_is_false(const PgQuery__Node *value);
+
+/* Would the server refuse the statement inside a transaction? The usual ones;
+ * those that are forgotten it refuses itself. */
+bool lm_guard_needs_no_transaction(const PgQuery__Node *node);
+
+/* What a statement that has no tree seems to be, by its words. */
+enum lm_wording {
+    LM_WORDING_READS,  /* a query, in which only functions could write */
+    LM_WORDING_WRITES, /* rows, perhaps */
+    LM_WORDING_OTHER,  /* leaves session, transaction and schema alone */
+    LM_WORDING_DDL,    /* anything else */
+    LM_WORDING_SESSION,
+    LM_WORDING_TRANSACTION,
+    LM_WORDING_COPY,
+    LM_WORDING_OUTSIDE
+};
+struct lm_reading {
+    enum lm_wording kind;
+    bool several; /* something follows a semicolon */
+    bool writes;  /* a word for writing is in it */
+    bool calls;   /* set_config, or a function that locks for the session */
+};
+void lm_guard_read_words(const char *sql, struct lm_reading *out);
+
+#endif

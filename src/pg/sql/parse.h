@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_PG_SQL_PARSE_H
+#define LM_PG_SQL_PARSE_H
+
+/*
+ * SQL and its parse tree: getting from one to the other, and back to a place
+ * in the text. Private to src/pg.
+ */
+
+#include "base/err.h"
+
+#include <pg_query.h> /* PG_VERSION_NUM */
+#include <pg_query/pg_query.pb-c.h>
+
+/* Why a text has no tree. */
+struct lm_parse_failure {
+    bool too_deep;     /* nested so that parsing would be a risk */
+    char message[256]; /* the parser's, else "" */
+    int location;      /* where it stands in the text; -1: nowhere */
+};
+
+/* The major version of PostgreSQL whose grammar this is. */
+int lm_parse_grammar(void);
+
+/* The tree, to be freed with pg_query__parse_result__free_unpacked, or NULL;
+ * failure may be NULL. */
+PgQuery__ParseResult *lm_parse(const char *sql,
+                               struct lm_parse_failure *failure);
+
+/* The first token of a statement: the parser counts the comments before it as
+ * part of it. -1 when it cannot be told. */
+int lm_parse_statement_start(const char *sql, const PgQuery__RawStmt *stmt);
+
+/* Where the text of a statement begins, comments included: behind the semicolon
+ * before it. The parser leaves comments out or not, by its version. */
+int lm_parse_text_start(const char *sql, const PgQuery__RawStmt *stmt);
+
+/* The last token of that kind, which many clauses at the end of a statement
+ * begin with that have no place in the tree; -1 when there is none. */
+int lm_parse_last_token(const char *sql, PgQuery__Token kind);
+
+/* Puts the line of SQL into the error's detail, with a caret below the place;
+ * nothing when location is negative. */
+void lm_parse_show_place(struct lm_err *err, const char *sql, int location);
+/* The same for a text that has no tree, below what the parser says. */
+void lm_parse_show_failure(struct lm_err *err, const char *sql,
+                           const struct lm_parse_failure *failure);
+
+#endif

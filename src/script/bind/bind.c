@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The repo as a userdata: its turns, its handles, the methods that take SQL,
+ * and savepoints. The structured writes are in bind/write.c.
+ *
+ * Owns what the methods of one state share, the boxes in which results wait to
+ * be read, and the metatables. A repo or a handle of a turn that has ended
+ * raises when it is used.
+ *
+ * A savepoint undoes what its function did and hands its error to the script;
+ * an interrupt and a lack of memory go on to the runner instead.
+ */
+
+#include "base/stop.h"
+#include "script/bind/private.h"
+#include "script/value/fields.h"
+#include "script/vm/vm.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char repo_type[] = LM_REPO_TYPE;
+static const char result_type[] = "luamig.result";
+static const char handle_type[] = "luamig.handle";
+
+const char lm_bind_anchors_key;
+static const char binding_key; /* the struct lm_binding, in the registry */
+
+/* A repo as scripts see it, of one turn. */
+struct repo_box {
+    uint64_t turn;
+};
+
+struct handle {
+    struct lm_write *write; /* NULL: there was nothing to write */
+    uint64_t turn;
+    int64_t affected; /* -1: not known yet */
+};
+
+static struct lm_binding *
+binding_of(lua_State *L)
+{
+    struct lm_binding *binding;
+
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &binding_key);
+    binding = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return binding;
+}
+
+void
+lmL_push_repo(lua_State *L, struct lm_repo *repo)
+{
+    struct lm_binding *binding = binding_of(L);
+    struct repo_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+
+    binding->repo = repo;
+    box->turn = ++binding->turn;
+    luaL_setmetatable(L, repo_type);
+    lua_toclose(L, lua_gettop(L));
+}
+
+struct lm_repo *
+lmL_open_repo_of(lua_State *L)
+{
+    return binding_of(L)->repo;
+}
+
+static int
+repo_close(lua_State *L)
+{
+    struct lm_binding *binding = binding_of(L);
+
+    binding->repo = NULL;
+    binding->turn++;
+    return 0;
+}
+
+/* The line of the script that called. */
+static struct lm_site *
+find_site(lua_State *L, struct lm_sites *sites)
+{
+    lua_Debug info;
+
+    for (int level = 1; lua_getstack(L, level, &info) != 0; level++) {
+        lua_getinfo(L, "Sl", &info);
+        if (info.currentline > 0)
+            return lm_sites_at(sites, info.short_src, info.currentline);
+    }
+    return lm_sites_at(sites, "?", 0);
+}
+
+/* A method was called with a dot: what it takes for the repo is none. */
+static void
+raise_no_repo(lua_State *L)
+{
+    lua_Debug info;
+
+    lua_getstack(L, 0, &info);
+    lua_getinfo(L, "n", &info);
+    luaL_error(L, "call repo:%s(...) with a colon",
+               info.name != NULL ? info.name : "?");
+}
+
+/* The second upvalue of each method is the metatable of repos. */
+static struct repo_box *
+check_repo(lua_State *L)
+{
+    struct repo_box *box = lua_touserdata(L, 1);
+
+    if (box == NULL || !lua_getmetatable(L, 1) ||
+        !lua_rawequal(L, -1, lua_upvalueindex(2)))
+        raise_no_repo(L);
+    lua_pop(L, 1);
+    return box;
+}
+
+void
+lmL_begin_call(lua_State *L, struct lm_call *call)
+{
+    struct lm_binding *binding = lua_touserdata(L, lua_upvalueindex(1));
+    struct repo_box *box = check_repo(L);
+
+    call->binding = binding;
+    call->repo = binding->repo;
+    if (box->turn != binding->turn || binding->repo == NULL) {
+        struct lm_err err;
+
+        lm_err_set(&err, LM_ERR_FAILED,
+                   "the repo is used after its function has returned");
+        lm_err_hint(&err, "Do not keep repo in a variable outside of the "
+                          "function; each call gets its own.");
+        lmL_raise(L, &err);
+    }
+    call->site = find_site(L, binding->sites);
+    call->where = lm_site_where(call->site);
+    call->every_row = false;
+}
+
+const char *
+lmL_check_text(lua_State *L, int index)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, index, &len);
+
+    if (strlen(text) != len)
+        luaL_error(L, "SQL text and names must not hold a NUL byte");
+    return text;
+}
+
+/* -- results and handles ---------------------------------------------- */
+
+static int
+result_gc(lua_State *L)
+{
+    struct lm_result **box = lua_touserdata(L, 1);
+
+    lm_result_free(*box);
+    *box = NULL;
+    return 0;
+}
+
+/* An empty box for a result, to be filled by C. [-0, +1, memory] */
+static struct lm_result **
+push_result_box(lua_State *L)
+{
+    struct lm_result **box = lua_newuserdatauv(L, sizeof(void *), 0);
+
+    *box = NULL;
+    luaL_setmetatable(L, result_type);
+    return box;
+}
+
+void
+lmL_push_handle(lua_State *L, const struct lm_call *call,
+                struct lm_write *write)
+{
+    struct handle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
+
+    handle->write = write;
+    handle->turn = call->binding->turn;
+    handle->affected = write == NULL ? 0 : -1;
+    lua_pushvalue(L, lua_upvalueindex(3)); /* the metatable of handles */
+    lua_setmetatable(L, -2);
+}
+
+int64_t
+lmL_affected_of(lua_State *L, int index)
+{
+    const struct handle *handle = luaL_testudata(L, index, handle_type);
+
+    if (handle == NULL)
+        return -1;
+    return handle->write != NULL ? handle->write->affected : 0;
+}
+
+/* handle.affected: waits until the write is done. */
+static int
+handle_index(lua_State *L)
+{
+    struct lm_binding *binding = lua_touserdata(L, lua_upvalueindex(1));
+    struct handle *handle = luaL_checkudata(L, 1, handle_type);
+    const char *name = luaL_tolstring(L, 2, NULL);
+    struct lm_err err;
+
+    if (strcmp(name, "affected") != 0)
+        luaL_error(L, "a handle has no field \"%s\", only \"affected\"", name);
+    if (handle->affected < 0 &&
+        (binding->repo == NULL || handle->turn != binding->turn))
+        luaL_error(L, "the handle is used after its batch has ended");
+    if (handle->affected < 0 && !lm_repo_affected(binding->repo, handle->write,
+                                                  &handle->affected, &err))
+        return lmL_raise(L, &err);
+    lua_pushinteger(L, handle->affected);
+    return 1;
+}
+
+/* -- statements ------------------------------------------------------- */
+
+static void
+name_by_number(char *text, size_t size, int i, const void *arg)
+{
+    (void)arg;
+    snprintf(text, size, "parameter $%d", i + 1);
+}
+
+static const struct lm_call_names by_number = {name_by_number, NULL};
+
+/* The statement, which is then at index 2, with its parameters behind it;
+ * luamig.ALL may stand before it. [-1 or 0, +0, raises] */
+static const char *
+take_sql(lua_State *L, struct lm_call *call)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_all_key);
+    call->every_row = lua_rawequal(L, -1, 2);
+    lua_pop(L, 1);
+    if (call->every_row)
+        lua_remove(L, 2);
+    return lmL_check_text(L, 2);
+}
+
+/* Runs the statement at index sql with the arguments after it and leaves the
+ * boxed result on the stack. */
+static struct lm_result **
+run_query(lua_State *L, struct lm_call *call)
+{
+    struct lm_result **box;
+    struct lm_err err;
+    const char *sql = take_sql(L, call);
+    int count = lua_gettop(L) - 2;
+
+    box = push_result_box(L);
+    if (!lm_call_run(L, call, sql, 3, count, by_number, box, &err))
+        lmL_raise(L, &err);
+    return box;
+}
+
+static int
+l_query(lua_State *L)
+{
+    struct lm_call call;
+    struct lm_result **box;
+
+    lmL_begin_call(L, &call);
+    box = run_query(L, &call);
+    lua_toclose(L, lua_gettop(L));
+    lmL_push_result(L, call.repo, *box);
+    return 1;
+}
+
+static void
+check_one_row(lua_State *L, const struct lm_result *result, const char *what)
+{
+    if (lm_result_rows(result) > 1) {
+        luaL_error(L, "repo:%s got %d rows where there may be one at most",
+                   what, lm_result_rows(result));
+    }
+}
+
+static int
+l_one(lua_State *L)
+{
+    struct lm_call call;
+    struct lm_result **box;
+
+    lmL_begin_call(L, &call);
+    box = run_query(L, &call);
+    lua_toclose(L, lua_gettop(L));
+    check_one_row(L, *box, "one");
+    lmL_push_result(L, call.repo, *box);
+    lua_rawgeti(L, -1, 1);
+    return 1;
+}
+
+static int
+l_scalar(lua_State *L)
+{
+    struct lm_call call;
+    struct lm_result **box;
+
+    lmL_begin_call(L, &call);
+    box = run_query(L, &call);
+    lua_toclose(L, lua_gettop(L));
+    check_one_row(L, *box, "scalar");
+    if (lm_result_columns(*box) == 0)
+        luaL_error(L, "repo:scalar needs a statement that returns a column");
+    lmL_push_scalar(L, call.repo, *box);
+    return 1;
+}
+
+static int
+l_execute(lua_State *L)
+{
+    struct lm_call call;
+    struct lm_err err;
+    struct lm_write *write = NULL;
+    const char *sql;
+    int count;
+
+    lmL_begin_call(L, &call);
+    sql = take_sql(L, &call);
+    count = lua_gettop(L) - 2;
+    if (!lm_call_write(L, &call, sql, 3, count, by_number, NULL, &write, &err))
+        return lmL_raise(L, &err);
+    lmL_push_handle(L, &call, write);
+    return 1;
+}
+
+/* -- savepoints ------------------------------------------------------- */
+
+/* The function failed, or what it posted did: error object at the top. */
+static int
+catch_error(lua_State *L, struct lm_call *call, int status)
+{
+    struct lm_repo *repo = call->repo;
+    bool raised_it = status != LUA_OK && repo->failed;
+    struct lm_err failure;
+    struct lm_err err;
+
+    if (lm_stop_level() >= 2 || status == LUA_ERRMEM) {
+        lm_repo_abort(repo,
+                      status == LUA_ERRMEM ? LM_ERR_FAILED : LM_ERR_INTERRUPT,
+                      status == LUA_ERRMEM ? "out of Lua memory in a savepoint"
+                                           : "interrupted");
+        return lua_error(L);
+    }
+    /* What was posted before the script's own error comes first. */
+    if (!repo->failed && !lm_repo_flush(repo, &err))
+        lm_call_note(call, &err);
+    failure = repo->failure;
+    if (repo->failed && !raised_it)
+        lmL_push_error(L, &failure);
+    if (!lm_repo_savepoint_rollback(repo, &err)) {
+        lm_call_note(call, &err);
+        return lmL_raise(L, &err);
+    }
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int
+l_savepoint(lua_State *L)
+{
+    struct lm_call call;
+    struct lm_err err;
+    int status;
+
+    lmL_begin_call(L, &call);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (!lm_repo_savepoint(call.repo, &err)) {
+        lm_call_note(&call, &err);
+        return lmL_raise(L, &err);
+    }
+    /* No message handler: the script's own error values stay as they are. */
+    status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+    if (status != LUA_OK || call.repo->failed ||
+        !lm_repo_flush(call.repo, &err))
+        return catch_error(L, &call, status);
+    if (!lm_repo_savepoint_release(call.repo, &err)) {
+        lm_call_note(&call, &err);
+        return lmL_raise(L, &err);
+    }
+    lua_pushboolean(L, 1);
+    lua_replace(L, 1); /* true results */
+    return lua_gettop(L);
+}
+
+/* -- registration ----------------------------------------------------- */
+
+static const luaL_Reg methods[] = {
+    {"query", l_query},         {"one", l_one},
+    {"scalar", l_scalar},       {"execute", l_execute},
+    {"savepoint", l_savepoint}, {NULL, NULL}};
+
+static int
+binding_gc(lua_State *L)
+{
+    struct lm_binding *binding = lua_touserdata(L, 1);
+
+    lm_params_release(&binding->params);
+    return 0;
+}
+
+/* Leaves the binding on the stack. [-0, +1, memory] */
+static void
+push_binding(lua_State *L, struct lm_sites *sites)
+{
+    struct lm_binding *binding = lua_newuserdatauv(L, sizeof *binding, 0);
+
+    memset(binding, 0, sizeof *binding);
+    binding->sites = sites;
+    luaL_newmetatable(L, "luamig.binding");
+    lua_pushcfunction(L, binding_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &binding_key);
+}
+
+/* The methods, in a table that raises for others, with what is at the top of
+ * the stack as upvalues: the binding, and the metatables of repos and handles.
+ * [-0, +1, raises] */
+static void
+push_methods(lua_State *L)
+{
+    lua_newtable(L);
+    for (int list = 0; list < 2; list++) {
+        for (int i = 0; i < 3; i++)
+            lua_pushvalue(L, -4); /* one after the other */
+        luaL_setfuncs(L, list == 0 ? methods : lm_bind_write_methods, 3);
+    }
+    lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.record");
+    lua_insert(L, -2);
+    lua_pushstring(L, "repo");
+    lua_insert(L, -2);
+    lua_call(L, 2, 1);
+}
+
+/* What of luamig.strict is called from here. [-0, +0, raises] */
+static void
+register_strict(lua_State *L)
+{
+    lmL_require(L, "luamig.strict");
+    lua_getfield(L, -1, "row");
+    lua_setfield(L, LUA_REGISTRYINDEX, "luamig.strict.row");
+    lua_getfield(L, -1, "record");
+    lua_setfield(L, LUA_REGISTRYINDEX, "luamig.strict.record");
+    lua_pop(L, 1);
+}
+
+void
+lmL_open_repo(lua_State *L, struct lm_sites *sites)
+{
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &lm_bind_anchors_key);
+    register_strict(L);
+    push_binding(L, sites); /* binding */
+
+    luaL_newmetatable(L, repo_type);
+    luaL_newmetatable(L, handle_type);
+    push_methods(L); /* binding repo handle methods */
+    lua_setfield(L, -3, "__index");
+    lua_pushvalue(L, -3);
+    lua_pushcclosure(L, handle_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1); /* binding repo */
+    lua_pushcfunction(L, repo_close);
+    lua_setfield(L, -2, "__close");
+    lua_pushstring(L, "luamig.repo");
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 2);
+
+    luaL_newmetatable(L, result_type);
+    lua_pushcfunction(L, result_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, result_gc);
+    lua_setfield(L, -2, "__close");
+    lua_pop(L, 1);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_SCRIPT_BIND_BIND_H
+#define LM_SCRIPT_BIND_BIND_H
+
+/*
+ * The repo as scripts see it: a userdata with methods, and results as tables.
+ *
+ * Each callback gets a userdata of its own, which is closed when the callback
+ * returns; a copy that the script has kept raises when it is used.
+ */
+
+#include "core/repo/repo.h"
+
+#include <lua.h>
+
+struct lm_page;
+struct lm_sites;
+
+/* Where the metatable of repos is in the registry. */
+#define LM_REPO_TYPE "luamig.repo"
+
+/* A repo as the argument of a callback; closed when the calling C function
+ * returns or fails. [-0, +1, memory] */
+void lmL_push_repo(lua_State *L, struct lm_repo *repo);
+
+/* The repo that is open in this state, or NULL. */
+struct lm_repo *lmL_open_repo_of(lua_State *L);
+
+/* How many rows a write has touched whose handle is at index, and that has been
+ * answered; -1: there is no handle. [-0, +0, memory] */
+int64_t lmL_affected_of(lua_State *L, int index);
+
+/* Registers the repo's metatables. sites is the memory of call sites; it must
+ * outlive the state. [-0, +0, memory] */
+void lmL_open_repo(lua_State *L, struct lm_sites *sites);
+
+/* The rows of a page as a table; see luamig.strict. Raises for a value that
+ * Lua cannot hold, naming row and column. [-0, +1, raises] */
+void lmL_push_page(lua_State *L, struct lm_repo *repo,
+                   const struct lm_page *page);
+
+/* The text at index, SQL or a name. Raises when it is no string, and when it
+ * holds a NUL byte, at which C would cut it in silence. [-0, +0, raises] */
+const char *lmL_check_text(lua_State *L, int index);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* Patterns of calls; see the header. */
+
+#include "script/bind/pattern.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A line that passes more than that is a line for everything. */
+enum { MAX_PATTERNS = 8, MAX_SHORT = 40 };
+
+/* -- making ----------------------------------------------------------- */
+
+static int
+position_of(const struct lm_shape *shape, const char *name, int first, int end)
+{
+    while (first < end && strcmp(lm_shape_column(shape, first), name) != 0)
+        first++;
+    return first;
+}
+
+/* Notes the fields of one table; false when one of them is too long, or when
+ * they are not those of the shape: a finalizer may have changed the table. */
+static bool
+note_fields(lua_State *L, struct lm_pattern *self, int index, int first,
+            int end)
+{
+    bool ok = true;
+
+    if (index == 0)
+        return true;
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        size_t len;
+        const char *name = lua_tolstring(L, -2, &len);
+        int at;
+
+        lua_pop(L, 1);
+        at = position_of(self->shape, name, first, end);
+        if (len > MAX_SHORT || at == end || self->count == end) {
+            ok = false;
+            continue;
+        }
+        self->positions[self->count] = at;
+        self->fields[self->count++] = name;
+    }
+    return ok && self->count == end;
+}
+
+/* Keeps the strings alive that are the keys of a table. */
+static void
+anchor_fields(lua_State *L, int anchors, int index)
+{
+    if (index == 0)
+        return;
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        lua_pushboolean(L, 1);
+        lua_rawset(L, anchors);
+    }
+}
+
+static void
+pattern_free(struct lm_pattern *self)
+{
+    free((void *)self->fields);
+    free(self->positions);
+    free(self);
+}
+
+static void
+limit(struct lm_pattern **list)
+{
+    int count = 0;
+
+    for (struct lm_pattern *at = *list; at != NULL; at = at->next)
+        count++;
+    if (count >= MAX_PATTERNS)
+        lm_pattern_free_all(list);
+}
+
+void
+lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
+                const struct lm_repo *repo, const char *table,
+                struct lm_tables tables, struct lm_shape *shape)
+{
+    size_t columns = (size_t)lm_shape_column_count(shape);
+    int changes = shape->form.changes.count;
+    struct lm_pattern *self;
+
+    if (strlen(table) > MAX_SHORT)
+        return;
+    lua_pushstring(L, table);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, anchors);
+    anchor_fields(L, anchors, tables.changes);
+    anchor_fields(L, anchors, tables.key);
+
+    limit(list);
+    self = lm_calloc(1, sizeof *self);
+    self->verb = shape->form.verb;
+    self->table = table;
+    self->paged = repo->paged;
+    self->shape = shape;
+    self->epoch = repo->shapes.epoch;
+    self->fields = lm_calloc(columns, sizeof *self->fields);
+    self->positions = lm_calloc(columns, sizeof *self->positions);
+    self->changes = changes;
+    if (!note_fields(L, self, tables.changes, 0, changes) ||
+        !note_fields(L, self, tables.key, changes, (int)columns)) {
+        pattern_free(self);
+        return;
+    }
+    self->next = *list;
+    *list = self;
+}
+
+void
+lm_pattern_free_all(struct lm_pattern **list)
+{
+    while (*list != NULL) {
+        struct lm_pattern *self = *list;
+
+        *list = self->next;
+        pattern_free(self);
+    }
+}
+
+/* -- following -------------------------------------------------------- */
+
+bool
+lm_pattern_may_fit(const struct lm_pattern *self, const struct lm_repo *repo,
+                   enum lm_verb verb, const char *table)
+{
+    return self->table == table && self->verb == verb &&
+           self->paged == repo->paged && self->epoch == repo->shapes.epoch;
+}
+
+static bool
+encode_table(const struct lm_pattern *self, lua_State *L, int index, int at,
+             int end, struct lm_params *params, bool *fits, int *column,
+             struct lm_err *err)
+{
+    *fits = false;
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        if (at == end || lua_type(L, -2) != LUA_TSTRING ||
+            lua_tostring(L, -2) != self->fields[at]) {
+            lua_pop(L, 2);
+            return true;
+        }
+        *column = self->positions[at++];
+        if (!lm_params_set(params, *column, L, -1, self->shape->types[*column],
+                           err)) {
+            lua_pop(L, 2);
+            *fits = true;
+            return false;
+        }
+        lua_pop(L, 1);
+    }
+    *fits = at == end;
+    return true;
+}
+
+/* A key that is NULL is an error, which is told elsewhere. */
+static bool
+has_null_key(const struct lm_pattern *self, const struct lm_params *params)
+{
+    for (int i = self->changes; i < self->count; i++) {
+        if (lm_params_is_null(params, i))
+            return true;
+    }
+    return false;
+}
+
+bool
+lm_pattern_encode(const struct lm_pattern *self, lua_State *L,
+                  struct lm_tables tables, struct lm_params *params, bool *fits,
+                  int *column, struct lm_err *err)
+{
+    bool ok = true;
+
+    lm_params_begin(params, self->count);
+    *fits = true;
+    if (tables.changes != 0) {
+        ok = encode_table(self, L, tables.changes, 0, self->changes, params,
+                          fits, column, err);
+    }
+    if (ok && *fits && tables.key != 0) {
+        ok = encode_table(self, L, tables.key, self->changes, self->count,
+                          params, fits, column, err);
+    }
+    if (ok && *fits)
+        *fits = !has_null_key(self, params);
+    return ok;
+}

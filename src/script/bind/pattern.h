@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_SCRIPT_BIND_PATTERN_H
+#define LM_SCRIPT_BIND_PATTERN_H
+
+/*
+ * What a line passed to a structured write before: which fields, in the order
+ * in which lua_next gives them, and the shape that this came to. As long as
+ * the next calls pass the same, their values are encoded on the way through
+ * the tables, and nothing has to be sorted or looked up.
+ *
+ * Lua has one copy of each short string, so fields are compared as pointers; a
+ * table in the registry keeps them alive.
+ */
+
+#include "core/repo/repo.h"
+#include "script/value/params.h"
+
+struct lm_pattern {
+    struct lm_pattern *next;
+    enum lm_verb verb;
+    const char *table; /* Lua's */
+    const struct lm_base_query *paged;
+    struct lm_shape *shape;
+    uint64_t epoch;
+    const char **fields; /* Lua's: the changes, then the key */
+    int *positions;      /* of each among the shape's columns */
+    int changes;
+    int count;
+};
+
+/* The tables of a call, by their stack indices; 0 where there is none. */
+struct lm_tables {
+    int changes;
+    int key;
+};
+
+/* Adds what a call passed. anchors is the stack index of the table that keeps
+ * strings alive. Names that are too long are no pattern. [-0, +0, memory] */
+void lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
+                     const struct lm_repo *repo, const char *table,
+                     struct lm_tables tables, struct lm_shape *shape);
+
+/* Is it one of these calls, as far as one can see without its fields? */
+bool lm_pattern_may_fit(const struct lm_pattern *self,
+                        const struct lm_repo *repo, enum lm_verb verb,
+                        const char *table);
+
+/* Encodes the values, if the call passes the same fields; *fits is false if it
+ * does not. A value that cannot be encoded is an error, and *column is where
+ * it belongs. Never raises. */
+bool lm_pattern_encode(const struct lm_pattern *self, lua_State *L,
+                       struct lm_tables tables, struct lm_params *params,
+                       bool *fits, int *column,
+                       struct lm_err *err) LM_MUSTCHECK;
+
+void lm_pattern_free_all(struct lm_pattern **list);
+
+#endif

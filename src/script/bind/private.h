@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_SCRIPT_BIND_PRIVATE_H
+#define LM_SCRIPT_BIND_PRIVATE_H
+
+/*
+ * What the files of the repo's binding share, and nobody else.
+ *
+ * Within a method, everything that belongs to C is acquired after the last Lua
+ * call that may raise, or sits in a userdata with __gc and __close.
+ */
+
+#include "script/bind/bind.h"
+#include "script/bind/sites.h"
+#include "script/value/params.h"
+
+#include <lauxlib.h>
+
+/* -- bind.c ----------------------------------------------------------- */
+
+/* What the methods of one state share. It is their first upvalue. */
+struct lm_binding {
+    struct lm_repo *repo; /* that is open, or NULL */
+    uint64_t turn;        /* how often one was opened */
+    struct lm_sites *sites;
+    struct lm_params params; /* of the call in progress */
+};
+
+/* A call in progress: who called, and what may be said about it. */
+struct lm_call {
+    struct lm_binding *binding;
+    struct lm_repo *repo;
+    struct lm_site *site;
+    const char *where; /* the site's */
+    bool every_row;    /* luamig.ALL was said */
+};
+
+/* The repo of a method call; raises when it is closed. */
+void lmL_begin_call(lua_State *L, struct lm_call *call);
+
+/* The table that keeps strings alive, in the registry. */
+extern const char lm_bind_anchors_key;
+
+/* Pushes the handle of a write; write may be NULL, if there was nothing to
+ * write. [-0, +1, memory] */
+void lmL_push_handle(lua_State *L, const struct lm_call *call,
+                     struct lm_write *write);
+
+/* -- bind/rows.c ------------------------------------------------------ */
+
+/* All rows of a query's result, as those of a page. [-0, +1, raises] */
+void lmL_push_result(lua_State *L, struct lm_repo *repo,
+                     const struct lm_result *result);
+
+/* The first value of the first row; nil when there is no row. The result has a
+ * column. [-0, +1, raises] */
+void lmL_push_scalar(lua_State *L, struct lm_repo *repo,
+                     const struct lm_result *result);
+
+/* -- bind/call.c ------------------------------------------------------ */
+
+/* How parameter i (from 0) is called in messages: written into text. */
+typedef void (*lm_param_namer)(char *text, size_t size, int i, const void *arg);
+
+/* How the parameters of a statement are to be called. */
+struct lm_call_names {
+    lm_param_namer namer;
+    const void *arg;
+};
+
+/*
+ * Prepares sql and executes it with the Lua values at first ... first + count
+ * - 1, after everything that was posted. Never raises.
+ */
+bool lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
+                 int count, struct lm_call_names names, struct lm_result **out,
+                 struct lm_err *err) LM_MUSTCHECK;
+
+/*
+ * The same for a write, which is posted where possible. *out is the write;
+ * when it is not NULL already, the statement is added to it. shape (may be NULL)
+ * is that of a structured write of one row, its key the last parameters.
+ */
+bool lm_call_write(lua_State *L, struct lm_call *call, const char *sql,
+                   int first, int count, struct lm_call_names names,
+                   const struct lm_shape *shape, struct lm_write **out,
+                   struct lm_err *err) LM_MUSTCHECK;
+
+/* The same for a shape that may be combined: first ... are its columns. */
+bool lm_call_combine(lua_State *L, struct lm_call *call, struct lm_shape *shape,
+                     int first, struct lm_call_names names,
+                     struct lm_write **out, struct lm_err *err) LM_MUSTCHECK;
+/* The same with the parameters that have been encoded. */
+bool lm_call_combine_params(struct lm_call *call, struct lm_shape *shape,
+                            struct lm_write **out,
+                            struct lm_err *err) LM_MUSTCHECK;
+
+/* Notes where an error came from, in the latch as well. */
+void lm_call_note(struct lm_call *call, struct lm_err *err);
+
+/* -- bind/write_args.c ------------------------------------------------ */
+
+/* What tables of columns are called in messages, and by lm_site_note. */
+extern const char lm_the_key[];
+extern const char lm_the_changes[];
+
+/* Raises unless there is a table at index; NULL and ALL are none. */
+void lmL_check_table(lua_State *L, int index, const char *method,
+                     const char *what);
+
+/* The sorted string keys of the table at index. The array is a userdata that
+ * stays on the stack, its texts belong to the table. [-0, +1, raises] */
+struct lm_names lmL_push_names(lua_State *L, int index, const char *what);
+
+/* Pushes the values of the names, in order. [-0, +count, raises] */
+void lmL_push_fields(lua_State *L, int index, struct lm_names names);
+
+/* The changes of an update: some. */
+void lmL_check_changes(lua_State *L, struct lm_names changes,
+                       const char *method);
+
+/* The key of a keyed write, at index: some, and no part of it is NULL. */
+void lmL_check_key(lua_State *L, int index, struct lm_names key,
+                   const char *method);
+
+/* Raises, or for changes warns once, when this line has passed a column before
+ * that is missing here. */
+void lmL_check_site(lua_State *L, const struct lm_call *call,
+                    const char *method, const char *what,
+                    struct lm_names names);
+
+/* { missing = "ignore" }, or nothing, at index. [-0, +0, raises] */
+bool lmL_read_missing(lua_State *L, int index, const char *method);
+
+/* { on_conflict = ..., missing = "ignore" }, or nothing, at index. What it finds
+ * stays on the stack, since the names live there. */
+void lmL_push_insert_options(lua_State *L, int index, const char *method,
+                             struct lm_form *form);
+
+/* A condition, ready to be put into a statement: SQL, or columns that are
+ * equal to the parameters or NULL, or neither for every row. All texts are on
+ * the Lua stack. */
+struct lm_condition {
+    const char *sql;
+    struct lm_names names;
+    const bool *nulls; /* one for each of names */
+    int count;         /* of parameters */
+};
+
+/* The condition in the arguments from index to last, held against what this
+ * line has passed before. Pushes what it needs; the parameters' values come
+ * last. */
+void lmL_push_condition(lua_State *L, struct lm_call *call, int index, int last,
+                        const char *method, struct lm_condition *condition);
+
+/* -- bind/write.c ----------------------------------------------------- */
+
+/* The structured methods. */
+extern const luaL_Reg lm_bind_write_methods[];
+
+#endif

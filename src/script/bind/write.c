@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The structured writes: repo:update, insert, delete and their _all forms.
+ *
+ * A line that passes what it passed before follows a pattern
+ * (script/bind/pattern.h); that is the way of nearly all calls. The first call of a
+ * line has its arguments read (bind/write_args.c) and asks for the shape.
+ *
+ * Each leaves a handle. A row is combined with others of its shape where that
+ * cannot be told from writing it alone, otherwise it is a statement of its own.
+ * An error names the row and the column as the script does. What may not be
+ * written at all is refused by core/repo/repo.c.
+ */
+
+#include "core/repo/write.h"
+#include "script/bind/pattern.h"
+#include "script/bind/private.h"
+#include "script/value/marks.h"
+#include "script/vm/vm.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+
+/* -- running ---------------------------------------------------------- */
+
+/* The columns that parameters belong to, for messages. */
+struct columns {
+    lua_State *L;
+    const char *table;
+    struct lm_names names;
+    int offset;          /* parameters before the first column */
+    struct lm_names key; /* of the row; also the last parameters */
+    int key_table;       /* its stack index; 0: the row has no key */
+    lua_Integer row;     /* number of the row in a list; 0: there is no list */
+};
+
+static void
+add_key_value(lua_State *L, int index, struct lm_buf *text)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TSTRING:
+        lm_buf_puts(text, lua_tostring(L, index));
+        break;
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, index)) {
+            lm_buf_printf(text, "%lld", (long long)lua_tointeger(L, index));
+        } else {
+            lm_buf_printf(text, "%.17g", lua_tonumber(L, index));
+        }
+        break;
+    case LUA_TBOOLEAN:
+        lm_buf_puts(text, lua_toboolean(L, index) ? "true" : "false");
+        break;
+    default:
+        lm_buf_printf(text, "a %s", luaL_typename(L, index));
+        break;
+    }
+}
+
+/* "row id = 7, " as far as it can be said. */
+static void
+add_row(const struct columns *columns, struct lm_buf *text)
+{
+    lua_State *L = columns->L;
+
+    if (columns->row > 0)
+        lm_buf_printf(text, "row %lld, ", (long long)columns->row);
+    for (int i = 0; columns->key_table != 0 && i < columns->key.count; i++) {
+        lm_buf_printf(text, "%s%s = ", i == 0 ? "row " : "",
+                      columns->key.names[i]);
+        lua_pushstring(L, columns->key.names[i]);
+        lua_rawget(L, columns->key_table);
+        add_key_value(L, -1, text);
+        lua_pop(L, 1);
+        lm_buf_puts(text, ", ");
+    }
+}
+
+static void
+name_by_column(char *text, size_t size, int i, const void *arg)
+{
+    const struct columns *columns = arg;
+    struct lm_buf buf = LM_BUF_INIT;
+    const char *name = "?";
+
+    i -= columns->offset;
+    if (i < 0) {
+        snprintf(text, size, "parameter $%d of the condition",
+                 i + columns->offset + 1);
+        return;
+    }
+    if (i < columns->names.count) {
+        name = columns->names.names[i];
+    } else if (i - columns->names.count < columns->key.count) {
+        name = columns->key.names[i - columns->names.count];
+    }
+    add_row(columns, &buf);
+    lm_buf_printf(&buf, "column \"%s\" of \"%s\"", name, columns->table);
+    lm_err_copy(text, size, lm_buf_text(&buf), buf.len);
+    lm_buf_release(&buf);
+}
+
+/* Writes with sql, which this releases, and the values from first on. */
+static void
+write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
+               bool well_formed, int first, int count,
+               const struct columns *columns, const struct lm_shape *shape,
+               struct lm_write **out)
+{
+    struct lm_call_names names = {name_by_column, columns};
+    struct lm_err err;
+    bool ok = well_formed;
+
+    if (!ok) {
+        lm_err_set(&err, LM_ERR_FAILED, "\"%s\" is not a table name",
+                   columns->table);
+        lm_err_hint(&err, "Write table or schema.table; a part with a dot in "
+                          "it goes into double quotes.");
+        lm_call_note(call, &err);
+    } else {
+        ok = lm_call_write(L, call, lm_buf_text(sql), first, count, names,
+                           shape, out, &err);
+    }
+    lm_buf_release(sql);
+    if (!ok)
+        lmL_raise(L, &err);
+}
+
+static struct columns
+columns_of(lua_State *L, const struct lm_form *form, struct lm_tables tables,
+           lua_Integer row)
+{
+    struct columns columns = {.L = L,
+                              .table = form->table,
+                              .names = form->changes,
+                              .key = form->key,
+                              .key_table = tables.key,
+                              .row = row};
+
+    return columns;
+}
+
+/*
+ * Writes one row in the form, whose values are pushed. Combines it if it may
+ * be; the next call on this line may then follow the pattern.
+ */
+static struct lm_write *
+write_row(lua_State *L, struct lm_call *call, const struct lm_form *form,
+          struct lm_tables tables, lua_Integer row, bool is_pattern,
+          struct lm_write *write)
+{
+    struct columns columns = columns_of(L, form, tables, row);
+    struct lm_call_names names = {name_by_column, &columns};
+    int first = lua_gettop(L) - form->changes.count - form->key.count + 1;
+    struct lm_shape *shape = NULL;
+    struct lm_buf sql = LM_BUF_INIT;
+    struct lm_err err;
+    bool may = false;
+
+    if (!lm_repo_find_shape(call->repo, form, &shape, &err) ||
+        !lm_repo_may_combine(call->repo, shape, &may, &err)) {
+        lm_call_note(call, &err);
+        lmL_raise(L, &err);
+    }
+    if (!may) {
+        write_or_raise(L, call, &sql, lm_write_one(&sql, form, shape->equal),
+                       first, form->changes.count + form->key.count, &columns,
+                       shape, &write);
+        return write;
+    }
+    if (!lm_call_combine(L, call, shape, first, names, &write, &err))
+        lmL_raise(L, &err);
+    if (is_pattern) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_bind_anchors_key);
+        lmL_pattern_add(L, lm_site_patterns(call->site), lua_gettop(L),
+                        call->repo, form->table, tables, shape);
+    }
+    return write;
+}
+
+/* Follows a pattern of the line, if there is one that fits; else NULL. */
+static struct lm_write *
+follow_pattern(lua_State *L, struct lm_call *call, enum lm_verb verb,
+               const char *table, struct lm_tables tables)
+{
+    struct lm_write *write = NULL;
+    struct lm_err err;
+    bool may = false;
+    int column;
+
+    err.kind = LM_ERR_NONE;
+    for (const struct lm_pattern *at = *lm_site_patterns(call->site);
+         at != NULL; at = at->next) {
+        bool fits = false;
+
+        if (!lm_pattern_may_fit(at, call->repo, verb, table))
+            continue;
+        if (!lm_repo_may_combine(call->repo, at->shape, &may, &err))
+            break;
+        if (!may)
+            continue;
+        if (!lm_pattern_encode(at, L, tables, &call->binding->params, &fits,
+                               &column, &err)) {
+            struct columns columns = columns_of(L, &at->shape->form, tables, 0);
+            char name[256];
+
+            name_by_column(name, sizeof name, column, &columns);
+            lm_err_prefix(&err, "%s", name);
+            break;
+        }
+        if (!fits)
+            continue;
+        if (!lm_call_combine_params(call, at->shape, &write, &err))
+            break;
+        return write;
+    }
+    if (err.kind == LM_ERR_NONE)
+        return NULL;
+    lm_call_note(call, &err);
+    lmL_raise(L, &err);
+    return NULL;
+}
+
+static void
+check_columns(lua_State *L, struct lm_call *call, const char *table,
+              struct lm_names names)
+{
+    struct lm_err err;
+
+    if (lm_repo_check_columns(call->repo, table, names.names, names.count,
+                              &err))
+        return;
+    lm_call_note(call, &err);
+    lmL_raise(L, &err);
+}
+
+static int
+l_update(lua_State *L)
+{
+    static const struct lm_tables tables = {.changes = 4, .key = 3};
+    struct lm_call call;
+    struct lm_form form = {.verb = LM_VERB_UPDATE};
+    struct lm_write *write = NULL;
+
+    lmL_begin_call(L, &call);
+    form.table = lmL_check_text(L, 2);
+    lmL_check_table(L, 3, "update", "the key");
+    lmL_check_table(L, 4, "update", "the changes");
+    if (lua_gettop(L) == 4)
+        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    if (write == NULL) {
+        form.may_miss = lmL_read_missing(L, 5, "update");
+        form.changes = lmL_push_names(L, 4, lm_the_changes);
+        form.key = lmL_push_names(L, 3, lm_the_key);
+        lmL_check_changes(L, form.changes, "update");
+        lmL_check_key(L, 3, form.key, "update");
+        lmL_check_site(L, &call, "update", lm_the_changes, form.changes);
+        lmL_check_site(L, &call, "update", lm_the_key, form.key);
+        check_columns(L, &call, form.table, form.changes);
+        lmL_push_fields(L, 4, form.changes);
+        lmL_push_fields(L, 3, form.key);
+        write = write_row(L, &call, &form, tables, 0, !form.may_miss, NULL);
+    }
+    lmL_push_handle(L, &call, write);
+    return 1;
+}
+
+static int
+l_delete(lua_State *L)
+{
+    static const struct lm_tables tables = {.key = 3};
+    struct lm_call call;
+    struct lm_form form = {.verb = LM_VERB_DELETE};
+    struct lm_write *write = NULL;
+
+    lmL_begin_call(L, &call);
+    form.table = lmL_check_text(L, 2);
+    lmL_check_table(L, 3, "delete", "the key");
+    if (lua_gettop(L) == 3)
+        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    if (write == NULL) {
+        form.may_miss = lmL_read_missing(L, 4, "delete");
+        form.key = lmL_push_names(L, 3, lm_the_key);
+        lmL_check_key(L, 3, form.key, "delete");
+        lmL_check_site(L, &call, "delete", lm_the_key, form.key);
+        lmL_push_fields(L, 3, form.key);
+        write = write_row(L, &call, &form, tables, 0, !form.may_miss, NULL);
+    }
+    lmL_push_handle(L, &call, write);
+    return 1;
+}
+
+/* -- inserts ---------------------------------------------------------- */
+
+/* Inserts the row at index; leaves the stack as it was. number is that of the
+ * row in a list, or 0. */
+static struct lm_write *
+insert_row(lua_State *L, struct lm_call *call, struct lm_form *form, int index,
+           lua_Integer number, struct lm_write *write)
+{
+    struct lm_tables tables = {.changes = index};
+    bool is_plain =
+        number == 0 && form->conflict == LM_CONFLICT_ERROR && !form->may_miss;
+    int top = lua_gettop(L);
+
+    form->changes = lmL_push_names(L, index, "a row");
+    lmL_push_fields(L, index, form->changes);
+    write = write_row(L, call, form, tables, number, is_plain, write);
+    lua_settop(L, top);
+    return write;
+}
+
+static int
+l_insert(lua_State *L)
+{
+    static const struct lm_tables tables = {.changes = 3};
+    struct lm_call call;
+    struct lm_form form = {.verb = LM_VERB_INSERT};
+    struct lm_write *write = NULL;
+
+    lmL_begin_call(L, &call);
+    form.table = lmL_check_text(L, 2);
+    lmL_check_table(L, 3, "insert", "the row");
+    if (lua_gettop(L) == 3)
+        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    if (write == NULL) {
+        lmL_push_insert_options(L, 4, "insert", &form);
+        check_columns(L, &call, form.table, form.overwritten);
+        write = insert_row(L, &call, &form, 3, 0, NULL);
+    }
+    lmL_push_handle(L, &call, write);
+    return 1;
+}
+
+static int
+l_insert_all(lua_State *L)
+{
+    struct lm_call call;
+    struct lm_form form = {.verb = LM_VERB_INSERT};
+    struct lm_write *write = NULL;
+    lua_Integer count;
+
+    lmL_begin_call(L, &call);
+    form.table = lmL_check_text(L, 2);
+    lmL_check_table(L, 3, "insert_all", "the list of rows");
+    lmL_push_insert_options(L, 4, "insert_all", &form);
+    check_columns(L, &call, form.table, form.overwritten);
+    if (!lm_mark_is_list(L, 3, &count)) {
+        luaL_error(L, "repo:insert_all: the list of rows must have the keys "
+                      "1, 2, 3, ...");
+    }
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, 3, i);
+        lmL_check_table(L, lua_gettop(L), "insert_all", "each row");
+        write = insert_row(L, &call, &form, lua_gettop(L), i, write);
+        lua_pop(L, 1);
+    }
+    lmL_push_handle(L, &call, write);
+    return 1;
+}
+
+/* -- by condition ----------------------------------------------------- */
+
+/* The condition as SQL; NULL for every row. where holds the text. How columns
+ * of the table compare is what a shape with such a key knows. */
+static const char *
+condition_text(lua_State *L, struct lm_call *call, const char *table,
+               const struct lm_condition *condition, struct lm_buf *where)
+{
+    struct lm_form form = {.verb = LM_VERB_DELETE,
+                           .table = table,
+                           .key = condition->names,
+                           .may_miss = true};
+    struct lm_shape *shape = NULL;
+    struct lm_err err;
+
+    if (condition->nulls == NULL)
+        return condition->sql;
+    if (!lm_repo_find_shape(call->repo, &form, &shape, &err)) {
+        lm_call_note(call, &err);
+        lmL_raise(L, &err);
+    }
+    lm_write_equality(where, condition->names, condition->nulls, shape->equal);
+    return lm_buf_text(where);
+}
+
+static bool
+write_update_all(lua_State *L, struct lm_call *call, struct lm_buf *sql,
+                 const char *table, struct lm_names changes,
+                 const struct lm_condition *condition)
+{
+    struct lm_buf where = LM_BUF_INIT;
+    const char *text = condition_text(L, call, table, condition, &where);
+    bool ok = lm_write_update_all(sql, table, changes, text, condition->count);
+
+    lm_buf_release(&where);
+    return ok;
+}
+
+static bool
+write_delete_all(lua_State *L, struct lm_call *call, struct lm_buf *sql,
+                 const char *table, const struct lm_condition *condition)
+{
+    struct lm_buf where = LM_BUF_INIT;
+    const char *text = condition_text(L, call, table, condition, &where);
+    bool ok = lm_write_delete_all(sql, table, text);
+
+    lm_buf_release(&where);
+    return ok;
+}
+
+static int
+l_update_all(lua_State *L)
+{
+    struct lm_call call;
+    struct lm_buf sql = LM_BUF_INIT;
+    struct lm_condition condition;
+    struct columns columns = {.L = L};
+    struct lm_write *write = NULL;
+    int last = lua_gettop(L);
+    int first;
+
+    lmL_begin_call(L, &call);
+    columns.table = lmL_check_text(L, 2);
+    lmL_check_table(L, 3, "update_all", "the changes");
+    columns.names = lmL_push_names(L, 3, lm_the_changes);
+    lmL_check_changes(L, columns.names, "update_all");
+    check_columns(L, &call, columns.table, columns.names);
+    lmL_check_site(L, &call, "update_all", lm_the_changes, columns.names);
+    lmL_push_condition(L, &call, 4, last, "update_all", &condition);
+    columns.offset = condition.count;
+    first = lua_gettop(L) - condition.count + 1;
+    lmL_push_fields(L, 3, columns.names);
+    write_or_raise(L, &call, &sql,
+                   write_update_all(L, &call, &sql, columns.table,
+                                    columns.names, &condition),
+                   first, condition.count + columns.names.count, &columns, NULL,
+                   &write);
+    lmL_push_handle(L, &call, write);
+    return 1;
+}
+
+static int
+l_delete_all(lua_State *L)
+{
+    struct lm_call call;
+    struct lm_buf sql = LM_BUF_INIT;
+    struct lm_condition condition;
+    struct columns columns = {.L = L};
+    struct lm_write *write = NULL;
+    int last = lua_gettop(L);
+
+    lmL_begin_call(L, &call);
+    columns.table = lmL_check_text(L, 2);
+    lmL_push_condition(L, &call, 3, last, "delete_all", &condition);
+    columns.offset = condition.count;
+    write_or_raise(L, &call, &sql,
+                   write_delete_all(L, &call, &sql, columns.table, &condition),
+                   lua_gettop(L) - condition.count + 1, condition.count,
+                   &columns, NULL, &write);
+    lmL_push_handle(L, &call, write);
+    return 1;
+}
+
+const luaL_Reg lm_bind_write_methods[] = {{"update", l_update},
+                                          {"delete", l_delete},
+                                          {"insert", l_insert},
+                                          {"insert_all", l_insert_all},
+                                          {"update_all", l_update_all},
+                                          {"delete_all", l_delete_all},
+                                          {NULL, NULL}};

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The arguments of the structured writes: tables of columns, their options,
+ * and conditions, read and checked before anything is written.
+ *
+ * A table of columns becomes two things on the Lua stack: a userdata with the
+ * sorted names, and the values in that order. Sorting makes the SQL depend on
+ * the shape alone, so that each shape is prepared once. All memory is Lua's;
+ * each function may raise, and does so with nothing of C's at hand.
+ *
+ * Refused is what would write to other rows than was meant: keys and conditions
+ * that are empty, a key that is NULL, a condition that is nil, and either
+ * without a column that the same line has passed before. Changes without one
+ * are warned of.
+ */
+
+#include "base/log.h"
+#include "script/bind/private.h"
+#include "script/value/marks.h"
+#include "script/vm/vm.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -- columns ---------------------------------------------------------- */
+
+static int
+compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int
+count_fields(lua_State *L, int index)
+{
+    int count = 0;
+
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        lua_pop(L, 1);
+        count++;
+    }
+    return count;
+}
+
+struct lm_names
+lmL_push_names(lua_State *L, int index, const char *what)
+{
+    int count = count_fields(L, index);
+    const char **names =
+        lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *names, 0);
+    struct lm_names result = {names, 0};
+
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) != LUA_TSTRING) {
+            luaL_error(L, "%s must have column names as keys, not a %s", what,
+                       luaL_typename(L, -1));
+        }
+        if (result.count == count) /* a finalizer has added to it */
+            luaL_error(L, "%s changed while they were read", what);
+        names[result.count++] = lmL_check_text(L, -1);
+    }
+    qsort(names, (size_t)result.count, sizeof *names, compare_names);
+    return result;
+}
+
+/* The strings of the list at index, in its order. [-0, +1, raises] */
+static struct lm_names
+push_list(lua_State *L, int index, const char *what)
+{
+    int count = (int)lua_rawlen(L, index);
+    const char **names =
+        lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *names, 0);
+    struct lm_names result = {names, count};
+
+    for (int i = 0; i < count; i++) {
+        lua_rawgeti(L, index, i + 1);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            luaL_error(L, "%s must be a list of column names", what);
+        names[i] = lmL_check_text(L, -1);
+        lua_pop(L, 1);
+    }
+    return result;
+}
+
+void
+lmL_push_fields(lua_State *L, int index, struct lm_names names)
+{
+    luaL_checkstack(L, names.count + 4, "too many columns");
+    for (int i = 0; i < names.count; i++) {
+        lua_pushstring(L, names.names[i]);
+        lua_rawget(L, index);
+    }
+}
+
+static bool
+is_sentinel(lua_State *L, int index, const void *key)
+{
+    bool equal;
+
+    index = lua_absindex(L, index);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+    equal = lua_rawequal(L, -1, index) != 0;
+    lua_pop(L, 1);
+    return equal;
+}
+
+void
+lmL_check_table(lua_State *L, int index, const char *method, const char *what)
+{
+    enum lm_mark mark = lm_mark_of(L, index);
+
+    if (lua_type(L, index) == LUA_TTABLE && mark != LM_MARK_NULL &&
+        mark != LM_MARK_ALL)
+        return;
+    luaL_error(L, "repo:%s: %s must be a table, not %s", method, what,
+               lua_type(L, index) == LUA_TTABLE ? luaL_tolstring(L, index, NULL)
+                                                : luaL_typename(L, index));
+}
+
+static void
+check_not_empty(lua_State *L, struct lm_names names, const char *method,
+                const char *what, const char *advice)
+{
+    if (names.count == 0)
+        luaL_error(L, "repo:%s: %s is empty%s", method, what, advice);
+}
+
+#define NIL_IS_ABSENT "; a field whose value is nil is not there"
+
+const char lm_the_key[] = "the key";
+const char lm_the_changes[] = "the changes";
+static const char the_condition[] = "the condition";
+
+void
+lmL_check_site(lua_State *L, const struct lm_call *call, const char *method,
+               const char *what, struct lm_names names)
+{
+    struct lm_err err;
+    bool first;
+    const char *missing = lm_site_note(call->site, what, names, &first);
+
+    if (missing == NULL)
+        return;
+    lm_err_set(&err, LM_ERR_FAILED,
+               "repo:%s: column \"%s\", which this line has passed before, is "
+               "missing from %s",
+               method, missing, what);
+    lm_err_hint(&err, "A Lua table drops a field whose value is nil. Write "
+                      "luamig.or_null(value) if NULL is meant; calls that "
+                      "differ on purpose belong on lines of their own.");
+    if (what != lm_the_changes)
+        lmL_raise(L, &err);
+    if (first) {
+        LM_ERR_COPY(err.where, call->where);
+        lm_log_err(LM_LOG_WARNING, &err);
+    }
+}
+
+void
+lmL_check_changes(lua_State *L, struct lm_names changes, const char *method)
+{
+    check_not_empty(L, changes, method, "the table of changes",
+                    NIL_IS_ABSENT ", and luamig.NULL says NULL");
+}
+
+void
+lmL_check_key(lua_State *L, int index, struct lm_names key, const char *method)
+{
+    check_not_empty(L, key, method, "the key", NIL_IS_ABSENT);
+    for (int i = 0; i < key.count; i++) {
+        lua_pushstring(L, key.names[i]);
+        lua_rawget(L, index);
+        if (is_sentinel(L, -1, &lm_vm_null_key)) {
+            luaL_error(L,
+                       "repo:%s: key column \"%s\" is NULL, which no row "
+                       "equals",
+                       method, key.names[i]);
+        }
+        lua_pop(L, 1);
+    }
+}
+
+/* -- options ---------------------------------------------------------- */
+
+/* The value of the option missing, at the top. */
+static void
+check_ignore(lua_State *L, const char *method)
+{
+    if (lua_type(L, -1) != LUA_TSTRING ||
+        strcmp(lua_tostring(L, -1), "ignore") != 0) {
+        luaL_error(L, "repo:%s: option \"missing\" must be \"ignore\"", method);
+    }
+}
+
+bool
+lmL_read_missing(lua_State *L, int index, const char *method)
+{
+    bool may_miss = false;
+
+    if (lua_isnoneornil(L, index))
+        return false;
+    lmL_check_table(L, index, method, "the options");
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        if (lua_type(L, -2) != LUA_TSTRING ||
+            strcmp(lua_tostring(L, -2), "missing") != 0) {
+            luaL_error(L,
+                       "repo:%s: unknown option \"%s\"; did you mean "
+                       "\"missing\"?",
+                       method, luaL_tolstring(L, -2, NULL));
+        }
+        check_ignore(L, method);
+        may_miss = true;
+        lua_pop(L, 1);
+    }
+    return may_miss;
+}
+
+/* on_conflict = { columns = {...}, update = {...} }: the table at index. */
+static void
+read_conflict_table(lua_State *L, int index, const char *method,
+                    struct lm_form *form)
+{
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        const char *name =
+            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+
+        if (strcmp(name, "columns") != 0 && strcmp(name, "update") != 0) {
+            luaL_error(L, "repo:%s: on_conflict has an unknown field \"%s\"",
+                       method, name);
+        }
+        if (lua_type(L, -1) != LUA_TTABLE) {
+            luaL_error(L,
+                       "repo:%s: on_conflict.%s must be a list of column "
+                       "names",
+                       method, name);
+        }
+        lua_pop(L, 1);
+    }
+    lua_getfield(L, index, "columns");
+    lua_getfield(L, index, "update");
+    if (lua_isnil(L, -2) || lua_isnil(L, -1)) {
+        luaL_error(L,
+                   "repo:%s: on_conflict needs columns and update, or is "
+                   "\"nothing\"",
+                   method);
+    }
+    form->target = push_list(L, lua_gettop(L) - 1, "on_conflict.columns");
+    form->overwritten = push_list(L, lua_gettop(L) - 1, "on_conflict.update");
+    check_not_empty(L, form->target, method, "on_conflict.columns", "");
+    check_not_empty(L, form->overwritten, method, "on_conflict.update", "");
+    form->conflict = LM_CONFLICT_UPDATE;
+}
+
+static void
+push_conflict(lua_State *L, int index, const char *method, struct lm_form *form)
+{
+    lua_getfield(L, index, "on_conflict");
+    if (lua_type(L, -1) == LUA_TTABLE) {
+        read_conflict_table(L, lua_gettop(L), method, form);
+    } else if (lua_type(L, -1) == LUA_TSTRING &&
+               strcmp(lua_tostring(L, -1), "nothing") == 0) {
+        form->conflict = LM_CONFLICT_NOTHING;
+    } else if (!lua_isnil(L, -1)) {
+        luaL_error(L,
+                   "repo:%s: on_conflict must be \"nothing\" or a table "
+                   "with columns and update",
+                   method);
+    }
+}
+
+void
+lmL_push_insert_options(lua_State *L, int index, const char *method,
+                        struct lm_form *form)
+{
+    static const char *const known[] = {"on_conflict", "missing"};
+
+    if (lua_isnoneornil(L, index))
+        return;
+    lmL_check_table(L, index, method, "the options");
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        if (lua_type(L, -2) == LUA_TSTRING &&
+            strcmp(lua_tostring(L, -2), known[1]) == 0) {
+            check_ignore(L, method);
+            form->may_miss = true;
+        } else if (lua_type(L, -2) != LUA_TSTRING ||
+                   strcmp(lua_tostring(L, -2), known[0]) != 0) {
+            luaL_error(L,
+                       "repo:%s: unknown option \"%s\"; known are \"%s\" and "
+                       "\"%s\"",
+                       method, luaL_tolstring(L, -2, NULL), known[0], known[1]);
+        }
+        lua_pop(L, 1);
+    }
+    push_conflict(L, index, method, form);
+}
+
+/* -- conditions ------------------------------------------------------- */
+
+/* SQL with $1 ... and the values after it, which are pushed. */
+static void
+push_sql_condition(lua_State *L, int index, int last, const char *method,
+                   struct lm_condition *condition)
+{
+    condition->sql = lmL_check_text(L, index);
+    if (condition->sql[strspn(condition->sql, " \t\r\n")] == '\0') {
+        luaL_error(L,
+                   "repo:%s: the condition is empty; luamig.ALL says "
+                   "\"every row\"",
+                   method);
+    }
+    condition->count = last - index;
+    luaL_checkstack(L, condition->count + 4, "too many parameters");
+    for (int i = index + 1; i <= last; i++)
+        lua_pushvalue(L, i);
+}
+
+/* { status = "new", owner = luamig.NULL }: equal, or IS NULL. */
+static void
+push_equality(lua_State *L, const struct lm_call *call, int index,
+              const char *method, struct lm_condition *condition)
+{
+    bool *nulls;
+    int base;
+
+    condition->names = lmL_push_names(L, index, the_condition);
+    check_not_empty(L, condition->names, method, the_condition,
+                    NIL_IS_ABSENT ", and luamig.ALL says \"every row\"");
+    nulls =
+        lua_newuserdatauv(L, (size_t)condition->names.count * sizeof *nulls, 0);
+    base = lua_gettop(L);
+    lmL_push_fields(L, index, condition->names);
+    condition->count = 0;
+    for (int i = 0; i < condition->names.count; i++) {
+        int value = base + 1 + condition->count;
+
+        nulls[i] = is_sentinel(L, value, &lm_vm_null_key);
+        if (nulls[i]) {
+            lua_remove(L, value);
+        } else {
+            condition->count++;
+        }
+    }
+    condition->nulls = nulls;
+    lmL_check_site(L, call, method, the_condition, condition->names);
+}
+
+void
+lmL_push_condition(lua_State *L, struct lm_call *call, int index, int last,
+                   const char *method, struct lm_condition *condition)
+{
+    memset(condition, 0, sizeof *condition);
+    call->every_row = last >= index && is_sentinel(L, index, &lm_vm_all_key);
+    if (call->every_row)
+        return;
+    if (last >= index && lua_type(L, index) == LUA_TSTRING) {
+        push_sql_condition(L, index, last, method, condition);
+    } else if (last >= index && lua_type(L, index) == LUA_TTABLE &&
+               !is_sentinel(L, index, &lm_vm_null_key)) {
+        push_equality(L, call, index, method, condition);
+    } else {
+        luaL_error(L,
+                   "repo:%s: the condition is %s; pass a table of columns, "
+                   "SQL with $1, or luamig.ALL for every row",
+                   method,
+                   last < index || lua_isnil(L, index)
+                       ? "missing or nil"
+                       : luaL_typename(L, index));
+    }
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_SCRIPT_VALUE_ARRAY_H
+#define LM_SCRIPT_VALUE_ARRAY_H
+
+/*
+ * PostgreSQL's arrays: tables, nested for more dimensions; luamig.NULL for a
+ * NULL element; elements by the rules of their type.
+ *
+ * A plain list stands for a dimension, also where the elements are JSON: a
+ * JSON array as an element is a luamig.array. Elements that are arrays
+ * themselves, which only a domain can make of them, are texts. Refused: what
+ * is not rectangular, more than six dimensions, and lower bounds other than 1,
+ * which a Lua table cannot keep.
+ */
+
+#include "pg/conn/types.h"
+
+#include <lua.h>
+
+/* Pushes the table of an array's text. Raises for want of memory only.
+ * [-0, +1 or nothing, memory] */
+bool lmL_array_push(lua_State *L, const struct lm_type *type, const char *text,
+                    size_t len, struct lm_err *err) LM_MUSTCHECK;
+
+/* Adds the text of the table at index, without NUL. type->oid 0: an array of
+ * unknown type. Never raises. */
+bool lm_array_add(lua_State *L, int index, const struct lm_type *type,
+                  struct lm_buf *out, struct lm_err *err) LM_MUSTCHECK;
+
+#endif

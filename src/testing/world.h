@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_TESTING_WORLD_H
+#define LM_TESTING_WORLD_H
+
+/*
+ * The C half of luamig.pg_world: throw-away databases, and runs of scripts in
+ * them by the engine itself, in this process.
+ *
+ * A run tells the Lua half of every moment by calling its function watch with
+ * one table: event ("begin", "page", "rows", "call", "returned", "commit",
+ * "committed", "throttled", "log"), batch, attempt, and what belongs to the
+ * event. What watch returns may spoil the moment:
+ *
+ *     nil                    nothing does
+ *     { kill = true }        the run vanishes, and its connection with it
+ *     { breaks = true }      the connection is ended by the server
+ *     { sql = statement }    the statement, which fails, is run
+ */
+
+#include "pg/server/scratch.h"
+#include "script/bind/sites.h"
+
+#include <lua.h>
+
+/* Makes require "luamig.pg_world.server" work: connect() takes a fresh
+ * database, and databases have a method run(path, options, watch). [-0, +0,
+ * memory] */
+void lmL_open_worlds(lua_State *L, struct lm_scratch *scratch,
+                     struct lm_sites *sites);
+
+#endif
