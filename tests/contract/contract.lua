@@ -12,6 +12,12 @@ local support = dofile "tests/lua/support.lua"
 
 local contract = { raised = support.raised }
 
+-- Adds one to n of every row, so that a row migrated twice, or never, shows.
+contract.COUNT = [[
+  for _, row in ipairs(rows) do
+    repo:update("t", { id = row.id }, { n = row.n + 1 })
+  end]]
+
 local SCRIPT = [[
 local luamig = require "luamig"
 %s
@@ -128,6 +134,11 @@ function contract.column(world, name, column)
   return values
 end
 
+--- The numbers n of t, joined by spaces.
+function contract.numbers_of(world)
+  return table.concat(contract.column(world, "t", "n"), " ")
+end
+
 --- A value as text that tells apart what PostgreSQL tells apart: `integer 1`, `float 1.0`.
 function contract.show(item)
   local mark = marks.kind(item)
@@ -174,6 +185,19 @@ function contract.failed(result, sqlstate, message)
     error(("the message is %q, expected %q"):format(err.message, message), 2)
   end
   return result
+end
+
+--- Runs one batch of three rows with this body; the world, and how the run ended.
+function contract.three(body, more, state)
+  local world = contract.numbers(3, more)
+  local result = contract.run(world, body)
+  contract.ended(state or "done", result)
+  return world, result
+end
+
+--- Runs a batch with this body, which fails.
+function contract.run_failed(world, body, sqlstate, message)
+  return contract.failed(contract.run(world, body), sqlstate, message)
 end
 
 return contract

@@ -166,7 +166,7 @@ return {
     "  return false\nend",
   },
   {
-    "writes", "an insert knows no missing = ignore", "mock/repo",
+    "inserts", "an insert knows no missing = ignore", "mock/repo",
     'if name ~= "on_conflict" and name ~= "missing" then',
     'if name ~= "on_conflict" then',
   },
@@ -176,7 +176,7 @@ return {
     "  self:change(one, found, changes)\n  return #found + 1",
   },
   {
-    "writes", "affected counts what ON CONFLICT left alone", "mock/store",
+    "inserts", "affected counts what ON CONFLICT left alone", "mock/store",
     "      return true, 0",
     "      return true, 1",
   },
@@ -196,22 +196,22 @@ return {
     "",
   },
   {
-    "writes", "of a unique pair one column is enough", "mock/rules",
+    "inserts", "of a unique pair one column is enough", "mock/rules",
     "  for i, column in ipairs(columns) do\n    local item, order",
     "  for i, column in ipairs { columns[1] } do\n    local item, order",
   },
   {
-    "writes", "ON CONFLICT looks at the primary key only", "mock/store",
+    "inserts", "ON CONFLICT looks at the primary key only", "mock/store",
     "{ constraints = one.uniques }",
     "{ constraints = { one.uniques[1] } }",
   },
   {
-    "writes", "ON CONFLICT updates every column", "mock/store",
+    "inserts", "ON CONFLICT updates every column", "mock/store",
     "for _, column in ipairs(conflict.update) do\n        changes",
     "for column in pairs(row) do\n        changes",
   },
   {
-    "writes", "a default takes the place of NULL", "mock/rules",
+    "inserts", "a default takes the place of NULL", "mock/rules",
     "  for column, default in next, one.defaults do\n    if given[column] == nil then",
     "  for column, default in next, one.defaults do\n    if given[column] == nil or "
       .. "given[column] == luamig.NULL then\n      given[column] = nil",
@@ -433,7 +433,7 @@ return {
     "  elseif false then\n    errors.raise",
   },
   {
-    "runs", "a savepoint does not roll back", "mock/transaction",
+    "errors", "a savepoint does not roll back", "mock/transaction",
     "  self.store = before\n",
     "",
   },
@@ -444,12 +444,12 @@ return {
     "",
   },
   {
-    "runs", "a savepoint loses its results", "mock/transaction",
+    "errors", "a savepoint loses its results", "mock/transaction",
     "return table.unpack(results, 1, results.n)",
     "return true",
   },
   {
-    "runs", "an inner savepoint takes the outer one along", "mock/transaction",
+    "errors", "an inner savepoint takes the outer one along", "mock/transaction",
     "  self.store = before:copy()\n",
     "  self.outer = self.outer or before; before = self.outer; self.store = "
       .. "self.store:copy()\n",

@@ -44,10 +44,13 @@ local function with_fresh_modules(loaders, fn)
   return result
 end
 
---- The tests of a spec file, in order: { name =, run = }.
+--- The tests of a spec file, in order: { name =, run = }; and what is to be called after them.
 local function tests_of(path)
-  local tests, prefix = {}, ""
-  local env = setmetatable({ assert = assert, teardown = function() end }, { __index = _G })
+  local tests, teardowns, prefix = {}, {}, ""
+  local env = setmetatable({ assert = assert }, { __index = _G })
+  function env.teardown(fn)
+    teardowns[fn] = true
+  end
   function env.describe(name, fn)
     prefix = name .. " "
     fn()
@@ -56,7 +59,7 @@ local function tests_of(path)
     tests[#tests + 1] = { name = prefix .. name, run = fn }
   end
   assert(loadfile(path, "t", env))()
-  return tests
+  return tests, teardowns
 end
 
 --- Calls a function that a lie may keep from ever ending.
@@ -75,17 +78,24 @@ end
 
 --- The first test of a spec that fails, with its message; nil when there is none.
 local function first_failure(path)
-  for _, test in ipairs(tests_of(path)) do
+  local tests, teardowns = tests_of(path)
+  local failure
+  for _, test in ipairs(tests) do
     local ok, why = bounded_call(test.run)
     if not ok then
-      return test.name .. ": " .. tostring(type(why) == "table" and why.message or why)
+      failure = test.name .. ": " .. tostring(type(why) == "table" and why.message or why)
+      break
     end
   end
+  for teardown in pairs(teardowns) do
+    teardown()
+  end
+  return failure
 end
 
 describe("the contract", function()
-  local SPECS = { "values", "decimals", "writes", "constraints", "raw", "pages", "runs", "retries",
-    "log", "dry" }
+  local SPECS = { "values", "decimals", "writes", "inserts", "constraints", "raw", "pages", "runs",
+    "errors", "retries", "log", "dry" }
   local function path_of(spec)
     return "tests/contract/" .. spec .. "_spec.lua"
   end
