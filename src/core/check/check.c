@@ -247,8 +247,9 @@ find_common_key(struct lm_checking *self, char **key, struct lm_err *err)
 /* Are there two rows with that key? A page of a single key is not held against
  * the rows before. */
 static bool
-has_twice(struct lm_checking *self, char *key, bool *twice, struct lm_err *err)
+has_twice(struct lm_checking *self, char *text, bool *twice, struct lm_err *err)
 {
+    const struct lm_key key = {&text, 1};
     struct lm_page page;
     bool ok = lm_check_begin(self, PAGE_MS, err) &&
               lm_page_fetch_row(self->conn, &self->query, &key, &page, err);

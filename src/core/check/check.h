@@ -11,6 +11,7 @@
  */
 
 #include "core/migration.h"
+#include "core/page/key.h"
 
 struct lm_base_query;
 struct lm_conn;
@@ -83,7 +84,7 @@ bool lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
  * none when the server does not say. cursor and bound are as for a page. */
 void lm_check_page(struct lm_check *self, struct lm_conn *conn,
                    const struct lm_migration *migration,
-                   const struct lm_base_query *query, char *const *cursor,
-                   char *const *bound);
+                   const struct lm_base_query *query,
+                   const struct lm_key *cursor, const struct lm_key *bound);
 
 #endif

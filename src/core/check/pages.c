@@ -119,8 +119,9 @@ ask_sizes(struct lm_checking *self, struct lm_plan *plan, struct lm_err *err)
 }
 
 static bool
-explain(struct lm_checking *self, char *const *cursor, char *const *bound,
-        bool run, struct lm_plan *out, struct lm_err *err)
+explain(struct lm_checking *self, const struct lm_key *cursor,
+        const struct lm_key *bound, bool run, struct lm_plan *out,
+        struct lm_err *err)
 {
     struct lm_answer *json = NULL;
     bool ok = lm_check_begin(self, run ? LM_PAGE_PROBE_MS : LM_CHECK_MS, err) &&
@@ -139,8 +140,9 @@ explain(struct lm_checking *self, char *const *cursor, char *const *bound,
 }
 
 bool
-lm_page_probe(struct lm_checking *self, char *const *cursor, char *const *bound,
-              bool run, struct lm_page_probe *out, struct lm_err *err)
+lm_page_probe(struct lm_checking *self, const struct lm_key *cursor,
+              const struct lm_key *bound, bool run, struct lm_page_probe *out,
+              struct lm_err *err)
 {
     memset(out, 0, sizeof *out);
     if (!explain(self, cursor, bound, run, &out->plan, err)) {
@@ -157,71 +159,64 @@ lm_page_probe(struct lm_checking *self, char *const *cursor, char *const *bound,
     return true;
 }
 
-/* The last key of a page that is followed by another one; NULL: there is no
+/* The last key of a page that is followed by another one; empty: there is no
  * such page, or it takes too long. */
-static char **
-find_next_cursor(struct lm_checking *self, char *const *cursor)
+static void
+find_next_cursor(struct lm_checking *self, const struct lm_key *cursor,
+                 struct lm_key *out)
 {
     struct lm_page page;
     struct lm_err ignored;
-    char **key = NULL;
 
     if (lm_check_begin(self, LM_PAGE_PROBE_MS, &ignored) &&
         lm_page_fetch(self->conn, &self->query, cursor, NULL,
                       self->migration->batch_size, &page, &ignored)) {
-        if (page.more) {
-            key = lm_calloc((size_t)self->query.key_count, sizeof *key);
-            for (int i = 0; i < self->query.key_count; i++) {
-                key[i] = lm_strdup(
-                    lm_page_key(&page, &self->query, page.rows - 1, i));
-            }
-        }
+        if (page.more)
+            lm_page_copy_key(&page, &self->query, page.rows - 1, out);
         lm_page_release(&page);
     }
     lm_conn_rollback(self->conn);
-    return key;
 }
 
 /* The key so many rows into the table, counted off along the key's index as
- * long as that is quick. NULL: there is none. */
-static char **
-count_off(struct lm_checking *self, double rows)
+ * long as that is quick. Empty: there is none. */
+static void
+count_off(struct lm_checking *self, double rows, struct lm_key *out)
 {
     struct lm_err ignored;
     char *table = NULL;
-    char **key = NULL;
 
     if (rows >= 1 && lm_check_begin(self, LM_PAGE_PROBE_MS, &ignored) &&
         lm_page_key_table(self->conn, &self->query, &table, &ignored) &&
         table != NULL &&
         !lm_page_window_end(self->conn, &self->query, table, NULL, NULL,
-                            (int64_t)rows, &key, &ignored))
-        key = NULL;
+                            (int64_t)rows, out, &ignored))
+        lm_key_release(out);
     lm_conn_rollback(self->conn);
     free(table);
-    return key;
 }
 
 /* A key in the middle of the table, by the columns' statistics if there are
  * any. It need not exist. */
-static char **
-find_middle(struct lm_checking *self, double table_rows)
+static void
+find_middle(struct lm_checking *self, double table_rows, struct lm_key *out)
 {
     const struct lm_base_query *query = &self->query;
-    char **key = lm_calloc((size_t)query->key_count, sizeof *key);
     struct lm_err ignored;
     bool ok = true;
 
+    out->texts = lm_calloc((size_t)query->key_count, sizeof *out->texts);
+    out->count = query->key_count;
     for (int i = 0; ok && i < query->key_count; i++) {
         ok = lm_check_begin(self, LM_CHECK_MS, &ignored);
-        key[i] = ok ? lm_position_middle(self->conn, query, i) : NULL;
-        ok = key[i] != NULL;
+        out->texts[i] = ok ? lm_position_middle(self->conn, query, i) : NULL;
+        ok = out->texts[i] != NULL;
         lm_conn_rollback(self->conn);
     }
     if (ok)
-        return key;
-    lm_sql_free_array(key, query->key_count);
-    return count_off(self, table_rows / 2);
+        return;
+    lm_key_release(out);
+    count_off(self, table_rows / 2, out);
 }
 
 /* -- the run as a whole ------------------------------------------------------- */
@@ -284,24 +279,24 @@ add_up(struct lm_checking *self, struct lm_pages *pages)
 
 /* Whether the page after a page that reads much reads as much. */
 static bool
-look_further(struct lm_checking *self, char *const *cursor,
+look_further(struct lm_checking *self, const struct lm_key *cursor,
              const struct lm_pages *pages, struct lm_page_probe *probe,
              struct lm_err *err)
 {
     struct lm_page_cost cost = pages->cost;
     struct lm_page_probe next;
-    char **key;
+    struct lm_key key = {NULL, 0};
     bool ok;
 
     cost.rows_read = probe->rows_read;
     if (!probe->known || probe->timed_out ||
         lm_page_cost_judge(&cost) == LM_VERDICT_OK)
         return true;
-    key = find_next_cursor(self, cursor);
-    if (key == NULL)
+    find_next_cursor(self, cursor, &key);
+    if (lm_key_is_empty(&key))
         return lm_conn_is_up(self->conn);
-    ok = lm_page_probe(self, key, NULL, true, &next, err);
-    lm_sql_free_array(key, self->query.key_count);
+    ok = lm_page_probe(self, &key, NULL, true, &next, err);
+    lm_key_release(&key);
     if (ok && next.rows_read < probe->rows_read)
         probe->rows_read = next.rows_read;
     probe_release(&next);
@@ -317,16 +312,16 @@ look_nearby(struct lm_checking *self, struct lm_pages *pages,
 {
     double before = (double)(LM_PAGE_NEAR_PAGES * self->migration->batch_size);
     struct lm_page_probe near;
-    char **key;
+    struct lm_key key = {NULL, 0};
     bool ok;
 
     if (!pages->middle.timed_out || pages->first.timed_out)
         return true;
-    key = count_off(self, before);
-    if (key == NULL)
+    count_off(self, before, &key);
+    if (lm_key_is_empty(&key))
         return lm_conn_is_up(self->conn);
-    ok = lm_page_probe(self, key, NULL, true, &near, err);
-    lm_sql_free_array(key, self->query.key_count);
+    ok = lm_page_probe(self, &key, NULL, true, &near, err);
+    lm_key_release(&key);
     if (ok && near.rows_read > before / 2 &&
         near.rows_read > LM_PAGE_FEW_FOR_EACH * pages->first.rows_read) {
         pages->near_rows = near.rows_read;
@@ -341,20 +336,20 @@ static bool
 look_at_middle(struct lm_checking *self, struct lm_pages *pages,
                struct lm_err *err)
 {
-    char **key;
+    struct lm_key key = {NULL, 0};
     bool ok;
 
     /* What the first pages are found to do is bad enough. */
     if (!self->proved || pages->cost.pages < 2 ||
         lm_page_cost_judge(&pages->cost) == LM_VERDICT_ERROR)
         return true;
-    key = find_middle(self, pages->cost.table_rows);
-    if (key == NULL)
+    find_middle(self, pages->cost.table_rows, &key);
+    if (lm_key_is_empty(&key))
         return true;
-    ok = lm_page_probe(self, key, NULL, true, &pages->middle, err) &&
-         look_further(self, key, pages, &pages->middle, err) &&
+    ok = lm_page_probe(self, &key, NULL, true, &pages->middle, err) &&
+         look_further(self, &key, pages, &pages->middle, err) &&
          look_nearby(self, pages, err);
-    lm_sql_free_array(key, self->query.key_count);
+    lm_key_release(&key);
     return ok;
 }
 

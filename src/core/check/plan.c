@@ -542,8 +542,8 @@ lm_check_plan(struct lm_checking *self, bool run, struct lm_err *err)
 void
 lm_check_page(struct lm_check *self, struct lm_conn *conn,
               const struct lm_migration *migration,
-              const struct lm_base_query *query, char *const *cursor,
-              char *const *bound)
+              const struct lm_base_query *query, const struct lm_key *cursor,
+              const struct lm_key *bound)
 {
     struct lm_checking checking = {
         .check = self, .conn = conn, .migration = migration, .query = *query};

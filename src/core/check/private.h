@@ -51,9 +51,9 @@ struct lm_page_probe {
 };
 /* Explains the page, when run by running it; one that takes too long is judged
  * by the planner's estimates. */
-bool lm_page_probe(struct lm_checking *self, char *const *cursor,
-                   char *const *bound, bool run, struct lm_page_probe *out,
-                   struct lm_err *err) LM_MUSTCHECK;
+bool lm_page_probe(struct lm_checking *self, const struct lm_key *cursor,
+                   const struct lm_key *bound, bool run,
+                   struct lm_page_probe *out, struct lm_err *err) LM_MUSTCHECK;
 
 /* What is known of the pages of a run. */
 struct lm_pages {

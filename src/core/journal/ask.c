@@ -143,7 +143,7 @@ lm_journal_array(const char *const *texts, int count)
 }
 
 char *
-lm_key_array(const struct lm_key *key)
+lm_journal_key_array(const struct lm_key *key)
 {
     if (key->texts == NULL)
         return NULL;

@@ -73,7 +73,7 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
     struct lm_number pid;
     struct lm_number backend;
     char *columns = lm_journal_array(request->key_columns, request->key_count);
-    char *cursor_text = lm_key_array(cursor);
+    char *cursor_text = lm_journal_key_array(cursor);
     const char *texts[] = {lm_number_text(&id, run->id),
                            columns,
                            cursor_text,
@@ -110,12 +110,8 @@ start_counting(struct lm_run *run, const struct lm_key *cursor)
     run->started = run->script_changed = run->bound_is_empty = false;
     LM_ERR_COPY(run->state, "running");
     LM_ERR_COPY(run->held_json, "{}");
-    lm_key_release(&run->cursor);
     lm_key_release(&run->bound);
-    if (cursor->texts != NULL) {
-        lm_key_copy(&run->cursor, (const char *const *)cursor->texts,
-                    cursor->count);
-    }
+    lm_key_copy(&run->cursor, cursor);
 }
 
 /* A session of luamig in this database whose COMMIT waits for a standby is what

@@ -18,7 +18,7 @@ hint_at_cursor(const struct lm_run *run, const char *how, struct lm_err *err)
 {
     struct lm_buf key = LM_BUF_INIT;
 
-    lm_key_add_lua(&key, &run->cursor);
+    lm_journal_add_lua_key(&key, &run->cursor);
     lm_err_hint(err,
                 "All rows up to the key %s are migrated. To go on after them, "
                 "set config.start_after = %s and run the script %s.",

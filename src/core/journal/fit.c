@@ -207,7 +207,7 @@ hint(const struct lm_answer *answer, struct lm_err *err)
     struct lm_key cursor;
 
     cursor.count = lm_answer_texts(answer, 0, COL_CURSOR, &cursor.texts);
-    lm_key_add_lua(&after, &cursor);
+    lm_journal_add_lua_key(&after, &cursor);
     lm_err_detail(err, "In another table or another order, the rows that the "
                        "run has not met yet are not those after its last key.");
     if (cursor.count > 0) {

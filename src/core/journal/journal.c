@@ -19,29 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-void
-lm_key_release(struct lm_key *key)
-{
-    lm_sql_free_array(key->texts, key->count);
-    key->texts = NULL;
-    key->count = 0;
-}
-
-void
-lm_key_copy(struct lm_key *to, const char *const *texts, int count)
-{
-    char **copy = lm_calloc((size_t)count, sizeof *copy);
-
-    for (int i = 0; i < count; i++)
-        copy[i] = texts[i] != NULL ? lm_strdup(texts[i]) : NULL;
-    lm_key_release(to);
-    to->texts = copy;
-    to->count = count;
-}
-
 /* A number would become another text: Lua makes 1234 of 01234. */
 void
-lm_key_add_lua(struct lm_buf *buf, const struct lm_key *key)
+lm_journal_add_lua_key(struct lm_buf *buf, const struct lm_key *key)
 {
     for (int i = 0; i < key->count; i++) {
         const char *at = key->texts[i];
@@ -80,7 +60,7 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
     struct lm_number lease;
     struct lm_number row_count;
     struct lm_number retry_count;
-    char *cursor_text = lm_key_array(cursor);
+    char *cursor_text = lm_journal_key_array(cursor);
     const char *texts[] = {lm_number_text(&id, run->id),
                            run->owner,
                            lm_number_text(&seq, run->seq),
@@ -308,7 +288,7 @@ lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
     struct lm_number seq;
     struct lm_number lease;
     struct lm_number retry_count;
-    char *key = lm_key_array(failure->key);
+    char *key = lm_journal_key_array(failure->key);
     const char *texts[] = {lm_number_text(&id, run->id),
                            run->owner,
                            lm_number_text(&seq, run->seq),

@@ -15,6 +15,7 @@
  */
 
 #include "core/migration.h"
+#include "core/page/key.h"
 #include "pg/conn/conn.h"
 
 /* Where requests are announced; the payload is the run's number. */
@@ -63,14 +64,6 @@ struct lm_journal {
     const char *schema;   /* unquoted */
     int64_t lease_ms;     /* how long a runner may be silent */
 };
-
-/* Key values as text, one a key column; NULL texts: there is none. */
-struct lm_key {
-    char **texts;
-    int count;
-};
-void lm_key_release(struct lm_key *key);
-void lm_key_copy(struct lm_key *to, const char *const *texts, int count);
 
 /* One run as its owner sees it. */
 struct lm_run {

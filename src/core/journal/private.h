@@ -50,9 +50,9 @@ struct lm_number {
 const char *lm_number_text(struct lm_number *number, int64_t value);
 char *lm_journal_bytea(const char *bytes, size_t len);
 char *lm_journal_array(const char *const *texts, int count);
-char *lm_key_array(const struct lm_key *key);
+char *lm_journal_key_array(const struct lm_key *key);
 /* Adds { "2000", "x" }, as config.start_after takes it. */
-void lm_key_add_lua(struct lm_buf *buf, const struct lm_key *key);
+void lm_journal_add_lua_key(struct lm_buf *buf, const struct lm_key *key);
 
 /* The server process that shows whether this runner lives. 0 behind a pooler:
  * it may serve somebody else at any time, so the lease alone decides. */

@@ -40,19 +40,6 @@ lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
     return lm_runner_close_repo(self, ok, err);
 }
 
-void
-lm_runner_copy_last_key(const struct lm_runner *self,
-                        const struct lm_page *page, struct lm_key *key)
-{
-    const char **texts =
-        lm_calloc((size_t)self->query.key_count, sizeof *texts);
-
-    for (int i = 0; i < self->query.key_count; i++)
-        texts[i] = lm_page_key(page, &self->query, page->rows - 1, i);
-    lm_key_copy(key, texts, self->query.key_count);
-    free(texts);
-}
-
 bool
 lm_runner_begin_batch(struct lm_runner *self, struct lm_err *err)
 {
@@ -92,10 +79,9 @@ migrate_and_end(struct lm_runner *self, const struct lm_page *page,
                 struct lm_err *err)
 {
     if (window_end != NULL) {
-        lm_key_copy(cursor, (const char *const *)window_end->texts,
-                    window_end->count);
+        lm_key_copy(cursor, window_end);
     } else {
-        lm_runner_copy_last_key(self, page, cursor);
+        lm_page_copy_key(page, &self->query, page->rows - 1, cursor);
     }
     if (!lm_runner_migrate_page(self, page, err))
         return false;
@@ -107,10 +93,7 @@ static void
 advance(struct lm_runner *self, const struct lm_page *page,
         struct lm_key *cursor)
 {
-    struct lm_key old = self->run.cursor;
-
-    self->run.cursor = *cursor;
-    *cursor = old;
+    lm_key_swap(&self->run.cursor, cursor);
     self->run.seq++;
     self->run.rows += page->rows;
     self->run.batches++;
@@ -160,9 +143,9 @@ fetch_page(struct lm_runner *self, struct lm_key *window_end,
     ok = lm_runner_witness(self, LM_BEFORE_PAGE, self->run.batches + 1, err) &&
          lm_runner_find_window(self, window_end, err) &&
          lm_runner_narrow_page(self, window_end, err) &&
-         lm_page_fetch(self->conn, &self->query, self->run.cursor.texts,
-                       window_end->texts != NULL ? window_end->texts
-                                                 : self->run.bound.texts,
+         lm_page_fetch(self->conn, &self->query, &self->run.cursor,
+                       lm_key_is_empty(window_end) ? &self->run.bound
+                                                   : window_end,
                        rows, page, err);
     lm_conn_limit_answer(self->conn, LM_RUNNER_ANSWER_BYTES);
     lm_runner_note_page(self, lm_clock_ms() - begun_ms);
@@ -178,12 +161,9 @@ static bool
 pass_window(struct lm_runner *self, const struct lm_page *page,
             struct lm_key *window_end, struct lm_err *err)
 {
-    struct lm_key old = self->run.cursor;
-
     if (!self->steps->end_batch(self, page, window_end, err))
         return false;
-    self->run.cursor = *window_end;
-    *window_end = old;
+    lm_key_swap(&self->run.cursor, window_end);
     self->run.seq++;
     self->pending_retries = 0;
     self->leased_ms = lm_clock_ms();
@@ -196,7 +176,7 @@ static bool
 work_on_page(struct lm_runner *self, const struct lm_page *page,
              struct lm_key *window_end, struct lm_err *err)
 {
-    bool ends_window = window_end->texts != NULL && !page->more;
+    bool ends_window = !lm_key_is_empty(window_end) && !page->more;
     struct lm_key cursor = {NULL, 0};
     bool ok;
 

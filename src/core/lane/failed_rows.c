@@ -104,7 +104,7 @@ lm_runner_suspect(struct lm_runner *self, const struct lm_page *page)
     suspect->rows = page->rows;
     if (page->rows != 1)
         return;
-    lm_runner_copy_last_key(self, page, &suspect->key);
+    lm_page_copy_key(page, &self->query, 0, &suspect->key);
     if (self->migration->quarantine_rows) {
         suspect->columns = copy_names(page);
         suspect->values = copy_values(page);
@@ -116,8 +116,7 @@ lm_runner_suspect_key(struct lm_runner *self, const struct lm_key *key)
 {
     lm_suspect_release(&self->suspect);
     self->suspect.rows = 1;
-    lm_key_copy(&self->suspect.key, (const char *const *)key->texts,
-                key->count);
+    lm_key_copy(&self->suspect.key, key);
 }
 
 bool
@@ -153,7 +152,7 @@ tell(const struct lm_runner *self, const struct lm_err *why)
 {
     struct lm_buf key = LM_BUF_INIT;
 
-    lm_page_describe_key(&key, &self->query, self->suspect.key.texts);
+    lm_key_describe(&self->suspect.key, &self->query, &key);
     lm_log(LM_LOG_WARNING, "row %s is set aside: %s%s%s%s%s%s",
            lm_buf_text(&key), why->message,
            why->sqlstate[0] != '\0' ? " (SQLSTATE " : "", why->sqlstate,
@@ -181,8 +180,7 @@ set_aside(struct lm_runner *self, struct lm_err *err)
     if (!record(self, &why, err))
         return false;
     tell(self, &why);
-    lm_key_copy(&self->run.cursor, (const char *const *)self->suspect.key.texts,
-                self->suspect.key.count);
+    lm_key_copy(&self->run.cursor, &self->suspect.key);
     self->run.seq++;
     self->run.failures++;
     self->pending_retries = 0;

@@ -31,21 +31,19 @@ lm_runner_narrow_rows(const struct lm_runner *self, int64_t rows)
 /* -- where a page ends ---------------------------------------------------- */
 
 static bool
-find_end(struct lm_runner *self, char *const *bound, char ***texts,
+find_end(struct lm_runner *self, const struct lm_key *bound, struct lm_key *end,
          struct lm_err *err)
 {
     struct lm_narrow *narrow = &self->narrow;
 
     if (!narrow->by_table) {
-        return lm_page_key_ahead(self->conn, &self->query,
-                                 self->run.cursor.texts, bound, narrow->asked,
-                                 texts, &narrow->rows, err);
+        return lm_page_key_ahead(self->conn, &self->query, &self->run.cursor,
+                                 bound, narrow->asked, end, &narrow->rows, err);
     }
     if (!lm_page_window_end(self->conn, &self->query, self->window.table,
-                            self->run.cursor.texts, bound, narrow->asked, texts,
-                            err))
+                            &self->run.cursor, bound, narrow->asked, end, err))
         return false;
-    narrow->rows = *texts != NULL ? narrow->asked : 0;
+    narrow->rows = lm_key_is_empty(end) ? 0 : narrow->asked;
     return true;
 }
 
@@ -66,37 +64,35 @@ lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
                       struct lm_err *err)
 {
     struct lm_narrow *narrow = &self->narrow;
-    char **texts = NULL;
-    bool ok;
+    struct lm_key found = {NULL, 0};
 
     if (!narrow->on)
         return true;
     if (self->bisection.rows > 0 && !prefer_index(self, err))
         return false;
     narrow->by_keys = true;
-    ok = find_end(self, end->texts != NULL ? end->texts : self->run.bound.texts,
-                  &texts, err);
-    if (!ok)
+    if (!find_end(self, lm_key_is_empty(end) ? &self->run.bound : end, &found,
+                  err))
         return false;
     narrow->by_keys = false;
-    if (texts == NULL)
+    if (lm_key_is_empty(&found))
         return true;
-    lm_key_release(end);
-    end->texts = texts;
-    end->count = self->query.key_count;
-    lm_key_copy(&narrow->end, (const char *const *)texts, end->count);
+    lm_key_copy(&narrow->end, &found);
+    lm_key_swap(end, &found);
+    lm_key_release(&found);
     return true;
 }
 
 bool
-lm_runner_highest(struct lm_runner *self, char ***texts, struct lm_err *err)
+lm_runner_highest(struct lm_runner *self, struct lm_key *out,
+                  struct lm_err *err)
 {
     struct lm_window *window = &self->window;
     struct lm_err raised;
 
     if (!lm_conn_command(self->conn, "SAVEPOINT luamig_bound", err))
         return false;
-    if (lm_page_highest(self->conn, &self->query, NULL, texts, err))
+    if (lm_page_highest(self->conn, &self->query, NULL, out, err))
         return true;
     raised = *err;
     if (!lm_runner_lies_in_row(err))
@@ -110,7 +106,7 @@ lm_runner_highest(struct lm_runner *self, char ***texts, struct lm_err *err)
         *err = raised;
         return false;
     }
-    return lm_page_highest(self->conn, &self->query, window->table, texts, err);
+    return lm_page_highest(self->conn, &self->query, window->table, out, err);
 }
 
 /* -- what a page that was read has shown ---------------------------------- */
@@ -226,7 +222,7 @@ ask_table(struct lm_runner *self, struct lm_err *err)
 static bool
 raises_without_rows(struct lm_runner *self)
 {
-    char *const *key = self->narrow.end.texts;
+    const struct lm_key *key = &self->narrow.end;
     struct lm_txn txn = lm_runner_txn(self);
     struct lm_page page;
     struct lm_err found;
@@ -250,7 +246,7 @@ fail_at_row(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_buf key = LM_BUF_INIT;
 
-    lm_page_describe_key(&key, &self->query, self->narrow.end.texts);
+    lm_key_describe(&self->narrow.end, &self->query, &key);
     lm_err_prefix(err, "the base query fails at the row %s", lm_buf_text(&key));
     lm_buf_release(&key);
     if (err->hint[0] == '\0') {

@@ -34,8 +34,8 @@ lm_window_release(struct lm_window *self)
     self->table = NULL;
 }
 
-/* The bound of the next page: the window's end, or that of the run (NULL
- * texts: none). *end is set when it is the window's. */
+/* The bound of the next page: the window's end, or that of the run (empty:
+ * none). end is set when it is the window's. */
 bool
 lm_runner_find_window(struct lm_runner *self, struct lm_key *end,
                       struct lm_err *err)
@@ -43,12 +43,10 @@ lm_runner_find_window(struct lm_runner *self, struct lm_key *end,
     struct lm_window *window = &self->window;
 
     window->began_ms = lm_clock_ms();
-    if (window->rows == 0)
-        return true;
-    return lm_page_window_end(self->conn, &self->query, window->table,
-                              self->run.cursor.texts, self->run.bound.texts,
-                              window->rows, &end->texts, err) &&
-           (end->count = end->texts != NULL ? self->query.key_count : 0, true);
+    return window->rows == 0 ||
+           lm_page_window_end(self->conn, &self->query, window->table,
+                              &self->run.cursor, &self->run.bound, window->rows,
+                              end, err);
 }
 
 void

@@ -37,18 +37,15 @@ lm_page_key(const struct lm_page *page, const struct lm_base_query *query,
 }
 
 void
-lm_page_describe_key(struct lm_buf *buf, const struct lm_base_query *query,
-                     char *const *texts)
+lm_page_copy_key(const struct lm_page *page, const struct lm_base_query *query,
+                 int row, struct lm_key *out)
 {
-    lm_buf_putc(buf, '(');
+    const char **texts = lm_calloc((size_t)query->key_count, sizeof *texts);
+
     for (int i = 0; i < query->key_count; i++)
-        lm_buf_printf(buf, "%s%s", i > 0 ? ", " : "", query->key[i]);
-    lm_buf_puts(buf, ") = (");
-    for (int i = 0; i < query->key_count; i++) {
-        lm_buf_printf(buf, "%s%s", i > 0 ? ", " : "",
-                      texts[i] != NULL ? texts[i] : "NULL");
-    }
-    lm_buf_putc(buf, ')');
+        texts[i] = lm_page_key(page, query, row, i);
+    lm_key_set(out, texts, query->key_count);
+    free(texts);
 }
 
 /* -- asking ----------------------------------------------------------- */
@@ -75,8 +72,8 @@ watched_columns(const struct lm_base_query *query)
 }
 
 static void
-add_whole_page(struct lm_page_request *self, char *const *cursor,
-               char *const *bound, const char *limit)
+add_whole_page(struct lm_page_request *self, const struct lm_key *cursor,
+               const struct lm_key *bound, const char *limit)
 {
     struct lm_range range = {cursor, bound};
 
@@ -101,40 +98,28 @@ ask(const struct lm_page_request *self, struct lm_conn *conn, const char *shape,
 
 /* -- checks ----------------------------------------------------------- */
 
-/* The texts of a row's key; the array is to be freed. */
-static char **
-key_texts(const struct lm_page *page, const struct lm_base_query *query,
-          int row)
-{
-    char **texts = lm_calloc((size_t)query->key_count, sizeof *texts);
-
-    for (int i = 0; i < query->key_count; i++)
-        texts[i] = (char *)lm_page_key(page, query, row, i);
-    return texts;
-}
-
 static bool
-fail_key(const struct lm_base_query *query, char *const *texts,
+fail_key(const struct lm_base_query *query, const struct lm_key *key,
          const char *what, struct lm_err *err)
 {
-    struct lm_buf key = LM_BUF_INIT;
+    struct lm_buf text = LM_BUF_INIT;
 
-    lm_page_describe_key(&key, query, texts);
-    lm_err_set(err, LM_ERR_FAILED, "%s: %s", what, lm_buf_text(&key));
-    lm_buf_release(&key);
+    lm_key_describe(key, query, &text);
+    lm_err_set(err, LM_ERR_FAILED, "%s: %s", what, lm_buf_text(&text));
+    lm_buf_release(&text);
     return false;
 }
 
 static bool
-check_not_null(const struct lm_base_query *query, char *const *texts,
+check_not_null(const struct lm_base_query *query, const struct lm_key *key,
                struct lm_err *err)
 {
     struct lm_buf name = LM_BUF_INIT;
 
     for (int i = 0; i < query->key_count; i++) {
-        if (texts[i] != NULL)
+        if (key->texts[i] != NULL)
             continue;
-        fail_key(query, texts, "a row of the base query has a NULL key", err);
+        fail_key(query, key, "a row of the base query has a NULL key", err);
         lm_sql_add_name(&name, query->key[i]);
         lm_err_hint(err,
                     "Leave such rows out: SELECT * FROM (base query) AS q "
@@ -246,7 +231,7 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
 {
     const char *same = sameness(page, query, row);
     bool null = has_null(page, query, row);
-    char **texts;
+    struct lm_key key = {NULL, 0};
 
     if (!null && !is_bool(same) && (same != NULL || row > 0)) {
         return lm_answer_fail_of(
@@ -258,13 +243,13 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
     }
     if (!null && (same == NULL || *same == 'f'))
         return true;
-    texts = key_texts(page, query, row);
-    if (check_not_null(query, texts, err)) {
-        fail_key(query, texts, "two rows of the base query have one key", err);
+    lm_page_copy_key(page, query, row, &key);
+    if (check_not_null(query, &key, err)) {
+        fail_key(query, &key, "two rows of the base query have one key", err);
         lm_err_hint(err, "Name a unique key with config.key; a list of "
                          "columns will do: key = { \"tenant\", \"id\" }.");
     }
-    free(texts);
+    lm_key_release(&key);
     return false;
 }
 
@@ -308,7 +293,7 @@ send_page(struct lm_page_request *request, struct lm_conn *conn,
 /* -- keys whose texts round ------------------------------------------------ */
 
 static bool
-fail_rounded(const struct lm_base_query *query, char *const *key,
+fail_rounded(const struct lm_base_query *query, const struct lm_key *key,
              struct lm_err *err)
 {
     fail_key(query, key, "the text of a key is not that of its value", err);
@@ -324,20 +309,20 @@ static bool
 check_rounding(const struct lm_base_query *query, const struct lm_page *page,
                struct lm_err *err)
 {
-    char **last;
+    struct lm_key last = {NULL, 0};
 
     if (page->rows == 0 || *exactness(page, query, page->rows - 1) == 't')
         return true;
-    last = key_texts(page, query, page->rows - 1);
-    fail_rounded(query, last, err);
-    free(last);
+    lm_page_copy_key(page, query, page->rows - 1, &last);
+    fail_rounded(query, &last, err);
+    lm_key_release(&last);
     return false;
 }
 
 bool
 lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
-              char *const *cursor, char *const *bound, int64_t limit,
-              struct lm_page *out, struct lm_err *err)
+              const struct lm_key *cursor, const struct lm_key *bound,
+              int64_t limit, struct lm_page *out, struct lm_err *err)
 {
     struct lm_page_request request;
     struct row_limit text = one_row_more(limit);
@@ -358,7 +343,8 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
 
 bool
 lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
-                  char *const *key, struct lm_page *out, struct lm_err *err)
+                  const struct lm_key *key, struct lm_page *out,
+                  struct lm_err *err)
 {
     struct lm_page_request request;
 
@@ -379,9 +365,9 @@ lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
 
 bool
 lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
-                  char *const *key, struct lm_err *err)
+                  const struct lm_key *key, struct lm_err *err)
 {
-    struct lm_values values = {(const char *const *)key, query->key_count};
+    struct lm_values values = {(const char *const *)key->texts, key->count};
     struct lm_buf sql = LM_BUF_INIT;
     struct lm_answer *answer = NULL;
     char shape[16];
@@ -414,45 +400,50 @@ begin_key(struct lm_page_request *request)
                                " AS luamig_found, key.* FROM (");
 }
 
-/* Ends it and asks. *texts is NULL when there is no key. */
+/* The key that begins at a column of an answer's row. */
+static void
+take_key(const struct lm_answer *answer, int row, int column,
+         const struct lm_base_query *query, struct lm_key *out)
+{
+    lm_key_release(out);
+    out->texts = lm_calloc((size_t)query->key_count, sizeof *out->texts);
+    out->count = query->key_count;
+    for (int i = 0; i < out->count; i++)
+        out->texts[i] = lm_answer_copy(answer, row, column + i);
+}
+
+/* Ends it and asks. out is empty when there is no key. */
 static bool
-ask_key(struct lm_page_request *request, struct lm_conn *conn, char ***texts,
-        struct lm_err *err)
+ask_key(struct lm_page_request *request, struct lm_conn *conn,
+        struct lm_key *out, struct lm_err *err)
 {
     const struct lm_base_query *query = request->query;
     struct lm_answer *answer = NULL;
     bool rounds = lm_request_may_round(query);
     char shape[24];
-    char **key = NULL;
-    bool ok;
+    bool ok = true;
 
-    *texts = NULL;
+    lm_key_release(out);
     lm_buf_puts(&request->sql, ") AS key) AS found ON true");
     snprintf(shape, sizeof shape, "!: b %dt?%s", query->key_count,
              rounds ? " b" : "");
     if (!ask(request, conn, shape, &answer, err))
         return false;
     if (lm_answer_bool(answer, 0, 0)) {
-        key = lm_calloc((size_t)query->key_count, sizeof *key);
-        for (int i = 0; i < query->key_count; i++)
-            key[i] = lm_answer_copy(answer, 0, i + 1);
+        take_key(answer, 0, 1, query, out);
+        ok = check_not_null(query, out, err) &&
+             (!rounds || lm_answer_bool(answer, 0, query->key_count + 1) ||
+              fail_rounded(query, out, err));
     }
-    ok = key == NULL ||
-         (check_not_null(query, key, err) &&
-          (!rounds || lm_answer_bool(answer, 0, query->key_count + 1) ||
-           fail_rounded(query, key, err)));
     lm_answer_free(answer);
-    if (ok) {
-        *texts = key;
-        return true;
-    }
-    lm_sql_free_array(key, query->key_count);
-    return false;
+    if (!ok)
+        lm_key_release(out);
+    return ok;
 }
 
 bool
 lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
-                const char *table, char ***texts, struct lm_err *err)
+                const char *table, struct lm_key *out, struct lm_err *err)
 {
     struct lm_page_request request;
     bool ok;
@@ -460,36 +451,16 @@ lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
     lm_request_init(&request, query);
     begin_key(&request);
     lm_request_add_highest(&request, table);
-    ok = ask_key(&request, conn, texts, err);
+    ok = ask_key(&request, conn, out, err);
     lm_request_release(&request);
     return ok;
 }
 
-/* The last key of an answer, NULL without a row. */
-static bool
-take_last_key(const struct lm_answer *answer, const struct lm_base_query *query,
-              char ***texts, struct lm_err *err)
-{
-    int last = lm_answer_rows(answer) - 1;
-    char **key = NULL;
-
-    if (last >= 0) {
-        key = lm_calloc((size_t)query->key_count, sizeof *key);
-        for (int i = 0; i < query->key_count; i++)
-            key[i] = lm_answer_copy(answer, last, i);
-    }
-    if (key == NULL || check_not_null(query, key, err)) {
-        *texts = key;
-        return true;
-    }
-    lm_sql_free_array(key, query->key_count);
-    return false;
-}
-
 bool
 lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
-                  char *const *cursor, char *const *bound, int64_t rows,
-                  char ***texts, int64_t *found, struct lm_err *err)
+                  const struct lm_key *cursor, const struct lm_key *bound,
+                  int64_t rows, struct lm_key *out, int64_t *found,
+                  struct lm_err *err)
 {
     struct lm_page_request request;
     struct lm_range range = {cursor, bound};
@@ -498,16 +469,20 @@ lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
     char shape[24];
     bool ok;
 
-    *texts = NULL;
+    lm_key_release(out);
     *found = 0;
     snprintf(shape, sizeof shape, "*: %dt?", query->key_count);
     lm_request_init(&request, query);
     lm_request_add_key_page(&request, range, limit.text);
     ok = ask(&request, conn, shape, &answer, err);
-    if (ok) {
+    if (ok)
         *found = lm_answer_rows(answer);
-        ok = take_last_key(answer, query, texts, err);
+    if (*found > 0) {
+        take_key(answer, (int)*found - 1, 0, query, out);
+        ok = check_not_null(query, out, err);
     }
+    if (!ok)
+        lm_key_release(out);
     lm_request_release(&request);
     lm_answer_free(answer);
     return ok;
@@ -546,8 +521,9 @@ lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
 
 bool
 lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
-                   const char *table, char *const *cursor, char *const *bound,
-                   int64_t rows, char ***texts, struct lm_err *err)
+                   const char *table, const struct lm_key *cursor,
+                   const struct lm_key *bound, int64_t rows, struct lm_key *out,
+                   struct lm_err *err)
 {
     struct lm_page_request request;
     char text[24];
@@ -558,14 +534,14 @@ lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
     begin_key(&request);
     lm_request_add_window_end(&request, table, (struct lm_range){cursor, bound},
                               text);
-    ok = ask_key(&request, conn, texts, err);
+    ok = ask_key(&request, conn, out, err);
     lm_request_release(&request);
     return ok;
 }
 
 bool
 lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
-              char *const *bound, int64_t *total, int64_t *beyond,
+              const struct lm_key *bound, int64_t *total, int64_t *beyond,
               struct lm_err *err)
 {
     struct lm_page_request request;
@@ -574,13 +550,14 @@ lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
 
     lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*)");
-    if (bound != NULL) {
+    if (!lm_key_is_empty(bound)) {
         lm_buf_puts(&request.sql, ", pg_catalog.count(*) FILTER (WHERE ");
         lm_request_add_key_after(&request, bound);
         lm_buf_putc(&request.sql, ')');
     }
     lm_request_add_source(&request);
-    ok = ask(&request, conn, bound != NULL ? "1: n n" : "1: n", &answer, err);
+    ok = ask(&request, conn, lm_key_is_empty(bound) ? "1: n" : "1: n n",
+             &answer, err);
     lm_request_release(&request);
     if (!ok)
         return false;
@@ -592,8 +569,8 @@ lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
 
 bool
 lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
-                   char *const *cursor, char *const *bound, int64_t *rows,
-                   struct lm_err *err)
+                   const struct lm_key *cursor, const struct lm_key *bound,
+                   int64_t *rows, struct lm_err *err)
 {
     struct lm_page_request request;
     struct lm_answer *answer = NULL;
@@ -613,7 +590,7 @@ lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
 
 int64_t
 lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
-                 char *const *cursor, char *const *bound)
+                 const struct lm_key *cursor, const struct lm_key *bound)
 {
     static const char mark[] = "\"Plan Rows\":";
     struct lm_page_request request;
@@ -640,8 +617,9 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
 
 bool
 lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
-                char *const *cursor, char *const *bound, int64_t limit,
-                bool run, struct lm_answer **out, struct lm_err *err)
+                const struct lm_key *cursor, const struct lm_key *bound,
+                int64_t limit, bool run, struct lm_answer **out,
+                struct lm_err *err)
 {
     struct lm_page_request request;
     struct row_limit text = one_row_more(limit);

@@ -67,12 +67,12 @@ lm_request_param(struct lm_page_request *self, const char *text, uint32_t type)
 
 /* Adds a key as parameters; returns the number of the first. */
 static int
-add_key_params(struct lm_page_request *self, char *const *key)
+add_key_params(struct lm_page_request *self, const struct lm_key *key)
 {
     int first = self->count + 1;
 
     for (int i = 0; i < self->query->key_count; i++)
-        lm_request_param(self, key[i], self->query->key_types[i]);
+        lm_request_param(self, key->texts[i], self->query->key_types[i]);
     return first;
 }
 
@@ -214,13 +214,13 @@ add_comparison(struct lm_page_request *self, enum lm_compare compare, int first)
 }
 
 void
-lm_request_add_key_is(struct lm_page_request *self, char *const *key)
+lm_request_add_key_is(struct lm_page_request *self, const struct lm_key *key)
 {
     add_equal(self, self->query->key_count, add_key_params(self, key));
 }
 
 void
-lm_request_add_key_after(struct lm_page_request *self, char *const *key)
+lm_request_add_key_after(struct lm_page_request *self, const struct lm_key *key)
 {
     add_comparison(self, LM_GREATER, add_key_params(self, key));
 }
@@ -238,9 +238,9 @@ add_ends(struct lm_page_request *self, struct lm_range range)
 {
     struct ends ends = {0, 0};
 
-    if (range.cursor != NULL)
+    if (!lm_key_is_empty(range.cursor))
         ends.cursor = add_key_params(self, range.cursor);
-    if (range.bound != NULL)
+    if (!lm_key_is_empty(range.bound))
         ends.bound = add_key_params(self, range.bound);
     return ends;
 }

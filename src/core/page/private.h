@@ -2,9 +2,10 @@
 #ifndef LM_CORE_PAGE_PRIVATE_H
 #define LM_CORE_PAGE_PRIVATE_H
 
-/* The SQL of pages, which page/page_sql.c builds and pager.c sends. */
+/* The SQL of pages, which page_sql.c builds and page.c sends. */
 
 #include "core/page/base_query.h"
+#include "core/page/key.h"
 
 /* A statement and its parameters: the base query's, then keys, then others. */
 struct lm_page_request {
@@ -19,10 +20,10 @@ void lm_request_init(struct lm_page_request *self,
 void lm_request_release(struct lm_page_request *self);
 
 /* What a page is taken from: rows after cursor and up to bound, either of
- * which may be NULL. */
+ * which may be empty. */
 struct lm_range {
-    char *const *cursor;
-    char *const *bound;
+    const struct lm_key *cursor;
+    const struct lm_key *bound;
 };
 
 /* Adds a parameter; returns its number. */
@@ -37,8 +38,10 @@ void lm_request_add_keys(struct lm_page_request *self, const char *table,
 void lm_request_add_source(struct lm_page_request *self);
 
 /* Is the key of "page" this one, or after it? */
-void lm_request_add_key_is(struct lm_page_request *self, char *const *key);
-void lm_request_add_key_after(struct lm_page_request *self, char *const *key);
+void lm_request_add_key_is(struct lm_page_request *self,
+                           const struct lm_key *key);
+void lm_request_add_key_after(struct lm_page_request *self,
+                              const struct lm_key *key);
 
 /* " WHERE ..." for rows of the range; nothing for all rows. */
 void lm_request_add_where(struct lm_page_request *self, struct lm_range range);

@@ -24,16 +24,16 @@ check_start_after(struct lm_runner *self, const struct lm_key *key,
     struct lm_txn txn = lm_runner_txn(self);
     bool ok;
 
-    if (key->texts == NULL)
+    if (lm_key_is_empty(key))
         return true;
     txn.read_only = true;
     ok = lm_txn_begin(self->conn, &txn, err) &&
-         lm_page_check_key(self->conn, &self->query, key->texts, err);
+         lm_page_check_key(self->conn, &self->query, key, err);
     lm_conn_rollback(self->conn);
     if (!ok && lm_err_is_state(err, "22")) {
         struct lm_buf text = LM_BUF_INIT;
 
-        lm_page_describe_key(&text, &self->query, key->texts);
+        lm_key_describe(key, &self->query, &text);
         lm_err_prefix(err, "config.start_after does not fit the key: %s",
                       lm_buf_text(&text));
         err->kind = LM_ERR_SCRIPT;
@@ -49,7 +49,7 @@ lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
     const struct lm_migration *m = self->migration;
 
     if (m->start_after != NULL)
-        lm_key_copy(cursor, m->start_after, m->key_count);
+        lm_key_set(cursor, m->start_after, m->key_count);
     return check_start_after(self, cursor, err);
 }
 
@@ -91,10 +91,10 @@ tell_resumed(const struct lm_runner *self)
     char rows[32];
 
     lm_clock_format_count(rows, sizeof rows, self->run.rows);
-    if (self->run.cursor.texts != NULL &&
+    if (!lm_key_is_empty(&self->run.cursor) &&
         self->run.cursor.count == self->query.key_count) {
         lm_buf_puts(&where, " after ");
-        lm_page_describe_key(&where, &self->query, self->run.cursor.texts);
+        lm_key_describe(&self->run.cursor, &self->query, &where);
     }
     lm_log(LM_LOG_INFO,
            "resuming run %" PRId64 " of %s on %s%s: %s rows are "
@@ -138,7 +138,7 @@ static bool
 check_follow_new(const struct lm_runner *self, const struct lm_run *run,
                  struct lm_err *err)
 {
-    bool follows = run->bound.texts == NULL && !run->bound_is_empty;
+    bool follows = lm_key_is_empty(&run->bound) && !run->bound_is_empty;
 
     if (self->migration->one_shot || !run->started ||
         follows == self->migration->follow_new)

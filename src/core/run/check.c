@@ -156,7 +156,7 @@ lm_runner_look_at_pace(struct lm_runner *self)
         return;
     lm_check_init(&check);
     lm_check_page(&check, self->conn, self->migration, &self->query,
-                  self->run.cursor.texts, self->run.bound.texts);
+                  &self->run.cursor, &self->run.bound);
     lm_clock_format(slow, sizeof slow, self->pace.slow_ms);
     lm_clock_format(first, sizeof first, median_ms(&self->pace));
     lm_err_set(&warning, LM_ERR_FAILED,

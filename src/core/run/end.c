@@ -120,7 +120,7 @@ count_matching(struct lm_runner *self)
     txn.statement_timeout_ms = COUNT_TIMEOUT_MS;
     outcome->counted =
         lm_txn_begin(self->conn, &txn, &err) &&
-        lm_page_count(self->conn, &self->query, self->run.bound.texts,
+        lm_page_count(self->conn, &self->query, &self->run.bound,
                       &outcome->matching, &outcome->beyond, &err);
     if (!outcome->counted) {
         lm_log(LM_LOG_INFO, "the rows that still match were not counted: %s",
@@ -155,9 +155,9 @@ fill_outcome(struct lm_runner *self)
     lm_held_describe(&self->held, &held);
     if (held.len > 0)
         outcome->held = lm_buf_take(&held);
-    if (self->run.cursor.texts != NULL &&
+    if (!lm_key_is_empty(&self->run.cursor) &&
         self->run.cursor.count == self->query.key_count) {
-        lm_page_describe_key(&cursor, &self->query, self->run.cursor.texts);
+        lm_key_describe(&self->run.cursor, &self->query, &cursor);
         outcome->cursor = lm_buf_take(&cursor);
     }
 }

@@ -34,8 +34,8 @@ count_left(struct lm_runner *self, int64_t *rows)
 
     lm_progress_hold_begin(&self->progress, "counting rows");
     ok = begin_reading(self, COUNT_MS, &err) &&
-         lm_page_count_left(self->conn, &self->query, self->run.cursor.texts,
-                            self->run.bound.texts, rows, &err);
+         lm_page_count_left(self->conn, &self->query, &self->run.cursor,
+                            &self->run.bound, rows, &err);
     lm_conn_rollback(self->conn);
     lm_progress_hold_end(&self->progress);
     if (!ok && lm_stop_level() == 0) {
@@ -54,8 +54,8 @@ find_total(struct lm_runner *self)
     bool counted = self->options->count && count_left(self, &left);
 
     if (!counted) {
-        left = lm_page_estimate(self->conn, &self->query,
-                                self->run.cursor.texts, self->run.bound.texts);
+        left = lm_page_estimate(self->conn, &self->query, &self->run.cursor,
+                                &self->run.bound);
     }
     if (left >= 0)
         lm_progress_set_total(&self->progress, self->run.rows + left, counted);
@@ -65,7 +65,7 @@ find_total(struct lm_runner *self)
 static const char *
 only_text(const struct lm_key *key)
 {
-    return key->texts != NULL ? key->texts[0] : NULL;
+    return lm_key_is_empty(key) ? NULL : key->texts[0];
 }
 
 static void
@@ -74,7 +74,7 @@ find_position(struct lm_runner *self)
     struct lm_err ignored;
     double position = -1;
 
-    if (self->run.cursor.texts == NULL || self->position.useless)
+    if (lm_key_is_empty(&self->run.cursor) || self->position.useless)
         return;
     self->position_due_ms = lm_clock_ms() + POSITION_MS;
     if (begin_reading(self, POSITION_TIMEOUT_MS, &ignored)) {

@@ -244,9 +244,6 @@ bool lm_runner_witness(struct lm_runner *self, enum lm_moment moment,
 /* lane/batch.c: a step, and parts of it that others take. */
 bool lm_runner_batch_step(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
-/* The key of a page's last row; key is released or empty before. */
-void lm_runner_copy_last_key(const struct lm_runner *self,
-                             const struct lm_page *page, struct lm_key *key);
 /* The ends of a batch in a run. */
 bool lm_runner_begin_batch(struct lm_runner *self,
                            struct lm_err *err) LM_MUSTCHECK;
@@ -280,9 +277,6 @@ bool lm_runner_check_query(struct lm_runner *self,
 bool lm_runner_check_keys(const struct lm_runner *self,
                           const struct lm_run *run,
                           struct lm_err *err) LM_MUSTCHECK;
-
-/* Has a key of the journal as many values as the script's has columns? */
-bool lm_runner_fits_key(const struct lm_runner *self, const struct lm_key *key);
 
 /* Connects again for a bounded time and claims the run anew; what the server
  * holds of it replaces what the runner believed. LM_ERR_INTERRUPT when a
@@ -381,7 +375,7 @@ void lm_runner_narrow_passed(struct lm_runner *self,
                              const struct lm_page *page);
 /* The highest key; where the base query raises at a row, that of the key's
  * table, above which no page will look. */
-bool lm_runner_highest(struct lm_runner *self, char ***texts,
+bool lm_runner_highest(struct lm_runner *self, struct lm_key *out,
                        struct lm_err *err) LM_MUSTCHECK;
 /* Does the error, of a page, lie in a row of it? */
 bool lm_runner_lies_in_row(const struct lm_err *err);
@@ -392,7 +386,7 @@ bool lm_runner_narrow(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_runner_take_fewer(struct lm_runner *self);
 
 /* lane/window.c: around a page. Where the window ends in which to look for
- * it; NULL texts: there is none before the bound. */
+ * it; empty: there is none before the bound. */
 bool lm_runner_find_window(struct lm_runner *self, struct lm_key *end,
                            struct lm_err *err) LM_MUSTCHECK;
 /* The page was found; full: it ended before its window. */

@@ -24,7 +24,7 @@ static bool
 check_key(const struct lm_runner *self, int64_t failure_id,
           const struct lm_key *key, struct lm_err *err)
 {
-    if (lm_runner_fits_key(self, key))
+    if (lm_key_fits(key, self->query.key_count))
         return true;
     lm_err_set(err, LM_ERR_FAILED,
                "the journal's key of failure %" PRId64 " does not fit the key",
@@ -41,7 +41,7 @@ fail_repeated(const struct lm_runner *self, const struct lm_key *key,
 {
     struct lm_buf text = LM_BUF_INIT;
 
-    lm_page_describe_key(&text, &self->query, key->texts);
+    lm_key_describe(key, &self->query, &text);
     lm_err_set(err, LM_ERR_FAILED,
                "two rows of the base query have one key: %s",
                lm_buf_text(&text));
@@ -62,7 +62,7 @@ retry_row(struct lm_runner *self, int64_t failure_id, const struct lm_key *key,
     self->suspect.rows = 0;
     self->paging = true;
     if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_page_fetch_row(self->conn, &self->query, key->texts, &page, err))
+        !lm_page_fetch_row(self->conn, &self->query, key, &page, err))
         return false;
     self->paging = false;
     if (page.rows > 1) {
@@ -86,7 +86,7 @@ tell(const struct lm_runner *self, const struct lm_key *key,
 {
     struct lm_buf text = LM_BUF_INIT;
 
-    lm_page_describe_key(&text, &self->query, key->texts);
+    lm_key_describe(key, &self->query, &text);
     if (why != NULL) {
         lm_log(LM_LOG_WARNING, "row %s %s: %s", lm_buf_text(&text), what,
                why->message);

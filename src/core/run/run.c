@@ -135,13 +135,12 @@ lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
         return true;
     if ((timeout_ms > 0 && timeout_ms < LM_RUNNER_BOUND_MS &&
          !lm_txn_limit_statements(self->conn, LM_RUNNER_BOUND_MS, err)) ||
-        !lm_runner_highest(self, &bound->texts, err)) {
+        !lm_runner_highest(self, bound, err)) {
         if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
             err->kind = LM_ERR_SCRIPT;
         lm_err_prefix(err, "could not find the highest key");
         return false;
     }
-    bound->count = bound->texts != NULL ? self->query.key_count : 0;
     return true;
 }
 
@@ -152,7 +151,7 @@ lm_runner_note_started(struct lm_runner *self, struct lm_key bound)
     self->run.started = true;
     lm_key_release(&self->run.bound);
     self->run.bound = bound;
-    self->run.bound_is_empty = is_bounded(self) && bound.texts == NULL;
+    self->run.bound_is_empty = is_bounded(self) && lm_key_is_empty(&bound);
 }
 
 /* on_start and the bound, in one transaction with the mark that says so. */

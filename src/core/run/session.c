@@ -300,18 +300,6 @@ lm_runner_has_fitted(struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
-bool
-lm_runner_fits_key(const struct lm_runner *self, const struct lm_key *key)
-{
-    if (key->count != self->query.key_count)
-        return false;
-    for (int i = 0; i < key->count; i++) {
-        if (key->texts[i] == NULL)
-            return false;
-    }
-    return true;
-}
-
 /* What the journal holds of a run may have been edited by hand. Without a
  * cursor the run would begin anew, so that is for runs without rows only. */
 bool
@@ -322,12 +310,13 @@ lm_runner_check_keys(const struct lm_runner *self, const struct lm_run *run,
 
     if (self->migration->one_shot)
         return true;
-    if (run->cursor.texts != NULL ? !lm_runner_fits_key(self, &run->cursor)
-                                  : run->batches > 0) {
+    if (lm_key_is_empty(&run->cursor)
+            ? run->batches > 0
+            : !lm_key_fits(&run->cursor, self->query.key_count)) {
         wrong = "cursor";
-    } else if (run->bound.texts != NULL
-                   ? !lm_runner_fits_key(self, &run->bound)
-                   : run->bound_is_empty && run->batches > 0) {
+    } else if (lm_key_is_empty(&run->bound)
+                   ? run->bound_is_empty && run->batches > 0
+                   : !lm_key_fits(&run->bound, self->query.key_count)) {
         wrong = "bound";
     }
     if (wrong == NULL)

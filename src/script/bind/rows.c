@@ -36,15 +36,14 @@ raise_value(lua_State *L, const struct reading *self, int row, int column,
     lm_err_prefix(err, "column \"%s\"",
                   lm_result_column_name(self->result, column));
     if (self->page != NULL && paged != NULL) {
-        struct lm_buf key = LM_BUF_INIT;
-        char **texts = lm_calloc((size_t)paged->key_count, sizeof *texts);
+        struct lm_key key = {NULL, 0};
+        struct lm_buf text = LM_BUF_INIT;
 
-        for (int i = 0; i < paged->key_count; i++)
-            texts[i] = (char *)lm_page_key(self->page, paged, row, i);
-        lm_page_describe_key(&key, paged, texts);
-        lm_err_prefix(err, "row %s", lm_buf_text(&key));
-        free(texts);
-        lm_buf_release(&key);
+        lm_page_copy_key(self->page, paged, row, &key);
+        lm_key_describe(&key, paged, &text);
+        lm_err_prefix(err, "row %s", lm_buf_text(&text));
+        lm_key_release(&key);
+        lm_buf_release(&text);
     } else {
         lm_err_prefix(err, "row %d", row + 1);
     }
