@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "core/run/private.h"
+#include "core/lane/private.h"
 
 enum { ROWS = 4096, BATCH = 256, LOG_BATCH = 8 };
 

@@ -14,7 +14,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/stop.h"
-#include "core/run/private.h"
+#include "core/run/runner.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -48,10 +48,10 @@ has(const struct lm_runner *self, enum lm_callback callback)
 static bool
 begin_transaction(struct lm_runner *self, struct lm_err *err)
 {
-    if (!lm_runner_begin_batch(self, err))
+    if (!lm_lane_begin_batch(&self->lane, err))
         return false;
     return !has(self, LM_CALL_ON_START) ||
-           (lm_runner_call_back(self, LM_CALL_ON_START, err) &&
+           (lm_lane_call_back(&self->lane, LM_CALL_ON_START, err) &&
             (self->migration->one_shot || lm_runner_look_again(self, err)));
 }
 
@@ -64,13 +64,13 @@ begin_work(struct lm_runner *self, struct lm_err *err)
     if (!begin_transaction(self, err))
         return false;
     if (dry->sampling) {
-        if (!lm_conn_command(self->conn, "SAVEPOINT luamig_dry", err))
+        if (!lm_conn_command(self->lane.conn, "SAVEPOINT luamig_dry", err))
             return false;
-        lm_samples_begin(&dry->report->samples, self->conn);
+        lm_samples_begin(&dry->report->samples, self->lane.conn);
     }
-    if (!lm_tally_read(&dry->before, self->conn, err))
+    if (!lm_tally_read(&dry->before, self->lane.conn, err))
         return false;
-    self->begun_ms = lm_clock_ms();
+    self->lane.begun_ms = lm_clock_ms();
     return true;
 }
 
@@ -78,11 +78,11 @@ begin_work(struct lm_runner *self, struct lm_err *err)
 static const char **
 first_keys(const struct lm_runner *self, const struct lm_page *page, int rows)
 {
-    int count = self->query.key_count;
+    int count = self->lane.query.key_count;
     const char **texts = lm_calloc((size_t)rows * (size_t)count, sizeof *texts);
 
     for (int i = 0; i < rows * count; i++)
-        texts[i] = lm_page_key(page, &self->query, i / count, i % count);
+        texts[i] = lm_page_key(page, &self->lane.query, i / count, i % count);
     return texts;
 }
 
@@ -92,7 +92,7 @@ take_sample(struct lm_runner *self, const struct lm_page *page,
             const struct lm_tally *written)
 {
     struct lm_dry_report *report = self->dry->report;
-    struct lm_sample_page rows = {.query = &self->query,
+    struct lm_sample_page rows = {.query = &self->lane.query,
                                   .table = self->dry->table};
     const char **texts = NULL;
     struct lm_err ignored;
@@ -101,12 +101,12 @@ take_sample(struct lm_runner *self, const struct lm_page *page,
         rows.rows = page->rows < LM_SAMPLE_KEYS ? page->rows : LM_SAMPLE_KEYS;
         rows.texts = texts = first_keys(self, page, rows.rows);
     }
-    lm_samples_take(&report->samples, self->conn, page != NULL ? &rows : NULL,
-                    written);
-    lm_residue_look(&report->residue, self->conn);
-    if (lm_conn_command(self->conn, "ROLLBACK TO SAVEPOINT luamig_dry",
+    lm_samples_take(&report->samples, self->lane.conn,
+                    page != NULL ? &rows : NULL, written);
+    lm_residue_look(&report->residue, self->lane.conn);
+    if (lm_conn_command(self->lane.conn, "ROLLBACK TO SAVEPOINT luamig_dry",
                         &ignored))
-        lm_samples_complete(&report->samples, self->conn);
+        lm_samples_complete(&report->samples, self->lane.conn);
     free(texts);
 }
 
@@ -119,10 +119,10 @@ end_work(struct lm_runner *self, const struct lm_page *page, int64_t *wal_bytes,
     struct lm_tally written = {NULL, 0, 0, false};
     bool ok;
 
-    if (!lm_conn_settle(self->conn, err))
+    if (!lm_conn_settle(self->lane.conn, err))
         return false;
-    self->worked_ms = lm_clock_ms() - self->begun_ms;
-    ok = lm_tally_read(&written, self->conn, err);
+    self->lane.worked_ms = lm_clock_ms() - self->lane.begun_ms;
+    ok = lm_tally_read(&written, self->lane.conn, err);
     if (ok) {
         LM_FAULT("dry_before_rollback");
         lm_tally_subtract(&written, &dry->before);
@@ -130,7 +130,7 @@ end_work(struct lm_runner *self, const struct lm_page *page, int64_t *wal_bytes,
         *wal_bytes = written.wal_bytes;
         if (dry->sampling)
             take_sample(self, page, &written);
-        lm_conn_rollback(self->conn);
+        lm_conn_rollback(self->lane.conn);
     }
     lm_tally_release(&written);
     return ok;
@@ -144,7 +144,7 @@ note_batch(struct lm_runner *self, int64_t wal_bytes)
 
     dry->ms = lm_realloc(dry->ms, room, sizeof *dry->ms);
     dry->wal_bytes = lm_realloc(dry->wal_bytes, room, sizeof *dry->wal_bytes);
-    dry->ms[dry->count] = self->worked_ms;
+    dry->ms[dry->count] = self->lane.worked_ms;
     dry->wal_bytes[dry->count++] = wal_bytes;
     dry->sampling = dry->count < SAMPLED_BATCHES;
 }
@@ -163,9 +163,9 @@ start(struct lm_runner *self, struct lm_err *err)
 
     dry->sampling = false;
     lm_tally_release(&dry->before);
-    ok = lm_runner_begin_batch(self, err) &&
-         lm_tally_read(&dry->before, self->conn, err) &&
-         lm_runner_call_back(self, LM_CALL_ON_START, err) &&
+    ok = lm_lane_begin_batch(&self->lane, err) &&
+         lm_tally_read(&dry->before, self->lane.conn, err) &&
+         lm_lane_call_back(&self->lane, LM_CALL_ON_START, err) &&
          lm_runner_find_bound(self, &bound, err) &&
          end_work(self, NULL, &ignored, err);
     dry->sampling = sampling;
@@ -183,10 +183,10 @@ warn_of_many(struct lm_runner *self)
     char rows[32];
 
     if (self->dry->warned || self->options->limit > 0 ||
-        self->progress.total <= MANY_ROWS)
+        self->gauge.progress.total <= MANY_ROWS)
         return;
     self->dry->warned = true;
-    lm_clock_format_count(rows, sizeof rows, self->progress.total);
+    lm_clock_format_count(rows, sizeof rows, self->gauge.progress.total);
     lm_log(LM_LOG_WARNING,
            "a dry run of about %s rows: its batches cost as much as real ones "
            "(WAL, dead row versions, locks); --limit 10000 tries fewer",
@@ -194,21 +194,24 @@ warn_of_many(struct lm_runner *self)
 }
 
 static bool
-begin_batch(struct lm_runner *self, struct lm_err *err)
+begin_batch(void *run, struct lm_err *err)
 {
+    struct lm_runner *self = run;
+
     warn_of_many(self);
     return begin_work(self, err);
 }
 
 static bool
-end_batch(struct lm_runner *self, const struct lm_page *page,
-          const struct lm_key *cursor, struct lm_err *err)
+end_batch(void *run, const struct lm_page *page, const struct lm_key *cursor,
+          struct lm_err *err)
 {
+    struct lm_runner *self = run;
     int64_t wal_bytes = 0;
 
     (void)cursor;
     if (page->rows == 0) {
-        lm_conn_rollback(self->conn);
+        lm_conn_rollback(self->lane.conn);
         return true;
     }
     if (!end_work(self, page, &wal_bytes, err))
@@ -224,8 +227,8 @@ run_once(struct lm_runner *self, struct lm_err *err)
     int64_t wal_bytes = 0;
 
     if (!begin_work(self, err) ||
-        !lm_runner_call_back(self, LM_CALL_RUN, err) ||
-        !lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) ||
+        !lm_lane_call_back(&self->lane, LM_CALL_RUN, err) ||
+        !lm_lane_call_back(&self->lane, LM_CALL_ON_COMPLETE, err) ||
         !end_work(self, NULL, &wal_bytes, err))
         return false;
     note_batch(self, wal_bytes);
@@ -243,7 +246,7 @@ complete(struct lm_runner *self, struct lm_err *err)
     self->dry->sampling = true; /* of tables that batches do not write */
     if (!begin_work(self, err))
         return false;
-    if (lm_runner_call_back(self, LM_CALL_ON_COMPLETE, err) &&
+    if (lm_lane_call_back(&self->lane, LM_CALL_ON_COMPLETE, err) &&
         end_work(self, NULL, &ignored, err))
         return true;
     if (err->hint[0] == '\0') {
@@ -266,8 +269,7 @@ finish(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
-static const struct lm_runner_steps steps = {start, begin_batch, end_batch,
-                                             finish};
+static const struct lm_runner_steps steps = {start, finish};
 
 /* -- the report -------------------------------------------------------------- */
 
@@ -346,15 +348,17 @@ fill_report(struct lm_runner *self, struct lm_dry_report *report)
     report->complete = self->ended;
     report->rows = self->run.rows;
     report->batches = self->run.batches;
-    report->retries = self->progress.retries;
-    report->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
+    report->retries = self->gauge.progress.retries;
+    report->elapsed_ms = lm_clock_ms() - self->gauge.progress.started_ms;
     report->throttle_ms = self->migration->throttle_ms;
     report->batch_ms = sum_up(dry->ms, dry->count);
     report->batch_wal_bytes = sum_up(dry->wal_bytes, dry->count);
-    guess_whole(report, self->progress.total, self->migration->batch_size);
-    lm_conn_set_interruptible(self->conn, false);
-    if (lm_conn_is_up(self->conn)) {
-        lm_residue_end(&report->residue, self->conn, self->migration->source);
+    guess_whole(report, self->gauge.progress.total,
+                self->migration->batch_size);
+    lm_conn_set_interruptible(self->lane.conn, false);
+    if (lm_conn_is_up(self->lane.conn)) {
+        lm_residue_end(&report->residue, self->lane.conn,
+                       self->migration->source);
     }
 }
 
@@ -365,18 +369,17 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
 {
     struct lm_dry_report *report = self->dry->report;
 
-    lm_progress_end(&self->progress);
-    lm_monitor_stop(self->monitor);
-    self->monitor = NULL;
+    lm_progress_end(&self->gauge.progress);
+    lm_runner_stop_watching(self);
     if (!ok && err->kind == LM_ERR_INTERRUPT)
         ok = stopped = true;
-    if (self->conn != NULL)
-        lm_conn_rollback(self->conn);
+    if (self->lane.conn != NULL)
+        lm_conn_rollback(self->lane.conn);
     if (report->worked)
         fill_report(self, report);
     if (!ok) {
         report->ending = LM_END_FAILED;
-        report->would_quarantine = lm_runner_may_quarantine(self, err);
+        report->would_quarantine = lm_lane_may_quarantine(&self->lane, err);
     } else if (stopped && lm_stop_level() > 0) {
         report->ending = LM_END_STOPPED;
         snprintf(report->reason, sizeof report->reason, "%s", lm_stop_signal());
@@ -400,12 +403,13 @@ prepare(struct lm_runner *self, struct lm_err *err)
     if (!self->migration->one_shot) {
         if (!lm_runner_find_start(self, &self->run.cursor, err))
             return false;
-        if (!lm_page_key_table(self->conn, &self->query, &dry->table, &ignored))
+        if (!lm_page_key_table(self->lane.conn, &self->lane.query, &dry->table,
+                               &ignored))
             lm_log(LM_LOG_DEBUG, "%s", ignored.message);
     }
-    lm_residue_begin(&dry->report->residue, self->conn);
+    lm_residue_begin(&dry->report->residue, self->lane.conn);
     lm_log(LM_LOG_INFO, "dry run of %s on %s: every batch is rolled back",
-           self->migration->name, lm_conn_target(self->conn));
+           self->migration->name, lm_conn_target(self->lane.conn));
     lm_runner_warn_of_volatile_calls(self);
     return true;
 }
@@ -426,13 +430,16 @@ lm_runner_dry_run(const struct lm_migration *migration,
     lm_runner_init(&self, migration, options, &outcome);
     self.steps = &steps;
     self.dry = &dry;
-    self.heard = true; /* nobody asks anything of a dry run */
-    self.repo.combine_options.journal = NULL;
+    self.lane.options.dry = true;
+    self.lane.host.begin_batch = begin_batch;
+    self.lane.host.end_batch = end_batch;
+    self.requests.heard = true; /* nobody asks anything of a dry run */
+    self.lane.repo.combine_options.journal = NULL;
     ok = prepare(&self, err);
     if (ok) {
         report->worked = true;
         lm_runner_watch(&self);
-        lm_progress_begin(&self.progress, 0, 0, 0, 0);
+        lm_progress_begin(&self.gauge.progress, 0, 0, 0, 0);
         ok = lm_runner_work(&self, &stopped, err);
     }
     conclude(&self, ok, stopped, err);

@@ -7,66 +7,49 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "core/run/private.h"
+#include "core/lane/private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 static int64_t
-rows_to_ask_for(const struct lm_runner *self)
+rows_to_ask_for(const struct lm_lane *self)
 {
     int64_t size =
         lm_bisection_rows(&self->bisection, lm_size_rows(&self->size));
-    int64_t left = self->options->limit - self->progress.own_rows;
+    int64_t left = self->host.rows_left(self->host.run);
 
-    size = lm_runner_narrow_rows(self, size);
-    return self->options->limit > 0 && left < size ? left : size;
+    size = lm_narrow_rows(&self->narrow, size);
+    return left < size ? left : size;
 }
 
 bool
-lm_runner_migrate_page(struct lm_runner *self, const struct lm_page *page,
-                       struct lm_err *err)
+lm_lane_begin_batch(struct lm_lane *self, struct lm_err *err)
 {
-    const struct lm_migration *m = self->migration;
-    struct lm_run_info info = lm_runner_info(self, self->run.batches + 1);
-    bool ok;
-
-    self->repo.combine = m->combine && !self->uncombined;
-    self->repo.follows_new = m->follow_new;
-    if (!lm_repo_open(&self->repo, self->conn, &self->query, err))
-        return false;
-    ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
-    return lm_runner_close_repo(self, ok, err);
-}
-
-bool
-lm_runner_begin_batch(struct lm_runner *self, struct lm_err *err)
-{
-    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_txn txn = lm_lane_txn(self);
 
     txn.durable = self->migration->durable_batches;
     return lm_txn_begin(self->conn, &txn, err);
 }
 
 bool
-lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
-                       const struct lm_key *cursor, struct lm_err *err)
+lm_lane_commit_batch(struct lm_lane *self, const struct lm_page *page,
+                     const struct lm_key *cursor, struct lm_err *err)
 {
-    if (!lm_journal_checkpoint(&self->journal, &self->run, cursor, page->rows,
-                               self->pending_retries, err) ||
-        !lm_runner_post_modules(self, err))
+    if (!lm_journal_checkpoint(&self->journal, self->run, cursor, page->rows,
+                               self->attempt.uncounted_retries, err) ||
+        !lm_lane_post_modules(self, err))
         return false;
 #ifdef LUAMIG_FAULTS
     if (lm_fault_is_armed("after_flush") && !lm_conn_flush(self->conn, err))
         return false;
 #endif
     LM_FAULT("after_flush");
-    if (!lm_runner_witness(self, LM_BEFORE_COMMIT, self->run.batches + 1,
-                           err) ||
+    if (!lm_lane_witness(self, LM_BEFORE_COMMIT, self->run->batches + 1, err) ||
         !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
         return false;
-    lm_runner_modules_noted(self);
+    lm_lane_modules_noted(self);
     self->worked_ms = lm_clock_ms() - self->begun_ms;
     return true;
 }
@@ -74,7 +57,7 @@ lm_runner_commit_batch(struct lm_runner *self, const struct lm_page *page,
 /* The page's writes and the end of the transaction. The cursor is the page's
  * last key, unless a window that has nothing more leads further. */
 static bool
-migrate_and_end(struct lm_runner *self, const struct lm_page *page,
+migrate_and_end(struct lm_lane *self, const struct lm_page *page,
                 const struct lm_key *window_end, struct lm_key *cursor,
                 struct lm_err *err)
 {
@@ -83,36 +66,33 @@ migrate_and_end(struct lm_runner *self, const struct lm_page *page,
     } else {
         lm_page_copy_key(page, &self->query, page->rows - 1, cursor);
     }
-    if (!lm_runner_migrate_page(self, page, err))
+    if (!lm_lane_migrate_page(self, page, err))
         return false;
     LM_FAULT("after_migrate");
-    return self->steps->end_batch(self, page, cursor, err);
+    return self->host.end_batch(self->host.run, page, cursor, err);
 }
 
 static void
-advance(struct lm_runner *self, const struct lm_page *page,
-        struct lm_key *cursor)
+advance(struct lm_lane *self, const struct lm_page *page, struct lm_key *cursor)
 {
-    lm_key_swap(&self->run.cursor, cursor);
-    self->run.seq++;
-    self->run.rows += page->rows;
-    self->run.batches++;
-    self->pending_retries = 0;
-    self->leased_ms = lm_clock_ms();
-    self->batch_ms = self->worked_ms + 1;
-    lm_runner_narrow_passed(self, page);
+    lm_key_swap(&self->run->cursor, cursor);
+    self->run->seq++;
+    self->run->rows += page->rows;
+    self->run->batches++;
+    lm_attempt_committed(&self->attempt);
+    lm_lane_narrow_passed(self, page);
     lm_size_batch(&self->size, page->rows, self->worked_ms);
-    lm_progress_batch(&self->progress, page->rows, lm_size_rows(&self->size));
+    self->host.committed(self->host.run, page->rows);
 }
 
 /* "batch 3, keys (id) from (2001) to (3000), rolled back" */
 static void
-name_batch(const struct lm_runner *self, const struct lm_page *page,
+name_batch(const struct lm_lane *self, const struct lm_page *page,
            struct lm_err *err)
 {
     struct lm_buf text = LM_BUF_INIT;
 
-    lm_buf_printf(&text, "batch %" PRId64 ", keys (", self->run.batches + 1);
+    lm_buf_printf(&text, "batch %" PRId64 ", keys (", self->run->batches + 1);
     for (int i = 0; i < self->query.key_count; i++)
         lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "", self->query.key[i]);
     for (int end = 0; end < 2; end++) {
@@ -129,51 +109,56 @@ name_batch(const struct lm_runner *self, const struct lm_page *page,
 }
 
 static bool
-fetch_page(struct lm_runner *self, struct lm_key *window_end,
+fetch_page(struct lm_lane *self, struct lm_key *window_end,
            struct lm_page *page, struct lm_err *err)
 {
     int64_t begun_ms = lm_clock_ms();
     int64_t rows = rows_to_ask_for(self);
     bool ok;
 
-    self->paging = true;
-    self->narrow.asked = rows;
-    self->narrow.rows = 0;
-    lm_conn_limit_answer(self->conn, rows > 1 ? LM_RUNNER_PAGE_BYTES : 0);
-    ok = lm_runner_witness(self, LM_BEFORE_PAGE, self->run.batches + 1, err) &&
-         lm_runner_find_window(self, window_end, err) &&
-         lm_runner_narrow_page(self, window_end, err) &&
-         lm_page_fetch(self->conn, &self->query, &self->run.cursor,
-                       lm_key_is_empty(window_end) ? &self->run.bound
+    lm_attempt_look_for_page(&self->attempt);
+    lm_conn_limit_answer(self->conn, rows > 1 ? LM_LANE_PAGE_BYTES : 0);
+    ok = lm_lane_witness(self, LM_BEFORE_PAGE, self->run->batches + 1, err) &&
+         lm_lane_find_window(self, window_end, err) &&
+         lm_lane_narrow_page(self, rows, window_end, err) &&
+         lm_page_fetch(self->conn, &self->query, &self->run->cursor,
+                       lm_key_is_empty(window_end) ? &self->run->bound
                                                    : window_end,
                        rows, page, err);
-    lm_conn_limit_answer(self->conn, LM_RUNNER_ANSWER_BYTES);
-    lm_runner_note_page(self, lm_clock_ms() - begun_ms);
+    lm_conn_limit_answer(self->conn, LM_LANE_ANSWER_BYTES);
+    lm_pace_note(&self->pace, lm_clock_ms() - begun_ms);
     if (!ok)
         return false;
-    self->paging = false;
-    lm_runner_window_passed(self, page->more);
+    lm_attempt_found_page(&self->attempt, page->rows);
+    lm_lane_window_passed(self, page->more);
     return true;
 }
 
 /* Nothing matched in a window: the cursor moves to its end. */
 static bool
-pass_window(struct lm_runner *self, const struct lm_page *page,
+pass_window(struct lm_lane *self, const struct lm_page *page,
             struct lm_key *window_end, struct lm_err *err)
 {
-    if (!self->steps->end_batch(self, page, window_end, err))
+    if (!self->host.end_batch(self->host.run, page, window_end, err))
         return false;
-    lm_key_swap(&self->run.cursor, window_end);
-    self->run.seq++;
-    self->pending_retries = 0;
-    self->leased_ms = lm_clock_ms();
-    lm_runner_narrow_passed(self, page);
+    lm_key_swap(&self->run->cursor, window_end);
+    self->run->seq++;
+    lm_attempt_committed(&self->attempt);
+    lm_lane_narrow_passed(self, page);
+    self->host.committed(self->host.run, 0);
     return true;
+}
+
+static void
+note_first_key(struct lm_lane *self, const struct lm_page *page)
+{
+    if (self->first_key == NULL && self->run->batches == 0)
+        self->first_key = lm_strdup(lm_page_key(page, &self->query, 0, 0));
 }
 
 /* Inside the transaction. */
 static bool
-work_on_page(struct lm_runner *self, const struct lm_page *page,
+work_on_page(struct lm_lane *self, const struct lm_page *page,
              struct lm_key *window_end, struct lm_err *err)
 {
     bool ends_window = !lm_key_is_empty(window_end) && !page->more;
@@ -187,34 +172,32 @@ work_on_page(struct lm_runner *self, const struct lm_page *page,
         self->pages_done = true;
         return true;
     }
-    lm_runner_note_first_key(self, page);
-    self->page_rows = page->rows;
+    note_first_key(self, page);
     ok = migrate_and_end(self, page, ends_window ? window_end : NULL, &cursor,
                          err);
     if (ok) {
         LM_FAULT("after_commit");
         advance(self, page, &cursor);
         self->pages_done = !page->more && !ends_window;
-        ok = lm_runner_witness(self, LM_AFTER_COMMIT, self->run.batches, err);
+        ok = lm_lane_witness(self, LM_AFTER_COMMIT, self->run->batches, err);
     } else if (err->kind != LM_ERR_LOST) {
         name_batch(self, page, err);
-        lm_runner_suspect(self, page);
+        lm_lane_suspect(self, page);
     }
     lm_key_release(&cursor);
     return ok;
 }
 
 bool
-lm_runner_batch_step(struct lm_runner *self, struct lm_err *err)
+lm_lane_batch(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_key window_end = {NULL, 0};
     struct lm_page page;
     bool ok;
 
-    self->in_batch = true;
-    self->page_rows = 0;
+    lm_attempt_begin_batch(&self->attempt);
     self->begun_ms = lm_clock_ms();
-    ok = self->steps->begin_batch(self, err) &&
+    ok = self->host.begin_batch(self->host.run, err) &&
          lm_repo_post_check(&self->repo, self->conn, err) &&
          fetch_page(self, &window_end, &page, err);
     if (ok) {

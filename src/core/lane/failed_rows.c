@@ -15,7 +15,7 @@
 
 #include "base/log.h"
 #include "base/secret.h"
-#include "core/run/private.h"
+#include "core/lane/private.h"
 #include "pg/sql/sql.h"
 
 #include <inttypes.h>
@@ -48,6 +48,14 @@ lm_bisection_failed(struct lm_bisection *self, int64_t rows)
 {
     self->suspects = rows;
     self->rows = rows / 2;
+}
+
+void
+lm_bisection_cut(struct lm_bisection *self, int64_t rows)
+{
+    lm_bisection_failed(self, rows);
+    if (self->rows == 0)
+        self->rows = 1;
 }
 
 void
@@ -96,7 +104,7 @@ lm_suspect_release(struct lm_suspect *self)
 }
 
 void
-lm_runner_suspect(struct lm_runner *self, const struct lm_page *page)
+lm_lane_suspect(struct lm_lane *self, const struct lm_page *page)
 {
     struct lm_suspect *suspect = &self->suspect;
 
@@ -112,7 +120,7 @@ lm_runner_suspect(struct lm_runner *self, const struct lm_page *page)
 }
 
 void
-lm_runner_suspect_key(struct lm_runner *self, const struct lm_key *key)
+lm_lane_suspect_key(struct lm_lane *self, const struct lm_key *key)
 {
     lm_suspect_release(&self->suspect);
     self->suspect.rows = 1;
@@ -120,7 +128,7 @@ lm_runner_suspect_key(struct lm_runner *self, const struct lm_key *key)
 }
 
 bool
-lm_runner_may_quarantine(const struct lm_runner *self, const struct lm_err *err)
+lm_lane_may_quarantine(const struct lm_lane *self, const struct lm_err *err)
 {
     if (!self->migration->quarantine || self->suspect.rows == 0)
         return false;
@@ -129,10 +137,10 @@ lm_runner_may_quarantine(const struct lm_runner *self, const struct lm_err *err)
 }
 
 static bool
-record(struct lm_runner *self, const struct lm_err *why, struct lm_err *err)
+record(struct lm_lane *self, const struct lm_err *why, struct lm_err *err)
 {
     const struct lm_suspect *suspect = &self->suspect;
-    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_txn txn = lm_lane_txn(self);
     struct lm_failure failure = {.key = &suspect->key,
                                  .error = why,
                                  .columns = suspect->columns,
@@ -141,14 +149,14 @@ record(struct lm_runner *self, const struct lm_err *why, struct lm_err *err)
     txn.own = true;
     txn.durable = self->migration->durable_batches;
     return lm_txn_begin(self->conn, &txn, err) &&
-           lm_journal_quarantine(&self->journal, &self->run, &failure,
-                                 self->pending_retries, err) &&
+           lm_journal_quarantine(&self->journal, self->run, &failure,
+                                 self->attempt.uncounted_retries, err) &&
            lm_conn_commit(self->conn, "quarantine_before_commit",
                           "quarantine_after_commit_sent", err);
 }
 
 static void
-tell(const struct lm_runner *self, const struct lm_err *why)
+tell(const struct lm_lane *self, const struct lm_err *why)
 {
     struct lm_buf key = LM_BUF_INIT;
 
@@ -162,11 +170,11 @@ tell(const struct lm_runner *self, const struct lm_err *why)
 }
 
 static bool
-set_aside(struct lm_runner *self, struct lm_err *err)
+set_aside(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_err why = *err;
 
-    if (self->run.failures >= self->migration->max_failures) {
+    if (self->run->failures >= self->migration->max_failures) {
         lm_err_prefix(
             err, "config.max_failures is %" PRId64 ", and here is one row more",
             self->migration->max_failures);
@@ -174,29 +182,58 @@ set_aside(struct lm_runner *self, struct lm_err *err)
                     "See \"luamig failures %" PRId64 "\". Correct the script "
                     "or the rows, or raise config.max_failures, and run the "
                     "same command.",
-                    self->run.id);
+                    self->run->id);
         return false;
     }
     if (!record(self, &why, err))
         return false;
     tell(self, &why);
-    lm_key_copy(&self->run.cursor, &self->suspect.key);
-    self->run.seq++;
-    self->run.failures++;
-    self->pending_retries = 0;
-    self->attempt = 1;
+    lm_key_copy(&self->run->cursor, &self->suspect.key);
+    self->run->seq++;
+    self->run->failures++;
+    lm_attempt_committed(&self->attempt);
+    lm_attempt_begin_anew(&self->attempt);
     lm_bisection_found(&self->bisection);
     return true;
 }
 
 bool
-lm_runner_quarantine(struct lm_runner *self, struct lm_err *err)
+lm_lane_quarantine(struct lm_lane *self, struct lm_err *err)
 {
     if (self->suspect.rows > 1) {
         lm_bisection_failed(&self->bisection, self->suspect.rows);
-        self->attempt = 1;
-        lm_runner_count_retry(self, err, "half of the batch's rows");
+        lm_attempt_begin_anew(&self->attempt);
+        lm_lane_count_retry(self, err, "half of the batch's rows");
         return true;
     }
     return set_aside(self, err);
+}
+
+bool
+lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
+                  int *rows, struct lm_err *err)
+{
+    struct lm_txn txn = lm_lane_txn(self);
+    struct lm_page page;
+    bool ok;
+
+    self->suspect.rows = 0;
+    lm_attempt_is(&self->attempt, attempt);
+    lm_attempt_look_for_page(&self->attempt);
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        !lm_page_fetch_row(self->conn, &self->query, key, &page, err))
+        return false;
+    lm_attempt_found_page(&self->attempt, page.rows);
+    *rows = page.rows;
+    self->suspect.rows = page.rows == 1 ? 1 : 0;
+    ok = page.rows != 1 || lm_lane_migrate_page(self, &page, err);
+    lm_page_release(&page);
+    return ok;
+}
+
+bool
+lm_lane_has_failed_at_row(const struct lm_lane *self, const struct lm_err *err)
+{
+    return lm_lane_may_quarantine(self, err) ||
+           (self->attempt.paging && lm_lane_lies_in_row(err));
 }

@@ -15,33 +15,31 @@
  */
 
 #include "base/log.h"
-#include "core/run/private.h"
+#include "core/lane/private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
 int64_t
-lm_runner_narrow_rows(const struct lm_runner *self, int64_t rows)
+lm_narrow_rows(const struct lm_narrow *self, int64_t rows)
 {
-    int64_t most = self->narrow.most;
-
-    return most > 0 && most < rows ? most : rows;
+    return self->most > 0 && self->most < rows ? self->most : rows;
 }
 
 /* -- where a page ends ---------------------------------------------------- */
 
 static bool
-find_end(struct lm_runner *self, const struct lm_key *bound, struct lm_key *end,
+find_end(struct lm_lane *self, const struct lm_key *bound, struct lm_key *end,
          struct lm_err *err)
 {
     struct lm_narrow *narrow = &self->narrow;
 
     if (!narrow->by_table) {
-        return lm_page_key_ahead(self->conn, &self->query, &self->run.cursor,
+        return lm_page_key_ahead(self->conn, &self->query, &self->run->cursor,
                                  bound, narrow->asked, end, &narrow->rows, err);
     }
     if (!lm_page_window_end(self->conn, &self->query, self->window.table,
-                            &self->run.cursor, bound, narrow->asked, end, err))
+                            &self->run->cursor, bound, narrow->asked, end, err))
         return false;
     narrow->rows = lm_key_is_empty(end) ? 0 : narrow->asked;
     return true;
@@ -51,7 +49,7 @@ find_end(struct lm_runner *self, const struct lm_key *bound, struct lm_key *end,
  * evaluated before those on the key: at any row, whatever rows are asked for.
  * By an index on the key they meet its rows only. */
 static bool
-prefer_index(struct lm_runner *self, struct lm_err *err)
+prefer_index(struct lm_lane *self, struct lm_err *err)
 {
     return lm_conn_command(self->conn, "SET LOCAL enable_seqscan = off", err) &&
            lm_conn_command(self->conn,
@@ -60,18 +58,20 @@ prefer_index(struct lm_runner *self, struct lm_err *err)
 }
 
 bool
-lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
-                      struct lm_err *err)
+lm_lane_narrow_page(struct lm_lane *self, int64_t rows, struct lm_key *end,
+                    struct lm_err *err)
 {
     struct lm_narrow *narrow = &self->narrow;
     struct lm_key found = {NULL, 0};
 
+    narrow->asked = rows;
+    narrow->rows = 0;
     if (!narrow->on)
         return true;
     if (self->bisection.rows > 0 && !prefer_index(self, err))
         return false;
     narrow->by_keys = true;
-    if (!find_end(self, lm_key_is_empty(end) ? &self->run.bound : end, &found,
+    if (!find_end(self, lm_key_is_empty(end) ? &self->run->bound : end, &found,
                   err))
         return false;
     narrow->by_keys = false;
@@ -84,8 +84,7 @@ lm_runner_narrow_page(struct lm_runner *self, struct lm_key *end,
 }
 
 bool
-lm_runner_highest(struct lm_runner *self, struct lm_key *out,
-                  struct lm_err *err)
+lm_lane_highest(struct lm_lane *self, struct lm_key *out, struct lm_err *err)
 {
     struct lm_window *window = &self->window;
     struct lm_err raised;
@@ -95,12 +94,11 @@ lm_runner_highest(struct lm_runner *self, struct lm_key *out,
     if (lm_page_highest(self->conn, &self->query, NULL, out, err))
         return true;
     raised = *err;
-    if (!lm_runner_lies_in_row(err))
+    if (!lm_lane_lies_in_row(err))
         return false;
     if (!lm_conn_command(self->conn, "ROLLBACK TO SAVEPOINT luamig_bound",
                          err) ||
-        (window->table == NULL &&
-         !lm_page_key_table(self->conn, &self->query, &window->table, err)))
+        !lm_window_find_table(self, err))
         return false;
     if (window->table == NULL) {
         *err = raised;
@@ -117,7 +115,7 @@ static void
 learn(struct lm_narrow *self, const struct lm_page *page, int64_t size)
 {
     size_t bytes = lm_page_bytes(page);
-    size_t share = LM_RUNNER_PAGE_BYTES / 2;
+    size_t share = LM_LANE_PAGE_BYTES / 2;
     int64_t fit;
 
     if (page->rows == 0 || (self->most == 0 && bytes <= share))
@@ -133,7 +131,7 @@ learn(struct lm_narrow *self, const struct lm_page *page, int64_t size)
 }
 
 void
-lm_runner_narrow_passed(struct lm_runner *self, const struct lm_page *page)
+lm_lane_narrow_passed(struct lm_lane *self, const struct lm_page *page)
 {
     struct lm_narrow *narrow = &self->narrow;
     int64_t size = lm_size_rows(&self->size);
@@ -150,7 +148,7 @@ lm_runner_narrow_passed(struct lm_runner *self, const struct lm_page *page)
 /* Classes of what a row's values can raise, the server's own trouble with what
  * it has stored among them. */
 bool
-lm_runner_lies_in_row(const struct lm_err *err)
+lm_lane_lies_in_row(const struct lm_err *err)
 {
     static const char *const classes[] = {"21", "22", "23", "2F", "38",
                                           "39", "54", "P0", "XX"};
@@ -164,41 +162,39 @@ lm_runner_lies_in_row(const struct lm_err *err)
 }
 
 bool
-lm_runner_take_fewer(struct lm_runner *self)
+lm_lane_take_fewer(struct lm_lane *self)
 {
     struct lm_narrow *narrow = &self->narrow;
-    int64_t rows = self->page_rows > 0 ? self->page_rows : narrow->asked;
+    int64_t rows =
+        self->attempt.page_rows > 0 ? self->attempt.page_rows : narrow->asked;
 
     if (rows <= 1)
         return false;
-    if (self->paging && narrow->rows > 0 && narrow->rows < rows)
+    if (self->attempt.paging && narrow->rows > 0 && narrow->rows < rows)
         rows = narrow->rows;
     narrow->on = true;
     narrow->most = rows > 4 ? rows / 4 : 1;
-    if (!self->paging)
+    if (!self->attempt.paging)
         narrow->ceiling = rows / 2;
     return true;
 }
 
 static void
-cut(struct lm_runner *self, int64_t rows)
+cut(struct lm_lane *self, int64_t rows)
 {
-    lm_bisection_failed(&self->bisection, rows);
-    if (self->bisection.rows == 0)
-        self->bisection.rows = 1;
+    lm_bisection_cut(&self->bisection, rows);
     self->narrow.on = true;
 }
 
 /* The base query's conditions raise: what rows there are, its table knows. */
 static bool
-ask_table(struct lm_runner *self, struct lm_err *err)
+ask_table(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_window *window = &self->window;
     const char *why = "the key does not come from one table";
     struct lm_err failed = {0};
 
-    if (!self->narrow.by_table && window->table == NULL &&
-        !lm_page_key_table(self->conn, &self->query, &window->table, &failed)) {
+    if (!self->narrow.by_table && !lm_window_find_table(self, &failed)) {
         lm_conn_rollback(self->conn);
         why = failed.message;
     } else if (self->narrow.by_table) {
@@ -213,17 +209,17 @@ ask_table(struct lm_runner *self, struct lm_err *err)
         return false;
     }
     self->narrow.by_table = true;
-    self->attempt = 1;
-    lm_runner_count_retry(self, err, "looking for the row by its table's keys");
+    lm_attempt_begin_anew(&self->attempt);
+    lm_lane_count_retry(self, err, "looking for the row by its table's keys");
     return true;
 }
 
 /* Is it the row, or does the query raise whatever it is asked for? */
 static bool
-raises_without_rows(struct lm_runner *self)
+raises_without_rows(struct lm_lane *self)
 {
     const struct lm_key *key = &self->narrow.end;
-    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_txn txn = lm_lane_txn(self);
     struct lm_page page;
     struct lm_err found;
     bool raises = false;
@@ -234,7 +230,7 @@ raises_without_rows(struct lm_runner *self)
                           &found)) {
             lm_page_release(&page);
         } else {
-            raises = lm_runner_lies_in_row(&found);
+            raises = lm_lane_lies_in_row(&found);
         }
     }
     lm_conn_rollback(self->conn);
@@ -242,7 +238,7 @@ raises_without_rows(struct lm_runner *self)
 }
 
 static bool
-fail_at_row(struct lm_runner *self, struct lm_err *err)
+fail_at_row(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_buf key = LM_BUF_INIT;
 
@@ -263,23 +259,23 @@ fail_at_row(struct lm_runner *self, struct lm_err *err)
 
 /* The page had this row only. */
 static bool
-blame_row(struct lm_runner *self, struct lm_err *err)
+blame_row(struct lm_lane *self, struct lm_err *err)
 {
     if (raises_without_rows(self)) {
         lm_err_prefix(err, "the base query fails, whatever rows it is asked "
                            "for");
         return false;
     }
-    lm_runner_suspect_key(self, &self->narrow.end);
-    if (self->dry != NULL || !self->migration->quarantine)
+    lm_lane_suspect_key(self, &self->narrow.end);
+    if (self->options.dry || !self->migration->quarantine)
         return fail_at_row(self, err);
     if (err->detail[0] == '\0')
         lm_err_detail(err, "The base query raises this at the row.");
-    return lm_runner_quarantine(self, err);
+    return lm_lane_quarantine(self, err);
 }
 
 bool
-lm_runner_narrow(struct lm_runner *self, struct lm_err *err)
+lm_lane_narrow(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_narrow *narrow = &self->narrow;
     int64_t rows = narrow->rows > 0 ? narrow->rows : narrow->asked;
@@ -295,7 +291,7 @@ lm_runner_narrow(struct lm_runner *self, struct lm_err *err)
         return false;
     }
     cut(self, rows);
-    self->attempt = 1;
-    lm_runner_count_retry(self, err, "half of the page's rows");
+    lm_attempt_begin_anew(&self->attempt);
+    lm_lane_count_retry(self, err, "half of the page's rows");
     return true;
 }

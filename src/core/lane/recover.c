@@ -7,12 +7,13 @@
  * transaction, and it is rolled back before anything else is tried.
  */
 
-#include "core/run/private.h"
+#include "core/lane/private.h"
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "core/page/preflight.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -58,6 +59,72 @@ static const struct {
               {LM_CONN_TOO_LARGE, FEWER_ROWS},
               {LM_JOURNAL_FENCED, FIND_FENCER}};
 
+void
+lm_lane_begin_step(struct lm_lane *self)
+{
+    self->attempt.in_batch = self->attempt.paging = false;
+    self->suspect.rows = 0;
+}
+
+void
+lm_lane_end_step(struct lm_lane *self)
+{
+    self->attempt.number = 1;
+    self->attempt.uncombined = self->bisection.suspects > 0;
+    self->attempt.reprepared = false;
+}
+
+void
+lm_lane_note_progress(struct lm_lane *self)
+{
+    self->attempt.lost_in_row = self->attempt.ended_in_row = 0;
+    self->attempt.short_since_ms = 0;
+}
+
+void
+lm_lane_note_alive(struct lm_lane *self)
+{
+    self->attempt.lost_in_row = 0;
+}
+
+void
+lm_attempt_begin_batch(struct lm_attempt *self)
+{
+    self->in_batch = true;
+    self->page_rows = 0;
+}
+
+void
+lm_attempt_look_for_page(struct lm_attempt *self)
+{
+    self->paging = true;
+}
+
+void
+lm_attempt_found_page(struct lm_attempt *self, int64_t rows)
+{
+    self->paging = false;
+    self->page_rows = rows;
+}
+
+void
+lm_attempt_committed(struct lm_attempt *self)
+{
+    self->uncounted_retries = 0;
+}
+
+void
+lm_attempt_is(struct lm_attempt *self, int number)
+{
+    self->number = number;
+}
+
+void
+lm_attempt_begin_anew(struct lm_attempt *self)
+{
+    self->number = 1;
+}
+
 static enum remedy
 find_remedy(const struct lm_err *err)
 {
@@ -74,24 +141,24 @@ find_remedy(const struct lm_err *err)
 }
 
 bool
-lm_runner_may_pass(const struct lm_err *err)
+lm_lane_may_pass(const struct lm_err *err)
 {
     return find_remedy(err) != GIVE_UP;
 }
 
 static bool
-reconnect(struct lm_runner *self, struct lm_err *err)
+reconnect(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_err why = *err;
 
-    if (self->dry != NULL)
+    if (self->options.dry)
         return false;
-    if (++self->lost_in_row > MAX_LOST_IN_ROW) {
+    if (++self->attempt.lost_in_row > MAX_LOST_IN_ROW) {
         lm_err_prefix(err, "the connection broke %d times without progress",
                       MAX_LOST_IN_ROW);
         return false;
     }
-    if (lm_runner_reconnect(self, &why, err))
+    if (lm_lane_reconnect(self, &why, err))
         return true;
     if (err->where[0] == '\0')
         memcpy(err->where, why.where, sizeof err->where);
@@ -101,12 +168,12 @@ reconnect(struct lm_runner *self, struct lm_err *err)
 /* Reads what the journal says of the run. *err stays what it is, unless the
  * connection breaks or the run is no longer ours. */
 static bool
-refresh(struct lm_runner *self, struct lm_err *err, bool *reconnected)
+refresh(struct lm_lane *self, struct lm_err *err, bool *reconnected)
 {
     struct lm_err found;
 
     *reconnected = false;
-    if (self->dry != NULL || lm_runner_refresh(self, &found))
+    if (self->options.dry || lm_lane_refresh(self, &found))
         return true;
     *err = found;
     if (found.kind != LM_ERR_LOST)
@@ -116,44 +183,44 @@ refresh(struct lm_runner *self, struct lm_err *err, bool *reconnected)
 }
 
 void
-lm_runner_count_retry(struct lm_runner *self, const struct lm_err *err,
-                      const char *how)
+lm_lane_count_retry(struct lm_lane *self, const struct lm_err *err,
+                    const char *how)
 {
     lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); %s", err->message, err->sqlstate,
            how);
-    self->pending_retries++;
-    self->progress.retries++;
+    self->attempt.uncounted_retries++;
+    self->host.retries(self->host.run);
 }
 
 static void
-count_attempt(struct lm_runner *self, const struct lm_err *err)
+count_attempt(struct lm_lane *self, const struct lm_err *err)
 {
     char how[32];
 
-    snprintf(how, sizeof how, "attempt %d", ++self->attempt);
-    lm_runner_count_retry(self, err, how);
+    snprintf(how, sizeof how, "attempt %d", ++self->attempt.number);
+    lm_lane_count_retry(self, err, how);
 }
 
 /* A conflict over what cannot be made smaller, with others that may leave off:
  * it is tried for a while, whatever the number of attempts. */
 static bool
-may_still_try(const struct lm_runner *self, const struct lm_err *err)
+may_still_try(const struct lm_lane *self, const struct lm_err *err)
 {
     return lm_err_is_state(err, "40") && self->migration->retries > 0 &&
-           self->options->witness == NULL &&
-           lm_clock_ms() - self->conflict_since_ms <
+           self->options.witness == NULL &&
+           lm_clock_ms() - self->attempt.conflict_since_ms <
                LM_FAULT_PATIENCE(CONFLICT_PATIENCE_MS);
 }
 
 static bool
-fail_after_attempts(const struct lm_runner *self, struct lm_err *err)
+fail_after_attempts(const struct lm_lane *self, struct lm_err *err)
 {
     char lasted[32];
 
     lm_clock_format(lasted, sizeof lasted,
-                    lm_clock_ms() - self->conflict_since_ms);
-    lm_err_prefix(err, "gave up after %d attempt%s%s%s", self->attempt,
-                  self->attempt == 1 ? "" : "s",
+                    lm_clock_ms() - self->attempt.conflict_since_ms);
+    lm_err_prefix(err, "gave up after %d attempt%s%s%s", self->attempt.number,
+                  self->attempt.number == 1 ? "" : "s",
                   lm_err_is_state(err, "40") ? " in " : "",
                   lm_err_is_state(err, "40") ? lasted : "");
     if (lm_err_is_state(err, "40001") &&
@@ -168,21 +235,22 @@ fail_after_attempts(const struct lm_runner *self, struct lm_err *err)
 }
 
 static bool
-try_again(struct lm_runner *self, struct lm_err *err)
+try_again(struct lm_lane *self, struct lm_err *err)
 {
-    bool spent = self->attempt > self->migration->retries;
+    bool spent = self->attempt.number > self->migration->retries;
     bool reconnected;
 
     if (!refresh(self, err, &reconnected))
         return false;
     if (reconnected)
         return true;
-    if (self->attempt == 1 || self->conflict_since_ms == 0)
-        self->conflict_since_ms = lm_clock_ms();
+    if (self->attempt.number == 1 || self->attempt.conflict_since_ms == 0)
+        self->attempt.conflict_since_ms = lm_clock_ms();
     if (spent && !may_still_try(self, err))
         return fail_after_attempts(self, err);
-    lm_stop_sleep_ms(lm_clock_backoff_ms(
-        self->attempt, RETRY_BASE_MS, spent ? CONFLICT_CAP_MS : RETRY_CAP_MS));
+    lm_stop_sleep_ms(
+        lm_clock_backoff_ms(self->attempt.number, RETRY_BASE_MS,
+                            spent ? CONFLICT_CAP_MS : RETRY_CAP_MS));
     count_attempt(self, err);
     return true;
 }
@@ -190,21 +258,21 @@ try_again(struct lm_runner *self, struct lm_err *err)
 /* Attempts are counted afresh for the smaller batch. False when it cannot be
  * smaller. */
 static bool
-halve(struct lm_runner *self, int counted)
+halve(struct lm_lane *self, int counted)
 {
-    if (!self->in_batch)
+    if (!self->attempt.in_batch)
         return false;
-    lm_size_had(&self->size, self->page_rows);
+    lm_size_had(&self->size, self->attempt.page_rows);
     if (!lm_size_halve(&self->size))
         return false;
-    self->attempt = counted;
+    self->attempt.number = counted;
     return true;
 }
 
 /* -- transactions that the server ends ------------------------------------ */
 
 static void
-name_idling(const struct lm_runner *self, struct lm_err *err)
+name_idling(const struct lm_lane *self, struct lm_err *err)
 {
     int64_t idled_ms = lm_conn_idled_ms(self->conn);
     char lasted[32] = "too long";
@@ -240,12 +308,12 @@ is_ended_in_time(const struct lm_err *err)
 }
 
 static bool
-fail_too_long(const struct lm_runner *self, struct lm_err *err)
+fail_too_long(const struct lm_lane *self, struct lm_err *err)
 {
-    const char *one = self->in_batch ? "The batch has one row. " : "";
+    const char *one = self->attempt.in_batch ? "The batch has one row. " : "";
 
     err->kind = LM_ERR_FAILED;
-    lm_err_prefix(err, "gave up after %d attempts", self->ended_in_row);
+    lm_err_prefix(err, "gave up after %d attempts", self->attempt.ended_in_row);
     if (lm_err_is_state(err, LM_CONN_OVERTIME)) {
         lm_err_hint(err,
                     "%sLeave transaction_timeout as it is in the script, or "
@@ -264,7 +332,7 @@ fail_too_long(const struct lm_runner *self, struct lm_err *err)
 /* The same work would last as long again, so there is one more attempt only
  * where it cannot be made smaller. */
 static bool
-reconnect_after_end(struct lm_runner *self, struct lm_err *err)
+reconnect_after_end(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_err why;
     bool smaller;
@@ -280,7 +348,7 @@ reconnect_after_end(struct lm_runner *self, struct lm_err *err)
         lm_size_stay(&self->size);
     if (!reconnect(self, err))
         return false;
-    if (smaller || ++self->ended_in_row < MOST_ENDED) {
+    if (smaller || ++self->attempt.ended_in_row < MOST_ENDED) {
         count_attempt(self, &why);
         return true;
     }
@@ -289,43 +357,43 @@ reconnect_after_end(struct lm_runner *self, struct lm_err *err)
 }
 
 static bool
-reprepare(struct lm_runner *self, struct lm_err *err)
+reprepare(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_err stale = *err;
-    bool again = !self->reprepared;
+    bool again = !self->attempt.reprepared;
     bool reconnected = false;
 
-    self->reprepared = true;
+    self->attempt.reprepared = true;
     if (!lm_conn_forget(self->conn, err))
         return err->kind == LM_ERR_LOST && reconnect(self, err);
     *err = stale;
     if (!again || !refresh(self, err, &reconnected))
         return false;
-    lm_runner_count_retry(self, err, "once more, prepared anew");
+    lm_lane_count_retry(self, err, "once more, prepared anew");
     return true;
 }
 
 /* The server lacks memory, disk space or connections: that is for its people
  * to see to, and the run goes on when they have. */
 static bool
-wait(struct lm_runner *self, struct lm_err *err)
+wait(struct lm_lane *self, struct lm_err *err)
 {
     int64_t now = lm_clock_ms();
     bool reconnected;
 
-    if (self->short_since_ms == 0) {
-        self->short_since_ms = now;
+    if (self->attempt.short_since_ms == 0) {
+        self->attempt.short_since_ms = now;
         lm_log(LM_LOG_WARNING, "%s (SQLSTATE %s); waiting", err->message,
                err->sqlstate);
     }
-    if (now - self->short_since_ms > SHORT_PATIENCE_MS) {
+    if (now - self->attempt.short_since_ms > SHORT_PATIENCE_MS) {
         lm_err_prefix(err, "gave up after ten minutes");
         return false;
     }
-    lm_progress_hold_begin(&self->progress, err->message);
+    self->host.waits(self->host.run, err->message);
     lm_stop_sleep_ms(
-        lm_clock_backoff_ms(self->attempt, SHORT_BASE_MS, SHORT_CAP_MS));
-    lm_progress_hold_end(&self->progress);
+        lm_clock_backoff_ms(self->attempt.number, SHORT_BASE_MS, SHORT_CAP_MS));
+    self->host.waits(self->host.run, NULL);
     count_attempt(self, err);
     return refresh(self, err, &reconnected);
 }
@@ -333,13 +401,13 @@ wait(struct lm_runner *self, struct lm_err *err)
 /* May the rows do better one by one, or fail in another way? Not when others
  * are to blame, or the server is. */
 static bool
-may_do_better_uncombined(const struct lm_runner *self, const struct lm_err *err)
+may_do_better_uncombined(const struct lm_lane *self, const struct lm_err *err)
 {
     bool at_commit = self->repo.overtaken && !self->repo.failed &&
                      err->kind == LM_ERR_DATABASE;
     bool combined = self->repo.combined_failed || at_commit;
 
-    return combined && !self->uncombined &&
+    return combined && !self->attempt.uncombined &&
            (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
            !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
            !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&
@@ -349,7 +417,7 @@ may_do_better_uncombined(const struct lm_runner *self, const struct lm_err *err)
 
 /* A standby that was a primary when the run began refuses to write. */
 static bool
-was_demoted(struct lm_runner *self, const struct lm_err *err)
+was_demoted(struct lm_lane *self, const struct lm_err *err)
 {
     struct lm_err ignored;
 
@@ -357,11 +425,11 @@ was_demoted(struct lm_runner *self, const struct lm_err *err)
            !lm_preflight_server(self->conn, &ignored);
 }
 
-static bool quarantine(struct lm_runner *self, struct lm_err *err);
-static bool narrow(struct lm_runner *self, struct lm_err *err);
+static bool quarantine(struct lm_lane *self, struct lm_err *err);
+static bool narrow(struct lm_lane *self, struct lm_err *err);
 
 static bool
-apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
+apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
 {
     struct lm_err fenced;
     bool reconnected;
@@ -371,24 +439,24 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
         if (is_ended_in_time(err))
             return reconnect_after_end(self, err);
         if (lm_err_is_state(err, LM_CONN_TOO_LARGE) &&
-            !lm_runner_take_fewer(self))
+            !lm_lane_take_fewer(self))
             return false;
         return reconnect(self, err);
     case REPREPARE:
         return reprepare(self, err);
     case TRY_AGAIN:
-        if (self->attempt >= 3)
+        if (self->attempt.number >= 3)
             (void)halve(self, 2);
         return try_again(self, err);
     case SMALLER_BITE:
-        if (lm_err_is_state(err, "57014") && lm_runner_narrow_window(self)) {
-            self->attempt = 1;
+        if (lm_err_is_state(err, "57014") && lm_lane_narrow_window(self)) {
+            self->attempt.number = 1;
         } else {
             (void)halve(self, 1);
         }
         return try_again(self, err);
     case FEWER_ROWS:
-        if (self->in_batch && lm_runner_take_fewer(self)) {
+        if (self->attempt.in_batch && lm_lane_take_fewer(self)) {
             count_attempt(self, err);
             return refresh(self, err, &reconnected);
         }
@@ -396,15 +464,15 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
     case WAIT:
         return wait(self, err);
     case FIND_FENCER:
-        if (!lm_journal_refresh(&self->journal, &self->run, &fenced))
+        if (!lm_journal_refresh(&self->journal, self->run, &fenced))
             *err = fenced;
         return false;
     case GIVE_UP:
         break;
     }
-    if (self->paging && lm_runner_lies_in_row(err))
+    if (self->attempt.paging && lm_lane_lies_in_row(err))
         return narrow(self, err);
-    if (self->dry == NULL && lm_runner_may_quarantine(self, err))
+    if (!self->options.dry && lm_lane_may_quarantine(self, err))
         return quarantine(self, err);
     return was_demoted(self, err) && reconnect(self, err);
 }
@@ -412,13 +480,13 @@ apply(struct lm_runner *self, enum remedy remedy, struct lm_err *err)
 /* Recording a row is a transaction that may fail as any other; if that passes,
  * the row fails and is recorded once more. */
 static bool
-quarantine(struct lm_runner *self, struct lm_err *err)
+quarantine(struct lm_lane *self, struct lm_err *err)
 {
     bool alone = self->suspect.rows == 1;
     enum remedy remedy;
 
-    if (lm_runner_quarantine(self, err)) {
-        self->uncombined = self->bisection.suspects > 0;
+    if (lm_lane_quarantine(self, err)) {
+        self->attempt.uncombined = self->bisection.suspects > 0;
         return true;
     }
     lm_conn_rollback(self->conn);
@@ -428,17 +496,17 @@ quarantine(struct lm_runner *self, struct lm_err *err)
 
 /* The same where the row was not even read. */
 static bool
-narrow(struct lm_runner *self, struct lm_err *err)
+narrow(struct lm_lane *self, struct lm_err *err)
 {
-    bool ok = lm_runner_narrow(self, err);
+    bool ok = lm_lane_narrow(self, err);
 
-    self->uncombined = self->bisection.suspects > 0;
+    self->attempt.uncombined = self->bisection.suspects > 0;
     return ok || (self->suspect.rows == 1 && find_remedy(err) != GIVE_UP &&
                   apply(self, find_remedy(err), err));
 }
 
 bool
-lm_runner_survive(struct lm_runner *self, struct lm_err *err)
+lm_lane_recover(struct lm_lane *self, struct lm_err *err)
 {
     enum remedy remedy = find_remedy(err);
 
@@ -453,7 +521,7 @@ lm_runner_survive(struct lm_runner *self, struct lm_err *err)
         may_do_better_uncombined(self, err)) {
         lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
                err->message, err->sqlstate);
-        self->uncombined = true;
+        self->attempt.uncombined = true;
         return true;
     }
     return apply(self, remedy, err);

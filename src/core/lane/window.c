@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "core/run/private.h"
+#include "core/lane/private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -34,23 +34,31 @@ lm_window_release(struct lm_window *self)
     self->table = NULL;
 }
 
+bool
+lm_window_find_table(struct lm_lane *self, struct lm_err *err)
+{
+    return self->window.table != NULL ||
+           lm_page_key_table(self->conn, &self->query, &self->window.table,
+                             err);
+}
+
 /* The bound of the next page: the window's end, or that of the run (empty:
  * none). end is set when it is the window's. */
 bool
-lm_runner_find_window(struct lm_runner *self, struct lm_key *end,
-                      struct lm_err *err)
+lm_lane_find_window(struct lm_lane *self, struct lm_key *end,
+                    struct lm_err *err)
 {
     struct lm_window *window = &self->window;
 
     window->began_ms = lm_clock_ms();
     return window->rows == 0 ||
            lm_page_window_end(self->conn, &self->query, window->table,
-                              &self->run.cursor, &self->run.bound, window->rows,
-                              end, err);
+                              &self->run->cursor, &self->run->bound,
+                              window->rows, end, err);
 }
 
 void
-lm_runner_window_passed(struct lm_runner *self, bool full)
+lm_lane_window_passed(struct lm_lane *self, bool full)
 {
     struct lm_window *window = &self->window;
     int64_t elapsed_ms = lm_clock_ms() - window->began_ms;
@@ -70,16 +78,13 @@ lm_runner_window_passed(struct lm_runner *self, bool full)
 }
 
 static bool
-begin_windows(struct lm_runner *self)
+begin_windows(struct lm_lane *self)
 {
     struct lm_window *window = &self->window;
     int64_t rows = self->migration->batch_size * FIRST_PER_BATCH;
     struct lm_err ignored;
 
-    if (window->table == NULL &&
-        !lm_page_key_table(self->conn, &self->query, &window->table, &ignored))
-        return false;
-    if (window->table == NULL)
+    if (!lm_window_find_table(self, &ignored) || window->table == NULL)
         return false;
     window->rows = rows > FIRST_LEAST ? rows : FIRST_LEAST;
     window->full_pages = 0;
@@ -91,11 +96,11 @@ begin_windows(struct lm_runner *self)
 }
 
 bool
-lm_runner_narrow_window(struct lm_runner *self)
+lm_lane_narrow_window(struct lm_lane *self)
 {
     struct lm_window *window = &self->window;
 
-    if (!self->paging)
+    if (!self->attempt.paging)
         return false;
     if (window->rows > 1) {
         window->rows = window->rows > 4 ? window->rows / 4 : 1;

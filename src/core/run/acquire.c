@@ -4,11 +4,12 @@
  * is refused here leaves the journal as it was.
  */
 
-#include "core/run/private.h"
+#include "core/run/runner.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "core/page/preflight.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,19 +22,19 @@ static bool
 check_start_after(struct lm_runner *self, const struct lm_key *key,
                   struct lm_err *err)
 {
-    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_txn txn = lm_lane_txn(&self->lane);
     bool ok;
 
     if (lm_key_is_empty(key))
         return true;
     txn.read_only = true;
-    ok = lm_txn_begin(self->conn, &txn, err) &&
-         lm_page_check_key(self->conn, &self->query, key, err);
-    lm_conn_rollback(self->conn);
+    ok = lm_txn_begin(self->lane.conn, &txn, err) &&
+         lm_page_check_key(self->lane.conn, &self->lane.query, key, err);
+    lm_conn_rollback(self->lane.conn);
     if (!ok && lm_err_is_state(err, "22")) {
         struct lm_buf text = LM_BUF_INIT;
 
-        lm_key_describe(key, &self->query, &text);
+        lm_key_describe(key, &self->lane.query, &text);
         lm_err_prefix(err, "config.start_after does not fit the key: %s",
                       lm_buf_text(&text));
         err->kind = LM_ERR_SCRIPT;
@@ -56,12 +57,12 @@ lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
 void
 lm_runner_warn_of_volatile_calls(const struct lm_runner *self)
 {
-    if (self->query.volatile_calls == NULL)
+    if (self->lane.query.volatile_calls == NULL)
         return;
     lm_log(LM_LOG_WARNING,
            "the base query calls volatile functions (%s): a page may be read "
            "again, and what is in it, and its keys, must not depend on them",
-           self->query.volatile_calls);
+           self->lane.query.volatile_calls);
 }
 
 static bool
@@ -73,12 +74,12 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
     bool ok;
 
     ok = lm_runner_find_start(self, &cursor, err) &&
-         lm_journal_begin(&self->journal, request, &cursor, &self->run, begun,
-                          err);
+         lm_journal_begin(&self->lane.journal, request, &cursor, &self->run,
+                          begun, err);
     lm_key_release(&cursor);
     if (ok && *begun) {
         lm_log(LM_LOG_INFO, "run %" PRId64 " of %s on %s", self->run.id,
-               m->name, lm_conn_target(self->conn));
+               m->name, lm_conn_target(self->lane.conn));
         lm_runner_warn_of_volatile_calls(self);
     }
     return ok;
@@ -92,14 +93,14 @@ tell_resumed(const struct lm_runner *self)
 
     lm_clock_format_count(rows, sizeof rows, self->run.rows);
     if (!lm_key_is_empty(&self->run.cursor) &&
-        self->run.cursor.count == self->query.key_count) {
+        self->run.cursor.count == self->lane.query.key_count) {
         lm_buf_puts(&where, " after ");
-        lm_key_describe(&self->run.cursor, &self->query, &where);
+        lm_key_describe(&self->run.cursor, &self->lane.query, &where);
     }
     lm_log(LM_LOG_INFO,
            "resuming run %" PRId64 " of %s on %s%s: %s rows are "
            "done",
-           self->run.id, self->migration->name, lm_conn_target(self->conn),
+           self->run.id, self->migration->name, lm_conn_target(self->lane.conn),
            lm_buf_text(&where), rows);
     if (self->run.script_changed) {
         lm_log(LM_LOG_WARNING,
@@ -115,14 +116,14 @@ tell_resumed(const struct lm_runner *self)
 static bool
 abandon_run(struct lm_runner *self, struct lm_err *err)
 {
-    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_txn txn = lm_lane_txn(&self->lane);
     struct lm_journal_end end = {"cancelled", LM_EXIT_CANCELLED, 0, NULL};
     char rows[32];
 
     txn.own = true;
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_journal_finish(&self->journal, &self->run, &end, err) ||
-        !lm_conn_commit(self->conn, "abandon_before_commit",
+    if (!lm_txn_begin(self->lane.conn, &txn, err) ||
+        !lm_journal_finish(&self->lane.journal, &self->run, &end, err) ||
+        !lm_conn_commit(self->lane.conn, "abandon_before_commit",
                         "abandon_after_commit_sent", err))
         return false;
     lm_clock_format_count(rows, sizeof rows, self->run.rows);
@@ -156,7 +157,7 @@ accepts(void *arg, const struct lm_run *run, struct lm_err *err)
 {
     const struct lm_runner *self = arg;
 
-    return lm_runner_check_keys(self, run, err) &&
+    return lm_lane_check_keys(&self->lane, run, err) &&
            check_follow_new(self, run, err);
 }
 
@@ -168,8 +169,8 @@ ask_to_resume(struct lm_runner *self, struct lm_err *err)
 
     lm_log(LM_LOG_INFO, "run %" PRId64 " is paused; asking it to go on",
            self->run.id);
-    return lm_journal_request(&self->journal, self->run.id, "resume", false,
-                              NULL, NULL, &ignored, err);
+    return lm_journal_request(&self->lane.journal, self->run.id, "resume",
+                              false, NULL, NULL, &ignored, err);
 }
 
 static bool
@@ -181,7 +182,7 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
     if (strcmp(self->run.state, "paused") == 0 && !request->restart &&
         request->adopt == 0 && !ask_to_resume(self, err))
         return false;
-    if (!lm_journal_take(&self->journal, request, &self->run, &ended, err))
+    if (!lm_journal_take(&self->lane.journal, request, &self->run, &ended, err))
         return false;
     *taken = false;
     if (ended)
@@ -190,7 +191,7 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
         return abandon_run(self, err);
     *taken = true;
     tell_resumed(self);
-    return lm_runner_warn_of_modules(self, false, err);
+    return lm_lane_warn_of_modules(&self->lane, false, err);
 }
 
 static void
@@ -212,20 +213,22 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
 {
     enum lm_journal_found found;
 
-    if (!lm_journal_examine(&self->journal, request, err))
+    if (!lm_journal_examine(&self->lane.journal, request, err))
         return false;
     while (!self->acquired) {
-        if (!lm_journal_find(&self->journal, request, &found, &self->run, err))
+        if (!lm_journal_find(&self->lane.journal, request, &found, &self->run,
+                             err))
             return false;
         switch (found) {
         case LM_JOURNAL_FINISHED:
             if ((self->options->adopt == 0 &&
                  !lm_runner_check_done(self, err)) ||
                 (self->run.adopted &&
-                 !lm_journal_adopt(&self->journal, request, &self->run, err)))
+                 !lm_journal_adopt(&self->lane.journal, request, &self->run,
+                                   err)))
                 return false;
             tell_changed_since(self);
-            if (!lm_runner_warn_of_modules(self, true, err))
+            if (!lm_lane_warn_of_modules(&self->lane, true, err))
                 return false;
             self->outcome->ending = LM_END_DONE_ALREADY;
             return true;
@@ -255,20 +258,20 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
     int version = 0;
 
     *finished = false;
-    if (!lm_journal_installed(&self->journal, &version, err))
+    if (!lm_journal_installed(&self->lane.journal, &version, err))
         return lm_err_is_state(err, "42501"); /* install will explain */
     if (version > 0 && version < lm_journal_version()) {
-        if (!lm_journal_install(&self->journal, err))
+        if (!lm_journal_install(&self->lane.journal, err))
             return false;
         version = lm_journal_version();
     }
     self->has_journal = version == lm_journal_version();
     if (!self->has_journal)
         return true;
-    if (!lm_journal_check_whole(&self->journal, version, err) ||
+    if (!lm_journal_check_whole(&self->lane.journal, version, err) ||
         (!request->restart &&
-         !lm_journal_examine(&self->journal, request, err)) ||
-        !lm_journal_find(&self->journal, request, &found, &self->run, err))
+         !lm_journal_examine(&self->lane.journal, request, err)) ||
+        !lm_journal_find(&self->lane.journal, request, &found, &self->run, err))
         return false;
     *finished = found == LM_JOURNAL_FINISHED || found == LM_JOURNAL_CANCELLED;
     return true;
@@ -280,13 +283,13 @@ acquire_once(struct lm_runner *self, struct lm_run_request *request,
 {
     bool finished = false;
 
-    lm_base_query_release(&self->query);
+    lm_base_query_release(&self->lane.query);
     if (!is_finished(self, request, &finished, err))
         return false;
-    if (!finished &&
-        (!lm_runner_check_query(self, err) || !lm_runner_check(self, err) ||
-         !lm_journal_install(&self->journal, err) ||
-         !lm_runner_take_fingerprint(self, err)))
+    if (!finished && (!lm_lane_check_query(&self->lane, err) ||
+                      !lm_runner_check(self, err) ||
+                      !lm_journal_install(&self->lane.journal, err) ||
+                      !lm_runner_take_fingerprint(self, err)))
         return false;
     request->fingerprint = self->fingerprint;
     return find_or_begin(self, request, err);
@@ -301,13 +304,13 @@ may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
     if (err->kind == LM_ERR_LOST) {
         struct lm_err why = *err;
 
-        return lm_runner_connect_again(self, &why, err);
+        return lm_lane_connect_again(&self->lane, &why, err);
     }
-    if (!lm_runner_passes(err))
+    if (!lm_lane_is_in_the_way(err))
         return false;
     lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more", err->message,
            err->sqlstate);
-    lm_conn_rollback(self->conn);
+    lm_conn_rollback(self->lane.conn);
     return lm_stop_sleep_ms(
         lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
 }
@@ -351,7 +354,7 @@ lm_runner_acquire(struct lm_runner *self, struct lm_err *err)
         if (!may_acquire_again(self, attempt, err))
             return false;
     }
-    lm_runner_name_session(self, "luamig", self->application_name,
-                           sizeof self->application_name);
+    lm_lane_name_session(&self->lane, "luamig", self->lane.application_name,
+                         sizeof self->lane.application_name);
     return true;
 }

@@ -8,16 +8,10 @@
 #include "core/check/check.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "core/run/private.h"
+#include "core/run/runner.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-    SLOW_MS = 1000,   /* a page that takes less is no trouble */
-    SLOW_FACTOR = 10, /* over the pages at first */
-    AGAIN_MS = 600000
-};
 
 /* -- before --------------------------------------------------------------- */
 
@@ -85,8 +79,9 @@ lm_runner_check(struct lm_runner *self, struct lm_err *err)
     if (self->checked)
         return true;
     lm_check_init(&check);
-    ok = lm_check_quickly(&check, self->conn, self->migration, &self->query,
-                          self->has_journal ? self->journal.schema : NULL, err);
+    ok = lm_check_quickly(
+        &check, self->lane.conn, self->migration, &self->lane.query,
+        self->has_journal ? self->lane.journal.schema : NULL, err);
     if (ok) {
         self->checked = true;
         for (int i = 0; i < check.count; i++)
@@ -99,66 +94,23 @@ lm_runner_check(struct lm_runner *self, struct lm_err *err)
 
 /* -- in between ------------------------------------------------------------- */
 
-static int
-compare_ms(const void *a, const void *b)
-{
-    const int64_t *one = a;
-    const int64_t *other = b;
-
-    return (*one > *other) - (*one < *other);
-}
-
-static int64_t
-median_ms(const struct lm_pace *pace)
-{
-    int64_t sorted[LM_COUNT(pace->first_ms)];
-
-    memcpy(sorted, pace->first_ms, sizeof sorted);
-    qsort(sorted, LM_COUNT(sorted), sizeof *sorted, compare_ms);
-    return sorted[LM_COUNT(sorted) / 2];
-}
-
-void
-lm_runner_note_page(struct lm_runner *self, int64_t page_ms)
-{
-    struct lm_pace *pace = &self->pace;
-
-    if (pace->count < (int)LM_COUNT(pace->first_ms)) {
-        pace->first_ms[pace->count++] = page_ms;
-    } else if (page_ms > SLOW_MS && page_ms > SLOW_FACTOR * median_ms(pace)) {
-        pace->slow_ms = page_ms;
-    }
-}
-
-/* Pages that are walked in windows are slow for a reason that is known. */
-static bool
-is_worth_a_look(struct lm_runner *self)
-{
-    struct lm_pace *pace = &self->pace;
-    int64_t now = lm_clock_ms();
-
-    if (pace->slow_ms == 0 || self->window.rows > 0 ||
-        (pace->looked_ms > 0 && now - pace->looked_ms < AGAIN_MS))
-        return false;
-    pace->looked_ms = now;
-    return true;
-}
-
 void
 lm_runner_look_at_pace(struct lm_runner *self)
 {
+    struct lm_lane *lane = &self->lane;
     struct lm_check check;
     struct lm_err warning;
     char slow[32];
     char first[32];
 
-    if (!is_worth_a_look(self))
+    /* Pages that are walked in windows are slow for a reason that is known. */
+    if (lane->window.rows > 0 || !lm_pace_is_worth_a_look(&lane->pace))
         return;
     lm_check_init(&check);
-    lm_check_page(&check, self->conn, self->migration, &self->query,
+    lm_check_page(&check, self->lane.conn, self->migration, &self->lane.query,
                   &self->run.cursor, &self->run.bound);
-    lm_clock_format(slow, sizeof slow, self->pace.slow_ms);
-    lm_clock_format(first, sizeof first, median_ms(&self->pace));
+    lm_clock_format(slow, sizeof slow, lane->pace.slow_ms);
+    lm_clock_format(first, sizeof first, lm_pace_median_ms(&lane->pace));
     lm_err_set(&warning, LM_ERR_FAILED,
                "pages have become slow: the last one took %s, those at first "
                "%s%s%s",
@@ -169,6 +121,6 @@ lm_runner_look_at_pace(struct lm_runner *self)
     lm_err_hint(&warning, "The run goes on. \"luamig pause\" leaves time to "
                           "ANALYZE the table or to create an index.");
     lm_log_err(LM_LOG_WARNING, &warning);
-    self->pace.slow_ms = 0;
+    lm_pace_looked(&lane->pace);
     lm_check_release(&check);
 }

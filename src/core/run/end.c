@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "core/run/private.h"
+#include "core/run/runner.h"
 #include "pg/conn/own.h"
 
 #include <inttypes.h>
@@ -21,16 +21,17 @@ static bool
 try_record_end(struct lm_runner *self, const char *state, int exit_code,
                const struct lm_err *error, struct lm_err *err)
 {
-    struct lm_txn txn = lm_runner_txn(self);
-    struct lm_journal_end end = {state, exit_code, self->pending_retries,
-                                 error};
+    struct lm_txn txn = lm_lane_txn(&self->lane);
+    struct lm_journal_end end = {state, exit_code,
+                                 self->lane.attempt.uncounted_retries, error};
 
     txn.own = true;
     txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
-    lm_conn_rollback(self->conn);
-    return lm_txn_begin(self->conn, &txn, err) && lm_runner_answer(self, err) &&
-           lm_journal_finish(&self->journal, &self->run, &end, err) &&
-           lm_conn_commit(self->conn, "end_before_commit",
+    lm_conn_rollback(self->lane.conn);
+    return lm_txn_begin(self->lane.conn, &txn, err) &&
+           lm_runner_answer(self, err) &&
+           lm_journal_finish(&self->lane.journal, &self->run, &end, err) &&
+           lm_conn_commit(self->lane.conn, "end_before_commit",
                           "end_after_commit_sent", err);
 }
 
@@ -39,10 +40,10 @@ static bool
 blames_journal(struct lm_runner *self, const struct lm_err *why,
                struct lm_err *err)
 {
-    if (self->conn == NULL || !lm_conn_is_up(self->conn))
+    if (self->lane.conn == NULL || !lm_conn_is_up(self->lane.conn))
         return false;
-    lm_conn_rollback(self->conn);
-    return lm_journal_blames_loss(&self->journal, &self->run, why, err);
+    lm_conn_rollback(self->lane.conn);
+    return lm_journal_blames_loss(&self->lane.journal, &self->run, why, err);
 }
 
 /* Another runner, or a cancel without one, has come first: says who. What this
@@ -53,8 +54,8 @@ blames_another(struct lm_runner *self, const struct lm_err *error,
 {
     struct lm_err who;
 
-    lm_conn_rollback(self->conn);
-    if (lm_journal_refresh(&self->journal, &self->run, &who) ||
+    lm_conn_rollback(self->lane.conn);
+    if (lm_journal_refresh(&self->lane.journal, &self->run, &who) ||
         (who.kind != LM_ERR_FENCED && who.kind != LM_ERR_CANCELLED))
         return false;
     if (error == NULL) {
@@ -75,10 +76,10 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
 {
     struct lm_err why;
 
-    if (self->conn != NULL)
-        lm_conn_set_interruptible(self->conn, false);
-    for (int i = 0; i < 2 && self->conn != NULL; i++) {
-        if (!lm_conn_is_up(self->conn))
+    if (self->lane.conn != NULL)
+        lm_conn_set_interruptible(self->lane.conn, false);
+    for (int i = 0; i < 2 && self->lane.conn != NULL; i++) {
+        if (!lm_conn_is_up(self->lane.conn))
             break;
         if (try_record_end(self, state, exit_code, error, &why)) {
             return error == NULL || !lm_err_is_state(error, "42883") ||
@@ -102,7 +103,7 @@ void
 lm_runner_tell_stop(struct lm_runner *self, const char *reason)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = lm_runner_info(self, self->run.batches);
+    struct lm_run_info info = lm_lane_info(&self->lane, self->run.batches);
 
     m->ops->on_stop(m->self, &info, reason);
 }
@@ -111,7 +112,7 @@ static void
 count_matching(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
-    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_txn txn = lm_lane_txn(&self->lane);
     struct lm_err err;
 
     if (self->migration->one_shot)
@@ -119,14 +120,14 @@ count_matching(struct lm_runner *self)
     txn.read_only = true;
     txn.statement_timeout_ms = COUNT_TIMEOUT_MS;
     outcome->counted =
-        lm_txn_begin(self->conn, &txn, &err) &&
-        lm_page_count(self->conn, &self->query, &self->run.bound,
+        lm_txn_begin(self->lane.conn, &txn, &err) &&
+        lm_page_count(self->lane.conn, &self->lane.query, &self->run.bound,
                       &outcome->matching, &outcome->beyond, &err);
     if (!outcome->counted) {
         lm_log(LM_LOG_INFO, "the rows that still match were not counted: %s",
                err.message);
     }
-    lm_conn_rollback(self->conn);
+    lm_conn_rollback(self->lane.conn);
 }
 
 static void
@@ -138,7 +139,7 @@ fill_outcome(struct lm_runner *self)
 
     outcome->run_id = self->run.id;
     outcome->one_shot = self->migration->one_shot;
-    outcome->takes_all = self->query.takes_all;
+    outcome->takes_all = self->lane.query.takes_all;
     outcome->rows = self->run.rows;
     outcome->batches = self->run.batches;
     outcome->retries = self->run.retries;
@@ -146,18 +147,18 @@ fill_outcome(struct lm_runner *self)
     outcome->begun = self->acquired;
     if (!self->acquired)
         return;
-    outcome->retries = self->progress.retries;
-    outcome->own_rows = self->progress.own_rows;
-    outcome->own_batches = self->progress.own_batches;
-    outcome->own_retries = self->progress.retries - self->retries_before;
+    outcome->retries = self->gauge.progress.retries;
+    outcome->own_rows = self->gauge.progress.own_rows;
+    outcome->own_batches = self->gauge.progress.own_batches;
+    outcome->own_retries = self->gauge.progress.retries - self->retries_before;
     outcome->own_failures = self->run.failures - self->failures_before;
-    outcome->elapsed_ms = lm_clock_ms() - self->progress.started_ms;
-    lm_held_describe(&self->held, &held);
+    outcome->elapsed_ms = lm_clock_ms() - self->gauge.progress.started_ms;
+    lm_held_describe(&self->holding.held, &held);
     if (held.len > 0)
         outcome->held = lm_buf_take(&held);
     if (!lm_key_is_empty(&self->run.cursor) &&
-        self->run.cursor.count == self->query.key_count) {
-        lm_key_describe(&self->run.cursor, &self->query, &cursor);
+        self->run.cursor.count == self->lane.query.key_count) {
+        lm_key_describe(&self->run.cursor, &self->lane.query, &cursor);
         outcome->cursor = lm_buf_take(&cursor);
     }
 }
@@ -176,12 +177,13 @@ conclude_cancelled(struct lm_runner *self)
 static void
 conclude_stop(struct lm_runner *self, struct lm_err *err)
 {
-    const char *state = self->cancelled ? "cancelled"
-                        : self->paused  ? "paused"
-                                        : "stopped";
-    int code = self->cancelled ? LM_EXIT_CANCELLED : LM_EXIT_STOPPED;
+    const char *state = self->requests.cancelled ? "cancelled"
+                        : self->requests.paused  ? "paused"
+                                                 : "stopped";
+    int code = self->requests.cancelled ? LM_EXIT_CANCELLED : LM_EXIT_STOPPED;
 
-    self->outcome->ending = self->cancelled ? LM_END_CANCELLED : LM_END_STOPPED;
+    self->outcome->ending =
+        self->requests.cancelled ? LM_END_CANCELLED : LM_END_STOPPED;
     if (!record_end(self, state, code, NULL, err)) {
         if (err->kind == LM_ERR_CANCELLED) {
             conclude_cancelled(self);
@@ -189,7 +191,7 @@ conclude_stop(struct lm_runner *self, struct lm_err *err)
         }
         self->outcome->ending = LM_END_FAILED;
     }
-    lm_runner_tell_stop(self, self->cancelled ? "cancel" : "stop");
+    lm_runner_tell_stop(self, self->requests.cancelled ? "cancel" : "stop");
 }
 
 /* The table of an INSERT that luamig has written, as SQL; NULL: it is none. */
@@ -244,9 +246,9 @@ explain_on_conflict(struct lm_runner *self, struct lm_err *err)
     struct lm_answer *found = NULL;
     struct lm_err ignored;
 
-    if (table != NULL && target != NULL && lm_conn_is_up(self->conn)) {
-        lm_conn_rollback(self->conn);
-        if (lm_conn_ask(self->conn, sql, "1: t?",
+    if (table != NULL && target != NULL && lm_conn_is_up(self->lane.conn)) {
+        lm_conn_rollback(self->lane.conn);
+        if (lm_conn_ask(self->lane.conn, sql, "1: t?",
                         (struct lm_values){(const char *[]){table, target}, 2},
                         &found, &ignored) &&
             !lm_answer_is_null(found, 0, 0)) {
@@ -272,9 +274,8 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
 {
     struct lm_outcome *outcome = self->outcome;
 
-    lm_progress_end(&self->progress);
-    lm_monitor_stop(self->monitor);
-    self->monitor = NULL;
+    lm_progress_end(&self->gauge.progress);
+    lm_runner_stop_watching(self);
     if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
         lm_runner_empty_mailbox(self);
         (void)lm_runner_should_stop(self);

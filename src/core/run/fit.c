@@ -2,15 +2,16 @@
 /* What the cursor of a run stands on: taken before the run begins or goes on,
  * and compared with what the journal has of it. */
 
-#include "core/run/private.h"
+#include "core/run/runner.h"
 
 #include <stdlib.h>
 
 static struct lm_fingerprint_place
 place_of(const struct lm_runner *self)
 {
-    struct lm_fingerprint_place place = {
-        .system = self->server, .journal_schema = self->journal.schema};
+    struct lm_fingerprint_place place = {.system = self->lane.server,
+                                         .journal_schema =
+                                             self->lane.journal.schema};
 
     return place;
 }
@@ -22,8 +23,44 @@ lm_runner_take_fingerprint(struct lm_runner *self, struct lm_err *err)
 
     free(self->fingerprint);
     self->fingerprint = NULL;
-    return lm_fingerprint_take(self->conn, &place, &self->query,
+    return lm_fingerprint_take(self->lane.conn, &place, &self->lane.query,
                                &self->fingerprint, err);
+}
+
+bool
+lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
+{
+    if (!lm_lane_check_query_again(&self->lane, err) ||
+        (self->acquired && self->dry == NULL &&
+         (!lm_runner_take_fingerprint(self, err) ||
+          !lm_journal_note_fingerprint(&self->lane.journal, self->run.id,
+                                       self->fingerprint, err))))
+        return false;
+    self->look_again = false;
+    return true;
+}
+
+bool
+lm_runner_has_fitted(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_run_request request;
+
+    if (self->migration->one_shot)
+        return true;
+    if (!lm_lane_check_query_again(&self->lane, err) ||
+        !lm_runner_take_fingerprint(self, err))
+        return false;
+    request = lm_runner_request(self);
+    if (lm_journal_fits(&self->lane.journal, &request, self->run.id, err))
+        return true;
+    if (err->kind == LM_ERR_SCRIPT) {
+        err->kind = LM_ERR_FAILED;
+        lm_err_detail(err, "That has changed while the run was at work: rows "
+                           "may have been passed over, or met twice.");
+        lm_err_hint(err, "See which rows were not migrated. --restart abandons "
+                         "the run and begins at the first row.");
+    }
+    return false;
 }
 
 bool
@@ -32,9 +69,9 @@ lm_runner_check_done(struct lm_runner *self, struct lm_err *err)
     struct lm_fingerprint_place place = place_of(self);
     char *sketch = NULL;
     bool ok =
-        lm_fingerprint_sketch(self->conn, &place, self->migration->base_query,
-                              &sketch, err) &&
-        lm_journal_fits_done(&self->journal, sketch, self->run.id, err);
+        lm_fingerprint_sketch(self->lane.conn, &place,
+                              self->migration->base_query, &sketch, err) &&
+        lm_journal_fits_done(&self->lane.journal, sketch, self->run.id, err);
 
     free(sketch);
     return ok;

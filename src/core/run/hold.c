@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stop.h"
-#include "core/run/private.h"
+#include "core/run/runner.h"
 
 #include <string.h>
 
@@ -29,34 +29,73 @@ count_hold(struct lm_runner *self)
 {
     int64_t now = lm_clock_ms();
 
-    if (self->hold.by == LM_HELD_BY_NOTHING || now == self->hold.counted_ms)
+    if (self->holding.hold.by == LM_HELD_BY_NOTHING ||
+        now == self->holding.hold.counted_ms)
         return;
-    self->held.ms[self->hold.by] += now - self->hold.counted_ms;
-    self->hold.counted_ms = now;
-    self->held_unnoted = true;
+    self->holding.held.ms[self->holding.hold.by] +=
+        now - self->holding.hold.counted_ms;
+    self->holding.hold.counted_ms = now;
+    self->holding.held_unnoted = true;
+}
+
+void
+lm_holding_note_lease(struct lm_holding *self)
+{
+    self->leased_ms = lm_clock_ms();
+}
+
+void
+lm_holding_note_batch(struct lm_holding *self, int64_t worked_ms)
+{
+    self->batch_ms = worked_ms + 1;
+}
+
+void
+lm_holding_waits_for(struct lm_holding *self, const char *what)
+{
+    self->waits_for = what;
+}
+
+bool
+lm_holding_take_overtaken(struct lm_holding *self)
+{
+    bool overtaken = self->overtaken;
+
+    self->overtaken = false;
+    return overtaken;
+}
+
+void
+lm_holding_set_limit(struct lm_holding *self, enum lm_signal signal,
+                     double above)
+{
+    lm_health_set_limit(&self->health, signal, above);
+    lm_monitor_set_limit(self->monitor, signal, above);
 }
 
 void
 lm_runner_tell_journal(struct lm_runner *self)
 {
-    struct lm_journal_note note = {.waits_for = self->waits_for,
-                                   .total = self->progress.total,
-                                   .batch_size = lm_size_rows(&self->size)};
+    struct lm_journal_note note = {.waits_for = self->holding.waits_for,
+                                   .total = self->gauge.progress.total,
+                                   .batch_size =
+                                       lm_size_rows(&self->lane.size)};
     struct lm_buf held = LM_BUF_INIT;
     struct lm_err why;
 
-    self->leased_ms = self->hold.noted_ms = lm_clock_ms();
-    if (self->dry != NULL || self->conn == NULL || !lm_conn_is_up(self->conn))
+    self->holding.leased_ms = self->holding.hold.noted_ms = lm_clock_ms();
+    if (self->dry != NULL || self->lane.conn == NULL ||
+        !lm_conn_is_up(self->lane.conn))
         return;
     count_hold(self);
-    lm_held_write(&self->held, &held);
+    lm_held_write(&self->holding.held, &held);
     note.held_json = lm_buf_text(&held);
-    self->noted_size = note.batch_size;
-    if (lm_journal_renew(&self->journal, &self->run, &note, &why)) {
-        self->held_unnoted = false;
+    self->holding.noted_size = note.batch_size;
+    if (lm_journal_renew(&self->lane.journal, &self->run, &note, &why)) {
+        self->holding.held_unnoted = false;
         lm_runner_show_holder(self);
     } else {
-        self->overtaken = lm_err_is_state(&why, LM_JOURNAL_FENCED);
+        self->holding.overtaken = lm_err_is_state(&why, LM_JOURNAL_FENCED);
         lm_log(LM_LOG_DEBUG, "could not renew the lease: %s", why.message);
     }
     lm_buf_release(&held);
@@ -65,7 +104,7 @@ lm_runner_tell_journal(struct lm_runner *self)
 void
 lm_runner_note_held(struct lm_runner *self)
 {
-    if (self->held_unnoted)
+    if (self->holding.held_unnoted)
         lm_runner_tell_journal(self);
 }
 
@@ -75,11 +114,11 @@ void
 lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
 {
     int64_t end = lm_clock_ms() + duration_ms;
-    int64_t interval = self->journal.lease_ms / 3;
+    int64_t interval = self->lane.journal.lease_ms / 3;
     int64_t left;
 
     while ((left = end - lm_clock_ms()) > 0 && !lm_runner_is_called(self)) {
-        if (lm_clock_ms() - self->leased_ms >= interval)
+        if (lm_clock_ms() - self->holding.leased_ms >= interval)
             lm_runner_tell_journal(self);
         lm_stop_sleep_ms(left < SLICE_MS ? left : SLICE_MS);
     }
@@ -94,29 +133,29 @@ hold(struct lm_runner *self, enum lm_signal by, const char *text,
      int64_t expected_ms, bool loud)
 {
     int64_t now = lm_clock_ms();
-    bool other = by != self->hold.by;
-    bool changed = other || strcmp(text, self->hold.text) != 0;
+    bool other = by != self->holding.hold.by;
+    bool changed = other || strcmp(text, self->holding.hold.text) != 0;
 
     count_hold(self);
-    if (self->hold.by == LM_HELD_BY_NOTHING) {
-        self->hold.since_ms = self->hold.counted_ms = now;
-        self->hold.noted = self->hold.told = false;
+    if (self->holding.hold.by == LM_HELD_BY_NOTHING) {
+        self->holding.hold.since_ms = self->holding.hold.counted_ms = now;
+        self->holding.hold.noted = self->holding.hold.told = false;
     }
-    self->hold.by = by;
+    self->holding.hold.by = by;
     if (changed)
-        LM_ERR_COPY(self->hold.text, text);
-    self->waits_for = self->hold.text;
-    if (now - self->hold.since_ms + expected_ms < SHORT_MS)
+        LM_ERR_COPY(self->holding.hold.text, text);
+    self->holding.waits_for = self->holding.hold.text;
+    if (now - self->holding.hold.since_ms + expected_ms < SHORT_MS)
         return;
     if (changed)
-        lm_progress_hold_begin(&self->progress, text);
-    if ((!self->hold.noted || changed) &&
-        now - self->hold.noted_ms >= TELL_MS) {
-        self->hold.noted = true;
+        lm_progress_hold_begin(&self->gauge.progress, text);
+    if ((!self->holding.hold.noted || changed) &&
+        now - self->holding.hold.noted_ms >= TELL_MS) {
+        self->holding.hold.noted = true;
         lm_runner_tell_journal(self);
     }
     if (loud && other && !lm_log_has_status()) {
-        self->hold.told = true;
+        self->holding.hold.told = true;
         lm_log(LM_LOG_INFO, "holding: %s", text);
     }
 }
@@ -125,9 +164,9 @@ hold(struct lm_runner *self, enum lm_signal by, const char *text,
 static const char *
 what_remains(const struct lm_runner *self)
 {
-    enum lm_signal by = self->hold.by;
+    enum lm_signal by = self->holding.hold.by;
     enum lm_health_mode mode =
-        by < LM_SIGNALS ? self->health.of[by].mode : LM_HEALTH_CALM;
+        by < LM_SIGNALS ? self->holding.health.of[by].mode : LM_HEALTH_CALM;
 
     if (mode == LM_HEALTH_SLOWS)
         return ", at a quarter of the speed: it lasts";
@@ -139,18 +178,18 @@ end_hold(struct lm_runner *self)
 {
     char lasted[32];
 
-    if (self->hold.by == LM_HELD_BY_NOTHING)
+    if (self->holding.hold.by == LM_HELD_BY_NOTHING)
         return;
     count_hold(self);
-    if (self->hold.told && !lm_runner_is_called(self)) {
+    if (self->holding.hold.told && !lm_runner_is_called(self)) {
         lm_clock_format(lasted, sizeof lasted,
-                        lm_clock_ms() - self->hold.since_ms);
+                        lm_clock_ms() - self->holding.hold.since_ms);
         lm_log(LM_LOG_INFO, "going on after %s%s", lasted, what_remains(self));
     }
-    self->hold.by = LM_HELD_BY_NOTHING;
-    self->waits_for = NULL;
-    lm_progress_hold_end(&self->progress);
-    if (self->hold.noted)
+    self->holding.hold.by = LM_HELD_BY_NOTHING;
+    self->holding.waits_for = NULL;
+    lm_progress_hold_end(&self->gauge.progress);
+    if (self->holding.hold.noted)
         lm_runner_tell_journal(self);
 }
 
@@ -161,20 +200,21 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
              struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = lm_runner_info(self, self->run.batches);
-    struct lm_txn txn = lm_runner_txn(self);
+    struct lm_run_info info = lm_lane_info(&self->lane, self->run.batches);
+    struct lm_txn txn = lm_lane_txn(&self->lane);
     bool ok;
 
     *wait_ms = 0;
     *ask_again = false;
     txn.read_only = true;
-    if (!lm_txn_begin(self->conn, &txn, err))
+    if (!lm_txn_begin(self->lane.conn, &txn, err))
         return false;
-    if (!lm_repo_open(&self->repo, self->conn, NULL, err))
+    if (!lm_repo_open(&self->lane.repo, self->lane.conn, NULL, err))
         return false;
-    ok = m->ops->throttle(m->self, &self->repo, &info, wait_ms, ask_again, err);
-    ok = lm_runner_close_repo(self, ok, err);
-    lm_conn_rollback(self->conn);
+    ok = m->ops->throttle(m->self, &self->lane.repo, &info, wait_ms, ask_again,
+                          err);
+    ok = lm_lane_close_repo(&self->lane, ok, err);
+    lm_conn_rollback(self->lane.conn);
     return ok;
 }
 
@@ -202,35 +242,43 @@ void
 lm_runner_watch(struct lm_runner *self)
 {
     struct lm_health_limits limits = *self->migration->health;
-    char name[sizeof self->application_name];
+    char name[sizeof self->lane.application_name];
     struct lm_monitor_options options = {
         .conninfo = self->options->conninfo,
         .application_name = name,
         .limits = &limits,
         .replicas = self->options->replicas,
         .replica_count = self->options->replica_count,
-        .backend_pid = lm_conn_is_pooled(self->conn)
+        .backend_pid = lm_conn_is_pooled(self->lane.conn)
                            ? 0
-                           : lm_conn_backend_pid(self->conn)};
+                           : lm_conn_backend_pid(self->lane.conn)};
     struct lm_buf tables = LM_BUF_INIT;
 
-    lm_runner_name_session(self, "luamig monitor", name, sizeof name);
+    lm_lane_name_session(&self->lane, "luamig monitor", name, sizeof name);
     for (int i = 0; i < LM_SIGNALS && self->migration->one_shot; i++)
         limits.above[i] = -1; /* there is nothing between batches */
-    lm_health_begin(&self->health, &limits);
-    lm_held_read(&self->held, self->run.held_json);
+    lm_health_begin(&self->holding.health, &limits);
+    lm_held_read(&self->holding.held, self->run.held_json);
     if (self->options->alone)
         return;
-    for (int i = 0; i < self->query.source_count; i++) {
+    for (int i = 0; i < self->lane.query.source_count; i++) {
         lm_buf_printf(&tables, "%c%u", i == 0 ? '{' : ',',
-                      self->query.sources[i].table);
+                      self->lane.query.sources[i].table);
     }
     lm_buf_puts(&tables, tables.len == 0 ? "{}" : "}");
     options.tables = lm_buf_text(&tables);
     if (self->dry == NULL)
-        options.hooks = lm_runner_control_hooks(self);
-    self->monitor = lm_monitor_start(&options);
+        options.hooks = lm_mailbox_hooks(self->requests.mailbox,
+                                         &self->lane.journal, self->run.id);
+    self->holding.monitor = lm_monitor_start(&options);
     lm_buf_release(&tables);
+}
+
+void
+lm_runner_stop_watching(struct lm_runner *self)
+{
+    lm_monitor_stop(self->holding.monitor);
+    self->holding.monitor = NULL;
 }
 
 /* Once, when the first sample is there: what is watched, or with fewer words
@@ -258,27 +306,29 @@ look(struct lm_runner *self)
 {
     struct lm_health_sample sample;
 
-    if (!lm_monitor_look(self->monitor, &self->sample_number, &sample))
+    if (!lm_monitor_look(self->holding.monitor, &self->holding.sample_number,
+                         &sample))
         return;
-    if (!self->health_told) {
-        self->health_told = true;
+    if (!self->holding.health_told) {
+        self->holding.health_told = true;
         tell_health(&sample);
     }
-    lm_health_take(&self->health, &sample, lm_clock_ms());
+    lm_health_take(&self->holding.health, &sample, lm_clock_ms());
 }
 
 static void
 rest_after_batch(struct lm_runner *self)
 {
     enum lm_signal by;
-    int64_t rest_ms = lm_health_rest_ms(&self->health, self->batch_ms, &by);
+    int64_t rest_ms =
+        lm_health_rest_ms(&self->holding.health, self->holding.batch_ms, &by);
 
-    self->batch_ms = 0;
+    self->holding.batch_ms = 0;
     if (rest_ms == 0)
         return;
     if (by == LM_SIGNAL_BLOCKED)
-        (void)lm_size_halve(&self->size);
-    hold(self, by, lm_health_why(&self->health, by), rest_ms, false);
+        (void)lm_size_halve(&self->lane.size);
+    hold(self, by, lm_health_why(&self->holding.health, by), rest_ms, false);
     lm_runner_rest(self, rest_ms);
 }
 
@@ -288,12 +338,13 @@ hold_for_health(struct lm_runner *self)
     enum lm_signal by;
 
     look(self);
-    if (self->batch_ms > 0)
+    if (self->holding.batch_ms > 0)
         rest_after_batch(self);
     while (!lm_runner_is_called(self) &&
-           (by = lm_health_holds(&self->health, lm_clock_ms())) !=
+           (by = lm_health_holds(&self->holding.health, lm_clock_ms())) !=
                LM_HELD_BY_NOTHING) {
-        hold(self, by, lm_health_why(&self->health, by), SHORT_MS, true);
+        hold(self, by, lm_health_why(&self->holding.health, by), SHORT_MS,
+             true);
         lm_runner_rest(self, SLICE_MS);
         look(self);
     }
@@ -304,14 +355,14 @@ lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
 {
     bool ok;
 
-    if (self->progress.own_batches > 0)
+    if (self->gauge.progress.own_batches > 0)
         lm_runner_rest(self, self->migration->throttle_ms);
     ok = hold_for_script(self, err);
     if (ok)
         hold_for_health(self);
     end_hold(self);
-    if (lm_size_rows(&self->size) != self->noted_size &&
-        lm_clock_ms() - self->hold.noted_ms >= TELL_SIZE_MS)
+    if (lm_size_rows(&self->lane.size) != self->holding.noted_size &&
+        lm_clock_ms() - self->holding.hold.noted_ms >= TELL_SIZE_MS)
         lm_runner_tell_journal(self);
     return ok;
 }

@@ -11,9 +11,10 @@
  * last one out frees the monitor.
  */
 
-#include "core/run/private.h"
+#include "core/run/monitor.h"
 
 #include "base/clock.h"
+#include "core/journal/journal.h"
 
 #include <errno.h>
 #include <poll.h>

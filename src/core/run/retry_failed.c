@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stop.h"
-#include "core/run/private.h"
+#include "core/run/runner.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -24,14 +24,14 @@ static bool
 check_key(const struct lm_runner *self, int64_t failure_id,
           const struct lm_key *key, struct lm_err *err)
 {
-    if (lm_key_fits(key, self->query.key_count))
+    if (lm_key_fits(key, self->lane.query.key_count))
         return true;
     lm_err_set(err, LM_ERR_FAILED,
                "the journal's key of failure %" PRId64 " does not fit the key",
                failure_id);
     lm_err_hint(err,
                 "Set it right in the table \"failure\" of the schema \"%s\".",
-                self->journal.schema);
+                self->lane.journal.schema);
     return false;
 }
 
@@ -41,7 +41,7 @@ fail_repeated(const struct lm_runner *self, const struct lm_key *key,
 {
     struct lm_buf text = LM_BUF_INIT;
 
-    lm_key_describe(key, &self->query, &text);
+    lm_key_describe(key, &self->lane.query, &text);
     lm_err_set(err, LM_ERR_FAILED,
                "two rows of the base query have one key: %s",
                lm_buf_text(&text));
@@ -53,31 +53,20 @@ fail_repeated(const struct lm_runner *self, const struct lm_key *key,
 
 static bool
 retry_row(struct lm_runner *self, int64_t failure_id, const struct lm_key *key,
-          bool *gone, struct lm_err *err)
+          int attempt, bool *gone, struct lm_err *err)
 {
-    struct lm_txn txn = lm_runner_txn(self);
-    struct lm_page page;
-    bool ok;
+    struct lm_lane *lane = &self->lane;
+    int rows = 0;
 
-    self->suspect.rows = 0;
-    self->paging = true;
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_page_fetch_row(self->conn, &self->query, key, &page, err))
+    if (!lm_lane_retry_row(lane, key, attempt, &rows, err))
         return false;
-    self->paging = false;
-    if (page.rows > 1) {
-        lm_page_release(&page);
+    if (rows > 1)
         return fail_repeated(self, key, err);
-    }
-    self->suspect.rows = page.rows;
-    *gone = page.rows == 0;
-    ok = (*gone || lm_runner_migrate_page(self, &page, err)) &&
-         lm_journal_resolve(&self->journal, failure_id,
-                            *gone ? "gone" : "migrated", err) &&
-         lm_conn_commit(self->conn, "resolve_before_commit",
-                        "resolve_after_commit_sent", err);
-    lm_page_release(&page);
-    return ok;
+    *gone = rows == 0;
+    return lm_journal_resolve(&lane->journal, failure_id,
+                              *gone ? "gone" : "migrated", err) &&
+           lm_conn_commit(lane->conn, "resolve_before_commit",
+                          "resolve_after_commit_sent", err);
 }
 
 static void
@@ -86,7 +75,7 @@ tell(const struct lm_runner *self, const struct lm_key *key,
 {
     struct lm_buf text = LM_BUF_INIT;
 
-    lm_key_describe(key, &self->query, &text);
+    lm_key_describe(key, &self->lane.query, &text);
     if (why != NULL) {
         lm_log(LM_LOG_WARNING, "row %s %s: %s", lm_buf_text(&text), what,
                why->message);
@@ -105,9 +94,9 @@ may_try_again(struct lm_runner *self, int attempt, struct lm_err *err)
     if (err->kind == LM_ERR_LOST) {
         struct lm_err why = *err;
 
-        return lm_runner_connect_again(self, &why, err);
+        return lm_lane_connect_again(&self->lane, &why, err);
     }
-    if (!lm_runner_may_pass(err))
+    if (!lm_lane_may_pass(err))
         return false;
     lm_stop_sleep_ms(
         lm_clock_backoff_ms(attempt, BACKOFF_BASE_MS, BACKOFF_CAP_MS));
@@ -122,18 +111,18 @@ retry_failure(struct lm_runner *self, int64_t failure_id,
     struct lm_err why;
     bool gone = false;
 
-    for (self->attempt = 1; !retry_row(self, failure_id, key, &gone, err);
-         self->attempt++) {
-        lm_conn_rollback(self->conn);
+    for (int attempt = 1;
+         !retry_row(self, failure_id, key, attempt, &gone, err); attempt++) {
+        lm_conn_rollback(self->lane.conn);
         if (lm_err_is_state(err, LM_JOURNAL_RESOLVED))
             return true;
-        if (lm_runner_may_quarantine(self, err) ||
-            (self->paging && lm_runner_lies_in_row(err))) {
+        if (lm_lane_has_failed_at_row(&self->lane, err)) {
             why = *err;
             tell(self, key, &why, "has failed again");
-            return lm_journal_fail_again(&self->journal, failure_id, &why, err);
+            return lm_journal_fail_again(&self->lane.journal, failure_id, &why,
+                                         err);
         }
-        if (!may_try_again(self, self->attempt, err))
+        if (!may_try_again(self, attempt, err))
             return false;
     }
     tell(self, key, NULL, gone ? "does not match any more" : "is migrated");
@@ -149,7 +138,7 @@ retry_all(struct lm_runner *self, struct lm_err *err)
     bool ok;
 
     do {
-        ok = lm_journal_next_failure(&self->journal, self->run.id, id, &id,
+        ok = lm_journal_next_failure(&self->lane.journal, self->run.id, id, &id,
                                      &key, err) &&
              (id == 0 || (check_key(self, id, &key, err) &&
                           retry_failure(self, id, &key, err)));
@@ -163,7 +152,8 @@ check_script(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_run_request request = lm_runner_request(self);
 
-    return lm_journal_check_retry(&self->journal, &request, &self->run, err);
+    return lm_journal_check_retry(&self->lane.journal, &request, &self->run,
+                                  err);
 }
 
 /* Are the keys of the failed rows those of the script and of its tables? */
@@ -175,7 +165,7 @@ check_fit(struct lm_runner *self, struct lm_err *err)
     if (!lm_runner_take_fingerprint(self, err))
         return false;
     request = lm_runner_request(self);
-    return lm_journal_fits(&self->journal, &request, self->run.id, err);
+    return lm_journal_fits(&self->lane.journal, &request, self->run.id, err);
 }
 
 void

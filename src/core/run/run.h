@@ -17,23 +17,9 @@
  * Only the runner retries, and always a whole transaction.
  */
 
-#include "core/migration.h"
+#include "core/lane/lane.h"
 
 struct lm_conn;
-
-/* Moments of a step that a witness sees, inside its transaction but for the
- * last. */
-enum lm_moment { LM_BEFORE_PAGE, LM_BEFORE_COMMIT, LM_AFTER_COMMIT };
-
-/* Who watches a run step by step, for tests of scripts: batches, and the
- * transactions of callbacks that the script has. False fails the step with
- * *err; LM_ERR_KILLED ends the run where it stands, without a last word to
- * journal, script or server. */
-struct lm_witness {
-    bool (*see)(void *arg, enum lm_moment moment, struct lm_conn *conn,
-                const struct lm_run_info *info, struct lm_err *err);
-    void *arg;
-};
 
 struct lm_runner_options {
     const char *conninfo;

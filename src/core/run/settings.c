@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "core/run/private.h"
+#include "core/run/runner.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -139,9 +139,9 @@ apply_figure(struct lm_runner *self, const struct setting *setting)
     memcpy((char *)&self->tuned + place, &setting->value,
            sizeof setting->value);
     if (place == offsetof(struct lm_migration, batch_size))
-        lm_size_set_max(&self->size, setting->value);
+        lm_size_set_max(&self->lane.size, setting->value);
     if (place == offsetof(struct lm_migration, target_ms))
-        lm_size_set_target(&self->size, setting->value);
+        lm_size_set_target(&self->lane.size, setting->value);
 }
 
 static bool
@@ -157,8 +157,7 @@ apply_setting(struct lm_runner *self, const struct lm_request *request,
     } else {
         enum lm_signal signal = (enum lm_signal)setting.signal;
 
-        lm_health_set_limit(&self->health, signal, setting.limit);
-        lm_monitor_set_limit(self->monitor, signal, setting.limit);
+        lm_holding_set_limit(&self->holding, signal, setting.limit);
     }
     lm_log(LM_LOG_INFO, "%s = %s, set by %s on %s", request->name,
            request->value, request->by, request->host);

@@ -6,7 +6,7 @@
  * itself is.
  */
 
-#include "core/run/private.h"
+#include "core/lane/private.h"
 
 #include "base/log.h"
 #include "pg/sql/sql.h"
@@ -71,7 +71,7 @@ add(const struct lm_conn *conn, struct lists *self, const char *name,
 }
 
 static int
-loaded(const struct lm_runner *self)
+loaded(const struct lm_lane *self)
 {
     const struct lm_migration_ops *ops = self->migration->ops;
 
@@ -81,7 +81,7 @@ loaded(const struct lm_runner *self)
 
 /* The modules from one on. */
 static void
-collect(const struct lm_runner *self, int from, struct lists *out)
+collect(const struct lm_lane *self, int from, struct lists *out)
 {
     const struct lm_migration *m = self->migration;
     int count = loaded(self);
@@ -106,7 +106,7 @@ collect(const struct lm_runner *self, int from, struct lists *out)
 }
 
 bool
-lm_runner_post_modules(struct lm_runner *self, struct lm_err *err)
+lm_lane_post_modules(struct lm_lane *self, struct lm_err *err)
 {
     struct lists lists;
     int count = loaded(self);
@@ -115,21 +115,21 @@ lm_runner_post_modules(struct lm_runner *self, struct lm_err *err)
     if (count == self->modules_noted)
         return true;
     collect(self, self->modules_noted, &lists);
-    ok = lm_journal_note_modules(&self->journal, self->run.id, &lists.of, err);
+    ok = lm_journal_note_modules(&self->journal, self->run->id, &lists.of, err);
     lists_release(&lists);
     return ok;
 }
 
 /* Their transaction has committed. */
 void
-lm_runner_modules_noted(struct lm_runner *self)
+lm_lane_modules_noted(struct lm_lane *self)
 {
     self->modules_noted = loaded(self);
 }
 
 /* Adds a file of the journal that is not loaded, or not yet. */
 static void
-add_file(const struct lm_runner *self, struct lists *out, const char *name,
+add_file(const struct lm_lane *self, struct lists *out, const char *name,
          const char *file)
 {
     const struct lm_origin *origin = &self->migration->origin;
@@ -156,7 +156,7 @@ add_file(const struct lm_runner *self, struct lists *out, const char *name,
 
 /* All modules of the run: those that are loaded, and others of the journal. */
 static bool
-collect_all(struct lm_runner *self, struct lists *out, struct lm_err *err)
+collect_all(struct lm_lane *self, struct lists *out, struct lm_err *err)
 {
     char **names = NULL;
     char **files = NULL;
@@ -164,7 +164,7 @@ collect_all(struct lm_runner *self, struct lists *out, struct lm_err *err)
     bool ok;
 
     collect(self, 0, out);
-    ok = lm_journal_other_modules(&self->journal, self->run.id, &out->of,
+    ok = lm_journal_other_modules(&self->journal, self->run->id, &out->of,
                                   &names, &files, &count, err);
     for (int i = 0; ok && i < count; i++)
         add_file(self, out, names[i], files[i]);
@@ -174,13 +174,13 @@ collect_all(struct lm_runner *self, struct lists *out, struct lm_err *err)
 }
 
 bool
-lm_runner_warn_of_modules(struct lm_runner *self, bool over, struct lm_err *err)
+lm_lane_warn_of_modules(struct lm_lane *self, bool over, struct lm_err *err)
 {
     struct lists lists;
     char **files = NULL;
     int count = 0;
     bool ok = collect_all(self, &lists, err) &&
-              lm_journal_changed_modules(&self->journal, self->run.id,
+              lm_journal_changed_modules(&self->journal, self->run->id,
                                          &lists.of, &files, &count, err);
 
     for (int i = 0; ok && i < count; i++) {
@@ -190,7 +190,7 @@ lm_runner_warn_of_modules(struct lm_runner *self, bool over, struct lm_err *err)
                     : "%s has changed since run %" PRId64
                       " began; the rows that are left are migrated by it as "
                       "it is",
-               files[i], self->run.id);
+               files[i], self->run->id);
     }
     lm_sql_free_array(files, count);
     lists_release(&lists);

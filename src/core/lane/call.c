@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* Calling the script, inside a transaction: its callbacks, and its migrate. */
+
+#include "core/lane/private.h"
+
+#include <string.h>
+
+struct lm_txn
+lm_lane_txn(const struct lm_lane *self)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_txn txn = {.isolation = m->isolation,
+                         .durable = true,
+                         .statement_timeout_ms = m->statement_timeout_ms,
+                         .lock_timeout_ms = m->lock_timeout_ms,
+                         .timezone = m->timezone,
+                         .application_name = self->application_name,
+                         .row_security = m->row_security};
+
+    return txn;
+}
+
+struct lm_run_info
+lm_lane_info(const struct lm_lane *self, int64_t batch)
+{
+    struct lm_run_info info = {self->run->id, self->migration->name, batch,
+                               self->attempt.number, self->options.dry};
+
+    return info;
+}
+
+bool
+lm_lane_witness(struct lm_lane *self, enum lm_moment moment, int64_t batch,
+                struct lm_err *err)
+{
+    const struct lm_witness *witness = self->options.witness;
+    struct lm_run_info info = lm_lane_info(self, batch);
+
+    return witness == NULL ||
+           witness->see(witness->arg, moment, self->conn, &info, err);
+}
+
+/*
+ * A callback has returned: what the repo latched outweighs what the script
+ * said, since it may have swallowed it, and what is still in flight comes
+ * before an error that the script raised after it. Writes whose outcome the
+ * server checks by itself travel on with the checkpoint.
+ */
+bool
+lm_lane_close_repo(struct lm_lane *self, bool ok, struct lm_err *err)
+{
+    struct lm_err flushed;
+
+    if (!self->repo.failed &&
+        !(ok ? lm_repo_finish(&self->repo, &flushed)
+             : lm_repo_flush(&self->repo, &flushed)) &&
+        !self->repo.failed) {
+        *err = flushed;
+        ok = false;
+    }
+    lm_repo_close(&self->repo);
+    if (self->repo.failed) {
+        struct lm_err failure = self->repo.failure;
+
+        if (!ok && failure.traceback[0] == '\0' &&
+            strcmp(failure.where, err->where) == 0)
+            memcpy(failure.traceback, err->traceback, sizeof failure.traceback);
+        *err = failure;
+        return false;
+    }
+    if (ok && !lm_conn_in_transaction(self->conn)) {
+        return lm_err_set(err, LM_ERR_FAILED,
+                          "the script ended luamig's transaction");
+    }
+    return ok;
+}
+
+/* The batch that a callback belongs to; a one-shot is one. A dry run calls
+ * on_start in every batch. */
+static int64_t
+batch_of(const struct lm_lane *self, enum lm_callback callback)
+{
+    if (callback == LM_CALL_ON_START)
+        return 0;
+    return self->migration->one_shot ? 1 : self->run->batches;
+}
+
+bool
+lm_lane_call_back(struct lm_lane *self, enum lm_callback callback,
+                  struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = lm_lane_info(self, batch_of(self, callback));
+    bool ok;
+
+    if (!m->ops->has(m->self, callback))
+        return true;
+    self->repo.combine = m->combine && !self->attempt.uncombined;
+    if (!lm_repo_open(&self->repo, self->conn, NULL, err))
+        return false;
+    ok = m->ops->call(m->self, callback, &self->repo, &info, err);
+    return lm_lane_close_repo(self, ok, err);
+}
+
+bool
+lm_lane_migrate_page(struct lm_lane *self, const struct lm_page *page,
+                     struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = lm_lane_info(self, self->run->batches + 1);
+    bool ok;
+
+    self->repo.combine = m->combine && !self->attempt.uncombined;
+    self->repo.follows_new = m->follow_new;
+    if (!lm_repo_open(&self->repo, self->conn, &self->query, err))
+        return false;
+    ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
+    return lm_lane_close_repo(self, ok, err);
+}
+
+bool
+lm_lane_witness_callback(struct lm_lane *self, enum lm_callback callback,
+                         enum lm_moment moment, struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+
+    return !m->ops->has(m->self, callback) ||
+           lm_lane_witness(self, moment, batch_of(self, callback), err);
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/* Getting hold of a connection, at the start and after it broke. */
+
+#include "core/lane/private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "core/page/preflight.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    START_PATIENCE_MS = 30000,     /* for a server that is starting */
+    RECONNECT_PATIENCE_MS = 120000 /* for one that has gone */
+};
+
+/* luamig's own SQLSTATE, beside those that the journal raises. */
+static const char another_server[] = "LM003";
+
+/* Behind one address there may be another server after a while; what it holds
+ * of the run, a copy perhaps, is not this run. */
+static bool
+check_identity(struct lm_lane *self, struct lm_err *err)
+{
+    char found[sizeof self->server];
+
+    if (!lm_preflight_identity(self->conn, found, sizeof found, err))
+        return false;
+    if (self->server[0] == '\0')
+        memcpy(self->server, found, sizeof found);
+    if (found[0] == '\0' || strcmp(self->server, found) == 0)
+        return true;
+    lm_err_set(err, LM_ERR_CONNECT, "the server at %s is another one",
+               lm_conn_target(self->conn));
+    LM_ERR_COPY(err->sqlstate, another_server);
+    lm_err_detail(err,
+                  "Its system identifier is %s, that of the server where "
+                  "the run is at work is %s.",
+                  found, self->server);
+    lm_err_hint(err, "Make the address lead to the server of the run, and run "
+                     "the same command again.");
+    return false;
+}
+
+static void
+tell_pooled(const struct lm_lane *self)
+{
+    bool first = self->server[0] == '\0';
+
+    if (first && lm_conn_is_pooled(self->conn)) {
+        lm_log(LM_LOG_INFO,
+               "a connection pooler stands before the server at %s; nothing "
+               "is kept in its sessions",
+               lm_conn_target(self->conn));
+    }
+}
+
+/* What a script leaves open is UTC, which is not what psql would do there. */
+static void
+tell_time_zone(const struct lm_lane *self)
+{
+    static const char *const same[] = {"UTC",     "Etc/UTC", "GMT",
+                                       "Etc/GMT", "UCT",     "Etc/UCT"};
+    const char *zone = lm_conn_setting(self->conn, "TimeZone");
+
+    if (self->server[0] != '\0' || self->migration->timezone != NULL ||
+        zone == NULL)
+        return;
+    for (size_t i = 0; i < LM_COUNT(same); i++) {
+        if (strcmp(zone, same[i]) == 0)
+            return;
+    }
+    lm_log(LM_LOG_WARNING,
+           "timestamps are read and written in UTC, not in the session's time "
+           "zone; config.timezone = \"%s\" would be that",
+           zone);
+}
+
+/* Since version 16 the server writes each byte that is not ASCII as \\xNN: a
+ * question mark for each such character. */
+static void
+add_ascii(struct lm_buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        if ((c & 0xC0) != 0x80) /* the rest of a character */
+            lm_buf_putc(out, (char)(c >= 0x20 && c < 0x7F ? c : '?'));
+    }
+}
+
+void
+lm_lane_name_session(const struct lm_lane *self, const char *prefix, char *name,
+                     size_t size)
+{
+    struct lm_buf script = LM_BUF_INIT;
+    char run[40] = "";
+    const char *shown;
+    const char *cut = "";
+    size_t room;
+
+    if (self->run->id > 0)
+        snprintf(run, sizeof run, "run %" PRId64 " of ", self->run->id);
+    if (self->options.dry)
+        snprintf(run, sizeof run, "dry run of ");
+    room = size - strlen(prefix) - strlen(": ") - strlen(run) - 1;
+    add_ascii(&script, self->migration->name);
+    shown = lm_buf_text(&script);
+    if (script.len > room) {
+        cut = "...";
+        shown += script.len - (room - strlen(cut));
+    }
+    snprintf(name, size, "%s: %s%s%s", prefix, run, cut, shown);
+    lm_buf_release(&script);
+}
+
+void
+lm_lane_rename(struct lm_lane *self)
+{
+    lm_lane_name_session(self, "luamig", self->application_name,
+                         sizeof self->application_name);
+}
+
+static bool
+open_connection(struct lm_lane *self, struct lm_err *err)
+{
+    struct lm_conn_options how = {.application_name = self->application_name,
+                                  .interruptible = true,
+                                  .watched = true,
+                                  .silence_ms = self->options.silence_ms};
+
+    lm_lane_rename(self);
+    if (!lm_conn_open(&self->conn, self->options.conninfo, &how, err))
+        return false;
+    self->journal.conn = self->conn;
+    self->host.connected(self->host.run);
+    tell_pooled(self);
+    tell_time_zone(self);
+    lm_conn_warn_unencrypted(self->conn);
+    return lm_preflight_server(self->conn, err) && check_identity(self, err) &&
+           lm_journal_hide(&self->journal, err);
+}
+
+static void
+close_connection(struct lm_lane *self)
+{
+    lm_conn_close(self->conn);
+    self->conn = self->journal.conn = NULL;
+}
+
+/* Somebody else's lock, or a cancel that was meant for another statement. */
+bool
+lm_lane_is_in_the_way(const struct lm_err *err)
+{
+    static const char *const states[] = {"55P03", "57014", "40P01", "40001"};
+
+    for (size_t i = 0; err->kind != LM_ERR_INTERRUPT && i < LM_COUNT(states);
+         i++) {
+        if (lm_err_is_state(err, states[i]))
+            return true;
+    }
+    return false;
+}
+
+bool
+lm_lane_connect(struct lm_lane *self, struct lm_err *err)
+{
+    int64_t patience = lm_clock_ms() + START_PATIENCE_MS;
+
+    while (!open_connection(self, err)) {
+        bool starting = err->kind == LM_ERR_CONNECT && self->conn == NULL &&
+                        lm_conn_is_starting(self->options.conninfo);
+
+        close_connection(self);
+        if (!(starting || lm_lane_is_in_the_way(err)) ||
+            lm_clock_ms() > patience || !lm_stop_sleep_ms(250))
+            return false;
+    }
+    return true;
+}
+
+/* -- reconnecting ----------------------------------------------------- */
+
+/* Is it worth trying again to reconnect? */
+static bool
+may_pass(const struct lm_err *err)
+{
+    if (lm_err_is_state(err, another_server))
+        return false;
+    return err->kind == LM_ERR_CONNECT || err->kind == LM_ERR_LOST ||
+           (err->kind == LM_ERR_DATABASE &&
+            (lm_err_is_state(err, "53") || lm_err_is_state(err, "57")));
+}
+
+static bool
+connect_until(struct lm_lane *self, const struct lm_err *why, bool claims,
+              struct lm_err *err)
+{
+    int64_t patience = lm_clock_ms() + RECONNECT_PATIENCE_MS;
+
+    lm_log(LM_LOG_WARNING, "%s%s%.*s; reconnecting", why->message,
+           why->detail[0] != '\0' ? ": " : "", (int)strcspn(why->detail, "\n"),
+           why->detail);
+    self->host.waits(self->host.run, "reconnecting");
+    self->host.disconnected(self->host.run);
+    for (int attempt = 1;; attempt++) {
+        int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
+
+        close_connection(self);
+        if (lm_stop_level() > 0 || !lm_stop_sleep_ms(wait)) {
+            return lm_err_set(err, LM_ERR_INTERRUPT,
+                              "stopped while reconnecting");
+        }
+        if (open_connection(self, err) &&
+            (!claims || self->host.claim(self->host.run, err))) {
+            self->host.waits(self->host.run, NULL);
+            lm_log(LM_LOG_INFO, "reconnected to %s",
+                   lm_conn_target(self->conn));
+            return true;
+        }
+        if (!may_pass(err)) {
+            close_connection(self);
+            return false;
+        }
+        lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
+        if (lm_clock_ms() > patience) {
+            close_connection(self);
+            lm_err_prefix(err, "gave up reconnecting");
+            lm_err_hint(err, "Run the same command again once the server is "
+                             "back; nothing is lost or done twice.");
+            return false;
+        }
+    }
+}
+
+bool
+lm_lane_connect_again(struct lm_lane *self, const struct lm_err *why,
+                      struct lm_err *err)
+{
+    return connect_until(self, why, false, err);
+}
+
+bool
+lm_lane_reconnect(struct lm_lane *self, const struct lm_err *why,
+                  struct lm_err *err)
+{
+    return connect_until(self, why, true, err) &&
+           lm_lane_check_keys(self, self->run, err);
+}

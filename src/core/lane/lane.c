@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* One worker of a run: its beginning and its end. */
+
+#include "core/lane/private.h"
+
+#include "core/page/preflight.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void
+lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
+             const struct lm_migration *migration, struct lm_run *run)
+{
+    memset(self, 0, sizeof *self);
+    self->options = *options;
+    self->migration = migration;
+    self->run = run;
+    lm_size_init(&self->size, migration->batch_size, migration->target_ms);
+    self->attempt.number = 1;
+    lm_repo_init(&self->repo);
+    self->repo.allow_ddl = migration->allow_ddl;
+    self->repo.allow_unjudged = migration->allow_unjudged;
+    self->repo.combine_options.always = migration->combine_always;
+}
+
+void
+lm_lane_release(struct lm_lane *self)
+{
+    lm_repo_release(&self->repo);
+    lm_suspect_release(&self->suspect);
+    lm_key_release(&self->narrow.end);
+    lm_window_release(&self->window);
+    lm_base_query_release(&self->query);
+    free(self->first_key);
+    lm_conn_close(self->conn);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/* What is asked of a run, between the thread that reads it and the runner; and
+ * the lease of a batch that takes long. See the header. */
+
+#include "core/run/mailbox.h"
+
+#include "base/clock.h"
+#include "base/stop.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How often the journal is asked, where nobody else does so. */
+enum { POLL_MS = 1000, POLLED_LATELY_MS = 3000 };
+
+struct lm_mailbox {
+    pthread_mutex_t mutex; /* of all that follows */
+    int holders;
+    struct lm_request *requests;
+    int count;
+    int room;
+    int64_t *seen; /* numbers of all that were ever put in, ascending */
+    int seen_count;
+    int seen_room;
+    int64_t polled_ms;
+    bool has_poller; /* beside the runner */
+    struct lm_holder holder;
+};
+
+struct lm_mailbox *
+lm_mailbox_new(void)
+{
+    struct lm_mailbox *self = lm_calloc(1, sizeof *self);
+
+    pthread_mutex_init(&self->mutex, NULL);
+    self->holders = 1;
+    return self;
+}
+
+void
+lm_mailbox_let_go(struct lm_mailbox *self)
+{
+    bool last;
+
+    pthread_mutex_lock(&self->mutex);
+    last = --self->holders == 0;
+    pthread_mutex_unlock(&self->mutex);
+    if (!last)
+        return;
+    free(self->requests);
+    free(self->seen);
+    pthread_mutex_destroy(&self->mutex);
+    free(self);
+}
+
+/* Notes a number; false when it was there before. Most come in ascending
+ * order. */
+static bool
+note_seen(struct lm_mailbox *self, int64_t id)
+{
+    int low = 0;
+    int high = self->seen_count;
+
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+
+        if (self->seen[middle] < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low < self->seen_count && self->seen[low] == id)
+        return false;
+    if (self->seen_count == self->seen_room) {
+        self->seen_room = self->seen_room * 2 + 16;
+        self->seen =
+            lm_realloc(self->seen, (size_t)self->seen_room, sizeof *self->seen);
+    }
+    memmove(&self->seen[low + 1], &self->seen[low],
+            (size_t)(self->seen_count - low) * sizeof *self->seen);
+    self->seen[low] = id;
+    self->seen_count++;
+    return true;
+}
+
+int
+lm_requests_of_one(const struct lm_request *requests, int count)
+{
+    int entries = 1;
+
+    while (entries < count && requests[entries].id == requests[0].id)
+        entries++;
+    return entries;
+}
+
+static void
+put_one(struct lm_mailbox *self, const struct lm_request *requests, int count)
+{
+    if (self->count + count > self->room) {
+        self->room = 2 * (self->count + count);
+        self->requests = lm_realloc(self->requests, (size_t)self->room,
+                                    sizeof *self->requests);
+    }
+    memcpy(&self->requests[self->count], requests,
+           (size_t)count * sizeof *requests);
+    self->count += count;
+    if (requests->at_once && strcmp(requests->verb, "cancel") == 0)
+        lm_stop_interrupt();
+}
+
+/* What has no answer yet is found again and again. */
+static void
+put(struct lm_mailbox *self, const struct lm_request *requests, int count)
+{
+    int entries;
+
+    pthread_mutex_lock(&self->mutex);
+    for (int i = 0; i < count; i += entries) {
+        entries = lm_requests_of_one(&requests[i], count - i);
+        if (note_seen(self, requests[i].id))
+            put_one(self, &requests[i], entries);
+    }
+    self->polled_ms = lm_clock_ms();
+    pthread_mutex_unlock(&self->mutex);
+}
+
+struct lm_request *
+lm_mailbox_empty(struct lm_mailbox *self, int *count)
+{
+    struct lm_request *requests;
+
+    pthread_mutex_lock(&self->mutex);
+    requests = self->requests;
+    *count = self->count;
+    self->requests = NULL;
+    self->count = self->room = 0;
+    pthread_mutex_unlock(&self->mutex);
+    return requests;
+}
+
+void
+lm_mailbox_poll_soon(struct lm_mailbox *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    self->polled_ms = lm_clock_ms() - POLLED_LATELY_MS;
+    pthread_mutex_unlock(&self->mutex);
+}
+
+bool
+lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
+                int64_t run_id, struct lm_err *err)
+{
+    struct lm_request *requests;
+    int count = 0;
+
+    if (!lm_journal_open_requests(journal, run_id, &requests, &count, err))
+        return false;
+    put(self, requests, count);
+    free(requests);
+    return true;
+}
+
+/* -- the monitor's part -------------------------------------------------- */
+
+struct poller {
+    struct lm_mailbox *mailbox;
+    char *schema;
+    int64_t run_id;
+    int64_t lease_ms;
+    int64_t kept_ms; /* when the lease of a batch was last written */
+};
+
+/* The runner renews after a third of the lease where it can. Where it cannot,
+ * since it is in the middle of a batch, this does so after a half. */
+static bool
+keep_lease(struct poller *self, struct lm_journal *journal, struct lm_err *err)
+{
+    int64_t now = lm_clock_ms();
+    struct lm_holder holder;
+
+    pthread_mutex_lock(&self->mailbox->mutex);
+    holder = self->mailbox->holder;
+    pthread_mutex_unlock(&self->mailbox->mutex);
+    if (holder.leased_ms < self->kept_ms)
+        holder.leased_ms = self->kept_ms;
+    if (holder.owner[0] == '\0' || now - holder.leased_ms < self->lease_ms / 2)
+        return true;
+    self->kept_ms = now;
+    return lm_journal_keep(journal, self->run_id, holder.owner, holder.seq,
+                           err);
+}
+
+static bool
+poll_requests(void *arg, struct lm_conn *conn, struct lm_err *err)
+{
+    struct poller *self = arg;
+    struct lm_journal journal = {
+        .conn = conn, .schema = self->schema, .lease_ms = self->lease_ms};
+
+    /* Without the right to the table, say, requests are heard all the same. */
+    if (!keep_lease(self, &journal, err) && !lm_conn_is_up(conn))
+        return false;
+    return lm_mailbox_poll(self->mailbox, &journal, self->run_id, err);
+}
+
+static void
+release_poller(void *arg)
+{
+    struct poller *self = arg;
+
+    lm_mailbox_let_go(self->mailbox);
+    free(self->schema);
+    free(self);
+}
+
+struct lm_monitor_hooks
+lm_mailbox_hooks(struct lm_mailbox *self, const struct lm_journal *journal,
+                 int64_t run_id)
+{
+    struct poller *poller = lm_calloc(1, sizeof *poller);
+    struct lm_monitor_hooks hooks = {poll_requests, release_poller, poller,
+                                     journal->lease_ms / 6};
+
+    poller->mailbox = self;
+    poller->schema = lm_strdup(journal->schema);
+    poller->run_id = run_id;
+    poller->lease_ms = journal->lease_ms;
+    poller->kept_ms = lm_clock_ms();
+    pthread_mutex_lock(&self->mutex);
+    self->holders++;
+    self->has_poller = true;
+    pthread_mutex_unlock(&self->mutex);
+    return hooks;
+}
+
+void
+lm_mailbox_show_holder(struct lm_mailbox *self, const struct lm_holder *holder)
+{
+    pthread_mutex_lock(&self->mutex);
+    self->holder = *holder;
+    pthread_mutex_unlock(&self->mutex);
+}
+
+bool
+lm_mailbox_is_poll_due(struct lm_mailbox *self)
+{
+    int64_t now = lm_clock_ms();
+    bool due;
+
+    pthread_mutex_lock(&self->mutex);
+    due = now - self->polled_ms >=
+          (self->has_poller ? POLLED_LATELY_MS : POLL_MS);
+    pthread_mutex_unlock(&self->mutex);
+    return due;
+}
