@@ -115,6 +115,53 @@ def test_every_malformed_setting_is_refused_by_itself(table, project, runner):
         "batch_size = 7")
 
 
+def ask_at_once(db, *asked):
+    """Requests (verb, settings, who) that a runner finds together."""
+    rows = ", ".join(["(1, %s, %s, %s, 'desk')"] * len(asked))
+    ids = db.column("INSERT INTO luamig.request (run_id, verb, settings,"
+                    f" requested_by, host) VALUES {rows} RETURNING id",
+                    *(value for request in asked for value in request))
+    return [answer(db, number) for number in ids]
+
+
+def test_a_pause_that_is_outweighed_before_it_begins_is_answered_so(
+        table, project, runner):
+    answers = ask_at_once(table, ("pause", "{}", "ann"),
+                          ("resume", "{}", "bob"))
+    assert answers == ["the run was resumed by bob on desk", "done"]
+    assert table.state() == "running"
+    ended = end(project, runner)
+    assert "paused by" not in ended.err
+
+
+def test_a_pause_before_a_cancel_is_answered_with_the_cancel(
+        table, project, runner):
+    answers = ask_at_once(table, ("pause", "{}", "ann"),
+                          ("cancel", "{}", "bob"))
+    assert answers == ["the run was cancelled by bob on desk", "done"]
+    runner.wait().expect(CANCELLED, "bob on desk")
+
+
+def test_requests_that_come_together_are_answered_each_for_itself(
+        table, project, runner):
+    refused, set_, paused = ask_at_once(
+        table, ("set", '{"batch_size": "x"}', "ann"),
+        ("set", '{"batch_size": 7}', "bob"), ("pause", "{}", "cleo"))
+    assert refused.startswith("refused: ") and "batch_size" in refused
+    assert (set_, paused) == ("done", "done")
+    wait_until(lambda: table.state() == "paused", "the pause")
+    ended = end(project, runner)
+    assert "batch_size = 7, set by bob on desk" in ended.err
+    assert "paused by cleo on desk" in ended.err
+
+
+def test_two_who_ask_for_a_pause_are_both_answered(table, project, runner):
+    assert ask_at_once(table, ("pause", "{}", "ann"),
+                       ("pause", "{}", "bob")) == ["done", "done"]
+    wait_until(lambda: table.state() == "paused", "the pause")
+    assert "paused by ann on desk" in end(project, runner).err
+
+
 def test_one_bad_setting_of_two_leaves_the_other_as_it_was(
         table, project, runner):
     """Also for the next runner, which reads what was answered "done"."""

@@ -31,6 +31,36 @@ lm_runner_show_holder(struct lm_runner *self)
 
 /* -- hearing ----------------------------------------------------------- */
 
+/* Pauses that were taken, and not obeyed yet, will not be: says why. */
+static void
+outweigh_pauses(struct lm_requests *self, const char *why)
+{
+    for (int i = 0; i < self->answer_count; i++) {
+        if (self->answers[i].waits)
+            LM_ERR_COPY(self->answers[i].text, why);
+        self->answers[i].waits = false;
+    }
+    self->wants_pause = false;
+}
+
+static void
+obey_later(struct lm_requests *self, const struct lm_request *request)
+{
+    bool pause = strcmp(request->verb, "pause") == 0;
+    bool cancel = strcmp(request->verb, "cancel") == 0;
+    char why[sizeof self->answers->text];
+
+    if (cancel || pause != self->wants_pause)
+        self->asked = *request;
+    if (!pause) {
+        snprintf(why, sizeof why, "the run was %s by %.80s on %.80s",
+                 cancel ? "cancelled" : "resumed", request->by, request->host);
+        outweigh_pauses(self, why);
+    }
+    self->wants_pause = pause;
+    self->cancelled = cancel;
+}
+
 /* Does what one request asks for; err says why not. */
 static bool
 follow(struct lm_runner *self, const struct lm_request *request, int count,
@@ -38,14 +68,9 @@ follow(struct lm_runner *self, const struct lm_request *request, int count,
 {
     if (request->fault[0] != '\0')
         return lm_err_set(err, LM_ERR_USAGE, "%s", request->fault);
-    if (strcmp(request->verb, "set") == 0) {
-        if (!lm_runner_apply_set(self, request, count, err))
-            return false;
-    } else {
-        self->requests.wants_pause = strcmp(request->verb, "pause") == 0;
-        self->requests.cancelled = strcmp(request->verb, "cancel") == 0;
-        self->requests.asked = *request;
-    }
+    if (strcmp(request->verb, "set") == 0)
+        return lm_runner_apply_set(self, request, count, err);
+    obey_later(&self->requests, request);
     return true;
 }
 
@@ -183,19 +208,6 @@ lm_runner_stay_paused(struct lm_runner *self)
         lm_lane_note_alive(&self->lane); /* there is no progress to be had */
 }
 
-/* The command that began this runner asks for the run to go on. */
-static void
-outweigh_pauses(struct lm_runner *self)
-{
-    for (int i = 0; i < self->requests.answer_count; i++) {
-        if (self->requests.answers[i].waits) {
-            LM_ERR_COPY(self->requests.answers[i].text,
-                        "the run was resumed by its command");
-        }
-    }
-    self->requests.wants_pause = false;
-}
-
 bool
 lm_runner_begin_control(struct lm_runner *self, struct lm_err *err)
 {
@@ -210,7 +222,8 @@ lm_runner_begin_control(struct lm_runner *self, struct lm_err *err)
     lm_runner_apply_settings(self, requests, count);
     free(requests);
     lm_runner_empty_mailbox(self);
-    outweigh_pauses(self);
+    /* The command that began this runner asks for the run to go on. */
+    outweigh_pauses(&self->requests, "the run was resumed by its command");
     self->requests.heard = true;
     return true;
 }
