@@ -15,7 +15,7 @@ static const char database_type[] = "luamig.database";
 struct database {
     char *conninfo;
     struct lm_conn *conn; /* NULL: closed */
-    struct lm_repo repo;
+    struct lm_repo *repo; /* NULL: closed */
     lm_database_closed closed;
     void *arg;
 };
@@ -25,8 +25,8 @@ database_close(lua_State *L)
 {
     struct database *self = luaL_checkudata(L, 1, database_type);
 
-    lm_repo_release(&self->repo);
-    lm_repo_init(&self->repo);
+    lm_repo_free(self->repo);
+    self->repo = NULL;
     lm_conn_close(self->conn);
     self->conn = NULL;
     if (self->closed != NULL)
@@ -60,8 +60,7 @@ lmL_push_database(lua_State *L, const char *conninfo, lm_database_closed closed,
     self->conn = NULL;
     self->closed = closed;
     self->arg = arg;
-    lm_repo_init(&self->repo);
-    self->repo.is_own = true;
+    self->repo = lm_repo_new(&(struct lm_repo_options){.is_own = true});
     luaL_setmetatable(L, database_type);
     if (!lm_conn_open(&self->conn, conninfo, &how, &err))
         lmL_raise(L, &err);
@@ -99,14 +98,15 @@ call_with_repo(lua_State *L, struct database *self, struct lm_err *err)
 {
     bool raised = lua_pcall(L, 1, LUA_MULTRET, 0) != LUA_OK;
 
-    if (!self->repo.failed && !raised && lm_repo_flush(&self->repo, err)) {
-        lm_repo_close(&self->repo);
+    if (lm_repo_failure(self->repo) == NULL && !raised &&
+        lm_repo_flush(self->repo, err)) {
+        lm_repo_close(self->repo);
         return lm_conn_commit(self->conn, "", "", err);
     }
-    lm_repo_close(&self->repo);
+    lm_repo_close(self->repo);
     lm_conn_rollback(self->conn);
-    if (self->repo.failed) {
-        *err = self->repo.failure;
+    if (lm_repo_failure(self->repo) != NULL) {
+        *err = *lm_repo_failure(self->repo);
     } else if (raised) {
         err->kind = LM_ERR_NONE; /* the error is on the stack */
     }
@@ -120,15 +120,16 @@ l_transact(lua_State *L)
     struct lm_txn txn = {.isolation = "read committed",
                          .timezone = luaL_optstring(L, 3, NULL),
                          .row_security = true};
+    struct lm_repo_use use = {NULL};
     struct lm_err err;
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 3);
-    lmL_push_repo(L, &self->repo); /* at 4 */
+    lmL_push_repo(L, self->repo); /* at 4 */
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 4);
     if (!lm_txn_begin(self->conn, &txn, &err) ||
-        !lm_repo_open(&self->repo, self->conn, NULL, &err)) {
+        !lm_repo_open(self->repo, self->conn, &use, &err)) {
         lm_conn_rollback(self->conn);
         return lmL_raise(L, &err);
     }

@@ -135,7 +135,7 @@ set_call(lua_State *L, const struct event *event)
 static void
 set_key(lua_State *L, const char *name, const struct event *event, int row)
 {
-    const struct lm_base_query *paged = event->repo->paged;
+    const struct lm_base_query *paged = lm_repo_paged(event->repo);
     const struct lm_result *result = event->page->result;
     struct lm_err err;
 
@@ -289,7 +289,8 @@ spoil_call(const struct event *event, struct lm_err *err)
     if (!lm_repo_prepare(repo, verdict->sql, false, NULL, &stmt, err) ||
         !lm_repo_execute(repo, stmt, (struct lm_values){NULL, 0}, &result,
                          err)) {
-        err->sql[0] = repo->failure.sql[0] = '\0';
+        err->sql[0] = '\0';
+        lm_repo_hide_sql(repo);
         return false;
     }
     lm_result_free(result);
@@ -301,7 +302,7 @@ before_call(void *arg, const struct lm_seen *seen, struct lm_err *err)
 {
     struct event event = {.run = arg, .name = "call", .seen = seen};
 
-    event.run->backend_pid = lm_conn_backend_pid(seen->repo->conn);
+    event.run->backend_pid = lm_conn_backend_pid(lm_repo_conn(seen->repo));
     tell(&event);
     return spoil_call(&event, err);
 }

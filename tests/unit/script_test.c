@@ -324,18 +324,15 @@ test_describing_needs_no_arguments(void **state)
 
 static const struct lm_run_info info = {42, "s.lua", 3, 2, false};
 
-/* The repo lives on the heap, so that the sanitizers see who still uses it. */
 static bool
 call(struct lm_script *script, enum lm_callback callback, struct lm_err *err)
 {
     const struct lm_migration *m = lm_script_migration(script);
-    struct lm_repo *repo = lm_calloc(1, sizeof *repo);
+    struct lm_repo *repo = lm_repo_new(&(struct lm_repo_options){0});
     bool ok;
 
-    lm_repo_init(repo);
     ok = m->ops->call(m->self, callback, repo, &info, err);
-    lm_repo_release(repo);
-    free(repo);
+    lm_repo_free(repo);
     return ok;
 }
 
@@ -453,7 +450,7 @@ test_what_throttle_returns_is_how_long_to_wait(void **state)
         struct lm_buf source = LM_BUF_INIT;
         const struct lm_migration *m;
         struct lm_script *script;
-        struct lm_repo repo;
+        struct lm_repo *repo = lm_repo_new(&(struct lm_repo_options){0});
         struct lm_err err;
         int64_t wait_ms = -5;
         bool ask_again = !cases[i].ask_again;
@@ -466,10 +463,8 @@ test_what_throttle_returns_is_how_long_to_wait(void **state)
         script = load(lm_buf_text(&source));
         lm_buf_release(&source);
         m = lm_script_migration(script);
-        lm_repo_init(&repo);
-        ok =
-            m->ops->throttle(m->self, &repo, &info, &wait_ms, &ask_again, &err);
-        lm_repo_release(&repo);
+        ok = m->ops->throttle(m->self, repo, &info, &wait_ms, &ask_again, &err);
+        lm_repo_free(repo);
         assert_int_equal(ok, cases[i].message == NULL);
         if (ok) {
             assert_int_equal(wait_ms, cases[i].wait_ms);

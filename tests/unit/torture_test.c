@@ -11,7 +11,7 @@
 #include "unit.h"
 
 #include "core/page/page.h"
-#include "core/repo/repo.h"
+#include "core/repo/private.h"
 #include "pg/conn/types.h"
 #include "script/script.h"
 
@@ -210,13 +210,12 @@ migrate(struct lm_script *script, struct lm_err *err)
     const struct lm_migration *m = lm_script_migration(script);
     struct lm_page page = {NULL, (int)LM_COUNT(rows), (int)LM_COUNT(columns),
                            false};
-    struct lm_repo repo;
+    struct lm_repo *repo = lm_repo_new(&(struct lm_repo_options){0});
     bool ok;
 
-    lm_repo_init(&repo);
-    know_arrays(&repo.types);
-    ok = m->ops->migrate(m->self, &page, &repo, &info, err);
-    lm_repo_release(&repo);
+    know_arrays(&repo->types);
+    ok = m->ops->migrate(m->self, &page, repo, &info, err);
+    lm_repo_free(repo);
     return ok;
 }
 
@@ -225,13 +224,12 @@ start(struct lm_script *script, struct lm_err *err)
 {
     static const struct lm_run_info info = {1, "s", 0, 1, false};
     const struct lm_migration *m = lm_script_migration(script);
-    struct lm_repo repo;
+    struct lm_repo *repo = lm_repo_new(&(struct lm_repo_options){0});
     bool ok;
 
-    lm_repo_init(&repo);
     ok = m->ops->has(m->self, LM_CALL_ON_START) &&
-         m->ops->call(m->self, LM_CALL_ON_START, &repo, &info, err);
-    lm_repo_release(&repo);
+         m->ops->call(m->self, LM_CALL_ON_START, repo, &info, err);
+    lm_repo_free(repo);
     return ok;
 }
 

@@ -427,14 +427,10 @@ lm_runner_dry_run(const struct lm_migration *migration,
 
     memset(report, 0, sizeof *report);
     report->one_shot = migration->one_shot;
-    lm_runner_init(&self, migration, options, &outcome);
+    lm_runner_init(&self, migration, options, &outcome, &dry);
     self.steps = &steps;
-    self.dry = &dry;
-    self.lane.options.dry = true;
     self.lane.host.begin_batch = begin_batch;
     self.lane.host.end_batch = end_batch;
-    self.requests.heard = true; /* nobody asks anything of a dry run */
-    self.lane.repo.combine_options.journal = NULL;
     ok = prepare(&self, err);
     if (ok) {
         report->worked = true;

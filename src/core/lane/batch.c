@@ -198,7 +198,7 @@ lm_lane_batch(struct lm_lane *self, struct lm_err *err)
     lm_attempt_begin_batch(&self->attempt);
     self->begun_ms = lm_clock_ms();
     ok = self->host.begin_batch(self->host.run, err) &&
-         lm_repo_post_check(&self->repo, self->conn, err) &&
+         lm_repo_post_check(self->repo, self->conn, err) &&
          fetch_page(self, &window_end, &page, err);
     if (ok) {
         LM_FAULT("after_page");

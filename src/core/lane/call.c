@@ -51,16 +51,16 @@ lm_lane_close_repo(struct lm_lane *self, bool ok, struct lm_err *err)
 {
     struct lm_err flushed;
 
-    if (!self->repo.failed &&
-        !(ok ? lm_repo_finish(&self->repo, &flushed)
-             : lm_repo_flush(&self->repo, &flushed)) &&
-        !self->repo.failed) {
+    if (lm_repo_failure(self->repo) == NULL &&
+        !(ok ? lm_repo_finish(self->repo, &flushed)
+             : lm_repo_flush(self->repo, &flushed)) &&
+        lm_repo_failure(self->repo) == NULL) {
         *err = flushed;
         ok = false;
     }
-    lm_repo_close(&self->repo);
-    if (self->repo.failed) {
-        struct lm_err failure = self->repo.failure;
+    lm_repo_close(self->repo);
+    if (lm_repo_failure(self->repo) != NULL) {
+        struct lm_err failure = *lm_repo_failure(self->repo);
 
         if (!ok && failure.traceback[0] == '\0' &&
             strcmp(failure.where, err->where) == 0)
@@ -91,14 +91,15 @@ lm_lane_call_back(struct lm_lane *self, enum lm_callback callback,
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_lane_info(self, batch_of(self, callback));
+    struct lm_repo_use use = {.combine =
+                                  m->combine && !self->attempt.uncombined};
     bool ok;
 
     if (!m->ops->has(m->self, callback))
         return true;
-    self->repo.combine = m->combine && !self->attempt.uncombined;
-    if (!lm_repo_open(&self->repo, self->conn, NULL, err))
+    if (!lm_repo_open(self->repo, self->conn, &use, err))
         return false;
-    ok = m->ops->call(m->self, callback, &self->repo, &info, err);
+    ok = m->ops->call(m->self, callback, self->repo, &info, err);
     return lm_lane_close_repo(self, ok, err);
 }
 
@@ -108,13 +109,15 @@ lm_lane_migrate_page(struct lm_lane *self, const struct lm_page *page,
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_lane_info(self, self->run->batches + 1);
+    struct lm_repo_use use = {.paged = &self->query,
+                              .combine =
+                                  m->combine && !self->attempt.uncombined,
+                              .follows_new = m->follow_new};
     bool ok;
 
-    self->repo.combine = m->combine && !self->attempt.uncombined;
-    self->repo.follows_new = m->follow_new;
-    if (!lm_repo_open(&self->repo, self->conn, &self->query, err))
+    if (!lm_repo_open(self->repo, self->conn, &use, err))
         return false;
-    ok = m->ops->migrate(m->self, page, &self->repo, &info, err);
+    ok = m->ops->migrate(m->self, page, self->repo, &info, err);
     return lm_lane_close_repo(self, ok, err);
 }
 

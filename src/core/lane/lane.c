@@ -12,22 +12,26 @@ void
 lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
              const struct lm_migration *migration, struct lm_run *run)
 {
+    struct lm_repo_options repo = {
+        .allow_ddl = migration->allow_ddl,
+        .allow_unjudged = migration->allow_unjudged,
+        .combine = {.journal = options->dry ? NULL : options->journal_schema,
+                    .always = migration->combine_always}};
+
     memset(self, 0, sizeof *self);
     self->options = *options;
     self->migration = migration;
     self->run = run;
     lm_size_init(&self->size, migration->batch_size, migration->target_ms);
     self->attempt.number = 1;
-    lm_repo_init(&self->repo);
-    self->repo.allow_ddl = migration->allow_ddl;
-    self->repo.allow_unjudged = migration->allow_unjudged;
-    self->repo.combine_options.always = migration->combine_always;
+    self->journal.schema = options->journal_schema;
+    self->repo = lm_repo_new(&repo);
 }
 
 void
 lm_lane_release(struct lm_lane *self)
 {
-    lm_repo_release(&self->repo);
+    lm_repo_free(self->repo);
     lm_suspect_release(&self->suspect);
     lm_key_release(&self->narrow.end);
     lm_window_release(&self->window);

@@ -35,6 +35,7 @@ struct lm_witness {
 
 struct lm_lane_options {
     const char *conninfo;
+    const char *journal_schema;
     int64_t silence_ms;               /* see pg/conn/conn.h */
     const struct lm_witness *witness; /* NULL: there is none */
     bool dry; /* nothing is committed, and there is no journal */
@@ -132,8 +133,8 @@ struct lm_lane {
     char server[24]; /* its system identifier; empty: it does not say */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
-    struct lm_repo repo;
-    int modules_noted; /* so many the journal knows */
+    struct lm_repo *repo;       /* owned */
+    int modules_noted;          /* so many the journal knows */
 
     struct lm_attempt attempt;
     struct lm_size size; /* of batches */

@@ -403,11 +403,8 @@ wait(struct lm_lane *self, struct lm_err *err)
 static bool
 may_do_better_uncombined(const struct lm_lane *self, const struct lm_err *err)
 {
-    bool at_commit = self->repo.overtaken && !self->repo.failed &&
-                     err->kind == LM_ERR_DATABASE;
-    bool combined = self->repo.combined_failed || at_commit;
-
-    return combined && !self->attempt.uncombined &&
+    return lm_repo_blames_combining(self->repo, err) &&
+           !self->attempt.uncombined &&
            (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
            !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
            !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&

@@ -104,7 +104,7 @@ lm_repo_find_shape(struct lm_repo *self, const struct lm_form *form,
     if (!lm_repo_check_usable(self, err) || !lm_repo_begin_write(self, err))
         return false;
     if (!lm_shapes_find(&self->shapes, self->conn, &self->types,
-                        &self->combine_options, form, out, err))
+                        &self->options.combine, form, out, err))
         return lm_repo_fail_with(self, err);
     (*out)->used = true;
     if (form->verb == LM_VERB_INSERT && !(*out)->judged) {
@@ -126,7 +126,7 @@ lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape, bool *may,
         return false;
     shape->used = true;
     if (!shape->known && !lm_shapes_ask(self->conn, &self->types,
-                                        &self->combine_options, shape, err))
+                                        &self->options.combine, shape, err))
         return lm_repo_fail_with(self, err);
     *may = self->combine && shape->may_combine && !shape->single;
     return lm_repo_is_sound(self, err);

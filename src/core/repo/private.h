@@ -6,6 +6,75 @@
 
 #include "core/repo/repo.h"
 
+struct lm_write {
+    struct lm_writes *home;
+    const char *where;      /* file:line of the call; not owned */
+    int64_t pending;        /* statements, or rows, that are not done */
+    int64_t affected;       /* by those that are done */
+    struct lm_shape *vague; /* some row of that shape was not written, but it
+                               is not known which */
+    const struct lm_shape *shape; /* each statement must write exactly one row,
+                                     or none if it may miss; NULL: any number;
+                                     not owned */
+    char *key;                    /* its values, each ended by a NUL */
+};
+
+/* The first write that did not write exactly one row. */
+struct lm_blame {
+    const struct lm_write *write; /* NULL: there is none; not owned */
+    int64_t rows;                 /* that it wrote */
+    bool is_there;                /* the row that it should have written */
+    char *takers;                 /* what could have taken it over, or NULL */
+    char *hiders; /* likewise those after which it cannot be seen */
+};
+
+enum { LM_MAX_GROUPS = 8 };
+
+/* Writes of one shape, waiting to become one statement. What is empty may be
+ * used again. */
+struct lm_group {
+    struct lm_shape *shape;
+    struct lm_buf *arrays; /* an array literal a column, still open */
+    struct lm_buf *first;  /* the first row, in case it stays alone */
+    bool *first_nulls;
+    struct lm_write **writes;
+    size_t rows;
+    size_t room;
+    size_t goal;    /* as many rows are sent on */
+    uint64_t *keys; /* hashes of those in the group; 0 is free */
+    size_t key_room;
+};
+
+struct lm_repo {
+    struct lm_conn *conn; /* not owned */
+    uint64_t conn_serial; /* whose types and shapes are known */
+    uint64_t checked;     /* the transaction in which the shapes were checked */
+    const struct lm_base_query *paged; /* not owned; NULL: nothing is paged */
+    struct lm_types types;
+    struct lm_guard guard;
+    struct lm_repo_options options;
+    bool follows_new; /* pages have no last key */
+    bool warned;      /* of inserts into the table that is being paged */
+    bool open;
+    bool failed;
+    struct lm_err failure; /* the first database error */
+    struct lm_blame blame; /* if the failure is one to be explained */
+    int savepoints;
+    struct lm_writes *writes; /* made since the repo was opened */
+    bool unsure;              /* writes of one row are in flight */
+
+    bool combine; /* writes of one shape */
+    struct lm_shapes shapes;
+    bool shapes_trusted; /* what is known of them was so in this transaction */
+    bool shapes_changed; /* perhaps, by the transaction itself */
+    bool stale;          /* so may be what the prepared statements are of */
+    struct lm_group groups[LM_MAX_GROUPS];
+    int group_count;
+    bool reordered;       /* writes are in flight before earlier ones */
+    bool overtaken;       /* they were, since the repo was opened */
+    bool combined_failed; /* one by one, the failure might be another */
+};
+
 /* The records of the writes of one callback. Each statement in flight holds
  * them; when the repo has let go of them, they end with the last of it. */
 struct lm_writes {

@@ -22,20 +22,72 @@
 /* PostgreSQL gets slow beyond 64 open subtransactions. */
 enum { MAX_SAVEPOINTS = 64 };
 
-void
-lm_repo_init(struct lm_repo *self)
+struct lm_repo *
+lm_repo_new(const struct lm_repo_options *options)
 {
-    memset(self, 0, sizeof *self);
+    struct lm_repo *self = lm_calloc(1, sizeof *self);
+
+    self->options = *options;
+    return self;
 }
 
 void
-lm_repo_release(struct lm_repo *self)
+lm_repo_free(struct lm_repo *self)
 {
+    if (self == NULL)
+        return;
     lm_repo_forget_groups(self);
     lm_repo_forget_writes(self);
     lm_guard_release(&self->guard);
     lm_shapes_release(&self->shapes);
     lm_types_release(&self->types);
+    free(self);
+}
+
+struct lm_conn *
+lm_repo_conn(const struct lm_repo *self)
+{
+    return self->conn;
+}
+
+const struct lm_base_query *
+lm_repo_paged(const struct lm_repo *self)
+{
+    return self->paged;
+}
+
+uint64_t
+lm_repo_epoch(const struct lm_repo *self)
+{
+    return self->shapes.epoch;
+}
+
+const struct lm_err *
+lm_repo_failure(const struct lm_repo *self)
+{
+    return self->failed ? &self->failure : NULL;
+}
+
+void
+lm_repo_note_place(struct lm_repo *self, const char *where)
+{
+    if (self->failed && self->failure.where[0] == '\0')
+        LM_ERR_COPY(self->failure.where, where);
+}
+
+void
+lm_repo_hide_sql(struct lm_repo *self)
+{
+    self->failure.sql[0] = '\0';
+}
+
+bool
+lm_repo_blames_combining(const struct lm_repo *self, const struct lm_err *err)
+{
+    bool at_commit =
+        self->overtaken && !self->failed && err->kind == LM_ERR_DATABASE;
+
+    return self->combined_failed || at_commit;
 }
 
 static void
@@ -133,7 +185,7 @@ lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
 
 bool
 lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
-             const struct lm_base_query *paged, struct lm_err *err)
+             const struct lm_repo_use *use, struct lm_err *err)
 {
     if (self->open) {
         return lm_err_set(err, LM_ERR_INTERNAL,
@@ -146,7 +198,9 @@ lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
     self->shapes_trusted = self->checked == lm_conn_transaction(conn);
     self->stale = self->stale || self->shapes.outdated;
     self->shapes.outdated = false;
-    self->paged = paged;
+    self->paged = use->paged;
+    self->combine = use->combine;
+    self->follows_new = use->follows_new;
     self->open = true;
     self->failed = false;
     self->savepoints = 0;
@@ -242,7 +296,7 @@ static bool
 prepare_new(struct lm_repo *self, const char *sql, unsigned allowed,
             const char *where, struct lm_stmt **out, struct lm_err *err)
 {
-    const char *text = self->is_own ? lm_own_text(sql) : sql;
+    const char *text = self->options.is_own ? lm_own_text(sql) : sql;
     struct lm_verdict *verdict;
 
     if (!lm_guard_ask(&self->guard, text, allowed, &verdict, err))
@@ -269,8 +323,8 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, bool every_row,
 {
     unsigned allowed =
         (every_row ? LM_GUARD_EVERY_ROW | LM_GUARD_UNJUDGED : 0) |
-        (self->allow_unjudged ? LM_GUARD_UNJUDGED : 0) |
-        (self->allow_ddl ? LM_GUARD_DDL : 0);
+        (self->options.allow_unjudged ? LM_GUARD_UNJUDGED : 0) |
+        (self->options.allow_ddl ? LM_GUARD_DDL : 0);
     const struct lm_verdict *verdict;
 
     if (!lm_repo_check_usable(self, err) || !lm_repo_send_groups(self, err) ||

@@ -26,85 +26,27 @@
 #define LM_REPO_NO_ROW        "P0002"
 #define LM_REPO_TOO_MANY_ROWS "P0003"
 
-/*
- * What becomes of one call of the script: of its statement, of its row in a
+struct lm_repo;
+/* What becomes of one call of the script: of its statement, of its row in a
  * combined one, or of the many of an insert_all. Belongs to the repo, until it
- * is opened again.
- */
-struct lm_write {
-    struct lm_writes *home;
-    const char *where;      /* file:line of the call; not owned */
-    int64_t pending;        /* statements, or rows, that are not done */
-    int64_t affected;       /* by those that are done */
-    struct lm_shape *vague; /* some row of that shape was not written, but it
-                               is not known which */
-    const struct lm_shape *shape; /* each statement must write exactly one row,
-                                     or none if it may miss; NULL: any number;
-                                     not owned */
-    char *key;                    /* its values, each ended by a NUL */
-};
+ * is opened again. */
+struct lm_write;
 
-/* The first write that did not write exactly one row. */
-struct lm_blame {
-    const struct lm_write *write; /* NULL: there is none; not owned */
-    int64_t rows;                 /* that it wrote */
-    bool is_there;                /* the row that it should have written */
-    char *takers;                 /* what could have taken it over, or NULL */
-    char *hiders; /* likewise those after which it cannot be seen */
-};
-
-enum { LM_MAX_GROUPS = 8 };
-
-/* Writes of one shape, waiting to become one statement. What is empty may be
- * used again. */
-struct lm_group {
-    struct lm_shape *shape;
-    struct lm_buf *arrays; /* an array literal a column, still open */
-    struct lm_buf *first;  /* the first row, in case it stays alone */
-    bool *first_nulls;
-    struct lm_write **writes;
-    size_t rows;
-    size_t room;
-    size_t goal;    /* as many rows are sent on */
-    uint64_t *keys; /* hashes of those in the group; 0 is free */
-    size_t key_room;
-};
-
-struct lm_repo {
-    struct lm_conn *conn; /* not owned */
-    uint64_t conn_serial; /* whose types and shapes are known */
-    uint64_t checked;     /* the transaction in which the shapes were checked */
-    const struct lm_base_query *paged; /* not owned; NULL: nothing is paged */
-    struct lm_types types;
-    struct lm_guard guard;
-    bool allow_ddl; /* set by the runner once, as the next */
+struct lm_repo_options {
+    bool allow_ddl;
     bool allow_unjudged;
-    bool is_own;      /* set by who calls luamig's own modules, not a script */
-    bool follows_new; /* set by the runner: pages have no last key */
-    bool warned;      /* of inserts into the table that is being paged */
-    bool open;
-    bool failed;
-    struct lm_err failure; /* the first database error */
-    struct lm_blame blame; /* if the failure is one to be explained */
-    int savepoints;
-    struct lm_writes *writes; /* made since the repo was opened */
-    bool unsure;              /* writes of one row are in flight */
-
-    bool combine; /* set by the runner before the repo is opened */
-    struct lm_combine_options combine_options;
-    struct lm_shapes shapes;
-    bool shapes_trusted; /* what is known of them was so in this transaction */
-    bool shapes_changed; /* perhaps, by the transaction itself */
-    bool stale;          /* so may be what the prepared statements are of */
-    struct lm_group groups[LM_MAX_GROUPS];
-    int group_count;
-    bool reordered;       /* writes are in flight before earlier ones */
-    bool overtaken;       /* they were, since the repo was opened */
-    bool combined_failed; /* one by one, the failure might be another */
+    bool is_own; /* for luamig's own modules, not a script */
+    struct lm_combine_options combine;
 };
+struct lm_repo *lm_repo_new(const struct lm_repo_options *options);
+void lm_repo_free(struct lm_repo *self);
 
-void lm_repo_init(struct lm_repo *self);
-void lm_repo_release(struct lm_repo *self);
+/* What a callback may count on. */
+struct lm_repo_use {
+    const struct lm_base_query *paged; /* NULL: nothing is paged */
+    bool combine;                      /* writes of one shape */
+    bool follows_new;                  /* pages have no last key */
+};
 
 /* To be called at the beginning of a transaction, before its first question:
  * posts what saves asking for the shapes of writes again. */
@@ -114,9 +56,24 @@ bool lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
  * callback before, and fails with what became of them; then it forgets them and
  * an earlier failure. */
 bool lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
-                  const struct lm_base_query *paged,
+                  const struct lm_repo_use *use,
                   struct lm_err *err) LM_MUSTCHECK;
 void lm_repo_close(struct lm_repo *self);
+/* The connection and the paged query that it was opened with last. */
+struct lm_conn *lm_repo_conn(const struct lm_repo *self);
+const struct lm_base_query *lm_repo_paged(const struct lm_repo *self);
+/* Grows whenever shapes that were known are not known any more. */
+uint64_t lm_repo_epoch(const struct lm_repo *self);
+
+/* The first failure since it was opened; NULL: none. Owned by the repo. */
+const struct lm_err *lm_repo_failure(const struct lm_repo *self);
+/* Says where it was, unless that is known; and hides whose SQL it was. */
+void lm_repo_note_place(struct lm_repo *self, const char *where);
+void lm_repo_hide_sql(struct lm_repo *self);
+/* May the rows do better one by one, or fail in another way, by what was
+ * combined? err is that of the batch. */
+bool lm_repo_blames_combining(const struct lm_repo *self,
+                              const struct lm_err *err);
 
 /*
  * Prepares a statement of the script's, if the guard (pg/sql/guard.h) lets it pass.
@@ -144,6 +101,8 @@ void lm_write_expect_one(struct lm_write *self, const struct lm_shape *shape,
 bool lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
                   struct lm_values values, struct lm_write *write,
                   struct lm_err *err) LM_MUSTCHECK;
+/* How many rows a write has touched, as far as answers have come. */
+int64_t lm_write_affected(const struct lm_write *self);
 /* How many rows a write has touched; waits for it. */
 bool lm_repo_affected(struct lm_repo *self, struct lm_write *write,
                       int64_t *affected, struct lm_err *err) LM_MUSTCHECK;

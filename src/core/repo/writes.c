@@ -155,3 +155,9 @@ lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
     write->home->in_flight++;
     return lm_conn_post(self->conn, stmt, values, on_written, write, err);
 }
+
+int64_t
+lm_write_affected(const struct lm_write *self)
+{
+    return self->affected;
+}

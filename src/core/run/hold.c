@@ -202,6 +202,7 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_lane_info(&self->lane, self->run.batches);
     struct lm_txn txn = lm_lane_txn(&self->lane);
+    struct lm_repo_use use = {.combine = m->combine};
     bool ok;
 
     *wait_ms = 0;
@@ -209,9 +210,9 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     txn.read_only = true;
     if (!lm_txn_begin(self->lane.conn, &txn, err))
         return false;
-    if (!lm_repo_open(&self->lane.repo, self->lane.conn, NULL, err))
+    if (!lm_repo_open(self->lane.repo, self->lane.conn, &use, err))
         return false;
-    ok = m->ops->throttle(m->self, &self->lane.repo, &info, wait_ms, ask_again,
+    ok = m->ops->throttle(m->self, self->lane.repo, &info, wait_ms, ask_again,
                           err);
     ok = lm_lane_close_repo(&self->lane, ok, err);
     lm_conn_rollback(self->lane.conn);

@@ -180,7 +180,7 @@ lm_runner_retry_failures(const struct lm_migration *migration,
 
     one_by_one.combine = false;
     one_by_one.quarantine = true;
-    lm_runner_init(&self, &one_by_one, options, outcome);
+    lm_runner_init(&self, &one_by_one, options, outcome, NULL);
     self.run.id = outcome->run_id = run_id;
     ok = lm_runner_connect(&self, err) && check_script(&self, err) &&
          lm_runner_look_again(&self, err) && check_fit(&self, err) &&

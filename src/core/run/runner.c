@@ -236,11 +236,13 @@ static const struct lm_runner_steps for_real = {start_step, final_step};
 void
 lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
                const struct lm_runner_options *options,
-               struct lm_outcome *outcome)
+               struct lm_outcome *outcome, struct lm_dry *dry)
 {
     struct lm_lane_options how = {.conninfo = options->conninfo,
+                                  .journal_schema = options->journal_schema,
                                   .silence_ms = options->silence_ms,
-                                  .witness = options->witness};
+                                  .witness = options->witness,
+                                  .dry = dry != NULL};
     struct lm_journal *journal = &self->lane.journal;
 
     memset(self, 0, sizeof *self);
@@ -250,12 +252,12 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->steps = &for_real;
     self->options = options;
     self->outcome = outcome;
+    self->dry = dry;
     self->requests.mailbox = lm_mailbox_new();
+    self->requests.heard = dry != NULL; /* nobody asks anything of it */
     self->holding.hold.by = LM_HELD_BY_NOTHING;
     lm_lane_init(&self->lane, &how, self->migration, &self->run);
     self->lane.host = lm_runner_host(self);
-    self->lane.repo.combine_options.journal = options->journal_schema;
-    journal->schema = options->journal_schema;
     journal->lease_ms = options->lease_ms;
     journal->published = options->force ? LM_JOURNAL_PUBLISHED_WARN
                                         : LM_JOURNAL_PUBLISHED_REFUSE;
@@ -282,7 +284,7 @@ lm_runner_run(const struct lm_migration *migration,
     bool stopped = false;
     bool ok;
 
-    lm_runner_init(&self, migration, options, outcome);
+    lm_runner_init(&self, migration, options, outcome, NULL);
     ok = lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
         if (options->under_way != NULL)

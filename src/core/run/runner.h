@@ -118,7 +118,7 @@ struct lm_runner {
 void lm_runner_init(struct lm_runner *self,
                     const struct lm_migration *migration,
                     const struct lm_runner_options *options,
-                    struct lm_outcome *outcome);
+                    struct lm_outcome *outcome, struct lm_dry *dry);
 void lm_runner_release(struct lm_runner *self);
 /* Steps, until the run has ended or somebody asks to stop: then outcome->reason
  * says why. */

@@ -192,7 +192,7 @@ lmL_affected_of(lua_State *L, int index)
 
     if (handle == NULL)
         return -1;
-    return handle->write != NULL ? handle->write->affected : 0;
+    return handle->write != NULL ? lm_write_affected(handle->write) : 0;
 }
 
 /* handle.affected: waits until the write is done. */
@@ -334,7 +334,7 @@ static int
 catch_error(lua_State *L, struct lm_call *call, int status)
 {
     struct lm_repo *repo = call->repo;
-    bool raised_it = status != LUA_OK && repo->failed;
+    bool raised_it = status != LUA_OK && lm_repo_failure(repo) != NULL;
     struct lm_err failure;
     struct lm_err err;
 
@@ -346,11 +346,12 @@ catch_error(lua_State *L, struct lm_call *call, int status)
         return lua_error(L);
     }
     /* What was posted before the script's own error comes first. */
-    if (!repo->failed && !lm_repo_flush(repo, &err))
+    if (lm_repo_failure(repo) == NULL && !lm_repo_flush(repo, &err))
         lm_call_note(call, &err);
-    failure = repo->failure;
-    if (repo->failed && !raised_it)
+    if (lm_repo_failure(repo) != NULL && !raised_it) {
+        failure = *lm_repo_failure(repo);
         lmL_push_error(L, &failure);
+    }
     if (!lm_repo_savepoint_rollback(repo, &err)) {
         lm_call_note(call, &err);
         return lmL_raise(L, &err);
@@ -375,7 +376,7 @@ l_savepoint(lua_State *L)
     }
     /* No message handler: the script's own error values stay as they are. */
     status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
-    if (status != LUA_OK || call.repo->failed ||
+    if (status != LUA_OK || lm_repo_failure(call.repo) != NULL ||
         !lm_repo_flush(call.repo, &err))
         return catch_error(L, &call, status);
     if (!lm_repo_savepoint_release(call.repo, &err)) {

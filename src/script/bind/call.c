@@ -21,8 +21,7 @@ lm_call_note(struct lm_call *call, struct lm_err *err)
 {
     if (err->where[0] == '\0')
         LM_ERR_COPY(err->where, call->where);
-    if (call->repo->failed && call->repo->failure.where[0] == '\0')
-        LM_ERR_COPY(call->repo->failure.where, call->where);
+    lm_repo_note_place(call->repo, call->where);
 }
 
 /* Encodes parameter i, which is the value at first + i. */

@@ -24,8 +24,7 @@ raise(lua_State *L, const struct lm_seen *seen, struct lm_err *err)
 {
     if (err->where[0] == '\0')
         LM_ERR_COPY(err->where, seen->where);
-    if (seen->repo->failed && seen->repo->failure.where[0] == '\0')
-        LM_ERR_COPY(seen->repo->failure.where, seen->where);
+    lm_repo_note_place(seen->repo, seen->where);
     return lmL_raise(L, err);
 }
 
@@ -50,7 +49,7 @@ call_and_wait(lua_State *L, const struct lm_seen *seen)
     lua_insert(L, 1);
     if (lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0) != LUA_OK)
         return false;
-    if (seen->repo->failed || lm_repo_flush(seen->repo, &err))
+    if (lm_repo_failure(seen->repo) != NULL || lm_repo_flush(seen->repo, &err))
         return true;
     if (err.where[0] == '\0')
         LM_ERR_COPY(err.where, seen->where);
@@ -89,7 +88,7 @@ observed(lua_State *L)
                            .count = lua_gettop(L) - 1};
     struct lm_err err;
 
-    if (repo == NULL || repo->failed)
+    if (repo == NULL || lm_repo_failure(repo) != NULL)
         return pass_on(L);
     find_line(L, &seen);
     if (!observer->before(observer->arg, &seen, &err))

@@ -102,9 +102,9 @@ lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
     self = lm_calloc(1, sizeof *self);
     self->verb = shape->form.verb;
     self->table = table;
-    self->paged = repo->paged;
+    self->paged = lm_repo_paged(repo);
     self->shape = shape;
-    self->epoch = repo->shapes.epoch;
+    self->epoch = lm_repo_epoch(repo);
     self->fields = lm_calloc(columns, sizeof *self->fields);
     self->positions = lm_calloc(columns, sizeof *self->positions);
     self->changes = changes;
@@ -135,7 +135,8 @@ lm_pattern_may_fit(const struct lm_pattern *self, const struct lm_repo *repo,
                    enum lm_verb verb, const char *table)
 {
     return self->table == table && self->verb == verb &&
-           self->paged == repo->paged && self->epoch == repo->shapes.epoch;
+           self->paged == lm_repo_paged(repo) &&
+           self->epoch == lm_repo_epoch(repo);
 }
 
 static bool

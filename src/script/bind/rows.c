@@ -31,7 +31,7 @@ static void
 raise_value(lua_State *L, const struct reading *self, int row, int column,
             struct lm_err *err)
 {
-    const struct lm_base_query *paged = self->repo->paged;
+    const struct lm_base_query *paged = lm_repo_paged(self->repo);
 
     lm_err_prefix(err, "column \"%s\"",
                   lm_result_column_name(self->result, column));
