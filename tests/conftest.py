@@ -15,6 +15,19 @@ def pytest_sessionstart():
         pytest.exit(f"no luamig at {binary()}; build it or set LUAMIG_BIN", 2)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests for which their module makes something, such as a server, go to
+    one worker, which makes it once. They begin, and those marked as long, so
+    that in the end no worker waits for another."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(made[-1].scope == "module" for made in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    items.sort(key=lambda item: not any(
+        map(item.get_closest_marker, ("xdist_group", "long"))))
+
+
 @pytest.fixture(scope="session")
 def cluster():
     server = Cluster().start()

@@ -129,7 +129,7 @@ END $do$;
 def words_of_own_sql():
     """Every word in a string of the C sources: far more than the SQL's."""
     words = set()
-    for path in glob.glob(os.path.join(TOP, "src", "*", "*.[ch]")):
+    for path in glob.glob(os.path.join(TOP, "src/**/*.[ch]"), recursive=True):
         with open(path, encoding="utf-8") as source:
             for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', source.read()):
                 words.update(re.findall(r"[a-z_][a-z0-9_]*", text))

@@ -469,6 +469,7 @@ def test_a_request_made_while_the_runner_reconnects(
     assert table.progress() == rows
 
 
+@pytest.mark.long
 def test_a_runner_that_cannot_come_back_in_time_finds_its_run_cancelled(
         table, project, proxy):
     slow(project)

@@ -16,6 +16,8 @@ import random
 import re
 import threading
 
+import pytest
+
 from harness import statements
 from harness.project import DONE, FAILED, Project
 
@@ -531,6 +533,7 @@ def explain(number, texts, one, other):
                                   else [texts[number]]))
 
 
+@pytest.mark.long
 def test_generated_scripts_do_the_same_combined_or_not(
         cluster, tmp_path, record_property):
     seed = int(os.environ.get("LUAMIG_TEST_SEED")

@@ -186,6 +186,7 @@ def test_arguments_of_a_command(db, project):
             url=False)
 
 
+@pytest.mark.long
 def test_what_stands_in_the_journal(db, poisoned):
     """Whoever may write there may write anything."""
     printed(poisoned, "run", "scripts/x.lua")

@@ -134,6 +134,7 @@ def test_one_script_is_one_run_from_everywhere(heat, tree, ways):
     assert sums(heat) == [0, 10]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ways", [ways_without_project, ways_in_project])
 def test_every_command_finds_the_run_by_every_way_to_the_script(
         heat, tree, ways):

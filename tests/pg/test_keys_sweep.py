@@ -274,6 +274,7 @@ def migrate_each_once(db, project, others, name, kind, columns):
     db.execute("DROP TABLE t")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("collation", DATABASES)

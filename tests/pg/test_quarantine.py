@@ -72,6 +72,7 @@ def test_rows_at_fault_are_set_aside_and_all_others_migrated(
     assert attempts(db) <= bound
 
 
+@pytest.mark.long
 def test_one_in_a_thousand_of_100000_rows(db, project):
     bad = range(500, 100000, 1000)
     fill(db, bad, 100000)

@@ -128,6 +128,7 @@ def test_changes_that_lose_a_column_are_warned_of_once(items, project):
 # -- whoever holds the run -----------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_runner_at_work_for_longer_than_its_lease_is_left_alone(
         items, project):
     project.script(script(body='if row.id == 11 then '

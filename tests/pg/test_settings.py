@@ -292,6 +292,7 @@ def culprits(bench, group, combine, expected):
     return found or f"only together: {group}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("combine", ["true", "false"])
 def test_a_role_may_set_what_it_likes(bench, combine):
     expected = bench.run([], combine)

@@ -3,6 +3,8 @@
 import re
 import subprocess
 
+import pytest
+
 from harness.project import DONE, TOP, binary, clean_environment
 from harness.worlds import complaint, passes, spec, worlds
 
@@ -456,6 +458,7 @@ def test_worlds_that_nobody_holds_make_room(passes):
     """The server has 100 connections, and each world has one."""
 
 
+@pytest.mark.long
 def test_the_mocks_own_specs_of_properties_pass_on_the_server():
     ended = subprocess.run(
         [binary(), "test", "--pg", "tests/lua/mock_properties_spec.lua"],
@@ -466,6 +469,7 @@ def test_the_mocks_own_specs_of_properties_pass_on_the_server():
     assert "0 failures / 0 errors" in ended.stdout
 
 
+@pytest.mark.long
 def test_the_mocks_own_specs_of_runs_pass_on_the_server():
     ended = subprocess.run(
         [binary(), "test", "--pg", "--exclude-tags=mock",
