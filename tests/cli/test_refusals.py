@@ -154,7 +154,7 @@ def test_a_base_query_is_refused(table, project, why):
     assert_unchanged(table)
 
 
-TWICE = "two rows of the base query have one key"
+TWICE = "two rows of the base query have the same key"
 
 
 @pytest.mark.parametrize("place,ids", [

@@ -119,7 +119,7 @@ describe("the key", function()
       function()
         local world = twice()
         local result = contract.failed(contract.run(world, SAY_N, { config = 'key = "n"' },
-          { batch_size = case[1] }), nil, "two rows of the base query have one key: (n)")
+          { batch_size = case[1] }), nil, "two rows of the base query have the same key: (n)")
         assert.equal(case[2], said(world))
         assert.equal(case[2] == "" and 0 or 2, result.rows)
       end)

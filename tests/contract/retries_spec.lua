@@ -85,7 +85,7 @@ describe("a batch that fails", function()
   it("is not tried for ever where its page fails and is of one row at most", function()
     local world = world_of(2, times(2, "page", "22012"))
     contract.failed(contract.run(world, COUNT, nil, { batch_size = 1 }), "22012",
-      "the base query fails where it has no row: in the way")
+      "the base query fails at a place where it has no row: in the way")
     assert.same({ 10, 20 }, contract.column(world, "t", "n"))
   end)
 
@@ -430,7 +430,7 @@ describe("quarantine", function()
     local path = script("[1] = true, [3] = true, [5] = true", ", max_failures = 1")
     local result = contract.ended("failed", world:run(path, { batch_size = 1 }))
     assert.equal(1, result.failures)
-    assert.matches("config.max_failures is 1, and here is one row more: .*row 3",
+    assert.matches("more rows have failed than config.max_failures = 1 allows: .*row 3",
       result.error.message)
     result = contract.ended("failed", world:run(path, { batch_size = 1 }))
     assert.equal(0, result.failures)

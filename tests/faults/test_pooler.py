@@ -41,7 +41,7 @@ def test_a_run_through_a_pooler_says_so_and_writes_each_row_once(
     readings.create(db, 1000)
     project.script(readings.script(batch=100))
     result = project.run(url=through(pooler, db)).expect(DONE)
-    assert result.err.count("a connection pooler stands before") == 1
+    assert result.err.count("is behind a connection pooler") == 1
     assert db.rows("SELECT backend_pid, backend_start FROM luamig.progress",
                    user="postgres") == [(0, None)]
     assert_once(db, pooled=True)

@@ -281,7 +281,7 @@ def test_only_the_reply_to_commit_is_lost(db, project, proxy):
         return place - 5 if state["replies"] % 5 == 0 else None
     proxy.rule = drop_the_reply
     result = project.run(url=through(proxy, db)).expect(
-        DONE, "the commit in flight had succeeded")
+        DONE, "the interrupted commit has succeeded")
     assert proxy.cuts >= 3, result
     assert_once(db)
 

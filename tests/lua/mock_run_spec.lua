@@ -175,7 +175,7 @@ describe("pages", function()
     assert.equal('key column "id" is NULL in a row of table "items"',
       world:run(note()).error.message)
     world = new_world { 1, 2, 2 }
-    assert.equal("two rows of the base query have one key: (id)=(2)",
+    assert.equal("two rows of the base query have the same key: (id)=(2)",
       world:run(note(), { batch_size = 1 }).error.message)
     assert.equal("done", new_world({ 1, 2, 2 }):run(note "config = { assume_unique = true }").state)
   end)
@@ -536,7 +536,7 @@ describe("rows at fault", function()
     local world = new_world()
     local result = world:run(script(1))
     assert.equal("failed", result.state)
-    assert.matches("config.max_failures is 1, and here is one row more",
+    assert.matches("more rows have failed than config.max_failures = 1 allows",
       result.error.message)
     assert.same({ 1, 2, 4 }, seen(world))
   end)

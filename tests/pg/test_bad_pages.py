@@ -152,7 +152,7 @@ def test_a_dry_run_says_that_a_run_sets_the_row_aside(db, project):
     fill(db, [457])
     add(project, config=QUARANTINE)
     result = project.run("--dry-run").expect(
-        FAILED, "(id) = (457)", "a run sets such rows aside",
+        FAILED, "(id) = (457)", "a run records such rows as failed rows",
         '"would_quarantine":true')
     result.refuse("config.on_error")
     project.run().expect(FAILURES)
@@ -273,5 +273,5 @@ def test_a_row_that_is_too_large_for_the_code_is_named(db, project):
                                    "keys (id) from (3) to (3)")
     project.script(script.replace("batch_size", 'on_error = "quarantine",'
                                   " batch_size"))
-    project.run(env=LITTLE).expect(FAILURES, "row (id) = (3) is set aside")
+    project.run(env=LITTLE).expect(FAILURES, "row (id) = (3) failed and is recorded")
     assert db.column("SELECT id FROM t WHERE n > 0 ORDER BY id") == [1, 2, 4]

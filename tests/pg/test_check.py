@@ -243,7 +243,7 @@ def test_a_key_that_is_not_unique(folder):
     write(folder, "SELECT status, n FROM t", 'key = "status"')
     code, report = check(folder)
     assert code == INVALID
-    assert "have one key: (status)" in only(report, "key")["message"]
+    assert "have the same key: (status)" in only(report, "key")["message"]
 
 
 def test_a_duplicate_that_only_the_statistics_know(folder, big):
@@ -255,7 +255,7 @@ def test_a_duplicate_that_only_the_statistics_know(folder, big):
     write(folder, "SELECT id FROM twice", "batch_size = 100")
     code, report = check(folder)
     assert code == INVALID
-    assert "one key: (id) = (4000)" in only(report, "key")["message"]
+    assert "the same key: (id) = (4000)" in only(report, "key")["message"]
 
 
 def test_a_key_that_is_unique_but_not_proved_so(folder):

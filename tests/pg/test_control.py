@@ -145,7 +145,7 @@ def test_the_same_command_lets_a_living_paused_run_go_on(table, project):
     add(project, throttle=100)
     runner = start(table, project)
     project.luamig("pause", 1).expect(DONE)
-    project.run().expect(BUSY, "is paused; asking it to go on")
+    project.run().expect(BUSY, "is paused; asking it to continue")
     runner.wait().expect(DONE, "resumed by app")
     assert_each_once(table)
 

@@ -355,7 +355,7 @@ def test_on_complete_that_needs_what_the_batches_wrote(db, project, untouched):
         end,"""))
     untouched()
     result = project.run("--dry-run").expect(
-        FAILED, "on_complete sees nothing of what the batches wrote")
+        FAILED, "on_complete sees nothing that the batches wrote")
     assert counts(json.loads(result.out)) == {"public.users": (0, 10, 0)}
 
 

@@ -194,7 +194,7 @@ def test_another_server_behind_the_same_address_is_refused(
         proxy.lead_to(other)
         proxy.cut()
         runner.thaw()
-        runner.wait().expect(UNREACHABLE, "is another one", "system identifier")
+        runner.wait().expect(UNREACHABLE, "is not the server of this run", "system identifier")
         assert copy.scalar("SELECT count(*) FROM t WHERE n <> id") == 0
     finally:
         other.remove()
@@ -239,7 +239,7 @@ def test_somebody_takes_long_to_make_the_journal(table, project):
     holder.cursor().execute("SELECT pg_advisory_xact_lock("
                             "hashtextextended('luamig journal luamig', 0))")
     runner = project.start_run("-v")
-    wait_until(lambda: "once more" in runner.stderr(), "the first refusal")
+    wait_until(lambda: "trying again" in runner.stderr(), "the first refusal")
     holder.rollback()
     runner.wait().expect(DONE)
     assert_each_once(table)

@@ -229,7 +229,7 @@ def test_on_conflict_without_an_index_says_so(table, project):
       repo:insert("u", { a = 1, n = 2 }, { on_conflict = {
         columns = { "a" }, update = { "n" } } }) end }""")
     table.execute("CREATE UNIQUE INDEX ON u (n) WHERE n > 0")
-    project.run().expect(FAILED, "42P10", "create a unique index of these")
+    project.run().expect(FAILED, "42P10", "create a unique index on these")
     table.execute("CREATE UNIQUE INDEX ON u (a)")
     project.run().expect(DONE)
 

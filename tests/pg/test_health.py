@@ -153,7 +153,7 @@ def test_a_standby_whose_replay_is_paused_is_waited_for(
         standby.execute("SELECT pg_wal_replay_resume()")
     result = finish(db, runner, held_by("replica lag"))
     assert "holding: replica lag" in result.err
-    assert "going on after" in result.err
+    assert "resumed after" in result.err
     assert db.progress("waits_for") == 0
     assert db.progress("(held ->> 'replica_lag')::int") > 0
 
@@ -202,7 +202,7 @@ def test_a_named_replica_must_be_one_of_this_server(db, project):
     try:
         script(project, "")
         runner = project.start_run("--replica", other.url("postgres"))
-        wait_held(db, runner, "is no copy of the database's server")
+        wait_held(db, runner, "is not a copy of the database's server")
         runner.signal(signal.SIGTERM)
         runner.wait().expect(STOPPED)
     finally:
@@ -329,7 +329,7 @@ def test_a_role_without_rights_is_told_what_it_cannot_see(
     result = finish(db, project.start_run())
     assert ("replica lag unavailable (the position of 1 standby is hidden)"
             in result.err)
-    assert "autovacuum degraded (by its lock" in result.err
+    assert "autovacuum degraded (found by its lock" in result.err
     assert "old snapshots degraded (of the same role only)" in result.err
     assert "grant pg_read_all_stats to the role" in result.err
     assert "holding" not in result.err

@@ -126,7 +126,7 @@ def test_a_change_while_the_run_is_at_work_is_seen_at_its_end(
     runner.wait_frozen()
     db.execute(change)
     runner.thaw()
-    runner.wait().expect(FAILED, why, "while the run was at work", "--restart")
+    runner.wait().expect(FAILED, why, "changed during the run", "--restart")
     assert db.state() == "failed"
 
 
@@ -552,7 +552,7 @@ def test_a_failed_row_whose_key_is_that_of_another_now_is_named(db, project):
     fail_row_7(db, project, 'key = "other", assume_unique = true')
     db.execute("UPDATE t SET other = 93 WHERE id = 8")
     project.luamig("failures", "1", "--retry").expect(
-        FAILED, "two rows of the base query have one key: (other) = (93)")
+        FAILED, "two rows of the base query have the same key: (other) = (93)")
     assert db.rows("SELECT id FROM t WHERE n <> 10") == [(7,)]
 
 

@@ -56,7 +56,7 @@ def test_a_module_was_edited_between_two_halves(rows, project, how):
     project.write("lib/rule.lua", "return 10 -- and a word")
     project.run("--limit", 10).expect(
         STOPPED, "warning: lib/rule.lua has changed since run 1 began; the "
-                 "rows that are left are migrated by it as it is").refuse(
+                 "rows that are left are migrated with the new version").refuse(
         "the script has changed")
     project.run().expect(DONE, "40 rows")
     assert rows.column("SELECT DISTINCT n FROM t") == [10]
@@ -68,7 +68,7 @@ def test_a_module_was_edited_after_the_run(rows, project):
     project.run().expect(DONE, "done already").refuse("has changed")
     project.write("lib/rule.lua", "return 20")
     project.run().expect(DONE, "lib/rule.lua has changed since run 1, which is "
-                               "done; --again runs it as it is")
+                               "done; --again runs the new version")
 
 
 def test_a_module_that_is_gone_is_named(rows, project):

@@ -159,7 +159,7 @@ def test_two_keys_that_are_equal_by_their_collation(db, project):
                "INSERT INTO t VALUES ('a'), ('b'), ('B'), ('c')")
     count_visits(db)
     project.script(migrate_by(["k"], batch=2))
-    project.run().expect(1, "two rows of the base query have one key")
+    project.run().expect(1, "two rows of the base query have the same key")
     assert db.column("SELECT DISTINCT n FROM t") == [0]
 
 

@@ -85,7 +85,7 @@ def test_one_in_a_thousand_of_100000_rows(db, project):
 def test_what_is_kept_of_a_row_at_fault(db, project):
     fill(db, [3])
     add(project)
-    project.run().expect(FAILURES, "row (id) = (3) is set aside", "t_check")
+    project.run().expect(FAILURES, "row (id) = (3) failed and is recorded", "t_check")
     [row] = db.rows("SELECT run_id, key, sqlstate, message, detail, line,"
                     " row_data, resolved_at FROM luamig.failure")
     assert row[:3] == (1, ["3"], "23514")
@@ -138,7 +138,7 @@ def test_a_constraint_that_is_checked_at_commit(db, project):
 def test_too_many_rows_at_fault_stop_the_run(db, project):
     fill(db, range(11, 31))
     add(project, config="max_failures = 5")
-    project.run().expect(FAILED, "config.max_failures is 5",
+    project.run().expect(FAILED, "config.max_failures = 5",
                          "keys (id) from (16) to (16)", "luamig failures 1")
     assert db.state() == "failed"
     add(project, config="max_failures = 50")

@@ -62,7 +62,7 @@ def test_a_script_that_has_changed_since_it_was_done_says_so(items, project):
     project.run().expect(
         DONE, "run 1 is done already",
         "warning: the script has changed since run 1, which is done; "
-        "--again runs it as it is")
+        "--again runs the new version")
     project.run("--again").expect(DONE, "run 2 done").refuse("has changed")
     project.run().expect(DONE, "run 2 is done already").refuse("has changed")
 

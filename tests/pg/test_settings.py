@@ -392,8 +392,8 @@ def test_timestamps_are_utc_unless_the_script_says_otherwise(db, project):
     end }"""
     shown = "SELECT shown || ' ' || (at AT TIME ZONE 'UTC') FROM t"
     project.script(text % "")
-    project.run().expect(DONE, "read and written in UTC",
-                         'config.timezone = "Asia/Tokyo" would be that')
+    project.run().expect(DONE, "reads and writes timestamps in UTC",
+                         'config.timezone = "Asia/Tokyo" sets that zone')
     assert db.scalar(shown) == "2024-07-01 12:00:00+00 2024-01-01 12:00:00"
 
     db.execute("UPDATE t SET at = '2024-07-01 12:00+00'")

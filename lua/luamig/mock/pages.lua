@@ -115,7 +115,7 @@ end
 local function check_unique(items, key, count)
   for i = 2, math.min(count, #items) do
     if value.compare_lists(items[i - 1].place, items[i].place) == 0 then
-      refuse("two rows of the base query have one key: " .. value.show_key(key, items[i].row),
+      refuse("two rows of the base query have the same key: " .. value.show_key(key, items[i].row),
         "Set config.key to columns that are unique together.")
     end
   end

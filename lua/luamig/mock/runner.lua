@@ -242,7 +242,7 @@ end
 --- Takes half of the page that could not be read.
 function Session:cut_page(err)
   if self.asked == 1 and self.bisection.rows then
-    err.message = "the base query fails where it has no row: " .. err.message
+    err.message = "the base query fails at a place where it has no row: " .. err.message
     error(err, 0)
   end
   self.attempt = 1
@@ -270,7 +270,7 @@ end
 function Session:set_aside(page, err)
   local record, max = self.record, self.def.config.max_failures
   if #record.failures >= max then
-    err.message = ("config.max_failures is %d, and here is one row more: %s")
+    err.message = ("more rows have failed than config.max_failures = %d allows: %s")
       :format(max, err.message)
     error(err, 0)
   end

@@ -299,7 +299,7 @@ look_for_duplicates(struct lm_checking *self, bool *found, struct lm_err *err)
     if (twice) {
         *found = true;
         lm_err_set(err, LM_ERR_FAILED,
-                   "two rows of the base query have one key: (%s) = (%s)",
+                   "two rows of the base query have the same key: (%s) = (%s)",
                    self->query.key[0], key);
         lm_err_hint(err, "Name a unique key with config.key; a list of "
                          "columns will do.");

@@ -250,8 +250,8 @@ complete(struct lm_runner *self, struct lm_err *err)
         end_work(self, NULL, &ignored, err))
         return true;
     if (err->hint[0] == '\0') {
-        lm_err_hint(err, "In a dry run on_complete sees nothing of what the "
-                         "batches wrote; run.dry_run tells it that it is one.");
+        lm_err_hint(err, "In a dry run, on_complete sees nothing that the "
+                         "batches wrote. It can check run.dry_run.");
     }
     return false;
 }

@@ -206,11 +206,12 @@ look_for_dblink(struct lm_residue *self, struct lm_conn *conn,
              "*:", &result))
         return;
     if (lm_answer_rows(result) > 0) {
-        add_item(self, "dblink", NULL,
-                 strstr(script, "dblink") != NULL
-                     ? "the script calls it: what it did over there stays"
-                     : "is installed: what functions and triggers did through "
-                       "it stays");
+        add_item(
+            self, "dblink", NULL,
+            strstr(script, "dblink") != NULL
+                ? "the script calls it: its changes in the other database stay"
+                : "is installed: the changes that functions and triggers made "
+                  "through it stay");
     }
     lm_answer_free(result);
 }
@@ -229,8 +230,8 @@ look_for_locks(struct lm_residue *self, struct lm_conn *conn)
     if (lm_answer_rows(result) > 0) {
         add_item(self, "advisory locks", NULL,
                  lm_conn_is_pooled(conn)
-                     ? "of the session stay with the pooler's"
-                     : "of the session were kept, up to its end");
+                     ? "of the session stay in the pooler's session"
+                     : "of the session were kept until its end");
     }
     lm_answer_free(result);
 }

@@ -331,7 +331,7 @@ read_vacuums(struct lm_health_sampler *self, const struct lm_answer *rows,
     if (!sees_all) {
         out->state = LM_HEALTH_DEGRADED;
         out->lacks_right = true;
-        SET_TEXT(out->note, "by its lock, which ANALYZE takes as well");
+        SET_TEXT(out->note, "found by its lock; ANALYZE takes the same lock");
     }
 }
 
@@ -355,8 +355,8 @@ read_debt(struct lm_health_sampler *self, const struct lm_answer *rows,
     }
     out->value = lm_answer_real(rows, 0, 3);
     SET_TEXT(out->text,
-             "%s dead tuples in %s, %.1f times what makes autovacuum "
-             "begin",
+             "%s dead tuples in %s, %.1f times the number at which autovacuum "
+             "begins",
              lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 0),
              out->value);
 }
@@ -448,10 +448,10 @@ ask_replica(struct replica *replica, const char *const *primary, double *lag,
         return false;
     if (!lm_answer_bool(rows, 0, 2)) {
         ok = lm_err_set(err, LM_ERR_CONNECT,
-                        "%s is no copy of the database's server",
+                        "%s is not a copy of the database's server",
                         lm_conn_target(replica->conn));
     } else if (!lm_answer_bool(rows, 0, 1) || lm_answer_is_null(rows, 0, 0)) {
-        ok = lm_err_set(err, LM_ERR_CONNECT, "%s is no streaming replica",
+        ok = lm_err_set(err, LM_ERR_CONNECT, "%s is not a streaming replica",
                         lm_conn_target(replica->conn));
     } else {
         *lag = (double)lm_answer_int(rows, 0, 0);

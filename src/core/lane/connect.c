@@ -33,14 +33,16 @@ check_identity(struct lm_lane *self, struct lm_err *err)
         memcpy(self->server, found, sizeof found);
     if (found[0] == '\0' || strcmp(self->server, found) == 0)
         return true;
-    lm_err_set(err, LM_ERR_CONNECT, "the server at %s is another one",
+    lm_err_set(err, LM_ERR_CONNECT,
+               "the server at %s is not the server of this run",
                lm_conn_target(self->conn));
     LM_ERR_COPY(err->sqlstate, another_server);
-    lm_err_detail(err,
-                  "Its system identifier is %s, that of the server where "
-                  "the run is at work is %s.",
-                  found, self->server);
-    lm_err_hint(err, "Make the address lead to the server of the run, and run "
+    lm_err_detail(
+        err,
+        "Its system identifier is %s. The run's server has the identifier %s.",
+        found, self->server);
+    lm_err_hint(err, "Correct the address so that it leads to the server of "
+                     "the run, and run "
                      "the same command again.");
     return false;
 }
@@ -52,8 +54,8 @@ tell_pooled(const struct lm_lane *self)
 
     if (first && lm_conn_is_pooled(self->conn)) {
         lm_log(LM_LOG_INFO,
-               "a connection pooler stands before the server at %s; nothing "
-               "is kept in its sessions",
+               "the server at %s is behind a connection pooler; luamig keeps "
+               "nothing in its sessions",
                lm_conn_target(self->conn));
     }
 }
@@ -74,8 +76,8 @@ tell_time_zone(const struct lm_lane *self)
             return;
     }
     lm_log(LM_LOG_WARNING,
-           "timestamps are read and written in UTC, not in the session's time "
-           "zone; config.timezone = \"%s\" would be that",
+           "luamig reads and writes timestamps in UTC, not in the session's "
+           "time zone; config.timezone = \"%s\" sets that zone",
            zone);
 }
 

@@ -161,7 +161,7 @@ tell(const struct lm_lane *self, const struct lm_err *why)
     struct lm_buf key = LM_BUF_INIT;
 
     lm_key_describe(&self->suspect.key, &self->query, &key);
-    lm_log(LM_LOG_WARNING, "row %s is set aside: %s%s%s%s%s%s",
+    lm_log(LM_LOG_WARNING, "row %s failed and is recorded: %s%s%s%s%s%s",
            lm_buf_text(&key), why->message,
            why->sqlstate[0] != '\0' ? " (SQLSTATE " : "", why->sqlstate,
            why->sqlstate[0] != '\0' ? ")" : "",
@@ -176,7 +176,9 @@ set_aside(struct lm_lane *self, struct lm_err *err)
 
     if (self->run->failures >= self->migration->max_failures) {
         lm_err_prefix(
-            err, "config.max_failures is %" PRId64 ", and here is one row more",
+            err,
+            "more rows have failed than config.max_failures = %" PRId64
+            " allows",
             self->migration->max_failures);
         lm_err_hint(err,
                     "See \"luamig failures %" PRId64 "\". Correct the script "

@@ -186,10 +186,10 @@ lm_lane_warn_of_modules(struct lm_lane *self, bool over, struct lm_err *err)
     for (int i = 0; ok && i < count; i++) {
         lm_log(LM_LOG_WARNING,
                over ? "%s has changed since run %" PRId64
-                      ", which is done; --again runs it as it is"
+                      ", which is done; --again runs the new version"
                     : "%s has changed since run %" PRId64
-                      " began; the rows that are left are migrated by it as "
-                      "it is",
+                      " began; the rows that are left are migrated with the "
+                      "new version",
                files[i], self->run->id);
     }
     lm_sql_free_array(files, count);

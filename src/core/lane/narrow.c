@@ -198,13 +198,13 @@ ask_table(struct lm_lane *self, struct lm_err *err)
         lm_conn_rollback(self->conn);
         why = failed.message;
     } else if (self->narrow.by_table) {
-        why = "the keys of its table cannot be read either";
+        why = "reading the keys of its table fails, too";
     }
     if (self->narrow.by_table || window->table == NULL) {
         lm_err_prefix(err, "the base query's conditions fail at a row");
         lm_err_hint(err,
-                    "Which row it is cannot be found out: %s. Correct the row, "
-                    "or let the conditions leave it out.",
+                    "luamig cannot find out which row it is: %s. Correct the "
+                    "row, or exclude it by the conditions.",
                     why);
         return false;
     }
@@ -247,11 +247,11 @@ fail_at_row(struct lm_lane *self, struct lm_err *err)
     lm_buf_release(&key);
     if (err->hint[0] == '\0') {
         lm_err_hint(err,
-                    "Correct the row, or leave it out in the base query, and "
+                    "Correct the row, or exclude it in the base query, and "
                     "run the same command%s.",
                     self->migration->quarantine
-                        ? "; a run sets such rows aside"
-                        : "; or let such rows be set aside with "
+                        ? "; a run records such rows as failed rows"
+                        : "; or record such rows as failed rows with "
                           "config.on_error = \"quarantine\"");
     }
     return false;
@@ -262,8 +262,7 @@ static bool
 blame_row(struct lm_lane *self, struct lm_err *err)
 {
     if (raises_without_rows(self)) {
-        lm_err_prefix(err, "the base query fails, whatever rows it is asked "
-                           "for");
+        lm_err_prefix(err, "the base query fails for any rows, even for none");
         return false;
     }
     lm_lane_suspect_key(self, &self->narrow.end);
@@ -287,7 +286,8 @@ lm_lane_narrow(struct lm_lane *self, struct lm_err *err)
     if (narrow->rows == 1)
         return blame_row(self, err);
     if (narrow->on && rows == 1) {
-        lm_err_prefix(err, "the base query fails where it has no row");
+        lm_err_prefix(err,
+                      "the base query fails at a place where it has no row");
         return false;
     }
     cut(self, rows);

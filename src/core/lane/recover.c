@@ -226,10 +226,10 @@ fail_after_attempts(const struct lm_lane *self, struct lm_err *err)
     if (lm_err_is_state(err, "40001") &&
         strcmp(self->migration->isolation, "read committed") != 0) {
         lm_err_hint(err,
-                    "Others write a row that this batch writes, too, again and "
-                    "again. With config.isolation = \"read committed\" a write "
-                    "waits for such a row and goes on from what it then holds; "
-                    "what the script has read before may be out of date.");
+                    "Other sessions keep changing a row that this batch "
+                    "writes. With config.isolation = \"read committed\", a "
+                    "write waits for such a row and uses its new values. What "
+                    "the script has read before may then be out of date.");
     }
     return false;
 }
@@ -284,8 +284,8 @@ name_idling(const struct lm_lane *self, struct lm_err *err)
                "within an open transaction",
                lasted);
     LM_ERR_COPY(err->sqlstate, LM_CONN_IDLED);
-    lm_err_detail(err, "So the server ended the session: luamig lets it wait "
-                       "for twice config.statement_timeout_ms, at least for a "
+    lm_err_detail(err, "The server then ended the session: it waits for twice "
+                       "config.statement_timeout_ms, and at least for a "
                        "minute. Nothing of the batch was written.");
 }
 
@@ -295,9 +295,9 @@ name_overtime(struct lm_err *err)
     lm_err_set(err, LM_ERR_LOST,
                "the transaction lasted longer than transaction_timeout");
     LM_ERR_COPY(err->sqlstate, LM_CONN_OVERTIME);
-    lm_err_detail(err, "So the server ended the session. luamig sets it to 0; "
-                       "the script, or a function that it calls, has set it "
-                       "again. Nothing of the batch was written.");
+    lm_err_detail(err, "The server then ended the session. luamig sets this "
+                       "timeout to 0. The script, or a function that it calls, "
+                       "has changed it. Nothing of the batch was written.");
 }
 
 static bool
@@ -320,11 +320,11 @@ fail_too_long(const struct lm_lane *self, struct lm_err *err)
                     "set it to more than the transaction takes.",
                     one);
     } else {
-        lm_err_hint(err,
-                    "%sMake the code quicker, or raise "
-                    "config.statement_timeout_ms to more than half of what it "
-                    "takes.",
-                    one);
+        lm_err_hint(
+            err,
+            "%sMake the code faster, or raise config.statement_timeout_ms to "
+            "more than half of the time that it takes.",
+            one);
     }
     return false;
 }
@@ -369,7 +369,7 @@ reprepare(struct lm_lane *self, struct lm_err *err)
     *err = stale;
     if (!again || !refresh(self, err, &reconnected))
         return false;
-    lm_lane_count_retry(self, err, "once more, prepared anew");
+    lm_lane_count_retry(self, err, "trying again with a new statement");
     return true;
 }
 
@@ -516,7 +516,8 @@ lm_lane_recover(struct lm_lane *self, struct lm_err *err)
     }
     if (remedy != RECONNECT && remedy != REPREPARE &&
         may_do_better_uncombined(self, err)) {
-        lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more, uncombined",
+        lm_log(LM_LOG_DEBUG,
+               "%s (SQLSTATE %s); trying again without combined writes",
                err->message, err->sqlstate);
         self->attempt.uncombined = true;
         return true;

@@ -245,7 +245,8 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
         return true;
     lm_page_copy_key(page, query, row, &key);
     if (check_not_null(query, &key, err)) {
-        fail_key(query, &key, "two rows of the base query have one key", err);
+        fail_key(query, &key, "two rows of the base query have the same key",
+                 err);
         lm_err_hint(err, "Name a unique key with config.key; a list of "
                          "columns will do: key = { \"tenant\", \"id\" }.");
     }

@@ -59,10 +59,11 @@ lm_runner_warn_of_volatile_calls(const struct lm_runner *self)
 {
     if (self->lane.query.volatile_calls == NULL)
         return;
-    lm_log(LM_LOG_WARNING,
-           "the base query calls volatile functions (%s): a page may be read "
-           "again, and what is in it, and its keys, must not depend on them",
-           self->lane.query.volatile_calls);
+    lm_log(
+        LM_LOG_WARNING,
+        "the base query calls volatile functions (%s). luamig may read a page "
+        "again: its rows and their keys must not depend on these functions",
+        self->lane.query.volatile_calls);
 }
 
 static bool
@@ -103,10 +104,11 @@ tell_resumed(const struct lm_runner *self)
            self->run.id, self->migration->name, lm_conn_target(self->lane.conn),
            lm_buf_text(&where), rows);
     if (self->run.script_changed) {
-        lm_log(LM_LOG_WARNING,
-               "the script has changed since run %" PRId64
-               " began; the rows that are left are migrated by it as it is",
-               self->run.id);
+        lm_log(
+            LM_LOG_WARNING,
+            "the script has changed since run %" PRId64
+            " began; the rows that are left are migrated with the new version",
+            self->run.id);
     }
     lm_runner_warn_of_volatile_calls(self);
     lm_buf_release(&where);
@@ -147,8 +149,9 @@ check_follow_new(const struct lm_runner *self, const struct lm_run *run,
     lm_err_set(err, LM_ERR_SCRIPT,
                "config.follow_new was %s when run %" PRId64 " began",
                follows ? "true" : "false", run->id);
-    lm_err_hint(err, "Set it back, or abandon that run and begin anew with "
-                     "--restart.");
+    lm_err_hint(
+        err,
+        "Set it back, or abandon that run and begin a new one with --restart.");
     return false;
 }
 
@@ -167,7 +170,7 @@ ask_to_resume(struct lm_runner *self, struct lm_err *err)
 {
     int64_t ignored;
 
-    lm_log(LM_LOG_INFO, "run %" PRId64 " is paused; asking it to go on",
+    lm_log(LM_LOG_INFO, "run %" PRId64 " is paused; asking it to continue",
            self->run.id);
     return lm_journal_request(&self->lane.journal, self->run.id, "resume",
                               false, NULL, NULL, &ignored, err);
@@ -200,7 +203,7 @@ tell_changed_since(const struct lm_runner *self)
     if (self->run.script_changed) {
         lm_log(LM_LOG_WARNING,
                "the script has changed since run %" PRId64
-               ", which is done; --again runs it as it is",
+               ", which is done; --again runs the new version",
                self->run.id);
     }
 }
@@ -308,7 +311,7 @@ may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
     }
     if (!lm_lane_is_in_the_way(err))
         return false;
-    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); once more", err->message,
+    lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); trying again", err->message,
            err->sqlstate);
     lm_conn_rollback(self->lane.conn);
     return lm_stop_sleep_ms(

@@ -58,13 +58,13 @@ refuse(const struct lm_check *check, struct lm_err *err)
         refused = true;
         copy_finding(finding, err);
         if (finding->detail == NULL) {
-            lm_err_detail(err, "Nothing has been written; \"luamig check\" "
-                               "shows more, --force runs it all the same.");
+            lm_err_detail(err, "Nothing has been written. \"luamig check\" "
+                               "shows more. --force runs the script anyway.");
         } else {
-            lm_err_detail(err,
-                          "%s\nNothing has been written; --force runs it all "
-                          "the same.",
-                          finding->detail);
+            lm_err_detail(
+                err,
+                "%s\nNothing has been written. --force runs the script anyway.",
+                finding->detail);
         }
     }
     return !refused;
@@ -111,15 +111,16 @@ lm_runner_look_at_pace(struct lm_runner *self)
                   &self->run.cursor, &self->run.bound);
     lm_clock_format(slow, sizeof slow, lane->pace.slow_ms);
     lm_clock_format(first, sizeof first, lm_pace_median_ms(&lane->pace));
-    lm_err_set(&warning, LM_ERR_FAILED,
-               "pages have become slow: the last one took %s, those at first "
-               "%s%s%s",
-               slow, first, check.count > 0 ? "; " : "",
-               check.count > 0 ? check.findings[0].message : "");
+    lm_err_set(
+        &warning, LM_ERR_FAILED,
+        "pages have become slow: the last one took %s, the first ones %s%s%s",
+        slow, first, check.count > 0 ? "; " : "",
+        check.count > 0 ? check.findings[0].message : "");
     if (check.count > 0)
         lm_err_detail(&warning, "%s", check.findings[0].plan);
-    lm_err_hint(&warning, "The run goes on. \"luamig pause\" leaves time to "
-                          "ANALYZE the table or to create an index.");
+    lm_err_hint(&warning,
+                "The run continues. \"luamig pause\" gives you time to "
+                "ANALYZE the table or to create an index.");
     lm_log_err(LM_LOG_WARNING, &warning);
     lm_pace_looked(&lane->pace);
     lm_check_release(&check);

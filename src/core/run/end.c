@@ -61,7 +61,8 @@ blames_another(struct lm_runner *self, const struct lm_err *error,
     if (error == NULL) {
         *err = who;
     } else {
-        lm_log(LM_LOG_WARNING, "%s; this end is not recorded", who.message);
+        lm_log(LM_LOG_WARNING, "%s; the end of this runner is not recorded",
+               who.message);
     }
     return true;
 }
@@ -94,7 +95,7 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
         return false;
     lm_log(LM_LOG_WARNING,
            "could not record in the journal that run %" PRId64
-           " is %s; the same command resumes it all the same",
+           " is %s; the same command still resumes it",
            self->run.id, state);
     return true;
 }
@@ -253,14 +254,14 @@ explain_on_conflict(struct lm_runner *self, struct lm_err *err)
                         &found, &ignored) &&
             !lm_answer_is_null(found, 0, 0)) {
             lm_err_hint(err,
-                        "on_conflict names columns only, and this index has a "
+                        "on_conflict names only columns, but this index has a "
                         "condition: %s. Write raw SQL: repo:execute(\"INSERT "
                         "INTO ... ON CONFLICT (...) WHERE ... DO ...\", ...).",
                         lm_answer_text(found, 0, 0));
         } else {
-            lm_err_hint(err, "on_conflict takes the columns of one unique "
-                             "index, all of them. Name those, or create a "
-                             "unique index of these columns.");
+            lm_err_hint(
+                err, "on_conflict needs all columns of one unique index. Name "
+                     "those, or create a unique index on these columns.");
         }
         lm_answer_free(found);
     }

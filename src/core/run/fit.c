@@ -55,8 +55,8 @@ lm_runner_has_fitted(struct lm_runner *self, struct lm_err *err)
         return true;
     if (err->kind == LM_ERR_SCRIPT) {
         err->kind = LM_ERR_FAILED;
-        lm_err_detail(err, "That has changed while the run was at work: rows "
-                           "may have been passed over, or met twice.");
+        lm_err_detail(err, "That has changed during the run. The run may have "
+                           "skipped rows, or migrated rows twice.");
         lm_err_hint(err, "See which rows were not migrated. --restart abandons "
                          "the run and begins at the first row.");
     }

@@ -169,8 +169,9 @@ what_remains(const struct lm_runner *self)
         by < LM_SIGNALS ? self->holding.health.of[by].mode : LM_HEALTH_CALM;
 
     if (mode == LM_HEALTH_SLOWS)
-        return ", at a quarter of the speed: it lasts";
-    return mode == LM_HEALTH_GIVEN_UP ? ", although it is still unknown" : "";
+        return " at 25 % speed; still over the limit";
+    return mode == LM_HEALTH_GIVEN_UP ? "; the health signal is still unknown"
+                                      : "";
 }
 
 static void
@@ -184,7 +185,7 @@ end_hold(struct lm_runner *self)
     if (self->holding.hold.told && !lm_runner_is_called(self)) {
         lm_clock_format(lasted, sizeof lasted,
                         lm_clock_ms() - self->holding.hold.since_ms);
-        lm_log(LM_LOG_INFO, "going on after %s%s", lasted, what_remains(self));
+        lm_log(LM_LOG_INFO, "resumed after %s%s", lasted, what_remains(self));
     }
     self->holding.hold.by = LM_HELD_BY_NOTHING;
     self->holding.waits_for = NULL;

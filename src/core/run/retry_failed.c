@@ -30,7 +30,7 @@ check_key(const struct lm_runner *self, int64_t failure_id,
                "the journal's key of failure %" PRId64 " does not fit the key",
                failure_id);
     lm_err_hint(err,
-                "Set it right in the table \"failure\" of the schema \"%s\".",
+                "Correct it in the table \"failure\" of the schema \"%s\".",
                 self->lane.journal.schema);
     return false;
 }
@@ -43,10 +43,10 @@ fail_repeated(const struct lm_runner *self, const struct lm_key *key,
 
     lm_key_describe(key, &self->lane.query, &text);
     lm_err_set(err, LM_ERR_FAILED,
-               "two rows of the base query have one key: %s",
+               "two rows of the base query have the same key: %s",
                lm_buf_text(&text));
-    lm_err_hint(err, "One of them has failed; a key that both have does not "
-                     "say which. Make the key unique again.");
+    lm_err_hint(err, "One of them has failed, but the key does not say which "
+                     "one. Make the key unique again.");
     lm_buf_release(&text);
     return false;
 }

@@ -50,11 +50,11 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
     if (lost > 0) {
         lm_log(LM_LOG_WARNING,
                "the server lost %" PRId64
-               " acknowledged batches in a crash; cursor and rows went back "
-               "together, and the rows are migrated again",
+               " acknowledged batches in a crash; the cursor went back with "
+               "the rows, and the run migrates them again",
                lost);
     } else if (lost < 0) {
-        lm_log(LM_LOG_INFO, "the commit in flight had succeeded");
+        lm_log(LM_LOG_INFO, "the interrupted commit has succeeded");
     }
     self->ended = strncmp(self->run.state, "done", 4) == 0;
     lm_requests_note_state(&self->requests, self->run.state);
