@@ -8,49 +8,49 @@ local text = require "luamig.text"
 
 local advice = {}
 
-local NULL_HINT = "A column that is NULL reads nil, and so does a field that is not there: ask "
-  .. "first, as in if %s then, or give another value, as in (%s or 0)."
+local NULL_HINT = "A column that is NULL reads nil. A missing field also reads nil. Test for nil "
+  .. "first, as in if %s then, or use a default, as in (%s or 0)."
 
 -- Words of other languages at the beginning of a statement, and what Lua writes.
 local STATEMENTS = {
-  const = "A variable is declared with local: local x = 1.",
-  var = "A variable is declared with local: local x = 1.",
-  let = "A variable is declared with local: local x = 1.",
-  def = "A function is written: local function name(x) ... end.",
-  func = "A function is written: local function name(x) ... end.",
-  fn = "A function is written: local function name(x) ... end.",
-  import = 'A module is loaded by: local name = require "name".',
-  from = 'A module is loaded by: local name = require "name".',
-  try = "An error is caught by local ok, err = pcall(fn), and one of the database by "
+  const = "Declare a variable with local: local x = 1.",
+  var = "Declare a variable with local: local x = 1.",
+  let = "Declare a variable with local: local x = 1.",
+  def = "Write a function: local function name(x) ... end.",
+  func = "Write a function: local function name(x) ... end.",
+  fn = "Write a function: local function name(x) ... end.",
+  import = 'Load a module with: local name = require "name".',
+  from = 'Load a module with: local name = require "name".',
+  try = "Catch an error with local ok, err = pcall(fn). Catch an error of the database with "
     .. "repo:savepoint(fn).",
-  throw = 'An error is raised by: error "what is wrong".',
-  raise = 'An error is raised by: error "what is wrong".',
+  throw = 'Raise an error with: error "what is wrong".',
+  raise = 'Raise an error with: error "what is wrong".',
   switch = "Lua has no switch: write if a == 1 then ... elseif a == 2 then ... end.",
   case = "Lua has no case: write if a == 1 then ... elseif a == 2 then ... end.",
-  foreach = "A list is gone through by: for _, row in ipairs(rows) do ... end.",
+  foreach = "Write a loop over a list: for _, row in ipairs(rows) do ... end.",
   unless = "Lua has no unless: write if not a then ... end.",
-  class = "Lua has no classes; a table holds fields and functions.",
+  class = "Lua has no classes. Use a table; it can hold fields and functions.",
   elif = "Lua writes elseif, in one word.",
   elsif = "Lua writes elseif, in one word.",
   endif = "Every block ends with the word end.",
-  await = "There is nothing to wait for: leave await out; calls of the repo wait by themselves.",
-  async = "There is nothing to wait for: leave async out.",
+  await = "Lua has no await: leave await out. Calls of the repo wait for their result.",
+  async = "Lua has no async: leave async out.",
 }
 
-local FOR_HINT = "A loop is written: for _, row in ipairs(rows) do ... end, for i = 1, 10 do ... "
+local FOR_HINT = "Write a loop as: for _, row in ipairs(rows) do ... end, for i = 1, 10 do ... "
   .. "end, or while CONDITION do ... end."
-local IF_HINT = "A condition is written: if CONDITION then ... elseif CONDITION then ... else ... "
+local IF_HINT = "Write a condition as: if CONDITION then ... elseif CONDITION then ... else ... "
   .. "end."
-local COMMA_HINT = "Is there a comma between the fields or arguments, and is what was opened "
-  .. "closed?"
-local END_HINT = "Is an end missing above? Each function, if, for, while and do needs one."
-local ENDS_HINT = "There is an end too many: is one of those above at the wrong place?"
+local COMMA_HINT = "Is a comma missing between the fields or arguments, or a closing ), } or ] "
+  .. "missing?"
+local END_HINT = "Is an end missing above? Each function, if, for, while and do needs an end."
+local ENDS_HINT = "There is one end too many: is an end above at the wrong place?"
 local ELSE_IF_HINT = 'Lua writes elseif, in one word: "else if" begins an if that needs an end of '
   .. "its own."
-local BRACES_HINT = "A block has no braces: it begins with then or do, or with function (...), and "
-  .. "ends with end."
-local FIELD_HINT = "A field of a table is written with =, as in { id = 1 }; a name in quotes goes "
-  .. 'into brackets, as in { ["first name"] = 1 }.'
+local BRACES_HINT = "Lua has no braces around a block. A block begins with then, do or function "
+  .. "(...), and ends with end."
+local FIELD_HINT = "Write a field of a table with =, as in { id = 1 }. Put a name in quotes into "
+  .. 'brackets, as in { ["first name"] = 1 }.'
 local COMMENT_HINT = "A comment begins with --."
 
 -- Errors of the compiler: `message` and `line` are patterns that must both be found, the line
@@ -60,48 +60,49 @@ local COMMENT_HINT = "A comment begins with --."
 -- not be one.
 local SYNTAX = {
   { line = "'%w+'%w", raw = true,
-    hint = "A text that holds ' goes into double quotes: \"it's\"." },
+    hint = "Put a text that contains ' into double quotes: \"it's\"." },
   { message = "unfinished string",
-    hint = "A text ends on its line, with the quote that began it. One of several lines goes into "
-      .. "[[ and ]]." },
-  { message = "unfinished long", hint = "It goes on up to ]], which is missing." },
+    hint = "A text ends on its line, with the same quote that begins it. Put a text of several "
+      .. "lines between [[ and ]]." },
+  { message = "unfinished long", hint = "The closing ]] is missing." },
   { message = "malformed number",
-    hint = "A name begins with a letter, and a number holds digits." },
+    hint = "A name begins with a letter. A number contains only digits." },
   { line = "^%s*for%s*%(", hint = FOR_HINT },
   { line = "^%s*//", hint = COMMENT_HINT }, { line = "^%s*/%*", hint = COMMENT_HINT },
   { line = "^%s*#", hint = COMMENT_HINT },
-  { line = "!==", hint = "Lua writes ~= for what is not equal." },
+  { line = "!==", hint = "Lua writes ~= for not equal." },
   { line = "===", hint = "Lua compares with ==." },
-  { line = "!=", hint = "Lua writes ~= for what is not equal." },
-  { line = "<>", hint = "Lua writes ~= for what is not equal." },
-  { line = "&&", hint = "Lua writes and, or, not in words." },
-  { line = "||", hint = "Lua writes and, or, not in words." },
-  { line = "![%w_(]", hint = "Lua writes and, or, not in words." },
+  { line = "!=", hint = "Lua writes ~= for not equal." },
+  { line = "<>", hint = "Lua writes ~= for not equal." },
+  { line = "&&", hint = "Lua writes the words and, or, not." },
+  { line = "||", hint = "Lua writes the words and, or, not." },
+  { line = "![%w_(]", hint = "Lua writes the words and, or, not." },
   { line = "([%a_][%w_.]*)%s*%+%+", hint = "Write it out: %1 = %1 + 1." },
   { line = "^%s*([%a_][%w_.]*)%s*%-%-%s*;?%s*$", raw = true, above = true, keyword = false,
     hint = "-- begins a comment. Write it out: %1 = %1 - 1." },
   { line = "([%a_][%w_.]*)%s*([-+*/])=%s*[^=%s]", hint = "Write it out: %1 = %1 %2 ..." },
   { line = "([%a_][%w_.]*)%s*%.%.=", hint = "Write it out: %1 = %1 .. ..." },
-  { line = "%*%*", hint = "Lua writes a power with ^." },
-  { line = "%?%.", hint = "Lua has no ?. sign: ask first, as in if a then ... a.b ... end." },
-  { line = "%?%?", hint = "Lua writes a default with or: a or b." },
-  { line = "%?", hint = "Lua has no ? sign. A choice is written: a and b or c." },
-  { line = "=>", hint = "A function without a name is written: function(x) return x end." },
-  { line = "`", hint = 'A text goes into " or \', and one of several lines into [[ and ]]. Values '
-    .. "are put in by .. or string.format." },
-  { line = "=%s*%[[^[=]", hint = "A list is written { 1, 2, 3 }." },
-  { line = "[(,]%s*%[[^[=]", hint = "A list is written { 1, 2, 3 }." },
+  { line = "%*%*", hint = "Write a power with ^." },
+  { line = "%?%.",
+    hint = "Lua has no ?. sign. Test for nil first, as in if a then ... a.b ... end." },
+  { line = "%?%?", hint = "Write a default with or: a or b." },
+  { line = "%?", hint = "Lua has no ? sign. Write a choice as: a and b or c." },
+  { line = "=>", hint = "Write a function without a name as: function(x) return x end." },
+  { line = "`", hint = 'Put a text into " or \', and a text of several lines between [[ and ]]. '
+    .. "Insert values with .. or string.format." },
+  { line = "=%s*%[[^[=]", hint = "Write a list as { 1, 2, 3 }." },
+  { line = "[(,]%s*%[[^[=]", hint = "Write a list as { 1, 2, 3 }." },
   { line = "^%s*if%f[%W].*[%w_)]%s*{", hint = BRACES_HINT },
   { message = "'then' expected", line = "^%s*if%f[%W].*[%w_)]%s*{%s*$", above = true,
     hint = BRACES_HINT },
   { line = "^%s*while%f[%W].*{", hint = BRACES_HINT },
   { line = "%f[%w]function%f[%W][^(]*%([^)]*%)%s*{", hint = BRACES_HINT },
-  { message = "near '['\"]", line = '"%s*%.%s*"', hint = "Texts are joined with .., two dots." },
-  { message = "near '%.'", hint = "Texts are joined with .., two dots." },
+  { message = "near '['\"]", line = '"%s*%.%s*"', hint = "Join texts with two dots: a .. b." },
+  { message = "near '%.'", hint = "Join texts with two dots: a .. b." },
   { message = "'then' expected near '='", hint = "Lua compares with ==; a single = assigns." },
   { line = "%f[%w]continue%f[%W]", above = true,
-    hint = "Lua has no continue: write goto continue, and ::continue:: before the end of the loop; "
-      .. "or put the rest into an if." },
+    hint = "Lua has no continue. Write goto continue, and ::continue:: before the end of the loop. "
+      .. "Or put the rest into an if." },
   { line = "%f[%w]elif%f[%W]", hint = STATEMENTS.elif },
   { line = "%f[%w]elsif%f[%W]", hint = STATEMENTS.elif },
   { message = "syntax error near", line = "^%s*([%a_]+)%s*[%w_(\"'{]", words = STATEMENTS },
@@ -109,26 +110,27 @@ local SYNTAX = {
   { message = "'do' expected", hint = FOR_HINT },
   { message = "'=' or 'in' expected", hint = FOR_HINT },
   { line = "[{,]%s*[%a_][%w_]*%s*:%s", hint = FIELD_HINT },
-  { message = "function arguments expected", hint = "A colon calls a method, with parentheses: "
-    .. "repo:update(...). A field is read with a dot, and written with =." },
+  { message = "function arguments expected", hint = "Call a method with a colon and parentheses: "
+    .. "repo:update(...). Read a field with a dot, and write it with =." },
   { line = "^%s*[%a_][%w_]*%s*:%s", hint = FIELD_HINT },
   { message = "near ':'", line = "[\"']%s*:", hint = FIELD_HINT },
   { message = "<name> expected near '%[=*%[", hint = FIELD_HINT },
-  { message = "near '(%l+)'", keyword = true, is_assigned = true, hint = "%1 is a word of Lua. As "
-    .. 'a field it goes into brackets: ["%1"] = ...; as a variable it needs another name.' },
-  { message = "<name> expected near '(%l+)'", keyword = true, hint = "%1 is a word of Lua; choose "
+  { message = "near '(%l+)'", keyword = true, is_assigned = true, hint = "%1 is a word of Lua. "
+    .. 'Write a field as ["%1"] = ... and give a variable another name.' },
+  { message = "<name> expected near '(%l+)'", keyword = true, hint = "%1 is a word of Lua. Choose "
     .. "another name." },
   { message = "<eof>'? expected near 'end'", hint = ENDS_HINT },
   { message = "to close '{' at line %d+%) near 'end'", hint = ENDS_HINT },
-  { message = "'?<eof>'? expected", hint = "return is the last statement of a file or block." },
+  { message = "'?<eof>'? expected",
+    hint = "return must be the last statement of a file or block." },
   { message = "to close '[{(]' at line", hint = COMMA_HINT },
   { message = "'end' expected", hint = END_HINT },
   { message = "'[})%]]' expected", hint = COMMA_HINT },
   { message = "unexpected symbol near '[,})]'", hint = END_HINT },
-  { message = "unexpected symbol near <eof>", hint = "The file ends in the middle: is a }, a ) or "
+  { message = "unexpected symbol near <eof>", hint = "The file ends too early: is a }, a ) or "
     .. "an end missing?" },
-  { message = "near <eof>", hint = "The file ends in the middle: is a }, a ) or an end missing?" },
-  { message = "no visible label", hint = "The place is marked with two colons on each side: "
+  { message = "near <eof>", hint = "The file ends too early: is a }, a ) or an end missing?" },
+  { message = "no visible label", hint = "Mark the place with two colons on each side: "
     .. "::name::." },
 }
 
@@ -157,13 +159,13 @@ end
 --- Errors while a script runs: a pattern of the message, and a hint or a function of what it
 -- captures and the line.
 local RUNTIME = {
-  { "for iterator 'for iterator'%)", "A list is gone through by: for _, row in ipairs(list) do; a "
-    .. "table with names by: for name, value in pairs(t) do." },
-  { "to 'for iterator' %(table expected, got nil%)", "There is no list: a column that is NULL "
+  { "for iterator 'for iterator'%)", "Loop over a list with: for _, row in ipairs(list) do. Loop "
+    .. "over a table with names with: for name, value in pairs(t) do." },
+  { "to 'for iterator' %(table expected, got nil%)", "The list is nil: a column that is NULL "
     .. "reads nil. Write ipairs(list or {})." },
-  { "bad argument #1 to '[i]?pairs'", "There is no list: a column that is NULL reads nil. Write "
+  { "bad argument #1 to '[i]?pairs'", "The list is nil: a column that is NULL reads nil. Write "
     .. "ipairs(list or {})." },
-  { "^attempt to index a nil value$", "There is no list: a column that is NULL reads nil. Write "
+  { "^attempt to index a nil value$", "The list is nil: a column that is NULL reads nil. Write "
     .. "ipairs(list or {})." },
   { "attempt to index a nil value", function(_, line)
     return line:find "%[0%]" and "A list begins at 1: its first element is list[1]."
@@ -172,46 +174,46 @@ local RUNTIME = {
   { "attempt to index a nil value", function()
     return null_hint "value"
   end },
-  { "attempt to %a+ a 'string' with a ", "Texts are joined with two dots, a .. b; tonumber(text) "
-    .. "makes a number of one." },
+  { "attempt to %a+ a 'string' with a ", "Join texts with two dots, a .. b. To calculate "
+    .. "with a text, write tonumber(text)." },
   { "attempt to perform arithmetic on a nil value %(%a+ '([%a_][%w_]*)'%)", null_hint },
   { "attempt to perform arithmetic on a nil value", function()
     return null_hint "value"
   end },
   { "attempt to concatenate a nil value %(%a+ '([%a_][%w_]*)'%)", function(name)
-    return ('A column that is NULL reads nil, and so does a field that is not there: give another '
-      .. 'text, as in (%s or "").'):format(name)
+    return ('A column that is NULL reads nil. A missing field also reads nil. Use a default, as '
+      .. 'in (%s or "").'):format(name)
   end },
-  { "attempt to concatenate a nil value", 'A column that is NULL reads nil: give another text, as '
-    .. 'in (value or "").' },
+  { "attempt to concatenate a nil value", 'A column that is NULL reads nil. Use a default, as in '
+    .. '(value or "").' },
   { "attempt to concatenate a (%a+) value", function(kind)
-    return kind == "boolean" and "tostring(value) makes a text of it."
-      or "Join its fields, which are texts or numbers; tostring(value) shows what it is."
+    return kind == "boolean" and "Write tostring(value) to get a text."
+      or "Join its fields, not the value itself. tostring(value) shows what the value is."
   end },
   { "attempt to compare %a+ with nil", function() return null_hint "value" end },
   { "attempt to compare nil with ", function() return null_hint "value" end },
   { "attempt to compare two nil values", function() return null_hint "value" end },
-  { "attempt to compare number with string", "tonumber(text) makes a number of a text." },
-  { "attempt to compare string with number", "tonumber(text) makes a number of a text." },
+  { "attempt to compare number with string", "Write tonumber(text) to get a number." },
+  { "attempt to compare string with number", "Write tonumber(text) to get a number." },
   { "to 'format' %(number has no integer representation%)", "%d takes whole numbers. Write "
-    .. "math.floor(x), or %.2f for digits behind the point." },
-  { "number has no integer representation", "math.floor(x) makes a whole number of it." },
-  { "to 'format' %(number expected, got (%a+)%)", "%s takes any value; tonumber(text) makes a "
-    .. "number of a text." },
+    .. "math.floor(x), or %.2f for two digits after the point." },
+  { "number has no integer representation", "Write math.floor(x) to get a whole number." },
+  { "to 'format' %(number expected, got (%a+)%)", "%s takes any value. Write tonumber(text) to "
+    .. "get a number." },
   { "attempt to get length of a nil value %(%a+ '([%a_][%w_]*)'%)", function(name)
-    return ("A column that is NULL reads nil: write #(%s or {}) for a list, #(%s or \"\") for a "
+    return ("A column that is NULL reads nil. Write #(%s or {}) for a list, #(%s or \"\") for a "
       .. "text."):format(name, name)
   end },
-  { "attempt to get length of a ", "# counts the elements of a list and the bytes of a text. The "
-    .. "fields of an object are counted by going through pairs(object)." },
+  { "attempt to get length of a ", "# counts the elements of a list and the bytes of a text. To "
+    .. "count the fields of an object, loop over pairs(object)." },
   { "attempt to call a nil value %(%a+ '([%a_][%w_]*)'%)", function(name)
-    return METHODS[name] and ("Lua has no %s; write %s."):format(name, METHODS[name])
-      or ('There is no function "%s" there.'):format(name)
+    return METHODS[name] and ("Lua has no %s. Write %s."):format(name, METHODS[name])
+      or ('The value has no function "%s".'):format(name)
   end },
-  { "table index is nil", "A column that is NULL reads nil, which is no name of a field: ask "
-    .. "first." },
+  { "table index is nil", "A column that is NULL reads nil, and nil cannot name a field. Test for "
+    .. "nil first." },
   { "bad 'for' %a+ %(number expected, got nil%)", function() return null_hint "value" end },
-  { "stack overflow", "A function calls itself without an end." },
+  { "stack overflow", "A function calls itself and never stops." },
 }
 
 --- The line without texts, labels and comment.
@@ -311,16 +313,16 @@ end
 
 -- Names of other languages that a script takes for globals, and what Lua has.
 advice.names = {
-  null = "a value that is not there is nil", None = "a value that is not there is nil",
-  undefined = "a value that is not there is nil", Nil = "a value that is not there is nil",
+  null = "Lua writes nil", None = "Lua writes nil",
+  undefined = "Lua writes nil", Nil = "Lua writes nil",
   True = "Lua writes true", False = "Lua writes false", TRUE = "Lua writes true",
-  FALSE = "Lua writes false", await = "calls of the repo wait by themselves: leave await out",
-  async = "leave async out", new = "Lua has no new: leave it out", len = "#list counts",
-  str = "tostring(value) makes a text", int = "math.floor(x) makes a whole number",
-  float = "tonumber(text) makes a number", typeof = "Lua writes type(value)",
-  console = "print(value) prints", printf = "string.format fills a text",
-  sprintf = "string.format fills a text", f = "string.format fills a text",
-  this = "functions get all they need as arguments", parseInt = "tonumber(text) makes a number",
+  FALSE = "Lua writes false", await = "leave await out; calls of the repo wait for their result",
+  async = "leave async out", new = "Lua has no new: leave it out", len = "write #list",
+  str = "write tostring(value)", int = "write math.floor(x)",
+  float = "write tonumber(text)", typeof = "Lua writes type(value)",
+  console = "write print(value)", printf = "write string.format(...)",
+  sprintf = "write string.format(...)", f = "write string.format(...)",
+  this = "Lua has no this: use the function's arguments", parseInt = "write tonumber(text)",
   range = "Lua writes: for i = 1, n do", JSON = "luamig.json reads and writes JSON columns",
   throw = 'Lua writes: error "what is wrong"', raise = 'Lua writes: error "what is wrong"',
 }

@@ -177,9 +177,10 @@ local function operand(value)
     return { negative = value < 0, digits = digits:match "%d+", scale = 0 }
   elseif type(value) == "number" then
     return nil, "a decimal and a float cannot be mixed exactly; use luamig.decimal(x) for the "
-      .. "number that the float shows, or :tonumber() to go on in floats"
+      .. "number that the float shows, or :tonumber() to continue with floats"
   end
-  return nil, "a decimal goes with decimals and integers, not with " .. text.describe(value)
+  return nil, "a decimal can be combined with decimals and integers, not with "
+    .. text.describe(value)
 end
 
 --- The parts of two operands; raises at the line that used the operator.
@@ -300,8 +301,8 @@ end
 --- A metamethod that refuses what would round.
 local function refuser(what)
   return function()
-    error(("a decimal cannot be %s without rounding; use :tonumber() to go on in floats, or do it "
-      .. "in SQL"):format(what), 2)
+    error(("a decimal cannot be %s without rounding; use :tonumber() to continue with floats, "
+      .. "or do it in SQL"):format(what), 2)
   end
 end
 

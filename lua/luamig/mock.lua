@@ -80,7 +80,7 @@ function World:attempt(path, opts)
   if def.kind == "paged" and not self.base then
     errors.raise {
       kind = "spec",
-      message = ("%s has a base query; give mock.new a base that stands for it"):format(path),
+      message = ("%s has a base query; give mock.new a base for it"):format(path),
     }
   end
   local result, has_run = runner.run(self, def, opts)

@@ -49,7 +49,7 @@ local function check_fields(given, fail)
       local shown = tostring(name)
       local setting = suggest.nearest(shown, config.names)
       fail({ name }, ('unknown field "%s"'):format(shown), suggest.hint(shown, FIELD_NAMES)
-        or setting and ('"%s" belongs into config.'):format(setting)
+        or setting and ('"%s" is a field of config.'):format(setting)
         or ("A script has these fields: %s."):format(table.concat(FIELD_NAMES, ", ")))
     elseif type(value) ~= kinds[1] and type(value) ~= kinds[2] then
       fail({ name }, ('field "%s" must be a %s, not %s'):format(name,
@@ -132,7 +132,7 @@ local function check_param(i, value, fail)
     return nil
   elseif mark == "ALL" or kind == "table" and not mark and not marks.is_list(value) then
     fail({ "base_query" }, ("parameter %d of base_query is %s"):format(i, text.describe(value)),
-      "A list is an array, luamig.object and luamig.array are JSON.")
+      "Pass a list for an array, and luamig.object or luamig.array for JSON.")
   elseif kind ~= "nil" and kind ~= "boolean" and kind ~= "number" and kind ~= "string"
     and kind ~= "table"
   then

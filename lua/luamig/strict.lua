@@ -62,7 +62,7 @@ function strict.record(what, fields, known)
   return setmetatable(fields, {
     __index = function(_, key)
       if math.type(key) then
-        complain(("%s is no list; functions get (rows, repo, run) or (repo, run), in this order")
+        complain(("%s is not a list; functions get (rows, repo, run) or (repo, run), in this order")
           :format(what))
       elseif not legal[key] then
         key = tostring(key)
@@ -118,9 +118,9 @@ function strict.row(columns, explain)
       if key == "columns" then
         return columns
       elseif COUNTS[key] then
-        error(('the rows are a list, which has no field "%s"; #rows counts them'):format(key), 2)
+        error(('the list of rows has no field "%s"; #rows counts the rows'):format(key), 2)
       elseif type(key) == "string" then
-        error(('the rows are a list, which has no field "%s"; go through it: for _, row in '
+        error(('the list of rows has no field "%s"; loop over the list: for _, row in '
           .. "ipairs(rows) do"):format(key), 2)
       end
     end,

@@ -70,15 +70,15 @@ read_all(FILE *file, struct lm_buf *value, const char *path, struct lm_err *err)
         return false;
     }
     if (value->len > MOST_BYTES) {
-        return lm_err_set(err, LM_ERR_USAGE,
-                          "\"%s\" has more than a megabyte, which is too much "
-                          "for an argument",
-                          path);
+        return lm_err_set(
+            err, LM_ERR_USAGE,
+            "\"%s\" is larger than a megabyte; an argument must be smaller",
+            path);
     }
     if (value->len > 0 && memchr(value->data, '\0', value->len) != NULL) {
-        return lm_err_set(err, LM_ERR_USAGE,
-                          "\"%s\" has a byte 0, which no argument can have",
-                          path);
+        return lm_err_set(
+            err, LM_ERR_USAGE,
+            "\"%s\" contains a byte 0; no argument can contain it", path);
     }
     return true;
 }
@@ -92,8 +92,9 @@ read_file(const char *path, struct lm_buf *value, struct lm_err *err)
     bool ok;
 
     if (is_stdin && isatty(STDIN_FILENO)) {
-        lm_err_set(err, LM_ERR_USAGE,
-                   "standard input is a terminal, which would show the value");
+        lm_err_set(
+            err, LM_ERR_USAGE,
+            "standard input is a terminal, and a terminal shows the value");
         lm_err_hint(err, "Redirect it from a file or a pipe.");
         return false;
     }
@@ -118,7 +119,8 @@ read_variable(const char *name, struct lm_buf *value, struct lm_err *err)
 
     if (text == NULL) {
         lm_err_set(err, LM_ERR_USAGE, "variable %s is not set", name);
-        lm_err_hint(err, "A variable of the shell needs \"export\".");
+        lm_err_hint(err,
+                    "Export it: the shell passes on only exported variables.");
         return false;
     }
     lm_buf_puts(value, text);
@@ -147,7 +149,7 @@ read_value(const struct lm_args *self, int index, const char *from,
         return read_variable(from, value, err);
     if (strcmp(from, "-") == 0 && is_stdin_taken(self, index)) {
         return lm_err_set(err, LM_ERR_USAGE,
-                          "two arguments are to come from standard input");
+                          "only one argument can come from standard input");
     }
     return read_file(from, value, err);
 }

@@ -20,13 +20,16 @@ enum { LM_ARGS_ARG = 0x3000, LM_ARGS_ENV, LM_ARGS_FILE };
     {"arg-env", required_argument, NULL, LM_ARGS_ENV}, \
     {"arg-file", required_argument, NULL, LM_ARGS_FILE}
 /* clang-format on */
-#define LM_ARGS_HELP                                                        \
-    "  --arg NAME=VALUE      an argument that the script declares; "        \
-    "repeatable\n"                                                          \
-    "  --arg-env NAME=VARIABLE\n"                                           \
-    "                        an argument that is declared secret, from a\n" \
-    "                        variable of the environment; repeatable\n"     \
-    "  --arg-file NAME=PATH  likewise, from a file; \"-\" is standard input\n"
+#define LM_ARGS_HELP                                                           \
+    "  --arg NAME=VALUE      value of an argument that the script declares;\n" \
+    "                        repeatable\n"                                     \
+    "  --arg-env NAME=VARIABLE\n"                                              \
+    "                        value of a secret argument, from an "             \
+    "environment\n"                                                            \
+    "                        variable; repeatable\n"                           \
+    "  --arg-file NAME=PATH  value of a secret argument, from a file; \"-\" "  \
+    "is\n"                                                                     \
+    "                        standard input; repeatable\n"
 
 struct lm_args {
     char **texts; /* "name=value" each, those of secrets last; owned */

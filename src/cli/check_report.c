@@ -66,9 +66,10 @@ lm_check_report_print(const struct lm_check *check, bool verbose)
     lm_out_own(", ");
     print_count(lm_check_count(check, LM_VERDICT_WARNING), "warning");
     if (check->unreachable) {
-        lm_out_own(": the rest was not looked at\n");
+        lm_out_own(": the rest was not checked\n");
     } else {
-        lm_out("%s\n", errors > 0 ? ": not fit to run as it is" : "");
+        lm_out("%s\n",
+               errors > 0 ? ": correct the errors before you run it" : "");
     }
 }
 

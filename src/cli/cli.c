@@ -89,11 +89,11 @@ lm_cli_bad_option(const struct lm_command *command, int code, char **argv,
     nearest = lm_text_nearest(given + strspn(given, "-"), names, count);
     if (nearest >= 0) {
         return lm_cli_usage(command,
-                            "there is no option \"%s\"; did you mean "
+                            "unknown option \"%s\"; did you mean "
                             "\"--%s\"?",
                             given, names[nearest]);
     }
-    return lm_cli_usage(command, "there is no option \"%s\"", given);
+    return lm_cli_usage(command, "unknown option \"%s\"", given);
 }
 
 int
@@ -152,11 +152,11 @@ fail_unknown(const char *name)
     nearest = lm_text_nearest(name, names, lm_command_count);
     if (nearest >= 0) {
         return lm_cli_usage(NULL,
-                            "there is no command \"%s\"; did you mean "
+                            "unknown command \"%s\"; did you mean "
                             "\"%s\"?",
                             name, names[nearest]);
     }
-    return lm_cli_usage(NULL, "there is no command \"%s\"", name);
+    return lm_cli_usage(NULL, "unknown command \"%s\"", name);
 }
 
 static bool
@@ -184,7 +184,7 @@ lm_cli_main(int argc, char **argv)
     occupy_standard_descriptors();
     lm_stop_install();
     if (argc < 2)
-        return lm_cli_usage(NULL, "which command?");
+        return lm_cli_usage(NULL, "no command is given");
     if (strcmp(argv[1], "--version") == 0)
         return lm_cmd_version.run(argc - 1, argv + 1);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

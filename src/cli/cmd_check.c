@@ -17,22 +17,25 @@
 static const char help[] =
     "usage: luamig check [SCRIPT] [OPTIONS]\n"
     "\n"
-    "Looks at a migration and its database without changing anything: the base "
+    "Checks a migration and its database without changing anything: the base "
     "query,\n"
-    "the key, what the server would read for each page, what fires when its "
-    "tables are\n"
-    "written, rights, and health. A verdict a line; exit code 3 when one is "
-    "\"error\".\n"
+    "the key, what the server would read for each page, what fires when the\n"
+    "migration writes its tables, rights, and health. Prints one finding per "
+    "line.\n"
+    "Exit code 3 if a finding is an \"error\".\n"
     "\n"
-    "Without SCRIPT: which database luamig would use here, what has named it, "
-    "and what\n"
-    "it finds there. No password is shown.\n"
+    "Without SCRIPT: shows which database luamig would use here, what names "
+    "it, and\n"
+    "what luamig finds in it. No password is shown.\n"
     "\n" LM_DATABASE_HELP LM_ARGS_HELP
-    "  --batch-size N        rows in a batch, instead of the script's figure\n"
-    "  --replica URL         a standby whose replay is waited for; repeatable\n"
+    "  --batch-size N        rows in a batch; overrides the script\n"
+    "  --replica URL         a standby; a run waits while its replay lags "
+    "behind;\n"
+    "                        repeatable\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
-    "  --json                as JSON\n"
-    "  -v, --verbose         details of what is ok, and the page's plan\n";
+    "  --json                print JSON\n"
+    "  -v, --verbose         also show details of what is ok, and the page's "
+    "plan\n";
 
 struct check_options {
     char *path; /* owned; NULL: the database alone */
@@ -120,7 +123,8 @@ parse_options(int argc, char **argv, struct check_options *options)
         options->path = lm_strdup(argv[optind++]);
     if (optind == argc)
         return true;
-    lm_cli_usage(&lm_cmd_check, "check takes one script; \"%s\" is too much",
+    lm_cli_usage(&lm_cmd_check,
+                 "unexpected argument \"%s\"; check takes one script",
                  argv[optind]);
     return false;
 }
@@ -249,5 +253,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_check = {
-    "check", "look at a migration before it runs; changes nothing", help, run,
+    "check", "check a migration before it runs; changes nothing", help, run,
     .options = long_options};

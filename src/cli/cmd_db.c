@@ -16,11 +16,12 @@
 #include <string.h>
 
 static const char usage[] =
-    "usage: luamig db start            start it, print its URL; it stays\n"
-    "       luamig db stop             shut it down, whoever uses it\n"
+    "usage: luamig db start            start it, print its URL; it keeps "
+    "running\n"
+    "       luamig db stop             shut it down, even if it is in use\n"
     "       luamig db url              print the URL of the running database\n"
-    "       luamig db psql [ARGUMENTS] run psql, starting the database if\n"
-    "                                  need be\n";
+    "       luamig db psql [ARGUMENTS] run psql; start the database first if "
+    "needed\n";
 
 static bool
 print_url(const struct lm_server *server, struct lm_err *err)
@@ -41,7 +42,7 @@ start(const char *project, char *const *args, struct lm_err *err)
     if (!lm_server_start(&server, project, LM_SERVER_STAYS, err))
         return false;
     lm_log(LM_LOG_INFO,
-           "the embedded database is running; \"luamig db stop\" ends it");
+           "the embedded database is running; \"luamig db stop\" stops it");
     ok = print_url(server, err);
     lm_server_free(server);
     return ok;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* luamig failures: the rows that a run has set aside; --retry migrates them. */
+/* luamig failures: the failed rows of a run; --retry migrates them. */
 
 #include "base/log.h"
 #include "base/show.h"
@@ -20,21 +20,21 @@
 static const char help[] =
     "usage: luamig failures RUN [OPTIONS]\n"
     "\n"
-    "Shows the rows that a run with on_error = \"quarantine\" has set aside.\n"
-    "Exit code 7 while there are any.\n"
+    "Shows the failed rows of a run with on_error = \"quarantine\".\n"
+    "Exit code 7 while there are failed rows.\n"
     "\n"
-    "  --retry               run the script on just those rows\n"
-    "  --script PATH         with --retry, where the script is, if it is not "
-    "where\n"
-    "                        it was\n" LM_ARGS_HELP
-    "  --json                as JSON\n" LM_LOOK_HELP "\n"
-    "Each row is migrated in a transaction of its own, which also marks it as\n"
-    "resolved. A row that the base query does not return any more is resolved\n"
-    "as gone. A row that fails again stays. The arguments are those of the "
-    "run,\n"
-    "where --arg says nothing else; secrets, which are stored nowhere, have to "
-    "be\n"
-    "given again.\n";
+    "  --retry               run the script on the failed rows only\n"
+    "  --script PATH         with --retry: the script, if its file was "
+    "moved\n" LM_ARGS_HELP "  --json                print JSON\n" LM_LOOK_HELP
+    "\n"
+    "--retry migrates each failed row in a transaction of its own. The same\n"
+    "transaction marks the row as resolved. If the base query no longer "
+    "returns the\n"
+    "row, it is resolved as gone. A row that fails again stays. Arguments keep "
+    "the\n"
+    "values of the run, unless you give --arg. Give secrets again: luamig does "
+    "not\n"
+    "store them.\n";
 
 struct failures_options {
     const char *which;
@@ -72,9 +72,9 @@ parse_options(int argc, char **argv, struct failures_options *options,
         }
     }
     if (optind + 1 != argc) {
-        lm_cli_usage(&lm_cmd_failures, optind == argc
-                                           ? "failures of which run?"
-                                           : "failures takes one run");
+        lm_cli_usage(&lm_cmd_failures,
+                     optind == argc ? "no run is given; failures takes one"
+                                    : "failures takes one run");
         return false;
     }
     options->which = argv[optind];
@@ -142,7 +142,7 @@ list(const struct failures_options *options, struct lm_look *look,
         any = lm_answer_rows(rows) > 0;
         print_failures(rows);
         if (!any) {
-            lm_log(LM_LOG_INFO, "run %" PRId64 " of %s has no failures",
+            lm_log(LM_LOG_INFO, "run %" PRId64 " of %s has no failed rows",
                    run->id, run->script);
         }
     }
@@ -198,9 +198,9 @@ static int
 report(const struct lm_outcome *outcome, int64_t left, const struct lm_err *err)
 {
     lm_out("run %" PRId64 ": %" PRId64 " row%s migrated, %" PRId64
-           " still set aside\n",
+           " failed row%s left\n",
            outcome->run_id, outcome->own_rows,
-           outcome->own_rows == 1 ? "" : "s", left);
+           outcome->own_rows == 1 ? "" : "s", left, left == 1 ? "" : "s");
     if (outcome->ending == LM_END_FAILED)
         return lm_cli_fail(err);
     if (outcome->ending == LM_END_STOPPED)
@@ -222,9 +222,9 @@ retry(struct failures_options *options, struct lm_look *look,
     int code;
 
     if (run->live) {
-        lm_err_set(&err, LM_ERR_BUSY, "run %" PRId64 " is at work", run->id);
-        lm_err_hint(&err, "Retry its failures when it is done, or when a "
-                          "signal has stopped it.");
+        lm_err_set(&err, LM_ERR_BUSY, "run %" PRId64 " is running", run->id);
+        lm_err_hint(&err, "Wait until the run is done, or stop it with a "
+                          "signal. Then run this command again.");
         return lm_cli_fail(&err);
     }
     if (!load_script(options, look, run, &script, &err)) {
@@ -239,7 +239,8 @@ retry(struct failures_options *options, struct lm_look *look,
     } else if (outcome.ending == LM_END_FAILED) {
         code = lm_cli_fail(&err);
     } else {
-        lm_err_prefix(&uncounted, "could not count what is left");
+        lm_err_prefix(&uncounted,
+                      "could not count the failed rows that are left");
         code = lm_cli_fail(&uncounted);
     }
     lm_outcome_release(&outcome);
@@ -282,5 +283,5 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_failures = {
-    "failures", "rows that a run has set aside; try them again", help, run,
-    .options = long_options};
+    "failures", "show the failed rows of a run, or migrate them again", help,
+    run, .options = long_options};

@@ -17,19 +17,20 @@ static const char intro[] =
 
 static const char outro[] =
     "\n"
-    "\"luamig help COMMAND\" tells more about one.\n"
+    "\"luamig help COMMAND\" explains a command.\n"
     "\n"
-    "The database: --db URL or --repo NAME, else $LUAMIG_DATABASE_URL, else "
-    "repo\n"
-    "\"default\" of luamig.lua, else $DATABASE_URL, else libpq's PG* "
-    "variables; a file\n"
-    ".env in the project is read. \"luamig check\" shows what that leads to.\n"
+    "luamig uses the database of --db URL or --repo NAME. Without these "
+    "options, it\n"
+    "uses the first of: $LUAMIG_DATABASE_URL, repo \"default\" of luamig.lua,\n"
+    "$DATABASE_URL, libpq's PG* variables. luamig also reads the file .env of "
+    "the\n"
+    "project. \"luamig check\" shows which database that is.\n"
     "\"--db embedded\" is a private PostgreSQL below .luamig/.\n"
     "\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 script invalid, 4 database\n"
-    "unreachable or refused, 5 stopped and resumable, 6 already running or\n"
-    "taken over, 7 done but for rows set aside, 8 cancelled, 70 internal\n"
-    "error.\n";
+    "unreachable or refused, 5 stopped (can be resumed), 6 already running or "
+    "taken\n"
+    "over, 7 done, with failed rows, 8 cancelled, 70 internal error.\n";
 
 static int
 run_help(int argc, char **argv)
@@ -40,7 +41,7 @@ run_help(int argc, char **argv)
         const struct lm_command *command = lm_command_find(argv[1]);
 
         if (command == NULL)
-            return lm_cli_usage(NULL, "there is no command \"%s\"", argv[1]);
+            return lm_cli_usage(NULL, "unknown command \"%s\"", argv[1]);
         return lm_cli_help(command);
     }
     lm_out_own(intro);
@@ -61,7 +62,7 @@ run_version(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_help = {
-    "help", "what there is, and how to use it",
+    "help", "list the commands, or explain one",
     "usage: luamig help [COMMAND]\n", run_help, .words = ""};
 
 const struct lm_command lm_cmd_version = {"version", "print the version",

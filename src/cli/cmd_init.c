@@ -18,21 +18,20 @@
 static const char help[] =
     "usage: luamig init [DIR]\n"
     "\n"
-    "Makes a folder (default: the working directory) a project: scripts/ and "
-    "spec/,\n"
-    "luamig.lua, and what busted, luacheck, the Lua language server and git "
-    "need to\n"
-    "know. Files that exist are kept as they are; what to add to them is "
-    "said.\n";
+    "Makes a folder a project (default: the working directory). Creates "
+    "scripts/,\n"
+    "spec/, luamig.lua, and the settings of busted, luacheck, the Lua language "
+    "server\n"
+    "and git. Keeps files that exist, and prints the lines to add to them.\n";
 
 /* What to type next, in a project of which there is nothing but its files. */
 static const char steps[] =
     "\n"
     "next:\n"
-    "  luamig new fill_names --table users   a script and its spec\n"
+    "  luamig new fill_names --table users   create a script and its spec\n"
     "  luamig test                           run the specs, without a "
     "database\n"
-    "  luamig check scripts/fill_names.lua   look at the script and the "
+    "  luamig check scripts/fill_names.lua   check the script and the "
     "database\n"
     "  luamig run scripts/fill_names.lua     migrate\n"
     "\n"
@@ -43,7 +42,7 @@ static void
 say(bool created, const char *name, const char *advice)
 {
     lm_out("%s %s%s\n", created ? "created" : "kept   ", name,
-           advice != NULL ? ", which lacks:" : "");
+           advice != NULL ? "; add to it:" : "");
     while (advice != NULL) {
         int len = (int)strcspn(advice, "\n");
 
@@ -122,7 +121,7 @@ run(int argc, char **argv)
     struct lm_err err;
 
     if (*dir == '-')
-        return lm_cli_usage(&lm_cmd_init, "there is no option \"%s\"", dir);
+        return lm_cli_usage(&lm_cmd_init, "unknown option \"%s\"", dir);
     if (argc > 2 || *dir == '\0')
         return lm_cli_usage(&lm_cmd_init, "init takes one folder at most");
     if (!lm_files_make_folder(dir, NULL, &err) ||

@@ -14,11 +14,12 @@ static const char help[] =
     "usage: luamig journal --sql [--from VERSION | --grant ROLE]\n"
     "                            [--journal-schema NAME]\n"
     "\n"
-    "Prints the SQL that creates luamig's tables, with --from the SQL that "
+    "Prints the SQL that creates luamig's tables. With --from: the SQL that "
     "upgrades\n"
-    "those of a version, or with --grant the SQL that lets a role use them. "
-    "luamig\n"
-    "creates and upgrades them by itself where it may.\n";
+    "the tables of that version. With --grant: the SQL that lets a role use "
+    "them.\n"
+    "luamig creates and upgrades its tables itself if its role has the "
+    "rights.\n";
 
 static const struct option long_options[] = {
     {"sql", no_argument, NULL, 's'},
@@ -72,5 +73,9 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_journal = {
-    "journal", "the SQL of luamig's own tables", help,
-    run,       .options = long_options,          .words = ""};
+    "journal",
+    "print the SQL of luamig's own tables",
+    help,
+    run,
+    .options = long_options,
+    .words = ""};

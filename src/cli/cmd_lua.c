@@ -6,14 +6,13 @@
 
 #include <string.h>
 
-static const char help[] =
-    "usage: luamig lua [FILE [ARGUMENTS]]\n"
-    "\n"
-    "Runs a Lua file (\"-\": standard input) in the interpreter that scripts "
-    "run in,\n"
-    "with require \"luamig\", \"luamig.mock\" and \"cjson\" at hand. Without "
-    "FILE, reads\n"
-    "lines from standard input and prints what they return.\n";
+static const char help[] = "usage: luamig lua [FILE [ARGUMENTS]]\n"
+                           "\n"
+                           "Runs a Lua file (\"-\": standard input) in the "
+                           "interpreter that runs scripts. The\n"
+                           "file can require \"luamig\", \"luamig.mock\" and "
+                           "\"cjson\". Without FILE: reads lines\n"
+                           "from standard input and prints what they return.\n";
 
 static int
 run(int argc, char **argv)
@@ -27,5 +26,4 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_lua = {
-    "lua", "the embedded interpreter, with luamig's modules", help, run,
-    .words = NULL};
+    "lua", "run Lua in the embedded interpreter", help, run, .words = NULL};

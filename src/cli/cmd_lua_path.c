@@ -25,20 +25,19 @@ static const char help[] =
     "\n"
     "  LUA_PATH=\"$(luamig lua-path)\" busted\n"
     "\n"
-    "The modules are those that are installed, if they are of this luamig, "
-    "else they\n"
-    "are written below .luamig/ of the project first. What LUA_PATH has "
-    "already stays\n"
-    "behind them.\n";
+    "luamig uses the installed modules if they have the version of this "
+    "luamig. Else\n"
+    "it writes its modules below .luamig/ of the project first. The entries "
+    "that\n"
+    "LUA_PATH already has follow.\n";
 
 /* Lua 5.4 does not look at LUA_PATH then. */
 static void
 warn_of_other_variable(void)
 {
     if (getenv("LUA_PATH_5_4") != NULL) {
-        lm_log(LM_LOG_WARNING,
-               "LUA_PATH_5_4 is set, and Lua 5.4 reads it instead of "
-               "LUA_PATH; set that one");
+        lm_log(LM_LOG_WARNING, "LUA_PATH_5_4 is set, and Lua 5.4 reads it "
+                               "instead of LUA_PATH; set LUA_PATH_5_4");
     }
 }
 
@@ -93,4 +92,4 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_lua_path = {
-    "lua-path", "a LUA_PATH for plain busted", help, run, .words = ""};
+    "lua-path", "print a LUA_PATH for plain busted", help, run, .words = ""};

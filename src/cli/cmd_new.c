@@ -22,18 +22,19 @@
 static const char help[] =
     "usage: luamig new NAME [OPTIONS]\n"
     "\n"
-    "Writes scripts/NAME.lua and spec/NAME_spec.lua, below the working "
+    "Creates scripts/NAME.lua and spec/NAME_spec.lua below the working "
     "directory,\n"
-    "unless they exist. With a luamig.lua they lie below its folder, and its "
-    "field\n"
+    "unless they exist. If there is a luamig.lua, they go below its folder; "
+    "its field\n"
     "scripts names the folder of scripts. The script changes nothing until you "
-    "say\n"
-    "what; its spec passes. NAME may have folders: billing/close_orders.\n"
+    "fill\n"
+    "it in; its spec passes. NAME may have folders: billing/close_orders.\n"
     "\n"
-    "  --table TABLE         begin with this table: its columns and its key\n"
+    "  --table TABLE         write the script for this table: its columns and "
+    "key\n"
     "  --one-shot            one transaction instead of batches\n"
     "\n"
-    "Where the table is:\n"
+    "The database that has the table:\n"
     "\n" LM_DATABASE_HELP;
 
 enum option_code { OPT_TABLE = 256, OPT_ONE_SHOT };
@@ -136,7 +137,7 @@ read_table(struct new_options *options, char **facts_json, struct lm_err *err)
         return ok;
     lm_err_prefix(err, "could not look at table \"%s\"", options->table);
     lm_log_err(LM_LOG_WARNING, err);
-    lm_log(LM_LOG_INFO, "its columns are made up in the script and the spec");
+    lm_log(LM_LOG_INFO, "the script and the spec use example columns");
     return true;
 }
 
@@ -146,7 +147,7 @@ static bool
 fail_exists(const char *path, struct lm_err *err)
 {
     return lm_err_set(err, LM_ERR_FAILED,
-                      "\"%s\" exists, nothing is overwritten", path);
+                      "\"%s\" exists; luamig does not overwrite it", path);
 }
 
 /* Where a file of the project lies; without a project file the working
@@ -242,7 +243,8 @@ check_table(struct new_options *options)
         options->choice.url != NULL || options->choice.repo != NULL;
 
     if (options->table == NULL && names_database) {
-        lm_cli_usage(&lm_cmd_new, "--db and --repo say where --table is");
+        lm_cli_usage(&lm_cmd_new, "--db and --repo need --table: they name the "
+                                  "database of the table");
         return false;
     }
     if (options->table == NULL ||
@@ -301,10 +303,11 @@ run_named(struct new_options *options)
         return lm_cli_fail(&err);
     name = bare_name(options);
     if (!is_good_name(name)) {
-        code = lm_cli_usage(&lm_cmd_new,
-                            "a name has letters, digits, \"_\", \"-\" and "
-                            "\".\", and folders before \"/\", not \"%s\"",
-                            options->given);
+        code = lm_cli_usage(
+            &lm_cmd_new,
+            "the name of a script takes letters, digits, \"_\", \"-\" and "
+            "\".\", and \"/\" after a folder, not \"%s\"",
+            options->given);
     } else if (!make_named(options, name, &err)) {
         code = lm_cli_fail(&err);
     }

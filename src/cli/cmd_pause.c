@@ -12,30 +12,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char pause_help[] =
-    "usage: luamig pause RUN [OPTIONS]\n"
-    "\n"
-    "Asks the runner of a run to pause after the batch in hand. It keeps the "
-    "run, but\n"
-    "no transaction, until \"luamig resume\", \"luamig cancel\" or a signal.\n"
-    "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
+static const char pause_help[] = "usage: luamig pause RUN [OPTIONS]\n"
+                                 "\n"
+                                 "Asks the runner of a run to pause after its "
+                                 "current batch. The runner keeps the\n"
+                                 "run, but no transaction, until \"luamig "
+                                 "resume\", \"luamig cancel\" or a signal.\n"
+                                 "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
 static const char resume_help[] =
     "usage: luamig resume RUN [OPTIONS]\n"
     "\n"
-    "Lets a paused run go on. When its runner is gone, \"luamig run SCRIPT\" "
-    "does so.\n"
+    "Lets a paused run continue. If its runner is gone, resume the run with\n"
+    "\"luamig run SCRIPT\".\n"
     "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
 static const char cancel_help[] =
     "usage: luamig cancel RUN [OPTIONS]\n"
     "\n"
-    "Ends a run for good after the batch in hand. What it wrote stays; only "
-    "\"luamig\n"
-    "run SCRIPT --restart\" begins anew.\n"
+    "Ends a run for good after its current batch. What the run wrote stays. A\n"
+    "cancelled run cannot be resumed; \"luamig run SCRIPT --restart\" begins a "
+    "new one.\n"
     "\n"
-    "  --now                 interrupt the statement in hand; its batch is\n"
-    "                        rolled back\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
+    "  --now                 interrupt the current statement and roll its "
+    "batch back\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
 static const struct option cancel_options[] = {{"now", no_argument, NULL, 'n'},
                                                LM_LOOK_OPTIONS};
@@ -88,8 +88,8 @@ pause_without(struct lm_control *self)
     struct lm_err err;
 
     lm_err_set(&err, LM_ERR_FAILED,
-               "no runner is at work on run %" PRId64 " of %s", self->run.id,
-               self->run.script);
+               "run %" PRId64 " of %s has no runner: there is nothing to pause",
+               self->run.id, self->run.script);
     return lm_cli_fail(&err);
 }
 
@@ -119,7 +119,7 @@ cancel_without(struct lm_control *self)
         (self->request_id == 0 && !lm_control_note(self, &err)))
         return lm_cli_fail(&err);
     lm_out("run %" PRId64 " %s; what it wrote stays\n", self->run.id,
-           cancelled ? "is cancelled" : "had ended before");
+           cancelled ? "is cancelled" : "had already ended");
     return lm_cli_finish_output(LM_EXIT_DONE);
 }
 
@@ -142,9 +142,9 @@ run_cancel(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_pause = {
-    "pause", "stop a run for a while, from anywhere", pause_help, run_pause,
+    "pause", "pause a run, from any machine", pause_help, run_pause,
     .options = look_options};
-const struct lm_command lm_cmd_resume = {"resume", "let a paused run go on",
+const struct lm_command lm_cmd_resume = {"resume", "let a paused run continue",
                                          resume_help, run_resume,
                                          .options = look_options};
 const struct lm_command lm_cmd_cancel = {"cancel", "end a run for good",

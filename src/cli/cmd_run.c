@@ -27,51 +27,58 @@ enum { DEFAULT_SILENCE_MS = 30000 };
 static const char help[] =
     "usage: luamig run SCRIPT [OPTIONS]\n"
     "\n"
-    "Runs a migration, or goes on with the one that was stopped, killed or "
-    "failed:\n"
-    "the same command is always the right one. What is done is never done "
-    "twice.\n"
-    "SCRIPT is a path, or the name of a script in the project's folder of "
-    "scripts.\n"
-    "\n" LM_DATABASE_HELP
-    "  --all-repos           each database of luamig.lua in turn\n" LM_ARGS_HELP
-    "  --dry-run             do it and roll every batch back; tells what "
+    "Runs a migration. If its last run was stopped, killed or failed, the "
+    "same\n"
+    "command resumes that run. luamig never migrates a committed row twice.\n"
+    "SCRIPT is a path, or the name of a script in the project's scripts "
+    "folder.\n"
+    "\n" LM_DATABASE_HELP "  --all-repos           run in each database of "
+    "luamig.lua, one after the other\n" LM_ARGS_HELP
+    "  --dry-run             run batches and roll each one back; show what "
     "would\n"
     "                        change: a diff on a terminal, else JSON\n"
-    "  --limit N             stop after N rows (exit code 5); resumable. With\n"
-    "                        --dry-run: try N rows (exit code 0)\n"
-    "  --batch-size N        rows in a batch, instead of the script's figure\n"
-    "  --target-ms N         time that a batch should take, likewise\n"
-    "  --throttle-ms N       pause between batches, likewise\n"
+    "  --limit N             stop after N rows (exit code 5); you can resume "
+    "the run.\n"
+    "                        With --dry-run: try N rows (exit code 0)\n"
+    "  --batch-size N        rows in a batch; overrides the script\n"
+    "  --target-ms N         time that a batch should take; overrides the "
+    "script\n"
+    "  --throttle-ms N       pause between batches; overrides the script\n"
     "  --again               run a finished migration once more\n"
-    "  --restart             abandon an unfinished run and begin anew\n"
-    "  --adopt RUN           that run is this script's, although it has "
-    "another\n"
-    "                        name, file or arguments: go on with it\n"
-    "  --force               run although a check says no (luamig check)\n"
-    "  --detach              return once the run is under way; it goes on "
+    "  --restart             abandon an unfinished run and begin a new one\n"
+    "  --adopt RUN           continue run RUN with this script, although its "
+    "name,\n"
+    "                        file or arguments differ\n"
+    "  --force               run although a check finds an error (luamig "
+    "check)\n"
+    "  --detach              return when the run has begun; the run continues "
     "without\n"
-    "                        this terminal, and the log file's path is "
+    "                        this terminal; the path of the log file is "
     "printed\n"
-    "  --replica URL         a standby whose replay is waited for; repeatable\n"
+    "  --replica URL         a standby; the run waits while its replay lags "
+    "behind;\n"
+    "                        repeatable\n"
     "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
-    "  --count               count the rows first, for ten seconds at most, so "
-    "that the\n"
-    "                        total is exact\n"
-    "  --log FORMAT          plain, or json: an object a line on stderr\n"
-    "  -v, --verbose         tell about retries and other details\n"
-    "  -q, --quiet           warnings and errors only\n"
-    "  --help                this; with SCRIPT, its arguments as well\n"
+    "  --count               count the rows first, for at most ten seconds, to "
+    "show\n"
+    "                        an exact total\n"
+    "  --log FORMAT          plain, or json: one JSON object per line on "
+    "stderr\n"
+    "  -v, --verbose         show retries and other details\n"
+    "  -q, --quiet           show only warnings and errors\n"
+    "  --help                show this text; with SCRIPT, also its arguments\n"
     "\n"
-    "Ctrl-C (SIGINT) or SIGTERM finishes the batch and stops; a second one\n"
-    "interrupts the batch, which is rolled back. A terminal that is closed "
-    "(SIGHUP)\n"
-    "stops the run after its batch.\n"
+    "On Ctrl-C (SIGINT) or SIGTERM, the run finishes its batch and stops. A "
+    "second\n"
+    "signal interrupts the batch and rolls it back. If the terminal is closed\n"
+    "(SIGHUP), the run finishes its batch and stops.\n"
     "\n"
-    "LUAMIG_LEASE_MS: how long a runner may be silent, while its connection\n"
-    "lives, before another may take its run over (default: 60000).\n"
-    "LUAMIG_SILENCE_MS: how much longer than the statement timeout the server\n"
-    "may say nothing before it is given up (default: 30000).\n";
+    "LUAMIG_LEASE_MS: how long a runner may be silent while its connection is "
+    "open,\n"
+    "before another runner may take over its run (default: 60000).\n"
+    "LUAMIG_SILENCE_MS: how much longer than the statement timeout luamig "
+    "waits for\n"
+    "the server, before it gives up the connection (default: 30000).\n";
 
 struct run_options {
     char *path; /* owned; NULL: none is given */
@@ -216,22 +223,23 @@ go_together(const struct run_options *options)
     if (options->all_repos &&
         (options->choice.url != NULL || options->choice.repo != NULL ||
          options->detach || options->dry_run || options->adopt > 0)) {
-        lm_cli_usage(&lm_cmd_run,
-                     "--all-repos goes neither with --db, --repo and --adopt, "
-                     "which name one database, nor with --detach or "
-                     "--dry-run");
+        lm_cli_usage(
+            &lm_cmd_run,
+            "--all-repos cannot be combined with --db, --repo or --adopt, "
+            "which name one database, nor with --detach or --dry-run");
         return false;
     }
     if (options->adopt > 0 && (options->again || options->restart)) {
-        lm_cli_usage(&lm_cmd_run,
-                     "--adopt goes on with a run, %s begins another one",
-                     options->again ? "--again" : "--restart");
+        lm_cli_usage(
+            &lm_cmd_run,
+            "--adopt continues a run, %s begins another one: give one of them",
+            options->again ? "--again" : "--restart");
         return false;
     }
     if (options->dry_run && (options->again || options->restart ||
                              options->detach || options->adopt > 0)) {
         lm_cli_usage(&lm_cmd_run,
-                     "--dry-run begins no run: %s has no meaning with it",
+                     "--dry-run begins no run and cannot be combined with %s",
                      options->again       ? "--again"
                      : options->adopt > 0 ? "--adopt"
                      : options->restart   ? "--restart"
@@ -261,12 +269,13 @@ parse_options(int argc, char **argv, struct run_options *options)
         return true;
     }
     if (optind < argc) {
-        lm_cli_usage(&lm_cmd_run, "run takes one script; \"%s\" is too much",
+        lm_cli_usage(&lm_cmd_run,
+                     "unexpected argument \"%s\"; run takes one script",
                      argv[optind + 1]);
     } else if (options->help) {
         return true;
     } else {
-        lm_cli_usage(&lm_cmd_run, "run which script?");
+        lm_cli_usage(&lm_cmd_run, "no script is given; run takes one");
     }
     return false;
 }
@@ -446,7 +455,8 @@ run_in_all(struct job *job)
 
     if (job->file != NULL && job->file->repo_count > 0)
         return lm_all_repos(job->file, run_in_repo, job);
-    lm_err_set(&err, LM_ERR_USAGE, "there is no luamig.lua that names repos");
+    lm_err_set(&err, LM_ERR_USAGE,
+               "--all-repos needs a luamig.lua that names repos");
     lm_err_hint(&err, "Write one into %s: return { repos = { ... } }.",
                 job->project->root);
     return lm_cli_fail(&err);

@@ -12,10 +12,12 @@
 static const char help[] =
     "usage: luamig schema TABLE... --lua [OPTIONS]\n"
     "\n"
-    "Prints columns, primary key, NOT NULL and unique constraints of tables,\n"
-    "and the foreign keys between them, as the declarations that mock.new\n"
-    "takes, to be pasted into a spec.\n"
-    "\n" LM_DATABASE_HELP "  --lua                 as Lua\n";
+    "Prints tables as the declarations that mock.new takes, for a spec: "
+    "columns,\n"
+    "primary key, NOT NULL and unique constraints, and the foreign keys "
+    "between the\n"
+    "tables.\n"
+    "\n" LM_DATABASE_HELP "  --lua                 print Lua\n";
 
 enum { OPT_LUA = 256 };
 
@@ -86,7 +88,7 @@ run(int argc, char **argv)
 
 const struct lm_command lm_cmd_schema = {
     "schema",
-    "tables as the specs of scripts declare them",
+    "print tables as declarations for specs",
     help,
     run,
     .options = long_options,

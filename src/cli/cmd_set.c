@@ -14,16 +14,17 @@
 static const char help[] =
     "usage: luamig set RUN NAME=VALUE ... [OPTIONS]\n"
     "\n"
-    "Changes settings of a run, from the next batch on. They stay with the "
-    "run when\n"
-    "another runner goes on with it.\n"
+    "Changes settings of a run, from its next batch on. The run keeps them "
+    "when\n"
+    "another runner continues it.\n"
     "\n"
     "  batch_size=N          rows in a batch\n"
     "  throttle_ms=N         pause between batches\n"
-    "  target_ms=N           how long a batch is to take; 0: no target\n"
-    "  health.SIGNAL=N       what a signal may be before the run waits; false: "
-    "it is\n"
-    "                        not watched (docs/operating.md lists them)\n"
+    "  target_ms=N           time that a batch should take; 0: no target\n"
+    "  health.SIGNAL=N       the run waits while this health signal is above "
+    "N;\n"
+    "                        false: do not watch it (docs/operating.md lists "
+    "them)\n"
     "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
 static const struct option long_options[] = {LM_LOOK_OPTIONS};
@@ -83,8 +84,8 @@ note(struct lm_control *self)
 
     if (self->request_id == 0 && !lm_control_note(self, &err))
         return lm_cli_fail(&err);
-    lm_out("run %" PRId64 " has no runner; the next one will have these "
-           "settings\n",
+    lm_out("run %" PRId64
+           " has no runner; its next runner will use these settings\n",
            self->run.id);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }

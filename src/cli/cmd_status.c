@@ -16,14 +16,14 @@
 
 enum { DEFAULT_RUNS = 20 };
 
-static const char help[] = "usage: luamig status [SCRIPT|RUN] [OPTIONS]\n"
-                           "\n"
-                           "Shows the latest runs, those of one script, as "
-                           "\"luamig run\" takes it, or "
-                           "one\n"
-                           "run, by its number.\n"
-                           "\n"
-                           "  --json                as JSON\n" LM_LOOK_HELP;
+static const char help[] =
+    "usage: luamig status [SCRIPT|RUN] [OPTIONS]\n"
+    "\n"
+    "Shows the latest runs. With SCRIPT, as \"luamig run\" takes it: the runs "
+    "of that\n"
+    "script. With RUN, the number of a run: that run in full.\n"
+    "\n"
+    "  --json                print JSON\n" LM_LOOK_HELP;
 
 struct status_options {
     const char *word; /* a script or a run; NULL: all */
@@ -98,7 +98,7 @@ warn_of_damage(const struct lm_look *look, const struct lm_answer *runs)
         if (is_damaged(runs, row)) {
             lm_log(LM_LOG_WARNING,
                    "run %s has no row in \"%s\".progress; \"luamig run\" with "
-                   "the same script tells how to go on",
+                   "the same script shows what to do",
                    lm_answer_text(runs, row, COL_RUN), look->schema);
         }
     }
@@ -180,7 +180,7 @@ print_run(const struct lm_answer *runs)
     lm_out("finished:  %s\n",
            lm_answer_text_or(runs, 0, COL_FINISHED, "not yet"));
     if (!is_damaged(runs, 0) && lm_answer_int(runs, 0, COL_FAILURES) > 0) {
-        lm_out("set aside: %s row%s; see \"luamig failures %s\"\n",
+        lm_out("failed:    %s row%s; see \"luamig failures %s\"\n",
                lm_answer_text(runs, 0, COL_FAILURES),
                lm_answer_int(runs, 0, COL_FAILURES) == 1 ? "" : "s",
                lm_answer_text(runs, 0, COL_RUN));

@@ -11,22 +11,23 @@
 static const char help[] =
     "usage: luamig test [--pg] [--schema FILE] [BUSTED'S ARGUMENTS]\n"
     "\n"
-    "Runs specs with busted in the interpreter that scripts run in, with "
+    "Runs specs with busted in the interpreter that runs scripts. Specs can "
     "require\n"
-    "\"luamig\" and \"luamig.mock\" at hand. Without further arguments those "
-    "in "
+    "\"luamig\" and \"luamig.mock\". Without arguments for busted: runs the "
+    "specs in\n"
     "spec/.\n"
     "\n"
-    "  --pg           the worlds of luamig.mock are databases of a throw-away\n"
-    "                 PostgreSQL, where the same specs run the real engine\n"
-    "  --schema FILE  SQL that is loaded into it first; implies --pg\n"
-    "  --             what follows is busted's\n"
+    "  --pg           make each world of luamig.mock a database of a "
+    "temporary\n"
+    "                 PostgreSQL, so that the same specs run the real engine\n"
+    "  --schema FILE  load this SQL into it first; implies --pg\n"
+    "  --             the arguments that follow are busted's\n"
     "\n"
-    "Of busted's arguments: spec files and folders, -o TAP or junit, "
+    "Arguments of busted: spec files and folders, -o TAP or junit, "
     "--tags=a,b,\n"
     "--filter=PATTERN, --coverage (needs luacov), --shuffle. A file .busted is "
-    "obeyed.\n"
-    "Exit code 0: all specs passed, 1: some did not, 4: no server.\n";
+    "read.\n"
+    "Exit code 0: all specs passed, 1: some failed, 4: no server.\n";
 
 /* What is ours; whatever else there is, getopt cannot know. */
 static const struct option own_options[] = {

@@ -8,14 +8,14 @@
 
 #include <stdio.h>
 
-static const char help[] =
-    "usage: luamig types [DIR]\n"
-    "\n"
-    "Prints the type definitions (LuaCATS) of what scripts and specs use, for "
-    "the Lua\n"
-    "language server. With DIR, writes them as files there, which then belong "
-    "into\n"
-    "workspace.library of .luarc.json. \"luamig init\" does both.\n";
+static const char help[] = "usage: luamig types [DIR]\n"
+                           "\n"
+                           "Prints type definitions (LuaCATS) for the Lua "
+                           "language server: of all that\n"
+                           "scripts and specs use. With DIR: writes them as "
+                           "files into that folder; then\n"
+                           "add the folder to workspace.library of "
+                           ".luarc.json. \"luamig init\" does both.\n";
 
 /* Each file in a block of its own, so that the whole is Lua as well. */
 static void

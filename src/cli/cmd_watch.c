@@ -21,19 +21,18 @@ enum { LOOK_MS = 500, PATIENCE_MS = 120000 };
 static const char watch_help[] =
     "usage: luamig watch RUN [OPTIONS]\n"
     "\n"
-    "Shows the progress of a run, wherever its runner is, and ends with the "
-    "run, and\n"
-    "with its exit code (5 when its runner is gone).\n"
+    "Shows the progress of a run until the run ends. Its runner may be on any\n"
+    "machine. The exit code is that of the run (5 if its runner is gone).\n"
     "\n"
-    "  --log FORMAT          plain, or json: an object a line on "
+    "  --log FORMAT          plain, or json: one JSON object per line on "
     "stderr\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
-static const char wait_help[] =
-    "usage: luamig wait RUN [OPTIONS]\n"
-    "\n"
-    "Waits until a run ends, and ends with its exit code (5 when its runner is "
-    "gone).\n"
-    "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
+static const char wait_help[] = "usage: luamig wait RUN [OPTIONS]\n"
+                                "\n"
+                                "Waits until a run ends. The exit code is that "
+                                "of the run (5 if its runner is\n"
+                                "gone).\n"
+                                "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
 static const struct option watch_options[] = {
     {"log", required_argument, NULL, 'l'}, LM_LOOK_OPTIONS};

@@ -88,7 +88,7 @@ static const char *
 done_word(const char *verb)
 {
     static const char *const words[][2] = {{"pause", "is paused"},
-                                           {"resume", "goes on"},
+                                           {"resume", "continues"},
                                            {"cancel", "is cancelled"},
                                            {"set", "has its new settings"}};
 
@@ -104,7 +104,7 @@ tell_answer(const struct lm_control *self, const char *answer)
 {
     if (answer[0] == '\0') {
         lm_out("run %" PRId64 " has been asked to %s; it has not answered yet, "
-               "and will after the batch in hand\n",
+               "it answers after its current batch\n",
                self->run.id, self->command->name);
     } else if (strcmp(answer, "done") != 0) {
         lm_log(LM_LOG_ERROR, "run %" PRId64 " answers: %s", self->run.id,

@@ -76,10 +76,11 @@ hint_repos(const struct lm_project_file *file, const char *name,
         lm_err_hint(err, "Did you mean \"%s\"? luamig.lua has: %s.",
                     names[nearest], lm_buf_text(&list));
     } else {
-        lm_err_hint(err,
-                    "luamig.lua has: %s. A value of nil, such as os.getenv of "
-                    "a variable that is not set, leaves its repo out.",
-                    file->repo_count > 0 ? lm_buf_text(&list) : "none");
+        lm_err_hint(
+            err,
+            "luamig.lua has: %s. A repo whose value is nil does not count; "
+            "os.getenv returns nil for a variable that is not set.",
+            file->repo_count > 0 ? lm_buf_text(&list) : "none");
     }
     lm_buf_release(&list);
     free(names);
@@ -92,7 +93,7 @@ find_repo(const struct lm_project *project, const char *name,
     *out = lm_project_file_find(project->file, name);
     if (project->file == NULL) {
         lm_err_set(err, LM_ERR_USAGE,
-                   "there is no luamig.lua that could name repo \"%s\"", name);
+                   "repo \"%s\" is unknown: there is no luamig.lua", name);
         lm_err_hint(err,
                     "Write one into %s: return { repos = { ... } }. Or name "
                     "the database with --db.",
@@ -107,8 +108,8 @@ find_repo(const struct lm_project *project, const char *name,
     if ((*out)->url != NULL)
         return true;
     lm_err_set(err, LM_ERR_USAGE, "repo \"%s\" of luamig.lua has no URL", name);
-    lm_err_hint(err, "Is the variable set that it is taken from? os.getenv "
-                     "gives nil for one that is not.");
+    lm_err_hint(err, "Set the variable that it comes from: os.getenv returns "
+                     "nil for a variable that is not set.");
     return false;
 }
 
@@ -195,7 +196,7 @@ fail_unnamed(struct lm_err *err)
     return false;
 }
 
-/* A repo that is named outweighs the variables. */
+/* A repo that is named overrides the variables. */
 static bool
 take_named(struct lm_database *out, struct lm_project *project,
            const char *name, bool by_script, struct lm_err *err)
@@ -207,8 +208,8 @@ take_named(struct lm_database *out, struct lm_project *project,
         return false;
     if (by_script && is_set("LUAMIG_DATABASE_URL")) {
         lm_log(LM_LOG_INFO,
-               "LUAMIG_DATABASE_URL is passed over: it stands for repo "
-               "\"" DEFAULT_REPO "\", and the script is for repo \"%s\"",
+               "LUAMIG_DATABASE_URL is not used: it names repo "
+               "\"" DEFAULT_REPO "\", but the script is for repo \"%s\"",
                name);
     }
     return true;
@@ -245,13 +246,14 @@ take(struct lm_database *out, struct lm_project *project,
     /* An empty conninfo would be whatever database libpq takes by default. */
     if (choice->url != NULL && is_blank(choice->url)) {
         lm_err_set(err, LM_ERR_USAGE, "--db is empty");
-        lm_err_hint(err, "Is the variable set that it is taken from?");
+        lm_err_hint(err, "If it comes from a variable, set that variable.");
         return false;
     }
     if (by_script &&
         (choice->url != NULL ||
          (choice->repo != NULL && strcmp(choice->repo, script_repo) != 0))) {
-        lm_log(LM_LOG_INFO, "the script is for repo \"%s\"; %s outweighs that",
+        lm_log(LM_LOG_INFO,
+               "the script is for repo \"%s\", but %s overrides it",
                script_repo, choice->url != NULL ? "--db" : "--repo");
     }
     if (choice->url != NULL) {
@@ -281,13 +283,13 @@ static bool
 check_urls(const struct lm_database *self, struct lm_err *err)
 {
     if (!lm_url_check(self->conninfo, err)) {
-        lm_err_detail(err, "The URL is that of %s.", self->source);
+        lm_err_detail(err, "The URL comes from %s.", self->source);
         return false;
     }
     for (int i = 0; i < self->replica_count; i++) {
         if (lm_url_check(self->replicas[i], err))
             continue;
-        lm_err_detail(err, "The URL is that of replica %d of %s.", i + 1,
+        lm_err_detail(err, "It is the URL of replica %d of %s.", i + 1,
                       self->source);
         return false;
     }

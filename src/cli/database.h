@@ -36,8 +36,8 @@ enum { LM_DATABASE_DB = 0x1000, LM_DATABASE_REPO };
     {"db", required_argument, NULL, LM_DATABASE_DB}, \
     {"repo", required_argument, NULL, LM_DATABASE_REPO}
 /* clang-format on */
-#define LM_DATABASE_HELP                                                     \
-    "  --db URL              the database; \"embedded\" for a private one\n" \
+#define LM_DATABASE_HELP                                                  \
+    "  --db URL              the database; \"embedded\": a private one\n" \
     "  --repo NAME           the database of that name in luamig.lua\n"
 
 /* Takes one of the two options; false when it is another one. */

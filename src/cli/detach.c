@@ -141,7 +141,7 @@ wait_for_child(const struct lm_detach *self, int words, pid_t child)
         unlink(self->log_path);
         return code;
     }
-    lm_out("run %" PRId64 " goes on in process %ld; its log: %s\n", run_id,
+    lm_out("run %" PRId64 " continues in process %ld; its log: %s\n", run_id,
            (long)child, self->log_path);
     return lm_cli_finish_output(LM_EXIT_DONE);
 }

@@ -126,7 +126,7 @@ print_head(const struct lm_dry_report *report, const char *script)
                strcmp(state_of(report), "limit") == 0 ? " (the limit)" : "",
                report->batches, report->batches == 1 ? "" : "es");
     }
-    lm_out(", %s, %" PRId64 " retr%s; all of it is rolled back\n", elapsed,
+    lm_out(", %s, %" PRId64 " retr%s; everything is rolled back\n", elapsed,
            report->retries, report->retries == 1 ? "y" : "ies");
 }
 
@@ -137,7 +137,7 @@ print_tables(const struct lm_tally *tally)
 
     if (tally->uncounted) {
         lm_out_own(
-            "\nrows changed: nobody knows, the server's track_counts is off\n");
+            "\nrows changed: unknown, the server's track_counts is off\n");
         return;
     }
     if (tally->count == 0) {
@@ -240,8 +240,8 @@ print_batches(const struct lm_dry_report *report)
     lm_out("\ntime of a batch: %s (median), %s (worst)\n", median, worst);
     format_bytes(median, sizeof median, report->batch_wal_bytes.median);
     format_bytes(worst, sizeof worst, report->batch_wal_bytes.worst);
-    lm_out("WAL of a batch: %s (median), %s (worst); what other sessions wrote "
-           "meanwhile is among it\n",
+    lm_out("WAL of a batch: %s (median), %s (worst); this includes what other "
+           "sessions wrote\n",
            median, worst);
 }
 
@@ -256,7 +256,7 @@ print_whole(const struct lm_dry_report *report)
         return;
     lm_clock_format(duration, sizeof duration, report->full_ms);
     format_bytes(wal, sizeof wal, report->full_wal_bytes);
-    lm_out_own("the whole run, at a guess: ");
+    lm_out_own("estimate for the whole run: ");
     if (!report->one_shot) {
         lm_clock_format_count(rows, sizeof rows, report->full_rows);
         lm_out("%s%s row%s, ", report->complete ? "" : "about ", rows,
@@ -289,7 +289,7 @@ print_residue(const struct lm_dry_report *report)
     lm_out_own("\nnot rolled back:\n");
     if (dead > 0) {
         lm_clock_format_count(rows, sizeof rows, dead);
-        lm_out("  %s dead row version%s, up to the next vacuum\n", rows,
+        lm_out("  %s dead row version%s, until the next vacuum\n", rows,
                dead == 1 ? "" : "s");
     }
     for (int i = 0; i < report->residue.count; i++) {
@@ -321,7 +321,7 @@ print_text(const struct lm_dry_report *report, const char *script)
     print_whole(report);
     print_residue(report);
     if (report->would_quarantine) {
-        lm_out_own("\na run would look for the row at fault and set it aside "
+        lm_out_own("\na run would find the failed row, record it and continue "
                    "(on_error = \"quarantine\")\n");
     }
 }

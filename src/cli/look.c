@@ -47,8 +47,8 @@ static bool
 fail_version(const struct lm_look *self, int version, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_FAILED,
-               "the tables in schema \"%s\" are of version %d, this luamig's "
-               "of version %d",
+               "the tables in schema \"%s\" have version %d, this luamig needs "
+               "version %d",
                self->schema, version, lm_journal_version());
     lm_err_hint(err, version > lm_journal_version()
                          ? "Use the luamig that upgraded them, or a newer one."
@@ -125,9 +125,11 @@ static bool
 fail_other(const struct lm_look *self, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_FAILED, "%s has no run", self->which.path);
-    lm_err_detail(err, "Run %" PRId64 " has its name, and was begun by %s.",
+    lm_err_detail(err,
+                  "Run %" PRId64
+                  " has the same name, but another script began it: %s.",
                   self->script.other, self->script.other_path);
-    lm_err_hint(err, "If that run is meant, name it by its number.");
+    lm_err_hint(err, "If you mean that run, give its number.");
     return false;
 }
 

@@ -67,19 +67,18 @@ print_matching(const struct lm_outcome *outcome)
         lm_out(", %s of them beyond the last key of this run", beyond);
     }
     if (all && !outcome->takes_all)
-        lm_out_own("; the base query does not leave out what is done");
+        lm_out_own("; the base query also returns rows that are migrated");
     lm_out("\n");
 }
 
-/* Rows that were set aside, and the exit code of a run that is done. */
+/* Failed rows, and the exit code of a run that is done. */
 static int
 print_failures(const struct lm_outcome *outcome)
 {
     if (outcome->failures == 0)
         return LM_EXIT_DONE;
-    lm_out(
-        "set aside: %" PRId64 " row%s; see \"luamig failures %" PRId64 "\"\n",
-        outcome->failures, outcome->failures == 1 ? "" : "s", outcome->run_id);
+    lm_out("failed rows: %" PRId64 "; see \"luamig failures %" PRId64 "\"\n",
+           outcome->failures, outcome->run_id);
     return LM_EXIT_FAILURES;
 }
 
@@ -144,7 +143,7 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
     case LM_END_CANCELLED_ALREADY:
         lm_out("run %" PRId64 " was cancelled after ", outcome->run_id);
         print_counts(outcome);
-        lm_out_own("; use --restart to begin anew\n");
+        lm_out_own("; use --restart to begin a new run\n");
         return LM_EXIT_CANCELLED;
     case LM_END_CANCELLED:
         lm_out("run %" PRId64 " cancelled by %s: ", outcome->run_id,

@@ -84,4 +84,4 @@ def test_null_in_a_sum_has_a_hint(db, project):
 def test_a_script_that_returns_nothing_has_a_hint(project):
     project.script("local M = { run = function() end }")
     project.run().expect(INVALID, "must return a table, it returned nothing",
-                         "Its last statement is return")
+                         "Write return { ... } as its last statement")

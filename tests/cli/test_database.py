@@ -109,8 +109,8 @@ def test_a_script_that_names_a_repo_is_taken_at_its_word(db, other, place):
                                   + repo("analytics", other.url)))
 
     place.run(env={"LUAMIG_DATABASE_URL": db.url}).expect(
-        DONE, "LUAMIG_DATABASE_URL is passed over", '"analytics"')
-    place.run().expect(DONE, "done already").refuse("passed over")
+        DONE, "LUAMIG_DATABASE_URL is not used", '"analytics"')
+    place.run().expect(DONE, "done already").refuse("not used")
     assert other.has_journal() and not db.has_journal()
 
 
@@ -118,15 +118,15 @@ def test_a_script_that_names_a_repo_runs_elsewhere_only_when_told(
         db, other, place):
     place.script(script(repo="analytics"))
     place.run(env={"DATABASE_URL": db.url}).expect(
-        USAGE, "no luamig.lua that could name", '"analytics"')
+        USAGE, 'repo "analytics" is unknown: there is no luamig.lua')
     place.write("luamig.lua", lua(repo("default", db.url)))
     place.run().expect(USAGE, 'no repo "analytics"', '"default"')
     assert not db.has_journal()
 
     place.run(url=db.url).expect(DONE, 'is for repo "analytics"',
-                                 "--db outweighs")
+                                 "--db overrides")
     place.run("--repo", "default").expect(DONE, "done already",
-                                          "--repo outweighs")
+                                          "--repo overrides")
 
 
 def test_every_command_that_looks_into_a_journal_takes_a_repo(
@@ -140,7 +140,7 @@ def test_every_command_that_looks_into_a_journal_takes_a_repo(
     assert place.status() == []
     place.luamig("watch", 1, *chosen).expect(DONE)
     place.luamig("wait", 1, *chosen).expect(DONE)
-    place.luamig("failures", 1, *chosen).expect(DONE, "no failures")
+    place.luamig("failures", 1, *chosen).expect(DONE, "no failed rows")
     for verb in ("pause", "resume", "cancel"):
         place.luamig(verb, 1, *chosen).expect(FAILED, "has ended")
     place.luamig("set", 1, "batch_size=5", *chosen).expect(FAILED,
@@ -216,7 +216,7 @@ BROKEN_FILES = {
     "an unknown field": ("return { repo = {} }",
                          ["luamig.lua:1", '"repo"', 'Did you mean "repos"?']),
     "a setting in the wrong place": (
-        "return { batch_size = 5 }", ["batch_size", "belongs into defaults"]),
+        "return { batch_size = 5 }", ["batch_size", "is a field of defaults"]),
     "repos that are no table": (
         "return { repos = 'S3CRET' }", ['"repos" must be a table']),
     "repos without names": (
@@ -397,9 +397,11 @@ def test_all_repos_goes_with_nothing_that_names_one(place, more):
 
 
 def test_all_repos_needs_a_file_that_names_some(place):
-    place.run("--all-repos").expect(USAGE, "no luamig.lua that names repos")
+    place.run("--all-repos").expect(
+        USAGE, "needs a luamig.lua that names repos")
     place.write("luamig.lua", "return { repos = {} }")
-    place.run("--all-repos").expect(USAGE, "no luamig.lua that names repos")
+    place.run("--all-repos").expect(
+        USAGE, "needs a luamig.lua that names repos")
 
 
 # -- URLs ----------------------------------------------------------------------
@@ -433,7 +435,7 @@ def test_a_wrong_url_is_explained_and_its_place_named(place, name, way):
         env = {way: url} if way == "DATABASE_URL" else {}
         result = place.run(url=url if way == "--db" else None, env=env)
         source = way
-    result.expect(UNREACHABLE, f"The URL is that of {source}.", *expected)
+    result.expect(UNREACHABLE, f"The URL comes from {source}.", *expected)
     result.refuse("S3CRET")
 
 

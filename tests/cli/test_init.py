@@ -52,7 +52,7 @@ def contents(project):
 def lines(result):
     """What init says of each file: created or kept."""
     return {name: word for word, name in
-            re.findall(r"^(created|kept) +([^\s,]+)", result.out, re.M)}
+            re.findall(r"^(created|kept) +([^\s;]+)", result.out, re.M)}
 
 
 # -- init --------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_a_project_stays_as_it_is(empty):
     empty.luamig("init").expect(DONE)
     before = contents(empty)
 
-    result = empty.luamig("init").expect(DONE).refuse("created", "lacks")
+    result = empty.luamig("init").expect(DONE).refuse("created", "add to it")
 
     assert set(lines(result).values()) == {"kept"}
     assert contents(empty) == before
@@ -94,12 +94,12 @@ def test_files_that_exist_are_kept_and_what_they_lack_is_said(empty):
                  'std = "lua54+busted"', 'lua = "lua5.4"',
                  'exclude_files = { ".luamig" }'):
         assert lack in result.out, result
-    result.refuse(".env\n", 'files["scripts"]', "luamig.lua, which")
+    result.refuse(".env\n", 'files["scripts"]', "luamig.lua;")
 
 
 def test_what_already_ignores_luamigs_folder_lacks_nothing(empty):
     empty.write(".gitignore", "/.luamig\r\n  .env  \r\n")
-    empty.luamig("init").expect(DONE).refuse("lacks")
+    empty.luamig("init").expect(DONE).refuse("add to it")
 
 
 def test_a_dangling_link_is_not_written_through(empty):

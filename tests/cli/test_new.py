@@ -136,7 +136,8 @@ def test_names_may_be_file_names(bare, name, path):
     "a/-x", "x;y", "x'y", 'x"y', "$x", "x*", "x\ny", "x\\y", "x:y", ".lua",
     "scripts/", "x" * 300])
 def test_other_names_are_refused(bare, name):
-    bare.luamig("new", "--", name).expect(USAGE, "a name has letters, digits")
+    bare.luamig("new", "--", name).expect(
+        USAGE, "the name of a script takes letters, digits")
     assert os.listdir(bare.path) == []
 
 
@@ -193,9 +194,9 @@ def test_the_sketch_needs_one_line_to_be_a_migration(db, project):
     db.execute(USERS)
     project.luamig("new", "x", "--table", "users").expect(DONE)
     for name, todo, line in (
-            ("scripts/x.lua", "        -- TODO: what becomes of a row",
+            ("scripts/x.lua", "        -- TODO: the new values of a row",
              '        onboarding_step = "welcome",\n'),
-            ("spec/x_spec.lua", "    -- TODO: what is in the rows",
+            ("spec/x_spec.lua", "    -- TODO: check the rows",
              '    assert.equal("welcome", '
              'world:rows("users")[1].onboarding_step)\n')):
         text = project.read(name)
@@ -241,7 +242,8 @@ def test_a_table_without_a_key_is_told_to_name_one(db, project):
     db.execute("CREATE TABLE t (name text, n int)")
     project.luamig("new", "x", "--table", "t").expect(DONE)
     assert_good(project)
-    assert "TODO: the catalog knows no columns" in project.read("scripts/x.lua")
+    assert "TODO: check the key: the table has no unique" in project.read(
+        "scripts/x.lua")
     project.run().expect(INVALID, "may be NULL")
 
 
@@ -265,7 +267,7 @@ def test_what_is_no_table_is_an_error(db, project):
 def test_without_a_database_the_columns_are_made_up(bare):
     bare.luamig("new", "x", "--table", "Users").expect(
         DONE, 'could not look at table "Users": no database is named',
-        "made up")
+        "example columns")
     assert 'FROM "Users" WHERE my_column IS NULL' in bare.read("scripts/x.lua")
     assert_good(bare)
 
@@ -273,7 +275,8 @@ def test_without_a_database_the_columns_are_made_up(bare):
 def test_a_database_that_cannot_be_reached_is_no_reason_to_give_up(bare):
     bare.luamig("new", "x", "--table", "users", "--db",
                 "postgresql://nobody:s3cret@127.0.0.1:1/none").expect(
-        DONE, 'could not look at table "users"', "made up").refuse("s3cret")
+        DONE, 'could not look at table "users"', "example columns"
+    ).refuse("s3cret")
     assert_good(bare)
 
 
@@ -282,7 +285,8 @@ def test_a_repo_of_the_project_is_where_the_table_is(db, bare):
     bare.write("luamig.lua",
                f'return {{ repos = {{ shop = "{db.url}" }}, scripts = "jobs" }}')
     bare.luamig("new", "jobs/x.lua", "--table", "users", "--repo", "shop"
-                ).expect(DONE, "created jobs/x.lua\n").refuse("made up")
+                ).expect(DONE, "created jobs/x.lua\n"
+                         ).refuse("example columns")
     assert "onboarding_step IS NULL" in bare.read("jobs/x.lua")
     assert '"jobs/x.lua"' in bare.read("spec/x_spec.lua")
 

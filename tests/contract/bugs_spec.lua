@@ -58,9 +58,9 @@ describe("a migration that", function()
     caught("assert_batch_size_independent", script [[
       local user = rows[1]
       repo:update("users", { id = user.id }, { nick = "user " .. user.id })]],
-      "depends on the batch size: in batches of 1 it leaves something else than in one batch of 4",
+      "depends on the batch size: in batches of 1 it leaves other rows than in one batch of 4",
       'users: the row (id)=(2): nick is "user 2", expected "bee"',
-      "migrate must do the same for a row whatever else is in its batch")
+      "migrate must do the same for a row, whatever other rows are in its batch")
   end)
 
   it("adds is not idempotent", function()
@@ -70,16 +70,16 @@ describe("a migration that", function()
       end]],
       "is not idempotent: run once more, its batch 1 of 1 row, keys (id) from (1) to (1) changes",
       "users: the row (id)=(1): seen is 2, expected 1",
-      "Let the base query leave out what is done")
+      "Let the base query leave out migrated rows")
   end)
 
   it("counts in a Lua variable is not resumable", function()
     caught("assert_resumable", script([[
       count = count + #rows
       repo:update("totals", { name = "users" }, { count = count })]], "local count = 0"),
-      "is not resumable: killed after batch 1, keys (id) from (1) to (2), and run again",
+      "is not resumable: killed after batch 1, keys (id) from (1) to (2), and resumed",
       "totals: the row (name)=(users): count is 2, expected 4",
-      "Lua variables are lost when luamig dies: keep in a table what later batches need")
+      "Lua variables are lost when luamig dies. Keep what later batches need in a table")
   end)
 
   it("remembers in a Lua variable what was rolled back is not resumable", function()
@@ -88,10 +88,10 @@ describe("a migration that", function()
         if not done[user.id] then repo:update("users", { id = user.id }, { seen = 1 }) end
         done[user.id] = true
       end]], "local done = {}"),
-      "does not bear a conflict: rolled back at its end and tried again, batch 1, "
-        .. "keys (id) from (1) to (2) leaves something else than at once",
+      "cannot be retried: after a conflict at its end and a retry, batch 1, "
+        .. "keys (id) from (1) to (2) leaves other rows than without the conflict",
       "users: the row (id)=(1): seen is 0, expected 1",
-      "What is rolled back is undone in the database, not in Lua variables")
+      "A rollback undoes changes in the database, not in Lua variables")
   end)
 
   it("remembers rows of the batch before depends on the batch size", function()
@@ -113,7 +113,7 @@ describe("a migration that", function()
     caught("run", script [[
       for _, user in ipairs(rows) do
         if user.spent > "10" then repo:update("users", { id = user.id }, { nick = "big" }) end
-      end]], "a decimal goes with decimals and integers, not with", '"10"')
+      end]], "a decimal can be combined with decimals and integers, not with", '"10"')
   end)
 
   it("swallows an error of the server", function()
@@ -145,7 +145,7 @@ describe("a migration that", function()
 
   it("asks the rows for a column of one", function()
     caught("run", script [[ repo:update("users", { id = rows.id }, { nick = "x" }) ]],
-      'the rows are a list, which has no field "id"; go through it: for _, row in ipairs(rows) do',
+      'the list of rows has no field "id"; loop over the list: for _, row in ipairs(rows) do',
       ".lua:8")
   end)
 
@@ -154,7 +154,7 @@ describe("a migration that", function()
       swapped(repo, rows) ]], [[local function swapped(rows, repo)
         for _, user in ipairs(rows) do repo:update("users", { id = user.id }, { nick = "x" }) end
       end]]),
-      "repo is no list; functions get (rows, repo, run) or (repo, run), in this order", ".lua:3")
+      "repo is not a list; functions get (rows, repo, run) or (repo, run), in this order", ".lua:3")
   end)
 
   it("misspells a method", function()
@@ -312,10 +312,10 @@ describe("mock.assert_rows", function()
       { id = 4, name = "d" },
     })
     for _, line in ipairs {
-      "the rows of items are not those expected:",
+      "the rows of items differ from the expected rows:",
       '  the row (id)=(1): name is "a", expected "A"; tags is { "x" }, expected { "y" }',
       '  a row is missing: id = 4, name = "d"',
-      '  there is a row more: id = 3, name = "c"',
+      '  there is an extra row: id = 3, name = "c"',
     } do
       assert.is_truthy(message:find(line, 1, true), message)
     end

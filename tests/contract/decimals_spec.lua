@@ -115,7 +115,7 @@ describe("a decimal", function()
     { "a'1' % 2", "a decimal cannot be divided without rounding" },
     { "a'2' ^ 2", "a decimal cannot be raised to a power without rounding" },
     { "a'1' + 0.5", "a decimal and a float cannot be mixed exactly" },
-    { "a'1' < '2'", 'a decimal goes with decimals and integers, not with "2"' },
+    { "a'1' < '2'", 'a decimal can be combined with decimals and integers, not with "2"' },
     { "a'one'", '"one" is not a decimal number' }, { "a''", '"" is not a decimal number' },
     { "a'.'", '"." is not a decimal number' }, { "a'1e'", '"1e" is not a decimal number' },
     { "a{}", "luamig.decimal takes a string of digits or a number, not a table" },

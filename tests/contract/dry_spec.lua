@@ -162,12 +162,12 @@ describe("a dry run", function()
     assert.equal("asked 0 asked 0 asked 1", contract.said(world))
   end)
 
-  it("goes with neither again nor kill", function()
+  it("cannot be combined with again or kill", function()
     for _, name in ipairs { "again", "kill" } do
       assert.error_matches(function()
         contract.run(contract.numbers(1), COUNT, nil,
           { dry_run = true, [name] = name == "again" or { batch = 1 } })
-      end, "dry_run goes with neither again nor kill")
+      end, "dry_run cannot be combined with again or kill")
     end
   end)
 

@@ -184,7 +184,7 @@ describe("the log", function()
       warnings[#warnings + 1] = entry.verb == "warning" and i or nil
     end
     assert.same({ 3 }, warnings)
-    assert.matches("s%d+%.lua:10: string.lower knows the letters of ASCII only",
+    assert.matches("s%d+%.lua:10: string.lower changes ASCII letters only",
       world.log[3].message)
     assert.equal("Élodieß", world.log[4].message)
   end)

@@ -44,7 +44,7 @@ local function refused(property, path, make_world, ...)
   local ok, err = pcall(mock[property], path, make_world)
   assert.is_false(ok, property .. " holds")
   err = tostring(err)
-  for _, part in ipairs { "mock." .. property .. " has nothing to judge in " .. path, ... } do
+  for _, part in ipairs { "mock." .. property .. " cannot test " .. path, ... } do
     assert.truthy(err:find(part, 1, true), ("expected %q in: %s"):format(part, err))
   end
 end
@@ -56,7 +56,7 @@ describe("a property has nothing to judge", function()
     it("where the base query returns no row: " .. property, function()
       local path = contract.script(LOWER, UPPER)
       refused(property, path, users(0, is_upper), "the base query returns no row",
-        "Add rows to the world that it returns")
+        "Add rows that it returns to the world")
       mock[property](path, users(2, is_upper)) -- the hint, followed
     end)
   end
@@ -65,7 +65,7 @@ describe("a property has nothing to judge", function()
     it("where migrate writes nothing: " .. property, function()
       local path = contract.script([[ for _ in ipairs(rows) do end ]], ALL)
       refused(property, path, users(3), "the run changes no table",
-        "Add rows to the world that the script changes")
+        "Add rows that the script changes to the world")
     end)
   end
 
@@ -92,14 +92,14 @@ describe("a property has nothing to judge", function()
         for _, user in ipairs(rows) do
           repo:update("users", { id = user.id }, { email = luamig.NULL })
         end]], { config = 'on_error = "quarantine"', query = ALL.query })
-      refused(property, path, users(3), "all rows are set aside")
+      refused(property, path, users(3), "all rows are failed rows")
     end)
   end
 
   it("where all batches are the same size", function()
     local path = contract.script(LOWER, UPPER)
     refused("assert_batch_size_independent", path, users(1, is_upper),
-      "the base query returns one row", "two or more show a difference")
+      "the base query returns one row", "at least two rows can show a difference")
     mock.assert_batch_size_independent(path, users(2, is_upper)) -- the hint, followed
   end)
 
@@ -144,7 +144,7 @@ describe("assert_rows", function()
   it("refuses rows that name no column, which hold for any row", function()
     local ok, err = pcall(mock.assert_rows, users(2)(), "users", { { id = 1 }, {} })
     assert.is_false(ok)
-    assert.truthy(err:find("nothing to judge in row 2, which names no column", 1, true), err)
+    assert.truthy(err:find("cannot test row 2: it names no column", 1, true), err)
   end)
 
   it("refuses one row where a list is meant, which would read as no rows", function()

@@ -180,7 +180,8 @@ describe("luamig.decimal", function()
       { function() return 0.5 * decimal "1" end, "a float cannot be mixed" },
       { function() return decimal "1" < 0.5 end, "a float cannot be mixed" },
       { function() local d = decimal("1"):equals(0.5) return d end, "a float cannot be mixed" },
-      { function() return decimal "1" + "1" end, 'goes with decimals and integers, not with "1"' },
+      { function() return decimal "1" + "1" end,
+        'can be combined with decimals and integers, not with "1"' },
       { function() return decimal "1" <= luamig.NULL end, "not with luamig.NULL" },
     }
     for _, case in ipairs(cases) do

@@ -131,7 +131,7 @@ describe("world:run", function()
     { { args = 1 }, "world:run: args must be a table, not 1" },
     { { kill = {} }, "world:run: kill.batch must be an integer of at least 1, not 0" },
     { { kill = { batch = 1, cal = 1 } }, 'world:run: kill: unknown option "cal"' },
-    { {}, "onboarding.lua has a base query; give mock.new a base that stands for it" },
+    { {}, "onboarding.lua has a base query; give mock.new a base for it" },
   }
   for _, case in ipairs(cases) do
     it("refuses: " .. case[2], function()

@@ -103,7 +103,7 @@ describe("a script's table", function()
   local cases = {
     { "\n  migrat = 1,", 's.lua:2: unknown field "migrat"', 'Did you mean "migrate"?' },
     { "batch_size = 5,", 's.lua:1: unknown field "batch_size"',
-      '"batch_size" belongs into config.' },
+      '"batch_size" is a field of config.' },
     { "on_finish = 5,", 's.lua:1: unknown field "on_finish"', FIELDS },
     { '["a b"] = 5,', 's.lua:1: unknown field "a b"', FIELDS },
     { "5,", 's.lua: unknown field "1"', FIELDS },
@@ -235,7 +235,7 @@ describe("config", function()
     { "repo = 5", "config.repo must be a string that is not empty, not 5" },
     { "max_failures = -1", "config.max_failures must be an integer from 0 to 2147483647, not -1" },
     { "quarantine_rows = 1", "config.quarantine_rows must be true or false, not 1" },
-    { "health = true", "config.health must be a table of thresholds, or false, not true" },
+    { "health = true", "config.health must be a table of limits, or false, not true" },
     { "health = { replica_lag_byte = 1 }", 'unknown field "replica_lag_byte" in config.health',
       'Did you mean "replica_lag_bytes"?' },
     { "health = { vacuums = -1 }",
@@ -493,7 +493,7 @@ describe("args", function()
     err = refused(SECRET, { args = { token = "hunter\255" } })
     assert.equal('s.lua: argument "token" must be a string (valid UTF-8)', err.message)
     err = refused(SECRET, { args = { token = "hunter2" }, hidden = {} })
-    assert.equal('s.lua: argument "token" is secret, and a command line is not: "ps" shows it',
+    assert.equal('s.lua: argument "token" is secret, but "ps" shows the command line',
       err.message)
     assert.equal(hint, err.hint)
     assert.equal("usage", err.kind)

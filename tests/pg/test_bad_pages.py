@@ -63,7 +63,7 @@ def test_rows_at_which_the_base_query_raises_are_set_aside(
         db, project, query, state, bad):
     fill(db, bad)
     add(project, query, config=QUARANTINE)
-    result = project.run().expect(FAILURES, f"set aside: {len(bad)} row")
+    result = project.run().expect(FAILURES, f"failed rows: {len(bad)};")
     assert result.rows == 1000 - len(bad)
     assert_all_but(db, bad)
     assert set(db.column("SELECT sqlstate FROM luamig.failure")) == {state}

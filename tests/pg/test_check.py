@@ -475,7 +475,7 @@ def test_a_database_that_is_not_there(project):
     assert code == UNREACHABLE
     assert levels(report, "server") == ["error"]
     project.luamig("check", "x.lua", "y.lua").expect(
-        USAGE, 'check takes one script; "y.lua" is too much')
+        USAGE, 'unexpected argument "y.lua"; check takes one script')
 
 
 # -- it changes nothing ------------------------------------------------------------
@@ -532,7 +532,7 @@ def test_the_verdicts_of_people(folder):
     assert re.search(r"^ok       server  ", out, re.M)
     assert re.search(r"^error    plan  .*\n         \S.*\n"
                      r"         hint: CREATE INDEX", out, re.M)
-    assert re.match(r"1 error, \d warnings?: not fit to run as it is$",
+    assert re.match(r"1 error, \d warnings?: correct the errors before you run it$",
                     out.splitlines()[-1])
     assert "\033" not in out
 

@@ -75,7 +75,7 @@ def test_a_run_pauses_and_goes_on(table, project, which):
     assert table.scalar("SELECT count(*) FROM pg_stat_activity WHERE"
                         " application_name LIKE 'luamig%%' AND"
                         " state LIKE 'idle in%%'") == 0
-    project.luamig("resume", which).expect(DONE, "run 1 goes on")
+    project.luamig("resume", which).expect(DONE, "run 1 continues")
     assert table.state() == "running"
     result = runner.wait().expect(DONE)
     assert "paused by app" in result.err and "resumed by app" in result.err
@@ -210,7 +210,8 @@ def test_a_cancelled_run_is_final(table, project):
 def test_a_run_without_a_runner_is_cancelled_in_the_journal(table, project):
     add(project)
     project.run("--limit", 20).expect(STOPPED)
-    project.luamig("pause", 1).expect(FAILED, "no runner is at work")
+    project.luamig("pause", 1).expect(
+        FAILED, "has no runner: there is nothing to pause")
     project.luamig("cancel", 1).expect(DONE, "is cancelled")
     assert table.state() == "cancelled"
     project.run().expect(CANCELLED)
@@ -289,7 +290,8 @@ def test_settings_change_while_a_run_is_at_work(table, project):
 def test_settings_stay_with_the_run(table, project):
     add(project)
     project.run("--limit", 20).expect(STOPPED)
-    project.luamig("set", 1, "batch_size=100").expect(DONE, "the next one")
+    project.luamig("set", 1, "batch_size=100").expect(
+        DONE, "its next runner will use these settings")
     project.run("--limit", 100).expect(STOPPED, "batch_size = 100")
     assert table.progress("batches") == 3
     project.run("--batch-size", 70).expect(DONE)
@@ -439,7 +441,7 @@ def test_a_run_that_is_held_for_the_servers_health_is_paused(table, project):
     runner = project.start_run()
     wait_until(lambda: "holding: " in runner.stderr(), "the hold")
     project.luamig("pause", 1).expect(DONE, "is paused")
-    project.luamig("resume", 1).expect(DONE, "goes on")
+    project.luamig("resume", 1).expect(DONE, "continues")
     wait_until(lambda: runner.stderr().count("holding: ") == 2, "the hold")
     project.luamig("cancel", 1).expect(DONE, "is cancelled")
     runner.wait().expect(CANCELLED)

@@ -29,7 +29,7 @@ def table(db, project):
 def detach(project, *options):
     """The process and the log file of a run that goes on."""
     result = project.run("--detach", *options).expect(DONE, "run 1 of scripts/x.lua")
-    found = re.search(r"run 1 goes on in process (\d+); its log: (\S+)\n",
+    found = re.search(r"run 1 continues in process (\d+); its log: (\S+)\n",
                       result.out)
     assert found, result
     return int(found.group(1)), found.group(2)

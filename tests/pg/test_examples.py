@@ -237,7 +237,7 @@ def test_merge_customers_sets_aside_whom_another_table_needs(shop, example):
     shop.execute(CUSTOMERS)
     shop.execute("CREATE TABLE notes (customer_id bigint REFERENCES customers)"
                  "; INSERT INTO notes VALUES (3)")
-    example("merge_customers").run().expect(FAILURES, "set aside: 1 row")
+    example("merge_customers").run().expect(FAILURES, "failed rows: 1;")
     assert orders(shop) == [(1, 6), (2, 6), (3, 3), (4, 3), (5, 3)]
 
 
@@ -333,7 +333,7 @@ def test_normalize_phones(shop, example):
                  "FROM unnest(%s) WITH ORDINALITY p", phones)
     project = example("normalize_phones")
 
-    result = project.run().expect(FAILURES, "set aside: 2 rows",
+    result = project.run().expect(FAILURES, "failed rows: 2;",
                                   "contact 2 has no phone number")
     assert result.rows == 2
     result.refuse("call me")

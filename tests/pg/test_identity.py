@@ -155,7 +155,7 @@ def test_every_command_finds_the_run_by_every_way_to_the_script(
         tree.luamig("run", word, cwd=cwd).expect(BUSY, "run 1 is already")
     for (cwd, word), (cwd2, word2) in list(zip(places, reversed(places)))[::2]:
         tree.luamig("pause", word, cwd=cwd).expect(DONE, "run 1 is paused")
-        tree.luamig("resume", word2, cwd=cwd2).expect(DONE, "run 1 goes on")
+        tree.luamig("resume", word2, cwd=cwd2).expect(DONE, "run 1 continues")
     watchers = [tree.start(verb, word, cwd=cwd) for (cwd, word), verb
                 in zip(places, ["watch", "wait"] * len(places))]
     tree.luamig("set", places[1][1], "throttle_ms=0", cwd=places[1][0])
@@ -447,8 +447,8 @@ def test_a_command_that_names_a_script_does_nothing_to_another_one_of_its_name(
         unfinished, tree, command, word, cwd):
     verb, *rest = command
     tree.luamig(verb, word, *rest, cwd=cwd).expect(
-        FAILED, tree.path(B) + " has no run", "Run 1 has its name",
-        "begun by " + tree.path(A), "name it by its number")
+        FAILED, tree.path(B) + " has no run", "Run 1 has the same name",
+        "another script began it: " + tree.path(A), "give its number")
     assert tree.runs(unfinished) == [(1, "scripts/heat.lua", "stopped")]
     assert not unfinished.scalar("SELECT count(*) FROM luamig.request")
 

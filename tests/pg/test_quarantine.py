@@ -64,7 +64,7 @@ def test_rows_at_fault_are_set_aside_and_all_others_migrated(
         db, project, bad):
     fill(db, bad)
     add(project, config="max_failures = 1000")
-    result = project.run().expect(FAILURES, f"set aside: {len(bad)} row")
+    result = project.run().expect(FAILURES, f"failed rows: {len(bad)};")
     assert result.rows == COUNT - len(bad)
     assert_all_but(db, bad)
     assert db.state() == "done_with_failures"
@@ -216,7 +216,7 @@ def test_retried_rows_are_migrated_once_and_resolved(db, project):
     db.execute("UPDATE t SET most = most + 10 WHERE id IN (1, 500)")
     db.execute("DELETE FROM t WHERE id = 3")
     result = project.luamig("failures", 1, "--retry")
-    result.expect(FAILURES, "2 rows migrated, 1 still set aside",
+    result.expect(FAILURES, "2 rows migrated, 1 failed row left",
                   "row (id) = (3) does not match any more",
                   f"row (id) = ({COUNT}) has failed again")
     assert db.rows("SELECT key[1]::int, resolution, attempts FROM"
@@ -226,10 +226,10 @@ def test_retried_rows_are_migrated_once_and_resolved(db, project):
     assert db.state() == "done_with_failures"
     db.execute(f"UPDATE t SET most = most + 10 WHERE id = {COUNT}")
     project.luamig("failures", 1, "--retry").expect(
-        DONE, "1 row migrated, 0 still set aside")
+        DONE, "1 row migrated, 0 failed rows left")
     assert db.state() == "done" and db.progress("failures") == 0
     assert db.scalar("SELECT count(*) FROM t WHERE n <> id + 10") == 0
-    project.luamig("failures", 1).expect(DONE, "has no failures")
+    project.luamig("failures", 1).expect(DONE, "has no failed rows")
     project.run().expect(DONE, "is done already")
 
 
@@ -330,5 +330,6 @@ def test_failures_of_a_run_that_is_not_there(db, project):
     add(project)
     project.run().expect(DONE)
     project.luamig("failures", 7).expect(FAILED, 'there is no run "7"')
-    project.luamig("failures").expect(USAGE, "of which run")
-    project.luamig("failures", 1).expect(DONE, "has no failures")
+    project.luamig("failures").expect(
+        USAGE, "no run is given; failures takes one")
+    project.luamig("failures", 1).expect(DONE, "has no failed rows")

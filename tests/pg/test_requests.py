@@ -97,7 +97,7 @@ def test_a_run_hears_after_a_malformed_request(table, project, runner):
     project.luamig("pause", 1).expect(DONE, "is paused")
     assert answer(table, bad).startswith("refused: ")
     project.luamig("set", 1, "batch_size=7").expect(DONE)
-    project.luamig("resume", 1).expect(DONE, "goes on")
+    project.luamig("resume", 1).expect(DONE, "continues")
     end(project, runner).expect(CANCELLED, "refused")
 
 

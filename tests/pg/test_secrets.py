@@ -101,7 +101,7 @@ def test_a_secret_comes_from_standard_input(table, project):
 def test_a_secret_on_the_command_line_is_refused_and_the_hint_helps(
         table, project):
     result = project.run("--arg", f"token={TOKEN}").expect(
-        USAGE, 'argument "token" is secret, and a command line is not', HINT)
+        USAGE, 'argument "token" is secret, but "ps" shows the command line', HINT)
     result.refuse(TOKEN)
     assert not table.has_journal()
     for option in re.findall(r"--arg-\w+ token=\w+", HINT):
@@ -117,8 +117,8 @@ def test_a_secret_on_the_command_line_is_refused_and_the_hint_helps(
     (["--arg-env", "token=EMPTY"], 'argument "token": its value is empty'),
     (["--arg-file", "token=/no/such"], 'could not open "/no/such"'),
     (["--arg-file", "token=scripts"], 'could not read "scripts"'),
-    (["--arg-file", "token=zero"], "has a byte 0"),
-    (["--arg-file", "token=big"], "more than a megabyte"),
+    (["--arg-file", "token=zero"], "contains a byte 0"),
+    (["--arg-file", "token=big"], "larger than a megabyte"),
     (["--arg-file", "token=bytes"], "must be a string (valid UTF-8)"),
     (["--arg-file", "token=-"], "its value is empty"),
     (["--arg-file", "token"], "--arg-file takes NAME=PATH"),
@@ -129,7 +129,7 @@ def test_a_secret_on_the_command_line_is_refused_and_the_hint_helps(
     ([*BY_ENV, "--arg-env", "tenant=API_TOKEN"],
      'argument "tenant" is not declared secret'),
     (["--arg-file", "token=-", "--arg-file", "tenant=-"],
-     "two arguments are to come from standard input"),
+     "only one argument can come from standard input"),
 ])
 def test_what_gives_no_value_is_refused(table, project, options, said):
     project.write("zero", TOKEN + "\0")

@@ -281,7 +281,7 @@ def test_a_stub_that_is_true_is_silent(passes):
 """)
 def test_a_stub_with_another_value_fails_the_spec(complaint):
     assert "world_spec.lua:" in complaint
-    assert f'a stub is not what the server answers: {COUNT} with $1 = "done"' in complaint
+    assert f"a stub differs from the server's answer: {COUNT} with $1 = \"done\"" in complaint
     assert 'column "n": expected 2 (an integer), found 1 (an integer)' in complaint
 
 

@@ -28,7 +28,7 @@ local function check_columns(name, shape, rows)
       error(("mock.assert_rows: rows must be a list of tables, it holds %s"):format(
         text.describe(row)), 3)
     elseif next(row) == nil then
-      error(("mock.assert_rows has nothing to judge in row %d, which names no column; name those "
+      error(("mock.assert_rows cannot test row %d: it names no column; name the columns "
         .. "that the script writes"):format(i), 3)
     end
     for column in next, row do
@@ -63,7 +63,8 @@ function assertions.assert_rows(world, name, rows)
   check_columns(name, shape, rows)
   local lines = difference.expected(shape, rows)
   if #lines > 0 then
-    error(("the rows of %s are not those expected:\n%s"):format(name, table.concat(lines, "\n")), 2)
+    error(("the rows of %s differ from the expected rows:\n%s"):format(name,
+      table.concat(lines, "\n")), 2)
   end
 end
 

@@ -20,7 +20,7 @@ local function check_options(opts)
   elseif opts.dry_run ~= nil and type(opts.dry_run) ~= "boolean" then
     check.fail(2, "world:run: dry_run must be true or false, not " .. text.describe(opts.dry_run))
   elseif opts.dry_run and (opts.again or opts.kill) then
-    check.fail(2, "world:run: dry_run goes with neither again nor kill")
+    check.fail(2, "world:run: dry_run cannot be combined with again or kill")
   elseif opts.kill ~= nil then
     check.options(2, "world:run: kill", opts.kill, { "batch", "call" })
     check.integer(2, "world:run: kill.batch", opts.kill.batch or 0, 1)

@@ -115,7 +115,7 @@ local function compare_table(name, found, wanted, ignored, lines)
     end
   end
   for _, row in ipairs(missing) do
-    add("there is a row more: %s", show_row(row, columns))
+    add("there is an extra row: %s", show_row(row, columns))
   end
   for _, row in ipairs(rest) do
     add("a row is missing: %s", show_row(row, columns))
@@ -214,7 +214,7 @@ function difference.expected(shape, wanted)
     end
   end
   for _, row in ipairs(rest) do
-    lines[#lines + 1] = "  there is a row more: " .. show_row(row, shape.columns)
+    lines[#lines + 1] = "  there is an extra row: " .. show_row(row, shape.columns)
   end
   return shorten(lines)
 end

@@ -21,32 +21,32 @@ local MAX_LEFT = 10
 local LATER_S = 90061
 
 -- What to do about it.
-local RESUME_HINT = "Lua variables are lost when luamig dies: keep in a table what later batches "
-  .. "need."
-local RETRY_HINT = "What is rolled back is undone in the database, not in Lua variables: set them "
-  .. "in migrate."
-local SIZE_HINT = "The batch size is up to whoever runs the script, and batches are halved after "
-  .. "conflicts: migrate must do the same for a row whatever else is in its batch."
-local REPEAT_HINT = "Let the base query leave out what is done, or write a value that does not "
-  .. "depend on the one before. If the script is never to run twice, leave this assertion out: a "
-  .. "run that is done is not repeated, and one that is killed goes on where it was."
+local RESUME_HINT = "Lua variables are lost when luamig dies. Keep what later batches need in a "
+  .. "table of the database."
+local RETRY_HINT = "A rollback undoes changes in the database, not in Lua variables. Set the "
+  .. "variables in migrate."
+local SIZE_HINT = "The user chooses the batch size, and luamig halves batches after conflicts. "
+  .. "migrate must do the same for a row, whatever other rows are in its batch."
+local REPEAT_HINT = "Let the base query leave out migrated rows, or write a value that does not "
+  .. "depend on the old value. If the script must never run twice, remove this assertion: luamig "
+  .. "does not repeat a run that is done, and it resumes a killed run after its cursor."
 local CHANCE_HINT = "Clocks, math.random and the order of pairs differ from run to run, and a run "
-  .. "may go on another day: take the value from the row, from an argument, or from a default of "
-  .. "the column."
-local COMPLETE_HINT = "Such a row is not migrated: was it passed over, or is what migrate makes of "
-  .. "it still what the base query looks for?"
+  .. "may continue on another day. Take the value from the row, from an argument, or from a "
+  .. "default of the column."
+local COMPLETE_HINT = "Such a row is not migrated. Does migrate skip it? Or does the base query "
+  .. "still return it after migrate has changed it?"
 
 -- What a world lacks in which a property has nothing to judge, and what to add.
-local NO_ROWS = "the base query returns no row. Add rows to the world that it returns"
-local NO_CHANGE = "the run changes no table. Add rows to the world that the script changes; raw "
+local NO_ROWS = "the base query returns no row. Add rows that it returns to the world"
+local NO_CHANGE = "the run changes no table. Add rows that the script changes to the world. Raw "
   .. "SQL that a stub answers changes nothing"
-local ALL_FAILED = "all rows are set aside, and the run changes no table. Add rows to the world "
-  .. "that the script changes"
-local ONE_ROW = "the base query returns one row, so that there is one batch size. Add rows to the "
-  .. "world; two or more show a difference"
-local NO_BATCHES = "a one-shot has no batches. Leave this assertion out"
-local NO_QUERY = "a one-shot has no base query. Leave this assertion out, and look at the rows "
-  .. "with mock.assert_rows"
+local ALL_FAILED = "all rows are failed rows, and the run changes no table. Add rows that the "
+  .. "script changes to the world"
+local ONE_ROW = "the base query returns one row, so there is only one batch size. Add rows to the "
+  .. "world: at least two rows can show a difference"
+local NO_BATCHES = "a one-shot has no batches. Remove this assertion"
+local NO_QUERY = "a one-shot has no base query. Remove this assertion, and check the rows with "
+  .. "mock.assert_rows"
 
 local function is_done(result)
   return result.state == "done" or result.state == "done_with_failures"
@@ -93,7 +93,7 @@ end
 function Trial:run(world, opts)
   self.runs = self.runs + 1
   if self.runs > MAX_RUNS then
-    fail("more than %d runs are needed; give the world fewer rows", MAX_RUNS)
+    fail("this assertion needs more than %d runs; put fewer rows into the world", MAX_RUNS)
   end
   local result, def = at_other_time(opts.later and LATER_S or 0, function()
     return world:attempt(self.path, {
@@ -109,7 +109,7 @@ end
 
 --- Ends the assertion, which would hold whatever the script does.
 function Trial:nothing_to_judge(why)
-  fail("mock.%s has nothing to judge in %s: %s.", self.name, self.path, why)
+  fail("mock.%s cannot test %s: %s.", self.name, self.path, why)
 end
 
 --- Notes whether the first undisturbed run leaves the world as it was. What holds is then without
@@ -129,7 +129,8 @@ function Trial:undisturbed(opts)
   local before = not self.is_looked_at and world:snapshot()
   local result, def = self:run(world, opts or {})
   if not is_done(result) then
-    fail("%s does not even run undisturbed: %s", self.path, tostring(result.error or result.state))
+    fail("%s fails also without a kill or a conflict: %s", self.path,
+      tostring(result.error or result.state))
   elseif before then
     self:look_for_substance(world, result, def, before)
   end
@@ -167,8 +168,9 @@ function Trial:model(size)
   for name, columns in next, given_columns(world) do
     for column in next, columns do
       if (self.ignored[name] or {})[column] then
-        fail("%s does not do the same twice: run in two worlds that are the same, it leaves\n%s\n"
-          .. "%s", self.path, table.concat(difference.lines(twin, wanted), "\n"), CHANCE_HINT)
+        fail("%s does not do the same twice: its runs in two equal worlds leave different "
+          .. "rows:\n%s\n%s", self.path, table.concat(difference.lines(twin, wanted), "\n"),
+          CHANCE_HINT)
       end
     end
   end
@@ -221,7 +223,7 @@ function Trial:kill(kill, wanted, def, batches)
   local differs = self:compare(world, result, wanted)
   if differs then
     local batch = batches[kill.batch] or {}
-    fail("%s is not resumable: killed %s batch %d%s, and run again, it leaves something else than "
+    fail("%s is not resumable: killed %s batch %d%s, and resumed, it leaves other rows than "
       .. "without the kill:\n%s\n%s", self.path, kill.call and ("in call %d of the repo in")
       :format(kill.call) or "after", kill.batch,
       show_batch(def.config.key, batch.first, batch.last), differs, RESUME_HINT)
@@ -243,8 +245,8 @@ function Trial:conflict(nth, wanted, def)
     for _, entry in ipairs(world.log) do
       page = entry.attempt == 2 and entry.verb == "page" and entry or page
     end
-    fail("%s does not bear a conflict: rolled back at its end and tried again, %s leaves something "
-      .. "else than at once:\n%s\n%s", self.path,
+    fail("%s cannot be retried: after a conflict at its end and a retry, %s leaves other rows "
+      .. "than without the conflict:\n%s\n%s", self.path,
       page.batch and ("batch %d%s"):format(page.batch, show_batch(def.config.key, page.first,
         page.last)) or "its transaction", differs, RETRY_HINT)
   end
@@ -286,7 +288,7 @@ local function batch_size_independent(self)
     local world = self:world()
     local differs = self:compare(world, self:run(world, { batch_size = size }), wanted)
     if differs then
-      fail("%s depends on the batch size: in batches of %d it leaves something else than in one "
+      fail("%s depends on the batch size: in batches of %d it leaves other rows than in one "
         .. "batch of %d:\n%s\n%s", self.path, size, rows, differs, SIZE_HINT)
     end
   end
@@ -343,7 +345,7 @@ local function complete(self)
   local shown = table.concat(left, ", ", 1, math.min(#left, MAX_LEFT))
   fail("%s is not complete: when it is done, the base query still returns %d row%s%s:\n  %s%s\n%s",
     self.path, #left, #left == 1 and "" or "s",
-    result.failures > 0 and (", %d of them set aside"):format(result.failures) or "", shown,
+    result.failures > 0 and (", %d of them failed rows"):format(result.failures) or "", shown,
     #left > MAX_LEFT and ", ..." or "", COMPLETE_HINT)
 end
 
@@ -353,7 +355,7 @@ local function assertion(name, check)
     if type(path) ~= "string" or type(make_world) ~= "function"
       or opts ~= nil and type(opts) ~= "table"
     then
-      error(("mock.%s takes a script's path, a function that makes a world and, if you like, a "
+      error(("mock.%s takes a script's path, a function that makes a world and, optionally, a "
         .. "table: { args =, batch_size = }"):format(name), 2)
     end
     opts = opts or {}

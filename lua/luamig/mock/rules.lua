@@ -20,7 +20,7 @@ local function ask(one, what, name, fn, row)
     errors.raise {
       kind = "spec", message = ('%s "%s" of table "%s" failed: %s'):format(what, name, one.name,
         tostring(answer)),
-      hint = "A NULL column reads nil; say what holds then.",
+      hint = "A NULL column reads nil. Let the function return a result for nil, too.",
     }
   end
   return answer

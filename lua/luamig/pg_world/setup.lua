@@ -130,7 +130,7 @@ local function check_table(database, schema)
   end)
   script(database, schema, "DROP TABLE pg_temp.luamig_declared")
   if #differences > 0 then
-    complain(schema, "the schema file says otherwise: %s", table.concat(differences, "; "))
+    complain(schema, "the schema file differs: %s", table.concat(differences, "; "))
   end
 end
 

@@ -161,7 +161,7 @@ function Watch:check_stub(event)
   local ok, stub = pcall(self.world.stubs.take, self.world.stubs, sent.sql, sent.params)
   local difference = ok and compare.stub(sent.sql, stub, event)
   if difference then
-    return self:raise_problem(("a stub is not what the server answers: %s%s\n  %s"):format(
+    return self:raise_problem(("a stub differs from the server's answer: %s%s\n  %s"):format(
       sent.sql, show_params(sent.params), difference))
   end
 end

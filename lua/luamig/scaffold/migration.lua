@@ -11,20 +11,20 @@ local migration = {}
 local MORE_COLUMNS = 4
 
 local PAGED = [=[
--- TODO: say in one sentence what changes, and why.
+-- TODO: write in one sentence what this migration changes, and why.
 ---@type luamig.Script
 return {
   config = {{config}},
 
-  -- TODO: which rows, and which of their columns. luamig adds the condition on the key, the order
-  -- and the limit.
+  -- TODO: select the rows to migrate, and the columns that migrate needs. luamig adds the
+  -- condition on the key, the order and the limit.
   base_query = {{query}},
 
   -- Called once for each batch, inside its transaction.
   migrate = function(rows, repo)
     for _, row in ipairs(rows) do
       local changes = {
-        -- TODO: what becomes of a row, such as
+        -- TODO: the new values of a row, for example
         -- {{example}},
       }
       if next(changes) then
@@ -36,17 +36,17 @@ return {
 ]=]
 
 local ONE_SHOT = [=[
-{{require}}-- TODO: say in one sentence what changes, and why.
+{{require}}-- TODO: write in one sentence what this migration changes, and why.
 ---@type luamig.Script
 return {
-  -- One transaction: what it locks stays locked until the end.
+  -- Runs in one transaction. It keeps its locks until the end.
   run = function(repo, run)
     local changes = {
-      -- TODO: what becomes of the rows, such as
+      -- TODO: the new values of the rows, for example
       -- {{example}},
     }
     if next(changes) then
-      -- TODO: which rows.
+      -- TODO: choose the rows.
       {{call}})
       run.log("updated", { rows = handle.affected })
     end
@@ -59,7 +59,7 @@ local mock = require "luamig.mock"
 
 local SCRIPT = {{path}}
 
--- A world of its own for each test: the table's columns, and rows as the script may meet them.
+-- Makes a new world for each test: the table's columns, and rows that the script may meet.
 local function new_world()
   return mock.new {
     tables = {
@@ -86,14 +86,14 @@ describe({{name}}, function()
     local result = world:run(SCRIPT)
     assert.equal("done", result.state, tostring(result.error))
     {{count}}
-    -- TODO: what is in the rows, such as
+    -- TODO: check the rows, for example
     -- local row = world:rows({{table}})[1]
     -- assert.equal({{value}}, {{cell}})
     {{complete}}
   end)
 
-  -- TODO: write it instead of pending when the script changes rows. Before that there is nothing
-  -- to judge.
+  -- TODO: replace pending by it when the script changes rows. Before that, these assertions
+  -- cannot test anything.
   pending("changes nothing when it is run once more", function()
     mock.assert_idempotent(SCRIPT, new_world)
   end)
@@ -106,7 +106,7 @@ end)
 ]=]
 
 local BASE = [=[
--- Stands for the script's base query.
+-- The same as the script's base query, for the mock.
     base = {
       from = {{table}},
       {{select}},
@@ -239,8 +239,8 @@ local function config_of(key, is_proved)
     lines[1] = "key = " .. source.quote(key[1])
   end
   if not is_proved then
-    table.insert(lines, 1, "-- TODO: the catalog knows no columns that are unique together and "
-      .. "never NULL.\n    " .. table.remove(lines, 1))
+    table.insert(lines, 1, "-- TODO: check the key: the table has no unique and NOT NULL "
+      .. "columns.\n    " .. table.remove(lines, 1))
   end
   return "{\n    " .. table.concat(lines, ",\n    ") .. ",\n  }"
 end
@@ -308,7 +308,7 @@ end
 
 local function left_out_of(sample)
   return table.concat(map(sample.left_out, function(column)
-    return ("-- %s %s is left out: the mock has no such values."):format(one_line(column.name),
+    return ("-- Without %s %s: the mock does not support its type."):format(one_line(column.name),
       column.type)
   end), "\n        ")
 end

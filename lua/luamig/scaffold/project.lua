@@ -9,11 +9,11 @@ local paths = require "luamig.script.paths"
 local project = {}
 
 local PROJECT_FILE = [=[
--- The databases of this project, and what its scripts have in common. Passwords stay out of it:
--- os.getenv reads the environment, and the file .env beside this one.
+-- The databases of this project, and defaults for its scripts. Do not write passwords here:
+-- os.getenv reads the environment, and the file .env next to this file.
 ---@type luamig.Project
 return {
-  -- Without repos, DATABASE_URL or libpq's variables (PGHOST, ...) say which database is meant.
+  -- Without repos, DATABASE_URL or libpq's variables (PGHOST, ...) name the database.
   -- repos = {
   --   default = os.getenv "SHOP_URL",
   --   analytics = os.getenv "ANALYTICS_URL",
@@ -29,7 +29,7 @@ local BUSTED = [=[
 -- How busted runs the specs.
 return {
   default = {
-    -- Scripts are Lua 5.4. Under another Lua, busted starts that one, and loses what is quoted
+    -- Scripts are Lua 5.4. If busted runs under another Lua, it starts lua5.4 and loses the quotes
     -- on its command line.
     lua = _VERSION ~= "Lua 5.4" and "lua5.4" or nil,
     ROOT = { "spec" },

@@ -88,10 +88,10 @@ local function check_secret(fail, name, spec)
       :format(name, text.describe(spec.type)), "Convert it in the script.")
   elseif spec.default ~= nil then
     fail({ "args", name, "default" }, ("args.%s is secret and has a default"):format(name),
-      "Take the default away, and give the value from a file or a variable.")
+      "Remove the default, and give the value with --arg-env or --arg-file.")
   elseif spec.required == false then
     fail({ "args", name, "required" }, ("args.%s is secret, so it is required"):format(name),
-      "Take required = false away.")
+      "Remove required = false.")
   end
 end
 
@@ -202,7 +202,7 @@ local function check_way(path, spec, hidden)
   if not hidden then
     return
   elseif spec.secret and not hidden[spec.name] then
-    usage(path, ('argument "%s" is secret, and a command line is not: "ps" shows it'):format(
+    usage(path, ('argument "%s" is secret, but "ps" shows the command line'):format(
       spec.name), how_to_give(spec))
   elseif hidden[spec.name] and not spec.secret then
     usage(path, ('argument "%s" is not declared secret, so the journal would keep its value')

@@ -121,7 +121,7 @@ local function thresholds(value)
   if value == false or type(value) == "table" and not marks.kind(value) then
     return value
   end
-  return nil, "a table of thresholds, or false"
+  return nil, "a table of limits, or false"
 end
 
 local KEYS = {
@@ -248,7 +248,7 @@ function config.check_defaults(given, fail)
   for _, name in ipairs(text.sorted_keys(NO_DEFAULT)) do
     if given[name] ~= nil then
       fail({ "defaults", name }, ("%s cannot have a default"):format(name),
-        ("A script says so itself, in config.%s."):format(name))
+        ("Each script sets it itself, in config.%s."):format(name))
     end
   end
   return check_given(given, "defaults", fail)

@@ -28,8 +28,8 @@ local function watched(name)
     if where then
       local say = tell
       tell = nil
-      say(("string.%s knows the letters of ASCII only, and leaves the others of this text as they "
-        .. "are"):format(name), "Let the server do it, and read the result: SELECT id, "
+      say(("string.%s changes ASCII letters only; it leaves the other letters of this text "
+        .. "unchanged"):format(name), "Let the server do it, and read the result: SELECT id, "
         .. ("%s(name) AS changed."):format(name), where)
     end
     return fold(s)

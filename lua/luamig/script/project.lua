@@ -118,7 +118,7 @@ local function check_fields(given, fail)
       end
     elseif name ~= "repos" and name ~= "defaults" then
       fail({ name }, ('unknown field "%s"'):format(shown), suggest.hint(shown, FIELD_NAMES)
-        or suggest.nearest(shown, config.names) and ('"%s" belongs into defaults.'):format(shown))
+        or suggest.nearest(shown, config.names) and ('"%s" is a field of defaults.'):format(shown))
     elseif type(value) ~= "table" then
       fail({ name }, ('field "%s" must be a table, not %s'):format(shown, kind(value)))
     end

@@ -83,7 +83,7 @@ function source.evaluate(content, path)
     local returned = source.returned(results)
     errors.raise {
       kind = "script", message = ("%s must return a table, it returned %s"):format(path, returned),
-      hint = "Its last statement is return, with the table: return { ... }.",
+      hint = "Write return { ... } as its last statement.",
     }
   end
   return results[1]
