@@ -53,7 +53,7 @@ def test_the_ways_on_after_lost_progress_can_be_followed(stopped):
     project.run("--limit", 100).expect(STOPPED)
     db.admin("DELETE FROM luamig.progress")
     project.script(readings.script(batch=100, config="start_after = { 200 }"))
-    project.run("--restart").expect(DONE, "is given up")
+    project.run("--restart").expect(DONE, "is abandoned")
     readings.assert_each_once(db, callbacks=False)
 
 
@@ -135,7 +135,7 @@ def test_a_damaged_run_that_is_given_up_does_not_go_on(at_work):
     db, project, runner = at_work
     db.admin("ALTER TABLE luamig.run DROP CONSTRAINT run_state_check;"
              "UPDATE luamig.run SET state = 'nonsense'")
-    project.run("--restart", "--limit", 100).expect(STOPPED, "is given up")
+    project.run("--restart", "--limit", 100).expect(STOPPED, "is abandoned")
     runner.wait().expect(CANCELLED)
     assert db.scalar("SELECT count(*) FROM readings WHERE writes > 1") == 100
 

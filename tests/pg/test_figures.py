@@ -257,7 +257,8 @@ def test_a_base_query_on_what_on_start_makes_says_what_works(db, project):
     project.script(script)
     for command in ("run", "check"):
         project.luamig(command, "x").expect(
-            INVALID, "looked at before on_start runs", "Create the table")
+            INVALID, "checks the base query before on_start runs",
+            "Create an empty table")
     db.execute("CREATE TABLE work (id int PRIMARY KEY)")
     assert project.run().expect(DONE).rows == 2
 
@@ -272,7 +273,7 @@ def test_a_window_function_is_no_reason_for_another_index_or_analyze(
         AS last FROM t) s WHERE id < last]],
       migrate = function() end }""")
     result = project.luamig("check", "x")
-    assert "Let migrate ask for that" in result.out, result
+    assert "Let migrate read that" in result.out, result
     result.refuse("CREATE INDEX", "ANALYZE public.t")
 
 

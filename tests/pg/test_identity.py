@@ -330,7 +330,7 @@ def test_a_script_that_was_moved_is_told_from_a_new_one(heat, tree, state):
     os.rename(tree.path("p/scripts/heat.lua"),
               tree.path("p/scripts/old/heat.lua"))
     tree.luamig("run", "old/heat", cwd="p").expect(
-        INVALID, "run 1 of scripts/heat.lua", "may be this script's",
+        INVALID, "run 1 of scripts/heat.lua", "may belong to this script",
         "its file is gone", "--adopt 1", "--again")
     tree.luamig("run", "old/heat", "--adopt", 1, cwd="p").expect(DONE)
     tree.luamig("run", "old/heat", cwd="p").expect(DONE, "done already")
@@ -349,7 +349,7 @@ def test_an_unfinished_script_that_was_moved_and_edited_is_named(
     os.remove(tree.path(old))
     tree.write(new, script(step=20))
     tree.luamig("run", new).expect(
-        INVALID, "run 1 of", "may be this script's",
+        INVALID, "run 1 of", "may belong to this script",
         "its file had the same name, and is gone", "--adopt 1", "--again")
     tree.luamig("run", new, "--adopt", 1).expect(DONE, "40 rows")
     assert sums(heat) == [10, 20]
@@ -380,7 +380,7 @@ def test_the_same_file_in_capitals_is_the_same_script(heat, tree, limit, said):
     tree.luamig("run", "heat", "--limit", limit, cwd="p")
     os.link(tree.path("p/scripts/heat.lua"), tree.path("p/scripts/Heat.lua"))
     tree.luamig("run", "Heat", cwd="p").expect(
-        DONE, said, "it is called scripts/Heat.lua now")
+        DONE, said, "which is called scripts/Heat.lua now")
     assert sums(heat) == [10]
 
 
@@ -401,14 +401,14 @@ def test_a_folder_that_became_a_project_goes_on(heat, tree, marker):
     tree.luamig("run", "x/heat.lua", "--limit", 10).expect(STOPPED)
     tree.write("x/" + marker, "return {}")
     tree.luamig("run", "x/heat.lua", "--limit", 10).expect(
-        STOPPED, "is this script's; it is called heat.lua now",
+        STOPPED, "belongs to this script, which is called heat.lua now",
         "resuming run 1")
     if marker == "luamig.lua":
         os.remove(tree.path("x/luamig.lua"))
     else:
         shutil.rmtree(tree.path("x/" + marker.split("/")[0]))
     tree.luamig("run", "x/heat.lua").expect(
-        DONE, f"it is called {tree.path('x/heat.lua')} now", "40 rows")
+        DONE, f"which is called {tree.path('x/heat.lua')} now", "40 rows")
     tree.luamig("run", "x/heat.lua").expect(DONE, "done already")
     assert sums(heat) == [10]
 
@@ -615,7 +615,8 @@ def test_an_old_run_goes_on_under_the_scripts_name(old, heat, tree, name):
     path = tree.write("x/a/heat.lua", script())
     old(name, script())
     tree.luamig("run", "heat.lua", "--limit", 10, cwd="x/a").expect(
-        STOPPED, f"run 1 of {name} is this script's; it is called {path} now",
+        STOPPED, f"run 1 of {name} belongs to this script, "
+                 f"which is called {path} now",
         "resuming run 1")
     tree.luamig("status", "a/heat.lua", cwd="x").expect(DONE, path)
     tree.luamig("run", path).expect(DONE, "resuming run 1", "40 rows")
@@ -636,8 +637,8 @@ def test_an_old_run_is_not_taken_by_another_script_of_its_name(
     tree.write("x/b/heat.lua", script("other", 20))
     old("heat.lua", script())
     tree.luamig("run", "x/b/heat.lua").expect(
-        INVALID, "run 1 of heat.lua, which is stopped, may be this script's",
-        "its text was another", "--adopt 1", "--again")
+        INVALID, "run 1 of heat.lua, which is stopped, may belong to this script",
+        "its text was different", "--adopt 1", "--again")
     assert sums(heat, "other") == [0]
     tree.luamig("run", "x/a/heat.lua").expect(DONE, "resuming run 1")
     tree.luamig("run", "x/b/heat.lua").expect(DONE, "run 2 done: 40 rows")

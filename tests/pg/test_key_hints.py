@@ -66,7 +66,7 @@ def follow(query, hint):
             return query[:group] + addition + query[group:]
         return query + addition
     around = re.search(r"Write (SELECT \* FROM )\(base query\)"
-                       r"( AS q WHERE q\..* IS NOT NULL) if they", hint)
+                       r"( AS q WHERE q\..* IS NOT NULL) to leave them out", hint)
     assert around, hint
     return f"{around[1]}({query}\n){around[2]}"
 

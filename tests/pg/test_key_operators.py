@@ -199,7 +199,7 @@ def test_a_key_without_an_order_is_refused_and_its_text_will_do(
                f"INSERT INTO t SELECT n, {value} "
                "FROM generate_series(1, 10) n")
     count_visits(db)
-    refuse(db, project, "SELECT * FROM t", "k", "whose values have no order",
+    refuse(db, project, "SELECT * FROM t", "k", "its values have no order",
            '"k"::text AS key_text FROM (base query) AS q WHERE "k"::text IS '
            "NOT NULL")
 
@@ -223,7 +223,7 @@ def test_a_regclass_is_refused_and_its_number_will_do(db, project):
                "INSERT INTO t SELECT oid FROM pg_class LIMIT 20")
     count_visits(db)
     refuse(db, project, "SELECT * FROM t", "k",
-           "is the name of an object and no constant key",
+           "is the name of an object, so the key is not constant",
            'SELECT *, "k"::oid AS key_oid FROM (base query) AS q WHERE '
            '"k"::oid IS NOT NULL')
 
@@ -240,13 +240,13 @@ def test_a_regclass_is_refused_and_its_number_will_do(db, project):
 def test_other_names_of_objects_are_no_keys(db, project, kind):
     db.execute(f"CREATE TABLE t (k {kind} PRIMARY KEY)")
     refuse(db, project, "SELECT *, 0 AS n FROM t", "k",
-           "is the name of an object and no constant key")
+           "is the name of an object, so the key is not constant")
 
 
 def test_a_row_without_a_type_is_no_key(db, project):
     db.execute("CREATE TABLE t (a int PRIMARY KEY, b int NOT NULL)")
     refuse(db, project, "SELECT * FROM (SELECT row(a, b) AS k, 0 AS n FROM t) "
-           "AS q WHERE k IS NOT NULL", "k", "a row of no named type",
+           "AS q WHERE k IS NOT NULL", "k", "a row without a named type",
            "columns of their own")
 
 

@@ -505,7 +505,7 @@ def refuse_key(db, project, key, query, *texts):
 def test_a_system_column_is_no_key(db, project, key, query):
     make_table(db, "t", "int8", 10)
     refuse_key(db, project, key, query.format(key),
-               f'"{key}" is a system column and no key: it changes with every '
+               f'"{key}" is a system column and cannot be the key: it changes with every '
                "update")
 
 

@@ -16,7 +16,7 @@ return { base_query = "SELECT id, n FROM t WHERE n IS NULL",
   end }
 """
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, n int)"
-PUBLISHED = "a publication takes luamig's tables along"
+PUBLISHED = "a publication includes luamig's tables"
 
 
 @pytest.fixture(scope="module")

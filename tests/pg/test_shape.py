@@ -77,8 +77,8 @@ def test_a_column_vanishes(db, project, key, disconnect):
     result = interfere(db, project, "ALTER TABLE d DROP COLUMN a", disconnect)
 
     result.expect(FAILED, "the base query's columns have changed since the "
-                  "run began", "Run the same command again: it looks at the "
-                  "query afresh.", "column page.a does not exist")
+                  "run began", "Run the same command again: it checks the query again.",
+                  "column page.a does not exist")
     assert db.state() == "failed"
     project.run().expect(DONE)
     assert_all_seen(db)
@@ -154,8 +154,7 @@ def test_the_key_changes_its_type(db, project, key, disconnect):
                        disconnect)
 
     result.expect(FAILED, "the base query's columns have changed since the "
-                  "run began", "Run the same command again: it looks at the "
-                  "query afresh.")
+                  "run began", "Run the same command again: it checks the query again.")
     project.run().expect(DONE)
     assert_all_seen(db)
 

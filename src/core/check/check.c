@@ -301,8 +301,9 @@ look_for_duplicates(struct lm_checking *self, bool *found, struct lm_err *err)
         lm_err_set(err, LM_ERR_FAILED,
                    "two rows of the base query have the same key: (%s) = (%s)",
                    self->query.key[0], key);
-        lm_err_hint(err, "Name a unique key with config.key; a list of "
-                         "columns will do.");
+        lm_err_hint(
+            err,
+            "Name a unique key with config.key. It may have several columns.");
     }
     free(key);
     return true;
@@ -331,11 +332,10 @@ judge_unproved_key(struct lm_checking *self, const char *key,
     finding =
         lm_check_add(self->check, LM_VERDICT_WARNING, "key",
                      "(%s) is NOT NULL, but not proved to be unique", key);
-    lm_finding_detail(finding, "Each row is compared with the one before as "
-                               "rows go by; the first duplicate ends the run.");
-    lm_finding_hint(finding,
-                    "A unique index on the key proves it; config.assume_unique "
-                    "leaves the comparison out.");
+    lm_finding_detail(finding, "The run compares each row with the one before; "
+                               "the first duplicate ends the run.");
+    lm_finding_hint(finding, "A unique index on the key proves it; "
+                             "config.assume_unique turns the comparison off.");
     return true;
 }
 
@@ -392,8 +392,9 @@ judge_volatile_calls(struct lm_checking *self)
     finding =
         lm_check_add(self->check, LM_VERDICT_WARNING, "volatile_functions",
                      "the base query calls %s", self->query.volatile_calls);
-    lm_finding_detail(finding, "A page may be read again; what is in it, and "
-                               "its keys, must not depend on them.");
+    lm_finding_detail(finding,
+                      "luamig may read a page again: its rows and their keys "
+                      "must not depend on these functions.");
 }
 
 /* Somebody's lock says nothing about the query; a run waits for it. */
@@ -402,12 +403,12 @@ tell_held_up(struct lm_checking *self, const struct lm_err *err)
 {
     struct lm_finding *finding =
         lm_check_add(self->check, LM_VERDICT_WARNING, "query",
-                     "not looked at, nor its key "
-                     "and its plan: the server was held up");
+                     "not checked, and neither are its key and its plan: the "
+                     "server did not answer in time");
 
     lm_finding_detail(finding, "%s", err->message);
-    lm_finding_hint(finding, "Somebody holds a lock on one of its tables, most "
-                             "likely. Try again when that has ended.");
+    lm_finding_hint(finding, "Most likely another session has locked one of "
+                             "its tables. Try again when that lock is gone.");
 }
 
 static bool

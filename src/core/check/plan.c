@@ -21,7 +21,7 @@ enum { MOST_NODES = 12 }; /* of a plan that is shown */
 static const char OUT_OF_REACH[] =
     "The key comparison does not reach the table: a subquery with OFFSET, "
     "LIMIT, DISTINCT, GROUP BY or a window function keeps it out, or a join "
-    "that reads another table from its beginning. Let migrate ask for that, or "
+    "that reads another table from its beginning. Let migrate read that, or "
     "put it into a table of its own.";
 
 /* -- what would help ---------------------------------------------------------- */
@@ -200,8 +200,9 @@ add_index(const struct lm_checking *self, const struct lm_answer *place,
         lm_buf_printf(out, " WHERE %s", lm_buf_text(&predicate));
     lm_buf_putc(out, ';');
     if (lm_answer_bool(place, 0, PLACE_IS_HEIR)) {
-        lm_buf_puts(out, " likewise for the other partitions, or tables that "
-                         "inherit");
+        lm_buf_puts(
+            out,
+            " and the same for the other partitions, or tables that inherit");
     }
     lm_buf_release(&predicate);
     return partial;
@@ -268,13 +269,12 @@ hint_at_statistics(const struct lm_answer *place, const char *partial,
     const char *table = lm_answer_text(place, 0, PLACE_TABLE);
 
     if (!lm_answer_bool(place, 0, PLACE_IS_ANALYZED)) {
-        lm_finding_hint(finding,
-                        "There is an index on the key that the planner does "
-                        "not choose, since it knows nothing of the table: "
-                        "ANALYZE %s;%s%s",
-                        table,
-                        partial != NULL ? " or, for these rows alone, " : "",
-                        partial != NULL ? partial : "");
+        lm_finding_hint(
+            finding,
+            "There is an index on the key that the planner does not choose, "
+            "because it has no statistics of the table: ANALYZE %s;%s%s",
+            table, partial != NULL ? " or, for these rows alone, " : "",
+            partial != NULL ? partial : "");
     } else if (partial != NULL) {
         lm_finding_hint(finding,
                         "There is an index on the key; for these rows alone, "
@@ -298,11 +298,11 @@ hint_at_key_index(struct lm_checking *self, const struct lm_plan *plan,
         hint_at_statistics(place, partial ? lm_buf_text(&index) : NULL,
                            finding);
     } else if (!lm_answer_is_null(place, 0, PLACE_ORDER)) {
-        lm_finding_hint(finding,
-                        "There is an index on the key's columns in another "
-                        "order: name them so in config.key (%s), or %s",
-                        lm_answer_text(place, 0, PLACE_ORDER),
-                        lm_buf_text(&index));
+        lm_finding_hint(
+            finding,
+            "There is an index on the key's columns in another order: name "
+            "them in that order in config.key (%s), or %s",
+            lm_answer_text(place, 0, PLACE_ORDER), lm_buf_text(&index));
     } else {
         lm_finding_hint(finding, "%s", lm_buf_text(&index));
     }
@@ -323,8 +323,8 @@ hint_at_index(struct lm_checking *self, const struct lm_pages *pages,
     }
     if (scan != NULL && lm_plan_is_in_subquery(plan, scan)) {
         lm_finding_hint(finding,
-                        "Most of that is read by a subquery on %s, anew for "
-                        "each page. Let migrate ask for it, or put what it "
+                        "Most of that is read by a subquery on %s, again for "
+                        "each page. Let migrate read it, or put what it "
                         "finds into a table of its own.",
                         scan->relation);
         return;
@@ -373,8 +373,8 @@ tell_how(const struct lm_pages *pages, struct lm_finding *finding)
                           LM_PAGE_NEAR_PAGES);
     } else if (pages->first.timed_out || middle->timed_out) {
         lm_finding_detail(finding,
-                          "The %s took longer than %dms and was given up; what "
-                          "it reads is the planner's estimate.",
+                          "The %s took longer than %dms and was stopped; the "
+                          "number of rows is the planner's estimate.",
                           pages->first.timed_out ? "first page"
                                                  : "page in the middle",
                           LM_PAGE_PROBE_MS);
@@ -426,7 +426,7 @@ add_verdict(struct lm_check *check, const struct lm_page_cost *cost)
     }
     return lm_check_add(check, verdict, "plan",
                         "each page reads about %s rows to return %s; the run "
-                        "would read the table %s times over",
+                        "would read the table %s times",
                         rows_read.text, rows_returned.text,
                         count_text(passes).text);
 }
@@ -493,7 +493,7 @@ estimate_run(struct lm_checking *self, const struct lm_pages *pages)
     lm_clock_format(took, sizeof took, check->duration_ms);
     lm_check_add(check, LM_VERDICT_OK, "estimate",
                  "about %s rows in %s batch%s; a guess: %s to read them and to "
-                 "pause, and what the writes take",
+                 "pause, plus the time of the writes",
                  count_text((double)check->rows).text,
                  count_text((double)check->batches).text,
                  check->batches == 1 ? "" : "es", took);

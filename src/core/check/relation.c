@@ -142,8 +142,8 @@ lm_relation_read(struct lm_conn *conn, const char *name, char **facts_json,
 
     if (!lm_sql_add_table(&quoted, name)) {
         lm_buf_release(&quoted);
-        return lm_err_set(err, LM_ERR_FAILED, "\"%s\" is no name of a table",
-                          name);
+        return lm_err_set(err, LM_ERR_FAILED,
+                          "\"%s\" is not the name of a table", name);
     }
     text = lm_buf_text(&quoted);
     if (lm_conn_ask(conn, find_sql, "?: o t d", (struct lm_values){&text, 1},

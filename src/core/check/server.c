@@ -63,8 +63,8 @@ judge_limits(struct lm_checking *self, const struct lm_answer *row)
                          "idle_session_timeout ends a connection that waits "
                          "for %s",
                          text),
-            "ALTER ROLE %s SET idle_session_timeout = 0; otherwise a run that "
-            "is held connects again each time.",
+            "ALTER ROLE %s SET idle_session_timeout = 0; otherwise a run "
+            "connects again after each hold.",
             lm_answer_text(row, 0, COL_ROLE));
     }
 }
@@ -302,7 +302,7 @@ judge_sample(struct lm_checking *self, const struct lm_health_sample *sample)
     lm_health_describe(sample, true, &all);
     if (unseen.len > 0) {
         lm_finding_detail(lm_check_add(self->check, LM_VERDICT_WARNING,
-                                       "health", "some signals are not seen"),
+                                       "health", "some signals cannot be read"),
                           "%s", lm_buf_text(&unseen));
     } else {
         lm_finding_detail(
@@ -319,8 +319,8 @@ judge_sample(struct lm_checking *self, const struct lm_health_sample *sample)
         lm_finding_hint(lm_check_add(self->check, LM_VERDICT_WARNING, "health",
                                      "a run would wait: %s",
                                      lm_health_why(&health, by)),
-                        "It goes on by itself; config.health.%s moves the "
-                        "threshold.",
+                        "The run would continue by itself; config.health.%s "
+                        "changes the limit.",
                         lm_health_setting(by));
     }
 }

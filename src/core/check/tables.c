@@ -147,8 +147,8 @@ static const struct {
 } facts[] = {
     {COL_TRIGGERS, LM_VERDICT_WARNING, "triggers", "triggers fire: ",
      "They fire for each row that the script writes, and keep luamig from "
-     "combining those writes; config.combine = \"always\" combines them all "
-     "the same."},
+     "combining those writes; config.combine = \"always\" combines them "
+     "anyway."},
     {COL_RULES, LM_VERDICT_WARNING, "rules", "rules rewrite what is written: ",
      "Writes to this table are not combined."},
     {COL_REFERS_TO, LM_VERDICT_OK, "foreign_keys", "foreign keys to ", NULL},
@@ -160,7 +160,7 @@ static const struct {
      "table. Create an index on their columns first, unless the script does "
      "neither."},
     {COL_GENERATED, LM_VERDICT_OK, "generated_columns",
-     "generated columns are computed anew: ", NULL},
+     "generated columns are computed again: ", NULL},
     {COL_WITHOUT_IDENTITY, LM_VERDICT_WARNING, "replica_identity",
      "it has no replica identity, and is published in ",
      "The server refuses UPDATE and DELETE there. Give it a primary key, or "
@@ -249,14 +249,14 @@ tell_dangers(struct lm_check *check, const struct lm_answer *rows, int row)
         lm_finding_detail(lm_check_add(check, LM_VERDICT_WARNING, "unlogged",
                                        "%s is unlogged", name),
                           "A crash of the server empties it, while the journal "
-                          "goes on saying that its rows are done.");
+                          "still says that its rows are done.");
     }
     if (lm_answer_bool(rows, row, COL_ROW_SECURITY)) {
         lm_finding_hint(
             lm_check_add(check, LM_VERDICT_WARNING, "row_security",
                          "%s: row level security applies to the role", name),
-            "Rows that its policies hide are not migrated. The script says "
-            "config.row_security = true, so that is meant.");
+            "Rows that its policies hide are not migrated. The script accepts "
+            "that with config.row_security = true.");
     }
 }
 

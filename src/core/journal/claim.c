@@ -146,8 +146,9 @@ fail_beginning(struct lm_journal *self, struct lm_err *err)
     if (!lm_err_is_state(err, "55P03") || lm_journal_blames_standby(self, err))
         return false;
     lm_err_set(err, LM_ERR_BUSY, "another runner is just beginning this run");
-    lm_err_hint(err, "Try again in a moment: the same command tells how far "
-                     "it is.");
+    lm_err_hint(
+        err,
+        "Try again in a moment: the same command says how far the run is.");
     return false;
 }
 
@@ -261,8 +262,8 @@ fail_busy(struct lm_journal *self, const struct lm_run *run,
                 "repeated.%s",
                 holder->backend_pid > 0
                     ? ""
-                    : " If it has been killed, it can be taken over when its "
-                      "lease has ended.");
+                    : " If it has been killed, the same command takes the run "
+                      "over when its lease has ended.");
     return false;
 }
 
@@ -539,7 +540,7 @@ fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
     if (backend > 0)
         snprintf(where, sizeof where, "in server process %" PRId64, backend);
     lm_err_set(err, LM_ERR_BUSY,
-               "run %" PRId64 " is held by a transaction that is still open "
+               "run %" PRId64 " is locked by a transaction that is still open "
                "%s",
                run->id, where);
     if (backend > 0) {

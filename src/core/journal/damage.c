@@ -20,8 +20,8 @@ hint_at_cursor(const struct lm_run *run, const char *how, struct lm_err *err)
 
     lm_journal_add_lua_key(&key, &run->cursor);
     lm_err_hint(err,
-                "All rows up to the key %s are migrated. To go on after them, "
-                "set config.start_after = %s and run the script %s.",
+                "All rows up to the key %s are migrated. To continue after "
+                "them, set config.start_after = %s and run the script %s.",
                 lm_buf_text(&key), lm_buf_text(&key), how);
     lm_buf_release(&key);
 }
@@ -164,17 +164,17 @@ fail_damaged(const struct lm_journal *self, const struct lm_answer *answer,
         lm_err_detail(err, "Both are unfinished, of the same script and the "
                            "same arguments.");
         lm_err_hint(err, "End one with \"luamig cancel\" and its number; the "
-                         "same command then goes on with the other.");
+                         "same command then continues the other.");
         return false;
     }
-    lm_err_detail(err,
-                  "Its state is %s. How far it is, only its row in progress "
-                  "knows.",
-                  lm_answer_text_or(answer, 0, 2, "unknown"));
-    lm_err_hint(err,
-                "Put that right, from a backup: the same command then goes on. "
-                "Or set config.start_after to the last key that was migrated, "
-                "if any row was, and run the script with --restart.");
+    lm_err_detail(
+        err, "Its state is %s. Only its row in progress says how far it is.",
+        lm_answer_text_or(answer, 0, 2, "unknown"));
+    lm_err_hint(
+        err,
+        "Restore that from a backup: the same command then continues the run. "
+        "Or set config.start_after to the last key that was migrated, "
+        "if any row was, and run the script with --restart.");
     return false;
 }
 
@@ -201,8 +201,8 @@ give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
         return false;
     }
     lm_log(LM_LOG_WARNING,
-           "run %" PRId64 ", whose rows in the journal were damaged, is given "
-           "up; what it wrote stays",
+           "run %" PRId64 ", whose rows in the journal were damaged, is "
+           "abandoned; what it wrote stays",
            id);
     return true;
 }

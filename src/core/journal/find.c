@@ -154,13 +154,14 @@ fail_default(const struct lm_answer *answer, struct lm_err *err)
                "%s, and its default is %s now",
                name, was, id, over ? ", which is done" : "",
                lm_answer_text(answer, 0, COL_IS));
-    lm_err_hint(err,
-                over ? "Give it: --arg %s=%s is what is done; %s begins "
-                       "another run, with the new default."
-                     : "Give it: --arg %s=%s goes on with that run; %s "
-                       "abandons it and begins at the first row, with the new "
-                       "default.",
-                name, was, over ? "--again" : "--restart");
+    lm_err_hint(
+        err,
+        over ? "Give it: --arg %s=%s names the run that is done; %s begins "
+               "another run, with the new default."
+             : "Give it: --arg %s=%s continues that run; %s "
+               "abandons it and begins at the first row, with the new "
+               "default.",
+        name, was, over ? "--again" : "--restart");
     return false;
 }
 
@@ -183,13 +184,13 @@ fail_file(const struct look *self, const struct lm_answer *answer,
                     "If it is the same migration, \"luamig run\" with this "
                     "script and --adopt %" PRId64
                     " %s. If not, name the run's own script with --script.",
-                    id, over ? "says so" : "goes on with the run");
+                    id, over ? "says so" : "continues the run");
         return false;
     }
     lm_err_hint(err,
                 "If it is the same migration: --adopt %" PRId64
                 " %s. If not, give this one a field \"name\" of its own; %s.",
-                id, over ? "says that this is done" : "goes on with it",
+                id, over ? "says that this is done" : "continues it",
                 over ? "--again begins another run"
                      : "--restart abandons that run and begins at the first "
                        "row");
@@ -354,23 +355,23 @@ fail_kin(const struct look *self, enum kin kin, const struct lm_run *run,
          const char *name, struct lm_err *err)
 {
     const char *why =
-        kin == PERHAPS  ? "luamig 0.1 called it so by the folder where it "
-                          "was run, and its text was another"
+        kin == PERHAPS  ? "luamig 0.1 named it after the folder in which it "
+                          "ran, and its text was different"
         : kin == MOVED  ? "its text was the same, and its file is gone"
         : kin == EDITED ? "its file had the same name, and is gone"
                         : "it was begun by the same file";
     bool over = is_over(run->state);
 
     lm_err_set(err, LM_ERR_SCRIPT,
-               "run %" PRId64 " of %s, which is %s, may be this script's",
+               "run %" PRId64 " of %s, which is %s, may belong to this script",
                run->id, name, run->state);
-    lm_err_detail(err, "This script is called %s; of the run's script, %s.",
+    lm_err_detail(err, "This script is called %s; about the run's script: %s.",
                   self->request->script, why);
     lm_err_hint(err,
                 "If it is the same migration: --adopt %" PRId64
                 " %s. If not: --again begins another run, at the first row.",
                 run->id,
-                over ? "says that this is done" : "goes on with that run");
+                over ? "says that this is done" : "continues that run");
     return false;
 }
 
@@ -409,8 +410,8 @@ find_kin(const struct look *self, enum lm_journal_found *found,
         *found = judge_state(run->state, self->request);
         if (!run->told) {
             lm_log(LM_LOG_INFO,
-                   "run %" PRId64 " of %s is this script's; it "
-                   "is called %s now",
+                   "run %" PRId64
+                   " of %s belongs to this script, which is called %s now",
                    run->id, lm_answer_text(answer, row - 1, COL_SCRIPT),
                    self->request->script);
             run->told = true;
@@ -462,7 +463,7 @@ fail_sibling(const struct look *self, const struct lm_answer *answer,
                                             : "declares with another type now");
     }
     lm_err_hint(err,
-                "--adopt %" PRId64 " goes on with that run, with the arguments "
+                "--adopt %" PRId64 " continues that run, with the arguments "
                 "that are given now; --again begins another one, at the first "
                 "row.",
                 id);

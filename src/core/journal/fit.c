@@ -208,18 +208,18 @@ hint(const struct lm_answer *answer, struct lm_err *err)
 
     cursor.count = lm_answer_texts(answer, 0, COL_CURSOR, &cursor.texts);
     lm_journal_add_lua_key(&after, &cursor);
-    lm_err_detail(err, "In another table or another order, the rows that the "
-                       "run has not met yet are not those after its last key.");
+    lm_err_detail(err, "In another table or another order, the rows after the "
+                       "last key are not the rows that are left to migrate.");
     if (cursor.count > 0) {
-        lm_err_hint(err,
-                    "Set that back, and the same command goes on. Or abandon "
-                    "the run with --restart: the new one begins at the first "
-                    "row; with config.start_after = %s in the script, "
-                    "after that key.",
-                    lm_buf_text(&after));
+        lm_err_hint(
+            err,
+            "Set that back, and run the same command. Or abandon "
+            "the run with --restart: the new one begins at the first row, or "
+            "after that key with config.start_after = %s in the script.",
+            lm_buf_text(&after));
     } else {
-        lm_err_hint(err, "Set that back, and the same command goes on. Or "
-                         "abandon the run with --restart.");
+        lm_err_hint(err, "Set that back, and run the same command. Or abandon "
+                         "the run with --restart.");
     }
     lm_key_release(&cursor);
     lm_buf_release(&after);
@@ -323,9 +323,9 @@ lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
     if (ok && lm_answer_rows(answer) > 0 &&
         lm_answer_bool(answer, 0, COL_MOVED)) {
         lm_log(LM_LOG_INFO,
-               "run %" PRId64 " was begun in another database, of which this "
-               "is a copy; tables and types are held to be the same by their "
-               "names",
+               "run %" PRId64
+               " was begun in another database, of which this is a copy; "
+               "luamig compares tables and types by their names",
                run_id);
     }
     lm_answer_free(answer);

@@ -249,7 +249,7 @@ check_publications(struct lm_journal *self, int version, struct lm_err *err)
         return true;
     lm_journal_describe_sql(self->schema, version, command, sizeof command);
     lm_err_set(err, LM_ERR_CONNECT,
-               "a publication takes luamig's tables along, which a subscriber "
+               "a publication includes luamig's tables, which a subscriber "
                "may lack: %s",
                names);
     lm_err_detail(err, "A subscriber stops at the first row of a table, or of "

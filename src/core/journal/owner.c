@@ -166,11 +166,11 @@ lm_journal_check_owner(struct lm_journal *self, struct lm_err *err)
                         self->schema, lm_answer_text(row, 0, 0),
                         lm_answer_text(row, 0, 1));
         lm_err_detail(err, "What that role has put there would run as the role "
-                           "that migrates. Trusted are this role, superusers "
+                           "that migrates. luamig trusts this role, superusers "
                            "and the owner of the database.");
         lm_err_hint(err,
-                    "If luamig's tables are meant to be that role's, set "
-                    "%s=%s in the environment or in .env; else pass "
+                    "If that role should own luamig's tables, set "
+                    "%s=%s in the environment or in .env. Otherwise pass "
                     "--journal-schema NAME to every command.",
                     variable, lm_answer_text(row, 0, 1));
     }

@@ -108,9 +108,9 @@ fail_lost(int64_t id, const char *schema, struct lm_err *err)
     lm_err_set(err, LM_ERR_FAILED,
                "run %" PRId64 " has no row in \"%s\".progress", id, schema);
     LM_ERR_COPY(err->sqlstate, LM_JOURNAL_VANISHED);
-    lm_err_detail(err, "How far it is, only that row knows.");
+    lm_err_detail(err, "Only that row says how far the run is.");
     lm_err_hint(err, "Restore the row from a backup. \"luamig run\" with the "
-                     "same script tells how to go on without it.");
+                     "same script says how to continue without it.");
     return false;
 }
 

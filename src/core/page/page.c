@@ -137,8 +137,7 @@ static const char changed[] =
 static void
 hint_changed(struct lm_err *err)
 {
-    lm_err_hint(err, "Run the same command again: it looks at the query "
-                     "afresh.");
+    lm_err_hint(err, "Run the same command again: it checks the query again.");
 }
 
 /* The rows that the run has not met are those after its last key only in the
@@ -247,8 +246,8 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
     if (check_not_null(query, &key, err)) {
         fail_key(query, &key, "two rows of the base query have the same key",
                  err);
-        lm_err_hint(err, "Name a unique key with config.key; a list of "
-                         "columns will do: key = { \"tenant\", \"id\" }.");
+        lm_err_hint(err, "Name a unique key with config.key. It may have "
+                         "several columns: key = { \"tenant\", \"id\" }.");
     }
     lm_key_release(&key);
     return false;
@@ -298,10 +297,12 @@ fail_rounded(const struct lm_base_query *query, const struct lm_key *key,
              struct lm_err *err)
 {
     fail_key(query, key, "the text of a key is not that of its value", err);
-    lm_err_detail(err, "luamig keeps the text of the last key. Where that is "
-                       "rounded, rows would be passed over or met twice.");
-    lm_err_hint(err, "Page by another key: name it with config.key, and begin "
-                     "anew with --restart. Rows that are done are met again.");
+    lm_err_detail(err,
+                  "luamig keeps the text of the last key. If that text is "
+                  "rounded, the run would skip rows or migrate rows twice.");
+    lm_err_hint(err,
+                "Page by another key: name it with config.key, and begin a new "
+                "run with --restart. It reads the rows that are done again.");
     return false;
 }
 

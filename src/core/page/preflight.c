@@ -291,8 +291,8 @@ hint_at_validating(struct lm_conn *conn, const struct lm_column *column,
         return;
     if (origin.validate[0] != '\0') {
         lm_err_hint(err,
-                    "NOT NULL of the column is NOT VALID: rows from before "
-                    "may break it. If none does, say %s.",
+                    "NOT NULL of the column is NOT VALID: older rows may still "
+                    "be NULL. If none is, run %s.",
                     origin.validate);
     }
     free(origin.view);
@@ -394,19 +394,19 @@ fail_unproved(const struct lm_query_shape *shape, const char *column,
     struct lm_buf name = LM_BUF_INIT;
 
     lm_err_set(err, LM_ERR_SCRIPT, "the key column \"%s\" may be NULL", column);
-    lm_err_detail(err, "Rows with a NULL key would be passed over in "
-                       "silence: no key comparison ever finds them.");
+    lm_err_detail(err, "The run would silently skip rows with a NULL key: no "
+                       "key comparison finds them.");
     if (lm_query_add_nullable(shape, column, &name)) {
         lm_err_hint(err,
-                    "Add \"WHERE %s IS NOT NULL\" to the base query if they "
-                    "are to be left out, declare the column NOT NULL, or name "
+                    "Add \"WHERE %s IS NOT NULL\" to the base query to leave "
+                    "them out, declare the column NOT NULL, or name "
                     "another key with config.key.",
                     lm_buf_text(&name));
     } else {
         lm_sql_add_name(&name, column);
         lm_err_hint(err,
                     "Write SELECT * FROM (base query) AS q WHERE q.%s IS NOT "
-                    "NULL if they are to be left out, or name another key with "
+                    "NULL to leave them out, or name another key with "
                     "config.key.",
                     lm_buf_text(&name));
     }
@@ -433,7 +433,8 @@ static bool
 fail_system_column(const char *name, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_SCRIPT,
-               "\"%s\" is a system column and no key: it changes with every "
+               "\"%s\" is a system column and cannot be the key: it changes "
+               "with every "
                "update",
                name);
     lm_err_hint(err, "Name a unique column of the table with config.key.");
@@ -657,9 +658,9 @@ lm_preflight_explain(const struct lm_migration *migration, struct lm_err *err)
     if (!lm_err_is_state(err, "42P01") || err->hint[0] != '\0')
         return;
     if (migration->ops->has(migration->self, LM_CALL_ON_START)) {
-        lm_err_hint(err, "The base query is looked at before on_start runs. "
-                         "Create the table before the run, empty; on_start may "
-                         "fill it.");
+        lm_err_hint(err,
+                    "luamig checks the base query before on_start runs. Create "
+                    "an empty table before the run; on_start may fill it.");
     } else {
         lm_err_hint(err, "Is this the right database, and is the table's "
                          "schema on the search_path of the role?");

@@ -77,8 +77,7 @@ fail_without_order(const char *column, const struct lm_order *order,
                    struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_SCRIPT,
-               "the key column \"%s\" is of type %s, whose values have no "
-               "order",
+               "the key column \"%s\" is of type %s; its values have no order",
                column, order->type_name);
     lm_err_detail(err, "luamig pages through the rows in the order of the key, "
                        "by the default btree operator class of its type.");
@@ -99,7 +98,7 @@ fail_without_collation(const char *column, struct lm_err *err)
                column);
     lm_err_detail(err, "The expression mixes values of different collations.");
     lm_err_hint(err,
-                "Say in the base query which one is meant: (expression) "
+                "Name the collation in the base query: (expression) "
                 "COLLATE \"C\" AS %s.",
                 column);
     return false;
@@ -111,8 +110,8 @@ static bool
 fail_name(const char *column, const struct lm_order *order, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_SCRIPT,
-               "the key column \"%s\" is of type %s, whose text is the name of "
-               "an object and no constant key",
+               "the key column \"%s\" is of type %s; its text is the name of "
+               "an object, so the key is not constant",
                column, order->type_name);
     lm_err_detail(err, "luamig keeps the text of the last key. The object may "
                        "be renamed, and its name may come to mean another.");
@@ -131,10 +130,11 @@ fail_name(const char *column, const struct lm_order *order, struct lm_err *err)
 static bool
 fail_pseudo(const char *column, struct lm_err *err)
 {
-    lm_err_set(err, LM_ERR_SCRIPT,
-               "the key column \"%s\" is a row of no named type, which cannot "
-               "be sent back to the server",
-               column);
+    lm_err_set(
+        err, LM_ERR_SCRIPT,
+        "the key column \"%s\" is a row without a named type, which cannot "
+        "be sent back to the server",
+        column);
     lm_err_hint(err, "Return its fields as columns of their own, and name "
                      "those: key = { \"a\", \"b\" }.");
     return false;
