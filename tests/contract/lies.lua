@@ -413,8 +413,8 @@ return {
     "if self.attempt > self.def.config.retries + 1 then",
   },
   {
-    "runs", "a conflict ends the run", "mock/runner",
-    "[\"40001\"] = \"conflict\",",
+    "runs", "a conflict ends the run", "sqlstates",
+    "{ \"40001\", \"conflict\" },",
     "",
   },
   {
@@ -497,8 +497,8 @@ return {
   },
   {
     "runs", "quarantine takes every error", "mock/bisection",
-    "return OF_ROWS[sqlstate] or",
-    "return true or",
+    "return sqlstates.meaning(err.sqlstate) == \"row\"",
+    "return true",
   },
   {
     "runs", "quarantine never ends", "mock/runner",
@@ -532,13 +532,13 @@ return {
     "but a look at what is there\n",
   },
   {
-    "retries", "what the server lacks is given up like a conflict", "mock/runner",
-    "[\"53\"] = \"shortage\",",
-    "[\"53\"] = \"conflict\",",
+    "retries", "what the server lacks is given up like a conflict", "sqlstates",
+    "{ \"53\", \"shortage\" },",
+    "{ \"53\", \"conflict\" },",
   },
   {
-    "retries", "statements out of date end the run", "mock/runner",
-    "[\"0A000\"] = \"stale\",",
+    "retries", "statements out of date end the run", "sqlstates",
+    "{ \"0A000\", \"stale\" },",
     "",
   },
   {
@@ -573,8 +573,8 @@ return {
   },
   {
     "retries", "a P0002 of the server is one of the repo", "mock/bisection",
-    "or err.kind == \"script\" and OF_REPO[sqlstate]",
-    "or OF_REPO[sqlstate]",
+    "or err.kind == \"script\" and OF_REPO[err.sqlstate]",
+    "or OF_REPO[err.sqlstate]",
   },
   {
     "retries", "rows set aside count towards the limit", "mock/runner",

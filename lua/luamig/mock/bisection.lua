@@ -3,21 +3,21 @@
 -- Promises: the sizes of pages are those that the program would ask for, so that a script sees the
 -- same batches here and there.
 
+local sqlstates = require "luamig.sqlstates"
+
 local bisection = {}
 
 local Bisection = {}
 Bisection.__index = Bisection
 
--- SQLSTATEs, or their classes, of the server that lie in the rows; and the repo's own.
-local OF_ROWS = { ["22"] = true, ["23"] = true, P0001 = true }
+-- Rows that were not written as they should be, in luamig's own words.
 local OF_REPO = { P0002 = true, P0003 = true }
 
 --- Whether a savepoint can contain an error of the database: never one of connections, timeouts or
 -- conflicts.
 function bisection.may_catch(err)
-  local sqlstate = err.sqlstate or ""
-  return OF_ROWS[sqlstate] or OF_ROWS[sqlstate:sub(1, 2)]
-    or err.kind == "script" and OF_REPO[sqlstate] or false
+  return sqlstates.meaning(err.sqlstate) == "row"
+    or err.kind == "script" and OF_REPO[err.sqlstate] or false
 end
 
 --- Whether an error may set rows aside; errors of the script do as well.
@@ -25,15 +25,10 @@ function bisection.lies_in_rows(err)
   return err.kind == "script" or bisection.may_catch(err)
 end
 
--- Classes of SQLSTATEs that a row's values can raise in the base query.
-local OF_PAGE = {
-  ["21"] = true, ["22"] = true, ["23"] = true, ["2F"] = true, ["38"] = true, ["39"] = true,
-  ["54"] = true, P0 = true, XX = true,
-}
-
 --- Whether a page that raises this is cut, so that its rows are met one by one.
 function bisection.cuts_page(err)
-  return err.kind == "database" and OF_PAGE[(err.sqlstate or ""):sub(1, 2)] or false
+  local meaning = sqlstates.meaning(err.sqlstate)
+  return err.kind == "database" and (meaning == "row" or meaning == "page")
 end
 
 --- Nothing is sought.

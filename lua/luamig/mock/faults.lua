@@ -4,6 +4,7 @@
 
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
+local sqlstates = require "luamig.sqlstates"
 local text = require "luamig.text"
 
 local faults = {}
@@ -17,15 +18,9 @@ local PLACES = {
   "delete_all", "insert_all", "savepoint", "commit",
 }
 
--- SQLSTATEs, or their classes, that come with the end of the session.
-local ENDS_SESSION = {
-  ["57P01"] = true, ["57P02"] = true, ["57P03"] = true, ["57P05"] = true, ["25P03"] = true,
-  ["25P04"] = true, ["08"] = true,
-}
-
 --- Whether an error with this SQLSTATE comes with the end of the session.
 function faults.ends_session(sqlstate)
-  return ENDS_SESSION[sqlstate] or ENDS_SESSION[sqlstate:sub(1, 2)] or false
+  return sqlstates.meaning(sqlstate) == "lost"
 end
 
 --- What a killed run raises; no script can catch it for good.

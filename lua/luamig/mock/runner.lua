@@ -12,6 +12,7 @@ local letters = require "luamig.script.letters"
 local pages = require "luamig.mock.pages"
 local repo = require "luamig.mock.repo"
 local sites = require "luamig.mock.sites"
+local sqlstates = require "luamig.sqlstates"
 local strict = require "luamig.strict"
 local text = require "luamig.text"
 local transaction = require "luamig.mock.transaction"
@@ -26,19 +27,13 @@ local RUN_FIELDS = { "args", "script", "id", "batch", "attempt", "dry_run", "log
 local MAX_WAITS = 100
 local STOP_REASONS = { stopped = "stop", failed = "error" }
 
--- SQLSTATEs, or their classes, after which the program tries a batch again on its connection.
-local RETRYABLE = {
-  ["40001"] = "conflict", ["40P01"] = "conflict", ["55P03"] = "timeout", ["57014"] = "timeout",
-  ["53"] = "shortage", ["0A000"] = "stale", ["26000"] = "stale", ["42P05"] = "stale",
-}
+-- What SQLSTATEs mean after which the program tries a batch again.
+local RETRYABLE = { lost = true, conflict = true, timeout = true, shortage = true, stale = true }
 
 --- Why a batch is tried again after an error; nil when it is not.
 local function why_retryable(err)
-  local sqlstate = err.sqlstate
-  if sqlstate and faults.ends_session(sqlstate) then
-    return "lost"
-  end
-  return sqlstate and (RETRYABLE[sqlstate] or RETRYABLE[sqlstate:sub(1, 2)])
+  local meaning = sqlstates.meaning(err.sqlstate)
+  return RETRYABLE[meaning] and meaning
 end
 
 --- The `run` object of one callback.

@@ -117,10 +117,11 @@ fetch_page(struct lm_lane *self, struct lm_key *window_end,
     bool ok;
 
     lm_attempt_look_for_page(&self->attempt);
+    lm_narrow_begin_page(&self->narrow, rows);
     lm_conn_limit_answer(self->conn, rows > 1 ? LM_LANE_PAGE_BYTES : 0);
     ok = lm_lane_witness(self, LM_BEFORE_PAGE, self->run->batches + 1, err) &&
          lm_lane_find_window(self, window_end, err) &&
-         lm_lane_narrow_page(self, rows, window_end, err) &&
+         lm_lane_narrow_page(self, window_end, err) &&
          lm_page_fetch(self->conn, &self->query, &self->run->cursor,
                        lm_key_is_empty(window_end) ? &self->run->bound
                                                    : window_end,

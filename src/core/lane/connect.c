@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/page/preflight.h"
+#include "pg/conn/sqlstate.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -157,14 +158,10 @@ close_connection(struct lm_lane *self)
 bool
 lm_lane_is_in_the_way(const struct lm_err *err)
 {
-    static const char *const states[] = {"55P03", "57014", "40P01", "40001"};
+    enum lm_sqlstate meaning = lm_sqlstate_meaning(err->sqlstate);
 
-    for (size_t i = 0; err->kind != LM_ERR_INTERRUPT && i < LM_COUNT(states);
-         i++) {
-        if (lm_err_is_state(err, states[i]))
-            return true;
-    }
-    return false;
+    return err->kind != LM_ERR_INTERRUPT &&
+           (meaning == LM_SQLSTATE_CONFLICT || meaning == LM_SQLSTATE_TIMEOUT);
 }
 
 bool

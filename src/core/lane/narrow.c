@@ -16,9 +16,17 @@
 
 #include "base/log.h"
 #include "core/lane/private.h"
+#include "pg/conn/sqlstate.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
+
+void
+lm_narrow_begin_page(struct lm_narrow *self, int64_t rows)
+{
+    self->asked = rows;
+    self->rows = 0;
+}
 
 int64_t
 lm_narrow_rows(const struct lm_narrow *self, int64_t rows)
@@ -58,14 +66,12 @@ prefer_index(struct lm_lane *self, struct lm_err *err)
 }
 
 bool
-lm_lane_narrow_page(struct lm_lane *self, int64_t rows, struct lm_key *end,
+lm_lane_narrow_page(struct lm_lane *self, struct lm_key *end,
                     struct lm_err *err)
 {
     struct lm_narrow *narrow = &self->narrow;
     struct lm_key found = {NULL, 0};
 
-    narrow->asked = rows;
-    narrow->rows = 0;
     if (!narrow->on)
         return true;
     if (self->bisection.rows > 0 && !prefer_index(self, err))
@@ -145,20 +151,13 @@ lm_lane_narrow_passed(struct lm_lane *self, const struct lm_page *page)
 
 /* -- a page that was not read --------------------------------------------- */
 
-/* Classes of what a row's values can raise, the server's own trouble with what
- * it has stored among them. */
 bool
 lm_lane_lies_in_row(const struct lm_err *err)
 {
-    static const char *const classes[] = {"21", "22", "23", "2F", "38",
-                                          "39", "54", "P0", "XX"};
+    enum lm_sqlstate meaning = lm_sqlstate_meaning(err->sqlstate);
 
-    for (size_t i = 0; err->kind == LM_ERR_DATABASE && i < LM_COUNT(classes);
-         i++) {
-        if (lm_err_is_state(err, classes[i]))
-            return true;
-    }
-    return false;
+    return err->kind == LM_ERR_DATABASE &&
+           (meaning == LM_SQLSTATE_ROW || meaning == LM_SQLSTATE_PAGE);
 }
 
 bool

@@ -49,7 +49,9 @@ bool lm_lane_quarantine(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
  * have ended anyway.
  */
 int64_t lm_narrow_rows(const struct lm_narrow *self, int64_t rows);
-bool lm_lane_narrow_page(struct lm_lane *self, int64_t rows, struct lm_key *end,
+/* A page of so many rows is looked for, as far as it goes. */
+void lm_narrow_begin_page(struct lm_narrow *self, int64_t rows);
+bool lm_lane_narrow_page(struct lm_lane *self, struct lm_key *end,
                          struct lm_err *err) LM_MUSTCHECK;
 /* A batch with this page is committed. */
 void lm_lane_narrow_passed(struct lm_lane *self, const struct lm_page *page);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/page/preflight.h"
+#include "pg/conn/sqlstate.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -32,7 +33,7 @@ enum {
 };
 
 enum remedy {
-    GIVE_UP,
+    GIVE_UP, /* 0: what the table below leaves out */
     RECONNECT,
     REPREPARE,    /* the prepared statements are out of date */
     TRY_AGAIN,    /* somebody else's transaction was in the way */
@@ -41,23 +42,6 @@ enum remedy {
     WAIT,         /* the server lacks something */
     FIND_FENCER   /* another runner has taken over */
 };
-
-/* Classes and codes of appendix A of PostgreSQL's manual, and luamig's own. A
- * table that gets another shape under a prepared statement has no code of its
- * own, and a message that is translated: 0A000. */
-static const struct {
-    const char *state;
-    enum remedy remedy;
-} policy[] = {{"40001", TRY_AGAIN},
-              {"40P01", TRY_AGAIN},
-              {"55P03", SMALLER_BITE},
-              {"57014", SMALLER_BITE},
-              {"0A000", REPREPARE},
-              {"26000", REPREPARE},
-              {"42P05", REPREPARE},
-              {"53", WAIT},
-              {LM_CONN_TOO_LARGE, FEWER_ROWS},
-              {LM_JOURNAL_FENCED, FIND_FENCER}};
 
 void
 lm_lane_begin_step(struct lm_lane *self)
@@ -125,19 +109,27 @@ lm_attempt_begin_anew(struct lm_attempt *self)
     self->number = 1;
 }
 
+/* By what the SQLSTATE means; luamig has some of its own. */
 static enum remedy
 find_remedy(const struct lm_err *err)
 {
+    static const enum remedy remedies[] = {[LM_SQLSTATE_CONFLICT] = TRY_AGAIN,
+                                           [LM_SQLSTATE_TIMEOUT] = SMALLER_BITE,
+                                           [LM_SQLSTATE_STALE] = REPREPARE,
+                                           [LM_SQLSTATE_SHORTAGE] = WAIT,
+                                           [LM_SQLSTATE_PAGE] = GIVE_UP};
+
     if (err->kind == LM_ERR_LOST)
         return RECONNECT;
     if (err->kind == LM_ERR_FAILED && lm_err_is_state(err, LM_SCRIPT_NO_MEMORY))
         return FEWER_ROWS;
-    for (size_t i = 0; err->kind == LM_ERR_DATABASE && i < LM_COUNT(policy);
-         i++) {
-        if (lm_err_is_state(err, policy[i].state))
-            return policy[i].remedy;
-    }
-    return GIVE_UP;
+    if (err->kind != LM_ERR_DATABASE)
+        return GIVE_UP;
+    if (lm_err_is_state(err, LM_CONN_TOO_LARGE))
+        return FEWER_ROWS;
+    if (lm_err_is_state(err, LM_JOURNAL_FENCED))
+        return FIND_FENCER;
+    return remedies[lm_sqlstate_meaning(err->sqlstate)];
 }
 
 bool

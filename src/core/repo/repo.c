@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "pg/conn/own.h"
+#include "pg/conn/sqlstate.h"
 #include "pg/sql/sql.h"
 
 #include <inttypes.h>
@@ -541,8 +542,7 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
 bool
 lm_repo_may_catch(const struct lm_err *err)
 {
-    return lm_err_is_state(err, "22") || lm_err_is_state(err, "23") ||
-           lm_err_is_state(err, "P0001") ||
+    return lm_sqlstate_meaning(err->sqlstate) == LM_SQLSTATE_ROW ||
            (err->kind == LM_ERR_FAILED &&
             (lm_err_is_state(err, LM_REPO_NO_ROW) ||
              lm_err_is_state(err, LM_REPO_TOO_MANY_ROWS)));

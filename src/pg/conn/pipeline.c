@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "pg/conn/private.h"
+#include "pg/conn/sqlstate.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,23 +20,6 @@
 #include <string.h>
 
 enum { MAX_UNSYNCED = 32, MAX_UNSYNCED_MS = 20 };
-
-/* SQLSTATEs that say the session is over or of no use, whatever libpq thinks
- * of the socket: shutdowns, and timeouts that end a session. */
-static bool
-is_lost_state(const char *state)
-{
-    static const char *const lost[] = {"57P01", "57P02", "57P03",
-                                       "57P05", "25P03", "25P04"};
-
-    if (strncmp(state, "08", 2) == 0)
-        return true;
-    for (size_t i = 0; i < LM_COUNT(lost); i++) {
-        if (strcmp(state, lost[i]) == 0)
-            return true;
-    }
-    return false;
-}
 
 /* libpq's texts end with a newline and may have several lines. */
 void
@@ -136,7 +120,7 @@ fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
         return lm_pipeline_fail_lost(self, PQresultErrorMessage(result), err);
     if (self->too_large && strcmp(state, "57014") == 0)
         return lm_pipeline_fail_too_large(self, sql, err);
-    if (is_lost_state(state)) {
+    if (lm_sqlstate_meaning(state) == LM_SQLSTATE_LOST) {
         kind = LM_ERR_LOST;
     } else if (self->cancel_sent && strcmp(state, "57014") == 0) {
         kind = LM_ERR_INTERRUPT;
