@@ -81,10 +81,10 @@ add_hint(const PGresult *result, struct lm_err *err)
 
     if (lm_err_is_state(err, "42501") && function != NULL &&
         strcmp(function, "check_enable_rls") == 0) {
-        lm_err_hint(err, "Row security may hide rows from this role. If only "
-                         "the rows that it may see are meant, say config = "
-                         "{ row_security = true } in the script; else use a "
-                         "role with BYPASSRLS.");
+        lm_err_hint(
+            err, "Row security may hide rows from this role. To migrate only "
+                 "the rows that it may see, set config = { row_security = true "
+                 "} in the script. Otherwise use a role with BYPASSRLS.");
     } else if (lm_err_is_state(err, "57P05")) {
         lm_err_hint(err, "The session idled for longer than "
                          "idle_session_timeout. Set it to 0 for the role "
@@ -301,8 +301,8 @@ check_encoding(struct lm_conn *self)
                "client_encoding was set to %s in this transaction", encoding);
     LM_ERR_COPY(self->error.sqlstate, LM_CONN_ENCODING);
     lm_err_hint(&self->error, "luamig sends and reads UTF-8, and the server "
-                              "converts it. Take that setting out of the "
-                              "script, or of the function that it calls.");
+                              "converts it. Remove that setting from the "
+                              "script, or from the function that it calls.");
     self->failed = true;
 }
 

@@ -111,9 +111,10 @@ on_settings(void *arg, const struct lm_answer *answer, struct lm_err *err)
         conn->backend_pid = lm_answer_int(answer, 0, 0);
     } else if (err != NULL && lm_err_is_state(err, "42501")) {
         err->sql[0] = '\0';
-        lm_err_hint(err, "The role's sessions leave triggers and foreign keys "
-                         "out, which luamig does not. Set that back: ALTER "
-                         "ROLE ... RESET session_replication_role.");
+        lm_err_hint(err,
+                    "Sessions of this role skip triggers and foreign keys, and "
+                    "luamig must not skip them. Set that back: ALTER "
+                    "ROLE ... RESET session_replication_role.");
     }
 }
 

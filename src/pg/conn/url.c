@@ -71,7 +71,7 @@ check_foreign(const char *text, struct lm_err *err)
         if (!begins(text, foreign_schemes[i].prefix))
             continue;
         lm_err_set(err, LM_ERR_CONNECT,
-                   "the database URL begins as those of %s do",
+                   "the database URL begins like those of %s",
                    foreign_schemes[i].tool);
         lm_err_hint(err, "Write it as " FORM ", beginning with "
                          "\"postgresql://\".");
@@ -200,8 +200,8 @@ static const char set_search_path[] =
 static const char no_pool[] =
     "Leave it out: luamig keeps two connections of its own, and no pool.";
 static const char own_statements[] =
-    "Leave it out: luamig sees to prepared statements by itself, behind a "
-    "pooler too.";
+    "Leave it out: luamig manages prepared statements by itself, also behind a "
+    "pooler.";
 static const char always_utf8[] =
     "Leave it out: luamig always speaks UTF-8 with the server.";
 static const char set_connect_timeout[] =
@@ -296,7 +296,7 @@ fail_parameter(const PQconninfoOption *options, const char *name, size_t len,
         lm_err_hint(err, "Did you mean \"%s\"?", names[nearest]);
     } else {
         lm_err_hint(err,
-                    "Behind \"?\" only libpq's parameters may stand, such as "
+                    "After \"?\", only libpq's parameters are allowed, such as "
                     "sslmode or connect_timeout; leave out those of other "
                     "tools. %s",
                     escapes);

@@ -78,8 +78,9 @@ lm_conn_fail_awaiting_standby(const struct lm_conn *self, int64_t backend_pid,
                self->target);
     LM_ERR_COPY(err->sqlstate, LM_CONN_AWAITS_STANDBY);
     lm_err_detail(err,
-                  "Server process %" PRId64 " waits in SyncRep, and goes on "
-                  "by itself when a standby of synchronous_standby_names has "
+                  "Server process %" PRId64
+                  " waits in SyncRep, and continues by itself when a standby "
+                  "of synchronous_standby_names has "
                   "confirmed. Nothing is lost.",
                   backend_pid);
     lm_err_hint(err,

@@ -239,12 +239,11 @@ static bool
 fail_too_large(const struct trace *self)
 {
     lm_err_set(self->err, LM_ERR_SCRIPT,
-               "the key column \"%s\" cannot be followed to where it comes "
-               "from: the base query is too large",
+               "luamig cannot find out where the key column \"%s\" comes from: "
+               "the base query is too large",
                self->key);
-    lm_err_hint(self->err,
-                "Page by a column that fewer subselects, WITH queries and "
-                "views lie below.");
+    lm_err_hint(self->err, "Page by a column that comes through fewer "
+                           "subselects, WITH queries and views.");
     return false;
 }
 
