@@ -53,8 +53,8 @@ function Transaction:enter(where)
     errors.raise {
       kind = "script", where = where, message = "transaction has failed",
       detail = self.latched.message,
-      hint = "An error of the database ends the batch, also when pcall catches it; use "
-        .. "repo:savepoint to go on after an error in the data.",
+      hint = "An error of the database ends the batch, even if pcall catches it. Use "
+        .. "repo:savepoint to continue after an error in the data.",
     }
   end
 end

@@ -150,8 +150,8 @@ is_there(struct lm_repo *self, const struct lm_write *write)
 /* -- words --------------------------------------------------------------- */
 
 #define IF_MEANT                                                              \
-    "Correct that, or pass { missing = \"ignore\" } as the last argument if " \
-    "it is meant."
+    "Correct that, or pass { missing = \"ignore\" } as the last argument to " \
+    "allow it."
 
 /* "id = 7, tenant = 3" */
 static void
@@ -193,7 +193,7 @@ say_insert(const struct lm_blame *blame, const char *takers, struct lm_err *err)
         lm_err_set(err, LM_ERR_FAILED,
                    "insert into \"%s\" wrote %" PRId64 " rows, not one%s",
                    table, blame->rows, takers);
-        lm_err_hint(err, "Write it with repo:execute if that is meant.");
+        lm_err_hint(err, "To allow that, write it with repo:execute.");
     }
 }
 

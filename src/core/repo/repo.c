@@ -249,9 +249,10 @@ lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err)
     if (self->failed) {
         lm_err_set(err, LM_ERR_FAILED, "transaction has failed");
         lm_err_detail(err, "%s", self->failure.message);
-        lm_err_hint(err, "An error of the database ends the batch, also when "
-                         "pcall catches it; use repo:savepoint to go on after "
-                         "an error in the data.");
+        lm_err_hint(
+            err,
+            "An error of the database ends the batch, even if pcall catches "
+            "it. Use repo:savepoint to continue after an error in the data.");
         return false;
     }
     return true;
@@ -267,9 +268,8 @@ warn_unjudged(const char *sql, const char *where)
                "the statement was not judged: config.allow_unjudged");
     LM_ERR_COPY(warning.sql, sql);
     LM_ERR_COPY(warning.where, where);
-    lm_err_hint(&warning,
-                "Make sure that it hits only the rows that it should, "
-                "and neither changes the session nor the schema.");
+    lm_err_hint(&warning, "Make sure that it changes only the rows that it "
+                          "should, and neither the session nor the schema.");
     lm_log_err(LM_LOG_WARNING, &warning);
 }
 
@@ -401,8 +401,8 @@ fail_vague(struct lm_repo *self, struct lm_shape *shape, struct lm_err *err)
     shape->single = true;
     self->combined_failed = true;
     lm_err_set(err, LM_ERR_DATABASE,
-               "it is not known which rows of \"%s\" a "
-               "combined statement has written",
+               "luamig does not know which rows of \"%s\" a combined statement "
+               "has written",
                shape->form.table);
     return lm_repo_fail_with(self, err);
 }

@@ -45,7 +45,7 @@ static bool
 fail_text(struct lm_err *err)
 {
     return lm_err_set(err, LM_ERR_FAILED,
-                      "the array has a text that is not understood");
+                      "the array has a text that luamig cannot read");
 }
 
 /* After the opening quote; *len bytes in scratch. */
