@@ -5,9 +5,14 @@ import os
 
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import Cluster, share_templates
 from harness.project import Project, binary
 from harness.proxy import Proxy
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        share_templates()
 
 
 def pytest_sessionstart():

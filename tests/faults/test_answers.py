@@ -258,6 +258,7 @@ def case_of(cluster, tmp_path):
         one.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_a_spoilt_answer_is_an_error_or_does_not_matter(case_of, name):
     case = case_of(name)

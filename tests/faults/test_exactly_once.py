@@ -45,6 +45,7 @@ def die_at(project, point):
 # -- kills of luamig -------------------------------------------------------
 
 
+@pytest.mark.long
 def test_200000_rows_survive_dozens_of_kills_at_random_moments(
         db, project, dice):
     count, kills_at_the_start, kills_on_the_way = 200_000, 6, 42
@@ -260,6 +261,7 @@ def crash_and_count_lost(server, db, runner, freeze):
     return lost
 
 
+@pytest.mark.long
 def test_ten_crashes_of_the_server_lose_commits_but_no_row(forgetful):
     server, db, project = forgetful
     count = 12_000

@@ -208,6 +208,7 @@ def test_a_runner_that_idles_longer_than_its_lease_loses_the_run(
     assert_once(db)
 
 
+@pytest.mark.long
 def test_twenty_pairs_started_together_have_twenty_winners(
         cluster, project):
     """Each winner waits in its first batch until the other has given up, so

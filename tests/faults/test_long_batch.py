@@ -120,6 +120,7 @@ def test_a_runner_whose_session_ends_in_a_long_batch_keeps_the_run(
     assert_once(db)
 
 
+@pytest.mark.long
 def test_a_runner_that_stops_after_a_long_batch_gives_it_back(
         db, project, pooler):
     readings.create(db, 20)

@@ -1,12 +1,13 @@
 """Throw-away PostgreSQL servers: a Unix socket, no durability, one directory.
 
-The first cluster of a process runs initdb; later ones copy its result. As root
-the server runs as the user postgres, because it refuses to run as root.
+The first cluster of a version runs initdb; later ones copy its result, those of
+other workers of pytest as well (share_templates). As root the server runs as the user postgres, because it refuses to run as root.
 """
 
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import os
 import re
@@ -56,6 +57,7 @@ WHERE c.relkind IN ('r', 'p', 'S', 'v', 'm')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 GROUP BY c.oid ORDER BY 1"""
 
+TEMPLATES = "LUAMIG_TEST_TEMPLATES"  # the folder that workers share
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
@@ -68,6 +70,19 @@ def _home():
     return memory if plenty else "/tmp"
 
 
+def template_folder():
+    """A new folder, which is removed in the end."""
+    top = tempfile.mkdtemp(prefix="luamig-initdb-", dir=_home())
+    os.chmod(top, 0o755)
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
+    return top
+
+
+def share_templates():
+    """Processes that are started from now on make servers of the same files."""
+    os.environ[TEMPLATES] = template_folder()
+
+
 def _server_user():
     if os.geteuid() != 0:
         return {}
@@ -76,6 +91,14 @@ def _server_user():
 
 def _die_with_the_tests():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+
+def is_up(link):
+    """An idle session has nothing to say: what is readable is its end."""
+    if link.closed or select.select([link], [], [], 0)[0]:
+        link.close()
+        return False
+    return True
 
 
 class Cluster:
@@ -95,6 +118,7 @@ class Cluster:
         self.data = os.path.join(self.dir, "data")
         self.log_path = os.path.join(self.dir, "log")
         self.process = None
+        self._link = None  # a session of the superuser, outside the databases
         os.chmod(self.dir, 0o755)
         if os.geteuid() == 0:
             shutil.chown(self.dir, "postgres", "postgres")
@@ -127,6 +151,8 @@ class Cluster:
 
     def stop(self, how=signal.SIGINT):
         """SIGINT is a fast shutdown, SIGQUIT an immediate one (a crash)."""
+        if self._link:
+            self._link.close()
         if self.process and self.process.poll() is None:
             self.process.send_signal(how)
             self.process.wait(60)
@@ -199,21 +225,24 @@ class Cluster:
 
     def execute(self, sql):
         """One statement as the superuser, outside any test's database."""
-        self._ask(sql, (), lambda cursor: None)
+        with self._session().cursor() as cursor:
+            cursor.execute(sql)
 
-    def query(self, sql, *parameters, dbname="postgres"):
+    def query(self, sql, *parameters, dbname=None):
         """The rows of one query, in the same way."""
-        return self._ask(sql, parameters, lambda cursor: cursor.fetchall(),
-                         dbname)
-
-    def _ask(self, sql, parameters, take, dbname="postgres"):
-        link = self.connect(dbname)
+        link = self.connect(dbname) if dbname else self._session()
         try:
-            cursor = link.cursor()
-            cursor.execute(sql, parameters or None)
-            return take(cursor)
+            with link.cursor() as cursor:
+                cursor.execute(sql, parameters or None)
+                return cursor.fetchall()
         finally:
-            link.close()
+            if dbname:
+                link.close()
+
+    def _session(self):
+        if not self._link or not is_up(self._link):
+            self._link = self.connect("postgres")
+        return self._link
 
     # -- standbys --------------------------------------------------------
 
@@ -266,23 +295,36 @@ class Cluster:
     @classmethod
     def fresh(cls, **settings):
         """A server with a system identifier of its own."""
-        before = cls._templates.pop(postgres.bin_dir(), None)
+        folder = postgres.bin_dir()
+        before = cls._templates.get(folder)
+        cls._templates[folder] = cls._make_template(folder, template_folder())
         try:
             return cls(**settings)
         finally:
-            if before:
-                cls._templates[postgres.bin_dir()] = before
+            cls._templates[folder] = before
 
     @classmethod
     def _initdb(cls, folder):
-        if folder not in cls._templates:
-            cls._templates[folder] = cls._make_template(folder)
+        if not cls._templates.get(folder):
+            top = os.environ.get(TEMPLATES) or template_folder()
+            cls._templates[folder] = cls._template_in(top, folder)
         return cls._templates[folder]
 
     @classmethod
-    def _make_template(cls, folder):
-        top = tempfile.mkdtemp(prefix="luamig-initdb-", dir=_home())
-        atexit.register(shutil.rmtree, top, ignore_errors=True)
+    def _template_in(cls, top, folder):
+        """What initdb of the programs in folder makes, made by whoever comes
+        first."""
+        place = os.path.join(top, folder.replace("/", "_"))
+        with open(place + ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.isdir(place):
+                os.mkdir(place + ".new")
+                cls._make_template(folder, place + ".new")
+                os.rename(place + ".new", place)
+        return os.path.join(place, "data")
+
+    @classmethod
+    def _make_template(cls, folder, top):
         data = os.path.join(top, "data")
         quiet = ["--no-instructions"] if postgres.major(folder) > 13 else []
         if os.geteuid() == 0:
@@ -324,19 +366,11 @@ class Database:
 
     def _run(self, sql, parameters, user):
         link = self._links.get(user)
-        if link is None or not self._is_up(link):
+        if link is None or not is_up(link):
             link = self._links[user] = self.connect(user=user)
         with link.cursor() as cursor:
             cursor.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else None
-
-    @staticmethod
-    def _is_up(link):
-        """An idle session has nothing to say: what is readable is its end."""
-        if link.closed or select.select([link], [], [], 0)[0]:
-            link.close()
-            return False
-        return True
 
     def execute(self, sql, *parameters, user=OWNER):
         self._run(sql, parameters, user)
