@@ -181,13 +181,13 @@ hash_bytes(uint64_t hash, const char *bytes, size_t len)
 uint64_t
 lm_text_hash(const char *text)
 {
-    enum { PART = 64 };
+    const size_t part = 64;
     size_t len = strlen(text);
     uint64_t hash = 0xCBF29CE484222325u ^ len;
 
-    if (len <= 3 * PART)
+    if (len <= 3 * part)
         return hash_bytes(hash, text, len);
-    hash = hash_bytes(hash, text, PART);
-    hash = hash_bytes(hash, text + (len - PART) / 2, PART);
-    return hash_bytes(hash, text + len - PART, PART);
+    hash = hash_bytes(hash, text, part);
+    hash = hash_bytes(hash, text + (len - part) / 2, part);
+    return hash_bytes(hash, text + len - part, part);
 }

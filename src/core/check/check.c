@@ -247,13 +247,17 @@ find_common_key(struct lm_checking *self, char **key, struct lm_err *err)
 /* Are there two rows with that key? A page of a single key is not held against
  * the rows before. */
 static bool
-has_twice(struct lm_checking *self, char *text, bool *twice, struct lm_err *err)
+has_twice(struct lm_checking *self, const char *text, bool *twice,
+          struct lm_err *err)
 {
-    const struct lm_key key = {&text, 1};
+    struct lm_key key = {NULL, 0};
     struct lm_page page;
-    bool ok = lm_check_begin(self, PAGE_MS, err) &&
-              lm_page_fetch_row(self->conn, &self->query, &key, &page, err);
+    bool ok;
 
+    lm_key_set(&key, &text, 1);
+    ok = lm_check_begin(self, PAGE_MS, err) &&
+         lm_page_fetch_row(self->conn, &self->query, &key, &page, err);
+    lm_key_release(&key);
     *twice = ok && page.rows > 1;
     if (ok)
         lm_page_release(&page);

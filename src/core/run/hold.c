@@ -269,9 +269,10 @@ lm_runner_watch(struct lm_runner *self)
     }
     lm_buf_puts(&tables, tables.len == 0 ? "{}" : "}");
     options.tables = lm_buf_text(&tables);
-    if (self->dry == NULL)
+    if (self->dry == NULL) {
         options.hooks = lm_mailbox_hooks(self->requests.mailbox,
                                          &self->lane.journal, self->run.id);
+    }
     self->holding.monitor = lm_monitor_start(&options);
     lm_buf_release(&tables);
 }

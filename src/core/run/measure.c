@@ -57,9 +57,10 @@ find_total(struct lm_runner *self)
         left = lm_page_estimate(self->lane.conn, &self->lane.query,
                                 &self->run.cursor, &self->run.bound);
     }
-    if (left >= 0)
+    if (left >= 0) {
         lm_progress_set_total(&self->gauge.progress, self->run.rows + left,
                               counted);
+    }
     lm_runner_tell_journal(self);
 }
 
