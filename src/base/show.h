@@ -11,7 +11,7 @@
  *
  * What goes to stderr passes through base/log, which does this with every line.
  * What goes to stdout is written by the functions below, and by nothing else
- * (tests/lint/layers.py).
+ * (tests/lint/sources.py).
  */
 
 #include "base/mem.h"

@@ -113,7 +113,7 @@ struct lm_runner {
     bool look_again; /* on_start may have changed what the query returns */
 };
 
-/* -- run.c: around everything else ------------------------------------------- */
+/* -- runner.c: around everything else ---------------------------------------- */
 
 void lm_runner_init(struct lm_runner *self,
                     const struct lm_migration *migration,
