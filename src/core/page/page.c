@@ -438,8 +438,10 @@ ask_key(struct lm_page_request *request, struct lm_conn *conn,
               fail_rounded(query, out, err));
     }
     lm_answer_free(answer);
-    if (!ok)
+    if (!ok) {
         lm_key_release(out);
+        LM_ERR_COPY(err->sql, lm_buf_text(&request->sql));
+    }
     return ok;
 }
 
@@ -482,9 +484,11 @@ lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
     if (*found > 0) {
         take_key(answer, (int)*found - 1, 0, query, out);
         ok = check_not_null(query, out, err);
+        if (!ok) {
+            lm_key_release(out);
+            LM_ERR_COPY(err->sql, lm_buf_text(&request.sql));
+        }
     }
-    if (!ok)
-        lm_key_release(out);
     lm_request_release(&request);
     lm_answer_free(answer);
     return ok;
