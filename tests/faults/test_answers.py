@@ -29,6 +29,8 @@ HANGS = 60  # seconds
 TOTAL = 1500
 MOST = 120
 PAGES = ("SELECT page.", "SELECT watched.")
+# Its answer is a key of the user's.
+HIGHEST = "SELECT coalesce(found.luamig_found, false)"
 
 SCHEMA = """
 CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
@@ -175,7 +177,10 @@ class Case:
 
     @staticmethod
     def _is_told(spoil):
-        """The rows of a page are the user's: nobody can tell a wrong one."""
+        """The rows of a page are the user's: nobody can tell a wrong one, nor
+        a key that was another one."""
+        if spoil.sql.startswith(HIGHEST):
+            return spoil.how != "cut"
         return (not spoil.sql.startswith(PAGES)
                 or spoil.how in ("no rows", "not the first row", "no column"))
 

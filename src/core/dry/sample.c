@@ -282,7 +282,7 @@ read_image(struct lm_sample *row, int key_count, const struct lm_answer *result,
             row->table = lm_strdup(lm_answer_text(result, i, 0));
         }
         add_column(image, lm_answer_text(result, i, 1),
-                   lm_answer_text_or(result, i, 2, NULL));
+                   lm_answer_text(result, i, 2));
     }
 }
 
@@ -337,7 +337,7 @@ read_images(struct lm_samples *self, struct lm_conn *conn, int first, int count,
     for (size_t i = 0; i < (size_t)count * key_count; i++)
         texts[i] = self->rows[first + (int)(i / key_count)].key[i % key_count];
     add_image_sql(&sql, place, count);
-    snprintf(shape, sizeof shape, "*: t t t? %dt", place->key_count);
+    snprintf(shape, sizeof shape, "*: t t t %dt", place->key_count);
     ok = look_up(conn, place, lm_buf_text(&sql), shape, texts, count, &result);
     for (int i = 0; ok && i < count; i++) {
         read_image(&self->rows[first + i], place->key_count, result, after);
