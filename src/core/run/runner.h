@@ -236,8 +236,9 @@ void lm_runner_apply_settings(struct lm_runner *self,
  * somebody asks for something meanwhile. */
 bool lm_runner_hold_back(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
-/* A batch has renewed the lease; rested: the next one rests for it. */
+/* A batch took so long: the run rests for it before the next one. */
 void lm_holding_note_batch(struct lm_holding *self, int64_t worked_ms);
+/* A COMMIT has renewed the lease. */
 void lm_holding_note_lease(struct lm_holding *self);
 /* Others are told that it waits for that; NULL: for nothing. */
 void lm_holding_waits_for(struct lm_holding *self, const char *what);
