@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 from rig import HERE, Failed, say
 
@@ -52,9 +53,21 @@ class Instructions:
     def _ended(self, server):
         """Has each session written its file? The server's other processes
         write theirs when it stops."""
+        return self._processes(server) == self.idle
+
+    @staticmethod
+    def _processes(server):
         with open(f"/proc/{server.process.pid}/task/{server.process.pid}"
                   "/children", encoding="ascii") as children:
-            return len(children.read().split()) == self.idle
+            return len(children.read().split())
+
+    def _processes_at_rest(self, server):
+        """The server's own, when all of them have begun."""
+        seen = []
+        while seen[-5:] != [self._processes(server)] * 5:
+            seen.append(self._processes(server))
+            time.sleep(1)
+        return seen[-1]
 
     def measure(self, server, variant, batch, rows, binary):
         """Instructions of the client and of its busiest session."""
@@ -101,9 +114,7 @@ class Instructions:
                                 "--trace-children=yes"])
         try:
             server.start()
-            with open(f"/proc/{server.process.pid}/task/{server.process.pid}"
-                      "/children", encoding="ascii") as children:
-                self.idle = len(children.read().split())
+            self.idle = self._processes_at_rest(server)
             for variant in self.variants:
                 for batch in batches:
                     say(f"counting {variant.title}, {batch}")

@@ -7,9 +7,10 @@ import signal
 import pytest
 
 from harness import readings
+from harness.cluster import Cluster
 from harness.oracle import assert_nothing_left, assert_once
 from harness.pooler import Pooler
-from harness.project import BUSY, DONE, STOPPED
+from harness.project import BUSY, DONE, STOPPED, Project
 from harness.proxy import TO_CLIENT, Proxy
 from harness.wait import wait_until
 
@@ -232,6 +233,35 @@ def test_a_server_that_crashes_behind_a_pooler(db, project, pooler):
                  db.name)
     runner.wait().expect(DONE)
     assert_once(db, pooled=True)
+
+
+@pytest.mark.parametrize("point", [
+    pytest.param("after_commit:4", id="between two batches"),
+    pytest.param("before_commit:4", id="in a batch"),
+    pytest.param("done_before_commit:1", id="at the end")])
+def test_a_server_that_loses_batches_behind_a_pooler(tmp_path, point):
+    """The client's connection lives on: only the journal tells."""
+    server = Cluster(wal_writer_delay="10s", full_page_writes="off").start()
+    between = Pooler(server, "transaction")
+    db = server.make_database()
+    project = Project(tmp_path, db.url)
+    try:
+        readings.create(db, 250)
+        project.script(readings.script(batch=50))
+        runner = project.start_run(url=through(between, db),
+                                   fault=f"{point}=stop")
+        runner.wait_frozen()
+        server.stop(signal.SIGQUIT)
+        server.start()
+        runner.thaw()
+        result = runner.wait().expect(DONE)
+        assert len(re.findall(r"server lost [1-9]\d* acknowledged batches",
+                              result.err)) == 1
+        assert_once(db, pooled=True)
+    finally:
+        project.close()
+        between.close()
+        server.remove()
 
 
 def test_a_transaction_that_holds_a_run_behind_a_pooler_is_found_by_the_hint(

@@ -224,12 +224,13 @@ def test_a_slot_that_retains_wal_is_waited_for(primary, db, project):
 
 
 def test_an_archive_command_that_fails_is_waited_for(primary, db, project):
+    def failed():  # the archiver may have had the old command for a segment
+        primary.execute("SELECT pg_logical_emit_message(false, 'x', 'x');"
+                        " SELECT pg_switch_wal()")
+        return primary.query("SELECT failed_count FROM pg_stat_archiver")[0][0]
     archive_with(primary, "false")
     try:
-        primary.execute("SELECT pg_switch_wal()")
-        wait_until(lambda: primary.query(
-            "SELECT failed_count FROM pg_stat_archiver")[0][0],
-            "archiving to fail")
+        wait_until(failed, "archiving to fail", pause=0.2)
         script(project, "archive_backlog_bytes = 0")
         runner = project.start_run()
         wait_held(db, runner, "of WAL wait to be archived; archiving 0")

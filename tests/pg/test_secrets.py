@@ -60,15 +60,23 @@ def assert_journal_is_clean(db, *texts):
         assert text.encode().hex() not in kept
 
 
-def command_lines():
+def command_lines(project):
+    """Of the processes that work in its folder."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                found.append(file.read().decode(errors="replace"))
+            if os.readlink(f"/proc/{pid}/cwd") == os.path.realpath(project.path):
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    found.append(file.read().decode(errors="replace"))
         except OSError:
             continue
     return found
+
+
+def assert_on_no_command_line(project):
+    lines = command_lines(project)
+    assert [line for line in lines if "scripts/x.lua" in line]
+    assert not [line for line in lines if TOKEN in line]
 
 
 # -- where it comes from ------------------------------------------------------
@@ -155,7 +163,7 @@ def test_no_process_has_it_on_its_command_line(table, project):
                                "--throttle-ms", 300)
     wait_until(lambda: table.has_journal() and table.progress() > 0,
                "the first batch")
-    assert not [line for line in command_lines() if TOKEN in line]
+    assert_on_no_command_line(project)
     shown = project.luamig("status", 1).expect(DONE).refuse(TOKEN)
     assert '{"tenant": 1}' in shown.out
     assert TOKEN not in json.dumps(project.status(), ensure_ascii=False)
@@ -285,7 +293,7 @@ def test_a_detached_run_has_it_from_standard_input(table, project):
     result = project.run("--detach", "--throttle-ms", 300, "--arg-file",
                          "token=-", stdin=TOKEN).expect(DONE)
     log = re.search(r"its log: (\S+)\n", result.out).group(1)
-    assert not [line for line in command_lines() if TOKEN in line]
+    assert_on_no_command_line(project)
     wait_until(lambda: "run 1 done" in project.read(log), "the run to end")
     assert TOKEN not in project.read(log)
     assert "script: ***" in project.read(log)

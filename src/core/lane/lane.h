@@ -62,6 +62,8 @@ struct lm_lane_host {
     void (*connected)(void *run);
     /* Over a new connection: claims the run anew. */
     bool (*claim)(void *run, struct lm_err *err);
+    /* Over the same one: reads what the journal has of the run. */
+    bool (*reread)(void *run, struct lm_err *err);
 };
 
 /* The transaction in hand, and what has failed so far (recover.c). */

@@ -87,6 +87,6 @@ lm_lane_check_keys(const struct lm_lane *self, const struct lm_run *run,
 bool
 lm_lane_refresh(struct lm_lane *self, struct lm_err *err)
 {
-    return lm_journal_refresh(&self->journal, self->run, err) &&
+    return self->host.reread(self->host.run, err) &&
            lm_lane_check_keys(self, self->run, err);
 }

@@ -40,7 +40,7 @@ enum remedy {
     SMALLER_BITE, /* it took too long, or waited too long for a lock */
     FEWER_ROWS,   /* they take too much memory */
     WAIT,         /* the server lacks something */
-    FIND_FENCER   /* another runner has taken over */
+    FIND_FENCER   /* another runner has taken over, or batches are lost */
 };
 
 void
@@ -414,13 +414,26 @@ was_demoted(struct lm_lane *self, const struct lm_err *err)
            !lm_preflight_server(self->conn, &ignored);
 }
 
+/* The journal has the run elsewhere than the batch began: another runner's, or
+ * ours still, where the server lost batches in a crash (host.reread). */
+static bool
+read_what_was_lost(struct lm_lane *self, struct lm_err *err)
+{
+    int64_t believed_seq = self->run->seq;
+    struct lm_err found;
+
+    if (lm_lane_refresh(self, &found))
+        return self->run->seq < believed_seq;
+    *err = found;
+    return false;
+}
+
 static bool quarantine(struct lm_lane *self, struct lm_err *err);
 static bool narrow(struct lm_lane *self, struct lm_err *err);
 
 static bool
 apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
 {
-    struct lm_err fenced;
     bool reconnected;
 
     switch (remedy) {
@@ -453,9 +466,7 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
     case WAIT:
         return wait(self, err);
     case FIND_FENCER:
-        if (!lm_journal_refresh(&self->journal, self->run, &fenced))
-            *err = fenced;
-        return false;
+        return read_what_was_lost(self, err);
     case GIVE_UP:
         break;
     }

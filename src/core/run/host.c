@@ -90,6 +90,12 @@ claim(void *run, struct lm_err *err)
     return lm_runner_claim_again(run, err);
 }
 
+static bool
+reread(void *run, struct lm_err *err)
+{
+    return lm_runner_reread(run, err);
+}
+
 struct lm_lane_host
 lm_runner_host(struct lm_runner *self)
 {
@@ -102,5 +108,6 @@ lm_runner_host(struct lm_runner *self)
                                  .waits = waits,
                                  .disconnected = disconnected,
                                  .connected = connected,
-                                 .claim = claim};
+                                 .claim = claim,
+                                 .reread = reread};
 }

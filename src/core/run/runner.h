@@ -154,6 +154,9 @@ bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 /* Claims the run anew; what the server holds of it replaces what was believed. */
 bool lm_runner_claim_again(struct lm_runner *self,
                            struct lm_err *err) LM_MUSTCHECK;
+/* The same for a run that is held: behind a pooler, a server may crash and
+ * lose batches while the connection lives on. */
+bool lm_runner_reread(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 void lm_runner_names_release(struct lm_runner_names *self);
 
 /* -- acquire.c --------------------------------------------------------------- */

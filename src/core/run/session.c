@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The run's connection, at the start and after it broke: what was known of the
- * run is compared with what the server holds then. */
+/* The run's connection, at the start and after it broke. What was known of the
+ * run is compared with what the server has of it. */
 
 #include "core/run/runner.h"
 
@@ -73,5 +73,17 @@ lm_runner_claim_again(struct lm_runner *self, struct lm_err *err)
         return false;
     lm_mailbox_poll_soon(self->requests.mailbox);
     compare_with_server(self, believed_seq);
+    return true;
+}
+
+bool
+lm_runner_reread(struct lm_runner *self, struct lm_err *err)
+{
+    int64_t believed_seq = self->run.seq;
+
+    if (!lm_journal_refresh(&self->lane.journal, &self->run, err))
+        return false;
+    if (self->run.seq != believed_seq)
+        compare_with_server(self, believed_seq);
     return true;
 }
