@@ -46,9 +46,9 @@ UNSHAPED = {
 PRINTERS = {
     "base/show.c": "writes it",
     "cli/cli.c": "looks whether all of it was written",
-    "cli/cmd_db.c": "likewise",
-    "cli/detach.c": "copies what another luamig has written",
-    "cli/dry_report.c": "sends it on before what goes to stderr",
+    "cli/commands/cmd_db.c": "likewise",
+    "cli/commands/detach.c": "copies what another luamig has written",
+    "cli/report/dry_report.c": "sends it on before what goes to stderr",
     "script/vm/interpreter.c": "prompts",
 }
 

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * luamig db: the embedded PostgreSQL by hand. It belongs to the project that
+ * the working directory is in. The URL is a result and goes to stdout;
+ * everything else is said on stderr.
+ */
+
+#include "base/log.h"
+#include "base/show.h"
+#include "cli/cli.h"
+#include "cli/target/project.h"
+#include "pg/server/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: luamig db start            start it, print its URL; it keeps "
+    "running\n"
+    "       luamig db stop             shut it down, even if it is in use\n"
+    "       luamig db url              print the URL of the running database\n"
+    "       luamig db psql [ARGUMENTS] run psql; start the database first if "
+    "needed\n";
+
+static bool
+print_url(const struct lm_server *server, struct lm_err *err)
+{
+    lm_out("%s\n", lm_server_conninfo(server));
+    if (fflush(stdout) == 0)
+        return true;
+    return lm_err_set(err, LM_ERR_CONNECT, "could not write the URL");
+}
+
+static bool
+start(const char *project, char *const *args, struct lm_err *err)
+{
+    struct lm_server *server = NULL;
+    bool ok;
+
+    (void)args;
+    if (!lm_server_start(&server, project, LM_SERVER_STAYS, err))
+        return false;
+    lm_log(LM_LOG_INFO,
+           "the embedded database is running; \"luamig db stop\" stops it");
+    ok = print_url(server, err);
+    lm_server_free(server);
+    return ok;
+}
+
+static bool
+stop(const char *project, char *const *args, struct lm_err *err)
+{
+    struct lm_server *server = NULL;
+    bool ok = true;
+
+    (void)args;
+    if (!lm_server_find(&server, project, err))
+        return false;
+    if (server == NULL) {
+        lm_log(LM_LOG_INFO, "the embedded database is not running");
+        return true;
+    }
+    ok = lm_server_stop(server, err);
+    lm_server_free(server);
+    if (ok)
+        lm_log(LM_LOG_INFO, "the embedded database has shut down");
+    return ok;
+}
+
+static bool
+url(const char *project, char *const *args, struct lm_err *err)
+{
+    struct lm_server *server = NULL;
+    bool ok;
+
+    (void)args;
+    if (!lm_server_find(&server, project, err))
+        return false;
+    if (server == NULL) {
+        lm_err_set(err, LM_ERR_CONNECT, "the embedded database is not running");
+        lm_err_hint(err, "Start it with \"luamig db start\".");
+        return false;
+    }
+    ok = print_url(server, err);
+    lm_server_free(server);
+    return ok;
+}
+
+static bool
+psql(const char *project, char *const *args, struct lm_err *err)
+{
+    struct lm_server *server = NULL;
+    bool ok;
+
+    if (!lm_server_start(&server, project, LM_SERVER_WITH_PARENT, err))
+        return false;
+    ok = lm_server_exec_psql(server, args, err);
+    lm_server_free(server);
+    return ok;
+}
+
+static const struct verb {
+    const char *name;
+    bool (*run)(const char *project, char *const *args, struct lm_err *err);
+    bool takes_arguments;
+} verbs[] = {
+    {"start", start, false},
+    {"stop", stop, false},
+    {"url", url, false},
+    {"psql", psql, true},
+};
+
+static const struct verb *
+find_verb(int argc, char **argv)
+{
+    for (size_t i = 0; argc > 1 && i < LM_COUNT(verbs); i++) {
+        if (strcmp(argv[1], verbs[i].name) == 0 &&
+            (argc == 2 || verbs[i].takes_arguments))
+            return &verbs[i];
+    }
+    return NULL;
+}
+
+static int
+run(int argc, char **argv)
+{
+    const struct verb *verb = find_verb(argc, argv);
+    struct lm_project project;
+    struct lm_err err;
+    bool ok;
+
+    if (verb == NULL) {
+        return lm_cli_usage(&lm_cmd_db,
+                            "db takes start, stop, url or psql%s%s%s",
+                            argc > 1 ? ", not \"" : "", argc > 1 ? argv[1] : "",
+                            argc > 1 ? "\"" : "");
+    }
+    ok = lm_project_open(&project, &err) &&
+         verb->run(project.root, argv + 2, &err);
+    lm_project_release(&project);
+    return ok ? LM_EXIT_DONE : lm_cli_fail(&err);
+}
+
+const struct lm_command lm_cmd_db = {
+    "db", "the embedded PostgreSQL: start, stop, url, psql", usage, run,
+    .words = "start stop url psql"};

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * luamig init: the files of a project. What is there stays as it is, also when
+ * it says something else; what it lacks is said. The type definitions below
+ * .luamig are luamig's own and follow its version.
+ */
+
+#include "base/show.h"
+#include "cli/cli.h"
+#include "cli/files/files.h"
+#include "cli/files/lua_files.h"
+#include "script/scaffold.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: luamig init [DIR]\n"
+    "\n"
+    "Makes a folder a project (default: the working directory). Creates "
+    "scripts/,\n"
+    "spec/, luamig.lua, and the settings of busted, luacheck, the Lua language "
+    "server\n"
+    "and git. Keeps files that exist, and prints the lines to add to them.\n";
+
+/* What to type next, in a project of which there is nothing but its files. */
+static const char steps[] =
+    "\n"
+    "next:\n"
+    "  luamig new fill_names --table users   create a script and its spec\n"
+    "  luamig test                           run the specs, without a "
+    "database\n"
+    "  luamig check scripts/fill_names.lua   check the script and the "
+    "database\n"
+    "  luamig run scripts/fill_names.lua     migrate\n"
+    "\n"
+    "The database: --db URL or DATABASE_URL; \"--db embedded\" is a private "
+    "one.\n";
+
+static void
+say(bool created, const char *name, const char *advice)
+{
+    lm_out("%s %s%s\n", created ? "created" : "kept   ", name,
+           advice != NULL ? "; add to it:" : "");
+    while (advice != NULL) {
+        int len = (int)strcspn(advice, "\n");
+
+        lm_out("          %.*s\n", len, advice);
+        advice = advice[len] == '\n' ? advice + len + 1 : NULL;
+    }
+}
+
+/* The path of a file of the project, as C needs it. */
+static char *
+below(const char *dir, const char *name)
+{
+    struct lm_buf path = LM_BUF_INIT;
+
+    lm_buf_printf(&path, "%s/%s", dir, name);
+    return lm_buf_take(&path);
+}
+
+static bool
+make_folder(const char *dir, const char *name, struct lm_err *err)
+{
+    char *path = below(dir, name);
+    bool created = false;
+    bool ok = lm_files_make_folder(path, &created, err);
+
+    if (ok)
+        say(created, name, NULL);
+    free(path);
+    return ok;
+}
+
+static bool
+make_file(const char *dir, const struct lm_scaffold_file *file,
+          struct lm_err *err)
+{
+    char *path = below(dir, file->path);
+    bool created = false;
+    bool ok =
+        lm_files_create(path, file->text, strlen(file->text), &created, err);
+
+    if (ok)
+        say(created, file->path, file->advice);
+    free(path);
+    return ok;
+}
+
+static bool
+make_files(const char *dir, struct lm_err *err)
+{
+    struct lm_scaffold scaffold;
+    bool ok = lm_scaffold_project(dir, &scaffold, err);
+
+    for (int i = 0; ok && i < scaffold.count; i++)
+        ok = make_file(dir, &scaffold.files[i], err);
+    lm_scaffold_release(&scaffold);
+    return ok;
+}
+
+static bool
+make_types(const char *dir, struct lm_err *err)
+{
+    char *path = below(dir, ".luamig/types");
+    bool is_there = lm_lua_files_match(path, LM_LUA_TYPES);
+    bool ok = lm_lua_files_put(path, LM_LUA_TYPES, err);
+
+    if (ok)
+        say(!is_there, ".luamig/types/", NULL);
+    free(path);
+    return ok;
+}
+
+static int
+run(int argc, char **argv)
+{
+    const char *dir = argc > 1 ? argv[1] : ".";
+    struct lm_err err;
+
+    if (*dir == '-')
+        return lm_cli_usage(&lm_cmd_init, "unknown option \"%s\"", dir);
+    if (argc > 2 || *dir == '\0')
+        return lm_cli_usage(&lm_cmd_init, "init takes one folder at most");
+    if (!lm_files_make_folder(dir, NULL, &err) ||
+        !make_folder(dir, "scripts/", &err) ||
+        !make_folder(dir, "spec/", &err) || !make_files(dir, &err) ||
+        !make_types(dir, &err))
+        return lm_cli_finish_output(lm_cli_fail(&err));
+    if (strcmp(dir, ".") != 0)
+        lm_out("\nthe project is in %s\n", dir);
+    lm_out_own(steps);
+    return lm_cli_finish_output(LM_EXIT_DONE);
+}
+
+const struct lm_command lm_cmd_init = {"init", "make a folder a project", help,
+                                       run, .words = NULL};

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CLI_FILES_FILES_H
+#define LM_CLI_FILES_FILES_H
+
+/* Files and folders that luamig writes for people. What is there already is
+ * theirs. */
+
+#include "base/err.h"
+
+/* Makes a folder and those above it. *created (may be NULL): it was not there.
+ * LM_ERR_FAILED when something else is in the way. */
+bool lm_files_make_folder(const char *path, bool *created,
+                          struct lm_err *err) LM_MUSTCHECK;
+
+/* Writes a file, with the folders above it, unless anything of that name
+ * exists: *created. What could not be written in full is removed again. */
+bool lm_files_create(const char *path, const char *bytes, size_t len,
+                     bool *created, struct lm_err *err) LM_MUSTCHECK;
+
+/* Makes sure that a file of luamig's own has these bytes. Others who read it
+ * meanwhile see the old ones or these. */
+bool lm_files_put(const char *path, const char *bytes, size_t len,
+                  struct lm_err *err) LM_MUSTCHECK;
+
+/* Does the file have just these bytes? */
+bool lm_files_equal(const char *path, const char *bytes, size_t len);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CLI_REPORT_ALL_REPOS_H
+#define LM_CLI_REPORT_ALL_REPOS_H
+
+/* "luamig run --all-repos": one script in every repo of the project file, one
+ * after the other. */
+
+#include "script/project.h"
+
+/* How it went in one of them. */
+struct lm_repo_end {
+    int64_t run_id;    /* 0: none was found or begun */
+    const char *state; /* static; NULL: it was refused before there was a run */
+    int64_t rows;      /* of the whole run */
+    int code;
+};
+
+/* Runs the script in one repo, and reports as ever. */
+typedef void (*lm_run_in_repo)(void *arg, const char *repo,
+                               struct lm_repo_end *end);
+
+/*
+ * Prints a heading before each, and a table at the end. What fails in one repo
+ * does not keep the others from their turn; a signal does. Gives the worst exit
+ * code: from the best, 0, 7 (rows set aside), 5 (stopped; repos that had no
+ * turn), 6 (another runner), 8 (cancelled), 4 (unreachable), 1 (failed),
+ * 3 (script), 2 (usage), 70.
+ */
+int lm_all_repos(const struct lm_project_file *file, lm_run_in_repo run,
+                 void *arg);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CLI_TARGET_ARGS_H
+#define LM_CLI_TARGET_ARGS_H
+
+/*
+ * The arguments of a script on the command line. Those that are declared secret
+ * come from a file, standard input or a variable, and neither the process list
+ * nor the journal knows their values. They are read once, at the start: a
+ * detached run has them in its memory only.
+ */
+
+#include "base/err.h"
+#include "script/script.h"
+
+/* For getopt_long, and for lm_args_option. */
+enum { LM_ARGS_ARG = 0x3000, LM_ARGS_ENV, LM_ARGS_FILE };
+/* clang-format off */
+#define LM_ARGS_OPTIONS                                \
+    {"arg", required_argument, NULL, LM_ARGS_ARG},     \
+    {"arg-env", required_argument, NULL, LM_ARGS_ENV}, \
+    {"arg-file", required_argument, NULL, LM_ARGS_FILE}
+/* clang-format on */
+#define LM_ARGS_HELP                                                           \
+    "  --arg NAME=VALUE      value of an argument that the script declares;\n" \
+    "                        repeatable\n"                                     \
+    "  --arg-env NAME=VARIABLE\n"                                              \
+    "                        value of a secret argument, from an "             \
+    "environment\n"                                                            \
+    "                        variable; repeatable\n"                           \
+    "  --arg-file NAME=PATH  value of a secret argument, from a file; \"-\" "  \
+    "is\n"                                                                     \
+    "                        standard input; repeatable\n"
+
+struct lm_args {
+    char **texts; /* "name=value" each, those of secrets last; owned */
+    int count;
+    int secret_count;
+    struct lm_args_source {
+        int code;
+        const char *text; /* "name=variable" or "name=path" */
+    } * sources;
+    int source_count;
+};
+
+/* Zero is empty. */
+void lm_args_release(struct lm_args *self);
+
+/* Takes one of those options; false when it is another one. */
+bool lm_args_option(struct lm_args *self, int code);
+
+/* Reads the secrets, which from now on are shown nowhere (base/secret.h). Once;
+ * LM_ERR_USAGE. */
+bool lm_args_read(struct lm_args *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* Hands all to a script; self keeps them. */
+void lm_args_give(const struct lm_args *self, struct lm_script_options *out);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CLI_TARGET_DATABASE_H
+#define LM_CLI_TARGET_DATABASE_H
+
+/*
+ * Which database is meant, by the command line, the script, the environment
+ * and the files of the project. The first of these decides:
+ *
+ *     1. --db URL
+ *     2. --repo NAME, or a script whose config.repo is not "default": that repo
+ *        of luamig.lua
+ *     3. LUAMIG_DATABASE_URL
+ *     4. repo "default" of luamig.lua, if that file has a field "repos"
+ *     5. DATABASE_URL
+ *     6. libpq's own variables and service file
+ *
+ * "embedded" in the place of a URL is the private server of the project.
+ */
+
+#include "cli/target/project.h"
+
+struct lm_server;
+
+/* -- the choice -------------------------------------------------------- */
+
+/* What the command line says. */
+struct lm_database_choice {
+    char *url;        /* of --db; owned; NULL: not given */
+    const char *repo; /* of --repo; NULL: not given */
+};
+
+/* For getopt_long, and for lm_database_option. */
+enum { LM_DATABASE_DB = 0x1000, LM_DATABASE_REPO };
+/* clang-format off */
+#define LM_DATABASE_OPTIONS                          \
+    {"db", required_argument, NULL, LM_DATABASE_DB}, \
+    {"repo", required_argument, NULL, LM_DATABASE_REPO}
+/* clang-format on */
+#define LM_DATABASE_HELP                                                  \
+    "  --db URL              the database; \"embedded\": a private one\n" \
+    "  --repo NAME           the database of that name in luamig.lua\n"
+
+/* Takes one of the two options; false when it is another one. */
+bool lm_database_option(struct lm_database_choice *self, int code);
+void lm_database_choice_release(struct lm_database_choice *self);
+
+/* Takes a database from argv: a copy, while in argv all of it is blotted out
+ * (but for "embedded"), so that ps cannot show a password however it is
+ * written. Freed by the caller. */
+char *lm_database_take_url(char *arg);
+
+/* -- the answer -------------------------------------------------------- */
+
+struct lm_database {
+    char *conninfo;           /* for libpq; owned */
+    char *source;             /* what has named it, for people; owned */
+    struct lm_server *server; /* the embedded one, or NULL */
+    /* Standbys that luamig.lua names; owned by the project. */
+    const char *const *replicas;
+    int replica_count;
+};
+
+/*
+ * Finds out which database is meant, checks its URL, and starts the embedded
+ * server if that is it. script_repo is config.repo of a script that is to be
+ * run, NULL without one; where another database is chosen than the script
+ * names, a line says so. LM_ERR_USAGE when none is named or the repo is
+ * unknown, LM_ERR_SCRIPT for luamig.lua, LM_ERR_CONNECT for the URL.
+ */
+bool lm_database_resolve(struct lm_database *out, struct lm_project *project,
+                         const struct lm_database_choice *choice,
+                         const char *script_repo,
+                         struct lm_err *err) LM_MUSTCHECK;
+void lm_database_release(struct lm_database *self);
+
+/* The standbys of the command line and those of the project file. The list is
+ * freed by the caller, its texts belong to given and self. */
+const char **lm_database_replicas(const struct lm_database *self,
+                                  char *const *given, int given_count,
+                                  int *count);
+
+#endif

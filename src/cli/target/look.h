@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CLI_TARGET_LOOK_H
+#define LM_CLI_TARGET_LOOK_H
+
+/*
+ * What the commands share that look into the journal: options, the connection,
+ * and the run that is meant.
+ */
+
+#include "cli/cli.h"
+#include "cli/target/database.h"
+#include "cli/target/which.h"
+#include "core/journal/status.h"
+
+struct lm_look {
+    struct lm_database_choice choice;
+    const char *schema; /* unquoted */
+    struct lm_project project;
+    struct lm_database database;
+    struct lm_conn *conn;
+    struct lm_which which; /* what lm_look_runs was asked for */
+    struct lm_status_script script;
+};
+
+/* For getopt_long, and for lm_look_option. */
+enum { LM_LOOK_SCHEMA = 0x2000 };
+/* clang-format off */
+#define LM_LOOK_OPTIONS                                          \
+    LM_DATABASE_OPTIONS,                                         \
+    {"journal-schema", required_argument, NULL, LM_LOOK_SCHEMA}, \
+    {NULL, 0, NULL, 0}
+/* clang-format on */
+#define LM_LOOK_HELP \
+    LM_DATABASE_HELP \
+    "  --journal-schema NAME schema of luamig's tables (default: luamig)\n"
+#define LM_LOOK_RUN \
+    "RUN is a run's number, or its script, as \"luamig run\" takes it.\n"
+
+void lm_look_init(struct lm_look *self);
+void lm_look_release(struct lm_look *self);
+/* Takes one of those options; false when it is another one. */
+bool lm_look_option(struct lm_look *self, int code);
+/* Connects, and tells whether there is a journal. LM_ERR_FAILED when it is of
+ * another version. */
+bool lm_look_open(struct lm_look *self, const struct lm_command *command,
+                  bool *exists, struct lm_err *err) LM_MUSTCHECK;
+/* Connects again, after the connection was lost. */
+bool lm_look_again(struct lm_look *self, const struct lm_command *command,
+                   struct lm_err *err) LM_MUSTCHECK;
+/* Sets self->script: a number is a run's, anything else a script, by its path
+ * or a short name. */
+bool lm_look_runs(struct lm_look *self, const char *word,
+                  struct lm_err *err) LM_MUSTCHECK;
+/* Connects and finds the run. LM_ERR_FAILED when there is none. */
+bool lm_look_find(struct lm_look *self, const struct lm_command *command,
+                  const char *which, struct lm_status_run *run,
+                  struct lm_err *err) LM_MUSTCHECK;
+
+/* Where the run's script lies, as briefly as it can be said; freed by the
+ * caller. The file that began the run comes first, wherever one stands: another
+ * one of its name is another script. */
+char *lm_look_script(const struct lm_look *self,
+                     const struct lm_status_run *run);
+
+#endif
