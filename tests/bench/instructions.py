@@ -74,6 +74,7 @@ class Instructions:
         database = server.make_database()
         references = "REFERENCES users" if variant.audit == "linked" else ""
         database.execute(TABLES.format(rows=rows, references=references))
+        database.close()
         wait_until(lambda: self._ended(server), "idle", timeout=60)
         for path in self.dir.iterdir():
             path.unlink()
@@ -114,6 +115,7 @@ class Instructions:
                                 "--trace-children=yes"])
         try:
             server.start()
+            server.query("SELECT 1")  # that session stays
             self.idle = self._processes_at_rest(server)
             for variant in self.variants:
                 for batch in batches:
