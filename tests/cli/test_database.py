@@ -91,7 +91,7 @@ def test_what_is_set_to_nothing_names_no_database(place):
 def test_a_url_in_pgdatabase_is_not_shown(place):
     result = place.luamig("check", env={
         "PGDATABASE": f"postgres://app:{PASSWORD}@db/shop"})
-    result.expect(UNREACHABLE, "name of a database belongs", "DATABASE_URL")
+    result.expect(UNREACHABLE, "name of the database is a URL", "DATABASE_URL")
     assert PASSWORD not in result.out + result.err
 
 

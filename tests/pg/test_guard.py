@@ -64,7 +64,7 @@ REFUSED = {
     "UPDATE t SET n = 9": ["UPDATE without WHERE", "luamig.ALL"],
     "DELETE FROM t": ["DELETE without WHERE", "luamig.ALL"],
     "DELETE FROM t WHERE id = 5 OR 1 = 1": [
-        "the WHERE condition is the same for every row", "luamig.ALL"],
+        "the WHERE condition has the same result for every row", "luamig.ALL"],
     "WITH x AS (DELETE FROM t RETURNING id) SELECT id FROM x": [
         "DELETE without WHERE"],
     "EXPLAIN ANALYZE DELETE FROM t": ["DELETE without WHERE"],
@@ -118,9 +118,9 @@ def test_a_condition_that_is_none_is_refused_in_update_all(
         guarded, db, condition):
     value = ", true" if "$1" in condition else ""
     guarded(f'repo:update_all("t", {{ n = 9 }}, "{condition}"{value})').expect(
-        FAILED, "the same for every row", "luamig.ALL", "scripts/x.lua")
+        FAILED, "the same result for every row", "luamig.ALL", "scripts/x.lua")
     guarded(f'repo:delete_all("t", "{condition}"{value})').expect(
-        FAILED, "the same for every row", "luamig.ALL", "scripts/x.lua")
+        FAILED, "the same result for every row", "luamig.ALL", "scripts/x.lua")
     assert db.scalar("SELECT count(*) FROM t WHERE n = 0") == 10
 
 
@@ -187,7 +187,7 @@ def test_a_write_that_is_nested_too_deeply_must_be_meant(guarded, db):
         {DEEP}
         repo:execute("UPDATE t SET n = " .. deep .. " WHERE id = 1")
         """
-    guarded(body).expect(FAILED, "cannot be judged: it is nested too deeply",
+    guarded(body).expect(FAILED, "cannot judge the statement: it is nested too deeply",
                          line_of(body, "repo:execute"), "allow_unjudged")
     assert db.scalar("SELECT sum(n) FROM t") == 0
     guarded(body.replace("execute(", "execute(luamig.ALL, ")).expect(
@@ -206,7 +206,7 @@ def test_a_condition_that_is_nested_too_deeply_is_refused(guarded, db):
     for call in ('update_all("t", { n = 9 }, "n < " .. deep)',
                  'delete_all("t", "n < " .. deep .. " OR true")'):
         guarded(f"{DEEP} repo:{call}").expect(
-            FAILED, "cannot be judged", "repo:execute(luamig.ALL")
+            FAILED, "cannot judge the statement", "repo:execute(luamig.ALL")
     assert db.scalar("SELECT count(*) FROM t WHERE n = 0") == 10
 
 

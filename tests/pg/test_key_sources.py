@@ -165,26 +165,26 @@ LIMITS = {
         "BY md5(email) LIMIT 20) s WHERE id IS NOT NULL",
         "luamig run --limit"),
     "a number of rows, in a view": (
-        "SELECT id, email FROM taken WHERE id IS NOT NULL", "has the view taken"),
+        "SELECT id, email FROM taken WHERE id IS NOT NULL", "in the view taken"),
     "with ties": (
         "WITH s AS (SELECT id, email FROM policies WHERE NOT enabled ORDER BY "
         "made FETCH FIRST 20 ROWS WITH TIES) SELECT * FROM s "
         "WHERE id IS NOT NULL", "luamig run --limit"),
     "a number of rows without an order": (
         "SELECT * FROM (SELECT id, email FROM policies LIMIT 20) s "
-        "WHERE id IS NOT NULL", "Give them an order"),
+        "WHERE id IS NOT NULL", "Add ORDER BY"),
     "a number of rows of WITH": (
         "WITH w AS (SELECT * FROM policies WHERE NOT enabled), s AS (SELECT "
         "id, email FROM w ORDER BY id LIMIT 20) SELECT * FROM s "
-        "WHERE id IS NOT NULL", "put the conditions around"),
+        "WHERE id IS NOT NULL", "move the conditions out of the subselect"),
     "a number of rows of a view": (
         "SELECT * FROM (SELECT nr AS id, email FROM joined ORDER BY email "
-        "LIMIT 20) s WHERE id IS NOT NULL", "put the conditions around"),
+        "LIMIT 20) s WHERE id IS NOT NULL", "move the conditions out of the subselect"),
     "the first of each that is to be migrated": (
         "SELECT o.id, o.email FROM groups g, LATERAL (SELECT id, email FROM "
         "policies p WHERE p.id >= g.policy AND NOT enabled ORDER BY id LIMIT 1)"
         " o WHERE o.id IS NOT NULL",
-        "Page by the key of the row that they are looked up for"),
+        "Page by the key of the outer row"),
 }
 
 
@@ -192,8 +192,8 @@ LIMITS = {
 def test_rows_that_are_taken_by_their_number(reader, kind):
     query, text = LIMITS[kind]
     reader.script(script(query, "id"))
-    reader.run().expect(INVALID, "base_query must not have LIMIT in what its "
-                        "key comes from", text, "^")
+    reader.run().expect(INVALID, "base_query must not have LIMIT in the subselect "
+                        "that its key comes from", text, "^")
 
 
 def test_the_rows_are_taken_by_the_command_instead(db, project):
@@ -223,7 +223,7 @@ def test_the_first_of_each_is_paged_by_what_it_is_looked_up_for(db, project):
 def test_rows_that_others_have_locked_are_not_skipped(reader, query):
     reader.script(script(query, "id"))
     reader.run().expect(INVALID, "base_query must not have SKIP LOCKED",
-                        "would never be migrated")
+                        "would never migrate the rows")
 
 
 CONSTANT = {
@@ -342,8 +342,8 @@ def test_a_view_that_cannot_be_analysed(project_of, kind):
     db.execute("CREATE VIEW unread AS " + UNREAD[kind])
     project.run().expect(
         INVALID, 'the view "unread" cannot be analysed', "grammar",
-        "Page by a column of a table that the view returns as it is",
-        "put the newer words into a view of their own below it")
+        "Page by a column of a table that the view returns unchanged",
+        "move the newer SQL into another view")
 
     db.execute(f"""DROP VIEW unread;
         CREATE VIEW newer AS SELECT *, {NEWER} AS plain FROM policies;

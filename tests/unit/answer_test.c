@@ -92,20 +92,20 @@ test_rows_and_columns_are_counted(void **state)
         const char *fault; /* NULL: none */
     } cases[] = {
         {"1: i", 1, 1, NULL},
-        {"1: i", 0, 1, "it has 0 rows, not one"},
-        {"1: i", 2, 1, "it has 2 rows, not one"},
+        {"1: i", 0, 1, "it has 0 rows instead of one"},
+        {"1: i", 2, 1, "it has 2 rows instead of one"},
         {"?: i", 0, 1, NULL},
         {"?: i", 1, 1, NULL},
-        {"?: i", 2, 1, "it has 2 rows, not one or none"},
-        {"+: i", 0, 1, "it has 0 rows, not one or more"},
+        {"?: i", 2, 1, "it has 2 rows instead of at most one"},
+        {"+: i", 0, 1, "it has 0 rows instead of at least one"},
         {"+: i", 2, 1, NULL},
         {"*: i", 0, 1, NULL},
         {"*: i i", 3, 2, NULL},
-        {"*: i i", 3, 1, "it has 1 column, not 2"},
-        {"*: i", 0, 2, "it has 2 columns, not 1"},
-        {"*:", 1, 1, "it has 1 column, not 0"},
+        {"*: i i", 3, 1, "it has 1 column instead of 2"},
+        {"*: i", 0, 2, "it has 2 columns instead of 1"},
+        {"*:", 1, 1, "it has 1 column instead of 0"},
         {"1: 2i t", 1, 3, NULL},
-        {"1: 2i t", 1, 2, "it has 2 columns, not 3"},
+        {"1: 2i t", 1, 2, "it has 2 columns instead of 3"},
     };
 
     (void)state;

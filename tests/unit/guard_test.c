@@ -23,7 +23,7 @@ static const struct {
 } words[] = {
     {"passes", 0, NULL},
     {"unread", 0, NULL},
-    {"unjudged", LM_GUARD_UNJUDGED, "cannot be judged"},
+    {"unjudged", LM_GUARD_UNJUDGED, "luamig cannot judge the statement"},
     {"every row", LM_GUARD_EVERY_ROW, "every row"},
     {"ddl", LM_GUARD_DDL, "config.allow_ddl"},
     {"several", LM_GUARD_NEVER, "several statements"},

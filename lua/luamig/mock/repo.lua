@@ -310,8 +310,8 @@ local function ask(tx, site, verb, statement, ...)
   if sql.is_transaction_control(statement) then
     errors.raise {
       kind = "script", latches = true, message = "a script must not begin or end transactions",
-      hint = "Each batch is one transaction already; use repo:savepoint to try something and go "
-        .. "on.",
+      hint = "luamig runs each batch in one transaction. Use repo:savepoint to try a statement "
+        .. "that may fail.",
     }
   end
   local stub = tx.world.stubs:take(statement, params)

@@ -33,11 +33,11 @@ bool
 lm_answer_fail_of(const char *sql, const char *what, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_DATABASE,
-               "the server sent a wrong answer to a statement: %s", what);
+               "the server's answer to a statement is wrong: %s", what);
     LM_ERR_COPY(err->sqlstate, LM_ANSWER_WRONG);
     LM_ERR_COPY(err->sql, sql != NULL ? sql : "");
-    lm_err_hint(err, "Look for what stands between luamig and the server, such "
-                     "as a proxy or a pooler, and connect without it.");
+    lm_err_hint(err, "If there is a proxy or a pooler between luamig and the "
+                     "server, connect without it.");
     return false;
 }
 
@@ -59,7 +59,7 @@ fail_count(const char *sql, int has, const char *noun, const char *wanted,
 {
     struct lm_buf text = LM_BUF_INIT;
 
-    lm_buf_printf(&text, "it has %d %s%s, not %s", has, noun,
+    lm_buf_printf(&text, "it has %d %s%s instead of %s", has, noun,
                   has == 1 ? "" : "s", wanted);
     lm_answer_fail_of(sql, lm_buf_text(&text), err);
     lm_buf_release(&text);
@@ -149,19 +149,19 @@ find_fault(char letter, const char *text)
 {
     switch (letter) {
     case 'i':
-        return is_number(text, INT64_MIN, INT64_MAX) ? NULL : "is no number";
+        return is_number(text, INT64_MIN, INT64_MAX) ? NULL : "is not a number";
     case 'n':
-        return is_number(text, 0, INT64_MAX) ? NULL : "is no count";
+        return is_number(text, 0, INT64_MAX) ? NULL : "is not a count";
     case 'd':
-        return is_number(text, 0, INT_MAX) ? NULL : "is no small count";
+        return is_number(text, 0, INT_MAX) ? NULL : "is not a small count";
     case 'o':
-        return is_number(text, 0, UINT32_MAX) ? NULL : "is no OID";
+        return is_number(text, 0, UINT32_MAX) ? NULL : "is not an OID";
     case 'r':
-        return is_real(text) ? NULL : "is no number";
+        return is_real(text) ? NULL : "is not a number";
     case 'b':
         return strcmp(text, "t") == 0 || strcmp(text, "f") == 0
                    ? NULL
-                   : "is no boolean";
+                   : "is not a boolean";
     default:
         return NULL;
     }
@@ -172,7 +172,7 @@ find_array_fault(const struct kind *kind, const char *text)
 {
     char **elements = NULL;
     int count = lm_sql_parse_array(text, &elements);
-    const char *fault = count < 0 ? "is no array" : NULL;
+    const char *fault = count < 0 ? "is not an array" : NULL;
 
     for (int i = 0; fault == NULL && i < count; i++) {
         if (elements[i] != NULL) {
@@ -191,7 +191,8 @@ find_value_fault(const struct kind *kind, const char *text, bool is_there)
     if (text == NULL)
         return is_there && !kind->is_nullable ? "is NULL" : NULL;
     if (!is_there)
-        return "is not NULL, in what is not there";
+        return "is not NULL, although the first column says that nothing was "
+               "found";
     return kind->is_array ? find_array_fault(kind, text)
                           : find_fault(kind->letter, text);
 }
@@ -240,9 +241,9 @@ check_rows(PGresult *pg, const char *sql, char quantity, struct lm_err *err)
     if ((quantity == '1' || quantity == '!') && rows != 1)
         return fail_count(sql, rows, "row", "one", err);
     if (quantity == '?' && rows > 1)
-        return fail_count(sql, rows, "row", "one or none", err);
+        return fail_count(sql, rows, "row", "at most one", err);
     if (quantity == '+' && rows == 0)
-        return fail_count(sql, rows, "row", "one or more", err);
+        return fail_count(sql, rows, "row", "at least one", err);
     return true;
 }
 
@@ -258,7 +259,7 @@ lm_answer_check(PGresult *pg, const char *sql, const char *shape,
 
     assert(strchr("1!?*+", shape[0]) != NULL && shape[1] == ':');
     if (PQresultStatus(pg) != PGRES_TUPLES_OK)
-        return lm_answer_fail_of(sql, "it has no rows and columns", err);
+        return lm_answer_fail_of(sql, "it is not a table of rows", err);
     if (PQnfields(pg) != columns)
         return fail_columns(sql, PQnfields(pg), columns, err);
     if (!check_rows(pg, sql, shape[0], err))
@@ -277,7 +278,7 @@ lm_answer_check(PGresult *pg, const char *sql, const char *shape,
 bool
 lm_answer_is_there(const PGresult *pg, const char *sql, struct lm_err *err)
 {
-    return pg != NULL || lm_answer_fail_of(sql, "there is none", err);
+    return pg != NULL || lm_answer_fail_of(sql, "it is missing", err);
 }
 
 /* -- reading -------------------------------------------------------------- */

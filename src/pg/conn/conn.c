@@ -446,8 +446,8 @@ explain_unread(const char *sql, struct lm_err *err)
         strstr(err->detail, "got message type \"t\"") == NULL)
         return false;
     lm_err_set(err, LM_ERR_FAILED,
-               "libpq %d.%d cannot read what the server says of a statement "
-               "with so many parameters",
+               "libpq %d.%d cannot read the server's description of a "
+               "statement with so many parameters",
                version / 10000, version % 10000);
     LM_ERR_COPY(err->sql, sql);
     lm_err_hint(err, "Pass one array, as in \"id = ANY ($1::bigint[])\", use "

@@ -71,19 +71,19 @@ check_foreign(const char *text, struct lm_err *err)
         if (!begins(text, foreign_schemes[i].prefix))
             continue;
         lm_err_set(err, LM_ERR_CONNECT,
-                   "the database URL begins like those of %s",
+                   "the database URL begins like a URL of %s",
                    foreign_schemes[i].tool);
-        lm_err_hint(err, "Write it as " FORM ", beginning with "
-                         "\"postgresql://\".");
+        lm_err_hint(err, "Begin the URL with \"postgresql://\": " FORM ".");
         return false;
     }
     for (size_t i = 0; i < LM_COUNT(other_databases); i++) {
         if (!begins(text, other_databases[i].prefix) ||
             text[strcspn(text, ":=")] != ':')
             continue;
-        lm_err_set(err, LM_ERR_CONNECT, "the database URL is one of %s",
+        lm_err_set(err, LM_ERR_CONNECT, "the database URL is for %s",
                    other_databases[i].name);
-        lm_err_hint(err, "luamig migrates PostgreSQL databases: " FORM ".");
+        lm_err_hint(
+            err, "luamig migrates only PostgreSQL databases. Write " FORM ".");
         return false;
     }
     return true;
@@ -106,7 +106,8 @@ check_spelling(const char *text, struct lm_err *err)
     if (*rest != ':' && *rest != '/')
         return true;
     return fail(err, "the database URL does not begin with \"postgresql://\"",
-                "A colon and two slashes follow the first word: " FORM ".");
+                "Write a colon and two slashes after the first word: " FORM
+                ".");
 }
 
 static bool
@@ -116,12 +117,12 @@ check_form(const char *text, struct lm_err *err)
 
     if (strchr("\"'`", *text) != NULL) {
         return fail(err, "the database URL begins with a quotation mark",
-                    "Leave the quotation marks out; a shell takes them away, "
-                    "other places keep them.");
+                    "Remove the quotation marks. A shell removes them itself, "
+                    "but other programs keep them.");
     }
     if (isspace((unsigned char)*text)) {
-        return fail(err, "the database URL begins with a blank",
-                    "Leave the blank out.");
+        return fail(err, "the database URL begins with a space",
+                    "Remove the space.");
     }
     if (!check_foreign(text, err) || !check_spelling(text, err))
         return false;
@@ -134,7 +135,7 @@ check_form(const char *text, struct lm_err *err)
     }
     if (strchr(text, '=') != NULL)
         return true;
-    return fail(err, "the database is named by a word, not by a URL",
+    return fail(err, "the database is given as a name, not as a URL",
                 "Write " FORM ", or \"dbname=...\" for a database of the "
                 "server that libpq connects to by default.");
 }
@@ -198,18 +199,18 @@ static const char set_search_path[] =
     "Write options=-csearch_path%3DNAME instead, or name the schema in the "
     "script's SQL.";
 static const char no_pool[] =
-    "Leave it out: luamig keeps two connections of its own, and no pool.";
+    "Remove it: luamig opens two connections and has no pool.";
 static const char own_statements[] =
-    "Leave it out: luamig manages prepared statements by itself, also behind a "
+    "Remove it: luamig manages prepared statements by itself, also behind a "
     "pooler.";
-static const char always_utf8[] =
-    "Leave it out: luamig always speaks UTF-8 with the server.";
+static const char always_utf8[] = "Remove it: luamig always uses UTF-8.";
 static const char set_connect_timeout[] =
-    "Write connect_timeout=SECONDS instead; for statements there are "
-    "config.statement_timeout_ms and config.lock_timeout_ms of the script.";
+    "Write connect_timeout=SECONDS instead. For statements, set "
+    "config.statement_timeout_ms and config.lock_timeout_ms in the script.";
 static const char set_sslmode[] =
-    "Write sslmode=require instead, or verify-full with sslrootcert to check "
-    "the server's certificate, or disable.";
+    "Write sslmode=require instead. To check the server's certificate, write "
+    "sslmode=verify-full and sslrootcert. Without encryption, write "
+    "sslmode=disable.";
 
 static const struct {
     const char *name;
@@ -224,8 +225,7 @@ static const struct {
     {"pool_timeout", "Prisma", no_pool},
     {"connection_limit", "Prisma", no_pool},
     {"max_connections", NULL, no_pool},
-    {"pgbouncer", "Prisma",
-     "Leave it out: luamig recognises a pooler by itself."},
+    {"pgbouncer", "Prisma", "Remove it: luamig recognises a pooler by itself."},
     {"statement_cache_size", "Prisma and asyncpg", own_statements},
     {"prepared_statement_cache_size", "asyncpg", own_statements},
     {"prepared_statements", "Rails", own_statements},
@@ -235,12 +235,12 @@ static const struct {
     {"tlsmode", NULL, set_sslmode},
     {"encoding", "Rails", always_utf8},
     {"charset", NULL, always_utf8},
-    {"adapter", "Rails", "Leave it out: the URL says that it is PostgreSQL."},
+    {"adapter", "Rails", "Remove it: luamig works only with PostgreSQL."},
     {"timeout", NULL, set_connect_timeout},
     {"connectTimeout", "JDBC", set_connect_timeout},
     {"socket_timeout", "Prisma", set_connect_timeout},
     {"ApplicationName", "JDBC",
-     "Write application_name=NAME instead; luamig's own is \"luamig: "
+     "Write application_name=NAME instead. The default is \"luamig: "
      "SCRIPT\"."}};
 
 static bool
@@ -295,11 +295,11 @@ fail_parameter(const PQconninfoOption *options, const char *name, size_t len,
     if (nearest >= 0) {
         lm_err_hint(err, "Did you mean \"%s\"?", names[nearest]);
     } else {
-        lm_err_hint(err,
-                    "After \"?\", only libpq's parameters are allowed, such as "
-                    "sslmode or connect_timeout; leave out those of other "
-                    "tools. %s",
-                    escapes);
+        lm_err_hint(
+            err,
+            "Only libpq's parameters are allowed after \"?\", such as sslmode "
+            "or connect_timeout. Remove those of other tools. %s",
+            escapes);
     }
     return false;
 }
@@ -336,10 +336,8 @@ static const struct {
     const char *keyword;
     const char *variable; /* that stands in for it */
     const char *message;
-} names[] = {
-    {"host", "PGHOST", "a URL stands where the name of a host belongs"},
-    {"dbname", "PGDATABASE",
-     "a URL stands where the name of a database belongs"}};
+} names[] = {{"host", "PGHOST", "the name of the host is a URL"},
+             {"dbname", "PGDATABASE", "the name of the database is a URL"}};
 
 /* A URL in the place of a name would be shown as one, password and all. */
 static bool
@@ -357,8 +355,8 @@ check_names(const PQconninfoOption *options, struct lm_err *err)
                 continue;
             lm_err_set(err, LM_ERR_CONNECT, "%s", names[i].message);
             lm_err_hint(err,
-                        "%s and %s take a name; --db, LUAMIG_DATABASE_URL and "
-                        "DATABASE_URL take " FORM ".",
+                        "%s and %s take a name, not a URL. Pass the URL with "
+                        "--db, LUAMIG_DATABASE_URL or DATABASE_URL: " FORM ".",
                         names[i].keyword, names[i].variable);
             return false;
         }
@@ -377,17 +375,15 @@ check_uri(const char *uri, const PQconninfoOption *options, struct lm_err *err)
                     escapes);
     }
     if (has_bad_escape(uri)) {
-        return fail(err,
-                    "the database URL has a \"%\" that does not begin an "
-                    "escape",
-                    "Two hexadecimal digits follow a \"%\"; the character "
-                    "itself is written %25.");
+        return fail(err, "the database URL has a wrong escape after a \"%\"",
+                    "Write two hexadecimal digits after a \"%\", but not 00. "
+                    "Write the character \"%\" itself as %25.");
     }
     if (options != NULL && !has_numeric_ports(options)) {
         lm_err_set(err, LM_ERR_CONNECT,
                    "the port in the database URL is not a number");
         lm_err_hint(err,
-                    "With a password, a URL has a host as well: "
+                    "A URL with a password needs a host: "
                     "postgresql://user:password@host:5432/database. %s",
                     escapes);
         return false;
@@ -407,9 +403,9 @@ check_parsed(const char *conninfo, const PQconninfoOption *options,
     }
     if (options != NULL)
         return check_names(options, err);
-    return fail(err, "the database URL is not one that libpq understands",
-                "Write it as " FORM " or as \"host=... dbname=...\", where a "
-                "value with blanks stands in single quotes.");
+    return fail(err, "libpq cannot read the database URL",
+                "Write " FORM ", or \"host=... dbname=...\" with single quotes "
+                "around a value that has spaces.");
 }
 
 bool

@@ -45,13 +45,12 @@ struct refusal {
 
 static const struct refusal window_function = {
     "the window function",
-    "What a window function returns for a row depends on the other rows. Page "
-    "by columns of a table: name them with config.key."};
+    "The result of a window function depends on other rows. Page by columns of "
+    "a table: name them with config.key."};
 
 static const struct refusal aggregate = {
-    "the aggregate",
-    "What an aggregate returns depends on which rows there are. Page by the "
-    "columns of GROUP BY: name them with config.key."};
+    "the aggregate", "The result of an aggregate depends on several rows. Page "
+                     "by the columns of GROUP BY: name them with config.key."};
 
 static const struct refusal volatile_function = {
     "the volatile function",
@@ -191,11 +190,11 @@ visit_expression(const ProtobufCMessage *message, void *data)
     } else if (lm_tree_is(message, &pg_query__a__indirection__descriptor)) {
         ok = judge_fields(self, (const PgQuery__AIndirection *)message);
     } else if (lm_tree_is(message, &pg_query__sub_link__descriptor)) {
-        ok = lm_key_fail(
-            trace, source, lm_tree_location(message),
-            "What a subselect returns depends on other rows. Join the "
-            "table instead, and page by columns of tables.",
-            "a subselect", NULL);
+        ok =
+            lm_key_fail(trace, source, lm_tree_location(message),
+                        "The result of a subselect depends on other rows. Join "
+                        "the table instead, and page by columns of tables.",
+                        "a subselect", NULL);
     } else if (lm_tree_is(message, &pg_query__sqlvalue_function__descriptor) ||
                (lm_tree_is(message, &pg_query__type_cast__descriptor) &&
                 reads_clock((const PgQuery__TypeCast *)message))) {
@@ -279,7 +278,7 @@ lm_key_judge_distinct(struct trace *self, const struct scope *scope,
         self, scope->source,
         lm_tree_list_location(select->distinct_clause,
                               select->n_distinct_clause),
-        "Which row DISTINCT ON keeps depends on the other rows. Page "
-        "by the columns of DISTINCT ON: name them with config.key.",
+        "DISTINCT ON may keep another row when rows change. Page by the "
+        "columns of DISTINCT ON: name them with config.key.",
         "the row that DISTINCT ON keeps", NULL);
 }

@@ -18,7 +18,7 @@ refuse(const struct trace *self, const struct source *source, int location,
        const char *what, const char *hint)
 {
     lm_err_set(self->err, LM_ERR_SCRIPT, "base_query must not have %s%s%s",
-               what, source->view != NULL ? ", as has the view " : "",
+               what, source->view != NULL ? ", as in the view " : "",
                source->view != NULL ? source->view : "");
     lm_err_hint(self->err, "%s", hint);
     lm_parse_show_place(self->err, source->sql, location);
@@ -151,14 +151,15 @@ judge_limit(struct trace *self, const struct scope *scope)
         return true;
     if (taking.failed)
         return false;
-    refuse(self, scope->source, lm_tree_location(&limit->base),
-           "LIMIT in what its key comes from",
-           is_lateral(scope)
-               ? "Which rows it takes may change as rows are migrated. Page by "
-                 "the key of the row that they are looked up for."
-               : "Which rows it takes may change as rows are migrated. Give "
-                 "them an order and put the conditions around the subselect, "
-                 "or migrate fewer rows with luamig run --limit.");
+    refuse(
+        self, scope->source, lm_tree_location(&limit->base),
+        "LIMIT in the subselect that its key comes from",
+        is_lateral(scope)
+            ? "LIMIT may choose other rows while rows are migrated. Page by "
+              "the key of the outer row, for which the subselect looks up rows."
+            : "LIMIT may choose other rows while rows are migrated. Add ORDER "
+              "BY and move the conditions out of the subselect, or migrate "
+              "fewer rows with luamig run --limit.");
     return false;
 }
 
@@ -173,9 +174,9 @@ lm_key_judge_limits(struct trace *self, const struct scope *scope)
     if (offset == NULL || (lm_tree_integer(offset, &number) && number == 0))
         return judge_limit(self, scope);
     refuse(self, scope->source, lm_tree_location(&offset->base),
-           "OFFSET in what its key comes from",
-           "Which rows it leaves out changes as rows are migrated. Leave them "
-           "out by a condition, or set config.start_after.");
+           "OFFSET in the subselect that its key comes from",
+           "OFFSET may leave out other rows while rows are migrated. Leave "
+           "rows out by a condition, or set config.start_after.");
     return false;
 }
 
@@ -204,14 +205,14 @@ fail_unread(const struct trace *self, const char *name)
                "\"%s\" cannot be analysed",
                self->key, name);
     lm_err_detail(self->err,
-                  "Its definition does not fit luamig's grammar, which is that "
-                  "of PostgreSQL %d.",
+                  "Its definition does not fit the grammar of PostgreSQL %d, "
+                  "which luamig uses.",
                   lm_parse_grammar());
-    lm_err_hint(self->err,
-                "Page by a column of a table that the view returns as it is. "
-                "If the view has DISTINCT, LIMIT, OFFSET, TABLESAMPLE or SKIP "
-                "LOCKED, put the newer words into a view of their own below "
-                "it.");
+    lm_err_hint(
+        self->err,
+        "Page by a column of a table that the view returns unchanged. If the "
+        "view has DISTINCT, LIMIT, OFFSET, TABLESAMPLE or SKIP LOCKED, move "
+        "the newer SQL into another view, and let this view read that one.");
     return false;
 }
 
@@ -241,17 +242,17 @@ visit_sample(const ProtobufCMessage *message, void *data)
     if (lm_tree_is(message, &pg_query__range_table_sample__descriptor)) {
         refuse(self->trace, self->source, lm_tree_location(message),
                "TABLESAMPLE",
-               "Each page would be of another sample. Choose rows by their "
-               "key: WHERE id % 100 = 0.");
+               "Each page would read another sample. Choose rows by their key: "
+               "WHERE id % 100 = 0.");
         return LM_VISIT_FOUND;
     }
     if (lm_tree_is(message, &pg_query__locking_clause__descriptor) &&
         ((const PgQuery__LockingClause *)message)->wait_policy ==
             PG_QUERY__LOCK_WAIT_POLICY__LockWaitSkip) {
         refuse(self->trace, self->source, -1, "SKIP LOCKED",
-               "The rows that others have locked would never be migrated. "
-               "Remove the clause: a row that someone else changes meanwhile "
-               "makes the batch start again.");
+               "luamig would never migrate the rows that other sessions have "
+               "locked. Remove the clause: luamig starts a batch again if "
+               "another session changes one of its rows.");
         return LM_VISIT_FOUND;
     }
     return LM_VISIT_ON;

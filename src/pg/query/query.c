@@ -86,8 +86,8 @@ check_clauses(const char *sql, const SelectStmt *select, struct lm_err *err)
         return refuse(
             err, sql, lm_parse_last_token(sql, PG_QUERY__TOKEN__FOR),
             "must not lock rows (FOR UPDATE, FOR SHARE)",
-            "Remove the clause. Under repeatable read, the default, a row that "
-            "someone else changes meanwhile makes the batch start again.");
+            "Remove the clause. Under repeatable read, the default, luamig "
+            "starts a batch again if another session changes one of its rows.");
     }
     return true;
 }
@@ -204,8 +204,8 @@ lm_query_refuse_unparsed(const char *sql, const char *key, struct lm_err *err)
                    "base_query cannot be analysed: it is nested too deeply");
     } else {
         lm_err_set(err, LM_ERR_SCRIPT,
-                   "base_query cannot be analysed: it does not fit luamig's "
-                   "grammar, which is that of PostgreSQL %d",
+                   "base_query cannot be analysed: it does not fit the grammar "
+                   "of PostgreSQL %d, which luamig uses",
                    lm_parse_grammar());
     }
     lm_err_hint(err,

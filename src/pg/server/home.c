@@ -281,8 +281,8 @@ adopt_home(struct lm_server *self, struct lm_err *err)
         lm_err_set(err, LM_ERR_CONNECT,
                    "the embedded database in \"%s\" belongs to user \"%s\"",
                    self->home, self->user.name);
-        lm_err_hint(err, "Run luamig as the user who made it (root, if that "
-                         "was with sudo), or move the folder away.");
+        lm_err_hint(err, "Run luamig as that user (as root, if you used sudo), "
+                         "or move the folder away.");
         return false;
     }
     if (!ask_may_enter(&self->user, self->home, &may, err))
@@ -291,8 +291,8 @@ adopt_home(struct lm_server *self, struct lm_err *err)
         return true;
     lm_err_set(err, LM_ERR_CONNECT, "user \"%s\" may not enter \"%s\"",
                self->user.name, self->home);
-    lm_err_hint(err, "The embedded database runs as that user: let it pass "
-                     "through the folders above, or move the project back.");
+    lm_err_hint(err, "The embedded database runs as that user. Give that user "
+                     "access to the folders above, or move the project back.");
     return false;
 }
 

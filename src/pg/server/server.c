@@ -557,13 +557,14 @@ fail_load(const char *file, const char *output, struct lm_err *err)
     if (len > 0)
         lm_err_detail(err, "%s", said);
     if (strstr(said, "ERROR:  role ") != NULL) {
-        lm_err_hint(err, "The throw-away server has no roles of yours. Leave "
-                         "owners and grants out: pg_dump --schema-only "
-                         "--no-owner --no-privileges.");
+        lm_err_hint(err, "The throw-away server does not have your roles. Make "
+                         "the file without owners and grants: pg_dump "
+                         "--schema-only --no-owner --no-privileges.");
     } else if (strstr(said, "unrecognized configuration parameter") != NULL) {
-        lm_err_hint(err, "The file is from a later version than the throw-away "
-                         "server. Take lines with that SET out of it, or name "
-                         "server programs of that version in LUAMIG_PG_BIN.");
+        lm_err_hint(err,
+                    "The file comes from a later version than the throw-away "
+                    "server. Remove the lines with that SET, or name server "
+                    "programs of that version in LUAMIG_PG_BIN.");
     }
     return false;
 }

@@ -42,7 +42,7 @@ enum ground {
 };
 
 #define SAY_ALL                                                              \
-    "Add a condition on a column. If every row is meant, say so: "           \
+    "Add a condition on a column. If you want every row, pass luamig.ALL: "  \
     "repo:execute(luamig.ALL, sql, ...), or luamig.ALL as the condition of " \
     "repo:update_all and repo:delete_all."
 
@@ -53,54 +53,56 @@ static const struct {
 } grounds[] = {
     [EMPTY] = {LM_GUARD_NEVER, "the statement is empty",
                "Pass one SQL statement."},
-    [SEVERAL] = {LM_GUARD_NEVER, "several statements in one call",
-                 "Call once for each statement."},
+    [SEVERAL] = {LM_GUARD_NEVER, "the call has several statements",
+                 "Pass each statement in a call of its own."},
     [TRANSACTION] = {LM_GUARD_NEVER,
                      "a script must not begin or end transactions",
-                     "Each batch is one transaction already; use "
-                     "repo:savepoint to try something and go on."},
-    [OUTSIDE] = {LM_GUARD_NEVER,
-                 "the statement cannot run inside a transaction",
-                 "A script is always inside of one. Run the statement before "
-                 "or after the migration, with psql for example."},
+                     "luamig runs each batch in one transaction. Use "
+                     "repo:savepoint to try a statement that may fail."},
+    [OUTSIDE] =
+        {LM_GUARD_NEVER, "the statement cannot run inside a transaction",
+         "luamig runs a script's statements in transactions. Run this "
+         "statement before or after the migration, with psql for example."},
     [COPY] = {LM_GUARD_NEVER, "COPY cannot be used in a migration",
               "Use repo:insert or repo:insert_all."},
-    [SESSION] = {LM_GUARD_NEVER, "a script must not change the session",
-                 "The connection may be made again between two batches; use "
-                 "SET LOCAL inside each batch."},
+    [SESSION] =
+        {LM_GUARD_NEVER, "a script must not change the session",
+         "luamig may reconnect between two batches, and the new session does "
+         "not have the change. Use SET LOCAL in each batch."},
     [SET_CONFIG] = {LM_GUARD_NEVER, "a script must not change the session",
-                    "The connection may be made again between two batches; "
-                    "pass true as the third argument of set_config, inside "
-                    "each batch."},
-    [ADVISORY_LOCK] = {LM_GUARD_NEVER,
-                       "a script must not hold a lock beyond its transaction",
-                       "The connection may be made again between two batches, "
-                       "and the lock is gone then; use "
-                       "pg_advisory_xact_lock or its kin inside each batch."},
+                    "luamig may reconnect between two batches, and the new "
+                    "session does not have the change. Call set_config in each "
+                    "batch, and pass true as its third argument."},
+    [ADVISORY_LOCK] =
+        {LM_GUARD_NEVER, "a script must not hold a lock beyond its transaction",
+         "luamig may reconnect between two batches, and the new session does "
+         "not have the lock. Use pg_advisory_xact_lock, or a variant of it, in "
+         "each batch."},
     [DDL] = {LM_GUARD_DDL,
              "DDL, TRUNCATE and LOCK are refused without config.allow_ddl",
-             "They keep others from the table until the transaction ends. "
-             "Change the schema before the migration, or set allow_ddl = true "
-             "in the script's config."},
+             "Their locks keep other sessions from the table until the "
+             "transaction ends. Change the schema before the migration, or set "
+             "allow_ddl = true in the script's config."},
     [UNJUDGED] = {LM_GUARD_UNJUDGED, "",
-                  "Make sure that it hits the rows that it should and no "
-                  "others. Then say that you have: "
-                  "repo:execute(luamig.ALL, sql, ...), or "
-                  "allow_unjudged = true in the script's config."},
+                  "Make sure that the statement changes only the rows that it "
+                  "should change. Then allow it: repo:execute(luamig.ALL, sql, "
+                  "...), or allow_unjudged = true in the script's config."},
     [UPDATE_ALL] = {LM_GUARD_EVERY_ROW,
                     "UPDATE without WHERE would change every row", SAY_ALL},
     [DELETE_ALL] = {LM_GUARD_EVERY_ROW,
                     "DELETE without WHERE would delete every row", SAY_ALL},
     [SAME_WHERE] = {LM_GUARD_EVERY_ROW,
-                    "the WHERE condition is the same for every row", SAY_ALL},
+                    "the WHERE condition has the same result for every row",
+                    SAY_ALL},
     [SAME_ON] = {LM_GUARD_EVERY_ROW,
-                 "the ON condition of MERGE is the same for every row",
+                 "the ON condition of MERGE has the same result for every row",
                  SAY_ALL},
-    [NO_SOURCE] = {LM_GUARD_EVERY_ROW,
-                   "MERGE would change every row that its source lacks",
-                   "Add a condition on a column: WHEN NOT MATCHED BY SOURCE "
-                   "AND ... THEN. If every row is meant, say so: "
-                   "repo:execute(luamig.ALL, sql, ...)."},
+    [NO_SOURCE] =
+        {LM_GUARD_EVERY_ROW,
+         "MERGE would change every row that has no match in its source",
+         "Add a condition on a column: WHEN NOT MATCHED BY SOURCE AND ... "
+         "THEN. If you want every row, pass luamig.ALL: "
+         "repo:execute(luamig.ALL, sql, ...)."},
 };
 
 struct trial {
@@ -413,12 +415,13 @@ static void
 say_unjudged(const struct lm_parse_failure *failure, struct lm_err *err)
 {
     if (failure->too_deep) {
-        lm_err_set(err, LM_ERR_FAILED,
-                   "the statement cannot be judged: it is nested too deeply");
+        lm_err_set(
+            err, LM_ERR_FAILED,
+            "luamig cannot judge the statement: it is nested too deeply");
     } else {
         lm_err_set(err, LM_ERR_FAILED,
-                   "the statement cannot be judged: it does not fit luamig's "
-                   "grammar, which is that of PostgreSQL %d",
+                   "luamig cannot judge the statement: it does not fit the "
+                   "grammar of PostgreSQL %d, which luamig uses",
                    lm_parse_grammar());
     }
 }
