@@ -17,6 +17,8 @@
 
 #include "base/mem.h"
 
+#include <string.h>
+
 enum lm_err_kind {
     LM_ERR_NONE = 0,
     LM_ERR_USAGE,     /* the command line is wrong */

@@ -9,7 +9,6 @@
 #include "base/show.h"
 
 #include <getopt.h>
-#include <stdio.h>
 #include <string.h>
 
 static const char help[] =

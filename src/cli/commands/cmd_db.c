@@ -12,7 +12,6 @@
 #include "pg/server/server.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char usage[] =

@@ -3,7 +3,6 @@
 
 #include "base/log.h"
 #include "base/show.h"
-#include "base/stop.h"
 #include "cli/target/args.h"
 #include "cli/target/look.h"
 #include "core/run/run.h"
@@ -13,7 +12,6 @@
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

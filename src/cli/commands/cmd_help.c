@@ -5,8 +5,6 @@
 
 #include "base/show.h"
 
-#include <stdio.h>
-
 static const char intro[] =
     "luamig runs data migrations on live PostgreSQL databases: batches of "
     "rows,\n"

@@ -8,7 +8,6 @@
 #include "pg/conn/own.h"
 
 #include <getopt.h>
-#include <stdio.h>
 
 static const char help[] =
     "usage: luamig journal --sql [--from VERSION | --grant ROLE]\n"

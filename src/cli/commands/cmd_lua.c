@@ -4,8 +4,6 @@
 #include "cli/cli.h"
 #include "script/vm/interpreter.h"
 
-#include <string.h>
-
 static const char help[] = "usage: luamig lua [FILE [ARGUMENTS]]\n"
                            "\n"
                            "Runs a Lua file (\"-\": standard input) in the "

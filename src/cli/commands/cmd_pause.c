@@ -2,14 +2,12 @@
 /* luamig pause, resume and cancel: three requests, and what they mean for a run
  * that no runner holds. */
 
-#include "base/log.h"
 #include "base/show.h"
 #include "cli/target/control.h"
 #include "core/journal/journal.h"
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 static const char pause_help[] = "usage: luamig pause RUN [OPTIONS]\n"

@@ -7,7 +7,6 @@
 #include "script/declare.h"
 
 #include <getopt.h>
-#include <stdio.h>
 
 static const char help[] =
     "usage: luamig schema TABLE... --lua [OPTIONS]\n"

@@ -6,8 +6,6 @@
 #include "cli/files/lua_files.h"
 #include "script/vm/embedded.h"
 
-#include <stdio.h>
-
 static const char help[] = "usage: luamig types [DIR]\n"
                            "\n"
                            "Prints type definitions (LuaCATS) for the Lua "

@@ -12,7 +12,6 @@
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 /* The server may go away for a while, as it may for the runner. */

@@ -14,8 +14,6 @@
 #include "pg/conn/own.h"
 #include "pg/conn/settings.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { DEADLINE_MS = 30000 };

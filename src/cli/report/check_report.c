@@ -7,7 +7,6 @@
 #include "base/record.h"
 #include "base/show.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

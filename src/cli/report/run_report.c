@@ -11,7 +11,6 @@
 #include "core/journal/journal.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
 static void
 print_counts(const struct lm_outcome *outcome)

@@ -12,7 +12,6 @@
 #include "core/check/private.h"
 #include "core/journal/journal.h"
 #include "core/page/page.h"
-#include "core/page/position.h"
 #include "core/page/preflight.h"
 #include "pg/conn/own.h"
 #include "pg/conn/txn.h"

@@ -16,7 +16,6 @@
 #include "core/page/page.h"
 #include "core/page/position.h"
 #include "pg/conn/own.h"
-#include "pg/sql/sql.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -13,7 +13,6 @@
 #include "pg/sql/sql.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* A column that is NOT NULL; since version 18 that may be NOT VALID, and then
  * old rows are exempt. */

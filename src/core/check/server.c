@@ -10,7 +10,6 @@
 #include "pg/conn/own.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* -- the connection --------------------------------------------------------- */

@@ -17,7 +17,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Foreign keys that are; NOT ENFORCED, of version 18, there is no column for
  * in earlier ones. */

@@ -16,7 +16,6 @@
 #include "base/stop.h"
 #include "core/run/runner.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

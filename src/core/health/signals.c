@@ -20,7 +20,6 @@
 #include "pg/conn/own.h"
 #include "pg/conn/txn.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

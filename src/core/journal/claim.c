@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/journal/private.h"
-#include "pg/sql/sql.h"
 
 #include <inttypes.h>
 #include <stdio.h>

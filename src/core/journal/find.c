@@ -14,7 +14,6 @@
 #include "pg/conn/answer.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

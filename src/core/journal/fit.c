@@ -11,10 +11,8 @@
 #include "base/log.h"
 #include "core/journal/private.h"
 #include "pg/conn/answer.h"
-#include "pg/sql/sql.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

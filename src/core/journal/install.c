@@ -7,7 +7,6 @@
 
 #include "base/log.h"
 #include "core/journal/private.h"
-#include "pg/sql/sql.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,15 +9,12 @@
 
 #include "core/journal/journal.h"
 
-#include "base/log.h"
 #include "base/secret.h"
 #include "core/journal/private.h"
-#include "pg/sql/sql.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* A number would become another text: Lua makes 1234 of 01234. */
 void

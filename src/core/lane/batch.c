@@ -10,8 +10,6 @@
 #include "core/lane/private.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 static int64_t
 rows_to_ask_for(const struct lm_lane *self)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Calling the script, inside a transaction: its callbacks, and its migrate. */
 
-#include "core/lane/private.h"
+#include "core/lane/lane.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Getting hold of a connection, at the start and after it broke. */
 
-#include "core/lane/private.h"
+#include "core/lane/lane.h"
 
 #include "base/clock.h"
 #include "base/log.h"

@@ -6,7 +6,7 @@
  * itself is.
  */
 
-#include "core/lane/private.h"
+#include "core/lane/lane.h"
 
 #include "base/log.h"
 #include "pg/sql/sql.h"

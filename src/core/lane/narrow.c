@@ -14,12 +14,8 @@
  * How many rows fit into memory is learnt from pages that were read.
  */
 
-#include "base/log.h"
 #include "core/lane/private.h"
 #include "pg/conn/sqlstate.h"
-
-#include <inttypes.h>
-#include <stdlib.h>
 
 void
 lm_narrow_begin_page(struct lm_narrow *self, int64_t rows)

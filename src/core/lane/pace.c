@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How long pages take, beside those at first. */
 
-#include "core/lane/private.h"
+#include "core/lane/lane.h"
 
 #include "base/clock.h"
 

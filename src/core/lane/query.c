@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The base query as this connection sees it, and the run's keys. */
 
-#include "core/lane/private.h"
+#include "core/lane/lane.h"
 
 #include "core/page/preflight.h"
 

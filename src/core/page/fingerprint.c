@@ -13,8 +13,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* The version of the database's own collation, $9 as its OID has it. */
 static const char own_version[] =

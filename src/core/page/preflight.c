@@ -12,7 +12,6 @@
 
 #include "core/page/preflight_private.h"
 
-#include "base/log.h"
 #include "base/text.h"
 #include "pg/conn/own.h"
 #include "pg/query/query.h"

@@ -11,7 +11,6 @@
 #include "pg/sql/sql.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct names {
     const char **schemas;

@@ -12,7 +12,6 @@
 #include "core/page/preflight.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { ACQUIRE_ATTEMPTS = 10, ACQUIRE_BASE_MS = 50, ACQUIRE_CAP_MS = 2000 };

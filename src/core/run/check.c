@@ -10,9 +10,6 @@
 #include "base/log.h"
 #include "core/run/runner.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 /* -- before --------------------------------------------------------------- */
 
 static void

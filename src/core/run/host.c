@@ -3,8 +3,6 @@
 
 #include "core/run/runner.h"
 
-#include "base/clock.h"
-
 static bool
 begin_batch(void *run, struct lm_err *err)
 {

@@ -11,9 +11,6 @@
 #include "base/log.h"
 #include "base/stop.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 enum { COUNT_MS = 10000, POSITION_MS = 10000, POSITION_TIMEOUT_MS = 1000 };
 
 static bool

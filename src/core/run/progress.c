@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "base/record.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -7,7 +7,6 @@
  * transaction that does what was asked.
  */
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/run/runner.h"

@@ -14,7 +14,6 @@
 #include "core/run/runner.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 /* Conflicts, timeouts and lost connections in a row, for one failure. */
 enum { BACKOFF_BASE_MS = 50, BACKOFF_CAP_MS = 5000 };

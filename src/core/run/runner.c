@@ -10,9 +10,7 @@
 
 #include "core/run/runner.h"
 
-#include "base/clock.h"
 #include "base/fault.h"
-#include "base/log.h"
 #include "base/stop.h"
 
 #include <inttypes.h>

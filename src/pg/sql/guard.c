@@ -15,8 +15,6 @@
 #include "pg/sql/parse.h"
 #include "pg/sql/tree.h"
 
-#include <string.h>
-
 typedef PgQuery__Node Node;
 
 /* -- what may be charged ---------------------------------------------- */

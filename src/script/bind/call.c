@@ -14,8 +14,6 @@
 
 #include "script/bind/private.h"
 
-#include <string.h>
-
 void
 lm_call_note(struct lm_call *call, struct lm_err *err)
 {

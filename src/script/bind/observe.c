@@ -11,7 +11,6 @@
 #include "script/vm/vm.h"
 
 #include <lauxlib.h>
-#include <string.h>
 
 static const struct lm_observer *
 observer_of(lua_State *L)

@@ -14,8 +14,6 @@
 #include "script/bind/private.h"
 #include "script/vm/vm.h"
 
-#include <stdlib.h>
-
 /* A result on its way into Lua. */
 struct reading {
     struct lm_repo *repo;

@@ -13,7 +13,6 @@
 #include "script/value/marks.h"
 #include "script/value/number.h"
 
-#include <inttypes.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

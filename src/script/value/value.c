@@ -15,7 +15,6 @@
 
 #include <inttypes.h>
 #include <lauxlib.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
