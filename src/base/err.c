@@ -56,7 +56,7 @@ lm_err_set(struct lm_err *err, enum lm_err_kind kind, const char *format, ...)
     return false;
 }
 
-void
+bool
 lm_err_detail(struct lm_err *err, const char *format, ...)
 {
     va_list args;
@@ -64,9 +64,10 @@ lm_err_detail(struct lm_err *err, const char *format, ...)
     va_start(args, format);
     format_into(err->detail, sizeof err->detail, format, args);
     va_end(args);
+    return false;
 }
 
-void
+bool
 lm_err_hint(struct lm_err *err, const char *format, ...)
 {
     va_list args;
@@ -74,9 +75,10 @@ lm_err_hint(struct lm_err *err, const char *format, ...)
     va_start(args, format);
     format_into(err->hint, sizeof err->hint, format, args);
     va_end(args);
+    return false;
 }
 
-void
+bool
 lm_err_prefix(struct lm_err *err, const char *format, ...)
 {
     char prefix[sizeof err->message];
@@ -89,6 +91,7 @@ lm_err_prefix(struct lm_err *err, const char *format, ...)
     va_end(args);
     len = snprintf(text, sizeof text, "%s: %s", prefix, err->message);
     lm_err_copy(err->message, sizeof err->message, text, (size_t)len);
+    return false;
 }
 
 bool

@@ -72,13 +72,13 @@ struct lm_err {
 bool lm_err_set(struct lm_err *err, enum lm_err_kind kind, const char *format,
                 ...) LM_PRINTF(3, 4);
 
-/* Sets one more text of an error that has been set. Texts that do not fit are
- * cut at a UTF-8 boundary and end with "...". */
-void lm_err_detail(struct lm_err *err, const char *format, ...) LM_PRINTF(2, 3);
-void lm_err_hint(struct lm_err *err, const char *format, ...) LM_PRINTF(2, 3);
+/* Sets one more text of an error that has been set, and returns false as well.
+ * Texts that do not fit are cut at a UTF-8 boundary and end with "...". */
+bool lm_err_detail(struct lm_err *err, const char *format, ...) LM_PRINTF(2, 3);
+bool lm_err_hint(struct lm_err *err, const char *format, ...) LM_PRINTF(2, 3);
 
 /* Puts "context: " before the message. */
-void lm_err_prefix(struct lm_err *err, const char *format, ...) LM_PRINTF(2, 3);
+bool lm_err_prefix(struct lm_err *err, const char *format, ...) LM_PRINTF(2, 3);
 
 /* Copies text into a field of an error; cuts as lm_err_detail does. */
 void lm_err_copy(char *field, size_t size, const char *text, size_t len);

@@ -78,8 +78,7 @@ url(const char *project, char *const *args, struct lm_err *err)
         return false;
     if (server == NULL) {
         lm_err_set(err, LM_ERR_CONNECT, "the embedded database is not running");
-        lm_err_hint(err, "Start it with \"luamig db start\".");
-        return false;
+        return lm_err_hint(err, "Start it with \"luamig db start\".");
     }
     ok = print_url(server, err);
     lm_server_free(server);

@@ -66,8 +66,7 @@ read_all(FILE *file, struct lm_buf *value, const char *path, struct lm_err *err)
 {
     if (!lm_buf_read(value, file, MOST_BYTES)) {
         lm_err_set(err, LM_ERR_USAGE, "could not read \"%s\"", path);
-        lm_err_detail(err, "%s", strerror(errno));
-        return false;
+        return lm_err_detail(err, "%s", strerror(errno));
     }
     if (value->len > MOST_BYTES) {
         return lm_err_set(
@@ -95,14 +94,12 @@ read_file(const char *path, struct lm_buf *value, struct lm_err *err)
         lm_err_set(
             err, LM_ERR_USAGE,
             "standard input is a terminal, and a terminal shows the value");
-        lm_err_hint(err, "Redirect it from a file or a pipe.");
-        return false;
+        return lm_err_hint(err, "Redirect it from a file or a pipe.");
     }
     file = is_stdin ? stdin : fopen(path, "re");
     if (file == NULL) {
         lm_err_set(err, LM_ERR_USAGE, "could not open \"%s\"", path);
-        lm_err_detail(err, "%s", strerror(errno));
-        return false;
+        return lm_err_detail(err, "%s", strerror(errno));
     }
     ok = read_all(file, value, path, err);
     if (!is_stdin)
@@ -119,9 +116,8 @@ read_variable(const char *name, struct lm_buf *value, struct lm_err *err)
 
     if (text == NULL) {
         lm_err_set(err, LM_ERR_USAGE, "variable %s is not set", name);
-        lm_err_hint(err,
-                    "Export it: the shell passes on only exported variables.");
-        return false;
+        return lm_err_hint(
+            err, "Export it: the shell passes on only exported variables.");
     }
     lm_buf_puts(value, text);
     return true;

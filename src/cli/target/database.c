@@ -188,12 +188,11 @@ static bool
 fail_unnamed(struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_USAGE, "no database is named");
-    lm_err_hint(err,
-                "Pass --db postgresql://user@host/database, or set "
-                "LUAMIG_DATABASE_URL, DATABASE_URL or libpq's PG* variables, "
-                "or name repos in luamig.lua. To try things out, \"--db "
-                "embedded\" starts a private PostgreSQL below .luamig/.");
-    return false;
+    return lm_err_hint(
+        err, "Pass --db postgresql://user@host/database, or set "
+             "LUAMIG_DATABASE_URL, DATABASE_URL or libpq's PG* variables, "
+             "or name repos in luamig.lua. To try things out, \"--db "
+             "embedded\" starts a private PostgreSQL below .luamig/.");
 }
 
 /* A repo that is named overrides the variables. */
@@ -283,15 +282,13 @@ static bool
 check_urls(const struct lm_database *self, struct lm_err *err)
 {
     if (!lm_url_check(self->conninfo, err)) {
-        lm_err_detail(err, "The URL comes from %s.", self->source);
-        return false;
+        return lm_err_detail(err, "The URL comes from %s.", self->source);
     }
     for (int i = 0; i < self->replica_count; i++) {
         if (lm_url_check(self->replicas[i], err))
             continue;
-        lm_err_detail(err, "It is the URL of replica %d of %s.", i + 1,
-                      self->source);
-        return false;
+        return lm_err_detail(err, "It is the URL of replica %d of %s.", i + 1,
+                             self->source);
     }
     return true;
 }

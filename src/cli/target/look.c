@@ -129,8 +129,7 @@ fail_other(const struct lm_look *self, struct lm_err *err)
                   "Run %" PRId64
                   " has the same name, but another script began it: %s.",
                   self->script.other, self->script.other_path);
-    lm_err_hint(err, "If you mean that run, give its number.");
-    return false;
+    return lm_err_hint(err, "If you mean that run, give its number.");
 }
 
 static bool

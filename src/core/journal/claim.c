@@ -145,10 +145,9 @@ fail_beginning(struct lm_journal *self, struct lm_err *err)
     if (!lm_err_is_state(err, "55P03") || lm_journal_blames_standby(self, err))
         return false;
     lm_err_set(err, LM_ERR_BUSY, "another runner is just beginning this run");
-    lm_err_hint(
+    return lm_err_hint(
         err,
         "Try again in a moment: the same command says how far the run is.");
-    return false;
 }
 
 bool

@@ -170,12 +170,11 @@ fail_damaged(const struct lm_journal *self, const struct lm_answer *answer,
     lm_err_detail(
         err, "Its state is %s. Only its row in progress says how far it is.",
         lm_answer_text_or(answer, 0, 2, "unknown"));
-    lm_err_hint(
+    return lm_err_hint(
         err,
         "Restore that from a backup: the same command then continues the run. "
         "Or set config.start_after to the last key that was migrated, "
         "if any row was, and run the script with --restart.");
-    return false;
 }
 
 /* A runner that holds it all the same is fenced off. */

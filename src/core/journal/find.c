@@ -153,7 +153,7 @@ fail_default(const struct lm_answer *answer, struct lm_err *err)
                "%s, and its default is %s now",
                name, was, id, over ? ", which is done" : "",
                lm_answer_text(answer, 0, COL_IS));
-    lm_err_hint(
+    return lm_err_hint(
         err,
         over ? "Give it: --arg %s=%s names the run that is done; %s begins "
                "another run, with the new default."
@@ -161,7 +161,6 @@ fail_default(const struct lm_answer *answer, struct lm_err *err)
                "abandons it and begins at the first row, with the new "
                "default.",
         name, was, over ? "--again" : "--restart");
-    return false;
 }
 
 /* The name is the same, the file is another one with another text. */
@@ -366,12 +365,11 @@ fail_kin(const struct look *self, enum kin kin, const struct lm_run *run,
                run->id, name, run->state);
     lm_err_detail(err, "This script is called %s; about the run's script: %s.",
                   self->request->script, why);
-    lm_err_hint(err,
-                "If it is the same migration: --adopt %" PRId64
-                " %s. If not: --again begins another run, at the first row.",
-                run->id,
-                over ? "says that this is done" : "continues that run");
-    return false;
+    return lm_err_hint(
+        err,
+        "If it is the same migration: --adopt %" PRId64
+        " %s. If not: --again begins another run, at the first row.",
+        run->id, over ? "says that this is done" : "continues that run");
 }
 
 static bool

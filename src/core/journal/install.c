@@ -65,9 +65,8 @@ fail_taken(const struct lm_journal *self, const char *names, struct lm_err *err)
     lm_err_set(err, LM_ERR_CONNECT,
                "schema \"%s\" holds tables that are not luamig's: %s",
                self->schema, names);
-    lm_err_hint(err, "Give luamig's tables a schema of their own: pass "
-                     "--journal-schema NAME to every command.");
-    return false;
+    return lm_err_hint(err, "Give luamig's tables a schema of their own: pass "
+                            "--journal-schema NAME to every command.");
 }
 
 /* Fails where tables of others have the names of luamig's. */

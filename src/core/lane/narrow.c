@@ -281,9 +281,8 @@ lm_lane_narrow(struct lm_lane *self, struct lm_err *err)
     if (narrow->rows == 1)
         return blame_row(self, err);
     if (narrow->on && rows == 1) {
-        lm_err_prefix(err,
-                      "the base query fails at a place where it has no row");
-        return false;
+        return lm_err_prefix(
+            err, "the base query fails at a place where it has no row");
     }
     cut(self, rows);
     lm_attempt_begin_anew(&self->attempt);

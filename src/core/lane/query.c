@@ -76,12 +76,11 @@ lm_lane_check_keys(const struct lm_lane *self, const struct lm_run *run,
     lm_err_set(err, LM_ERR_FAILED,
                "the journal's %s of run %" PRId64 " does not fit the key",
                wrong, run->id);
-    lm_err_hint(
+    return lm_err_hint(
         err,
         "Correct it in the table \"progress\" of the schema "
         "\"%s\", or abandon that run and begin a new one with --restart.",
         self->journal.schema);
-    return false;
 }
 
 bool

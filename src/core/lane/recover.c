@@ -379,8 +379,7 @@ wait(struct lm_lane *self, struct lm_err *err)
                err->sqlstate);
     }
     if (now - self->attempt.short_since_ms > SHORT_PATIENCE_MS) {
-        lm_err_prefix(err, "gave up after ten minutes");
-        return false;
+        return lm_err_prefix(err, "gave up after ten minutes");
     }
     self->host.waits(self->host.run, err->message);
     lm_stop_sleep_ms(

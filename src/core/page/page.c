@@ -300,10 +300,9 @@ fail_rounded(const struct lm_base_query *query, const struct lm_key *key,
     lm_err_detail(err,
                   "luamig keeps the text of the last key. If that text is "
                   "rounded, the run would skip rows or migrate rows twice.");
-    lm_err_hint(err,
-                "Page by another key: name it with config.key, and begin a new "
-                "run with --restart. It reads the rows that are done again.");
-    return false;
+    return lm_err_hint(
+        err, "Page by another key: name it with config.key, and begin a new "
+             "run with --restart. It reads the rows that are done again.");
 }
 
 /* The cursor after the page is the text of its last key. */

@@ -109,8 +109,7 @@ fail_script(struct lm_err *err, const char *context)
 {
     if (err->kind == LM_ERR_DATABASE)
         err->kind = LM_ERR_SCRIPT;
-    lm_err_prefix(err, "%s", context);
-    return false;
+    return lm_err_prefix(err, "%s", context);
 }
 
 static bool
@@ -121,9 +120,8 @@ take_params(struct lm_base_query *out, const struct lm_stmt *stmt,
         lm_err_set(err, LM_ERR_SCRIPT,
                    "the base query has %d parameters, but %d values are given",
                    lm_stmt_param_count(stmt), count);
-        lm_err_hint(err, "Return them after the SQL: base_query = "
-                         "function(args) return sql, args.tenant end.");
-        return false;
+        return lm_err_hint(err, "Return them after the SQL: base_query = "
+                                "function(args) return sql, args.tenant end.");
     }
     out->param_count = count;
     out->params = lm_calloc((size_t)count, sizeof *out->params);
@@ -158,8 +156,7 @@ take_columns(struct lm_base_query *out, const struct lm_stmt *stmt,
         if (find_text(out->columns, out->column_count, name) >= 0) {
             lm_err_set(err, LM_ERR_SCRIPT,
                        "the base query returns two columns named \"%s\"", name);
-            lm_err_hint(err, "Give one of them another name with AS.");
-            return false;
+            return lm_err_hint(err, "Give one of them another name with AS.");
         }
         out->columns[out->column_count++] = lm_strdup(name);
     }

@@ -97,11 +97,10 @@ fail_without_collation(const char *column, struct lm_err *err)
                "ordered by",
                column);
     lm_err_detail(err, "The expression mixes values of different collations.");
-    lm_err_hint(err,
-                "Name the collation in the base query: (expression) "
-                "COLLATE \"C\" AS %s.",
-                column);
-    return false;
+    return lm_err_hint(err,
+                       "Name the collation in the base query: (expression) "
+                       "COLLATE \"C\" AS %s.",
+                       column);
 }
 
 /* Its text is a name, or holds one: another one tomorrow, and perhaps that of

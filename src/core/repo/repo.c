@@ -249,11 +249,10 @@ lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err)
     if (self->failed) {
         lm_err_set(err, LM_ERR_FAILED, "transaction has failed");
         lm_err_detail(err, "%s", self->failure.message);
-        lm_err_hint(
+        return lm_err_hint(
             err,
             "An error of the database ends the batch, even if pcall catches "
             "it. Use repo:savepoint to continue after an error in the data.");
-        return false;
     }
     return true;
 }

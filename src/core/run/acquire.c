@@ -148,10 +148,9 @@ check_follow_new(const struct lm_runner *self, const struct lm_run *run,
     lm_err_set(err, LM_ERR_SCRIPT,
                "config.follow_new was %s when run %" PRId64 " began",
                follows ? "true" : "false", run->id);
-    lm_err_hint(
+    return lm_err_hint(
         err,
         "Set it back, or abandon that run and begin a new one with --restart.");
-    return false;
 }
 
 static bool

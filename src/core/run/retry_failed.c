@@ -28,10 +28,9 @@ check_key(const struct lm_runner *self, int64_t failure_id,
     lm_err_set(err, LM_ERR_FAILED,
                "the journal's key of failure %" PRId64 " does not fit the key",
                failure_id);
-    lm_err_hint(err,
-                "Correct it in the table \"failure\" of the schema \"%s\".",
-                self->lane.journal.schema);
-    return false;
+    return lm_err_hint(
+        err, "Correct it in the table \"failure\" of the schema \"%s\".",
+        self->lane.journal.schema);
 }
 
 static bool

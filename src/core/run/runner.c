@@ -41,8 +41,7 @@ lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
         !lm_lane_highest(&self->lane, bound, err)) {
         if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
             err->kind = LM_ERR_SCRIPT;
-        lm_err_prefix(err, "could not find the highest key");
-        return false;
+        return lm_err_prefix(err, "could not find the highest key");
     }
     return true;
 }

@@ -27,8 +27,7 @@ static bool
 fail(struct lm_err *err, const char *message, const char *hint)
 {
     lm_err_set(err, LM_ERR_CONNECT, "%s", message);
-    lm_err_hint(err, "%s", hint);
-    return false;
+    return lm_err_hint(err, "%s", hint);
 }
 
 /* -- schemes ----------------------------------------------------------- */
@@ -82,9 +81,8 @@ check_foreign(const char *text, struct lm_err *err)
             continue;
         lm_err_set(err, LM_ERR_CONNECT, "the database URL is for %s",
                    other_databases[i].name);
-        lm_err_hint(
+        return lm_err_hint(
             err, "luamig migrates only PostgreSQL databases. Write " FORM ".");
-        return false;
     }
     return true;
 }
@@ -382,11 +380,10 @@ check_uri(const char *uri, const PQconninfoOption *options, struct lm_err *err)
     if (options != NULL && !has_numeric_ports(options)) {
         lm_err_set(err, LM_ERR_CONNECT,
                    "the port in the database URL is not a number");
-        lm_err_hint(err,
-                    "A URL with a password needs a host: "
-                    "postgresql://user:password@host:5432/database. %s",
-                    escapes);
-        return false;
+        return lm_err_hint(err,
+                           "A URL with a password needs a host: "
+                           "postgresql://user:password@host:5432/database. %s",
+                           escapes);
     }
     return options != NULL || check_parameters(uri, err);
 }

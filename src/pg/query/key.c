@@ -242,9 +242,8 @@ fail_too_large(const struct trace *self)
                "luamig cannot find out where the key column \"%s\" comes from: "
                "the base query is too large",
                self->key);
-    lm_err_hint(self->err, "Page by a column that comes through fewer "
-                           "subselects, WITH queries and views.");
-    return false;
+    return lm_err_hint(self->err, "Page by a column that comes through fewer "
+                                  "subselects, WITH queries and views.");
 }
 
 static bool

@@ -208,12 +208,11 @@ fail_unread(const struct trace *self, const char *name)
                   "Its definition does not fit the grammar of PostgreSQL %d, "
                   "which luamig uses.",
                   lm_parse_grammar());
-    lm_err_hint(
+    return lm_err_hint(
         self->err,
         "Page by a column of a table that the view returns unchanged. If the "
         "view has DISTINCT, LIMIT, OFFSET, TABLESAMPLE or SKIP LOCKED, move "
         "the newer SQL into another view, and let this view read that one.");
-    return false;
 }
 
 bool

@@ -180,8 +180,7 @@ fail_user(const struct lm_server_user *user, struct lm_err *err)
         lm_err_detail(err, "That uid has no entry in the password database, "
                            "and user namespaces are not allowed here.");
     }
-    lm_err_hint(err, "Name a database with --db URL.");
-    return false;
+    return lm_err_hint(err, "Name a database with --db URL.");
 }
 
 /* Sets *may: may the server's user pass through dir? The kernel is asked, by

@@ -160,8 +160,7 @@ settle(const struct lm_server *self, enum server_state *state,
             continue;
         lm_err_detail(err, "Its process %d is there but does not answer.",
                       (int)find_postmaster(self));
-        lm_err_hint(err, "See %s/log.", self->home);
-        return false;
+        return lm_err_hint(err, "See %s/log.", self->home);
     }
     return true;
 }
@@ -287,8 +286,7 @@ wait_ready(struct lm_server *self, off_t log_offset, struct lm_err *err)
         }
         if (!lm_server_wait_step(start + START_WAIT_MS,
                                  "the embedded database to start", err)) {
-            lm_err_hint(err, "See %s/log.", self->home);
-            return false;
+            return lm_err_hint(err, "See %s/log.", self->home);
         }
         if (!told && lm_clock_ms() - start > SLOW_START_MS) {
             lm_log(LM_LOG_INFO, "waiting for the embedded database, which may "
@@ -637,8 +635,7 @@ lm_server_stop(struct lm_server *self, struct lm_err *err)
     lm_err_set(err, LM_ERR_CONNECT,
                "the embedded database (process %d) does not shut down",
                (int)find_postmaster(self));
-    lm_err_hint(err, "See %s/log.", self->home);
-    return false;
+    return lm_err_hint(err, "See %s/log.", self->home);
 }
 
 bool

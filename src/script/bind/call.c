@@ -33,8 +33,7 @@ encode_one(lua_State *L, struct lm_call *call, int first, int i,
     if (lm_params_set(&call->binding->params, i, L, first + i, type, err))
         return true;
     names.namer(name, sizeof name, i, names.arg);
-    lm_err_prefix(err, "%s", name);
-    return false;
+    return lm_err_prefix(err, "%s", name);
 }
 
 static bool

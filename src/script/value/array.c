@@ -243,8 +243,7 @@ note_position(struct writer *self, int depth)
         len += (size_t)snprintf(text + len, sizeof text - len, "[%" PRId64 "]",
                                 (int64_t)self->position[i]);
     }
-    lm_err_prefix(self->err, "element %s", text);
-    return false;
+    return lm_err_prefix(self->err, "element %s", text);
 }
 
 static bool
