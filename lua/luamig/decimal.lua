@@ -134,7 +134,7 @@ end
 -- -- parts: { negative =, digits =, scale = } or one of the specials -----------------------
 
 --- The text of a finite number, or nil and why there is none.
-local function show(negative, digits, scale)
+local function to_text(negative, digits, scale)
   digits = digits:match "^0*(%d+)$"
   if #digits - scale > MAX_WHOLE or scale > MAX_SCALE then
     return nil, "the result is out of the range of numeric"
@@ -147,7 +147,7 @@ local function show(negative, digits, scale)
   return negative and digits:find "[1-9]" and "-" .. digits or digits
 end
 
---- Reads a text that `show` or the server made.
+--- Reads a text that `to_text` or the server made.
 local function read(shown)
   local special = SPECIAL_PARTS[shown]
   if special then
@@ -239,11 +239,11 @@ local function add(x, y, minus)
   end
   local a, b, scale = align(x, y)
   if x.negative == y_negative then
-    return show(x.negative, add_digits(a, b), scale)
+    return to_text(x.negative, add_digits(a, b), scale)
   elseif compare_digits(a, b) >= 0 then
-    return show(x.negative, subtract_digits(a, b), scale)
+    return to_text(x.negative, subtract_digits(a, b), scale)
   end
-  return show(y_negative, subtract_digits(b, a), scale)
+  return to_text(y_negative, subtract_digits(b, a), scale)
 end
 
 local function sign_of(parts)
@@ -260,7 +260,7 @@ local function multiply(x, y)
     local sign = sign_of(x) * sign_of(y)
     return sign == 0 and "NaN" or sign > 0 and "Infinity" or "-Infinity"
   end
-  return show(x.negative ~= y.negative, multiply_digits(x.digits, y.digits), x.scale + y.scale)
+  return to_text(x.negative ~= y.negative, multiply_digits(x.digits, y.digits), x.scale + y.scale)
 end
 
 -- -- what scripts see ----------------------------------------------------------------------
@@ -295,7 +295,7 @@ function Decimal.__unm(self)
   if parts.order then
     return new(parts == NAN and "NaN" or parts == INFINITY and "-Infinity" or "Infinity")
   end
-  return new(show(not parts.negative, parts.digits, parts.scale))
+  return new(to_text(not parts.negative, parts.digits, parts.scale))
 end
 
 --- A metamethod that refuses what would round.
@@ -402,7 +402,7 @@ local function normalize(given)
     digits = digits == "0" and digits or digits .. ("0"):rep(math.tointeger(-scale))
     scale = 0
   end
-  return show(sign == "-", digits, math.tointeger(scale))
+  return to_text(sign == "-", digits, math.tointeger(scale))
 end
 
 --- A decimal of a string of digits, an integer, or a float (the shortest text that reads back as

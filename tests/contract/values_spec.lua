@@ -173,6 +173,7 @@ local REFUSED = {
     'row id = 1, column "v" of "t": an integer cannot be written to type boolean' },
   { "int2", "32768", nil, "32768 is out of range for type smallint" },
   { "int4", "2147483648", nil, "2147483648 is out of range for type integer" },
+  { "int8", "1.0", nil, "a float cannot be written to type bigint" },
   { "int8", "1.5", nil, "a float cannot be written to type bigint" },
   { "int8", "'1'", nil, "a string cannot be written to type bigint" },
   { "int8", "luamig.decimal '1'", nil, "a luamig.decimal cannot be written to type bigint" },

@@ -59,6 +59,15 @@ local function places(one, key, values)
   return list
 end
 
+--- What the base query returns of a row: copies, so that a script cannot change the table.
+local function selected(base, row)
+  local shown = {}
+  for _, column in ipairs(base.select) do
+    shown[column] = value.copy_item(row[column])
+  end
+  return shown
+end
+
 --- The rows the base query would return, unordered: list of { row =, key = list of values, place =
 -- the same as they compare }.
 local function matching(base, store, key, args)
@@ -66,10 +75,7 @@ local function matching(base, store, key, args)
   local found = {}
   for _, row in ipairs(one.rows) do
     if is_wanted(base, one, row, args) then
-      local item = { row = {}, key = {} }
-      for _, column in ipairs(base.select) do
-        item.row[column] = value.copy_item(row[column])
-      end
+      local item = { row = selected(base, row), key = {} }
       for i, column in ipairs(key) do
         item.key[i] = row[column]
         if row[column] == nil then
@@ -121,18 +127,26 @@ local function check_unique(items, key, count)
   end
 end
 
+--- Whether a key comes after the cursor; without a cursor, each does.
+local function is_after(place, cursor)
+  return not cursor or value.compare_lists(place, cursor) > 0
+end
+
+--- Whether a key is not above the bound; without a bound, none is.
+local function is_within(place, bound)
+  return not bound or value.compare_lists(place, bound) <= 0
+end
+
 --- Reads the page after a cursor.
 -- @param range cursor (list of values or nil), bound (the same), size (rows), assume_unique
 -- @return { rows = rows for the script, first, last = keys of its first and last row (nil without
 --   rows), more = whether rows follow }
 function pages.fetch(base, store, key, args, range)
   local items, one = {}, store:table(base.from)
-  local low = range.cursor and places(one, key, range.cursor)
-  local high = range.bound and places(one, key, range.bound)
+  local cursor = range.cursor and places(one, key, range.cursor)
+  local bound = range.bound and places(one, key, range.bound)
   for _, item in ipairs(matching(base, store, key, args)) do
-    local is_after = not low or value.compare_lists(item.place, low) > 0
-    local is_within = not high or value.compare_lists(item.place, high) <= 0
-    if is_after and is_within then
+    if is_after(item.place, cursor) and is_within(item.place, bound) then
       items[#items + 1] = item
     end
   end

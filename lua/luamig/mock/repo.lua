@@ -100,17 +100,21 @@ local function check_changes(verb, changes)
   end
 end
 
+local function refuse_null_key(verb, key)
+  for _, column in ipairs(text.sorted_keys(key)) do
+    if key[column] == luamig.NULL then
+      misuse('repo:%s: key column "%s" is NULL, which no row equals', verb, column)
+    end
+  end
+end
+
 local function check_key(verb, key)
   check_table(verb, key, "the key")
   check_names(key, "the key")
   if next(key) == nil then
     misuse("repo:%s: the key is empty; a field whose value is nil is not there", verb)
   end
-  for _, column in ipairs(text.sorted_keys(key)) do
-    if key[column] == luamig.NULL then
-      misuse('repo:%s: key column "%s" is NULL, which no row equals', verb, column)
-    end
-  end
+  refuse_null_key(verb, key)
 end
 
 local function check_missing(verb, opts)
@@ -394,17 +398,28 @@ function verbs.delete(tx, site, name, key, opts)
   return handle(tx, tx.store:delete(one, kept_key))
 end
 
+--- Inserts rows. `shown` is what messages call one, with a place for its number.
+local function insert_rows(tx, name, rows, conflict, shown)
+  refuse_key_change(tx, name, conflict and conflict.update or {})
+  refuse_read_only(tx, "INSERT")
+  if #rows == 0 then
+    return handle(tx, 0)
+  end
+  local one = tx.store:table(name)
+  check_conflict(one, conflict)
+  local kept = {}
+  for i, row in ipairs(rows) do
+    kept[i] = one:encode(row, shown:format(i))
+  end
+  return handle(tx, tx.store:insert(one, kept, conflict))
+end
+
 function verbs.insert(tx, site, name, row, opts)
   log(tx, site, { verb = "insert", table = name, row = copy_or_nil(row) })
   check_table("insert", row, "the row")
   local conflict = conflict_of("insert", opts)
   check_names(row, "a row")
-  refuse_key_change(tx, name, conflict and conflict.update or {})
-  refuse_read_only(tx, "INSERT")
-  local one = tx.store:table(name)
-  check_conflict(one, conflict)
-  local kept = one:encode(row, "")
-  return handle(tx, tx.store:insert(one, { kept }, conflict))
+  return insert_rows(tx, name, { row }, conflict, "")
 end
 
 function verbs.insert_all(tx, site, name, rows, opts)
@@ -422,18 +437,7 @@ function verbs.insert_all(tx, site, name, rows, opts)
     check_table("insert_all", row, "each row")
     check_names(row, "a row")
   end
-  refuse_key_change(tx, name, conflict and conflict.update or {})
-  refuse_read_only(tx, "INSERT")
-  if #rows == 0 then
-    return handle(tx, 0)
-  end
-  local one = tx.store:table(name)
-  check_conflict(one, conflict)
-  local kept = {}
-  for i, row in ipairs(rows) do
-    kept[i] = one:encode(row, ("row %d, "):format(i))
-  end
-  return handle(tx, tx.store:insert(one, kept, conflict))
+  return insert_rows(tx, name, rows, conflict, "row %d, ")
 end
 
 function verbs.update_all(tx, site, name, changes, where)

@@ -101,11 +101,16 @@ local function check_not_null(one, row)
   end
 end
 
+--- Whether a row breaks a CHECK, which it does only if that says false: not NULL.
+local function breaks(one, check, row)
+  return ask(one, "check", check.name, check.holds, row) == false
+end
+
 --- Raises unless a row may stand in its table, as far as it is alone there.
 function rules.check_row(one, row)
   check_not_null(one, row)
   for _, check in ipairs(one.row_checks) do
-    if ask(one, "check", check.name, check.holds, row) == false then
+    if breaks(one, check, row) then
       errors.raise {
         kind = "database", sqlstate = "23514", table = one.name, constraint = check.name,
         message = ('new row for relation "%s" violates check constraint "%s"'):format(one.name,

@@ -76,12 +76,26 @@ function Session:shrink(why)
   end
 end
 
+--- Whether the run connects again after an error. A dry run does not: its transaction is gone.
+function Session:may_reconnect(why)
+  return why == "lost" and not self.opts.dry_run
+end
+
+--- Another connection is no attempt. The run looks again at which rows are there.
+function Session:reconnect()
+  self.pages_done = false
+end
+
+function Session:is_last_attempt()
+  return self.attempt > self.def.config.retries
+end
+
 --- Makes a step that failed be taken again, if its error is worth it; else raises the error that
 -- ends the run.
 function Session:survive(err)
   local why = not self.world.problem and why_retryable(err)
-  if why == "lost" and not self.opts.dry_run then
-    self.pages_done = false -- another connection: no attempt, but a look at what is there
+  if self:may_reconnect(why) then
+    self:reconnect()
     return
   elseif why == "stale" and not self.is_prepared_anew then
     self.is_prepared_anew = true
@@ -89,7 +103,7 @@ function Session:survive(err)
     self.attempt = self.attempt + 1
   elseif why == "conflict" or why == "timeout" then
     self:shrink(why)
-    if self.attempt > self.def.config.retries then
+    if self:is_last_attempt() then
       err.message = ("gave up after %d attempt%s%s: %s"):format(self.attempt,
         self.attempt == 1 and "" or "s", why == "conflict" and " in 0ms" or "", err.message)
       error(err, 0)
@@ -140,10 +154,16 @@ function Session:kill_at(batch)
   return kill and kill.batch == batch and kill.call or nil
 end
 
+--- The run ends at the highest key that there is now.
+function Session:set_bound(store)
+  local record, def = self.record, self.def
+  record.bound = pages.highest(self.world.base, store, def.config.key, def.args)
+  record.is_empty = record.bound == nil
+end
+
 --- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
 function Session:start()
-  local record, def, world = self.record, self.def, self.world
-  local store = world.store
+  local def, store = self.def, self.world.store
   if def.on_start then
     self:transact({ batch = 0 }, function(handle, run, tx)
       if not self.opts.dry_run then
@@ -152,10 +172,9 @@ function Session:start()
       store = tx.store
     end)
   end
-  record.started = true
+  self.record.started = true
   if def.kind == "paged" and not def.config.follow_new then
-    record.bound = pages.highest(world.base, store, def.config.key, def.args)
-    record.is_empty = record.bound == nil
+    self:set_bound(store)
   end
 end
 
@@ -308,6 +327,11 @@ function Session:one_shot()
   self:die_after(1)
 end
 
+--- A dry run has shown what it should at its limit. A run can be resumed there.
+function Session:stop_at_limit()
+  self.state = self.opts.dry_run and "done" or "stopped"
+end
+
 function Session:next_step()
   if not self.record.started then
     self:start()
@@ -316,7 +340,7 @@ function Session:next_step()
   elseif self.pages_done or self.record.is_empty then
     self:complete()
   elseif self.opts.limit == self.result.rows then
-    self.state = self.opts.dry_run and "done" or "stopped"
+    self:stop_at_limit()
   else
     self:throttle()
     self:batch()

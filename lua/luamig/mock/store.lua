@@ -68,20 +68,19 @@ function Table:encode(map, row)
   return kept
 end
 
---- Whether a row has what an encoded condition says.
+--- Whether a column of this type holds the value that an encoded condition wants.
+local function has_value(kind, found, wanted)
+  if wanted == NULL or found == nil then
+    return wanted == NULL and found == nil
+  elseif type(kind.order) == "function" then
+    return value.equal(kind.order(found), kind.order(wanted))
+  end
+  return value.equal(found, wanted)
+end
+
 local function matches(self, row, where)
   for column, wanted in next, where do
-    local found, order = row[column], self.types[column].order
-    if wanted == NULL then
-      if found ~= nil then
-        return false
-      end
-    elseif found == nil then
-      return false
-    elseif type(order) == "function" then
-      found, wanted = order(found), order(wanted)
-    end
-    if wanted ~= NULL and not value.equal(found, wanted) then
+    if not has_value(self.types[column], row[column], wanted) then
       return false
     end
   end
@@ -159,9 +158,14 @@ function Table:copy()
   return twin
 end
 
+--- The columns that may have other values after a change; nil: all of them.
+local function changed_columns(one, changes)
+  return next(one.generated) == nil and changes or nil
+end
+
 --- Sets columns of rows and checks what that can break.
 function Store:change(one, rows, changes)
-  local changed = next(one.generated) == nil and changes or nil
+  local changed = changed_columns(one, changes)
   for _, row in ipairs(rows) do
     one:apply(row, changes)
     rules.check_row(one, row)
@@ -178,13 +182,18 @@ function Store:update(one, where, changes)
   return #found
 end
 
---- Sets columns of rows to NULL.
-function Store:clear(one, rows, columns)
+--- A map that sets columns to NULL.
+local function all_null(columns)
   local changes = {}
   for _, column in ipairs(columns) do
     changes[column] = NULL
   end
-  self:change(one, rows, changes)
+  return changes
+end
+
+--- Sets columns of rows to NULL.
+function Store:clear(one, rows, columns)
+  self:change(one, rows, all_null(columns))
 end
 
 --- Takes rows out of a table.
@@ -241,6 +250,20 @@ local function insert_one(self, one, given, conflict)
   return count
 end
 
+--- Raises if a column stands twice in a list.
+local function refuse_repeated(columns)
+  local seen = {}
+  for _, column in ipairs(columns) do
+    if seen[column] then
+      errors.raise {
+        kind = "database", sqlstate = "42601",
+        message = ('multiple assignments to same column "%s"'):format(column),
+      }
+    end
+    seen[column] = true
+  end
+end
+
 --- ON CONFLICT as `meet_conflict` takes it; raises for what the server refuses.
 local function read_conflict(one, conflict)
   if not conflict then
@@ -248,17 +271,8 @@ local function read_conflict(one, conflict)
   elseif not conflict.columns then
     return { constraints = one.uniques }
   end
-  local changes = {}
-  for _, column in ipairs(conflict.update) do
-    if changes[column] then
-      errors.raise {
-        kind = "database", sqlstate = "42601",
-        message = ('multiple assignments to same column "%s"'):format(column),
-      }
-    end
-    changes[column] = NULL
-  end
-  one:encode_changes(changes, "")
+  refuse_repeated(conflict.update)
+  one:encode_changes(all_null(conflict.update), "")
   return { constraints = { rules.arbiter(one, conflict.columns) }, update = conflict.update }
 end
 

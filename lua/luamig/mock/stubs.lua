@@ -156,27 +156,36 @@ local function unexpected(statement, params, reason)
   }
 end
 
+--- Why a stub does not answer once more, or not at this time; nil when it does.
+function Stubs:why_not_now(stub)
+  if self.answers_always then
+    return nil
+  elseif stub.times and stub.used >= stub.times then
+    return ("Its stub answers %d time%s."):format(stub.times, stub.times == 1 and "" or "s")
+  elseif stub.order and stub.order < self.last_order then
+    return ("Its stub has order %d, one with order %d was used before."):format(stub.order,
+      self.last_order)
+  end
+end
+
 --- The stub that answers a statement, counted as used.
 -- @param params table with `n`; nil is NULL
 function Stubs:take(statement, params)
   local fingerprint = sql.fingerprint(statement)
   local reason
   for _, stub in ipairs(self.list) do
-    if stub.fingerprint ~= fingerprint then
-      goto continue
-    elseif not same_params(stub.params, params) then
+    local is_same = stub.fingerprint == fingerprint
+    if is_same and not same_params(stub.params, params) then
       reason = reason or "A stub for this statement has other params."
-    elseif stub.times and stub.used >= stub.times and not self.answers_always then
-      reason = ("Its stub answers %d time%s."):format(stub.times, stub.times == 1 and "" or "s")
-    elseif stub.order and stub.order < self.last_order and not self.answers_always then
-      reason = ("Its stub has order %d, one with order %d was used before."):format(stub.order,
-        self.last_order)
-    else
-      stub.used = stub.used + 1
-      self.last_order = stub.order or self.last_order
-      return stub
+    elseif is_same then
+      local why = self:why_not_now(stub)
+      if not why then
+        stub.used = stub.used + 1
+        self.last_order = stub.order or self.last_order
+        return stub
+      end
+      reason = why
     end
-    ::continue::
   end
   unexpected(statement, params, reason or nearest(self.list, statement))
 end
@@ -190,6 +199,17 @@ function stubs.raise_error(stub, statement)
   end
 end
 
+--- A row of a stub as a query returns it: a copy, so that a script cannot change the stub.
+local function row_of(given)
+  local row = {}
+  for name, item in next, given do
+    if item ~= luamig.NULL then
+      row[name] = value.copy_item(item)
+    end
+  end
+  return row
+end
+
 --- The rows of a stub, as a query returns them.
 function stubs.rows(stub)
   if not stub.rows then
@@ -197,12 +217,7 @@ function stubs.rows(stub)
   end
   local rows = {}
   for i, given in ipairs(stub.rows) do
-    rows[i] = {}
-    for name, item in next, given do
-      if item ~= luamig.NULL then
-        rows[i][name] = value.copy_item(item)
-      end
-    end
+    rows[i] = row_of(given)
   end
   return strict.rows(rows, stub.columns)
 end

@@ -59,6 +59,11 @@ function Transaction:enter(where)
   end
 end
 
+--- The first error stays: nothing can be committed after it.
+function Transaction:latch(err)
+  self.latched = self.latched or err
+end
+
 --- Notes an error of a repo call, and raises it again with the caller's position.
 function Transaction:failed(err, where)
   if errors.is(err) and err.kind == "misuse" then
@@ -69,10 +74,31 @@ function Transaction:failed(err, where)
       self.world.problem = self.world.problem or err
     end
     if err.sqlstate or err.latches or err.kind == "spec" then
-      self.latched = self.latched or err
+      self:latch(err)
     end
   end
   error(err, 0)
+end
+
+--- Goes back to the tables at a savepoint. What was logged since never counts as committed.
+function Transaction:roll_back(store, first_entry)
+  self.store = store
+  for i = #self.entries, first_entry, -1 do
+    self.entries[i] = nil
+  end
+end
+
+--- Whether an error ends the transaction in spite of a savepoint.
+local function ends_transaction(err)
+  return err ~= nil and not bisection.may_catch(err)
+end
+
+--- What a savepoint's function has failed with: what it raised, else the error that it had caught.
+local function failure_of(results, latched)
+  if results[1] then
+    return latched
+  end
+  return results[2]
 end
 
 --- Runs `fn` in a savepoint: true and its results, or false and an error after rolling back to it.
@@ -82,21 +108,15 @@ function Transaction:savepoint(fn, ...)
   local results = table.pack(pcall(fn, ...))
   if self.is_killed then
     error(faults.KILL, 0)
-  elseif self.latched and not bisection.may_catch(self.latched) then
+  elseif ends_transaction(self.latched) then
     error(self.latched, 0)
   elseif results[1] and not self.latched then
     return table.unpack(results, 1, results.n)
   end
-  self.store = before
-  for i = #self.entries, first_entry, -1 do
-    self.entries[i] = nil
-  end
-  local err = self.latched
+  local latched = self.latched
   self.latched = nil
-  if not results[1] then
-    err = results[2]
-  end
-  return false, err
+  self:roll_back(before, first_entry)
+  return false, failure_of(results, latched)
 end
 
 --- What has made it fail, if its function raised `err`: the first error of the database, though

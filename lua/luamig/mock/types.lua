@@ -91,12 +91,20 @@ local function integer_hint(given)
     or "Use math.tointeger to make an integer of it."
 end
 
+local function is_integer(given)
+  return math.type(given) == "integer"
+end
+
+local function is_in_range(given, range)
+  return given >= range[1] and given <= range[2]
+end
+
 local function integer(name)
   local range = RANGES[name]
   return function(given)
-    if math.type(given) ~= "integer" then
+    if not is_integer(given) then
       mismatch(given, name, integer_hint(given))
-    elseif given < range[1] or given > range[2] then
+    elseif not is_in_range(given, range) then
       refuse(("%d is out of range for type %s"):format(given, name))
     end
     return given
@@ -168,6 +176,10 @@ local function count_up(digits)
   return head:sub(1, -2) .. ("%d"):format(last + 1) .. ("0"):rep(#nines)
 end
 
+local function is_too_long(digits, precision)
+  return #digits:gsub("^0+", "") > precision
+end
+
 --- What numeric(precision, scale) keeps: rounded half away from zero.
 local function numeric_fit(precision, scale)
   local function overflow(why)
@@ -184,7 +196,7 @@ local function numeric_fit(precision, scale)
     if fraction:sub(scale + 1, scale + 1):find "[5-9]" then
       digits = count_up(digits)
     end
-    if #digits:gsub("^0+", "") > precision then
+    if is_too_long(digits, precision) then
       overflow("must round to an absolute value less than " .. limit)
     end
     local point = #digits - scale
@@ -228,12 +240,16 @@ local function string_of(name)
   end
 end
 
+local function is_blank_from(kept, at)
+  return not kept:find("[^ ]", at)
+end
+
 local function length_fit(name, limit)
   return function(kept)
     local length = utf8.len(kept)
     if length > limit then
       local rest = utf8.offset(kept, limit + 1)
-      if kept:find("[^ ]", rest) then
+      if not is_blank_from(kept, rest) then
         server_error("22001", ("value too long for type %s(%d)"):format(name, limit))
       end
       kept, length = kept:sub(1, rest - 1), limit
@@ -283,23 +299,39 @@ end
 
 -- -- arrays ----------------------------------------------------------------------------------
 
+--- An element as it is kept; `path` is where it stands.
+local function read_element(element, given, path)
+  if marks.kind(given) == "NULL" then
+    return given
+  end
+  local ok, result = pcall(element.encode, given)
+  if not ok then
+    if result.kind == "script" then
+      result.message = ("element %s: %s"):format(path, result.message)
+    end
+    error(result, 0)
+  end
+  return element.fit(result)
+end
+
+--- Whether a dimension fits those that were met before it.
+local function fits_shape(shape, depth, length)
+  return shape[depth] == length and (depth == 1 or length > 0) and depth <= (shape.depth or depth)
+end
+
 --- Adds the dimension `given`; returns it as it is kept.
 -- @param shape the lengths of the dimensions, as they are met; `depth` of the elements
 local function read_dimension(element, given, depth, path, shape)
   local is_list, length = marks.is_list(given)
-  local function fail(at, message, hint)
-    refuse((at ~= "" and "element " .. at .. ": " or "") .. message, hint)
-  end
   if not is_list then
-    fail(path, "a table for an array must have the keys 1, 2, 3, ...",
+    refuse((path ~= "" and "element " .. path .. ": " or "")
+      .. "a table for an array must have the keys 1, 2, 3, ...",
       "Put luamig.NULL where an element is NULL.")
   elseif depth > MAX_DIMENSIONS then
     refuse(("an array has %d dimensions at most"):format(MAX_DIMENSIONS))
   end
   shape[depth] = shape[depth] or length
-  local is_even = shape[depth] == length and (depth == 1 or length > 0)
-    and depth <= (shape.depth or depth)
-  local kept = {}
+  local is_even, kept = fits_shape(shape, depth, length), {}
   for i = 1, length do
     local item, here = given[i], ("%s[%d]"):format(path, i)
     local mark = marks.kind(item)
@@ -310,14 +342,7 @@ local function read_dimension(element, given, depth, path, shape)
     else
       shape.depth = shape.depth or depth
       is_even = is_even and shape.depth == depth
-      local ok, result = pcall(element.encode, item)
-      if mark ~= "NULL" and not ok then
-        if result.kind == "script" then
-          result.message = ("element %s: %s"):format(here, result.message)
-        end
-        error(result, 0)
-      end
-      kept[i] = mark == "NULL" and item or element.fit(result)
+      kept[i] = read_element(element, item, here)
     end
   end
   if not is_even then
@@ -381,6 +406,10 @@ local function fit_of(name, modifier)
   end
 end
 
+local function has_equality(name)
+  return name ~= "json"
+end
+
 local function is_unsupported(name)
   return UNSUPPORTED[name] or EXTENSIONS[name:match '([^."]+)"?$'] or false
 end
@@ -416,7 +445,7 @@ function types.find(type_name)
   local is_known = ENCODERS[name] ~= nil
   return {
     name = name, encode = ENCODERS[name] or string_of(name), fit = fit, is_serial = is_serial,
-    is_document = name == "json" or name == "jsonb", has_equality = name ~= "json",
+    is_document = name == "json" or name == "jsonb", has_equality = has_equality(name),
     order = ORDERS[name] or is_known and same
       or ("the mock does not know the order of type %s"):format(name),
   }

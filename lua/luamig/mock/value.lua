@@ -15,14 +15,8 @@ local function is_container(item)
   return type(item) == "table" and (not mark or mark == "array" or mark == "object")
 end
 
---- Equality as PostgreSQL has it for values that are not NULL: NaN equals itself, arrays and
--- documents are equal by what they hold.
-function value.equal(a, b)
-  if a == b or (a ~= a and b ~= b) then
-    return true
-  elseif not is_container(a) or not is_container(b) or marks.kind(a) ~= marks.kind(b) then
-    return false
-  end
+--- Whether two arrays or documents hold equal values under the same keys.
+local function equal_containers(a, b)
   for key, item in next, a do
     if not value.equal(item, b[key]) then
       return false
@@ -34,6 +28,16 @@ function value.equal(a, b)
     end
   end
   return true
+end
+
+--- Equality as PostgreSQL has it for values that are not NULL: NaN equals itself, arrays and
+-- documents are equal by what they hold.
+function value.equal(a, b)
+  if a == b or (a ~= a and b ~= b) then
+    return true
+  end
+  return is_container(a) and is_container(b) and marks.kind(a) == marks.kind(b)
+    and equal_containers(a, b)
 end
 
 local function compare_bytes(a, b)
