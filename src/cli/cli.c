@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,41 +60,6 @@ lm_cli_usage(const struct lm_command *command, const char *format, ...)
 }
 
 int
-lm_cli_getopt(int argc, char **argv, const char *short_options,
-              const struct option *long_options)
-{
-    opterr = 0;
-    return getopt_long(argc, argv, short_options, long_options, NULL);
-}
-
-int
-lm_cli_bad_option(const struct lm_command *command, int code, char **argv,
-                  const struct option *long_options)
-{
-    const char *given = argv[optind - 1];
-    const char *names[32];
-    size_t count = 0;
-    int nearest;
-
-    if (code == ':')
-        return lm_cli_usage(command, "option \"%s\" needs a value", given);
-    if (optopt != 0 && strncmp(given, "--", 2) == 0)
-        return lm_cli_usage(command, "option \"%s\" takes no value", given);
-    while (count < LM_COUNT(names) && long_options[count].name != NULL) {
-        names[count] = long_options[count].name;
-        count++;
-    }
-    nearest = lm_text_nearest(given + strspn(given, "-"), names, count);
-    if (nearest >= 0) {
-        return lm_cli_usage(command,
-                            "unknown option \"%s\"; did you mean "
-                            "\"--%s\"?",
-                            given, names[nearest]);
-    }
-    return lm_cli_usage(command, "unknown option \"%s\"", given);
-}
-
-int
 lm_cli_help(const struct lm_command *command)
 {
     lm_out_own(command->help);
@@ -110,20 +74,6 @@ lm_cli_finish_output(int code)
     lm_log(LM_LOG_WARNING, "could not write to standard output: %s",
            strerror(errno));
     return code;
-}
-
-bool
-lm_cli_set_log(const struct lm_command *command, const char *format)
-{
-    if (strcmp(format, "json") == 0) {
-        lm_log_set_format(LM_LOG_JSON);
-    } else if (strcmp(format, "plain") == 0) {
-        lm_log_set_format(LM_LOG_PLAIN);
-    } else {
-        lm_cli_usage(command, "--log takes plain or json, not \"%s\"", format);
-        return false;
-    }
-    return true;
 }
 
 bool

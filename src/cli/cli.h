@@ -13,14 +13,14 @@
 
 #include <stdint.h>
 
-struct option; /* <getopt.h> */
+struct lm_option; /* cli/options.h */
 
 struct lm_command {
     const char *name;
     const char *summary; /* one line for "luamig help" */
     const char *help;    /* the whole text of "luamig help NAME" */
     int (*run)(int argc, char **argv);
-    const struct option *options; /* all that it takes; NULL: none */
+    const struct lm_option *options; /* all that it takes; NULL: none */
     const char *words; /* what its argument may be, between blanks; NULL: a
                           file */
 };
@@ -61,20 +61,10 @@ int lm_cli_fail(const struct lm_err *err);
 /* An error in the command line: message, and where to read on. */
 int lm_cli_usage(const struct lm_command *command, const char *format, ...)
     LM_PRINTF(2, 3);
-/* getopt_long, silent: what it complains of is said by lm_cli_bad_option,
- * which takes what it returned and gives the exit code. */
-int lm_cli_getopt(int argc, char **argv, const char *short_options,
-                  const struct option *long_options);
-int lm_cli_bad_option(const struct lm_command *command, int code, char **argv,
-                      const struct option *long_options);
 /* Prints a command's help to stdout. */
 int lm_cli_help(const struct lm_command *command);
 /* Flushes stdout; an error when what was printed did not all get out. */
 int lm_cli_finish_output(int code);
-
-/* Takes the value of --log; false, and said so, when it is no format. */
-bool lm_cli_set_log(const struct lm_command *command,
-                    const char *format) LM_MUSTCHECK;
 
 /* Reads a decimal number that is at least min; false when it is not one. */
 bool lm_cli_number(const char *text, int64_t min, int64_t *out) LM_MUSTCHECK;

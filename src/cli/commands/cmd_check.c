@@ -41,84 +41,36 @@ struct check_options {
     char *path; /* owned; NULL: the database alone */
     struct lm_database_choice choice;
     struct lm_args args;
-    char **replicas; /* owned */
-    int replica_count;
     int64_t batch_size;
     const char *journal_schema;
     bool json;
     bool verbose;
 };
 
-enum option_code {
-    OPT_BATCH_SIZE = 256,
-    OPT_REPLICA,
-    OPT_JOURNAL_SCHEMA,
-    OPT_JSON
-};
-
-static const struct option long_options[] = {
-    LM_DATABASE_OPTIONS,
-    LM_ARGS_OPTIONS,
-    {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
-    {"replica", required_argument, NULL, OPT_REPLICA},
-    {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"verbose", no_argument, NULL, 'v'},
-    {NULL, 0, NULL, 0}};
-
-/* A last --db without a value asks for the database that is meant anyway. */
-static bool
-is_last_db(int code, int argc, char **argv)
-{
-    return code == ':' && optind == argc && strcmp(argv[argc - 1], "--db") == 0;
-}
-
-static bool
-take_option(struct check_options *options, int code, char **argv)
-{
-    switch (code) {
-    case OPT_BATCH_SIZE:
-        if (lm_cli_number(optarg, 1, &options->batch_size))
-            return true;
-        lm_cli_usage(&lm_cmd_check,
-                     "--batch-size takes a number that is at least 1, not "
-                     "\"%s\"",
-                     optarg);
-        return false;
-    case OPT_REPLICA:
-        options->replicas[options->replica_count++] =
-            lm_database_take_url(optarg);
-        return true;
-    case OPT_JOURNAL_SCHEMA:
-        options->journal_schema = optarg;
-        return true;
-    case OPT_JSON:
-        options->json = true;
-        return true;
-    case 'v':
-        options->verbose = true;
-        return true;
-    default:
-        lm_cli_bad_option(&lm_cmd_check, code, argv, long_options);
-        return false;
-    }
-}
+static const struct lm_option option_table[] = {
+    LM_DATABASE_OPTIONS(offsetof(struct check_options, choice)),
+    LM_ARGS_OPTIONS(offsetof(struct check_options, args)),
+    LM_NUMBER("batch-size", struct check_options, batch_size, 1),
+    LM_REPLICA_OPTION(offsetof(struct check_options, choice)),
+    LM_TEXT("journal-schema", struct check_options, journal_schema),
+    LM_FLAG("json", struct check_options, json),
+    {.name = "verbose",
+     .kind = LM_OPTION_FLAG,
+     .at = offsetof(struct check_options, verbose),
+     .letter = 'v'},
+    LM_NO_MORE};
 
 static bool
 parse_options(int argc, char **argv, struct check_options *options)
 {
-    int code;
-
     memset(options, 0, sizeof *options);
     options->batch_size = -1;
     options->journal_schema = "luamig";
-    options->replicas = lm_calloc((size_t)argc, sizeof *options->replicas);
-    while ((code = lm_cli_getopt(argc, argv, ":v", long_options)) != -1) {
-        if (!lm_database_option(&options->choice, code) &&
-            !lm_args_option(&options->args, code) &&
-            !is_last_db(code, argc, argv) && !take_option(options, code, argv))
-            return false;
-    }
+    /* A last --db without a value asks for the database that is meant anyway. */
+    if (argc > 1 && strcmp(argv[argc - 1], "--db") == 0)
+        argc--;
+    if (!lm_cli_parse(&lm_cmd_check, argc, argv, options))
+        return false;
     if (optind < argc)
         options->path = lm_strdup(argv[optind++]);
     if (optind == argc)
@@ -144,9 +96,8 @@ look_at_database(const struct check_options *options,
                                   lm_script_repo(script), err);
 
     if (ok) {
-        replicas =
-            lm_database_replicas(&database, options->replicas,
-                                 options->replica_count, &how.replica_count);
+        replicas = lm_database_replicas(&database, &options->choice,
+                                        &how.replica_count);
         how.replicas = replicas;
         how.conninfo = database.conninfo;
         ok = lm_check_all(check, lm_script_migration(script), &how, err);
@@ -243,9 +194,6 @@ run(int argc, char **argv)
                    ? check_script(&options)
                    : lm_check_database(&options.choice, options.json);
     }
-    for (int i = 0; i < options.replica_count; i++)
-        free(options.replicas[i]);
-    free(options.replicas);
     lm_args_release(&options.args);
     free(options.path);
     lm_database_choice_release(&options.choice);
@@ -254,4 +202,4 @@ run(int argc, char **argv)
 
 const struct lm_command lm_cmd_check = {
     "check", "check a migration before it runs; changes nothing", help, run,
-    .options = long_options};
+    .options = option_table};

@@ -4,7 +4,7 @@
  * of the options that each of them gives to getopt.
  */
 
-#include "cli/cli.h"
+#include "cli/options.h"
 
 #include "base/show.h"
 
@@ -90,9 +90,9 @@ print_options(const struct lm_command *command, bool only_with_value)
 {
     const char *separator = "";
 
-    for (const struct option *option = command->options;
+    for (const struct lm_option *option = command->options;
          option != NULL && option->name != NULL; option++) {
-        if (only_with_value && option->has_arg != required_argument)
+        if (only_with_value && !lm_option_has_value(option))
             continue;
         lm_out("%s--%s", separator, option->name);
         separator = " ";

@@ -35,6 +35,7 @@ static const char help[] =
     "store them.\n";
 
 struct failures_options {
+    struct lm_look look;
     const char *which;
     const char *script; /* NULL: as the journal names it */
     struct lm_args args;
@@ -42,33 +43,18 @@ struct failures_options {
     bool json;
 };
 
-static const struct option long_options[] = {
-    {"retry", no_argument, NULL, 'r'},
-    {"script", required_argument, NULL, 's'},
-    {"json", no_argument, NULL, 'j'},
-    LM_ARGS_OPTIONS,
-    LM_LOOK_OPTIONS};
+static const struct lm_option option_table[] = {
+    LM_FLAG("retry", struct failures_options, retry),
+    LM_TEXT("script", struct failures_options, script),
+    LM_FLAG("json", struct failures_options, json),
+    LM_ARGS_OPTIONS(offsetof(struct failures_options, args)),
+    LM_LOOK_OPTIONS(offsetof(struct failures_options, look))};
 
 static bool
-parse_options(int argc, char **argv, struct failures_options *options,
-              struct lm_look *look)
+parse_options(int argc, char **argv, struct failures_options *options)
 {
-    int code;
-
-    memset(options, 0, sizeof *options);
-    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
-        if (code == 'r') {
-            options->retry = true;
-        } else if (code == 's') {
-            options->script = optarg;
-        } else if (code == 'j') {
-            options->json = true;
-        } else if (!lm_args_option(&options->args, code) &&
-                   !lm_look_option(look, code)) {
-            lm_cli_bad_option(&lm_cmd_failures, code, argv, long_options);
-            return false;
-        }
-    }
+    if (!lm_cli_parse(&lm_cmd_failures, argc, argv, options))
+        return false;
     if (optind + 1 != argc) {
         lm_cli_usage(&lm_cmd_failures,
                      optind == argc ? "no run is given; failures takes one"
@@ -123,9 +109,9 @@ print_failures(const struct lm_answer *rows)
 }
 
 static int
-list(const struct failures_options *options, struct lm_look *look,
-     const struct lm_status_run *run)
+list(const struct failures_options *options, const struct lm_status_run *run)
 {
+    const struct lm_look *look = &options->look;
     struct lm_answer *rows = NULL;
     struct lm_err err;
     bool any;
@@ -163,10 +149,10 @@ find_script(const struct lm_look *look, const struct lm_status_run *run)
 }
 
 static bool
-load_script(struct failures_options *options, struct lm_look *look,
-            const struct lm_status_run *run, struct lm_script **out,
-            struct lm_err *err)
+load_script(struct failures_options *options, const struct lm_status_run *run,
+            struct lm_script **out, struct lm_err *err)
 {
+    struct lm_look *look = &options->look;
     char *path = options->script != NULL    ? lm_strdup(options->script)
                  : look->which.file != NULL ? lm_strdup(look->which.file)
                                             : find_script(look, run);
@@ -207,9 +193,9 @@ report(const struct lm_outcome *outcome, int64_t left, const struct lm_err *err)
 }
 
 static int
-retry(struct failures_options *options, struct lm_look *look,
-      const struct lm_status_run *run)
+retry(struct failures_options *options, const struct lm_status_run *run)
 {
+    struct lm_look *look = &options->look;
     struct lm_runner_options runner = {.conninfo = look->database.conninfo,
                                        .journal_schema = look->schema};
     struct lm_script *script = NULL;
@@ -225,7 +211,7 @@ retry(struct failures_options *options, struct lm_look *look,
                           "signal. Then run this command again.");
         return lm_cli_fail(&err);
     }
-    if (!load_script(options, look, run, &script, &err)) {
+    if (!load_script(options, run, &script, &err)) {
         lm_script_free(script);
         return lm_cli_fail(&err);
     }
@@ -248,9 +234,11 @@ retry(struct failures_options *options, struct lm_look *look,
 
 /* Of a script, the run that has something to tell. */
 static bool
-find_run(const struct failures_options *options, struct lm_look *look,
-         struct lm_status_run *found, struct lm_err *err)
+find_run(struct failures_options *options, struct lm_status_run *found,
+         struct lm_err *err)
 {
+    struct lm_look *look = &options->look;
+
     return lm_look_find(look, &lm_cmd_failures, options->which, found, err) &&
            lm_status_find_failed(look->conn, look->schema, look->script.runs,
                                  found, err);
@@ -259,27 +247,26 @@ find_run(const struct failures_options *options, struct lm_look *look,
 static int
 run(int argc, char **argv)
 {
-    struct failures_options options;
+    struct failures_options options = {.which = NULL};
     struct lm_status_run found;
-    struct lm_look look;
     struct lm_err err;
     int code = LM_EXIT_USAGE;
 
-    lm_look_init(&look);
-    if (parse_options(argc, argv, &options, &look)) {
-        if (!find_run(&options, &look, &found, &err)) {
+    lm_look_init(&options.look);
+    if (parse_options(argc, argv, &options)) {
+        if (!find_run(&options, &found, &err)) {
             code = lm_cli_fail(&err);
         } else if (options.retry) {
-            code = retry(&options, &look, &found);
+            code = retry(&options, &found);
         } else {
-            code = list(&options, &look, &found);
+            code = list(&options, &found);
         }
     }
     lm_args_release(&options.args);
-    lm_look_release(&look);
+    lm_look_release(&options.look);
     return code;
 }
 
 const struct lm_command lm_cmd_failures = {
     "failures", "show the failed rows of a run, or migrate them again", help,
-    run, .options = long_options};
+    run, .options = option_table};

@@ -3,7 +3,7 @@
  * where the role that runs migrations may not create them. */
 
 #include "base/show.h"
-#include "cli/cli.h"
+#include "cli/options.h"
 #include "core/journal/journal.h"
 #include "pg/conn/own.h"
 
@@ -20,50 +20,42 @@ static const char help[] =
     "luamig creates and upgrades its tables itself if its role has the "
     "rights.\n";
 
-static const struct option long_options[] = {
-    {"sql", no_argument, NULL, 's'},
-    {"from", required_argument, NULL, 'f'},
-    {"grant", required_argument, NULL, 'g'},
-    {"journal-schema", required_argument, NULL, 'j'},
-    {NULL, 0, NULL, 0}};
+struct journal_options {
+    bool sql;
+    const char *from;  /* NULL: the first version */
+    const char *grant; /* NULL: to nobody */
+    const char *schema;
+};
+
+static const struct lm_option option_table[] = {
+    LM_FLAG("sql", struct journal_options, sql),
+    LM_TEXT("from", struct journal_options, from),
+    LM_TEXT("grant", struct journal_options, grant),
+    LM_TEXT("journal-schema", struct journal_options, schema), LM_NO_MORE};
 
 static int
 run(int argc, char **argv)
 {
+    struct journal_options options = {.schema = "luamig"};
     struct lm_buf sql = LM_BUF_INIT;
-    const char *schema = "luamig";
-    const char *role = NULL;
     int64_t from = 0;
-    bool wanted = false;
-    int code;
 
-    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
-        if (code == 's') {
-            wanted = true;
-        } else if (code == 'f') {
-            if (!lm_cli_number(optarg, 0, &from) ||
-                from > lm_journal_version()) {
-                return lm_cli_usage(&lm_cmd_journal,
-                                    "--from takes a version up to %d, not "
-                                    "\"%s\"",
-                                    lm_journal_version(), optarg);
-            }
-        } else if (code == 'g') {
-            role = optarg;
-        } else if (code == 'j') {
-            schema = optarg;
-        } else {
-            return lm_cli_bad_option(&lm_cmd_journal, code, argv, long_options);
-        }
+    if (!lm_cli_parse(&lm_cmd_journal, argc, argv, &options))
+        return LM_EXIT_USAGE;
+    if (options.from != NULL && (!lm_cli_number(options.from, 0, &from) ||
+                                 from > lm_journal_version())) {
+        return lm_cli_usage(&lm_cmd_journal,
+                            "--from takes a version up to %d, not \"%s\"",
+                            lm_journal_version(), options.from);
     }
-    if (!wanted || optind < argc)
+    if (!options.sql || optind < argc)
         return lm_cli_usage(&lm_cmd_journal, "journal takes --sql");
-    if (role != NULL) {
-        lm_journal_add_grants(&sql, schema, role);
+    if (options.grant != NULL) {
+        lm_journal_add_grants(&sql, options.schema, options.grant);
     } else {
         /* Whoever runs it may have a path into which others can put things. */
         lm_buf_puts(&sql, "BEGIN;\nSET LOCAL search_path = " LM_OWN_PATH ";\n");
-        lm_journal_add_ddl(&sql, schema, (int)from);
+        lm_journal_add_ddl(&sql, options.schema, (int)from);
         lm_buf_puts(&sql, "COMMIT;\n");
     }
     lm_out_own(lm_buf_text(&sql));
@@ -76,5 +68,5 @@ const struct lm_command lm_cmd_journal = {
     "print the SQL of luamig's own tables",
     help,
     run,
-    .options = long_options,
+    .options = option_table,
     .words = ""};

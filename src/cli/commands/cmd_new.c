@@ -37,14 +37,6 @@ static const char help[] =
     "The database that has the table:\n"
     "\n" LM_DATABASE_HELP;
 
-enum option_code { OPT_TABLE = 256, OPT_ONE_SHOT };
-
-static const struct option long_options[] = {
-    {"table", required_argument, NULL, OPT_TABLE},
-    {"one-shot", no_argument, NULL, OPT_ONE_SHOT},
-    LM_DATABASE_OPTIONS,
-    {NULL, 0, NULL, 0}};
-
 struct new_options {
     const char *given; /* the name as it stands in argv */
     const char *table;
@@ -54,6 +46,11 @@ struct new_options {
     const char *folder; /* of scripts, below the root */
     bool one_shot;
 };
+
+static const struct lm_option option_table[] = {
+    LM_TEXT("table", struct new_options, table),
+    LM_FLAG("one-shot", struct new_options, one_shot),
+    LM_DATABASE_OPTIONS(offsetof(struct new_options, choice)), LM_NO_MORE};
 
 /* -- the name ---------------------------------------------------------- */
 
@@ -260,18 +257,8 @@ check_table(struct new_options *options)
 static bool
 parse_options(int argc, char **argv, struct new_options *options)
 {
-    int code;
-
-    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
-        if (code == OPT_TABLE) {
-            options->table = optarg;
-        } else if (code == OPT_ONE_SHOT) {
-            options->one_shot = true;
-        } else if (!lm_database_option(&options->choice, code)) {
-            lm_cli_bad_option(&lm_cmd_new, code, argv, long_options);
-            return false;
-        }
-    }
+    if (!lm_cli_parse(&lm_cmd_new, argc, argv, options))
+        return false;
     if (optind + 1 != argc) {
         lm_cli_usage(&lm_cmd_new, "new takes one name");
         return false;
@@ -333,5 +320,5 @@ const struct lm_command lm_cmd_new = {"new",
                                       "a script and its spec to start from",
                                       help,
                                       run,
-                                      .options = long_options,
+                                      .options = option_table,
                                       .words = ""};

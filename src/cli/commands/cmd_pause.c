@@ -35,29 +35,11 @@ static const char cancel_help[] =
     "  --now                 interrupt the current statement and roll its "
     "batch back\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
-static const struct option cancel_options[] = {{"now", no_argument, NULL, 'n'},
-                                               LM_LOOK_OPTIONS};
-static const struct option look_options[] = {LM_LOOK_OPTIONS};
-
-static bool
-parse_options(int argc, char **argv, struct lm_control *self)
-{
-    const struct option *options = self->command->options;
-    int code;
-
-    while ((code = lm_cli_getopt(argc, argv, ":", options)) != -1) {
-        if (code == 'n') {
-            self->at_once = true;
-        } else if (!lm_look_option(&self->look, code)) {
-            lm_cli_bad_option(self->command, code, argv, options);
-            return false;
-        }
-    }
-    if (optind + 1 == argc)
-        return true;
-    lm_cli_usage(self->command, "%s takes one run", self->command->name);
-    return false;
-}
+static const struct lm_option cancel_options[] = {
+    LM_FLAG("now", struct lm_control, at_once),
+    LM_LOOK_OPTIONS(offsetof(struct lm_control, look))};
+static const struct lm_option look_options[] = {
+    LM_LOOK_OPTIONS(offsetof(struct lm_control, look))};
 
 /* Finds the run, and asks its runner or, when it has none, calls without. */
 static int
@@ -69,7 +51,7 @@ control(int argc, char **argv, const struct lm_command *command,
     int code = LM_EXIT_USAGE;
 
     lm_control_init(&self, command);
-    if (parse_options(argc, argv, &self)) {
+    if (lm_look_parse(command, argc, argv, &self)) {
         if (!lm_control_find(&self, argv[optind], &err)) {
             code = lm_cli_fail(&err);
         } else if (!lm_control_ask(&self, &code)) {

@@ -17,7 +17,6 @@
 #include "script/script.h"
 
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,8 +83,6 @@ struct run_options {
     struct lm_database_choice choice;
     bool all_repos;
     struct lm_args args;
-    char **replicas; /* owned */
-    int replica_count;
     int64_t limit;
     int64_t batch_size;
     int64_t target_ms;
@@ -101,120 +98,28 @@ struct run_options {
     bool help;
 };
 
-enum option_code {
-    OPT_ALL_REPOS = 256,
-    OPT_DRY_RUN,
-    OPT_LIMIT,
-    OPT_BATCH_SIZE,
-    OPT_TARGET_MS,
-    OPT_THROTTLE_MS,
-    OPT_AGAIN,
-    OPT_RESTART,
-    OPT_ADOPT,
-    OPT_FORCE,
-    OPT_DETACH,
-    OPT_REPLICA,
-    OPT_JOURNAL_SCHEMA,
-    OPT_COUNT,
-    OPT_LOG,
-    OPT_HELP
-};
-
-static const struct option long_options[] = {
-    LM_DATABASE_OPTIONS,
-    {"all-repos", no_argument, NULL, OPT_ALL_REPOS},
-    LM_ARGS_OPTIONS,
-    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-    {"limit", required_argument, NULL, OPT_LIMIT},
-    {"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
-    {"target-ms", required_argument, NULL, OPT_TARGET_MS},
-    {"throttle-ms", required_argument, NULL, OPT_THROTTLE_MS},
-    {"again", no_argument, NULL, OPT_AGAIN},
-    {"restart", no_argument, NULL, OPT_RESTART},
-    {"adopt", required_argument, NULL, OPT_ADOPT},
-    {"force", no_argument, NULL, OPT_FORCE},
-    {"detach", no_argument, NULL, OPT_DETACH},
-    {"replica", required_argument, NULL, OPT_REPLICA},
-    {"journal-schema", required_argument, NULL, OPT_JOURNAL_SCHEMA},
-    {"count", no_argument, NULL, OPT_COUNT},
-    {"log", required_argument, NULL, OPT_LOG},
-    {"verbose", no_argument, NULL, 'v'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, OPT_HELP},
-    {NULL, 0, NULL, 0}};
-
-static bool
-read_number(const char *option, const char *text, int64_t min, int64_t *out)
-{
-    if (lm_cli_number(text, min, out))
-        return true;
-    lm_cli_usage(&lm_cmd_run,
-                 "%s takes a number that is at least %" PRId64 ", not \"%s\"",
-                 option, min, text);
-    return false;
-}
-
-static bool
-take_option(struct run_options *options, int code, char **argv)
-{
-    switch (code) {
-    case OPT_ALL_REPOS:
-        options->all_repos = true;
-        return true;
-    case OPT_DRY_RUN:
-        options->dry_run = true;
-        return true;
-    case OPT_LIMIT:
-        return read_number("--limit", optarg, 1, &options->limit);
-    case OPT_BATCH_SIZE:
-        return read_number("--batch-size", optarg, 1, &options->batch_size);
-    case OPT_TARGET_MS:
-        return read_number("--target-ms", optarg, 1, &options->target_ms);
-    case OPT_THROTTLE_MS:
-        return read_number("--throttle-ms", optarg, 0, &options->throttle_ms);
-    case OPT_AGAIN:
-        options->again = true;
-        return true;
-    case OPT_RESTART:
-        options->restart = true;
-        return true;
-    case OPT_ADOPT:
-        return read_number("--adopt", optarg, 1, &options->adopt);
-    case OPT_FORCE:
-        options->force = true;
-        return true;
-    case OPT_REPLICA:
-        options->replicas[options->replica_count++] =
-            lm_database_take_url(optarg);
-        return true;
-    case OPT_DETACH:
-        options->detach = true;
-        return true;
-    case OPT_JOURNAL_SCHEMA:
-        options->journal_schema = optarg;
-        return true;
-    case OPT_COUNT:
-        options->count = true;
-        return true;
-    case OPT_LOG:
-        return lm_cli_set_log(&lm_cmd_run, optarg);
-    case 'v':
-        lm_log_set_level(LM_LOG_DEBUG);
-        return true;
-    case 'q':
-        lm_log_set_level(LM_LOG_WARNING);
-        return true;
-    case OPT_HELP:
-        options->help = true;
-        return true;
-    default:
-        if (lm_database_option(&options->choice, code) ||
-            lm_args_option(&options->args, code))
-            return true;
-        lm_cli_bad_option(&lm_cmd_run, code, argv, long_options);
-        return false;
-    }
-}
+static const struct lm_option option_table[] = {
+    LM_DATABASE_OPTIONS(offsetof(struct run_options, choice)),
+    LM_FLAG("all-repos", struct run_options, all_repos),
+    LM_ARGS_OPTIONS(offsetof(struct run_options, args)),
+    LM_FLAG("dry-run", struct run_options, dry_run),
+    LM_NUMBER("limit", struct run_options, limit, 1),
+    LM_NUMBER("batch-size", struct run_options, batch_size, 1),
+    LM_NUMBER("target-ms", struct run_options, target_ms, 1),
+    LM_NUMBER("throttle-ms", struct run_options, throttle_ms, 0),
+    LM_FLAG("again", struct run_options, again),
+    LM_FLAG("restart", struct run_options, restart),
+    LM_NUMBER("adopt", struct run_options, adopt, 1),
+    LM_FLAG("force", struct run_options, force),
+    LM_FLAG("detach", struct run_options, detach),
+    LM_REPLICA_OPTION(offsetof(struct run_options, choice)),
+    LM_TEXT("journal-schema", struct run_options, journal_schema),
+    LM_FLAG("count", struct run_options, count),
+    LM_LOG_FORMAT,
+    LM_LEVEL("verbose", 'v', LM_LOG_DEBUG),
+    LM_LEVEL("quiet", 'q', LM_LOG_WARNING),
+    LM_FLAG("help", struct run_options, help),
+    LM_NO_MORE};
 
 static bool
 go_together(const struct run_options *options)
@@ -251,17 +156,11 @@ go_together(const struct run_options *options)
 static bool
 parse_options(int argc, char **argv, struct run_options *options)
 {
-    int code;
-
     memset(options, 0, sizeof *options);
     options->batch_size = options->target_ms = options->throttle_ms = -1;
     options->journal_schema = "luamig";
-    options->replicas = lm_calloc((size_t)argc, sizeof *options->replicas);
-    while ((code = lm_cli_getopt(argc, argv, ":vq", long_options)) != -1) {
-        if (!take_option(options, code, argv))
-            return false;
-    }
-    if (!go_together(options))
+    if (!lm_cli_parse(&lm_cmd_run, argc, argv, options) ||
+        !go_together(options))
         return false;
     if (optind + 1 == argc) {
         options->path = lm_strdup(argv[optind]);
@@ -306,7 +205,8 @@ read_variable(const char *name, int64_t usual, int64_t *out)
     const char *text = getenv(name);
 
     *out = usual;
-    return text == NULL || read_number(name, text, 100, out);
+    return text == NULL ||
+           lm_cli_take_number(&lm_cmd_run, name, text, 100, out);
 }
 
 static void
@@ -369,8 +269,7 @@ run_in(const struct job *job, const struct lm_script *script,
        struct lm_repo_end *end)
 {
     const char **replicas = lm_database_replicas(
-        database, job->options->replicas, job->options->replica_count,
-        &runner->replica_count);
+        database, &job->options->choice, &runner->replica_count);
 
     runner->conninfo = database->conninfo;
     runner->replicas = replicas;
@@ -505,9 +404,6 @@ run(int argc, char **argv)
         }
     }
     lm_project_release(&project);
-    for (int i = 0; i < options.replica_count; i++)
-        free(options.replicas[i]);
-    free(options.replicas);
     lm_args_release(&options.args);
     free(options.path);
     lm_database_choice_release(&options.choice);
@@ -515,4 +411,4 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_run = {"run", "run or resume a migration", help,
-                                      run, .options = long_options};
+                                      run, .options = option_table};

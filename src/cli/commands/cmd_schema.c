@@ -18,12 +18,14 @@ static const char help[] =
     "tables.\n"
     "\n" LM_DATABASE_HELP "  --lua                 print Lua\n";
 
-enum { OPT_LUA = 256 };
+struct schema_options {
+    struct lm_database_choice choice;
+    bool lua;
+};
 
-static const struct option long_options[] = {
-    {"lua", no_argument, NULL, OPT_LUA},
-    LM_DATABASE_OPTIONS,
-    {NULL, 0, NULL, 0}};
+static const struct lm_option option_table[] = {
+    LM_FLAG("lua", struct schema_options, lua),
+    LM_DATABASE_OPTIONS(offsetof(struct schema_options, choice)), LM_NO_MORE};
 
 static int
 print_tables(const struct lm_database_choice *choice, const char *const *tables,
@@ -51,37 +53,23 @@ print_tables(const struct lm_database_choice *choice, const char *const *tables,
     return lm_cli_finish_output(code);
 }
 
-static bool
-parse_options(int argc, char **argv, struct lm_database_choice *choice)
-{
-    bool lua = false;
-    int code;
-
-    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
-        if (code == OPT_LUA) {
-            lua = true;
-        } else if (!lm_database_option(choice, code)) {
-            lm_cli_bad_option(&lm_cmd_schema, code, argv, long_options);
-            return false;
-        }
-    }
-    if (lua && optind < argc)
-        return true;
-    lm_cli_usage(&lm_cmd_schema, "schema takes --lua and the names of tables");
-    return false;
-}
-
 static int
 run(int argc, char **argv)
 {
-    struct lm_database_choice choice = {NULL, NULL};
+    struct schema_options options = {.lua = false};
     int code = LM_EXIT_USAGE;
 
-    if (parse_options(argc, argv, &choice)) {
-        code = print_tables(&choice, (const char *const *)argv + optind,
-                            argc - optind);
+    if (lm_cli_parse(&lm_cmd_schema, argc, argv, &options)) {
+        if (options.lua && optind < argc) {
+            code =
+                print_tables(&options.choice,
+                             (const char *const *)argv + optind, argc - optind);
+        } else {
+            lm_cli_usage(&lm_cmd_schema,
+                         "schema takes --lua and the names of tables");
+        }
     }
-    lm_database_choice_release(&choice);
+    lm_database_choice_release(&options.choice);
     return code;
 }
 
@@ -90,5 +78,5 @@ const struct lm_command lm_cmd_schema = {
     "print tables as declarations for specs",
     help,
     run,
-    .options = long_options,
+    .options = option_table,
     .words = ""};

@@ -27,7 +27,8 @@ static const char help[] =
     "them)\n"
     "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
-static const struct option long_options[] = {LM_LOOK_OPTIONS};
+static const struct lm_option option_table[] = {
+    LM_LOOK_OPTIONS(offsetof(struct lm_control, look))};
 
 /* Adds "name": "value", both of which are known to need no escapes. */
 static bool
@@ -55,14 +56,8 @@ static bool
 parse_options(int argc, char **argv, struct lm_control *self,
               struct lm_buf *json)
 {
-    int code;
-
-    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
-        if (!lm_look_option(&self->look, code)) {
-            lm_cli_bad_option(self->command, code, argv, long_options);
-            return false;
-        }
-    }
+    if (!lm_cli_parse(self->command, argc, argv, self))
+        return false;
     if (optind + 2 > argc) {
         lm_cli_usage(self->command, "set takes a run and NAME=VALUE");
         return false;
@@ -112,4 +107,4 @@ run(int argc, char **argv)
 }
 
 const struct lm_command lm_cmd_set = {"set", "change settings of a run at work",
-                                      help, run, .options = long_options};
+                                      help, run, .options = option_table};

@@ -24,29 +24,21 @@ static const char help[] =
     "  --json                print JSON\n" LM_LOOK_HELP;
 
 struct status_options {
+    struct lm_look look;
     const char *word; /* a script or a run; NULL: all */
     int64_t run_id;   /* 0: it is no number */
     bool json;
 };
 
-static const struct option long_options[] = {{"json", no_argument, NULL, 'j'},
-                                             LM_LOOK_OPTIONS};
+static const struct lm_option option_table[] = {
+    LM_FLAG("json", struct status_options, json),
+    LM_LOOK_OPTIONS(offsetof(struct status_options, look))};
 
 static bool
-parse_options(int argc, char **argv, struct status_options *options,
-              struct lm_look *look)
+parse_options(int argc, char **argv, struct status_options *options)
 {
-    int code;
-
-    memset(options, 0, sizeof *options);
-    while ((code = lm_cli_getopt(argc, argv, ":", long_options)) != -1) {
-        if (code == 'j') {
-            options->json = true;
-        } else if (!lm_look_option(look, code)) {
-            lm_cli_bad_option(&lm_cmd_status, code, argv, long_options);
-            return false;
-        }
-    }
+    if (!lm_cli_parse(&lm_cmd_status, argc, argv, options))
+        return false;
     if (optind + 1 < argc) {
         lm_cli_usage(&lm_cmd_status, "status takes one script or run");
         return false;
@@ -218,13 +210,12 @@ print_requests(const struct lm_look *look, int64_t run_id)
 }
 
 static int
-print_runs(const struct status_options *options, const struct lm_look *look,
-           struct lm_answer *runs)
+print_runs(const struct status_options *options, struct lm_answer *runs)
 {
     int code = LM_EXIT_DONE;
 
     if (!options->json)
-        warn_of_damage(look, runs);
+        warn_of_damage(&options->look, runs);
     if (options->json) {
         lm_out_json(lm_answer_text(runs, 0, 0));
     } else if (lm_answer_rows(runs) == 0 && options->run_id > 0) {
@@ -236,7 +227,7 @@ print_runs(const struct status_options *options, const struct lm_look *look,
                options->word != NULL ? options->word : "");
     } else if (options->run_id > 0) {
         print_run(runs);
-        print_requests(look, options->run_id);
+        print_requests(&options->look, options->run_id);
     } else {
         print_list(runs);
     }
@@ -244,8 +235,9 @@ print_runs(const struct status_options *options, const struct lm_look *look,
 }
 
 static int
-show(const struct status_options *options, struct lm_look *look)
+show(struct status_options *options)
 {
+    struct lm_look *look = &options->look;
     struct lm_answer *runs = NULL;
     struct lm_err err;
     bool exists = false;
@@ -264,7 +256,7 @@ show(const struct status_options *options, struct lm_look *look)
     if ((options->word == NULL || lm_look_runs(look, options->word, &err)) &&
         lm_status_read(look->conn, look->schema, look->script.runs,
                        DEFAULT_RUNS, options->json, &runs, &err)) {
-        code = print_runs(options, look, runs);
+        code = print_runs(options, runs);
     } else {
         code = lm_cli_fail(&err);
     }
@@ -275,16 +267,15 @@ show(const struct status_options *options, struct lm_look *look)
 static int
 run(int argc, char **argv)
 {
-    struct status_options options;
-    struct lm_look look;
+    struct status_options options = {.word = NULL};
     int code = LM_EXIT_USAGE;
 
-    lm_look_init(&look);
-    if (parse_options(argc, argv, &options, &look))
-        code = show(&options, &look);
-    lm_look_release(&look);
+    lm_look_init(&options.look);
+    if (parse_options(argc, argv, &options))
+        code = show(&options);
+    lm_look_release(&options.look);
     return code;
 }
 
 const struct lm_command lm_cmd_status = {"status", "runs and their state", help,
-                                         run, .options = long_options};
+                                         run, .options = option_table};

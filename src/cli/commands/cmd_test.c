@@ -2,10 +2,9 @@
 /* luamig test: runs specs with busted. */
 
 #include "base/trust.h"
-#include "cli/cli.h"
+#include "cli/options.h"
 #include "testing/tester.h"
 
-#include <getopt.h>
 #include <string.h>
 
 static const char help[] =
@@ -30,10 +29,10 @@ static const char help[] =
     "Exit code 0: all specs passed, 1: some failed, 4: no server.\n";
 
 /* What is ours; whatever else there is, getopt cannot know. */
-static const struct option own_options[] = {
-    {"pg", no_argument, NULL, 0},
-    {"schema", required_argument, NULL, 0},
-    {NULL, 0, NULL, 0}};
+static const struct lm_option own_options[] = {
+    {.name = "pg", .kind = LM_OPTION_FLAG},
+    {.name = "schema", .kind = LM_OPTION_TEXT},
+    LM_NO_MORE};
 
 /* Takes our own options, which come first; *argi is where busted's begin. */
 static bool

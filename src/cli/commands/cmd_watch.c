@@ -33,10 +33,6 @@ static const char wait_help[] = "usage: luamig wait RUN [OPTIONS]\n"
                                 "gone).\n"
                                 "\n" LM_LOOK_HELP "\n" LM_LOOK_RUN;
 
-static const struct option watch_options[] = {
-    {"log", required_argument, NULL, 'l'}, LM_LOOK_OPTIONS};
-static const struct option wait_options[] = {LM_LOOK_OPTIONS};
-
 struct watch {
     const struct lm_command *command;
     bool quiet;
@@ -46,26 +42,10 @@ struct watch {
     struct lm_progress progress;
 };
 
-static bool
-parse_options(int argc, char **argv, struct watch *self)
-{
-    const struct option *options = self->command->options;
-    int code;
-
-    while ((code = lm_cli_getopt(argc, argv, ":", options)) != -1) {
-        if (code == 'l') {
-            if (!lm_cli_set_log(self->command, optarg))
-                return false;
-        } else if (!lm_look_option(&self->look, code)) {
-            lm_cli_bad_option(self->command, code, argv, options);
-            return false;
-        }
-    }
-    if (optind + 1 == argc)
-        return true;
-    lm_cli_usage(self->command, "%s takes one run", self->command->name);
-    return false;
-}
+static const struct lm_option watch_options[] = {
+    LM_LOG_FORMAT, LM_LOOK_OPTIONS(offsetof(struct watch, look))};
+static const struct lm_option wait_options[] = {
+    LM_LOOK_OPTIONS(offsetof(struct watch, look))};
 
 static bool
 look(struct watch *self, struct lm_err *err)
@@ -170,7 +150,7 @@ watch(int argc, char **argv, const struct lm_command *command, bool quiet)
     int code = LM_EXIT_USAGE;
 
     lm_look_init(&self.look);
-    if (parse_options(argc, argv, &self)) {
+    if (lm_look_parse(command, argc, argv, &self)) {
         if (lm_look_find(&self.look, command, argv[optind], &self.run, &err)) {
             code = follow(&self);
         } else {

@@ -6,7 +6,6 @@
 #include "base/secret.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,31 +13,35 @@
 
 enum { MOST_BYTES = 1 << 20 };
 
-static void
-add(struct lm_args *self, const char *text)
+void
+lm_args_take(void *args, char *text)
 {
+    struct lm_args *self = args;
+
     self->texts =
         lm_realloc(self->texts, (size_t)self->count + 1, sizeof *self->texts);
     self->texts[self->count++] = lm_strdup(text);
 }
 
-bool
-lm_args_option(struct lm_args *self, int code)
+static void
+add_source(struct lm_args *self, bool is_variable, const char *text)
 {
-    struct lm_args_source *source;
-
-    if (code == LM_ARGS_ARG) {
-        add(self, optarg);
-        return true;
-    }
-    if (code != LM_ARGS_ENV && code != LM_ARGS_FILE)
-        return false;
     self->sources = lm_realloc(self->sources, (size_t)self->source_count + 1,
                                sizeof *self->sources);
-    source = &self->sources[self->source_count++];
-    source->code = code;
-    source->text = optarg;
-    return true;
+    self->sources[self->source_count++] =
+        (struct lm_args_source){is_variable, text};
+}
+
+void
+lm_args_take_variable(void *args, char *text)
+{
+    add_source(args, true, text);
+}
+
+void
+lm_args_take_file(void *args, char *text)
+{
+    add_source(args, false, text);
 }
 
 void
@@ -130,7 +133,7 @@ is_stdin_taken(const struct lm_args *self, int index)
     for (int i = 0; i < index; i++) {
         const struct lm_args_source *source = &self->sources[i];
 
-        if (source->code == LM_ARGS_FILE &&
+        if (!source->is_variable &&
             strcmp(strchr(source->text, '=') + 1, "-") == 0)
             return true;
     }
@@ -141,7 +144,7 @@ static bool
 read_value(const struct lm_args *self, int index, const char *from,
            struct lm_buf *value, struct lm_err *err)
 {
-    if (self->sources[index].code == LM_ARGS_ENV)
+    if (self->sources[index].is_variable)
         return read_variable(from, value, err);
     if (strcmp(from, "-") == 0 && is_stdin_taken(self, index)) {
         return lm_err_set(err, LM_ERR_USAGE,
@@ -162,9 +165,8 @@ read_source(struct lm_args *self, int index, struct lm_err *err)
 
     if (equals == NULL || equals == source->text || equals[1] == '\0') {
         return lm_err_set(err, LM_ERR_USAGE, "%s, not \"%s\"",
-                          source->code == LM_ARGS_ENV
-                              ? "--arg-env takes NAME=VARIABLE"
-                              : "--arg-file takes NAME=PATH",
+                          source->is_variable ? "--arg-env takes NAME=VARIABLE"
+                                              : "--arg-file takes NAME=PATH",
                           source->text);
     }
     name_len = (int)(equals - source->text);
@@ -175,7 +177,7 @@ read_source(struct lm_args *self, int index, struct lm_err *err)
         lm_secret_add(lm_buf_text(&value));
         lm_buf_printf(&text, "%.*s=%s", name_len, source->text,
                       lm_buf_text(&value));
-        add(self, lm_buf_text(&text));
+        lm_args_take(self, text.data);
         self->secret_count++;
     } else {
         lm_err_prefix(err, "argument \"%.*s\"", name_len, source->text);

@@ -9,16 +9,15 @@
  * detached run has them in its memory only.
  */
 
-#include "base/err.h"
+#include "cli/options.h"
 #include "script/script.h"
 
-/* For getopt_long, and for lm_args_option. */
-enum { LM_ARGS_ARG = 0x3000, LM_ARGS_ENV, LM_ARGS_FILE };
+/* Of a struct with a struct lm_args at an offset. */
 /* clang-format off */
-#define LM_ARGS_OPTIONS                                \
-    {"arg", required_argument, NULL, LM_ARGS_ARG},     \
-    {"arg-env", required_argument, NULL, LM_ARGS_ENV}, \
-    {"arg-file", required_argument, NULL, LM_ARGS_FILE}
+#define LM_ARGS_OPTIONS(offset)                        \
+    LM_CALL("arg", offset, lm_args_take),              \
+    LM_CALL("arg-env", offset, lm_args_take_variable), \
+    LM_CALL("arg-file", offset, lm_args_take_file)
 /* clang-format on */
 #define LM_ARGS_HELP                                                           \
     "  --arg NAME=VALUE      value of an argument that the script declares;\n" \
@@ -36,7 +35,7 @@ struct lm_args {
     int count;
     int secret_count;
     struct lm_args_source {
-        int code;
+        bool is_variable;
         const char *text; /* "name=variable" or "name=path" */
     } * sources;
     int source_count;
@@ -45,8 +44,10 @@ struct lm_args {
 /* Zero is empty. */
 void lm_args_release(struct lm_args *self);
 
-/* Takes one of those options; false when it is another one. */
-bool lm_args_option(struct lm_args *self, int code);
+/* Take the value of an option. */
+void lm_args_take(void *args, char *text);
+void lm_args_take_variable(void *args, char *text);
+void lm_args_take_file(void *args, char *text);
 
 /* Reads the secrets, which from now on are shown nowhere (base/secret.h). Once;
  * LM_ERR_USAGE. */

@@ -13,7 +13,6 @@
 #include "pg/server/server.h"
 #include "script/project.h"
 
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,8 +25,8 @@ static const char *const libpq_variables[] = {"PGHOST", "PGHOSTADDR", "PGPORT",
 
 /* -- the choice -------------------------------------------------------- */
 
-char *
-lm_database_take_url(char *arg)
+static char *
+take_from_argv(char *arg)
 {
     char *url = lm_strdup(arg);
 
@@ -36,22 +35,31 @@ lm_database_take_url(char *arg)
     return url;
 }
 
-bool
-lm_database_option(struct lm_database_choice *self, int code)
+void
+lm_database_take_url(void *choice, char *arg)
 {
-    if (code == LM_DATABASE_DB) {
-        free(self->url);
-        self->url = lm_database_take_url(optarg);
-        return true;
-    }
-    if (code == LM_DATABASE_REPO)
-        self->repo = optarg;
-    return code == LM_DATABASE_REPO;
+    struct lm_database_choice *self = choice;
+
+    free(self->url);
+    self->url = take_from_argv(arg);
+}
+
+void
+lm_database_take_replica(void *choice, char *arg)
+{
+    struct lm_database_choice *self = choice;
+
+    self->replicas = lm_realloc(self->replicas, (size_t)self->replica_count + 1,
+                                sizeof *self->replicas);
+    self->replicas[self->replica_count++] = take_from_argv(arg);
 }
 
 void
 lm_database_choice_release(struct lm_database_choice *self)
 {
+    for (int i = 0; i < self->replica_count; i++)
+        free(self->replicas[i]);
+    free(self->replicas);
     free(self->url);
     memset(self, 0, sizeof *self);
 }
@@ -316,14 +324,15 @@ lm_database_release(struct lm_database *self)
 }
 
 const char **
-lm_database_replicas(const struct lm_database *self, char *const *given,
-                     int given_count, int *count)
+lm_database_replicas(const struct lm_database *self,
+                     const struct lm_database_choice *choice, int *count)
 {
+    int given = choice->replica_count;
     const char **list;
 
-    *count = given_count + self->replica_count;
+    *count = given + self->replica_count;
     list = lm_calloc((size_t)*count, sizeof *list);
     for (int i = 0; i < *count; i++)
-        list[i] = i < given_count ? given[i] : self->replicas[i - given_count];
+        list[i] = i < given ? choice->replicas[i] : self->replicas[i - given];
     return list;
 }

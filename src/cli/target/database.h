@@ -17,6 +17,7 @@
  * "embedded" in the place of a URL is the private server of the project.
  */
 
+#include "cli/options.h"
 #include "cli/target/project.h"
 
 struct lm_server;
@@ -27,27 +28,29 @@ struct lm_server;
 struct lm_database_choice {
     char *url;        /* of --db; owned; NULL: not given */
     const char *repo; /* of --repo; NULL: not given */
+    char **replicas;  /* of --replica; owned */
+    int replica_count;
 };
 
-/* For getopt_long, and for lm_database_option. */
-enum { LM_DATABASE_DB = 0x1000, LM_DATABASE_REPO };
+/* Of a struct with a choice at an offset. */
 /* clang-format off */
-#define LM_DATABASE_OPTIONS                          \
-    {"db", required_argument, NULL, LM_DATABASE_DB}, \
-    {"repo", required_argument, NULL, LM_DATABASE_REPO}
+#define LM_DATABASE_OPTIONS(offset)                            \
+    LM_CALL("db", offset, lm_database_take_url),               \
+    {.name = "repo", .kind = LM_OPTION_TEXT,                   \
+     .at = (offset) + offsetof(struct lm_database_choice, repo)}
+#define LM_REPLICA_OPTION(offset) \
+    LM_CALL("replica", offset, lm_database_take_replica)
 /* clang-format on */
 #define LM_DATABASE_HELP                                                  \
     "  --db URL              the database; \"embedded\": a private one\n" \
     "  --repo NAME           the database of that name in luamig.lua\n"
 
-/* Takes one of the two options; false when it is another one. */
-bool lm_database_option(struct lm_database_choice *self, int code);
-void lm_database_choice_release(struct lm_database_choice *self);
-
-/* Takes a database from argv: a copy, while in argv all of it is blotted out
+/* Take a database from argv: a copy, while in argv all of it is blotted out
  * (but for "embedded"), so that ps cannot show a password however it is
- * written. Freed by the caller. */
-char *lm_database_take_url(char *arg);
+ * written. */
+void lm_database_take_url(void *choice, char *arg);
+void lm_database_take_replica(void *choice, char *arg);
+void lm_database_choice_release(struct lm_database_choice *self);
 
 /* -- the answer -------------------------------------------------------- */
 
@@ -74,9 +77,9 @@ bool lm_database_resolve(struct lm_database *out, struct lm_project *project,
 void lm_database_release(struct lm_database *self);
 
 /* The standbys of the command line and those of the project file. The list is
- * freed by the caller, its texts belong to given and self. */
+ * freed by the caller, its texts belong to choice and self. */
 const char **lm_database_replicas(const struct lm_database *self,
-                                  char *const *given, int given_count,
+                                  const struct lm_database_choice *choice,
                                   int *count);
 
 #endif

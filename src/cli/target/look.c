@@ -6,7 +6,6 @@
 #include "core/journal/journal.h"
 #include "pg/conn/conn.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,13 +33,15 @@ lm_look_release(struct lm_look *self)
 }
 
 bool
-lm_look_option(struct lm_look *self, int code)
+lm_look_parse(const struct lm_command *command, int argc, char **argv,
+              void *into)
 {
-    if (lm_database_option(&self->choice, code))
+    if (!lm_cli_parse(command, argc, argv, into))
+        return false;
+    if (optind + 1 == argc)
         return true;
-    if (code == LM_LOOK_SCHEMA)
-        self->schema = optarg;
-    return code == LM_LOOK_SCHEMA;
+    lm_cli_usage(command, "%s takes one run", command->name);
+    return false;
 }
 
 static bool

@@ -7,7 +7,6 @@
  * and the run that is meant.
  */
 
-#include "cli/cli.h"
 #include "cli/target/database.h"
 #include "cli/target/which.h"
 #include "core/journal/status.h"
@@ -22,13 +21,13 @@ struct lm_look {
     struct lm_status_script script;
 };
 
-/* For getopt_long, and for lm_look_option. */
-enum { LM_LOOK_SCHEMA = 0x2000 };
+/* Of a struct with a struct lm_look at an offset. */
 /* clang-format off */
-#define LM_LOOK_OPTIONS                                          \
-    LM_DATABASE_OPTIONS,                                         \
-    {"journal-schema", required_argument, NULL, LM_LOOK_SCHEMA}, \
-    {NULL, 0, NULL, 0}
+#define LM_LOOK_OPTIONS(offset)                                       \
+    LM_DATABASE_OPTIONS((offset) + offsetof(struct lm_look, choice)), \
+    {.name = "journal-schema", .kind = LM_OPTION_TEXT,                \
+     .at = (offset) + offsetof(struct lm_look, schema)},              \
+    LM_NO_MORE
 /* clang-format on */
 #define LM_LOOK_HELP \
     LM_DATABASE_HELP \
@@ -38,8 +37,9 @@ enum { LM_LOOK_SCHEMA = 0x2000 };
 
 void lm_look_init(struct lm_look *self);
 void lm_look_release(struct lm_look *self);
-/* Takes one of those options; false when it is another one. */
-bool lm_look_option(struct lm_look *self, int code);
+/* lm_cli_parse for a command that takes one run: argv[optind]. */
+bool lm_look_parse(const struct lm_command *command, int argc, char **argv,
+                   void *into) LM_MUSTCHECK;
 /* Connects, and tells whether there is a journal. LM_ERR_FAILED when it is of
  * another version. */
 bool lm_look_open(struct lm_look *self, const struct lm_command *command,
