@@ -235,7 +235,7 @@ local function add_number(out, value)
     out[#out + 1] = ("%d"):format(value)
     return
   elseif value ~= value or value == math.huge or value == -math.huge then
-    fail "JSON has no word for NaN and infinities"
+    fail "JSON has neither NaN nor infinity"
   end
   local shown = text.number(value)
   if shown:find("e+", 1, true) then
@@ -301,7 +301,7 @@ local function add_marked(out, value, above)
   elseif mark == "decimal" then
     local shown = tostring(value)
     if shown:find "[NI]" then
-      fail "JSON has no word for NaN and infinities"
+      fail "JSON has neither NaN nor infinity"
     end
     out[#out + 1] = shown
   elseif mark == "json" then

@@ -27,8 +27,9 @@ fail_at(const struct reader *self, int line, const char *what,
         struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_SCRIPT, "%s:%d: %s", self->path, line, what);
-    lm_err_hint(err, "Write NAME=VALUE, NAME='VALUE' or NAME=\"VALUE\", a line "
-                     "each; a line that begins with # is a comment.");
+    lm_err_hint(err,
+                "Write NAME=VALUE, NAME='VALUE' or NAME=\"VALUE\" on a line of "
+                "its own. A line that begins with # is a comment.");
     return false;
 }
 

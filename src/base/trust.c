@@ -58,12 +58,13 @@ is_ours(uid_t owner)
 static bool
 fail(const char *root, const char *path, const char *why, struct lm_err *err)
 {
-    lm_err_set(err, LM_ERR_SCRIPT, "%s %s, so it is not obeyed", path, why);
-    lm_err_detail(err, "What stands there would be done as the user who runs "
-                       "luamig.");
+    lm_err_set(err, LM_ERR_SCRIPT, "%s %s, so luamig does not trust it", path,
+               why);
+    lm_err_detail(
+        err, "Another user could make luamig do anything that you may do.");
     lm_err_hint(err,
-                "If you trust the project, set %s=%s in the environment; else "
-                "work in another folder, or remove the file.",
+                "If you trust the project, set %s=%s in the environment. If "
+                "not, work in another folder, or remove the file.",
                 variable, root);
     return false;
 }
@@ -79,7 +80,7 @@ check_path(const char *root, const char *path, struct lm_err *err)
     if (!is_ours(link.st_uid) || !is_ours(file.st_uid))
         return fail(root, path, "belongs to another user", err);
     if ((file.st_mode & S_IWOTH) != 0)
-        return fail(root, path, "may be written to by everybody", err);
+        return fail(root, path, "can be written by everybody", err);
     return true;
 }
 

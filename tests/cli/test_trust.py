@@ -102,7 +102,7 @@ def test_a_file_that_everybody_may_write_to(shared):
     shared.write("luamig.lua", PLANTED)
     os.chmod(os.path.join(shared.path, "luamig.lua"), 0o666)
     assert_refused(shared, "luamig.lua", "status",
-                   why="may be written to by everybody")
+                   why="can be written by everybody")
 
 
 def test_the_hint_is_followed(shared):

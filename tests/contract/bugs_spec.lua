@@ -177,7 +177,7 @@ describe("a migration that", function()
     ]])
     local result = contract.world({ doc = "jsonb" }):run(path)
     contract.failed(result, nil, "at tags: an empty table may be an array or an object")
-    assert.equal("Say which: luamig.array{} or luamig.object{}.", result.error.hint)
+    assert.equal("Write luamig.array{} or luamig.object{}.", result.error.hint)
   end)
 
   it("takes nil for NULL leaves the column as it was", function()
@@ -193,7 +193,7 @@ describe("a migration that", function()
       for _, user in ipairs(rows) do
         repo:update("users", { id = user.id }, { id = user.id + 1000 })
       end]],
-      'column "id" of "users" is the key that is being paged and must not be changed',
+      'column "id" of "users" belongs to the key of the run and must not be changed',
       "Page by another unique key with config.key, or change the key in a one-shot script.")
   end)
 

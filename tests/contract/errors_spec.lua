@@ -59,7 +59,7 @@ describe("an error of the server", function()
     local world = contract.numbers(1)
     contract.failed(contract.run(world, [[
       pcall(repo.update, repo, "t", { id = 1 }, { id = 5 })]]), nil,
-      "is the key that is being paged")
+      "belongs to the key of the run")
   end)
 
   it("in a transaction command fails the batch although pcall caught it", function()
@@ -155,7 +155,7 @@ describe("a savepoint", function()
     local world = contract.numbers(1)
     contract.failed(contract.run(world, [[
       repo:savepoint(function() repo:update("t", { id = 1 }, { id = 5 }) end)]]), nil,
-      "is the key that is being paged")
+      "belongs to the key of the run")
   end)
 
   it("finds an error that pcall swallowed in it", function()

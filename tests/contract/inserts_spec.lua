@@ -109,7 +109,7 @@ describe("inserts whose row may be missing", function()
     run_failed(contract.numbers(1), 'repo:insert("t", { id = 2 }, { missing = true })', nil,
       'repo:insert: option "missing" must be "ignore"')
     run_failed(contract.numbers(1), 'repo:insert_all("t", { { id = 2 } }, { mising = "ignore" })',
-      nil, 'repo:insert_all: unknown option "mising"; known are "on_conflict" and "missing"')
+      nil, 'repo:insert_all: unknown option "mising"; the options are "on_conflict" and "missing"')
   end)
 end)
 
@@ -205,7 +205,7 @@ describe("on_conflict", function()
 
   it("must not update the key of the pages", function()
     local _, result = conflict('{ columns = { "id" }, update = { "id" } }', "{ id = 2 }")
-    contract.failed(result, nil, 'column "id" of "t" is the key that is being paged')
+    contract.failed(result, nil, 'column "id" of "t" belongs to the key of the run')
   end)
 
   it("takes nothing else", function()

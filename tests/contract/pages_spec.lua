@@ -150,7 +150,7 @@ describe("the key", function()
       local world = contract.world({ a = "int4", b = "int4" }, { { id = 1, a = 1, b = 1 } },
         { not_null = { "a", "b" }, unique = { { "a", "b" } } })
       contract.failed(contract.run(world, ("pcall(function() repo:%s end)"):format(call),
-        { config = 'key = { "a", "b" }' }), nil, "is the key that is being paged")
+        { config = 'key = { "a", "b" }' }), nil, "belongs to the key of the run")
     end
   end)
 end)

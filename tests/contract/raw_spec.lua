@@ -115,7 +115,7 @@ describe("one and scalar", function()
       local world = contract.numbers(2)
       world:stub("SELECT id FROM t ORDER BY id", { rows = { { id = 1 }, { id = 2 } } })
       contract.failed(contract.run(world, ("repo:%s 'SELECT id FROM t ORDER BY id'"):format(verb)),
-        nil, ("repo:%s got 2 rows where there may be one at most"):format(verb))
+        nil, ("repo:%s got 2 rows, but at most one is allowed"):format(verb))
     end)
   end
 end)

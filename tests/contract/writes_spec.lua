@@ -63,7 +63,7 @@ describe("NULL", function()
 
   it("does not equal NULL: a key with it is refused", function()
     run_failed(with_null(), 'repo:update("t", { n = luamig.NULL }, { s = "x" })', nil,
-      'repo:update: key column "n" is NULL, which no row equals')
+      'repo:update: key column "n" is NULL, and no row is equal to NULL')
   end)
 
   it("may stand in a unique column any number of times", function()
@@ -169,7 +169,7 @@ describe("update", function()
   it("of the key of the pages is refused", function()
     local _, result = three('repo:update("t", { id = 1 }, { id = 7 })', nil, "failed")
     contract.failed(result, nil,
-      'column "id" of "t" is the key that is being paged and must not be changed')
+      'column "id" of "t" belongs to the key of the run and must not be changed')
   end)
 
   it("of the key of another table is not", function()
@@ -196,13 +196,13 @@ describe("update", function()
 
   it("refuses an empty table of changes", function()
     run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, {})', nil,
-      "repo:update: the table of changes is empty; a field whose value is nil is not there, and "
-      .. "luamig.NULL says NULL")
+      "repo:update: the table of changes is empty: a Lua table drops a field whose value is nil; "
+      .. "for NULL, write luamig.NULL")
   end)
 
   it("refuses an empty key", function()
     run_failed(contract.numbers(1), 'repo:update("t", {}, { n = 1 })', nil,
-      "repo:update: the key is empty; a field whose value is nil is not there")
+      "repo:update: the key is empty: a Lua table drops a field whose value is nil")
   end)
 
   it("refuses a key that is no table", function()
@@ -264,7 +264,7 @@ describe("a call", function()
     { 'update("t", { id = 1 }, { n = luamig.ALL })', "luamig.ALL cannot be written" },
     { 'delete("t", luamig.ALL)', "the key must be a table" },
     { 'delete("t", {})', "repo:delete: the key is empty" },
-    { 'delete("t", { id = luamig.NULL })', 'key column "id" is NULL, which no row equals' },
+    { 'delete("t", { id = luamig.NULL })', 'key column "id" is NULL, and no row is equal to NULL' },
     { 'delete("t", { id = 9 }, { missing = true })', 'option "missing" must be "ignore"' },
     { 'delete("t", { id = 9 }, { missing = "ignore", x = 1 })', 'unknown option "x"' },
     { 'insert("t", { 1 })', "a row must have column names as keys" },
@@ -433,8 +433,8 @@ describe("update_all and delete_all", function()
     local name = verb:match "^[%w_]+"
     it("refuse an empty condition: " .. name, function()
       run_failed(contract.numbers(1), ("repo:%s, {})"):format(verb), nil,
-        ("repo:%s: the condition is empty; a field whose value is nil is not there, and "
-        .. 'luamig.ALL says "every row"'):format(name))
+        ("repo:%s: the condition is empty: a Lua table drops a field whose value is nil; "
+        .. 'for every row, pass luamig.ALL'):format(name))
     end)
 
     it("refuse no condition: " .. name, function()
@@ -452,7 +452,7 @@ describe("update_all and delete_all", function()
 
   it("refuse to change the key of the pages", function()
     run_failed(contract.numbers(1), 'repo:update_all("t", { id = 7 }, { id = 1 })', nil,
-      'column "id" of "t" is the key that is being paged and must not be changed')
+      'column "id" of "t" belongs to the key of the run and must not be changed')
   end)
 end)
 

@@ -266,7 +266,7 @@ describe("raw SQL", function()
   it("must give one row where one is expected", function()
     local world = new_world()
     world:stub("SELECT 1", { rows = { { n = 1 }, { n = 2 } } })
-    assert.matches("repo:one got 2 rows where there may be one at most$",
+    assert.matches("repo:one got 2 rows, but at most one is allowed$",
       run(world, 'repo:one "SELECT 1"').error.message)
   end)
 

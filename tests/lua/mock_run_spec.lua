@@ -186,7 +186,7 @@ describe("pages", function()
       local result = new_world():run(support.script(([[
         return { base_query = "SELECT id FROM items", migrate = function(_, repo) repo:%s end }
       ]]):format(call)))
-      assert.equal('column "id" of "items" is the key that is being paged and must not be changed',
+      assert.equal('column "id" of "items" belongs to the key of the run and must not be changed',
         result.error.message)
     end
   end)

@@ -273,7 +273,7 @@ def test_a_window_function_is_no_reason_for_another_index_or_analyze(
         AS last FROM t) s WHERE id < last]],
       migrate = function() end }""")
     result = project.luamig("check", "x")
-    assert "Let migrate read that" in result.out, result
+    assert "Read that data in migrate" in result.out, result
     result.refuse("CREATE INDEX", "ANALYZE public.t")
 
 

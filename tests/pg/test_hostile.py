@@ -215,7 +215,7 @@ def test_windows(trapped, attacked):
         RETURN n > 190; END $$""")
     write(attacked, source="t WHERE app.slow(id)", batch=10,
           config="statement_timeout_ms = 150, retries = 2")
-    attacked.run("-v").expect(DONE, "walking the key in windows")
+    attacked.run("-v").expect(DONE, "reading the key in windows")
 
 
 def test_new_scripts(trapped, attacked):

@@ -468,8 +468,8 @@ def test_a_done_run_whose_table_was_made_anew_says_so(db, project):
     project.run().expect(DONE)
     db.execute("DROP TABLE t")
     make(db)
-    project.run().expect(DONE, "has read another table public.t than is there "
-                               "now; --again runs it on this one")
+    project.run().expect(DONE, "has read another table public.t; --again runs "
+                               "the script on the table that has this name now")
     project.run("--again").expect(DONE, "run 2 done")
     project.run().expect(DONE, "done already").refuse("another table")
 
@@ -580,7 +580,7 @@ def test_a_copy_of_the_database_goes_on_by_names(db, project, cluster):
                      "SELECT * FROM t; DROP TABLE t; "
                      "ALTER TABLE t2 RENAME TO t")
         project.luamig("run", "scripts/x.lua", "--db", copy.url).expect(
-            DONE, "was begun in another database, of which this is a copy",
+            DONE, "began in another database, and this database is a copy of it",
             "resuming run 1", "40 rows")
         once_each(copy)
         copy.execute("ALTER TABLE t ALTER id TYPE text")

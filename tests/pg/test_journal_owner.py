@@ -121,7 +121,7 @@ def test_a_function_that_is_not_as_luamig_has_made_it(shop, project, name,
     install(shop, project, OWNER)
     shop.execute(change)
     assert_refused(shop, project,
-                   "are not as luamig has made them: " + name)
+                   "differ from those that luamig made: " + name)
 
 
 def test_membership_is_no_trust(shop, project):

@@ -214,7 +214,7 @@ def test_a_key_without_an_order_is_refused_and_its_text_will_do(
 def test_elements_without_an_order(db, project):
     db.execute("CREATE TABLE t (k json[] NOT NULL)")
     refuse(db, project, "SELECT *, 0 AS n FROM t", "k",
-           "the base query cannot be ordered by its key",
+           "the server cannot order the base query by its key",
            "Name another key with config.key")
 
 
@@ -257,7 +257,7 @@ def test_a_key_that_mixes_collations(db, project):
     query = "SELECT * FROM (SELECT a, a || b{} AS k, n FROM t) AS q " \
             "WHERE k IS NOT NULL"
     refuse(db, project, query.format(""), "k",
-           "has no collation that it could be ordered by", 'COLLATE "C" AS k')
+           "has no collation to order it by", 'COLLATE "C" AS k')
 
     project.script(migrate_by(["k"], query.format(' COLLATE "C"')).replace(
         "{ k = row.k }", "{ a = row.a }"))
@@ -307,7 +307,7 @@ def test_a_type_whose_text_is_rounded(db, project, ext, batch, rows):
     if result.code == DONE:
         assert visits == [1] * len(rows)
     else:
-        result.expect(1, "the text of a key is not that of its value",
+        result.expect(1, "the text of a key has another value than the key",
                       "Page by another key", "--restart")
         assert max(visits) <= 1
         project.script(migrate_by(["id"]))

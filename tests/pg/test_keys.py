@@ -633,8 +633,8 @@ def test_the_key_cannot_be_moved(db, project, query, key, table, column, row):
     db.execute(FAMILY)
     project.script(MOVE.format(query=query, key=lua_list(key), table=table,
                                column=column, row=row))
-    project.run().expect(FAILED, f'column "{column}" of "{table}" is the key '
-                         "that is being paged")
+    project.run().expect(FAILED, f'column "{column}" of "{table}" belongs '
+                         "to the key of the run")
     assert db.scalar("SELECT count(*) FROM t WHERE id <= 30") == 30
 
 

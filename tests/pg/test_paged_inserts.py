@@ -5,7 +5,7 @@ import pytest
 
 from harness.project import DONE, STOPPED
 
-WARNING = "which is being paged: those whose key lies between"
+WARNING = "The run also migrates these rows if the base query returns them"
 
 TABLES = """
 CREATE TABLE docs (id uuid PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -68,10 +68,10 @@ def test_a_publication_of_the_schema_refuses_too(primary):
     publish(primary, "FOR TABLES IN SCHEMA other", "q")
     primary.project.luamig("check", "x").expect(DONE)
     publish(primary, "FOR TABLES IN SCHEMA luamig")
-    primary.project.run().expect(UNREACHABLE, PUBLISHED + ", which a "
-                                 "subscriber may lack: p")
+    primary.project.run().expect(UNREACHABLE, PUBLISHED + ", and a "
+                                 "subscriber may not have them: p")
     primary.project.run("--journal-schema", "other").expect(
-        UNREACHABLE, "may lack: q", "--journal-schema other")
+        UNREACHABLE, "may not have them: q", "--journal-schema other")
     primary.project.run("--journal-schema", "third").expect(DONE)
 
 
@@ -161,7 +161,7 @@ def test_a_journal_without_rows_beside_other_tables_is_not_to_be_dropped(
     primary.project.run("--journal-schema", "public").expect(DONE)
     primary.execute("DELETE FROM public.version")
     primary.project.run("--journal-schema", "public").expect(
-        UNREACHABLE, "holds objects of others as well: t",
+        UNREACHABLE, "also holds other objects: t",
         "--journal-schema NAME").refuse("DROP")
 
 

@@ -76,7 +76,7 @@ def test_an_insert_that_inserts_nothing_fails_and_names_who_took_it(tables, proj
     sql, name = SWALLOWERS[way]
     tables.execute(sql)
     project.script(script(MOVE, config))
-    project.run().expect(FAILED, 'insert into "arch" wrote no row', name + " took it over",
+    project.run().expect(FAILED, 'insert into "arch" wrote no row', "because of " + name,
                          "scripts/x.lua:5", 'missing = "ignore"')
     assert tables.scalar("SELECT count(*) FROM t") == 10, "nothing is lost"
 
@@ -106,7 +106,7 @@ CALLS = {
 def test_every_call_that_inserts_is_held_to_its_count(tables, project, call, config):
     tables.execute(SWALLOWERS["a BEFORE trigger"][0])
     project.script(script(CALLS[call], config))
-    project.run().expect(FAILED, 'trigger "keep_out" of "arch" took it over')
+    project.run().expect(FAILED, 'because of trigger "keep_out" of "arch"')
     assert tables.scalar("SELECT count(*) FROM arch") == 0
 
 
@@ -142,13 +142,13 @@ def test_a_callback_that_inserts_nothing_fails(tables, project, callback):
     tables.execute(SWALLOWERS["a BEFORE trigger"][0])
     project.script("return { base_query = 'SELECT id FROM t', migrate = function() end, "
                    + CALLBACKS[callback] + " }")
-    project.run().expect(FAILED, 'trigger "keep_out" of "arch" took it over')
+    project.run().expect(FAILED, 'because of trigger "keep_out" of "arch"')
 
 
 def test_a_one_shot_that_inserts_nothing_fails(tables, project):
     tables.execute(SWALLOWERS["a BEFORE trigger"][0])
     project.script("return { run = function(repo) repo:insert('arch', { id = 2 }) end }")
-    project.run().expect(FAILED, 'trigger "keep_out" of "arch" took it over')
+    project.run().expect(FAILED, 'because of trigger "keep_out" of "arch"')
 
 
 def test_a_dry_run_shows_an_insert_that_inserts_nothing(tables, project):
@@ -157,7 +157,7 @@ def test_a_dry_run_shows_an_insert_that_inserts_nothing(tables, project):
         project.script(script(MOVE, config))
         result = project.run("--dry-run")
         assert result.code != DONE, result
-        result.expect(result.code, 'trigger "keep_out" of "arch" took it over')
+        result.expect(result.code, 'because of trigger "keep_out" of "arch"')
 
 
 def test_rows_whose_insert_is_swallowed_are_set_aside_and_retried(tables, project):
@@ -166,7 +166,7 @@ def test_rows_whose_insert_is_swallowed_are_set_aside_and_retried(tables, projec
     project.run().expect(7)
     assert tables.column("SELECT id FROM t ORDER BY id") == [2, 4, 6, 8, 10]
     project.luamig("failures", "scripts/x.lua", "--retry").expect(
-        7, 'trigger "keep_out" of "arch" took it over')
+        7, 'because of trigger "keep_out" of "arch"')
     tables.execute("DROP TRIGGER keep_out ON arch")
     project.luamig("failures", "scripts/x.lua", "--retry").expect(DONE)
     assert tables.scalar("SELECT count(*) FROM arch") == 10
@@ -179,31 +179,31 @@ KEEPERS = {
         "CREATE TRIGGER same BEFORE UPDATE ON t FOR EACH ROW "
         "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         'repo:update("t", { id = row.id }, { n = 0 })',
-        'update of "t" left the row with id = 1 as it is: trigger "same" of "t" took it over'),
+        'update of "t" did not happen for the row with id = 1, because of trigger "same" of "t"'),
     "a soft delete by a trigger": (
         "ALTER TABLE t ADD gone bool; CREATE FUNCTION soft() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN UPDATE t SET gone = true WHERE id = OLD.id; RETURN NULL; END $$;"
         "CREATE TRIGGER soft BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION soft()",
         'repo:delete("t", { id = row.id })',
-        'delete of "t" left the row with id = 1 as it is: trigger "soft" of "t" took it over'),
+        'delete of "t" did not happen for the row with id = 1, because of trigger "soft" of "t"'),
     "a soft delete by a rule": (
         "ALTER TABLE t ADD gone bool; CREATE RULE soft AS ON DELETE TO t DO INSTEAD "
         "UPDATE t SET gone = true WHERE id = old.id", 'repo:delete("t", { id = row.id })',
-        'delete of "t" left the row with id = 1 as it is: rule "soft" of "t" took it over'),
+        'delete of "t" did not happen for the row with id = 1, because of rule "soft" of "t"'),
     "a view whose trigger deletes softly": (
         "ALTER TABLE t ADD gone bool NOT NULL DEFAULT false; "
         "CREATE VIEW v AS SELECT id FROM t WHERE NOT gone; CREATE FUNCTION soft() RETURNS trigger "
         "LANGUAGE plpgsql AS $$ BEGIN UPDATE t SET gone = true WHERE id = OLD.id; "
         "RETURN NULL; END $$; CREATE TRIGGER soft INSTEAD OF DELETE ON v FOR EACH ROW "
         "EXECUTE FUNCTION soft()", 'repo:delete("v", { id = row.id })',
-        'delete of "v" matched no row with id = 1: trigger "soft" of "v" took it over, or'),
+        'delete of "v" matched no row with id = 1, because of trigger "soft" of "v", or'),
     "a partition that rows move away from": (
         "CREATE TABLE p (id int, n int) PARTITION BY RANGE (n);"
         "CREATE TABLE p0 PARTITION OF p FOR VALUES FROM (0) TO (5);"
         "CREATE TABLE p9 PARTITION OF p FOR VALUES FROM (5) TO (99);"
         "INSERT INTO p SELECT id, 0 FROM t; CREATE TRIGGER stay BEFORE DELETE ON p0 FOR EACH ROW "
         "EXECUTE FUNCTION swallow(2)", 'repo:update("p", { id = row.id }, { n = 9 })',
-        'update of "p" left the row with id = 1 as it is: trigger "stay" of "p0" took it over'),
+        'update of "p" did not happen for the row with id = 1, because of trigger "stay" of "p0"'),
 }
 
 
@@ -232,7 +232,7 @@ def test_a_policy_that_keeps_a_row_from_being_changed_is_named(tables, project):
       CREATE POLICY see ON t FOR SELECT USING (true);
       CREATE POLICY change ON t FOR UPDATE USING (id > 5)""")
     project.script(script('repo:update("t", { id = row.id }, { n = 1 })', "row_security = true"))
-    project.run().expect(FAILED, 'left the row with id = 1 as it is: row security of "t"')
+    project.run().expect(FAILED, 'did not happen for the row with id = 1, because of row security of "t"')
 
 
 @pytest.mark.parametrize("config", ["", "combine = false"])
@@ -246,8 +246,8 @@ def test_a_row_that_a_trigger_loses_between_partitions_is_not_said_to_be_gone(
       INSERT INTO p SELECT id, 0 FROM t; CREATE TRIGGER lost BEFORE INSERT ON p9 FOR EACH ROW
       EXECUTE FUNCTION swallow(2)""")
     project.script(script('repo:update("p", { id = row.id }, { n = 9 })', config))
-    project.run().expect(FAILED, 'update of "p" matched no row with id = 1: trigger "lost" of "p9" '
-                         'took it over, or there is none').refuse("may be gone")
+    project.run().expect(FAILED, 'update of "p" matched no row with id = 1, because of trigger '
+                         '"lost" of "p9", or because there is no such row').refuse("may be gone")
 
 
 def test_a_policy_that_hides_a_row_is_named(tables, project):
@@ -257,8 +257,8 @@ def test_a_policy_that_hides_a_row_is_named(tables, project):
       CREATE POLICY above ON t USING (id > 5)""")
     project.script(script('repo:update("t", { id = row.id }, { n = 1 })', "row_security = true")
                    .replace("FROM t", "FROM keys"))
-    project.run().expect(FAILED, 'matched no row with id = 1: row security of "t" took it over, '
-                         'or there is none').refuse("may be gone")
+    project.run().expect(FAILED, 'matched no row with id = 1, because of row security of '
+                         '"t", or because there is no such row').refuse("may be gone")
 
 
 def test_a_rule_that_writes_two_rows_is_no_insert_of_one(tables, project):

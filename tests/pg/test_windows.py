@@ -50,7 +50,7 @@ def assert_found(db, untouched=()):
 
 def test_a_needle_in_a_haystack_is_found_in_windows(table, project):
     find(project)
-    result = project.run("-v").expect(DONE, "walking the key in windows")
+    result = project.run("-v").expect(DONE, "reading the key in windows")
     assert result.rows == COUNT // EVERY
     assert_found(table)
 
@@ -78,7 +78,7 @@ def test_windows_of_a_view_and_a_composite_key(table, project):
             FROM pairs p JOIN t ON t.id = p.b""")
     find(project, config='key = { "second", "first" }',
          query="SELECT * FROM wanted WHERE looked_at(second % 400 = 0)")
-    project.run().expect(DONE, "walking the key in windows of")
+    project.run().expect(DONE, "reading the key in windows of")
     assert_found(table)
 
 
@@ -93,14 +93,14 @@ def test_a_window_does_not_end_at_a_key_that_the_query_leaves_out(
     table.execute("""CREATE OR REPLACE FUNCTION looked_at(r boolean) RETURNS
         boolean LANGUAGE plpgsql STABLE COST 1 AS $$ BEGIN
             PERFORM pg_sleep(0.1); RETURN r; END $$""")
-    project.run().expect(DONE, "walking the key in windows of")
+    project.run().expect(DONE, "reading the key in windows of")
     assert_found(table)
 
 
 def test_windows_are_left_where_rows_abound(table, project):
     table.execute("UPDATE t SET wanted = true WHERE id > 800")
     find(project)
-    result = project.run("-v").expect(DONE, "no windows of the key any more")
+    result = project.run("-v").expect(DONE, "does not use windows of the key any more")
     assert result.rows == 2 + 400
 
 

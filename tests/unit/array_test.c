@@ -246,7 +246,7 @@ test_numeric(void **state)
     check_written(&numbers, "luamig.decimal '12.50' * 2", "25.00");
     check_written(&numbers, "9007199254740993", "9007199254740993");
     check_written(&numbers, "0.1", "0.1");
-    check_refused(&numbers, "'1,5'", "a string that is no decimal number");
+    check_refused(&numbers, "'1,5'", "a string that is not a decimal number");
     check_refused(&numbers, "{}", "a table cannot be written to type numeric");
     check_written(&reals, "16777216", "16777216");
     check_refused(&reals, "16777217", "would be rounded by type real");

@@ -150,7 +150,7 @@ static const struct {
     {LM_TYPE_FLOAT8, "'0.5'", "a string cannot be written"},
     {LM_TYPE_NUMERIC, "true", "a boolean cannot be written"},
     {LM_TYPE_NUMERIC, "{}", "a table cannot be written"},
-    {LM_TYPE_NUMERIC, "'1\\0'", "a string that is no decimal number"},
+    {LM_TYPE_NUMERIC, "'1\\0'", "a string that is not a decimal number"},
     {LM_TYPE_TEXT, "1", "an integer cannot be written to type a_type"},
     {LM_TYPE_TEXT, "1.5", "a float cannot be written"},
     {LM_TYPE_TEXT, "true", "a boolean cannot be written"},

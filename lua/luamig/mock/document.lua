@@ -26,7 +26,7 @@ end
 local function read_decimal(given, path)
   local shown = tostring(given)
   if shown:find "[NI]" then
-    at(path, "JSON has no word for NaN and infinities", "Use luamig.json.null or a string.")
+    at(path, "JSON has neither NaN nor infinity", "Use luamig.json.null or a string.")
   elseif not shown:find("%.") then
     return given:tointeger() or given
   end
@@ -36,7 +36,7 @@ end
 
 local function read_number(given, path, above)
   if given ~= given or given == math.huge or given == -math.huge then
-    at(path, "JSON has no word for NaN and infinities", "Use luamig.json.null or a string.")
+    at(path, "JSON has neither NaN nor infinity", "Use luamig.json.null or a string.")
   end
   return given == 0 and above.type_name == "jsonb" and given * given or given -- no minus zero
 end
@@ -87,7 +87,7 @@ local function read_table(given, path, above)
   above[given], above.depth = true, above.depth + 1
   if is_list and length == 0 and not mark then
     at(path, "an empty table may be an array or an object",
-      "Say which: luamig.array{} or luamig.object{}.")
+      "Write luamig.array{} or luamig.object{}.")
   elseif is_list and mark ~= "object" then
     kept = read_array(given, path, above)
   elseif mark == "array" then
@@ -113,14 +113,14 @@ local BY_MARK = {
     at(path, "the mock cannot read the text of a luamig.json; give the table")
   end,
   NULL = function(_, path)
-    at(path, "luamig.NULL cannot stand inside of JSON", "Use luamig.json.null.")
+    at(path, "luamig.NULL cannot be written to JSON", "Use luamig.json.null.")
   end,
   bytea = function(_, path)
     at(path, "a luamig.bytea cannot be written to JSON",
       "Encode the bytes, for example as hexadecimal digits.")
   end,
   ALL = function(_, path)
-    at(path, "luamig.ALL is no value")
+    at(path, "luamig.ALL is not a value")
   end,
 }
 local BY_TYPE = { boolean = same, number = read_number, string = read_string, table = read_table }

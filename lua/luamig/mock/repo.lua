@@ -95,15 +95,15 @@ local function check_changes(verb, changes)
   check_table(verb, changes, "the changes")
   check_names(changes, "the changes")
   if next(changes) == nil then
-    misuse("repo:%s: the table of changes is empty; a field whose value is nil is not there, and "
-      .. "luamig.NULL says NULL", verb)
+    misuse("repo:%s: the table of changes is empty: a Lua table drops a field whose value is nil; "
+      .. "for NULL, write luamig.NULL", verb)
   end
 end
 
 local function refuse_null_key(verb, key)
   for _, column in ipairs(text.sorted_keys(key)) do
     if key[column] == luamig.NULL then
-      misuse('repo:%s: key column "%s" is NULL, which no row equals', verb, column)
+      misuse('repo:%s: key column "%s" is NULL, and no row is equal to NULL', verb, column)
     end
   end
 end
@@ -112,7 +112,7 @@ local function check_key(verb, key)
   check_table(verb, key, "the key")
   check_names(key, "the key")
   if next(key) == nil then
-    misuse("repo:%s: the key is empty; a field whose value is nil is not there", verb)
+    misuse("repo:%s: the key is empty: a Lua table drops a field whose value is nil", verb)
   end
   refuse_null_key(verb, key)
 end
@@ -157,7 +157,7 @@ local function check_insert_options(verb, opts)
   check_table(verb, opts, "the options")
   for name in next, opts do
     if name ~= "on_conflict" and name ~= "missing" then
-      misuse('repo:%s: unknown option "%s"; known are "on_conflict" and "missing"', verb,
+      misuse('repo:%s: unknown option "%s"; the options are "on_conflict" and "missing"', verb,
         tostring(name))
     end
   end
@@ -183,7 +183,7 @@ local function conflict_of(verb, opts)
     end
   end
   if given.columns == nil or given.update == nil then
-    misuse('repo:%s: on_conflict needs columns and update, or is "nothing"', verb)
+    misuse('repo:%s: on_conflict must be "nothing" or a table with columns and update', verb)
   end
   check_columns(verb, given.columns, "columns")
   check_columns(verb, given.update, "update")
@@ -216,9 +216,9 @@ local function refuse_key_change(tx, table_name, columns)
     if protected.columns[column] then
       errors.raise {
         kind = "script", latches = true,
-        message = ('column "%s" of "%s" is the key that is being paged and must not be changed')
+        message = ('column "%s" of "%s" belongs to the key of the run and must not be changed')
           :format(column, table_name),
-        detail = "A row whose key moves could be migrated twice or never.",
+        detail = "If the key of a row changes, the run could migrate the row twice or never.",
         hint = "Page by another unique key with config.key, or change the key in a one-shot "
           .. "script.",
       }
@@ -244,15 +244,15 @@ local function check_condition(verb, where)
   elseif type(where) == "string" and where:find "%S" then
     refuse(("the mock cannot evaluate the SQL condition of repo:%s"):format(verb))
   elseif type(where) == "string" then
-    misuse('repo:%s: the condition is empty; luamig.ALL says "every row"', verb)
+    misuse('repo:%s: the condition is empty; for every row, pass luamig.ALL', verb)
   elseif type(where) ~= "table" or where == luamig.NULL then
     misuse("repo:%s: the condition is %s; pass a table of columns, SQL with $1, or luamig.ALL for "
       .. "every row", verb, where == nil and "missing or nil" or type(where))
   end
   check_names(where, "the condition")
   if next(where) == nil then
-    misuse('repo:%s: the condition is empty; a field whose value is nil is not there, and '
-      .. 'luamig.ALL says "every row"', verb)
+    misuse('repo:%s: the condition is empty: a Lua table drops a field whose value is nil; '
+      .. 'for every row, pass luamig.ALL', verb)
   end
 end
 
@@ -285,7 +285,8 @@ local function check_count(one, verb, key, count, is_optional)
       count == 0 and "" or ", not one"),
     hint = count == 0
       and 'Pass { missing = "ignore" } as the last argument if the row may be gone.'
-      or "Name all columns of a unique key, or use the call that ends in _all.",
+      or "Name all columns of a unique key. To change several rows, use the call that ends in "
+        .. "_all.",
   }
 end
 
@@ -325,7 +326,7 @@ end
 
 local function single(rows, verb)
   if #rows > 1 then
-    misuse("repo:%s got %d rows where there may be one at most", verb, #rows)
+    misuse("repo:%s got %d rows, but at most one is allowed", verb, #rows)
   end
   return rows[1]
 end

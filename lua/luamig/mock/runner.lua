@@ -256,7 +256,7 @@ end
 --- Takes half of the page that could not be read.
 function Session:cut_page(err)
   if self.asked == 1 and self.bisection.rows then
-    err.message = "the base query fails at a place where it has no row: " .. err.message
+    err.message = "the base query fails, but not at a row that it returns: " .. err.message
     error(err, 0)
   end
   self.attempt = 1

@@ -34,8 +34,8 @@ function Sites:check(where, verb, what, map)
       kind = "script",
       message = ('repo:%s: column "%s", which this line has passed before, is missing from %s')
         :format(verb, missing, what),
-      hint = "A Lua table drops a field whose value is nil. Write luamig.or_null(value) if NULL is "
-        .. "meant; calls that differ on purpose belong on lines of their own.",
+      hint = "A Lua table drops a field whose value is nil. If you want NULL, write "
+        .. "luamig.or_null(value). Put calls with other columns on lines of their own.",
     }
   end
 end

@@ -42,7 +42,8 @@ function Transaction:enter(where)
     errors.raise {
       kind = "script", where = where,
       message = "the repo is used after its function has returned",
-      hint = "Do not keep repo in a variable outside of the function; each call gets its own.",
+      hint = "Do not keep repo in a variable outside of the function: luamig passes a new repo to "
+        .. "each call.",
     }
   end
   self.calls = self.calls + 1

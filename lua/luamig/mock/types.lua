@@ -84,7 +84,7 @@ end
 
 local function integer_hint(given)
   if marks.kind(given) == "decimal" then
-    return "Use :tointeger(), which is nil when there is a fraction."
+    return "Use :tointeger(). It returns nil if there is a fraction."
   end
   return type(given) == "number"
     and "Use math.tointeger, // or math.floor to make an integer of it."
@@ -164,7 +164,7 @@ local function numeric(given)
   end
   local ok, kept = pcall(decimal, given)
   if not ok or type(given) == "string" and given:find "%s" then
-    refuse "a string that is no decimal number cannot be written to type numeric"
+    refuse "a string that is not a decimal number cannot be written to type numeric"
   end
   return kept
 end
@@ -224,7 +224,7 @@ end
 local function text_hint(given)
   local mark = marks.kind(given)
   if type(given) == "number" or mark == "decimal" then
-    return "Use tostring or string.format to say how it is to be written."
+    return "Use tostring or string.format to make a string of it."
   elseif type(given) == "table" and (not mark or mark == "array" or mark == "object") then
     return "For JSON in a text column, write luamig.json.encode(value)."
   end

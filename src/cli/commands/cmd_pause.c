@@ -28,7 +28,7 @@ static const char resume_help[] =
 static const char cancel_help[] =
     "usage: luamig cancel RUN [OPTIONS]\n"
     "\n"
-    "Ends a run for good after its current batch. What the run wrote stays. A\n"
+    "Ends a run for good after its current batch. The run's changes stay. A\n"
     "cancelled run cannot be resumed; \"luamig run SCRIPT --restart\" begins a "
     "new one.\n"
     "\n"
@@ -98,7 +98,7 @@ cancel_without(struct lm_control *self)
     if (!lm_journal_cancel(&journal, self->run.id, &cancelled, &err) ||
         (self->request_id == 0 && !lm_control_note(self, &err)))
         return lm_cli_fail(&err);
-    lm_out("run %" PRId64 " %s; what it wrote stays\n", self->run.id,
+    lm_out("run %" PRId64 " %s; its changes stay\n", self->run.id,
            cancelled ? "is cancelled" : "had already ended");
     return lm_cli_finish_output(LM_EXIT_DONE);
 }

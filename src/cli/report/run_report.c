@@ -149,7 +149,7 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
                outcome->reason);
         print_counts(outcome);
         print_speed(outcome);
-        lm_out_own("; what it wrote stays\n");
+        lm_out_own("; its changes stay\n");
         return LM_EXIT_CANCELLED;
     case LM_END_STOPPED:
         lm_out("run %" PRId64 " stopped (%s): ", outcome->run_id,

@@ -335,8 +335,8 @@ judge_unproved_key(struct lm_checking *self, const char *key,
     finding =
         lm_check_add(self->check, LM_VERDICT_WARNING, "key",
                      "(%s) is NOT NULL, but not proved to be unique", key);
-    lm_finding_detail(finding, "The run compares each row with the one before; "
-                               "the first duplicate ends the run.");
+    lm_finding_detail(finding, "The run compares each row with the row before, "
+                               "and fails at the first duplicate.");
     lm_finding_hint(finding, "A unique index on the key proves it; "
                              "config.assume_unique turns the comparison off.");
     return true;
@@ -406,8 +406,8 @@ tell_held_up(struct lm_checking *self, const struct lm_err *err)
 {
     struct lm_finding *finding =
         lm_check_add(self->check, LM_VERDICT_WARNING, "query",
-                     "not checked, and neither are its key and its plan: the "
-                     "server did not answer in time");
+                     "not checked: the server did not answer in time; its key "
+                     "and its plan are not checked either");
 
     lm_finding_detail(finding, "%s", err->message);
     lm_finding_hint(finding, "Most likely another session has locked one of "

@@ -19,10 +19,10 @@
 enum { MOST_NODES = 12 }; /* of a plan that is shown */
 
 static const char OUT_OF_REACH[] =
-    "The key comparison does not reach the table: a subquery with OFFSET, "
-    "LIMIT, DISTINCT, GROUP BY or a window function keeps it out, or a join "
-    "that reads another table from its beginning. Let migrate read that, or "
-    "put it into a table of its own.";
+    "The server cannot use the key to read fewer rows of the table. The cause "
+    "is a subquery with OFFSET, LIMIT, DISTINCT, GROUP BY or a window "
+    "function, or a join that reads another table from its beginning. Read "
+    "that data in migrate, or put it into a table of its own.";
 
 /* -- what would help ---------------------------------------------------------- */
 
@@ -271,14 +271,15 @@ hint_at_statistics(const struct lm_answer *place, const char *partial,
     if (!lm_answer_bool(place, 0, PLACE_IS_ANALYZED)) {
         lm_finding_hint(
             finding,
-            "There is an index on the key that the planner does not choose, "
+            "There is an index on the key. The planner does not choose it, "
             "because it has no statistics of the table: ANALYZE %s;%s%s",
-            table, partial != NULL ? " or, for these rows alone, " : "",
+            table,
+            partial != NULL ? " or create an index on these rows only: " : "",
             partial != NULL ? partial : "");
     } else if (partial != NULL) {
         lm_finding_hint(finding,
-                        "There is an index on the key; for these rows alone, "
-                        "%s",
+                        "There is an index on the key. An index on these rows "
+                        "only may help: %s",
                         partial);
     } else {
         lm_finding_hint(finding, "%s", OUT_OF_REACH);
@@ -323,18 +324,18 @@ hint_at_index(struct lm_checking *self, const struct lm_pages *pages,
     }
     if (scan != NULL && lm_plan_is_in_subquery(plan, scan)) {
         lm_finding_hint(finding,
-                        "Most of that is read by a subquery on %s, again for "
-                        "each page. Let migrate read it, or put what it "
-                        "finds into a table of its own.",
+                        "A subquery on %s reads most of these rows, again for "
+                        "each page. Read them in migrate, or put the "
+                        "subquery's result into a table of its own.",
                         scan->relation);
         return;
     }
     if (!self->proved)
         return; /* there may be another key soon */
     if (scan == NULL || !has_key_table(self)) {
-        lm_finding_hint(finding, "An index serves a key whose columns are "
-                                 "those of one table: choose such a key with "
-                                 "config.key.");
+        lm_finding_hint(finding,
+                        "An index helps only if all key columns belong to one "
+                        "table. Choose such a key with config.key.");
         return;
     }
     if (ask_place(self, scan, &place) && lm_answer_rows(place) == 1)
@@ -445,8 +446,8 @@ judge_time(struct lm_checking *self, const struct lm_pages *pages,
         return;
     finding->verdict = LM_VERDICT_WARNING;
     lm_finding_hint(finding,
-                    "Where pages reach the statement timeout, the run walks "
-                    "the key in windows; an index that fits the condition is "
+                    "If a page reaches the statement timeout, the run reads "
+                    "the key in windows. An index that fits the condition is "
                     "better. EXPLAIN ANALYZE of the base query shows more.");
 }
 

@@ -220,11 +220,10 @@ tell_table(struct lm_check *check, const struct lm_answer *rows, int row)
                      "%s is a materialized view, %s", name, size);
         break;
     case 'f':
-        lm_finding_detail(
-            lm_check_add(check, LM_VERDICT_WARNING, "table",
-                         "%s is a foreign table, %s", name, size),
-            "What is written there commits on another server: exactly once is "
-            "not promised.");
+        lm_finding_detail(lm_check_add(check, LM_VERDICT_WARNING, "table",
+                                       "%s is a foreign table, %s", name, size),
+                          "Writes to it commit on another server. luamig does "
+                          "not promise that they happen exactly once.");
         break;
     case 'p':
         lm_check_add(check, LM_VERDICT_OK, "table",
@@ -254,8 +253,8 @@ tell_dangers(struct lm_check *check, const struct lm_answer *rows, int row)
         lm_finding_hint(
             lm_check_add(check, LM_VERDICT_WARNING, "row_security",
                          "%s: row level security applies to the role", name),
-            "Rows that its policies hide are not migrated. The script accepts "
-            "that with config.row_security = true.");
+            "luamig does not migrate rows that its policies hide. Accept this "
+            "with config.row_security = true.");
     }
 }
 

@@ -134,7 +134,7 @@ compare_sequence(struct lm_residue *self, const char *name, const char *value)
             continue;
         if (!is_same(before->value, value)) {
             item = add_item(self, "sequence", name,
-                            "others may have moved it as well");
+                            "other sessions may have moved it as well");
             item->before = copy(before->value);
             item->after = copy(value);
         }

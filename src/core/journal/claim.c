@@ -255,13 +255,12 @@ fail_busy(struct lm_journal *self, const struct lm_run *run,
                   "since %s (%s).",
                   holder->pid, holder->host, holder->user, holder->since,
                   backend);
-    lm_err_hint(err,
-                "Wait for it, or stop it there; its work is never "
-                "repeated.%s",
-                holder->backend_pid > 0
-                    ? ""
-                    : " If it has been killed, the same command takes the run "
-                      "over when its lease has ended.");
+    lm_err_hint(
+        err, "Wait for it, or stop it there. luamig never repeats its work.%s",
+        holder->backend_pid > 0
+            ? ""
+            : " If it has been killed, the same command takes the run "
+              "over when its lease has ended.");
     return false;
 }
 
@@ -620,8 +619,8 @@ fail_fenced(struct lm_journal *self, const struct lm_run *run,
                " on host \"%s\"",
                run->id, holder.pid, holder.host);
     LM_ERR_COPY(err->sqlstate, LM_JOURNAL_FENCED);
-    lm_err_detail(err, "What this runner had not committed is rolled back; "
-                       "nothing is lost or done twice.");
+    lm_err_detail(err, "The server rolled back the uncommitted work of this "
+                       "runner. Nothing is lost or done twice.");
     return false;
 }
 

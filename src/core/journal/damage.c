@@ -34,8 +34,8 @@ lm_journal_fail_vanished(const struct lm_journal *self,
                "the row of run %" PRId64 " in \"%s\".progress is gone", run->id,
                self->schema);
     LM_ERR_COPY(err->sqlstate, LM_JOURNAL_VANISHED);
-    lm_err_detail(err, "Somebody has deleted it. What was committed stays; the "
-                       "journal does not know any more how far the run is.");
+    lm_err_detail(err, "Somebody has deleted it. The committed changes stay, "
+                       "but the journal no longer knows how far the run is.");
     if (run->cursor.texts != NULL) {
         hint_at_cursor(run, "with --restart", err);
     } else {
@@ -107,13 +107,13 @@ lm_journal_blames_loss(struct lm_journal *self, const struct lm_run *run,
         !lm_err_is_state(&found, LM_JOURNAL_VANISHED))
         return false;
     lm_err_detail(&found,
-                  "Somebody has dropped or renamed it while run %" PRId64
-                  " was at work (%s). What was committed stays.",
+                  "Somebody dropped or renamed it while run %" PRId64
+                  " was running (%s). The committed changes stay.",
                   run->id, why->message);
     if (run->cursor.texts != NULL) {
         hint_at_cursor(run,
-                       "again; where some of the journal is left, with "
-                       "--journal-schema NAME, which makes a new one",
+                       "again. If a part of the journal is left, add "
+                       "--journal-schema NAME, which makes a new journal",
                        &found);
     }
     *err = found;
@@ -201,7 +201,7 @@ give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
     }
     lm_log(LM_LOG_WARNING,
            "run %" PRId64 ", whose rows in the journal were damaged, is "
-           "abandoned; what it wrote stays",
+           "abandoned; its changes stay",
            id);
     return true;
 }

@@ -363,8 +363,9 @@ fail_kin(const struct look *self, enum kin kin, const struct lm_run *run,
     lm_err_set(err, LM_ERR_SCRIPT,
                "run %" PRId64 " of %s, which is %s, may belong to this script",
                run->id, name, run->state);
-    lm_err_detail(err, "This script is called %s; about the run's script: %s.",
-                  self->request->script, why);
+    lm_err_detail(
+        err, "This script is called %s. The run's script may be the same: %s.",
+        self->request->script, why);
     return lm_err_hint(
         err,
         "If it is the same migration: --adopt %" PRId64

@@ -211,13 +211,13 @@ hint(const struct lm_answer *answer, struct lm_err *err)
     if (cursor.count > 0) {
         lm_err_hint(
             err,
-            "Set that back, and run the same command. Or abandon "
-            "the run with --restart: the new one begins at the first row, or "
-            "after that key with config.start_after = %s in the script.",
+            "Undo that change, and run the same command. Or abandon the run "
+            "with --restart: the new run begins at the first row, or after "
+            "that key with config.start_after = %s in the script.",
             lm_buf_text(&after));
     } else {
-        lm_err_hint(err, "Set that back, and run the same command. Or abandon "
-                         "the run with --restart.");
+        lm_err_hint(err, "Undo that change, and run the same command. Or "
+                         "abandon the run with --restart.");
     }
     lm_key_release(&cursor);
     lm_buf_release(&after);
@@ -291,7 +291,7 @@ warn_of_parts(struct lm_journal *self, const char *const *texts, int64_t run_id,
     if (!lm_answer_is_null(answer, 0, 0)) {
         lm_log(LM_LOG_WARNING,
                "%s became part of the key's table after run %" PRId64
-               " began: its rows with keys up to the run's last one are not "
+               " began: its rows with keys up to the run's last key are not "
                "migrated",
                lm_answer_text(answer, 0, 0), run_id);
     }
@@ -322,7 +322,7 @@ lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
         lm_answer_bool(answer, 0, COL_MOVED)) {
         lm_log(LM_LOG_INFO,
                "run %" PRId64
-               " was begun in another database, of which this is a copy; "
+               " began in another database, and this database is a copy of it; "
                "luamig compares tables and types by their names",
                run_id);
     }
@@ -381,8 +381,9 @@ lm_journal_fits_done(struct lm_journal *self, const char *sketch,
     what = lm_answer_rows(answer) > 0 ? lm_answer_text(answer, 0, 0) : "";
     if (strcmp(what, "remade") == 0) {
         lm_log(LM_LOG_WARNING,
-               "run %" PRId64 ", which is done, has read another table %s "
-               "than is there now; --again runs it on this one",
+               "run %" PRId64
+               ", which is done, has read another table %s; --again runs the "
+               "script on the table that has this name now",
                run_id, lm_answer_text(answer, 0, 1));
     } else if (*what != '\0') {
         ok = lm_err_set(
@@ -392,9 +393,9 @@ lm_journal_fits_done(struct lm_journal *self, const char *sketch,
             run_id, *what == 't' ? "has read" : "had the search_path",
             lm_answer_text(answer, 0, 1), *what == 't' ? "read" : "have",
             lm_answer_text(answer, 0, 2));
-        lm_err_hint(err, "--again runs it here as well. To tell several "
-                         "apart, give the script an argument, or a field "
-                         "\"name\".");
+        lm_err_hint(
+            err, "--again runs the script here as well. To use it for several "
+                 "sets of tables, give it an argument, or a field \"name\".");
     }
     lm_answer_free(answer);
     return ok;

@@ -247,8 +247,8 @@ check_publications(struct lm_journal *self, int version, struct lm_err *err)
         return true;
     lm_journal_describe_sql(self->schema, version, command, sizeof command);
     lm_err_set(err, LM_ERR_CONNECT,
-               "a publication includes luamig's tables, which a subscriber "
-               "may lack: %s",
+               "a publication includes luamig's tables, and a subscriber may "
+               "not have them: %s",
                names);
     lm_err_detail(err, "A subscriber stops at the first row of a table, or of "
                        "a column, that it lacks.");
@@ -321,11 +321,11 @@ hint_at_restore(struct lm_journal *self, struct lm_err *err)
                     "\"%s\" CASCADE.",
                     self->schema);
     } else {
-        lm_err_hint(err,
-                    "The schema holds objects of others as well%s%s. Give "
-                    "luamig's tables a schema of their own: pass "
-                    "--journal-schema NAME to every command.",
-                    others[0] != '\0' ? ": " : "", others);
+        lm_err_hint(
+            err,
+            "The schema also holds other objects%s%s. Give luamig's tables a "
+            "schema of their own: pass --journal-schema NAME to every command.",
+            others[0] != '\0' ? ": " : "", others);
     }
 }
 

@@ -165,9 +165,9 @@ lm_journal_check_owner(struct lm_journal *self, struct lm_err *err)
                         "\"%s\"",
                         self->schema, lm_answer_text(row, 0, 0),
                         lm_answer_text(row, 0, 1));
-        lm_err_detail(err, "What that role has put there would run as the role "
-                           "that migrates. luamig trusts this role, superusers "
-                           "and the owner of the database.");
+        lm_err_detail(err, "Code of that role would run with the rights of the "
+                           "role that migrates. luamig trusts its own role, "
+                           "superusers and the owner of the database.");
         lm_err_hint(err,
                     "If that role should own luamig's tables, set "
                     "%s=%s in the environment or in .env. Otherwise pass "
@@ -214,14 +214,14 @@ lm_journal_check_functions(struct lm_journal *self, struct lm_err *err)
         free(arrays[i]);
     release_functions(&functions);
     if (ok && !lm_answer_is_null(row, 0, 0)) {
-        ok = lm_err_set(err, LM_ERR_CONNECT,
-                        "functions in schema \"%s\" are not as luamig has made "
-                        "them: %s",
-                        self->schema, lm_answer_text(row, 0, 0));
-        lm_err_hint(err,
-                    "Find out who has changed them. \"luamig journal --sql\" "
-                    "prints them as they should be; drop others of the same "
-                    "name.");
+        ok = lm_err_set(
+            err, LM_ERR_CONNECT,
+            "functions in schema \"%s\" differ from those that luamig made: %s",
+            self->schema, lm_answer_text(row, 0, 0));
+        lm_err_hint(
+            err,
+            "Find out who has changed them. \"luamig journal --sql\" prints "
+            "the right functions. Drop other functions of the same name.");
     }
     lm_answer_free(row);
     return ok;

@@ -257,7 +257,7 @@ static bool
 blame_row(struct lm_lane *self, struct lm_err *err)
 {
     if (raises_without_rows(self)) {
-        lm_err_prefix(err, "the base query fails for any rows, even for none");
+        lm_err_prefix(err, "the base query fails even if it returns no row");
         return false;
     }
     lm_lane_suspect_key(self, &self->narrow.end);
@@ -282,7 +282,7 @@ lm_lane_narrow(struct lm_lane *self, struct lm_err *err)
         return blame_row(self, err);
     if (narrow->on && rows == 1) {
         return lm_err_prefix(
-            err, "the base query fails at a place where it has no row");
+            err, "the base query fails, but not at a row that it returns");
     }
     cut(self, rows);
     lm_attempt_begin_anew(&self->attempt);

@@ -72,7 +72,8 @@ lm_lane_window_passed(struct lm_lane *self, bool full)
         window->rows *= 2;
     window->full_pages = full ? window->full_pages + 1 : 0;
     if (window->full_pages >= FULL_PAGES) {
-        lm_log(LM_LOG_DEBUG, "pages fill up: no windows of the key any more");
+        lm_log(LM_LOG_DEBUG, "pages are full again: the run does not use "
+                             "windows of the key any more");
         window->rows = 0;
     }
 }
@@ -89,7 +90,7 @@ begin_windows(struct lm_lane *self)
     window->rows = rows > FIRST_LEAST ? rows : FIRST_LEAST;
     window->full_pages = 0;
     lm_log(LM_LOG_INFO,
-           "pages take too long: walking the key in windows of %" PRId64
+           "pages take too long: reading the key in windows of %" PRId64
            " rows of %s",
            window->rows, window->table);
     return true;

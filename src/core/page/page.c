@@ -155,8 +155,8 @@ check_origin(const struct lm_result *result, const struct lm_base_query *query,
                            query->key_origins[key].column))
         return true;
     return lm_err_set(err, LM_ERR_FAILED,
-                      "the key column \"%s\" comes from another table, or "
-                      "another column of it, than when the command began",
+                      "the key column \"%s\" came from another table or "
+                      "another column when the command began",
                       query->key[key]);
 }
 
@@ -238,7 +238,8 @@ check_row(const struct lm_page *page, const struct lm_base_query *query,
     }
     if (!null && !is_bool(exactness(page, query, row))) {
         return lm_answer_fail_of(
-            sql, "it does not say whether a text is that of its key", err);
+            sql, "it does not say whether a text has the value of its key",
+            err);
     }
     if (!null && (same == NULL || *same == 'f'))
         return true;
@@ -296,13 +297,14 @@ static bool
 fail_rounded(const struct lm_base_query *query, const struct lm_key *key,
              struct lm_err *err)
 {
-    fail_key(query, key, "the text of a key is not that of its value", err);
+    fail_key(query, key, "the text of a key has another value than the key",
+             err);
     lm_err_detail(err,
                   "luamig keeps the text of the last key. If that text is "
                   "rounded, the run would skip rows or migrate rows twice.");
     return lm_err_hint(
         err, "Page by another key: name it with config.key, and begin a new "
-             "run with --restart. It reads the rows that are done again.");
+             "run with --restart. The new run begins at the first row.");
 }
 
 /* The cursor after the page is the text of its last key. */

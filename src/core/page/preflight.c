@@ -53,10 +53,10 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
     bool read_only;
 
     if (lm_conn_server_version(conn) < MIN_SERVER_VERSION) {
-        return lm_err_set(err, LM_ERR_CONNECT,
-                          "the server is of version %d; luamig needs "
-                          "PostgreSQL 13 or newer",
-                          lm_conn_server_version(conn) / 10000);
+        return lm_err_set(
+            err, LM_ERR_CONNECT,
+            "the server has version %d; luamig needs PostgreSQL 13 or newer",
+            lm_conn_server_version(conn) / 10000);
     }
     if (!lm_conn_ask(conn, sql, "1: b b", none, &result, err))
         return false;
@@ -287,8 +287,8 @@ hint_at_validating(struct lm_conn *conn, const struct lm_column *column,
         return;
     if (origin.validate[0] != '\0') {
         lm_err_hint(err,
-                    "NOT NULL of the column is NOT VALID: older rows may still "
-                    "be NULL. If none is, run %s.",
+                    "The column's NOT NULL constraint is NOT VALID, so older "
+                    "rows may be NULL. If no row is NULL, run %s.",
                     origin.validate);
     }
     free(origin.view);

@@ -93,9 +93,7 @@ static bool
 fail_without_collation(const char *column, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_SCRIPT,
-               "the key column \"%s\" has no collation that it could be "
-               "ordered by",
-               column);
+               "the key column \"%s\" has no collation to order it by", column);
     lm_err_detail(err, "The expression mixes values of different collations.");
     return lm_err_hint(err,
                        "Name the collation in the base query: (expression) "
@@ -113,7 +111,7 @@ fail_name(const char *column, const struct lm_order *order, struct lm_err *err)
                "an object, so the key is not constant",
                column, order->type_name);
     lm_err_detail(err, "luamig keeps the text of the last key. The object may "
-                       "be renamed, and its name may come to mean another.");
+                       "be renamed, and another object may get its name.");
     if (order->cast != NULL) {
         lm_err_hint(err,
                     "Page by its number: SELECT *, \"%s\"::oid AS key_oid FROM "
@@ -129,11 +127,10 @@ fail_name(const char *column, const struct lm_order *order, struct lm_err *err)
 static bool
 fail_pseudo(const char *column, struct lm_err *err)
 {
-    lm_err_set(
-        err, LM_ERR_SCRIPT,
-        "the key column \"%s\" is a row without a named type, which cannot "
-        "be sent back to the server",
-        column);
+    lm_err_set(err, LM_ERR_SCRIPT,
+               "the key column \"%s\" is a row without a named type, and "
+               "luamig cannot send such a row back to the server",
+               column);
     lm_err_hint(err, "Return its fields as columns of their own, and name "
                      "those: key = { \"a\", \"b\" }.");
     return false;
@@ -161,7 +158,7 @@ fail_refused(const struct lm_base_query *query, struct lm_err *err)
             return fail_without_collation(query->key[i], err);
     }
     if (lm_err_is_state(err, "42883")) {
-        lm_err_prefix(err, "the base query cannot be ordered by its key");
+        lm_err_prefix(err, "the server cannot order the base query by its key");
         lm_err_hint(err, "Name another key with config.key.");
         err->kind = LM_ERR_SCRIPT;
     }

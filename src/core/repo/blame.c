@@ -149,9 +149,9 @@ is_there(struct lm_repo *self, const struct lm_write *write)
 
 /* -- words --------------------------------------------------------------- */
 
-#define IF_MEANT                                                              \
-    "Correct that, or pass { missing = \"ignore\" } as the last argument to " \
-    "allow it."
+#define IF_MEANT                                                       \
+    "Correct the cause, or pass { missing = \"ignore\" } as the last " \
+    "argument to allow this."
 
 /* "id = 7, tenant = 3" */
 static void
@@ -177,7 +177,7 @@ add_takers(struct lm_buf *text, const struct lm_blame *blame)
     const char *names = is_gone ? blame->hiders : blame->takers;
 
     if (names != NULL)
-        lm_buf_printf(text, ": %s took it over", names);
+        lm_buf_printf(text, ", because of %s", names);
 }
 
 static void
@@ -193,7 +193,7 @@ say_insert(const struct lm_blame *blame, const char *takers, struct lm_err *err)
         lm_err_set(err, LM_ERR_FAILED,
                    "insert into \"%s\" wrote %" PRId64 " rows, not one%s",
                    table, blame->rows, takers);
-        lm_err_hint(err, "To allow that, write it with repo:execute.");
+        lm_err_hint(err, "To allow this, write the INSERT with repo:execute.");
     }
 }
 
@@ -206,13 +206,14 @@ say_no_row(const struct lm_blame *blame, const char *key, const char *takers,
 
     if (blame->is_there) {
         lm_err_set(err, LM_ERR_FAILED,
-                   "%s \"%s\" left the row with %s as it is%s", verb,
+                   "%s \"%s\" did not happen for the row with %s%s", verb,
                    form->table, key, takers);
         lm_err_hint(err, IF_MEANT);
     } else if (blame->hiders != NULL) {
         lm_err_set(err, LM_ERR_FAILED,
-                   "%s \"%s\" matched no row with %s%s, or there is none", verb,
-                   form->table, key, takers);
+                   "%s \"%s\" matched no row with %s%s, or because there is no "
+                   "such row",
+                   verb, form->table, key, takers);
         lm_err_hint(err, IF_MEANT);
     } else {
         lm_err_set(err, LM_ERR_FAILED, "%s \"%s\" matched no row with %s", verb,
@@ -240,8 +241,8 @@ say(const struct lm_blame *blame, struct lm_err *err)
                    "%s \"%s\" matched %" PRId64 " rows with %s, not one",
                    events[form->verb].verb, form->table, blame->rows,
                    lm_buf_text(&key));
-        lm_err_hint(err, "Name all columns of a unique key, or use the call "
-                         "that ends in _all.");
+        lm_err_hint(err, "Name all columns of a unique key. To change several "
+                         "rows, use the call that ends in _all.");
     }
     LM_ERR_COPY(err->sqlstate,
                 blame->rows == 0 ? LM_REPO_NO_ROW : LM_REPO_TOO_MANY_ROWS);

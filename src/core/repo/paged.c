@@ -139,9 +139,9 @@ lm_repo_judge_insert(struct lm_repo *self, const struct lm_form *form,
         return true;
     self->warned = true;
     lm_log(LM_LOG_WARNING,
-           "migrate inserts rows into \"%s\", which is being paged: those "
-           "whose key lies between their batch and %s are migrated as well, if "
-           "the base query matches them",
+           "migrate inserts rows into \"%s\", which the base query reads. The "
+           "run also migrates these rows if the base query returns them and "
+           "their keys are between their batch and %s",
            form->table,
            self->follows_new ? "the end of the table"
                              : "the last key of the run");

@@ -242,8 +242,8 @@ lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err)
     if (!self->open) {
         lm_err_set(err, LM_ERR_FAILED,
                    "the repo is used after its function has returned");
-        lm_err_hint(err, "Do not keep repo in a variable outside; each call "
-                         "of migrate gets its own.");
+        lm_err_hint(err, "Do not keep repo in a variable outside of the "
+                         "function: luamig passes a new repo to each call.");
         return false;
     }
     if (self->failed) {
@@ -263,12 +263,14 @@ warn_unjudged(const char *sql, const char *where)
 {
     struct lm_err warning;
 
-    lm_err_set(&warning, LM_ERR_FAILED,
-               "the statement was not judged: config.allow_unjudged");
+    lm_err_set(
+        &warning, LM_ERR_FAILED,
+        "luamig cannot judge the statement; config.allow_unjudged allows it");
     LM_ERR_COPY(warning.sql, sql);
     LM_ERR_COPY(warning.where, where);
-    lm_err_hint(&warning, "Make sure that it changes only the rows that it "
-                          "should, and neither the session nor the schema.");
+    lm_err_hint(&warning,
+                "Make sure that the statement changes only the rows that it "
+                "should change, and neither the session nor the schema.");
     lm_log_err(LM_LOG_WARNING, &warning);
 }
 
@@ -525,12 +527,13 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
         return true;
     if (!lm_repo_flush(self, err)) /* that came before */
         return false;
-    lm_err_set(err, LM_ERR_FAILED,
-               "column \"%s\" of \"%s\" is the key that is being paged and "
-               "must not be changed",
-               column, table);
-    lm_err_detail(err, "A row whose key moves could be migrated twice or "
-                       "never.");
+    lm_err_set(
+        err, LM_ERR_FAILED,
+        "column \"%s\" of \"%s\" belongs to the key of the run and must not "
+        "be changed",
+        column, table);
+    lm_err_detail(err, "If the key of a row changes, the run could migrate the "
+                       "row twice or never.");
     lm_err_hint(err, "Page by another unique key with config.key, or change "
                      "the key in a one-shot script.");
     return lm_repo_fail_with(self, err);

@@ -130,7 +130,7 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
     lm_clock_format_count(rows, sizeof rows, self->run.rows);
     lm_log(LM_LOG_WARNING,
            "run %" PRId64 " is abandoned after %s rows in %" PRId64
-           " batches; what it wrote stays",
+           " batches; its changes stay",
            self->run.id, rows, self->run.batches);
     return true;
 }

@@ -130,7 +130,7 @@ lmL_begin_call(lua_State *L, struct lm_call *call)
         lm_err_set(&err, LM_ERR_FAILED,
                    "the repo is used after its function has returned");
         lm_err_hint(&err, "Do not keep repo in a variable outside of the "
-                          "function; each call gets its own.");
+                          "function: luamig passes a new repo to each call.");
         lmL_raise(L, &err);
     }
     call->site = find_site(L, binding->sites);
@@ -273,8 +273,8 @@ static void
 check_one_row(lua_State *L, const struct lm_result *result, const char *what)
 {
     if (lm_result_rows(result) > 1) {
-        luaL_error(L, "repo:%s got %d rows where there may be one at most",
-                   what, lm_result_rows(result));
+        luaL_error(L, "repo:%s got %d rows, but at most one is allowed", what,
+                   lm_result_rows(result));
     }
 }
 

@@ -59,9 +59,10 @@ fail_param_count(const struct lm_stmt *stmt, int count, struct lm_err *err)
                "the statement has %d parameters, but %d values are given",
                lm_stmt_param_count(stmt), count);
     LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
-    lm_err_hint(err, "A value that may be nil at the end of the list still "
-                     "has to be passed; a function call there may return "
-                     "fewer values than it seems.");
+    lm_err_hint(
+        err,
+        "Pass each value, also a nil at the end of the list. A function call "
+        "at the end of the list may return fewer values than you expect.");
     return false;
 }
 

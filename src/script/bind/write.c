@@ -114,8 +114,8 @@ write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
     if (!ok) {
         lm_err_set(&err, LM_ERR_FAILED, "\"%s\" is not a table name",
                    columns->table);
-        lm_err_hint(&err, "Write table or schema.table; a part with a dot in "
-                          "it goes into double quotes.");
+        lm_err_hint(&err, "Write table or schema.table. Put double quotes "
+                          "around a name that has a dot in it.");
         lm_call_note(call, &err);
     } else {
         ok = lm_call_write(L, call, lm_buf_text(sql), first, count, names,

@@ -129,7 +129,7 @@ check_not_empty(lua_State *L, struct lm_names names, const char *method,
         luaL_error(L, "repo:%s: %s is empty%s", method, what, advice);
 }
 
-#define NIL_IS_ABSENT "; a field whose value is nil is not there"
+#define NIL_IS_ABSENT ": a Lua table drops a field whose value is nil"
 
 const char lm_the_key[] = "the key";
 const char lm_the_changes[] = "the changes";
@@ -149,9 +149,9 @@ lmL_check_site(lua_State *L, const struct lm_call *call, const char *method,
                "repo:%s: column \"%s\", which this line has passed before, is "
                "missing from %s",
                method, missing, what);
-    lm_err_hint(&err, "A Lua table drops a field whose value is nil. Write "
-                      "luamig.or_null(value) if NULL is meant; calls that "
-                      "differ on purpose belong on lines of their own.");
+    lm_err_hint(&err, "A Lua table drops a field whose value is nil. If you "
+                      "want NULL, write luamig.or_null(value). Put calls with "
+                      "other columns on lines of their own.");
     if (what != lm_the_changes)
         lmL_raise(L, &err);
     if (first) {
@@ -164,7 +164,7 @@ void
 lmL_check_changes(lua_State *L, struct lm_names changes, const char *method)
 {
     check_not_empty(L, changes, method, "the table of changes",
-                    NIL_IS_ABSENT ", and luamig.NULL says NULL");
+                    NIL_IS_ABSENT "; for NULL, write luamig.NULL");
 }
 
 void
@@ -176,8 +176,8 @@ lmL_check_key(lua_State *L, int index, struct lm_names key, const char *method)
         lua_rawget(L, index);
         if (is_sentinel(L, -1, &lm_vm_null_key)) {
             luaL_error(L,
-                       "repo:%s: key column \"%s\" is NULL, which no row "
-                       "equals",
+                       "repo:%s: key column \"%s\" is NULL, and no row is "
+                       "equal to NULL",
                        method, key.names[i]);
         }
         lua_pop(L, 1);
@@ -246,8 +246,8 @@ read_conflict_table(lua_State *L, int index, const char *method,
     lua_getfield(L, index, "update");
     if (lua_isnil(L, -2) || lua_isnil(L, -1)) {
         luaL_error(L,
-                   "repo:%s: on_conflict needs columns and update, or is "
-                   "\"nothing\"",
+                   "repo:%s: on_conflict must be \"nothing\" or a table with "
+                   "columns and update",
                    method);
     }
     form->target = push_list(L, lua_gettop(L) - 1, "on_conflict.columns");
@@ -292,8 +292,8 @@ lmL_push_insert_options(lua_State *L, int index, const char *method,
         } else if (lua_type(L, -2) != LUA_TSTRING ||
                    strcmp(lua_tostring(L, -2), known[0]) != 0) {
             luaL_error(L,
-                       "repo:%s: unknown option \"%s\"; known are \"%s\" and "
-                       "\"%s\"",
+                       "repo:%s: unknown option \"%s\"; the options are \"%s\" "
+                       "and \"%s\"",
                        method, luaL_tolstring(L, -2, NULL), known[0], known[1]);
         }
         lua_pop(L, 1);
@@ -310,10 +310,10 @@ push_sql_condition(lua_State *L, int index, int last, const char *method,
 {
     condition->sql = lmL_check_text(L, index);
     if (condition->sql[strspn(condition->sql, " \t\r\n")] == '\0') {
-        luaL_error(L,
-                   "repo:%s: the condition is empty; luamig.ALL says "
-                   "\"every row\"",
-                   method);
+        luaL_error(
+            L,
+            "repo:%s: the condition is empty; for every row, pass luamig.ALL",
+            method);
     }
     condition->count = last - index;
     luaL_checkstack(L, condition->count + 4, "too many parameters");
@@ -331,7 +331,7 @@ push_equality(lua_State *L, const struct lm_call *call, int index,
 
     condition->names = lmL_push_names(L, index, the_condition);
     check_not_empty(L, condition->names, method, the_condition,
-                    NIL_IS_ABSENT ", and luamig.ALL says \"every row\"");
+                    NIL_IS_ABSENT "; for every row, pass luamig.ALL");
     nulls =
         lua_newuserdatauv(L, (size_t)condition->names.count * sizeof *nulls, 0);
     base = lua_gettop(L);

@@ -133,7 +133,7 @@ read_code(struct reader *self, uint32_t *code)
                    "the document has the escape \\u0000, which no text in "
                    "PostgreSQL can hold");
         lm_err_hint(self->err,
-                    "Take it out in the query, or select the column as text.");
+                    "Remove it in the query, or select the column as text.");
         return false;
     }
     if (high < 0xD800 || high > 0xDFFF)
@@ -388,8 +388,9 @@ push_key(struct reader *self, const struct string *key)
     lm_err_set(self->err, LM_ERR_FAILED,
                "the document has the key \"%.*s\" twice in one object",
                key->len > 200 ? 200 : (int)key->len, key->bytes);
-    lm_err_hint(self->err, "A Lua table holds a key once; select the column as "
-                           "text, or cast it to jsonb, which keeps the last.");
+    lm_err_hint(self->err,
+                "A Lua table holds each key once. Select the column as text, "
+                "or cast it to jsonb, which keeps the last value.");
     return false;
 }
 

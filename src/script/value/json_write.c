@@ -148,7 +148,7 @@ write_number(struct writer *self, int index, const struct place *place)
     }
     value = lua_tonumberx(self->L, index, NULL);
     if (!isfinite(value)) {
-        return fail(self, place, "JSON has no word for NaN and infinities",
+        return fail(self, place, "JSON has neither NaN nor infinity",
                     "Use luamig.json.null or a string.");
     }
     write_float(self, value);
@@ -181,7 +181,7 @@ write_decimal(struct writer *self, int index, const struct place *place)
     const char *text = lm_mark_text(self->L, index, &len);
 
     if (strpbrk(text, "NI") != NULL) {
-        return fail(self, place, "JSON has no word for NaN and infinities",
+        return fail(self, place, "JSON has neither NaN nor infinity",
                     "Use luamig.json.null or a string.");
     }
     lm_buf_add(self->out, text, len);
@@ -300,7 +300,7 @@ write_list_or_object(struct writer *self, int index, enum lm_mark mark,
     if (is_list && length == 0 && mark == LM_MARK_NONE) {
         return fail(self, place->parent,
                     "an empty table may be an array or an object",
-                    "Say which: luamig.array{} or luamig.object{}.");
+                    "Write luamig.array{} or luamig.object{}.");
     }
     if (is_list && mark != LM_MARK_OBJECT)
         return write_array(self, index, length, place);
@@ -359,13 +359,13 @@ write_marked(struct writer *self, int index, const struct place *place)
     case LM_MARK_DECIMAL:
         return write_decimal(self, index, place);
     case LM_MARK_NULL:
-        return fail(self, place, "luamig.NULL cannot stand inside of JSON",
+        return fail(self, place, "luamig.NULL cannot be written to JSON",
                     "Use luamig.json.null.");
     case LM_MARK_BYTEA:
         return fail(self, place, "a luamig.bytea cannot be written to JSON",
                     "Encode the bytes, for example as hexadecimal digits.");
     default:
-        return fail(self, place, "luamig.ALL is no value", NULL);
+        return fail(self, place, "luamig.ALL is not a value", NULL);
     }
 }
 

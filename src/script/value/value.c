@@ -155,7 +155,7 @@ static const char *
 integer_hint(lua_State *L, int index)
 {
     if (lm_mark_of(L, index) == LM_MARK_DECIMAL)
-        return "Use :tointeger(), which is nil when there is a fraction.";
+        return "Use :tointeger(). It returns nil if there is a fraction.";
     return lua_type(L, index) == LUA_TNUMBER
                ? "Use math.tointeger, // or math.floor to make an integer of "
                  "it."
@@ -227,10 +227,10 @@ encode_digits(const char *text, size_t len, const struct lm_type *type,
         lm_buf_add(out, text, len + 1);
         return true;
     }
-    return lm_err_set(err, LM_ERR_FAILED,
-                      "a string that is no decimal number cannot be written "
-                      "to type %s",
-                      type->name);
+    return lm_err_set(
+        err, LM_ERR_FAILED,
+        "a string that is not a decimal number cannot be written to type %s",
+        type->name);
 }
 
 static bool
@@ -276,7 +276,7 @@ text_hint(lua_State *L, int index)
     enum lm_mark mark = lm_mark_of(L, index);
 
     if (lua_type(L, index) == LUA_TNUMBER || mark == LM_MARK_DECIMAL)
-        return "Use tostring or string.format to say how it is to be written.";
+        return "Use tostring or string.format to make a string of it.";
     if (lua_type(L, index) == LUA_TTABLE &&
         (mark == LM_MARK_NONE || mark == LM_MARK_ARRAY ||
          mark == LM_MARK_OBJECT))
