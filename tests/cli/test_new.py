@@ -261,6 +261,8 @@ def test_what_is_no_table_is_an_error(db, project):
             FAILED, f'table "{name}" does not exist')
     project.luamig("new", "x", "--table", "nothing").expect(
         FAILED, 'table "nothing" has no columns').refuse("traceback")
+    project.luamig("new", "x", "--table", "t\udcff").expect(
+        FAILED, r'"t\xff" is not the name of a table').refuse("statement")
     assert_nothing_written(project)
 
 

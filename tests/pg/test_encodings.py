@@ -80,3 +80,22 @@ def test_a_script_runs_wherever_it_lies(encoded, folder):
     project.luamig("cancel", "x.lua", cwd=here).expect(
         FAILED, "run 1", "has ended")
     assert db.scalar("SELECT count(*) FROM t WHERE n = 1") == 6
+
+
+def test_arguments_that_do_not_fit_are_refused_with_their_reason(encoded):
+    db, project, _ = encoded
+    project.script("""return { args = { who = { type = "string" } },
+      base_query = "SELECT id FROM t",
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do
+          repo:update("t", { id = row.id }, { n = 1 })
+        end
+      end }""")
+    result = project.run("--arg", "who=5 日")
+    if db.scalar("SHOW server_encoding") not in ("LATIN1", "WIN1252", "KOI8R"):
+        result.expect(DONE)
+        return
+    result.expect(FAILED, "the arguments cannot be recorded: ", "22P05",
+                  "arguments without characters that the database's encoding"
+                  " lacks").refuse("statement:")
+    project.run("--arg", "who=5 yen").expect(DONE)

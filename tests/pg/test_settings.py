@@ -13,6 +13,7 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.project import DONE, FAILED, Project
+from harness.wait import wait_until
 
 # -- what is read and written ----------------------------------------------------
 
@@ -330,6 +331,24 @@ def test_the_environment_may_set_what_it_likes(bench):
         "PGCLIENTENCODING": "LATIN1",
         "PGOPTIONS": " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}"
                               for name, value in ODD.items())}) == expected
+
+
+def test_the_roles_statement_timeout_is_not_for_luamigs_own_look(db, project):
+    db.execute("CREATE TABLE few AS SELECT generate_series(1, 3) AS id;"
+               "ALTER TABLE few ADD PRIMARY KEY (id)")
+    project.script("""return { base_query = "SELECT id FROM few",
+                               migrate = function() end }""")
+    project.run().expect(DONE)
+    db.set("statement_timeout", "200ms")
+    holder = db.connect(user="postgres")
+    holder.cursor().execute("BEGIN; LOCK TABLE luamig.version")
+    runner = project.start_run("--again")
+    wait_until(lambda: not runner.alive or db.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND"
+        " wait_event_type = 'Lock' AND query_start < now() - interval '300 ms'",
+        db.name, user="postgres"), "it to wait for the table")
+    holder.close()
+    runner.wait().expect(DONE)
 
 
 def test_what_a_function_sets_for_the_session_is_gone_with_the_batch(db, project):

@@ -13,6 +13,7 @@
 #include "pg/sql/sql.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* A column that is NOT NULL; since version 18 that may be NOT VALID, and then
  * old rows are exempt. */
@@ -137,9 +138,11 @@ lm_relation_read(struct lm_conn *conn, const char *name, char **facts_json,
     struct lm_buf quoted = LM_BUF_INIT;
     struct lm_answer *found = NULL;
     const char *text;
+    size_t wrong_at;
     bool ok = false;
 
-    if (!lm_sql_add_table(&quoted, name)) {
+    if (!lm_text_is_utf8(name, strlen(name), &wrong_at) ||
+        !lm_sql_add_table(&quoted, name)) {
         lm_buf_release(&quoted);
         return lm_err_set(err, LM_ERR_FAILED,
                           "\"%s\" is not the name of a table", name);

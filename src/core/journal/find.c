@@ -567,6 +567,19 @@ find_adopted(const struct look *self, enum lm_journal_found *found,
     return ok;
 }
 
+/* Names are made to fit; arguments are compared as they are. */
+static bool
+blame_arguments(struct lm_err *err)
+{
+    if (!lm_err_is_state(err, "22P05"))
+        return false;
+    err->sql[0] = '\0';
+    lm_err_prefix(err, "the arguments cannot be recorded");
+    lm_err_hint(err, "Give the script arguments without characters that the "
+                     "database's encoding lacks.");
+    return false;
+}
+
 bool
 lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
                 enum lm_journal_found *found, struct lm_run *run,
@@ -589,7 +602,7 @@ lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
             ok = look_at_siblings(&look, run, err);
     }
     free(look.source);
-    return ok;
+    return ok || blame_arguments(err);
 }
 
 /* Is it the run's script, whatever each is called by its file? */

@@ -178,15 +178,31 @@ lm_conn_post_defaults(struct lm_conn *self, struct lm_err *err)
     return lm_pipeline_queue(self, sent, request, err);
 }
 
-bool
-lm_conn_post_path(struct lm_conn *self, const char *path, struct lm_err *err)
+static bool
+post_path(struct lm_conn *self, const char *sql, const char *path,
+          struct lm_err *err)
 {
-    static const char sql[] =
-        "SELECT pg_catalog.set_config('search_path', $1, true)";
     struct lm_pending request = {.sql = sql};
     int sent = PQsendQueryParams(self->pg, sql, 1, NULL, &path, NULL, NULL, 0);
 
     return lm_pipeline_queue(self, sent, request, err);
+}
+
+bool
+lm_conn_post_path(struct lm_conn *self, const char *path, struct lm_err *err)
+{
+    return post_path(self,
+                     "SELECT pg_catalog.set_config('search_path', $1, true)",
+                     path, err);
+}
+
+bool
+lm_conn_post_alone(struct lm_conn *self, const char *path, struct lm_err *err)
+{
+    return post_path(self,
+                     "SELECT pg_catalog.set_config('search_path', $1, true),"
+                     " pg_catalog.set_config('statement_timeout', '0', true)",
+                     path, err);
 }
 
 void
@@ -206,7 +222,7 @@ begin_alone(struct lm_conn *self, struct lm_err *err)
     if (self->count > 0 || lm_conn_has_transaction(self))
         return true;
     return lm_conn_post_defaults(self, err) &&
-           (path == NULL || lm_conn_post_path(self, path, err));
+           (path == NULL || lm_conn_post_alone(self, path, err));
 }
 
 /* -- statements ------------------------------------------------------- */

@@ -61,7 +61,7 @@ begin_alone(struct lm_conn *conn, const char *table, struct lm_err *err)
     struct lm_pending request = {.sql = aside_sql};
 
     return lm_conn_post_defaults(conn, err) &&
-           (conn->path == NULL || lm_conn_post_path(conn, conn->path, err)) &&
+           (conn->path == NULL || lm_conn_post_alone(conn, conn->path, err)) &&
            lm_pipeline_queue(conn,
                              PQsendQueryParams(conn->pg, aside_sql, 1, NULL,
                                                &table, NULL, NULL, 0),

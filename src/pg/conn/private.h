@@ -164,10 +164,14 @@ void lm_answer_release(struct lm_answer *self);
 bool lm_pipeline_script(struct lm_conn *self, const char *sql,
                         struct lm_err *err) LM_MUSTCHECK;
 
-/* Posts a search_path for the rest of the transaction, which outside of one is
- * the implicit transaction up to the next sync. */
+/* Posts a search_path for the rest of the transaction. */
 bool lm_conn_post_path(struct lm_conn *self, const char *path,
                        struct lm_err *err) LM_MUSTCHECK;
+/* The same for a statement outside of transactions: for the implicit one, up to
+ * the next sync. The role's statement_timeout is not for it: luamig's own
+ * transactions have config.statement_timeout_ms. */
+bool lm_conn_post_alone(struct lm_conn *self, const char *path,
+                        struct lm_err *err) LM_MUSTCHECK;
 
 /* Around a request that may be luamig's own (pg/conn/own.h), before it is sent and
  * when it has been answered, or posted. end returns ok, unless it fails; after
