@@ -239,21 +239,26 @@ fail_unfit(const struct lm_answer *answer, int64_t run_id, struct lm_err *err)
     return false;
 }
 
-/* The columns of the key, as config.key has them. */
+/* The columns of the key, as config.key has them. *same: so is the whole
+ * fingerprint. */
 static bool
 fits_key(struct lm_journal *self, const struct lm_run_request *request,
-         int64_t run_id, struct lm_err *err)
+         int64_t run_id, bool *same, struct lm_err *err)
 {
     struct lm_run gone = {.id = run_id};
     struct lm_number id;
     char *columns = lm_journal_array(request->key_columns, request->key_count);
-    const char *texts[] = {lm_number_text(&id, run_id), columns};
+    const char *texts[] = {lm_number_text(&id, run_id), columns,
+                           request->fingerprint};
     struct lm_answer *answer = NULL;
-    bool ok = lm_journal_ask(self,
-                             "SELECT p.key_columns = $2::text[],"
-                             " pg_catalog.array_to_string(p.key_columns, ', ')"
-                             " FROM {schema}.progress p WHERE p.run_id = $1",
-                             "?: b t", texts, 2, &answer, err);
+    bool ok = lm_journal_ask(
+        self,
+        "SELECT p.key_columns = $2::text[],"
+        " pg_catalog.array_to_string(p.key_columns, ', '),"
+        " coalesce(r.fingerprint = $3::jsonb, $3 IS NULL)"
+        " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
+        " WHERE p.run_id = $1",
+        "?: b t b", texts, 3, &answer, err);
 
     free(columns);
     if (ok && lm_answer_rows(answer) == 0) {
@@ -265,6 +270,7 @@ fits_key(struct lm_journal *self, const struct lm_run_request *request,
         lm_err_hint(err, "Set config.key back, or abandon that run and begin a "
                          "new one with --restart.");
     }
+    *same = ok && lm_answer_bool(answer, 0, 2);
     lm_answer_free(answer);
     return ok;
 }
@@ -306,11 +312,12 @@ lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, run_id), request->fingerprint};
     struct lm_answer *answer = NULL;
+    bool same;
     bool ok;
 
-    if (!fits_key(self, request, run_id, err))
+    if (!fits_key(self, request, run_id, &same, err))
         return false;
-    if (request->fingerprint == NULL)
+    if (same)
         return true;
     if (!lm_journal_ask(self, fit_sql, "?: b t? t? t? t? b t?[]?", texts, 2,
                         &answer, err))

@@ -287,10 +287,11 @@ acquire_once(struct lm_runner *self, struct lm_run_request *request,
     lm_base_query_release(&self->lane.query);
     if (!is_finished(self, request, &finished, err))
         return false;
-    if (!finished && (!lm_lane_check_query(&self->lane, err) ||
-                      !lm_runner_check(self, err) ||
-                      !lm_journal_install(&self->lane.journal, err) ||
-                      !lm_runner_take_fingerprint(self, err)))
+    if (!finished &&
+        (!lm_lane_check_query(&self->lane, err) ||
+         !lm_runner_check(self, err) ||
+         !(self->has_journal || lm_journal_install(&self->lane.journal, err)) ||
+         !lm_runner_take_fingerprint(self, err)))
         return false;
     request->fingerprint = self->fingerprint;
     return find_or_begin(self, request, err);
