@@ -113,8 +113,8 @@ struct lm_migration {
     bool allow_unjudged; /* they may run what the guard cannot read */
     bool combine_always; /* also where triggers can tell the difference */
     bool repeatable;
-    bool quarantine;      /* set rows at fault aside instead of failing */
-    bool quarantine_rows; /* the journal keeps the row itself, too */
+    bool record_failures;  /* set rows at fault aside instead of failing */
+    bool keep_failed_rows; /* the journal keeps the row itself, too */
 
     const struct lm_health_limits *health; /* core/health/health.h */
     const struct lm_migration_ops *ops;

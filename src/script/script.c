@@ -117,10 +117,10 @@ read_config(lua_State *L, struct lm_script *self)
     m->allow_unjudged = lmL_bool_field(L, config, "allow_unjudged");
     m->durable_batches = lmL_bool_field(L, config, "durable_batches");
     m->repeatable = lmL_bool_field(L, config, "repeatable");
-    m->quarantine =
+    m->record_failures =
         strcmp(lmL_text_field(L, config, "on_error"), "quarantine") == 0;
     m->max_failures = lmL_integer_field(L, config, "max_failures", 0);
-    m->quarantine_rows = lmL_bool_field(L, config, "quarantine_rows");
+    m->keep_failed_rows = lmL_bool_field(L, config, "quarantine_rows");
     lua_getfield(L, config, "combine");
     m->combine = lua_toboolean(L, -1) != 0;
     m->combine_always = lua_type(L, -1) == LUA_TSTRING;

@@ -202,7 +202,7 @@ deliver(lua_State *L)
 
 /* Tells the spec; the verdict is in the event. */
 static void
-tell(struct event *event)
+send_event(struct event *event)
 {
     struct world_run *run = event->run;
     lua_State *L = run->L;
@@ -303,7 +303,7 @@ before_call(void *arg, const struct lm_seen *seen, struct lm_err *err)
     struct event event = {.run = arg, .name = "call", .seen = seen};
 
     event.run->backend_pid = lm_conn_backend_pid(lm_repo_conn(seen->repo));
-    tell(&event);
+    send_event(&event);
     return spoil_call(&event, err);
 }
 
@@ -328,7 +328,7 @@ after_call(void *arg, const struct lm_seen *seen, struct lm_err *err)
         .run = arg, .name = "returned", .seen = seen, .affected = -1};
 
     look_into(&event);
-    tell(&event);
+    send_event(&event);
     lua_settop(seen->L, seen->first + seen->count - 1);
     return spoil_call(&event, err);
 }
@@ -338,7 +338,7 @@ said(void *arg, const char *verb, lua_State *L)
 {
     struct event event = {.run = arg, .name = verb, .said = L};
 
-    tell(&event);
+    send_event(&event);
 }
 
 /* -- the run's moments -------------------------------------------------- */
@@ -352,7 +352,7 @@ witness(void *arg, enum lm_moment moment, struct lm_conn *conn,
 
     event.run->info = *info;
     event.run->backend_pid = lm_conn_backend_pid(conn);
-    tell(&event);
+    send_event(&event);
     if (event.verdict.kills)
         return fail_killed(err);
     if (event.verdict.breaks)
@@ -372,7 +372,7 @@ begin(struct world_run *self, const char *callback,
     struct event event = {.run = self, .name = "begin", .callback = callback};
 
     self->info = *info;
-    tell(&event);
+    send_event(&event);
     return !event.verdict.kills || fail_killed(err);
 }
 
@@ -386,7 +386,7 @@ op_migrate(void *arg, const struct lm_page *page, struct lm_repo *repo,
 
     if (!begin(self, "migrate", info, err))
         return false;
-    tell(&event);
+    send_event(&event);
     return event.verdict.kills
                ? fail_killed(err)
                : self->real->ops->migrate(self->script, page, repo, info, err);
@@ -435,7 +435,7 @@ op_throttle(void *arg, struct lm_repo *repo, const struct lm_run_info *info,
         return false;
     *wait_ms = 0;
     event.ask_again = *ask_again;
-    tell(&event);
+    send_event(&event);
     return !event.verdict.kills || fail_killed(err);
 }
 

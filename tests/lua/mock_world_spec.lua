@@ -292,7 +292,7 @@ describe("values of exact types", function()
       { { a = { {} } }, "^at a%[1%]: an empty table" }, { array { a = 1 }, "other keys" },
       { object { 1 }, "not strings" }, { { "\0" }, "NUL byte" },
       { loop, "^at loop: the table contains itself" }, { luamig.json "[]", "give the table" },
-      { print, "a function cannot" }, { decimal "NaN", "no word" },
+      { print, "a function cannot" }, { decimal "NaN", "neither NaN" },
       { luamig.bytea "x", "bytea cannot" },
     }
     for _, case in ipairs(wrong) do

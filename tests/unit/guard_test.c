@@ -18,7 +18,7 @@
 
 static const struct {
     const char *word;
-    unsigned charge;
+    unsigned refusal;
     const char *message; /* a part of it; NULL: there is none */
 } words[] = {
     {"passes", 0, NULL},
@@ -53,20 +53,20 @@ says(const struct expected *self, const char *word)
 }
 
 static unsigned
-expected_charges(const struct expected *self)
+expected_refusals(const struct expected *self)
 {
-    unsigned charges = 0;
+    unsigned refusals = 0;
     bool known = false;
 
     for (size_t i = 0; i < LM_COUNT(words); i++) {
         if (says(self, words[i].word)) {
-            charges |= words[i].charge;
+            refusals |= words[i].refusal;
             known = true;
         }
     }
     if (!known)
         fail_msg("line %d: no such verdict: %s", self->line, self->verdict);
-    return charges;
+    return refusals;
 }
 
 /* Is the message that of one of the words whose charge is not allowed? */
@@ -74,7 +74,7 @@ static bool
 fits(const struct expected *self, const char *message, unsigned allowed)
 {
     for (size_t i = 0; i < LM_COUNT(words); i++) {
-        if (says(self, words[i].word) && (words[i].charge & ~allowed) != 0 &&
+        if (says(self, words[i].word) && (words[i].refusal & ~allowed) != 0 &&
             strstr(message, words[i].message) != NULL)
             return true;
     }
@@ -97,7 +97,7 @@ check_refusal(const struct expected *self, const struct lm_err *err,
 static void
 check_statement(const struct expected *self)
 {
-    unsigned charges = expected_charges(self);
+    unsigned refusals = expected_refusals(self);
 
     for (unsigned i = 0; i < 8; i++) {
         unsigned allowed = ((i & 1) != 0 ? LM_GUARD_EVERY_ROW : 0) |
@@ -108,12 +108,12 @@ check_statement(const struct expected *self)
         bool ok =
             lm_guard_judge(lm_buf_text(&self->sql), allowed, &verdict, &err);
 
-        if (verdict.charges != charges ||
+        if (verdict.refusals != refusals ||
             verdict.parsed ==
                 (says(self, "unjudged") || says(self, "unread")) ||
-            ok != ((charges & ~allowed) == 0)) {
+            ok != ((refusals & ~allowed) == 0)) {
             fail_msg("line %d, %s: charged with %u, allowed %u: %s %s",
-                     self->line, self->verdict, verdict.charges, allowed,
+                     self->line, self->verdict, verdict.refusals, allowed,
                      ok ? "passed" : "refused", err.message);
         }
         if (!ok)
@@ -319,8 +319,8 @@ test_a_text_is_judged_once(void **state)
         assert_true(lm_guard_ask(&guard, "UPDAT t SET a = 1",
                                  LM_GUARD_DDL | LM_GUARD_UNJUDGED, &verdict,
                                  &err));
-        assert_true(verdict->told == (i > 0));
-        verdict->told = true;
+        assert_true(verdict->warned == (i > 0));
+        verdict->warned = true;
         assert_true(lm_guard_ask(&guard, "DELETE FROM t", LM_GUARD_EVERY_ROW,
                                  &verdict, &err));
     }

@@ -218,7 +218,7 @@ see(int count)
 {
     lm_standbys_begin(&standbys);
     for (int i = 0; i < count; i++)
-        lm_standbys_see(&standbys, "s1");
+        lm_standbys_note(&standbys, "s1");
     now += SECOND;
     return lm_standbys_missing(&standbys, now);
 }

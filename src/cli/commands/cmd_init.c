@@ -39,7 +39,7 @@ static const char steps[] =
     "one.\n";
 
 static void
-say(bool created, const char *name, const char *advice)
+print_file(bool created, const char *name, const char *advice)
 {
     lm_out("%s %s%s\n", created ? "created" : "kept   ", name,
            advice != NULL ? "; add to it:" : "");
@@ -69,7 +69,7 @@ make_folder(const char *dir, const char *name, struct lm_err *err)
     bool ok = lm_files_make_folder(path, &created, err);
 
     if (ok)
-        say(created, name, NULL);
+        print_file(created, name, NULL);
     free(path);
     return ok;
 }
@@ -84,7 +84,7 @@ make_file(const char *dir, const struct lm_scaffold_file *file,
         lm_files_create(path, file->text, strlen(file->text), &created, err);
 
     if (ok)
-        say(created, file->path, file->advice);
+        print_file(created, file->path, file->advice);
     free(path);
     return ok;
 }
@@ -109,7 +109,7 @@ make_types(const char *dir, struct lm_err *err)
     bool ok = lm_lua_files_put(path, LM_LUA_TYPES, err);
 
     if (ok)
-        say(!is_there, ".luamig/types/", NULL);
+        print_file(!is_there, ".luamig/types/", NULL);
     free(path);
     return ok;
 }

@@ -74,17 +74,17 @@ open_files(struct lm_detach *self, const char *script, int *log, int ends[2],
 /* The run's number, or 0 when the child ends without a word. A signal is for
  * the child, which is not of this terminal any more. */
 static int64_t
-hear_child(int words, pid_t child)
+read_child(int words, pid_t child)
 {
     char text[32];
     size_t len = 0;
-    int told = lm_stop_level();
+    int sent = lm_stop_level();
 
     while (len + 1 < sizeof text) {
         ssize_t got = read(words, text + len, sizeof text - len - 1);
 
-        if (lm_stop_level() > told) {
-            told = lm_stop_level();
+        if (lm_stop_level() > sent) {
+            sent = lm_stop_level();
             kill(child, SIGTERM);
         }
         if (got < 0 && errno == EINTR)
@@ -132,7 +132,7 @@ exit_code_of(pid_t child)
 static int
 wait_for_child(const struct lm_detach *self, int words, pid_t child)
 {
-    int64_t run_id = hear_child(words, child);
+    int64_t run_id = read_child(words, child);
 
     copy_log(self->log_path);
     if (run_id == 0) {

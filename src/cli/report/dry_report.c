@@ -320,7 +320,7 @@ print_text(const struct lm_dry_report *report, const char *script)
     print_batches(report);
     print_whole(report);
     print_residue(report);
-    if (report->would_quarantine) {
+    if (report->would_record_row) {
         lm_out_own("\na run would find the failed row, record it and continue "
                    "(on_error = \"quarantine\")\n");
     }
@@ -459,7 +459,7 @@ print_json(const struct lm_dry_report *report, const char *script,
     lm_record_text(&buf, "script", script);
     lm_record_text(&buf, "state", state_of(report));
     lm_record_text(&buf, "error", failed ? err->message : NULL);
-    lm_record_bool(&buf, "would_quarantine", report->would_quarantine);
+    lm_record_bool(&buf, "would_quarantine", report->would_record_row);
     add_known(&buf, "rows", report->one_shot ? -1 : report->rows);
     lm_record_int(&buf, "batches", report->batches);
     lm_record_int(&buf, "retries", report->retries);

@@ -100,7 +100,7 @@ done_word(const char *verb)
 }
 
 static int
-tell_answer(const struct lm_control *self, const char *answer)
+print_answer(const struct lm_control *self, const char *answer)
 {
     if (answer[0] == '\0') {
         lm_out("run %" PRId64 " has been asked to %s; it has not answered yet, "
@@ -135,7 +135,7 @@ lm_control_ask(struct lm_control *self, int *code)
     }
     if (answer[0] == '\0' && !self->run.live)
         return false;
-    *code = tell_answer(self, answer);
+    *code = print_answer(self, answer);
     return true;
 }
 

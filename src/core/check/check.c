@@ -402,7 +402,7 @@ judge_volatile_calls(struct lm_checking *self)
 
 /* Somebody's lock says nothing about the query; a run waits for it. */
 static void
-tell_held_up(struct lm_checking *self, const struct lm_err *err)
+add_not_checked(struct lm_checking *self, const struct lm_err *err)
 {
     struct lm_finding *finding =
         lm_check_add(self->check, LM_VERDICT_WARNING, "query",
@@ -429,7 +429,7 @@ check_query(struct lm_checking *self, struct lm_err *err)
     if (lm_check_is_over(self->conn, err))
         return false;
     if (lm_err_is_state(err, "55P03") || lm_err_is_state(err, "57014")) {
-        tell_held_up(self, err);
+        add_not_checked(self, err);
     } else {
         lm_check_add_err(self->check, subject_of(&self->query), err);
     }
@@ -467,7 +467,7 @@ enter(struct lm_checking *self, const struct lm_check_options *options,
         lm_conn_set_deadline(self->conn, 30000);
         journal.conn = self->conn;
         if (lm_preflight_server(self->conn, err) &&
-            lm_journal_hide(&journal, err))
+            lm_journal_hide_schema(&journal, err))
             return true;
     }
     if (err->kind == LM_ERR_INTERRUPT)

@@ -361,7 +361,7 @@ count_text(double value)
 
 /* How it is known what the pages read. */
 static void
-tell_how(const struct lm_pages *pages, struct lm_finding *finding)
+add_how_measured(const struct lm_pages *pages, struct lm_finding *finding)
 {
     const struct lm_page_probe *middle = &pages->middle;
 
@@ -452,12 +452,12 @@ judge_time(struct lm_checking *self, const struct lm_pages *pages,
 }
 
 static void
-tell(struct lm_checking *self, const struct lm_pages *pages)
+add_plan_finding(struct lm_checking *self, const struct lm_pages *pages)
 {
     struct lm_finding *finding = add_verdict(self->check, &pages->cost);
     int at = self->check->count - 1;
 
-    tell_how(pages, finding);
+    add_how_measured(pages, finding);
     add_plan(pages, finding);
     judge_time(self, pages, finding);
     if (lm_page_cost_judge(&pages->cost) != LM_VERDICT_OK)
@@ -502,7 +502,7 @@ estimate_run(struct lm_checking *self, const struct lm_pages *pages)
 
 /* A page that the server refuses. */
 static bool
-tell_refused(struct lm_checking *self, bool run, const struct lm_err *err)
+add_refused(struct lm_checking *self, bool run, const struct lm_err *err)
 {
     bool lacks_right = lm_err_is_state(err, "42501");
     struct lm_finding *finding;
@@ -529,9 +529,9 @@ lm_check_plan(struct lm_checking *self, bool run, struct lm_err *err)
     bool ok = lm_pages_look(self, run, &pages, err);
 
     if (!ok) {
-        ok = tell_refused(self, run, err);
+        ok = add_refused(self, run, err);
     } else if (run || pages.cost.pages > 0) {
-        tell(self, &pages);
+        add_plan_finding(self, &pages);
         estimate_run(self, &pages);
     }
     self->plan = pages.first.plan;

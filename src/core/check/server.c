@@ -236,7 +236,7 @@ find_version(struct lm_checking *self, int *version, struct lm_err *err)
 }
 
 static bool
-tell_owner(struct lm_checking *self, struct lm_err *err)
+add_owner(struct lm_checking *self, struct lm_err *err)
 {
     static const char sql[] =
         LM_OWN "SELECT pg_get_userbyid(c.relowner) FROM pg_class c"
@@ -284,7 +284,7 @@ lm_check_journal(struct lm_checking *self, struct lm_err *err)
         return judge_install(self, version, err);
     if (!lm_check_journal_rights(self, err))
         return false;
-    return self->check->count != before || tell_owner(self, err);
+    return self->check->count != before || add_owner(self, err);
 }
 
 /* -- health ------------------------------------------------------------------- */

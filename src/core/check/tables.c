@@ -169,7 +169,7 @@ static const struct {
 };
 
 static void
-tell_facts(struct lm_check *check, const struct lm_answer *rows, int row)
+add_facts(struct lm_check *check, const struct lm_answer *rows, int row)
 {
     for (size_t i = 0; i < LM_COUNT(facts); i++) {
         const char *text =
@@ -201,7 +201,7 @@ describe_size(const struct lm_answer *rows, int row, char *out, size_t size)
 }
 
 static void
-tell_table(struct lm_check *check, const struct lm_answer *rows, int row)
+add_table(struct lm_check *check, const struct lm_answer *rows, int row)
 {
     const char *name = lm_answer_text(rows, row, COL_NAME);
     int64_t partitions = lm_answer_int(rows, row, COL_PARTITIONS);
@@ -239,7 +239,7 @@ tell_table(struct lm_check *check, const struct lm_answer *rows, int row)
 }
 
 static void
-tell_dangers(struct lm_check *check, const struct lm_answer *rows, int row)
+add_dangers(struct lm_check *check, const struct lm_answer *rows, int row)
 {
     const char *name = lm_answer_text(rows, row, COL_NAME);
 
@@ -307,9 +307,9 @@ lm_check_tables(struct lm_checking *self, struct lm_err *err)
                                          3},
                       &rows, err);
     for (int row = 0; rows != NULL && row < lm_answer_rows(rows); row++) {
-        tell_table(self->check, rows, row);
-        tell_dangers(self->check, rows, row);
-        tell_facts(self->check, rows, row);
+        add_table(self->check, rows, row);
+        add_dangers(self->check, rows, row);
+        add_facts(self->check, rows, row);
     }
     lm_answer_free(rows);
     lm_buf_release(&schemas);

@@ -378,7 +378,7 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         fill_report(self, report);
     if (!ok) {
         report->ending = LM_END_FAILED;
-        report->would_quarantine = lm_lane_may_quarantine(&self->lane, err);
+        report->would_record_row = lm_lane_may_record_row(&self->lane, err);
     } else if (stopped && lm_stop_level() > 0) {
         report->ending = LM_END_STOPPED;
         snprintf(report->reason, sizeof report->reason, "%s", lm_stop_signal());
@@ -386,7 +386,7 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         report->ending = LM_END_DONE;
     }
     if (report->worked && (!ok || stopped))
-        lm_runner_tell_stop(self, ok ? "stop" : "error");
+        lm_runner_call_on_stop(self, ok ? "stop" : "error");
 }
 
 /* Everything before the first step. */

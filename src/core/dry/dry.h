@@ -36,7 +36,7 @@ struct lm_dry_report {
     bool worked;           /* it came to its first step */
     bool complete;         /* no row was left; else the limit, stop, failure */
     bool one_shot;
-    bool would_quarantine; /* what failed would be set aside in a run */
+    bool would_record_row; /* what failed would be set aside in a run */
     int64_t rows;
     int64_t batches; /* a one-shot is one */
     int64_t retries;

@@ -73,9 +73,9 @@ struct lm_health_sample {
 };
 
 /* Makes a sample that knows nothing, for the reason given. */
-void lm_health_know_nothing(struct lm_health_sample *sample,
-                            const struct lm_health_limits *limits,
-                            const char *why);
+void lm_health_set_unknown(struct lm_health_sample *sample,
+                           const struct lm_health_limits *limits,
+                           const char *why);
 
 struct lm_health_options {
     const atomic_bool *stop;     /* true: samples are left unfinished */
@@ -115,7 +115,7 @@ struct lm_standbys {
     } of[32];
 };
 void lm_standbys_begin(struct lm_standbys *self);
-void lm_standbys_see(struct lm_standbys *self, const char *name);
+void lm_standbys_note(struct lm_standbys *self, const char *name);
 const char *lm_standbys_missing(struct lm_standbys *self, int64_t now_ms);
 
 /* -- judging ----------------------------------------------------------- */

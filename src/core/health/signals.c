@@ -244,7 +244,7 @@ read_replicas(struct lm_health_sampler *self, const struct lm_answer *rows,
                      lm_answer_text(rows, i, 1));
         }
         if (lm_answer_bool(rows, i, 4))
-            lm_standbys_see(&self->standbys, name);
+            lm_standbys_note(&self->standbys, name);
         if (i > 0 || lm_answer_is_null(rows, i, 3))
             continue;
         out->value = (double)lm_answer_int(rows, i, 3);

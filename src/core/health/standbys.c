@@ -20,7 +20,7 @@ lm_standbys_begin(struct lm_standbys *self)
 }
 
 void
-lm_standbys_see(struct lm_standbys *self, const char *name)
+lm_standbys_note(struct lm_standbys *self, const char *name)
 {
     int i = 0;
 

@@ -22,7 +22,7 @@ prepare(struct lm_journal *self, const char *mark, const char *sql,
     bool ok;
 
     lm_buf_puts(&buf, mark);
-    lm_journal_splice(&buf, sql, self->schema);
+    lm_journal_expand_sql(&buf, sql, self->schema);
     ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, out, err);
     lm_buf_release(&buf);
     return ok;
@@ -52,8 +52,8 @@ lm_journal_post(struct lm_journal *self, const char *sql,
 }
 
 bool
-lm_journal_tell(struct lm_journal *self, const char *sql,
-                const char *const *texts, int count, struct lm_err *err)
+lm_journal_command(struct lm_journal *self, const char *sql,
+                   const char *const *texts, int count, struct lm_err *err)
 {
     struct lm_values values = {texts, count};
     struct lm_result *result = NULL;
@@ -100,7 +100,7 @@ lm_journal_write(struct lm_journal *self, const char *sql,
                  const char *const *texts, int count, struct lm_err *err)
 {
     if (lm_journal_open(self, err) &&
-        lm_journal_tell(self, sql, texts, count, err) &&
+        lm_journal_command(self, sql, texts, count, err) &&
         lm_journal_commit(self, err))
         return true;
     lm_conn_rollback(self->conn);

@@ -173,8 +173,8 @@ lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
 
 /* -- taking over ------------------------------------------------------ */
 
-/* The holder of a run, as far as it can be seen. */
-struct holder {
+/* The runner of a run, as far as it can be seen. */
+struct runner {
     char owner[40];
     char lease_until[48];
     int64_t seq;
@@ -188,23 +188,23 @@ struct holder {
 };
 
 static void
-read_holder(const struct lm_answer *result, struct holder *holder)
+read_runner(const struct lm_answer *result, struct runner *runner)
 {
-    LM_ERR_COPY(holder->owner, lm_answer_text(result, 0, 0));
-    holder->seq = lm_answer_int(result, 0, 1);
-    LM_ERR_COPY(holder->lease_until, lm_answer_text(result, 0, 2));
-    holder->lives = lm_answer_bool(result, 0, 3);
-    LM_ERR_COPY(holder->host, lm_answer_text(result, 0, 4));
-    holder->pid = lm_answer_int(result, 0, 5);
-    holder->backend_pid = lm_answer_int(result, 0, 6);
-    holder->seen = lm_answer_bool(result, 0, 7);
-    LM_ERR_COPY(holder->user, lm_answer_text(result, 0, 8));
-    LM_ERR_COPY(holder->since, lm_answer_text(result, 0, 9));
+    LM_ERR_COPY(runner->owner, lm_answer_text(result, 0, 0));
+    runner->seq = lm_answer_int(result, 0, 1);
+    LM_ERR_COPY(runner->lease_until, lm_answer_text(result, 0, 2));
+    runner->lives = lm_answer_bool(result, 0, 3);
+    LM_ERR_COPY(runner->host, lm_answer_text(result, 0, 4));
+    runner->pid = lm_answer_int(result, 0, 5);
+    runner->backend_pid = lm_answer_int(result, 0, 6);
+    runner->seen = lm_answer_bool(result, 0, 7);
+    LM_ERR_COPY(runner->user, lm_answer_text(result, 0, 8));
+    LM_ERR_COPY(runner->since, lm_answer_text(result, 0, 9));
 }
 
 static bool
-look_at_holder(struct lm_journal *self, const struct lm_run *run,
-               struct holder *holder, struct lm_err *err)
+look_at_runner(struct lm_journal *self, const struct lm_run *run,
+               struct runner *runner, struct lm_err *err)
 {
     struct lm_number id;
     struct lm_number lease;
@@ -232,32 +232,32 @@ look_at_holder(struct lm_journal *self, const struct lm_run *run,
         (void)lm_journal_fail_vanished(self, run, err);
         return false;
     }
-    read_holder(result, holder);
+    read_runner(result, runner);
     lm_answer_free(result);
     return true;
 }
 
 static bool
 fail_busy(struct lm_journal *self, const struct lm_run *run,
-          const struct holder *holder, struct lm_err *err)
+          const struct runner *runner, struct lm_err *err)
 {
     char backend[64] = "through a connection pooler";
 
     if (lm_journal_blames_standby(self, err))
         return false;
-    if (holder->backend_pid > 0) {
+    if (runner->backend_pid > 0) {
         snprintf(backend, sizeof backend, "server process %" PRId64,
-                 holder->backend_pid);
+                 runner->backend_pid);
     }
     lm_err_set(err, LM_ERR_BUSY, "run %" PRId64 " is already running", run->id);
     lm_err_detail(err,
                   "Process %" PRId64 " on host \"%s\" runs it as role \"%s\" "
                   "since %s (%s).",
-                  holder->pid, holder->host, holder->user, holder->since,
+                  runner->pid, runner->host, runner->user, runner->since,
                   backend);
     lm_err_hint(
         err, "Wait for it, or stop it there. luamig never repeats its work.%s",
-        holder->backend_pid > 0
+        runner->backend_pid > 0
             ? ""
             : " If it has been killed, the same command takes the run "
               "over when its lease has ended.");
@@ -265,10 +265,10 @@ fail_busy(struct lm_journal *self, const struct lm_run *run,
 }
 
 static bool
-is_held(const struct holder *holder, const struct lm_run *run)
+is_alive(const struct runner *runner, const struct lm_run *run)
 {
-    return holder->lives && strcmp(holder->owner, run->owner) != 0 &&
-           strcmp(holder->owner, run->next_owner) != 0;
+    return runner->lives && strcmp(runner->owner, run->owner) != 0 &&
+           strcmp(runner->owner, run->next_owner) != 0;
 }
 
 /*
@@ -279,20 +279,20 @@ is_held(const struct holder *holder, const struct lm_run *run)
  */
 static bool
 wait_until_free(struct lm_journal *self, const struct lm_run *run,
-                struct holder *holder, struct lm_err *err)
+                struct runner *runner, struct lm_err *err)
 {
     int64_t patience = lm_clock_ms() + ALIVE_GRACE_MS;
-    struct holder first;
+    struct runner first;
 
-    if (!look_at_holder(self, run, holder, err))
+    if (!look_at_runner(self, run, runner, err))
         return false;
-    first = *holder;
-    while (is_held(holder, run)) {
-        if (lm_clock_ms() > patience || holder->seq != first.seq ||
-            strcmp(holder->lease_until, first.lease_until) != 0 ||
+    first = *runner;
+    while (is_alive(runner, run)) {
+        if (lm_clock_ms() > patience || runner->seq != first.seq ||
+            strcmp(runner->lease_until, first.lease_until) != 0 ||
             !lm_stop_sleep_ms(100))
-            return fail_busy(self, run, holder, err);
-        if (!look_at_holder(self, run, holder, err))
+            return fail_busy(self, run, runner, err);
+        if (!look_at_runner(self, run, runner, err))
             return false;
     }
     return true;
@@ -310,7 +310,7 @@ terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
     const char *texts[] = {lm_number_text(&id, run->id),
                            had_its_time ? "t" : "f"};
 
-    if (!lm_journal_tell(
+    if (!lm_journal_command(
             self,
             "SELECT pg_catalog.pg_terminate_backend(a.pid)"
             " FROM {schema}.progress p JOIN pg_catalog.pg_stat_activity a"
@@ -582,17 +582,17 @@ bool
 lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
                 struct lm_run *run, bool *ended, struct lm_err *err)
 {
-    struct holder holder;
+    struct runner runner;
     bool claimed = false;
 
     while (!claimed) {
-        if (!wait_until_free(self, run, &holder, err) ||
+        if (!wait_until_free(self, run, &runner, err) ||
             (!request->restart &&
              !lm_journal_fits(self, request, run->id, err)))
             return false;
-        if (holder.seen)
+        if (runner.seen)
             terminate(self, run, true);
-        if (!claim(self, request, holder.owner, holder.backend_pid, run,
+        if (!claim(self, request, runner.owner, runner.backend_pid, run,
                    &claimed, err))
             return false;
     }
@@ -605,9 +605,9 @@ fail_fenced(struct lm_journal *self, const struct lm_run *run,
             struct lm_err *err)
 {
     struct lm_run current = {.id = run->id};
-    struct holder holder;
+    struct runner runner;
 
-    if (!look_at_holder(self, run, &holder, err) ||
+    if (!look_at_runner(self, run, &runner, err) ||
         !read_state(self, &current, err))
         return false;
     if (strcmp(current.state, "cancelled") == 0) {
@@ -617,7 +617,7 @@ fail_fenced(struct lm_journal *self, const struct lm_run *run,
     lm_err_set(err, LM_ERR_FENCED,
                "run %" PRId64 " has been taken over by process %" PRId64
                " on host \"%s\"",
-               run->id, holder.pid, holder.host);
+               run->id, runner.pid, runner.host);
     LM_ERR_COPY(err->sqlstate, LM_JOURNAL_FENCED);
     lm_err_detail(err, "The server rolled back the uncommitted work of this "
                        "runner. Nothing is lost or done twice.");
@@ -629,12 +629,12 @@ lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
                    struct lm_err *err)
 {
     char mine[sizeof run->owner];
-    struct holder holder;
+    struct runner runner;
     bool claimed = false;
 
     memcpy(mine, run->owner, sizeof mine);
-    if (!look_at_holder(self, run, &holder, err) ||
-        !claim(self, NULL, mine, holder.backend_pid, run, &claimed, err))
+    if (!look_at_runner(self, run, &runner, err) ||
+        !claim(self, NULL, mine, runner.backend_pid, run, &claimed, err))
         return false;
     return claimed || fail_fenced(self, run, err);
 }

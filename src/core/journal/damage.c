@@ -185,16 +185,16 @@ give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
     const char *texts[] = {lm_number_text(&number, id)};
 
     if (!lm_journal_open(self, err) ||
-        !lm_journal_tell(self,
-                         "UPDATE {schema}.progress SET owner ="
-                         " pg_catalog.gen_random_uuid() WHERE run_id = $1",
-                         texts, 1, err) ||
-        !lm_journal_tell(self,
-                         "UPDATE {schema}.run SET state = 'cancelled',"
-                         " exit_code = 8, finished_at = clock_timestamp(),"
-                         " error = 'its rows in the journal were damaged'"
-                         " WHERE id = $1",
-                         texts, 1, err) ||
+        !lm_journal_command(self,
+                            "UPDATE {schema}.progress SET owner ="
+                            " pg_catalog.gen_random_uuid() WHERE run_id = $1",
+                            texts, 1, err) ||
+        !lm_journal_command(self,
+                            "UPDATE {schema}.run SET state = 'cancelled',"
+                            " exit_code = 8, finished_at = clock_timestamp(),"
+                            " error = 'its rows in the journal were damaged'"
+                            " WHERE id = $1",
+                            texts, 1, err) ||
         !lm_journal_commit(self, err)) {
         lm_conn_rollback(self->conn);
         return false;

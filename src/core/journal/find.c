@@ -210,18 +210,18 @@ check_file(const struct look *self, const struct lm_answer *answer,
         return true;
     if (strcmp(file, mine->file) != 0 || !mine->marked)
         return fail_file(self, answer, path, err);
-    if (!run->told) {
+    if (!run->reported) {
         lm_log(LM_LOG_WARNING,
                "run %" PRId64 " was begun by %s, and this is %s, with another "
                "text",
                run->id, path, mine->path);
-        run->told = true;
+        run->reported = true;
     }
     return true;
 }
 
 static void
-tell_clear(const struct lm_answer *answer)
+warn_of_clear_secret(const struct lm_answer *answer)
 {
     if (lm_answer_is_null(answer, 0, COL_CLEAR))
         return;
@@ -261,15 +261,15 @@ find_own(const struct look *self, enum lm_journal_found *found,
     if (*any) {
         take(answer, 0, run);
         *found = judge_state(run->state, self->request);
-        if (*found == LM_JOURNAL_FINISHED && !run->told)
-            tell_clear(answer);
+        if (*found == LM_JOURNAL_FINISHED && !run->reported)
+            warn_of_clear_secret(answer);
         if (!self->request->restart && (*found == LM_JOURNAL_UNFINISHED ||
                                         *found == LM_JOURNAL_FINISHED)) {
             ok = (lm_answer_is_null(answer, 0, COL_ARG) ||
                   fail_default(answer, err)) &&
                  check_file(self, answer, run, err);
         }
-        run->told = true;
+        run->reported = true;
     }
     lm_answer_free(answer);
     return ok;
@@ -406,13 +406,13 @@ find_kin(const struct look *self, enum lm_journal_found *found,
     if (kin == RENAMED) {
         run->adopted = true;
         *found = judge_state(run->state, self->request);
-        if (!run->told) {
+        if (!run->reported) {
             lm_log(LM_LOG_INFO,
                    "run %" PRId64
                    " of %s belongs to this script, which is called %s now",
                    run->id, lm_answer_text(answer, row - 1, COL_SCRIPT),
                    self->request->script);
-            run->told = true;
+            run->reported = true;
         }
     } else if (kin != STRANGER) {
         fail_kin(self, kin, run, lm_answer_text(answer, row - 1, COL_SCRIPT),
@@ -502,7 +502,7 @@ look_at_siblings(const struct look *self, struct lm_run *run,
     if (lm_answer_rows(answer) > 0 &&
         !lm_answer_is_null(answer, 0, SIBLING_WHY) && !self->request->again) {
         ok = fail_sibling(self, answer, err);
-    } else if (!run->told) {
+    } else if (!run->reported) {
         for (int row = 0; row < lm_answer_rows(answer) && row < 3; row++) {
             lm_log(LM_LOG_INFO,
                    "run %" PRId64 " of %s %s, with other arguments, is "
@@ -512,7 +512,7 @@ look_at_siblings(const struct look *self, struct lm_run *run,
                    lm_answer_text(answer, row, SIBLING_ARGS),
                    lm_answer_text(answer, row, SIBLING_STATE));
         }
-        run->told = true;
+        run->reported = true;
     }
     lm_answer_free(answer);
     return ok;

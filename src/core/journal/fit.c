@@ -175,8 +175,8 @@ static const struct {
 
 /* Adds the sentence with its marks filled in. */
 static void
-say(struct lm_buf *out, const char *sentence, const struct lm_answer *answer,
-    int64_t run_id)
+add_sentence(struct lm_buf *out, const char *sentence,
+             const struct lm_answer *answer, int64_t run_id)
 {
     static const char *const marks[] = {"{name}", "{was}", "{is}"};
     size_t i;
@@ -231,7 +231,7 @@ fail_unfit(const struct lm_answer *answer, int64_t run_id, struct lm_err *err)
 
     for (size_t i = 0; i < LM_COUNT(sentences); i++) {
         if (strcmp(sentences[i].what, what) == 0)
-            say(&message, sentences[i].sentence, answer, run_id);
+            add_sentence(&message, sentences[i].sentence, answer, run_id);
     }
     lm_err_set(err, LM_ERR_SCRIPT, "%s", lm_buf_text(&message));
     lm_buf_release(&message);

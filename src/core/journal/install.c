@@ -172,7 +172,7 @@ add_path_without(struct lm_buf *out, const char *path, const char *schema,
 }
 
 bool
-lm_journal_hide(struct lm_journal *self, struct lm_err *err)
+lm_journal_hide_schema(struct lm_journal *self, struct lm_err *err)
 {
     static const char sql[] =
         "SELECT pg_catalog.current_setting('search_path'), current_user";
@@ -282,7 +282,7 @@ install_steps(struct lm_journal *self, struct lm_err *err)
     struct lm_buf ddl = LM_BUF_INIT;
     int version = 0;
     bool ok = lm_journal_open(self, err) &&
-              lm_journal_tell(
+              lm_journal_command(
                   self,
                   "SELECT pg_catalog.pg_advisory_xact_lock("
                   "pg_catalog.hashtextextended('luamig journal ' || $1, 0))",

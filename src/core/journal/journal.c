@@ -83,8 +83,8 @@ fence(struct lm_journal *self, const struct lm_run *run, struct lm_err *err)
                            lm_number_text(&seq, run->seq),
                            lm_number_text(&lease, self->lease_ms)};
 
-    return lm_journal_tell(self, "SELECT {schema}.fence($1, $2, $3, $4)", texts,
-                           4, err);
+    return lm_journal_command(self, "SELECT {schema}.fence($1, $2, $3, $4)",
+                              texts, 4, err);
 }
 
 bool
@@ -98,10 +98,10 @@ lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
             : NULL;
     const char *texts[] = {lm_number_text(&id, run->id), bound_text};
     bool ok = fence(self, run, err) &&
-              lm_journal_tell(self,
-                              "UPDATE {schema}.progress SET started = true,"
-                              " bound = $2 WHERE run_id = $1",
-                              texts, 2, err);
+              lm_journal_command(self,
+                                 "UPDATE {schema}.progress SET started = true,"
+                                 " bound = $2 WHERE run_id = $1",
+                                 texts, 2, err);
 
     free(bound_text);
     return ok;
@@ -139,14 +139,14 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
         error != NULL && error->sqlstate[0] != '\0' ? error->sqlstate : NULL,
         lm_number_text(&code, end->exit_code)};
     bool ok = fence(self, run, err) &&
-              lm_journal_tell(self,
-                              "UPDATE {schema}.progress SET lease_until ="
-                              " clock_timestamp(), waits_for = NULL,"
-                              " waits_since = NULL,"
-                              " retries = retries + $2::bigint"
-                              " WHERE run_id = $1",
-                              counts, 2, err) &&
-              lm_journal_tell(
+              lm_journal_command(self,
+                                 "UPDATE {schema}.progress SET lease_until ="
+                                 " clock_timestamp(), waits_for = NULL,"
+                                 " waits_since = NULL,"
+                                 " retries = retries + $2::bigint"
+                                 " WHERE run_id = $1",
+                                 counts, 2, err) &&
+              lm_journal_command(
                   self,
                   "UPDATE {schema}.run SET state = $2, error = $3,"
                   " error_sqlstate = $4, exit_code = $5, finished_at ="
@@ -167,9 +167,9 @@ lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
     const char *texts[] = {lm_number_text(&id, run->id), state};
 
     return fence(self, run, err) &&
-           lm_journal_tell(self,
-                           "UPDATE {schema}.run SET state = $2 WHERE id = $1",
-                           texts, 2, err);
+           lm_journal_command(
+               self, "UPDATE {schema}.run SET state = $2 WHERE id = $1", texts,
+               2, err);
 }
 
 /* As {schema}.fence says it. */
@@ -234,8 +234,8 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
 }
 
 bool
-lm_journal_keep(struct lm_journal *self, int64_t run_id, const char *owner,
-                int64_t seq, struct lm_err *err)
+lm_journal_keep_batch_lease(struct lm_journal *self, int64_t run_id,
+                            const char *owner, int64_t seq, struct lm_err *err)
 {
     struct lm_number id;
     struct lm_number at;
@@ -247,7 +247,7 @@ lm_journal_keep(struct lm_journal *self, int64_t run_id, const char *owner,
                            lm_journal_backend(self, &backend)};
 
     if (lm_journal_open_lightly(self, err) &&
-        lm_journal_tell(
+        lm_journal_command(
             self,
             "INSERT INTO {schema}.batch_lease"
             " (run_id, owner, seq, until, backend_pid, backend_start)"
@@ -276,9 +276,9 @@ text_or_null(const char *text)
 }
 
 bool
-lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
-                      const struct lm_failure *failure, int64_t retries,
-                      struct lm_err *err)
+lm_journal_record_failure(struct lm_journal *self, const struct lm_run *run,
+                          const struct lm_failure *failure, int64_t retries,
+                          struct lm_err *err)
 {
     struct lm_err *error = copy_fitting(self, failure->error);
     struct lm_number id;
@@ -377,13 +377,13 @@ lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
                            text_or_null(fitting->detail),
                            text_or_null(fitting->where)};
     bool ok = lm_journal_open(self, err) &&
-              lm_journal_tell(self,
-                              "UPDATE {schema}.failure SET sqlstate = $2,"
-                              " message = $3, detail = $4, line = $5,"
-                              " attempts = attempts + 1,"
-                              " failed_at = clock_timestamp()"
-                              " WHERE id = $1 AND resolved_at IS NULL",
-                              texts, 5, err) &&
+              lm_journal_command(self,
+                                 "UPDATE {schema}.failure SET sqlstate = $2,"
+                                 " message = $3, detail = $4, line = $5,"
+                                 " attempts = attempts + 1,"
+                                 " failed_at = clock_timestamp()"
+                                 " WHERE id = $1 AND resolved_at IS NULL",
+                                 texts, 5, err) &&
               lm_journal_commit(self, err);
 
     free(fitting);

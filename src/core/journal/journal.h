@@ -78,7 +78,7 @@ struct lm_run {
     bool started;         /* on_start is done, the bound is known */
     bool script_changed;  /* found or resumed with another text than before */
     bool adopted;         /* found, and not yet of the script's name */
-    bool told;            /* what is to be said of other runs was said */
+    bool reported;        /* what is to be said of other runs was said */
     char state[24];       /* as last read */
     char held_json[640];  /* likewise: for how long, by cause */
     struct lm_key cursor; /* of the last row that was migrated */
@@ -123,12 +123,14 @@ void lm_journal_add_grants(struct lm_buf *buf, const char *schema,
                            const char *role);
 /* Adds sql with each {schema} replaced by the quoted name, and each {quote} by
  * a dollar quote that does not occur in the name. */
-void lm_journal_splice(struct lm_buf *buf, const char *sql, const char *schema);
+void lm_journal_expand_sql(struct lm_buf *buf, const char *sql,
+                           const char *schema);
 
 /* Takes the journal's schema out of the search_path of scripts' SQL, so that a
  * name without a schema never means the journal; unless the schema holds
  * relations of others, which are meant then. Once for a connection. */
-bool lm_journal_hide(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_hide_schema(struct lm_journal *self,
+                            struct lm_err *err) LM_MUSTCHECK;
 
 /* "luamig journal --sql", with what it needs to make the tables of the schema,
  * or to upgrade those of a version (0: there are none). */
@@ -305,8 +307,9 @@ bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
  * its time. Nothing happens when another runner holds the run, or the batch is
  * over.
  */
-bool lm_journal_keep(struct lm_journal *self, int64_t run_id, const char *owner,
-                     int64_t seq, struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_keep_batch_lease(struct lm_journal *self, int64_t run_id,
+                                 const char *owner, int64_t seq,
+                                 struct lm_err *err) LM_MUSTCHECK;
 /* Is it kept? SQL for LM_OWN texts; p is the run's progress. */
 #define LM_JOURNAL_KEPT                                  \
     "EXISTS (SELECT FROM {schema}.batch_lease l"         \
@@ -346,9 +349,11 @@ struct lm_failure {
 
 /* Inside a transaction: records the failure and moves the cursor past it.
  * Posted, as lm_journal_checkpoint; advances seq as above. */
-bool lm_journal_quarantine(struct lm_journal *self, const struct lm_run *run,
-                           const struct lm_failure *failure, int64_t retries,
-                           struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_record_failure(struct lm_journal *self,
+                               const struct lm_run *run,
+                               const struct lm_failure *failure,
+                               int64_t retries,
+                               struct lm_err *err) LM_MUSTCHECK;
 
 /* Inside a transaction: reads run->failures, which stays so up to its end. */
 bool lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,

@@ -13,9 +13,9 @@
 bool lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
                     const char *const *texts, int count, struct lm_answer **out,
                     struct lm_err *err) LM_MUSTCHECK;
-bool lm_journal_tell(struct lm_journal *self, const char *sql,
-                     const char *const *texts, int count,
-                     struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_command(struct lm_journal *self, const char *sql,
+                        const char *const *texts, int count,
+                        struct lm_err *err) LM_MUSTCHECK;
 /* tell in a transaction of its own, with the settings of one: behind a pooler
  * those of the session may be somebody else's. */
 bool lm_journal_write(struct lm_journal *self, const char *sql,

@@ -143,13 +143,13 @@ lm_journal_answer(struct lm_journal *self, const struct lm_reply *answers,
     }
     texts[0] = lm_journal_array(columns, count);
     texts[1] = lm_journal_array(columns + count, count);
-    ok = lm_journal_tell(self,
-                         "UPDATE {schema}.request r SET answer = a.answer,"
-                         " answered_at = clock_timestamp()"
-                         " FROM ROWS FROM (pg_catalog.unnest($1::bigint[]),"
-                         " pg_catalog.unnest($2::text[])) a(id, answer)"
-                         " WHERE r.id = a.id AND r.answered_at IS NULL",
-                         (const char *const *)texts, 2, err);
+    ok = lm_journal_command(self,
+                            "UPDATE {schema}.request r SET answer = a.answer,"
+                            " answered_at = clock_timestamp()"
+                            " FROM ROWS FROM (pg_catalog.unnest($1::bigint[]),"
+                            " pg_catalog.unnest($2::text[])) a(id, answer)"
+                            " WHERE r.id = a.id AND r.answered_at IS NULL",
+                            (const char *const *)texts, 2, err);
     free(texts[0]);
     free(texts[1]);
     free(columns);
@@ -164,7 +164,7 @@ lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, run_id), state};
 
-    return lm_journal_tell(
+    return lm_journal_command(
         self,
         "UPDATE {schema}.request SET answered_at = clock_timestamp(),"
         " answer = CASE WHEN $2::text = 'cancelled' AND verb = 'cancel'"
@@ -199,19 +199,20 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
     struct lm_number id;
     const char *texts[] = {lm_number_text(&id, run_id)};
     struct lm_answer *result = NULL;
-    bool ok = lm_journal_open(self, err) &&
-              lm_journal_tell(self,
-                              "UPDATE {schema}.progress SET owner ="
-                              " pg_catalog.gen_random_uuid(), waits_for = NULL,"
-                              " waits_since = NULL WHERE run_id = $1",
-                              texts, 1, err) &&
-              lm_journal_ask(self,
-                             "UPDATE {schema}.run SET state = 'cancelled',"
-                             " exit_code = 8, finished_at = clock_timestamp()"
-                             " WHERE id = $1 AND state IN " LM_JOURNAL_MAY_GO_ON
-                             " RETURNING id",
-                             "?: n", texts, 1, &result, err) &&
-              lm_journal_close_requests(self, run_id, "cancelled", err);
+    bool ok =
+        lm_journal_open(self, err) &&
+        lm_journal_command(self,
+                           "UPDATE {schema}.progress SET owner ="
+                           " pg_catalog.gen_random_uuid(), waits_for = NULL,"
+                           " waits_since = NULL WHERE run_id = $1",
+                           texts, 1, err) &&
+        lm_journal_ask(self,
+                       "UPDATE {schema}.run SET state = 'cancelled',"
+                       " exit_code = 8, finished_at = clock_timestamp()"
+                       " WHERE id = $1 AND state IN " LM_JOURNAL_MAY_GO_ON
+                       " RETURNING id",
+                       "?: n", texts, 1, &result, err) &&
+        lm_journal_close_requests(self, run_id, "cancelled", err);
 
     *cancelled = ok && lm_answer_rows(result) == 1;
     lm_answer_free(result);

@@ -73,7 +73,7 @@ lm_status_read(struct lm_conn *conn, const char *schema, const char *runs,
     bool ok;
 
     snprintf(most, sizeof most, "%" PRId64, limit);
-    lm_journal_splice(&sql, as_json ? json_sql : list_sql, schema);
+    lm_journal_expand_sql(&sql, as_json ? json_sql : list_sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&sql), as_json ? "1: t" : shape, values,
                      out, err);
     lm_buf_release(&sql);
@@ -142,7 +142,7 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *runs,
     struct lm_answer *found = NULL;
     bool ok;
 
-    lm_journal_splice(&text, sql, schema);
+    lm_journal_expand_sql(&text, sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b t b", values,
                      &found, err);
     lm_buf_release(&text);
@@ -191,7 +191,7 @@ lm_status_find_failed(struct lm_conn *conn, const char *schema,
     bool ok;
 
     snprintf(id, sizeof id, "%" PRId64, out->id);
-    lm_journal_splice(&text, sql, schema);
+    lm_journal_expand_sql(&text, sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&text), "?: n",
                      (struct lm_values){texts, 2}, &row, err);
     lm_buf_release(&text);
@@ -215,7 +215,7 @@ ask_about(struct lm_conn *conn, const char *schema, const char *sql,
     bool ok;
 
     snprintf(id, sizeof id, "%" PRId64, run_id);
-    lm_journal_splice(&text, sql, schema);
+    lm_journal_expand_sql(&text, sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&text), shape, values, out, err);
     lm_buf_release(&text);
     return ok;

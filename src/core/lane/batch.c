@@ -181,7 +181,7 @@ work_on_page(struct lm_lane *self, const struct lm_page *page,
         ok = lm_lane_witness(self, LM_AFTER_COMMIT, self->run->batches, err);
     } else if (err->kind != LM_ERR_LOST) {
         name_batch(self, page, err);
-        lm_lane_suspect(self, page);
+        lm_lane_note_failed_page(self, page);
     }
     lm_key_release(&cursor);
     return ok;

@@ -49,7 +49,7 @@ check_identity(struct lm_lane *self, struct lm_err *err)
 }
 
 static void
-tell_pooled(const struct lm_lane *self)
+log_pooler(const struct lm_lane *self)
 {
     bool first = self->server[0] == '\0';
 
@@ -63,7 +63,7 @@ tell_pooled(const struct lm_lane *self)
 
 /* What a script leaves open is UTC, which is not what psql would do there. */
 static void
-tell_time_zone(const struct lm_lane *self)
+log_time_zone(const struct lm_lane *self)
 {
     static const char *const same[] = {"UTC",     "Etc/UTC", "GMT",
                                        "Etc/GMT", "UCT",     "Etc/UCT"};
@@ -140,11 +140,11 @@ open_connection(struct lm_lane *self, struct lm_err *err)
         return false;
     self->journal.conn = self->conn;
     self->host.connected(self->host.run);
-    tell_pooled(self);
-    tell_time_zone(self);
+    log_pooler(self);
+    log_time_zone(self);
     lm_conn_warn_unencrypted(self->conn);
     return lm_preflight_server(self->conn, err) && check_identity(self, err) &&
-           lm_journal_hide(&self->journal, err);
+           lm_journal_hide_schema(&self->journal, err);
 }
 
 static void
@@ -156,7 +156,7 @@ close_connection(struct lm_lane *self)
 
 /* Somebody else's lock, or a cancel that was meant for another statement. */
 bool
-lm_lane_is_in_the_way(const struct lm_err *err)
+lm_lane_is_blocked_by_others(const struct lm_err *err)
 {
     enum lm_sqlstate meaning = lm_sqlstate_meaning(err->sqlstate);
 
@@ -174,7 +174,7 @@ lm_lane_connect(struct lm_lane *self, struct lm_err *err)
                         lm_conn_is_starting(self->options.conninfo);
 
         close_connection(self);
-        if (!(starting || lm_lane_is_in_the_way(err)) ||
+        if (!(starting || lm_lane_is_blocked_by_others(err)) ||
             lm_clock_ms() > patience || !lm_stop_sleep_ms(250))
             return false;
     }

@@ -32,12 +32,12 @@ lm_bisection_passed(struct lm_bisection *self, int64_t rows, int64_t most)
 {
     if (self->rows == 0)
         return;
-    if (self->suspects > rows) {
-        self->suspects -= rows;
-        self->rows = self->suspects > 1 ? self->suspects / 2 : 1;
+    if (self->rows_to_search > rows) {
+        self->rows_to_search -= rows;
+        self->rows = self->rows_to_search > 1 ? self->rows_to_search / 2 : 1;
         return;
     }
-    self->suspects = 0;
+    self->rows_to_search = 0;
     self->rows *= 2;
     if (self->rows >= most)
         self->rows = 0;
@@ -46,7 +46,7 @@ lm_bisection_passed(struct lm_bisection *self, int64_t rows, int64_t most)
 void
 lm_bisection_failed(struct lm_bisection *self, int64_t rows)
 {
-    self->suspects = rows;
+    self->rows_to_search = rows;
     self->rows = rows / 2;
 }
 
@@ -61,7 +61,7 @@ lm_bisection_cut(struct lm_bisection *self, int64_t rows)
 void
 lm_bisection_found(struct lm_bisection *self)
 {
-    self->suspects = 0;
+    self->rows_to_search = 0;
     self->rows = 1;
 }
 
@@ -94,7 +94,7 @@ copy_values(const struct lm_page *page)
 }
 
 void
-lm_suspect_release(struct lm_suspect *self)
+lm_failed_page_release(struct lm_failed_page *self)
 {
     lm_key_release(&self->key);
     free(self->columns);
@@ -104,33 +104,33 @@ lm_suspect_release(struct lm_suspect *self)
 }
 
 void
-lm_lane_suspect(struct lm_lane *self, const struct lm_page *page)
+lm_lane_note_failed_page(struct lm_lane *self, const struct lm_page *page)
 {
-    struct lm_suspect *suspect = &self->suspect;
+    struct lm_failed_page *failed_page = &self->failed_page;
 
-    lm_suspect_release(suspect);
-    suspect->rows = page->rows;
+    lm_failed_page_release(failed_page);
+    failed_page->rows = page->rows;
     if (page->rows != 1)
         return;
-    lm_page_copy_key(page, &self->query, 0, &suspect->key);
-    if (self->migration->quarantine_rows) {
-        suspect->columns = copy_names(page);
-        suspect->values = copy_values(page);
+    lm_page_copy_key(page, &self->query, 0, &failed_page->key);
+    if (self->migration->keep_failed_rows) {
+        failed_page->columns = copy_names(page);
+        failed_page->values = copy_values(page);
     }
 }
 
 void
-lm_lane_suspect_key(struct lm_lane *self, const struct lm_key *key)
+lm_lane_note_failed_key(struct lm_lane *self, const struct lm_key *key)
 {
-    lm_suspect_release(&self->suspect);
-    self->suspect.rows = 1;
-    lm_key_copy(&self->suspect.key, key);
+    lm_failed_page_release(&self->failed_page);
+    self->failed_page.rows = 1;
+    lm_key_copy(&self->failed_page.key, key);
 }
 
 bool
-lm_lane_may_quarantine(const struct lm_lane *self, const struct lm_err *err)
+lm_lane_may_record_row(const struct lm_lane *self, const struct lm_err *err)
 {
-    if (!self->migration->quarantine || self->suspect.rows == 0)
+    if (!self->migration->record_failures || self->failed_page.rows == 0)
         return false;
     return err->kind == LM_ERR_FAILED ||
            (err->kind == LM_ERR_DATABASE && lm_repo_may_catch(err));
@@ -139,28 +139,28 @@ lm_lane_may_quarantine(const struct lm_lane *self, const struct lm_err *err)
 static bool
 record(struct lm_lane *self, const struct lm_err *why, struct lm_err *err)
 {
-    const struct lm_suspect *suspect = &self->suspect;
+    const struct lm_failed_page *failed_page = &self->failed_page;
     struct lm_txn txn = lm_lane_txn(self);
-    struct lm_failure failure = {.key = &suspect->key,
+    struct lm_failure failure = {.key = &failed_page->key,
                                  .error = why,
-                                 .columns = suspect->columns,
-                                 .values = suspect->values};
+                                 .columns = failed_page->columns,
+                                 .values = failed_page->values};
 
     txn.own = true;
     txn.durable = self->migration->durable_batches;
     return lm_txn_begin(self->conn, &txn, err) &&
-           lm_journal_quarantine(&self->journal, self->run, &failure,
-                                 self->attempt.uncounted_retries, err) &&
+           lm_journal_record_failure(&self->journal, self->run, &failure,
+                                     self->attempt.uncounted_retries, err) &&
            lm_conn_commit(self->conn, "quarantine_before_commit",
                           "quarantine_after_commit_sent", err);
 }
 
 static void
-tell(const struct lm_lane *self, const struct lm_err *why)
+log_failed_row(const struct lm_lane *self, const struct lm_err *why)
 {
     struct lm_buf key = LM_BUF_INIT;
 
-    lm_key_describe(&self->suspect.key, &self->query, &key);
+    lm_key_describe(&self->failed_page.key, &self->query, &key);
     lm_log(LM_LOG_WARNING, "row %s failed and is recorded: %s%s%s%s%s%s",
            lm_buf_text(&key), why->message,
            why->sqlstate[0] != '\0' ? " (SQLSTATE " : "", why->sqlstate,
@@ -170,7 +170,7 @@ tell(const struct lm_lane *self, const struct lm_err *why)
 }
 
 static bool
-set_aside(struct lm_lane *self, struct lm_err *err)
+record_or_stop(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_err why = *err;
 
@@ -189,8 +189,8 @@ set_aside(struct lm_lane *self, struct lm_err *err)
     }
     if (!record(self, &why, err))
         return false;
-    tell(self, &why);
-    lm_key_copy(&self->run->cursor, &self->suspect.key);
+    log_failed_row(self, &why);
+    lm_key_copy(&self->run->cursor, &self->failed_page.key);
     self->run->seq++;
     self->run->failures++;
     lm_attempt_committed(&self->attempt);
@@ -200,15 +200,15 @@ set_aside(struct lm_lane *self, struct lm_err *err)
 }
 
 bool
-lm_lane_quarantine(struct lm_lane *self, struct lm_err *err)
+lm_lane_record_failed_row(struct lm_lane *self, struct lm_err *err)
 {
-    if (self->suspect.rows > 1) {
-        lm_bisection_failed(&self->bisection, self->suspect.rows);
+    if (self->failed_page.rows > 1) {
+        lm_bisection_failed(&self->bisection, self->failed_page.rows);
         lm_attempt_begin_anew(&self->attempt);
         lm_lane_count_retry(self, err, "half of the batch's rows");
         return true;
     }
-    return set_aside(self, err);
+    return record_or_stop(self, err);
 }
 
 bool
@@ -219,7 +219,7 @@ lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
     struct lm_page page;
     bool ok;
 
-    self->suspect.rows = 0;
+    self->failed_page.rows = 0;
     lm_attempt_is(&self->attempt, attempt);
     lm_attempt_look_for_page(&self->attempt);
     if (!lm_txn_begin(self->conn, &txn, err) ||
@@ -227,7 +227,7 @@ lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
         return false;
     lm_attempt_found_page(&self->attempt, page.rows);
     *rows = page.rows;
-    self->suspect.rows = page.rows == 1 ? 1 : 0;
+    self->failed_page.rows = page.rows == 1 ? 1 : 0;
     ok = page.rows != 1 || lm_lane_migrate_page(self, &page, err);
     lm_page_release(&page);
     return ok;
@@ -236,6 +236,6 @@ lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
 bool
 lm_lane_has_failed_at_row(const struct lm_lane *self, const struct lm_err *err)
 {
-    return lm_lane_may_quarantine(self, err) ||
-           (self->attempt.paging && lm_lane_lies_in_row(err));
+    return lm_lane_may_record_row(self, err) ||
+           (self->attempt.paging && lm_lane_is_row_error(err));
 }

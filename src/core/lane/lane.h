@@ -83,12 +83,13 @@ struct lm_attempt {
 
 /* Looking for a row at fault (failed_rows.c). */
 struct lm_bisection {
-    int64_t suspects; /* rows ahead, a bad one among them; 0: none is sought */
-    int64_t rows;     /* the most that a page may hold; 0: as ever */
+    int64_t
+        rows_to_search; /* rows ahead, a bad one among them; 0: none is sought */
+    int64_t rows;       /* the most that a page may hold; 0: as ever */
 };
 
 /* The page whose batch has failed (failed_rows.c). */
-struct lm_suspect {
+struct lm_failed_page {
     int64_t rows;      /* 0: it was not the batch that failed */
     struct lm_key key; /* of its only row, and what the journal may keep of */
     char *columns;     /* it, as array literals; NULL: nothing */
@@ -144,7 +145,7 @@ struct lm_lane {
     struct lm_pace pace;
     struct lm_bisection bisection;
     struct lm_narrow narrow;
-    struct lm_suspect suspect;
+    struct lm_failed_page failed_page;
     int64_t begun_ms;  /* when the work of the batch in hand began */
     int64_t worked_ms; /* what it took */
     char *first_key;   /* of the run, its first column; NULL: not seen */
@@ -162,7 +163,7 @@ void lm_lane_release(struct lm_lane *self);
 bool lm_lane_connect(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 /* Is it somebody else's lock, or a cancel that was meant for another statement,
  * while the run is not yet at work? */
-bool lm_lane_is_in_the_way(const struct lm_err *err);
+bool lm_lane_is_blocked_by_others(const struct lm_err *err);
 /* Connects again, for a bounded time. The run, if any, is not claimed. why is
  * the error that ended the old connection. */
 bool lm_lane_connect_again(struct lm_lane *self, const struct lm_err *why,
@@ -241,12 +242,12 @@ void lm_lane_note_alive(struct lm_lane *self);
  * back, and err may have become another error. */
 bool lm_lane_recover(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 /* Does the error lie with others, so that the same may succeed later? */
-bool lm_lane_may_pass(const struct lm_err *err);
+bool lm_lane_is_temporary(const struct lm_err *err);
 
 /* -- failed_rows.c -------------------------------------------------------------- */
 
 /* Does the error lie in the rows, and may they be recorded? */
-bool lm_lane_may_quarantine(const struct lm_lane *self,
+bool lm_lane_may_record_row(const struct lm_lane *self,
                             const struct lm_err *err);
 /* A row that was recorded is tried again, alone, in a transaction that the
  * caller ends. *rows: 0 when the base query does not return it, 2 when several

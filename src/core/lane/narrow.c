@@ -96,7 +96,7 @@ lm_lane_highest(struct lm_lane *self, struct lm_key *out, struct lm_err *err)
     if (lm_page_highest(self->conn, &self->query, NULL, out, err))
         return true;
     raised = *err;
-    if (!lm_lane_lies_in_row(err))
+    if (!lm_lane_is_row_error(err))
         return false;
     if (!lm_conn_command(self->conn, "ROLLBACK TO SAVEPOINT luamig_bound",
                          err) ||
@@ -114,7 +114,7 @@ lm_lane_highest(struct lm_lane *self, struct lm_key *out, struct lm_err *err)
 /* As many rows as half of a page's memory holds, and at most twice as many as
  * before. */
 static void
-learn(struct lm_narrow *self, const struct lm_page *page, int64_t size)
+note_row_size(struct lm_narrow *self, const struct lm_page *page, int64_t size)
 {
     size_t bytes = lm_page_bytes(page);
     size_t share = LM_LANE_PAGE_BYTES / 2;
@@ -140,7 +140,7 @@ lm_lane_narrow_passed(struct lm_lane *self, const struct lm_page *page)
 
     lm_bisection_passed(&self->bisection,
                         narrow->by_table ? narrow->asked : page->rows, size);
-    learn(narrow, page, size);
+    note_row_size(narrow, page, size);
     narrow->on = self->bisection.rows > 0 || narrow->most > 0;
     narrow->by_table = narrow->by_table && narrow->on;
 }
@@ -148,7 +148,7 @@ lm_lane_narrow_passed(struct lm_lane *self, const struct lm_page *page)
 /* -- a page that was not read --------------------------------------------- */
 
 bool
-lm_lane_lies_in_row(const struct lm_err *err)
+lm_lane_is_row_error(const struct lm_err *err)
 {
     enum lm_sqlstate meaning = lm_sqlstate_meaning(err->sqlstate);
 
@@ -225,7 +225,7 @@ raises_without_rows(struct lm_lane *self)
                           &found)) {
             lm_page_release(&page);
         } else {
-            raises = lm_lane_lies_in_row(&found);
+            raises = lm_lane_is_row_error(&found);
         }
     }
     lm_conn_rollback(self->conn);
@@ -244,7 +244,7 @@ fail_at_row(struct lm_lane *self, struct lm_err *err)
         lm_err_hint(err,
                     "Correct the row, or exclude it in the base query, and "
                     "run the same command%s.",
-                    self->migration->quarantine
+                    self->migration->record_failures
                         ? "; a run records such rows as failed rows"
                         : "; or record such rows as failed rows with "
                           "config.on_error = \"quarantine\"");
@@ -254,18 +254,18 @@ fail_at_row(struct lm_lane *self, struct lm_err *err)
 
 /* The page had this row only. */
 static bool
-blame_row(struct lm_lane *self, struct lm_err *err)
+handle_failed_row(struct lm_lane *self, struct lm_err *err)
 {
     if (raises_without_rows(self)) {
         lm_err_prefix(err, "the base query fails even if it returns no row");
         return false;
     }
-    lm_lane_suspect_key(self, &self->narrow.end);
-    if (self->options.dry || !self->migration->quarantine)
+    lm_lane_note_failed_key(self, &self->narrow.end);
+    if (self->options.dry || !self->migration->record_failures)
         return fail_at_row(self, err);
     if (err->detail[0] == '\0')
         lm_err_detail(err, "The base query raises this at the row.");
-    return lm_lane_quarantine(self, err);
+    return lm_lane_record_failed_row(self, err);
 }
 
 bool
@@ -279,7 +279,7 @@ lm_lane_narrow(struct lm_lane *self, struct lm_err *err)
         return ask_table(self, err);
     }
     if (narrow->rows == 1)
-        return blame_row(self, err);
+        return handle_failed_row(self, err);
     if (narrow->on && rows == 1) {
         return lm_err_prefix(
             err, "the base query fails, but not at a row that it returns");

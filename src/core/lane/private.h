@@ -35,13 +35,14 @@ void lm_bisection_found(struct lm_bisection *self);
 /* At least one row is asked for, however few there were. */
 void lm_bisection_cut(struct lm_bisection *self, int64_t rows);
 /* Notes the page of a batch that has failed. */
-void lm_lane_suspect(struct lm_lane *self, const struct lm_page *page);
+void lm_lane_note_failed_page(struct lm_lane *self, const struct lm_page *page);
 /* The only row of the page: it was not read, so its key stands for it. */
-void lm_lane_suspect_key(struct lm_lane *self, const struct lm_key *key);
-void lm_suspect_release(struct lm_suspect *self);
+void lm_lane_note_failed_key(struct lm_lane *self, const struct lm_key *key);
+void lm_failed_page_release(struct lm_failed_page *self);
 /* Cuts the batch, or sets its only row aside. False when there are too many,
  * or when the row could not be recorded; err says why. */
-bool lm_lane_quarantine(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
+bool lm_lane_record_failed_row(struct lm_lane *self,
+                               struct lm_err *err) LM_MUSTCHECK;
 
 /*
  * narrow.c: pages that cannot be read as they are. Which rows a page may have at
@@ -59,7 +60,7 @@ void lm_lane_narrow_passed(struct lm_lane *self, const struct lm_page *page);
  * or the row was set aside; else err names the row. */
 bool lm_lane_narrow(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 /* Does the error, of a page, lie in a row of it? */
-bool lm_lane_lies_in_row(const struct lm_err *err);
+bool lm_lane_is_row_error(const struct lm_err *err);
 /* The rows of the batch took too much memory: may fewer do? */
 bool lm_lane_take_fewer(struct lm_lane *self);
 

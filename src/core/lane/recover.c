@@ -47,14 +47,14 @@ void
 lm_lane_begin_step(struct lm_lane *self)
 {
     self->attempt.in_batch = self->attempt.paging = false;
-    self->suspect.rows = 0;
+    self->failed_page.rows = 0;
 }
 
 void
 lm_lane_end_step(struct lm_lane *self)
 {
     self->attempt.number = 1;
-    self->attempt.uncombined = self->bisection.suspects > 0;
+    self->attempt.uncombined = self->bisection.rows_to_search > 0;
     self->attempt.reprepared = false;
 }
 
@@ -133,7 +133,7 @@ find_remedy(const struct lm_err *err)
 }
 
 bool
-lm_lane_may_pass(const struct lm_err *err)
+lm_lane_is_temporary(const struct lm_err *err)
 {
     return find_remedy(err) != GIVE_UP;
 }
@@ -254,7 +254,7 @@ halve(struct lm_lane *self, int counted)
 {
     if (!self->attempt.in_batch)
         return false;
-    lm_size_had(&self->size, self->attempt.page_rows);
+    lm_size_note_failed_rows(&self->size, self->attempt.page_rows);
     if (!lm_size_halve(&self->size))
         return false;
     self->attempt.number = counted;
@@ -337,7 +337,7 @@ reconnect_after_end(struct lm_lane *self, struct lm_err *err)
     why = *err;
     smaller = halve(self, 1);
     if (smaller)
-        lm_size_stay(&self->size);
+        lm_size_cap(&self->size);
     if (!reconnect(self, err))
         return false;
     if (smaller || ++self->attempt.ended_in_row < MOST_ENDED) {
@@ -427,7 +427,7 @@ read_what_was_lost(struct lm_lane *self, struct lm_err *err)
     return false;
 }
 
-static bool quarantine(struct lm_lane *self, struct lm_err *err);
+static bool record_failed_row(struct lm_lane *self, struct lm_err *err);
 static bool narrow(struct lm_lane *self, struct lm_err *err);
 
 static bool
@@ -469,23 +469,23 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
     case GIVE_UP:
         break;
     }
-    if (self->attempt.paging && lm_lane_lies_in_row(err))
+    if (self->attempt.paging && lm_lane_is_row_error(err))
         return narrow(self, err);
-    if (!self->options.dry && lm_lane_may_quarantine(self, err))
-        return quarantine(self, err);
+    if (!self->options.dry && lm_lane_may_record_row(self, err))
+        return record_failed_row(self, err);
     return was_demoted(self, err) && reconnect(self, err);
 }
 
 /* Recording a row is a transaction that may fail as any other; if that passes,
  * the row fails and is recorded once more. */
 static bool
-quarantine(struct lm_lane *self, struct lm_err *err)
+record_failed_row(struct lm_lane *self, struct lm_err *err)
 {
-    bool alone = self->suspect.rows == 1;
+    bool alone = self->failed_page.rows == 1;
     enum remedy remedy;
 
-    if (lm_lane_quarantine(self, err)) {
-        self->attempt.uncombined = self->bisection.suspects > 0;
+    if (lm_lane_record_failed_row(self, err)) {
+        self->attempt.uncombined = self->bisection.rows_to_search > 0;
         return true;
     }
     lm_conn_rollback(self->conn);
@@ -499,8 +499,8 @@ narrow(struct lm_lane *self, struct lm_err *err)
 {
     bool ok = lm_lane_narrow(self, err);
 
-    self->attempt.uncombined = self->bisection.suspects > 0;
-    return ok || (self->suspect.rows == 1 && find_remedy(err) != GIVE_UP &&
+    self->attempt.uncombined = self->bisection.rows_to_search > 0;
+    return ok || (self->failed_page.rows == 1 && find_remedy(err) != GIVE_UP &&
                   apply(self, find_remedy(err), err));
 }
 

@@ -158,7 +158,7 @@ lm_size_batch(struct lm_size *self, int64_t rows, int64_t elapsed_ms)
 }
 
 void
-lm_size_had(struct lm_size *self, int64_t rows)
+lm_size_note_failed_rows(struct lm_size *self, int64_t rows)
 {
     if (rows > 0 && rows < self->rows)
         self->rows = rows;
@@ -174,7 +174,7 @@ lm_size_halve(struct lm_size *self)
 }
 
 void
-lm_size_stay(struct lm_size *self)
+lm_size_cap(struct lm_size *self)
 {
     self->ceiling = self->rows;
 }

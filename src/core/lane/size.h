@@ -17,9 +17,9 @@
 struct lm_size {
     int64_t max;
     int64_t ceiling;
-    /* below it, by lm_size_stay; 0: none */ /* never more, and never less than 1 */
-    int64_t target_ms;                       /* 0: none */
-    int64_t rows;                            /* of the next batch */
+    /* below it, by lm_size_cap; 0: none */ /* never more, and never less than 1 */
+    int64_t target_ms;                      /* 0: none */
+    int64_t rows;                           /* of the next batch */
     /* What a batch costs: fixed_ms, and row_ms for each row; from the batches
      * so far, of which the latest weigh most. */
     bool known;
@@ -43,9 +43,9 @@ void lm_size_batch(struct lm_size *self, int64_t rows, int64_t elapsed_ms);
 
 /* Batches of more rows would fail again: none is larger than the next one, until
  * somebody sets the maximum. */
-void lm_size_stay(struct lm_size *self);
+void lm_size_cap(struct lm_size *self);
 /* The batch that has failed had so many rows: there were no more. */
-void lm_size_had(struct lm_size *self, int64_t rows);
+void lm_size_note_failed_rows(struct lm_size *self, int64_t rows);
 /* A batch has failed for its size. False when it cannot be smaller. */
 bool lm_size_halve(struct lm_size *self);
 

@@ -88,7 +88,7 @@ static const char takers_sql[] =
 
 /* Finds the names of what could have taken the write over. */
 static void
-find_takers(struct lm_repo *self, struct lm_blame *blame)
+find_causes(struct lm_repo *self, struct lm_blame *blame)
 {
     const struct lm_form *form = &blame->write->shape->form;
     bool overwrites = form->conflict == LM_CONFLICT_UPDATE;
@@ -103,8 +103,8 @@ find_takers(struct lm_repo *self, struct lm_blame *blame)
         texts[0] = lm_buf_text(&table);
         if (lm_conn_ask(self->conn, takers_sql, "1: t? t?",
                         (struct lm_values){texts, 3}, &answer, &ignored)) {
-            blame->takers = lm_answer_copy(answer, 0, 0);
-            blame->hiders = lm_answer_copy(answer, 0, 1);
+            blame->causes = lm_answer_copy(answer, 0, 0);
+            blame->hiding_causes = lm_answer_copy(answer, 0, 1);
             lm_answer_free(answer);
         }
     }
@@ -149,7 +149,7 @@ is_there(struct lm_repo *self, const struct lm_write *write)
 
 /* -- words --------------------------------------------------------------- */
 
-#define IF_MEANT                                                       \
+#define HOW_TO_ALLOW                                                   \
     "Correct the cause, or pass { missing = \"ignore\" } as the last " \
     "argument to allow this."
 
@@ -170,36 +170,37 @@ add_key(struct lm_buf *text, const struct lm_write *write)
 /* ": trigger "x" of "t" took it over", as far as that is known: who may have,
  * or, where there is no row to be seen, who may also have made it go. */
 static void
-add_takers(struct lm_buf *text, const struct lm_blame *blame)
+add_causes(struct lm_buf *text, const struct lm_blame *blame)
 {
     bool is_gone =
         blame->write->shape->form.verb != LM_VERB_INSERT && !blame->is_there;
-    const char *names = is_gone ? blame->hiders : blame->takers;
+    const char *names = is_gone ? blame->hiding_causes : blame->causes;
 
     if (names != NULL)
         lm_buf_printf(text, ", because of %s", names);
 }
 
 static void
-say_insert(const struct lm_blame *blame, const char *takers, struct lm_err *err)
+describe_insert(const struct lm_blame *blame, const char *causes,
+                struct lm_err *err)
 {
     const char *table = blame->write->shape->form.table;
 
     if (blame->rows == 0) {
         lm_err_set(err, LM_ERR_FAILED, "insert into \"%s\" wrote no row%s",
-                   table, takers);
-        lm_err_hint(err, IF_MEANT);
+                   table, causes);
+        lm_err_hint(err, HOW_TO_ALLOW);
     } else {
         lm_err_set(err, LM_ERR_FAILED,
                    "insert into \"%s\" wrote %" PRId64 " rows, not one%s",
-                   table, blame->rows, takers);
+                   table, blame->rows, causes);
         lm_err_hint(err, "To allow this, write the INSERT with repo:execute.");
     }
 }
 
 static void
-say_no_row(const struct lm_blame *blame, const char *key, const char *takers,
-           struct lm_err *err)
+describe_no_row(const struct lm_blame *blame, const char *key,
+                const char *causes, struct lm_err *err)
 {
     const struct lm_form *form = &blame->write->shape->form;
     const char *verb = events[form->verb].verb;
@@ -207,14 +208,14 @@ say_no_row(const struct lm_blame *blame, const char *key, const char *takers,
     if (blame->is_there) {
         lm_err_set(err, LM_ERR_FAILED,
                    "%s \"%s\" did not happen for the row with %s%s", verb,
-                   form->table, key, takers);
-        lm_err_hint(err, IF_MEANT);
-    } else if (blame->hiders != NULL) {
+                   form->table, key, causes);
+        lm_err_hint(err, HOW_TO_ALLOW);
+    } else if (blame->hiding_causes != NULL) {
         lm_err_set(err, LM_ERR_FAILED,
                    "%s \"%s\" matched no row with %s%s, or because there is no "
                    "such row",
-                   verb, form->table, key, takers);
-        lm_err_hint(err, IF_MEANT);
+                   verb, form->table, key, causes);
+        lm_err_hint(err, HOW_TO_ALLOW);
     } else {
         lm_err_set(err, LM_ERR_FAILED, "%s \"%s\" matched no row with %s", verb,
                    form->table, key);
@@ -224,18 +225,18 @@ say_no_row(const struct lm_blame *blame, const char *key, const char *takers,
 }
 
 static void
-say(const struct lm_blame *blame, struct lm_err *err)
+describe(const struct lm_blame *blame, struct lm_err *err)
 {
     const struct lm_form *form = &blame->write->shape->form;
     struct lm_buf key = LM_BUF_INIT;
-    struct lm_buf takers = LM_BUF_INIT;
+    struct lm_buf causes = LM_BUF_INIT;
 
     add_key(&key, blame->write);
-    add_takers(&takers, blame);
+    add_causes(&causes, blame);
     if (form->verb == LM_VERB_INSERT) {
-        say_insert(blame, lm_buf_text(&takers), err);
+        describe_insert(blame, lm_buf_text(&causes), err);
     } else if (blame->rows == 0) {
-        say_no_row(blame, lm_buf_text(&key), lm_buf_text(&takers), err);
+        describe_no_row(blame, lm_buf_text(&key), lm_buf_text(&causes), err);
     } else {
         lm_err_set(err, LM_ERR_FAILED,
                    "%s \"%s\" matched %" PRId64 " rows with %s, not one",
@@ -248,15 +249,15 @@ say(const struct lm_blame *blame, struct lm_err *err)
                 blame->rows == 0 ? LM_REPO_NO_ROW : LM_REPO_TOO_MANY_ROWS);
     LM_ERR_COPY(err->where, blame->write->where);
     lm_buf_release(&key);
-    lm_buf_release(&takers);
+    lm_buf_release(&causes);
 }
 
 void
-lm_repo_suspect(struct lm_repo *self, const struct lm_write *write,
-                int64_t rows, struct lm_err *err)
+lm_repo_note_wrong_count(struct lm_repo *self, const struct lm_write *write,
+                         int64_t rows, struct lm_err *err)
 {
     self->blame = (struct lm_blame){.write = write, .rows = rows};
-    say(&self->blame, err);
+    describe(&self->blame, err);
 }
 
 void
@@ -271,10 +272,10 @@ lm_repo_explain(struct lm_repo *self, struct lm_err *err)
         blame->is_there = blame->rows == 0 &&
                           write->shape->form.verb != LM_VERB_INSERT &&
                           is_there(self, write);
-        find_takers(self, blame);
-        say(blame, err);
-        free(blame->takers);
-        free(blame->hiders);
+        find_causes(self, blame);
+        describe(blame, err);
+        free(blame->causes);
+        free(blame->hiding_causes);
     }
     memset(blame, 0, sizeof *blame);
 }

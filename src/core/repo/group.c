@@ -114,7 +114,7 @@ lm_repo_find_shape(struct lm_repo *self, const struct lm_form *form,
     /* What was written before may have failed before. */
     if ((*out)->stray != NULL)
         return lm_repo_flush(self, err) && fail_stray(self, *out, err);
-    return lm_repo_is_sound(self, err);
+    return lm_repo_has_no_failure(self, err);
 }
 
 bool
@@ -128,7 +128,7 @@ lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape, bool *may,
                                         &self->options.combine, shape, err))
         return lm_repo_fail_with(self, err);
     *may = self->combine && shape->may_combine && !shape->single;
-    return lm_repo_is_sound(self, err);
+    return lm_repo_has_no_failure(self, err);
 }
 
 /* -- posting ---------------------------------------------------------- */
@@ -275,7 +275,7 @@ send(struct lm_repo *self, struct lm_group *group, bool is_last,
     empty(group);
     if (!ok)
         return lm_repo_fail_with(self, err);
-    return lm_repo_is_sound(self, err);
+    return lm_repo_has_no_failure(self, err);
 }
 
 static bool

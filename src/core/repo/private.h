@@ -24,8 +24,8 @@ struct lm_blame {
     const struct lm_write *write; /* NULL: there is none; not owned */
     int64_t rows;                 /* that it wrote */
     bool is_there;                /* the row that it should have written */
-    char *takers;                 /* what could have taken it over, or NULL */
-    char *hiders; /* likewise those after which it cannot be seen */
+    char *causes;                 /* what could have taken it over, or NULL */
+    char *hiding_causes; /* likewise those after which it cannot be seen */
 };
 
 enum { LM_MAX_GROUPS = 8 };
@@ -99,14 +99,14 @@ void lm_repo_forget_writes(struct lm_repo *self);
 /* Is anything in flight? */
 bool lm_repo_awaits(const struct lm_repo *self);
 /* The first failure of the repo. */
-void lm_repo_latch(struct lm_repo *self, const struct lm_err *err);
+void lm_repo_note_failure(struct lm_repo *self, const struct lm_err *err);
 
 bool lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err);
 /* Latches err; *err becomes the first failure. Always false. */
 bool lm_repo_fail_with(struct lm_repo *self, struct lm_err *err);
 /* Has nothing failed so far, as far as answers have come? Else *err is the first
  * failure. */
-bool lm_repo_is_sound(struct lm_repo *self, struct lm_err *err);
+bool lm_repo_has_no_failure(struct lm_repo *self, struct lm_err *err);
 /* lm_repo_post for a statement that is luamig's own. */
 bool lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
                        struct lm_values values, struct lm_write *write,
@@ -120,8 +120,9 @@ bool lm_repo_judge_insert(struct lm_repo *self, const struct lm_form *form,
  * while answers are being read. Afterwards, and inside the transaction,
  * lm_repo_explain says in it who took the write over; it does nothing when
  * there is nothing to explain. */
-void lm_repo_suspect(struct lm_repo *self, const struct lm_write *write,
-                     int64_t rows, struct lm_err *err);
+void lm_repo_note_wrong_count(struct lm_repo *self,
+                              const struct lm_write *write, int64_t rows,
+                              struct lm_err *err);
 void lm_repo_explain(struct lm_repo *self, struct lm_err *err);
 
 /* Before a shape is looked at: forgets what may have changed. */

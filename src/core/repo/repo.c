@@ -99,7 +99,7 @@ forget_shapes(struct lm_repo *self)
 }
 
 void
-lm_repo_latch(struct lm_repo *self, const struct lm_err *err)
+lm_repo_note_failure(struct lm_repo *self, const struct lm_err *err)
 {
     if (self->failed)
         return;
@@ -110,7 +110,7 @@ lm_repo_latch(struct lm_repo *self, const struct lm_err *err)
 }
 
 bool
-lm_repo_is_sound(struct lm_repo *self, struct lm_err *err)
+lm_repo_has_no_failure(struct lm_repo *self, struct lm_err *err)
 {
     if (!self->failed)
         return true;
@@ -123,8 +123,8 @@ lm_repo_is_sound(struct lm_repo *self, struct lm_err *err)
 bool
 lm_repo_fail_with(struct lm_repo *self, struct lm_err *err)
 {
-    lm_repo_latch(self, err);
-    return lm_repo_is_sound(self, err);
+    lm_repo_note_failure(self, err);
+    return lm_repo_has_no_failure(self, err);
 }
 
 /* After a flush: is everything that was posted as it must be? */
@@ -134,7 +134,7 @@ settle(struct lm_repo *self, bool ok, struct lm_err *err)
     if (!ok)
         return lm_repo_fail_with(self, err);
     self->unsure = self->reordered = false;
-    return lm_repo_is_sound(self, err);
+    return lm_repo_has_no_failure(self, err);
 }
 
 /* What is known of the connection before says nothing about this one. */
@@ -310,13 +310,13 @@ prepare_new(struct lm_repo *self, const char *sql, unsigned allowed,
         }
         return lm_repo_fail_with(self, err);
     }
-    if ((verdict->charges & LM_GUARD_UNJUDGED) != 0 &&
-        (allowed & LM_GUARD_EVERY_ROW) == 0 && !verdict->told) {
+    if ((verdict->refusals & LM_GUARD_UNJUDGED) != 0 &&
+        (allowed & LM_GUARD_EVERY_ROW) == 0 && !verdict->warned) {
         warn_unjudged(sql, where);
-        verdict->told = true;
+        verdict->warned = true;
     }
     lm_stmt_set_verdict(*out, verdict);
-    return lm_repo_is_sound(self, err);
+    return lm_repo_has_no_failure(self, err);
 }
 
 bool
@@ -334,7 +334,7 @@ lm_repo_prepare(struct lm_repo *self, const char *sql, bool every_row,
         return false;
     *out = lm_conn_find_prepared(self->conn, sql);
     verdict = *out != NULL ? lm_stmt_verdict(*out) : NULL;
-    return (verdict != NULL && (verdict->charges & ~allowed) == 0) ||
+    return (verdict != NULL && (verdict->refusals & ~allowed) == 0) ||
            prepare_new(self, sql, allowed, where, out, err);
 }
 
@@ -374,7 +374,7 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
     if (ok) {
         lm_err_set(err, LM_ERR_FAILED, "the statement ended the transaction");
         LM_ERR_COPY(err->sql, lm_stmt_sql(stmt));
-        lm_repo_latch(self, err);
+        lm_repo_note_failure(self, err);
     }
     lm_result_free(*out);
     *out = NULL;
@@ -392,7 +392,7 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
     if (!lm_repo_post_kept(self, stmt, values, write, err))
         return lm_repo_fail_with(self, err);
     forget_shapes_after(self, stmt);
-    return lm_repo_is_sound(self, err);
+    return lm_repo_has_no_failure(self, err);
 }
 
 /* Only the writes one by one would tell, and so they will be. */
@@ -568,7 +568,7 @@ lm_repo_abort(struct lm_repo *self, enum lm_err_kind kind, const char *message)
     struct lm_err err;
 
     lm_err_set(&err, kind, "%s", message);
-    lm_repo_latch(self, &err);
+    lm_repo_note_failure(self, &err);
 }
 
 bool

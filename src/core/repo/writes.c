@@ -129,8 +129,8 @@ note_written(struct lm_write *write, int64_t rows)
     if (write->shape == NULL || rows == 1 || repo->failed ||
         (rows == 0 && write->shape->form.may_miss))
         return;
-    lm_repo_suspect(repo, write, rows, &failure);
-    lm_repo_latch(repo, &failure);
+    lm_repo_note_wrong_count(repo, write, rows, &failure);
+    lm_repo_note_failure(repo, &failure);
 }
 
 static void

@@ -86,7 +86,7 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
 }
 
 static void
-tell_resumed(const struct lm_runner *self)
+log_resumed(const struct lm_runner *self)
 {
     struct lm_buf where = LM_BUF_INIT;
     char rows[32];
@@ -191,12 +191,12 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
     if (request->restart)
         return abandon_run(self, err);
     *taken = true;
-    tell_resumed(self);
+    log_resumed(self);
     return lm_lane_warn_of_modules(&self->lane, false, err);
 }
 
 static void
-tell_changed_since(const struct lm_runner *self)
+warn_of_change(const struct lm_runner *self)
 {
     if (self->run.script_changed) {
         lm_log(LM_LOG_WARNING,
@@ -228,7 +228,7 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
                  !lm_journal_adopt(&self->lane.journal, request, &self->run,
                                    err)))
                 return false;
-            tell_changed_since(self);
+            warn_of_change(self);
             if (!lm_lane_warn_of_modules(&self->lane, true, err))
                 return false;
             self->outcome->ending = LM_END_DONE_ALREADY;
@@ -308,7 +308,7 @@ may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
 
         return lm_lane_connect_again(&self->lane, &why, err);
     }
-    if (!lm_lane_is_in_the_way(err))
+    if (!lm_lane_is_blocked_by_others(err))
         return false;
     lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); trying again", err->message,
            err->sqlstate);

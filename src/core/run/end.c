@@ -101,7 +101,7 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
 }
 
 void
-lm_runner_tell_stop(struct lm_runner *self, const char *reason)
+lm_runner_call_on_stop(struct lm_runner *self, const char *reason)
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_lane_info(&self->lane, self->run.batches);
@@ -172,7 +172,7 @@ conclude_cancelled(struct lm_runner *self)
 
     outcome->ending = LM_END_CANCELLED;
     snprintf(outcome->reason, sizeof outcome->reason, "another command");
-    lm_runner_tell_stop(self, "cancel");
+    lm_runner_call_on_stop(self, "cancel");
 }
 
 static void
@@ -192,7 +192,7 @@ conclude_stop(struct lm_runner *self, struct lm_err *err)
         }
         self->outcome->ending = LM_END_FAILED;
     }
-    lm_runner_tell_stop(self, self->requests.cancelled ? "cancel" : "stop");
+    lm_runner_call_on_stop(self, self->requests.cancelled ? "cancel" : "stop");
 }
 
 /* The table of an INSERT that luamig has written, as SQL; NULL: it is none. */
@@ -298,7 +298,7 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
             (void)record_end(self, "failed", lm_err_exit_code(err->kind), err,
                              err);
         }
-        lm_runner_tell_stop(self, "error");
+        lm_runner_call_on_stop(self, "error");
     } else if (stopped) {
         conclude_stop(self, err);
     } else if (self->acquired) {

@@ -74,7 +74,7 @@ lm_holding_set_limit(struct lm_holding *self, enum lm_signal signal,
 }
 
 void
-lm_runner_tell_journal(struct lm_runner *self)
+lm_runner_write_status(struct lm_runner *self)
 {
     struct lm_journal_note note = {.waits_for = self->holding.waits_for,
                                    .total = self->gauge.progress.total,
@@ -93,7 +93,7 @@ lm_runner_tell_journal(struct lm_runner *self)
     self->holding.noted_size = note.batch_size;
     if (lm_journal_renew(&self->lane.journal, &self->run, &note, &why)) {
         self->holding.held_unnoted = false;
-        lm_runner_show_holder(self);
+        lm_runner_share_lease(self);
     } else {
         self->holding.overtaken = lm_err_is_state(&why, LM_JOURNAL_FENCED);
         lm_log(LM_LOG_DEBUG, "could not renew the lease: %s", why.message);
@@ -105,7 +105,7 @@ void
 lm_runner_note_held(struct lm_runner *self)
 {
     if (self->holding.held_unnoted)
-        lm_runner_tell_journal(self);
+        lm_runner_write_status(self);
 }
 
 /* -- waiting ------------------------------------------------------------- */
@@ -117,9 +117,10 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
     int64_t interval = self->lane.journal.lease_ms / 3;
     int64_t left;
 
-    while ((left = end - lm_clock_ms()) > 0 && !lm_runner_is_called(self)) {
+    while ((left = end - lm_clock_ms()) > 0 &&
+           !lm_runner_should_end_wait(self)) {
         if (lm_clock_ms() - self->holding.leased_ms >= interval)
-            lm_runner_tell_journal(self);
+            lm_runner_write_status(self);
         lm_stop_sleep_ms(left < SLICE_MS ? left : SLICE_MS);
     }
 }
@@ -139,7 +140,7 @@ hold(struct lm_runner *self, enum lm_signal by, const char *text,
     count_hold(self);
     if (self->holding.hold.by == LM_HELD_BY_NOTHING) {
         self->holding.hold.since_ms = self->holding.hold.counted_ms = now;
-        self->holding.hold.noted = self->holding.hold.told = false;
+        self->holding.hold.noted = self->holding.hold.logged = false;
     }
     self->holding.hold.by = by;
     if (changed)
@@ -152,10 +153,10 @@ hold(struct lm_runner *self, enum lm_signal by, const char *text,
     if ((!self->holding.hold.noted || changed) &&
         now - self->holding.hold.noted_ms >= TELL_MS) {
         self->holding.hold.noted = true;
-        lm_runner_tell_journal(self);
+        lm_runner_write_status(self);
     }
     if (loud && other && !lm_log_has_status()) {
-        self->holding.hold.told = true;
+        self->holding.hold.logged = true;
         lm_log(LM_LOG_INFO, "holding: %s", text);
     }
 }
@@ -182,7 +183,7 @@ end_hold(struct lm_runner *self)
     if (self->holding.hold.by == LM_HELD_BY_NOTHING)
         return;
     count_hold(self);
-    if (self->holding.hold.told && !lm_runner_is_called(self)) {
+    if (self->holding.hold.logged && !lm_runner_should_end_wait(self)) {
         lm_clock_format(lasted, sizeof lasted,
                         lm_clock_ms() - self->holding.hold.since_ms);
         lm_log(LM_LOG_INFO, "resumed after %s%s", lasted, what_remains(self));
@@ -191,7 +192,7 @@ end_hold(struct lm_runner *self)
     self->holding.waits_for = NULL;
     lm_progress_hold_end(&self->gauge.progress);
     if (self->holding.hold.noted)
-        lm_runner_tell_journal(self);
+        lm_runner_write_status(self);
 }
 
 /* -- the script's throttle ----------------------------------------------- */
@@ -226,7 +227,7 @@ hold_for_script(struct lm_runner *self, struct lm_err *err)
     bool ask_again = self->migration->ops->has_throttle;
     int64_t wait_ms = 0;
 
-    while (ask_again && !lm_runner_is_called(self)) {
+    while (ask_again && !lm_runner_should_end_wait(self)) {
         if (!ask_throttle(self, &wait_ms, &ask_again, err))
             return false;
         if (wait_ms > 0) {
@@ -287,7 +288,7 @@ lm_runner_stop_watching(struct lm_runner *self)
 /* Once, when the first sample is there: what is watched, or with fewer words
  * what is not. */
 static void
-tell_health(const struct lm_health_sample *sample)
+log_health(const struct lm_health_sample *sample)
 {
     bool all = lm_log_enabled(LM_LOG_DEBUG);
     struct lm_buf text = LM_BUF_INIT;
@@ -314,7 +315,7 @@ look(struct lm_runner *self)
         return;
     if (!self->holding.health_told) {
         self->holding.health_told = true;
-        tell_health(&sample);
+        log_health(&sample);
     }
     lm_health_take(&self->holding.health, &sample, lm_clock_ms());
 }
@@ -343,7 +344,7 @@ hold_for_health(struct lm_runner *self)
     look(self);
     if (self->holding.batch_ms > 0)
         rest_after_batch(self);
-    while (!lm_runner_is_called(self) &&
+    while (!lm_runner_should_end_wait(self) &&
            (by = lm_health_holds(&self->holding.health, lm_clock_ms())) !=
                LM_HELD_BY_NOTHING) {
         hold(self, by, lm_health_why(&self->holding.health, by), SHORT_MS,
@@ -366,6 +367,6 @@ lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
     end_hold(self);
     if (lm_size_rows(&self->lane.size) != self->holding.noted_size &&
         lm_clock_ms() - self->holding.hold.noted_ms >= TELL_SIZE_MS)
-        lm_runner_tell_journal(self);
+        lm_runner_write_status(self);
     return ok;
 }

@@ -68,7 +68,7 @@ disconnected(void *run)
 {
     struct lm_runner *self = run;
 
-    lm_monitor_give_way(self->holding.monitor);
+    lm_monitor_disconnect(self->holding.monitor);
 }
 
 static void

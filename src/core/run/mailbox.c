@@ -25,7 +25,7 @@ struct lm_mailbox {
     int seen_room;
     int64_t polled_ms;
     bool has_poller; /* beside the runner */
-    struct lm_holder holder;
+    struct lm_lease lease;
 };
 
 struct lm_mailbox *
@@ -178,18 +178,18 @@ static bool
 keep_lease(struct poller *self, struct lm_journal *journal, struct lm_err *err)
 {
     int64_t now = lm_clock_ms();
-    struct lm_holder holder;
+    struct lm_lease lease;
 
     pthread_mutex_lock(&self->mailbox->mutex);
-    holder = self->mailbox->holder;
+    lease = self->mailbox->lease;
     pthread_mutex_unlock(&self->mailbox->mutex);
-    if (holder.leased_ms < self->kept_ms)
-        holder.leased_ms = self->kept_ms;
-    if (holder.owner[0] == '\0' || now - holder.leased_ms < self->lease_ms / 2)
+    if (lease.leased_ms < self->kept_ms)
+        lease.leased_ms = self->kept_ms;
+    if (lease.owner[0] == '\0' || now - lease.leased_ms < self->lease_ms / 2)
         return true;
     self->kept_ms = now;
-    return lm_journal_keep(journal, self->run_id, holder.owner, holder.seq,
-                           err);
+    return lm_journal_keep_batch_lease(journal, self->run_id, lease.owner,
+                                       lease.seq, err);
 }
 
 static bool
@@ -236,10 +236,10 @@ lm_mailbox_hooks(struct lm_mailbox *self, const struct lm_journal *journal,
 }
 
 void
-lm_mailbox_show_holder(struct lm_mailbox *self, const struct lm_holder *holder)
+lm_mailbox_set_lease(struct lm_mailbox *self, const struct lm_lease *lease)
 {
     pthread_mutex_lock(&self->mutex);
-    self->holder = *holder;
+    self->lease = *lease;
     pthread_mutex_unlock(&self->mutex);
 }
 

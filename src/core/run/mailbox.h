@@ -14,7 +14,7 @@
 struct lm_mailbox;
 
 /* Who holds the run while the step in hand is at work. */
-struct lm_holder {
+struct lm_lease {
     char owner[40];
     int64_t seq;
     int64_t leased_ms; /* when the runner last renewed the lease */
@@ -37,8 +37,8 @@ struct lm_request *lm_mailbox_empty(struct lm_mailbox *self, int *count);
 int lm_requests_of_one(const struct lm_request *requests, int count);
 
 /* Before each step, and when the lease was renewed. */
-void lm_mailbox_show_holder(struct lm_mailbox *self,
-                            const struct lm_holder *holder);
+void lm_mailbox_set_lease(struct lm_mailbox *self,
+                          const struct lm_lease *lease);
 /* For the monitor: looks for requests to the run, and keeps the lease of a
  * batch that takes long. */
 struct lm_monitor_hooks lm_mailbox_hooks(struct lm_mailbox *self,

@@ -58,7 +58,7 @@ find_total(struct lm_runner *self)
         lm_progress_set_total(&self->gauge.progress, self->run.rows + left,
                               counted);
     }
-    lm_runner_tell_journal(self);
+    lm_runner_write_status(self);
 }
 
 static const char *

@@ -133,7 +133,7 @@ disconnect(struct lm_monitor *self, const struct lm_err *why)
     snprintf(text, sizeof text, "%.200s%s%.200s", why->message,
              why->detail[0] != '\0' ? ": " : "", why->detail);
     limits = read_limits(self);
-    lm_health_know_nothing(&nothing, &limits, text);
+    lm_health_set_unknown(&nothing, &limits, text);
     post(self, &nothing);
 }
 
@@ -339,7 +339,7 @@ wake(struct lm_monitor *self)
 }
 
 void
-lm_monitor_give_way(struct lm_monitor *self)
+lm_monitor_disconnect(struct lm_monitor *self)
 {
     if (self == NULL)
         return;
@@ -414,8 +414,7 @@ lm_monitor_look(struct lm_monitor *self, uint64_t *number,
         *number = self->number;
         self->looked = is_new = true;
     } else if (self->number > 0 && lm_clock_ms() - self->taken_ms > STALE_MS) {
-        lm_health_know_nothing(out, &self->limits,
-                               "the server does not answer");
+        lm_health_set_unknown(out, &self->limits, "the server does not answer");
         self->taken_ms = lm_clock_ms();
         is_new = true;
     }

@@ -37,7 +37,7 @@ struct lm_monitor *lm_monitor_start(const struct lm_monitor_options *options);
 void lm_monitor_stop(struct lm_monitor *self);
 /* The run finds no room for its connection: ends the monitor's, until the run
  * has one. */
-void lm_monitor_give_way(struct lm_monitor *self);
+void lm_monitor_disconnect(struct lm_monitor *self);
 /* The run has another connection. */
 void lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid);
 /* From the next sample on, the signal is read where it has a limit. */

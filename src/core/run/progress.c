@@ -249,7 +249,7 @@ add_fields(struct lm_buf *fields, const struct lm_progress *self)
 }
 
 static void
-tell(struct lm_progress *self, int64_t now)
+show_progress(struct lm_progress *self, int64_t now)
 {
     struct lm_buf text = LM_BUF_INIT;
     struct lm_buf fields = LM_BUF_INIT;
@@ -282,7 +282,7 @@ show(struct lm_progress *self, bool at_once)
         if (at_once || now - self->drawn_ms >= REDRAW_MS)
             draw(self, now);
     } else if (now - self->told_ms >= interval) {
-        tell(self, now);
+        show_progress(self, now);
     }
 }
 

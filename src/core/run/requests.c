@@ -19,13 +19,13 @@
 enum { STAY_MS = 1000 };
 
 void
-lm_runner_show_holder(struct lm_runner *self)
+lm_runner_share_lease(struct lm_runner *self)
 {
-    struct lm_holder holder = {.seq = self->run.seq,
-                               .leased_ms = self->holding.leased_ms};
+    struct lm_lease lease = {.seq = self->run.seq,
+                             .leased_ms = self->holding.leased_ms};
 
-    memcpy(holder.owner, self->run.owner, sizeof holder.owner);
-    lm_mailbox_show_holder(self->requests.mailbox, &holder);
+    memcpy(lease.owner, self->run.owner, sizeof lease.owner);
+    lm_mailbox_set_lease(self->requests.mailbox, &lease);
 }
 
 /* -- hearing ----------------------------------------------------------- */
@@ -123,7 +123,7 @@ is_connected(const struct lm_runner *self)
 }
 
 bool
-lm_runner_is_called(struct lm_runner *self)
+lm_runner_should_end_wait(struct lm_runner *self)
 {
     struct lm_err ignored;
 
@@ -149,7 +149,7 @@ lm_runner_has_request(const struct lm_runner *self)
 }
 
 static void
-tell_script(struct lm_runner *self)
+call_on_stop(struct lm_runner *self)
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_lane_info(&self->lane, self->run.batches);
@@ -186,14 +186,14 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
     self->run.seq++;
     lm_holding_waits_for(&self->holding, pause ? "paused" : NULL);
     if (!changes) {
-        lm_runner_tell_journal(self);
+        lm_runner_write_status(self);
         return true;
     }
     self->requests.paused = pause;
-    lm_runner_tell_journal(self);
+    lm_runner_write_status(self);
     lm_log(LM_LOG_INFO, "%s by %s on %s", pause ? "paused" : "resumed",
            self->requests.asked.by, self->requests.asked.host);
-    tell_script(self);
+    call_on_stop(self);
     return true;
 }
 

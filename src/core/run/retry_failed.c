@@ -68,8 +68,8 @@ retry_row(struct lm_runner *self, int64_t failure_id, const struct lm_key *key,
 }
 
 static void
-tell(const struct lm_runner *self, const struct lm_key *key,
-     const struct lm_err *why, const char *what)
+log_row(const struct lm_runner *self, const struct lm_key *key,
+        const struct lm_err *why, const char *what)
 {
     struct lm_buf text = LM_BUF_INIT;
 
@@ -94,7 +94,7 @@ may_try_again(struct lm_runner *self, int attempt, struct lm_err *err)
 
         return lm_lane_connect_again(&self->lane, &why, err);
     }
-    if (!lm_lane_may_pass(err))
+    if (!lm_lane_is_temporary(err))
         return false;
     lm_stop_sleep_ms(
         lm_clock_backoff_ms(attempt, BACKOFF_BASE_MS, BACKOFF_CAP_MS));
@@ -116,14 +116,14 @@ retry_failure(struct lm_runner *self, int64_t failure_id,
             return true;
         if (lm_lane_has_failed_at_row(&self->lane, err)) {
             why = *err;
-            tell(self, key, &why, "has failed again");
+            log_row(self, key, &why, "has failed again");
             return lm_journal_fail_again(&self->lane.journal, failure_id, &why,
                                          err);
         }
         if (!may_try_again(self, attempt, err))
             return false;
     }
-    tell(self, key, NULL, gone ? "does not match any more" : "is migrated");
+    log_row(self, key, NULL, gone ? "does not match any more" : "is migrated");
     self->outcome->own_rows += gone ? 0 : 1;
     return true;
 }
@@ -177,7 +177,7 @@ lm_runner_retry_failures(const struct lm_migration *migration,
     bool ok;
 
     one_by_one.combine = false;
-    one_by_one.quarantine = true;
+    one_by_one.record_failures = true;
     lm_runner_init(&self, &one_by_one, options, outcome, NULL);
     self.run.id = outcome->run_id = run_id;
     ok = lm_runner_connect(&self, err) && check_script(&self, err) &&

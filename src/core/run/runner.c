@@ -131,7 +131,7 @@ lm_runner_should_stop(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
 
-    lm_runner_is_called(self);
+    lm_runner_should_end_wait(self);
     /* The level may be that of a cancel --now, which came in meanwhile. */
     if (lm_stop_level() > 0)
         lm_runner_empty_mailbox(self);
@@ -178,7 +178,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return fail_while_waiting(self, err);
     if (lm_holding_take_overtaken(&self->holding))
         return lm_lane_refresh(&self->lane, err);
-    lm_runner_show_holder(self);
+    lm_runner_share_lease(self);
     if (!self->requests.heard)
         return lm_runner_begin_control(self, err);
     if (lm_runner_has_request(self))
@@ -201,7 +201,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
     lm_runner_feed_progress(self);
     lm_runner_look_at_pace(self);
     return lm_runner_hold_back(self, err) &&
-           (lm_runner_is_called(self) || lm_lane_batch(&self->lane, err));
+           (lm_runner_should_end_wait(self) || lm_lane_batch(&self->lane, err));
 }
 
 bool

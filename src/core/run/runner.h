@@ -48,7 +48,7 @@ struct lm_hold {
     int64_t counted_ms; /* up to when it is in held */
     int64_t noted_ms;   /* when the journal was told */
     bool noted;         /* it has been told of this hold */
-    bool told;          /* and so has the log */
+    bool logged;        /* and so has the log */
     char text[320];
 };
 
@@ -145,7 +145,7 @@ struct lm_lane_host lm_runner_host(struct lm_runner *self);
 void lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
                         struct lm_err *err);
 /* Tells the script that the run has ended before its time. */
-void lm_runner_tell_stop(struct lm_runner *self, const char *reason);
+void lm_runner_call_on_stop(struct lm_runner *self, const char *reason);
 
 /* -- session.c: having a connection ------------------------------------------ */
 
@@ -206,10 +206,10 @@ void lm_runner_empty_mailbox(struct lm_runner *self);
 /* Has somebody asked for something that ends a wait, or is the connection or
  * the run lost, which ends it as well? Outside of transactions: it may ask the
  * journal. */
-bool lm_runner_is_called(struct lm_runner *self);
+bool lm_runner_should_end_wait(struct lm_runner *self);
 /* Before each step, and when the lease was renewed: tells the monitor whom to
  * keep the lease for. */
-void lm_runner_show_holder(struct lm_runner *self);
+void lm_runner_share_lease(struct lm_runner *self);
 /* Is there a request that the step below has to answer? */
 bool lm_runner_has_request(const struct lm_runner *self);
 /* A step: pauses or resumes, and answers. */
@@ -250,7 +250,7 @@ bool lm_holding_take_overtaken(struct lm_holding *self);
 /* Tells the journal what the run waits for and how far it is, and keeps the
  * lease. Errors do not matter: the next step will find out why. A run that is
  * somebody else's now waits no longer. */
-void lm_runner_tell_journal(struct lm_runner *self);
+void lm_runner_write_status(struct lm_runner *self);
 /* Sleeps and keeps the lease: every wait of a run goes through it. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
 /* Begins and ends watching the server's health. */

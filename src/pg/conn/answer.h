@@ -65,11 +65,12 @@ bool lm_conn_ask_prepared(struct lm_conn *conn, const struct lm_stmt *stmt,
  * comes along with that of a COMMIT that has succeeded is passed over: what the
  * statement did is committed.
  */
-typedef void (*lm_conn_hearer)(void *arg, const struct lm_answer *answer,
-                               struct lm_err *err);
+typedef void (*lm_conn_answer_listener)(void *arg,
+                                        const struct lm_answer *answer,
+                                        struct lm_err *err);
 bool lm_conn_post_question(struct lm_conn *conn, const struct lm_stmt *stmt,
                            const char *shape, struct lm_values values,
-                           lm_conn_hearer hearer, void *arg,
+                           lm_conn_answer_listener answer_listener, void *arg,
                            struct lm_err *err) LM_MUSTCHECK;
 
 /* For what only the reader can see, such as an answer that contradicts itself:

@@ -228,8 +228,8 @@ begin_alone(struct lm_conn *self, struct lm_err *err)
 /* -- statements ------------------------------------------------------- */
 
 void
-lm_conn_tell(const struct lm_conn *self, enum lm_log_level level,
-             const char *text)
+lm_conn_log(const struct lm_conn *self, enum lm_log_level level,
+            const char *text)
 {
     if (!self->quiet)
         lm_log(level, "server: %s", text);
@@ -243,7 +243,7 @@ drain(struct lm_conn *self)
     struct lm_err ignored;
 
     if (lm_conn_is_up(self) && !lm_pipeline_sync(self, &ignored))
-        lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
+        lm_conn_log(self, LM_LOG_DEBUG, ignored.message);
 }
 
 /* A request whose result the caller waits for. */
@@ -374,10 +374,10 @@ lm_conn_rollback(struct lm_conn *self)
 
     self->interruptible = false;
     if (lm_conn_is_up(self) && !lm_conn_flush(self, &ignored))
-        lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
+        lm_conn_log(self, LM_LOG_DEBUG, ignored.message);
     if (lm_conn_is_up(self) && lm_conn_has_transaction(self) &&
         !lm_conn_command(self, "ROLLBACK", &ignored))
-        lm_conn_tell(self, LM_LOG_DEBUG, ignored.message);
+        lm_conn_log(self, LM_LOG_DEBUG, ignored.message);
     self->interruptible = interruptible;
     self->deadline_ms = self->idle_limit_ms = 0;
 }
@@ -642,11 +642,12 @@ lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
 bool
 lm_conn_post_question(struct lm_conn *self, const struct lm_stmt *stmt,
                       const char *shape, struct lm_values values,
-                      lm_conn_hearer hearer, void *arg, struct lm_err *err)
+                      lm_conn_answer_listener answer_listener, void *arg,
+                      struct lm_err *err)
 {
     struct lm_pending request = {.sql = lm_own_text(stmt->sql),
                                  .shape = shape,
-                                 .hearer = hearer,
+                                 .answer_listener = answer_listener,
                                  .arg = arg};
 
     return post(self, stmt, values, request, err);

@@ -178,19 +178,19 @@ push(struct lm_conn *self, struct lm_pending request)
 
 /* Tells whoever waits for a request what became of it, once. */
 static void
-tell(struct lm_pending *request, PGresult *result, struct lm_err *err)
+call_listener(struct lm_pending *request, PGresult *result, struct lm_err *err)
 {
-    if (request->told)
+    if (request->answered)
         return;
-    request->told = true;
-    if (request->hearer != NULL && result != NULL) {
+    request->answered = true;
+    if (request->answer_listener != NULL && result != NULL) {
         struct lm_answer answer;
 
         lm_answer_init(&answer, result, request->sql, request->shape);
-        request->hearer(request->arg, &answer, NULL);
+        request->answer_listener(request->arg, &answer, NULL);
         lm_answer_release(&answer);
-    } else if (request->hearer != NULL) {
-        request->hearer(request->arg, NULL, err);
+    } else if (request->answer_listener != NULL) {
+        request->answer_listener(request->arg, NULL, err);
     }
     if (request->listener != NULL) {
         struct lm_result view = {result};
@@ -208,7 +208,7 @@ oldest(struct lm_conn *self)
 static void
 pop(struct lm_conn *self)
 {
-    tell(oldest(self), NULL, NULL);
+    call_listener(oldest(self), NULL, NULL);
     self->first = (self->first + 1) % self->room;
     self->count--;
 }
@@ -241,7 +241,7 @@ note_error(struct lm_conn *self, struct lm_pending *request,
         return;
     fail_result(self, result, request->sql, &self->error);
     self->failed = true;
-    tell(request, NULL, &self->error);
+    call_listener(request, NULL, &self->error);
 }
 
 static bool
@@ -264,10 +264,10 @@ note_result(struct lm_conn *self, struct lm_pending *request, PGresult *result)
             PQclear(result);
             self->error = wrong;
             self->failed = true;
-            tell(request, NULL, &self->error);
+            call_listener(request, NULL, &self->error);
             return;
         }
-        tell(request, result, NULL);
+        call_listener(request, result, NULL);
     }
     if (request->keep == NULL) {
         PQclear(result);
@@ -422,7 +422,7 @@ lm_pipeline_queue(struct lm_conn *self, int sent, struct lm_pending request,
 {
     if (sent == 0) {
         lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
-        tell(&request, NULL, NULL);
+        call_listener(&request, NULL, NULL);
         return abandon(self);
     }
     if (self->count == 0)

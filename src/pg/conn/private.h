@@ -25,10 +25,10 @@ struct lm_pending {
     const char *sql; /* for errors; outlives the request; may be NULL */
     bool is_sync;
     const char *shape; /* of an answer that outlives the request; NULL: any */
-    lm_conn_hearer hearer;     /* with a shape; may be NULL */
-    lm_conn_listener listener; /* without; may be NULL */
+    lm_conn_answer_listener answer_listener; /* with a shape; may be NULL */
+    lm_conn_listener listener;               /* without; may be NULL */
     void *arg;
-    bool told;       /* whoever hears or listens, if anybody does */
+    bool answered;   /* whoever hears or listens, if anybody does */
     PGresult **keep; /* where the last result goes; NULL: it is cleared */
 };
 
@@ -81,8 +81,8 @@ struct lm_conn {
 uint64_t lm_conn_next_number(void);
 
 /* Logs what the server or the connection says, unless it is quiet. */
-void lm_conn_tell(const struct lm_conn *self, enum lm_log_level level,
-                  const char *text);
+void lm_conn_log(const struct lm_conn *self, enum lm_log_level level,
+                 const char *text);
 
 /* libpq's texts end with a newline and may have several lines. */
 void lm_pipeline_copy_message(char *field, size_t size, const char *text);

@@ -277,7 +277,7 @@ static bool
 wait_ready(struct lm_server *self, off_t log_offset, struct lm_err *err)
 {
     int64_t start = lm_clock_ms();
-    bool told = false;
+    bool logged = false;
 
     while (server_state(self) != SERVER_READY) {
         if (reap_watcher(self, 0)) {
@@ -288,10 +288,10 @@ wait_ready(struct lm_server *self, off_t log_offset, struct lm_err *err)
                                  "the embedded database to start", err)) {
             return lm_err_hint(err, "See %s/log.", self->home);
         }
-        if (!told && lm_clock_ms() - start > SLOW_START_MS) {
+        if (!logged && lm_clock_ms() - start > SLOW_START_MS) {
             lm_log(LM_LOG_INFO, "waiting for the embedded database, which may "
                                 "be recovering from a crash");
-            told = true;
+            logged = true;
         }
     }
     return true;
@@ -346,7 +346,7 @@ launch_patiently(struct lm_server *self, const char *bin, struct lm_err *err)
     bool crashed = clear_crash(self);
     int64_t deadline = lm_clock_ms() + (crashed ? ORPHAN_WAIT_MS : 0);
     struct lm_err failure;
-    bool told = false;
+    bool logged = false;
 
     while (!launch(self, bin, &failure)) {
         if (self->watcher != 0 || failure.kind == LM_ERR_INTERRUPT ||
@@ -354,11 +354,11 @@ launch_patiently(struct lm_server *self, const char *bin, struct lm_err *err)
             *err = failure;
             return false;
         }
-        if (!told &&
+        if (!logged &&
             lm_clock_ms() > deadline - ORPHAN_WAIT_MS + SLOW_START_MS) {
             lm_log(LM_LOG_INFO, "waiting for processes of an embedded database "
                                 "that was killed");
-            told = true;
+            logged = true;
         }
         usleep(100 * SHORT_US);
     }

@@ -20,7 +20,7 @@ typedef PgQuery__Node Node;
 /* -- what may be charged ---------------------------------------------- */
 
 /* The gravest first: one of them is told. */
-enum ground {
+enum rule {
     EMPTY,
     SEVERAL,
     TRANSACTION,
@@ -36,7 +36,7 @@ enum ground {
     SAME_WHERE,
     SAME_ON,
     NO_SOURCE,
-    NO_GROUND
+    NO_RULE
 };
 
 #define SAY_ALL                                                              \
@@ -45,10 +45,10 @@ enum ground {
     "repo:update_all and repo:delete_all."
 
 static const struct {
-    enum lm_guard_charge charge;
+    enum lm_guard_refusal refusal;
     const char *message;
     const char *hint;
-} grounds[] = {
+} rules[] = {
     [EMPTY] = {LM_GUARD_NEVER, "the statement is empty",
                "Pass one SQL statement."},
     [SEVERAL] = {LM_GUARD_NEVER, "the call has several statements",
@@ -103,44 +103,44 @@ static const struct {
          "repo:execute(luamig.ALL, sql, ...)."},
 };
 
-struct trial {
+struct judging {
     const char *sql;
     unsigned allowed;
     int start; /* of the statement, in sql */
     struct lm_verdict *verdict;
-    enum ground worst; /* of those that are not allowed */
+    enum rule worst; /* of those that are not allowed */
     int location;
 };
 
 static void
-charge(struct trial *self, enum ground ground, int location)
+refuse(struct judging *self, enum rule rule, int location)
 {
-    enum lm_guard_charge kind = grounds[ground].charge;
+    enum lm_guard_refusal kind = rules[rule].refusal;
 
-    self->verdict->charges |= kind;
-    if ((kind & ~self->allowed) == 0 || ground >= self->worst)
+    self->verdict->refusals |= kind;
+    if ((kind & ~self->allowed) == 0 || rule >= self->worst)
         return;
-    self->worst = ground;
+    self->worst = rule;
     self->location = location;
 }
 
 static void
-charge_all(struct trial *self, enum ground ground)
+refuse_statement(struct judging *self, enum rule rule)
 {
-    charge(self, ground, self->start);
+    refuse(self, rule, self->start);
 }
 
 /* -- conditions ------------------------------------------------------- */
 
 static void
-judge_where(struct trial *self, const PgQuery__RangeVar *table,
-            const Node *where, enum ground without)
+judge_where(struct judging *self, const PgQuery__RangeVar *table,
+            const Node *where, enum rule without)
 {
     if (where == NULL) {
-        charge(self, without, lm_tree_location(&table->base));
+        refuse(self, without, lm_tree_location(&table->base));
     } else if (lm_guard_is_constant(where, table) ||
                lm_guard_may_hit_all(where, table)) {
-        charge(self, SAME_WHERE, lm_tree_location(&where->base));
+        refuse(self, SAME_WHERE, lm_tree_location(&where->base));
     }
 }
 
@@ -177,7 +177,7 @@ changes(const PgQuery__MergeWhenClause *when)
  * condition holds them together.
  */
 static void
-judge_merge(struct trial *self, const PgQuery__MergeStmt *merge)
+judge_merge(struct judging *self, const PgQuery__MergeStmt *merge)
 {
     const PgQuery__RangeVar *table = merge->relation;
     const Node *on = merge->join_condition;
@@ -193,9 +193,9 @@ judge_merge(struct trial *self, const PgQuery__MergeStmt *merge)
              !lm_guard_may_hit_all(when->condition, table)))
             continue;
         if (match == WITHOUT_SOURCE) {
-            charge(self, NO_SOURCE, lm_tree_location(&table->base));
+            refuse(self, NO_SOURCE, lm_tree_location(&table->base));
         } else if (on_hits_all) {
-            charge(self, SAME_ON, lm_tree_location(&on->base));
+            refuse(self, SAME_ON, lm_tree_location(&on->base));
         }
     }
 }
@@ -203,7 +203,7 @@ judge_merge(struct trial *self, const PgQuery__MergeStmt *merge)
 /* -- functions -------------------------------------------------------- */
 
 static void
-judge_call(struct trial *self, const PgQuery__FuncCall *call)
+judge_call(struct judging *self, const PgQuery__FuncCall *call)
 {
     static const char *const locks[] = {
         "pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock",
@@ -211,14 +211,14 @@ judge_call(struct trial *self, const PgQuery__FuncCall *call)
 
     for (size_t i = 0; i < LM_COUNT(locks); i++) {
         if (lm_guard_is_builtin(call, locks[i]))
-            charge(self, ADVISORY_LOCK, call->location);
+            refuse(self, ADVISORY_LOCK, call->location);
     }
     if (!lm_guard_is_builtin(call, "set_config"))
         return;
     self->verdict->plain = false; /* it may be the search_path */
     self->verdict->keeps_columns = false;
     if (call->n_args == 3 && lm_guard_is_false(call->args[2]))
-        charge(self, SET_CONFIG, call->location);
+        refuse(self, SET_CONFIG, call->location);
 }
 
 /* -- statements ------------------------------------------------------- */
@@ -226,7 +226,7 @@ judge_call(struct trial *self, const PgQuery__FuncCall *call)
 static enum lm_visit
 visit_part(const ProtobufCMessage *message, void *data)
 {
-    struct trial *self = data;
+    struct judging *self = data;
 
     if (lm_tree_is(message, &pg_query__update_stmt__descriptor)) {
         const PgQuery__UpdateStmt *update =
@@ -248,44 +248,44 @@ visit_part(const ProtobufCMessage *message, void *data)
 
 /* What is executed: all that it holds. */
 static void
-judge_parts(struct trial *self, const Node *node)
+judge_parts(struct judging *self, const Node *node)
 {
     lm_tree_walk(&node->base, visit_part, self);
 }
 
 static void
-judge_ddl(struct trial *self)
+judge_ddl(struct judging *self)
 {
     self->verdict->plain = self->verdict->keeps_columns = false;
-    charge_all(self, DDL);
+    refuse_statement(self, DDL);
 }
 
 static void
-judge_set(struct trial *self, const PgQuery__VariableSetStmt *set)
+judge_set(struct judging *self, const PgQuery__VariableSetStmt *set)
 {
     /* SET TRANSACTION, SET SESSION CHARACTERISTICS AS TRANSACTION */
     if (set->kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_MULTI) {
-        charge_all(self, TRANSACTION);
+        refuse_statement(self, TRANSACTION);
     } else if (!set->is_local) {
-        charge_all(self, SESSION);
+        refuse_statement(self, SESSION);
     }
 }
 
-static void judge_statement(struct trial *self, const Node *node);
+static void judge_statement(struct judging *self, const Node *node);
 
 static void
-judge_cursor(struct trial *self, const PgQuery__DeclareCursorStmt *cursor)
+judge_cursor(struct judging *self, const PgQuery__DeclareCursorStmt *cursor)
 {
     enum { WITH_HOLD = 0x0020 }; /* CURSOR_OPT_HOLD of the parser */
 
     if ((cursor->options & WITH_HOLD) != 0)
-        charge_all(self, SESSION);
+        refuse_statement(self, SESSION);
     judge_statement(self, cursor->query);
 }
 
 /* The statements that are not about rows. */
 static void
-judge_utility(struct trial *self, const Node *node)
+judge_utility(struct judging *self, const Node *node)
 {
     switch ((int)node->node_case) {
     case PG_QUERY__NODE__NODE_EXPLAIN_STMT:
@@ -316,10 +316,10 @@ judge_utility(struct trial *self, const Node *node)
     case PG_QUERY__NODE__NODE_VACUUM_STMT: /* ANALYZE */
         break;
     case PG_QUERY__NODE__NODE_TRANSACTION_STMT:
-        charge_all(self, TRANSACTION);
+        refuse_statement(self, TRANSACTION);
         break;
     case PG_QUERY__NODE__NODE_COPY_STMT:
-        charge_all(self, COPY);
+        refuse_statement(self, COPY);
         break;
     case PG_QUERY__NODE__NODE_DISCARD_STMT:
     case PG_QUERY__NODE__NODE_PREPARE_STMT:
@@ -328,10 +328,10 @@ judge_utility(struct trial *self, const Node *node)
     case PG_QUERY__NODE__NODE_LISTEN_STMT:
     case PG_QUERY__NODE__NODE_UNLISTEN_STMT:
     case PG_QUERY__NODE__NODE_LOAD_STMT:
-        charge_all(self, SESSION);
+        refuse_statement(self, SESSION);
         break;
     case PG_QUERY__NODE__NODE_LOCK_STMT:
-        charge_all(self, DDL);
+        refuse_statement(self, DDL);
         break;
     default:
         judge_ddl(self);
@@ -340,10 +340,10 @@ judge_utility(struct trial *self, const Node *node)
 }
 
 static void
-judge_statement(struct trial *self, const Node *node)
+judge_statement(struct judging *self, const Node *node)
 {
     if (lm_guard_needs_no_transaction(node))
-        charge_all(self, OUTSIDE);
+        refuse_statement(self, OUTSIDE);
     switch (node->node_case) {
     case PG_QUERY__NODE__NODE_SELECT_STMT:
         if (lm_tree_into(node->select_stmt) != NULL)
@@ -364,12 +364,12 @@ judge_statement(struct trial *self, const Node *node)
 }
 
 static void
-judge_all(struct trial *self, const PgQuery__ParseResult *result)
+judge_all(struct judging *self, const PgQuery__ParseResult *result)
 {
     if (result->n_stmts == 0) {
-        charge(self, EMPTY, -1);
+        refuse(self, EMPTY, -1);
     } else if (result->n_stmts > 1) {
-        charge(self, SEVERAL,
+        refuse(self, SEVERAL,
                lm_parse_statement_start(self->sql, result->stmts[1]));
     } else {
         self->start = lm_parse_statement_start(self->sql, result->stmts[0]);
@@ -380,11 +380,11 @@ judge_all(struct trial *self, const PgQuery__ParseResult *result)
 /* -- statements without a tree ---------------------------------------- */
 
 static void
-judge_words(struct trial *self)
+judge_words(struct judging *self)
 {
-    static const enum ground besides[] = {
-        [LM_WORDING_READS] = NO_GROUND,         [LM_WORDING_WRITES] = NO_GROUND,
-        [LM_WORDING_OTHER] = NO_GROUND,         [LM_WORDING_DDL] = DDL,
+    static const enum rule also[] = {
+        [LM_WORDING_READS] = NO_RULE,           [LM_WORDING_WRITES] = NO_RULE,
+        [LM_WORDING_OTHER] = NO_RULE,           [LM_WORDING_DDL] = DDL,
         [LM_WORDING_SESSION] = SESSION,         [LM_WORDING_COPY] = COPY,
         [LM_WORDING_TRANSACTION] = TRANSACTION, [LM_WORDING_OUTSIDE] = OUTSIDE};
     struct lm_reading reading;
@@ -396,11 +396,11 @@ judge_words(struct trial *self)
     self->verdict->plain = self->verdict->keeps_columns =
         rows && !reading.calls && !reading.several;
     if (rows && reading.several)
-        charge_all(self, SEVERAL);
+        refuse_statement(self, SEVERAL);
     if (reading.kind != LM_WORDING_READS)
-        charge_all(self, UNJUDGED);
-    if (besides[reading.kind] != NO_GROUND)
-        charge_all(self, besides[reading.kind]);
+        refuse_statement(self, UNJUDGED);
+    if (also[reading.kind] != NO_RULE)
+        refuse_statement(self, also[reading.kind]);
 }
 
 int
@@ -410,7 +410,7 @@ lm_guard_grammar(void)
 }
 
 static void
-say_unjudged(const struct lm_parse_failure *failure, struct lm_err *err)
+describe_unjudged(const struct lm_parse_failure *failure, struct lm_err *err)
 {
     if (failure->too_deep) {
         lm_err_set(
@@ -430,26 +430,26 @@ lm_guard_judge(const char *sql, unsigned allowed, struct lm_verdict *out,
 {
     struct lm_parse_failure failure;
     PgQuery__ParseResult *result = lm_parse(sql, &failure);
-    struct trial trial = {
-        .sql = sql, .allowed = allowed, .verdict = out, .worst = NO_GROUND};
+    struct judging judging = {
+        .sql = sql, .allowed = allowed, .verdict = out, .worst = NO_RULE};
 
     *out = (struct lm_verdict){.parsed = result != NULL};
     if (result == NULL) {
-        judge_words(&trial);
+        judge_words(&judging);
     } else {
         out->plain = out->keeps_columns = true;
-        judge_all(&trial, result);
+        judge_all(&judging, result);
         pg_query__parse_result__free_unpacked(result, NULL);
     }
-    if (trial.worst == NO_GROUND)
+    if (judging.worst == NO_RULE)
         return true;
-    lm_err_set(err, LM_ERR_FAILED, "%s", grounds[trial.worst].message);
-    if (trial.worst == UNJUDGED)
-        say_unjudged(&failure, err);
+    lm_err_set(err, LM_ERR_FAILED, "%s", rules[judging.worst].message);
+    if (judging.worst == UNJUDGED)
+        describe_unjudged(&failure, err);
     LM_ERR_COPY(err->sql, sql);
-    lm_err_hint(err, "%s", grounds[trial.worst].hint);
+    lm_err_hint(err, "%s", rules[judging.worst].hint);
     if (out->parsed) {
-        lm_parse_show_place(err, sql, trial.location);
+        lm_parse_show_place(err, sql, judging.location);
     } else {
         lm_parse_show_failure(err, sql, &failure);
     }

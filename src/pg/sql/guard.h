@@ -21,7 +21,7 @@
 
 /* What a statement is held against; a script may say that it means all but
  * the first. */
-enum lm_guard_charge {
+enum lm_guard_refusal {
     LM_GUARD_NEVER = 1 << 0,     /* it ends the transaction, outlives it, ... */
     LM_GUARD_DDL = 1 << 1,       /* needs config.allow_ddl */
     LM_GUARD_EVERY_ROW = 1 << 2, /* needs luamig.ALL */
@@ -32,13 +32,13 @@ enum lm_guard_charge {
 int lm_guard_grammar(void);
 
 struct lm_verdict {
-    unsigned charges; /* of enum lm_guard_charge; 0: harmless */
+    unsigned refusals; /* of enum lm_guard_refusal; 0: harmless */
     bool parsed;
     bool plain; /* a query or write, and nothing else: it changes neither what
                    names mean nor what the catalog says */
     bool keeps_columns; /* whatever else it does, it leaves the columns of all
                            tables alone */
-    bool told;          /* that it was not judged; for whoever tells it */
+    bool warned;        /* that it was not judged; for whoever tells it */
 };
 
 /* Judges a statement. On success no charge is left but those in allowed;

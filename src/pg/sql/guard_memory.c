@@ -69,6 +69,6 @@ lm_guard_ask(struct lm_guard *self, const char *sql, unsigned allowed,
         return lm_guard_judge(sql, allowed, *out, err);
     }
     /* Once more for the error, which is not remembered. */
-    return ((*out)->charges & ~allowed) == 0 ||
+    return ((*out)->refusals & ~allowed) == 0 ||
            lm_guard_judge(sql, allowed, &again, err);
 }
