@@ -427,4 +427,4 @@ function decimal.is(value)
   return marks.kind(value) == "decimal"
 end
 
-return strict.module("luamig.decimal", decimal, {}, make)
+return strict.module("luamig.decimal", decimal, make)

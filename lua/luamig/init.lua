@@ -74,11 +74,11 @@ end)
 --- `luamig.json(text)` is a JSON document given as its text, for a json column;
 -- `luamig.json.null` is JSON's null, which is not SQL's NULL. `decode` and `encode` are for JSON in
 -- text columns, see luamig/json.lua.
-luamig.json = strict.module("luamig.json", json, {}, function(document)
+luamig.json = strict.module("luamig.json", json, function(document)
   if type(document) ~= "string" then
     error("luamig.json takes the text of a document, not " .. text.describe(document), 2)
   end
   return marks.new("json", document)
 end)
 
-return strict.module("luamig", luamig, {})
+return strict.module("luamig", luamig)

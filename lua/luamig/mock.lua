@@ -33,25 +33,7 @@ World.__index = World
 
 local mock = {}
 
---- Declares the answer to a raw SQL statement.
--- @param statement SQL text, matched by its tokens
--- @param spec optional table: params (list, matched when given), rows (list of tables), columns
---   (list of names), affected (count), error ({ sqlstate =, message = }), times (exact number of
---   uses; without it, at least one), order (stubs with an order are used in ascending order)
--- @return the world
-function World:stub(statement, spec)
-  self.stubs:add(statement, spec)
-  return self
-end
-
---- Injects a database error, once.
--- @param spec on ("page", "commit" or the name of a repo method), nth (which time it is reached
---   from here on, default 1), sqlstate, message
--- @return the world
-function World:fail(spec)
-  self.faults:add(spec)
-  return self
-end
+World.stub, World.fail = declarations.stub, declarations.fail
 
 --- The committed rows of a table: copies, by primary key if it has one. Reading an unknown column
 -- raises.
@@ -124,9 +106,8 @@ local function maker(make)
     check.options(1, "mock.new", spec, { "tables", "base" })
     if type(spec.tables) ~= "table" then
       check.fail(1, "mock.new: tables must be a table, not " .. text.describe(spec.tables))
-    elseif spec.base ~= nil then
-      check.options(1, "mock.new: base", spec.base, { "from", "select", "where" })
     end
+    check.options(1, "mock.new: base", spec.base, { "from", "select", "where" })
     local ok, result = pcall(function()
       local schemas = schema.read(spec.tables, make ~= in_lua)
       return make(schemas, spec.base and pages.read_base(spec.base, schemas))
@@ -157,6 +138,6 @@ for _, module in ipairs { properties, assertions } do
     mock[name], pure[name] = assertion, assertion
   end
 end
-mock.pure = strict.module("luamig.mock.pure", pure, {})
+mock.pure = strict.module("luamig.mock.pure", pure)
 
-return strict.module("luamig.mock", mock, {})
+return strict.module("luamig.mock", mock)

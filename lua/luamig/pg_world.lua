@@ -12,6 +12,7 @@ local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local declarations = require "luamig.mock.declarations"
+local pages = require "luamig.mock.pages"
 local pool = require "luamig.pg_world.pool"
 local script = require "luamig.script"
 local setup = require "luamig.pg_world.setup"
@@ -32,18 +33,9 @@ function World:__gc()
   pool.give(self.database)
 end
 
---- See `luamig.mock`. The server's answer is held against the stub's.
-function World:stub(statement, spec)
-  self.stubs:add(statement, spec)
-  return self
-end
-
---- See `luamig.mock`. The server raises the error; one that comes with the end of the session ends
--- it.
-function World:fail(spec)
-  self.faults:add(spec)
-  return self
-end
+-- The server's answer is held against the stub's. The server raises the error of `fail`; one that
+-- comes with the end of the session ends it.
+World.stub, World.fail = declarations.stub, declarations.fail
 
 --- The columns of a table that a spec sees, by name, and its primary key: as declared; all of a
 -- table that is not.
@@ -53,10 +45,9 @@ function World:shape_of(repo, name)
     return schema.columns, schema.primary_key
   end
   local found = catalog.describe(repo, name)
-  local columns = {}
-  for i, column in ipairs(found.columns) do
-    columns[i] = column.name
-  end
+  local columns = text.map(found.columns, function(column)
+    return column.name
+  end)
   table.sort(columns)
   return columns, schema and schema.primary_key or found.primary_key
 end
@@ -116,13 +107,7 @@ function World:rows_of_base(args)
   end)
   local wanted = {}
   for _, row in ipairs(found.rows) do
-    local ok, answer = true, true
-    if self.base.where then
-      ok, answer = pcall(self.base.where, row, args)
-    end
-    if not ok then
-      errors.raise { kind = "spec", message = "base.where failed: " .. tostring(answer) }
-    elseif answer then
+    if pages.is_wanted(self.base, row, args) then
       wanted[#wanted + 1] = row
     end
   end
@@ -139,11 +124,9 @@ end
 
 --- See `luamig.mock`.
 function World:matching_keys(def)
-  local shown = {}
-  for i, row in ipairs(self:rows_of_query(def) or {}) do
-    shown[i] = key_of(row, def.config.key)
-  end
-  return shown
+  return text.map(self:rows_of_query(def) or {}, function(row)
+    return key_of(row, def.config.key)
+  end)
 end
 
 --- Where the sequences of the world are, as SQL that puts them back.
@@ -237,12 +220,10 @@ end
 
 --- Arguments as they are typed on a command line.
 local function typed_args(args)
-  local list = {}
-  for _, name in ipairs(text.sorted_keys(args)) do
+  return text.map(text.sorted_keys(args), function(name)
     local given = args[name]
-    list[#list + 1] = name .. "=" .. (math.type(given) and text.number(given) or tostring(given))
-  end
-  return list
+    return name .. "=" .. (math.type(given) and text.number(given) or tostring(given))
+  end)
 end
 
 --- See `luamig.mock`.
@@ -283,4 +264,4 @@ function pg_world.new(schemas, base)
   return self
 end
 
-return strict.module("luamig.pg_world", pg_world, {})
+return strict.module("luamig.pg_world", pg_world)

@@ -5,7 +5,6 @@
 
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
-local version = require "luamig.version"
 
 local strict = {}
 
@@ -21,9 +20,8 @@ end
 
 --- Makes a module: a view of `fields` that raises on unknown fields and on assignment.
 -- @param name the module's name in messages
--- @param later map from name to true: belongs to the design, not to this version
 -- @param call optional function: what the module does when it is called itself
-function strict.module(name, fields, later, call)
+function strict.module(name, fields, call)
   return setmetatable({}, {
     __index = function(_, key)
       local value = fields[key]
@@ -31,9 +29,6 @@ function strict.module(name, fields, later, call)
         return value
       end
       key = tostring(key)
-      if later[key] then
-        error(("%s.%s is not part of version %s"):format(name, key, version.short), 2)
-      end
       local near = suggest.suffix(key, text.sorted_keys(fields))
       error(('%s has no field "%s"%s'):format(name, key, near), 2)
     end,
@@ -54,17 +49,13 @@ end
 -- @param known list of legal names, those of `fields` if left out; a name that is legal and unset
 --   reads nil
 function strict.record(what, fields, known)
-  local legal = {}
   known = known or text.sorted_keys(fields)
-  for _, name in ipairs(known) do
-    legal[name] = true
-  end
   return setmetatable(fields, {
     __index = function(_, key)
       if math.type(key) then
         complain(("%s is not a list; functions get (rows, repo, run) or (repo, run), in this order")
           :format(what))
-      elseif not legal[key] then
+      elseif not text.contains(known, key) then
         key = tostring(key)
         complain(('%s has no field "%s"%s'):format(what, key, suggest.suffix(key, known)))
       end
@@ -77,13 +68,10 @@ local COUNTS = text.set { "length", "len", "size", "count", "n" }
 
 --- A row as `print` shows it.
 local function show(row, columns)
-  local shown = {}
-  for _, name in ipairs(columns) do
+  return "{ " .. table.concat(text.map(columns, function(name)
     local value = rawget(row, name)
-    shown[#shown + 1] = name .. " = " .. (type(value) == "string" and ("%q"):format(value)
-      or tostring(value))
-  end
-  return "{ " .. table.concat(shown, ", ") .. " }"
+    return name .. " = " .. (type(value) == "string" and ("%q"):format(value) or tostring(value))
+  end), ", ") .. " }"
 end
 
 --- Makes the metatables of a result. Its rows raise when a column is read that the query did not
@@ -93,10 +81,7 @@ end
 -- @return metatable of the rows, metatable of the list; the latter has a field `columns`, too, for
 --   C, where nothing may raise
 function strict.row(columns, explain)
-  local returned = {}
-  for _, name in ipairs(columns) do
-    returned[name] = true
-  end
+  local returned = text.set(columns)
   return {
     columns = columns,
     __index = function(_, key)
@@ -112,7 +97,7 @@ function strict.row(columns, explain)
   }, {
     columns = columns,
     __tostring = function(rows)
-      return ("a list of %d row%s"):format(#rows, #rows == 1 and "" or "s")
+      return "a list of " .. text.count(#rows, "row")
     end,
     __index = function(_, key)
       if key == "columns" then

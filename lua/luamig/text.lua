@@ -55,12 +55,23 @@ function text.describe(value)
   return ARTICLE[kind] or tostring(value)
 end
 
+--- What `fn(item, i)` makes of each item of a list, as a list.
+function text.map(list, fn)
+  local made = {}
+  for i, item in ipairs(list) do
+    made[i] = fn(item, i)
+  end
+  return made
+end
+
+--- A number of things, in words: "1 row", "3 rows".
+function text.count(n, thing)
+  return ("%d %s%s"):format(n, thing, n == 1 and "" or "s")
+end
+
 --- `"a", "b" or "c"`; strings are quoted, other values stand as they are.
 function text.choices(list)
-  local shown = {}
-  for i, value in ipairs(list) do
-    shown[i] = text.describe(value)
-  end
+  local shown = text.map(list, text.describe)
   local last = table.remove(shown)
   return #shown == 0 and last or table.concat(shown, ", ") .. " or " .. last
 end

@@ -1,7 +1,3 @@
---- The version of luamig, in the two forms that others show.
+--- The version of luamig.
 
-return {
-  full = "0.1.0",
-  -- What messages call this version.
-  short = "0.1",
-}
+return { full = "0.1.0" }

@@ -158,9 +158,9 @@ return {
         return check(one, verb, key, math.min(count, 1), ...)
       end },
     { "writes", "missing = ignore is not heard", "check_missing", no },
-    { "inserts", "an insert knows no missing = ignore", "check_insert_options",
-      function(check, verb, opts)
-        return check(verb, { on_conflict = opts.on_conflict, unknown = opts.missing })
+    { "inserts", "an insert knows no missing = ignore", "check_options",
+      function(check, verb, opts, known, ...)
+        return check(verb, opts, #known > 1 and { "on_conflict" } or known, ...)
       end },
     { "writes", "an empty condition means every row", "check_condition",
       function(check, verb, where)

@@ -4,7 +4,6 @@
 
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
-local version = require "luamig.version"
 
 local check = {}
 
@@ -21,26 +20,25 @@ function check.fail(depth, message)
 end
 
 --- Raises unless `options` is nil or a table whose keys are all in `known`.
--- @param later map from name to true: refused as belonging to a later version
-function check.options(depth, what, options, known, later)
+function check.options(depth, what, options, known)
   if options == nil then
     return
   elseif type(options) ~= "table" then
     check.fail(depth + 1, ("%s takes a table, not %s"):format(what, text.describe(options)))
   end
   for name in next, options do
-    local is_known = false
-    for _, legal in ipairs(known) do
-      is_known = is_known or legal == name
-    end
-    if later and later[name] then
-      check.fail(depth + 1, ('%s: option "%s" is not part of version %s'):format(what, name,
-        version.short))
-    elseif not is_known then
+    if not text.contains(known, name) then
       local shown = tostring(name)
       check.fail(depth + 1, ('%s: unknown option "%s"%s'):format(what, shown,
         suggest.suffix(shown, known)))
     end
+  end
+end
+
+--- Raises unless `given` is nil or of that type of Lua; `wanted` is what messages call it.
+function check.type(depth, what, given, type_name, wanted)
+  if given ~= nil and type(given) ~= type_name then
+    check.fail(depth + 1, ("%s must be %s, not %s"):format(what, wanted, text.describe(given)))
   end
 end
 

@@ -1,25 +1,40 @@
---- `world:run` in every kind of world: checks its options, and that all came true that the spec has
--- declared.
+--- `stub`, `fail` and `run` of every kind of world: what a spec declares, and whether it came true.
 
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
-local text = require "luamig.text"
 
 local declarations = {}
 
 local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill", "dry_run" }
 
+--- Declares the answer to a raw SQL statement.
+-- @param statement SQL text, matched by its tokens
+-- @param spec optional table: params (list, matched when given), rows (list of tables), columns
+--   (list of names), affected (count), error ({ sqlstate =, message = }), times (exact number of
+--   uses; without it, at least one), order (stubs with an order are used in ascending order)
+-- @return the world
+function declarations.stub(world, statement, spec)
+  world.stubs:add(statement, spec)
+  return world
+end
+
+--- Injects a database error, once.
+-- @param spec on ("page", "commit" or the name of a repo method), nth (which time it is reached
+--   from here on, default 1), sqlstate, message
+-- @return the world
+function declarations.fail(world, spec)
+  world.faults:add(spec)
+  return world
+end
+
 --- Checks the options of `world:run`; to be called by it only (errors show the spec's line).
 local function check_options(opts)
   check.options(2, "world:run", opts, RUN_KEYS)
   check.integer(2, "world:run: limit", opts.limit, 1)
-  if opts.args ~= nil and type(opts.args) ~= "table" then
-    check.fail(2, "world:run: args must be a table, not " .. text.describe(opts.args))
-  elseif opts.again ~= nil and type(opts.again) ~= "boolean" then
-    check.fail(2, "world:run: again must be true or false, not " .. text.describe(opts.again))
-  elseif opts.dry_run ~= nil and type(opts.dry_run) ~= "boolean" then
-    check.fail(2, "world:run: dry_run must be true or false, not " .. text.describe(opts.dry_run))
-  elseif opts.dry_run and (opts.again or opts.kill) then
+  check.type(2, "world:run: args", opts.args, "table", "a table")
+  check.type(2, "world:run: again", opts.again, "boolean", "true or false")
+  check.type(2, "world:run: dry_run", opts.dry_run, "boolean", "true or false")
+  if opts.dry_run and (opts.again or opts.kill) then
     check.fail(2, "world:run: dry_run cannot be combined with again or kill")
   elseif opts.kill ~= nil then
     check.options(2, "world:run: kill", opts.kill, { "batch", "call" })

@@ -21,10 +21,9 @@ local function show(item)
   elseif type(item) ~= "table" or mark and mark ~= "array" and mark ~= "object" then
     return text.describe(item)
   end
-  local parts = {}
-  for i, key in ipairs(text.ordered_keys(item)) do
-    parts[i] = (math.type(key) and "" or key .. " = ") .. show(item[key])
-  end
+  local parts = text.map(text.ordered_keys(item), function(key)
+    return (math.type(key) and "" or key .. " = ") .. show(item[key])
+  end)
   return #parts > 0 and "{ " .. table.concat(parts, ", ") .. " }" or "{}"
 end
 
@@ -46,13 +45,16 @@ local function same(a, b)
   return value.equal(a, b)
 end
 
---- The columns in which two rows differ: `email: "a@x", expected "b@x"`; empty if in none.
-local function compare_rows(columns, found, wanted)
+--- The columns in which two rows differ: `email is "a@x", expected "b@x"`; empty if in none.
+-- @param fits function(found, wanted)
+local function compare_rows(columns, found, wanted, fits)
   local parts = {}
   for _, column in ipairs(columns) do
-    if not same(found[column], wanted[column]) then
-      parts[#parts + 1] = ("%s is %s, expected %s"):format(column, show(found[column]),
-        show(wanted[column]))
+    local item, other = found[column], wanted[column]
+    if not fits(item, other) then
+      local is_float = decimal.is(item) and math.type(other) == "float"
+      parts[#parts + 1] = ("%s is %s, expected %s%s"):format(column, show(item),
+        is_float and "the float " or "", show(other))
     end
   end
   return table.concat(parts, "; ")
@@ -108,7 +110,7 @@ local function compare_table(name, found, wanted, ignored, lines)
     if not twin then
       missing[#missing + 1] = row
     elseif by_key then
-      local parts = compare_rows(columns, row, twin)
+      local parts = compare_rows(columns, row, twin, same)
       if parts ~= "" then
         add("the row %s: %s", value.show_key(by_key, row), parts)
       end
@@ -165,17 +167,9 @@ local function agrees(found, wanted)
   elseif type(found) ~= "table" or type(wanted) ~= "table" or decimal.is(found) then
     return value.equal(found, wanted)
   end
-  for key, item in next, found do
-    if wanted[key] == nil or not (item == wanted[key] or agrees(item, wanted[key])) then
-      return false
-    end
-  end
-  for key in next, wanted do
-    if found[key] == nil then
-      return false
-    end
-  end
-  return true
+  return value.equal_containers(found, wanted, function(item, other)
+    return item == other or agrees(item, other)
+  end)
 end
 
 --- The key to know expected rows by: the primary key, if all of them name it.
@@ -197,20 +191,13 @@ end
 function difference.expected(shape, wanted)
   local lines, rest, key = {}, shape:sorted_rows(), key_of(shape, wanted)
   for _, row in ipairs(wanted) do
-    local columns, parts = text.sorted_keys(row), {}
+    local columns = text.sorted_keys(row)
     local found = take(rest, row, key or columns, agrees)
-    for _, column in ipairs(found and columns or {}) do
-      if not agrees(found[column], row[column]) then
-        local is_float = decimal.is(found[column]) and math.type(row[column]) == "float"
-        parts[#parts + 1] = ("%s is %s, expected %s%s"):format(column, show(found[column]),
-          is_float and "the float " or "", show(row[column]))
-      end
-    end
+    local parts = found and compare_rows(columns, found, row, agrees) or ""
     if not found then
       lines[#lines + 1] = "  a row is missing: " .. show_row(row, columns)
-    elseif #parts > 0 then
-      lines[#lines + 1] = ("  the row %s: %s"):format(value.show_key(key, row),
-        table.concat(parts, "; "))
+    elseif parts ~= "" then
+      lines[#lines + 1] = ("  the row %s: %s"):format(value.show_key(key, row), parts)
     end
   end
   for _, row in ipairs(rest) do

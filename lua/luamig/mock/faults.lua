@@ -32,19 +32,14 @@ function Faults:add(spec)
     check.fail(2, "world:fail takes a table, not " .. text.describe(spec))
   end
   check.options(2, "world:fail", spec, KEYS)
-  local is_place = false
-  for _, place in ipairs(PLACES) do
-    is_place = is_place or place == spec.on
-  end
-  if not is_place then
+  if not text.contains(PLACES, spec.on) then
     check.fail(2, ("world:fail: on must be %s, not %s"):format(text.choices(PLACES),
       text.describe(spec.on)))
   elseif not check.is_sqlstate(spec.sqlstate) then
     check.fail(2, "world:fail: sqlstate must be five digits or capital letters, not "
       .. text.describe(spec.sqlstate))
-  elseif spec.message ~= nil and type(spec.message) ~= "string" then
-    check.fail(2, "world:fail: message must be a string, not " .. text.describe(spec.message))
   end
+  check.type(2, "world:fail: message", spec.message, "string", "a string")
   check.integer(2, "world:fail: nth", spec.nth, 1)
   self.list[#self.list + 1] = {
     on = spec.on, left = spec.nth or 1, sqlstate = spec.sqlstate,

@@ -19,23 +19,19 @@ end
 --- Checks that a script's key can order this base.
 function pages.check_key(base, key)
   for _, column in ipairs(key) do
-    local found = false
-    for _, returned in ipairs(base.select) do
-      found = found or returned == column
-    end
-    if not found then
+    if not text.contains(base.select, column) then
       refuse(('the base query does not return the key column "%s"'):format(column),
         suggest.hint(column, base.select))
     end
   end
 end
 
-local function is_wanted(base, one, row, args)
-  if not base.where then
-    return true
+--- Whether `base` gives a row.
+function pages.is_wanted(base, row, args)
+  local ok, answer = true, true
+  if base.where then
+    ok, answer = pcall(base.where, row, args)
   end
-  local shown = strict.rows({ value.copy_row(row) }, one.columns)[1]
-  local ok, answer = pcall(base.where, shown, args)
   if not ok then
     errors.raise { kind = "spec", message = "base.where failed: " .. tostring(answer) }
   end
@@ -74,7 +70,8 @@ local function matching(base, store, key, args)
   local one = store:table(base.from)
   local found = {}
   for _, row in ipairs(one.rows) do
-    if is_wanted(base, one, row, args) then
+    local shown = base.where and strict.rows({ value.copy_row(row) }, one.columns)[1]
+    if pages.is_wanted(base, shown, args) then
       local item = { row = selected(base, row), key = {} }
       for i, column in ipairs(key) do
         item.key[i] = row[column]
@@ -109,12 +106,11 @@ end
 
 --- The keys of all rows that the base query returns, in their order, as messages show them.
 function pages.keys(base, store, key, args)
-  local items, shown = matching(base, store, key, args), {}
+  local items = matching(base, store, key, args)
   sort(items)
-  for i, item in ipairs(items) do
-    shown[i] = value.show_key(key, item.row)
-  end
-  return shown
+  return text.map(items, function(item)
+    return value.show_key(key, item.row)
+  end)
 end
 
 --- Raises when a key occurs twice among the first `count` items.

@@ -124,18 +124,20 @@ local function check_missing(verb, opts)
   return opts.missing ~= nil
 end
 
---- Whether an update or delete may match no row.
-local function may_miss(verb, opts)
-  if opts == nil then
-    return false
-  end
+--- Raises for an option that a call does not have. Returns whether its row may be missing.
+local function check_options(verb, opts, known, hint)
   check_table(verb, opts, "the options")
   for name in next, opts do
-    if name ~= "missing" then
-      misuse('repo:%s: unknown option "%s"; did you mean "missing"?', verb, tostring(name))
+    if not text.contains(known, name) then
+      misuse('repo:%s: unknown option "%s"; %s', verb, tostring(name), hint)
     end
   end
   return check_missing(verb, opts)
+end
+
+--- Whether an update or delete may match no row.
+local function may_miss(verb, opts)
+  return opts ~= nil and check_options(verb, opts, { "missing" }, 'did you mean "missing"?')
 end
 
 local function check_columns(verb, list, what)
@@ -151,26 +153,15 @@ local function check_columns(verb, list, what)
   end
 end
 
---- Raises for an option that an insert does not have. No row is ever missing here, since there are
--- no triggers and no rules.
-local function check_insert_options(verb, opts)
-  check_table(verb, opts, "the options")
-  for name in next, opts do
-    if name ~= "on_conflict" and name ~= "missing" then
-      misuse('repo:%s: unknown option "%s"; the options are "on_conflict" and "missing"', verb,
-        tostring(name))
-    end
-  end
-  check_missing(verb, opts)
-end
-
---- Reads the options of an insert.
+--- Reads the options of an insert. Its row is never missing here, since there are no triggers and
+-- no rules.
 -- @return nil, or what `Store:insert` takes
 local function conflict_of(verb, opts)
   if opts == nil then
     return nil
   end
-  check_insert_options(verb, opts)
+  check_options(verb, opts, { "on_conflict", "missing" },
+    'the options are "on_conflict" and "missing"')
   local given = opts.on_conflict
   if given == nil or given == "nothing" then
     return given and {}
@@ -228,13 +219,11 @@ end
 
 --- How messages name a row by its key: `row id = 7, `.
 local function row_of(key)
-  local shown = {}
-  for i, column in ipairs(text.sorted_keys(key)) do
+  return "row " .. table.concat(text.map(text.sorted_keys(key), function(column)
     local item = key[column]
     local is_plain = type(item) == "string" or type(item) == "boolean" or type(item) == "number"
-    shown[i] = ("%s = %s, "):format(column, is_plain and value.show(item) or "a " .. type(item))
-  end
-  return "row " .. table.concat(shown)
+    return ("%s = %s, "):format(column, is_plain and value.show(item) or "a " .. type(item))
+  end))
 end
 
 --- Reads a condition: an equality table, where NULL means IS NULL, or `luamig.ALL`.
@@ -367,6 +356,30 @@ function verbs.execute(tx, site, ...)
   return handle(tx, ask(tx, site, "execute", raw(...)).affected, (raw(...)))
 end
 
+--- The one row that an update or delete is for, or none where that may be. Returns the table, and
+-- the key and the changes as they go to the server.
+local function by_key(tx, site, verb, name, key, is_optional, changes)
+  check_key(verb, key)
+  tx.sites:check(site.text, verb, "the key", key)
+  refuse_key_change(tx, name, text.sorted_keys(changes))
+  refuse_read_only(tx, verb:upper())
+  local one = tx.store:table(name)
+  local kept = one:encode_changes(changes, row_of(key))
+  local kept_key = one:encode(key, row_of(key))
+  check_count(one, verb, kept_key, #one:find(kept_key), is_optional)
+  return one, kept_key, kept
+end
+
+--- The rows that an update_all or delete_all is for: the table, and the condition as it goes to the
+-- server.
+local function by_condition(tx, site, verb, name, where)
+  check_condition(verb, where)
+  tx.sites:check(site.text, verb, "the condition", where)
+  refuse_read_only(tx, verb:match "^%a+":upper())
+  local one = tx.store:table(name)
+  return one, encode_condition(one, where)
+end
+
 function verbs.update(tx, site, name, key, changes, opts)
   log(tx, site, {
     verb = "update", table = name, key = copy_or_nil(key), changes = copy_or_nil(changes),
@@ -375,28 +388,14 @@ function verbs.update(tx, site, name, key, changes, opts)
   check_table("update", changes, "the changes")
   local is_optional = may_miss("update", opts)
   check_changes("update", changes)
-  check_key("update", key)
-  tx.sites:check(site.text, "update", "the key", key)
-  refuse_key_change(tx, name, text.sorted_keys(changes))
-  refuse_read_only(tx, "UPDATE")
-  local one = tx.store:table(name)
-  local kept = one:encode_changes(changes, row_of(key))
-  local kept_key = one:encode(key, row_of(key))
-  check_count(one, "update", kept_key, #one:find(kept_key), is_optional)
-  return handle(tx, tx.store:update(one, kept_key, kept))
+  return handle(tx, tx.store:update(by_key(tx, site, "update", name, key, is_optional, changes)))
 end
 
 function verbs.delete(tx, site, name, key, opts)
   log(tx, site, { verb = "delete", table = name, key = copy_or_nil(key) })
   check_table("delete", key, "the key")
   local is_optional = may_miss("delete", opts)
-  check_key("delete", key)
-  tx.sites:check(site.text, "delete", "the key", key)
-  refuse_read_only(tx, "DELETE")
-  local one = tx.store:table(name)
-  local kept_key = one:encode(key, row_of(key))
-  check_count(one, "delete", kept_key, #one:find(kept_key), is_optional)
-  return handle(tx, tx.store:delete(one, kept_key))
+  return handle(tx, tx.store:delete(by_key(tx, site, "delete", name, key, is_optional, {})))
 end
 
 --- Inserts rows. `shown` is what messages call one, with a place for its number.
@@ -447,23 +446,13 @@ function verbs.update_all(tx, site, name, changes, where)
   })
   check_changes("update_all", changes)
   refuse_key_change(tx, name, text.sorted_keys(changes))
-  check_condition("update_all", where)
-  tx.sites:check(site.text, "update_all", "the condition", where)
-  refuse_read_only(tx, "UPDATE")
-  local one = tx.store:table(name)
-  local condition = encode_condition(one, where)
-  local kept = one:encode_changes(changes, "")
-  return handle(tx, tx.store:update(one, condition, kept))
+  local one, condition = by_condition(tx, site, "update_all", name, where)
+  return handle(tx, tx.store:update(one, condition, one:encode_changes(changes, "")))
 end
 
 function verbs.delete_all(tx, site, name, where)
   log(tx, site, { verb = "delete_all", table = name, where = copy_or_nil(where) })
-  check_condition("delete_all", where)
-  tx.sites:check(site.text, "delete_all", "the condition", where)
-  refuse_read_only(tx, "DELETE")
-  local one = tx.store:table(name)
-  local condition = encode_condition(one, where)
-  return handle(tx, tx.store:delete(one, condition))
+  return handle(tx, tx.store:delete(by_condition(tx, site, "delete_all", name, where)))
 end
 
 function verbs.savepoint(tx, site, fn, ...)

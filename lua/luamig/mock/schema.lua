@@ -24,11 +24,7 @@ end
 
 local function check_keys(name, given, known)
   for key in next, given do
-    local is_known = false
-    for _, legal in ipairs(known) do
-      is_known = is_known or key == legal
-    end
-    if not is_known then
+    if not text.contains(known, key) then
       fail(name, 'unknown key "%s"%s', tostring(key), suggest.suffix(tostring(key), known))
     end
   end
@@ -113,11 +109,8 @@ local function check_column(name, key, column, self)
 end
 
 local function add_not_null(self, name, given)
-  local not_null = {}
-  for _, column in ipairs(given.not_null and column_list(name, "not_null", given.not_null, self)
-    or {}) do
-    not_null[column] = true
-  end
+  local not_null = text.set(given.not_null and column_list(name, "not_null", given.not_null, self)
+    or {})
   for _, column in ipairs(self.primary_key or {}) do
     not_null[column] = true
   end

@@ -33,10 +33,8 @@ local function check_error(given)
 end
 
 local function check_rows(rows)
-  if type(rows) ~= "table" then
-    check.fail(3, "world:stub: rows must be a list of tables, not " .. text.describe(rows))
-  end
-  for _, row in ipairs(rows) do
+  check.type(3, "world:stub: rows", rows, "table", "a list of tables")
+  for _, row in ipairs(rows or {}) do
     if type(row) ~= "table" then
       check.fail(3, "world:stub: rows must be a list of tables, it holds " .. text.describe(row))
     end
@@ -63,10 +61,8 @@ local function columns_of(spec)
 end
 
 local function check_params(params)
-  if type(params) ~= "table" then
-    check.fail(3, "world:stub: params must be a list, not " .. text.describe(params))
-  end
-  for i in next, params do
+  check.type(3, "world:stub: params", params, "table", "a list")
+  for i in next, params or {} do
     if math.type(i) ~= "integer" then
       check.fail(3, "world:stub: params must be a list, it has the key " .. text.describe(i))
     end
@@ -84,12 +80,8 @@ function Stubs:add(statement, spec)
   check.integer(2, "world:stub: times", spec.times, 1)
   check.integer(2, "world:stub: affected", spec.affected, 0)
   check.integer(2, "world:stub: order", spec.order, 1)
-  if spec.params ~= nil then
-    check_params(spec.params)
-  end
-  if spec.rows ~= nil then
-    check_rows(spec.rows)
-  end
+  check_params(spec.params)
+  check_rows(spec.rows)
   self.list[#self.list + 1] = {
     sql = statement, fingerprint = sql.fingerprint(statement), params = spec.params,
     rows = spec.rows, columns = columns_of(spec), gives_columns = spec.columns ~= nil,
@@ -115,7 +107,8 @@ local function same_params(wanted, given)
   return true
 end
 
-local function show_params(params)
+--- Parameters of a statement as messages show them: ` with $1 = 7`.
+function stubs.show_params(params)
   local shown = {}
   for i = 1, params.n do
     shown[i] = ("$%d = %s"):format(i, text.describe(params[i]))
@@ -151,7 +144,7 @@ end
 local function unexpected(statement, params, reason)
   errors.raise {
     kind = "spec", sql = statement,
-    message = ("unexpected statement: %s%s"):format(statement, show_params(params)),
+    message = ("unexpected statement: %s%s"):format(statement, stubs.show_params(params)),
     detail = reason, hint = "Declare its answer with world:stub.",
   }
 end
@@ -161,7 +154,7 @@ function Stubs:why_not_now(stub)
   if self.answers_always then
     return nil
   elseif stub.times and stub.used >= stub.times then
-    return ("Its stub answers %d time%s."):format(stub.times, stub.times == 1 and "" or "s")
+    return ("Its stub answers %s."):format(text.count(stub.times, "time"))
   elseif stub.order and stub.order < self.last_order then
     return ("Its stub has order %d, one with order %d was used before."):format(stub.order,
       self.last_order)

@@ -16,9 +16,10 @@ local function is_container(item)
 end
 
 --- Whether two arrays or documents hold equal values under the same keys.
-local function equal_containers(a, b)
+-- @param equal function(a, b) for values in them
+function value.equal_containers(a, b, equal)
   for key, item in next, a do
-    if not value.equal(item, b[key]) then
+    if not equal(item, b[key]) then
       return false
     end
   end
@@ -37,7 +38,7 @@ function value.equal(a, b)
     return true
   end
   return is_container(a) and is_container(b) and marks.kind(a) == marks.kind(b)
-    and equal_containers(a, b)
+    and value.equal_containers(a, b, value.equal)
 end
 
 local function compare_bytes(a, b)
@@ -149,21 +150,18 @@ end
 
 --- A key as a script writes it, for messages: `id = 7, tenant = 3`.
 function value.show_pairs(key)
-  local shown = {}
-  for i, name in ipairs(text.sorted_keys(key)) do
-    shown[i] = ("%s = %s"):format(name, value.show(key[name]))
-  end
-  return table.concat(shown, ", ")
+  return table.concat(text.map(text.sorted_keys(key), function(name)
+    return ("%s = %s"):format(name, value.show(key[name]))
+  end), ", ")
 end
 
 --- `(id, day)=(7, 2024-01-01)`, the way PostgreSQL shows keys.
 -- @param names list of columns
 -- @param values map from column to value; absent is NULL
 function value.show_key(names, values)
-  local shown = {}
-  for i, name in ipairs(names) do
-    shown[i] = value.show(values[name])
-  end
+  local shown = text.map(names, function(name)
+    return value.show(values[name])
+  end)
   return ("(%s)=(%s)"):format(table.concat(names, ", "), table.concat(shown, ", "))
 end
 

@@ -4,7 +4,9 @@
 -- type, and a column that a sequence fills is a serial. Refuses nothing: what a declaration has no
 -- word for (checks, defaults, partial indexes) is left out.
 
+local errors = require "luamig.errors"
 local source = require "luamig.scaffold.source"
+local suggest = require "luamig.suggest"
 local text = require "luamig.text"
 
 local catalog = {}
@@ -59,16 +61,18 @@ local REFERENCES = OWN .. [[
       ON names.oid::oid = c.confrelid
    WHERE c.conrelid = $1::int8::oid AND c.contype = 'f' ORDER BY c.conname]]
 
+-- Those that a script sees, without the server's own.
+local TABLES = [[
+  SELECT c.relname::pg_catalog.text AS name FROM pg_catalog.pg_class c
+   WHERE pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text) OPERATOR(pg_catalog.>) 0
+     AND pg_catalog.pg_table_is_visible(c.oid) AND c.relnamespace OPERATOR(pg_catalog.<>) 11]]
+
 -- How a column that a sequence fills is declared.
 local SERIALS = { smallint = "smallserial", integer = "serial", bigint = "bigserial" }
 
 --- A table's name as scripts write it (users, public.users, "odd.name"), for SQL.
 function catalog.quote_table(name)
-  local parts = catalog.parts(name)
-  for i, part in ipairs(parts) do
-    parts[i] = catalog.quote(part)
-  end
-  return table.concat(parts, ".")
+  return table.concat(text.map(catalog.parts(name), catalog.quote), ".")
 end
 
 --- The parts of a table's name: `{ "public", "users" }`.
@@ -93,11 +97,7 @@ end
 
 --- Names, for SQL, with commas between them.
 function catalog.quote_list(names)
-  local list = {}
-  for i, name in ipairs(names) do
-    list[i] = catalog.quote(name)
-  end
-  return table.concat(list, ", ")
+  return table.concat(text.map(names, catalog.quote), ", ")
 end
 
 --- The OID of the table, or view, that the name means to a script; nil when there is none.
@@ -125,25 +125,7 @@ function catalog.describe(repo, name)
 end
 
 local function list_of(names)
-  local shown = {}
-  for i, name in ipairs(names) do
-    shown[i] = source.quote(name)
-  end
-  return "{ " .. table.concat(shown, ", ") .. " }"
-end
-
-local function not_null_of(found)
-  local in_key = {}
-  for _, name in ipairs(found.primary_key or {}) do
-    in_key[name] = true
-  end
-  local names = {}
-  for _, column in ipairs(found.columns) do
-    if column.not_null and not in_key[column.name] then
-      names[#names + 1] = column.name
-    end
-  end
-  return names
+  return "{ " .. table.concat(text.map(names, source.quote), ", ") .. " }"
 end
 
 local function reference_of(key)
@@ -164,16 +146,13 @@ local function declare(name, found, references)
   if found.primary_key then
     lines[#lines + 1] = ("  primary_key = %s,"):format(list_of(found.primary_key))
   end
-  local not_null = not_null_of(found)
+  local not_null = source.not_null(found.columns, found.primary_key or {})
   if #not_null > 0 then
     lines[#lines + 1] = ("  not_null = %s,"):format(list_of(not_null))
   end
-  local unique = {}
-  for i, columns in ipairs(found.unique) do
-    unique[i] = list_of(columns)
-  end
-  if #unique > 0 then
-    lines[#lines + 1] = ("  unique = { %s },"):format(table.concat(unique, ", "))
+  if #found.unique > 0 then
+    lines[#lines + 1] = ("  unique = { %s },"):format(table.concat(text.map(found.unique, list_of),
+      ", "))
   end
   if #references > 0 then
     lines[#lines + 1] = "  foreign_keys = {"
@@ -186,36 +165,33 @@ local function declare(name, found, references)
   return table.concat(lines, "\n") .. "\n"
 end
 
+--- The OIDs of tables; raises an error object when one does not exist.
+local function find_all(repo, names)
+  return text.map(names, function(name)
+    local oid = catalog.find(repo, name)
+    if not oid then
+      local known = text.map(repo:query(TABLES), function(row)
+        return row.name
+      end)
+      errors.raise {
+        kind = "script", message = ('table "%s" does not exist'):format(name),
+        hint = suggest.hint(name, known),
+      }
+    end
+    return oid
+  end)
+end
+
 --- The declarations of tables, ready to be pasted into a spec. Raises an error object when one does
 -- not exist.
 -- @param database of the program
 function catalog.declarations(database, names)
   return database:transact(function(repo)
-    local shown, oids = {}, {}
-    for i, name in ipairs(names) do
-      oids[i] = catalog.find(repo, name)
-      if not oids[i] then
-        local known = {}
-        for j, row in ipairs(repo:query [[
-          SELECT c.relname::pg_catalog.text AS name FROM pg_catalog.pg_class c
-           WHERE pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text)
-                 OPERATOR(pg_catalog.>) 0
-             AND pg_catalog.pg_table_is_visible(c.oid)
-             AND c.relnamespace OPERATOR(pg_catalog.<>) 11]])
-        do
-          known[j] = row.name
-        end
-        require("luamig.errors").raise {
-          kind = "script", message = ('table "%s" does not exist'):format(name),
-          hint = require("luamig.suggest").hint(name, known),
-        }
-      end
-    end
-    for i, name in ipairs(names) do
-      shown[i] = declare(name, catalog.describe(repo, name),
+    local oids = find_all(repo, names)
+    return table.concat(text.map(names, function(name, i)
+      return declare(name, catalog.describe(repo, name),
         repo:query(REFERENCES, oids[i], names, oids))
-    end
-    return table.concat(shown)
+    end))
   end)
 end
 

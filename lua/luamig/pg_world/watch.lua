@@ -7,7 +7,7 @@ local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local luamig = require "luamig"
-local text = require "luamig.text"
+local stubs = require "luamig.mock.stubs"
 local value = require "luamig.mock.value"
 
 local watch = {}
@@ -144,14 +144,6 @@ local function passes(event)
   return sqlstate and (sqlstate:sub(1, 2) == "40" or faults.ends_session(sqlstate))
 end
 
-local function show_params(params)
-  local shown = {}
-  for i = 1, params.n do
-    shown[i] = ("$%d = %s"):format(i, text.describe(params[i]))
-  end
-  return #shown > 0 and " with " .. table.concat(shown, ", ") or ""
-end
-
 --- Holds the stub for a statement, if there is one, against the answer.
 function Watch:check_stub(event)
   local sent = self.statement
@@ -162,7 +154,7 @@ function Watch:check_stub(event)
   local difference = ok and compare.stub(sent.sql, stub, event)
   if difference then
     return self:raise_problem(("a stub differs from the server's answer: %s%s\n  %s"):format(
-      sent.sql, show_params(sent.params), difference))
+      sent.sql, stubs.show_params(sent.params), difference))
   end
 end
 

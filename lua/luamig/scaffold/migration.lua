@@ -5,6 +5,9 @@
 
 local samples = require "luamig.scaffold.samples"
 local source = require "luamig.scaffold.source"
+local text = require "luamig.text"
+
+local map, set = text.map, text.set
 
 local migration = {}
 
@@ -158,14 +161,6 @@ local function key_of(facts)
   return { facts.columns[1].name }, false
 end
 
-local function set(list)
-  local names = {}
-  for _, name in ipairs(list) do
-    names[name] = true
-  end
-  return names
-end
-
 --- The column that a migration might fill: the first that may be NULL and be written. Then the
 -- first that may be written, which is not looked for.
 local function target_of(facts, key)
@@ -183,13 +178,11 @@ end
 
 --- The columns of the base query: the key, and a few more that the mock knows.
 local function selected(facts, key, target)
-  local in_key, by_name, chosen = set(key), {}, {}
+  local in_key, by_name = set(key), {}
   for _, column in ipairs(facts.columns) do
     by_name[column.name] = column
   end
-  for i, name in ipairs(key) do
-    chosen[i] = by_name[name]
-  end
+  local chosen = map(key, function(name) return by_name[name] end)
   for _, column in ipairs(facts.columns) do
     local wanted = not in_key[column.name] and column ~= target and samples.knows(column)
     if wanted and #chosen < #key + MORE_COLUMNS then
@@ -197,14 +190,6 @@ local function selected(facts, key, target)
     end
   end
   return chosen
-end
-
-local function map(list, make)
-  local made = {}
-  for i, item in ipairs(list) do
-    made[i] = make(item)
-  end
-  return made
 end
 
 local function quoted(names, indent, lead)
@@ -296,16 +281,6 @@ local function count_of(self, rows)
   return count
 end
 
-local function not_null_of(sample, in_key)
-  local names = {}
-  for _, column in ipairs(sample.columns) do
-    if column.not_null and not in_key[column.name] then
-      names[#names + 1] = column.name
-    end
-  end
-  return names
-end
-
 local function left_out_of(sample)
   return table.concat(map(sample.left_out, function(column)
     return ("-- Without %s %s: the mock does not support its type."):format(one_line(column.name),
@@ -321,7 +296,7 @@ local function spec_of(self)
   if self.is_proved and not proved_primary then
     table.insert(unique, 1, self.key)
   end
-  local not_null = not_null_of(sample, proved_primary and set(self.key) or {})
+  local not_null = source.not_null(sample.columns, proved_primary and self.key or {})
   local writable = self.writable or self.columns[1]
   return source.fill(SPEC, {
     path = source.quote(self.script_path), name = source.quote(self.name),

@@ -6,6 +6,7 @@
 
 local mock = require "luamig.mock"
 local source = require "luamig.scaffold.source"
+local text = require "luamig.text"
 
 local samples = {}
 
@@ -67,6 +68,11 @@ local function literal(column, i)
   return make and make(i) or words(column, i)
 end
 
+--- The value of a column in row `i`, from its source.
+local function value_of(column, i)
+  return load("return " .. column.literals[i])()
+end
+
 --- A table of the mock with these types and rows (both by column), or nil when it refuses them.
 local function try(types, rows, more)
   local declared = { columns = types, rows = rows }
@@ -80,11 +86,11 @@ end
 -- need an order, which documents and arrays do not have there.
 local function suits(column, type_name, is_key)
   local rows = {}
-  if column.is_record or is_key and type(load("return " .. column.literals[1])()) == "table" then
+  if column.is_record or is_key and type(value_of(column, 1)) == "table" then
     return false
   end
   for i = 1, is_key and 1 or ROWS do
-    rows[i] = { [column.name] = load("return " .. column.literals[i])() }
+    rows[i] = { [column.name] = value_of(column, i) }
   end
   return try({ [column.name] = type_name }, rows, is_key and { primary_key = { column.name } })
 end
@@ -115,14 +121,11 @@ end
 
 --- Can the mock keep these columns unique?
 local function keeps_unique(self, names)
-  local types, row, wanted = {}, {}, {}
-  for _, name in ipairs(names) do
-    wanted[name] = true
-  end
+  local types, row = {}, {}
   for _, column in ipairs(self.columns) do
-    if wanted[column.name] then
+    if text.contains(names, column.name) then
       types[column.name] = column.type
-      row[column.name] = load("return " .. column.literals[1])()
+      row[column.name] = value_of(column, 1)
     end
   end
   return try(types, { row }, { unique = { names } })
@@ -140,7 +143,7 @@ local function rows_of(table_, target)
       local wanted = column.not_null or column.name == target and i == 2
       if wanted then
         row[#row + 1] = source.field(column.name) .. " = " .. column.literals[i]
-        value[column.name] = load("return " .. column.literals[i])()
+        value[column.name] = value_of(column, i)
       end
     end
     values[#values + 1] = value
@@ -163,12 +166,8 @@ end
 --   of fields as source, with has_target)
 function samples.table(facts, key, target)
   local self = { columns = {}, left_out = {}, key = key, unique = {} }
-  local is_key = {}
-  for _, name in ipairs(key) do
-    is_key[name] = true
-  end
   for _, given in ipairs(facts.columns) do
-    local column = describe(given, is_key[given.name])
+    local column = describe(given, text.contains(key, given.name))
     table.insert(column.type and self.columns or self.left_out, column.type and column or given)
   end
   for _, names in ipairs(facts.unique) do

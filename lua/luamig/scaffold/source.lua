@@ -56,6 +56,17 @@ function source.list(items, indent, lead)
   return lead .. "{" .. inner .. table.concat(items, "," .. inner) .. ",\n" .. indent .. "}"
 end
 
+--- The names of columns that are NOT NULL without being in a primary key.
+function source.not_null(columns, primary_key)
+  local names = {}
+  for _, column in ipairs(columns) do
+    if column.not_null and not text.contains(primary_key, column.name) then
+      names[#names + 1] = column.name
+    end
+  end
+  return names
+end
+
 --- Texts with `separator` between them, in as many lines as they need.
 function source.wrap(items, separator, indent)
   local lines, line = {}, ""

@@ -68,11 +68,7 @@ local TYPE_NAMES = { "string", "integer", "number", "boolean" }
 
 local function check_spec_keys(fail, name, spec)
   for _, key in ipairs(text.ordered_keys(spec)) do
-    local known = false
-    for _, legal in ipairs(SPEC_KEYS) do
-      known = known or key == legal
-    end
-    if not known then
+    if not text.contains(SPEC_KEYS, key) then
       local hint = suggest.hint(tostring(key), SPEC_KEYS)
       fail({ "args", name, key }, ('unknown key "%s" in args.%s'):format(tostring(key), name), hint)
     end
@@ -136,11 +132,9 @@ end
 -- @param fail function(field path, message, hint) that raises
 -- @return list of { name =, type =, required =, default =, secret =, desc = }, sorted by name
 function args.declare(declared, fail)
-  local list = {}
-  for i, name in ipairs(text.ordered_keys(declared or {})) do
-    list[i] = declare_one(fail, name, declared[name])
-  end
-  return list
+  return text.map(text.ordered_keys(declared or {}), function(name)
+    return declare_one(fail, name, declared[name])
+  end)
 end
 
 local function usage(path, message, hint)
@@ -148,21 +142,15 @@ local function usage(path, message, hint)
 end
 
 local function names_of(list)
-  local names = {}
-  for i, spec in ipairs(list) do
-    names[i] = spec.name
-  end
-  return names
+  return text.map(list, function(spec)
+    return spec.name
+  end)
 end
 
 local function refuse_unknown(path, list, given)
   local names = names_of(list)
-  local declared = {}
-  for _, name in ipairs(names) do
-    declared[name] = true
-  end
   for _, name in ipairs(text.ordered_keys(given)) do
-    if not declared[name] then
+    if not text.contains(names, name) then
       local hint = #names == 0 and "This script declares no arguments."
         or "Declared arguments: " .. table.concat(names, ", ") .. "."
       local near = suggest.hint(tostring(name), names)
@@ -293,13 +281,10 @@ function args.resolve(path, list, given, hidden)
   local names = names_of(list)
   return setmetatable(values, {
     __index = function(_, name)
-      for _, known in ipairs(names) do
-        if known == name then
-          return nil
-        end
+      if not text.contains(names, name) then
+        name = tostring(name)
+        error(('argument "%s" is not declared%s'):format(name, suggest.suffix(name, names)), 2)
       end
-      name = tostring(name)
-      error(('argument "%s" is not declared%s'):format(name, suggest.suffix(name, names)), 2)
     end,
   })
 end

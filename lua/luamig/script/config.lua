@@ -34,10 +34,8 @@ end
 
 local function one_of(choices)
   return function(value)
-    for _, choice in ipairs(choices) do
-      if value == choice then
-        return value
-      end
+    if text.contains(choices, value) then
+      return value
     end
     return nil, text.choices(choices)
   end
@@ -50,31 +48,29 @@ local function filled_string(value)
   return nil, "a string that is not empty"
 end
 
---- The length of a table that is a list and nothing else, or nil.
-local function list_length(value)
-  local count = 0
-  for _ in next, value do
-    count = count + 1
+--- A check of a list that is not empty, or of one item that stands for it. `check` is for an item.
+local function list_of(check, wanted)
+  return function(value)
+    local mark = marks.kind(value)
+    local is_one = type(value) ~= "table" or mark and mark ~= "array"
+    local list, kept = is_one and { value } or value, {}
+    local is_list, length = marks.is_list(list)
+    for i = 1, is_list and length or 0 do
+      kept[i] = check(list[i], kept)
+      if kept[i] == nil then
+        break
+      end
+    end
+    if #kept == 0 or #kept < length then
+      return nil, wanted
+    end
+    return kept
   end
-  return count == #value and count or nil
 end
 
-local function key_columns(value)
-  local list = type(value) == "table" and value or { value }
-  local kept, seen = {}, {}
-  for i = 1, list_length(list) or 0 do
-    local name = filled_string(list[i])
-    if not name or seen[name] then
-      return nil, "a column name or a list of distinct column names"
-    end
-    seen[name] = true
-    kept[i] = name
-  end
-  if #kept == 0 then
-    return nil, "a column name or a list of distinct column names"
-  end
-  return kept
-end
+local key_columns = list_of(function(name, others)
+  return not text.contains(others, name) and filled_string(name) or nil
+end, "a column name or a list of distinct column names")
 
 --- A value that a key column may have, or nil.
 local function key_value(item)
@@ -87,20 +83,8 @@ local function key_value(item)
   return nil
 end
 
-local function key_values(value)
-  local list = type(value) == "table" and not marks.kind(value) and value or { value }
-  local kept = {}
-  for i = 1, list_length(list) or 0 do
-    kept[i] = key_value(list[i])
-    if kept[i] == nil then
-      return nil, "a key value or a list of key values (strings, finite numbers or booleans)"
-    end
-  end
-  if #kept == 0 then
-    return nil, "a key value or a list of key values (strings, finite numbers or booleans)"
-  end
-  return kept
-end
+local key_values = list_of(key_value,
+  "a key value or a list of key values (strings, finite numbers or booleans)")
 
 --- Thresholds of the health signals, see docs/operating.md. Each is a number, or false: off.
 local HEALTH = {
