@@ -152,34 +152,29 @@ local METHODS = {
 }
 
 local function null_hint(name)
-  name = name or "value"
   return NULL_HINT:format(name, name)
 end
+
+local NULL_VALUE_HINT = null_hint "value"
+local NULL_LIST_HINT = "The list is nil: a column that is NULL reads nil. Write ipairs(list or {})."
 
 --- Errors while a script runs: a pattern of the message, and a hint or a function of what it
 -- captures and the line.
 local RUNTIME = {
   { "for iterator 'for iterator'%)", "Loop over a list with: for _, row in ipairs(list) do. Loop "
     .. "over a table with names with: for name, value in pairs(t) do." },
-  { "to 'for iterator' %(table expected, got nil%)", "The list is nil: a column that is NULL "
-    .. "reads nil. Write ipairs(list or {})." },
-  { "bad argument #1 to '[i]?pairs'", "The list is nil: a column that is NULL reads nil. Write "
-    .. "ipairs(list or {})." },
-  { "^attempt to index a nil value$", "The list is nil: a column that is NULL reads nil. Write "
-    .. "ipairs(list or {})." },
+  { "to 'for iterator' %(table expected, got nil%)", NULL_LIST_HINT },
+  { "bad argument #1 to '[i]?pairs'", NULL_LIST_HINT },
+  { "^attempt to index a nil value$", NULL_LIST_HINT },
   { "attempt to index a nil value", function(_, line)
     return line:find "%[0%]" and "A list begins at 1: its first element is list[1]."
   end },
   { "attempt to index a nil value %(%a+ '([%a_][%w_]*)'%)", null_hint },
-  { "attempt to index a nil value", function()
-    return null_hint "value"
-  end },
+  { "attempt to index a nil value", NULL_VALUE_HINT },
   { "attempt to %a+ a 'string' with a ", "Join texts with two dots, a .. b. To calculate "
     .. "with a text, write tonumber(text)." },
   { "attempt to perform arithmetic on a nil value %(%a+ '([%a_][%w_]*)'%)", null_hint },
-  { "attempt to perform arithmetic on a nil value", function()
-    return null_hint "value"
-  end },
+  { "attempt to perform arithmetic on a nil value", NULL_VALUE_HINT },
   { "attempt to concatenate a nil value %(%a+ '([%a_][%w_]*)'%)", function(name)
     return ('A column that is NULL reads nil. A missing field also reads nil. Use a default, as '
       .. 'in (%s or "").'):format(name)
@@ -190,9 +185,9 @@ local RUNTIME = {
     return kind == "boolean" and "Write tostring(value) to get a text."
       or "Join its fields, not the value itself. tostring(value) shows what the value is."
   end },
-  { "attempt to compare %a+ with nil", function() return null_hint "value" end },
-  { "attempt to compare nil with ", function() return null_hint "value" end },
-  { "attempt to compare two nil values", function() return null_hint "value" end },
+  { "attempt to compare %a+ with nil", NULL_VALUE_HINT },
+  { "attempt to compare nil with ", NULL_VALUE_HINT },
+  { "attempt to compare two nil values", NULL_VALUE_HINT },
   { "attempt to compare number with string", "Write tonumber(text) to get a number." },
   { "attempt to compare string with number", "Write tonumber(text) to get a number." },
   { "to 'format' %(number has no integer representation%)", "%d takes whole numbers. Write "
@@ -212,7 +207,7 @@ local RUNTIME = {
   end },
   { "table index is nil", "A column that is NULL reads nil, and nil cannot name a field. Test for "
     .. "nil first." },
-  { "bad 'for' %a+ %(number expected, got nil%)", function() return null_hint "value" end },
+  { "bad 'for' %a+ %(number expected, got nil%)", NULL_VALUE_HINT },
   { "stack overflow", "A function calls itself and never stops." },
 }
 

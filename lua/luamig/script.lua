@@ -33,7 +33,7 @@ local CALLBACKS = { "migrate", "run", "on_start", "on_complete", "on_stop", "thr
 --- Reads and runs the file. Returns what it returned, and its text and place.
 local function evaluate(path, opts)
   local content = source.read(path, "script")
-  local place = paths.place(path, content, opts)
+  local place = paths.place(path, opts)
   local lib = paths.join(place.dir, "lib")
   env.search({ place.dir, lib, place.root }, place.cwd)
   return source.evaluate(content, path), content, place

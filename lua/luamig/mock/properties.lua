@@ -193,11 +193,7 @@ local function show_batch(key, first, last)
     return ""
   end
   local function show(values)
-    local shown = {}
-    for i, item in ipairs(values) do
-      shown[i] = text.describe(item)
-    end
-    return "(" .. table.concat(shown, ", ") .. ")"
+    return "(" .. table.concat(text.map(values, text.describe), ", ") .. ")"
   end
   return (", keys (%s) from %s to %s"):format(table.concat(key, ", "), show(first), show(last))
 end
@@ -311,8 +307,8 @@ function Trial:again(size, limit)
       before)
     if differs then
       local of = batches_of(world)[batch] or {}
-      return differs, ("its batch %d of %d row%s%s"):format(batch, result.rows,
-        result.rows == 1 and "" or "s", show_batch(def.config.key, of.first, of.last))
+      return differs, ("its batch %d of %s%s"):format(batch, text.count(result.rows, "row"),
+        show_batch(def.config.key, of.first, of.last))
     end
     opts.again = nil
   until result.state ~= "stopped"
@@ -343,8 +339,8 @@ local function complete(self)
     return
   end
   local shown = table.concat(left, ", ", 1, math.min(#left, MAX_LEFT))
-  fail("%s is not complete: when it is done, the base query still returns %d row%s%s:\n  %s%s\n%s",
-    self.path, #left, #left == 1 and "" or "s",
+  fail("%s is not complete: when it is done, the base query still returns %s%s:\n  %s%s\n%s",
+    self.path, text.count(#left, "row"),
     result.failures > 0 and (", %d of them failed rows"):format(result.failures) or "", shown,
     #left > MAX_LEFT and ", ..." or "", COMPLETE_HINT)
 end

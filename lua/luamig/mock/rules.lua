@@ -8,6 +8,8 @@
 local errors = require "luamig.errors"
 local luamig = require "luamig"
 local strict = require "luamig.strict"
+local text = require "luamig.text"
+local types = require "luamig.mock.types"
 local value = require "luamig.mock.value"
 
 local rules = {}
@@ -124,11 +126,10 @@ end
 function rules.identity(one, row, columns)
   local items = {}
   for i, column in ipairs(columns) do
-    local item, order = row[column], one.types[column].order
-    if item == nil then
+    if row[column] == nil then
       return nil
     end
-    items[i] = type(order) == "function" and order(item) or item
+    items[i] = types.comparable(one.types[column], row[column])
   end
   return value.identity(items)
 end
@@ -167,19 +168,15 @@ function rules.check_unique(one, row, changes)
   end
 end
 
+--- A text that two lists share when they hold the same columns, in any order.
+local function show_set(columns)
+  return table.concat(text.sorted_keys(text.set(columns)), "\0")
+end
+
 --- The unique constraint on exactly these columns, in any order; raises when there is none.
 function rules.arbiter(one, columns)
-  local wanted, count = {}, 0
-  for _, column in ipairs(columns) do
-    count = count + (wanted[column] and 0 or 1)
-    wanted[column] = true
-  end
   for _, constraint in ipairs(one.uniques) do
-    local found = 0
-    for _, column in ipairs(constraint.columns) do
-      found = found + (wanted[column] and 1 or 0)
-    end
-    if found == count and #constraint.columns == count then
+    if show_set(constraint.columns) == show_set(columns) then
       return constraint
     end
   end

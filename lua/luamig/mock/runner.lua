@@ -36,9 +36,14 @@ local function why_retryable(err)
   return RETRYABLE[meaning] and meaning
 end
 
+--- Adds an entry to the log, with the batch and the attempt of this time.
+function Session:log(entry)
+  entry.batch, entry.attempt = self.now.batch, self.now.attempt
+  self.world.log[#self.world.log + 1] = entry
+end
+
 --- The `run` object of one callback.
 function Session:run_object(batch, attempt)
-  local log = self.world.log
   self.now = { batch = batch, attempt = attempt }
   local run = {
     args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
@@ -51,20 +56,14 @@ function Session:run_object(batch, attempt)
     if type(message) ~= "string" or fields ~= nil and type(fields) ~= "table" then
       error("run.log takes a message and, if you like, a table: run.log(message, fields)", 2)
     end
-    log[#log + 1] = {
-      verb = "log", batch = batch, attempt = attempt, message = message,
-      fields = fields and value.copy(fields),
-    }
+    self:log { verb = "log", message = message, fields = fields and value.copy(fields) }
   end
   return strict.record("run", run, RUN_FIELDS)
 end
 
 --- Notes what the script is warned of.
 function Session:warn(message, _, where)
-  self.world.log[#self.world.log + 1] = {
-    verb = "warning", batch = self.now.batch, attempt = self.now.attempt,
-    message = where .. ": " .. message,
-  }
+  self:log { verb = "warning", message = where .. ": " .. message }
 end
 
 --- Takes smaller batches after an error that they may pass; attempts are counted afresh for them.

@@ -5,6 +5,7 @@
 -- Refuses: constraints on columns that are not declared, column types the mock does not model.
 
 local luamig = require "luamig"
+local marks = require "luamig.marks"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
 local types = require "luamig.mock.types"
@@ -92,14 +93,12 @@ local function check_rows(name, rows)
   if type(rows) ~= "table" then
     fail(name, "rows must be a list of tables, not %s", text.describe(rows))
   end
-  local count = 0
   for _, row in next, rows do
-    count = count + 1
     if type(row) ~= "table" or row == luamig.NULL then
       fail(name, "rows must be a list of tables, it holds %s", text.describe(row))
     end
   end
-  if count ~= #rows then
+  if not marks.is_list(rows) then
     fail(name, "rows must be a list of tables without holes")
   end
 end

@@ -13,6 +13,7 @@ local references = require "luamig.mock.references"
 local rules = require "luamig.mock.rules"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
+local types = require "luamig.mock.types"
 local value = require "luamig.mock.value"
 
 local NULL = luamig.NULL
@@ -72,10 +73,8 @@ end
 local function has_value(kind, found, wanted)
   if wanted == NULL or found == nil then
     return wanted == NULL and found == nil
-  elseif type(kind.order) == "function" then
-    return value.equal(kind.order(found), kind.order(wanted))
   end
-  return value.equal(found, wanted)
+  return value.equal(types.comparable(kind, found), types.comparable(kind, wanted))
 end
 
 local function matches(self, row, where)
@@ -127,23 +126,15 @@ end
 
 --- Copies of the rows, by primary key when there is one, else in the order they were inserted.
 function Table:sorted_rows()
-  local list = {}
-  for i, row in ipairs(self.rows) do
-    list[i] = value.copy_row(row)
-  end
-  local function key_of(row, column)
-    local order = self.types[column].order
-    return type(order) == "function" and order(row[column]) or row[column]
+  local list, places = text.map(self.rows, value.copy_row), {}
+  for _, row in ipairs(self.primary_key and list or {}) do
+    places[row] = text.map(self.primary_key, function(column)
+      return types.comparable(self.types[column], row[column])
+    end)
   end
   if self.primary_key then
     table.sort(list, function(a, b)
-      for _, column in ipairs(self.primary_key) do
-        local order = value.compare(key_of(a, column), key_of(b, column))
-        if order ~= 0 then
-          return order < 0
-        end
-      end
-      return false
+      return value.compare_lists(places[a], places[b]) < 0
     end)
   end
   return list
@@ -151,10 +142,7 @@ end
 
 function Table:copy()
   local twin = setmetatable(value.copy(self), Table)
-  twin.rows = {}
-  for i, row in ipairs(self.rows) do
-    twin.rows[i] = value.copy(row)
-  end
+  twin.rows = text.map(self.rows, value.copy)
   return twin
 end
 
@@ -198,10 +186,7 @@ end
 
 --- Takes rows out of a table.
 function Store:remove(one, rows)
-  local gone, kept = {}, {}
-  for _, row in ipairs(rows) do
-    gone[row] = true
-  end
+  local gone, kept = text.set(rows), {}
   for _, row in ipairs(one.rows) do
     if not gone[row] then
       kept[#kept + 1] = row

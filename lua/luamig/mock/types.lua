@@ -451,6 +451,11 @@ function types.find(type_name)
   }
 end
 
+--- A value of a type as it compares: itself, where the type has no order here.
+function types.comparable(kind, item)
+  return type(kind.order) == "function" and kind.order(item) or item
+end
+
 --- Whether a type is one of PostgreSQL's own, by any of its names.
 function types.is_known(type_name)
   local name, _, is_serial = parse(type_name)

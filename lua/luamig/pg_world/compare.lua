@@ -89,11 +89,9 @@ local function has_order(statement)
 end
 
 local function show_row(columns, row)
-  local shown = {}
-  for i, column in ipairs(columns) do
-    shown[i] = ("%s = %s"):format(column, show(plain(rawget(row, column))))
-  end
-  return table.concat(shown, ", ")
+  return table.concat(text.map(columns, function(column)
+    return ("%s = %s"):format(column, show(plain(rawget(row, column))))
+  end), ", ")
 end
 
 --- Rows without an order: each expected one takes its twin away.
@@ -124,7 +122,7 @@ end
 local function compare_results(statement, stub, columns, found)
   local wanted = stub.rows
   if #wanted ~= #found then
-    return ("expected %d row%s, found %d"):format(#wanted, #wanted == 1 and "" or "s", #found)
+    return ("expected %s, found %d"):format(text.count(#wanted, "row"), #found)
   elseif not has_order(statement) then
     return compare_sets(columns, wanted, found)
   end

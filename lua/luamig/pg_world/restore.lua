@@ -5,6 +5,8 @@
 -- A row's xmin, the transaction that made it, tells whether it is the template's: any that came
 -- later is higher.
 
+local text = require "luamig.text"
+
 local restore = {}
 
 local Restore = {}
@@ -66,13 +68,11 @@ local FORGET_RUNS = [[
   DELETE FROM luamig.request; DELETE FROM luamig.failure; DELETE FROM luamig.progress;
   DELETE FROM luamig.run;]]
 
---- The column sql of rows, one after the other.
-local function join(rows, separator)
-  local list = {}
-  for i, row in ipairs(rows) do
-    list[i] = row.sql
-  end
-  return table.concat(list, separator)
+--- The column of rows, one after the other.
+local function join(rows, column, separator)
+  return table.concat(text.map(rows, function(row)
+    return row[column]
+  end), separator)
 end
 
 --- A query that tells whether rows came, went or were changed.
@@ -83,11 +83,11 @@ end
 
 --- SQL that gives all sequences the values that they have.
 local function sequences_of(repo)
-  local values = {}
-  for i, sequence in ipairs(repo:query(join(repo:query(SEQUENCES), " UNION ALL "))) do
-    values[i] = ("('%s'::regclass, %d::int8, %s)"):format(sequence.name:gsub("'", "''"),
+  local sequences = repo:query(join(repo:query(SEQUENCES), "sql", " UNION ALL "))
+  local values = text.map(sequences, function(sequence)
+    return ("('%s'::regclass, %d::int8, %s)"):format(sequence.name:gsub("'", "''"),
       sequence.last_value, sequence.is_called)
-  end
+  end)
   return ("SELECT pg_catalog.setval(s, n, c) FROM (VALUES %s) AS v (s, n, c);"):format(
     table.concat(values, ", "))
 end
@@ -95,11 +95,7 @@ end
 --- What a database is like. `queries` give a text each.
 local function look(database, queries)
   return database:transact(function(repo)
-    local found = {}
-    for i, row in ipairs(repo:query(queries)) do
-      found[i] = row.text
-    end
-    return table.concat(found, "\n")
+    return join(repo:query(queries), "text", "\n")
   end)
 end
 
@@ -126,8 +122,8 @@ end
 --- Whether a database could be restored.
 function Restore:apply(database)
   local undo = database:transact(function(repo)
-    return join(repo:query(DROP_NEW, self.newest), "\n")
-      .. join(repo:query(TRUNCATE_FILLED, self.newest, self.filled), "\n")
+    return join(repo:query(DROP_NEW, self.newest), "sql", "\n")
+      .. join(repo:query(TRUNCATE_FILLED, self.newest, self.filled), "sql", "\n")
   end)
   database:script("SET session_replication_role = replica; " .. undo .. FORGET_RUNS
     .. self.sequences .. "RESET session_replication_role")

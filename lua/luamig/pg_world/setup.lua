@@ -85,13 +85,10 @@ end
 
 --- CREATE TABLE of what the spec declares, without its foreign keys.
 local function definition(schema, head)
-  local not_null, parts = {}, {}
-  for _, column in ipairs(schema.not_null) do
-    not_null[column] = true
-  end
-  for i, column in ipairs(schema.columns) do
-    parts[i] = column_definition(schema, column, not_null)
-  end
+  local not_null = text.set(schema.not_null)
+  local parts = text.map(schema.columns, function(column)
+    return column_definition(schema, column, not_null)
+  end)
   for _, unique in ipairs(schema.uniques) do
     local kind = unique.columns == schema.primary_key and "PRIMARY KEY" or "UNIQUE"
     parts[#parts + 1] = ("%s (%s)"):format(kind, catalog.quote_list(unique.columns))

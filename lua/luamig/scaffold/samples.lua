@@ -18,18 +18,11 @@ local LITERALS = {
   boolean = function(i) return tostring(i % 2 == 1) end,
   uuid = function(i) return ('"00000000-0000-0000-0000-%012d"'):format(i) end,
   date = function(i) return ('"2024-01-%02d"'):format(i) end,
-  interval = function(i) return ('"%02d:00:00"'):format(i) end,
-  inet = function(i) return ('"192.0.2.%d"'):format(i) end,
-  cidr = function(i) return ('"192.0.%d.0/24"'):format(i) end,
-  macaddr = function(i) return ('"08:00:2b:01:02:%02d"'):format(i) end,
   point = function(i) return ('"(%d,%d)"'):format(i, i) end,
-  xml = function(i) return ('"<n>%d</n>"'):format(i) end,
   ["bit varying"] = function(i) return ('"%s"'):format(("1"):rep(i)) end,
-  bit = function() return '"1"' end,
   ["timestamp without time zone"] = function(i) return ('"2024-01-%02d 12:00:00"'):format(i) end,
   ["timestamp with time zone"] = function(i) return ('"2024-01-%02d 12:00:00+00"'):format(i) end,
   ["time without time zone"] = function(i) return ('"%02d:00:00"'):format(i) end,
-  ["time with time zone"] = function(i) return ('"%02d:00:00+00"'):format(i) end,
   json = function(i) return ("{ example = %d }"):format(i) end,
 }
 LITERALS.jsonb = LITERALS.json
@@ -38,9 +31,6 @@ for name in ("smallint integer bigint numeric oid"):gmatch "%a+" do
 end
 for _, name in ipairs { "real", "double precision" } do
   LITERALS[name] = function(i) return i .. ".5" end
-end
-for name in ("int4range int8range numrange"):gmatch "%w+" do
-  LITERALS[name] = function(i) return ('"[%d,%d)"'):format(i, i + 1) end
 end
 
 --- A type without its modifier: `numeric(10,2)` is `numeric`.

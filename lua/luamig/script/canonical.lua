@@ -55,17 +55,12 @@ function canonical.encode(value)
   elseif kind ~= "table" then
     error("no JSON for " .. text.describe(value), 2)
   end
-  local parts = {}
   if rawget(value, 1) ~= nil or marks.kind(value) == "array" then
-    for i, item in ipairs(value) do
-      parts[i] = canonical.encode(item)
-    end
-    return "[" .. table.concat(parts, ",") .. "]"
+    return "[" .. table.concat(text.map(value, canonical.encode), ",") .. "]"
   end
-  for i, name in ipairs(text.sorted_keys(value)) do
-    parts[i] = string_text(name) .. ":" .. canonical.encode(value[name])
-  end
-  return "{" .. table.concat(parts, ",") .. "}"
+  return "{" .. table.concat(text.map(text.sorted_keys(value), function(name)
+    return string_text(name) .. ":" .. canonical.encode(value[name])
+  end), ",") .. "}"
 end
 
 return canonical

@@ -59,20 +59,16 @@ end
 --- Names that the function at `level` can see; the level is counted as `error` counts it.
 local function visible_names(level)
   local names = text.sorted_keys(_G)
-  for i = 1, math.huge do
-    local name = debug.getlocal(level + 1, i)
-    if not name then
-      break
-    end
-    names[#names + 1] = name
-  end
   local caller = debug.getinfo(level + 1, "f")
-  for i = 1, math.huge do
-    local name = caller and debug.getupvalue(caller.func, i)
-    if not name then
-      break
-    end
-    names[#names + 1] = name
+  local i = 1
+  while debug.getlocal(level + 1, i) do
+    names[#names + 1] = debug.getlocal(level + 1, i)
+    i = i + 1
+  end
+  i = 1
+  while caller and debug.getupvalue(caller.func, i) do
+    names[#names + 1] = debug.getupvalue(caller.func, i)
+    i = i + 1
   end
   return names
 end

@@ -81,16 +81,10 @@ local function exists(path)
   return file ~= nil
 end
 
---- The current directory, or nil. PWD is believed only if it leads to the script's very text.
-local function current_directory(path, content)
+--- The current directory, or nil.
+local function current_directory()
   local found, lfs = pcall(require, "lfs")
-  if found then
-    return lfs.currentdir()
-  end
-  local pwd = os.getenv "PWD"
-  if pwd and pwd:sub(1, 1) == "/" and paths.read(paths.join(pwd, path)) == content then
-    return paths.normalize(pwd)
-  end
+  return found and lfs.currentdir() or nil
 end
 
 local function is_below(path, dir)
@@ -124,15 +118,14 @@ end
 
 --- Places a script. A script is in a project when a folder above it is marked or called "scripts".
 -- @param path as the user wrote it
--- @param content the script's text
 -- @param given may hold `cwd` (absolute), `abspath` (the script's absolute path, links resolved)
 --   and `root` (a directory)
 -- @return { dir =, root =, cwd =, name = }: name is the path relative to the project root, else the
 --   full path; root is then the script's directory. Directories are absolute, unless the current
 --   directory cannot be learnt (then cwd is "." and they are relative to it, or cwd is nil and they
 --   come from an absolute path)
-function paths.place(path, content, given)
-  local cwd = given.cwd or current_directory(path, content)
+function paths.place(path, given)
+  local cwd = given.cwd or current_directory()
   local full = paths.join(cwd or ".", given.abspath or path)
   if not cwd and full:sub(1, 1) ~= "/" then
     cwd = "."
