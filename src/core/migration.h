@@ -5,6 +5,9 @@
 /*
  * What the engine knows of a migration: its settings, and functions to call.
  * The Lua side implements it in src/script; tests may do so in C.
+ *
+ * A new key of config begins in lua/luamig/script/config.lua, which checks it. Then
+ * script/script.c puts it into a member of struct lm_migration.
  */
 
 #include "base/err.h"

@@ -2,10 +2,12 @@
 #ifndef LM_PG_SQL_GUARD_PRIVATE_H
 #define LM_PG_SQL_GUARD_PRIVATE_H
 
-/* What the files of pg/guard share. */
+/* What the files of the guard share: guard.c judges, and has the rules. */
 
 #include <pg_query/pg_query.pb-c.h>
 #include <stdbool.h>
+
+/* -- guard_node.c: what a part of a statement's tree means ------------------- */
 
 /* Does the condition look at no column of the table, nor at anything else that
  * may differ from row to row? */
@@ -28,6 +30,8 @@ bool lm_guard_is_false(const PgQuery__Node *value);
 /* Would the server refuse the statement inside a transaction? The usual ones;
  * those that are forgotten it refuses itself. */
 bool lm_guard_needs_no_transaction(const PgQuery__Node *node);
+
+/* -- guard_words.c: a statement that the grammar does not know --------------- */
 
 /* What a statement that has no tree seems to be, by its words. */
 enum lm_wording {
