@@ -58,38 +58,40 @@ lm_clock_format_now(char *text, size_t size, char separator)
              utc.tm_hour, utc.tm_min, utc.tm_sec, (int)(now.tv_nsec / 1000000));
 }
 
-void
-lm_clock_format(char *text, size_t size, int64_t duration_ms)
+struct lm_clock_text
+lm_clock_span(int64_t duration_ms)
 {
+    struct lm_clock_text out;
     int64_t seconds = duration_ms / 1000;
 
     if (duration_ms < 1000) {
-        snprintf(text, size, "%" PRId64 "ms", duration_ms);
+        snprintf(out.text, sizeof out.text, "%" PRId64 "ms", duration_ms);
     } else if (seconds < 60) {
-        snprintf(text, size, "%" PRId64 ".%" PRId64 "s", seconds,
+        snprintf(out.text, sizeof out.text, "%" PRId64 ".%" PRId64 "s", seconds,
                  duration_ms % 1000 / 100);
     } else if (seconds < 3600) {
-        snprintf(text, size, "%" PRId64 "m%02" PRId64 "s", seconds / 60,
-                 seconds % 60);
+        snprintf(out.text, sizeof out.text, "%" PRId64 "m%02" PRId64 "s",
+                 seconds / 60, seconds % 60);
     } else {
-        snprintf(text, size, "%" PRId64 "h%02" PRId64 "m", seconds / 3600,
-                 seconds % 3600 / 60);
+        snprintf(out.text, sizeof out.text, "%" PRId64 "h%02" PRId64 "m",
+                 seconds / 3600, seconds % 3600 / 60);
     }
+    return out;
 }
 
-void
-lm_clock_format_count(char *text, size_t size, int64_t n)
+struct lm_clock_text
+lm_clock_count(int64_t n)
 {
+    struct lm_clock_text out;
     char digits[32];
-    size_t used = 0;
+    char *at = out.text;
     int len = snprintf(digits, sizeof digits, "%" PRId64, n);
 
-    for (int i = 0; i < len && used + 2 < size; i++) {
-        int left = len - i;
-
-        if (i > 0 && digits[i - 1] != '-' && left % 3 == 0)
-            text[used++] = ',';
-        text[used++] = digits[i];
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && digits[i - 1] != '-' && (len - i) % 3 == 0)
+            *at++ = ',';
+        *at++ = digits[i];
     }
-    text[used] = '\0';
+    *at = '\0';
+    return out;
 }

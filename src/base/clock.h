@@ -22,10 +22,15 @@ int64_t lm_clock_backoff_ms(int attempt, int64_t base_ms, int64_t cap_ms);
 enum { LM_CLOCK_NOW_SIZE = 32 };
 void lm_clock_format_now(char *text, size_t size, char separator);
 
-/* Writes "850ms", "12.3s", "4m05s" or "2h03m" into text. */
-void lm_clock_format(char *text, size_t size, int64_t duration_ms);
+/* A text by value, for the expression that asks for it. */
+struct lm_clock_text {
+    char text[32];
+};
 
-/* Writes n with its thousands marked: "12,345". */
-void lm_clock_format_count(char *text, size_t size, int64_t n);
+/* "850ms", "12.3s", "4m05s" or "2h03m". */
+struct lm_clock_text lm_clock_span(int64_t duration_ms);
+
+/* A number with its thousands marked: "12,345". */
+struct lm_clock_text lm_clock_count(int64_t n);
 
 #endif

@@ -115,16 +115,14 @@ print_list(const struct lm_answer *runs)
     lm_out("%6s  %-18s %14s  %-22s  %s\n", "run", "state", "rows", "started",
            "script");
     for (int row = 0; row < lm_answer_rows(runs); row++) {
-        char count[32] = "unknown";
         const char *args = lm_answer_text(runs, row, COL_ARGS);
 
-        if (!is_damaged(runs, row)) {
-            lm_clock_format_count(count, sizeof count,
-                                  lm_answer_int(runs, row, COL_ROWS));
-        }
         lm_out("%6s  %-18s %14s  %-22s  %s%s%s\n",
                lm_answer_text(runs, row, COL_RUN), shown_state(runs, row),
-               count, lm_answer_text(runs, row, COL_STARTED),
+               is_damaged(runs, row)
+                   ? "unknown"
+                   : lm_clock_count(lm_answer_int(runs, row, COL_ROWS)).text,
+               lm_answer_text(runs, row, COL_STARTED),
                lm_answer_text(runs, row, COL_SCRIPT),
                strcmp(args, "{}") == 0 ? "" : " ",
                strcmp(args, "{}") == 0 ? "" : args);

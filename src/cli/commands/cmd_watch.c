@@ -107,14 +107,12 @@ report(const struct watch *self)
 {
     const struct lm_status_progress *seen = &self->seen;
     bool gone = !has_ended(seen) || strcmp(seen->state, "paused") == 0;
-    char rows[32];
 
-    lm_clock_format_count(rows, sizeof rows, seen->rows);
     lm_out("run %" PRId64 " %s: %s row%s, %" PRId64 " batch%s, %" PRId64
            " retr%s%s\n",
-           self->run.id, gone ? "has no runner" : seen->state, rows,
-           seen->rows == 1 ? "" : "s", seen->batches,
-           seen->batches == 1 ? "" : "es", seen->retries,
+           self->run.id, gone ? "has no runner" : seen->state,
+           lm_clock_count(seen->rows).text, seen->rows == 1 ? "" : "s",
+           seen->batches, seen->batches == 1 ? "" : "es", seen->retries,
            seen->retries == 1 ? "y" : "ies",
            gone ? "; \"luamig run\" with the same script resumes it" : "");
     if (seen->error[0] != '\0')

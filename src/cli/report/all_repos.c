@@ -61,15 +61,13 @@ name_width(const struct lm_project_file *file)
 static void
 print_end(const char *repo, int width, const struct lm_repo_end *end)
 {
-    char rows[32];
     char run[32] = "-";
 
-    lm_clock_format_count(rows, sizeof rows, end->rows);
     if (end->run_id > 0)
         snprintf(run, sizeof run, "%" PRId64, end->run_id);
     lm_out("%-*s  %6s  %-18s %14s  %9d\n", width, repo, run,
            end->state != NULL ? end->state : "refused",
-           end->run_id > 0 ? rows : "-", end->code);
+           end->run_id > 0 ? lm_clock_count(end->rows).text : "-", end->code);
 }
 
 static void

@@ -106,11 +106,6 @@ format_bytes(char *text, size_t size, int64_t bytes)
 static void
 print_head(const struct lm_dry_report *report, const char *script)
 {
-    char rows[32];
-    char elapsed[32];
-
-    lm_clock_format_count(rows, sizeof rows, report->rows);
-    lm_clock_format(elapsed, sizeof elapsed, report->elapsed_ms);
     lm_out("dry run of ");
     put_text(script);
     if (report->ending == LM_END_STOPPED) {
@@ -121,13 +116,14 @@ print_head(const struct lm_dry_report *report, const char *script)
     if (report->one_shot) {
         lm_out_own(": one transaction");
     } else {
-        lm_out(": %s row%s%s, %" PRId64 " batch%s", rows,
-               report->rows == 1 ? "" : "s",
+        lm_out(": %s row%s%s, %" PRId64 " batch%s",
+               lm_clock_count(report->rows).text, report->rows == 1 ? "" : "s",
                strcmp(state_of(report), "limit") == 0 ? " (the limit)" : "",
                report->batches, report->batches == 1 ? "" : "es");
     }
-    lm_out(", %s, %" PRId64 " retr%s; everything is rolled back\n", elapsed,
-           report->retries, report->retries == 1 ? "y" : "ies");
+    lm_out(", %s, %" PRId64 " retr%s; everything is rolled back\n",
+           lm_clock_span(report->elapsed_ms).text, report->retries,
+           report->retries == 1 ? "y" : "ies");
 }
 
 static void
@@ -154,16 +150,12 @@ print_tables(const struct lm_tally *tally)
     for (int i = 0; i < tally->count; i++) {
         const struct lm_tally_table *table = &tally->tables[i];
         int len = (int)strlen(table->name);
-        char inserted[32];
-        char updated[32];
-        char deleted[32];
 
-        lm_clock_format_count(inserted, sizeof inserted, table->inserted);
-        lm_clock_format_count(updated, sizeof updated, table->updated);
-        lm_clock_format_count(deleted, sizeof deleted, table->deleted);
         put_text(table->name);
         lm_out("%*s %12s %12s %12s\n", width > len ? width - len : 0, "",
-               inserted, updated, deleted);
+               lm_clock_count(table->inserted).text,
+               lm_clock_count(table->updated).text,
+               lm_clock_count(table->deleted).text);
     }
 }
 
@@ -235,9 +227,9 @@ print_batches(const struct lm_dry_report *report)
 
     if (report->batches == 0)
         return;
-    lm_clock_format(median, sizeof median, report->batch_ms.median);
-    lm_clock_format(worst, sizeof worst, report->batch_ms.worst);
-    lm_out("\ntime of a batch: %s (median), %s (worst)\n", median, worst);
+    lm_out("\ntime of a batch: %s (median), %s (worst)\n",
+           lm_clock_span(report->batch_ms.median).text,
+           lm_clock_span(report->batch_ms.worst).text);
     format_bytes(median, sizeof median, report->batch_wal_bytes.median);
     format_bytes(worst, sizeof worst, report->batch_wal_bytes.worst);
     lm_out("WAL of a batch: %s (median), %s (worst); this includes what other "
@@ -248,21 +240,18 @@ print_batches(const struct lm_dry_report *report)
 static void
 print_whole(const struct lm_dry_report *report)
 {
-    char rows[32];
-    char duration[32];
     char wal[32];
 
     if (report->full_ms < 0)
         return;
-    lm_clock_format(duration, sizeof duration, report->full_ms);
     format_bytes(wal, sizeof wal, report->full_wal_bytes);
     lm_out_own("estimate for the whole run: ");
     if (!report->one_shot) {
-        lm_clock_format_count(rows, sizeof rows, report->full_rows);
-        lm_out("%s%s row%s, ", report->complete ? "" : "about ", rows,
+        lm_out("%s%s row%s, ", report->complete ? "" : "about ",
+               lm_clock_count(report->full_rows).text,
                report->full_rows == 1 ? "" : "s");
     }
-    lm_out("%s", duration);
+    lm_out("%s", lm_clock_span(report->full_ms).text);
     if (!report->one_shot)
         lm_out(" with throttle_ms = %" PRId64, report->throttle_ms);
     lm_out(", %s of WAL\n", wal);
@@ -282,15 +271,13 @@ static void
 print_residue(const struct lm_dry_report *report)
 {
     int64_t dead = dead_rows(&report->tally);
-    char rows[32];
 
     if (dead == 0 && report->residue.count == 0)
         return;
     lm_out_own("\nnot rolled back:\n");
     if (dead > 0) {
-        lm_clock_format_count(rows, sizeof rows, dead);
-        lm_out("  %s dead row version%s, until the next vacuum\n", rows,
-               dead == 1 ? "" : "s");
+        lm_out("  %s dead row version%s, until the next vacuum\n",
+               lm_clock_count(dead).text, dead == 1 ? "" : "s");
     }
     for (int i = 0; i < report->residue.count; i++) {
         const struct lm_residue_item *item = &report->residue.items[i];

@@ -15,30 +15,26 @@
 static void
 print_counts(const struct lm_outcome *outcome)
 {
-    char rows[32];
-
     if (outcome->one_shot) {
         lm_out_own("one transaction");
         return;
     }
-    lm_clock_format_count(rows, sizeof rows, outcome->rows);
-    lm_out("%s row%s, %" PRId64 " batch%s", rows, outcome->rows == 1 ? "" : "s",
-           outcome->batches, outcome->batches == 1 ? "" : "es");
+    lm_out("%s row%s, %" PRId64 " batch%s", lm_clock_count(outcome->rows).text,
+           outcome->rows == 1 ? "" : "s", outcome->batches,
+           outcome->batches == 1 ? "" : "es");
 }
 
 /* The speed is this call's, the counts are the run's. */
 static void
 print_speed(const struct lm_outcome *outcome)
 {
-    char elapsed[32];
-    char rate[32];
     int64_t ms = outcome->elapsed_ms > 0 ? outcome->elapsed_ms : 1;
 
-    lm_clock_format(elapsed, sizeof elapsed, outcome->elapsed_ms);
-    lm_clock_format_count(rate, sizeof rate, outcome->own_rows * 1000 / ms);
-    lm_out(", %s", elapsed);
-    if (!outcome->one_shot)
-        lm_out(", %s rows/s", rate);
+    lm_out(", %s", lm_clock_span(outcome->elapsed_ms).text);
+    if (!outcome->one_shot) {
+        lm_out(", %s rows/s",
+               lm_clock_count(outcome->own_rows * 1000 / ms).text);
+    }
     lm_out(", %" PRId64 " retr%s", outcome->retries,
            outcome->retries == 1 ? "y" : "ies");
     if (outcome->held != NULL)
@@ -48,9 +44,6 @@ print_speed(const struct lm_outcome *outcome)
 static void
 print_matching(const struct lm_outcome *outcome)
 {
-    char matching[32];
-    char beyond[32];
-
     bool all = outcome->rows > 0 &&
                outcome->matching - outcome->beyond >= outcome->rows;
 
@@ -58,12 +51,11 @@ print_matching(const struct lm_outcome *outcome)
     if (!outcome->counted ||
         (all && outcome->takes_all && outcome->beyond == 0))
         return;
-    lm_clock_format_count(matching, sizeof matching, outcome->matching);
-    lm_out("still matching: %s row%s", matching,
+    lm_out("still matching: %s row%s", lm_clock_count(outcome->matching).text,
            outcome->matching == 1 ? "" : "s");
     if (outcome->beyond > 0) {
-        lm_clock_format_count(beyond, sizeof beyond, outcome->beyond);
-        lm_out(", %s of them beyond the last key of this run", beyond);
+        lm_out(", %s of them beyond the last key of this run",
+               lm_clock_count(outcome->beyond).text);
     }
     if (all && !outcome->takes_all)
         lm_out_own("; the base query also returns rows that are migrated");

@@ -345,18 +345,10 @@ hint_at_index(struct lm_checking *self, const struct lm_pages *pages,
 
 /* -- telling ------------------------------------------------------------------ */
 
-struct count {
-    char text[32];
-};
-
-static struct count
+static struct lm_clock_text
 count_text(double value)
 {
-    struct count out = {""};
-
-    lm_clock_format_count(out.text, sizeof out.text,
-                          value < 9e18 ? (int64_t)value : INT64_MAX);
-    return out;
+    return lm_clock_count(value < 9e18 ? (int64_t)value : INT64_MAX);
 }
 
 /* How it is known what the pages read. */
@@ -412,8 +404,8 @@ add_verdict(struct lm_check *check, const struct lm_page_cost *cost)
 {
     enum lm_check_verdict verdict = lm_page_cost_judge(cost);
     double passes = lm_page_cost_passes(cost);
-    struct count rows_read = count_text(cost->rows_read);
-    struct count rows_returned = count_text(cost->rows_returned);
+    struct lm_clock_text rows_read = count_text(cost->rows_read);
+    struct lm_clock_text rows_returned = count_text(cost->rows_returned);
 
     if (cost->pages < 2) {
         return lm_check_add(check, verdict, "plan",
@@ -473,7 +465,6 @@ estimate_run(struct lm_checking *self, const struct lm_pages *pages)
                                             pages->middle.plan.execution_ms) /
                                                2
                                          : pages->first.plan.execution_ms;
-    char took[32];
 
     check->rows = (int64_t)pages->total_rows;
     check->batch_size = self->migration->batch_size;
@@ -491,13 +482,13 @@ estimate_run(struct lm_checking *self, const struct lm_pages *pages)
     check->duration_ms =
         (int64_t)((double)check->batches *
                   (page_ms + (double)self->migration->throttle_ms));
-    lm_clock_format(took, sizeof took, check->duration_ms);
     lm_check_add(check, LM_VERDICT_OK, "estimate",
                  "about %s rows in %s batch%s; a guess: %s to read them and to "
                  "pause, plus the time of the writes",
                  count_text((double)check->rows).text,
                  count_text((double)check->batches).text,
-                 check->batches == 1 ? "" : "es", took);
+                 check->batches == 1 ? "" : "es",
+                 lm_clock_span(check->duration_ms).text);
 }
 
 /* A page that the server refuses. */

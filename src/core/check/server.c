@@ -43,25 +43,23 @@ judge_limits(struct lm_checking *self, const struct lm_answer *row)
     int64_t transaction_ms = lm_answer_int(row, 0, COL_TRANSACTION_MS);
     int64_t idle_ms = lm_answer_int(row, 0, COL_IDLE_MS);
     int64_t statement_ms = self->migration->statement_timeout_ms;
-    char text[32];
 
     if (transaction_ms > 0 &&
         (statement_ms == 0 || transaction_ms < statement_ms)) {
-        lm_clock_format(text, sizeof text, transaction_ms);
         lm_finding_hint(
             lm_check_add(self->check, LM_VERDICT_WARNING, "timeouts",
-                         "transaction_timeout ends each batch after %s", text),
+                         "transaction_timeout ends each batch after %s",
+                         lm_clock_span(transaction_ms).text),
             "ALTER ROLE %s SET transaction_timeout = 0, or keep batches short "
             "with config.target_ms.",
             lm_answer_text(row, 0, COL_ROLE));
     }
     if (idle_ms > 0) {
-        lm_clock_format(text, sizeof text, idle_ms);
         lm_finding_hint(
             lm_check_add(self->check, LM_VERDICT_WARNING, "timeouts",
                          "idle_session_timeout ends a connection that waits "
                          "for %s",
-                         text),
+                         lm_clock_span(idle_ms).text),
             "ALTER ROLE %s SET idle_session_timeout = 0; otherwise a run "
             "connects again after each hold.",
             lm_answer_text(row, 0, COL_ROLE));

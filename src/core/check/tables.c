@@ -189,15 +189,12 @@ add_facts(struct lm_check *check, const struct lm_answer *rows, int row)
 static void
 describe_size(const struct lm_answer *rows, int row, char *out, size_t size)
 {
-    char count[32];
-
     if (lm_answer_is_null(rows, row, COL_ROWS)) {
         snprintf(out, size, "rows that no ANALYZE has counted");
         return;
     }
-    lm_clock_format_count(count, sizeof count,
-                          lm_answer_int(rows, row, COL_ROWS));
-    snprintf(out, size, "about %s rows", count);
+    snprintf(out, size, "about %s rows",
+             lm_clock_count(lm_answer_int(rows, row, COL_ROWS)).text);
 }
 
 static void

@@ -179,17 +179,14 @@ start(struct lm_runner *self, struct lm_err *err)
 static void
 warn_of_many(struct lm_runner *self)
 {
-    char rows[32];
-
     if (self->dry->warned || self->options->limit > 0 ||
         self->gauge.progress.total <= MANY_ROWS)
         return;
     self->dry->warned = true;
-    lm_clock_format_count(rows, sizeof rows, self->gauge.progress.total);
     lm_log(LM_LOG_WARNING,
            "a dry run of about %s rows: its batches cost as much as real ones "
            "(WAL, dead row versions, locks); --limit 10000 tries fewer",
-           rows);
+           lm_clock_count(self->gauge.progress.total).text);
 }
 
 static bool

@@ -247,7 +247,6 @@ lm_health_rest_ms(struct lm_health *self, int64_t batch_ms,
                   enum lm_signal *cause)
 {
     double slow = self->limits.above[LM_SIGNAL_BATCH_TIME];
-    char took[32];
 
     *cause = LM_HELD_BY_NOTHING;
     for (int i = 0; i < LM_SIGNALS; i++) {
@@ -263,9 +262,8 @@ lm_health_rest_ms(struct lm_health *self, int64_t batch_ms,
     }
     if (slow >= 0 && (double)batch_ms > slow) {
         *cause = LM_SIGNAL_BATCH_TIME;
-        lm_clock_format(took, sizeof took, batch_ms);
         snprintf(self->of[*cause].text, sizeof self->of[*cause].text,
-                 "the last batch took %s", took);
+                 "the last batch took %s", lm_clock_span(batch_ms).text);
         return batch_ms;
     }
     return 0;
@@ -358,14 +356,11 @@ lm_held_read(struct lm_held *held, const char *json)
 static void
 add_duration(struct lm_buf *buf, int64_t ms)
 {
-    char text[32];
-
     if (ms >= 10000 && ms < 60000) {
         lm_buf_printf(buf, "%" PRId64 "s", ms / 1000);
         return;
     }
-    lm_clock_format(text, sizeof text, ms);
-    lm_buf_puts(buf, text);
+    lm_buf_puts(buf, lm_clock_span(ms).text);
 }
 
 void

@@ -365,7 +365,7 @@ read_snapshot(struct lm_health_sampler *self, const struct lm_answer *rows,
               struct lm_health_reading *out)
 {
     const char *pid = lm_answer_text_or(rows, 0, 0, NULL);
-    char held[32];
+    struct lm_clock_text held;
 
     (void)self;
     if (!lm_answer_bool(rows, 0, 4)) {
@@ -376,15 +376,16 @@ read_snapshot(struct lm_health_sampler *self, const struct lm_answer *rows,
     if (lm_answer_is_null(rows, 0, 3))
         return;
     out->value = lm_answer_real(rows, 0, 3);
-    lm_clock_format(held, sizeof held, (int64_t)(out->value * 1000));
+    held = lm_clock_span((int64_t)(out->value * 1000));
     if (pid == NULL) {
         SET_TEXT(out->text, "prepared transaction \"%s\" (user %s) is %s old",
-                 lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 2), held);
+                 lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 2),
+                 held.text);
         return;
     }
     SET_TEXT(out->text,
              "session %s (app \"%s\", user %s) has held a snapshot for %s", pid,
-             lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 2), held);
+             lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 2), held.text);
 }
 
 static void

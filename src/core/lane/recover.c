@@ -207,14 +207,13 @@ may_still_try(const struct lm_lane *self, const struct lm_err *err)
 static bool
 fail_after_attempts(const struct lm_lane *self, struct lm_err *err)
 {
-    char lasted[32];
+    struct lm_clock_text lasted =
+        lm_clock_span(lm_clock_ms() - self->attempt.conflict_since_ms);
 
-    lm_clock_format(lasted, sizeof lasted,
-                    lm_clock_ms() - self->attempt.conflict_since_ms);
     lm_err_prefix(err, "gave up after %d attempt%s%s%s", self->attempt.number,
                   self->attempt.number == 1 ? "" : "s",
                   lm_err_is_state(err, "40") ? " in " : "",
-                  lm_err_is_state(err, "40") ? lasted : "");
+                  lm_err_is_state(err, "40") ? lasted.text : "");
     if (lm_err_is_state(err, "40001") &&
         strcmp(self->migration->isolation, "read committed") != 0) {
         lm_err_hint(err,
@@ -267,14 +266,11 @@ static void
 name_idling(const struct lm_lane *self, struct lm_err *err)
 {
     int64_t idled_ms = lm_conn_idled_ms(self->conn);
-    char lasted[32] = "too long";
 
-    if (idled_ms > 0)
-        lm_clock_format(lasted, sizeof lasted, idled_ms);
     lm_err_set(err, LM_ERR_LOST,
                "the script's code worked for %s without talking to the server, "
                "within an open transaction",
-               lasted);
+               idled_ms > 0 ? lm_clock_span(idled_ms).text : "too long");
     LM_ERR_COPY(err->sqlstate, LM_CONN_IDLED);
     lm_err_detail(err, "The server then ended the session: it waits for twice "
                        "config.statement_timeout_ms, and at least for a "

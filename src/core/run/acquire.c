@@ -89,9 +89,7 @@ static void
 log_resumed(const struct lm_runner *self)
 {
     struct lm_buf where = LM_BUF_INIT;
-    char rows[32];
 
-    lm_clock_format_count(rows, sizeof rows, self->run.rows);
     if (!lm_key_is_empty(&self->run.cursor) &&
         self->run.cursor.count == self->lane.query.key_count) {
         lm_buf_puts(&where, " after ");
@@ -101,7 +99,7 @@ log_resumed(const struct lm_runner *self)
            "resuming run %" PRId64 " of %s on %s%s: %s rows are "
            "done",
            self->run.id, self->migration->name, lm_conn_target(self->lane.conn),
-           lm_buf_text(&where), rows);
+           lm_buf_text(&where), lm_clock_count(self->run.rows).text);
     if (self->run.script_changed) {
         lm_log(
             LM_LOG_WARNING,
@@ -119,7 +117,6 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_lane_txn(&self->lane);
     struct lm_journal_end end = {"cancelled", LM_EXIT_CANCELLED, 0, NULL};
-    char rows[32];
 
     txn.own = true;
     if (!lm_txn_begin(self->lane.conn, &txn, err) ||
@@ -127,11 +124,11 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
         !lm_conn_commit(self->lane.conn, "abandon_before_commit",
                         "abandon_after_commit_sent", err))
         return false;
-    lm_clock_format_count(rows, sizeof rows, self->run.rows);
     lm_log(LM_LOG_WARNING,
            "run %" PRId64 " is abandoned after %s rows in %" PRId64
            " batches; its changes stay",
-           self->run.id, rows, self->run.batches);
+           self->run.id, lm_clock_count(self->run.rows).text,
+           self->run.batches);
     return true;
 }
 

@@ -97,8 +97,6 @@ lm_runner_look_at_pace(struct lm_runner *self)
     struct lm_lane *lane = &self->lane;
     struct lm_check check;
     struct lm_err warning;
-    char slow[32];
-    char first[32];
 
     /* Pages that are walked in windows are slow for a reason that is known. */
     if (lane->window.rows > 0 || !lm_pace_is_worth_a_look(&lane->pace))
@@ -106,12 +104,12 @@ lm_runner_look_at_pace(struct lm_runner *self)
     lm_check_init(&check);
     lm_check_page(&check, self->lane.conn, self->migration, &self->lane.query,
                   &self->run.cursor, &self->run.bound);
-    lm_clock_format(slow, sizeof slow, lane->pace.slow_ms);
-    lm_clock_format(first, sizeof first, lm_pace_median_ms(&lane->pace));
     lm_err_set(
         &warning, LM_ERR_FAILED,
         "pages have become slow: the last one took %s, the first ones %s%s%s",
-        slow, first, check.count > 0 ? "; " : "",
+        lm_clock_span(lane->pace.slow_ms).text,
+        lm_clock_span(lm_pace_median_ms(&lane->pace)).text,
+        check.count > 0 ? "; " : "",
         check.count > 0 ? check.findings[0].message : "");
     if (check.count > 0)
         lm_err_detail(&warning, "%s", check.findings[0].plan);

@@ -178,15 +178,13 @@ what_remains(const struct lm_runner *self)
 static void
 end_hold(struct lm_runner *self)
 {
-    char lasted[32];
-
     if (self->holding.hold.by == LM_HELD_BY_NOTHING)
         return;
     count_hold(self);
     if (self->holding.hold.logged && !lm_runner_should_end_wait(self)) {
-        lm_clock_format(lasted, sizeof lasted,
-                        lm_clock_ms() - self->holding.hold.since_ms);
-        lm_log(LM_LOG_INFO, "resumed after %s%s", lasted, what_remains(self));
+        lm_log(LM_LOG_INFO, "resumed after %s%s",
+               lm_clock_span(lm_clock_ms() - self->holding.hold.since_ms).text,
+               what_remains(self));
     }
     self->holding.hold.by = LM_HELD_BY_NOTHING;
     self->holding.waits_for = NULL;

@@ -137,13 +137,10 @@ void
 lm_progress_add_rows(struct lm_buf *buf, int64_t rows, int64_t total,
                      bool counted)
 {
-    char text[32];
-
-    lm_clock_format_count(text, sizeof text, rows);
-    lm_buf_puts(buf, text);
+    lm_buf_puts(buf, lm_clock_count(rows).text);
     if (total >= rows) {
-        lm_clock_format_count(text, sizeof text, total);
-        lm_buf_printf(buf, " of %s%s", counted ? "" : "about ", text);
+        lm_buf_printf(buf, " of %s%s", counted ? "" : "about ",
+                      lm_clock_count(total).text);
     }
     lm_buf_puts(buf, " rows");
 }
@@ -160,21 +157,18 @@ static void
 add_pace(struct lm_buf *buf, const struct lm_progress *self)
 {
     int64_t left = left_ms(self);
-    char text[32];
 
-    lm_clock_format_count(text, sizeof text, (int64_t)lm_progress_rate(self));
-    lm_buf_printf(buf, ", %s rows/s", text);
-    if (self->batch_size > 0) {
-        lm_clock_format_count(text, sizeof text, self->batch_size);
-        lm_buf_printf(buf, ", batches of %s", text);
-    }
-    if (left < 0)
-        return;
-    lm_clock_format(text, sizeof text, left);
-    if (knows_total(self)) {
-        lm_buf_printf(buf, ", about %s left", text);
-    } else {
-        lm_buf_printf(buf, ", perhaps %s left, by the key's position", text);
+    lm_buf_printf(buf, ", %s rows/s",
+                  lm_clock_count((int64_t)lm_progress_rate(self)).text);
+    if (self->batch_size > 0)
+        lm_buf_printf(buf, ", batches of %s",
+                      lm_clock_count(self->batch_size).text);
+    if (left >= 0) {
+        lm_buf_printf(buf,
+                      knows_total(self)
+                          ? ", about %s left"
+                          : ", perhaps %s left, by the key's position",
+                      lm_clock_span(left).text);
     }
 }
 

@@ -105,13 +105,10 @@ fail_awaiting_standby(struct lm_conn *self, enum lm_err_kind kind,
 static bool
 give_up(struct lm_conn *self, struct lm_err *err)
 {
-    char limit[32];
-
     if (self->awaits_standby)
         return fail_awaiting_standby(self, LM_ERR_CONNECT, err);
-    lm_clock_format(limit, sizeof limit, lm_wait_patience_ms(self));
     lm_err_set(err, LM_ERR_LOST, "%s has not answered for %s", self->target,
-               limit);
+               lm_clock_span(lm_wait_patience_ms(self)).text);
     LM_ERR_COPY(err->sqlstate, "08006");
     lm_wait_shut(self);
     return false;

@@ -534,10 +534,8 @@ static void
 add_count(struct lm_buf *buf, const char *before, double rows,
           const char *after)
 {
-    char text[32];
-
-    lm_clock_format_count(text, sizeof text, (int64_t)rows);
-    lm_buf_printf(buf, "%s%s%s", before, text, after);
+    lm_buf_printf(buf, "%s%s%s", before, lm_clock_count((int64_t)rows).text,
+                  after);
 }
 
 static void
