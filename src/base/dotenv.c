@@ -247,8 +247,7 @@ set_variable(void *arg, const char *name, const char *value)
     if (getenv(name) != NULL && !lm_dotenv_has_set(self, name))
         return;
     setenv(name, value, 1);
-    self->names = lm_realloc(self->names, self->count + 1, sizeof *self->names);
-    self->names[self->count++] = lm_strdup(name);
+    LM_ADD(self->names, self->count) = lm_strdup(name);
 }
 
 /* The whole file; true and no text when there is none. */

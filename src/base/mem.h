@@ -24,6 +24,11 @@ void *lm_alloc(size_t size);
 void *lm_calloc(size_t count, size_t size);
 /* Grows or shrinks to count * size bytes; the product is checked. */
 void *lm_realloc(void *ptr, size_t count, size_t size);
+/* Room for one more in a list that is exactly as long as count says: the new
+ * last element, which is not set yet. */
+#define LM_ADD(list, count)                                               \
+    (*((list) = lm_realloc((list), (size_t)(count) + 1, sizeof(*(list))), \
+       &(list)[(count)++]))
 char *lm_strdup(const char *text);
 char *lm_strndup(const char *text, size_t len);
 

@@ -68,6 +68,16 @@ lm_record_int(struct lm_buf *buf, const char *name, int64_t value)
 }
 
 void
+lm_record_known(struct lm_buf *buf, const char *name, int64_t value)
+{
+    if (value >= 0) {
+        lm_record_int(buf, name, value);
+    } else {
+        lm_record_text(buf, name, NULL);
+    }
+}
+
+void
 lm_record_real(struct lm_buf *buf, const char *name, double value)
 {
     add_name(buf, name);

@@ -14,6 +14,8 @@
 void lm_record_text(struct lm_buf *buf, const char *name,
                     const char *text); /* NULL: null */
 void lm_record_int(struct lm_buf *buf, const char *name, int64_t value);
+/* null if it is negative. */
+void lm_record_known(struct lm_buf *buf, const char *name, int64_t value);
 /* With one decimal; null unless finite. */
 void lm_record_real(struct lm_buf *buf, const char *name, double value);
 void lm_record_bool(struct lm_buf *buf, const char *name, bool value);

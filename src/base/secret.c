@@ -27,15 +27,10 @@ static size_t form_count;
 static void
 add_form(const char *text, size_t len, bool in_json)
 {
-    struct form *form;
-
-    if (len < LM_SECRET_LEAST)
-        return;
-    forms = lm_realloc(forms, form_count + 1, sizeof *forms);
-    form = &forms[form_count++];
-    form->text = lm_strndup(text, len);
-    form->len = len;
-    form->in_json = in_json;
+    if (len >= LM_SECRET_LEAST) {
+        LM_ADD(forms, form_count) =
+            (struct form){lm_strndup(text, len), len, in_json};
+    }
 }
 
 static void

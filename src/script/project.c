@@ -25,26 +25,14 @@ struct loading {
     const char *path; /* as messages show it */
 };
 
-static char *
-copy_field(lua_State *L, const char *name)
-{
-    char *copy = NULL;
-
-    lua_getfield(L, -1, name);
-    if (!lua_isnil(L, -1))
-        copy = lm_strdup(lua_tostring(L, -1));
-    lua_pop(L, 1);
-    return copy;
-}
-
 /* The table at the top: name, url, replicas. */
 static void
 read_repo(lua_State *L, struct lm_project_repo *repo)
 {
     int count;
 
-    repo->name = copy_field(L, "name");
-    repo->url = copy_field(L, "url");
+    repo->name = lmL_copy_field(L, -1, "name");
+    repo->url = lmL_copy_field(L, -1, "url");
     lua_getfield(L, -1, "replicas");
     count = (int)lua_rawlen(L, -1);
     repo->replicas = lm_calloc((size_t)count, sizeof *repo->replicas);
@@ -62,8 +50,8 @@ read_file(lua_State *L, struct lm_project_file *file)
 {
     int count;
 
-    file->scripts = copy_field(L, "scripts");
-    file->defaults_json = copy_field(L, "defaults_json");
+    file->scripts = lmL_copy_field(L, -1, "scripts");
+    file->defaults_json = lmL_copy_field(L, -1, "defaults_json");
     lua_getfield(L, -1, "repos");
     file->names_repos = !lua_isnil(L, -1);
     count = file->names_repos ? (int)lua_rawlen(L, -1) : 0;
@@ -86,12 +74,8 @@ load_protected(lua_State *L)
     lua_getfield(L, -1, "load");
     lua_pushstring(L, loading->path);
     lua_newtable(L);
-    lua_pushstring(L, loading->root);
-    lua_setfield(L, -2, "root");
-    if (getcwd(cwd, sizeof cwd) != NULL) {
-        lua_pushstring(L, cwd);
-        lua_setfield(L, -2, "cwd");
-    }
+    lmL_set_text(L, "root", loading->root);
+    lmL_set_text(L, "cwd", getcwd(cwd, sizeof cwd));
     lua_call(L, 2, 1);
     read_file(L, loading->file);
     return 0;

@@ -20,39 +20,16 @@ struct asking {
 };
 
 static void
-set_text(lua_State *L, const char *field, const char *text)
-{
-    lua_pushstring(L, text); /* nil for NULL */
-    lua_setfield(L, -2, field);
-}
-
-static void
 push_request(lua_State *L, const struct lm_scaffold_request *request)
 {
     lua_createtable(L, 0, 7);
-    set_text(L, "name", request->name);
-    set_text(L, "script_path", request->script_path);
-    set_text(L, "spec_path", request->spec_path);
-    set_text(L, "table", request->table);
-    set_text(L, "sql_table", request->sql_table);
-    set_text(L, "facts_json", request->facts_json);
-    lua_pushboolean(L, request->one_shot);
-    lua_setfield(L, -2, "one_shot");
-}
-
-/* Copies a text of the table at the top; NULL when it is nil. */
-static char *
-take_text(lua_State *L, const char *field)
-{
-    const char *text;
-    char *copy = NULL;
-
-    lua_getfield(L, -1, field);
-    text = lua_tostring(L, -1);
-    if (text != NULL)
-        copy = lm_strdup(text);
-    lua_pop(L, 1);
-    return copy;
+    lmL_set_text(L, "name", request->name);
+    lmL_set_text(L, "script_path", request->script_path);
+    lmL_set_text(L, "spec_path", request->spec_path);
+    lmL_set_text(L, "table", request->table);
+    lmL_set_text(L, "sql_table", request->sql_table);
+    lmL_set_text(L, "facts_json", request->facts_json);
+    lmL_set_bool(L, "one_shot", request->one_shot);
 }
 
 static void
@@ -65,9 +42,9 @@ take_files(lua_State *L, struct lm_scaffold *out)
         struct lm_scaffold_file *file = &out->files[out->count];
 
         lua_rawgeti(L, -1, out->count + 1);
-        file->path = take_text(L, "path");
-        file->text = take_text(L, "text");
-        file->advice = take_text(L, "advice");
+        file->path = lmL_copy_field(L, -1, "path");
+        file->text = lmL_copy_field(L, -1, "text");
+        file->advice = lmL_copy_field(L, -1, "advice");
         lua_pop(L, 1);
     }
 }

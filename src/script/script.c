@@ -32,19 +32,8 @@ struct loading {
 static void
 set_integer(lua_State *L, const char *name, int64_t value)
 {
-    if (value < 0)
-        return;
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void
-set_text(lua_State *L, const char *name, const char *text)
-{
-    if (text == NULL)
-        return;
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
+    if (value >= 0)
+        lmL_set_integer(L, name, value);
 }
 
 static void
@@ -61,15 +50,11 @@ push_options(lua_State *L, const struct loading *loading)
     char cwd[PATH_MAX];
 
     lua_newtable(L);
-    if (getcwd(cwd, sizeof cwd) != NULL) {
-        lua_pushstring(L, cwd);
-        lua_setfield(L, -2, "cwd");
-    }
-    set_text(L, "abspath", loading->script->place.path);
-    set_text(L, "root", loading->script->place.root);
+    lmL_set_text(L, "cwd", getcwd(cwd, sizeof cwd));
+    lmL_set_text(L, "abspath", loading->script->place.path);
+    lmL_set_text(L, "root", loading->script->place.root);
     if (loading->options == NULL) {
-        lua_pushboolean(L, 1);
-        lua_setfield(L, -2, "describe_only");
+        lmL_set_bool(L, "describe_only", true);
         return;
     }
     lmL_set_args(L, loading->options);

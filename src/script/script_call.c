@@ -64,16 +64,11 @@ push_run(lua_State *L, int definition, const struct lm_run_info *info,
     lua_createtable(L, 0, (int)LM_COUNT(names));
     lua_getfield(L, definition, "args");
     lua_setfield(L, -2, "args");
-    lua_pushstring(L, info->script);
-    lua_setfield(L, -2, "script");
-    lua_pushinteger(L, info->id);
-    lua_setfield(L, -2, "id");
-    lua_pushinteger(L, info->batch);
-    lua_setfield(L, -2, "batch");
-    lua_pushinteger(L, info->attempt);
-    lua_setfield(L, -2, "attempt");
-    lua_pushboolean(L, info->dry_run);
-    lua_setfield(L, -2, "dry_run");
+    lmL_set_text(L, "script", info->script);
+    lmL_set_integer(L, "id", info->id);
+    lmL_set_integer(L, "batch", info->batch);
+    lmL_set_integer(L, "attempt", info->attempt);
+    lmL_set_bool(L, "dry_run", info->dry_run);
     lmL_require_field(L, "luamig.script.canonical", "encode");
     lua_pushcclosure(L, l_log, 1);
     if (observer != NULL)

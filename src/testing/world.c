@@ -74,27 +74,6 @@ struct event {
     struct verdict verdict;
 };
 
-static void
-set_string(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
-static void
-set_integer(lua_State *L, const char *name, int64_t value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void
-set_boolean(lua_State *L, const char *name, bool value)
-{
-    lua_pushboolean(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* The values first ... first + count - 1 of another state, as a list with n. */
 static void
 set_values(lua_State *L, const char *name, lua_State *from, int first,
@@ -105,7 +84,7 @@ set_values(lua_State *L, const char *name, lua_State *from, int first,
         lmL_copy_value(L, from, first + i);
         lua_rawseti(L, -2, i + 1);
     }
-    set_integer(L, "n", count);
+    lmL_set_integer(L, "n", count);
     lua_setfield(L, -2, name);
 }
 
@@ -115,16 +94,16 @@ set_call(lua_State *L, const struct event *event)
     const struct lm_seen *seen = event->seen;
     bool returned = strcmp(event->name, "returned") == 0;
 
-    set_string(L, "verb", seen->verb);
-    set_string(L, "file", seen->file);
-    set_integer(L, "line", seen->line);
+    lmL_set_text(L, "verb", seen->verb);
+    lmL_set_text(L, "file", seen->file);
+    lmL_set_integer(L, "line", seen->line);
     set_values(L, returned ? "results" : "args", seen->L, seen->first,
                seen->count);
     if (!returned)
         return;
-    set_boolean(L, "ok", seen->ok);
+    lmL_set_bool(L, "ok", seen->ok);
     if (event->affected >= 0)
-        set_integer(L, "affected", event->affected);
+        lmL_set_integer(L, "affected", event->affected);
     if (event->columns > 0) {
         lmL_copy_value(L, seen->L, event->columns);
         lua_setfield(L, -2, "columns");
@@ -158,21 +137,21 @@ static void
 push_event(lua_State *L, const struct event *event)
 {
     lua_newtable(L);
-    set_string(L, "event", event->name);
-    set_integer(L, "batch", event->run->info.batch);
-    set_integer(L, "attempt", event->run->info.attempt);
+    lmL_set_text(L, "event", event->name);
+    lmL_set_integer(L, "batch", event->run->info.batch);
+    lmL_set_integer(L, "attempt", event->run->info.attempt);
     if (event->callback != NULL)
-        set_string(L, "callback", event->callback);
+        lmL_set_text(L, "callback", event->callback);
     if (event->seen != NULL)
         set_call(L, event);
     if (event->said != NULL)
         set_values(L, "args", event->said, 1, lua_gettop(event->said));
     if (event->page != NULL) {
-        set_integer(L, "count", event->page->rows);
+        lmL_set_integer(L, "count", event->page->rows);
         set_key(L, "first", event, 0);
         set_key(L, "last", event, event->page->rows - 1);
     }
-    set_boolean(L, "ask_again", event->ask_again);
+    lmL_set_bool(L, "ask_again", event->ask_again);
 }
 
 static void
@@ -469,20 +448,20 @@ push_outcome(lua_State *L, const struct lm_outcome *outcome,
              const struct lm_err *err)
 {
     lua_newtable(L);
-    set_string(L, "state",
-               outcome->ending == LM_END_FAILED && err->kind == LM_ERR_KILLED
-                   ? "killed"
-                   : lm_outcome_state(outcome));
-    set_boolean(L, "begun", outcome->begun);
-    set_integer(L, "rows", outcome->own_rows);
-    set_integer(L, "batches", outcome->own_batches);
-    set_integer(L, "retries", outcome->own_retries);
-    set_integer(L, "failures", outcome->own_failures);
+    lmL_set_text(L, "state",
+                 outcome->ending == LM_END_FAILED && err->kind == LM_ERR_KILLED
+                     ? "killed"
+                     : lm_outcome_state(outcome));
+    lmL_set_bool(L, "begun", outcome->begun);
+    lmL_set_integer(L, "rows", outcome->own_rows);
+    lmL_set_integer(L, "batches", outcome->own_batches);
+    lmL_set_integer(L, "retries", outcome->own_retries);
+    lmL_set_integer(L, "failures", outcome->own_failures);
     if (outcome->ending != LM_END_FAILED || err->kind == LM_ERR_KILLED)
         return;
     lmL_push_error(L, err);
     if (err->traceback[0] != '\0')
-        set_string(L, "traceback", err->traceback);
+        lmL_set_text(L, "traceback", err->traceback);
     lua_setfield(L, -2, "error");
 }
 

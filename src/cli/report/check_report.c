@@ -75,16 +75,6 @@ lm_check_report_print(const struct lm_check *check, bool verbose)
 /* -- JSON ---------------------------------------------------------------------- */
 
 static void
-add_figure(struct lm_buf *out, const char *name, int64_t value)
-{
-    if (value >= 0) {
-        lm_record_int(out, name, value);
-    } else {
-        lm_record_text(out, name, NULL);
-    }
-}
-
-static void
 add_finding(struct lm_buf *out, const struct lm_finding *finding)
 {
     struct lm_buf fields = LM_BUF_INIT;
@@ -111,12 +101,12 @@ lm_check_report_print_json(const struct lm_check *check)
     lm_record_end_list(&out);
     lm_record_int(&out, "errors", lm_check_count(check, LM_VERDICT_ERROR));
     lm_record_int(&out, "warnings", lm_check_count(check, LM_VERDICT_WARNING));
-    add_figure(&out, "rows", check->rows);
-    add_figure(&out, "batches", check->batches);
-    add_figure(&out, "batch_size", check->batch_size);
-    add_figure(&out, "page_rows_read", check->page_rows_read);
-    add_figure(&out, "page_ms", check->page_ms);
-    add_figure(&out, "duration_ms", check->duration_ms);
+    lm_record_known(&out, "rows", check->rows);
+    lm_record_known(&out, "batches", check->batches);
+    lm_record_known(&out, "batch_size", check->batch_size);
+    lm_record_known(&out, "page_rows_read", check->page_rows_read);
+    lm_record_known(&out, "page_ms", check->page_ms);
+    lm_record_known(&out, "duration_ms", check->duration_ms);
     lm_record_out(&out);
     lm_buf_release(&out);
 }

@@ -85,22 +85,24 @@ put_text(const char *text)
     lm_out("%.*s%s", (int)end, text, end < len ? "..." : "");
 }
 
-static void
-format_bytes(char *text, size_t size, int64_t bytes)
+static struct lm_clock_text
+bytes_text(int64_t bytes)
 {
+    struct lm_clock_text out;
     static const char *const units[] = {"kB", "MB", "GB", "TB"};
     double amount = (double)bytes / 1024;
     size_t unit = 0;
 
     if (bytes < MOST_OF_UNIT) {
-        snprintf(text, size, "%" PRId64 " bytes", bytes);
-        return;
+        snprintf(out.text, sizeof out.text, "%" PRId64 " bytes", bytes);
+        return out;
     }
     while (amount >= MOST_OF_UNIT && unit + 1 < LM_COUNT(units)) {
         amount /= 1024;
         unit++;
     }
-    snprintf(text, size, "%.0f %s", amount, units[unit]);
+    snprintf(out.text, sizeof out.text, "%.0f %s", amount, units[unit]);
+    return out;
 }
 
 static void
@@ -222,29 +224,22 @@ print_samples(const struct lm_samples *samples)
 static void
 print_batches(const struct lm_dry_report *report)
 {
-    char median[32];
-    char worst[32];
-
     if (report->batches == 0)
         return;
     lm_out("\ntime of a batch: %s (median), %s (worst)\n",
            lm_clock_span(report->batch_ms.median).text,
            lm_clock_span(report->batch_ms.worst).text);
-    format_bytes(median, sizeof median, report->batch_wal_bytes.median);
-    format_bytes(worst, sizeof worst, report->batch_wal_bytes.worst);
     lm_out("WAL of a batch: %s (median), %s (worst); this includes what other "
            "sessions wrote\n",
-           median, worst);
+           bytes_text(report->batch_wal_bytes.median).text,
+           bytes_text(report->batch_wal_bytes.worst).text);
 }
 
 static void
 print_whole(const struct lm_dry_report *report)
 {
-    char wal[32];
-
     if (report->full_ms < 0)
         return;
-    format_bytes(wal, sizeof wal, report->full_wal_bytes);
     lm_out_own("estimate for the whole run: ");
     if (!report->one_shot) {
         lm_out("%s%s row%s, ", report->complete ? "" : "about ",
@@ -254,7 +249,7 @@ print_whole(const struct lm_dry_report *report)
     lm_out("%s", lm_clock_span(report->full_ms).text);
     if (!report->one_shot)
         lm_out(" with throttle_ms = %" PRId64, report->throttle_ms);
-    lm_out(", %s of WAL\n", wal);
+    lm_out(", %s of WAL\n", bytes_text(report->full_wal_bytes).text);
 }
 
 static int64_t
@@ -314,16 +309,6 @@ print_text(const struct lm_dry_report *report, const char *script)
 }
 
 /* -- JSON ---------------------------------------------------------------- */
-
-static void
-add_known(struct lm_buf *buf, const char *name, int64_t value)
-{
-    if (value >= 0) {
-        lm_record_int(buf, name, value);
-    } else {
-        lm_record_text(buf, name, NULL);
-    }
-}
 
 static void
 add_tables(struct lm_buf *buf, const struct lm_tally *tally)
@@ -406,10 +391,10 @@ add_estimate(struct lm_buf *buf, const struct lm_dry_report *report)
 {
     struct lm_buf fields = LM_BUF_INIT;
 
-    add_known(&fields, "rows", report->full_rows);
+    lm_record_known(&fields, "rows", report->full_rows);
     lm_record_bool(&fields, "rows_are_exact", report->complete);
-    add_known(&fields, "ms", report->full_ms);
-    add_known(&fields, "wal_bytes", report->full_wal_bytes);
+    lm_record_known(&fields, "ms", report->full_ms);
+    lm_record_known(&fields, "wal_bytes", report->full_wal_bytes);
     lm_record_object(buf, "estimate", &fields);
     lm_buf_release(&fields);
 }
@@ -447,7 +432,7 @@ print_json(const struct lm_dry_report *report, const char *script,
     lm_record_text(&buf, "state", state_of(report));
     lm_record_text(&buf, "error", failed ? err->message : NULL);
     lm_record_bool(&buf, "would_quarantine", report->would_record_row);
-    add_known(&buf, "rows", report->one_shot ? -1 : report->rows);
+    lm_record_known(&buf, "rows", report->one_shot ? -1 : report->rows);
     lm_record_int(&buf, "batches", report->batches);
     lm_record_int(&buf, "retries", report->retries);
     lm_record_int(&buf, "elapsed_ms", report->elapsed_ms);

@@ -95,11 +95,7 @@ log_end(const struct lm_outcome *outcome, const struct lm_err *err, int code)
         reason = outcome->reason;
     }
     lm_record_text(&fields, "event", "end");
-    if (outcome->run_id > 0) {
-        lm_record_int(&fields, "run", outcome->run_id);
-    } else {
-        lm_record_text(&fields, "run", NULL);
-    }
+    lm_record_known(&fields, "run", outcome->run_id > 0 ? outcome->run_id : -1);
     lm_record_text(&fields, "state",
                    is_elsewhere(outcome, err) ? "running"
                                               : lm_outcome_state(outcome));

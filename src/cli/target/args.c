@@ -18,17 +18,13 @@ lm_args_take(void *args, char *text)
 {
     struct lm_args *self = args;
 
-    self->texts =
-        lm_realloc(self->texts, (size_t)self->count + 1, sizeof *self->texts);
-    self->texts[self->count++] = lm_strdup(text);
+    LM_ADD(self->texts, self->count) = lm_strdup(text);
 }
 
 static void
 add_source(struct lm_args *self, bool is_variable, const char *text)
 {
-    self->sources = lm_realloc(self->sources, (size_t)self->source_count + 1,
-                               sizeof *self->sources);
-    self->sources[self->source_count++] =
+    LM_ADD(self->sources, self->source_count) =
         (struct lm_args_source){is_variable, text};
 }
 

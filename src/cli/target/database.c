@@ -49,9 +49,7 @@ lm_database_take_replica(void *choice, char *arg)
 {
     struct lm_database_choice *self = choice;
 
-    self->replicas = lm_realloc(self->replicas, (size_t)self->replica_count + 1,
-                                sizeof *self->replicas);
-    self->replicas[self->replica_count++] = take_from_argv(arg);
+    LM_ADD(self->replicas, self->replica_count) = take_from_argv(arg);
 }
 
 void

@@ -20,9 +20,7 @@ add_name(struct lm_which *self, const char *name)
         if (strcmp(self->names[i], name) == 0)
             return;
     }
-    self->names =
-        lm_realloc(self->names, (size_t)self->count + 1, sizeof *self->names);
-    self->names[self->count++] = lm_strdup(name);
+    LM_ADD(self->names, self->count) = lm_strdup(name);
 }
 
 /* What a script at path would be called, whether it is there or not. */

@@ -76,10 +76,8 @@ lm_check_add(struct lm_check *self, enum lm_check_verdict verdict,
     va_start(args, format);
     finding.message = format_text(format, args);
     va_end(args);
-    self->findings = lm_realloc(self->findings, (size_t)self->count + 1,
-                                sizeof *self->findings);
-    self->findings[self->count] = finding;
-    return &self->findings[self->count++];
+    LM_ADD(self->findings, self->count) = finding;
+    return &self->findings[self->count - 1];
 }
 
 void

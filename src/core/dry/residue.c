@@ -59,13 +59,9 @@ add_item(struct lm_residue *self, const char *what, const char *name,
 {
     struct lm_residue_item *item;
 
-    self->items =
-        lm_realloc(self->items, (size_t)self->count + 1, sizeof *self->items);
-    item = &self->items[self->count++];
-    memset(item, 0, sizeof *item);
-    item->what = what;
-    item->name = copy(name);
-    item->note = note;
+    item = &LM_ADD(self->items, self->count);
+    *item = (struct lm_residue_item){
+        .what = what, .name = copy(name), .note = note};
     return item;
 }
 

@@ -78,11 +78,8 @@ add_place(struct lm_samples *self, const char *from)
 {
     struct lm_sample_place *place;
 
-    self->places = lm_realloc(self->places, (size_t)self->place_count + 1,
-                              sizeof *self->places);
-    place = &self->places[self->place_count++];
-    memset(place, 0, sizeof *place);
-    place->from = lm_strdup(from);
+    place = &LM_ADD(self->places, self->place_count);
+    *place = (struct lm_sample_place){.from = lm_strdup(from)};
     return place;
 }
 
@@ -108,13 +105,11 @@ add_row(struct lm_samples *self, const char *table, const char *const *key)
     int count = self->places[self->place_count - 1].key_count;
     struct lm_sample *row;
 
-    self->rows =
-        lm_realloc(self->rows, (size_t)self->count + 1, sizeof *self->rows);
-    row = &self->rows[self->count++];
-    memset(row, 0, sizeof *row);
-    row->table = lm_strdup(table);
-    row->place = self->place_count - 1;
-    row->key = lm_calloc((size_t)count, sizeof *row->key);
+    row = &LM_ADD(self->rows, self->count);
+    *row =
+        (struct lm_sample){.table = lm_strdup(table),
+                           .place = self->place_count - 1,
+                           .key = lm_calloc((size_t)count, sizeof *row->key)};
     for (int i = 0; i < count; i++)
         row->key[i] = lm_strdup(key[i]);
 }

@@ -30,11 +30,8 @@ add_table(struct lm_tally *self, const char *name)
 {
     struct lm_tally_table *table;
 
-    self->tables =
-        lm_realloc(self->tables, (size_t)self->count + 1, sizeof *self->tables);
-    table = &self->tables[self->count++];
-    memset(table, 0, sizeof *table);
-    table->name = lm_strdup(name);
+    table = &LM_ADD(self->tables, self->count);
+    *table = (struct lm_tally_table){.name = lm_strdup(name)};
     return table;
 }
 

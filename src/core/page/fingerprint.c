@@ -161,9 +161,7 @@ add_name(const char *schema, const char *name, void *arg)
         lm_buf_putc(&text, '.');
     }
     lm_sql_add_identifier(&text, name);
-    self->names =
-        lm_realloc(self->names, (size_t)self->count + 1, sizeof *self->names);
-    self->names[self->count++] = lm_buf_take(&text);
+    LM_ADD(self->names, self->count) = lm_buf_take(&text);
 }
 
 /* The tables that a query names; none when it cannot be parsed here. */

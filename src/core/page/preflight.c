@@ -441,12 +441,8 @@ static void
 add_source(struct lm_base_query *out, uint32_t table,
            const struct origin *origin)
 {
-    struct lm_key_source source = {table, lm_strdup(origin->column),
-                                   origin->view != NULL};
-
-    out->sources = lm_realloc(out->sources, (size_t)out->source_count + 1,
-                              sizeof *out->sources);
-    out->sources[out->source_count++] = source;
+    LM_ADD(out->sources, out->source_count) = (struct lm_key_source){
+        table, lm_strdup(origin->column), origin->view != NULL};
 }
 
 /* Notes where a key column comes from: the table, or the view and what the

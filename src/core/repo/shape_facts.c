@@ -313,10 +313,7 @@ add_distinct(struct lm_shape *shape, struct lm_names columns)
         for (int at = 0; at < lm_shape_column_count(shape); at++) {
             if (strcmp(lm_shape_column(shape, at), columns.names[i]) != 0)
                 continue;
-            shape->distinct =
-                lm_realloc(shape->distinct, (size_t)shape->distinct_count + 1,
-                           sizeof *shape->distinct);
-            shape->distinct[shape->distinct_count++] = at;
+            LM_ADD(shape->distinct, shape->distinct_count) = at;
         }
     }
 }

@@ -43,10 +43,9 @@ lm_key_visit_again(struct trace *self, const void *what, struct target target,
         self->is_cut_short = true;
         return true;
     }
-    self->visits =
-        lm_realloc(self->visits, self->visit_count + 1, sizeof *self->visits);
-    *index = self->visit_count++;
-    self->visits[*index] = (struct visit){what, target, true};
+    *index = self->visit_count;
+    LM_ADD(self->visits, self->visit_count) =
+        (struct visit){what, target, true};
     return false;
 }
 

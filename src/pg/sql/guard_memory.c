@@ -48,9 +48,7 @@ keep(struct lm_guard *self, const char *sql, uint64_t hash)
 
     if (self->count == MAX_JUDGED)
         lm_guard_release(self);
-    self->judged =
-        lm_realloc(self->judged, self->count + 1, sizeof *self->judged);
-    judged = &self->judged[self->count++];
+    judged = &LM_ADD(self->judged, self->count);
     *judged = (struct lm_judged){.hash = hash, .sql = lm_strdup(sql)};
     return &judged->verdict;
 }

@@ -212,10 +212,8 @@ add_node(struct lm_plan *plan, int parent)
     struct lm_plan_node node = {.parent = parent, .loops = -1};
 
     node.depth = parent >= 0 ? plan->nodes[parent].depth + 1 : 0;
-    plan->nodes =
-        lm_realloc(plan->nodes, (size_t)plan->count + 1, sizeof *plan->nodes);
-    plan->nodes[plan->count] = node;
-    return plan->count++;
+    LM_ADD(plan->nodes, plan->count) = node;
+    return plan->count - 1;
 }
 
 static bool read_child(struct reader *self, const char *name, int parent);

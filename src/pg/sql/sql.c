@@ -153,8 +153,7 @@ lm_sql_parse_array(const char *literal, char ***out)
         p = read_element(p, &buf, &is_null);
         if (p == NULL)
             break;
-        texts = lm_realloc(texts, (size_t)count + 1, sizeof *texts);
-        texts[count++] = is_null ? NULL : lm_strdup(lm_buf_text(&buf));
+        LM_ADD(texts, count) = is_null ? NULL : lm_strdup(lm_buf_text(&buf));
         p = skip_delimiter(p);
     }
     lm_buf_release(&buf);

@@ -240,19 +240,23 @@ take_sql(lua_State *L, struct lm_call *call)
     return lmL_check_text(L, 2);
 }
 
-/* Runs the statement at index sql with the arguments after it and leaves the
- * boxed result on the stack. */
+/* Begins the call, runs its statement with the arguments after it and leaves
+ * the boxed result on the stack, to be closed. */
 static struct lm_result **
 run_query(lua_State *L, struct lm_call *call)
 {
     struct lm_result **box;
     struct lm_err err;
-    const char *sql = take_sql(L, call);
-    int count = lua_gettop(L) - 2;
+    const char *sql;
+    int count;
 
+    lmL_begin_call(L, call);
+    sql = take_sql(L, call);
+    count = lua_gettop(L) - 2;
     box = push_result_box(L);
     if (!lm_call_run(L, call, sql, 3, count, by_number, box, &err))
         lmL_raise(L, &err);
+    lua_toclose(L, lua_gettop(L));
     return box;
 }
 
@@ -260,11 +264,8 @@ static int
 l_query(lua_State *L)
 {
     struct lm_call call;
-    struct lm_result **box;
+    struct lm_result **box = run_query(L, &call);
 
-    lmL_begin_call(L, &call);
-    box = run_query(L, &call);
-    lua_toclose(L, lua_gettop(L));
     lmL_push_result(L, call.repo, *box);
     return 1;
 }
@@ -282,11 +283,8 @@ static int
 l_one(lua_State *L)
 {
     struct lm_call call;
-    struct lm_result **box;
+    struct lm_result **box = run_query(L, &call);
 
-    lmL_begin_call(L, &call);
-    box = run_query(L, &call);
-    lua_toclose(L, lua_gettop(L));
     check_one_row(L, *box, "one");
     lmL_push_result(L, call.repo, *box);
     lua_rawgeti(L, -1, 1);
@@ -297,11 +295,8 @@ static int
 l_scalar(lua_State *L)
 {
     struct lm_call call;
-    struct lm_result **box;
+    struct lm_result **box = run_query(L, &call);
 
-    lmL_begin_call(L, &call);
-    box = run_query(L, &call);
-    lua_toclose(L, lua_gettop(L));
     check_one_row(L, *box, "scalar");
     if (lm_result_columns(*box) == 0)
         luaL_error(L, "repo:scalar needs a statement that returns a column");
@@ -352,10 +347,8 @@ catch_error(lua_State *L, struct lm_call *call, int status)
         failure = *lm_repo_failure(repo);
         lmL_push_error(L, &failure);
     }
-    if (!lm_repo_savepoint_rollback(repo, &err)) {
-        lm_call_note(call, &err);
-        return lmL_raise(L, &err);
-    }
+    if (!lm_repo_savepoint_rollback(repo, &err))
+        return lmL_raise_noted(L, call, &err);
     lua_pushboolean(L, 0);
     lua_insert(L, -2);
     return 2;
@@ -370,19 +363,15 @@ l_savepoint(lua_State *L)
 
     lmL_begin_call(L, &call);
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    if (!lm_repo_savepoint(call.repo, &err)) {
-        lm_call_note(&call, &err);
-        return lmL_raise(L, &err);
-    }
+    if (!lm_repo_savepoint(call.repo, &err))
+        return lmL_raise_noted(L, &call, &err);
     /* No message handler: the script's own error values stay as they are. */
     status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
     if (status != LUA_OK || lm_repo_failure(call.repo) != NULL ||
         !lm_repo_flush(call.repo, &err))
         return catch_error(L, &call, status);
-    if (!lm_repo_savepoint_release(call.repo, &err)) {
-        lm_call_note(&call, &err);
-        return lmL_raise(L, &err);
-    }
+    if (!lm_repo_savepoint_release(call.repo, &err))
+        return lmL_raise_noted(L, &call, &err);
     lua_pushboolean(L, 1);
     lua_replace(L, 1); /* true results */
     return lua_gettop(L);

@@ -14,12 +14,21 @@
 
 #include "script/bind/private.h"
 
+#include "script/vm/vm.h"
+
 void
 lm_call_note(struct lm_call *call, struct lm_err *err)
 {
     if (err->where[0] == '\0')
         LM_ERR_COPY(err->where, call->where);
     lm_repo_note_place(call->repo, call->where);
+}
+
+int
+lmL_raise_noted(lua_State *L, struct lm_call *call, struct lm_err *err)
+{
+    lm_call_note(call, err);
+    return lmL_raise(L, err);
 }
 
 /* Encodes parameter i, which is the value at first + i. */

@@ -96,6 +96,8 @@ bool lm_call_combine_params(struct lm_call *call, struct lm_shape *shape,
 
 /* Notes where an error came from, in the latch as well. */
 void lm_call_note(struct lm_call *call, struct lm_err *err);
+/* The same, and raises it. */
+int lmL_raise_noted(lua_State *L, struct lm_call *call, struct lm_err *err);
 
 /* -- bind/write_args.c ------------------------------------------------ */
 

@@ -158,10 +158,8 @@ write_row(lua_State *L, struct lm_call *call, const struct lm_form *form,
     bool may = false;
 
     if (!lm_repo_find_shape(call->repo, form, &shape, &err) ||
-        !lm_repo_may_combine(call->repo, shape, &may, &err)) {
-        lm_call_note(call, &err);
-        lmL_raise(L, &err);
-    }
+        !lm_repo_may_combine(call->repo, shape, &may, &err))
+        lmL_raise_noted(L, call, &err);
     if (!may) {
         write_or_raise(L, call, &sql, lm_write_one(&sql, form, shape->equal),
                        first, form->changes.count + form->key.count, &columns,
@@ -214,10 +212,8 @@ follow_pattern(lua_State *L, struct lm_call *call, enum lm_verb verb,
             break;
         return write;
     }
-    if (err.kind == LM_ERR_NONE)
-        return NULL;
-    lm_call_note(call, &err);
-    lmL_raise(L, &err);
+    if (err.kind != LM_ERR_NONE)
+        lmL_raise_noted(L, call, &err);
     return NULL;
 }
 
@@ -227,11 +223,9 @@ check_columns(lua_State *L, struct lm_call *call, const char *table,
 {
     struct lm_err err;
 
-    if (lm_repo_check_columns(call->repo, table, names.names, names.count,
-                              &err))
-        return;
-    lm_call_note(call, &err);
-    lmL_raise(L, &err);
+    if (!lm_repo_check_columns(call->repo, table, names.names, names.count,
+                               &err))
+        lmL_raise_noted(L, call, &err);
 }
 
 static int
@@ -376,10 +370,8 @@ condition_text(lua_State *L, struct lm_call *call, const char *table,
 
     if (condition->nulls == NULL)
         return condition->sql;
-    if (!lm_repo_find_shape(call->repo, &form, &shape, &err)) {
-        lm_call_note(call, &err);
-        lmL_raise(L, &err);
-    }
+    if (!lm_repo_find_shape(call->repo, &form, &shape, &err))
+        lmL_raise_noted(L, call, &err);
     lm_write_equality(where, condition->names, condition->nulls, shape->equal);
     return lm_buf_text(where);
 }

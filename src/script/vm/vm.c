@@ -97,6 +97,20 @@ allocate(void *arg, void *ptr, size_t old_size, size_t size)
 
 /* -- errors ----------------------------------------------------------- */
 
+/* The texts of an error that are fields of the error object. */
+#define TEXT(field)                             \
+    {                                           \
+#field, offsetof(struct lm_err, field), \
+            sizeof((struct lm_err *)0)->field   \
+    }
+static const struct {
+    const char *name;
+    size_t at;
+    size_t size;
+} texts[] = {TEXT(message),  TEXT(detail),   TEXT(hint),   TEXT(where),
+             TEXT(sqlstate), TEXT(table),    TEXT(column), TEXT(constraint),
+             TEXT(sql),      TEXT(traceback)};
+
 /* Copies a text field of the table at index 1. */
 static void
 read_field(lua_State *L, const char *name, char *field, size_t size)
@@ -133,15 +147,8 @@ read_table(lua_State *L)
     struct lm_err *err = lua_touserdata(L, 2);
 
     err->kind = read_kind(L);
-    read_field(L, "message", err->message, sizeof err->message);
-    read_field(L, "detail", err->detail, sizeof err->detail);
-    read_field(L, "hint", err->hint, sizeof err->hint);
-    read_field(L, "where", err->where, sizeof err->where);
-    read_field(L, "sqlstate", err->sqlstate, sizeof err->sqlstate);
-    read_field(L, "table", err->table, sizeof err->table);
-    read_field(L, "column", err->column, sizeof err->column);
-    read_field(L, "constraint", err->constraint, sizeof err->constraint);
-    read_field(L, "sql", err->sql, sizeof err->sql);
+    for (size_t i = 0; i < LM_COUNT(texts); i++)
+        read_field(L, texts[i].name, (char *)err + texts[i].at, texts[i].size);
     read_field(L, "traceback", err->traceback, sizeof err->traceback);
     return 0;
 }
@@ -225,15 +232,8 @@ static void
 set_error_fields(lua_State *L, const struct lm_err *err)
 {
     set_field(L, "kind", err->kind == LM_ERR_DATABASE ? "database" : "script");
-    set_field(L, "message", err->message);
-    set_field(L, "detail", err->detail);
-    set_field(L, "hint", err->hint);
-    set_field(L, "where", err->where);
-    set_field(L, "sqlstate", err->sqlstate);
-    set_field(L, "table", err->table);
-    set_field(L, "column", err->column);
-    set_field(L, "constraint", err->constraint);
-    set_field(L, "sql", err->sql);
+    for (size_t i = 0; i < LM_COUNT(texts); i++)
+        set_field(L, texts[i].name, (const char *)err + texts[i].at);
 }
 
 void
