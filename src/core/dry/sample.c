@@ -418,6 +418,8 @@ take_page(struct lm_samples *self, struct lm_conn *conn,
 
 /* -- rows of other tables ------------------------------------------------ */
 
+#define EQUALITY LM_ORDER_EQUALITY("coalesce(nullif(t.typbasetype, 0), t.oid)")
+
 /* The table's primary key, or else the row's place in the file: a row that was
  * only inserted needs no more. *blocks: the size of the file. */
 static bool
@@ -427,30 +429,13 @@ describe(struct lm_sample_place *place, struct lm_conn *conn,
     static const char sql[] = LM_OWN
         "SELECT pg_catalog.pg_relation_size($1::pg_catalog.regclass)"
         " / pg_catalog.current_setting('block_size')::int,"
-        " a.attname, a.atttypid, coalesce(" LM_ORDER_EQUALITY(
-            "coalesce(nullif(t.typbasetype, 0), t.oid)") ", '=')"
-                                                         " FROM (VALUES (1)) "
-                                                         "AS one LEFT JOIN"
-                                                         " (pg_catalog.pg_"
-                                                         "index i JOIN "
-                                                         "pg_catalog.pg_"
-                                                         "attribute a"
-                                                         "  ON a.attrelid = "
-                                                         "i.indrelid AND "
-                                                         "a.attnum = ANY "
-                                                         "(i.indkey)"
-                                                         "  JOIN "
-                                                         "pg_catalog.pg_type t "
-                                                         "ON t.oid = "
-                                                         "a.atttypid)"
-                                                         " ON i.indrelid = "
-                                                         "$1::pg_catalog."
-                                                         "regclass AND "
-                                                         "i.indisprimary"
-                                                         " ORDER BY "
-                                                         "pg_catalog.array_"
-                                                         "position(i.indkey::"
-                                                         "int2[], a.attnum)";
+        " a.attname, a.atttypid, coalesce(" EQUALITY ", '=')"
+        " FROM (VALUES (1)) AS one LEFT JOIN (pg_catalog.pg_index i"
+        "  JOIN pg_catalog.pg_attribute a"
+        "  ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+        "  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid)"
+        " ON i.indrelid = $1::pg_catalog.regclass AND i.indisprimary"
+        " ORDER BY pg_catalog.array_position(i.indkey::int2[], a.attnum)";
     uint32_t type = LM_TYPE_TEXT;
     const char *texts[] = {table->name};
     struct lm_values values = {texts, 1};

@@ -202,6 +202,8 @@ read_runner(const struct lm_answer *result, struct runner *runner)
     LM_ERR_COPY(runner->since, lm_answer_text(result, 0, 9));
 }
 
+#define HELD LM_JOURNAL_HELD("$2::bigint")
+
 static bool
 look_at_runner(struct lm_journal *self, const struct lm_run *run,
                struct runner *runner, struct lm_err *err)
@@ -215,16 +217,12 @@ look_at_runner(struct lm_journal *self, const struct lm_run *run,
     if (!lm_journal_ask(
             self,
             "SELECT p.owner, p.seq, p.lease_until,"
-            " coalesce(" LM_JOURNAL_HELD(
-                "$2::bigint") ", false),"
-                              " p.host, p.pid, p.backend_pid,"
-                              " p.backend_pid = 0 OR EXISTS (SELECT "
-                              "FROM " LM_JOURNAL_BACKEND " ), r.started_by,"
-                              " date_trunc('second', coalesce(r.resumed_at, "
-                              "r.started_at))"
-                              " FROM {schema}.progress p JOIN {schema}.run r "
-                              "ON r.id = p.run_id"
-                              " WHERE p.run_id = $1",
+            " coalesce(" HELD ", false),"
+            " p.host, p.pid, p.backend_pid, p.backend_pid = 0"
+            "  OR EXISTS (SELECT FROM " LM_JOURNAL_BACKEND " ), r.started_by,"
+            " date_trunc('second', coalesce(r.resumed_at, r.started_at))"
+            " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
+            " WHERE p.run_id = $1",
             "?: t n t b t 2n b t t", texts, 2, &result, err))
         return false;
     if (lm_answer_rows(result) == 0) {

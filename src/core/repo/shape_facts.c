@@ -26,22 +26,17 @@
 /* How a key column compares, and what the value needs after it: the type where
  * the operator takes rows of any, the column's collation where it is not the
  * type's. */
-#define EQUALS                                                               \
-    " equals AS (SELECT cols.n, " LM_ORDER_EQUALITY(                         \
-        "cols.base") " AS op,"                                               \
-                     "  pg_catalog.concat(CASE WHEN cols.typtype = 'c' THEN" \
-                     "   (SELECT pg_catalog.format('::%I.%I', s.nspname, "   \
-                     "cols.typname)"                                         \
-                     "    FROM pg_catalog.pg_namespace s WHERE s.oid = "     \
-                     "cols.typnamespace)"                                    \
-                     "   END, (SELECT pg_catalog.format(' COLLATE %I.%I', "  \
-                     "s.nspname,"                                            \
-                     "    l.collname) FROM pg_catalog.pg_collation l"        \
-                     "   JOIN pg_catalog.pg_namespace s ON s.oid = "         \
-                     "l.collnamespace"                                       \
-                     "   WHERE l.oid = cols.attcollation AND l.oid <> "      \
-                     "cols.typcollation))"                                   \
-                     "   AS suffix FROM cols WHERE is_key),"
+#define BASE_EQUALITY LM_ORDER_EQUALITY("cols.base")
+#define EQUALS                                                            \
+    " equals AS (SELECT cols.n, " BASE_EQUALITY " AS op,"                 \
+    "  pg_catalog.concat(CASE WHEN cols.typtype = 'c' THEN"               \
+    "   (SELECT pg_catalog.format('::%I.%I', s.nspname, cols.typname)"    \
+    "    FROM pg_catalog.pg_namespace s WHERE s.oid = cols.typnamespace)" \
+    "   END, (SELECT pg_catalog.format(' COLLATE %I.%I', s.nspname,"      \
+    "    l.collname) FROM pg_catalog.pg_collation l"                      \
+    "   JOIN pg_catalog.pg_namespace s ON s.oid = l.collnamespace"        \
+    "   WHERE l.oid = cols.attcollation AND l.oid <> cols.typcollation))" \
+    "   AS suffix FROM cols WHERE is_key),"
 
 /* $1 table, $2 columns and then key columns, $3 key columns, $4 columns that
  * an UPDATE sets, $5 the verb's bits in tgtype, $6 whether triggers do not

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BTREE LM_ORDER_OPCLASS("$1::pg_catalog.oid", "btree")
+
 /* Types are looked into for parts that are names. */
 static const char order_sql[] = LM_OWN
     "WITH RECURSIVE parts AS (SELECT $1::pg_catalog.oid AS oid UNION"
@@ -49,14 +51,10 @@ static const char order_sql[] = LM_OWN
     "  JOIN pg_catalog.pg_language g ON g.oid = f.prolang"
     "  WHERE r.typtype = 'b' AND g.lanname <> 'internal')"
     " FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace tn"
-    " ON tn.oid = t.typnamespace LEFT JOIN " LM_ORDER_OPCLASS(
-        "$1::pg_catalog.oid",
-        "btree") " AS o ON true"
-                 " LEFT JOIN pg_catalog.pg_type i ON i.oid = "
-                 "o.opcintype"
-                 " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = "
-                 "i.typnamespace"
-                 " WHERE t.oid = $1::pg_catalog.oid";
+    " ON tn.oid = t.typnamespace LEFT JOIN " BTREE " AS o ON true"
+    " LEFT JOIN pg_catalog.pg_type i ON i.oid = o.opcintype"
+    " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = i.typnamespace"
+    " WHERE t.oid = $1::pg_catalog.oid";
 static const char order_shape[] = "1: o? t t? o b b t[] o? b";
 
 enum {

@@ -87,22 +87,20 @@ void lm_order_add_cast(struct lm_buf *sql, const struct lm_order *self,
 
 /* The operator of that class for a strategy, as OPERATOR("s".=); NULL where
  * there is none. */
-#define LM_ORDER_OPERATOR(type, method, strategy)                              \
-    "(SELECT pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, op.oprname)"    \
-    " FROM " LM_ORDER_OPCLASS(                                                 \
-        type, method) " AS class"                                              \
-                      " JOIN pg_catalog.pg_amop am ON am.amopfamily = "        \
-                      "class.opcfamily"                                        \
-                      "  AND am.amoplefttype = class.opcintype"                \
-                      "  AND am.amoprighttype = class.opcintype AND "          \
-                      "am.amopstrategy = " strategy                            \
-                      " JOIN pg_catalog.pg_operator op ON op.oid = am.amopopr" \
-                      " JOIN pg_catalog.pg_namespace opn ON opn.oid = "        \
-                      "op.oprnamespace)"
+/* clang-format off */
+#define LM_ORDER_OPERATOR(type, method, strategy)                            \
+    "(SELECT pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, op.oprname)"  \
+    " FROM " LM_ORDER_OPCLASS(type, method) " AS class"                      \
+    " JOIN pg_catalog.pg_amop am ON am.amopfamily = class.opcfamily"         \
+    "  AND am.amoplefttype = class.opcintype"                                \
+    "  AND am.amoprighttype = class.opcintype AND am.amopstrategy = " strategy \
+    " JOIN pg_catalog.pg_operator op ON op.oid = am.amopopr"                 \
+    " JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace)"
 
 /* Equality of a type: by its default btree class, else by that for hashing. */
-#define LM_ORDER_EQUALITY(type)                                               \
-    "coalesce(" LM_ORDER_OPERATOR(type, "btree", "3") ", " LM_ORDER_OPERATOR( \
-        type, "hash", "1") ")"
+#define LM_ORDER_EQUALITY(type)                          \
+    "coalesce(" LM_ORDER_OPERATOR(type, "btree", "3")    \
+    ", " LM_ORDER_OPERATOR(type, "hash", "1") ")"
+/* clang-format on */
 
 #endif
