@@ -2,12 +2,8 @@
 #ifndef LM_CORE_MIGRATION_H
 #define LM_CORE_MIGRATION_H
 
-/*
- * What the engine knows of a migration: its settings, and functions to call.
- * The Lua side implements it in src/script; tests may do so in C.
- *
- * A new key of config begins in lua/luamig/script/config.lua, which checks it. Then
- * script/script.c puts it into a member of struct lm_migration.
+/* A migration as the engine knows it: its settings, and functions to call.
+ * src/script implements the functions in Lua; a test may implement them in C.
  */
 
 #include "base/err.h"
@@ -21,9 +17,9 @@ struct lm_repo;
 struct lm_run_info {
     int64_t id;
     const char *script;
-    int64_t batch; /* from 1, a one-shot being one; 0 before the first */
+    int64_t batch; /* from 1; 0 before the first; a one-shot is batch 1 */
     int attempt;   /* from 1 */
-    bool dry_run;  /* all of it is rolled back; id is 0 then */
+    bool dry_run;  /* everything is rolled back, and id is 0 */
 };
 
 enum lm_callback {
@@ -32,12 +28,12 @@ enum lm_callback {
     LM_CALL_ON_COMPLETE
 };
 
-/* SQLSTATE of an error of the script's code: its memory did not suffice. */
+/* SQLSTATE of an error of the script: its memory limit is too low. */
 #define LM_SCRIPT_NO_MEMORY "LM007"
 
-/* A file, beside the script, whose code runs. */
+/* Another file whose code runs with the script. */
 struct lm_module {
-    const char *name; /* as the script requires it */
+    const char *name; /* the name that the script passes to require */
     const char *file; /* below the project's root, else its path */
     const char *text;
     size_t len;
@@ -51,15 +47,15 @@ struct lm_migration_ops {
     bool (*has)(void *self, enum lm_callback callback);
     bool (*call)(void *self, enum lm_callback callback, struct lm_repo *repo,
                  const struct lm_run_info *info, struct lm_err *err);
-    /* After a stop or a failure; cannot change it. */
+    /* Called after a stop or a failure; it cannot change the ending. */
     void (*on_stop)(void *self, const struct lm_run_info *info,
                     const char *reason);
-    /* How many have been loaded so far, and which; in the order of loading.
-     * Both are NULL where nobody knows. What they give lives with self. */
+    /* How many modules are loaded so far, and which, in the order of loading.
+     * Both are NULL if this is not known. The module lives as long as self. */
     int (*module_count)(void *self);
     void (*module)(void *self, int index, struct lm_module *out);
     bool has_throttle;
-    /* How long to wait, and whether to ask again after that; 0: go on. */
+    /* How long to wait, and whether to ask again then; 0: continue. */
     bool (*throttle)(void *self, struct lm_repo *repo,
                      const struct lm_run_info *info, int64_t *wait_ms,
                      bool *ask_again, struct lm_err *err);
@@ -70,15 +66,15 @@ struct lm_origin {
     const char *file;  /* relative to the project's root, else its path */
     const char *path;  /* absolute, without links */
     const char *typed; /* as the command line had it, made absolute */
-    const char *root;  /* of its project; NULL: it is in none */
+    const char *root;  /* of its project; NULL: no project */
     bool marked;       /* the root is marked, not guessed */
 };
 
-/* What a run's arguments are known by: JSON objects by name. No value of a
- * secret is among them. */
+/* The arguments of a run, as JSON objects by name. They never have the value
+ * of a secret. */
 struct lm_arguments {
-    const char *given;    /* the texts of what was given */
-    const char *defaults; /* the values of what has a default */
+    const char *given;    /* the texts that were given */
+    const char *defaults; /* the values of the defaults */
     const char *declared; /* { "type": of JSON, "required":, "secret": } */
 };
 
@@ -90,7 +86,7 @@ struct lm_migration {
     struct lm_arguments arguments;
     const char *config_json;
 
-    bool one_shot; /* what follows up to start_after is then unused */
+    bool one_shot; /* then the fields down to start_after are unused */
     const char *base_query;
     const char *const *params;
     int param_count;
@@ -100,7 +96,7 @@ struct lm_migration {
     bool follow_new;
     bool assume_unique;
     int64_t batch_size;
-    int64_t target_ms; /* how long a batch should take; 0: as it will */
+    int64_t target_ms; /* time that a batch should take; 0: no target */
     int64_t throttle_ms;
     int64_t max_failures;
 
@@ -113,11 +109,12 @@ struct lm_migration {
     bool durable_batches;
     bool combine;        /* successive writes may become one statement */
     bool allow_ddl;      /* scripts may change the schema */
-    bool allow_unjudged; /* they may run what the guard cannot read */
-    bool combine_always; /* also where triggers can tell the difference */
+    bool allow_unjudged; /* they may run SQL that the guard cannot judge */
+    bool combine_always; /* even if triggers could notice it */
     bool repeatable;
-    bool record_failures;  /* set rows at fault aside instead of failing */
-    bool keep_failed_rows; /* the journal keeps the row itself, too */
+    /* on_error = "quarantine": record failed rows and continue */
+    bool record_failures;
+    bool keep_failed_rows; /* the journal also keeps the row's values */
 
     const struct lm_health_limits *health; /* core/health/health.h */
     const struct lm_migration_ops *ops;

@@ -3,11 +3,11 @@
 #define LM_CORE_CHECK_CHECK_H
 
 /*
- * What can be said of a migration before it runs: a list of findings, each with
- * a verdict, and a few figures. Nothing is changed: all questions are asked in
- * read-only transactions that are rolled back.
+ * What `luamig check` says about a migration before it runs: a list of
+ * findings, each with a verdict, and a few figures. Nothing changes: all
+ * queries run in read-only transactions that are rolled back.
  *
- * docs/running.md lists the subjects; they do not change.
+ * docs/running.md lists the subjects; their names do not change.
  */
 
 #include "core/migration.h"
@@ -31,7 +31,7 @@ struct lm_check {
     struct lm_finding *findings;
     int count;
     bool unreachable; /* the database cannot be reached or is refused */
-    /* Figures; -1: not known. Guesses all of them, but for batch_size. */
+    /* Figures; -1: unknown. All but batch_size are estimates. */
     int64_t rows; /* that the base query returns */
     int64_t batches;
     int64_t batch_size;
@@ -65,23 +65,23 @@ struct lm_check_options {
     int replica_count;
 };
 
-/* Connects and looks at everything. False when the connection is lost or the
- * user has stopped it; what was found before stays. */
+/* Connects and makes all checks. False if the connection is lost or the user
+ * has stopped it; earlier findings stay. */
 bool lm_check_all(struct lm_check *self, const struct lm_migration *migration,
                   const struct lm_check_options *options,
                   struct lm_err *err) LM_MUSTCHECK;
 
-/* The part that is quick enough for the beginning of each run: the key and the
- * plan, as far as they can be judged without running it, and the rights on the
- * journal (NULL: there is none yet). query is what preflight found. */
+/* The checks that are fast enough for the begin of each run: the key, the plan
+ * without running it, and the rights on the journal (NULL: there is none yet).
+ * query is what preflight found. */
 bool lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
                       const struct lm_migration *migration,
                       const struct lm_base_query *query,
                       const char *journal_schema,
                       struct lm_err *err) LM_MUSTCHECK;
 
-/* In the middle of a run: what the next page's plan reads, as a finding, or
- * none when the server does not say. cursor and bound are as for a page. */
+/* During a run: adds a finding about what the plan of the next page reads, or
+ * none if the server does not answer. cursor and bound are as for a page. */
 void lm_check_page(struct lm_check *self, struct lm_conn *conn,
                    const struct lm_migration *migration,
                    const struct lm_base_query *query,

@@ -30,27 +30,27 @@ enum {
     LM_PAGE_FEW_FOR_EACH = 10 /* row returned that a page may read */
 };
 
-/* How a page's work relates to the run's. */
+/* The work of a page, and of the whole run. */
 struct lm_page_cost {
     double rows_read; /* for one page, by all scans */
     double rows_returned;
     double pages;
-    double table_rows; /* of all tables that are scanned; 0: not known */
+    double table_rows; /* of all scanned tables; 0: unknown */
 };
 /* How often the run would read the tables. */
 double lm_page_cost_passes(const struct lm_page_cost *self);
 enum lm_check_verdict lm_page_cost_judge(const struct lm_page_cost *self);
 
-/* A page that was looked at. */
+/* A page whose plan was read. */
 struct lm_page_probe {
     bool known;
-    bool timed_out; /* it was not measured for that reason */
+    bool timed_out; /* running it took too long */
     struct lm_plan plan;
     double rows_read;
     double rows_returned;
 };
-/* Explains the page, when run by running it; one that takes too long is judged
- * by the planner's estimates. */
+/* Reads the page's plan; run: executes it. If that takes too long, uses the
+ * planner's estimates. */
 bool lm_page_probe(struct lm_checking *self, const struct lm_key *cursor,
                    const struct lm_key *bound, bool run,
                    struct lm_page_probe *out, struct lm_err *err) LM_MUSTCHECK;
@@ -59,30 +59,31 @@ bool lm_page_probe(struct lm_checking *self, const struct lm_key *cursor,
 struct lm_pages {
     struct lm_page_probe first;
     struct lm_page_probe middle;
-    double near_rows;  /* read by the page after NEAR_PAGES; 0: not told */
+    double near_rows;  /* read by the page after NEAR_PAGES; 0: unknown */
     double total_rows; /* that the query returns */
     struct lm_page_cost cost;
 };
-/* Looks at the first page, and when run at one in the middle. */
+/* Probes the first page, and if run is true, a page in the middle. */
 bool lm_pages_look(struct lm_checking *self, bool run, struct lm_pages *pages,
                    struct lm_err *err) LM_MUSTCHECK;
 void lm_pages_release(struct lm_pages *self);
 
-/* Adds the condition of a scan as an index's WHERE could have it, without the
- * table's alias; false, and nothing added, when it is not that simple. */
+/* Adds the condition of a scan as the WHERE of an index, without the table's
+ * alias. False, and adds nothing, if the condition is not simple enough. */
 bool lm_plan_add_predicate(const struct lm_plan *plan, struct lm_buf *out);
 
-/* Begins a read-only transaction unless there is one; the second ends it. */
+/* Begins a read-only transaction if there is none. The second function ends
+ * it. */
 bool lm_check_begin(const struct lm_checking *self, int64_t timeout_ms,
                     struct lm_err *err) LM_MUSTCHECK;
 void lm_check_end(const struct lm_checking *self, bool ok);
-/* One question. What the server refuses becomes a
- * warning on the subject, and *out NULL; false: the connection is lost, or the
- * user has interrupted. */
+/* Runs one query. If the server refuses it, adds a warning about the subject
+ * and sets *out to NULL. False: the connection is lost, or the user has
+ * interrupted. */
 bool lm_check_ask(struct lm_checking *self, const char *subject,
                   const char *sql, const char *shape, struct lm_values values,
                   struct lm_answer **out, struct lm_err *err) LM_MUSTCHECK;
-/* Is there no use in asking anything else? */
+/* Is it useless to ask the server anything else? */
 bool lm_check_is_over(const struct lm_conn *conn, const struct lm_err *err);
 
 /* Array literals for parameters: the tables that a plan scans, as schemas and
@@ -92,7 +93,8 @@ void lm_check_add_scanned(const struct lm_plan *plan, struct lm_buf *schemas,
 void lm_check_add_sources(const struct lm_base_query *query,
                           struct lm_buf *oids);
 
-/* Looks at the pages, when run by running them, and judges. */
+/* Probes the pages (run: executes them), and adds the finding about the plan.
+ */
 bool lm_check_plan(struct lm_checking *self, bool run,
                    struct lm_err *err) LM_MUSTCHECK;
 /* The tables that the plan scans and the key comes from. */

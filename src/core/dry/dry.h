@@ -3,20 +3,19 @@
 #define LM_CORE_DRY_DRY_H
 
 /*
- * A dry run: the steps of a run with real batches, each of which is rolled
- * back, and an account of what they did.
+ * A dry run: the steps of a run with real batches. Each batch is rolled back,
+ * and the report says what it did.
  *
- * - Each batch is a transaction of its own, as in a run. One transaction around
- *   all of them would hold its locks, and keep vacuum from its work, for as
- *   long as the dry run lasts. So a batch sees nothing of what batches before
- *   it wrote.
- * - What on_start writes, batches may depend on: it is called again at the
- *   beginning of each batch's transaction, and counted once.
- * - on_complete is called at the end, and sees nothing of the batches.
- * - What COMMIT would find, deferred constraints and triggers, is found by SET
- *   CONSTRAINTS ALL IMMEDIATE before the rollback.
- * - It knows no journal and no other run of the script, and begins at the
- *   beginning. A lost connection ends it.
+ * - Each batch is a transaction of its own, as in a run. One transaction for
+ *   all batches would keep its locks, and would hold back vacuum, until the
+ *   dry run ends. So a batch does not see what earlier batches wrote.
+ * - Batches may depend on what on_start writes. So on_start is called again at
+ *   the begin of each batch's transaction, and its writes are counted once.
+ * - on_complete is called at the end. It does not see what the batches wrote.
+ * - SET CONSTRAINTS ALL IMMEDIATE before the rollback finds what COMMIT would
+ *   find: deferred constraints and triggers.
+ * - It has no journal, ignores other runs of the script, and begins at the
+ *   first row. A lost connection ends it.
  */
 
 #include "core/dry/residue.h"
@@ -33,10 +32,10 @@ struct lm_dry_figure {
 struct lm_dry_report {
     enum lm_ending ending; /* LM_END_DONE, _STOPPED by a signal, _FAILED */
     char reason[64];       /* of a stop: "SIGINT" */
-    bool worked;           /* it came to its first step */
-    bool complete;         /* no row was left; else the limit, stop, failure */
+    bool worked;           /* it reached its first step */
+    bool complete;         /* all rows were tried; no limit, stop or failure */
     bool one_shot;
-    bool would_record_row; /* what failed would be set aside in a run */
+    bool would_record_row; /* a run would record the failed row and continue */
     int64_t rows;
     int64_t batches; /* a one-shot is one */
     int64_t retries;
@@ -47,15 +46,15 @@ struct lm_dry_report {
     struct lm_residue residue;
     struct lm_dry_figure batch_ms; /* from the page to the last constraint */
     struct lm_dry_figure batch_wal_bytes;
-    /* What the whole run would take. -1: nobody knows. */
+    /* Estimates for the whole run; -1: unknown. */
     int64_t full_rows;
     int64_t full_ms;
     int64_t full_wal_bytes;
 };
 void lm_dry_report_release(struct lm_dry_report *self);
 
-/* Of the options: conninfo, silence_ms, limit, replicas, keep_..., count. err is
- * set when, and only when, the ending is LM_END_FAILED. */
+/* Uses these options: conninfo, silence_ms, limit, replicas, keep_..., count.
+ * Sets err if, and only if, the ending is LM_END_FAILED. */
 void lm_runner_dry_run(const struct lm_migration *migration,
                        const struct lm_runner_options *options,
                        struct lm_dry_report *report, struct lm_err *err);

@@ -32,10 +32,10 @@ struct lm_residue {
 };
 void lm_residue_release(struct lm_residue *self);
 
-/* Outside of transactions, before the work: what there is. */
+/* Outside of transactions, before the work: reads the state to compare with. */
 void lm_residue_begin(struct lm_residue *self, struct lm_conn *conn);
-/* In a transaction that has done its work and is to be rolled back; an error
- * may leave it failed. */
+/* Inside a transaction that has done its work and will be rolled back. An
+ * error may leave the transaction failed. */
 void lm_residue_look(struct lm_residue *self, struct lm_conn *conn);
 /* Outside of transactions, after the work. script is the text of what has run,
  * which may call dblink. */

@@ -3,21 +3,22 @@
 #define LM_CORE_DRY_SAMPLE_H
 
 /*
- * A few rows that a transaction has changed, as they are before and after.
+ * A few rows that a transaction has changed, before and after.
  *
- * "After" is read at the end of the transaction's work, "before" when that is
- * rolled back to a savepoint: under one snapshot, so that what others do
- * meanwhile cannot be taken for a change. All of it is best effort: what the
- * role may not read, what would take long, is left out and fails nothing.
+ * "After" is read at the end of the transaction's work, "before" after a
+ * rollback to a savepoint. Both use one snapshot, so changes of other sessions
+ * are never shown as changes of the script. Samples are best effort: rows that
+ * the role may not read, or that take long to read, are left out, and nothing
+ * fails because of them.
  */
 
 #include "core/dry/tally.h"
 #include "core/page/base_query.h"
 
-/* Of a page, so many rows are looked at. */
+/* How many rows of a page are sampled at most. */
 enum { LM_SAMPLE_KEYS = 100 };
 
-/* A row's columns in the table's order; none: the row is not there. */
+/* A row's columns in the table's order; no columns: the row does not exist. */
 struct lm_image {
     int count;
     char **names;
@@ -27,7 +28,7 @@ struct lm_image {
 /* Where sampled rows are looked up. */
 struct lm_sample_place {
     char *from;   /* as SQL */
-    char **key;   /* columns that tell its rows apart */
+    char **key;   /* columns that identify a row */
     char **equal; /* how each is compared: OPERATOR("s".=) */
     uint32_t *types;
     int key_count;
@@ -55,11 +56,11 @@ void lm_samples_release(struct lm_samples *self);
 bool lm_sample_is_key(const struct lm_samples *self,
                       const struct lm_sample *row, const char *column);
 
-/* Behind the savepoint, before the work, which may SET LOCAL as it likes: both
- * images are read with the settings of this moment. */
+/* After the savepoint, before the work. Both images are read with the settings
+ * of this moment, whatever SET LOCAL the work uses. */
 void lm_samples_begin(struct lm_samples *self, struct lm_conn *conn);
 
-/* The rows that a page held, by key. */
+/* The keys of a page's rows. */
 struct lm_sample_page {
     const struct lm_base_query *query;
     const char *table;        /* of the key, as SQL; NULL: there is none */
@@ -67,16 +68,14 @@ struct lm_sample_page {
     int rows;                 /* at most LM_SAMPLE_KEYS */
 };
 
-/*
- * After the work: rows of the page that it has changed or deleted, then rows of
- * other tables that it has written. Tables that have their rows already are
- * passed over. page may be NULL.
- */
+/* After the work: takes rows of the page that it changed or deleted, then rows
+ * of other tables that it wrote. Leaves out tables that have enough rows. page
+ * may be NULL. */
 void lm_samples_take(struct lm_samples *self, struct lm_conn *conn,
                      const struct lm_sample_page *page,
                      const struct lm_tally *written);
-/* After the rollback to a savepoint that stood before the work, in the same
- * transaction. */
+/* After the rollback to the savepoint that was set before the work, in the
+ * same transaction. */
 void lm_samples_complete(struct lm_samples *self, struct lm_conn *conn);
 
 #endif

@@ -3,14 +3,14 @@
 #define LM_CORE_HEALTH_HEALTH_H
 
 /*
- * The server's health, as far as a run waits for it: which signals there are,
- * reading them, and judging them. docs/operating.md says what each is for.
+ * The server's health: which signals hold a run, how they are read, and how
+ * they are judged. docs/operating.md says what each is for.
  *
  * Reading (health/signals.c) needs a connection and gives plain data. Judging
- * (health.c) has neither a database nor a clock: it takes samples and the time
- * and says what holds the run. A hold begins above the limit and ends at half
- * of it. Unknown is not zero: a signal that cannot be read any more while it
- * holds goes on holding, for ten minutes at most.
+ * (health.c) has neither a database nor a clock: it takes samples and the
+ * time, and says what holds the run. A hold begins above the limit and ends at
+ * half of the limit. Unknown is not zero: if a signal holds the run and
+ * becomes unknown, it holds the run for ten more minutes at most.
  */
 
 #include "base/err.h"
@@ -21,7 +21,7 @@
 struct lm_conn;
 
 enum lm_signal {
-    LM_SIGNAL_BATCH_TIME, /* by the runner's clock; is not sampled */
+    LM_SIGNAL_BATCH_TIME, /* from the runner's clock, not from a sample */
     LM_SIGNAL_BLOCKED,
     LM_SIGNAL_REPLICA_LAG,
     LM_SIGNAL_REPLAY_LAG,
@@ -33,7 +33,7 @@ enum lm_signal {
     LM_SIGNAL_SESSIONS,
     LM_SIGNALS,
 
-    /* Causes of a hold that are no signals. */
+    /* Causes of a hold that are not signals. */
     LM_HELD_BY_SCRIPT = LM_SIGNALS,
     LM_CAUSES,
     LM_HELD_BY_NOTHING = LM_CAUSES
@@ -42,7 +42,7 @@ enum lm_signal {
 /* The name in config.health. */
 const char *lm_health_setting(enum lm_signal signal);
 
-/* A hold begins above; negative: the signal is switched off. */
+/* A hold begins above this; negative: the signal is off. */
 struct lm_health_limits {
     double above[LM_SIGNALS];
 };
@@ -52,8 +52,8 @@ struct lm_health_limits {
 enum lm_health_state {
     LM_HEALTH_OFF, /* by config.health */
     LM_HEALTH_AVAILABLE,
-    LM_HEALTH_UNUSED,     /* there is nothing to watch: as good as zero */
-    LM_HEALTH_DEGRADED,   /* seen in part, or by something near it */
+    LM_HEALTH_UNUSED,     /* there is nothing to watch; counts as zero */
+    LM_HEALTH_DEGRADED,   /* read in part, or from a related figure */
     LM_HEALTH_UNAVAILABLE /* the value means nothing */
 };
 
@@ -61,57 +61,58 @@ struct lm_health_reading {
     enum lm_health_state state;
     double value;     /* in the unit of the setting; sessions: how many */
     double cap;       /* a limit of the server's own, if lower; 0: none */
-    bool missing;     /* something that was there before is not */
+    bool missing;     /* a standby or slot that was there is gone */
     bool lacks_right; /* the role would see more with pg_read_all_stats */
-    char text[256];   /* what holds, if it does: "vacuum of public.t (pid 7)" */
+    char text[256];   /* the cause: "vacuum of public.t (pid 7)" */
     char note[256];   /* on its state: "1 standby", "archive_mode is off" */
 };
 
 struct lm_health_sample {
     struct lm_health_reading of[LM_SIGNALS];
-    char unconnected[512]; /* why nothing could be read; "": it could */
+    char unconnected[512]; /* why nothing could be read; "": no problem */
 };
 
-/* Makes a sample that knows nothing, for the reason given. */
+/* Makes a sample in which all signals are unknown, with the reason. */
 void lm_health_set_unknown(struct lm_health_sample *sample,
                            const struct lm_health_limits *limits,
                            const char *why);
 
 struct lm_health_options {
-    const atomic_bool *stop;     /* true: samples are left unfinished */
+    const atomic_bool *stop;     /* true: stop reading */
     const char *tables;          /* OIDs as an array literal: "{16384}" */
     const char *const *replicas; /* conninfos */
     int replica_count;
     const char *application_name; /* for the replicas */
 };
 
-/* Remembers what was there, and holds the connections to the replicas. The
- * options are copied. */
+/* Remembers earlier samples, and has the connections to the replicas. Copies
+ * the options. */
 struct lm_health_sampler *
 lm_health_sampler_new(const struct lm_health_options *options);
 void lm_health_sampler_free(struct lm_health_sampler *self);
 
-/* Reads all signals that have a limit, unless it is to stop. backend_pid is the process of the
- * run's own connection, 0 when it cannot be known. Fails only when the
- * connection is lost, or when it is to stop; otherwise leaves no transaction
- * open. */
+/* Reads all signals that have a limit. backend_pid is the process of the run's
+ * own connection, 0 if unknown. Fails only if the connection is lost, or if it
+ * is told to stop; otherwise leaves no transaction open. */
 bool lm_health_sample(struct lm_health_sampler *self,
                       const struct lm_health_limits *limits,
                       struct lm_conn *conn, int backend_pid,
                       struct lm_health_sample *out,
                       struct lm_err *err) LM_MUSTCHECK;
-/* The connection is another one: what a role may not read is tried anew. */
+/* The connection is a new one: tries again what the role could not read
+ * before. */
 void lm_health_sampler_reset(struct lm_health_sampler *self);
 
-/* health/standbys.c: the standbys of a sample are seen one by one; the first
- * that is not seen as often as before is missing, NULL: none. Zeros to begin. */
+/* health/standbys.c: notes the standbys of a sample one by one. A standby is
+ * missing if it occurs less often than before; gives the first, NULL: none.
+ * Initialised with zeros. */
 struct lm_standbys {
     int count;
     struct lm_standby {
         char name[128];        /* and address */
-        int known;             /* so many are there */
-        int seen;              /* in the sample in hand */
-        int64_t more_since_ms; /* more than those are; 0: they are not */
+        int known;             /* how many there are */
+        int seen;              /* in the current sample */
+        int64_t more_since_ms; /* since when there are more; 0: there are not */
     } of[32];
 };
 void lm_standbys_begin(struct lm_standbys *self);
@@ -124,8 +125,8 @@ enum lm_health_mode {
     LM_HEALTH_CALM,
     LM_HEALTH_HOLDS,
     LM_HEALTH_BLIND,   /* holds because it is unknown */
-    LM_HEALTH_SLOWS,   /* has held long enough: a quarter of the speed */
-    LM_HEALTH_GIVEN_UP /* has been unknown for long enough */
+    LM_HEALTH_SLOWS,   /* has held for long: 25 % speed */
+    LM_HEALTH_GIVEN_UP /* unknown for too long: does not hold */
 };
 
 struct lm_health {
@@ -136,16 +137,16 @@ struct lm_health {
         char text[320];
     } of[LM_SIGNALS];
     double usual_sessions; /* a moving average; 0: not known */
-    int64_t usual_ms;      /* when it was last brought up to date */
-    bool blocked;          /* sessions were, since the last rest */
+    int64_t usual_ms;      /* when it was last updated */
+    bool blocked;          /* sessions were blocked since the last rest */
 };
 
 void lm_health_begin(struct lm_health *self,
                      const struct lm_health_limits *limits);
 void lm_health_take(struct lm_health *self,
                     const struct lm_health_sample *sample, int64_t now_ms);
-/* Another limit, from the next sample on. It begins a hold of its own: one by
- * the limit before ends. */
+/* Changes a limit from the next sample on. A hold by the old limit ends; the
+ * new limit may begin another one. */
 void lm_health_set_limit(struct lm_health *self, enum lm_signal signal,
                          double above);
 /* What holds the run at this moment, or LM_HELD_BY_NOTHING. */
@@ -157,19 +158,20 @@ int64_t lm_health_rest_ms(struct lm_health *self, int64_t batch_ms,
 
 /* -- telling ----------------------------------------------------------- */
 
-/* What a hold by the signal is for: "replica lag 300 MB on s1 (resumes at 64
+/* The text of a hold by the signal: "replica lag 300 MB on s1 (resumes at 64
  * MB)". Valid until the next call that judges. */
 const char *lm_health_why(const struct lm_health *self, enum lm_signal signal);
-/* Adds "replica lag available (1 standby), ...": all signals, or those that
- * are not seen, or in part only. */
+/* Adds "replica lag available (1 standby), ...": all signals, or only those
+ * that cannot be read or are read in part. */
 void lm_health_describe(const struct lm_health_sample *sample, bool all,
                         struct lm_buf *buf);
 /* Adds "300 MB". */
 void lm_health_add_bytes(struct lm_buf *buf, double bytes);
 
-/* How long the run was held, by cause, as the journal keeps it and as people
- * read it: "held 3m12s: replica lag 2m50s, autovacuum 22s"; adds nothing when
- * it was not held. Reading takes what it knows, and 0 for the rest. */
+/* How long the run was held, by cause. The journal keeps it as JSON; people
+ * read "held 3m12s: replica lag 2m50s, autovacuum 22s", or nothing if it was
+ * not held. Reading JSON takes the causes that it knows, and 0 for the others.
+ */
 struct lm_held {
     int64_t ms[LM_CAUSES];
 };

@@ -6,18 +6,20 @@
 
 #include "core/journal/journal.h"
 
-/* Run one statement, with {schema} and {quote} put in; parameters are texts.
- * ask gives the answer, of that shape (pg/conn/answer.h), to be freed; tell wants
- * none; post sends it along with what follows, under the path of the
- * transaction (pg/conn/own.h). */
+/*
+ * Run one statement, with {schema} and {quote} replaced; parameters are texts.
+ * ask returns the answer, which has that shape (pg/conn/answer.h) and is freed
+ * by the caller. command returns none. post sends the statement with the next
+ * ones, under the transaction's search_path (pg/conn/own.h).
+ */
 bool lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
                     const char *const *texts, int count, struct lm_answer **out,
                     struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_command(struct lm_journal *self, const char *sql,
                         const char *const *texts, int count,
                         struct lm_err *err) LM_MUSTCHECK;
-/* tell in a transaction of its own, with the settings of one: behind a pooler
- * those of the session may be somebody else's. */
+/* command in a transaction of its own, with its own settings: behind a pooler,
+ * the session's settings may come from another client. */
 bool lm_journal_write(struct lm_journal *self, const char *sql,
                       const char *const *texts, int count,
                       struct lm_err *err) LM_MUSTCHECK;
@@ -25,18 +27,18 @@ bool lm_journal_post(struct lm_journal *self, const char *sql,
                      const char *const *texts, int count,
                      struct lm_err *err) LM_MUSTCHECK;
 
-/* Is all that is there, if it is, of owners who are trusted? Are the functions
- * those of the last step? LM_ERR_CONNECT if not. */
+/* Do all objects of the journal, if there are any, belong to trusted owners?
+ * Are the functions those of the last step? LM_ERR_CONNECT if not. */
 bool lm_journal_check_owner(struct lm_journal *self,
                             struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_check_functions(struct lm_journal *self,
                                 struct lm_err *err) LM_MUSTCHECK;
 
-/* A durable transaction of the journal's own: READ COMMITTED, so that a
- * statement that waited for a row sees what became of it. */
+/* Begins a durable transaction of the journal's own: READ COMMITTED, so that a
+ * statement that waited for a row sees the row's new version. */
 bool lm_journal_open(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
-/* The same, for what may be lost when the server crashes: it waits for no disk
- * and for no standby. */
+/* The same, for writes that a crash of the server may lose: COMMIT waits for
+ * no disk and for no standby. */
 bool lm_journal_open_lightly(struct lm_journal *self,
                              struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_commit(struct lm_journal *self,
@@ -54,44 +56,47 @@ char *lm_journal_key_array(const struct lm_key *key);
 /* Adds { "2000", "x" }, as config.start_after takes it. */
 void lm_journal_add_lua_key(struct lm_buf *buf, const struct lm_key *key);
 
-/* The server process that shows whether this runner lives. 0 behind a pooler:
- * it may serve somebody else at any time, so the lease alone decides. */
+/* The server process that shows that this runner lives. 0 behind a pooler:
+ * there the process may serve another client at any time, so the lease alone
+ * decides. */
 const char *lm_journal_backend(const struct lm_journal *self,
                                struct lm_number *number);
 
-/* Does a session of luamig in this database wait for a standby, which is then
- * what others of luamig wait for? Outside of a transaction; true sets err. */
+/* Does a session of luamig in this database wait for a synchronous standby, so
+ * that other sessions of luamig wait for that session? Outside of a
+ * transaction; true sets err. */
 bool lm_journal_blames_standby(struct lm_journal *self,
                                struct lm_err *err) LM_MUSTCHECK;
 
-/* The run's rows are gone: says how to go on from its cursor, if it has one. */
+/* The run's rows are gone: sets the error, with the way to continue from its
+ * cursor, if it has one. */
 bool lm_journal_fail_vanished(const struct lm_journal *self,
                               const struct lm_run *run, struct lm_err *err);
 
-/* A run could not be given the name and arguments of the request: somebody has
- * begun one of those. */
+/* A run could not get the name and arguments of the request: another run has
+ * them now. */
 bool lm_journal_fail_adopting(const struct lm_run_request *request,
                               struct lm_err *err);
 
 /* Does path end with name, as a whole part of it? */
 bool lm_path_ends_with(const char *path, const char *name);
-/* Do both lead to one file? Where case makes no difference in names, as on
- * some file systems, they may be written otherwise. NULL is no file. */
+/* Do both paths lead to the same file? On some file systems they may differ in
+ * case. NULL is no file. */
 bool lm_path_is_file_of(const char *path, const char *mine);
 
 /* Is the file that began a run still there, at its path, which may be NULL, or
  * at its place in this checkout? */
 bool lm_origin_is_there(const struct lm_origin *mine, const char *file,
                         const char *path);
-/* A file that is gone: may it have become this script's? It had the same last
- * name, and was in the same project, or neither is in one. */
+/* A file is gone: may somebody have moved it here? It had the same last name,
+ * and was in the same project, or neither is in a project. */
 bool lm_origin_may_have_moved(const struct lm_origin *mine, const char *file,
                               const char *path);
 
 /* The name of this machine. */
 const char *lm_journal_host(char *host, size_t size);
 
-/* Answers what is still asked of a run whose state becomes another. */
+/* Answers the open requests of a run whose state changes. */
 bool lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
                                const char *state,
                                struct lm_err *err) LM_MUSTCHECK;

@@ -3,9 +3,10 @@
 #define LM_CORE_PAGE_FINGERPRINT_H
 
 /*
- * What the cursor of a run stands on, as JSON for the journal: the tables that
- * the base query reads, the column behind each key column, its type, collation
- * and operator class, the search_path, and the database that all this is of.
+ * The fingerprint: what must stay the same for a cursor to fit, as JSON for
+ * the journal. It has the tables that the base query reads, the column behind
+ * each key column, its type, collation and operator class, the search_path,
+ * and the database.
  *
  *     { "system", "database", "journal",   where OIDs mean something
  *       "search_path": [..], "query": hash of the base query,
@@ -32,8 +33,8 @@ bool lm_fingerprint_take(struct lm_conn *conn,
                          const struct lm_base_query *query, char **json,
                          struct lm_err *err) LM_MUSTCHECK;
 
-/* The same without the key, of a base query that was not looked at: its tables
- * may be gone. sql is NULL for a one-shot. */
+/* The same without the key. The server has not described the base query, and
+ * its tables may be gone. sql is NULL for a one-shot. */
 bool lm_fingerprint_sketch(struct lm_conn *conn,
                            const struct lm_fingerprint_place *place,
                            const char *sql, char **json,

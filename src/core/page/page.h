@@ -2,11 +2,9 @@
 #ifndef LM_CORE_PAGE_PAGE_H
 #define LM_CORE_PAGE_PAGE_H
 
-/*
- * Keyset paging: wraps the base query so that the server returns the rows
- * after a cursor, in the order of the key, one batch and one row at a time.
- * The row more tells whether there is another page without fetching it.
- */
+/* Keyset paging: wraps the base query so that the server returns the rows
+ * after a cursor in the order of the key: one batch and one row more. The
+ * extra row shows whether another page follows. */
 
 #include "core/page/base_query.h"
 #include "core/page/key.h"
@@ -14,75 +12,74 @@
 
 struct lm_page {
     struct lm_result *result; /* owned */
-    int rows;                 /* of this batch, without the row more */
+    int rows;                 /* without the extra row */
     int columns;              /* of the base query */
     bool more;                /* there are rows after these */
 };
 void lm_page_release(struct lm_page *page);
-/* What it takes of memory. */
+/* How much memory it takes, in bytes. */
 size_t lm_page_bytes(const struct lm_page *page);
 
 /* Key column i of a row as text; never NULL; owned by the page. */
 const char *lm_page_key(const struct lm_page *page,
                         const struct lm_base_query *query, int row, int i);
-/* Sets out to the key of a row. */
+/* Copies the key of a row to *out. */
 void lm_page_copy_key(const struct lm_page *page,
                       const struct lm_base_query *query, int row,
                       struct lm_key *out);
 
 /*
- * Fetches at most limit rows after cursor and up to bound; either may be empty.
- * LM_ERR_FAILED names a key that is
- * NULL or occurs twice, also when the second one is the row more, whose text is
- * not that of its value, as of a type that rounds, or says that
- * the query's key has another type than preflight found. A column that the
- * query does not return is SQLSTATE 42703.
+ * Fetches at most limit rows after cursor and up to bound; either may be
+ * empty. LM_ERR_FAILED if a key is NULL or occurs twice (also if the extra row
+ * has the same key as the last one), if the text of a key has another value
+ * than the key, as in a type that rounds, or if the query's key has another
+ * type than preflight found. SQLSTATE 42703 if the query does not return a
+ * column.
  */
 bool lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
                    const struct lm_key *cursor, const struct lm_key *bound,
                    int64_t limit, struct lm_page *out,
                    struct lm_err *err) LM_MUSTCHECK;
 
-/* The table that all key columns come from, as SQL, to be freed; NULL when
- * they do not come from one table. */
+/* The table of all key columns, as SQL; freed by the caller. NULL if they come
+ * from several tables or are computed. */
 bool lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
                        char **table, struct lm_err *err) LM_MUSTCHECK;
-/* Sets out to the key that lies so many rows of that table after cursor, up to
- * bound; empty when there are fewer. */
+/* Sets out to the key that is so many rows of that table after cursor, up to
+ * bound; empty if there are fewer rows. */
 bool lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
                         const char *table, const struct lm_key *cursor,
                         const struct lm_key *bound, int64_t rows,
                         struct lm_key *out, struct lm_err *err) LM_MUSTCHECK;
 
-/* The key of the last of so many rows of the base query after cursor and up to
- * bound, in the same way, without reading any other column; *found says how
- * many rows there are. */
+/* The same for rows of the base query, without reading any other column: the
+ * key of the last of so many rows. *found says how many rows there are. */
 bool lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
                        const struct lm_key *cursor, const struct lm_key *bound,
                        int64_t rows, struct lm_key *out, int64_t *found,
                        struct lm_err *err) LM_MUSTCHECK;
 
-/* The row with this key, or a page without rows; with two where there are
- * more. */
+/* Fetches the row with this key: a page of one row, of none, or of two if
+ * several rows have the key. */
 bool lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
                        const struct lm_key *key, struct lm_page *out,
                        struct lm_err *err) LM_MUSTCHECK;
 
-/* Does the server take the texts for values of the key's types?
- * LM_ERR_DATABASE when it does not. Inside a transaction. */
+/* Does the server accept the texts as values of the key's types?
+ * LM_ERR_DATABASE if not. Inside a transaction. */
 bool lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
                        const struct lm_key *key,
                        struct lm_err *err) LM_MUSTCHECK;
 
-/* Sets out to the highest key there is, empty when there are no rows;
- * LM_ERR_FAILED when it is NULL. That of the
- * table, by lm_page_key_table, unless it is NULL. Inside a transaction. */
+/* Sets out to the highest key, empty if there are no rows. With a table, by
+ * lm_page_key_table: the highest key of that table; NULL: of the base query.
+ * LM_ERR_FAILED if the key is NULL. Inside a transaction. */
 bool lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
                      const char *table, struct lm_key *out,
                      struct lm_err *err) LM_MUSTCHECK;
 
-/* Counts the rows of the base query, and those of them beyond bound (none
- * when bound is empty). Inside a transaction with a timeout. */
+/* Counts the rows of the base query, and how many of them are after bound (0
+ * if bound is empty). Inside a transaction with a timeout. */
 bool lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
                    const struct lm_key *bound, int64_t *total, int64_t *beyond,
                    struct lm_err *err) LM_MUSTCHECK;
@@ -93,15 +90,15 @@ bool lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
                         const struct lm_key *cursor, const struct lm_key *bound,
                         int64_t *rows, struct lm_err *err) LM_MUSTCHECK;
 
-/* The planner's idea of how many rows there are after cursor and up to bound;
- * either may be empty. -1: none. */
+/* The planner's estimate of the rows after cursor and up to bound; either may
+ * be empty. -1: no estimate. */
 int64_t lm_page_estimate(struct lm_conn *conn,
                          const struct lm_base_query *query,
                          const struct lm_key *cursor,
                          const struct lm_key *bound);
 
-/* The plan of what lm_page_fetch would ask, as EXPLAIN's JSON in the one value
- * of *out; run: with what it took to run it. Inside a transaction with a
+/* The plan of the query that lm_page_fetch would run, as EXPLAIN's JSON in the
+ * one value of *out. run: executes it, with times. Inside a transaction with a
  * timeout. */
 bool lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
                      const struct lm_key *cursor, const struct lm_key *bound,

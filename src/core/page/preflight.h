@@ -2,28 +2,28 @@
 #ifndef LM_CORE_PAGE_PREFLIGHT_H
 #define LM_CORE_PAGE_PREFLIGHT_H
 
-/*
- * Looks at the base query and the server before anything is written, and
- * refuses what could not be migrated exactly once.
- */
+/* Checks the base query and the server before luamig writes anything, and
+ * refuses a migration that could not be exactly once. */
 
 #include "core/migration.h"
 #include "core/page/base_query.h"
 #include "pg/conn/conn.h"
 
-/* Writes the system identifier of the server's cluster, which copies of it
- * share and others do not; empty where the role may not ask. */
+/* Writes the system identifier of the server's cluster. Copies of a cluster
+ * have the same one, other clusters do not. Empty if the role may not read it.
+ */
 bool lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
                            struct lm_err *err) LM_MUSTCHECK;
 
-/* LM_ERR_CONNECT unless the server is of a supported version and writable. */
+/* LM_ERR_CONNECT if the server's version is not supported or the server is
+ * read-only. */
 bool lm_preflight_server(struct lm_conn *conn, struct lm_err *err) LM_MUSTCHECK;
 
 /*
- * Describes the base query and proves its key: present, NOT NULL, and unique
- * where the catalog shows it. LM_ERR_SCRIPT says what is wrong with the
- * script. Released with lm_base_query_release, also after a failure.
- * params are texts; NULL for NULL.
+ * Describes the base query and proves its key: it must be there, NOT NULL, and
+ * unique if the catalog shows that. LM_ERR_SCRIPT says what is wrong with the
+ * script. The caller calls lm_base_query_release, also after a failure. params
+ * are texts; NULL for NULL.
  */
 bool lm_preflight_query(struct lm_conn *conn, const char *sql,
                         const char *const *params, int param_count,
@@ -32,8 +32,8 @@ bool lm_preflight_query(struct lm_conn *conn, const char *sql,
                         struct lm_err *err) LM_MUSTCHECK;
 void lm_base_query_release(struct lm_base_query *self);
 
-/* The base query was refused: where its table is not there and on_start might
- * have made it, the hint says what works. */
+/* After the server refused the base query: if its table does not exist, and
+ * on_start may create it, sets a hint. */
 void lm_preflight_explain(const struct lm_migration *migration,
                           struct lm_err *err);
 

@@ -19,8 +19,8 @@ void lm_request_init(struct lm_page_request *self,
                      const struct lm_base_query *query);
 void lm_request_release(struct lm_page_request *self);
 
-/* What a page is taken from: rows after cursor and up to bound, either of
- * which may be empty. */
+/* The rows that a page may have: after cursor and up to bound; either may be
+ * empty. */
 struct lm_range {
     const struct lm_key *cursor;
     const struct lm_key *bound;
@@ -50,12 +50,13 @@ void lm_request_add_range(struct lm_page_request *self, struct lm_range range);
 /* The first rows of the range in the order of the key. */
 void lm_request_add_page(struct lm_page_request *self, struct lm_range range,
                          const char *limit);
-/* May the texts of keys be those of others? */
+/* May the text of a key have another value than the key? */
 bool lm_request_may_round(const struct lm_base_query *query);
-/* Is the text of the key that of its value? For keys that may round. */
+/* Does the text of the key have the key's value? For keys that may round. */
 void lm_request_add_is_exact(struct lm_page_request *self, const char *table);
-/* The same with columns at the end. Is the key that of the row before, unless
- * it is proved unique? Is its text that of its value, where it may round? */
+/* The same with more columns at the end: is the key the same as in the row
+ * before (unless it is proved unique), and does its text have the key's value
+ * (if it may round)? */
 void lm_request_add_watched_page(struct lm_page_request *self,
                                  struct lm_range range, const char *limit);
 /* The keys of those first rows, and no other column. */

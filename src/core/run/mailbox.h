@@ -3,9 +3,10 @@
 #define LM_CORE_RUN_MAILBOX_H
 
 /*
- * What is asked of a run, on its way from the thread that reads it, or from the
- * runner itself, to the runner; and the other way, whom to keep the lease of a
- * long batch for. Whoever lets go of it last frees it.
+ * Carries requests from the thread that reads them (or from the runner itself)
+ * to the runner. In the other direction it carries the lease, so that the
+ * thread can renew it during a long batch. Both sides hold the mailbox; the
+ * last one to release it frees it.
  */
 
 #include "core/journal/journal.h"
@@ -13,7 +14,7 @@
 
 struct lm_mailbox;
 
-/* Who holds the run while the step in hand is at work. */
+/* The runner's token and step, for which the lease is renewed. */
 struct lm_lease {
     char owner[40];
     int64_t seq;
@@ -23,24 +24,25 @@ struct lm_lease {
 struct lm_mailbox *lm_mailbox_new(void);
 void lm_mailbox_let_go(struct lm_mailbox *self);
 
-/* Asks the journal, on any connection. */
+/* Reads open requests from the journal, on any connection. */
 bool lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                      int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
-/* Has nobody asked for so long that the runner should? */
+/* Have requests not been read for so long that the runner should do it? */
 bool lm_mailbox_is_poll_due(struct lm_mailbox *self);
-/* Something may have been missed: whoever polls in turn does so next. */
+/* A notification may be lost: the next turn reads requests, whoever's turn it
+ * is. */
 void lm_mailbox_poll_soon(struct lm_mailbox *self);
-/* Its content, to be freed. */
+/* Takes the requests out. The caller frees them. */
 struct lm_request *lm_mailbox_empty(struct lm_mailbox *self, int *count);
-/* How many of the first entries belong to one request: one with several
- * settings comes as several of one number. */
+/* How many of the first entries belong to one request. A request with several
+ * settings has several entries with one number. */
 int lm_requests_of_one(const struct lm_request *requests, int count);
 
-/* Before each step, and when the lease was renewed. */
+/* Call this before each step, and when the lease was renewed. */
 void lm_mailbox_set_lease(struct lm_mailbox *self,
                           const struct lm_lease *lease);
-/* For the monitor: looks for requests to the run, and keeps the lease of a
- * batch that takes long. */
+/* Hooks for the monitor: they read requests, and renew the lease of a batch
+ * that takes long. */
 struct lm_monitor_hooks lm_mailbox_hooks(struct lm_mailbox *self,
                                          const struct lm_journal *journal,
                                          int64_t run_id);

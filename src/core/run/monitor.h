@@ -6,18 +6,22 @@
 #include "pg/conn/conn.h"
 
 /*
- * A thread with a second connection that reads the health signals and asks the hook, in each turn and when there is a notification on
- * channel "luamig", whether somebody wants something of the run.
+ * A thread with a second connection. In each turn it reads the health signals
+ * and calls the hook, which looks for requests to the run. A notification on
+ * channel "luamig" begins a turn at once.
  *
- * The hook runs in that thread; false with an error that has broken the
- * connection makes it connect again. release frees arg when nobody needs it any
- * more, which may be after lm_monitor_stop: the runner lets go of arg there.
+ * The hook runs in that thread. If it returns false because the connection is
+ * broken, the thread connects again. release frees arg when neither side needs
+ * it any more. That may be after lm_monitor_stop, because the runner also uses
+ * arg.
  */
 struct lm_monitor_hooks {
     bool (*poll)(void *arg, struct lm_conn *conn, struct lm_err *err);
     void (*release)(void *arg);
     void *arg;
-    int64_t turn_ms; /* it is asked at least so often; once a second anyway */
+    /* the hook is called at least so often, and never less than once a second
+     */
+    int64_t turn_ms;
 };
 
 struct lm_monitor_options {
@@ -30,20 +34,21 @@ struct lm_monitor_options {
     int64_t backend_pid; /* of the run's connection; 0: a pooler hides it */
     struct lm_monitor_hooks hooks; /* empty: nothing is asked for */
 };
-/* NULL when there is no thread to be had. The options are copied, the hook's
- * arg is taken over; the functions below take NULL for a monitor that does
- * nothing. */
+/* NULL if no thread can be started. Copies the options, and takes over the
+ * hook's arg. The functions below do nothing if the monitor is NULL. */
 struct lm_monitor *lm_monitor_start(const struct lm_monitor_options *options);
 void lm_monitor_stop(struct lm_monitor *self);
-/* The run finds no room for its connection: ends the monitor's, until the run
- * has one. */
+/* The server has no free connection for the run: closes the monitor's
+ * connection until the run has one. */
 void lm_monitor_disconnect(struct lm_monitor *self);
-/* The run has another connection. */
+/* Sets the server process of the run's new connection. */
 void lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid);
-/* From the next sample on, the signal is read where it has a limit. */
+/* Changes a limit. From the next sample on, the signal is read if it has a
+ * limit. */
 void lm_monitor_set_limit(struct lm_monitor *self, enum lm_signal signal,
                           double above);
-/* Copies the latest sample. False when it is the one with the given number. */
+/* Copies the latest sample. False if that is still the sample with the given
+ * number. */
 bool lm_monitor_look(struct lm_monitor *self, uint64_t *number,
                      struct lm_health_sample *out);
 

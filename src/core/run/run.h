@@ -3,16 +3,17 @@
 #define LM_CORE_RUN_RUN_H
 
 /*
- * Runs one migration to its end, or to the point where it has to stop:
+ * Runs one migration to its end, or until it has to stop:
  *
  *     preflight - acquire - on_start - (page - migrate - checkpoint - COMMIT)*
  *     - on_complete and "done" - count
  *
- * Two invariants carry everything. The writes of a batch and the cursor that
- * says "done up to here" commit together, so a kill repeats a batch that left
- * nothing behind, or none. And a connection lost during COMMIT tells nothing,
- * so the runner never guesses: it reconnects, writes a fresh owner token,
- * which waits for the transaction in flight, and reads the cursor.
+ * Everything rests on two rules. First, the writes of a batch and the cursor
+ * commit together. So if a run is killed, it repeats only a batch that left
+ * nothing behind. Second, luamig does not know what became of a COMMIT if the
+ * connection breaks during it. So the runner never guesses: it reconnects,
+ * writes a fresh owner token, which waits for the old transaction, and reads
+ * the cursor.
  *
  * Only the runner retries, and always a whole transaction.
  */
@@ -28,21 +29,23 @@ struct lm_runner_options {
     int64_t silence_ms; /* see pg/conn/conn.h */
     bool again;
     bool restart;
-    int64_t adopt; /* the run that is meant, whatever it is called; 0: none */
+    int64_t adopt; /* run to continue, whatever its name; 0: none */
     int64_t limit; /* rows to migrate in this call; 0: all */
     const char *const *replicas; /* conninfos, to ask for their lag */
     int replica_count;
-    /* The command line's figures outweigh what "luamig set" asked for. */
+    /* The command line gives this setting, so "luamig set" of an earlier
+     * runner does not change it. */
     bool keep_batch_size;
     bool keep_throttle_ms;
     bool keep_target_ms;
-    /* Called when the run is acquired, before its first step; may be NULL. */
+    /* Called once this runner has the run, before the first step; may be NULL.
+     */
     void (*under_way)(void *arg, int64_t run_id);
     void *arg;
-    bool count; /* the rows that are left, instead of an estimate */
-    bool force; /* run although a check says no */
+    bool count; /* count the rows that are left, instead of an estimate */
+    bool force; /* run although a check finds an error */
     const struct lm_witness *witness; /* NULL: there is none */
-    bool alone; /* no monitor: nobody asks anything of the run */
+    bool alone;                       /* no monitor: the run gets no requests */
 };
 
 enum lm_ending {
@@ -56,15 +59,15 @@ enum lm_ending {
 
 struct lm_outcome {
     enum lm_ending ending;
-    char reason[300]; /* of a stop: "SIGINT", "the limit of 500 rows" */
+    char reason[300]; /* why it stopped: "SIGINT", "the limit of 500 rows" */
     int64_t run_id;   /* 0 when none was found or begun */
-    bool begun;       /* by this call, or taken over by it */
-    bool one_shot;    /* then there are no rows and batches to tell of */
-    bool takes_all;   /* the base query does not look for what is left */
+    bool begun;       /* this call began it or took it over */
+    bool one_shot;    /* then rows and batches mean nothing */
+    bool takes_all;   /* the base query also returns migrated rows */
     int64_t rows;     /* of the whole run */
     int64_t batches;
     int64_t retries;
-    int64_t failures; /* rows set aside */
+    int64_t failures; /* failed rows */
     int64_t own_rows; /* of this call */
     int64_t own_batches;
     int64_t own_retries;
@@ -72,27 +75,27 @@ struct lm_outcome {
     int64_t elapsed_ms;
     bool counted;     /* matching and beyond are known */
     int64_t matching; /* rows that the base query still returns */
-    int64_t beyond;   /* of them: beyond the last key of the run */
-    char *cursor;     /* "(id) = (7)", or NULL; owned by the outcome */
-    char *held; /* "held 3m12s: replica lag 2m50s, ...", or NULL; likewise */
+    int64_t beyond;   /* how many of them are after the run's last key */
+    char *cursor;     /* "(id) = (7)", or NULL; owned by this struct */
+    char *held;       /* "held 3m12s: replica lag 2m50s, ...", or NULL; owned */
 };
 void lm_outcome_release(struct lm_outcome *self);
-/* "done", "stopped", ...: the journal's word for the ending. */
+/* The state that the journal has for the ending: "done", "stopped", ... */
 const char *lm_outcome_state(const struct lm_outcome *self);
 
-/* err is set when, and only when, the ending is LM_END_FAILED. */
+/* Sets err if, and only if, the ending is LM_END_FAILED. */
 void lm_runner_run(const struct lm_migration *migration,
                    const struct lm_runner_options *options,
                    struct lm_outcome *outcome, struct lm_err *err);
 
-/* Migrates the rows that a run has set aside and that are not resolved. The
- * outcome holds ending, run_id and own_rows. err as above. */
+/* Migrates the failed rows of a run that are not resolved. The outcome has
+ * ending, run_id and own_rows. err as above. */
 void lm_runner_retry_failures(const struct lm_migration *migration,
                               const struct lm_runner_options *options,
                               int64_t run_id, struct lm_outcome *outcome,
                               struct lm_err *err);
 
-/* Is that a setting that "luamig set" may change, and does the text fit it?
+/* Can "luamig set" change this setting, and is the text a value of it?
  * LM_ERR_USAGE says what is wrong. */
 bool lm_runner_check_setting(const char *name, const char *text,
                              struct lm_err *err) LM_MUSTCHECK;

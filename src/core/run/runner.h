@@ -3,8 +3,8 @@
 #define LM_CORE_RUN_RUNNER_H
 
 /*
- * The inside of a run, for the files of this room, and for the dry run, which
- * is one with other ends.
+ * The inside of a run, for the files of this room and for the dry run, which
+ * replaces some of its steps.
  *
  * Each part of struct lm_runner has one file that changes it; the others call
  * that file.
@@ -17,10 +17,10 @@
 #include "core/run/progress.h"
 #include "core/run/run.h"
 
-/* How long the server may look for the highest key, which may be a scan. */
+/* How long the query for the highest key may take; it may be a scan. */
 enum { LM_RUNNER_BOUND_MS = 300000 };
 
-/* The script's, as the database's encoding can hold them. */
+/* Names of the script, in letters that the database's encoding has. */
 struct lm_runner_names {
     char *script;
     char *file;
@@ -28,43 +28,45 @@ struct lm_runner_names {
     char *typed;
 };
 
-/* What is asked of the run from elsewhere (requests.c). */
+/* Requests to the run (requests.c). */
 struct lm_requests {
     struct lm_mailbox *mailbox;
-    struct lm_request asked; /* the last one that was obeyed, but for a "set" */
-    struct lm_reply *answers; /* to what was taken, not yet written */
+    /* the last one that was obeyed, other than "set" */
+    struct lm_request asked;
+    struct lm_reply *answers; /* answers that are not written yet */
     int answer_count;
     int answer_room;
-    bool heard;       /* what was asked before this runner */
-    bool wants_pause; /* what was asked */
+    bool heard;       /* requests of the time before this runner */
+    bool wants_pause; /* a request asks for a pause */
     bool paused;      /* what the journal says */
-    bool cancelled;   /* asked, and the run is to end */
+    bool cancelled;   /* a request ends the run */
 };
 
-/* A hold that lasts. */
+/* The current hold. */
 struct lm_hold {
     enum lm_signal by; /* or LM_HELD_BY_NOTHING */
     int64_t since_ms;
-    int64_t counted_ms; /* up to when it is in held */
-    int64_t noted_ms;   /* when the journal was told */
-    bool noted;         /* it has been told of this hold */
-    bool logged;        /* and so has the log */
+    int64_t counted_ms; /* up to when its time is in `held` */
+    int64_t noted_ms;   /* when it was written to the journal */
+    bool noted;         /* the journal has this hold */
+    bool logged;        /* the log has this hold */
     char text[320];
 };
 
 /* What the run waits for between batches, and its lease (hold.c). */
 struct lm_holding {
     int64_t leased_ms;     /* when the lease was last renewed */
-    int64_t noted_size;    /* of batches, as the journal has it */
-    const char *waits_for; /* what others are told of; NULL: nothing */
-    bool overtaken;        /* the lease could not be renewed: whose is it? */
+    int64_t noted_size;    /* the batch size that the journal has */
+    const char *waits_for; /* what status shows; NULL: nothing */
+    /* the lease could not be renewed: look for another runner */
+    bool overtaken;
     struct lm_monitor *monitor; /* NULL: there is none */
-    uint64_t sample_number;     /* the last one that was looked at */
+    uint64_t sample_number;     /* the last sample that was judged */
     struct lm_health health;
     struct lm_held held;
-    bool held_unnoted; /* the journal does not have all of it */
-    bool health_told;  /* which signals there are */
-    int64_t batch_ms;  /* what the last one took; 0: it was rested for */
+    bool held_unnoted; /* the journal has not all of `held` */
+    bool health_told;  /* the log has the list of signals */
+    int64_t batch_ms;  /* time of the last batch, to rest for; 0: done */
     struct lm_hold hold;
 };
 
@@ -72,31 +74,31 @@ struct lm_holding {
 struct lm_gauge {
     struct lm_progress progress;
     struct lm_position position;
-    int64_t position_due_ms; /* when the position is to be asked for */
-    bool has_total;          /* it was asked for */
+    int64_t position_due_ms; /* when to ask for the position again */
+    bool has_total;          /* the total was asked for */
 };
 
 struct lm_runner;
 struct lm_dry;
 
-/* What a run and a dry run do in ways of their own, beside the ends of a batch.
+/* Steps that differ between a run and a dry run, besides the ends of a batch.
  * Each is retried. */
 struct lm_runner_steps {
     /* on_start and the bound, in one transaction. */
     bool (*start)(struct lm_runner *self, struct lm_err *err);
-    /* The whole of a one-shot, and on_complete. */
+    /* A one-shot's `run`, and on_complete. */
     bool (*finish)(struct lm_runner *self, struct lm_err *err);
 };
 
 struct lm_runner {
     const struct lm_runner_steps *steps;
-    struct lm_dry *dry; /* NULL: it is for real. Else there is no journal */
-    struct lm_migration tuned;            /* its settings may change */
+    struct lm_dry *dry;        /* NULL: no dry run. A dry run has no journal */
+    struct lm_migration tuned; /* its settings may change */
     const struct lm_migration *migration; /* the same */
     const struct lm_runner_options *options;
     struct lm_outcome *outcome;
     struct lm_runner_names names;
-    char *fingerprint; /* of what a cursor stands on; or NULL */
+    char *fingerprint; /* the fingerprint as JSON; or NULL */
 
     struct lm_run run;
     struct lm_lane lane;
@@ -105,8 +107,8 @@ struct lm_runner {
     struct lm_gauge gauge;
 
     bool has_journal;        /* of this version, before the run began */
-    bool checked;            /* what check.c says was said */
-    int64_t retries_before;  /* this call, as the journal had them */
+    bool checked;            /* the findings of check.c are logged */
+    int64_t retries_before;  /* retries in the journal before this call */
     int64_t failures_before; /* likewise */
     bool acquired;           /* the run is ours */
     bool ended;              /* the state "done" is committed */
@@ -120,18 +122,18 @@ void lm_runner_init(struct lm_runner *self,
                     const struct lm_runner_options *options,
                     struct lm_outcome *outcome, struct lm_dry *dry);
 void lm_runner_release(struct lm_runner *self);
-/* Steps, until the run has ended or somebody asks to stop: then outcome->reason
- * says why. */
+/* Runs steps until the run has ended or should stop; then outcome->reason says
+ * why. */
 bool lm_runner_work(struct lm_runner *self, bool *stopped,
                     struct lm_err *err) LM_MUSTCHECK;
-/* Has somebody asked to stop, or is the limit reached? */
+/* Should the run stop, because of a signal, a request or its limit? */
 bool lm_runner_should_stop(struct lm_runner *self);
-/* Inside a transaction: the key where the run is to end, empty when there is no
- * row or no such end. */
+/* Inside a transaction: the key where the run ends. Empty if there is no row,
+ * or if the run follows new rows. */
 bool lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
                           struct lm_err *err) LM_MUSTCHECK;
-/* The transaction with on_start has ended: the run goes up to bound, which it
- * takes over. */
+/* The transaction with on_start is committed. The run goes up to bound; this
+ * takes over its texts. */
 void lm_runner_note_started(struct lm_runner *self, struct lm_key bound);
 
 /* -- host.c: the run as its lane sees it ------------------------------------- */
@@ -140,123 +142,126 @@ struct lm_lane_host lm_runner_host(struct lm_runner *self);
 
 /* -- end.c ------------------------------------------------------------------- */
 
-/* What has become of the run, in the journal and in the outcome. ok and stopped
- * are those of lm_runner_work; err may become another error. */
+/* Writes how the run ended into the journal and the outcome. ok and stopped
+ * come from lm_runner_work; err may become another error. */
 void lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
                         struct lm_err *err);
-/* Tells the script that the run has ended before its time. */
+/* Calls the script's on_stop. */
 void lm_runner_call_on_stop(struct lm_runner *self, const char *reason);
 
 /* -- session.c: having a connection ------------------------------------------ */
 
-/* Connects, and checks the server; one that is starting is waited for. */
+/* Connects and checks the server. Waits while the server is starting. */
 bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
-/* Claims the run anew; what the server holds of it replaces what was believed. */
+/* Claims the run again. What the server has of the run replaces what the
+ * runner has in memory. */
 bool lm_runner_claim_again(struct lm_runner *self,
                            struct lm_err *err) LM_MUSTCHECK;
-/* The same for a run that is held: behind a pooler, a server may crash and
- * lose batches while the connection lives on. */
+/* Reads what the server has of a held run again. Behind a pooler, a server may
+ * crash and lose batches while the connection stays open. */
 bool lm_runner_reread(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 void lm_runner_names_release(struct lm_runner_names *self);
 
 /* -- acquire.c --------------------------------------------------------------- */
 
-/* Connects, checks the server and the query, and acquires the run. Leaves
- * acquired false, and the ending set, when there is nothing to do. */
+/* Connects, checks the server and the query, and begins the run or takes it
+ * over. If there is nothing to do, leaves acquired false and sets the ending.
+ */
 bool lm_runner_acquire(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
-/* What the journal is told of the script, once there is a connection. */
+/* What the journal needs to know of the script. Needs a connection. */
 struct lm_run_request lm_runner_request(struct lm_runner *self);
-/* Where the run begins, by config.start_after; empty: at the first row. */
+/* The key after which the run begins (config.start_after); empty: at the first
+ * row. */
 bool lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
                           struct lm_err *err) LM_MUSTCHECK;
 void lm_runner_warn_of_volatile_calls(const struct lm_runner *self);
 
 /* -- fit.c: what the cursor stands on ---------------------------------------- */
 
-/* Takes the fingerprint of what there is, into self->fingerprint. */
+/* Takes the fingerprint of the database as it is now, into self->fingerprint.
+ */
 bool lm_runner_take_fingerprint(struct lm_runner *self,
                                 struct lm_err *err) LM_MUSTCHECK;
-/* Describes the base query afresh and proves its key again. */
+/* Describes the base query again and proves its key again. */
 bool lm_runner_look_again(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
-/* At the end: has the cursor stood on the same all the time? */
+/* At the end of the run: is the fingerprint still the same? */
 bool lm_runner_has_fitted(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
-/* Has the run, which was found to be done, read what this one would read? Its
+/* The journal has this run as done. Did it read what it would read now? Its
  * tables may be gone. */
 bool lm_runner_check_done(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
 
 /* -- check.c ----------------------------------------------------------------- */
 
-/* Before a run begins or is resumed. LM_ERR_SCRIPT when something is the matter
- * that was not overridden. */
+/* Checks before a run begins or is resumed. LM_ERR_SCRIPT if a check finds an
+ * error that --force does not override. */
 bool lm_runner_check(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
-/* Between batches: says what is to be said of slow pages. */
+/* Between batches: warns if pages have become slow. */
 void lm_runner_look_at_pace(struct lm_runner *self);
 
 /* -- requests.c -------------------------------------------------------------- */
 
-/* The first step: the requests that are open and the settings that the run has
- * been given. */
+/* The first step: reads the open requests, and the settings that the run was
+ * given. */
 bool lm_runner_begin_control(struct lm_runner *self,
                              struct lm_err *err) LM_MUSTCHECK;
-/* Takes what is in the mailbox. */
+/* Takes the requests out of the mailbox. */
 void lm_runner_empty_mailbox(struct lm_runner *self);
-/* Has somebody asked for something that ends a wait, or is the connection or
- * the run lost, which ends it as well? Outside of transactions: it may ask the
- * journal. */
+/* Should a wait end: because of a request or a signal, or because the
+ * connection or the run is lost? Call it outside of transactions: it may ask
+ * the journal. */
 bool lm_runner_should_end_wait(struct lm_runner *self);
-/* Before each step, and when the lease was renewed: tells the monitor whom to
- * keep the lease for. */
+/* Before each step, and when the lease was renewed: gives the monitor the
+ * lease to renew. */
 void lm_runner_share_lease(struct lm_runner *self);
-/* Is there a request that the step below has to answer? */
+/* Is there a request that lm_runner_obey has to answer? */
 bool lm_runner_has_request(const struct lm_runner *self);
 /* A step: pauses or resumes, and answers. */
 bool lm_runner_obey(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
-/* Inside a transaction that the holder of the run commits: writes the answers
- * to what was taken. */
+/* Inside a transaction of the runner: writes the answers to requests. */
 bool lm_runner_answer(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
-/* Waits a while for a request, and keeps the lease. */
+/* Waits some time for a request, and renews the lease. */
 void lm_runner_stay_paused(struct lm_runner *self);
-/* The server holds that state of the run. */
+/* The journal now has this state of the run. */
 void lm_requests_note_state(struct lm_requests *self, const char *state);
 
 /* -- settings.c -------------------------------------------------------------- */
 
-/* The settings of one "set", all or none. LM_ERR_USAGE when one is wrong. */
+/* Applies all settings of one "set", or none. LM_ERR_USAGE if one is wrong. */
 bool lm_runner_apply_set(struct lm_runner *self,
                          const struct lm_request *requests, int count,
                          struct lm_err *err) LM_MUSTCHECK;
-/* Those that earlier runners of this run were given, unless the command line
- * has its own word on them. One that is wrong is warned of. */
+/* Applies the settings that earlier runners of this run got, unless the
+ * command line gives the same setting. Warns of a wrong one. */
 void lm_runner_apply_settings(struct lm_runner *self,
                               const struct lm_request *requests, int count);
 
 /* -- hold.c ------------------------------------------------------------------ */
 
-/* Before a batch, waits as long as it should. Returns early, and true, when
- * somebody asks for something meanwhile. */
+/* Waits before a batch as long as the run is held. True: it ended the wait
+ * early, because of a request or a signal. */
 bool lm_runner_hold_back(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
-/* A batch took so long: the run rests for it before the next one. */
+/* A batch took so long; the run rests for it before the next batch. */
 void lm_holding_note_batch(struct lm_holding *self, int64_t worked_ms);
 /* A COMMIT has renewed the lease. */
 void lm_holding_note_lease(struct lm_holding *self);
-/* Others are told that it waits for that; NULL: for nothing. */
+/* Sets what status shows that the run waits for; NULL: nothing. */
 void lm_holding_waits_for(struct lm_holding *self, const char *what);
-/* The run is overtaken, or may be: true once. */
+/* May another runner have taken the run over? True once. */
 bool lm_holding_take_overtaken(struct lm_holding *self);
-/* Tells the journal what the run waits for and how far it is, and keeps the
- * lease. Errors do not matter: the next step will find out why. A run that is
- * somebody else's now waits no longer. */
+/* Writes to the journal what the run waits for and how far it is, and renews
+ * the lease. Ignores errors: the next step will find the cause. The run stops
+ * waiting if another runner has taken it over. */
 void lm_runner_write_status(struct lm_runner *self);
-/* Sleeps and keeps the lease: every wait of a run goes through it. */
+/* Sleeps, and renews the lease. Every wait of a run uses this function. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
 /* Begins and ends watching the server's health. */
 void lm_runner_watch(struct lm_runner *self);
 void lm_runner_stop_watching(struct lm_runner *self);
-/* Makes sure that the journal has all of held. */
+/* Writes the rest of `held` to the journal. */
 void lm_runner_note_held(struct lm_runner *self);
 /* A signal's limit has changed. */
 void lm_holding_set_limit(struct lm_holding *self, enum lm_signal signal,
@@ -264,7 +269,7 @@ void lm_holding_set_limit(struct lm_holding *self, enum lm_signal signal,
 
 /* -- measure.c --------------------------------------------------------------- */
 
-/* Before each batch, what its progress is measured against. */
+/* Before each batch: reads the total and the position that progress needs. */
 void lm_runner_feed_progress(struct lm_runner *self);
 
 #endif
