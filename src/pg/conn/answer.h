@@ -3,33 +3,33 @@
 #define LM_PG_CONN_ANSWER_H
 
 /*
- * What the server answers to a statement of luamig's own.
+ * The server's answer to a statement of luamig's own.
  *
- * Whoever asks says what shape the answer must have. It is held against that
- * once, when it comes; a wrong answer is an error that names the statement, the
- * row and the column (LM_ERR_DATABASE, SQLSTATE LM_ANSWER_WRONG). So whoever
- * has a struct lm_answer may read it without looking: there are the rows and
- * columns that were asked for, a number is a number, and what must not be NULL
- * is not.
+ * The caller says what shape the answer must have. luamig checks this once,
+ * when the answer comes. A wrong answer is an error that names the statement,
+ * the row and the column (LM_ERR_DATABASE, SQLSTATE LM_ANSWER_WRONG). So code
+ * that has a struct lm_answer may read it without further checks: the rows and
+ * columns are there, a number is a number, and a value is NULL only if the
+ * shape allows it.
  *
  *     "1: i t? b"      one row of three columns
- *     "!: b i t?"      one row that begins with whether the rest is there; what
- *                      is not there is NULL
- *     "?: i"           one row or none
- *     "*: t t[] 3t?"   any number of rows; the last kind stands for three
- *     "+: t"           one row at least
+ *     "!: b i t?"      one row; its first column says whether a row was found;
+ *                      if not, the other columns are NULL
+ *     "?: i"           at most one row
+ *     "*: t t[] 3t?"   any number of rows; the last kind is for three columns
+ *     "+: t"           at least one row
  *
  *     i   a whole number of 64 bits           b   a boolean
  *     n   the same, not negative              t   a text
  *     d   the same, of 31 bits                v   anything; it is not read
  *     o   an OID                              r   a finite number
  *
- * "?" after a kind: it may be NULL. "[]": an array of it, without NULLs; of
- * texts also "t?[]", with them.
+ * "?" after a kind: it may be NULL. "[]": an array of this kind, without
+ * NULLs; for texts also "t?[]", with NULLs.
  *
- * That no row was lost on the way is seen by what the server counts. Where it
- * would be dangerous to find nothing, the statement always answers with a row,
- * which says so.
+ * The row count of the server shows that no row was lost on the way. If an
+ * empty answer could be dangerous, the statement always returns a row, which
+ * says that nothing was found.
  */
 
 #include "base/err.h"
@@ -44,26 +44,26 @@ struct lm_values;
 /* protocol_violation. */
 #define LM_ANSWER_WRONG "08P01"
 
-/* Runs a statement once, unprepared; the server infers the types of the
- * parameters. *out is freed with lm_answer_free. */
+/* Runs a statement once, without preparing it. The server decides the types of
+ * the parameters. *out is freed with lm_answer_free. */
 bool lm_conn_ask(struct lm_conn *conn, const char *sql, const char *shape,
                  struct lm_values values, struct lm_answer **out,
                  struct lm_err *err) LM_MUSTCHECK;
-/* The same with the parameters' type OIDs given, one a value. */
+/* The same with the type OIDs of the parameters, one for each value. */
 bool lm_conn_ask_typed(struct lm_conn *conn, const char *sql, const char *shape,
                        const uint32_t *types, struct lm_values values,
                        struct lm_answer **out, struct lm_err *err) LM_MUSTCHECK;
-/* The same of a statement that is prepared. */
+/* The same for a prepared statement. */
 bool lm_conn_ask_prepared(struct lm_conn *conn, const struct lm_stmt *stmt,
                           const char *shape, struct lm_values values,
                           struct lm_answer **out,
                           struct lm_err *err) LM_MUSTCHECK;
 
 /*
- * Posts it: see pg/conn/conn.h. The hearer is called once, as a listener is: with the
- * answer, with an error, which may be that it is wrong, or with neither. A wrong answer that
- * comes along with that of a COMMIT that has succeeded is passed over: what the
- * statement did is committed.
+ * Posts it: see pg/conn/conn.h. The listener is called exactly once: with the
+ * answer, with an error (also if the answer is wrong), or with neither. A
+ * wrong answer is ignored if it comes together with a COMMIT that succeeded,
+ * because the statement's work is committed.
  */
 typedef void (*lm_conn_answer_listener)(void *arg,
                                         const struct lm_answer *answer,
@@ -73,9 +73,9 @@ bool lm_conn_post_question(struct lm_conn *conn, const struct lm_stmt *stmt,
                            lm_conn_answer_listener answer_listener, void *arg,
                            struct lm_err *err) LM_MUSTCHECK;
 
-/* For what only the reader can see, such as an answer that contradicts itself:
- * the error of a wrong answer, for an answer or for its statement. Always
- * false. */
+/* Sets the error of a wrong answer, for faults that only its reader can see,
+ * such as two values that contradict each other. For an answer, or for its
+ * statement. Always false. */
 bool lm_answer_fail(const struct lm_answer *self, const char *what,
                     struct lm_err *err);
 bool lm_answer_fail_of(const char *sql, const char *what, struct lm_err *err);
@@ -83,9 +83,9 @@ bool lm_answer_fail_of(const char *sql, const char *what, struct lm_err *err);
 void lm_answer_free(struct lm_answer *self); /* NULL is allowed */
 int lm_answer_rows(const struct lm_answer *self);
 
-/* Values, by row and column from 0. What is not there is 0, false or "", as is
- * NULL; so ask lm_answer_is_null first, or pass what is to stand for it. Texts
- * are owned by the answer. */
+/* Values, by row and column from 0. NULL, or a value that does not exist, is
+ * 0, false or "". To tell them apart, call lm_answer_is_null first, or pass
+ * another value for NULL. Texts belong to the answer. */
 bool lm_answer_is_null(const struct lm_answer *self, int row, int column);
 const char *lm_answer_text(const struct lm_answer *self, int row, int column);
 const char *lm_answer_text_or(const struct lm_answer *self, int row, int column,

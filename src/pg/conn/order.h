@@ -3,11 +3,12 @@
 #define LM_PG_CONN_ORDER_H
 
 /*
- * How the values of a type compare: as ORDER BY and a plain index have it, by
- * the default btree operator class of the type. Its operators are named with
- * their schema, so that no search_path decides which are meant. "x > y" in
- * SQL need not be one of them: a type whose operators lie in a schema that is
- * not searched is compared as some other type, in another order.
+ * How the values of a type compare in ORDER BY and in a plain index: by the
+ * default btree operator class of the type. Operators are named with their
+ * schema, so the search_path does not matter. "x > y" in SQL may mean another
+ * operator: if the type's operators are in a schema that is not in the
+ * search_path, the server compares the values as another type, in another
+ * order.
  */
 
 #include "pg/conn/conn.h"
@@ -22,27 +23,28 @@ enum lm_compare {
 };
 
 struct lm_order {
-    uint32_t type;          /* of the values, never a domain */
-    uint32_t opclass;       /* 0: values of the type have no order */
-    uint32_t equality;      /* the operator, OID */
-    uint32_t collation;     /* of the column; 0: the type has none */
-    uint32_t own_collation; /* that of a parameter of the type, likewise */
+    uint32_t type;      /* of the values, never a domain */
+    uint32_t opclass;   /* 0: values of the type have no order */
+    uint32_t equality;  /* the operator, OID */
+    uint32_t collation; /* of the column; 0: the type has none */
+    /* of a parameter of the type; 0: the type has none */
+    uint32_t own_collation;
     bool is_name;    /* the text of a value is, or holds, a name of an object
                            in the database, as regclass has it */
     bool may_round;  /* the text of a value may be that of another: the type, or
                        a part of it, is not one of PostgreSQL's own */
-    bool is_pseudo;  /* the type has no input, as record has not */
+    bool is_pseudo;  /* values cannot be sent as text, as of record */
     char *type_name; /* quoted, with the schema */
     char *cast;      /* the type that the operators take, or NULL: this one */
-    char *collate;   /* what a parameter needs after it, or NULL */
+    char *collate;   /* COLLATE for a parameter, or NULL */
     char *operators[LM_COMPARISONS]; /* OPERATOR("s".<) */
 };
 
 /* Asks the catalog how values of a type compare, under the type's own
- * collation. A type without an order is no error. */
+ * collation. If a type has no order, that is not an error. */
 bool lm_order_find(struct lm_conn *conn, uint32_t type, struct lm_order *out,
                    struct lm_err *err) LM_MUSTCHECK;
-/* The column has this collation, which may be another one. */
+/* Sets the column's collation, if it is not the type's own. */
 bool lm_order_set_collation(struct lm_order *self, struct lm_conn *conn,
                             uint32_t collation,
                             struct lm_err *err) LM_MUSTCHECK;
@@ -53,17 +55,17 @@ void lm_order_release(struct lm_order *self);
 bool lm_order_same_operators(const struct lm_order *a,
                              const struct lm_order *b);
 
-/* Adds what stands after a value, or after a parameter, to be compared. */
+/* Adds the cast and collation that a value or a parameter needs for a
+ * comparison. */
 void lm_order_add_cast(struct lm_buf *sql, const struct lm_order *self,
                        bool is_param);
 
 /*
- * The row of pg_opclass that is the default operator class of a type for an
- * access method: SQL in parentheses with the columns oid, opcfamily and
- * opcintype, without a row where there is none. type is SQL for its OID; the
- * type is no domain. This is the server's own rule: the exact type, else one
- * that is the same in its bytes, of which a preferred one of the category comes
- * first.
+ * SQL for the default operator class of a type for an access method: a SELECT
+ * in parentheses with the columns oid, opcfamily and opcintype, with no row if
+ * there is none. type is SQL for the type's OID; the type is not a domain. The
+ * rule is the server's: the exact type; else a binary-compatible type, and of
+ * several a preferred one of the category first.
  */
 #define LM_ORDER_OPCLASS(type, method)                                       \
     "(SELECT opc.oid, opc.opcfamily, opc.opcintype"                          \
@@ -85,8 +87,8 @@ void lm_order_add_cast(struct lm_buf *sql, const struct lm_order *self,
     " taken.typispreferred AND taken.typcategory = of.typcategory DESC,"     \
     " opc.oid LIMIT 1)"
 
-/* The operator of that class for a strategy, as OPERATOR("s".=); NULL where
- * there is none. */
+/* The operator of that class for a strategy, as OPERATOR("s".=); NULL if there
+ * is none. */
 /* clang-format off */
 #define LM_ORDER_OPERATOR(type, method, strategy)                            \
     "(SELECT pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, op.oprname)"  \

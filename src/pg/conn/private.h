@@ -22,31 +22,31 @@ struct lm_answer {
 
 /* A request whose answer has not been read. */
 struct lm_pending {
-    const char *sql; /* for errors; outlives the request; may be NULL */
+    /* for errors; lives longer than the request; may be NULL */
+    const char *sql;
     bool is_sync;
     const char *shape; /* of an answer that outlives the request; NULL: any */
     lm_conn_answer_listener answer_listener; /* with a shape; may be NULL */
     lm_conn_listener listener;               /* without; may be NULL */
     void *arg;
-    bool answered;   /* whoever hears or listens, if anybody does */
+    bool answered;   /* its listener, if any, was called */
     PGresult **keep; /* where the last result goes; NULL: it is cleared */
 };
 
 struct lm_conn {
-    PGconn *pg; /* NULL once it was given up: libpq takes that for down */
+    PGconn *pg; /* NULL: given up; libpq treats NULL as down */
     char *target;
-    char *path; /* of everybody else's SQL; NULL: the session's */
+    char *path; /* the search_path of all other SQL; NULL: the session's */
     struct lm_stmt_cache statements;
     int64_t silence_ms;
-    int64_t deadline_ms; /* 0: by silence_ms, and by looking */
-    char *conninfo;      /* for looking; NULL: it is not watched */
+    int64_t deadline_ms; /* 0: unknown, see lm_conn_set_deadline */
+    char *conninfo; /* to look with a second connection; NULL: not watched */
     bool interruptible;
-    bool quiet;       /* another thread's: it logs nothing */
+    bool quiet;       /* of another thread: logs nothing */
     bool cancel_sent; /* for the requests in flight */
     bool pooled;
-    bool
-        own_txn; /* the transaction's search_path is luamig's (pg/conn/own.h) */
-    bool own_alone; /* so is that of statements outside of transactions */
+    bool own_txn;   /* the transaction's search_path is luamig's own */
+    bool own_alone; /* ... also of statements outside of transactions */
     int64_t backend_pid;
     uint64_t serial;      /* of the connection */
     uint64_t transaction; /* the number of the last one that was begun */
@@ -56,12 +56,12 @@ struct lm_conn {
     size_t count;
     size_t room;
     bool committing;     /* COMMIT is in flight */
-    bool alone;          /* what is in flight began outside of a transaction */
-    int64_t look_ms;     /* when to look at what the server waits for */
-    bool looked;         /* somebody has, for what is in flight */
-    bool awaits_standby; /* that is what it waits for */
+    bool alone;          /* the open requests began outside of a transaction */
+    int64_t look_ms;     /* when to look what the server process does */
+    bool looked;         /* it was looked at, for the open requests */
+    bool awaits_standby; /* it waits for a standby */
     int64_t quiet_since_ms; /* when something was last sent or read */
-    int64_t idle_limit_ms;  /* of the transaction; 0: none is known */
+    int64_t idle_limit_ms;  /* of the transaction; 0: unknown */
     int64_t idled_ms;       /* the longest pause in it, if above the limit */
     char fatal_state[6];    /* what the server said when it ended the session */
     char fatal[256];
@@ -69,7 +69,7 @@ struct lm_conn {
     size_t answer_limit; /* 0: none */
     size_t resident;     /* of the process, when the answer had just begun */
     int reads;           /* of it so far */
-    bool too_large;      /* it is, and was cancelled */
+    bool too_large;      /* the answer is too large and was cancelled */
 
     int unsynced;      /* requests since the last sync */
     int64_t synced_ms; /* when it was sent */
@@ -84,68 +84,69 @@ uint64_t lm_conn_next_number(void);
 void lm_conn_log(const struct lm_conn *self, enum lm_log_level level,
                  const char *text);
 
-/* libpq's texts end with a newline and may have several lines. */
+/* Copies a message of libpq, which may have several lines, without the last
+ * newline. */
 void lm_pipeline_copy_message(char *field, size_t size, const char *text);
 
-/* The errors of a connection that is gone, by libpq's message, and of an answer
+/* Set the error of a lost connection (with libpq's message), and of an answer
  * that is too large. Both return false. */
 bool lm_pipeline_fail_lost(const struct lm_conn *self, const char *message,
                            struct lm_err *err);
 bool lm_pipeline_fail_too_large(const struct lm_conn *self, const char *sql,
                                 struct lm_err *err);
 
-/*
- * wait.c: one turn of a wait, which ends at the deadline at the latest. Any
- * sign of the server puts that off by what patience_ms says. False when the
- * connection is given up.
- */
+/* wait.c: one turn of a wait, until the deadline at most. Any sign of life of
+ * the server moves the deadline by lm_wait_patience_ms. False if the
+ * connection is given up. */
 bool lm_wait_turn(struct lm_conn *self, bool want_write, int64_t *deadline,
                   struct lm_err *err) LM_MUSTCHECK;
 int64_t lm_wait_patience_ms(const struct lm_conn *self);
 /* Reads what has arrived, without waiting. */
 bool lm_wait_read(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
-/* libpq takes what is left for a connection that is down. */
+/* Closes the connection for libpq, which then treats it as down. */
 void lm_wait_shut(struct lm_conn *self);
 
-/* Keeps the server's last word: a FATAL error. */
+/* Keeps the FATAL error with which the server ended the session. */
 void lm_pipeline_note_fatal(struct lm_conn *self, const PGresult *result);
 
-/* Called after a PQsend... function, whose result is sent: queues what belongs
- * to the request. Posting fails when an earlier request is known to have
- * failed, and may send a sync; queueing does not, so that what follows belongs
- * to the same implicit transaction. */
+/*
+ * Called after a PQsend... function, with its result: puts the request into
+ * the queue. post fails if an earlier request has failed, and may send a sync.
+ * queue does neither, so that the next request is in the same implicit
+ * transaction.
+ */
 bool lm_pipeline_queue(struct lm_conn *self, int sent,
                        struct lm_pending request,
                        struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
                       struct lm_err *err) LM_MUSTCHECK;
 
-/* Makes the server see what was posted. */
+/* Makes the server process the posted requests. */
 bool lm_pipeline_push(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 
-/* watch.c: what the server process is at, as a second connection sees it. */
+/* watch.c: what the server process does, seen over a second connection. */
 enum lm_activity {
-    LM_ACTIVITY_UNKNOWN, /* nobody could look, or it is gone */
+    LM_ACTIVITY_UNKNOWN, /* unknown, or the process is gone */
     LM_ACTIVITY_IDLE,    /* it waits for us */
     LM_ACTIVITY_WORKS,
     LM_ACTIVITY_AWAITS_STANDBY
 };
 enum lm_activity lm_conn_look(const struct lm_conn *self);
 
-/* Whatever is in flight will not be answered: tells those who wait for it. */
+/* The open requests will get no answer: calls their listeners. */
 void lm_pipeline_drop(struct lm_conn *self);
 
-/* Sends a sync; reads every answer up to it; both. The first error of the
- * requests is the error; the server has skipped those after it. */
+/* Send a sync; read all answers up to the sync; do both. The error is the
+ * first one of the requests; the server has skipped the requests after it. */
 bool lm_pipeline_send_sync(struct lm_conn *self,
                            struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_read(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_sync(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
-/* The same as read, where COMMIT is the last request. */
+/* The same as read, if COMMIT is the last request. */
 bool lm_pipeline_read_commit(struct lm_conn *self,
                              struct lm_err *err) LM_MUSTCHECK;
 
-/* Is there a result, with the rows that the server has counted, and of that
+/* Does the result exist, with as many rows as the server counted, and of that
  * shape? */
 bool lm_answer_is_there(const PGresult *pg, const char *sql,
                         struct lm_err *err) LM_MUSTCHECK;
@@ -153,7 +154,7 @@ bool lm_answer_check_count(PGresult *pg, const char *sql, bool is_own,
                            struct lm_err *err) LM_MUSTCHECK;
 bool lm_answer_check(PGresult *pg, const char *sql, const char *shape,
                      struct lm_err *err) LM_MUSTCHECK;
-/* An answer that was checked. new takes pg, init does not. */
+/* Makes an answer of a checked result. new takes pg over, init does not. */
 struct lm_answer *lm_answer_new(PGresult *pg, const char *sql,
                                 const char *shape);
 void lm_answer_init(struct lm_answer *self, PGresult *pg, const char *sql,
@@ -173,17 +174,19 @@ bool lm_conn_post_path(struct lm_conn *self, const char *path,
 bool lm_conn_post_alone(struct lm_conn *self, const char *path,
                         struct lm_err *err) LM_MUSTCHECK;
 
-/* Around a request that may be luamig's own (pg/conn/own.h), before it is sent and
- * when it has been answered, or posted. end returns ok, unless it fails; after
- * an error there is nothing to put back: the rollback does it. The text is what
- * is to be sent. */
+/*
+ * Call these around a request that may be luamig's own (pg/conn/own.h): before
+ * it is sent, and when it has been answered or posted. end returns ok, unless
+ * it fails itself. After an error there is nothing to restore, because the
+ * rollback does it. sql is the text to send.
+ */
 bool lm_own_begin(struct lm_conn *self, const char *sql,
                   struct lm_values values, struct lm_err *err) LM_MUSTCHECK;
 bool lm_own_end(struct lm_conn *self, const char *sql, bool ok,
                 struct lm_err *err) LM_MUSTCHECK;
 
-/* Behind a pooler, posts what sets the settings of others back until the
- * transaction ends; else nothing. */
+/* Behind a pooler: posts SQL that undoes the settings of other clients for
+ * this transaction. Otherwise does nothing. */
 bool lm_conn_post_defaults(struct lm_conn *self,
                            struct lm_err *err) LM_MUSTCHECK;
 

@@ -2,11 +2,9 @@
 #ifndef LM_PG_CONN_SETTINGS_H
 #define LM_PG_CONN_SETTINGS_H
 
-/*
- * What libpq would use to connect: the conninfo, filled up from the service
- * file, the environment and libpq's defaults, in libpq's order. Nothing
- * connects, and the password itself is not kept.
- */
+/* What libpq would use to connect: the conninfo, completed from the service
+ * file, the environment and libpq's defaults, in libpq's order. Does not
+ * connect, and does not keep the password. */
 
 #include "base/err.h"
 
@@ -22,7 +20,7 @@ struct lm_settings {
     const char *password_from;
 };
 
-/* conninfo is one that lm_url_check has taken. While there is one thread. */
+/* lm_url_check has accepted conninfo. Call it while there is one thread. */
 void lm_settings_read(struct lm_settings *out, const char *conninfo);
 void lm_settings_release(struct lm_settings *self);
 

@@ -2,8 +2,8 @@
 #ifndef LM_PG_CONN_SQLSTATE_H
 #define LM_PG_CONN_SQLSTATE_H
 
-/* What an SQLSTATE of the server means for a run, by the table that the mock has
- * too: lua/luamig/sqlstates.lua says what each word stands for. */
+/* What an SQLSTATE of the server means for a run. The mock uses the same
+ * table: lua/luamig/sqlstates.lua, which explains each word. */
 
 enum lm_sqlstate {
     LM_SQLSTATE_OTHER, /* nothing in particular */

@@ -3,22 +3,22 @@
 #define LM_PG_CONN_TXN_H
 
 /*
- * Beginning a transaction with settings that are local to it.
+ * Begins a transaction with settings that end with it.
  *
- * Always set, whatever role, database, server or client say: every setting that
- * changes how values are read, written or parsed (the list is in txn.c; it is
- * held by tests/pg/test_settings.py). So a value that is read as text can be
- * written back unchanged, and a script means the same wherever it runs. Rows
- * that row security would hide are an error (42501), unless the transaction
- * says that they may be hidden.
+ * It always sets every setting that changes how values are read, written or
+ * parsed, whatever role, database, server or client have set (txn.c has the
+ * list; tests/pg/test_settings.py checks it). So a value that is read as text
+ * can be written back unchanged, and a script means the same everywhere. If
+ * row security would hide rows, that is an error (42501), unless the
+ * transaction allows it.
  *
- * Also set: a limit on idling in the transaction, so that a runner that
- * vanishes does not hold locks for ever; no JIT compilation; no limit on the
- * transaction as a whole. Where the server's default is read-only, so is the
- * transaction.
+ * It also sets a limit for idle time in the transaction, so that the locks of
+ * a dead runner end; no JIT compilation; and no limit for the whole
+ * transaction. If the server's default is read-only, the transaction is read-
+ * only too.
  *
- * All of it is posted: it travels with the first statement, whose error may
- * then be that of BEGIN.
+ * All this is posted: it travels with the first statement. So that statement's
+ * error may be the error of BEGIN.
  */
 
 #include "pg/conn/conn.h"
@@ -29,23 +29,21 @@ struct lm_txn {
     bool durable; /* false: COMMIT does not wait for the WAL to reach disk */
     int64_t statement_timeout_ms; /* 0: no limit, as on the server */
     int64_t lock_timeout_ms;
-    bool
-        own; /* for luamig's own SQL alone (pg/conn/own.h), none of the script's */
-    const char *timezone;         /* NULL: UTC */
+    bool own;             /* only luamig's own SQL runs in it (pg/conn/own.h) */
+    const char *timezone; /* NULL: UTC */
     const char *application_name; /* NULL: the session's */
     bool row_security;            /* policies may hide rows */
 };
 
-/* Once for a connection, outside of a transaction: what else a session that is
- * luamig's own needs. Behind a pooler it is nobody's own, and nothing is
- * done. */
+/* Once for a connection, outside of a transaction: more settings for a session
+ * that only luamig uses. Does nothing behind a pooler. */
 bool lm_txn_prepare_session(struct lm_conn *conn,
                             struct lm_err *err) LM_MUSTCHECK;
 
 bool lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,
                   struct lm_err *err) LM_MUSTCHECK;
 
-/* Another statement timeout for the rest of the transaction. */
+/* Sets another statement timeout for the rest of the transaction. */
 bool lm_txn_limit_statements(struct lm_conn *conn, int64_t timeout_ms,
                              struct lm_err *err) LM_MUSTCHECK;
 

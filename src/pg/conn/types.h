@@ -2,11 +2,9 @@
 #ifndef LM_PG_CONN_TYPES_H
 #define LM_PG_CONN_TYPES_H
 
-/*
- * What a type OID stands for: the base type of a domain, the elements of an
- * array, and names for messages. The built-in scalar types are known; others
- * are asked of the server once a type and connection.
- */
+/* What luamig knows of a type: the base type of a domain, the element type of
+ * an array, and names for messages. The built-in scalar types are known;
+ * luamig asks the server about others, once for each connection. */
 
 #include "pg/conn/conn.h"
 
@@ -38,7 +36,7 @@ struct lm_type {
 };
 
 struct lm_types {
-    struct lm_type **known; /* but the built-in ones */
+    struct lm_type **known; /* without the built-in types */
     size_t count;
 };
 

@@ -9,12 +9,13 @@
 
 /* -- guard_node.c: what a part of a statement's tree means ------------------- */
 
-/* Does the condition look at no column of the table, nor at anything else that
- * may differ from row to row? */
+/* Has the condition the same result for all rows: does it read no column of
+ * the table and nothing else that may differ from row to row? */
 bool lm_guard_is_constant(const PgQuery__Node *condition,
                           const PgQuery__RangeVar *table);
-/* May it hold for all rows of the table, whatever is in them? It may when it is
- * a constant, and not false, or when one part of it, that is, decides alone. */
+/* May the condition be true for all rows of the table, whatever their values?
+ * That is so if it is a constant other than false, or if one part of it that
+ * decides alone is such a constant. */
 bool lm_guard_may_hit_all(const PgQuery__Node *condition,
                           const PgQuery__RangeVar *table);
 
@@ -27,8 +28,8 @@ bool lm_guard_is_builtin(const PgQuery__FuncCall *call, const char *name);
 /* A constant that boolean reads as false, or NULL. */
 bool lm_guard_is_false(const PgQuery__Node *value);
 
-/* Would the server refuse the statement inside a transaction? The usual ones;
- * those that are forgotten it refuses itself. */
+/* Would the server refuse the statement inside a transaction? Knows the usual
+ * ones; the server refuses the others itself. */
 bool lm_guard_needs_no_transaction(const PgQuery__Node *node);
 
 /* -- guard_words.c: a statement that the grammar does not know --------------- */

@@ -28,7 +28,7 @@ PgQuery__ParseResult *lm_parse(const char *sql,
                                struct lm_parse_failure *failure);
 
 /* The first token of a statement: the parser counts the comments before it as
- * part of it. -1 when it cannot be told. */
+ * part of it. -1 if unknown. */
 int lm_parse_statement_start(const char *sql, const PgQuery__RawStmt *stmt);
 
 /* Where the text of a statement begins, comments included: behind the semicolon

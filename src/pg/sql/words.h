@@ -2,11 +2,9 @@
 #ifndef LM_PG_SQL_WORDS_H
 #define LM_PG_SQL_WORDS_H
 
-/*
- * SQL cut into words, for texts that no parser reads. Of the lexical rules it
- * knows those that have never changed: literals, quoted names and comments,
- * with standard_conforming_strings on. Private to src/pg.
- */
+/* Splits SQL into words, for texts that the parser cannot read. It knows only
+ * lexical rules that have never changed: literals, quoted names and comments,
+ * with standard_conforming_strings on. Private to src/pg. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,7 +15,7 @@ enum lm_word_kind {
     LM_WORD_QUOTED,  /* "a name"; the text is without the quotes */
     LM_WORD_LITERAL, /* a string of any kind */
     LM_WORD_OTHER,   /* one byte: punctuation, an operator, a digit */
-    LM_WORD_BROKEN   /* what follows cannot be told: no end, or U&"..." */
+    LM_WORD_BROKEN   /* the rest is unknown: no end, or U&"..." */
 };
 
 /* Zero but for next, which is where to begin. */
