@@ -1,9 +1,8 @@
 --- The tables that stand for one value of the database, and how they are told from plain ones.
 --
 -- A marked table is known by its metatable alone. `kinds` maps each metatable to a number, which
--- the program's C side reads too; the numbers are those of src/script/value/marks.h. What a value
--- holds lies under a key that nobody else has: a script can neither read it by accident nor change
--- it.
+-- the program's C side reads too; the numbers are those of src/script/value/marks.h. The text of
+-- a value has a key of its own: a script can neither read it by accident nor change it.
 -- Promises: no function here raises, and `kind` answers for any value.
 
 local marks = {

@@ -46,7 +46,7 @@ function World:rows(name)
   return strict.rows(one:sorted_rows(), one.columns)
 end
 
---- Notes a mistake of the spec and raises it; `World:run` raises it again.
+--- Keeps a mistake of the spec and raises it; `World:run` raises it again.
 function World:raise_problem(message)
   self.problem = self.problem or errors.new { kind = "spec", message = message }
   error(self.problem, 0)
@@ -62,7 +62,7 @@ function World:attempt(path, opts)
   if def.kind == "paged" and not self.base then
     errors.raise {
       kind = "spec",
-      message = ("%s has a base query; give mock.new a base for it"):format(path),
+      message = ("%s has a base query; pass a base to mock.new"):format(path),
     }
   end
   local result, has_run = runner.run(self, def, opts)
@@ -79,12 +79,11 @@ function World:snapshot()
   return self.store
 end
 
---- Runs a script, or goes on with its unfinished run. A run that is done is reported and not
--- repeated.
+--- Runs a script, or resumes its unfinished run. A run that is done is reported and not repeated.
 -- @param path the script's file
 -- @param opts optional table: args (map), batch_size, limit (rows), again (true: repeat a run that
 --   is done), kill ({ batch =, call = }: die in that repo call of that batch, or after the batch
---   when call is left out), dry_run (true: every transaction is rolled back, and nobody remembers)
+--   when call is left out), dry_run (true: every transaction is rolled back, and no run is kept)
 -- @return { state =, rows =, batches =, retries =, failures =, error = }. The state is "done",
 --   "done_with_failures", "stopped" (limit), "failed" or "killed"; the counts are of this call;
 --   error is a table of `luamig.errors`

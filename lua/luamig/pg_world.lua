@@ -28,13 +28,13 @@ local pg_world = {}
 local World = {}
 World.__index = World
 
---- A world that nobody holds any more.
+--- The spec has dropped the world.
 function World:__gc()
   pool.give(self.database)
 end
 
--- The server's answer is held against the stub's. The server raises the error of `fail`; one that
--- comes with the end of the session ends it.
+-- The answer of a stub is compared with that of the server. The server raises the error of `fail`;
+-- if the error means the end of the session, the session ends.
 World.stub, World.fail = declarations.stub, declarations.fail
 
 --- The columns of a table that a spec sees, by name, and its primary key: as declared; all of a
@@ -114,7 +114,7 @@ function World:rows_of_base(args)
   return wanted
 end
 
---- What the script's base query returns; nil when it fails, which the run will tell.
+--- What the script's base query returns; nil when it fails, which the run reports.
 function World:rows_of_query(def)
   local ok, rows = pcall(self.database.transact, self.database, function(repo)
     return repo:query(def.base_query, table.unpack(def.base_params, 1, def.base_params.n))

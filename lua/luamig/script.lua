@@ -4,8 +4,7 @@
 -- Promises: a definition that comes out of `script.load` is complete and checked, and has one
 -- shape; nothing was connected to. Errors are the tables of `luamig.errors`: kind "usage" for
 -- arguments and options given by the user, kind "script" for everything else.
--- Refuses: files that are not Lua source text, unknown fields, wrong types, and what belongs to the
--- design but not to this version.
+-- Refuses: files that are not Lua source text, unknown fields and wrong types.
 
 local args = require "luamig.script.args"
 local canonical = require "luamig.script.canonical"
@@ -124,8 +123,8 @@ local function name_of(fields, place, fail)
   return fields.name
 end
 
---- A parameter whose type nobody knows yet: a plain list is an array, what is marked is what the
--- mark says.
+--- A parameter, whose type only the server knows. A plain list is an array; a marked table is what
+-- its mark says.
 local function check_param(i, value, fail)
   local kind, mark = type(value), marks.kind(value)
   if mark == "NULL" then
@@ -168,8 +167,8 @@ end
 -- @param path the file, as the user wrote it; messages show it like that
 -- @param opts optional table:
 --   args           map from name to a typed value, or to text as typed on a command line
---   hidden         set of the names in args whose values nobody could see: those of secrets must
---                  be among them, and no others. nil, for tests: secrets may come in any way
+--   hidden         set of the names in args whose values did not stand on the command line. Only
+--                  secrets must be among them, and all of them. nil, for tests: no check
 --   kept           as args, of an earlier run: see `args.complete`
 --   defaults       what the project file says (see `luamig.script.project`) for keys of config that
 --                  the script leaves out

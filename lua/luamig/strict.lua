@@ -1,7 +1,7 @@
 --- Tables that raise where plain Lua would answer nil, so that a typo is seen at its line.
 --
 -- Promises: an error names the line that made the mistake, and the nearest known name.
--- Refuses nothing else: reading what exists, `pairs`, `ipairs` and `next` work as ever.
+-- Refuses nothing else: fields that exist, `pairs`, `ipairs` and `next` work as in any table.
 
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"

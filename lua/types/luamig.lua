@@ -46,7 +46,7 @@
 ---Arguments of the command line, `--arg NAME=VALUE`; read them as `run.args.NAME`.
 ---@field args? table<string, luamig.ArgSpec>
 ---Back-pressure of your own, asked before each batch, in a read-only transaction: true waits for a
----second and asks again, a number waits that many milliseconds, false or nil goes on.
+---second and asks again, a number waits that many milliseconds, false or nil lets the run continue.
 ---@field throttle? fun(repo: luamig.Repo, run: luamig.Run): boolean|number|nil
 ---Called once in the life of a run, before its first batch, in a transaction of its own.
 ---@field on_start? fun(repo: luamig.Repo, run: luamig.Run)
@@ -73,8 +73,8 @@
 ---@field retries? integer
 ---"quarantine": set rows at fault aside, and go on. Default: "stop".
 ---@field on_error? "stop"|"quarantine"
----@field max_failures? integer How many rows may be set aside. Default: 100.
----Keep the columns of a row that is set aside in the journal, not only its key. Default: false.
+---@field max_failures? integer The run stops after more failed rows than this. Default: 100.
+---Keep the columns of a failed row in the journal, not only its key. Default: false.
 ---@field quarantine_rows? boolean
 ---@field statement_timeout_ms? integer For each statement; 0: no limit. Default: 30000.
 ---@field lock_timeout_ms? integer For each wait for a lock; 0: no limit. Default: 1000.
@@ -317,7 +317,7 @@ function luamig.bytea(bytes) end
 ---A database of the project file.
 ---@class luamig.ProjectRepo
 ---@field url? string
----@field replicas? string[] Standbys whose replay is waited for.
+---@field replicas? string[] The run waits until these standbys have replayed.
 
 ---What the project file `luamig.lua` returns.
 ---@class luamig.Project

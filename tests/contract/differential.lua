@@ -252,7 +252,7 @@ function differential.play(mock, case)
     -- A kill or a fault that the run never came to is no mistake here.
     ends[i] = ok and ("%s %s rows=%d batches=%d failures=%d"):format(result.state,
       result.error and (result.error.sqlstate or "lua") or "-", result.rows, result.batches,
-      result.failures) or tostring(result):match "was not reached" or error(result, 0)
+      result.failures) or tostring(result):match "did not reach" or error(result, 0)
   end
   return world, ends
 end

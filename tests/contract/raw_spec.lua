@@ -211,7 +211,7 @@ describe("a stub", function()
       world:stub(case[3], { rows = { { n = 0 } } })
       local message = complaint(world, ("pcall(repo.scalar, repo, %q)"):format(case[2]))
       assert.is_truthy(message:find("unexpected statement: " .. case[2], 1, true)
-        or message:find("stub was used 0 of 1 times: " .. case[3], 1, true), message)
+        or message:find("the run used the stub 0 of 1 times: " .. case[3], 1, true), message)
     end)
   end
 
@@ -242,8 +242,8 @@ describe("a stub", function()
     local world = contract.numbers(1)
     world:stub("SELECT 1 AS n", { rows = { { n = 1 } } })
     world:stub("SELECT 2 AS n", { rows = { { n = 2 } }, times = 3 })
-    assert.equal("stub was used 0 of 1 times: SELECT 1 AS n\n"
-      .. "stub was used 1 of 3 times: SELECT 2 AS n",
+    assert.equal("the run used the stub 0 of 1 times: SELECT 1 AS n\n"
+      .. "the run used the stub 1 of 3 times: SELECT 2 AS n",
       (complaint(world, 'repo:one "SELECT 2 AS n"'):gsub("^[^ ]+: ", "")))
   end)
 
@@ -291,7 +291,7 @@ describe("an injected error", function()
   it("that is not reached fails the spec", function()
     local world = contract.numbers(1)
     world:fail { on = "delete", sqlstate = "40001" }
-    assert.matches('world:fail on "delete" was not reached', complaint(world, ""), 1, true)
+    assert.matches('the run did not reach world:fail on "delete"', complaint(world, ""), 1, true)
   end)
 
   it("is one that there is, in a place that there is", function()

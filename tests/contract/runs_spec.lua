@@ -149,8 +149,8 @@ describe("a run that is killed", function()
 
   it("is to be killed where it gets to: else the spec fails", function()
     local world = contract.numbers(2)
-    assert.matches("kill in batch 2 was not reached", contract.raised(contract.run, world, COUNT,
-      nil, { batch_size = 1, kill = { batch = 2, call = 9 } }), 1, true)
+    assert.matches("the run did not reach the kill in batch 2", contract.raised(contract.run, world,
+      COUNT, nil, { batch_size = 1, kill = { batch = 2, call = 9 } }), 1, true)
   end)
 
   it("in a one-shot begins it again", function()

@@ -270,7 +270,7 @@ local REFUSED = {
   { "int4[]", "{ { 1 }, {} }", nil, "the array is not rectangular" },
   { "int4[]", "{ { 1 }, 2 }", nil, "the array is not rectangular" },
   { "int4[]", "{ { 1, 2 }, luamig.NULL }", nil, "the array is not rectangular" },
-  { "int4[]", "{{{{{{{1}}}}}}}", nil, "an array has 6 dimensions at most" },
+  { "int4[]", "{{{{{{{1}}}}}}}", nil, "an array can have at most 6 dimensions" },
   { "int4[]", "luamig.object { a = 1 }", nil, "a table cannot be written to type integer[]" },
   { "varchar(2)[]", "{ 'abc' }", "22001", "value too long for type character varying(2)" },
   { "uuid[]", "{ 'x' }", "22P02", 'invalid input syntax for type uuid: "x"' },

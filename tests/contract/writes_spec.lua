@@ -220,7 +220,7 @@ describe("update", function()
     run_failed(contract.numbers(3), [[
       for _, key in ipairs { { id = 1, s = "s1" }, { id = 2, s = nil } } do
         repo:update("t", key, { n = 1 })
-      end]], nil, 'column "s", which this line has passed before, is missing from the key')
+      end]], nil, 'column "s" is missing from the key; this line passed it before')
   end)
 
   it("finds numbers by their value, not by their digits", function()
@@ -312,7 +312,7 @@ describe("a call", function()
   it("is one of a line, whatever it does: the line may not lose a column of its key", function()
     run_failed(contract.numbers(2), 'repo:update("t", { id = 1, n = 10 }, { s = "x" }) '
       .. 'repo:delete("t", { id = 2 })', nil,
-      'repo:delete: column "n", which this line has passed before, is missing from the key')
+      'repo:delete: column "n" is missing from the key; this line passed it before')
     local world = contract.numbers(3)
     contract.ended("done", contract.run(world, [[
       local keys = { { id = 1 }, { id = 1, n = 5 }, { id = 2, s = "s2" } }
@@ -320,7 +320,7 @@ describe("a call", function()
     assert.same({ 5, 5, 30 }, contract.column(world, "t", "n"))
     contract.failed(contract.run(contract.numbers(2), [[
       repo:update("t", run.batch == 1 and { id = 1, n = 10 } or { id = 2 }, { s = "x" })]], nil,
-      { batch_size = 1 }), nil, 'column "n", which this line has passed before')
+      { batch_size = 1 }), nil, 'column "n" is missing from the key; this line passed it before')
   end)
 end)
 
@@ -447,7 +447,7 @@ describe("update_all and delete_all", function()
     run_failed(contract.numbers(3), [[
       for _, where in ipairs { { id = 1, s = "s1" }, { s = "s2" } } do
         repo:delete_all("t", where)
-      end]], nil, 'column "id", which this line has passed before, is missing from the condition')
+      end]], nil, 'column "id" is missing from the condition; this line passed it before')
   end)
 
   it("refuse to change the key of the pages", function()

@@ -269,7 +269,7 @@ describe("properties", function()
 
   it("are not tried on a script that fails by itself", function()
     local message = complaint("assert_idempotent", script [[ error "never" ]])
-    assert.matches("fails also without a kill or a conflict", message, 1, true)
+    assert.matches("fails even without a kill or a conflict", message, 1, true)
     assert.matches("never", message, 1, true)
   end)
 

@@ -76,7 +76,7 @@ describe("repo", function()
     { "repo:savepoint('x')", 'repo:savepoint takes a function, not "x"' },
     { "return repo:delete_all('users', ALL).affectd",
       'a handle has no field "affectd", only "affected"' },
-    { "run:log('x')", "run.log takes a message and, if you like, a table" },
+    { "run:log('x')", "run.log takes a message and, optionally, a table" },
   }
   for _, case in ipairs(refusals) do
     it("refuses " .. case[1], function()
@@ -281,14 +281,14 @@ describe("raw SQL", function()
       'repo:query "SELECT prise FROM t"',
       "The nearest stub is for another statement: SELECT price FROM t" },
     { "a stub used too often", { "SELECT 1", { times = 1, rows = {} } },
-      'repo:query("SELECT 1") repo:query("SELECT 1")', "Its stub answers 1 time." },
-    { "an unused stub", { "SELECT 1", {} }, "", "stub was used 0 of 1 times: SELECT 1" },
+      'repo:query("SELECT 1") repo:query("SELECT 1")', "Its stub answers only 1 time." },
+    { "an unused stub", { "SELECT 1", {} }, "", "the run used the stub 0 of 1 times: SELECT 1" },
     { "a stub used too seldom", { "SELECT 1", { times = 2, rows = {} } }, 'repo:query("SELECT 1")',
-      "stub was used 1 of 2 times: SELECT 1" },
+      "the run used the stub 1 of 2 times: SELECT 1" },
     { "a stub without rows", { "SELECT 1", {} }, 'repo:query("SELECT 1")',
-      "stub gives no rows for: SELECT 1" },
+      "the stub has no rows: SELECT 1" },
     { "a scalar of two columns", { "SELECT 1", { rows = { { a = 1, b = 2 } } } },
-      'repo:scalar("SELECT 1")', "stub for repo:scalar must give one column: SELECT 1" },
+      'repo:scalar("SELECT 1")', "the stub for repo:scalar must have one column: SELECT 1" },
   }
   for _, case in ipairs(mistakes) do
     it("fails the spec for " .. case[1], function()
@@ -305,14 +305,14 @@ describe("raw SQL", function()
     local world = new_world()
     world:stub("SELECT 1", { order = 1, rows = {} }):stub("SELECT 2", { order = 2, rows = {} })
     local err = support.raised(run, world, 'repo:query("SELECT 2") repo:query("SELECT 1")')
-    assert.is_truthy(err:find("Its stub has order 1, one with order 2 was used before.", 1, true))
+    assert.matches("Its stub has order 1, but a stub with order 2 was used before.", err, 1, true)
   end)
 
   it("raises when an affected count is read that the stub does not give", function()
     local world = new_world()
     world:stub("UPDATE t SET x = 1", {})
     local result = run(world, 'return repo:execute("UPDATE t SET x = 1").affected')
-    assert.matches("stub gives no affected count for: UPDATE t SET x = 1", result.error.message)
+    assert.matches("the stub has no affected count: UPDATE t SET x = 1", result.error.message)
   end)
 end)
 

@@ -234,7 +234,7 @@ def test_an_error_that_was_injected_is_the_servers(passes):
   w:run(script(WELCOME))
 """)
 def test_an_error_that_was_not_reached_fails_the_spec(complaint):
-    assert 'world:fail on "delete" was not reached' in complaint
+    assert 'the run did not reach world:fail on "delete"' in complaint
 
 
 # -- stubs ---------------------------------------------------------------------
@@ -318,8 +318,8 @@ def test_a_stub_with_fewer_rows_fails_the_spec(complaint):
   w:run(migrate [[repo:query "SELECT id FROM users"]])
 """)
 def test_a_stub_whose_rows_are_not_there_shows_one_that_is(complaint):
-    assert ("row 1 of the stub is not among those found: id = 1.5 (a float)\n"
-            "  one of those is: id = 1 (an integer)") in complaint
+    assert ("the server did not return row 1 of the stub: id = 1.5 (a float)\n"
+            "  it returned: id = 1 (an integer)") in complaint
 
 
 @spec("""
@@ -364,7 +364,7 @@ def test_a_stub_for_sql_that_fails_fails_the_spec(complaint):
   w:run(script(WELCOME))
 """)
 def test_a_stub_that_was_not_used_fails_the_spec(complaint):
-    assert "stub was used 0 of 1 times: SELECT 5" in complaint
+    assert "the run used the stub 0 of 1 times: SELECT 5" in complaint
 
 
 # -- base ------------------------------------------------------------------------

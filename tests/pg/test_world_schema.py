@@ -39,9 +39,9 @@ def test_a_table_of_the_schema_file_is_used_as_it_is(passes):
 """)
 def test_a_declaration_that_the_schema_file_refutes_fails_the_spec(complaint):
     assert 'table "accounts": the schema file differs' in complaint
-    assert 'column "id" is declared as integer, it is bigint' in complaint
+    assert 'column "id" is declared as integer, but it is bigint' in complaint
     assert 'it has no column "gone"' in complaint
-    assert "primary_key is declared as (email), it is (id)" in complaint
+    assert "primary_key is declared as (email), but it is (id)" in complaint
 
 
 @spec("""

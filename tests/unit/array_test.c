@@ -219,7 +219,7 @@ test_arrays_that_are_not_written(void **state)
     check_refused(&integers, "{{}, {}}", "not rectangular");
     check_refused(&integers, "{1, nil, 3}", "keys 1, 2, 3, ...");
     check_refused(&integers, "{a = 1}", "keys 1, 2, 3, ...");
-    check_refused(&integers, "{{{{{{{1}}}}}}}", "6 dimensions at most");
+    check_refused(&integers, "{{{{{{{1}}}}}}}", "at most 6 dimensions");
     check_refused(&integers, "{2^31 | 0}", "element [1]: 2147483648 is out of");
     check_refused(&texts, "{'a\\0'}", "element [1]: a string with a NUL byte");
     check_refused(&nested, "{{1}}", "element [1][1]: an integer cannot");

@@ -25,7 +25,7 @@ local function check_columns(name, shape, rows)
   for i = 1, #rows do
     local row = rows[i]
     if type(row) ~= "table" then
-      error(("mock.assert_rows: rows must be a list of tables, it holds %s"):format(
+      error(("mock.assert_rows: rows must be a list of tables, not of %s"):format(
         text.describe(row)), 3)
     elseif next(row) == nil then
       error(("mock.assert_rows cannot test row %d: it names no column; name the columns "

@@ -55,7 +55,7 @@ local function check_declarations(world, result, opts)
     table.move(world.stubs:unused(), 1, 100, 1, complaints)
     table.move(world.faults:unused(), 1, 100, #complaints + 1, complaints)
     if opts.kill then
-      complaints[#complaints + 1] = ("kill in batch %d was not reached"):format(opts.kill.batch)
+      complaints[#complaints + 1] = "the run did not reach the kill in batch " .. opts.kill.batch
     end
   end
   if #complaints > 0 then

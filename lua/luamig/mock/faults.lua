@@ -67,7 +67,7 @@ function Faults:unused()
   local list = {}
   for _, fault in ipairs(self.list) do
     if not fault.fired then
-      list[#list + 1] = ('world:fail on "%s" was not reached'):format(fault.on)
+      list[#list + 1] = ('the run did not reach world:fail on "%s"'):format(fault.on)
     end
   end
   return list

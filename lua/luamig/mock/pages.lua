@@ -77,7 +77,7 @@ local function matching(base, store, key, args)
         item.key[i] = row[column]
         if row[column] == nil then
           refuse(('key column "%s" is NULL in a row of table "%s"'):format(column, base.from),
-            "No page would ever hold that row; exclude it in the base query.")
+            "luamig cannot page to such a row. Let the base query leave it out.")
         end
       end
       item.place = places(one, key, item.key)

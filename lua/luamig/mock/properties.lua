@@ -64,7 +64,7 @@ end
 function Trial:world()
   local world = self.make_world()
   if type(world) ~= "table" or not world.attempt then
-    fail("the function that makes a world returned %s", text.describe(world))
+    fail("the function must return a world, not %s", text.describe(world))
   end
   world.stubs.answers_always, world.rewinds = true, true
   return world
@@ -108,31 +108,31 @@ function Trial:run(world, opts)
 end
 
 --- Ends the assertion, which would hold whatever the script does.
-function Trial:nothing_to_judge(why)
+function Trial:cannot_test(why)
   fail("mock.%s cannot test %s: %s.", self.name, self.path, why)
 end
 
 --- Notes whether the first undisturbed run leaves the world as it was. What holds is then without
 -- meaning; what does not hold is still worth telling.
-function Trial:look_for_substance(world, result, def, before)
-  self.is_looked_at = true
+function Trial:check_for_changes(world, result, def, before)
+  self.is_checked = true
   if def.kind == "paged" and result.rows + result.failures == 0 then
-    self:nothing_to_judge(NO_ROWS)
+    self:cannot_test(NO_ROWS)
   elseif #difference.lines(world:snapshot(), before) == 0 then
-    self.vacuous = result.failures > 0 and result.rows == 0 and ALL_FAILED or NO_CHANGE
+    self.why_no_test = result.failures > 0 and result.rows == 0 and ALL_FAILED or NO_CHANGE
   end
 end
 
 --- A run that nothing disturbs, and what it leaves.
 function Trial:undisturbed(opts)
   local world = self:world()
-  local before = not self.is_looked_at and world:snapshot()
+  local before = not self.is_checked and world:snapshot()
   local result, def = self:run(world, opts or {})
   if not is_done(result) then
-    fail("%s fails also without a kill or a conflict: %s", self.path,
+    fail("%s fails even without a kill or a conflict: %s", self.path,
       tostring(result.error or result.state))
   elseif before then
-    self:look_for_substance(world, result, def, before)
+    self:check_for_changes(world, result, def, before)
   end
   return world, result, def
 end
@@ -274,11 +274,11 @@ end
 local function batch_size_independent(self)
   local wanted, _, result, def = self:model(1000000)
   if def.kind ~= "paged" then
-    self:nothing_to_judge(NO_BATCHES)
+    self:cannot_test(NO_BATCHES)
   end
   local rows = result.rows + result.failures
   if rows == 1 then
-    self:nothing_to_judge(ONE_ROW)
+    self:cannot_test(ONE_ROW)
   end
   for size = 1, rows do
     local world = self:world()
@@ -332,7 +332,7 @@ end
 local function complete(self)
   local world, result, def = self:undisturbed()
   if def.kind ~= "paged" then
-    self:nothing_to_judge(NO_QUERY)
+    self:cannot_test(NO_QUERY)
   end
   local left = world:matching_keys(def)
   if #left <= result.failures then
@@ -361,8 +361,8 @@ local function assertion(name, check)
     }, Trial)
     local ok, err = xpcall(function()
       check(trial)
-      if trial.vacuous then
-        trial:nothing_to_judge(trial.vacuous)
+      if trial.why_no_test then
+        trial:cannot_test(trial.why_no_test)
       end
     end, errors.handler)
     if not ok then
@@ -387,8 +387,7 @@ properties.assert_batch_size_independent = assertion("assert_batch_size_independ
 --- Run once more after it is done, does it change nothing? Parameters as above.
 properties.assert_idempotent = assertion("assert_idempotent", idempotent)
 
---- Does a run that is done leave no row that the base query returns, but those set aside?
--- Parameters as above.
+--- After a run that is done, does the base query return failed rows only? Parameters as above.
 properties.assert_complete = assertion("assert_complete", complete)
 
 return properties

@@ -66,7 +66,7 @@ local function handle(tx, affected, statement)
       elseif not tx.is_open then
         error("the handle is used after its batch has ended", 2)
       elseif not affected then
-        error("stub gives no affected count for: " .. statement, 2)
+        error("the stub has no affected count: " .. statement, 2)
       end
       return affected
     end,
@@ -231,7 +231,7 @@ local function check_condition(verb, where)
   if where == luamig.ALL then
     return
   elseif type(where) == "string" and where:find "%S" then
-    refuse(("the mock cannot evaluate the SQL condition of repo:%s"):format(verb))
+    refuse(("the mock cannot run the SQL condition of repo:%s"):format(verb))
   elseif type(where) == "string" then
     misuse('repo:%s: the condition is empty; for every row, pass luamig.ALL', verb)
   elseif type(where) ~= "table" or where == luamig.NULL then
@@ -345,7 +345,7 @@ function verbs.scalar(tx, site, ...)
   local row = single(rows, "scalar")
   if #rows.columns > 1 and not stub.gives_columns then
     errors.raise {
-      kind = "spec", message = "stub for repo:scalar must give one column: " .. statement,
+      kind = "spec", message = "the stub for repo:scalar must have one column: " .. statement,
     }
   end
   return row and row[rows.columns[1]]

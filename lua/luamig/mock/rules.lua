@@ -15,7 +15,7 @@ local value = require "luamig.mock.value"
 local rules = {}
 
 --- What a function of the declaration says about a row.
-local function ask(one, what, name, fn, row)
+local function call_rule(one, what, name, fn, row)
   local shown = strict.rows({ value.copy_row(row) }, one.columns)[1]
   local ok, answer = pcall(fn, shown)
   if not ok then
@@ -68,7 +68,7 @@ function rules.add_defaults(one, row, given)
   for column, default in next, one.defaults do
     if given[column] == nil then
       if type(default) == "function" then
-        default = ask(one, "the default of column", column, default, {})
+        default = call_rule(one, "the default of column", column, default, {})
       end
       row[column] = declared(one, "the default", column, default)
     end
@@ -80,7 +80,7 @@ function rules.generate(one, row)
   for column, generate in next, one.generated do
     row[column] = nil
     row[column] = declared(one, "the generated value", column,
-      ask(one, "the value of column", column, generate, row))
+      call_rule(one, "the value of column", column, generate, row))
   end
 end
 
@@ -105,7 +105,7 @@ end
 
 --- Whether a row breaks a CHECK, which it does only if that says false: not NULL.
 local function breaks(one, check, row)
-  return ask(one, "check", check.name, check.holds, row) == false
+  return call_rule(one, "check", check.name, check.holds, row) == false
 end
 
 --- Raises unless a row may stand in its table, as far as it is alone there.

@@ -1,9 +1,9 @@
 --- The run of one script in a world: batches, retries, callbacks, resuming.
 --
--- Promises: what a batch writes and the cursor that says so change together or not at all; a
--- second run of the same script with the same args goes on where the first one ended.
--- Differs from the program in this: nobody sleeps; what the server lacks, and connections that
--- break, are met without an end; and page queries that time out do not lead to windows of the key.
+-- Promises: the rows of a batch and the cursor change together or not at all. The same script with
+-- the same args resumes an unfinished run after its cursor.
+-- Differs from the program: it never waits; it retries without end when the server lacks something
+-- or a connection is lost; it has no windows of the key when a page query times out.
 
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
@@ -31,7 +31,7 @@ local STOP_REASONS = { stopped = "stop", failed = "error" }
 local RETRYABLE = { lost = true, conflict = true, timeout = true, shortage = true, stale = true }
 
 --- Why a batch is tried again after an error; nil when it is not.
-local function why_retryable(err)
+local function retry_reason(err)
   local meaning = sqlstates.meaning(err.sqlstate)
   return RETRYABLE[meaning] and meaning
 end
@@ -54,19 +54,19 @@ function Session:run_object(batch, attempt)
       message = tostring(message)
     end
     if type(message) ~= "string" or fields ~= nil and type(fields) ~= "table" then
-      error("run.log takes a message and, if you like, a table: run.log(message, fields)", 2)
+      error("run.log takes a message and, optionally, a table: run.log(message, fields)", 2)
     end
     self:log { verb = "log", message = message, fields = fields and value.copy(fields) }
   end
   return strict.record("run", run, RUN_FIELDS)
 end
 
---- Notes what the script is warned of.
+--- Logs a warning for the author of the script.
 function Session:warn(message, _, where)
   self:log { verb = "warning", message = where .. ": " .. message }
 end
 
---- Takes smaller batches after an error that they may pass; attempts are counted afresh for them.
+--- Halves the batch after an error that a smaller batch may avoid; its attempts are counted anew.
 function Session:shrink(why)
   local is_worth_it = why == "timeout" or self.attempt >= 3
   if is_worth_it and self.in_batch and self.size > 1 then
@@ -89,10 +89,9 @@ function Session:is_last_attempt()
   return self.attempt > self.def.config.retries
 end
 
---- Makes a step that failed be taken again, if its error is worth it; else raises the error that
--- ends the run.
-function Session:survive(err)
-  local why = not self.world.problem and why_retryable(err)
+--- Prepares another attempt of a step that failed; raises an error that ends the run.
+function Session:retry_or_raise(err)
+  local why = not self.world.problem and retry_reason(err)
   if self:may_reconnect(why) then
     self:reconnect()
     return
@@ -108,10 +107,10 @@ function Session:survive(err)
       error(err, 0)
     end
     self.attempt = self.attempt + 1
-  elseif self.asked and not self.world.problem and bisection.cuts_page(err) then
-    self:cut_page(err)
+  elseif self.page_limit and not self.world.problem and bisection.is_page_error(err) then
+    self:halve_page(err)
   else
-    self:look_for_row(err)
+    self:find_failing_row(err)
     return
   end
   self.result.retries = self.result.retries + 1
@@ -221,14 +220,14 @@ function Session:batch()
   }, function(handle, run, tx)
     local entry = { verb = "page", table = world.base.from }
     tx:record(entry)
-    self.asked = self:page_size()
+    self.page_limit = self:page_size()
     world.faults:reach "page"
     local page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
-      cursor = record.cursor, bound = record.bound, size = self.asked,
+      cursor = record.cursor, bound = record.bound, size = self.page_limit,
       assume_unique = def.config.assume_unique,
     })
     page.count = #page.rows
-    self.page, self.asked = page, nil
+    self.page, self.page_limit = page, nil
     entry.first, entry.last = page.first, page.last
     if page.count > 0 then
       def.migrate(page.rows, handle, run)
@@ -249,38 +248,38 @@ function Session:advance(number, page)
   self.result.rows = self.result.rows + page.count
   self.bisection:passed(page.count, self.size)
   self.size = math.min(2 * self.size, self.def.config.batch_size)
-  self:die_after(number)
+  self:kill_after(number)
 end
 
---- Takes half of the page that could not be read.
-function Session:cut_page(err)
-  if self.asked == 1 and self.bisection.rows then
+--- The next page has half of the rows of the page that could not be read.
+function Session:halve_page(err)
+  if self.page_limit == 1 and self.bisection.rows then
     err.message = "the base query fails, but not at a row that it returns: " .. err.message
     error(err, 0)
   end
   self.attempt = 1
-  self.bisection:failed(self.asked)
+  self.bisection:failed(self.page_limit)
 end
 
---- Looks for the row at fault in a batch that has failed, with `on_error = "quarantine"`; raises an
--- error that does not lie in its rows.
-function Session:look_for_row(err)
+--- Finds the failing row of a batch, with `on_error = "quarantine"`; raises an error that no row
+-- can cause.
+function Session:find_failing_row(err)
   local page = self.page
   if self.def.config.on_error ~= "quarantine" or self.opts.dry_run or not page
-    or self.world.problem or not bisection.lies_in_rows(err)
+    or self.world.problem or not bisection.is_row_error(err)
   then
     error(err, 0)
   end
   self.attempt = 1
   if self.bisection:failed(page.count) then
-    self:set_aside(page, err)
+    self:record_failed_row(page, err)
   else
     self.result.retries = self.result.retries + 1
   end
 end
 
---- Passes the one row of a page that has failed.
-function Session:set_aside(page, err)
+--- Records the one row of a page as a failed row, and continues after it.
+function Session:record_failed_row(page, err)
   local record, max = self.record, self.def.config.max_failures
   if #record.failures >= max then
     err.message = ("more rows have failed than config.max_failures = %d allows: %s")
@@ -294,8 +293,8 @@ function Session:set_aside(page, err)
   self.result.failures = self.result.failures + 1
 end
 
---- Dies after a batch, if the spec says so.
-function Session:die_after(batch)
+--- Kills the run after a batch, if the spec says so.
+function Session:kill_after(batch)
   local kill = self.opts.kill
   if kill and kill.batch == batch and not kill.call then
     error(faults.KILL, 0)
@@ -323,7 +322,7 @@ function Session:one_shot()
   end)
   self.record.state, self.record.batches = "done", 1
   self.result.batches, self.state = 1, "done"
-  self:die_after(1)
+  self:kill_after(1)
 end
 
 --- A dry run has shown what it should at its limit. A run can be resumed there.
@@ -349,12 +348,12 @@ end
 --- Takes steps until the run has ended. Returns its state.
 function Session:work()
   while not self.state do
-    self.page, self.asked, self.in_batch = nil, nil, false
+    self.page, self.page_limit, self.in_batch = nil, nil, false
     local ok, err = xpcall(self.next_step, errors.handler, self)
     if ok then
       self.attempt, self.is_prepared_anew = 1, false
     else
-      self:survive(err)
+      self:retry_or_raise(err)
     end
   end
   return self.state
@@ -372,8 +371,8 @@ function Session:finish(state, err)
   end
 end
 
---- Continues the unfinished run of this script and args, or begins one. A dry run begins at the
--- beginning, and the journal hears nothing of it.
+--- The unfinished run of this script and args, or a new one. A dry run begins at the first row, and
+-- the journal does not keep it.
 local function record_of(world, def, opts)
   local identity = def.name .. "\0" .. def.args_json
   local record = world.journal[identity]
@@ -406,7 +405,7 @@ end
 -- @param def from `luamig.script`
 -- @param opts again, limit (rows), kill ({ batch =, call = }), dry_run
 -- @return { state =, rows =, batches =, retries =, failures =, error = }; counts are of this call
---   (failures: rows set aside)
+--   (failures: failed rows)
 -- @return whether there was anything to run
 function runner.run(world, def, opts)
   local result = { state = "done", rows = 0, batches = 0, retries = 0, failures = 0 }

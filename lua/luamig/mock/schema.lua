@@ -33,7 +33,7 @@ end
 
 local function check_declaration(name, given)
   if type(given) ~= "table" then
-    fail(name, "must be a table with rows and, if you like, columns, not %s", text.describe(given))
+    fail(name, "must be a table with rows and, optionally, columns, not %s", text.describe(given))
   end
   check_keys(name, given, KEYS)
   for _, key in ipairs { "checks", "foreign_keys", "defaults", "generated" } do
@@ -82,7 +82,7 @@ local function column_list(name, key, list, self)
   end
   for _, column in ipairs(list) do
     if type(column) ~= "string" or not self.types[column] then
-      fail(name, '%s names column "%s", which is not declared%s', key, tostring(column),
+      fail(name, 'unknown column "%s" in %s%s', tostring(column), key,
         suggest.suffix(tostring(column), self.columns))
     end
   end
@@ -95,7 +95,7 @@ local function check_rows(name, rows)
   end
   for _, row in next, rows do
     if type(row) ~= "table" or row == luamig.NULL then
-      fail(name, "rows must be a list of tables, it holds %s", text.describe(row))
+      fail(name, "rows must be a list of tables, not of %s", text.describe(row))
     end
   end
   if not marks.is_list(rows) then
@@ -135,7 +135,7 @@ local function add_uniques(self, name, given)
   for _, constraint in ipairs(self.uniques) do
     for _, column in ipairs(constraint.columns) do
       if not self.types[column].has_equality then
-        fail(name, 'column "%s" has type %s, whose values cannot be unique', column,
+        fail(name, 'column "%s" has type %s: its values cannot be unique', column,
           self.types[column].name)
       end
     end
@@ -149,7 +149,7 @@ local function part_of(name, key, given, part)
     check_keys(name, given, { "sql", part })
     found = given[part]
     if found == nil then
-      fail(name, '%s gives no "%s", and the mock does not understand SQL', key, part)
+      fail(name, '%s has no "%s", and the mock cannot run SQL', key, part)
     end
   end
   return found
@@ -187,7 +187,7 @@ end
 local function add_foreign_keys(self, name, given, tables)
   for _, key in ipairs(given.foreign_keys or {}) do
     if type(key) ~= "table" then
-      fail(name, "foreign_keys must be a list of tables, it holds %s", text.describe(key))
+      fail(name, "foreign_keys must be a list of tables, not of %s", text.describe(key))
     end
     check_keys(name, key, FOREIGN_KEYS)
     local columns = column_list(name, "columns of foreign_keys", key.columns, self)
@@ -200,7 +200,8 @@ local function add_foreign_keys(self, name, given, tables)
       fail(name, "foreign_keys: on_delete must be %s, not %s",
         text.choices(text.sorted_keys(ON_DELETE)), text.describe(key.on_delete))
     elseif type(to) ~= "table" or #to ~= #columns then
-      fail(name, 'foreign_keys: to must name as many columns of "%s" as columns', key.references)
+      fail(name, 'foreign_keys: columns and to must have the same length; to is of table "%s"',
+        key.references)
     end
     self.foreign_keys[#self.foreign_keys + 1] = {
       name = ("%s_%s_fkey"):format(name, table.concat(columns, "_")), columns = columns,

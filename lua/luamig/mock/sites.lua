@@ -1,7 +1,7 @@
 --- What each line of a script has passed to the repo.
 --
--- Promises: a line that loses a column of a key or condition which it passed before is refused, as
--- the program does: a Lua table drops a field whose value is nil.
+-- Promises: as in the program, a line must not lose a column of a key or condition that it passed
+-- before. A Lua table drops a field whose value is nil, so the condition would find more rows.
 
 local errors = require "luamig.errors"
 local luamig = require "luamig"
@@ -32,7 +32,7 @@ function Sites:check(where, verb, what, map)
   if missing then
     errors.raise {
       kind = "script",
-      message = ('repo:%s: column "%s", which this line has passed before, is missing from %s')
+      message = ('repo:%s: column "%s" is missing from %s; this line passed it before')
         :format(verb, missing, what),
       hint = "A Lua table drops a field whose value is nil. If you want NULL, write "
         .. "luamig.or_null(value). Put calls with other columns on lines of their own.",

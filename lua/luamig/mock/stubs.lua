@@ -1,9 +1,9 @@
 --- Answers to raw SQL, given by the spec.
 --
--- Promises: a statement is answered only by a stub made for it; a stub that nobody used, or not as
--- often as `times` says, is reported. Answers are copies. With `answers_always`, set by
+-- Promises: only a stub for this very statement answers it. A stub that the run did not use, or not
+-- as often as `times` says, is reported. Answers are copies. With `answers_always`, set by
 -- `luamig.mock.properties`, neither `times` nor `order` limits what a stub answers.
--- Refuses: to invent rows or counts that the stub does not give.
+-- Refuses: to invent rows or counts that the stub does not have.
 
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
@@ -36,7 +36,7 @@ local function check_rows(rows)
   check.type(3, "world:stub: rows", rows, "table", "a list of tables")
   for _, row in ipairs(rows or {}) do
     if type(row) ~= "table" then
-      check.fail(3, "world:stub: rows must be a list of tables, it holds " .. text.describe(row))
+      check.fail(3, "world:stub: rows must be a list of tables, not of " .. text.describe(row))
     end
     for _, item in next, row do
       if item ~= luamig.NULL and not pcall(types.check_loose, item) then
@@ -154,9 +154,9 @@ function Stubs:why_not_now(stub)
   if self.answers_always then
     return nil
   elseif stub.times and stub.used >= stub.times then
-    return ("Its stub answers %s."):format(text.count(stub.times, "time"))
+    return ("Its stub answers only %s."):format(text.count(stub.times, "time"))
   elseif stub.order and stub.order < self.last_order then
-    return ("Its stub has order %d, one with order %d was used before."):format(stub.order,
+    return ("Its stub has order %d, but a stub with order %d was used before."):format(stub.order,
       self.last_order)
   end
 end
@@ -206,7 +206,7 @@ end
 --- The rows of a stub, as a query returns them.
 function stubs.rows(stub)
   if not stub.rows then
-    errors.raise { kind = "spec", message = "stub gives no rows for: " .. stub.sql }
+    errors.raise { kind = "spec", message = "the stub has no rows: " .. stub.sql }
   end
   local rows = {}
   for i, given in ipairs(stub.rows) do
@@ -220,8 +220,8 @@ function Stubs:unused()
   local list = {}
   for _, stub in ipairs(self.list) do
     if stub.used < (stub.times or 1) then
-      list[#list + 1] = ("stub was used %d of %d times: %s"):format(stub.used, stub.times or 1,
-        stub.sql)
+      list[#list + 1] = ("the run used the stub %d of %d times: %s"):format(stub.used,
+        stub.times or 1, stub.sql)
     end
   end
   return list

@@ -15,8 +15,8 @@ local function unknown(name, given)
   errors.raise {
     kind = "spec",
     message = ('the mock cannot read "%s" as %s'):format(given, name),
-    hint = "It takes 2024-01-31, 12:00:00.5 and 2024-01-31 12:00:00+02; other forms need the "
-      .. "server.",
+    hint = "The mock reads 2024-01-31, 12:00:00.5 and 2024-01-31 12:00:00+02. For other forms, run "
+      .. "the spec on PostgreSQL.",
   }
 end
 

@@ -91,7 +91,7 @@ end
 
 --- Whether an error ends the transaction in spite of a savepoint.
 local function ends_transaction(err)
-  return err ~= nil and not bisection.may_catch(err)
+  return err ~= nil and not bisection.savepoint_catches(err)
 end
 
 --- What a savepoint's function has failed with: what it raised, else the error that it had caught.

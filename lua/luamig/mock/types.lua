@@ -7,7 +7,7 @@
 --
 -- Promises: the messages are the program's, and errors that only the server finds have its
 -- SQLSTATE.
--- Refuses: types whose values or comparison cannot be modelled truthfully in plain Lua.
+-- Refuses: types whose values or order plain Lua cannot reproduce.
 
 local decimal = require "luamig.decimal"
 local document = require "luamig.mock.document"
@@ -328,7 +328,7 @@ local function read_dimension(element, given, depth, path, shape)
       .. "a table for an array must have the keys 1, 2, 3, ...",
       "Put luamig.NULL where an element is NULL.")
   elseif depth > MAX_DIMENSIONS then
-    refuse(("an array has %d dimensions at most"):format(MAX_DIMENSIONS))
+    refuse(("an array can have at most %d dimensions"):format(MAX_DIMENSIONS))
   end
   shape[depth] = shape[depth] or length
   local is_even, kept = fits_shape(shape, depth, length), {}
@@ -425,8 +425,8 @@ local function parse(type_name)
   return NAMES[name] or name, modifier, SERIALS[name] or false
 end
 
---- The type of that name, as PostgreSQL writes types. A name that nobody knows stands for a type
--- of the user's, an enum for example: its values are strings, which have no order here.
+--- The type of that name, as PostgreSQL writes types. An unknown name means a type of the user's,
+-- for example an enum: its values are strings, which have no order here.
 -- @return type, or nil and why it is not supported; `is_serial` says that it brings a default
 function types.find(type_name)
   local element = type_name:match "^(.-)%s*%[%s*%d*%s*%]%s*$"
@@ -436,11 +436,12 @@ function types.find(type_name)
   end
   local name, modifier, is_serial = parse(type_name)
   if is_unsupported(name) then
-    return nil, "the mock cannot say how the server writes its values; run the spec on PostgreSQL"
+    return nil, "the mock does not know how the server writes such values; run the spec on "
+      .. "PostgreSQL"
   end
   local fit = fit_of(name, modifier)
   if not fit then
-    return nil, "the mock does not know what its modifier does; run the spec on PostgreSQL"
+    return nil, "the mock does not know the part in parentheses; run the spec on PostgreSQL"
   end
   local is_known = ENCODERS[name] ~= nil
   return {

@@ -213,16 +213,16 @@ function catalog.differences(said, found)
     if not real then
       complain('it has no column "%s"', column.name)
     elseif real.type ~= column.type then
-      complain('column "%s" is declared as %s, it is %s', column.name, column.type, real.type)
+      complain('column "%s" is declared as %s, but it is %s', column.name, column.type, real.type)
     elseif column.not_null and not real.not_null then
-      complain('column "%s" is declared NOT NULL, it may be NULL', column.name)
+      complain('column "%s" is declared NOT NULL, but it may be NULL', column.name)
     end
   end
   local function show(list)
     return list and "(" .. table.concat(list, ", ") .. ")" or "none"
   end
   if said.primary_key and show(said.primary_key) ~= show(found.primary_key) then
-    complain("primary_key is declared as %s, it is %s", show(said.primary_key),
+    complain("primary_key is declared as %s, but it is %s", show(said.primary_key),
       show(found.primary_key))
   end
   local function sorted(list)
@@ -235,7 +235,7 @@ function catalog.differences(said, found)
   end
   for _, list in ipairs(said.unique) do
     if not uniques[sorted(list)] then
-      complain("%s is declared as unique, it is not", text.describe(show(list)))
+      complain("%s is declared as unique, but it is not", text.describe(show(list)))
     end
   end
   return complaints

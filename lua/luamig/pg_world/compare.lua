@@ -1,7 +1,7 @@
---- Holding what a spec says against what PostgreSQL answers.
+--- Compares what a spec says with what PostgreSQL answers.
 --
--- Promises: values are the same only when a script could not tell them apart: type and all. Every
--- difference is told with the row, the column, and both values.
+-- Promises: two values are the same only if a script reads the same value of the same type. A
+-- difference names the row, the column, and both values.
 
 local marks = require "luamig.marks"
 local sql = require "luamig.mock.sql"
@@ -35,7 +35,7 @@ local function show(item)
   return text.describe(item) .. (math.type(item) and (" (%s)"):format(name) or "")
 end
 
-local function plain(item)
+local function null_to_nil(item)
   if item == luamig.NULL then
     return nil
   end
@@ -46,7 +46,7 @@ end
 -- @param wanted, found maps from column to value
 function compare.rows(columns, wanted, found)
   for _, column in ipairs(columns) do
-    local expected, got = plain(wanted[column]), rawget(found, column)
+    local expected, got = null_to_nil(wanted[column]), rawget(found, column)
     if not same(expected, got) then
       return ('column "%s": expected %s, found %s'):format(column, show(expected), show(got))
     end
@@ -90,7 +90,7 @@ end
 
 local function show_row(columns, row)
   return table.concat(text.map(columns, function(column)
-    return ("%s = %s"):format(column, show(plain(rawget(row, column))))
+    return ("%s = %s"):format(column, show(null_to_nil(rawget(row, column))))
   end), ", ")
 end
 
@@ -114,7 +114,7 @@ local function compare_sets(columns, wanted, found)
   if missing and #left == 1 then
     return ("row %d of the stub: %s"):format(number, compare.rows(columns, missing, left[1]))
   elseif missing then
-    return ("row %d of the stub is not among those found: %s\n  one of those is: %s"):format(number,
+    return ("the server did not return row %d of the stub: %s\n  it returned: %s"):format(number,
       show_row(columns, missing), show_row(columns, left[1]))
   end
 end
@@ -146,7 +146,7 @@ end
 
 local function compare_scalar(stub, found)
   local row = stub.rows[1]
-  local expected = row and plain(row[stub.columns[1]])
+  local expected = row and null_to_nil(row[stub.columns[1]])
   if not same(expected, found) then
     return ("expected %s, found %s"):format(show(expected), show(found))
   end
@@ -188,7 +188,7 @@ function compare.stub(statement, stub, event)
     return wanted and wanted ~= event.affected
       and ("expected %d rows to be affected, found %d"):format(wanted, event.affected) or nil
   elseif not stub.rows then
-    return "the stub gives no rows"
+    return "the stub has no rows"
   elseif event.verb == "scalar" then
     return compare_scalar(stub, event.results[1])
   end

@@ -1,8 +1,8 @@
---- Databases of worlds: one that nobody holds any more is restored and used again, since making one
--- takes the server ten times as long.
+--- Databases of worlds. When a spec drops a world, its database is restored and used again: to make
+-- a new one takes the server ten times as long.
 --
--- Promises: a database that is taken is as one that is fresh. One that cannot be brought to that is
--- dropped.
+-- Promises: `take` returns a database that is like a fresh one. A database that cannot be restored
+-- is dropped.
 
 local restore = require "luamig.pg_world.restore"
 local server = require "luamig.pg_world.server"
@@ -46,7 +46,8 @@ function pool.take()
   return connect()
 end
 
---- Gives back a database, whose world is gone. Asks the server nothing: Lua calls this at any time.
+--- Gives back the database of a world that is gone. Lua may call this at any time, so it sends
+-- nothing to the server.
 function pool.give(database)
   idle[#idle + 1] = database
 end

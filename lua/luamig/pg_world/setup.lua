@@ -115,7 +115,7 @@ local function script(database, schema, sql)
   end
 end
 
---- Holds what the spec says of a table against the table.
+--- Compares what the spec declares of a table with the table.
 local function check_table(database, schema)
   if not schema.declared then
     return

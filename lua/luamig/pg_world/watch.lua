@@ -1,5 +1,5 @@
---- One run of a script in a world on PostgreSQL, seen moment by moment: the log, injected errors
--- and deaths, and stubs that are held against what the server answers.
+--- One run of a script in a world on PostgreSQL, event by event: writes the log, injects errors and
+-- kills, and compares stubs with the answers of the server.
 --
 -- Promises: the entries of the log and the places of faults are those of the mock.
 
@@ -137,17 +137,17 @@ function on.call(self, event)
   return self:reach(event.verb)
 end
 
---- Whether the answer is an error that the program meets by trying again.
-local function passes(event)
+--- Whether the answer is an error after which the program tries the batch again.
+local function is_retried(event)
   local err = not event.ok and event.results[1]
   local sqlstate = type(err) == "table" and err.sqlstate
   return sqlstate and (sqlstate:sub(1, 2) == "40" or faults.ends_session(sqlstate))
 end
 
---- Holds the stub for a statement, if there is one, against the answer.
+--- Compares the stub for a statement, if there is one, with the answer.
 function Watch:check_stub(event)
   local sent = self.statement
-  if type(sent.sql) ~= "string" or passes(event) then
+  if type(sent.sql) ~= "string" or is_retried(event) then
     return nil
   end
   local ok, stub = pcall(self.world.stubs.take, self.world.stubs, sent.sql, sent.params)

@@ -1,7 +1,7 @@
 --- The script and the spec that `luamig new` writes.
 --
--- Promises: both are valid and lint-free for every table; the script changes nothing until
--- somebody fills in what is to change; the spec passes at once.
+-- Promises: both are valid and lint-free for every table; the script changes nothing until you
+-- fill in the changes; the spec passes at once.
 
 local samples = require "luamig.scaffold.samples"
 local source = require "luamig.scaffold.source"
@@ -121,7 +121,7 @@ where = function(row)
         return {{cell}} == nil
       end,]=]
 
---- What is taken for granted of a table that nobody could look at.
+--- The facts of a table that luamig could not look at.
 local function assume(sql_name)
   return {
     sql_name = sql_name, primary_key = true, key = { "id" }, unique = {},
@@ -330,10 +330,10 @@ end
 -- @param request table:
 --   name         the script's name; script_path and spec_path, where the files are to be
 --   script_path, spec_path  as seen from the project root
---   table        as the repo takes its name, or nil: nobody has said
+--   table        as the repo takes its name, or nil: not given
 --   sql_table    the same as SQL takes it
 --   facts        what the catalog says of it (see `core/check/relation.h`), or facts_json, the
---                same as text; neither: nobody could look
+--                same as text; neither: luamig could not look
 --   one_shot     true: no paging
 -- @return list of { path =, text = }
 function migration.files(request)

@@ -75,7 +75,7 @@ local function check_spec_keys(fail, name, spec)
   end
 end
 
---- A secret has to come with each command, as nothing keeps it: it is a text, always required.
+--- Nothing keeps a secret, so it is always required. It is a string.
 local function check_secret(fail, name, spec)
   if not spec.secret then
     return
@@ -183,10 +183,10 @@ local function value_of(path, spec, given)
   return value
 end
 
---- What is secret comes hidden, and what comes hidden is declared secret: else the journal would
--- keep it.
--- @param hidden set of names whose values nobody could see; nil: all may come in any way
-local function check_way(path, spec, hidden)
+--- A secret must not stand on the command line. A hidden value must be declared secret, or the
+-- journal would keep it.
+-- @param hidden set of names whose values did not stand on the command line; nil: no check
+local function check_secrecy(path, spec, hidden)
   if not hidden then
     return
   elseif spec.secret and not hidden[spec.name] then
@@ -218,8 +218,8 @@ function args.public(list, values)
   return public
 end
 
---- What the journal knows a run's arguments by. Of a secret it knows nothing: a run goes on with
--- another value of it.
+--- What the journal keeps of a run's arguments, to find the run again. It keeps nothing of a
+-- secret: a run can be resumed with another value of it.
 -- @param list what `args.declare` returned
 -- @param given map from name to a value, or to text as typed on a command line
 -- @param values what `args.resolve` made of it
@@ -240,11 +240,11 @@ function args.identity(list, given, values)
   return known
 end
 
---- What a script is given that tries again what an earlier run has left: for what is not given,
--- the values of that run. Secrets are given anew each time, whatever that run knew.
+--- The arguments of a run that tries the failed rows of an earlier run again: what is given, else
+-- the values of that run. Secrets must be given each time.
 -- @param list what `args.declare` returned
 -- @param given map from name to a value, or to text as typed on a command line
--- @param kept likewise, of the earlier run
+-- @param kept the same, of the earlier run
 -- @return the same map as given, for `args.resolve`
 function args.complete(list, given, kept)
   local all = {}
@@ -263,14 +263,14 @@ end
 -- @param path the script, for messages
 -- @param list what `args.declare` returned
 -- @param given map from name to a value, or to text as typed on a command line
--- @param hidden set of the names whose values nobody could see; nil: secrets may come in any way
+-- @param hidden see `luamig.script`
 -- @return map from name to typed value, defaults filled in
 function args.resolve(path, list, given, hidden)
   refuse_unknown(path, list, given)
   local values = {}
   for _, spec in ipairs(list) do
     if given[spec.name] ~= nil then
-      check_way(path, spec, hidden)
+      check_secrecy(path, spec, hidden)
       values[spec.name] = value_of(path, spec, given[spec.name])
     elseif spec.required then
       usage(path, ('missing required argument "%s"'):format(spec.name), how_to_give(spec))

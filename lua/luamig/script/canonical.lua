@@ -53,7 +53,7 @@ function canonical.encode(value)
   elseif kind == "number" and value == value and math.abs(value) ~= math.huge then
     return text.number(value)
   elseif kind ~= "table" then
-    error("no JSON for " .. text.describe(value), 2)
+    error("cannot write as JSON: " .. text.describe(value), 2)
   end
   if rawget(value, 1) ~= nil or marks.kind(value) == "array" then
     return "[" .. table.concat(text.map(value, canonical.encode), ",") .. "]"

@@ -2,7 +2,7 @@
 --
 -- Promises: what comes out has every key, in one shape: `key` a list of names, `start_after` a
 -- list of values or nil, numbers integers.
--- Refuses, by name: keys and values of the design that version 0.1 does not carry out.
+-- Refuses: unknown keys and wrong values, by name.
 
 local marks = require "luamig.marks"
 local suggest = require "luamig.suggest"
@@ -86,7 +86,7 @@ end
 local key_values = list_of(key_value,
   "a key value or a list of key values (strings, finite numbers or booleans)")
 
---- Thresholds of the health signals, see docs/operating.md. Each is a number, or false: off.
+--- Limits of the health signals, see docs/operating.md. Each is a number, or false: off.
 local HEALTH = {
   batch_ms = 2000,
   blocked_sessions = 0,
@@ -101,7 +101,7 @@ local HEALTH = {
 }
 local HEALTH_NAMES = text.sorted_keys(HEALTH)
 
-local function thresholds(value)
+local function health_limits(value)
   if value == false or type(value) == "table" and not marks.kind(value) then
     return value
   end
@@ -134,7 +134,7 @@ local KEYS = {
   assume_unique = { default = false, check = boolean },
   allow_ddl = { default = false, check = boolean },
   allow_unjudged = { default = false, check = boolean },
-  health = { check = thresholds },
+  health = { check = health_limits },
 }
 
 --- All keys, sorted.
@@ -144,7 +144,7 @@ config.names = text.sorted_keys(KEYS)
 local NO_DEFAULT = { repo = true, start_after = true }
 
 --- What is kept of a value, or a complaint.
-local function judge(name, value, label)
+local function check_value(name, value, label)
   local kept, wanted = KEYS[name].check(value)
   if kept == nil then
     return nil, ("%s must be %s, not %s"):format(label, wanted, text.describe(value))
@@ -152,7 +152,7 @@ local function judge(name, value, label)
   return kept
 end
 
---- The thresholds that are given.
+--- The limits that are given, checked.
 local function check_health(given, label, fail)
   if given == false then
     return false
@@ -185,7 +185,7 @@ local function check_given(given, label, fail)
           or ("It has these fields: %s."):format(table.concat(config.names, ", ")))
     end
     local complaint
-    kept[name], complaint = judge(name, value, label .. "." .. name)
+    kept[name], complaint = check_value(name, value, label .. "." .. name)
     if complaint then
       fail(path, complaint)
     elseif name == "health" then
@@ -195,8 +195,8 @@ local function check_given(given, label, fail)
   return kept
 end
 
---- Puts thresholds over those that are there; false turns all off, nil changes nothing.
-local function put_health(kept, given)
+--- Replaces limits by those that are given; false turns all off, nil changes nothing.
+local function merge_health(kept, given)
   for name in pairs(HEALTH) do
     if given == false then
       kept[name] = false
@@ -217,7 +217,7 @@ local function apply_overrides(kept, overrides, refuse)
       value = tonumber(value)
     end
     local complaint
-    kept[name], complaint = judge(name, value, option)
+    kept[name], complaint = check_value(name, value, option)
     if complaint then
       refuse(complaint)
     end
@@ -249,9 +249,9 @@ function config.resolve(given, defaults, overrides, fail, refuse)
   defaults = defaults or {}
   local kept = check_given(given or {}, "config", fail)
   local health = {}
-  put_health(health, HEALTH)
-  put_health(health, defaults.health)
-  put_health(health, kept.health)
+  merge_health(health, HEALTH)
+  merge_health(health, defaults.health)
+  merge_health(health, kept.health)
   kept.health = health
   apply_overrides(kept, overrides, refuse)
   for name, rule in pairs(KEYS) do

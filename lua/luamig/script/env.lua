@@ -174,7 +174,7 @@ end
 local function search_script_dirs(state, name)
   local file = package.searchpath(name, table.concat(own_path(state), ";"))
   if not file then
-    -- Lua's own searchers find it, or nobody does.
+    -- Lua's own searchers may find it.
     file = package.searchpath(name, package.path) or package.searchpath(name, package.cpath)
     if file then
       note(name, file)

@@ -1,7 +1,7 @@
---- Says that Lua's `lower` and `upper` leave letters beyond ASCII as they are.
+--- A warning that Lua's `lower` and `upper` leave letters beyond ASCII as they are.
 --
--- Promises: the first call that meets such a byte is told of, with the line that makes it; what the
--- functions return is what Lua's own return, and an error names the same line and function.
+-- Promises: the first call with such a letter causes the warning, which names the line. The
+-- functions return what Lua's own return, and their errors name the same line and function.
 
 local errors = require "luamig.errors"
 
@@ -36,7 +36,7 @@ local function watched(name)
   end
 end
 
---- Has the next such call told to `say(message, hint, where)`, once; nil: to nobody.
+--- Calls `say(message, hint, where)` at the next such call, once; nil: no warning.
 function letters.watch(say)
   tell = say
   for name, fold in pairs(folds) do

@@ -3,8 +3,8 @@
 --
 -- Promises: what comes out is complete and checked. No message shows the value of a repo, since it
 -- may hold a password, nor do Lua's own errors.
--- Refuses: unknown fields and wrong types. A repo without a value is kept: only who needs it is
--- told.
+-- Refuses: unknown fields and wrong types. A repo without a URL is an error only for a script that
+-- needs it.
 
 local canonical = require "luamig.script.canonical"
 local config = require "luamig.script.config"

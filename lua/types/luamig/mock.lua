@@ -14,7 +14,7 @@
 ---@field foreign_keys? luamig.MockForeignKey[]
 ---A value, a function that gives one, or `{ sql =, value = }` with both, by column.
 ---@field defaults? table<string, any>
----Columns that are computed of the row, and that nobody may write.
+---Columns that are computed from the row. A script cannot write them.
 ---@field generated? table<string, luamig.MockRule|{ sql: string, value: luamig.MockRule }>
 ---@field rows? table<string, any>[] What is in it.
 
@@ -52,7 +52,7 @@
 ---@field rows integer Rows that were migrated.
 ---@field batches integer Batches that were committed.
 ---@field retries integer Batches that were tried again.
----@field failures integer Rows that were set aside.
+---@field failures integer Failed rows.
 ---@field error? luamig.Error Why it failed.
 
 ---The answer to a raw SQL statement.
@@ -122,7 +122,7 @@ function World:fail(fault) end
 ---@return luamig.Rows
 function World:rows(name) end
 
----Runs a script, or goes on with its unfinished run.
+---Runs a script, or resumes its unfinished run.
 ---@param path string
 ---@param opts? luamig.MockRunOptions
 ---@return luamig.MockResult
@@ -157,7 +157,7 @@ function mock.assert_batch_size_independent(path, make_world, opts) end
 ---@param opts? { args: table<string, any>?, batch_size: integer? }
 function mock.assert_idempotent(path, make_world, opts) end
 
----Does a run that is done leave no row that the base query returns, but those set aside?
+---After a run that is done, does the base query return failed rows only?
 ---@param path string
 ---@param make_world fun(): luamig.World
 ---@param opts? { args: table<string, any>?, batch_size: integer? }

@@ -146,8 +146,8 @@ lmL_check_site(lua_State *L, const struct lm_call *call, const char *method,
     if (missing == NULL)
         return;
     lm_err_set(&err, LM_ERR_FAILED,
-               "repo:%s: column \"%s\", which this line has passed before, is "
-               "missing from %s",
+               "repo:%s: column \"%s\" is missing from %s; this line passed it "
+               "before",
                method, missing, what);
     lm_err_hint(&err, "A Lua table drops a field whose value is nil. If you "
                       "want NULL, write luamig.or_null(value). Put calls with "

@@ -291,7 +291,8 @@ write_level(struct writer *self, int depth)
     }
     if (depth > MAX_DIMENSIONS) {
         return lm_err_set(self->err, LM_ERR_FAILED,
-                          "an array has %d dimensions at most", MAX_DIMENSIONS);
+                          "an array can have at most %d dimensions",
+                          MAX_DIMENSIONS);
     }
     if (self->lengths[depth - 1] == 0)
         self->lengths[depth - 1] = length;
