@@ -3,11 +3,10 @@
 #define LM_BASE_ASIDE_H
 
 /*
- * Calls that block for longer than a signal may wait, such as libpq's when it
- * connects: they run in a short-lived thread aside, and the caller waits for
- * them only as long as it likes.
+ * Runs calls that may block for long, such as libpq's connect, in a short-
+ * lived thread. The caller waits for the call only as long as it wants.
  *
- * Such threads block all signals, so that handlers run on the main thread.
+ * These threads block all signals, so that handlers run on the main thread.
  */
 
 #include <stdint.h>
@@ -19,12 +18,12 @@ enum lm_aside_end {
 };
 
 /*
- * Runs work(arg) aside. LM_ASIDE_DONE: it has returned, and arg is the
- * caller's again. Otherwise the thread goes on, nobody may touch arg, and
- * discard(arg) frees it when work has returned.
+ * Runs work(arg) in a thread. LM_ASIDE_DONE: it has returned, and arg belongs
+ * to the caller again. Otherwise the thread continues, the caller must not
+ * touch arg, and discard(arg) frees it when work has returned.
  *
- * limit_ms 0: no limit. stop_level 0: signals do not matter; only the main
- * thread may give another one.
+ * limit_ms 0: no limit. stop_level 0: signals do not end the wait; only the
+ * main thread may pass another level.
  */
 enum lm_aside_end lm_aside_run(void (*work)(void *arg),
                                void (*discard)(void *arg), void *arg,

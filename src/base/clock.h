@@ -12,9 +12,9 @@
 /* Milliseconds of the monotonic clock; only differences mean anything. */
 int64_t lm_clock_ms(void);
 
-/* A back-off: base_ms doubled with each attempt (from 1), at most cap_ms,
- * and shortened by up to half at random so that runners do not march in
- * step. */
+/* The wait before a retry: base_ms, doubled with each attempt (from 1), at
+ * most cap_ms, and shortened by up to half at random, so that runners do not
+ * retry at the same moment. */
 int64_t lm_clock_backoff_ms(int attempt, int64_t base_ms, int64_t cap_ms);
 
 /* Writes the time of day in UTC, "2026-01-01T11:42:10.123Z", with separator in

@@ -22,11 +22,9 @@ struct lm_dotenv {
     size_t count;
 };
 
-/*
- * Puts the variables of the file into the environment of the process, but for
- * those that are there. No file, or a folder of that name: nothing. While there
- * is one thread. LM_ERR_SCRIPT when the file is not well-formed; then nothing
- * has been set.
+/* Puts the variables of the file into the environment, except those that are
+ * set already. Does nothing if there is no such file. Call it while there is
+ * one thread. LM_ERR_SCRIPT if the file is malformed; then no variable is set.
  */
 bool lm_dotenv_load(struct lm_dotenv *self, const char *path,
                     struct lm_err *err) LM_MUSTCHECK;

@@ -5,14 +5,15 @@
 /*
  * One error, complete enough to print.
  *
- * A function that can fail returns bool and takes a trailing struct lm_err *.
- * On success the error is untouched; on failure it says what happened, where,
- * and what to do next. It is plain data of fixed size that owns nothing, so it
- * may be copied, and a jump over a frame that holds one leaks nothing.
+ * A function that can fail returns bool and takes a struct lm_err * last. On
+ * success it does not touch the error. On failure the error says what
+ * happened, where, and what to do next. The struct is plain data of fixed size
+ * that owns nothing: it may be copied, and a jump over a frame with one leaks
+ * nothing.
  *
  * kind is for decisions (who retries, which exit code), the texts are for
  * people. Messages follow PostgreSQL's style guide: lower case, no full stop,
- * names in double quotes, "could not" for what may succeed later.
+ * names in double quotes, "could not" if it may succeed later.
  */
 
 #include "base/mem.h"
@@ -22,13 +23,13 @@
 enum lm_err_kind {
     LM_ERR_NONE = 0,
     LM_ERR_USAGE,     /* the command line is wrong */
-    LM_ERR_SCRIPT,    /* the script cannot be run as it is */
+    LM_ERR_SCRIPT,    /* the script is wrong and cannot be run */
     LM_ERR_CONNECT,   /* database unreachable, or refused before the run */
     LM_ERR_DATABASE,  /* a statement failed; sqlstate says why */
     LM_ERR_LOST,      /* the connection broke; the transaction's fate is
                          settled at the next reconnect */
     LM_ERR_FAILED,    /* the migration failed: a rule of luamig, or Lua code */
-    LM_ERR_BUSY,      /* another runner holds the run */
+    LM_ERR_BUSY,      /* another runner works on the run */
     LM_ERR_FENCED,    /* another runner has taken the run over */
     LM_ERR_INTERRUPT, /* the user asked to stop at once */
     LM_ERR_CANCELLED, /* the run was cancelled */
@@ -56,7 +57,7 @@ struct lm_err {
     char message[1024];
     char detail[1024];
     char hint[1024];
-    char table[192]; /* as the server names them; "" where it does not */
+    char table[192]; /* as the server names them, or "" */
     char column[192];
     char constraint[192];
     char where[512];      /* file:line of the script, "" when unknown */

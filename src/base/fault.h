@@ -8,8 +8,7 @@
  * LUAMIG_FAULT="after_page:3=kill" raises SIGKILL when the point is reached
  * for the third time; "=stop" raises SIGSTOP.
  *
- * LUAMIG_FAULT_PATIENCE_MS is for how long a test has others wait that would
- * otherwise wait for longer.
+ * LUAMIG_FAULT_PATIENCE_MS shortens some long waits for tests.
  */
 
 #ifdef LUAMIG_FAULTS

@@ -3,19 +3,18 @@
 #define LM_BASE_LOG_H
 
 /*
- * What luamig tells people, on stderr, a line a step:
+ * luamig's log on stderr, one line a message:
  *
  *     luamig: running scripts/onboarding.lua as run 7
  *     luamig: warning: ...
  *     luamig: error: ...
  *
  * or, for machines, one JSON object a line. A progress line on a terminal is
- * drawn by the sink below: log lines clear it first and it is drawn again after
- * them. Write errors are ignored: a closed terminal or a full disk must not
- * harm a run.
+ * also drawn here: a log line removes it first and draws it again below. Write
+ * errors are ignored: a closed terminal or a full disk must not stop a run.
  *
- * The settings are made while there is one thread; everything else may be
- * called from any, and lines do not mix.
+ * Make the settings while there is one thread. All other functions may be
+ * called from any thread, and lines do not mix.
  */
 
 #include "base/err.h"
@@ -43,14 +42,14 @@ void lm_log_err(enum lm_log_level level, const struct lm_err *err);
 void lm_log_event(enum lm_log_level level, const char *text,
                   const struct lm_buf *fields);
 
-/* Is that a terminal that may be coloured (NO_COLOR, TERM=dumb)? */
+/* Is it a terminal on which colours are allowed (NO_COLOR, TERM=dumb)? */
 bool lm_log_may_colour(int fd);
 
-/* Is there a last line to draw on: a terminal, plain, and not quiet? */
+/* Is there a progress line: on a terminal, plain format, and not quiet? */
 bool lm_log_has_status(void);
-/* Draws text as the terminal's last line, over the one before, cut to the
- * terminal's width; NULL or "" takes the line away. Does nothing when there is
- * no such line. */
+/* Draws text as the progress line, over the old one, cut to the terminal's
+ * width; NULL or "" removes the line. Does nothing if there is no progress
+ * line. */
 void lm_log_status(const char *text);
 
 #endif

@@ -32,7 +32,7 @@ void *lm_realloc(void *ptr, size_t count, size_t size);
 char *lm_strdup(const char *text);
 char *lm_strndup(const char *text, size_t len);
 
-/* What the process has of memory in its RAM, in bytes; 0: nobody can tell. */
+/* How much RAM the process uses, in bytes; 0: unknown. */
 size_t lm_mem_resident(void);
 
 /*
@@ -58,8 +58,8 @@ void lm_buf_putc(struct lm_buf *buf, char c);
 /* Adds an integer in decimal digits. */
 void lm_buf_add_int(struct lm_buf *buf, int64_t value);
 void lm_buf_printf(struct lm_buf *buf, const char *format, ...) LM_PRINTF(2, 3);
-/* Adds what a stream still has; when that is more than most bytes, only as much
- * as shows it. False when reading failed, which errno explains. */
+/* Adds the rest of a stream; if that is more than most bytes, only so much
+ * that this shows. False if reading failed; errno says why. */
 bool lm_buf_read(struct lm_buf *buf, FILE *stream, size_t most) LM_MUSTCHECK;
 /* The text, never NULL. Owned by the buffer. */
 const char *lm_buf_text(const struct lm_buf *buf);

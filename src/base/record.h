@@ -3,10 +3,10 @@
 #define LM_BASE_RECORD_H
 
 /*
- * Members of one JSON object, added to a buffer one by one, with commas between
- * them and without the braces. Whatever the texts hold, the result is valid
- * JSON in valid UTF-8 on one line: a byte that is none becomes U+FFFD. Secrets in
- * texts are masked (base/secret.h).
+ * Adds members of one JSON object to a buffer, with commas between them and
+ * without the braces. The result is always valid JSON in valid UTF-8 on one
+ * line: a byte that is not UTF-8 becomes U+FFFD. Secrets in texts are masked
+ * (base/secret.h).
  */
 
 #include "base/mem.h"

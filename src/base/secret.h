@@ -3,17 +3,17 @@
 #define LM_BASE_SECRET_H
 
 /*
- * Texts that must not be seen: values of arguments that are declared secret.
- * Whatever luamig writes passes through lm_secret_add_masked (base/show,
- * base/record), and so do the texts that the journal keeps: "***" stands for
- * each of them there.
+ * Secrets: values of arguments that the script declares secret. Every text
+ * that luamig prints, or keeps in the journal, passes through
+ * lm_secret_add_masked (base/show, base/record), which writes "***" for each
+ * secret.
  *
- * What is found: the whole text; one of its lines, or what stands
- * between its tabs; its form in JSON; and the
- * beginning of it, where a text was cut. Not: other forms, as base64, and texts
- * of fewer than LM_SECRET_LEAST bytes, which would be found everywhere.
+ * It finds the whole text; one of its lines, or a part between its tabs; its
+ * form in JSON; and its beginning, if a text was cut. It does not find other
+ * forms, such as base64, and texts of fewer than LM_SECRET_LEAST bytes, which
+ * would be found everywhere.
  *
- * Secrets belong to the process. They are added while there is one thread.
+ * Secrets belong to the process. Add them while there is one thread.
  */
 
 #include "base/err.h"
@@ -27,7 +27,7 @@ bool lm_secret_any(void);
 
 /* Adds text with each secret masked. */
 void lm_secret_add_masked(struct lm_buf *buf, const char *text, size_t len);
-/* Adds JSON, with those masked that stand in its strings. */
+/* Adds JSON, with the secrets in its strings masked. */
 void lm_secret_add_masked_json(struct lm_buf *buf, const char *json);
 
 /* A copy of text with each secret masked; NULL for NULL. Freed by the caller.

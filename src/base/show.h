@@ -3,15 +3,14 @@
 #define LM_BASE_SHOW_H
 
 /*
- * Foreign text, made fit for a terminal: values of rows, messages of servers
- * and scripts, names that others have chosen. Whatever could move the cursor,
- * begin a line, hide or turn around what stands beside it is written as what it
- * is: \n \r \t, \x1b, \u202e; a byte that is not UTF-8 as \xff. A secret is
- * masked (base/secret.h). Everything else stays as it stands.
+ * Makes foreign text safe for a terminal: values of rows, messages of servers
+ * and scripts, names that others have chosen. Characters that could move the
+ * cursor, begin a line, or hide or reverse text next to them are written as
+ * escapes: \n \r \t, \x1b, \u202e; a byte that is not UTF-8 as \xff. A secret
+ * is masked (base/secret.h). All other characters stay.
  *
- * What goes to stderr passes through base/log, which does this with every line.
- * What goes to stdout is written by the functions below, and by nothing else
- * (tests/lint/sources.py).
+ * base/log does this with every line on stderr. Only the functions below write
+ * to stdout (tests/lint/sources.py).
  */
 
 #include "base/mem.h"
@@ -22,13 +21,13 @@ bool lm_show_is_harmless(uint32_t code);
 /* Adds text on one line. */
 void lm_show_add(struct lm_buf *buf, const char *text, size_t len);
 
-/* Adds JSON with the same characters escaped as \uXXXX. They can only stand in
- * its strings, so it means what it meant. */
+/* Adds JSON with the same characters escaped as \uXXXX. They occur only in
+ * strings, so the JSON keeps its meaning. */
 void lm_show_add_json(struct lm_buf *buf, const char *json);
 
-/* Adds the source of a Lua chunk in which foreign names stand in strings and
- * comments: the same characters become escapes of Lua, so the strings mean what
- * they meant. Line breaks and tabs stay. */
+/* Adds the source of a Lua chunk with foreign names in its strings and
+ * comments. The same characters become escapes of Lua, so the strings keep
+ * their meaning. Line breaks and tabs stay. */
 void lm_show_add_lua(struct lm_buf *buf, const char *source);
 
 /*
@@ -40,7 +39,7 @@ void lm_out(const char *format, ...) LM_PRINTF(1, 2);
 /* The same, added to a buffer. */
 void lm_show_printf(struct lm_buf *buf, const char *format, ...)
     LM_PRINTF(2, 3);
-/* Our own text, as it stands: help, colours. */
+/* Writes luamig's own text unchanged: help, colours. */
 void lm_out_own(const char *text);
 /* Foreign text of several lines, each as lm_out would write it; tabs stay. */
 void lm_out_lines(const char *text);

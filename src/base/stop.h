@@ -5,11 +5,12 @@
 /*
  * What the user asked for by signals.
  *
- * The first SIGINT or SIGTERM asks to finish the batch and stop, the second to
- * interrupt it, the third ends the process as the signal would by default
- * (which loses nothing: the server rolls back). A SIGHUP, of a terminal that is
- * closed, is never more than the first: it may come twice. The handler only
- * counts and writes a byte into a pipe; everything else polls.
+ * The first SIGINT or SIGTERM asks the run to finish the batch and stop, the
+ * second to interrupt the batch. The third ends the process by the signal's
+ * default action. Nothing is lost, because the server rolls back. A SIGHUP of
+ * a closed terminal counts at most as the first signal, because it may come
+ * twice. The handler only counts, and writes a byte into a pipe; all other
+ * code polls.
  */
 
 #include <stdbool.h>
@@ -19,8 +20,8 @@
  * (nohup). Once a process. */
 void lm_stop_install(void);
 
-/* 0: go on, 1: stop after the batch, 2: interrupt at once. Any thread may ask;
- * the rest is for the main thread. */
+/* 0: continue, 1: stop after the batch, 2: interrupt at once. Any thread may
+ * call this; the other functions are for the main thread. */
 int lm_stop_level(void);
 
 /* Name of the last signal ("SIGINT"), or "" when there was none. */

@@ -16,15 +16,15 @@ int lm_text_nearest(const char *word, const char *const *candidates,
 /* Is it UTF-8 as PostgreSQL accepts it: no NUL, no surrogates, no overlong
  * forms, at most U+10FFFF? On false, *offset is where the first bad byte is. */
 bool lm_text_is_utf8(const char *text, size_t len, size_t *offset);
-/* Makes it so: a question mark for each byte that is not. */
+/* Replaces each byte that is not UTF-8 by a question mark. */
 void lm_text_make_utf8(char *text);
 
 /* Reads the character at text, which has len bytes left (at least one). Returns
  * how many bytes it has and sets *code; 0: it is not UTF-8. */
 size_t lm_text_read_char(const char *text, size_t len, uint32_t *code);
 
-/* A hash for tables of texts. It looks at three parts of a long text, so that
- * long texts cost no more: compare what has the same hash. */
+/* A hash for tables of texts. It reads three parts of a long text, so that
+ * long texts cost no more: compare the texts if their hashes are equal. */
 uint64_t lm_text_hash(const char *text);
 
 #endif

@@ -3,23 +3,26 @@
 #define LM_BASE_TRUST_H
 
 /*
- * May what a project's folder says be done as this user? Whoever can put a file
- * luamig.lua, .env, .luamig or .git into a folder above the working directory
- * (/tmp, say) would else choose the code that runs here.
+ * May luamig use the files of this project? Without this check, anybody who
+ * can put a file luamig.lua, .env, .luamig or .git into a folder above the
+ * working directory (/tmp, for example) could choose the code that luamig
+ * runs.
  *
- * A file is trusted when it and, if it is a link, the link belong to this user
- * or to root; as root under sudo also to the user who called sudo; and when not
- * everybody may write to it. LUAMIG_TRUST names projects that are trusted
- * whoever owns them: absolute paths with ":" between, or "*" for all.
+ * A file is trusted if it belongs to this user or to root, and if not
+ * everybody may write to it. A link must belong to one of them, too. For root
+ * under sudo, files of the user who called sudo are trusted as well.
+ * LUAMIG_TRUST names projects that are always trusted: absolute paths
+ * separated by ":", or "*" for all.
  */
 
 #include "base/err.h"
 
-/* Looks at the files that make a folder a project root. One that is not trusted
- * is LM_ERR_SCRIPT, with the way to allow it. */
+/* Checks the files that make a folder a project root. LM_ERR_SCRIPT if one is
+ * not trusted; the hint says how to allow it. */
 bool lm_trust_root(const char *root, struct lm_err *err) LM_MUSTCHECK;
 
-/* Likewise at a file that is obeyed because it lies in the working directory. */
+/* The same for a file that luamig uses because it is in the working directory.
+ */
 bool lm_trust_here(const char *name, struct lm_err *err) LM_MUSTCHECK;
 
 #endif

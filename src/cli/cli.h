@@ -21,8 +21,8 @@ struct lm_command {
     const char *help;    /* the whole text of "luamig help NAME" */
     int (*run)(int argc, char **argv);
     const struct lm_option *options; /* all that it takes; NULL: none */
-    const char *words; /* what its argument may be, between blanks; NULL: a
-                          file */
+    /* words that its argument may be, separated by spaces; NULL: a file */
+    const char *words;
 };
 
 /* All commands, in the order of "luamig help". */
@@ -58,12 +58,12 @@ int lm_cli_main(int argc, char **argv);
 
 /* Prints an error and gives the exit code that belongs to its kind. */
 int lm_cli_fail(const struct lm_err *err);
-/* An error in the command line: message, and where to read on. */
+/* Prints an error of the command line, and which help to read. */
 int lm_cli_usage(const struct lm_command *command, const char *format, ...)
     LM_PRINTF(2, 3);
 /* Prints a command's help to stdout. */
 int lm_cli_help(const struct lm_command *command);
-/* Flushes stdout; an error when what was printed did not all get out. */
+/* Flushes stdout. An error if not everything could be written. */
 int lm_cli_finish_output(int code);
 
 /* Reads a decimal number that is at least min; false when it is not one. */

@@ -2,11 +2,9 @@
 #ifndef LM_SCRIPT_PROJECT_H
 #define LM_SCRIPT_PROJECT_H
 
-/*
- * The project file, luamig.lua: which databases there are, where scripts lie,
- * and defaults for their config. Loaded and checked by the Lua module
- * luamig.script.project, in an environment as scripts have it.
- */
+/* The project file, luamig.lua: databases, the folder of scripts, and defaults
+ * for their config. The Lua module luamig.script.project loads and checks it,
+ * in the same environment as scripts. */
 
 #include "base/err.h"
 

@@ -10,7 +10,7 @@
 struct lm_scaffold_file {
     char *path;
     char *text;
-    char *advice; /* what the file that is there lacks, a line each; or NULL */
+    char *advice; /* lines to add to an existing file; or NULL */
 };
 
 /* Owns everything in it. */

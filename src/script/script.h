@@ -16,11 +16,11 @@ struct lm_observer; /* script/bind/observe.h */
 struct lm_script_options {
     const char *const *args; /* "name=value" each */
     int arg_count;
-    /* The last of them: their values came in a way that nobody could see, as
-     * those of secrets must. -1: a test's, which are not told apart. */
+    /* How many of the last args came in a hidden way (file, stdin or
+     * variable), as secrets must. -1: a test's, not checked. */
     int secret_count;
-    /* "name=value" each, of an earlier run: for the declared arguments that are
-     * not among args and no secrets; others are left out. */
+    /* "name=value" each, from an earlier run: for declared arguments that are
+     * not in args and not secret; others are ignored. */
     const char *const *kept;
     int kept_count;
     int64_t batch_size;  /* -1: as the script says */
@@ -44,8 +44,8 @@ const struct lm_migration *lm_script_migration(const struct lm_script *self);
 /* The repo that the script is for (config.repo); owned by the script. */
 const char *lm_script_repo(const struct lm_script *self);
 
-/* Adds a description of the declared arguments, a line each; nothing when
- * there are none. The script is loaded without values for them. */
+/* Adds a description of the declared arguments, one a line; nothing if there
+ * are none. Loads the script without values for them. */
 bool lm_script_describe(const char *path, struct lm_buf *out,
                         struct lm_err *err) LM_MUSTCHECK;
 

@@ -8,9 +8,9 @@
 
 /*
  * Pushes onto "to" a copy of the value at an index of "from". Marks
- * (script/value/marks.h) stay what they are, other metatables are left behind, and
- * what is no data becomes a string that says so. Nothing is raised in "from",
- * whose stack is as before, unless "to" raises. [-0, +1, raises] of "to"
+ * (script/value/marks.h) stay marks, other metatables are dropped, and a value
+ * that is not data becomes a string that says so. Never raises in "from",
+ * whose stack is unchanged, unless "to" raises. [-0, +1, raises] of "to"
  */
 void lmL_copy_value(lua_State *to, lua_State *from, int index);
 

@@ -6,15 +6,15 @@
  * The C half of luamig.pg_world: throw-away databases, and runs of scripts in
  * them by the engine itself, in this process.
  *
- * A run tells the Lua half of every moment by calling its function watch with
- * one table: event ("begin", "page", "rows", "call", "returned", "commit",
- * "committed", "throttled", "log"), batch, attempt, and what belongs to the
- * event. What watch returns may spoil the moment:
+ * For every moment, a run calls the function watch of the Lua half with one
+ * table: event ("begin", "page", "rows", "call", "returned", "commit",
+ * "committed", "throttled", "log"), batch, attempt, and the event's own
+ * fields. The result of watch may make the run fail at this moment:
  *
- *     nil                    nothing does
+ *     nil                    nothing happens
  *     { kill = true }        the run vanishes, and its connection with it
- *     { breaks = true }      the connection is ended by the server
- *     { sql = statement }    the statement, which fails, is run
+ *     { breaks = true }      the server ends the connection
+ *     { sql = statement }    runs the statement, which fails
  */
 
 #include "pg/server/scratch.h"

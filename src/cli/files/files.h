@@ -2,8 +2,8 @@
 #ifndef LM_CLI_FILES_FILES_H
 #define LM_CLI_FILES_FILES_H
 
-/* Files and folders that luamig writes for people. What is there already is
- * theirs. */
+/* Files and folders that luamig writes for people. It never changes a file
+ * that exists. */
 
 #include "base/err.h"
 
@@ -17,8 +17,8 @@ bool lm_files_make_folder(const char *path, bool *created,
 bool lm_files_create(const char *path, const char *bytes, size_t len,
                      bool *created, struct lm_err *err) LM_MUSTCHECK;
 
-/* Makes sure that a file of luamig's own has these bytes. Others who read it
- * meanwhile see the old ones or these. */
+/* Writes a file of luamig's own, if it has not these bytes already. A process
+ * that reads it meanwhile sees the old bytes or the new ones. */
 bool lm_files_put(const char *path, const char *bytes, size_t len,
                   struct lm_err *err) LM_MUSTCHECK;
 

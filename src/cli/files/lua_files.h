@@ -9,9 +9,9 @@
 
 enum lm_lua_files { LM_LUA_MODULES, LM_LUA_TYPES };
 
-/* Do they lie below the folder, as they are in this binary? */
+/* Does the folder have the same files as this binary? */
 bool lm_lua_files_match(const char *dir, enum lm_lua_files which);
-/* Makes it so. */
+/* Writes them into the folder. */
 bool lm_lua_files_put(const char *dir, enum lm_lua_files which,
                       struct lm_err *err) LM_MUSTCHECK;
 

@@ -15,16 +15,16 @@ struct lm_repo_end {
     int code;
 };
 
-/* Runs the script in one repo, and reports as ever. */
+/* Runs the script in one repo, and prints the report. */
 typedef void (*lm_run_in_repo)(void *arg, const char *repo,
                                struct lm_repo_end *end);
 
 /*
- * Prints a heading before each, and a table at the end. What fails in one repo
- * does not keep the others from their turn; a signal does. Gives the worst exit
- * code: from the best, 0, 7 (rows set aside), 5 (stopped; repos that had no
- * turn), 6 (another runner), 8 (cancelled), 4 (unreachable), 1 (failed),
- * 3 (script), 2 (usage), 70.
+ * Prints a heading before each repo, and a table at the end. If one repo
+ * fails, the others still run; a signal ends all. Returns the worst exit code:
+ * from the best, 0, 7 (failed rows), 5 (stopped; repos that did not run), 6
+ * (another runner), 8 (cancelled), 4 (unreachable), 1 (failed), 3 (script), 2
+ * (usage), 70.
  */
 int lm_all_repos(const struct lm_project_file *file, lm_run_in_repo run,
                  void *arg);

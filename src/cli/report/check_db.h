@@ -4,9 +4,9 @@
 
 #include "cli/target/database.h"
 
-/* Prints on stdout which database the choice leads to, what has named it and
- * what is found there, without secrets; as one JSON object with json. Gives the
- * exit code: that of a run that could not connect, if it cannot. */
+/* Prints on stdout which database the choice means, what names it and what
+ * luamig finds in it, without secrets; with json as one JSON object. Returns
+ * the exit code: if it cannot connect, the one of a run that cannot connect. */
 int lm_check_database(const struct lm_database_choice *choice, bool json);
 
 #endif

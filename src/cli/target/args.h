@@ -3,10 +3,10 @@
 #define LM_CLI_TARGET_ARGS_H
 
 /*
- * The arguments of a script on the command line. Those that are declared secret
- * come from a file, standard input or a variable, and neither the process list
- * nor the journal knows their values. They are read once, at the start: a
- * detached run has them in its memory only.
+ * The arguments of a script on the command line. Secret arguments come from a
+ * file, standard input or a variable, so neither the process list nor the
+ * journal has their values. They are read once, at the start; a detached run
+ * has them only in memory.
  */
 
 #include "cli/options.h"
@@ -49,11 +49,11 @@ void lm_args_take(void *args, char *text);
 void lm_args_take_variable(void *args, char *text);
 void lm_args_take_file(void *args, char *text);
 
-/* Reads the secrets, which from now on are shown nowhere (base/secret.h). Once;
+/* Reads the secrets, once. From then on they are masked (base/secret.h).
  * LM_ERR_USAGE. */
 bool lm_args_read(struct lm_args *self, struct lm_err *err) LM_MUSTCHECK;
 
-/* Hands all to a script; self keeps them. */
+/* Sets the arguments in the options of a script; self keeps the texts. */
 void lm_args_give(const struct lm_args *self, struct lm_script_options *out);
 
 #endif

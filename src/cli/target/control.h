@@ -2,8 +2,8 @@
 #ifndef LM_CLI_TARGET_CONTROL_H
 #define LM_CLI_TARGET_CONTROL_H
 
-/* Asking a run for something, and waiting a while for the answer: what pause,
- * resume, cancel and set share. */
+/* Sends a request to a run, and waits some time for the answer. Used by pause,
+ * resume, cancel and set. */
 
 #include "cli/target/look.h"
 
@@ -22,10 +22,10 @@ void lm_control_release(struct lm_control *self);
 /* Connects and finds the run. LM_ERR_FAILED when it has ended. */
 bool lm_control_find(struct lm_control *self, const char *which,
                      struct lm_err *err) LM_MUSTCHECK;
-/* Asks the runner, and tells on stdout what becomes of it: *code. False when
- * the run has no runner, and nobody was asked or nobody answered. */
+/* Asks the runner, and prints on stdout what happens: *code. False if the run
+ * has no runner, so that nothing was asked or answered. */
 bool lm_control_ask(struct lm_control *self, int *code);
-/* Notes the request for the next runner. */
+/* Writes the request for the next runner. */
 bool lm_control_note(struct lm_control *self, struct lm_err *err) LM_MUSTCHECK;
 
 #endif

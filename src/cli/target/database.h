@@ -45,9 +45,8 @@ struct lm_database_choice {
     "  --db URL              the database; \"embedded\": a private one\n" \
     "  --repo NAME           the database of that name in luamig.lua\n"
 
-/* Take a database from argv: a copy, while in argv all of it is blotted out
- * (but for "embedded"), so that ps cannot show a password however it is
- * written. */
+/* Takes a database from argv: copies it, and overwrites it in argv (except
+ * "embedded"), so that ps never shows a password. */
 void lm_database_take_url(void *choice, char *arg);
 void lm_database_take_replica(void *choice, char *arg);
 void lm_database_choice_release(struct lm_database_choice *self);
@@ -56,7 +55,7 @@ void lm_database_choice_release(struct lm_database_choice *self);
 
 struct lm_database {
     char *conninfo;           /* for libpq; owned */
-    char *source;             /* what has named it, for people; owned */
+    char *source;             /* what names it, for messages; owned */
     struct lm_server *server; /* the embedded one, or NULL */
     /* Standbys that luamig.lua names; owned by the project. */
     const char *const *replicas;
@@ -64,11 +63,11 @@ struct lm_database {
 };
 
 /*
- * Finds out which database is meant, checks its URL, and starts the embedded
- * server if that is it. script_repo is config.repo of a script that is to be
- * run, NULL without one; where another database is chosen than the script
- * names, a line says so. LM_ERR_USAGE when none is named or the repo is
- * unknown, LM_ERR_SCRIPT for luamig.lua, LM_ERR_CONNECT for the URL.
+ * Finds the database, checks its URL, and starts the embedded server if
+ * needed. script_repo is config.repo of the script, NULL without a script; if
+ * the command line chooses another database than the script's repo, logs that.
+ * LM_ERR_USAGE if no database is named or the repo is unknown, LM_ERR_SCRIPT
+ * for luamig.lua, LM_ERR_CONNECT for the URL.
  */
 bool lm_database_resolve(struct lm_database *out, struct lm_project *project,
                          const struct lm_database_choice *choice,

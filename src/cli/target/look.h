@@ -2,10 +2,8 @@
 #ifndef LM_CLI_TARGET_LOOK_H
 #define LM_CLI_TARGET_LOOK_H
 
-/*
- * What the commands share that look into the journal: options, the connection,
- * and the run that is meant.
- */
+/* What the commands that read the journal share: options, the connection, and
+ * the run that the command names. */
 
 #include "cli/target/database.h"
 #include "cli/target/which.h"
@@ -40,7 +38,7 @@ void lm_look_release(struct lm_look *self);
 /* lm_cli_parse for a command that takes one run: argv[optind]. */
 bool lm_look_parse(const struct lm_command *command, int argc, char **argv,
                    void *into) LM_MUSTCHECK;
-/* Connects, and tells whether there is a journal. LM_ERR_FAILED when it is of
+/* Connects, and says whether there is a journal. LM_ERR_FAILED if it has
  * another version. */
 bool lm_look_open(struct lm_look *self, const struct lm_command *command,
                   bool *exists, struct lm_err *err) LM_MUSTCHECK;
@@ -56,9 +54,9 @@ bool lm_look_find(struct lm_look *self, const struct lm_command *command,
                   const char *which, struct lm_status_run *run,
                   struct lm_err *err) LM_MUSTCHECK;
 
-/* Where the run's script lies, as briefly as it can be said; freed by the
- * caller. The file that began the run comes first, wherever one stands: another
- * one of its name is another script. */
+/* The path of the run's script, as short as possible; freed by the caller. If
+ * the file that began the run still exists, it is that file: another file of
+ * the same name is another script. */
 char *lm_look_script(const struct lm_look *self,
                      const struct lm_status_run *run);
 

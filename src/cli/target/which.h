@@ -2,11 +2,9 @@
 #ifndef LM_CLI_TARGET_WHICH_H
 #define LM_CLI_TARGET_WHICH_H
 
-/*
- * Which script does a word of the command line mean? All commands that look
- * for runs ask here, so that a run is found by every path and every short name
- * by which its script can be run, from everywhere.
- */
+/* Finds the script that a word of the command line means. All commands that
+ * look for runs use this, so a run is found by every path and every short name
+ * of its script, from every folder. */
 
 #include "cli/target/project.h"
 #include "core/journal/status.h"
@@ -17,8 +15,9 @@ struct lm_which {
     char *path;   /* absolute, without links; NULL likewise */
     char *typed;  /* absolute, as it was written; NULL likewise */
     char *inside; /* relative to its project; NULL: in none that is marked */
-    char **names; /* what the journal may call it, the likeliest first: also
-                   * what it would call a script that is gone */
+    /* names that the journal may have for it, the likeliest first; also for a
+     * script whose file is gone */
+    char **names;
     int count;
 };
 

@@ -3,14 +3,14 @@
 #define LM_CORE_REPO_SHAPE_H
 
 /*
- * The shapes of structured writes, which are their forms with what the catalog
- * says about table and columns, and which of them may be combined: successive
- * writes of one shape then become one statement over arrays, and nobody can
- * tell the difference.
+ * The shapes of structured writes. A shape is the form of a write with what
+ * the catalog says about table and columns. It says whether writes may be
+ * combined: several writes of one shape become one statement over arrays, if
+ * that makes no difference to anyone.
  *
- * What the catalog must show for that is in repo/shape_facts.c, in one query a
- * shape. It is asked once; after that each batch asks, along with its page,
- * whether the catalog's rows are the same ones.
+ * repo/shape_facts.c has the conditions, in one query for each shape. luamig
+ * asks once; after that, each batch asks with its page whether the rows of the
+ * catalog are the same.
  */
 
 #include "core/repo/write.h"
@@ -23,23 +23,23 @@ struct lm_oids {
 
 struct lm_shape {
     struct lm_form form; /* its texts belong to the shape */
-    bool known;          /* what follows is what the catalog says */
+    bool known;          /* the fields below are the catalog's */
     bool may_combine;
-    bool judged;    /* an insert: would the run itself meet such rows? */
-    bool single;    /* never combined: a script asks what each write did */
+    bool judged;    /* an insert: would the run migrate its rows? */
+    bool single;    /* never combined: the script reads .affected */
     char *stray;    /* a column that the table does not have, or NULL */
-    char **columns; /* then: those that it has */
+    char **columns; /* ... and the columns that it has */
     int column_count;
     struct lm_equal *equal; /* how the key columns compare; NULL: not known */
-    /* What follows is known where it may be combined. */
-    uint32_t root; /* OID of the table, or of that which it is a part of */
-    bool fires;    /* triggers, which may touch anything */
+    /* The fields below are set if may_combine. */
+    uint32_t root;                /* OID of the table, or of its root table */
+    bool fires;                   /* has triggers, which may change any table */
     struct lm_oids linked;        /* roots of tables, by foreign keys */
-    struct lm_oids sequences;     /* behind its defaults */
+    struct lm_oids sequences;     /* that its defaults use */
     const struct lm_type **types; /* of the columns, changes before key */
     struct lm_oids array_types;   /* of the statement's parameters */
     char *delimiters;             /* between the arrays' elements */
-    int *distinct; /* columns in which the rows of a statement differ */
+    int *distinct; /* columns that must differ in each row of a statement */
     int distinct_count;
     char *sql;        /* the combined statement */
     char *single_sql; /* the statement for one row */
@@ -50,15 +50,15 @@ struct lm_shape {
     struct {
         int64_t count;
         int64_t sum;
-    } version; /* of the catalog's rows that all this was read from */
+    } version; /* count and sum over the catalog's rows that were read */
     bool used; /* since the last check */
 };
 
 struct lm_shapes {
     struct lm_shape **all;
     size_t count;
-    bool outdated;  /* a check has found something that changed */
-    uint64_t epoch; /* shapes that were found before it changed are gone */
+    bool outdated;                    /* a check has found a change */
+    uint64_t epoch;                   /* grows when shapes are forgotten */
     struct lm_shapes_question *asked; /* in flight; NULL: nothing is */
 };
 
@@ -68,30 +68,29 @@ struct lm_combine_options {
     bool always;         /* also where triggers would tell the difference */
 };
 
-/* Finds a shape, asking the server when nothing is known about it. *out
- * belongs to self. */
+/* Finds a shape; asks the server if it is new. *out belongs to self. */
 bool lm_shapes_find(struct lm_shapes *self, struct lm_conn *conn,
                     struct lm_types *types,
                     const struct lm_combine_options *options,
                     const struct lm_form *form, struct lm_shape **out,
                     struct lm_err *err) LM_MUSTCHECK;
-/* The same for a shape that was found before. */
+/* Asks the server again about a shape that was found before. */
 bool lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
                    const struct lm_combine_options *options,
                    struct lm_shape *shape, struct lm_err *err) LM_MUSTCHECK;
 
-/* Posts the question whether the shapes in use are what they were; once it is
- * answered, those that are not are no longer known. */
+/* Posts the question whether the shapes in use are unchanged. The answer makes
+ * luamig forget those that have changed. */
 bool lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
                           struct lm_err *err) LM_MUSTCHECK;
-/* Nothing is known about any shape. */
+/* Forgets the facts of all shapes. */
 void lm_shapes_forget(struct lm_shapes *self);
 void lm_shapes_release(struct lm_shapes *self);
 
 int lm_shape_column_count(const struct lm_shape *self);
 const char *lm_shape_column(const struct lm_shape *self, int i);
-/* Could somebody tell in which order writes of the two were made? Not where
- * they are children of one parent; but a sequence numbers by order. */
+/* Does the order of writes of these two shapes matter? Not if they are
+ * children of one parent; but a sequence numbers rows in their order. */
 bool lm_shape_is_linked(const struct lm_shape *a, const struct lm_shape *b);
 
 #endif

@@ -29,7 +29,7 @@
 
 /* The OIDs of an array in the first row. Freed by the caller. */
 struct lm_oids lm_shape_read_oids(const struct lm_answer *result, int column);
-/* Nothing is known about the shape but its form. */
+/* Forgets all facts of a shape; keeps its form. */
 void lm_shape_forget_facts(struct lm_shape *self);
 
 #endif

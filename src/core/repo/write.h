@@ -2,11 +2,9 @@
 #ifndef LM_CORE_REPO_WRITE_H
 #define LM_CORE_REPO_WRITE_H
 
-/*
- * The SQL of structured writes. Column names come in the order in which the
- * parameters will; the texts depend only on table and columns, so that each
- * shape is prepared once. False when the table name is malformed.
- */
+/* The SQL of structured writes. Column names come in the order of the
+ * parameters. The text depends only on table and columns, so each shape is
+ * prepared once. False if the table name is malformed. */
 
 #include "base/mem.h"
 
@@ -19,7 +17,7 @@ enum lm_verb { LM_VERB_INSERT, LM_VERB_UPDATE, LM_VERB_DELETE };
 
 enum lm_conflict {
     LM_CONFLICT_ERROR,
-    LM_CONFLICT_NOTHING, /* on target, or on anything when it is empty */
+    LM_CONFLICT_NOTHING, /* on target; empty: on any conflict */
     LM_CONFLICT_UPDATE   /* set the overwritten columns from the row proposed */
 };
 
@@ -29,13 +27,13 @@ struct lm_equal {
     char *collate; /* what the value needs after it, or "" */
 };
 
-/* The form of a write of one row: all that it says but its values. */
+/* The form of a write of one row: everything but its values. */
 struct lm_form {
     enum lm_verb verb;
     const char *table;
     struct lm_names changes;   /* of an insert: the row's columns */
     struct lm_names key;       /* of an update or delete */
-    bool may_miss;             /* it may write no row */
+    bool may_miss;             /* it may write no row (missing = "ignore") */
     enum lm_conflict conflict; /* of an insert, as are those below */
     struct lm_names target;
     struct lm_names overwritten;
@@ -50,18 +48,18 @@ bool lm_write_one(struct lm_buf *sql, const struct lm_form *form,
                   const struct lm_equal *equal) LM_MUSTCHECK;
 
 /*
- * The same for many rows in one statement, over an array a column and, as the
- * last parameter, the number of rows. casts has a text a column: what its
- * array's elements are cast to, or NULL. The statement returns how many rows
- * were written, and fails when that cannot be what so many single writes would
- * have done, or where array_nulls is off: with LM002 (the function expect of the schema journal), or where
- * journal is NULL with a division by zero.
+ * The same for many rows in one statement, over one array a column; the last
+ * parameter is the number of rows. casts has for each column what the array's
+ * elements are cast to, or NULL. The statement returns how many rows it wrote.
+ * It fails if that number cannot be the result of so many single writes, or if
+ * array_nulls is off: with LM002 (the function expect of the schema journal);
+ * with a division by zero if journal is NULL.
  */
 bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
                        const struct lm_equal *equal, char *const *casts,
                        const char *journal) LM_MUSTCHECK;
-/* The shape of its answer (pg/conn/answer.h): how many rows, and what stands for the
- * failure. */
+/* The shape of its answer (pg/conn/answer.h): how many rows, and the value of
+ * the check. */
 #define LM_WRITE_COMBINED_SHAPE "1: n v"
 
 /*

@@ -2,15 +2,17 @@
 #ifndef LM_PG_QUERY_KEY_PRIVATE_H
 #define LM_PG_QUERY_KEY_PRIVATE_H
 
-/* What the files that follow a key share: query/key.c goes from a SELECT to
- * what its columns are, query/key_from.c from a reference to a column of FROM,
- * query/key_judge.c says what may have a part in a value. Functions that return
- * false have set the error of the trace. */
+/*
+ * What the files that trace a key to its source share. query/key.c goes from a
+ * SELECT to its columns, query/key_from.c from a reference to a column of
+ * FROM. query/key_judge.c and query/key_rows.c refuse sources that are not
+ * constant. Functions that return false have set the error of the trace.
+ */
 
 #include "pg/query/private.h"
 
-/* A column of what a SELECT returns: by name, else by position (from 0), else
- * any. A guess takes a column whose name is not known for it. */
+/* An output column of a SELECT: by name, else by position (from 0), else any.
+ * guess: a column with an unknown name counts as this one. */
 struct target {
     const char *name;
     int position;
@@ -19,7 +21,7 @@ struct target {
 
 #define LM_KEY_ANY ((struct target){NULL, -1, false})
 
-/* What was looked at already, in a recursive query for example. */
+/* A part that was visited before, for example in a recursive query. */
 struct visit {
     const void *what;
     struct target target;
@@ -33,16 +35,16 @@ struct trace {
     struct visit *visits;
     size_t visit_count;
     int depth;
-    bool is_cut_short;             /* it had too much to visit */
+    bool is_cut_short;             /* the query was too large */
     PgQuery__ParseResult **parsed; /* views */
     size_t parsed_count;
     struct lm_err *err;
 };
 
-/* Refuses the key: it comes from what, called name (NULL: no name). */
+/* Refuses the key: it comes from `what`, with this name (NULL: no name). */
 bool lm_key_fail(struct trace *self, const struct source *source, int location,
                  const char *hint, const char *what, const char *name);
-/* Was it visited before, as *index? It is from now on. */
+/* Was it visited before, as *index? From now on it is visited. */
 bool lm_key_visit_again(struct trace *self, const void *what,
                         struct target target, size_t *index);
 /* The definition of a view, parsed; NULL when it cannot be read. */
@@ -64,7 +66,7 @@ bool lm_key_trace_star(struct trace *self, const struct scope *scope,
 /* Judges an expression, which in FROM may return a set. */
 bool lm_key_judge(struct trace *self, const struct scope *scope,
                   const ProtobufCMessage *expression, bool in_from);
-/* Judges a function that is called as a column of a row is named. */
+/* Judges a function that is called like a column of a row: row.name. */
 bool lm_key_judge_of_row(struct trace *self, const struct scope *scope,
                          const char *name, int location);
 /* Judges DISTINCT ON for an output column; output is NULL behind a star. */
@@ -75,8 +77,8 @@ bool lm_key_judge_limits(struct trace *self, const struct scope *scope);
 /* Judges a view that cannot be read. */
 bool lm_key_judge_unread(struct trace *self, const char *definition,
                          const char *name);
-/* Refuses what takes other rows on each page, anywhere in the query and in its
- * views: TABLESAMPLE, SKIP LOCKED. */
+/* Refuses clauses that return other rows for each page, anywhere in the query
+ * and in its views: TABLESAMPLE, SKIP LOCKED. */
 bool lm_key_refuse_samples(struct trace *self,
                            const PgQuery__SelectStmt *select,
                            struct source source);

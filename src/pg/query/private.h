@@ -13,44 +13,41 @@ struct lm_query_tree {
     const PgQuery__SelectStmt *select;
 };
 
-/* A text that is looked at: the base query, or the definition of a view. */
+/* A text that is read: the base query, or the definition of a view. */
 struct source {
     const char *sql;
     const char *view; /* its name, or NULL */
 };
 
-/*
- * A SELECT, and what names mean in it: its own FROM and WITH, then those of
- * the scopes around it. Of a scope around it, it may see a part only.
- */
+/* A SELECT and the names that it can use: of its own FROM and WITH, then of
+ * the scopes around it. Of a scope around it, it may see only a part. */
 struct scope {
     const PgQuery__SelectStmt *select;
     const struct scope *outer; /* or NULL */
     const struct source *source;
-    const void *until; /* FROM is seen up to this item; the SELECT itself:
-                        * nothing of FROM is seen; NULL: all of it */
+    /* FROM is seen up to this item; the SELECT itself: nothing of FROM is
+     * seen; NULL: all of it */
+    const void *until;
     const PgQuery__CommonTableExpr *until_with; /* the same of WITH */
 };
 
-/* Finds what WITH calls so; *scope becomes that where it stands. NULL: it is a
- * table or view, or the name has a schema. */
+/* Finds the WITH query of that name; *scope becomes the scope that it stands
+ * in. NULL: the name is a table or view, or has a schema. */
 const PgQuery__CommonTableExpr *
 lm_scope_find_with(const struct scope **scope, const PgQuery__RangeVar *range);
-/* What a query of WITH, that stands in scope, sees of it. */
+/* The part of scope that one of its WITH queries sees. */
 struct scope lm_scope_within(const struct scope *scope,
                              const PgQuery__CommonTableExpr *with);
 
-/* Visits each table and view that a SELECT and what is in it read, until one
- * is FOUND. */
+/* Calls fn for each table and view that a SELECT and its subselects read,
+ * until fn returns FOUND. */
 typedef enum lm_visit (*lm_visit_table_fn)(const PgQuery__RangeVar *table,
                                            void *data);
 bool lm_query_walk_tables(const PgQuery__SelectStmt *select,
                           lm_visit_table_fn visit, void *data);
 
-/*
- * What gives the output column: an expression of the select list (*out), or
- * one of its stars (*out is NULL). False when that cannot be told.
- */
+/* The source of an output column: an expression of the select list (*out), or
+ * one of its stars (*out is NULL). False if unknown. */
 bool lm_query_find_output(const PgQuery__SelectStmt *select, const char *column,
                           const PgQuery__Node **out);
 
@@ -62,11 +59,9 @@ bool lm_query_is_star(const PgQuery__Node *output);
 const PgQuery__Node *lm_query_output_at(const PgQuery__SelectStmt *select,
                                         int position);
 
-/*
- * Do two column references or stars, of one name, look into the same table?
- * "id" and "u.id" do, since the server refuses an ambiguous id, unless a join
- * with USING makes an id of its own out of two.
- */
+/* Do two column references or stars with one name mean the same table? "id"
+ * and "u.id" do, because the server refuses an ambiguous id; but not if a join
+ * with USING makes one id of two. */
 bool lm_query_same_source(const PgQuery__SelectStmt *select,
                           const PgQuery__ColumnRef *a,
                           const PgQuery__ColumnRef *b);

@@ -51,8 +51,8 @@ size_t lm_server_read_tail(const char *path, off_t offset, char *out,
 /* A number to name a folder by. */
 uint64_t lm_server_hash(const char *string);
 
-/* One short step of waiting; false, with an error that names what was waited
- * for, when the user asked to stop or the deadline has passed. */
+/* One short step of waiting for `what`. False, with an error, if the user
+ * asked to stop or the deadline has passed. */
 bool lm_server_wait_step(int64_t deadline, const char *what,
                          struct lm_err *err) LM_MUSTCHECK;
 /* Takes a flock, waiting while others hold it. */
@@ -99,9 +99,9 @@ _Noreturn void lm_server_run_initdb(const struct lm_server *self,
 
 /*
  * For a child that has just been forked: becomes the watcher. Starts the
- * server as its own child, sleeps until nobody uses it any more, and asks it
- * to shut down. Ends with the server. users_fd is home/users, opened for the
- * watcher alone.
+ * server as its own child, sleeps until no luamig uses it any more, and shuts
+ * it down. Ends with the server. users_fd is home/users, opened for the
+ * watcher only.
  */
 _Noreturn void lm_server_run_watcher(const struct lm_server *self,
                                      const char *bin, int users_fd);

@@ -3,12 +3,11 @@
 #define LM_PG_SERVER_SCRATCH_H
 
 /*
- * Throw-away databases for tests, on a server of their own: as many copies of
- * one template as are asked for. The next copy is made while the last one is
- * in use.
+ * Throw-away databases for tests, on a server of their own: copies of one
+ * template. The next copy is made while the last one is in use.
  *
- * The template is the server's database "postgres": whoever fills it does so
- * before the first copy is taken, and disconnects.
+ * The template is the server's database "postgres". Fill it, and disconnect,
+ * before you take the first copy.
  */
 
 #include "base/err.h"
@@ -27,7 +26,7 @@ const char *lm_scratch_template(const struct lm_scratch *self);
 /* A fresh database: its conninfo, freed by the caller. */
 bool lm_scratch_take(struct lm_scratch *self, char **conninfo,
                      struct lm_err *err) LM_MUSTCHECK;
-/* Drops one that was taken, whoever is connected. Errors do not matter. */
+/* Drops a copy, even if somebody is connected. Errors do not matter. */
 void lm_scratch_drop(struct lm_scratch *self, const char *conninfo);
 
 #endif

@@ -3,10 +3,10 @@
 #define LM_SCRIPT_BIND_BIND_H
 
 /*
- * The repo as scripts see it: a userdata with methods, and results as tables.
+ * The repo as scripts see it: a userdata with methods. Results are tables.
  *
  * Each callback gets a userdata of its own, which is closed when the callback
- * returns; a copy that the script has kept raises when it is used.
+ * returns. A copy that the script has kept raises an error when it is used.
  */
 
 #include "core/repo/repo.h"
@@ -26,8 +26,8 @@ void lmL_push_repo(lua_State *L, struct lm_repo *repo);
 /* The repo that is open in this state, or NULL. */
 struct lm_repo *lmL_open_repo_of(lua_State *L);
 
-/* How many rows a write has touched whose handle is at index, and that has been
- * answered; -1: there is no handle. [-0, +0, memory] */
+/* How many rows the write of the handle at index has written; it must be
+ * answered. -1: not a handle. [-0, +0, memory] */
 int64_t lmL_affected_of(lua_State *L, int index);
 
 /* Registers the repo's metatables. sites is the memory of call sites; it must
@@ -39,8 +39,8 @@ void lmL_open_repo(lua_State *L, struct lm_sites *sites);
 void lmL_push_page(lua_State *L, struct lm_repo *repo,
                    const struct lm_page *page);
 
-/* The text at index, SQL or a name. Raises when it is no string, and when it
- * holds a NUL byte, at which C would cut it in silence. [-0, +0, raises] */
+/* The text at index, SQL or a name. Raises if it is not a string, or has a NUL
+ * byte, at which C would cut it silently. [-0, +0, raises] */
 const char *lmL_check_text(lua_State *L, int index);
 
 #endif

@@ -2,19 +2,17 @@
 #ifndef LM_SCRIPT_BIND_OBSERVE_H
 #define LM_SCRIPT_BIND_OBSERVE_H
 
-/*
- * Being told of all that a script asks of its repo and says to run.log, for
- * tests of scripts. An observed call is done when it returns: its statement has
- * been answered, and its error is raised there.
- */
+/* Observes all calls that a script makes to its repo and to run.log, for tests
+ * of scripts. An observed call is complete when it returns: its statement has
+ * been answered, and its error is raised there. */
 
 #include "core/repo/repo.h"
 
 #include <lua.h>
 
-/* A call, with the script's state: the arguments are first ... first + count -
- * 1 before it, the results after it; after a failure there is one, the error
- * object. */
+/* A call, with the script's Lua state. Before the call, first ... first +
+ * count - 1 are the arguments; after it, the results; after a failure, one
+ * error object. */
 struct lm_seen {
     lua_State *L;
     struct lm_repo *repo;
@@ -29,7 +27,7 @@ struct lm_seen {
 
 struct lm_observer {
     void *arg;
-    /* False fails the call; whoever says so has made the repo fail. */
+    /* False fails the call; the observer must have made the repo fail. */
     bool (*before)(void *arg, const struct lm_seen *seen, struct lm_err *err);
     bool (*after)(void *arg, const struct lm_seen *seen, struct lm_err *err);
     /* "log", of run.log, or "warning": L's stack is the arguments, which were
@@ -39,8 +37,8 @@ struct lm_observer {
 
 /* Observes every method of the state's repos. [-0, +0, memory] */
 void lmL_observe_repo(lua_State *L, const struct lm_observer *observer);
-/* Observes the function at the top of the stack, which says something: run.log,
- * or what warns. [-1, +1, memory] */
+/* Observes the function at the top of the stack, which logs: run.log, or a
+ * function that warns. [-1, +1, memory] */
 void lmL_observe_words(lua_State *L, const struct lm_observer *observer,
                        const char *verb);
 

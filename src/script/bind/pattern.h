@@ -3,13 +3,13 @@
 #define LM_SCRIPT_BIND_PATTERN_H
 
 /*
- * What a line passed to a structured write before: which fields, in the order
- * in which lua_next gives them, and the shape that this came to. As long as
- * the next calls pass the same, their values are encoded on the way through
- * the tables, and nothing has to be sorted or looked up.
+ * A pattern: which fields a line passed to a structured write before, in the
+ * order of lua_next, and the shape that these fields gave. While the next
+ * calls pass the same fields, luamig encodes their values directly from the
+ * tables, without sorting or looking up.
  *
  * Lua has one copy of each short string, so fields are compared as pointers; a
- * table in the registry keeps them alive.
+ * table in the registry keeps the strings alive.
  */
 
 #include "core/repo/repo.h"
@@ -40,7 +40,7 @@ void lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
                      const struct lm_repo *repo, const char *table,
                      struct lm_tables tables, struct lm_shape *shape);
 
-/* Is it one of these calls, as far as one can see without its fields? */
+/* Could the call fit the pattern, without reading its fields? */
 bool lm_pattern_may_fit(const struct lm_pattern *self,
                         const struct lm_repo *repo, enum lm_verb verb,
                         const char *table);

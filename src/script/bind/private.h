@@ -3,10 +3,10 @@
 #define LM_SCRIPT_BIND_PRIVATE_H
 
 /*
- * What the files of the repo's binding share, and nobody else.
+ * What only the files of this folder share.
  *
- * Within a method, everything that belongs to C is acquired after the last Lua
- * call that may raise, or sits in a userdata with __gc and __close.
+ * Inside a method, C acquires everything that it owns after the last Lua call
+ * that may raise, or keeps it in a userdata with __gc and __close.
  */
 
 #include "script/bind/bind.h"
@@ -25,13 +25,13 @@ struct lm_binding {
     struct lm_params params; /* of the call in progress */
 };
 
-/* A call in progress: who called, and what may be said about it. */
+/* A call in progress, and the names for its messages. */
 struct lm_call {
     struct lm_binding *binding;
     struct lm_repo *repo;
     struct lm_site *site;
     const char *where; /* the site's */
-    bool every_row;    /* luamig.ALL was said */
+    bool every_row;    /* the script passed luamig.ALL */
 };
 
 /* The repo of a method call; raises when it is closed. */
@@ -58,7 +58,7 @@ void lmL_push_scalar(lua_State *L, struct lm_repo *repo,
 
 /* -- bind/call.c ------------------------------------------------------ */
 
-/* How parameter i (from 0) is called in messages: written into text. */
+/* Writes the name of parameter i (from 0) for messages into text. */
 typedef void (*lm_param_namer)(char *text, size_t size, int i, const void *arg);
 
 /* How the parameters of a statement are to be called. */
@@ -75,10 +75,9 @@ bool lm_call_run(lua_State *L, struct lm_call *call, const char *sql, int first,
                  int count, struct lm_call_names names, struct lm_result **out,
                  struct lm_err *err) LM_MUSTCHECK;
 
-/*
- * The same for a write, which is posted where possible. *out is the write;
- * when it is not NULL already, the statement is added to it. shape (may be NULL)
- * is that of a structured write of one row, its key the last parameters.
+/* The same for a write, which is posted if possible. *out is the write; if it
+ * is not NULL already, the statement is added to it. shape (may be NULL) is
+ * the shape of a structured write of one row; its key is the last parameters.
  */
 bool lm_call_write(lua_State *L, struct lm_call *call, const char *sql,
                    int first, int count, struct lm_call_names names,
@@ -94,7 +93,7 @@ bool lm_call_combine_params(struct lm_call *call, struct lm_shape *shape,
                             struct lm_write **out,
                             struct lm_err *err) LM_MUSTCHECK;
 
-/* Notes where an error came from, in the latch as well. */
+/* Adds the script's line to an error, also to the repo's failure. */
 void lm_call_note(struct lm_call *call, struct lm_err *err);
 /* The same, and raises it. */
 int lmL_raise_noted(lua_State *L, struct lm_call *call, struct lm_err *err);
@@ -105,7 +104,8 @@ int lmL_raise_noted(lua_State *L, struct lm_call *call, struct lm_err *err);
 extern const char lm_the_key[];
 extern const char lm_the_changes[];
 
-/* Raises unless there is a table at index; NULL and ALL are none. */
+/* Raises if there is no table at index; luamig.NULL and luamig.ALL are not
+ * tables here. */
 void lmL_check_table(lua_State *L, int index, const char *method,
                      const char *what);
 
@@ -116,16 +116,16 @@ struct lm_names lmL_push_names(lua_State *L, int index, const char *what);
 /* Pushes the values of the names, in order. [-0, +count, raises] */
 void lmL_push_fields(lua_State *L, int index, struct lm_names names);
 
-/* The changes of an update: some. */
+/* The changes of an update: at least one. */
 void lmL_check_changes(lua_State *L, struct lm_names changes,
                        const char *method);
 
-/* The key of a keyed write, at index: some, and no part of it is NULL. */
+/* The key of a keyed write, at index: at least one column, and no NULL. */
 void lmL_check_key(lua_State *L, int index, struct lm_names key,
                    const char *method);
 
-/* Raises, or for changes warns once, when this line has passed a column before
- * that is missing here. */
+/* Raises if a column is missing that this line has passed before; for changes,
+ * warns once. */
 void lmL_check_site(lua_State *L, const struct lm_call *call,
                     const char *method, const char *what,
                     struct lm_names names);
@@ -138,9 +138,8 @@ bool lmL_read_missing(lua_State *L, int index, const char *method);
 void lmL_push_insert_options(lua_State *L, int index, const char *method,
                              struct lm_form *form);
 
-/* A condition, ready to be put into a statement: SQL, or columns that are
- * equal to the parameters or NULL, or neither for every row. All texts are on
- * the Lua stack. */
+/* A condition for a statement: SQL, or columns that are equal to parameters or
+ * NULL, or neither for every row. All texts are on the Lua stack. */
 struct lm_condition {
     const char *sql;
     struct lm_names names;
@@ -148,9 +147,9 @@ struct lm_condition {
     int count;         /* of parameters */
 };
 
-/* The condition in the arguments from index to last, held against what this
- * line has passed before. Pushes what it needs; the parameters' values come
- * last. */
+/* Reads the condition in the arguments from index to last, and compares it
+ * with what this line has passed before. Pushes what it needs; the values of
+ * the parameters come last. */
 void lmL_push_condition(lua_State *L, struct lm_call *call, int index, int last,
                         const char *method, struct lm_condition *condition);
 

@@ -3,10 +3,10 @@
 #define LM_SCRIPT_BIND_SITES_H
 
 /*
- * The lines of a script that call the repo, and what columns each has passed
- * before. A Lua table drops a field whose value is nil, so { owner = row.owner,
- * kind = "tmp" } quietly becomes { kind = "tmp" } for a row without an owner: a
- * condition that is wider than it was written.
+ * The lines of a script that call the repo, and the columns that each line has
+ * passed before. A Lua table drops a field whose value is nil. So { owner =
+ * row.owner, kind = "tmp" } becomes { kind = "tmp" } for a row without an
+ * owner: a condition for more rows than the script's author wanted.
  */
 
 #include "core/repo/write.h"
@@ -24,9 +24,9 @@ const char *lm_site_where(const struct lm_site *self);
 
 /*
  * Notes the sorted names that were passed as "the key", "the condition" or
- * "the changes". When they are some, but not all, of those passed there
- * before, returns one that is missing, else NULL. *first is true when that has
- * not been noticed at this place before. The text belongs to self.
+ * "the changes". If they are some but not all of the names that this line
+ * passed before, returns a missing one, else NULL. *first: this was not
+ * noticed before. The text belongs to self.
  */
 const char *lm_site_note(struct lm_site *self, const char *what,
                          struct lm_names names, bool *first);

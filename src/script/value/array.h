@@ -3,14 +3,14 @@
 #define LM_SCRIPT_VALUE_ARRAY_H
 
 /*
- * PostgreSQL's arrays: tables, nested for more dimensions; luamig.NULL for a
- * NULL element; elements by the rules of their type.
+ * PostgreSQL's arrays as Lua tables, nested for more dimensions. luamig.NULL
+ * is a NULL element; elements follow the rules of their type.
  *
- * A plain list stands for a dimension, also where the elements are JSON: a
- * JSON array as an element is a luamig.array. Elements that are arrays
- * themselves, which only a domain can make of them, are texts. Refused: what
- * is not rectangular, more than six dimensions, and lower bounds other than 1,
- * which a Lua table cannot keep.
+ * A plain list is a dimension, also if the elements are JSON: a JSON array as
+ * an element is a luamig.array. Elements that are arrays themselves (only a
+ * domain makes them possible) are texts. Refused: tables that are not
+ * rectangular, more than six dimensions, and lower bounds other than 1, which
+ * a Lua table cannot keep.
  */
 
 #include "pg/conn/types.h"

@@ -2,8 +2,8 @@
 #ifndef LM_SCRIPT_VALUE_PARAMS_H
 #define LM_SCRIPT_VALUE_PARAMS_H
 
-/* The parameters of one execution, being encoded. What holds them keeps its
- * memory from one execution to the next. */
+/* The parameters of one execution, while they are encoded. The memory is used
+ * again for the next execution. */
 
 #include "script/value/value.h"
 

@@ -37,8 +37,8 @@ bool lm_value_encode(lua_State *L, int index, const struct lm_type *type,
                      struct lm_buf *out, bool *is_null,
                      struct lm_err *err) LM_MUSTCHECK;
 
-/* Pushes a value that was read; text ends with NUL. On failure, as for a
- * document that no table can hold, nothing. Raises for want of memory only.
+/* Pushes a value that was read; text ends with NUL. Pushes nothing on failure,
+ * such as a document that no table can hold. Raises only if memory is short.
  * [-0, +1 or nothing, memory] */
 bool lmL_push_value(lua_State *L, const struct lm_type *type, const char *text,
                     size_t len, struct lm_err *err) LM_MUSTCHECK;
