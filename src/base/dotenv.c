@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Reads .env files. Refuses what it does not understand, rather than set half
- * of it: a password that is cut at a quotation mark is hard to find.
- */
+/* Reads .env files. If it does not understand a file, it refuses the whole
+ * file and sets nothing: a password that was cut at a quotation mark is hard
+ * to find. */
 
 #include "base/dotenv.h"
 

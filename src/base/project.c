@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Finds the project root by walking up from a folder, and the name that a
- * script has by that. It looks and changes nothing; what may stand in a project
- * is for others to know.
- */
+/* Finds the project root in the folders above, and the name of a script
+ * relative to it. Only reads, and does not know what a project's files mean. */
 
 #include "base/project.h"
 

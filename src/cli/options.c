@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Hands a command's table to getopt_long, and says itself what is wrong. */
+/* Gives a command's table to getopt_long, and prints the errors itself. */
 
 #include "cli/options.h"
 

@@ -2,9 +2,10 @@
 /*
  * Runs of scripts for tests, see the header.
  *
- * Two Lua states are at work: the spec's, which has called run and waits, and
- * the script's. What happens in one is told to the other by copies. Calls into
- * the spec's state are protected, and an error there ends the run.
+ * There are two Lua states: the spec's, which has called run and waits, and
+ * the script's. Events in the script's state are sent to the spec's state as
+ * copies. Calls into the spec's state are protected, and an error there ends
+ * the run.
  */
 
 #include "testing/world.h"

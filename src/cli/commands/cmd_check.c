@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* luamig check: what can be said of a migration before it runs; without a
- * script, of the database. */
+/* luamig check: checks a migration before it runs; without a script, shows the
+ * database. */
 
 #include "cli/cli.h"
 #include "cli/report/check_db.h"

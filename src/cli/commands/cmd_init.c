@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * luamig init: the files of a project. What is there stays as it is, also when
- * it says something else; what it lacks is said. The type definitions below
- * .luamig are luamig's own and follow its version.
- */
+/* luamig init: the files of a project. Existing files stay unchanged; luamig
+ * prints the lines that they should have. The type definitions below .luamig
+ * belong to luamig and follow its version. */
 
 #include "base/show.h"
 #include "cli/cli.h"

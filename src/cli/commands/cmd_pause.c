@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* luamig pause, resume and cancel: three requests, and what they mean for a run
- * that no runner holds. */
+/* luamig pause, resume and cancel: three requests, and what they do for a run
+ * without a runner. */
 
 #include "base/show.h"
 #include "cli/target/control.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * luamig check without a script: what leads to the database, then what is found
- * there. The first part is printed also when there is no connection: it is what
- * has to be corrected. Reads only; no journal is made.
+ * luamig check without a script: prints what names the database, then what
+ * luamig finds in it. The first part is also printed without a connection,
+ * because it is what the user has to correct. Only reads; does not create a
+ * journal.
  */
 
 #include "cli/report/check_db.h"

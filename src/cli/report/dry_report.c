@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The report of a dry run, twice: a text with a diff in the unified style, in
- * colours where they are wanted, and a JSON object that holds the same.
- */
+/* The report of a dry run in two forms: a text with a unified diff, perhaps in
+ * colours, and a JSON object with the same facts. */
 
 #include "cli/report/dry_report.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Which database is meant. A script that runs against the wrong one does harm,
- * so where nothing names a database luamig asks instead of trying a default,
- * and where a repo is named nothing else will do.
- */
+/* Finds the database. A script that runs against the wrong database does harm.
+ * So if nothing names a database, luamig prints an error instead of trying a
+ * default; and if a repo is named, luamig uses no other database. */
 
 #include "cli/target/database.h"
 

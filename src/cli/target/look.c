@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Commands that look into the journal, of any run, from anywhere. */
+/* For commands that read the journal, about any run, from any machine. */
 
 #include "cli/target/look.h"
 

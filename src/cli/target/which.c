@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From a word of the command line to the runs of a script in the journal. No
- * script is run for that. */
+/* Finds the runs of the script that a word of the command line means. Does not
+ * run the script. */
 
 #include "cli/target/which.h"
 

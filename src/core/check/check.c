@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The findings, the order in which they are made, and those on the base query
- * and its key. The server proves what it can (preflight); where the key is not
- * proved to be unique, a few pages are looked at.
+ * Makes the findings in their order, and has those about the base query and
+ * its key. The server proves what it can (preflight). If the key is not proved
+ * to be unique, the check compares the rows of a few pages.
  *
- * Nothing is written, and no lock is held for longer than one question.
+ * Nothing is written, and no lock is kept longer than one query.
  */
 
 #include "core/check/check.h"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looks at pages by the rows that the server reads for them, not by the names
- * of a plan's nodes. A healthy run reads the tables about once, whatever the
- * pages look like: a page that reads a million rows because one in a million
- * matches is fine, since there is one such page; a page that reads a million
- * rows to return a thousand is not, when there are a thousand of them.
+ * Judges pages by the rows that the server reads for them, not by the names of
+ * the plan's nodes. A healthy run reads the tables about once. A page that
+ * reads a million rows because one in a million matches is fine: there is only
+ * one such page. A page that reads a million rows to return a thousand is not,
+ * if there are a thousand such pages.
  *
- * The first page is run, and one in the middle of the table, for a plan may
- * serve the beginning only. Rows that are passed over once, on the way to those
- * that match, are no fault: a page that reads much is given the chance to show
- * that the page after it does not.
+ * luamig runs the first page and one in the middle of the table, because a
+ * plan may be good at the beginning only. Rows that the server skips once, on
+ * the way to matching rows, are no problem: if a page reads much, luamig looks
+ * whether the page after it reads less.
  */
 
 #include "core/check/private.h"

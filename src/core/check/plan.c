@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Says what the pages of a run (check/pages.c) amount to: the verdict on their
- * plan, the index that would help, and an estimate of the run.
- */
+/* Turns the pages of a run (check/pages.c) into a finding: the verdict on
+ * their plan, the index that would help, and an estimate of the run. */
 
 #include "core/check/private.h"
 #include "core/page/page.h"

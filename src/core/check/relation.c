@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * One look at the catalog, which the server puts into JSON itself. It reads
- * and keeps nothing, and refuses names that are no table, view or foreign
- * table.
- */
+/* One query on the catalog; the server makes the JSON. Refuses names that are
+ * not a table, view or foreign table. */
 
 #include "core/check/relation.h"
 

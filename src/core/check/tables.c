@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tables that the base query reads: what else happens when they are
- * written, and what the role may do there. The plan says which they are, below
- * all views; of partitions, the whole table is meant. What a script writes
- * elsewhere is not known.
+ * The tables that the base query reads: what else happens if they are written,
+ * and what the role may do there. The plan names the tables, below all views;
+ * for a partition it means the whole table. luamig does not know which other
+ * tables a script writes.
  *
- * One statement asks for everything; each fact is a text, NULL when there is
+ * One statement reads all facts; each fact is a text, or NULL if there is
  * nothing to say.
  */
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The dry run: what it does in ways of its own, around the steps of a run, and
- * its report. See the header for what it promises.
+ * The dry run's own steps, and its report. See the header for what it
+ * promises.
  *
- * Nothing here commits, and nothing reads or writes the journal: the one
- * transaction that each step begins is rolled back in the same step, and a
- * runner that is killed leaves that to the server.
+ * Nothing here commits, and nothing reads or writes the journal. Each step
+ * rolls its one transaction back; if the runner is killed, the server does.
  */
 
 #include "core/dry/dry.h"

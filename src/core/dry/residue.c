@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looks for what rolled back transactions have left; see the header. Sequences
- * and dblink are known by circumstances only: others may have moved a sequence,
- * and what functions do through dblink is not seen. What the role may not read
- * is not told. Nothing here fails a run.
+ * Finds what a rollback did not undo; see the header. It only guesses about
+ * sequences and dblink: other sessions may have moved a sequence, and writes
+ * that functions make through dblink are not seen. It leaves out what the role
+ * may not read. Nothing here fails a run.
  */
 
 #include "core/dry/residue.h"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finds rows that the transaction in hand has written, and reads them.
+ * Finds rows that the current transaction has written, and reads them.
  *
- * Rows of a page are looked up by its keys: one that is missing was deleted,
- * one whose xmin is in progress and that is visible was written here. In other
- * tables such rows are sought among the last blocks of the file, where new
- * versions lie as a rule; a small table is read as a whole. Rows that were
- * deleted elsewhere are counted by the tally, but nobody finds them any more.
+ * It finds rows of a page by their keys: a missing row was deleted; a visible
+ * row whose xmin is in progress was written here. In other tables it searches
+ * the last blocks of the file, where new versions usually are; it reads a
+ * small table as a whole. The tally counts rows that were deleted in other
+ * tables, but they cannot be found.
  *
- * Each question stands in a savepoint and under a short statement timeout, and
- * a table that fails one is left out. Nothing here writes.
+ * Each query runs in a savepoint and under a short statement timeout. A table
+ * whose query fails is left out. Nothing here writes.
  */
 
 #include "core/dry/sample.h"

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads and reckons with the counters of pg_stat_xact_*; see the header. Asks
- * the functions behind the view pg_stat_xact_user_tables: the view joins the
- * indexes, which costs more than all the rest.
+ * Reads the counters of pg_stat_xact_* and subtracts them; see the header.
+ * Calls the functions behind the view pg_stat_xact_user_tables: the view joins
+ * the indexes, which costs more than all the rest.
  *
- * Rows that a savepoint has rolled back are counted, since the server counts
- * attempts. A partitioned table shows under the names of its partitions.
+ * The counters include rows that a savepoint has rolled back, because the
+ * server counts attempts. A partitioned table appears under the names of its
+ * partitions.
  */
 
 #include "core/dry/tally.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Judging the health of the server, and saying it; see the header.
+ * Judges the health of the server, and describes it; see the header.
  *
- * Each signal is a small machine of its own: calm, holding, holding for want
- * of knowledge, and what becomes of either after ten minutes. Nothing here
- * reads a clock or waits.
+ * Each signal is a small state machine: calm, holding, holding because it is
+ * unknown, and the state after ten minutes of holding. Nothing here reads a
+ * clock or waits.
  */
 
 #include "core/health/health.h"

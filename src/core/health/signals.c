@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading the signals: a table of them, each with its statement, which gives
- * few rows, and a function that turns those into a reading.
+ * Reads the signals. A table has one statement for each signal, and a function
+ * that turns its few rows into a reading.
  *
- * All statements of a sample run in one short read-only transaction. One that
- * fails costs only its own signal: the next goes into another transaction, and
- * what the server refuses (SQLSTATE class 42 or 0A) is not asked for again on
- * that connection, so that its log stays free of it. A NULL where the role may
- * not look is never a zero.
+ * All statements of a sample run in one short read-only transaction. If one
+ * fails, only its signal is lost, and the next one runs in another
+ * transaction. If the server refuses a statement (SQLSTATE class 42 or 0A), it
+ * is not sent again on that connection, so the server's log stays clean. NULL,
+ * because the role may not read a value, never counts as zero.
  *
- * A statement has one parameter at most: the process of the run's connection, or
- * the OIDs of its tables.
+ * A statement has at most one parameter: the process of the run's connection,
+ * or the OIDs of its tables.
  */
 
 #include "core/health/health.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which standbys are there, and is one of them gone? Those of one name and
- * address cannot be told apart, so they are counted. One that connects again is
- * seen twice until the server notices that its old connection is dead: it counts
- * as one more only when that lasts.
+ * Which standbys are connected, and has one disappeared? Standbys with the
+ * same name and address are counted, because they look the same. A standby
+ * that reconnects appears twice until the server notices that its old
+ * connection is dead; so it counts as one more only if it appears twice for
+ * some time.
  */
 
 #include "core/health/health.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The journal's statements on their way: every one goes through here, which
- * puts the schema's name in and prepares it. */
+/* Sends all statements of the journal: puts the schema's name into the text
+ * and prepares it. */
 
 #include "core/journal/private.h"
 #include "pg/conn/own.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Beginning a run, and taking one over: who holds a run, whether he lives, and
- * the fresh owner token that fences him off.
+/* Begins a run, or takes one over: which runner has the run, whether it is
+ * alive, and the fresh owner token, after which the old runner cannot commit.
  */
 
 #include "base/clock.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A journal that was damaged by hand or by half a restore: rows that are gone
- * or contradict each other. Nothing is guessed, since a run that begins anew
- * would migrate rows twice: it is said what is wrong, and how to go on.
+ * Finds damage to the journal, made by hand or by an incomplete restore: rows
+ * that are gone or contradict each other. luamig does not guess, because a run
+ * that begins again would migrate rows twice. The error says what is wrong and
+ * how to continue.
  */
 
 #include "base/log.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The journal's tables and functions as SQL, one step a version. A step is
- * never edited once released: the next version is another step.
+ * The journal's tables and functions as SQL, one step for each version. A
+ * released step is never edited: the next version is another step.
  *
- * The schema's name is spliced in quoted, wherever the text says {schema}.
- * {quote} stands for a dollar quote around a text that holds the name.
+ * {schema} in the text stands for the quoted name of the schema, {quote} for a
+ * dollar quote around a text with that name.
  *
- * An entry of an index has less room than args may need, hence the hash: not
- * md5, which servers in FIPS mode refuse.
+ * args may be too long for an index entry, so the index has a hash. Not md5,
+ * because servers in FIPS mode refuse it.
  */
 
 #include "core/journal/journal.h"

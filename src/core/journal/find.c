@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which run does a command mean? The one of the script's name that was given
- * the same arguments. This file finds it, and refuses what looks like it and is
- * another one, or may be it under another name: then the person says which.
+ * Finds the run that a command means: the run with the script's name and the
+ * same arguments. Refuses if another run looks like it: another script with
+ * its name, or perhaps the same script under another name. Then the user must
+ * say which run it is.
  *
- * Arguments are the same when the same were given, or when all have the same
- * values. A run of luamig 0.1 does not know which of its values were given.
+ * Arguments are the same if the same ones were given, or if all have the same
+ * values. A run of luamig 0.1 does not know which arguments were given.
  */
 
 #include "base/log.h"

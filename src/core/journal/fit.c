@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does the cursor of a run still fit? What it stands on is in the journal since
- * the run began (core/page/fingerprint.h) and is compared with what there is now.
+ * Does the cursor of a run still fit? The journal has the fingerprint from the
+ * begin of the run (core/page/fingerprint.h); it is compared with the database
+ * of now.
  *
- * OIDs are compared, and names only where OIDs mean nothing: in a copy of the
- * database, or of the journal. What keeps the order of the keys may change: a
- * table may be renamed, an integer become a bigint, a text a varchar.
+ * OIDs are compared. Names are compared only if OIDs mean nothing: in a copy
+ * of the database or of the journal. Changes that keep the order of the keys
+ * are allowed: a table may be renamed, an integer may become a bigint, a text
+ * a varchar.
  */
 
 #include "base/log.h"

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Making and upgrading the journal's tables, and what stands in the way: tables
- * of others that have these names, publications that would take the tables
- * along to subscribers which lack them, a role without rights.
- */
+/* Creates and upgrades the journal's tables, and finds what prevents that:
+ * other tables with these names, publications that would send the tables to
+ * subscribers without them, a role without rights. */
 
 #include "base/log.h"
 #include "core/journal/private.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the holder of a run writes to the journal: its cursor, its state, and
- * what it waits for.
+ * What a runner writes to the journal: the cursor, the state, and what the run
+ * waits for.
  *
- * Rows are locked in one order, progress before run, and never for longer than
- * one of the short transactions here or the batch that checkpoints.
+ * Rows are locked in one order, progress before run, and only for one of the
+ * short transactions here or for the batch that makes the checkpoint.
  */
 
 #include "core/journal/journal.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Which files, beside the script, have made the rows of a run: run.modules is
- * { "name": { "file", "sha256" } }. The server hashes, as it does the script.
- * They are noted in the batch, under the script's path. */
+/* The other files whose code has migrated rows of the run: run.modules is {
+ * "name": { "file", "sha256" } }. The server computes the hash, as it does for
+ * the script. The batch's transaction notes them. */
 
 #include "core/journal/private.h"
 #include "pg/conn/answer.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Is the file of a script the one that began a run? What its path tells, and
- * what lies there. */
+/* Is this file the one that began a run? Compares paths, and looks which file
+ * is there now. */
 
 #include "core/journal/private.h"
 

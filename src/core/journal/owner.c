@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whose the journal is, before anything of it is read or called.
+ * Checks who owns the journal, before luamig reads or calls any of it.
  *
- * Whoever made the schema beforehand could have put a function, a trigger or a
- * view there that then runs as the role which migrates. So owners are held
- * against a short list, and the functions against the texts that luamig has
- * made them of. Membership in a role is no trust: any role may be granted to
- * anybody.
+ * If another role created the schema first, it could have put a function, a
+ * trigger or a view there, which would then run as the role that migrates. So
+ * each owner must be on a short list, and the functions must have the texts
+ * that luamig made. Membership in a role is not enough, because any role may
+ * be granted to anybody.
  */
 
 #include "core/journal/private.h"

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Requests: what people ask of a run from other terminals, and the answers.
- * Rows of their own, so that asking never waits for a batch.
- */
+/* Requests to a run, from other terminals, and their answers. They are rows of
+ * their own, so writing a request never waits for a batch. */
 
 #include "core/journal/private.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From what a script may be called to its runs in the journal. */
+/* Finds the runs of a script by its possible names. */
 
 #include "core/journal/journal.h"
 #include "core/journal/status.h"

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * One batch, from BEGIN to COMMIT: the page, what the script makes of it, and
- * the cursor that says so. What becomes of a batch that failed is in
- * lane/recover.c.
- */
+/* One batch, from BEGIN to COMMIT: the page, the script's work on it, and the
+ * checkpoint. core/lane/recover.c handles a batch that failed. */
 
 #include "base/clock.h"
 #include "base/fault.h"

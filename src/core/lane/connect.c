@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Getting hold of a connection, at the start and after it broke. */
+/* Connects, at the start and after the connection broke. */
 
 #include "core/lane/lane.h"
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.on_error = "quarantine": finds the rows at fault, records them in the
- * journal, and lets the run pass them.
+ * config.on_error = "quarantine": finds the failed rows, records them in the
+ * journal, and lets the run continue after them.
  *
- * A batch that fails is cut in half until a single row is left. After the rows
- * before the fault are migrated, the other half holds it, and is cut in turn:
- * so a bad row among n costs about log2 n batches, and as many again until
- * batches have their full size. A row is recorded in the transaction that moves
- * the cursor past it.
+ * A batch that fails is cut in half until a single row is left. Once the rows
+ * before the failed row are migrated, the other half has it, and is cut in
+ * turn. So one failed row among n costs about log2 n batches, and as many
+ * again until batches have their full size. The row is recorded in the
+ * transaction that moves the cursor past it.
  *
- * Only for what lies in the rows or the script: never for connections,
- * timeouts, conflicts, or what the server lacks.
+ * Only errors of rows or of the script are treated so: never lost connections,
+ * timeouts, conflicts, or a lack of resources on the server.
  */
 
 #include "base/log.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One worker of a run: its beginning and its end. */
+/* Creates and frees a lane, one worker of a run. */
 
 #include "core/lane/private.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The files whose code a script uses beside its own. The journal hears of each
- * in the transaction that commits what it has done first; when a run goes on,
- * or turns out to be done, what has changed since is warned of, as the script
- * itself is.
+/* The other files whose code a script uses. The transaction that commits their
+ * first work notes them in the journal. When a run is resumed, or is found to
+ * be done, luamig warns of files that have changed, as it does for the script.
  */
 
 #include "core/lane/lane.h"

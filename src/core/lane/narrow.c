@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages that cannot be read as they are: the base query raises an error at a
- * row (a text that is no jsonb, a division by zero), or the rows take too much
- * memory. Then the keys alone are asked for, and the page ends at one of them,
- * so that no row beyond it is touched, not even the row more that a page else
- * has.
+ * Pages that cannot be read: the base query raises an error at a row (a text
+ * that is not jsonb, a division by zero), or the rows take too much memory.
+ * Then luamig reads only the keys, and the page ends at one of them. So the
+ * query does not touch any row after it, not even the extra row of other
+ * pages.
  *
- * A page that raises is cut in half until its only row is the one at fault, as
- * a batch is whose rows are at fault: rows before it are migrated on the way.
- * Where the base query raises although only keys are asked for, its conditions
- * do: then the keys come from the table that they are columns of.
+ * A page that raises is cut in half until the failing row is its only row; the
+ * rows before it are migrated on the way. If the base query raises even when
+ * it returns only keys, the cause is in its conditions; then the keys come
+ * from their table.
  *
- * How many rows fit into memory is learnt from pages that were read.
+ * Pages that were read show how many rows fit into memory.
  */
 
 #include "core/lane/private.h"

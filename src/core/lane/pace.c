@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How long pages take, beside those at first. */
+/* Compares how long pages take with the first pages. */
 
 #include "core/lane/lane.h"
 

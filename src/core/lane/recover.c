@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What becomes of a step that failed: by its SQLSTATE it is tried again as it
- * is, in smaller bites, later, over another connection, or not at all.
+ * Handles a step that failed. Its SQLSTATE decides: try the step again
+ * unchanged, with fewer rows, later, over another connection, or give up.
  *
- * Every retry begins with what the journal says of the run. A step is one
- * transaction, and it is rolled back before anything else is tried.
+ * A step is one transaction, and it is rolled back before anything else is
+ * tried. Every retry begins with what the journal says of the run.
  */
 
 #include "core/lane/private.h"

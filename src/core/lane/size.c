@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The size of batches, from what batches have cost.
+ * The size of batches, from the cost of earlier batches.
  *
- * The model is a line, fixed_ms + row_ms * rows, fitted to the batches by least
- * squares with weights that fall off quickly. Where batches of one size tell
- * nothing of the slope, what was known of fixed_ms holds. It says how much a
- * smaller batch would help: without it a server with slow round trips would
- * make batches shrink to nothing, and get nothing for it.
+ * The model is a line, fixed_ms + row_ms * rows, fitted to the batches by
+ * least squares with weights that fall off quickly. If all batches have one
+ * size, they say nothing about the slope; then the known fixed_ms stays.
+ * fixed_ms shows how much a smaller batch would help. Without it, a server
+ * with slow round trips would make batches shrink to nothing, for no gain.
  *
- * A batch that takes longer than any such line allows is no noise: then only
- * that batch counts. What is faster is believed little by little, because being
- * wrong is dear in that direction.
+ * If a batch takes longer than any such line allows, only this batch counts. A
+ * faster batch changes the model only little by little, because a batch that
+ * is too large is expensive.
  */
 
 #include "core/lane/size.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages that are too slow at any size, because hardly a row matches: the server
- * reads until it has found one. Then the key is walked in windows. A window
- * ends at a key that the key's table holds so many rows ahead, found by the
- * key's index alone, and the page is asked for within it. The cursor moves to
- * the end of a window also when nothing matched there, so no search is in vain.
+ * Pages that are too slow at any size because very few rows match: the server
+ * reads until it has found one. Then luamig reads the key in windows. A window
+ * ends at the key that is so many rows ahead in the key's table; the key's
+ * index finds it. The page query looks only into the window. The cursor moves
+ * to the end of a window even if nothing matched, so no search is done twice.
  *
- * Windows grow while they are quick and shrink when they time out. Once pages
- * fill up before their window ends, the run does without.
+ * Windows grow while they are fast, and shrink when they time out. When pages
+ * become full before their window ends, the run stops using windows.
  */
 
 #include "base/clock.h"

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Reading from the catalog what a run's cursor stands on. The parse tree says
- * which tables the base query names, the server which these are and, below
- * views, which others; preflight has found where the key comes from.
- */
+/* Reads the fingerprint from the catalog. The parse tree names the tables of
+ * the base query. The server says which tables these names mean, and which
+ * tables are below views. Preflight has found where the key comes from. */
 
 #include "core/page/fingerprint.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Asks for pages (page/page_sql.c builds the queries) and checks what comes back.
- * Where the key is not proved unique, the server compares each row's key with
- * the one before, by its own idea of equality.
- */
+/* Reads pages (page/page_sql.c builds the queries) and checks the answers. If
+ * the key is not proved unique, the server compares each row's key with the
+ * row before, by the type's own equality. */
 
 #include "core/page/page.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Asks pg_stats for the histogram of the key's column. Its bounds are of the
- * column's type, and width_bucket finds a key among those of any type that has
- * an order; a text goes by the column's collation, as the bounds do. The server
+ * Reads the histogram of the key's column from pg_stats. Its bounds have the
+ * column's type, and width_bucket finds the bucket of a key, for any type that
+ * has an order; text uses the column's collation, as the bounds do. The server
  * shows statistics only of columns that the role may read.
  */
 

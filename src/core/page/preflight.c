@@ -3,11 +3,10 @@
  * What can be known before the first row: the server, the base query's
  * columns, and whether the key is NOT NULL and unique.
  *
- * Two witnesses are heard: the server, which says from which table column an
- * output column comes and what its catalog holds of it, and the parse tree,
- * which says whether the query keeps what the table promises. Neither is
- * enough alone. Nothing is proved by looking at rows: there may be others
- * tomorrow.
+ * There are two sources. The server says from which table column an output
+ * column comes, and what the catalog says about that column. The parse tree
+ * says whether the query keeps what the table promises. Neither is enough
+ * alone. Rows prove nothing, because there may be other rows tomorrow.
  */
 
 #include "core/page/preflight_private.h"

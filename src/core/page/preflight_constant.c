@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Asks the catalog what the names in a base query mean, while pg/query follows
- * the key through it. Functions are not resolved by the types of their
- * arguments: what may be meant counts.
- */
+/* Asks the catalog what the names in a base query mean, while pg/query traces
+ * the key through the query. Functions are not resolved by the types of their
+ * arguments: every function that the name may mean counts. */
 
 #include "core/page/preflight_private.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * How the key columns compare. The server says which collation each has in the
- * base query, and whether it can be ordered by at all; the catalog says by
- * which operators.
- */
+/* How the key columns compare. The server says which collation each has in the
+ * base query, and whether it has an order. The catalog says which operators
+ * compare it. */
 
 #include "core/page/preflight_private.h"
 

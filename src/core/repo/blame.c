@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who took a write over? A row that was to be written and was not may be gone;
- * or a trigger has returned NULL for it, a rule does something else instead, a
- * policy hides it. The catalog knows what could have, and whether the row is
- * still there tells one from the other.
+ * Why did a write write no row? The row may be gone; or a trigger returned
+ * NULL for it, a rule did something else instead, or a policy hides the row.
+ * The catalog shows which of these are possible, and whether the row is still
+ * there.
  *
- * Asked once, when a batch has failed; what cannot be found out is left out.
+ * luamig asks once, after a batch has failed, and leaves out what it cannot
+ * find.
  */
 
 #include "core/repo/private.h"

@@ -3,17 +3,17 @@
  * Groups of writes: rows of one shape are collected as array literals and
  * posted as one statement.
  *
- * Groups on tables that have nothing to do with each other are open together.
- * Whatever else depends on their rows, or comes after them, sends them first,
- * so that nobody can tell the order of the calls from what they wrote. A group
- * is sent on when it has grown to a bound, which is small at first, so that the
- * server has something to do while the script goes on, and larger each time. A
- * group of one row is posted as the plain statement that it is.
+ * Groups on tables that are independent of each other are open together. A
+ * write that depends on their rows, or must come after them, sends them first,
+ * so the order of the calls makes no visible difference. A group is sent when
+ * it reaches a limit. The limit is small at first, so that the server works
+ * while the script continues, and larger each time. A group of one row is
+ * posted as a plain statement.
  *
- * When a combined statement fails, nobody knows which row it was; and when
- * groups were sent in another order than their rows were written in, nobody
- * knows whether an earlier row would have failed before. The latch says so, and
- * the runner runs the batch again without combining.
+ * If a combined statement fails, it is unknown which row failed. If groups
+ * were sent in another order than their rows were written, it is unknown
+ * whether an earlier row would have failed first. The repo notes this, and the
+ * runner runs the batch again without combining.
  */
 
 #include "base/text.h"

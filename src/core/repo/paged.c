@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inserts into the table that is being paged. A new row whose key lies between
- * the batch and the end of the run is one of the rows that the run has yet to
- * migrate. Keys that a sequence makes lie behind the last key that was found
- * when the run began; any others may lie anywhere.
+ * Inserts into the table that the base query reads. If the key of a new row is
+ * between the batch and the end of the run, the run will also migrate this
+ * row. Keys from a sequence are behind the bound of the run; other keys may be
+ * anywhere.
  */
 
 #include "core/repo/private.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The script's door to the database: the latch, what the guard says of
- * statements, and savepoints.
+ * The script's access to the database: the first failure, the guard's verdicts
+ * on statements, and savepoints.
  *
- * Every error of the server goes through fail_with, so that nothing can be
- * swallowed. The SQL of structured calls is built in core/repo/write.c, values are
- * encoded where they come from, in src/script.
+ * Every error of the server goes through fail_with, so no error can be
+ * swallowed. core/repo/write.c builds the SQL of structured calls; src/script
+ * encodes the values.
  */
 
 #include "core/repo/private.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The shapes that are known, and whether they are still what they were.
+ * The known shapes, and whether their facts are still true.
  *
- * The version of a table is made of the transactions that wrote its rows in
- * the catalog: how many rows there are, and the sum of their xmin. A row that
- * is added, changed or removed changes one or the other.
+ * The version of a table comes from the transactions that wrote its rows in
+ * the catalog: the number of these rows, and the sum of their xmin. If a row
+ * is added, changed or removed, one of the two changes.
  */
 
 #include "core/repo/shape_private.h"

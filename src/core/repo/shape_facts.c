@@ -4,14 +4,14 @@
  *
  * A combined statement sees the table as it was before the first of its rows,
  * fires triggers after the last, and checks constraints in an order of its
- * own. So it is not for tables where somebody could notice: with triggers for
- * the verb, rules, row security, partitions elsewhere, children, a foreign key
- * to itself; not for columns of the key or of a unique or exclusion index
- * (a shift 1 to 2, 2 to 3 fails or not by order); not where the key is not
+ * own. So it is not used if that could make a difference: for tables with
+ * triggers for the verb, rules, row security, foreign partitions, children, or
+ * a foreign key to itself; for columns of the key or of a unique or exclusion
+ * index (a shift 1 to 2, 2 to 3 fails or not by order); or if the key is not
  * proved unique. Array parameters have the array type's OID, never a cast:
- * $1::character[] would cut to one letter in silence. What an array cannot
- * hold as it is, arrays and composites, travels as text and is cast one by
- * one, to the base type by its own name, which has no length.
+ * $1::character[] would silently cut to one letter. Values that an array
+ * cannot hold, arrays and composites, travel as text and are cast one by one,
+ * to the base type by its own name, which has no length.
  */
 
 #include "core/repo/shape_private.h"

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The records of writes: what each call of a script has asked for, and what
- * became of it. They are kept for the script, which may ask, and for the
- * statements in flight, which write into them when they land.
- */
+/* The records of writes: what each call of a script asked for, and how it
+ * ended. They are kept for the script, which may read .affected, and for the
+ * statements in flight, whose answers are written into them. */
 
 #include "core/repo/private.h"
 

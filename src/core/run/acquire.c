@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Getting hold of the run: finding it, taking it over, or beginning one. What
- * is refused here leaves the journal as it was.
- */
+/* Finds the run and takes it over, or begins one. If it refuses, the journal
+ * is unchanged. */
 
 #include "core/run/runner.h"
 

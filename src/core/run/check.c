@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The checks of a run: the quick ones before it begins or is resumed, which may
- * refuse it, and another look at the plan when pages become slow, which only
- * warns.
+/* The checks of a run: the fast ones before it begins or is resumed, which may
+ * refuse it; and a check of the plan when pages become slow, which only warns.
  */
 
 #include "core/check/check.h"

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * How a run ends for this runner: done, stopped, cancelled, failed, or somebody
- * else's. Its last state goes to the journal, what there is to say of it into
- * the outcome.
- */
+/* How a run ends for this runner: done, stopped, cancelled, failed, or taken
+ * over. Writes the last state to the journal, and the rest to the outcome. */
 
 #include "base/clock.h"
 #include "base/log.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the cursor of a run stands on: taken before the run begins or goes on,
- * and compared with what the journal has of it. */
+/* The fingerprint of a run: taken before the run begins or is resumed, and
+ * compared with the journal's. */
 
 #include "core/run/runner.h"
 

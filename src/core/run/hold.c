@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between batches: what a run waits for, outside of any transaction, while its
- * lease is kept: throttle_ms, the script's throttle, the server's health.
+ * Between batches: the run waits outside of any transaction, and renews its
+ * lease. It waits for throttle_ms, the script's throttle, and the server's
+ * health.
  *
- * A hold is shown, kept in the journal and added up by cause. Short ones are
- * added up only: two writes to the journal for a rest of some milliseconds
- * would cost more than it spares.
+ * A hold is shown, kept in the journal and added up by cause. A short hold is
+ * only added up: two writes to the journal for a few milliseconds would cost
+ * more than they help.
  */
 
 #include "base/clock.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The run as its lane sees it: what a lane asks, and what it tells. */
+/* The functions of a run that its lane calls. */
 
 #include "core/run/runner.h"
 

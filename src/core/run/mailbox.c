@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is asked of a run, between the thread that reads it and the runner; and
- * the lease of a batch that takes long. See the header. */
+/* Requests on their way from the thread that reads them to the runner, and the
+ * lease of a batch that takes long. See the header. */
 
 #include "core/run/mailbox.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the progress of a run is measured against: the rows that are left,
- * counted or estimated, else the position of the key. Nothing here can fail a
- * run; what the server refuses is not told.
- */
+/* What progress is measured against: the number of rows that are left, counted
+ * or estimated, or else the position of the key. Nothing here fails a run; if
+ * the server refuses a query, nothing is logged. */
 
 #include "core/run/runner.h"
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The monitor: one thread with a connection of its own, which reads the health
- * signals once a second and asks the hook whether somebody wants something of
- * the run, at once when a notification says so.
+ * The monitor: a thread with a connection of its own. It reads the health
+ * signals once a second, and calls the hook, which looks for requests; at once
+ * after a notification.
  *
- * It never touches Lua, the log or the run's own connection, and blocks all
- * signals. What it knows lies in a mailbox, from which the runner copies. A run
- * never waits for it: a connection that cannot be made is tried again in the
- * background, and a thread that is stuck when the run ends is left behind; the
- * last one out frees the monitor.
+ * It never uses Lua, the log or the run's own connection, and blocks all
+ * signals. It writes its results into a struct from which the runner copies. A
+ * run never waits for it. If it cannot connect, it tries again in the
+ * background. If the thread is stuck when the run ends, it is left behind; the
+ * last user frees the monitor.
  */
 
 #include "core/run/monitor.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counters, rate and their rendering.
+ * Counters and rate, and how they are shown.
  *
- * The total is counted, or the planner's estimate and shown as such. Once it has
- * proved too low, or where there is none, the position of the key stands in for
- * it, and what follows from that is called a guess.
+ * The total is counted, or it is the planner's estimate and shown as an
+ * estimate. If it was too low, or if there is none, the position of the key
+ * replaces it, and the result is called a guess.
  */
 
 #include "core/run/progress.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What people ask of the run from other terminals: pause, resume, cancel, set.
+ * Requests to the run from other terminals: pause, resume, cancel, set.
  *
- * Requests arrive in a mailbox, which may be filled from another thread. The
- * runner empties it between batches and while it waits, and answers in the
- * transaction that does what was asked.
+ * Requests arrive in a mailbox, which another thread may fill. The runner
+ * empties it between batches and while it waits. It writes the answer in the
+ * transaction that does what the request asks.
  */
 
 #include "base/log.h"

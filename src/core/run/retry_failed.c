@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * "luamig failures RUN --retry": migrates the rows that a run has set aside,
- * one by one, and resolves each failure in the transaction that migrates its
- * row. The run itself is not taken up: its cursor has passed these rows.
+ * "luamig failures RUN --retry": migrates the failed rows of a run, one by
+ * one. The transaction that migrates a row also marks its failure as resolved.
+ * The run itself is not resumed: its cursor is past these rows.
  *
- * No owner token is needed. Resolving a failure locks it and fails when it is
- * resolved already, so that of two who retry the same row one rolls back.
+ * No owner token is needed. Resolving a failure locks it, and fails if it is
+ * resolved already. So if two processes retry the same row, one of them rolls
+ * back.
  */
 
 #include "base/clock.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The state machine of a run; see the header for its shape and promises.
+ * The state machine of a run; see the header.
  *
  * Everything that writes is a step: one transaction with its own retries.
- * After each step the loop looks again at where the run is, so that a step
- * whose commit turned out to have succeeded, or to have been lost, needs no
- * case of its own. What becomes of a step that failed is in lane/recover.c.
+ * After each step the loop looks again where the run is. So a step whose
+ * COMMIT succeeded after all, or was lost, needs no code of its own.
+ * core/lane/recover.c handles a step that failed.
  */
 
 #include "core/run/runner.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The run's connection, at the start and after it broke. What was known of the
- * run is compared with what the server has of it. */
+/* The run's connection, at the start and after it broke. Compares what the
+ * runner knew of the run with what the server has. */
 
 #include "core/run/runner.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The settings of a run that "luamig set" may change while it is at work: some
- * of its config, and the limits of the health signals. They are kept as
- * requests in the journal, and obeyed by later runners of the same run too.
- */
+/* The settings that "luamig set" may change during a run: some of its config,
+ * and the limits of the health signals. They are kept as requests in the
+ * journal, and later runners of the run use them, too. */
 
 #include "base/log.h"
 #include "base/text.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Holds answers against their shapes, and reads them; see the header.
+ * Checks answers against their shapes, and reads them; see the header.
  *
- * An answer remembers the kinds of its columns, so that a reader who takes a
- * text for a number is found by the first test that comes by.
+ * An answer remembers the kinds of its columns. So if code reads a text as a
+ * number, the first test finds it.
  */
 
 #include "pg/conn/private.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The connection: preparing and sending statements, reading results. How it
- * comes about is in connect.c, how requests and answers travel in pipeline.c.
+ * The connection: prepares and sends statements, and reads results. connect.c
+ * makes the connection, pipeline.c carries requests and answers.
  *
  * Owns the PGconn and the prepared statements. Nothing here retries or
  * reconnects: only the runner knows whether that is safe.

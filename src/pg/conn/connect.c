@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a connection comes about: the conninfo is checked (pg/conn/url.h), libpq
- * connects in a thread aside so that signals are heard meanwhile, and the
- * server is asked whether a pooler stands between.
+ * Makes a connection: checks the conninfo (pg/conn/url.h), lets libpq connect
+ * in another thread so that signals work meanwhile, and asks the server
+ * whether there is a pooler.
  *
- * Hosts, their order, target_session_attrs and time limits are libpq's. What
- * is given up goes on in its thread and is closed there. No error contains a
- * password.
+ * libpq handles hosts, their order, target_session_attrs and time limits. A
+ * connection that is given up continues in its thread and is closed there. No
+ * error contains a password.
  */
 
 #include "base/aside.h"

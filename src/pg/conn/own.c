@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Sets the user's search_path aside for a statement; see the header. The server
- * keeps it meanwhile, in a setting that ends with the transaction: a script may
- * have changed it there. */
+/* Replaces the user's search_path for a statement; see the header. The server
+ * keeps the user's one meanwhile, in a setting that ends with the transaction,
+ * because a script may have changed it there. */
 
 #include "pg/conn/own.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The conversation with the server in libpq's pipeline mode: requests go out
- * without waiting, answers are read in their order.
+ * Talks to the server in libpq's pipeline mode: sends requests without
+ * waiting, and reads the answers in their order.
  *
- * The socket is non-blocking, and whoever waits reads while writes go out, so
- * that client and server cannot wait for each other with full buffers. There
- * is one place that waits, in wait.c, so that signals and the deadline are
- * heard everywhere. After an error the server skips requests up to the next
- * sync; only the first error is kept. Nothing here retries.
+ * The socket is non-blocking, and a wait reads while it writes, so client and
+ * server never wait for each other with full buffers. wait.c is the one place
+ * that waits, so signals and the deadline work everywhere. After an error the
+ * server skips requests up to the next sync; only the first error is kept.
+ * Nothing here retries.
  */
 
 #include "base/clock.h"

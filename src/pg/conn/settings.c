@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * libpq tells what it has settled only once it connects. Before that, it tells
- * what a conninfo says, and what it would take without one; the service file is
- * a part of the latter, if PGSERVICE names it.
- */
+/* libpq says which settings it uses only when it connects. Before that, it
+ * says what a conninfo contains, and what it would use without one; the second
+ * includes the service file, if PGSERVICE names it. */
 
 #include "pg/conn/settings.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Judges database URLs before libpq sees them. libpq quotes what it cannot
- * read, which may hold a password, so its words are not shown: what it would
- * refuse, and what it would misread, is found here and said in other words.
+ * Checks database URLs before libpq reads them. If libpq cannot read a URL,
+ * its error quotes parts of it, which may be a password. So luamig does not
+ * show that error: this file finds what libpq would refuse or misread, and
+ * describes it in other words.
  *
- * A name is repeated only when it is one of the tables below.
+ * A name from the URL is repeated only if it is in one of the tables below.
  */
 
 #include "pg/conn/url.h"

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The one place that waits for the server, so that signals, the deadline and
- * the limit of an answer's size are heard everywhere. A server that is silent
- * for too long is given up; what it may be at meanwhile is asked in watch.c.
- */
+/* The one place that waits for the server, so signals, the deadline and the
+ * limit of an answer's size work everywhere. A server that is silent for too
+ * long is given up; watch.c asks what it does meanwhile. */
 
 #include "base/aside.h"
 #include "base/clock.h"

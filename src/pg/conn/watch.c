@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a server process is at while it says nothing, as a second connection
- * sees it. It tells a long statement from a connection that is dead, and a
- * COMMIT that waits for a synchronous standby from both.
+ * What a silent server process does, seen over a second connection. This tells
+ * apart: a long statement, a dead connection, and a COMMIT that waits for a
+ * synchronous standby.
  *
- * Where "track_activities" is off the server knows no state. Then it still
- * knows whether the process waits for its client, from version 14 on; in 13
- * a process that is there counts as one that works. Nothing here ends or
- * cancels anything.
+ * If "track_activities" is off, the server knows no state. From version 14 on
+ * it still knows whether the process waits for its client; in 13, a process
+ * that exists counts as working. Nothing here ends or cancels anything.
  */
 
 #include "pg/conn/private.h"

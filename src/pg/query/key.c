@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Is the key constant? Follows each key column through the parse tree to
- * where its values come from: select lists, subselects, WITH queries, views at
- * any depth, set operations, joins. A value that other rows have a part in, or
- * the time, or chance, is another one on the next page, and rows are passed
- * over in silence.
+ * Is the key constant? Traces each key column through the parse tree to the
+ * source of its values: select lists, subselects, WITH queries, views at any
+ * depth, set operations, joins. If a value depends on other rows, on the time
+ * or on chance, it is another value on the next page, and luamig would
+ * silently skip rows.
  *
- * A column that cannot be told from others is followed to all of them.
- * Operators and casts are taken to be constant.
+ * If several columns may be meant, all of them are traced. Operators and casts
+ * count as constant.
  */
 
 #include "pg/query/key_private.h"

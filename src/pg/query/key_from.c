@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Goes from a reference to the columns of FROM that it may mean: tables, views,
- * WITH queries, subselects, functions, joins; then through the scopes around.
- * A reference that no column answers to is a whole row, or a function of one.
+ * Goes from a reference to the columns of FROM that it may mean: tables,
+ * views, WITH queries, subselects, functions, joins; then of the scopes around
+ * it. If no column has the name, it is a whole row, or a function of a row.
  *
- * The catalog tells what a name is. A column that cannot be told from others
- * of its name is followed to all of them.
+ * The catalog says what a name is. If several columns of a name may be meant,
+ * all of them are traced.
  */
 
 #include "pg/query/key_private.h"

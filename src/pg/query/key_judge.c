@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What may have a part in the value of a key, and what is refused: window
- * functions, aggregates, functions by what the catalog says of them,
- * subselects, the clock, the row that DISTINCT ON keeps.
- */
+/* Refuses sources of a key that are not constant: window functions,
+ * aggregates, functions (by what the catalog says), subselects, the clock, and
+ * the row that DISTINCT ON keeps. */
 
 #include "pg/query/key_private.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Which rows a query takes, where that changes from page to page: OFFSET and
- * LIMIT below a key, samples, rows that others have locked. What cannot be told
- * of a view that has no parse tree.
- */
+/* Refuses clauses that choose other rows for each page: OFFSET and LIMIT below
+ * a key, samples, SKIP LOCKED; and views that cannot be parsed, if they may
+ * have such a clause. */
 
 #include "pg/query/key_private.h"
 #include "pg/sql/words.h"

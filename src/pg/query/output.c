@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Which expression of the select list, or which of its stars, gives an output
- * column. What the server would have to be asked for is not guessed.
- */
+/* Finds the expression of the select list, or its star, that gives an output
+ * column. Does not guess what only the server knows. */
 
 #include "pg/query/private.h"
 

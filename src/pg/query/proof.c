@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Proves what a query keeps of what its tables promise.
+ * Proves that a query keeps properties of its tables.
  *
- * Promises that a proof which answers true holds whatever the catalog says;
- * what it cannot see it does not prove.
+ * If a proof is true, it is true whatever the catalog says. If it cannot see
+ * something, it does not prove it.
  */
 
 #include "pg/query/private.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads base queries: may this be paged?
+ * Reads base queries: can this query be paged?
  *
- * Owns the tree that a shape keeps. Never decides by text, never connects,
- * never rewrites a query.
+ * Owns the tree of a shape. Never decides by text, never connects, never
+ * rewrites a query.
  */
 
 #include "pg/query/private.h"

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What WITH calls by a name, and where that name is seen. Without RECURSIVE a
- * query of WITH sees those before it only; a name that is its own, or that of
- * a later one, is a table or a view.
- */
+/* Finds WITH queries by name, and where a name is visible. Without RECURSIVE,
+ * a WITH query sees only those before it; its own name, or the name of a later
+ * one, means a table or view. */
 
 #include "pg/query/private.h"
 

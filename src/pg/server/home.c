@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The embedded PostgreSQL's place in the world: its home, its socket's
- * folder, the user that it runs as, and the files there that luamig itself
- * reads and locks. The files and their meaning are listed in server.h.
+ * The embedded PostgreSQL's files: its home, its socket's folder, its user,
+ * and the files there that luamig itself reads and locks. server.h lists the
+ * files and their meaning.
  *
  * Promises: a folder appears under its final name only when it is complete.
- * Root changes the owner only of what it has just made, and follows no
- * symbolic links inside a home, which another user may own.
+ * Root changes the owner only of files that it has just made, and follows no
+ * symbolic links inside a home, which may belong to another user.
  */
 
 #include "pg/server/private.h"

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Throw-away databases: CREATE DATABASE ... TEMPLATE, one ahead of the one that
- * is in use.
+ * Throw-away databases: CREATE DATABASE ... TEMPLATE, one in advance.
  *
- * Making a copy takes the server some tens of milliseconds, in which a test has
- * other things to do: so copies are made, and dropped, by requests that nobody
- * waits for. Each has a sync of its own, since the server makes no database in
- * a transaction with anything else.
+ * A copy takes the server some tens of milliseconds. So copies are made and
+ * dropped by requests that nothing waits for, while the test does other
+ * things. Each request has its own sync, because the server cannot create a
+ * database in a transaction with other statements.
  */
 
 #include "pg/server/scratch.h"

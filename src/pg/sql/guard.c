@@ -2,11 +2,10 @@
 /*
  * Judges a statement by its parse tree.
  *
- * Kinds of statements that are harmless are listed; whatever is not listed
- * counts as DDL, so that nothing is forgotten. Statements that write, and
- * calls of functions, are looked for wherever they may stand in what would be
- * executed. What has no tree is read by its words; it passes if they can mean
- * nothing but a query. Never connects.
+ * It lists the harmless kinds of statements; every other kind counts as DDL,
+ * so none is forgotten. It looks for writes and for function calls in every
+ * part that would be executed. If a statement has no tree, its words decide:
+ * it passes if they can only mean a query. Never connects.
  */
 
 #include "pg/sql/guard.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Remembers verdicts by text. Scripts that splice values into SQL make a new
- * text each time, so the memory is bounded: when it is full it begins anew.
- */
+/* Remembers verdicts by text. A script that puts values into its SQL makes a
+ * new text each time, so the memory is limited: when it is full, it is
+ * emptied. */
 
 #include "pg/sql/guard.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What can be said of a statement that has no parse tree: its first word tells
- * the kind, and any word that could mean a write keeps it from being a plain
- * query. Errs towards refusing: a column named update is taken for a write.
- */
+/* Judges a statement without a parse tree by its words. Its first word shows
+ * the kind; with any word that could mean a write, it is not a plain query. In
+ * doubt it refuses: a column named update counts as a write. */
 
 #include "base/mem.h"
 #include "pg/sql/guard_private.h"

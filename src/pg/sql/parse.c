@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hands SQL to libpg_query, and finds places in its text again.
+ * Parses SQL with libpg_query, and finds places in the text again.
  *
- * Refuses to parse what the parser would overflow the stack with: it recurses
- * and has no limit of its own, so the nesting is estimated from the tokens
- * first.
+ * The parser recurses without a limit and could overflow the stack. So luamig
+ * estimates the nesting from the tokens first, and refuses a text that is
+ * nested too deeply.
  */
 
 #include "pg/sql/parse.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads EXPLAIN's JSON into a flat list of nodes, and adds up what they read.
+ * Reads EXPLAIN's JSON into a flat list of nodes, and adds up the rows that
+ * they read.
  *
- * The reader takes the members that it knows by name and passes over the rest,
- * so newer servers may say more. It trusts nothing: text that is no JSON, or is
- * nested too deeply, is no plan.
+ * It reads the members that it knows by name and skips the rest, so newer
+ * servers may send more. It trusts nothing: text that is not JSON, or is
+ * nested too deeply, is not a plan.
  */
 
 #include "pg/sql/plan.h"

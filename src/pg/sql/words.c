@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Cuts SQL into words. A number is its digits alone, so that a word which
- * stands right behind it is seen: PostgreSQL 14 reads SELECT 1INTO t.
- */
+/* Splits SQL into words. A number is only its digits, so a word directly after
+ * it is found: PostgreSQL 14 accepts SELECT 1INTO t. */
 
 #include "pg/sql/words.h"
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A call's way to the server: the Lua values on the stack become parameters of
- * the types that the statement or the shape asks for, then it is executed,
- * posted or combined.
+ * Sends a call to the server: encodes the Lua values on the stack as
+ * parameters of the statement's or shape's types, then executes, posts or
+ * combines it.
  *
- * Nothing here raises or runs a script's code. The encoded values sit in the
- * binding, until the next call. An error says which parameter it was, by the
- * caller's name for it, and the line of the script, in the latch as well.
+ * Nothing here raises or runs a script's code. The binding keeps the encoded
+ * values until the next call. An error names the parameter as the caller does,
+ * and has the script's line, also in the repo's failure.
  *
- * Refused are more or fewer values than the statement has parameters, and more
- * than the protocol can carry.
+ * Refuses more or fewer values than the statement has parameters, and more
+ * than the protocol allows.
  */
 
 #include "script/bind/private.h"

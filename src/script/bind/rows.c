@@ -3,11 +3,12 @@
  * Rows as scripts see them: the results of queries, and pages.
  *
  * Each row is a table, by column name; luamig.strict gives it and the list the
- * metatables that raise for a column that is not there. A field that is NULL is
- * absent. What is read stays the caller's.
+ * metatables that raise for a column that does not exist. A NULL field is
+ * absent. The caller keeps the result.
  *
- * A value that Lua cannot hold is refused, never rounded or cut: the error
- * names the column, and the row by its key if it is a page's, else by number.
+ * If Lua cannot hold a value, that is an error; the value is never rounded or
+ * cut. The error names the column, and the row by its key (of a page) or by
+ * its number.
  */
 
 #include "core/page/page.h"

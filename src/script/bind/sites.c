@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The memory of call sites: a script has a handful, so lists will do. A site
- * whose names change altogether is noted anew; only a loss is noticed. */
+/* Remembers the lines that call the repo. A script has few of them, so lists
+ * are enough. If all names at a line change, they are noted again; only a
+ * missing name is reported. */
 
 #include "script/bind/sites.h"
 

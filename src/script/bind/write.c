@@ -2,14 +2,14 @@
 /*
  * The structured writes: repo:update, insert, delete and their _all forms.
  *
- * A line that passes what it passed before follows a pattern
- * (script/bind/pattern.h); that is the way of nearly all calls. The first call of a
- * line has its arguments read (bind/write_args.c) and asks for the shape.
+ * If a line passes the same fields as before, the call follows a pattern
+ * (script/bind/pattern.h); nearly all calls do. For the first call of a line,
+ * bind/write_args.c reads the arguments and asks for the shape.
  *
- * Each leaves a handle. A row is combined with others of its shape where that
- * cannot be told from writing it alone, otherwise it is a statement of its own.
- * An error names the row and the column as the script does. What may not be
- * written at all is refused by core/repo/repo.c.
+ * Each call returns a handle. A row is combined with others of its shape if
+ * that makes no difference to writing it alone; otherwise it is a statement of
+ * its own. An error names row and column as the script does. core/repo/repo.c
+ * refuses writes that are never allowed.
  */
 
 #include "core/repo/write.h"

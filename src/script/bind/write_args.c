@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The arguments of the structured writes: tables of columns, their options,
- * and conditions, read and checked before anything is written.
+ * and conditions. They are read and checked before anything is written.
  *
  * A table of columns becomes two things on the Lua stack: a userdata with the
  * sorted names, and the values in that order. Sorting makes the SQL depend on
- * the shape alone, so that each shape is prepared once. All memory is Lua's;
- * each function may raise, and does so with nothing of C's at hand.
+ * the shape alone, so that each shape is prepared once. All memory belongs to
+ * Lua; each function may raise, and C owns nothing then.
  *
- * Refused is what would write to other rows than was meant: keys and conditions
- * that are empty, a key that is NULL, a condition that is nil, and either
- * without a column that the same line has passed before. Changes without one
- * are warned of.
+ * Refused are arguments that would write other rows than the author wanted: an
+ * empty key or condition, a NULL in the key, a condition that is nil, and a
+ * key or condition without a column that the same line has passed before. For
+ * changes without such a column, luamig warns.
  */
 
 #include "base/log.h"

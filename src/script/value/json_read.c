@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads JSON by recursive descent. With a Lua state it pushes what it reads,
- * without one it only judges the text.
+ * Reads JSON by recursive descent. With a Lua state it pushes the value;
+ * without one it only checks the text.
  *
- * The server has checked what comes from it; a text that is no JSON is refused
- * all the same, never read beyond its end.
+ * Text from the server is valid already. A text that is not JSON is refused
+ * anyway, and never read beyond its end.
  */
 
 #include "script/value/json.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of the Lua state.
+ * Creates and frees the Lua state, and calls Lua code.
  *
- * Everything that may raise runs below lm_vm_call, set-up included. The count
- * hook is armed before any script is loaded, so that coroutines inherit it; it
- * makes two signals end a loop that calls nothing. Once it has fired it fires
- * at every instruction, so that a script cannot swallow it with pcall.
+ * Everything that may raise runs below lm_vm_call, also the set-up. The count
+ * hook is set before any script is loaded, so that coroutines inherit it; with
+ * it, two signals end a loop that calls nothing. Once it has raised, it raises
+ * again at every instruction, so a script cannot catch it with pcall.
  */
 
 #include "script/vm/vm.h"
