@@ -29,7 +29,7 @@ def test_a_script_with_another_name_altogether_gets_the_list(project):
         INVALID, "scripts has: s0.lua", "and 2 more.").refuse("Did you mean")
 
 
-def test_a_project_without_scripts_is_told_to_make_one(project):
+def test_a_project_without_scripts_gets_a_hint(project):
     project.luamig("run", "x").expect(INVALID, "There is no script in scripts",
                                       "luamig new NAME")
     project.luamig("new", "x", url=False).expect(DONE)

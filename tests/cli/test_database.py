@@ -79,7 +79,7 @@ def test_each_way_to_name_a_database_outweighs_those_after_it(
     place.run().expect(USAGE, "no database is named", "--db", "luamig.lua")
 
 
-def test_what_is_set_to_nothing_names_no_database(place):
+def test_an_empty_variable_names_no_database(place):
     """libpq would take the database of the user's own name."""
     for url in ("", " "):
         place.run("--db", url).expect(USAGE, "--db is empty", "variable")
@@ -114,7 +114,7 @@ def test_a_script_that_names_a_repo_is_taken_at_its_word(db, other, place):
     assert other.has_journal() and not db.has_journal()
 
 
-def test_a_script_that_names_a_repo_runs_elsewhere_only_when_told(
+def test_a_script_with_a_repo_runs_elsewhere_only_with_an_option(
         db, other, place):
     place.script(script(repo="analytics"))
     place.run(env={"DATABASE_URL": db.url}).expect(
@@ -262,7 +262,7 @@ def test_a_broken_project_file_is_refused(db, place, name):
     assert not db.has_journal()
 
 
-def test_a_repo_whose_variable_is_not_set_is_missed_by_who_needs_it(
+def test_a_repo_with_an_unset_variable_is_an_error_only_if_it_is_used(
         db, place):
     """Nothing else steps in for it."""
     place.write("luamig.lua", lua(f"""

@@ -78,7 +78,7 @@ def test_a_project_stays_as_it_is(empty):
     assert contents(empty) == before
 
 
-def test_files_that_exist_are_kept_and_what_they_lack_is_said(empty):
+def test_existing_files_are_kept_and_their_missing_lines_are_printed(empty):
     old = {".gitignore": "*.log\n.env*\n", "luamig.lua": "return {}\n",
            ".luarc.json": '{"runtime.version": "Lua 5.4"}\n',
            ".luacheckrc": 'std = "lua54"\n', ".busted": "return {}\n"}
@@ -97,7 +97,7 @@ def test_files_that_exist_are_kept_and_what_they_lack_is_said(empty):
     result.refuse(".env\n", 'files["scripts"]', "luamig.lua;")
 
 
-def test_what_already_ignores_luamigs_folder_lacks_nothing(empty):
+def test_a_gitignore_that_ignores_the_folder_is_complete(empty):
     empty.write(".gitignore", "/.luamig\r\n  .env  \r\n")
     empty.luamig("init").expect(DONE).refuse("add to it")
 
@@ -155,7 +155,7 @@ def test_the_project_file_leaves_the_database_to_the_environment(
     assert re.search(rf"^source +.*{said}", result.out, re.M), result
 
 
-def test_why_a_folder_cannot_be_made_is_said(empty):
+def test_an_error_says_why_a_folder_cannot_be_created(empty):
     # Nobody, not even root, makes folders there.
     empty.luamig("init", "/sys/luamig").expect(
         FAILED, 'could not create folder "/sys/luamig"').refuse("No such file")
@@ -250,7 +250,7 @@ def test_the_modules_of_a_project_serve_its_subfolders(empty):
     assert result.expect(DONE).out.strip() == path
 
 
-def test_what_lua_path_has_already_stays(empty):
+def test_existing_entries_of_lua_path_stay(empty):
     path = lua_path(empty, env={"LUA_PATH": "mine/?.lua"})
     assert path.endswith("/?/init.lua;mine/?.lua")
     assert lua_path(empty).endswith(";;")

@@ -39,7 +39,7 @@ def done(db):
 # -- JSON ------------------------------------------------------------------
 
 
-def test_every_line_is_an_object_and_the_last_one_tells_the_end(users, project):
+def test_every_line_is_an_object_and_the_last_one_has_the_ending(users, project):
     result = project.run("--log", "json").expect(DONE, "run 1 done: 50 rows")
 
     first, last = result.log[0], result.log[-1]
@@ -99,7 +99,7 @@ def test_quiet_and_verbose_choose_levels_of_json_too(users, project):
     assert "debug" in [line["level"] for line in told]
 
 
-def test_what_never_began_has_no_run(project):
+def test_a_run_that_never_began_is_not_in_the_journal(project):
     result = project.run("--log", "json", script="scripts/nope.lua")
     assert [line["level"] for line in result.expect(INVALID).log] == ["error"]
     project.script(SCRIPT % "")
@@ -113,7 +113,7 @@ def test_a_wrong_option_after_log_json_is_json_too(project):
     assert "--limit" in result.expect(USAGE).log[0]["message"]
 
 
-def test_a_format_that_is_none(project):
+def test_an_unknown_log_format_is_refused(project):
     project.run("--log", "xml").expect(
         USAGE, '--log takes plain or json, not "xml"')
 
@@ -146,7 +146,7 @@ def test_a_run_does_not_care_who_reads(users, project, sink, log):
     assert users.state() == "failed"
 
 
-def test_a_pipe_that_nobody_reads_any_more(users, project):
+def test_a_closed_pipe_does_not_stop_a_run(users, project):
     read, write = os.pipe()
     os.close(read)
     code = subprocess.run(

@@ -254,7 +254,7 @@ def test_a_table_that_is_not_there_is_an_error(db, project):
     assert_nothing_written(project)
 
 
-def test_what_is_no_table_is_an_error(db, project):
+def test_a_name_that_is_not_a_table_is_an_error(db, project):
     db.execute(USERS + "CREATE TABLE nothing ();")
     for name in ("users_id_seq", "users_pkey"):
         project.luamig("new", "x", "--table", name).expect(

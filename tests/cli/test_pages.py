@@ -171,7 +171,7 @@ def test_a_script_is_run_and_its_pages_are_read_as_shown(db, pages):
 UNJUDGED = in_migrate('repo:execute(luamig.ALL, "DELETE FROM sessions')
 
 
-def test_what_the_grammar_does_not_know_runs_where_it_is_meant(project_of):
+def test_sql_with_unknown_grammar_runs_if_it_is_allowed(project_of):
     project = project_of(17)
     project.db.execute("""
         CREATE TABLE users (id int PRIMARY KEY);
@@ -227,7 +227,7 @@ def mistaken(project, right, wrong):
     ("id = user.id", "id = user.id / 2", FAILED,
      SCRIPTING.block("luamig: error: row id = 0.5")),
 ], ids=["a field", "a column", "a type"])
-def test_mistakes_are_told_as_shown(db, pages, right, wrong, code, shown):
+def test_mistakes_are_printed_as_shown(db, pages, right, wrong, code, shown):
     users(db, 3)
 
     result = pages.run(script=mistaken(pages, right, wrong)).expect(code)
@@ -238,7 +238,7 @@ def test_mistakes_are_told_as_shown(db, pages, right, wrong, code, shown):
 DUPLICATE = SCRIPTING.block("luamig: error: duplicate key")
 
 
-def test_an_error_of_the_server_is_told_as_shown(db, pages):
+def test_an_error_of_the_server_is_printed_as_shown(db, pages):
     users(db, 1500)
     db.execute("INSERT INTO users VALUES (2000, 'user1200')")
     shown = DUPLICATE.replace("a@example.org", "user1200")
@@ -307,7 +307,7 @@ def test_lies_of_a_spec_are_found_as_shown(
     assert_shown(shown, result)
 
 
-def test_a_schema_file_is_made_and_held_against_the_spec_as_shown(db, project):
+def test_a_schema_file_is_created_and_compared_with_the_spec_as_shown(db, project):
     db.execute("CREATE TABLE accounts (id bigint PRIMARY KEY, name text)")
     project.write("spec/accounts_spec.lua", """\
 local mock = require "luamig.mock"

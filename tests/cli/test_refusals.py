@@ -256,7 +256,7 @@ def test_a_command_line_that_makes_no_sense(table, project, arguments, words):
     assert_unchanged(table)
 
 
-def test_no_command_is_a_question_for_help(project):
+def test_without_a_command_the_error_names_help(project):
     project.luamig(url=False).expect(USAGE, "luamig help")
 
 

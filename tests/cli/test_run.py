@@ -334,7 +334,7 @@ def test_callbacks_come_in_their_order(marks, project):
     assert marks.column("SELECT mark FROM marks") == ["start", "welcomed 25"]
 
 
-def test_on_stop_is_told_why_and_on_complete_waits_for_the_end(
+def test_on_stop_gets_the_reason_and_on_complete_runs_at_the_end(
         marks, project):
     project.script(CALLBACKS.replace("if FAIL", "if false"))
     project.run("--limit", 10).expect(STOPPED)
@@ -549,7 +549,7 @@ def test_a_journal_without_its_rows_says_what_it_may_come_of(users, project):
     project.run().expect(DONE)
 
 
-def test_a_role_that_may_not_upgrade_the_journal_is_told_what_to_do(
+def test_a_role_that_may_not_upgrade_the_journal_gets_a_hint(
         users, project):
     users.admin("ALTER SCHEMA public OWNER TO postgres")
     users.admin(f'ALTER DATABASE "{users.name}" OWNER TO postgres')

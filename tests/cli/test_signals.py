@@ -86,7 +86,7 @@ def test_a_second_signal_cancels_a_statement(table, project):
     assert table.runners() == []
 
 
-def test_a_second_runner_is_told_who_runs(table, project):
+def test_a_second_runner_sees_which_process_has_the_run(table, project):
     project.script(whole().replace("throttle_ms = 0", "throttle_ms = 60000"))
     runner = project.start_run()
     wait_until(lambda: table.progress() == 5, "the first batch")

@@ -35,7 +35,7 @@ def test_a_line_of_progress_that_is_redrawn(slow):
     assert "rows/s" in shown and "run 1 done: 300 rows" in shown, shown
 
 
-def test_no_colour_when_none_is_wanted(slow):
+def test_no_colour_with_no_color_set(slow):
     code, shown = at_a_terminal(slow, "run", "scripts/nope.lua",
                                 "--db", slow.url, env={"NO_COLOR": "1"})
     assert code == 3

@@ -82,7 +82,7 @@ def test_a_file_busted_is_obeyed_but_for_its_interpreter(folder):
     folder.luamig("test", url=False).expect(DONE, "2 successes / 0 failures")
 
 
-def test_what_follows_two_dashes_is_busteds(folder):
+def test_arguments_after_two_dashes_go_to_busted(folder):
     folder.luamig("test", "--", "--version", url=False).expect(
         DONE, re.compile(r"^2\.\d", re.M))
     folder.luamig("test", "--help", url=False).expect(

@@ -267,7 +267,7 @@ def test_a_connection_cut_while_the_server_still_commits(
 
 @pytest.mark.parametrize("point", ["after_page", "after_flush",
                                    "before_commit", "after_commit_sent"])
-def test_a_half_open_connection_holds_nobody_up(db, project, proxy, point):
+def test_a_half_open_connection_blocks_no_other_session(db, project, proxy, point):
     """The client's side is gone, the old backend sits in its transaction."""
     readings.create(db, 500)
     project.script(readings.script(batch=100))
@@ -337,7 +337,7 @@ def test_a_connection_cut_again_while_it_is_made_again(
     assert_once(db)
 
 
-def test_a_takeover_whose_answer_is_lost_is_not_held_against_itself(
+def test_a_takeover_does_not_block_itself_after_its_answer_was_lost(
         db, project, proxy):
     """The session of the attempt before is still there, and its lease runs."""
     readings.create(db, 300)

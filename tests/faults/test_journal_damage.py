@@ -187,7 +187,7 @@ def test_status_shows_a_run_that_lost_its_progress(stopped):
 
 
 @pytest.mark.parametrize("command", ["watch", "wait"])
-def test_whoever_follows_a_run_hears_that_its_progress_is_gone(
+def test_watch_reports_that_the_progress_row_is_gone(
         db, project, command):
     readings.create(db, 1000)
     project.script(readings.script(batch=50, throttle=300))

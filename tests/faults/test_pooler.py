@@ -155,7 +155,7 @@ def test_a_living_runner_behind_a_pooler_keeps_its_run(db, project, pooler):
     assert_once(db, pooled=True)
 
 
-def test_a_run_whose_beginning_was_not_confirmed_is_known_as_ones_own(
+def test_a_runner_recognises_its_run_after_the_answer_to_its_begin_was_lost(
         db, project, pooler):
     """Nobody sees behind a pooler that the first attempt's process is gone."""
     readings.create(db, 200)

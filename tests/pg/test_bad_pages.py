@@ -59,7 +59,7 @@ def assert_all_but(db, bad):
 ])
 @pytest.mark.parametrize("bad", [[1], [500], [1000], [100, 101], [7, 950]],
                          ids=str)
-def test_rows_at_which_the_base_query_raises_are_set_aside(
+def test_rows_at_which_the_base_query_fails_are_recorded(
         db, project, query, state, bad):
     fill(db, bad)
     add(project, query, config=QUARANTINE)
@@ -115,7 +115,7 @@ def test_rows_that_the_base_query_could_not_read_are_retried(db, project):
     assert_all_but(db, [])
 
 
-def test_a_query_that_raises_at_every_row_sets_none_aside(db, project):
+def test_a_query_that_fails_at_every_row_fails_the_run(db, project):
     fill(db, [])
     add(project, "SELECT t.id, t.n, t.id / (SELECT 0 * count(*) FROM t u) AS x"
         " FROM t", config=QUARANTINE)
@@ -148,7 +148,7 @@ def test_a_dry_run_names_the_row_at_which_the_page_raises(db, project):
         FAILED, "(id) = (457)", 'config.on_error = "quarantine"')
 
 
-def test_a_dry_run_says_that_a_run_sets_the_row_aside(db, project):
+def test_a_dry_run_says_that_a_run_records_the_failed_row(db, project):
     fill(db, [457])
     add(project, config=QUARANTINE)
     result = project.run("--dry-run").expect(

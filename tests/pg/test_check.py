@@ -284,7 +284,7 @@ def test_a_query_that_cannot_be_paged(folder, query, words):
     assert not findings(report, "plan") and findings(report, "health")
 
 
-def test_a_lock_on_the_table_is_not_held_against_the_query(odd, project):
+def test_a_lock_on_the_table_is_not_an_error_of_the_query(odd, project):
     write(project, "SELECT id FROM odd")
     with odd.connect() as holder:
         holder.cursor().execute("LOCK TABLE odd")
@@ -457,7 +457,7 @@ def test_health_says_what_is_not_seen(odd, project):
     assert "grant pg_read_all_stats" not in json.dumps(report)
 
 
-def test_a_run_that_would_be_held_is_told(odd, project):
+def test_check_reports_that_a_run_would_be_held(odd, project):
     write(project, "SELECT id FROM odd",
           "health = { snapshot_age_s = 0.000001 }")
     link = odd.connect()
@@ -549,14 +549,14 @@ def test_verdicts_are_coloured_on_a_terminal(folder):
 # -- the run ---------------------------------------------------------------------------
 
 
-def test_a_run_is_refused_and_told_what_would_help(folder):
+def test_a_refused_run_gets_a_hint(folder):
     write(folder, "SELECT id, n FROM bare")
     folder.run().expect(INVALID, "plan: each page reads about",
                         "CREATE INDEX CONCURRENTLY", "--force").refuse("run 1")
 
 
 @pytest.mark.parametrize("kind", ["k text_pattern_ops", 'k COLLATE "C"'])
-def test_an_index_of_another_order_is_none_on_the_key(db, project, kind):
+def test_an_index_in_another_order_is_not_an_index_on_the_key(db, project, kind):
     db.execute(f"""CREATE TABLE words (k text COLLATE "en-x-icu" NOT NULL);
         CREATE INDEX ON words ({kind});
         INSERT INTO words SELECT 'w' || i FROM generate_series(1, 20000) i;

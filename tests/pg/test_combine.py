@@ -63,7 +63,7 @@ def test_rows_that_may_be_there(db, run):
         (12, 3, "x12")]
 
 
-def test_what_each_of_them_did_is_told(db, run):
+def test_combined_writes_count_the_rows_of_each_call(db, run):
     run(T, """
   local handles = {}
   local function tell()
@@ -186,7 +186,7 @@ def test_a_quoted_name_in_a_schema(db, run):
         "w1", "w2", "w3"]
 
 
-def test_who_may_only_insert_can_insert(run, db):
+def test_a_role_with_only_insert_can_insert(run, db):
     assert run("CREATE TABLE t (id int);"
                "REVOKE SELECT, UPDATE ON t FROM app", """
   repo:insert("t", {id = 1})

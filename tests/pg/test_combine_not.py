@@ -126,7 +126,7 @@ NOT_COMBINED = {
 @pytest.mark.parametrize("case, mode", [
     (case, mode) for case in NOT_COMBINED for mode in ["true", '"always"']
     if mode == "true" or "trigger" not in case])
-def test_what_could_be_noticed_is_not_combined(run, case, mode):
+def test_writes_with_visible_differences_are_not_combined(run, case, mode):
     schema, body = NOT_COMBINED[case]
     assert run(schema, body, mode) == []
 

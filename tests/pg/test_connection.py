@@ -97,7 +97,7 @@ def test_an_unencrypted_password_is_warned_of_once(shop, project, remote):
 
 @pytest.mark.parametrize("way", ["TLS", "loopback", "a Unix socket",
                                  "no password"])
-def test_nobody_is_warned_where_nobody_can_listen(shop, project, remote, way):
+def test_a_safe_connection_needs_no_warning(shop, project, remote, way):
     there = {
         "TLS": url(shop, remote.address, sslmode="require"),
         "loopback": url(shop, "127.0.0.1", sslmode="disable"),
@@ -113,14 +113,14 @@ def check(project, there):
         project.luamig("check", "--json", url=there).expect(DONE).out)
 
 
-def test_check_tells_how_the_connection_is_encrypted(shop, project, remote):
+def test_check_reports_how_the_connection_is_encrypted(shop, project, remote):
     shown = check(project, url(shop, remote.address))
     assert shown["encryption"].startswith("TLSv1.")
     shown = check(project, url(shop, remote.address, sslmode="disable"))
     assert shown["encryption"] is None
 
 
-def test_check_tells_a_standby_from_a_primary(cluster, db, project):
+def test_check_refuses_a_standby_and_accepts_a_primary(cluster, db, project):
     standby = cluster.standby(hot_standby="on").start()
     try:
         cluster.wait_caught_up(standby)
@@ -131,7 +131,7 @@ def test_check_tells_a_standby_from_a_primary(cluster, db, project):
         standby.remove()
 
 
-def test_check_tells_a_pooler(cluster, db, project):
+def test_check_reports_a_pooler(cluster, db, project):
     pooler = Pooler(cluster, "transaction")
     try:
         shown = check(project, pooler.url(db.name))

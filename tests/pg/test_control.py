@@ -261,7 +261,7 @@ def test_a_stopped_runner_whose_run_was_taken_over_promises_nothing(
     runner.wait().expect(BUSY, "taken over").refuse("resumes it")
 
 
-def test_a_pause_is_said_to_be_by_whoever_asked_for_it(table, project):
+def test_a_pause_names_the_role_that_asked_for_it(table, project):
     add(project, before='repo:query("SELECT pg_sleep(0.3)")')
     runner = start(table, project)
     table.execute("INSERT INTO luamig.request (run_id, verb, settings, "
@@ -363,7 +363,7 @@ def test_settings_that_make_no_sense(project, given, said):
 # -- which run -----------------------------------------------------------------
 
 
-def test_two_runs_of_one_script_are_told_apart_by_number(table, project):
+def test_two_runs_of_one_script_are_named_by_their_numbers(table, project):
     project.script("""return {
       args = { part = { type = "integer", required = true } },
       config = { throttle_ms = 3600000, batch_size = 10 },

@@ -52,7 +52,7 @@ def test_a_detached_run_is_cancelled_from_elsewhere(table, project):
     project.run().expect(CANCELLED)
 
 
-def test_what_fails_before_it_is_under_way_is_told_at_once(table, project):
+def test_detach_reports_a_failure_before_the_begin_at_once(table, project):
     project.script("return {")
     project.run("--detach").expect(INVALID, "x.lua")
     assert not os.listdir(os.path.join(project.path, ".luamig", "log"))

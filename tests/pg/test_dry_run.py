@@ -55,7 +55,7 @@ def test_only_so_many_rows_as_the_limit_says(readings, untouched):
     assert report["estimate"]["wal_bytes"] >= report["batch_wal_bytes"]["sum"]
 
 
-def test_the_script_is_told(db, project):
+def test_a_script_sees_whether_it_is_a_dry_run(db, project):
     users(db, 3)
     project.script(script(
         'run.log("told", { dry = run.dry_run, id = run.id })'))
@@ -154,7 +154,7 @@ def test_a_composite_key_through_a_view(db, project, untouched):
         [(None, "n")] * 3)
 
 
-def test_partitions_are_told_apart(db, project, untouched):
+def test_a_dry_run_names_the_partition_of_a_row(db, project, untouched):
     db.execute("""
         CREATE TABLE events (id int PRIMARY KEY, filler int, what text)
             PARTITION BY RANGE (id);
@@ -277,7 +277,7 @@ def test_a_table_that_may_not_be_read_is_counted_and_not_shown(db, project):
     assert len(samples(report, "public.users")) == 3
 
 
-def test_counters_that_are_off_are_not_taken_for_none(db, readings):
+def test_unknown_counters_are_not_shown_as_zero(db, readings):
     db.set("track_counts", "off")
     report = dry(readings)
     assert report["tables"] is None

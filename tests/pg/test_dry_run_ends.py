@@ -33,7 +33,7 @@ def test_a_script_that_fails_reports_what_was_done(db, project, untouched):
     assert not report["would_quarantine"]
 
 
-def test_rows_that_a_run_would_set_aside(db, project, untouched):
+def test_a_dry_run_shows_rows_that_a_run_would_record(db, project, untouched):
     users(db, 30, ", CHECK (name <> 'x20')")
     project.script(script(
         RENAME, 'throttle_ms = 0, batch_size = 10, on_error = "quarantine"'))
@@ -43,7 +43,7 @@ def test_rows_that_a_run_would_set_aside(db, project, untouched):
     assert report["rows"] == 10
 
 
-def test_what_only_commit_would_find_is_found(db, project, untouched):
+def test_a_dry_run_finds_errors_of_commit(db, project, untouched):
     users(db, 30)
     db.execute("CREATE TABLE orders (id int PRIMARY KEY, user_id int NOT NULL "
                "REFERENCES users DEFERRABLE INITIALLY DEFERRED)")
@@ -57,7 +57,7 @@ def test_what_only_commit_would_find_is_found(db, project, untouched):
     assert json.loads(result.out)["rows"] == 20
 
 
-def test_what_a_run_would_refuse_or_warn_of_it_does_as_well(db, project):
+def test_a_dry_run_refuses_and_warns_as_a_run_does(db, project):
     db.execute("CREATE TABLE users (id int NOT NULL, name text);"
                "INSERT INTO users SELECT n, 'x' FROM "
                "generate_series(1, 150000) n; ANALYZE users")
@@ -78,7 +78,7 @@ def test_a_base_query_that_cannot_be_paged_is_refused(db, project):
     assert result.out == ""
 
 
-def test_a_lock_that_somebody_holds_is_waited_for(db, readings):
+def test_a_run_waits_for_the_lock_of_another_session(db, readings):
     with db.connect() as blocker, blocker.cursor() as cursor:
         blocker.autocommit = False
         cursor.execute("UPDATE readings SET temperature = 0 WHERE id = 100")
@@ -192,7 +192,7 @@ def test_a_sequence_that_is_set_back_is_named(db, project):
     assert "public.numbers, from 50 to unused;" in shown
 
 
-def test_advisory_locks_of_the_session_are_told(db, project):
+def test_advisory_locks_of_the_session_are_reported(db, project):
     users(db, 3)
     db.execute("CREATE FUNCTION hold() RETURNS void LANGUAGE sql AS "
                "'SELECT pg_advisory_lock(7)'")
@@ -201,7 +201,7 @@ def test_advisory_locks_of_the_session_are_told(db, project):
     assert_nothing_left(db)
 
 
-def test_writes_to_other_servers_are_told(db, project, untouched):
+def test_writes_to_other_servers_are_reported(db, project, untouched):
     users(db, 3)
     db.admin(f"""
         CREATE EXTENSION dblink; CREATE EXTENSION postgres_fdw;
@@ -267,7 +267,7 @@ def test_many_rows_are_warned_of(db, project):
     project.run("--dry-run", "--limit", 10).expect(DONE).refuse("warning")
 
 
-def test_machines_are_told_of_the_end(readings):
+def test_the_json_log_has_the_ending(readings):
     result = readings.run("--dry-run", "--log", "json").expect(DONE)
     assert result.log[-1]["event"] == "end"
     assert result.log[-1]["dry_run"] is True

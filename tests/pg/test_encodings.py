@@ -54,7 +54,7 @@ def test_a_failed_run_is_recorded_whatever_its_error_says(encoded):
     project.run().expect(DONE)
 
 
-def test_rows_at_fault_are_set_aside_whatever_their_error_says(encoded):
+def test_failed_rows_are_recorded_with_any_text_of_their_error(encoded):
     db, project, text = encoded
     project.script(SCRIPT.replace("CONFIG", 'on_error = "quarantine", quarantine_rows = true'))
     project.run().expect(FAILURES).refuse("22P05")

@@ -84,7 +84,7 @@ def test_onboarding(shop, example):
                                                   ("welcome", 1667)]
 
 
-def test_onboarding_leaves_a_step_that_somebody_sets_meanwhile(shop, example):
+def test_onboarding_keeps_a_step_that_another_session_sets_meanwhile(shop, example):
     add_users(shop, 10)
     result = run_while(example("onboarding"), lambda: shop.execute(
         "UPDATE users SET onboarding_step = 'profile' WHERE id = 4"))
@@ -134,7 +134,7 @@ def test_upgrade_settings(shop, example):
         {"version": 3}, {"version": 4, "mail": True}]
 
 
-def test_upgrade_settings_keeps_what_somebody_writes_meanwhile(shop, example):
+def test_upgrade_settings_keeps_what_another_session_writes_meanwhile(shop, example):
     shop.execute("INSERT INTO accounts (id, settings) VALUES (1, %s)",
                  '{"version": 1, "mail": true}')
     run_while(example("upgrade_settings"), lambda: shop.execute(
@@ -221,7 +221,7 @@ def test_merge_customers_takes_an_order_that_arrives_meanwhile(shop, example):
     assert orders(shop) == [(1, 10)] + MERGED[1:]
 
 
-def test_merge_customers_sets_one_aside_who_orders_meanwhile_and_is_alone(
+def test_merge_customers_records_only_the_customer_that_orders_meanwhile(
         shop, example):
     shop.execute(CUSTOMERS)
     project = example("merge_customers")
@@ -233,7 +233,7 @@ def test_merge_customers_sets_one_aside_who_orders_meanwhile_and_is_alone(
     assert orders(shop) == [(1, 10)] + MERGED[1:]
 
 
-def test_merge_customers_sets_aside_whom_another_table_needs(shop, example):
+def test_merge_customers_records_a_customer_that_another_table_needs(shop, example):
     shop.execute(CUSTOMERS)
     shop.execute("CREATE TABLE notes (customer_id bigint REFERENCES customers)"
                  "; INSERT INTO notes VALUES (3)")

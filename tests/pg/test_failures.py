@@ -48,7 +48,7 @@ def assert_each_once(db, count=200):
 # -- timeouts --------------------------------------------------------------
 
 
-def test_a_lock_that_somebody_holds_is_waited_for(table, project):
+def test_a_run_waits_for_the_lock_of_another_session(table, project):
     add(project, config="lock_timeout_ms = 100")
     holder = table.cluster.connect(table.name)
     holder.autocommit = False
@@ -232,7 +232,7 @@ def test_statements_that_are_cancelled_while_the_run_is_acquired(
     assert_each_once(table)
 
 
-def test_somebody_takes_long_to_make_the_journal(table, project):
+def test_another_runner_takes_long_to_create_the_journal(table, project):
     add(project)
     holder = table.cluster.connect(table.name)
     holder.autocommit = False

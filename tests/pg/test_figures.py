@@ -165,7 +165,7 @@ def test_a_query_of_all_rows_says_nothing_of_those_that_match(table, project):
     project.run().expect(DONE).refuse("still matching")
 
 
-def test_rows_that_came_meanwhile_are_told_for_a_query_of_all_rows_as_well(
+def test_new_rows_are_also_reported_for_a_query_of_all_rows(
         table, project):
     add(project)
     project.run("--limit", 100).expect(STOPPED)
@@ -175,7 +175,7 @@ def test_rows_that_came_meanwhile_are_told_for_a_query_of_all_rows_as_well(
 
 
 @pytest.mark.parametrize("source", ["t WHERE id > 0", "v"])
-def test_a_query_that_does_not_narrow_is_told(table, project, source):
+def test_a_query_that_returns_migrated_rows_again_is_reported(table, project, source):
     table.execute("CREATE VIEW v AS SELECT * FROM t WHERE id > 0")
     add(project)
     project.script(project.read("scripts/x.lua").replace("FROM t", f"FROM {source}"))
@@ -185,7 +185,7 @@ def test_a_query_that_does_not_narrow_is_told(table, project, source):
 
 @pytest.mark.parametrize("before, left", [
     ("", 0), ("if row.id % 2 == 0 then goto next end", 200)])
-def test_what_is_left_of_a_query_that_narrows_is_counted(
+def test_rows_left_of_a_query_that_shrinks_are_counted(
         table, project, before, left):
     project.script("""
       return { base_query = "SELECT id, n FROM t WHERE n IS NULL",
@@ -234,7 +234,7 @@ def test_on_conflict_without_an_index_says_so(table, project):
     project.run().expect(DONE)
 
 
-def test_raw_sql_is_not_told_of_the_option_on_conflict(table, project):
+def test_raw_sql_gets_no_hint_about_the_option_on_conflict(table, project):
     table.execute("CREATE TABLE u (a int, n int); "
                   "CREATE UNIQUE INDEX u_some ON u (a) WHERE n > 0")
     project.script("""return { run = function(repo)

@@ -187,7 +187,7 @@ def test_arguments_of_a_command(db, project):
 
 
 @pytest.mark.long
-def test_what_stands_in_the_journal(db, poisoned):
+def test_any_text_in_the_journal_is_printed_safely(db, poisoned):
     """Whoever may write there may write anything."""
     printed(poisoned, "run", "scripts/x.lua")
     for table in ("run", "failure", "request", "progress"):

@@ -106,7 +106,7 @@ def test_nothing_passes_after_a_refusal(guarded, db):
     assert db.scalar("SELECT count(*) FROM t WHERE n = 0") == 10
 
 
-def test_an_error_before_the_refused_statement_is_the_one_told(guarded):
+def test_an_error_before_the_refused_statement_is_the_one_reported(guarded):
     guarded("""
         repo:execute("UPDATE t SET n = 1 / (n * 0) WHERE id = 1")
         repo:execute("DELETE FROM t")
@@ -114,7 +114,7 @@ def test_an_error_before_the_refused_statement_is_the_one_told(guarded):
 
 
 @pytest.mark.parametrize("condition", ["true", "id = 5 OR 1 = 1", "1 = 1 -- "])
-def test_a_condition_that_is_none_is_refused_in_update_all(
+def test_a_condition_that_is_always_true_is_refused_in_update_all(
         guarded, db, condition):
     value = ", true" if "$1" in condition else ""
     guarded(f'repo:update_all("t", {{ n = 9 }}, "{condition}"{value})').expect(
@@ -124,7 +124,7 @@ def test_a_condition_that_is_none_is_refused_in_update_all(
     assert db.scalar("SELECT count(*) FROM t WHERE n = 0") == 10
 
 
-def test_every_row_may_be_meant(guarded, db):
+def test_luamig_all_allows_a_change_of_every_row(guarded, db):
     guarded("""
         say(repo:execute(luamig.ALL, "UPDATE t SET n = $1", 3).affected)
         say(#repo:query(luamig.ALL, "UPDATE t SET n = n + 1 RETURNING id"))
@@ -182,7 +182,7 @@ def test_a_query_that_is_nested_too_deeply_passes(guarded, db):
     assert db.column("SELECT word FROM said ORDER BY nr") == ["1", "1", "1"]
 
 
-def test_a_write_that_is_nested_too_deeply_must_be_meant(guarded, db):
+def test_a_write_that_is_nested_too_deeply_must_be_allowed(guarded, db):
     body = f"""
         {DEEP}
         repo:execute("UPDATE t SET n = " .. deep .. " WHERE id = 1")
@@ -230,7 +230,7 @@ def test_a_syntax_error_is_the_servers_to_report(guarded, sql):
         FAILED, "42601", sql).refuse("judged")
 
 
-def test_an_error_before_what_cannot_be_judged_is_the_one_told(guarded):
+def test_an_error_before_an_unjudged_statement_is_the_one_reported(guarded):
     guarded(f"""
         {DEEP}
         repo:execute("UPDATE t SET n = 1 / (n * 0) WHERE id = 1")

@@ -323,7 +323,7 @@ def test_more_sessions_than_usual_are_waited_for(db, project):
 # -- what cannot be seen --------------------------------------------------------
 
 
-def test_a_role_without_rights_is_told_what_it_cannot_see(
+def test_a_role_without_rights_sees_which_signals_are_hidden(
         primary, standby, db, project):
     primary.execute("REVOKE pg_read_all_stats FROM app")
     script(project, "replica_lag_bytes = 0")
@@ -367,7 +367,7 @@ def test_signals_that_are_off_are_not_looked_at(db, project):
 # -- the sum -------------------------------------------------------------------
 
 
-def test_what_a_run_was_held_by_is_added_up_over_its_calls(db, project):
+def test_held_time_is_added_up_over_all_calls_of_a_run(db, project):
     script(project, "", batch=20, before="", more="""
         throttle = function(repo) return 20 end""")
     project.run("--limit", "100").expect(STOPPED, held_by("script"))
@@ -376,7 +376,7 @@ def test_what_a_run_was_held_by_is_added_up_over_its_calls(db, project):
     assert db.progress("(held ->> 'script')::int") > first >= 100
 
 
-def test_what_an_abandoned_run_was_held_by_is_not_its_successors(db, project):
+def test_the_held_time_of_an_abandoned_run_is_not_counted_again(db, project):
     throttle = "throttle = function(repo) return 20 end"
     script(project, "", batch=20, before="", more=throttle)
     project.run("--limit", "100").expect(STOPPED, held_by("script"))

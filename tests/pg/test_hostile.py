@@ -178,7 +178,7 @@ def test_writes_by_a_condition(trapped, attacked):
     assert peek(trapped, "SELECT count(*), max(n) FROM app.t") == [(199, 6)]
 
 
-def test_rows_are_set_aside_and_tried_again(trapped, attacked):
+def test_failed_rows_are_recorded_and_retried(trapped, attacked):
     trapped.admin("UPDATE app.t SET most = 7 WHERE id"
                   " OPERATOR(pg_catalog.=) 7")
     write(attacked, config='on_error = "quarantine"',

@@ -321,7 +321,7 @@ def test_restart_begins_with_the_file_at_hand(heat, tree):
 
 
 @pytest.mark.parametrize("state", ["unfinished", "done"])
-def test_a_script_that_was_moved_is_told_from_a_new_one(heat, tree, state):
+def test_a_moved_script_is_not_taken_for_a_new_one(heat, tree, state):
     tree.write("p/luamig.lua", "return {}")
     tree.write("p/scripts/heat.lua", script())
     limit = ("--limit", 10) if state == "unfinished" else ()
@@ -384,7 +384,7 @@ def test_the_same_file_in_capitals_is_the_same_script(heat, tree, limit, said):
     assert sums(heat) == [10]
 
 
-def test_a_file_whose_name_was_changed_does_not_begin_anew_in_silence(
+def test_a_renamed_script_does_not_silently_begin_another_run(
         heat, tree):
     tree.write("heat.lua", script(fields='name = "first",'))
     tree.luamig("run", "heat.lua", "--limit", 10).expect(STOPPED)
@@ -453,7 +453,7 @@ def test_a_command_that_names_a_script_does_nothing_to_another_one_of_its_name(
     assert not unfinished.scalar("SELECT count(*) FROM luamig.request")
 
 
-def test_of_two_scripts_of_one_name_each_has_its_own_runs(heat, tree):
+def test_two_scripts_with_one_name_have_runs_of_their_own(heat, tree):
     tree.write(A, script())
     tree.write(B, script(step=20))
     tree.luamig("run", B).expect(DONE)

@@ -429,7 +429,7 @@ def test_a_one_shot_that_is_done_for_one_tenant(db, project, tenants):
 # -- runs that are done --------------------------------------------------------------
 
 
-def test_a_done_run_whose_table_is_gone_is_done(db, project):
+def test_a_done_run_without_its_table_is_done(db, project):
     make(db)
     project.script(script())
     project.run().expect(DONE)
@@ -440,7 +440,7 @@ def test_a_done_run_whose_table_is_gone_is_done(db, project):
 JOINED = "SELECT t.id FROM t JOIN u ON u.id = t.id"
 
 
-def test_a_done_run_one_of_whose_tables_is_gone_is_done(db, project):
+def test_a_done_run_with_a_missing_table_is_done(db, project):
     make(db)
     make(db, "u")
     project.script(script(JOINED).replace("UPDATE t", "UPDATE u"))
@@ -462,7 +462,7 @@ def test_a_done_run_that_now_reads_a_table_more_is_not_done(
     project.run().expect(INVALID, "and this would read public.u, public.v")
 
 
-def test_a_done_run_whose_table_was_made_anew_says_so(db, project):
+def test_a_done_run_warns_that_its_table_was_created_again(db, project):
     make(db)
     project.script(script())
     project.run().expect(DONE)

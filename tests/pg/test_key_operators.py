@@ -65,7 +65,7 @@ def test_a_citext_key_whose_schema_is_not_searched(db, project, ext, batch):
     run_each_once(db, project, ["k"], batch=batch)
 
 
-def test_a_domain_over_such_a_type(db, project, ext):
+def test_a_domain_over_citext_in_another_schema(db, project, ext):
     ext("citext")
     db.execute("CREATE DOMAIN email AS ext.citext CHECK (value <> '');"
                "CREATE TABLE t (k email PRIMARY KEY);"
@@ -96,7 +96,7 @@ def test_a_key_of_columns_with_operators_of_their_own(db, project, ext,
     run_each_once(db, project, names)
 
 
-def test_pages_of_such_a_key_walk_its_index(db, project, ext):
+def test_pages_of_a_key_with_several_operators_use_its_index(db, project, ext):
     ext("citext")
     db.execute("CREATE TABLE t (a int, b ext.citext, PRIMARY KEY (a, b));"
                "INSERT INTO t SELECT n % 2, ('k' || n)::ext.citext "

@@ -189,7 +189,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("kind", LIMITS)
-def test_rows_that_are_taken_by_their_number(reader, kind):
+def test_a_limit_below_the_key_is_refused(reader, kind):
     query, text = LIMITS[kind]
     reader.script(script(query, "id"))
     reader.run().expect(INVALID, "base_query must not have LIMIT in the subselect "
@@ -209,7 +209,7 @@ def test_the_conditions_are_put_around_the_number_of_rows(db, project):
     assert project.run().expect(DONE).rows == 20
 
 
-def test_the_first_of_each_is_paged_by_what_it_is_looked_up_for(db, project):
+def test_the_first_row_of_each_group_is_paged_by_the_outer_key(db, project):
     write(db, project, "SELECT g.id AS g, o.id, o.email FROM groups g, LATERAL "
           "(SELECT id, email FROM policies p WHERE p.id >= g.policy AND NOT "
           "enabled ORDER BY id LIMIT 1) o", "g")
@@ -220,7 +220,7 @@ def test_the_first_of_each_is_paged_by_what_it_is_looked_up_for(db, project):
     "SELECT * FROM (SELECT id, email FROM policies FOR UPDATE SKIP LOCKED) s "
     "WHERE id IS NOT NULL",
     "SELECT id, email FROM chosen WHERE id IS NOT NULL"])
-def test_rows_that_others_have_locked_are_not_skipped(reader, query):
+def test_skip_locked_is_refused(reader, query):
     reader.script(script(query, "id"))
     reader.run().expect(INVALID, "base_query must not have SKIP LOCKED",
                         "would never migrate the rows")

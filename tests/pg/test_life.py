@@ -131,7 +131,7 @@ def test_a_connection_that_ends_with_writes_on_their_way(db, project, body):
     assert numbers(db)[-1] == 100
 
 
-def test_a_failed_row_is_set_aside_with_others_on_their_way(db, project):
+def test_a_failed_row_is_recorded_while_other_writes_are_in_flight(db, project):
     db.execute("ALTER TABLE log ADD CHECK (tid <> 7)")
     script(project, migrate='for _, row in ipairs(rows) do'
            ' repo:insert("log", { tid = row.id }) end',

@@ -62,7 +62,7 @@ def test_inserts_that_the_run_may_meet_are_warned_of_once(db, project, tables,
     assert result.rows == 200, "n of the new rows is not 0"
 
 
-def test_such_rows_are_migrated_as_well(db, project, tables):
+def test_rows_inserted_ahead_of_the_cursor_are_migrated(db, project, tables):
     project.script(script(
         "SELECT id FROM docs", '"id"',
         'if #rows == 10 then repo:insert("docs", {}) end'))

@@ -69,7 +69,7 @@ def test_the_position_is_found_through_views_and_partitions(db, project):
     assert "by the key's position" in shown, shown
 
 
-def test_where_there_are_no_statistics_nothing_is_guessed(db, project):
+def test_without_statistics_there_is_no_estimate(db, project):
     make_table(db)
     db.admin("DELETE FROM pg_statistic WHERE starelid = 't'::regclass")
     write_script(project)
@@ -120,7 +120,7 @@ ACCENTS = "scripts/" + 40 * "é" + ".lua"
 
 
 @pytest.mark.parametrize("script", ["scripts/x.lua", LONG, ACCENTS])
-def test_the_server_is_told_script_and_run(db, project, script):
+def test_the_server_shows_script_and_run(db, project, script):
     db.execute("CREATE TABLE t (id int PRIMARY KEY, name text);"
                "INSERT INTO t VALUES (1)")
     project.script("""return {

@@ -60,7 +60,7 @@ def attempts(db):
 @pytest.mark.parametrize("bad", [
     [1], [COUNT], [500], [1, COUNT], list(range(101, 201)), [100, 101],
     list(range(7, COUNT, 97))], ids=lambda bad: f"{len(bad)} from {bad[0]}")
-def test_rows_at_fault_are_set_aside_and_all_others_migrated(
+def test_failed_rows_are_recorded_and_all_others_migrated(
         db, project, bad):
     fill(db, bad)
     add(project, config="max_failures = 1000")
@@ -82,7 +82,7 @@ def test_one_in_a_thousand_of_100000_rows(db, project):
     assert attempts(db) <= 100 + 100 * 3 * (math.log2(1000) + 1)
 
 
-def test_what_is_kept_of_a_row_at_fault(db, project):
+def test_what_the_journal_keeps_of_a_failed_row(db, project):
     fill(db, [3])
     add(project)
     project.run().expect(FAILURES, "row (id) = (3) failed and is recorded", "t_check")
@@ -102,7 +102,7 @@ def test_the_row_itself_is_kept_when_that_is_wanted(db, project):
         "id": "3", "n": "3", "note": "note 3"}
 
 
-def test_an_error_of_the_script_sets_its_row_aside(db, project):
+def test_an_error_of_the_script_records_its_row_as_failed(db, project):
     fill(db, [])
     add(project, before='if row.id % 400 == 0 then error("odd row") end')
     project.run().expect(FAILURES, "odd row")
@@ -155,7 +155,7 @@ def test_without_quarantine_the_first_row_at_fault_ends_the_run(db, project):
     assert db.scalar("SELECT count(*) FROM luamig.failure") == 0
 
 
-def test_timeouts_and_conflicts_set_no_row_aside(db, project):
+def test_timeouts_and_conflicts_record_no_failed_row(db, project):
     fill(db, [])
     holder = db.cluster.connect(db.name)
     holder.autocommit = False

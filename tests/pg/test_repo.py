@@ -272,7 +272,7 @@ def test_the_session_must_not_be_changed(said, sql, call):
                 "scripts/x.lua", sql])
 
 
-def test_what_ends_with_the_transaction_may_be_set(said):
+def test_a_setting_that_ends_with_the_transaction_is_allowed(said):
     assert said("""
         repo:execute("SET LOCAL search_path = pg_catalog")
         local path = repo:scalar("SHOW search_path")
@@ -510,7 +510,7 @@ def test_read_committed_does_not_conflict(db, project):
     assert runner.wait().expect(DONE).retries == 0
 
 
-def test_a_column_of_a_table_that_has_none_does_not_exist(db, project):
+def test_a_column_of_a_table_without_columns_does_not_exist(db, project):
     db.execute("CREATE TABLE bare ()")
     project.script("""return { run = function(repo)
       repo:insert("bare", { id = 1 })

@@ -41,7 +41,7 @@ def assert_untouched(db, count=0):
 
 @pytest.mark.parametrize("command", [("run",), ("run", "--dry-run"), ("check",)],
                          ids=lambda words: words[-1])
-def test_an_owner_whom_policies_hide_all_rows_from_is_refused(tables, project, command):
+def test_an_owner_that_policies_hide_all_rows_from_is_refused(tables, project, command):
     tables.execute(FORCE.format("t"))
     project.script(script())
     result = project.luamig(command[0], "scripts/x.lua", *command[1:])
@@ -57,7 +57,7 @@ def test_a_run_that_is_refused_leaves_no_journal(tables, project):
     assert not tables.has_journal()
 
 
-def test_a_script_may_say_that_only_visible_rows_are_meant(tables, project):
+def test_a_script_may_ask_for_visible_rows_only(tables, project):
     tables.execute(FORCE.format("t") + EVEN)
     project.script(script(config="row_security = true"))
     project.run().expect(DONE)

@@ -268,7 +268,7 @@ def test_check_and_dry_run_do_not_show_it(table, project):
     project.run("--dry-run").expect(USAGE, HINT)
 
 
-def test_rows_that_are_set_aside_do_not_show_it(table, project):
+def test_recorded_rows_do_not_show_the_secret(table, project):
     table.execute(f"UPDATE t SET s = 'was {TOKEN}' WHERE id = 3")
     write(project, "if row.id == 3 then error('not ' .. run.args.token) end",
           'on_error = "quarantine", quarantine_rows = true')

@@ -254,7 +254,7 @@ OCCUPY = """
 
 
 @pytest.mark.parametrize("first", [FORGET, OCCUPY], ids=["26000", "42P05"])
-def test_somebody_meddles_with_prepared_statements(db, project, first):
+def test_another_client_drops_prepared_statements(db, project, first):
     make_table(db)
     project.script(script(first=first))
     project.run().expect(DONE)

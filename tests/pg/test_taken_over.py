@@ -160,7 +160,7 @@ def test_a_dry_run_shows_an_insert_that_inserts_nothing(tables, project):
         result.expect(result.code, 'because of trigger "keep_out" of "arch"')
 
 
-def test_rows_whose_insert_is_swallowed_are_set_aside_and_retried(tables, project):
+def test_rows_with_a_swallowed_insert_are_recorded_and_retried(tables, project):
     tables.execute(SWALLOWERS["a BEFORE trigger"][0])
     project.script(script(MOVE, 'on_error = "quarantine"'))
     project.run().expect(7)

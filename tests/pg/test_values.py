@@ -501,7 +501,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("combine", ["true", "false"])
 @pytest.mark.parametrize("call", UNKNOWN)
-def test_an_unknown_column_is_named_with_the_one_that_was_meant(typed, project, call, combine):
+def test_an_unknown_column_gets_a_hint_with_the_nearest_column(typed, project, call, combine):
     typed.execute("CREATE TABLE t (id int PRIMARY KEY, name text, nom text)")
     project.script(f"""return {{ config = {{ combine = {combine} }}, run = function(repo)
       {UNKNOWN[call]}

@@ -99,7 +99,7 @@ HARMFUL = [
 
 
 @pytest.mark.parametrize("version, sql", HARMFUL)
-def test_what_hits_every_row_in_new_words_must_be_meant(
+def test_a_change_of_every_row_in_newer_sql_must_be_allowed(
         guarded_on, version, sql):
     result, rows = guarded_on(version, f'repo:query("{sql}")')
 
@@ -255,7 +255,7 @@ def test_a_foreign_key_that_is_not_enforced_is_not_warned_of(project18):
     result.refuse("lax")
 
 
-def test_a_virtual_column_is_told_like_a_stored_one(project18):
+def test_a_virtual_column_is_reported_like_a_stored_one(project18):
     db = project18.db
     db.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b int AS (a * 2))"
                .replace("AS (", "GENERATED ALWAYS AS ("))

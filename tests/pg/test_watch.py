@@ -69,7 +69,7 @@ def test_a_run_that_does_not_reach_its_end(table, project, end, code):
     runner.wait().expect(code)
 
 
-def test_what_a_run_waits_for_is_seen_by_who_watches(table, project):
+def test_watch_shows_what_a_run_waits_for(table, project):
     runner = start(table, project)
     project.luamig("pause", 1).expect(DONE)
     watcher = project.start("watch", 1, "--log", "json")

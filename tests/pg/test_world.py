@@ -108,7 +108,7 @@ def test_arguments_reach_the_script(passes):
   assert.same({ 1, 1 }, { result.rows, result.failures })
   assert.equal("- done welcome", steps(w))
 """)
-def test_rows_at_fault_are_set_aside(passes):
+def test_failed_rows_are_recorded(passes):
     pass
 
 
@@ -136,7 +136,7 @@ def test_rows_at_fault_are_set_aside(passes):
     { query.verb, query.sql, query.params })
   assert.same({ "log", "said", { n = 1 } }, { said.verb, said.message, said.fields })
 """)
-def test_the_log_tells_what_happened(passes):
+def test_the_log_says_what_happened(passes):
     pass
 
 
@@ -317,7 +317,7 @@ def test_a_stub_with_fewer_rows_fails_the_spec(complaint):
   w:stub("SELECT id FROM users", { rows = { { id = 1.5 }, { id = 3.5 }, { id = 10 } } })
   w:run(migrate [[repo:query "SELECT id FROM users"]])
 """)
-def test_a_stub_whose_rows_are_not_there_shows_one_that_is(complaint):
+def test_a_stub_with_missing_rows_shows_an_existing_row(complaint):
     assert ("the server did not return row 1 of the stub: id = 1.5 (a float)\n"
             "  it returned: id = 1 (an integer)") in complaint
 
@@ -454,7 +454,7 @@ def test_the_worlds_in_lua_are_at_hand_for_comparison(passes):
 @spec("""
   for _ = 1, 60 do world() end
 """)
-def test_worlds_that_nobody_holds_make_room(passes):
+def test_unused_worlds_make_room(passes):
     """The server has 100 connections, and each world has one."""
 
 

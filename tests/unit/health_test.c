@@ -129,7 +129,7 @@ test_a_limit_of_the_servers_own_counts_if_it_is_lower(void **state)
 }
 
 static void
-test_replica_lag_holds_for_as_long_as_it_lasts(void **state)
+test_replica_lag_holds_without_a_time_limit(void **state)
 {
     (void)state;
     read_value(LM_SIGNAL_REPLICA_LAG, 300 * MB);
@@ -157,7 +157,7 @@ test_a_vacuum_holds_for_ten_minutes_and_then_slows(void **state)
 }
 
 static void
-test_what_was_never_known_is_left_out(void **state)
+test_a_signal_that_was_never_known_is_left_out(void **state)
 {
     (void)state;
     assert_int_equal(read_nothing(LM_SIGNAL_ARCHIVER, "who knows"),
@@ -166,7 +166,7 @@ test_what_was_never_known_is_left_out(void **state)
 }
 
 static void
-test_what_cannot_be_read_any_more_holds_on_for_ten_minutes(void **state)
+test_a_signal_that_becomes_unknown_holds_for_ten_more_minutes(void **state)
 {
     (void)state;
     assert_int_equal(read_value(LM_SIGNAL_SLOTS, 200), LM_SIGNAL_SLOTS);
@@ -182,7 +182,7 @@ test_what_cannot_be_read_any_more_holds_on_for_ten_minutes(void **state)
 }
 
 static void
-test_what_cannot_be_read_any_more_does_not_begin_a_hold(void **state)
+test_a_signal_that_becomes_unknown_does_not_begin_a_hold(void **state)
 {
     (void)state;
     assert_int_equal(read_value(LM_SIGNAL_SLOTS, 50), LM_HELD_BY_NOTHING);
@@ -346,7 +346,7 @@ test_held_time_is_kept_and_said(void **state)
 }
 
 static void
-test_bytes_are_told_in_units(void **state)
+test_bytes_are_written_in_units(void **state)
 {
     static const struct {
         double bytes;
@@ -376,15 +376,17 @@ main(void)
         cmocka_unit_test_setup(test_a_signal_that_is_off_never_holds, begin),
         cmocka_unit_test_setup(
             test_a_limit_of_the_servers_own_counts_if_it_is_lower, begin),
-        cmocka_unit_test_setup(test_replica_lag_holds_for_as_long_as_it_lasts,
+        cmocka_unit_test_setup(test_replica_lag_holds_without_a_time_limit,
                                begin),
         cmocka_unit_test_setup(
             test_a_vacuum_holds_for_ten_minutes_and_then_slows, begin),
-        cmocka_unit_test_setup(test_what_was_never_known_is_left_out, begin),
+        cmocka_unit_test_setup(test_a_signal_that_was_never_known_is_left_out,
+                               begin),
         cmocka_unit_test_setup(
-            test_what_cannot_be_read_any_more_holds_on_for_ten_minutes, begin),
+            test_a_signal_that_becomes_unknown_holds_for_ten_more_minutes,
+            begin),
         cmocka_unit_test_setup(
-            test_what_cannot_be_read_any_more_does_not_begin_a_hold, begin),
+            test_a_signal_that_becomes_unknown_does_not_begin_a_hold, begin),
         cmocka_unit_test_setup(
             test_a_standby_that_is_gone_is_not_one_without_lag, begin),
         cmocka_unit_test_setup(
@@ -400,7 +402,7 @@ main(void)
         cmocka_unit_test_setup(test_only_what_is_not_seen_is_worth_a_line,
                                begin),
         cmocka_unit_test_setup(test_held_time_is_kept_and_said, begin),
-        cmocka_unit_test_setup(test_bytes_are_told_in_units, begin),
+        cmocka_unit_test_setup(test_bytes_are_written_in_units, begin),
     };
 
     return UNIT_RUN(tests);

@@ -64,7 +64,7 @@ test_rows_thrown_away_were_read(void **state)
 }
 
 static void
-test_what_was_not_run_read_nothing(void **state)
+test_a_plan_that_was_not_run_read_nothing(void **state)
 {
     (void)state;
     assert_reads(MEASURED(LIMIT("10", ACTUAL("0", "1"),
@@ -188,7 +188,7 @@ test_members_that_are_not_known_are_passed_over(void **state)
 }
 
 static void
-test_what_is_no_plan_is_refused(void **state)
+test_a_text_that_is_not_a_plan_is_refused(void **state)
 {
     static const char *const texts[] = {
         "",
@@ -300,7 +300,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_thrown_away_were_read),
-        cmocka_unit_test(test_what_was_not_run_read_nothing),
+        cmocka_unit_test(test_a_plan_that_was_not_run_read_nothing),
         cmocka_unit_test(test_a_limit_ends_a_scan_early),
         cmocka_unit_test(test_a_filter_makes_a_scan_read_more_than_it_gives),
         cmocka_unit_test(test_a_condition_leads_to_the_rows),
@@ -309,7 +309,7 @@ main(void)
         cmocka_unit_test(test_a_subplan_that_is_hashed_is_read_once),
         cmocka_unit_test(test_tables_are_counted_once),
         cmocka_unit_test(test_members_that_are_not_known_are_passed_over),
-        cmocka_unit_test(test_what_is_no_plan_is_refused),
+        cmocka_unit_test(test_a_text_that_is_not_a_plan_is_refused),
         cmocka_unit_test(test_every_prefix_of_a_plan_is_refused),
         cmocka_unit_test(test_a_run_is_judged_by_what_it_reads_in_all),
         cmocka_unit_test(test_a_simple_condition_may_stand_in_an_index),

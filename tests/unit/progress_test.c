@@ -185,7 +185,7 @@ test_batches_longer_than_a_minute_have_a_speed_too(void **state)
 }
 
 static void
-test_what_an_earlier_call_did_is_no_speed(void **state)
+test_rows_of_an_earlier_call_do_not_count_as_speed(void **state)
 {
     struct lm_progress progress;
 
@@ -362,7 +362,7 @@ main(void)
         TEST(test_a_run_that_is_held_says_what_for_once_a_minute),
         TEST(test_the_speed_is_that_of_the_last_minute),
         TEST(test_batches_longer_than_a_minute_have_a_speed_too),
-        TEST(test_what_an_earlier_call_did_is_no_speed),
+        TEST(test_rows_of_an_earlier_call_do_not_count_as_speed),
         TEST(
             test_what_a_crash_took_back_is_no_speed_and_the_percentage_goes_back),
         TEST(test_no_total_no_percentage_and_no_time),

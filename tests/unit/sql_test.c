@@ -161,7 +161,7 @@ test_arrays_are_read_as_the_server_prints_them(void **state)
 }
 
 static void
-test_what_is_no_array_is_not_read(void **state)
+test_a_text_that_is_not_an_array_is_not_read(void **state)
 {
     static const char *const cases[] = {
         "",         "a",      "{",     "}",       "{a",         "{a,",
@@ -181,7 +181,7 @@ int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_no_array_is_not_read),
+        cmocka_unit_test(test_a_text_that_is_not_an_array_is_not_read),
         cmocka_unit_test(test_identifiers_are_always_quoted),
         cmocka_unit_test(test_table_names_have_one_part_or_two),
         cmocka_unit_test(test_malformed_table_names_are_refused),

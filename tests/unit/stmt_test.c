@@ -33,7 +33,7 @@ test_a_statement_is_found_by_text_and_types(void **state)
 
 /* Texts with spliced values may differ in one letter, wherever it is. */
 static void
-test_long_texts_are_told_apart_wherever_they_differ(void **state)
+test_long_texts_are_different_wherever_they_differ(void **state)
 {
     enum { LENGTH = 400 };
     struct lm_stmt_cache cache = {.count = 0};
@@ -115,7 +115,7 @@ test_nothing_is_evicted_before_the_cache_is_full(void **state)
 }
 
 static void
-test_what_was_not_used_for_longest_is_evicted(void **state)
+test_the_least_recently_used_statement_is_dropped(void **state)
 {
     struct lm_stmt_cache cache = {.count = 0};
     struct lm_stmt *oldest;
@@ -161,11 +161,11 @@ main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_statement_is_found_by_text_and_types),
-        cmocka_unit_test(test_long_texts_are_told_apart_wherever_they_differ),
+        cmocka_unit_test(test_long_texts_are_different_wherever_they_differ),
         cmocka_unit_test(test_names_are_never_used_twice),
         cmocka_unit_test(test_a_cleared_cache_goes_on_with_its_names),
         cmocka_unit_test(test_nothing_is_evicted_before_the_cache_is_full),
-        cmocka_unit_test(test_what_was_not_used_for_longest_is_evicted),
+        cmocka_unit_test(test_the_least_recently_used_statement_is_dropped),
         cmocka_unit_test(test_a_released_cache_is_empty_and_usable),
     };
 

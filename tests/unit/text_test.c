@@ -6,7 +6,7 @@
 #include "base/text.h"
 
 static void
-test_the_nearest_name_is_meant(void **state)
+test_the_nearest_name_is_suggested(void **state)
 {
     static const char *const names[] = {"run", "status", "check", "watch",
                                         "wait"};
@@ -128,7 +128,7 @@ int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_nearest_name_is_meant),
+        cmocka_unit_test(test_the_nearest_name_is_suggested),
         cmocka_unit_test(
             test_a_hit_beats_a_near_miss_and_the_first_of_two_wins),
         cmocka_unit_test(test_words_too_long_to_compare_are_near_nothing),

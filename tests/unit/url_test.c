@@ -34,7 +34,7 @@ assert_bad(const char *url, const char *message, const char *hint)
 }
 
 static void
-test_what_libpq_understands_is_taken(void **state)
+test_urls_that_libpq_can_read_are_accepted(void **state)
 {
     (void)state;
     assert_good("postgresql://app:S3CRET@db.example.org:5432/shop");
@@ -50,7 +50,7 @@ test_what_libpq_understands_is_taken(void **state)
 }
 
 static void
-test_a_url_in_the_place_of_a_name_is_not_shown_as_one(void **state)
+test_a_url_given_as_a_name_is_not_shown(void **state)
 {
     (void)state;
     assert_bad("dbname=postgres://app:S3CRET@db/shop",
@@ -80,7 +80,7 @@ test_urls_of_other_tools_are_named(void **state)
 }
 
 static void
-test_near_misses_are_said_to_be_such(void **state)
+test_nearly_right_urls_get_a_hint(void **state)
 {
     (void)state;
     assert_bad("POSTGRES://app:S3CRET@db/shop", "capital", "small letters");
@@ -144,7 +144,7 @@ test_an_unknown_parameter_is_compared_and_not_repeated(void **state)
 }
 
 static void
-test_what_had_to_be_escaped_is_noticed(void **state)
+test_characters_that_must_be_escaped_are_noticed(void **state)
 {
     (void)state;
     assert_bad("postgresql://app:my@S3CRET@db/shop", "escaped", "%40");
@@ -163,15 +163,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_libpq_understands_is_taken),
-        cmocka_unit_test(test_a_url_in_the_place_of_a_name_is_not_shown_as_one),
+        cmocka_unit_test(test_urls_that_libpq_can_read_are_accepted),
+        cmocka_unit_test(test_a_url_given_as_a_name_is_not_shown),
         cmocka_unit_test(test_urls_of_other_tools_are_named),
-        cmocka_unit_test(test_near_misses_are_said_to_be_such),
+        cmocka_unit_test(test_nearly_right_urls_get_a_hint),
         cmocka_unit_test(
             test_each_parameter_of_another_tool_has_its_own_advice),
         cmocka_unit_test(
             test_an_unknown_parameter_is_compared_and_not_repeated),
-        cmocka_unit_test(test_what_had_to_be_escaped_is_noticed),
+        cmocka_unit_test(test_characters_that_must_be_escaped_are_noticed),
     };
 
     return UNIT_RUN(tests);
