@@ -3,7 +3,9 @@
 
 #include "base/text.h"
 
+#include <inttypes.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_WORD = 64 };
@@ -159,6 +161,13 @@ lm_text_read_char(const char *text, size_t len, uint32_t *code)
     for (size_t i = 1; i < count; i++)
         *code = *code << 6 | (s[i] & 0x3F);
     return count;
+}
+
+const char *
+lm_text_digits(struct lm_digits *out, int64_t number)
+{
+    snprintf(out->text, sizeof out->text, "%" PRId64, number);
+    return out->text;
 }
 
 /* Like FNV-1a, but eight bytes at a time. */

@@ -23,6 +23,13 @@ void lm_text_make_utf8(char *text);
  * how many bytes it has and sets *code; 0: it is not UTF-8. */
 size_t lm_text_read_char(const char *text, size_t len, uint32_t *code);
 
+/* A number in decimal digits, for as long as the block lasts that asks. */
+#define LM_DIGITS(number) lm_text_digits(&(struct lm_digits){""}, (number))
+struct lm_digits {
+    char text[24];
+};
+const char *lm_text_digits(struct lm_digits *out, int64_t number);
+
 /* A hash for tables of texts. It reads three parts of a long text, so that
  * long texts cost no more: compare the texts if their hashes are equal. */
 uint64_t lm_text_hash(const char *text);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/stop.h"
+#include "base/text.h"
 #include "core/dry/dry.h"
 #include "core/health/health.h"
 #include "core/page/page.h"
@@ -208,13 +209,10 @@ terminate(struct lm_conn *admin, int64_t backend_pid, bool *alive,
           struct lm_err *err)
 {
     static const char sql[] = "SELECT pg_catalog.pg_terminate_backend($1)";
-    char pid[24];
-    const char *texts[] = {pid};
-    struct lm_values values = {texts, 1};
     struct lm_answer *answer = NULL;
 
-    snprintf(pid, sizeof pid, "%" PRId64, backend_pid);
-    if (!lm_conn_ask(admin, sql, "1: b", values, &answer, err))
+    if (!lm_conn_ask(admin, sql, "1: b", LM_VALUES(LM_DIGITS(backend_pid)),
+                     &answer, err))
         return false;
     *alive = lm_answer_bool(answer, 0, 0);
     lm_answer_free(answer);
@@ -267,8 +265,7 @@ spoil_call(const struct event *event, struct lm_err *err)
     if (verdict->sql[0] == '\0')
         return true;
     if (!lm_repo_prepare(repo, verdict->sql, false, NULL, &stmt, err) ||
-        !lm_repo_execute(repo, stmt, (struct lm_values){NULL, 0}, &result,
-                         err)) {
+        !lm_repo_execute(repo, stmt, LM_NO_VALUES, &result, err)) {
         err->sql[0] = '\0';
         lm_repo_hide_sql(repo);
         return false;

@@ -9,6 +9,7 @@
 
 #include "core/check/check.h"
 
+#include "base/text.h"
 #include "core/check/private.h"
 #include "core/journal/journal.h"
 #include "core/page/page.h"
@@ -16,7 +17,6 @@
 #include "pg/conn/own.h"
 #include "pg/conn/txn.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,14 +189,11 @@ describe_columns(struct lm_checking *self, struct lm_buf *out,
             query->key_source[i] >= 0 ? &query->sources[query->key_source[i]]
                                       : &none;
         struct lm_answer *row = NULL;
-        char type[16];
-        char table[16];
-        const char *texts[] = {type, table, source->column};
 
-        snprintf(type, sizeof type, "%" PRIu32, query->key_types[i]);
-        snprintf(table, sizeof table, "%" PRIu32, source->table);
         if (!lm_check_ask(self, "key", sql, "?: t t?",
-                          (struct lm_values){texts, 3}, &row, err))
+                          LM_VALUES(LM_DIGITS(query->key_types[i]),
+                                    LM_DIGITS(source->table), source->column),
+                          &row, err))
             return false;
         lm_buf_printf(out, "%s%s", i > 0 ? ", " : "", query->key[i]);
         if (row != NULL && lm_answer_rows(row) == 1) {
@@ -223,17 +220,15 @@ find_common_key(struct lm_checking *self, char **key, struct lm_err *err)
         " ORDER BY s.inherited DESC LIMIT 1";
     const struct lm_base_query *query = &self->query;
     struct lm_answer *row = NULL;
-    char table[16];
-    const char *texts[] = {table, NULL};
+    const struct lm_key_source *source;
 
     *key = NULL;
     if (query->key_count != 1 || query->key_source[0] < 0)
         return true;
-    snprintf(table, sizeof table, "%" PRIu32,
-             query->sources[query->key_source[0]].table);
-    texts[1] = query->sources[query->key_source[0]].column;
-    if (!lm_check_ask(self, "key", sql, "?: t?", (struct lm_values){texts, 2},
-                      &row, err))
+    source = &query->sources[query->key_source[0]];
+    if (!lm_check_ask(self, "key", sql, "?: t?",
+                      LM_VALUES(LM_DIGITS(source->table), source->column), &row,
+                      err))
         return false;
     if (row != NULL)
         *key = lm_answer_copy(row, 0, 0);

@@ -2,6 +2,7 @@
 /* Turns the pages of a run (check/pages.c) into a finding: the verdict on
  * their plan, the index that would help, and an estimate of the run. */
 
+#include "base/text.h"
 #include "core/check/private.h"
 #include "core/page/page.h"
 
@@ -142,7 +143,6 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
     struct lm_buf classes = LM_BUF_INIT;
     struct lm_buf collations = LM_BUF_INIT;
     struct lm_err ignored;
-    char table[16];
     bool ok;
 
     for (int i = 0; i < query->key_count; i++) {
@@ -157,15 +157,14 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
     lm_buf_putc(&classes, '}');
     lm_buf_putc(&collations, '}');
     lm_sql_add_array(&columns, names, query->key_count);
-    snprintf(table, sizeof table, "%" PRIu32,
-             query->sources[query->key_source[0]].table);
     ok = lm_check_begin(self, LM_CHECK_MS, &ignored) &&
          lm_conn_ask(
              self->conn, place_sql, "?: t b b? b b t?",
              (struct lm_values){
-                 (const char *[]){table, scan->schema, scan->relation,
-                                  lm_buf_text(&columns), lm_buf_text(&classes),
-                                  lm_buf_text(&collations)},
+                 (const char *[]){
+                     LM_DIGITS(query->sources[query->key_source[0]].table),
+                     scan->schema, scan->relation, lm_buf_text(&columns),
+                     lm_buf_text(&classes), lm_buf_text(&collations)},
                  6},
              out, &ignored);
     lm_check_end(self, ok);

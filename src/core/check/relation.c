@@ -95,8 +95,7 @@ fail_missing(struct lm_conn *conn, const char *name, struct lm_err *err)
     const char **names;
     int nearest;
 
-    if (!lm_conn_ask(conn, names_sql, "*: t", (struct lm_values){NULL, 0},
-                     &result, err))
+    if (!lm_conn_ask(conn, names_sql, "*: t", LM_NO_VALUES, &result, err))
         return false;
     names = lm_calloc((size_t)lm_answer_rows(result) + 1, sizeof *names);
     for (int i = 0; i < lm_answer_rows(result); i++)
@@ -116,12 +115,12 @@ static bool
 read_facts(struct lm_conn *conn, const struct lm_answer *found,
            char **facts_json, struct lm_err *err)
 {
-    const char *texts[] = {lm_answer_text(found, 0, 0),
-                           lm_answer_text(found, 0, 1)};
     struct lm_answer *facts = NULL;
 
-    if (!lm_conn_ask(conn, facts_sql, "1: t", (struct lm_values){texts, 2},
-                     &facts, err))
+    if (!lm_conn_ask(
+            conn, facts_sql, "1: t",
+            LM_VALUES(lm_answer_text(found, 0, 0), lm_answer_text(found, 0, 1)),
+            &facts, err))
         return false;
     *facts_json = lm_answer_copy(facts, 0, 0);
     lm_answer_free(facts);

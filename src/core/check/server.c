@@ -73,7 +73,7 @@ lm_check_server(struct lm_checking *self, struct lm_err *err)
     struct lm_answer *row = NULL;
 
     if (!lm_check_ask(self, "server", server_sql, "1: t t b b n n",
-                      (struct lm_values){NULL, 0}, &row, err))
+                      LM_NO_VALUES, &row, err))
         return false;
     if (row == NULL)
         return true;

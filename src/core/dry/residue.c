@@ -74,13 +74,12 @@ ask(struct lm_conn *conn, const char *sql, const char *shape,
                          .own = true,
                          .statement_timeout_ms = STATEMENT_MS,
                          .lock_timeout_ms = LOCK_MS};
-    struct lm_values none = {NULL, 0};
     struct lm_err ignored;
     bool ok;
 
     *out = NULL;
     ok = lm_txn_begin(conn, &txn, &ignored) &&
-         lm_conn_ask(conn, sql, shape, none, out, &ignored);
+         lm_conn_ask(conn, sql, shape, LM_NO_VALUES, out, &ignored);
     lm_conn_rollback(conn);
     return ok;
 }
@@ -170,11 +169,10 @@ lm_residue_look(struct lm_residue *self, struct lm_conn *conn)
                " WHERE f.ftrelid IN (SELECT relation FROM pg_catalog.pg_locks"
                "  WHERE pid = pg_catalog.pg_backend_pid() AND granted"
                "  AND mode = 'RowExclusiveLock') ORDER BY 1";
-    struct lm_values none = {NULL, 0};
     struct lm_answer *result = NULL;
     struct lm_err ignored;
 
-    if (!lm_conn_ask(conn, sql, "*: t b", none, &result, &ignored))
+    if (!lm_conn_ask(conn, sql, "*: t b", LM_NO_VALUES, &result, &ignored))
         return;
     for (int i = 0; i < lm_answer_rows(result); i++) {
         const char *name = lm_answer_text(result, i, 0);

@@ -437,11 +437,10 @@ describe(struct lm_sample_place *place, struct lm_conn *conn,
         " ON i.indrelid = $1::pg_catalog.regclass AND i.indisprimary"
         " ORDER BY pg_catalog.array_position(i.indkey::int2[], a.attnum)";
     uint32_t type = LM_TYPE_TEXT;
-    const char *texts[] = {table->name};
-    struct lm_values values = {texts, 1};
     struct lm_answer *result = NULL;
 
-    if (!look(conn, sql, "+: n t? o? t", &type, values, &result))
+    if (!look(conn, sql, "+: n t? o? t", &type, LM_VALUES(table->name),
+              &result))
         return false;
     *blocks = lm_answer_int(result, 0, 0);
     for (int i = 0; i < lm_answer_rows(result); i++) {
@@ -475,7 +474,6 @@ static void
 seek_rows(struct lm_samples *self, struct lm_conn *conn, const char *table,
           const struct lm_sample_place *place, int64_t blocks)
 {
-    struct lm_values none = {NULL, 0};
     struct lm_buf sql = LM_BUF_INIT;
     struct lm_answer *found = NULL;
     char shape[32];
@@ -492,7 +490,7 @@ seek_rows(struct lm_samples *self, struct lm_conn *conn, const char *table,
     add_is_ours(&sql);
     lm_buf_printf(&sql, " LIMIT %d", ROWS_PER_TABLE);
     snprintf(shape, sizeof shape, "*: %dt", place->key_count);
-    if (look(conn, lm_buf_text(&sql), shape, NULL, none, &found))
+    if (look(conn, lm_buf_text(&sql), shape, NULL, LM_NO_VALUES, &found))
         add_found(self, table, place->key_count, found);
     lm_answer_free(found);
     lm_buf_release(&sql);
@@ -548,12 +546,11 @@ lm_samples_begin(struct lm_samples *self, struct lm_conn *conn)
         "'DateStyle', 'IntervalStyle', 'TimeZone', 'bytea_output',"
         " 'extra_float_digits', 'lc_monetary', 'xmlbinary', 'search_path',"
         " 'role', 'row_security']) AS name";
-    struct lm_values none = {NULL, 0};
     struct lm_answer *result = NULL;
 
     free(self->settings);
     self->settings = NULL;
-    if (look(conn, sql, "1: t", NULL, none, &result))
+    if (look(conn, sql, "1: t", NULL, LM_NO_VALUES, &result))
         self->settings = lm_answer_copy(result, 0, 0);
     lm_answer_free(result);
 }
@@ -565,13 +562,12 @@ begin_looking(const struct lm_samples *self, struct lm_conn *conn)
         "SELECT pg_catalog.set_config(s.key, s.value, true)"
         " FROM pg_catalog.json_each_text($1) AS s";
     uint32_t type = LM_TYPE_JSON;
-    const char *texts[] = {self->settings};
-    struct lm_values values = {texts, 1};
     struct lm_answer *result = NULL;
     struct lm_err ignored;
-    bool ok = self->settings != NULL &&
-              look(conn, sql, "*: t", &type, values, &result) &&
-              lm_txn_limit_statements(conn, TIMEOUT_MS, &ignored);
+    bool ok =
+        self->settings != NULL &&
+        look(conn, sql, "*: t", &type, LM_VALUES(self->settings), &result) &&
+        lm_txn_limit_statements(conn, TIMEOUT_MS, &ignored);
 
     lm_answer_free(result);
     return ok;

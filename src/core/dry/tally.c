@@ -53,14 +53,13 @@ lm_tally_read(struct lm_tally *out, struct lm_conn *conn, struct lm_err *err)
                "  WHERE c.relkind IN ('r', 'm') AND x.i + x.u + x.d > 0"
                "   AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
                "   AND n.nspname !~ '^pg_toast' ORDER BY 1) AS t ON true";
-    struct lm_values none = {NULL, 0};
     struct lm_answer *result = NULL;
     struct lm_stmt *stmt;
 
     memset(out, 0, sizeof *out);
     if (!lm_conn_prepare(conn, sql, NULL, 0, &stmt, err) ||
-        !lm_conn_ask_prepared(conn, stmt, "+: n b t? n? n? n?", none, &result,
-                              err))
+        !lm_conn_ask_prepared(conn, stmt, "+: n b t? n? n? n?", LM_NO_VALUES,
+                              &result, err))
         return false;
     out->wal_bytes = lm_answer_int(result, 0, 0);
     out->uncounted = !lm_answer_bool(result, 0, 1);

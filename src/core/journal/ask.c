@@ -7,7 +7,6 @@
 #include "pg/conn/txn.h"
 #include "pg/sql/sql.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -30,10 +29,9 @@ prepare(struct lm_journal *self, const char *mark, const char *sql,
 
 bool
 lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
-               const char *const *texts, int count, struct lm_answer **out,
+               struct lm_values values, struct lm_answer **out,
                struct lm_err *err)
 {
-    struct lm_values values = {texts, count};
     struct lm_stmt *stmt;
 
     return prepare(self, LM_OWN, sql, &stmt, err) &&
@@ -42,9 +40,8 @@ lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
 
 bool
 lm_journal_post(struct lm_journal *self, const char *sql,
-                const char *const *texts, int count, struct lm_err *err)
+                struct lm_values values, struct lm_err *err)
 {
-    struct lm_values values = {texts, count};
     struct lm_stmt *stmt;
 
     return prepare(self, "", sql, &stmt, err) &&
@@ -53,9 +50,8 @@ lm_journal_post(struct lm_journal *self, const char *sql,
 
 bool
 lm_journal_command(struct lm_journal *self, const char *sql,
-                   const char *const *texts, int count, struct lm_err *err)
+                   struct lm_values values, struct lm_err *err)
 {
-    struct lm_values values = {texts, count};
     struct lm_result *result = NULL;
     struct lm_stmt *stmt;
     bool ok = prepare(self, LM_OWN, sql, &stmt, err) &&
@@ -97,22 +93,14 @@ lm_journal_commit(struct lm_journal *self, struct lm_err *err)
 
 bool
 lm_journal_write(struct lm_journal *self, const char *sql,
-                 const char *const *texts, int count, struct lm_err *err)
+                 struct lm_values values, struct lm_err *err)
 {
     if (lm_journal_open(self, err) &&
-        lm_journal_command(self, sql, texts, count, err) &&
+        lm_journal_command(self, sql, values, err) &&
         lm_journal_commit(self, err))
         return true;
     lm_conn_rollback(self->conn);
     return false;
-}
-
-const char *
-lm_number_text(struct lm_number *number, int64_t value)
-{
-    /* cppcheck-suppress ctuuninitvar */
-    snprintf(number->text, sizeof number->text, "%" PRId64, value);
-    return number->text;
 }
 
 char *
@@ -124,12 +112,10 @@ lm_journal_bytea(const char *bytes, size_t len)
     return lm_buf_take(&buf);
 }
 
-const char *
-lm_journal_backend(const struct lm_journal *self, struct lm_number *number)
+int64_t
+lm_journal_backend_pid(const struct lm_journal *self)
 {
-    return lm_number_text(number, lm_conn_is_pooled(self->conn)
-                                      ? 0
-                                      : lm_conn_backend_pid(self->conn));
+    return lm_conn_is_pooled(self->conn) ? 0 : lm_conn_backend_pid(self->conn);
 }
 
 char *

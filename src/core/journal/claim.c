@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "base/text.h"
 #include "core/journal/private.h"
 
 #include <inttypes.h>
@@ -29,15 +30,6 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
            struct lm_run *run, bool *begun, struct lm_err *err)
 {
     char *source = lm_journal_bytea(request->source, strlen(request->source));
-    const char *texts[] = {request->script,
-                           request->args_json,
-                           source,
-                           request->config_json,
-                           LUAMIG_VERSION,
-                           request->arguments.given,
-                           request->origin.file,
-                           request->origin.path,
-                           request->settled ? request->fingerprint : NULL};
     struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
@@ -48,7 +40,13 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
         " $6::jsonb, $7, $8, $9::jsonb) ON CONFLICT DO NOTHING RETURNING id)"
         " SELECT begun.id IS NOT NULL, begun.id"
         " FROM (SELECT) AS one LEFT JOIN begun ON true",
-        "!: b n", texts, 9, &result, err);
+        "!: b n",
+        LM_VALUES(request->script, request->args_json, source,
+                  request->config_json, LUAMIG_VERSION,
+                  request->arguments.given, request->origin.file,
+                  request->origin.path,
+                  request->settled ? request->fingerprint : NULL),
+        &result, err);
 
     free(source);
     if (!ok)
@@ -65,20 +63,8 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
                 const struct lm_key *cursor, struct lm_run *run,
                 struct lm_err *err)
 {
-    char host[256];
-    struct lm_number id;
-    struct lm_number lease;
-    struct lm_number pid;
-    struct lm_number backend;
     char *columns = lm_journal_array(request->key_columns, request->key_count);
     char *cursor_text = lm_journal_key_array(cursor);
-    const char *texts[] = {lm_number_text(&id, run->id),
-                           columns,
-                           cursor_text,
-                           lm_number_text(&lease, self->lease_ms),
-                           lm_journal_host(host, sizeof host),
-                           lm_number_text(&pid, getpid()),
-                           lm_journal_backend(self, &backend)};
     struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
@@ -89,7 +75,11 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
         " $7, (SELECT a.backend_start FROM"
         " pg_catalog.pg_stat_activity a WHERE a.pid = $7))"
         " RETURNING owner, seq",
-        "1: t n", texts, 7, &result, err);
+        "1: t n",
+        LM_VALUES(LM_DIGITS(run->id), columns, cursor_text,
+                  LM_DIGITS(self->lease_ms), LM_JOURNAL_HOST,
+                  LM_DIGITS(getpid()), LM_DIGITS(lm_journal_backend_pid(self))),
+        &result, err);
 
     free(columns);
     free(cursor_text);
@@ -128,7 +118,7 @@ lm_journal_blames_standby(struct lm_journal *self, struct lm_err *err)
                         " WHERE a.datname = pg_catalog.current_database()"
                         " AND a.application_name LIKE 'luamig%'"
                         " AND a.wait_event = 'SyncRep'",
-                        "1: n", NULL, 0, &answer, &ignored))
+                        "1: n", LM_NO_VALUES, &answer, &ignored))
         return false;
     pid = lm_answer_int(answer, 0, 0);
     lm_answer_free(answer);
@@ -207,10 +197,6 @@ static bool
 look_at_runner(struct lm_journal *self, const struct lm_run *run,
                struct runner *runner, struct lm_err *err)
 {
-    struct lm_number id;
-    struct lm_number lease;
-    const char *texts[] = {lm_number_text(&id, run->id),
-                           lm_number_text(&lease, self->lease_ms)};
     struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(
@@ -222,7 +208,9 @@ look_at_runner(struct lm_journal *self, const struct lm_run *run,
             " date_trunc('second', coalesce(r.resumed_at, r.started_at))"
             " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
             " WHERE p.run_id = $1",
-            "?: t n t b t 2n b t t", texts, 2, &result, err))
+            "?: t n t b t 2n b t t",
+            LM_VALUES(LM_DIGITS(run->id), LM_DIGITS(self->lease_ms)), &result,
+            err))
         return false;
     if (lm_answer_rows(result) == 0) {
         lm_answer_free(result);
@@ -303,9 +291,6 @@ static void
 terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
 {
     struct lm_err ignored;
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run->id),
-                           had_its_time ? "t" : "f"};
 
     if (!lm_journal_command(
             self,
@@ -317,7 +302,8 @@ terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
             " AND a.wait_event IS DISTINCT FROM 'SyncRep'"
             " WHERE p.run_id = $1 AND a.pid <> pg_catalog.pg_backend_pid()"
             " AND ($2 OR a.state LIKE 'idle in transaction%')",
-            texts, 2, &ignored)) {
+            LM_VALUES(LM_DIGITS(run->id), had_its_time ? "t" : "f"),
+            &ignored)) {
         lm_log(LM_LOG_DEBUG, "could not end the old server process: %s",
                ignored.message);
     }
@@ -378,19 +364,7 @@ static bool
 write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
             bool *claimed, struct lm_err *err)
 {
-    char host[256];
     char sql[1024];
-    struct lm_number id;
-    struct lm_number lease;
-    struct lm_number pid;
-    struct lm_number backend;
-    const char *texts[] = {lm_number_text(&id, run->id),
-                           old_owner,
-                           run->next_owner,
-                           lm_number_text(&lease, self->lease_ms),
-                           lm_journal_host(host, sizeof host),
-                           lm_number_text(&pid, getpid()),
-                           lm_journal_backend(self, &backend)};
     struct lm_answer *result = NULL;
 
     snprintf(sql, sizeof sql,
@@ -402,7 +376,12 @@ write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
              " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
              " RETURNING %s",
              progress_columns);
-    if (!lm_journal_ask(self, sql, progress_shape, texts, 7, &result, err))
+    if (!lm_journal_ask(self, sql, progress_shape,
+                        LM_VALUES(LM_DIGITS(run->id), old_owner,
+                                  run->next_owner, LM_DIGITS(self->lease_ms),
+                                  LM_JOURNAL_HOST, LM_DIGITS(getpid()),
+                                  LM_DIGITS(lm_journal_backend_pid(self))),
+                        &result, err))
         return false;
     *claimed = lm_answer_rows(result) == 1;
     if (*claimed)
@@ -415,20 +394,7 @@ static bool
 write_resumed(struct lm_journal *self, const struct lm_run_request *request,
               struct lm_run *run, struct lm_err *err)
 {
-    struct lm_number id;
     char *source = lm_journal_bytea(request->source, strlen(request->source));
-    const char *texts[] = {lm_number_text(&id, run->id),
-                           source,
-                           request->config_json,
-                           LUAMIG_VERSION,
-                           request->args_json,
-                           request->arguments.given,
-                           request->origin.file,
-                           request->origin.path,
-                           request->fingerprint,
-                           request->settled ? "t" : "f",
-                           request->script,
-                           run->adopted ? "t" : "f"};
     struct lm_answer *result = NULL;
     bool ok = lm_journal_ask(
         self,
@@ -448,7 +414,13 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
         " RETURNING old.sha256 <> r.sha256 AS changed, old.state)"
         " SELECT resumed.state IS NOT NULL, resumed.changed, resumed.state"
         " FROM (SELECT) AS one LEFT JOIN resumed ON true",
-        "!: b b t", texts, 12, &result, err);
+        "!: b b t",
+        LM_VALUES(LM_DIGITS(run->id), source, request->config_json,
+                  LUAMIG_VERSION, request->args_json, request->arguments.given,
+                  request->origin.file, request->origin.path,
+                  request->fingerprint, request->settled ? "t" : "f",
+                  request->script, run->adopted ? "t" : "f"),
+        &result, err);
 
     free(source);
     if (!ok)
@@ -466,12 +438,10 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
 static bool
 read_state(struct lm_journal *self, struct lm_run *run, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run->id)};
     struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(self, "SELECT state FROM {schema}.run WHERE id = $1",
-                        "1: t", texts, 1, &result, err))
+                        "1: t", LM_VALUES(LM_DIGITS(run->id)), &result, err))
         return false;
     LM_ERR_COPY(run->state, lm_answer_text(result, 0, 0));
     lm_answer_free(result);
@@ -640,9 +610,7 @@ bool
 lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
                    struct lm_err *err)
 {
-    struct lm_number id;
     char sql[256];
-    const char *texts[] = {lm_number_text(&id, run->id), run->owner};
     struct lm_answer *result = NULL;
     bool mine;
 
@@ -650,7 +618,9 @@ lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
              "SELECT %s FROM {schema}.progress"
              " WHERE run_id = $1 AND owner = $2::uuid",
              progress_columns);
-    if (!lm_journal_ask(self, sql, progress_shape, texts, 2, &result, err))
+    if (!lm_journal_ask(self, sql, progress_shape,
+                        LM_VALUES(LM_DIGITS(run->id), run->owner), &result,
+                        err))
         return false;
     mine = lm_answer_rows(result) == 1;
     if (mine)

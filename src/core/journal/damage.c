@@ -7,6 +7,7 @@
  */
 
 #include "base/log.h"
+#include "base/text.h"
 #include "core/journal/private.h"
 #include "pg/conn/answer.h"
 
@@ -50,8 +51,6 @@ static bool
 find_missing(struct lm_journal *self, int version, char *out, size_t size,
              struct lm_err *err)
 {
-    struct lm_number number;
-    const char *texts[] = {self->schema, lm_number_text(&number, version)};
     struct lm_answer *answer = NULL;
 
     if (!lm_journal_ask(
@@ -72,7 +71,7 @@ find_missing(struct lm_journal *self, int version, char *out, size_t size,
             " AND NOT EXISTS ("
             "  SELECT FROM pg_catalog.pg_proc p WHERE m.kind = 'function'"
             "  AND p.pronamespace = n.oid AND p.proname = m.name)",
-            "1: t?", texts, 2, &answer, err))
+            "1: t?", LM_VALUES(self->schema, LM_DIGITS(version)), &answer, err))
         return false;
     lm_err_copy(out, size, lm_answer_text_or(answer, 0, 0, ""),
                 strlen(lm_answer_text_or(answer, 0, 0, "")));
@@ -182,20 +181,19 @@ fail_damaged(const struct lm_journal *self, const struct lm_answer *answer,
 static bool
 give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
 {
-    struct lm_number number;
-    const char *texts[] = {lm_number_text(&number, id)};
+    const char *texts[] = {LM_DIGITS(id)};
 
     if (!lm_journal_open(self, err) ||
         !lm_journal_command(self,
                             "UPDATE {schema}.progress SET owner ="
                             " pg_catalog.gen_random_uuid() WHERE run_id = $1",
-                            texts, 1, err) ||
+                            (struct lm_values){texts, 1}, err) ||
         !lm_journal_command(self,
                             "UPDATE {schema}.run SET state = 'cancelled',"
                             " exit_code = 8, finished_at = clock_timestamp(),"
                             " error = 'its rows in the journal were damaged'"
                             " WHERE id = $1",
-                            texts, 1, err) ||
+                            (struct lm_values){texts, 1}, err) ||
         !lm_journal_commit(self, err)) {
         lm_conn_rollback(self->conn);
         return false;
@@ -213,10 +211,6 @@ static bool
 find_damaged(struct lm_journal *self, const struct lm_run_request *request,
              struct lm_answer **answer, struct lm_err *err)
 {
-    struct lm_number adopt;
-    const char *texts[] = {request->script,
-                           lm_number_text(&adopt, request->adopt)};
-
     return lm_journal_ask(
         self,
         "SELECT d.id IS NOT NULL, d.id, d.state, d.what"
@@ -226,7 +220,8 @@ find_damaged(struct lm_journal *self, const struct lm_run_request *request,
         "  WHERE (r.script = $1 OR r.id = $2) AND w.what IS NOT NULL"
         "  AND r.state IS DISTINCT FROM 'cancelled'"
         "  ORDER BY r.id DESC LIMIT 1) AS d ON true",
-        "!: b n? t? t?", texts, 2, answer, err);
+        "!: b n? t? t?", LM_VALUES(request->script, LM_DIGITS(request->adopt)),
+        answer, err);
 }
 
 bool

@@ -10,6 +10,7 @@
  */
 
 #include "base/log.h"
+#include "base/text.h"
 #include "core/journal/private.h"
 #include "core/migration.h"
 #include "pg/conn/answer.h"
@@ -256,7 +257,8 @@ find_own(const struct look *self, enum lm_journal_found *found,
             " WHERE r.script = $6 AND " SAME_ARGS " ORDER BY " UNFINISHED
             " DESC, d.name IS NULL DESC, r.id DESC"
             " LIMIT 1) AS m ON true",
-            "!: b " SHAPE " t? t? t?", self->texts, 6, &answer, err))
+            "!: b " SHAPE " t? t? t?", (struct lm_values){self->texts, 6},
+            &answer, err))
         return false;
     *any = lm_answer_bool(answer, 0, COL_THERE);
     if (*any) {
@@ -324,13 +326,12 @@ judge_kin(const struct look *self, const struct lm_answer *answer, int row)
     const char *file = lm_answer_text_or(answer, row, COL_FILE, NULL);
     const char *path = lm_answer_text_or(answer, row, COL_PATH, NULL);
     bool same_text = !lm_answer_bool(answer, row, COL_CHANGED);
-    char host[256];
 
     if (file == NULL || path == NULL)
         return judge_old(self, name, same_text);
     if (lm_path_is_file_of(path, mine->path)) {
-        bool here = is_same(lm_answer_text(answer, row, COL_HOST),
-                            lm_journal_host(host, sizeof host));
+        bool here =
+            is_same(lm_answer_text(answer, row, COL_HOST), LM_JOURNAL_HOST);
 
         if (is_same(name, file) && is_implicit(self->request) &&
             (same_text || here))
@@ -398,7 +399,7 @@ find_kin(const struct look *self, enum lm_journal_found *found,
             "   OR pg_catalog.right($8, pg_catalog.length(r.script) + 1)"
             "    = '/' || r.script))"
             " ORDER BY " UNFINISHED " DESC, r.id DESC LIMIT 50",
-            "*: b " SHAPE, self->texts, 8, &answer, err))
+            "*: b " SHAPE, (struct lm_values){self->texts, 8}, &answer, err))
         return false;
     for (row = 0; row < lm_answer_rows(answer) && kin == STRANGER; row++)
         kin = judge_kin(self, answer, row);
@@ -473,8 +474,6 @@ static bool
 look_at_siblings(const struct look *self, struct lm_run *run,
                  struct lm_err *err)
 {
-    const char *texts[] = {self->request->script,
-                           self->request->arguments.declared};
     struct lm_answer *answer = NULL;
     bool ok = true;
 
@@ -498,7 +497,9 @@ look_at_siblings(const struct look *self, struct lm_run *run,
             "  ORDER BY 1, 2 LIMIT 1) x ON x.why IS NOT NULL"
             " WHERE r.script = $1 AND " UNFINISHED
             " ORDER BY x.why IS NULL, r.id DESC LIMIT 4",
-            "*: i t t t? t? t?", texts, 2, &answer, err))
+            "*: i t t t? t? t?",
+            LM_VALUES(self->request->script, self->request->arguments.declared),
+            &answer, err))
         return false;
     if (lm_answer_rows(answer) > 0 &&
         !lm_answer_is_null(answer, 0, SIBLING_WHY) && !self->request->again) {
@@ -529,10 +530,6 @@ static bool
 read_run(const struct look *self, int64_t run_id, struct lm_answer **out,
          struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {self->texts[0], self->texts[1],
-                           lm_number_text(&id, run_id)};
-
     return lm_journal_ask(
         self->journal,
         "SELECT m.id IS NOT NULL, m.* FROM (SELECT) AS one LEFT JOIN ("
@@ -542,7 +539,8 @@ read_run(const struct look *self, int64_t run_id, struct lm_answer **out,
         "  WHERE NOT " DECLARED " ? a.key)"
         " FROM {schema}.run r LEFT JOIN {schema}.progress p"
         " ON p.run_id = r.id WHERE r.id = $3::bigint) AS m ON true",
-        "!: b " SHAPE " t?", texts, 3, out, err);
+        "!: b " SHAPE " t?",
+        LM_VALUES(self->texts[0], self->texts[1], LM_DIGITS(run_id)), out, err);
 }
 
 static bool
@@ -678,17 +676,15 @@ bool
 lm_journal_adopt(struct lm_journal *self, const struct lm_run_request *request,
                  struct lm_run *run, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {
-        lm_number_text(&id, run->id), request->script,
-        request->args_json,           request->arguments.given,
-        request->origin.file,         request->origin.path};
-
     if (!lm_journal_write(self,
                           "UPDATE {schema}.run SET script = $2,"
                           " args = $3::jsonb, given = $4::jsonb, file = $5,"
                           " path = $6 WHERE id = $1",
-                          texts, 6, err))
+                          LM_VALUES(LM_DIGITS(run->id), request->script,
+                                    request->args_json,
+                                    request->arguments.given,
+                                    request->origin.file, request->origin.path),
+                          err))
         return lm_journal_fail_adopting(request, err);
     run->adopted = false;
     return true;

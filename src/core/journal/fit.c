@@ -11,6 +11,7 @@
  */
 
 #include "base/log.h"
+#include "base/text.h"
 #include "core/journal/private.h"
 #include "pg/conn/answer.h"
 
@@ -248,10 +249,7 @@ fits_key(struct lm_journal *self, const struct lm_run_request *request,
          int64_t run_id, bool *same, struct lm_err *err)
 {
     struct lm_run gone = {.id = run_id};
-    struct lm_number id;
     char *columns = lm_journal_array(request->key_columns, request->key_count);
-    const char *texts[] = {lm_number_text(&id, run_id), columns,
-                           request->fingerprint};
     struct lm_answer *answer = NULL;
     bool ok = lm_journal_ask(
         self,
@@ -260,7 +258,8 @@ fits_key(struct lm_journal *self, const struct lm_run_request *request,
         " coalesce(r.fingerprint = $3::jsonb, $3 IS NULL)"
         " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
         " WHERE p.run_id = $1",
-        "?: b t b", texts, 3, &answer, err);
+        "?: b t b", LM_VALUES(LM_DIGITS(run_id), columns, request->fingerprint),
+        &answer, err);
 
     free(columns);
     if (ok && lm_answer_rows(answer) == 0) {
@@ -294,7 +293,7 @@ warn_of_parts(struct lm_journal *self, const char *const *texts, int64_t run_id,
             "  ON c.oid = p.oid::oid WHERE f.then ? 'parts' AND NOT f.moved"
             "  AND NOT (f.then -> 'parts' ? p.oid)"
             "  AND pg_catalog.pg_relation_size(c.oid) > 0",
-            "1: t?", texts, 2, &answer, err))
+            "1: t?", (struct lm_values){texts, 2}, &answer, err))
         return false;
     if (!lm_answer_is_null(answer, 0, 0)) {
         lm_log(LM_LOG_WARNING,
@@ -311,8 +310,7 @@ bool
 lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
                 int64_t run_id, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id), request->fingerprint};
+    const char *texts[] = {LM_DIGITS(run_id), request->fingerprint};
     struct lm_answer *answer = NULL;
     bool same;
     bool ok;
@@ -321,8 +319,8 @@ lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
         return false;
     if (same)
         return true;
-    if (!lm_journal_ask(self, fit_sql, "?: b t? t? t? t? b t?[]?", texts, 2,
-                        &answer, err))
+    if (!lm_journal_ask(self, fit_sql, "?: b t? t? t? t? b t?[]?",
+                        (struct lm_values){texts, 2}, &answer, err))
         return false;
     ok = lm_answer_rows(answer) == 0 ||
          !lm_answer_bool(answer, 0, COL_DIFFERS) ||
@@ -379,13 +377,12 @@ bool
 lm_journal_fits_done(struct lm_journal *self, const char *sketch,
                      int64_t run_id, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id), sketch};
     struct lm_answer *answer = NULL;
     const char *what;
     bool ok = true;
 
-    if (!lm_journal_ask(self, done_sql, "?: t? t? t?", texts, 2, &answer, err))
+    if (!lm_journal_ask(self, done_sql, "?: t? t? t?",
+                        LM_VALUES(LM_DIGITS(run_id), sketch), &answer, err))
         return false;
     what = lm_answer_rows(answer) > 0 ? lm_answer_text(answer, 0, 0) : "";
     if (strcmp(what, "remade") == 0) {
@@ -414,11 +411,8 @@ bool
 lm_journal_note_fingerprint(struct lm_journal *self, int64_t run_id,
                             const char *fingerprint, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id), fingerprint};
-
     return lm_journal_write(self,
                             "UPDATE {schema}.run SET fingerprint = $2::jsonb"
                             " WHERE id = $1",
-                            texts, 2, err);
+                            LM_VALUES(LM_DIGITS(run_id), fingerprint), err);
 }

@@ -45,11 +45,10 @@ static bool
 ask_text(struct lm_journal *self, const char *sql, char *out, size_t size,
          struct lm_err *err)
 {
-    const char *texts[] = {self->schema};
     struct lm_answer *row = NULL;
     const char *text;
 
-    if (!lm_journal_ask(self, sql, "1: t?", texts, 1, &row, err))
+    if (!lm_journal_ask(self, sql, "1: t?", LM_VALUES(self->schema), &row, err))
         return false;
     text = lm_answer_text_or(row, 0, 0, "");
     lm_err_copy(out, size, text, strlen(text));
@@ -87,7 +86,6 @@ check_names(struct lm_journal *self, struct lm_err *err)
 bool
 lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
 {
-    const char *texts[] = {self->schema};
     struct lm_answer *result = NULL;
     bool exists;
 
@@ -100,7 +98,7 @@ lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
             " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid"
             " WHERE n.nspname = $1 AND c.relname = 'version'"
             " AND a.attname = 'installed_by')",
-            "1: b", texts, 1, &result, err))
+            "1: b", LM_VALUES(self->schema), &result, err))
         return false;
     exists = lm_answer_bool(result, 0, 0);
     lm_answer_free(result);
@@ -108,7 +106,7 @@ lm_journal_installed(struct lm_journal *self, int *version, struct lm_err *err)
         return true;
     if (!lm_journal_ask(
             self, "SELECT coalesce(max(version), 0) FROM {schema}.version",
-            "1: d", NULL, 0, &result, err))
+            "1: d", LM_NO_VALUES, &result, err))
         return false;
     *version = lm_answer_small(result, 0, 0);
     lm_answer_free(result);
@@ -174,13 +172,12 @@ lm_journal_hide_schema(struct lm_journal *self, struct lm_err *err)
 {
     static const char sql[] =
         "SELECT pg_catalog.current_setting('search_path'), current_user";
-    struct lm_values none = {NULL, 0};
     struct lm_answer *row = NULL;
     struct lm_buf path = LM_BUF_INIT;
     char others[512];
     bool ok = true;
 
-    if (!lm_conn_ask(self->conn, sql, "1: 2t", none, &row, err))
+    if (!lm_conn_ask(self->conn, sql, "1: 2t", LM_NO_VALUES, &row, err))
         return false;
     if (add_path_without(&path, lm_answer_text(row, 0, 0), self->schema,
                          strcmp(lm_answer_text(row, 0, 1), self->schema) ==
@@ -276,7 +273,6 @@ lm_journal_check_install(struct lm_journal *self, int version,
 static bool
 install_steps(struct lm_journal *self, struct lm_err *err)
 {
-    const char *texts[] = {self->schema};
     struct lm_buf ddl = LM_BUF_INIT;
     int version = 0;
     bool ok = lm_journal_open(self, err) &&
@@ -284,7 +280,7 @@ install_steps(struct lm_journal *self, struct lm_err *err)
                   self,
                   "SELECT pg_catalog.pg_advisory_xact_lock("
                   "pg_catalog.hashtextextended('luamig journal ' || $1, 0))",
-                  texts, 1, err) &&
+                  LM_VALUES(self->schema), err) &&
               lm_journal_installed(self, &version, err);
 
     if (ok && version < lm_journal_version()) {

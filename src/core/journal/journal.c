@@ -10,6 +10,7 @@
 #include "core/journal/journal.h"
 
 #include "base/secret.h"
+#include "base/text.h"
 #include "core/journal/private.h"
 
 #include <inttypes.h>
@@ -52,22 +53,13 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
                       const struct lm_key *cursor, int64_t rows,
                       int64_t retries, struct lm_err *err)
 {
-    struct lm_number id;
-    struct lm_number seq;
-    struct lm_number lease;
-    struct lm_number row_count;
-    struct lm_number retry_count;
     char *cursor_text = lm_journal_key_array(cursor);
-    const char *texts[] = {lm_number_text(&id, run->id),
-                           run->owner,
-                           lm_number_text(&seq, run->seq),
-                           lm_number_text(&lease, self->lease_ms),
-                           cursor_text,
-                           lm_number_text(&row_count, rows),
-                           lm_number_text(&retry_count, retries)};
     bool ok = lm_journal_post(
-        self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)", texts,
-        7, err);
+        self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
+        LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(run->seq),
+                  LM_DIGITS(self->lease_ms), cursor_text, LM_DIGITS(rows),
+                  LM_DIGITS(retries)),
+        err);
 
     free(cursor_text);
     return ok;
@@ -76,32 +68,27 @@ lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
 static bool
 fence(struct lm_journal *self, const struct lm_run *run, struct lm_err *err)
 {
-    struct lm_number id;
-    struct lm_number seq;
-    struct lm_number lease;
-    const char *texts[] = {lm_number_text(&id, run->id), run->owner,
-                           lm_number_text(&seq, run->seq),
-                           lm_number_text(&lease, self->lease_ms)};
-
     return lm_journal_command(self, "SELECT {schema}.fence($1, $2, $3, $4)",
-                              texts, 4, err);
+                              LM_VALUES(LM_DIGITS(run->id), run->owner,
+                                        LM_DIGITS(run->seq),
+                                        LM_DIGITS(self->lease_ms)),
+                              err);
 }
 
 bool
 lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
                         const struct lm_key *bound, struct lm_err *err)
 {
-    struct lm_number id;
     char *bound_text =
         bound != NULL
             ? lm_journal_array((const char *const *)bound->texts, bound->count)
             : NULL;
-    const char *texts[] = {lm_number_text(&id, run->id), bound_text};
-    bool ok = fence(self, run, err) &&
-              lm_journal_command(self,
-                                 "UPDATE {schema}.progress SET started = true,"
-                                 " bound = $2 WHERE run_id = $1",
-                                 texts, 2, err);
+    bool ok =
+        fence(self, run, err) &&
+        lm_journal_command(self,
+                           "UPDATE {schema}.progress SET started = true,"
+                           " bound = $2 WHERE run_id = $1",
+                           LM_VALUES(LM_DIGITS(run->id), bound_text), err);
 
     free(bound_text);
     return ok;
@@ -127,33 +114,31 @@ lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
                   const struct lm_journal_end *end, struct lm_err *err)
 {
     const struct lm_err *error = end->error;
-    struct lm_number id;
-    struct lm_number code;
-    struct lm_number retries;
     struct lm_err *fitting = error != NULL ? copy_fitting(self, error) : NULL;
-    const char *counts[] = {lm_number_text(&id, run->id),
-                            lm_number_text(&retries, end->retries)};
-    const char *texts[] = {
-        lm_number_text(&id, run->id), end->state,
-        fitting != NULL ? fitting->message : NULL,
-        error != NULL && error->sqlstate[0] != '\0' ? error->sqlstate : NULL,
-        lm_number_text(&code, end->exit_code)};
-    bool ok = fence(self, run, err) &&
-              lm_journal_command(self,
-                                 "UPDATE {schema}.progress SET lease_until ="
-                                 " clock_timestamp(), waits_for = NULL,"
-                                 " waits_since = NULL,"
-                                 " retries = retries + $2::bigint"
-                                 " WHERE run_id = $1",
-                                 counts, 2, err) &&
-              lm_journal_command(
-                  self,
-                  "UPDATE {schema}.run SET state = $2, error = $3,"
-                  " error_sqlstate = $4, exit_code = $5, finished_at ="
-                  " CASE WHEN $2 IN ('done', 'done_with_failures',"
-                  " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
-                  texts, 5, err) &&
-              lm_journal_close_requests(self, run->id, end->state, err);
+    bool ok =
+        fence(self, run, err) &&
+        lm_journal_command(
+            self,
+            "UPDATE {schema}.progress SET lease_until ="
+            " clock_timestamp(), waits_for = NULL,"
+            " waits_since = NULL,"
+            " retries = retries + $2::bigint"
+            " WHERE run_id = $1",
+            LM_VALUES(LM_DIGITS(run->id), LM_DIGITS(end->retries)), err) &&
+        lm_journal_command(
+            self,
+            "UPDATE {schema}.run SET state = $2, error = $3,"
+            " error_sqlstate = $4, exit_code = $5, finished_at ="
+            " CASE WHEN $2 IN ('done', 'done_with_failures',"
+            " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
+            LM_VALUES(LM_DIGITS(run->id), end->state,
+                      fitting != NULL ? fitting->message : NULL,
+                      error != NULL && error->sqlstate[0] != '\0'
+                          ? error->sqlstate
+                          : NULL,
+                      LM_DIGITS(end->exit_code)),
+            err) &&
+        lm_journal_close_requests(self, run->id, end->state, err);
 
     free(fitting);
     return ok;
@@ -163,13 +148,10 @@ bool
 lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
                      const char *state, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run->id), state};
-
     return fence(self, run, err) &&
            lm_journal_command(
-               self, "UPDATE {schema}.run SET state = $2 WHERE id = $1", texts,
-               2, err);
+               self, "UPDATE {schema}.run SET state = $2 WHERE id = $1",
+               LM_VALUES(LM_DIGITS(run->id), state), err);
 }
 
 /* As {schema}.fence says it. */
@@ -186,19 +168,7 @@ static bool
 write_lease(struct lm_journal *self, const struct lm_run *run,
             const struct lm_journal_note *note, struct lm_err *err)
 {
-    struct lm_number id;
-    struct lm_number lease;
-    struct lm_number total;
-    struct lm_number size;
     char waits_for[512] = "";
-    const char *texts[] = {
-        lm_number_text(&id, run->id),
-        run->owner,
-        lm_number_text(&lease, self->lease_ms),
-        note->waits_for != NULL ? waits_for : NULL,
-        note->held_json,
-        note->total >= 0 ? lm_number_text(&total, note->total) : NULL,
-        lm_number_text(&size, note->batch_size)};
 
     struct lm_answer *answer = NULL;
     bool ok;
@@ -206,16 +176,22 @@ write_lease(struct lm_journal *self, const struct lm_run *run,
     if (note->waits_for != NULL)
         LM_ERR_COPY(waits_for, note->waits_for);
     lm_conn_fit_text(self->conn, waits_for, sizeof waits_for);
-    ok = lm_journal_ask(self,
-                        "UPDATE {schema}.progress SET lease_until ="
-                        " clock_timestamp() + $3::bigint * interval '1 ms',"
-                        " waits_for = $4::text,"
-                        " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
-                        " coalesce(waits_since, clock_timestamp()) END,"
-                        " held = $5::jsonb, total = $6, batch_size = $7"
-                        " WHERE run_id = $1 AND owner = $2::uuid"
-                        " RETURNING run_id",
-                        "?: n", texts, 7, &answer, err);
+    ok = lm_journal_ask(
+        self,
+        "UPDATE {schema}.progress SET lease_until ="
+        " clock_timestamp() + $3::bigint * interval '1 ms',"
+        " waits_for = $4::text,"
+        " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
+        " coalesce(waits_since, clock_timestamp()) END,"
+        " held = $5::jsonb, total = $6, batch_size = $7"
+        " WHERE run_id = $1 AND owner = $2::uuid"
+        " RETURNING run_id",
+        "?: n",
+        LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(self->lease_ms),
+                  note->waits_for != NULL ? waits_for : NULL, note->held_json,
+                  note->total >= 0 ? LM_DIGITS(note->total) : NULL,
+                  LM_DIGITS(note->batch_size)),
+        &answer, err);
     if (ok && lm_answer_rows(answer) == 0)
         ok = fail_overtaken(run, err);
     lm_answer_free(answer);
@@ -237,15 +213,6 @@ bool
 lm_journal_keep_batch_lease(struct lm_journal *self, int64_t run_id,
                             const char *owner, int64_t seq, struct lm_err *err)
 {
-    struct lm_number id;
-    struct lm_number at;
-    struct lm_number lease;
-    struct lm_number backend;
-    const char *texts[] = {lm_number_text(&id, run_id), owner,
-                           lm_number_text(&at, seq),
-                           lm_number_text(&lease, self->lease_ms),
-                           lm_journal_backend(self, &backend)};
-
     if (lm_journal_open_lightly(self, err) &&
         lm_journal_command(
             self,
@@ -261,7 +228,10 @@ lm_journal_keep_batch_lease(struct lm_journal *self, int64_t run_id,
             " seq = excluded.seq, until = excluded.until,"
             " backend_pid = excluded.backend_pid,"
             " backend_start = excluded.backend_start",
-            texts, 5, err) &&
+            LM_VALUES(LM_DIGITS(run_id), owner, LM_DIGITS(seq),
+                      LM_DIGITS(self->lease_ms),
+                      LM_DIGITS(lm_journal_backend_pid(self))),
+            err) &&
         lm_conn_commit(self->conn, "keep_before_commit",
                        "keep_after_commit_sent", err))
         return true;
@@ -281,29 +251,19 @@ lm_journal_record_failure(struct lm_journal *self, const struct lm_run *run,
                           struct lm_err *err)
 {
     struct lm_err *error = copy_fitting(self, failure->error);
-    struct lm_number id;
-    struct lm_number seq;
-    struct lm_number lease;
-    struct lm_number retry_count;
     char *key = lm_journal_key_array(failure->key);
-    const char *texts[] = {lm_number_text(&id, run->id),
-                           run->owner,
-                           lm_number_text(&seq, run->seq),
-                           lm_number_text(&lease, self->lease_ms),
-                           key,
-                           lm_number_text(&retry_count, retries),
-                           text_or_null(error->sqlstate),
-                           error->message,
-                           text_or_null(error->detail),
-                           text_or_null(error->where),
-                           failure->columns,
-                           failure->values};
-    bool ok = lm_journal_post(self,
-                              "SELECT {schema}.quarantine($1, $2, $3, $4, $5,"
-                              " $6, $7, $8, $9, $10,"
-                              " pg_catalog.jsonb_object($11::pg_catalog.text[],"
-                              " $12))",
-                              texts, 12, err);
+    bool ok = lm_journal_post(
+        self,
+        "SELECT {schema}.quarantine($1, $2, $3, $4, $5,"
+        " $6, $7, $8, $9, $10,"
+        " pg_catalog.jsonb_object($11::pg_catalog.text[],"
+        " $12))",
+        LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(run->seq),
+                  LM_DIGITS(self->lease_ms), key, LM_DIGITS(retries),
+                  text_or_null(error->sqlstate), error->message,
+                  text_or_null(error->detail), text_or_null(error->where),
+                  failure->columns, failure->values),
+        err);
 
     free(error);
     free(key);
@@ -314,14 +274,12 @@ bool
 lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,
                           struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run->id)};
     struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(self,
                         "SELECT failures FROM {schema}.progress"
                         " WHERE run_id = $1 FOR UPDATE",
-                        "1: n", texts, 1, &result, err))
+                        "1: n", LM_VALUES(LM_DIGITS(run->id)), &result, err))
         return false;
     run->failures = lm_answer_int(result, 0, 0);
     lm_answer_free(result);
@@ -333,10 +291,6 @@ lm_journal_next_failure(struct lm_journal *self, int64_t run_id, int64_t after,
                         int64_t *failure_id, struct lm_key *key,
                         struct lm_err *err)
 {
-    struct lm_number run;
-    struct lm_number last;
-    const char *texts[] = {lm_number_text(&run, run_id),
-                           lm_number_text(&last, after)};
     struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(self,
@@ -346,7 +300,9 @@ lm_journal_next_failure(struct lm_journal *self, int64_t run_id, int64_t after,
                         "  WHERE run_id = $1 AND id > $2"
                         "  AND resolved_at IS NULL ORDER BY id LIMIT 1"
                         " ) AS f ON true",
-                        "!: b n t[]", texts, 2, &result, err))
+                        "!: b n t[]",
+                        LM_VALUES(LM_DIGITS(run_id), LM_DIGITS(after)), &result,
+                        err))
         return false;
     lm_key_release(key);
     *failure_id = lm_answer_int(result, 0, 1);
@@ -359,32 +315,29 @@ bool
 lm_journal_resolve(struct lm_journal *self, int64_t failure_id,
                    const char *resolution, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, failure_id), resolution};
-
-    return lm_journal_post(self, "SELECT {schema}.resolve($1, $2)", texts, 2,
-                           err);
+    return lm_journal_post(self, "SELECT {schema}.resolve($1, $2)",
+                           LM_VALUES(LM_DIGITS(failure_id), resolution), err);
 }
 
 bool
 lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
                       const struct lm_err *error, struct lm_err *err)
 {
-    struct lm_number id;
     struct lm_err *fitting = copy_fitting(self, error);
-    const char *texts[] = {lm_number_text(&id, failure_id),
-                           text_or_null(error->sqlstate), fitting->message,
-                           text_or_null(fitting->detail),
-                           text_or_null(fitting->where)};
-    bool ok = lm_journal_open(self, err) &&
-              lm_journal_command(self,
-                                 "UPDATE {schema}.failure SET sqlstate = $2,"
-                                 " message = $3, detail = $4, line = $5,"
-                                 " attempts = attempts + 1,"
-                                 " failed_at = clock_timestamp()"
-                                 " WHERE id = $1 AND resolved_at IS NULL",
-                                 texts, 5, err) &&
-              lm_journal_commit(self, err);
+    bool ok =
+        lm_journal_open(self, err) &&
+        lm_journal_command(
+            self,
+            "UPDATE {schema}.failure SET sqlstate = $2,"
+            " message = $3, detail = $4, line = $5,"
+            " attempts = attempts + 1,"
+            " failed_at = clock_timestamp()"
+            " WHERE id = $1 AND resolved_at IS NULL",
+            LM_VALUES(LM_DIGITS(failure_id), text_or_null(error->sqlstate),
+                      fitting->message, text_or_null(fitting->detail),
+                      text_or_null(fitting->where)),
+            err) &&
+        lm_journal_commit(self, err);
 
     free(fitting);
     return ok;

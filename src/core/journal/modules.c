@@ -3,6 +3,7 @@
  * "name": { "file", "sha256" } }. The server computes the hash, as it does for
  * the script. The batch's transaction notes them. */
 
+#include "base/text.h"
 #include "core/journal/private.h"
 #include "pg/conn/answer.h"
 
@@ -21,9 +22,6 @@ lm_journal_other_modules(struct lm_journal *self, int64_t run_id,
                          char ***names, char ***files, int *count,
                          struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id),
-                           lm_buf_text(&modules->names)};
     struct lm_answer *answer = NULL;
 
     if (!lm_journal_ask(
@@ -32,7 +30,9 @@ lm_journal_other_modules(struct lm_journal *self, int64_t run_id,
             " coalesce(pg_catalog.array_agg(m.value ->> 'file'), '{}')"
             " FROM {schema}.run r, pg_catalog.jsonb_each(r.modules) m"
             " WHERE r.id = $1 AND m.key <> ALL ($2::text[])",
-            "1: t[] t[]", texts, 2, &answer, err))
+            "1: t[] t[]",
+            LM_VALUES(LM_DIGITS(run_id), lm_buf_text(&modules->names)), &answer,
+            err))
         return false;
     *count = lm_answer_texts(answer, 0, 0, names);
     (void)lm_answer_texts(answer, 0, 1, files);
@@ -45,10 +45,6 @@ lm_journal_changed_modules(struct lm_journal *self, int64_t run_id,
                            const struct lm_journal_modules *modules,
                            char ***files, int *count, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {
-        lm_number_text(&id, run_id), lm_buf_text(&modules->names),
-        lm_buf_text(&modules->files), lm_buf_text(&modules->contents)};
     struct lm_answer *answer = NULL;
 
     if (!lm_journal_ask(
@@ -57,7 +53,11 @@ lm_journal_changed_modules(struct lm_journal *self, int64_t run_id,
             " FROM {schema}.run r, " THESE " n WHERE r.id = $1"
             " AND r.modules ? n.name AND r.modules -> n.name ->> 'sha256'"
             "  IS DISTINCT FROM n.sha256",
-            "1: t[]", texts, 4, &answer, err))
+            "1: t[]",
+            LM_VALUES(LM_DIGITS(run_id), lm_buf_text(&modules->names),
+                      lm_buf_text(&modules->files),
+                      lm_buf_text(&modules->contents)),
+            &answer, err))
         return false;
     *count = lm_answer_texts(answer, 0, 0, files);
     lm_answer_free(answer);
@@ -69,16 +69,14 @@ lm_journal_note_modules(struct lm_journal *self, int64_t run_id,
                         const struct lm_journal_modules *modules,
                         struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {
-        lm_number_text(&id, run_id), lm_buf_text(&modules->names),
-        lm_buf_text(&modules->files), lm_buf_text(&modules->contents)};
-
     return lm_journal_post(
         self,
         "UPDATE {schema}.run SET modules = modules OPERATOR(pg_catalog.||)"
         " (SELECT coalesce(pg_catalog.jsonb_object_agg(n.name,"
         "  pg_catalog.jsonb_build_object('file', n.file, 'sha256', n.sha256)),"
         "  '{}') FROM " THESE " n) WHERE id OPERATOR(pg_catalog.=) $1",
-        texts, 4, err);
+        LM_VALUES(LM_DIGITS(run_id), lm_buf_text(&modules->names),
+                  lm_buf_text(&modules->files),
+                  lm_buf_text(&modules->contents)),
+        err);
 }

@@ -150,12 +150,13 @@ lm_journal_check_owner(struct lm_journal *self, struct lm_err *err)
     names =
         lm_journal_array((const char *const *)functions.names, functions.count);
     {
-        const char *texts[] = {self->schema, named != NULL ? named : "", names};
-
-        ok = lm_journal_ask(self,
-                            "SELECT u.what, u.rolname FROM pg_namespace s,"
-                            " LATERAL (" UNTRUSTED ") u WHERE s.nspname = $1",
-                            "?: t t", texts, 3, &row, err);
+        ok = lm_journal_ask(
+            self,
+            "SELECT u.what, u.rolname FROM pg_namespace s,"
+            " LATERAL (" UNTRUSTED ") u WHERE s.nspname = $1",
+            "?: t t",
+            LM_VALUES(self->schema, named != NULL ? named : "", names), &row,
+            err);
     }
     release_functions(&functions);
     free(names);
@@ -194,8 +195,6 @@ lm_journal_check_functions(struct lm_journal *self, struct lm_err *err)
     arrays[2] =
         lm_journal_array((const char *const *)functions.paths, functions.count);
     {
-        const char *texts[] = {self->schema, arrays[0], arrays[1], arrays[2]};
-
         ok = lm_journal_ask(
             self,
             "SELECT pg_catalog.string_agg(f.name, ', ' ORDER BY f.name)"
@@ -208,7 +207,8 @@ lm_journal_check_functions(struct lm_journal *self, struct lm_err *err)
             "  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
             "  JOIN pg_language l ON l.oid = p.prolang"
             "  WHERE n.nspname = $1 AND p.proname = f.name) IS NOT TRUE",
-            "1: t?", texts, 4, &row, err);
+            "1: t?", LM_VALUES(self->schema, arrays[0], arrays[1], arrays[2]),
+            &row, err);
     }
     for (size_t i = 0; i < LM_COUNT(arrays); i++)
         free(arrays[i]);

@@ -13,19 +13,17 @@
  * ones, under the transaction's search_path (pg/conn/own.h).
  */
 bool lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
-                    const char *const *texts, int count, struct lm_answer **out,
+                    struct lm_values values, struct lm_answer **out,
                     struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_command(struct lm_journal *self, const char *sql,
-                        const char *const *texts, int count,
+                        struct lm_values values,
                         struct lm_err *err) LM_MUSTCHECK;
 /* command in a transaction of its own, with its own settings: behind a pooler,
  * the session's settings may come from another client. */
 bool lm_journal_write(struct lm_journal *self, const char *sql,
-                      const char *const *texts, int count,
-                      struct lm_err *err) LM_MUSTCHECK;
+                      struct lm_values values, struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_post(struct lm_journal *self, const char *sql,
-                     const char *const *texts, int count,
-                     struct lm_err *err) LM_MUSTCHECK;
+                     struct lm_values values, struct lm_err *err) LM_MUSTCHECK;
 
 /* Do all objects of the journal, if there are any, belong to trusted owners?
  * Are the functions those of the last step? LM_ERR_CONNECT if not. */
@@ -44,12 +42,7 @@ bool lm_journal_open_lightly(struct lm_journal *self,
 bool lm_journal_commit(struct lm_journal *self,
                        struct lm_err *err) LM_MUSTCHECK;
 
-/* Parameters: a number's text lives in the struct, an array's is freed by the
- * caller (NULL for a key that is not there). */
-struct lm_number {
-    char text[24];
-};
-const char *lm_number_text(struct lm_number *number, int64_t value);
+/* Parameters, freed by the caller; NULL for a key that is not there. */
 char *lm_journal_bytea(const char *bytes, size_t len);
 char *lm_journal_array(const char *const *texts, int count);
 char *lm_journal_key_array(const struct lm_key *key);
@@ -59,8 +52,7 @@ void lm_journal_add_lua_key(struct lm_buf *buf, const struct lm_key *key);
 /* The server process that shows that this runner lives. 0 behind a pooler:
  * there the process may serve another client at any time, so the lease alone
  * decides. */
-const char *lm_journal_backend(const struct lm_journal *self,
-                               struct lm_number *number);
+int64_t lm_journal_backend_pid(const struct lm_journal *self);
 
 /* Does a session of luamig in this database wait for a synchronous standby, so
  * that other sessions of luamig wait for that session? Outside of a
@@ -94,6 +86,7 @@ bool lm_origin_may_have_moved(const struct lm_origin *mine, const char *file,
                               const char *path);
 
 /* The name of this machine. */
+#define LM_JOURNAL_HOST lm_journal_host((char[256]){""}, 256)
 const char *lm_journal_host(char *host, size_t size);
 
 /* Answers the open requests of a run whose state changes. */

@@ -2,6 +2,7 @@
 /* Requests to a run, from other terminals, and their answers. They are rows of
  * their own, so writing a request never waits for a batch. */
 
+#include "base/text.h"
 #include "core/journal/private.h"
 
 #include <stdio.h>
@@ -13,14 +14,6 @@ lm_journal_request(struct lm_journal *self, int64_t run_id, const char *verb,
                    bool at_once, const char *settings_json, const char *answer,
                    int64_t *request_id, struct lm_err *err)
 {
-    char host[256];
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id),
-                           verb,
-                           at_once ? "t" : "f",
-                           settings_json,
-                           lm_journal_host(host, sizeof host),
-                           answer};
     struct lm_answer *result = NULL;
 
     if (!lm_journal_open(self, err) ||
@@ -34,7 +27,10 @@ lm_journal_request(struct lm_journal *self, int64_t run_id, const char *verb,
             " RETURNING id) SELECT id, "
             "pg_catalog.pg_notify('" LM_JOURNAL_CHANNEL
             "', $1::bigint::text) FROM asked",
-            "1: n v", texts, 6, &result, err)) {
+            "1: n v",
+            LM_VALUES(LM_DIGITS(run_id), verb, at_once ? "t" : "f",
+                      settings_json, LM_JOURNAL_HOST, answer),
+            &result, err)) {
         lm_conn_rollback(self->conn);
         return false;
     }
@@ -89,12 +85,11 @@ static bool
 read_requests(struct lm_journal *self, const char *sql, int64_t run_id,
               struct lm_request **out, int *count, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id)};
     struct lm_answer *result = NULL;
 
     *out = NULL;
-    if (!lm_journal_ask(self, sql, REQUESTS_SHAPE, texts, 1, &result, err))
+    if (!lm_journal_ask(self, sql, REQUESTS_SHAPE, LM_VALUES(LM_DIGITS(run_id)),
+                        &result, err))
         return false;
     *count = lm_answer_rows(result);
     if (*count > 0)
@@ -130,13 +125,13 @@ bool
 lm_journal_answer(struct lm_journal *self, const struct lm_reply *answers,
                   int count, struct lm_err *err)
 {
-    struct lm_number *numbers = lm_calloc((size_t)count, sizeof *numbers);
+    struct lm_digits *ids = lm_calloc((size_t)count, sizeof *ids);
     const char **columns = lm_calloc((size_t)count * 2, sizeof *columns);
     char *texts[2];
     bool ok;
 
     for (int i = 0; i < count; i++) {
-        columns[i] = lm_number_text(&numbers[i], answers[i].id);
+        columns[i] = lm_text_digits(&ids[i], answers[i].id);
         columns[count + i] = answers[i].text;
     }
     texts[0] = lm_journal_array(columns, count);
@@ -147,11 +142,12 @@ lm_journal_answer(struct lm_journal *self, const struct lm_reply *answers,
                             " FROM ROWS FROM (pg_catalog.unnest($1::bigint[]),"
                             " pg_catalog.unnest($2::text[])) a(id, answer)"
                             " WHERE r.id = a.id AND r.answered_at IS NULL",
-                            (const char *const *)texts, 2, err);
+                            (struct lm_values){(const char *const *)texts, 2},
+                            err);
     free(texts[0]);
     free(texts[1]);
     free(columns);
-    free(numbers);
+    free(ids);
     return ok;
 }
 
@@ -159,30 +155,25 @@ bool
 lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
                           const char *state, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id), state};
-
     return lm_journal_command(
         self,
         "UPDATE {schema}.request SET answered_at = clock_timestamp(),"
         " answer = CASE WHEN $2::text = 'cancelled' AND verb = 'cancel'"
         " THEN 'done' ELSE 'the run is ' || $2::text END"
         " WHERE run_id = $1 AND answered_at IS NULL",
-        texts, 2, err);
+        LM_VALUES(LM_DIGITS(run_id), state), err);
 }
 
 bool
 lm_journal_read_answer(struct lm_journal *self, int64_t request_id,
                        char *answer, size_t size, struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, request_id)};
     struct lm_answer *result = NULL;
     const char *text;
 
-    if (!lm_journal_ask(self,
-                        "SELECT answer FROM {schema}.request WHERE id = $1",
-                        "1: t?", texts, 1, &result, err))
+    if (!lm_journal_ask(
+            self, "SELECT answer FROM {schema}.request WHERE id = $1", "1: t?",
+            LM_VALUES(LM_DIGITS(request_id)), &result, err))
         return false;
     text = lm_answer_text(result, 0, 0);
     lm_err_copy(answer, size, text, strlen(text));
@@ -194,8 +185,7 @@ bool
 lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
                   struct lm_err *err)
 {
-    struct lm_number id;
-    const char *texts[] = {lm_number_text(&id, run_id)};
+    const char *texts[] = {LM_DIGITS(run_id)};
     struct lm_answer *result = NULL;
     bool ok =
         lm_journal_open(self, err) &&
@@ -203,13 +193,13 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
                            "UPDATE {schema}.progress SET owner ="
                            " pg_catalog.gen_random_uuid(), waits_for = NULL,"
                            " waits_since = NULL WHERE run_id = $1",
-                           texts, 1, err) &&
+                           (struct lm_values){texts, 1}, err) &&
         lm_journal_ask(self,
                        "UPDATE {schema}.run SET state = 'cancelled',"
                        " exit_code = 8, finished_at = clock_timestamp()"
                        " WHERE id = $1 AND state IN " LM_JOURNAL_MAY_GO_ON
                        " RETURNING id",
-                       "?: n", texts, 1, &result, err) &&
+                       "?: n", (struct lm_values){texts, 1}, &result, err) &&
         lm_journal_close_requests(self, run_id, "cancelled", err);
 
     *cancelled = ok && lm_answer_rows(result) == 1;

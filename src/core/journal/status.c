@@ -4,6 +4,7 @@
 
 #include "core/journal/status.h"
 
+#include "base/text.h"
 #include "core/journal/journal.h"
 #include "pg/conn/conn.h"
 #include "pg/conn/own.h"
@@ -67,15 +68,11 @@ lm_status_read(struct lm_conn *conn, const char *schema, const char *runs,
         " s.host, s.pid, s.error, s.sqlstate, s.exit_code,"
         " s.failures, s.total, s.batch_size, s.waits_for FROM (" RUNS_SQL ") s";
     struct lm_buf sql = LM_BUF_INIT;
-    char most[24];
-    const char *texts[] = {runs, most};
-    struct lm_values values = {texts, 2};
     bool ok;
 
-    snprintf(most, sizeof most, "%" PRId64, limit);
     lm_journal_expand_sql(&sql, as_json ? json_sql : list_sql, schema);
-    ok = lm_conn_ask(conn, lm_buf_text(&sql), as_json ? "1: t" : shape, values,
-                     out, err);
+    ok = lm_conn_ask(conn, lm_buf_text(&sql), as_json ? "1: t" : shape,
+                     LM_VALUES(runs, LM_DIGITS(limit)), out, err);
     lm_buf_release(&sql);
     return ok;
 }
@@ -137,14 +134,13 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *runs,
                " FROM {schema}.run r LEFT JOIN {schema}.progress p"
                " ON p.run_id = r.id WHERE r.id = ANY ($1::bigint[])"
                " ORDER BY 5 DESC, r.id DESC LIMIT 10";
-    struct lm_values values = {&runs, 1};
     struct lm_buf text = LM_BUF_INIT;
     struct lm_answer *found = NULL;
     bool ok;
 
     lm_journal_expand_sql(&text, sql, schema);
-    ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b t b", values,
-                     &found, err);
+    ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b t b",
+                     LM_VALUES(runs), &found, err);
     lm_buf_release(&text);
     if (!ok)
         return false;
@@ -166,10 +162,9 @@ bool
 lm_status_find_number(struct lm_conn *conn, const char *schema, int64_t id,
                       struct lm_status_run *out, struct lm_err *err)
 {
+    const char *which = LM_DIGITS(id);
     char runs[32];
-    char which[24];
 
-    snprintf(which, sizeof which, "%" PRId64, id);
     snprintf(runs, sizeof runs, "{%s}", which);
     return lm_status_find(conn, schema, runs, which, out, err);
 }
@@ -183,17 +178,14 @@ lm_status_find_failed(struct lm_conn *conn, const char *schema,
         LM_OWN "SELECT p.run_id FROM {schema}.progress p"
                " WHERE p.run_id = ANY ($1::bigint[]) AND p.failures > 0"
                " ORDER BY p.run_id = $2::bigint DESC, p.run_id DESC LIMIT 1";
-    char id[24];
-    const char *texts[] = {runs, id};
     struct lm_buf text = LM_BUF_INIT;
     struct lm_answer *row = NULL;
     int64_t failed = out->id;
     bool ok;
 
-    snprintf(id, sizeof id, "%" PRId64, out->id);
     lm_journal_expand_sql(&text, sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&text), "?: n",
-                     (struct lm_values){texts, 2}, &row, err);
+                     LM_VALUES(runs, LM_DIGITS(out->id)), &row, err);
     lm_buf_release(&text);
     if (ok && lm_answer_rows(row) == 1)
         failed = lm_answer_int(row, 0, 0);
@@ -208,15 +200,12 @@ ask_about(struct lm_conn *conn, const char *schema, const char *sql,
           const char *shape, int64_t run_id, struct lm_answer **out,
           struct lm_err *err)
 {
-    char id[24];
-    const char *texts[] = {id};
-    struct lm_values values = {texts, 1};
     struct lm_buf text = LM_BUF_INIT;
     bool ok;
 
-    snprintf(id, sizeof id, "%" PRId64, run_id);
     lm_journal_expand_sql(&text, sql, schema);
-    ok = lm_conn_ask(conn, lm_buf_text(&text), shape, values, out, err);
+    ok = lm_conn_ask(conn, lm_buf_text(&text), shape,
+                     LM_VALUES(LM_DIGITS(run_id)), out, err);
     lm_buf_release(&text);
     return ok;
 }

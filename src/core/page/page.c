@@ -5,11 +5,11 @@
 
 #include "core/page/page.h"
 
+#include "base/text.h"
 #include "core/page/private.h"
 #include "pg/conn/own.h"
 #include "pg/sql/sql.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,20 +47,6 @@ lm_page_copy_key(const struct lm_page *page, const struct lm_base_query *query,
 }
 
 /* -- asking ----------------------------------------------------------- */
-
-/* The limit of a page, one row more than the batch has. */
-struct row_limit {
-    char text[24];
-};
-
-static struct row_limit
-one_row_more(int64_t limit)
-{
-    struct row_limit out;
-
-    snprintf(out.text, sizeof out.text, "%" PRId64, limit + 1);
-    return out;
-}
 
 /* What a page says of its rows behind their own columns. */
 static int
@@ -326,11 +312,10 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
               int64_t limit, struct lm_page *out, struct lm_err *err)
 {
     struct lm_page_request request;
-    struct row_limit text = one_row_more(limit);
 
     memset(out, 0, sizeof *out);
     lm_request_init(&request, query);
-    add_whole_page(&request, cursor, bound, text.text);
+    add_whole_page(&request, cursor, bound, LM_DIGITS(limit + 1));
     if (!send_page(&request, conn, query, out, err))
         return false;
     out->more = out->rows > limit;
@@ -467,7 +452,6 @@ lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
 {
     struct lm_page_request request;
     struct lm_range range = {cursor, bound};
-    struct row_limit limit = one_row_more(rows - 1);
     struct lm_answer *answer = NULL;
     char shape[24];
     bool ok;
@@ -476,7 +460,7 @@ lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
     *found = 0;
     snprintf(shape, sizeof shape, "*: %dt?", query->key_count);
     lm_request_init(&request, query);
-    lm_request_add_key_page(&request, range, limit.text);
+    lm_request_add_key_page(&request, range, LM_DIGITS(rows));
     ok = ask(&request, conn, shape, &answer, err);
     if (ok)
         *found = lm_answer_rows(answer);
@@ -502,9 +486,6 @@ lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
         " ON n.oid = c.relnamespace"
         " WHERE c.oid = $1::pg_catalog.oid AND c.relkind IN ('r', 'p', 'm')";
-    char oid[16];
-    const char *texts[] = {oid};
-    struct lm_values values = {texts, 1};
     struct lm_answer *answer = NULL;
 
     *table = NULL;
@@ -515,9 +496,10 @@ lm_page_key_table(struct lm_conn *conn, const struct lm_base_query *query,
                               query->sources[query->key_source[0]].table)
             return true;
     }
-    snprintf(oid, sizeof oid, "%" PRIu32,
-             query->sources[query->key_source[0]].table);
-    if (!lm_conn_ask(conn, sql, "?: t", values, &answer, err))
+    if (!lm_conn_ask(
+            conn, sql, "?: t",
+            LM_VALUES(LM_DIGITS(query->sources[query->key_source[0]].table)),
+            &answer, err))
         return false;
     *table = lm_answer_copy(answer, 0, 0);
     lm_answer_free(answer);
@@ -531,14 +513,12 @@ lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
                    struct lm_err *err)
 {
     struct lm_page_request request;
-    char text[24];
     bool ok;
 
-    snprintf(text, sizeof text, "%" PRId64, rows);
     lm_request_init(&request, query);
     begin_key(&request);
     lm_request_add_window_end(&request, table, (struct lm_range){cursor, bound},
-                              text);
+                              LM_DIGITS(rows));
     ok = ask_key(&request, conn, out, err);
     lm_request_release(&request);
     return ok;
@@ -627,13 +607,12 @@ lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
                 struct lm_err *err)
 {
     struct lm_page_request request;
-    struct row_limit text = one_row_more(limit);
     bool ok;
 
     lm_request_init(&request, query);
     lm_buf_printf(&request.sql, "EXPLAIN (%sVERBOSE, FORMAT JSON) ",
                   run ? "ANALYZE, TIMING OFF, " : "");
-    add_whole_page(&request, cursor, bound, text.text);
+    add_whole_page(&request, cursor, bound, LM_DIGITS(limit + 1));
     ok = lm_conn_ask_typed(
         conn, lm_buf_text(&request.sql), "1: t", request.types,
         (struct lm_values){request.texts, request.count}, out, err);

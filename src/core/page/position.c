@@ -8,6 +8,7 @@
 
 #include "core/page/position.h"
 
+#include "base/text.h"
 #include "pg/conn/conn.h"
 #include "pg/conn/own.h"
 
@@ -94,13 +95,12 @@ make_for_column(struct lm_conn *conn, const char *table, const char *column,
     struct lm_answer *row = NULL;
     struct lm_err ignored;
     char *made = NULL;
-    char type[16];
 
-    snprintf(type, sizeof type, "%" PRIu32, key_type);
     if (!lm_conn_ask(
             conn, sql, "?: t t",
-            (struct lm_values){(const char *[]){table, column, type}, 3}, &row,
-            &ignored))
+            (struct lm_values){
+                (const char *[]){table, column, LM_DIGITS(key_type)}, 3},
+            &row, &ignored))
         return NULL;
     if (lm_answer_rows(row) == 1)
         made = make(lm_answer_text(row, 0, 0), lm_answer_text(row, 0, 1));
@@ -188,13 +188,13 @@ lm_position_middle(struct lm_conn *conn, const struct lm_base_query *query,
     struct lm_answer *row = NULL;
     struct lm_err ignored;
     char *middle = NULL;
-    char table[16];
+    const char *table;
     char *sql;
 
     if (query->key_source[key] < 0)
         return NULL;
     source = &query->sources[query->key_source[key]];
-    snprintf(table, sizeof table, "%" PRIu32, source->table);
+    table = LM_DIGITS(source->table);
     sql = make_for_column(conn, table, source->column, query->key_types[key],
                           make_middle_sql);
     if (sql != NULL &&

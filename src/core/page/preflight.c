@@ -29,11 +29,10 @@ lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
 {
     static const char sql[] = LM_OWN "SELECT system_identifier::text"
                                      " FROM pg_catalog.pg_control_system()";
-    struct lm_values none = {NULL, 0};
     struct lm_answer *result = NULL;
 
     text[0] = '\0';
-    if (!lm_conn_ask(conn, sql, "1: t", none, &result, err))
+    if (!lm_conn_ask(conn, sql, "1: t", LM_NO_VALUES, &result, err))
         return err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42");
     snprintf(text, size, "%s", lm_answer_text(result, 0, 0));
     lm_answer_free(result);
@@ -46,7 +45,6 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
     static const char sql[] = LM_OWN
         "SELECT pg_catalog.pg_is_in_recovery(),"
         " pg_catalog.current_setting('default_transaction_read_only') = 'on'";
-    struct lm_values none = {NULL, 0};
     struct lm_answer *result = NULL;
     bool in_recovery;
     bool read_only;
@@ -57,7 +55,7 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
             "the server has version %d; luamig needs PostgreSQL 13 or newer",
             lm_conn_server_version(conn) / 10000);
     }
-    if (!lm_conn_ask(conn, sql, "1: b b", none, &result, err))
+    if (!lm_conn_ask(conn, sql, "1: b b", LM_NO_VALUES, &result, err))
         return false;
     in_recovery = lm_answer_bool(result, 0, 0);
     read_only = lm_answer_bool(result, 0, 1);
@@ -250,16 +248,14 @@ static bool
 find_origin(struct lm_conn *conn, const struct lm_column *column,
             bool from_only, struct origin *out, struct lm_err *err)
 {
-    char table[16];
-    char attnum[16];
-    const char *texts[] = {table, attnum, from_only ? "t" : "f"};
-    struct lm_values values = {texts, 3};
     struct lm_answer *result = NULL;
 
     memset(out, 0, sizeof *out);
-    snprintf(table, sizeof table, "%" PRIu32, column->table);
-    snprintf(attnum, sizeof attnum, "%d", column->table_column);
-    if (!lm_conn_ask(conn, origin_sql, "?: t t b t? t?", values, &result, err))
+    if (!lm_conn_ask(conn, origin_sql, "?: t t b t? t?",
+                     LM_VALUES(LM_DIGITS(column->table),
+                               LM_DIGITS(column->table_column),
+                               from_only ? "t" : "f"),
+                     &result, err))
         return false;
     if (lm_answer_rows(result) == 1) {
         LM_ERR_COPY(out->relation, lm_answer_text(result, 0, 0));
@@ -505,14 +501,12 @@ prove_unique(struct lm_conn *conn, uint32_t table, const char *attnums,
         " AND (c.relkind = 'p' OR $3 OR NOT EXISTS ("
         "  SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))"
         " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.oid";
-    char table_text[16];
-    const char *texts[] = {table_text, attnums, from_only ? "t" : "f",
-                           equalities};
-    struct lm_values values = {texts, 4};
     struct lm_answer *result = NULL;
 
-    snprintf(table_text, sizeof table_text, "%" PRIu32, table);
-    if (!lm_conn_ask(conn, sql, "?: b", values, &result, err))
+    if (!lm_conn_ask(conn, sql, "?: b",
+                     LM_VALUES(LM_DIGITS(table), attnums, from_only ? "t" : "f",
+                               equalities),
+                     &result, err))
         return false;
     *proved = lm_answer_bool(result, 0, 0);
     lm_answer_free(result);

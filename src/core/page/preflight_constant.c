@@ -158,11 +158,10 @@ find_function(void *arg, const char *schema, const char *name, int args,
     const struct catalog *self = arg;
     struct lm_answer *row = NULL;
     char count[16];
-    const char *texts[] = {schema, name, count};
 
     snprintf(count, sizeof count, "%d", args);
     if (!lm_conn_ask(self->conn, function_sql, "1: b b b b b",
-                     (struct lm_values){texts, 3}, &row, err))
+                     LM_VALUES(schema, name, count), &row, err))
         return false;
     function->aggregate = lm_answer_bool(row, 0, 0);
     function->returns_set = lm_answer_bool(row, 0, 1);

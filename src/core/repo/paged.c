@@ -9,12 +9,11 @@
 #include "core/repo/private.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "pg/conn/answer.h"
 #include "pg/conn/own.h"
 #include "pg/sql/sql.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Does a sequence, which counts up, make the column's values? A default that
@@ -43,12 +42,10 @@ is_counted(struct lm_repo *self, const struct lm_key_source *source,
         " LEFT JOIN pg_catalog.pg_attrdef d"
         "  ON d.adrelid = c.oid AND d.adnum = a.attnum"
         " WHERE c.oid = $1::pg_catalog.oid";
-    char oid[16];
-    const char *texts[] = {oid, source->column};
     struct lm_answer *answer = NULL;
 
-    snprintf(oid, sizeof oid, "%" PRIu32, source->table);
-    if (!lm_conn_ask(self->conn, sql, "?: b", (struct lm_values){texts, 2},
+    if (!lm_conn_ask(self->conn, sql, "?: b",
+                     LM_VALUES(LM_DIGITS(source->table), source->column),
                      &answer, err))
         return lm_repo_fail_with(self, err);
     *counted = lm_answer_rows(answer) == 1 && lm_answer_bool(answer, 0, 0);

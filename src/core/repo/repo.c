@@ -11,11 +11,11 @@
 #include "core/repo/private.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "pg/conn/own.h"
 #include "pg/conn/sqlstate.h"
 #include "pg/sql/sql.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -454,9 +454,7 @@ is_paged_table(struct lm_repo *self, const char *table, uint32_t source,
         " SELECT EXISTS (SELECT FROM (TABLE above UNION ALL TABLE below) f"
         "  WHERE f.oid = " LM_OWN_TABLE ")";
     struct lm_buf name = LM_BUF_INIT;
-    char oid[16];
-    const char *texts[2];
-    struct lm_values values = {texts, 2};
+    const char *texts[] = {NULL, LM_DIGITS(source)};
     struct lm_stmt *stmt;
     struct lm_answer *answer = NULL;
     bool ok = true;
@@ -465,11 +463,10 @@ is_paged_table(struct lm_repo *self, const char *table, uint32_t source,
         lm_buf_release(&name);
         return true; /* the statement itself will say so */
     }
-    snprintf(oid, sizeof oid, "%" PRIu32, source);
     texts[0] = lm_buf_text(&name);
-    texts[1] = oid;
     ok = lm_conn_prepare(self->conn, sql, NULL, 0, &stmt, err) &&
-         lm_conn_ask_prepared(self->conn, stmt, "1: b", values, &answer, err);
+         lm_conn_ask_prepared(self->conn, stmt, "1: b",
+                              (struct lm_values){texts, 2}, &answer, err);
     lm_buf_release(&name);
     if (!ok)
         return lm_repo_fail_with(self, err);

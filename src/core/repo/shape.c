@@ -334,13 +334,13 @@ lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
     let_go(self);
     forget_unused(self);
     if (add_known(self, &names, &parts) > 0) {
-        const char *texts[] = {lm_buf_text(&names), lm_buf_text(&parts)};
-        struct lm_values values = {texts, 2};
         struct lm_stmt *stmt;
 
         ok = lm_conn_prepare(conn, version_sql, NULL, 0, &stmt, err) &&
-             lm_conn_post_question(conn, stmt, version_shape, values,
-                                   on_version, question_new(self), err);
+             lm_conn_post_question(
+                 conn, stmt, version_shape,
+                 LM_VALUES(lm_buf_text(&names), lm_buf_text(&parts)),
+                 on_version, question_new(self), err);
     }
     lm_buf_release(&names);
     lm_buf_release(&parts);

@@ -430,19 +430,15 @@ lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
     add_names(&arrays[SET], set_columns(form), none);
     add_names(&arrays[OTHERS], form->target, form->overwritten);
     {
-        const char *texts[] = {shape->name,
-                               lm_buf_text(&arrays[COLUMNS]),
-                               lm_buf_text(&arrays[KEY]),
-                               lm_buf_text(&arrays[SET]),
-                               trigger_bits(form),
-                               options->always ? "t" : "f",
-                               form->may_miss ? "t" : "f",
-                               lm_buf_text(&arrays[OTHERS])};
-        struct lm_values values = {texts, (int)LM_COUNT(texts)};
-
         ok = lm_conn_prepare(conn, facts_sql, NULL, 0, &stmt, err) &&
-             lm_conn_ask_prepared(conn, stmt, facts_shape, values, &result,
-                                  err) &&
+             lm_conn_ask_prepared(
+                 conn, stmt, facts_shape,
+                 LM_VALUES(shape->name, lm_buf_text(&arrays[COLUMNS]),
+                           lm_buf_text(&arrays[KEY]), lm_buf_text(&arrays[SET]),
+                           trigger_bits(form), options->always ? "t" : "f",
+                           form->may_miss ? "t" : "f",
+                           lm_buf_text(&arrays[OTHERS])),
+                 &result, err) &&
              read_facts(shape, result, conn, types, options->journal, err);
     }
     lm_answer_free(result);

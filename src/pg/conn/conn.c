@@ -480,9 +480,8 @@ parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
     const char *name = name_on_server(self, stmt);
     PGresult *result = NULL;
     struct lm_pending request = {.sql = text, .keep = &result};
-    struct lm_values none = {NULL, 0};
-    bool ok =
-        lm_own_begin(self, stmt->sql, none, err) && begin_alone(self, err);
+    bool ok = lm_own_begin(self, stmt->sql, LM_NO_VALUES, err) &&
+              begin_alone(self, err);
 
     if (ok) {
         int sent = PQsendPrepare(self->pg, name, text, type_count, types);

@@ -38,6 +38,11 @@ struct lm_values {
     const char *const *texts;
     int count;
 };
+#define LM_NO_VALUES ((struct lm_values){NULL, 0})
+/* Those that are listed, for as long as the block lasts. */
+#define LM_VALUES(...)                                      \
+    ((struct lm_values){(const char *const[]){__VA_ARGS__}, \
+                        (int)LM_COUNT(((const char *const[]){__VA_ARGS__}))})
 
 /* SQLSTATEs of an error. The server ended a session that was idle in its
  * transaction (the server's own code; also used if the server's message was

@@ -201,11 +201,10 @@ connect_aside(const char *conninfo, const struct lm_conn_options *options,
 static bool
 recognise_pooler(struct lm_conn *self, struct lm_err *err)
 {
-    struct lm_values none = {NULL, 0};
     struct lm_answer *answer = NULL;
 
-    if (!lm_conn_ask(self, "SELECT pg_catalog.pg_backend_pid()", "1: n", none,
-                     &answer, err)) {
+    if (!lm_conn_ask(self, "SELECT pg_catalog.pg_backend_pid()", "1: n",
+                     LM_NO_VALUES, &answer, err)) {
         if (err->kind == LM_ERR_LOST)
             err->kind = LM_ERR_CONNECT;
         return false;

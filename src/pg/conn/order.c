@@ -9,11 +9,11 @@
 
 #include "pg/conn/order.h"
 
+#include "base/text.h"
 #include "pg/conn/conn.h"
 #include "pg/conn/own.h"
 #include "pg/sql/sql.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,16 +111,13 @@ bool
 lm_order_find(struct lm_conn *conn, uint32_t type, struct lm_order *out,
               struct lm_err *err)
 {
-    char text[16];
-    const char *texts[] = {text};
-    struct lm_values values = {texts, 1};
     struct lm_answer *row = NULL;
     bool ok;
 
     memset(out, 0, sizeof *out);
     out->type = type;
-    snprintf(text, sizeof text, "%" PRIu32, type);
-    if (!lm_conn_ask(conn, order_sql, order_shape, values, &row, err))
+    if (!lm_conn_ask(conn, order_sql, order_shape, LM_VALUES(LM_DIGITS(type)),
+                     &row, err))
         return false;
     ok = is_consistent(row) ||
          lm_answer_fail(row, "operators without their class", err);
@@ -138,9 +135,6 @@ lm_order_set_collation(struct lm_order *self, struct lm_conn *conn,
         "SELECT pg_catalog.format(' COLLATE %I.%I', n.nspname, l.collname)"
         " FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace n"
         " ON n.oid = l.collnamespace WHERE l.oid = $1::pg_catalog.oid";
-    char text[16];
-    const char *texts[] = {text};
-    struct lm_values values = {texts, 1};
     struct lm_answer *row = NULL;
 
     self->collation = collation;
@@ -148,8 +142,8 @@ lm_order_set_collation(struct lm_order *self, struct lm_conn *conn,
     self->collate = NULL;
     if (collation == self->own_collation)
         return true;
-    snprintf(text, sizeof text, "%" PRIu32, collation);
-    if (!lm_conn_ask(conn, sql, "1: t", values, &row, err))
+    if (!lm_conn_ask(conn, sql, "1: t", LM_VALUES(LM_DIGITS(collation)), &row,
+                     err))
         return false;
     self->collate = lm_answer_copy(row, 0, 0);
     lm_answer_free(row);

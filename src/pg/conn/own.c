@@ -98,5 +98,5 @@ lm_own_end(struct lm_conn *conn, const char *sql, bool ok, struct lm_err *err)
 {
     conn->own_alone = false;
     return ok && (!is_own(sql) || !has_other_path(conn) ||
-                  post(conn, back_sql, (struct lm_values){NULL, 0}, err));
+                  post(conn, back_sql, LM_NO_VALUES, err));
 }

@@ -3,6 +3,7 @@
 
 #include "pg/conn/txn.h"
 
+#include "base/text.h"
 #include "pg/conn/own.h"
 #include "pg/conn/private.h"
 
@@ -138,44 +139,35 @@ static bool
 apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
                struct lm_err *err)
 {
-    char statement[24];
-    char lock[24];
-    char idle[24];
-    const char *texts[] = {statement,
-                           lock,
-                           idle,
-                           txn->durable ? "on" : "off",
-                           txn->timezone != NULL ? txn->timezone : "UTC",
-                           txn->row_security ? "on" : "off",
-                           txn->application_name,
-                           lm_conn_is_pooled(conn) ? "true" : "false"};
-    struct lm_values values = {texts, LM_COUNT(texts)};
     int64_t idle_ms = idle_limit_ms(txn);
     bool is_17 = lm_conn_server_version(conn) >= WITH_TRANSACTION_TIMEOUT;
     struct lm_stmt *stmt;
 
-    snprintf(statement, sizeof statement, "%" PRId64,
-             txn->statement_timeout_ms);
-    snprintf(lock, sizeof lock, "%" PRId64, txn->lock_timeout_ms);
-    snprintf(idle, sizeof idle, "%" PRId64, idle_ms);
     lm_conn_set_idle_limit(conn, idle_ms);
     return lm_conn_prepare(conn, is_17 ? settings_17_sql : settings_sql, NULL,
                            0, &stmt, err) &&
-           lm_conn_post_question(conn, stmt, settings_shape, values,
-                                 on_settings, conn, err);
+           lm_conn_post_question(
+               conn, stmt, settings_shape,
+               LM_VALUES(LM_DIGITS(txn->statement_timeout_ms),
+                         LM_DIGITS(txn->lock_timeout_ms), LM_DIGITS(idle_ms),
+                         txn->durable ? "on" : "off",
+                         txn->timezone != NULL ? txn->timezone : "UTC",
+                         txn->row_security ? "on" : "off",
+                         txn->application_name,
+                         lm_conn_is_pooled(conn) ? "true" : "false"),
+               on_settings, conn, err);
 }
 
 bool
 lm_txn_prepare_session(struct lm_conn *conn, struct lm_err *err)
 {
     bool is_14 = lm_conn_server_version(conn) >= WITH_IDLE_SESSION_TIMEOUT;
-    struct lm_values none = {NULL, 0};
     struct lm_answer *answer = NULL;
 
     if (lm_conn_is_pooled(conn))
         return true;
-    if (!lm_conn_ask(conn, is_14 ? session_14_sql : session_sql, "1: t", none,
-                     &answer, err))
+    if (!lm_conn_ask(conn, is_14 ? session_14_sql : session_sql, "1: t",
+                     LM_NO_VALUES, &answer, err))
         return false;
     lm_answer_free(answer);
     return true;

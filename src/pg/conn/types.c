@@ -3,6 +3,7 @@
 
 #include "pg/conn/types.h"
 
+#include "base/text.h"
 #include "pg/conn/conn.h"
 #include "pg/conn/own.h"
 
@@ -119,13 +120,10 @@ read_answer(const struct lm_answer *answer, struct lm_type *out)
 static bool
 ask(struct lm_conn *conn, uint32_t oid, struct lm_type *out, struct lm_err *err)
 {
-    char text[16];
-    const char *texts[] = {text};
-    struct lm_values values = {texts, 1};
     struct lm_answer *answer = NULL;
 
-    snprintf(text, sizeof text, "%" PRIu32, oid);
-    if (!lm_conn_ask(conn, question, question_shape, values, &answer, err))
+    if (!lm_conn_ask(conn, question, question_shape, LM_VALUES(LM_DIGITS(oid)),
+                     &answer, err))
         return false;
     memset(out, 0, sizeof *out);
     out->oid = out->base = oid;

@@ -9,10 +9,9 @@
  * that exists counts as working. Nothing here ends or cancels anything.
  */
 
+#include "base/text.h"
 #include "pg/conn/private.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 /* By its number alone a process might be one of another server, where the
@@ -48,19 +47,17 @@ lm_conn_look(const struct lm_conn *self)
                                   .open_limit_ms = self->silence_ms / 3,
                                   .silence_ms = self->silence_ms};
     enum lm_activity activity = LM_ACTIVITY_UNKNOWN;
-    char pid[24];
-    const char *texts[] = {pid};
-    struct lm_values values = {texts, 1};
     struct lm_answer *answer = NULL;
     struct lm_conn *conn = NULL;
     struct lm_err ignored;
 
-    snprintf(pid, sizeof pid, "%" PRId64, self->backend_pid);
     if (self->conninfo == NULL ||
         !lm_conn_open(&conn, self->conninfo, &how, &ignored))
         return LM_ACTIVITY_UNKNOWN;
     lm_conn_set_deadline(conn, how.open_limit_ms);
-    if (lm_conn_ask(conn, look_sql, "?: t", values, &answer, &ignored)) {
+    if (lm_conn_ask(conn, look_sql, "?: t",
+                    LM_VALUES(LM_DIGITS(self->backend_pid)), &answer,
+                    &ignored)) {
         activity = read_activity(answer);
         lm_answer_free(answer);
     }
