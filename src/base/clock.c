@@ -61,7 +61,7 @@ lm_clock_format_now(char *text, size_t size, char separator)
 struct lm_clock_text
 lm_clock_span(int64_t duration_ms)
 {
-    struct lm_clock_text out;
+    struct lm_clock_text out = {""};
     int64_t seconds = duration_ms / 1000;
 
     if (duration_ms < 1000) {
@@ -82,7 +82,7 @@ lm_clock_span(int64_t duration_ms)
 struct lm_clock_text
 lm_clock_count(int64_t n)
 {
-    struct lm_clock_text out;
+    struct lm_clock_text out = {""};
     char digits[32];
     char *at = out.text;
     int len = snprintf(digits, sizeof digits, "%" PRId64, n);

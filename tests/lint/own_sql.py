@@ -37,7 +37,7 @@ PARTS = ["EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK", "LM_JOURNAL_HELD", "HELD",
          "LEASED", "TOTAL", "LIVE", "RUNS_SQL", "FAILURES_SQL", "AS_JSON", "FITS"]
 
 # What puts LM_OWN before its text, and what runs it in the batch's transaction.
-ASKED = re.compile(r"\blm_journal_(ask|tell|write)\(\s*self,\s*$")
+ASKED = re.compile(r"\blm_journal_(ask|command|write)\(\s*self,\s*$")
 POSTED = re.compile(r"\blm_journal_post\(\s*self,\s*$")
 
 STRING = r'"(?:[^"\\\n]|\\.)*"'

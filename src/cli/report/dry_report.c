@@ -86,7 +86,7 @@ put_text(const char *text)
 static struct lm_clock_text
 bytes_text(int64_t bytes)
 {
-    struct lm_clock_text out;
+    struct lm_clock_text out = {""};
     static const char *const units[] = {"kB", "MB", "GB", "TB"};
     double amount = (double)bytes / 1024;
     size_t unit = 0;
