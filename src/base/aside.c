@@ -14,10 +14,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -60,8 +58,8 @@ run_job(void *arg)
     return NULL;
 }
 
-static bool
-start(struct job *job, pthread_t *thread)
+bool
+lm_aside_start(pthread_t *thread, void *(*work)(void *arg), void *arg)
 {
     sigset_t all;
     sigset_t before;
@@ -69,7 +67,7 @@ start(struct job *job, pthread_t *thread)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    started = pthread_create(thread, NULL, run_job, job) == 0;
+    started = pthread_create(thread, NULL, work, arg) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return started;
 }
@@ -115,7 +113,7 @@ lm_aside_run(void (*work)(void *arg), void (*discard)(void *arg), void *arg,
         work(arg);
         return LM_ASIDE_DONE;
     }
-    if (!start(job, &thread)) {
+    if (!lm_aside_start(&thread, run_job, job)) {
         atomic_store(&job->holders, 1);
         leave(job);
         work(arg);

@@ -9,6 +9,8 @@
  * These threads block all signals, so that handlers run on the main thread.
  */
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum lm_aside_end {
@@ -28,5 +30,8 @@ enum lm_aside_end {
 enum lm_aside_end lm_aside_run(void (*work)(void *arg),
                                void (*discard)(void *arg), void *arg,
                                int64_t limit_ms, int stop_level);
+
+/* Starts a thread that blocks all signals. */
+bool lm_aside_start(pthread_t *thread, void *(*work)(void *arg), void *arg);
 
 #endif

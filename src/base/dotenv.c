@@ -303,8 +303,6 @@ lm_dotenv_has_set(const struct lm_dotenv *self, const char *name)
 void
 lm_dotenv_release(struct lm_dotenv *self)
 {
-    for (size_t i = 0; i < self->count; i++)
-        free(self->names[i]);
-    free(self->names);
+    lm_free_texts(self->names, (int)self->count);
     memset(self, 0, sizeof *self);
 }

@@ -103,28 +103,15 @@ lm_err_is_state(const struct lm_err *err, const char *state)
 enum lm_exit
 lm_err_exit_code(enum lm_err_kind kind)
 {
-    switch (kind) {
-    case LM_ERR_USAGE:
-        return LM_EXIT_USAGE;
-    case LM_ERR_SCRIPT:
-        return LM_EXIT_SCRIPT;
-    case LM_ERR_CONNECT:
-    case LM_ERR_LOST:
-        return LM_EXIT_DATABASE;
-    case LM_ERR_BUSY:
-    case LM_ERR_FENCED:
-        return LM_EXIT_BUSY;
-    case LM_ERR_INTERRUPT:
-        return LM_EXIT_STOPPED;
-    case LM_ERR_CANCELLED:
-        return LM_EXIT_CANCELLED;
-    case LM_ERR_INTERNAL:
-        return LM_EXIT_INTERNAL;
-    case LM_ERR_NONE:
-    case LM_ERR_DATABASE:
-    case LM_ERR_FAILED:
-    case LM_ERR_KILLED:
-        break;
-    }
-    return LM_EXIT_FAILED;
+    static const enum lm_exit codes[] = {[LM_ERR_USAGE] = LM_EXIT_USAGE,
+                                         [LM_ERR_SCRIPT] = LM_EXIT_SCRIPT,
+                                         [LM_ERR_CONNECT] = LM_EXIT_DATABASE,
+                                         [LM_ERR_LOST] = LM_EXIT_DATABASE,
+                                         [LM_ERR_BUSY] = LM_EXIT_BUSY,
+                                         [LM_ERR_FENCED] = LM_EXIT_BUSY,
+                                         [LM_ERR_INTERRUPT] = LM_EXIT_STOPPED,
+                                         [LM_ERR_CANCELLED] = LM_EXIT_CANCELLED,
+                                         [LM_ERR_INTERNAL] = LM_EXIT_INTERNAL};
+
+    return codes[kind] != LM_EXIT_DONE ? codes[kind] : LM_EXIT_FAILED;
 }

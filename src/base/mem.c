@@ -78,6 +78,14 @@ lm_mem_resident(void)
     return (size_t)strtoull(pages, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+void
+lm_free_texts(char **texts, int count)
+{
+    for (int i = 0; i < count; i++)
+        free(texts[i]);
+    free(texts);
+}
+
 char *
 lm_strdup(const char *text)
 {

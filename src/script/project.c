@@ -143,9 +143,7 @@ lm_project_file_free(struct lm_project_file *self)
     for (int i = 0; i < self->repo_count; i++) {
         struct lm_project_repo *repo = &self->repos[i];
 
-        for (int j = 0; j < repo->replica_count; j++)
-            free(repo->replicas[j]);
-        free(repo->replicas);
+        lm_free_texts(repo->replicas, repo->replica_count);
         free(repo->name);
         free(repo->url);
     }

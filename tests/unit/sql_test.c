@@ -126,7 +126,7 @@ test_arrays_come_back_as_they_went_in(void **state)
         lm_sql_add_array(&buf, texts, count);
         found = lm_sql_parse_array(lm_buf_text(&buf), &parsed);
         assert_texts(parsed, found, texts, count);
-        lm_sql_free_array(parsed, found);
+        lm_free_texts(parsed, found);
         lm_buf_release(&buf);
     }
 }
@@ -156,7 +156,7 @@ test_arrays_are_read_as_the_server_prints_them(void **state)
         int found = lm_sql_parse_array(cases[i].literal, &parsed);
 
         assert_texts(parsed, found, cases[i].texts, cases[i].count);
-        lm_sql_free_array(parsed, found);
+        lm_free_texts(parsed, found);
     }
 }
 

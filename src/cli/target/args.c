@@ -51,9 +51,7 @@ lm_args_give(const struct lm_args *self, struct lm_script_options *out)
 void
 lm_args_release(struct lm_args *self)
 {
-    for (int i = 0; i < self->count; i++)
-        free(self->texts[i]);
-    free(self->texts);
+    lm_free_texts(self->texts, self->count);
     free(self->sources);
     memset(self, 0, sizeof *self);
 }

@@ -53,9 +53,7 @@ lm_database_take_replica(void *choice, char *arg)
 void
 lm_database_choice_release(struct lm_database_choice *self)
 {
-    for (int i = 0; i < self->replica_count; i++)
-        free(self->replicas[i]);
-    free(self->replicas);
+    lm_free_texts(self->replicas, self->replica_count);
     free(self->url);
     memset(self, 0, sizeof *self);
 }

@@ -222,7 +222,5 @@ lm_project_explain_missing(struct lm_project *self, const char *name,
     }
     free(entries);
     hint_at_scripts(folder, name, scripts, count, err);
-    for (int i = 0; i < count; i++)
-        free(scripts[i]);
-    free(scripts);
+    lm_free_texts(scripts, count);
 }

@@ -114,9 +114,7 @@ lm_which_find(struct lm_which *self, struct lm_project *project,
 void
 lm_which_release(struct lm_which *self)
 {
-    for (int i = 0; i < self->count; i++)
-        free(self->names[i]);
-    free(self->names);
+    lm_free_texts(self->names, self->count);
     free(self->file);
     free(self->source);
     free(self->path);

@@ -40,8 +40,8 @@ enum {
 static void
 release_image(struct lm_image *image)
 {
-    lm_sql_free_array(image->names, image->count);
-    lm_sql_free_array(image->values, image->count);
+    lm_free_texts(image->names, image->count);
+    lm_free_texts(image->values, image->count);
     memset(image, 0, sizeof *image);
 }
 
@@ -49,7 +49,7 @@ static void
 release_row(const struct lm_samples *self, struct lm_sample *row)
 {
     free(row->table);
-    lm_sql_free_array(row->key, self->places[row->place].key_count);
+    lm_free_texts(row->key, self->places[row->place].key_count);
     release_image(&row->before);
     release_image(&row->after);
 }
@@ -63,8 +63,8 @@ lm_samples_release(struct lm_samples *self)
         struct lm_sample_place *place = &self->places[i];
 
         free(place->from);
-        lm_sql_free_array(place->key, place->key_count);
-        lm_sql_free_array(place->equal, place->key_count);
+        lm_free_texts(place->key, place->key_count);
+        lm_free_texts(place->equal, place->key_count);
         free(place->types);
     }
     free(self->rows);

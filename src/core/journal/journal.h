@@ -221,13 +221,13 @@ struct lm_journal_modules {
     struct lm_buf contents;
 };
 /* journal/modules.c: the modules that the journal has of a run, other than
- * these names: names[i] and files[i], freed with lm_sql_free_array. */
+ * these names: names[i] and files[i], freed with lm_free_texts. */
 bool lm_journal_other_modules(struct lm_journal *self, int64_t run_id,
                               const struct lm_journal_modules *modules,
                               char ***names, char ***files, int *count,
                               struct lm_err *err) LM_MUSTCHECK;
 /* The files among these modules that the journal has with another content;
- * freed with lm_sql_free_array. */
+ * freed with lm_free_texts. */
 bool lm_journal_changed_modules(struct lm_journal *self, int64_t run_id,
                                 const struct lm_journal_modules *modules,
                                 char ***files, int *count,

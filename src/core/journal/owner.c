@@ -132,9 +132,9 @@ read_functions(struct functions *self, const char *schema)
 static void
 release_functions(struct functions *self)
 {
-    lm_sql_free_array(self->names, self->count);
-    lm_sql_free_array(self->bodies, self->count);
-    lm_sql_free_array(self->paths, self->count);
+    lm_free_texts(self->names, self->count);
+    lm_free_texts(self->bodies, self->count);
+    lm_free_texts(self->paths, self->count);
 }
 
 bool

@@ -279,9 +279,7 @@ lm_status_args(struct lm_conn *conn, const char *schema, int64_t run_id,
 void
 lm_status_args_release(struct lm_status_args *self)
 {
-    for (int i = 0; i < self->count; i++)
-        free(self->texts[i]);
-    free(self->texts);
+    lm_free_texts(self->texts, self->count);
 }
 
 bool

@@ -68,7 +68,7 @@ add_names(const struct lm_conn *conn, const struct lm_status_names *names,
     for (int i = 0; i < names->count; i++)
         fitting[i] = lm_conn_fit_name(conn, names->names[i]);
     lm_sql_add_array(list, (const char *const *)fitting, names->count);
-    lm_sql_free_array(fitting, names->count);
+    lm_free_texts(fitting, names->count);
 }
 
 bool

@@ -87,9 +87,7 @@ copy_values(const struct lm_page *page)
     for (int i = 0; i < page->columns; i++)
         texts[i] = lm_secret_masked(lm_result_text(page->result, 0, i));
     lm_sql_add_array(&array, (const char *const *)texts, page->columns);
-    for (int i = 0; i < page->columns; i++)
-        free(texts[i]);
-    free(texts);
+    lm_free_texts(texts, page->columns);
     return lm_buf_take(&array);
 }
 

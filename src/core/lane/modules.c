@@ -166,8 +166,8 @@ collect_all(struct lm_lane *self, struct lists *out, struct lm_err *err)
                                   &names, &files, &count, err);
     for (int i = 0; ok && i < count; i++)
         add_file(self, out, names[i], files[i]);
-    lm_sql_free_array(names, count);
-    lm_sql_free_array(files, count);
+    lm_free_texts(names, count);
+    lm_free_texts(files, count);
     return ok;
 }
 
@@ -190,7 +190,7 @@ lm_lane_warn_of_modules(struct lm_lane *self, bool over, struct lm_err *err)
                       "new version",
                files[i], self->run->id);
     }
-    lm_sql_free_array(files, count);
+    lm_free_texts(files, count);
     lists_release(&lists);
     return ok;
 }

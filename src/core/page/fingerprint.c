@@ -175,7 +175,7 @@ add_tables(struct lm_buf *list, const char *sql)
         lm_query_release(&shape);
     }
     lm_sql_add_array(list, (const char *const *)names.names, names.count);
-    lm_sql_free_array(names.names, names.count);
+    lm_free_texts(names.names, names.count);
 }
 
 static bool

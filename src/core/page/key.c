@@ -10,9 +10,7 @@
 void
 lm_key_release(struct lm_key *self)
 {
-    for (int i = 0; i < self->count; i++)
-        free(self->texts[i]);
-    free(self->texts);
+    lm_free_texts(self->texts, self->count);
     self->texts = NULL;
     self->count = 0;
 }

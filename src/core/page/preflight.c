@@ -83,10 +83,10 @@ void
 lm_base_query_release(struct lm_base_query *self)
 {
     free(self->sql);
-    lm_sql_free_array(self->params, self->param_count);
+    lm_free_texts(self->params, self->param_count);
     free(self->param_types);
-    lm_sql_free_array(self->columns, self->column_count);
-    lm_sql_free_array(self->key, self->key_count);
+    lm_free_texts(self->columns, self->column_count);
+    lm_free_texts(self->key, self->key_count);
     free(self->key_index);
     free(self->key_types);
     free(self->key_origins);

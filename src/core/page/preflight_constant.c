@@ -34,8 +34,7 @@ release(struct catalog *self)
 
         free(known->name);
         free(known->relation.definition);
-        lm_sql_free_array(known->relation.columns,
-                          known->relation.column_count);
+        lm_free_texts(known->relation.columns, known->relation.column_count);
         free(known);
     }
     free((void *)self->known);

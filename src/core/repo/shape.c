@@ -69,7 +69,7 @@ void
 lm_shape_forget_facts(struct lm_shape *self)
 {
     self->known = self->may_combine = false;
-    lm_sql_free_array(self->columns, self->column_count);
+    lm_free_texts(self->columns, self->column_count);
     for (int i = 0; self->equal != NULL && i < self->form.key.count; i++) {
         free(self->equal[i].op);
         free(self->equal[i].collate);

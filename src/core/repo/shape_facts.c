@@ -330,7 +330,7 @@ check_columns(const struct lm_shape *shape, const struct lm_answer *result,
 
     free(types.oids);
     free(arrays.oids);
-    lm_sql_free_array(casts, cast_count);
+    lm_free_texts(casts, cast_count);
     return ok || lm_answer_fail(result, "not all columns are there", err);
 }
 
@@ -361,7 +361,7 @@ read_combined(struct lm_shape *shape, const struct lm_answer *result,
     shape->may_combine =
         shape->may_combine && lm_write_one(&sql, &shape->form, shape->equal);
     shape->single_sql = lm_buf_take(&sql);
-    lm_sql_free_array(casts, count);
+    lm_free_texts(casts, count);
     return true;
 }
 
@@ -381,8 +381,8 @@ read_equal(struct lm_shape *shape, const struct lm_answer *result)
             shape->equal[i].collate = lm_strdup(suffixes[i]);
         }
     }
-    lm_sql_free_array(ops, count);
-    lm_sql_free_array(suffixes, other);
+    lm_free_texts(ops, count);
+    lm_free_texts(suffixes, other);
 }
 
 static bool

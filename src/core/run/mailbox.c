@@ -8,6 +8,7 @@
 #include "base/stop.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +16,8 @@
 enum { POLL_MS = 1000, POLLED_LATELY_MS = 3000 };
 
 struct lm_mailbox {
+    atomic_int holders;
     pthread_mutex_t mutex; /* of all that follows */
-    int holders;
     struct lm_request *requests;
     int count;
     int room;
@@ -34,19 +35,14 @@ lm_mailbox_new(void)
     struct lm_mailbox *self = lm_calloc(1, sizeof *self);
 
     pthread_mutex_init(&self->mutex, NULL);
-    self->holders = 1;
+    atomic_init(&self->holders, 1);
     return self;
 }
 
 void
 lm_mailbox_let_go(struct lm_mailbox *self)
 {
-    bool last;
-
-    pthread_mutex_lock(&self->mutex);
-    last = --self->holders == 0;
-    pthread_mutex_unlock(&self->mutex);
-    if (!last)
+    if (atomic_fetch_sub(&self->holders, 1) > 1)
         return;
     free(self->requests);
     free(self->seen);
@@ -228,8 +224,8 @@ lm_mailbox_hooks(struct lm_mailbox *self, const struct lm_journal *journal,
     poller->run_id = run_id;
     poller->lease_ms = journal->lease_ms;
     poller->kept_ms = lm_clock_ms();
+    atomic_fetch_add(&self->holders, 1);
     pthread_mutex_lock(&self->mutex);
-    self->holders++;
     self->has_poller = true;
     pthread_mutex_unlock(&self->mutex);
     return hooks;

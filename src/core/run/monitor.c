@@ -13,12 +13,12 @@
 
 #include "core/run/monitor.h"
 
+#include "base/aside.h"
 #include "base/clock.h"
 #include "core/journal/journal.h"
 
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -40,6 +40,7 @@ struct lm_monitor {
     struct lm_health_sampler *sampler;
     struct lm_monitor_hooks hooks;
     int wake_fd;
+    atomic_int holders; /* of this memory: the runner, the thread */
     atomic_bool stopping;
     atomic_bool gives_way; /* the run is without a connection */
     atomic_bool moves;     /* it was, since this one was made */
@@ -49,7 +50,6 @@ struct lm_monitor {
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t ended_cond;
-    int holders; /* of this memory: the runner, the thread */
     bool ended;
     int64_t backend_pid;
     struct lm_health_limits limits;
@@ -62,12 +62,7 @@ struct lm_monitor {
 static void
 let_go(struct lm_monitor *self)
 {
-    bool last;
-
-    pthread_mutex_lock(&self->mutex);
-    last = --self->holders == 0;
-    pthread_mutex_unlock(&self->mutex);
-    if (!last)
+    if (atomic_fetch_sub(&self->holders, 1) > 1)
         return;
     if (self->hooks.release != NULL)
         self->hooks.release(self->hooks.arg);
@@ -273,20 +268,6 @@ work(void *arg)
 
 /* -- the runner's side --------------------------------------------------- */
 
-static bool
-start_thread(struct lm_monitor *self)
-{
-    sigset_t all;
-    sigset_t before;
-    bool started;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    started = pthread_create(&self->thread, NULL, work, self) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return started;
-}
-
 static void
 init_sync(struct lm_monitor *self)
 {
@@ -320,11 +301,11 @@ lm_monitor_start(const struct lm_monitor_options *options)
     self->hooks = options->hooks;
     self->backend_pid = options->backend_pid;
     self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    self->holders = 2;
+    atomic_init(&self->holders, 2);
     init_sync(self);
-    if (self->wake_fd >= 0 && start_thread(self))
+    if (self->wake_fd >= 0 && lm_aside_start(&self->thread, work, self))
         return self;
-    self->holders = 1;
+    atomic_store(&self->holders, 1);
     let_go(self);
     return NULL;
 }

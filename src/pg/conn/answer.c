@@ -181,7 +181,7 @@ find_array_fault(const struct kind *kind, const char *text)
             fault = "has an element that is NULL";
         }
     }
-    lm_sql_free_array(elements, count);
+    lm_free_texts(elements, count);
     return fault;
 }
 
@@ -441,6 +441,6 @@ lm_answer_oids(const struct lm_answer *self, int row, int column,
     *out = lm_calloc((size_t)count, sizeof **out);
     for (int i = 0; i < count; i++)
         (*out)[i] = (uint32_t)strtoul(texts[i], NULL, 10);
-    lm_sql_free_array(texts, count);
+    lm_free_texts(texts, count);
     return count;
 }

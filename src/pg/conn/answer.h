@@ -99,7 +99,7 @@ uint32_t lm_answer_oid(const struct lm_answer *self, int row, int column);
 bool lm_answer_bool(const struct lm_answer *self, int row, int column);
 
 /* The elements of an array, and how many there are: 0 for NULL. *out is freed
- * with lm_sql_free_array, or with free. */
+ * with lm_free_texts, or with free. */
 int lm_answer_texts(const struct lm_answer *self, int row, int column,
                     char ***out);
 int lm_answer_oids(const struct lm_answer *self, int row, int column,

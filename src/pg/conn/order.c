@@ -81,7 +81,7 @@ take_operators(const struct lm_answer *row, struct lm_order *out)
         out->opclass = lm_answer_oid(row, 0, OPCLASS);
         out->equality = lm_answer_oid(row, 0, EQUALITY);
     }
-    lm_sql_free_array(names, count);
+    lm_free_texts(names, count);
 }
 
 /* Operators and an equality belong to a class: where it is lost, the type would

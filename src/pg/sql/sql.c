@@ -158,20 +158,12 @@ lm_sql_parse_array(const char *literal, char ***out)
     }
     lm_buf_release(&buf);
     if (p == NULL || p[1] != '\0') {
-        lm_sql_free_array(texts, count);
+        lm_free_texts(texts, count);
         texts = NULL;
         count = -1;
     }
     *out = texts;
     return count;
-}
-
-void
-lm_sql_free_array(char **texts, int count)
-{
-    for (int i = 0; texts != NULL && i < count; i++)
-        free(texts[i]);
-    free(texts);
 }
 
 void

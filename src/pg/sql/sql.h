@@ -31,8 +31,7 @@ void lm_sql_add_bytea(struct lm_buf *buf, const char *bytes, size_t len);
 
 /* Reads a one-dimensional text[] as the server prints it. Returns the count, or
  * -1 when it is none; *out is an array of texts (NULL for NULL elements), freed
- * with lm_sql_free_array. */
+ * with lm_free_texts. */
 int lm_sql_parse_array(const char *literal, char ***out);
-void lm_sql_free_array(char **texts, int count);
 
 #endif

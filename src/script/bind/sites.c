@@ -82,9 +82,7 @@ find_note(struct lm_site *self, const char *what)
 static void
 forget_names(struct lm_note *note)
 {
-    for (int i = 0; i < note->count; i++)
-        free(note->names[i]);
-    free(note->names);
+    lm_free_texts(note->names, note->count);
     note->names = NULL;
     note->count = 0;
 }

@@ -8,6 +8,7 @@
 #include "script/value/value.h"
 
 #include "base/text.h"
+#include "pg/sql/sql.h"
 #include "script/value/array.h"
 #include "script/value/json.h"
 #include "script/value/marks.h"
@@ -28,29 +29,17 @@ add_text(struct lm_buf *out, const char *text)
 }
 
 static const char *
-describe_table(enum lm_mark mark)
-{
-    switch (mark) {
-    case LM_MARK_NULL:
-        return "luamig.NULL";
-    case LM_MARK_ALL:
-        return "luamig.ALL";
-    case LM_MARK_JSON_NULL:
-        return "luamig.json.null";
-    case LM_MARK_JSON:
-        return "a luamig.json text";
-    case LM_MARK_BYTEA:
-        return "a luamig.bytea";
-    case LM_MARK_DECIMAL:
-        return "a luamig.decimal";
-    default:
-        return "a table";
-    }
-}
-
-static const char *
 describe(lua_State *L, int index)
 {
+    static const char *const tables[LM_MARK_COUNT] = {
+        [LM_MARK_NULL] = "luamig.NULL",
+        [LM_MARK_ALL] = "luamig.ALL",
+        [LM_MARK_JSON_NULL] = "luamig.json.null",
+        [LM_MARK_JSON] = "a luamig.json text",
+        [LM_MARK_BYTEA] = "a luamig.bytea",
+        [LM_MARK_DECIMAL] = "a luamig.decimal"};
+    const char *table = tables[lm_mark_of(L, index)];
+
     switch (lua_type(L, index)) {
     case LUA_TBOOLEAN:
         return "a boolean";
@@ -59,7 +48,7 @@ describe(lua_State *L, int index)
     case LUA_TSTRING:
         return "a string";
     case LUA_TTABLE:
-        return describe_table(lm_mark_of(L, index));
+        return table != NULL ? table : "a table";
     case LUA_TFUNCTION:
         return "a function";
     default:
@@ -118,21 +107,6 @@ add_string(lua_State *L, int index, const char *type, struct lm_buf *out,
     return false;
 }
 
-static void
-add_bytes(struct lm_buf *out, const char *bytes, size_t len)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    lm_buf_puts(out, "\\x");
-    for (size_t i = 0; i < len; i++) {
-        unsigned char byte = (unsigned char)bytes[i];
-
-        lm_buf_putc(out, digits[byte >> 4]);
-        lm_buf_putc(out, digits[byte & 15]);
-    }
-    lm_buf_putc(out, '\0');
-}
-
 static bool
 encode_bytea(lua_State *L, int index, const struct lm_type *type,
              struct lm_buf *out, struct lm_err *err)
@@ -147,7 +121,8 @@ encode_bytea(lua_State *L, int index, const struct lm_type *type,
     } else {
         return fail_type(L, index, type->name, NULL, err);
     }
-    add_bytes(out, bytes, len);
+    lm_sql_add_bytea(out, bytes, len);
+    lm_buf_putc(out, '\0');
     return true;
 }
 
