@@ -65,7 +65,7 @@ class Variant:
         if self.tool == "python":
             return ["/usr/bin/python3", HERE / "peers.py", self.mode, conninfo,
                     str(batch)]
-        return [rig.luamig, "run", HERE / "scripts" / f"{self.mode}.lua",
+        return [rig.luamig, "run", rig.scripts / f"{self.mode}.lua",
                 "--db", conninfo, "--batch-size", str(batch),
                 "--throttle-ms", "0", "--quiet", *self.options]
 

@@ -39,6 +39,18 @@ class Instructions:
         self.variants = variants
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="luamig-count-"))
         self.dir.chmod(0o777)
+        rig.scripts = self._scripts()
+
+    def _scripts(self):
+        """Those of the other parts, without health signals: under valgrind,
+        each batch is so slow that the next one is held back."""
+        folder = self.dir / "scripts"
+        folder.mkdir()
+        for path in (HERE / "scripts").iterdir():
+            text = path.read_text(encoding="utf-8").replace(
+                "\nreturn {\n", "\nreturn {\n  config = { health = false },\n")
+            (folder / path.name).write_text(text, encoding="utf-8")
+        return folder
 
     def _callgrind(self, name):
         return ["valgrind", "--tool=callgrind", "--quiet",
@@ -76,7 +88,7 @@ class Instructions:
         database.execute(TABLES.format(rows=rows, references=references))
         database.close()
         wait_until(lambda: self._ended(server), "idle", timeout=60)
-        for path in self.dir.iterdir():
+        for path in self.dir.glob("*.*"):
             path.unlink()
         kept, self.rig.luamig = self.rig.luamig, binary
         command = variant.command(self.rig, server.url(database.name), batch)

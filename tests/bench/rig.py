@@ -88,6 +88,7 @@ class Rig:
 
     def __init__(self, luamig):
         self.luamig = str(pathlib.Path(luamig).resolve())
+        self.scripts = HERE / "scripts"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="luamig-bench-"))
         self.dir.chmod(0o755)
         self.started = False
