@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread for one call, and a pipe that wakes whoever waits for its end.
+ * A thread for one call, and a pipe that wakes the waiting caller.
  *
- * The job is shared by the thread and whoever waits for it; the last one out
- * frees it. Where no thread or pipe can be had, the call blocks the caller.
+ * Thread and caller share the job; the last one to leave frees it. If no
+ * thread or pipe can be made, the call blocks the caller.
  */
 
 #include "base/aside.h"
@@ -25,7 +25,7 @@ struct job {
     void (*work)(void *arg);
     void (*discard)(void *arg);
     void *arg;
-    bool abandoned;       /* nobody waits; settled before the waiter leaves */
+    bool abandoned;       /* the caller has given up; set before it leaves */
     atomic_bool finished; /* what work has written may be read */
     int done[2];
     atomic_int holders;

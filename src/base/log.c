@@ -122,7 +122,7 @@ add_status(struct lm_buf *buf)
 
 /* -- writing ---------------------------------------------------------- */
 
-/* Somebody else may have made stderr non-blocking: then it is waited for, but
+/* Another program may have made stderr non-blocking: then waits for it, but
  * not for ever. */
 static bool
 may_go_on(void)
@@ -161,9 +161,9 @@ write_buf(struct lm_buf *buf)
     lm_buf_release(buf);
 }
 
-/* Much of a message is foreign text (base/show.h). Further lines begin below the
- * first, so that carets point where they should, and always further right than
- * a message does, so that none can be taken for one. */
+/* Much of a message is foreign text (base/show.h). Its further lines are
+ * indented: so carets point to the right place, and no line looks like a
+ * message of its own. */
 static void
 add_text(struct lm_buf *buf, const char *text, size_t indent)
 {

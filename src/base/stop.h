@@ -31,7 +31,7 @@ const char *lm_stop_signal(void);
 void lm_stop_interrupt(void);
 
 /* A descriptor that becomes readable with each signal, for poll(); -1 before
- * lm_stop_install. lm_stop_drain reads what is in it. */
+ * lm_stop_install. lm_stop_drain empties it. */
 int lm_stop_fd(void);
 void lm_stop_drain(void);
 

@@ -34,7 +34,7 @@ is_allowed(const char *root)
     return false;
 }
 
-/* The user who called sudo; -1: nobody did, or this is not root. */
+/* The user that called sudo; -1: no sudo, or this is not root. */
 static long long
 sudo_caller(void)
 {

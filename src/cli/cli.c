@@ -114,8 +114,8 @@ asks_for_help(int argc, char **argv)
     return argc == 2 && strcmp(argv[1], "--help") == 0;
 }
 
-/* A standard descriptor that is closed would be given to the next file or
- * socket, and what is meant for people would be written there. */
+/* If a standard descriptor is closed, the next file or socket would get its
+ * number, and luamig's output would go into it. */
 static void
 occupy_standard_descriptors(void)
 {

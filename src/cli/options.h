@@ -24,7 +24,7 @@ struct lm_option {
     const char *name; /* without "--"; NULL ends the table */
     enum lm_option_kind kind;
     char letter;    /* the short form; 0: none */
-    size_t at;      /* offset of what it sets, or of what take gets */
+    size_t at;      /* offset of the field that it sets, or that take gets */
     int64_t number; /* the least of a number; enum lm_log_level */
     void (*take)(void *at, char *value);
 };
@@ -50,12 +50,13 @@ struct lm_option {
 
 bool lm_option_has_value(const struct lm_option *option);
 
-/* Reads the options into a struct. What is left begins at optind. False, and
- * said so, when there is one that is not right. */
+/* Reads the options into a struct. The other arguments begin at optind. False,
+ * with an error printed, if an option is wrong. */
 bool lm_cli_parse(const struct lm_command *command, int argc, char **argv,
                   void *into) LM_MUSTCHECK;
 
-/* Reads a number for what name says; false, and said so, when it is none. */
+/* Reads a number for the option `name`; false, with an error printed, if it is
+ * not one. */
 bool lm_cli_take_number(const struct lm_command *command, const char *name,
                         const char *text, int64_t least,
                         int64_t *out) LM_MUSTCHECK;

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * luamig db: the embedded PostgreSQL by hand. It belongs to the project that
- * the working directory is in. The URL is a result and goes to stdout;
- * everything else is said on stderr.
- */
+/* luamig db: start, stop and use the embedded PostgreSQL of the project that
+ * contains the working directory. The URL goes to stdout, everything else to
+ * stderr. */
 
 #include "base/log.h"
 #include "base/show.h"

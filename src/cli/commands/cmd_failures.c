@@ -232,7 +232,7 @@ retry(struct failures_options *options, const struct lm_status_run *run)
     return lm_cli_finish_output(code);
 }
 
-/* Of a script, the run that has something to tell. */
+/* For a script: its latest run with failed rows. */
 static bool
 find_run(struct failures_options *options, struct lm_status_run *found,
          struct lm_err *err)

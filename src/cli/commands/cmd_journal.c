@@ -23,7 +23,7 @@ static const char help[] =
 struct journal_options {
     bool sql;
     const char *from;  /* NULL: the first version */
-    const char *grant; /* NULL: to nobody */
+    const char *grant; /* NULL: no grants */
     const char *schema;
 };
 
@@ -53,7 +53,8 @@ run(int argc, char **argv)
     if (options.grant != NULL) {
         lm_journal_add_grants(&sql, options.schema, options.grant);
     } else {
-        /* Whoever runs it may have a path into which others can put things. */
+        /* The search_path of the user that runs it may have schemas in which
+         * others can create objects. */
         lm_buf_puts(&sql, "BEGIN;\nSET LOCAL search_path = " LM_OWN_PATH ";\n");
         lm_journal_add_ddl(&sql, options.schema, (int)from);
         lm_buf_puts(&sql, "COMMIT;\n");

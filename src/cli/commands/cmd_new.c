@@ -117,8 +117,8 @@ is_unreachable(const struct new_options *options, const struct lm_err *err)
            (err->kind != LM_ERR_USAGE || options->choice.repo == NULL);
 }
 
-/* What the catalog says of the table. Without a database it is left NULL, and
- * said so: the plain script is better than none. */
+/* Reads the table's facts from the catalog. Without a database it logs that
+ * and leaves NULL: a plain script is better than none. */
 static bool
 read_table(struct new_options *options, char **facts_json, struct lm_err *err)
 {
@@ -147,8 +147,8 @@ fail_exists(const char *path, struct lm_err *err)
                       "\"%s\" exists; luamig does not overwrite it", path);
 }
 
-/* Where a file of the project lies; without a project file the working
- * directory is the place. */
+/* The path of a file of the project; without a project file, in the working
+ * directory. */
 static char *
 place(const struct new_options *options, const char *path)
 {
@@ -157,7 +157,7 @@ place(const struct new_options *options, const char *path)
                : lm_strdup(path);
 }
 
-/* So that both files are made or none. */
+/* Checks first, so that both files are created or none. */
 static bool
 check_free(const struct new_options *options, const char *path,
            struct lm_err *err)

@@ -94,7 +94,7 @@ warn_of_damage(const struct lm_look *look, const struct lm_answer *runs)
     }
 }
 
-/* What the state column says: a run whose runner is gone says so. */
+/* The text of the state column; it shows if a run's runner is gone. */
 static const char *
 shown_state(const struct lm_answer *runs, int row)
 {

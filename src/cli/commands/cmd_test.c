@@ -28,7 +28,7 @@ static const char help[] =
     "read.\n"
     "Exit code 0: all specs passed, 1: some failed, 4: no server.\n";
 
-/* What is ours; whatever else there is, getopt cannot know. */
+/* luamig's own options; getopt does not know busted's. */
 static const struct lm_option own_options[] = {
     {.name = "pg", .kind = LM_OPTION_FLAG},
     {.name = "schema", .kind = LM_OPTION_TEXT},

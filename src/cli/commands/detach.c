@@ -128,7 +128,7 @@ exit_code_of(pid_t child)
     return WIFEXITED(status) ? WEXITSTATUS(status) : LM_EXIT_INTERNAL;
 }
 
-/* What the child said before the run was under way is for this terminal. */
+/* Prints what the child wrote before the run began on this terminal. */
 static int
 wait_for_child(const struct lm_detach *self, int words, pid_t child)
 {

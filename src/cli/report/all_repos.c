@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From the best to the worst. What passes, or goes on by the same command, is
- * better than what needs somebody to look at it. */
+/* From the best to the worst: first ends that need no work or only the same
+ * command again, then those that need a person. */
 static const int codes[] = {
     LM_EXIT_DONE,      LM_EXIT_FAILURES, LM_EXIT_STOPPED, LM_EXIT_BUSY,
     LM_EXIT_CANCELLED, LM_EXIT_DATABASE, LM_EXIT_FAILED,  LM_EXIT_SCRIPT,

@@ -23,7 +23,8 @@ add_name(struct lm_which *self, const char *name)
     LM_ADD(self->names, self->count) = lm_strdup(name);
 }
 
-/* What a script at path would be called, whether it is there or not. */
+/* The names that a script at path would have, even if the file does not exist.
+ */
 static void
 add_place(struct lm_which *self, const char *path)
 {

@@ -206,8 +206,8 @@ describe_columns(struct lm_checking *self, struct lm_buf *out,
     return true;
 }
 
-/* The most common value of a key of one column, of which there may be two
- * rows; NULL: there is none, or nobody knows. */
+/* The most common value of a key of one column, which may have two rows; NULL:
+ * none, or unknown. */
 static bool
 find_common_key(struct lm_checking *self, char **key, struct lm_err *err)
 {
@@ -236,8 +236,8 @@ find_common_key(struct lm_checking *self, char **key, struct lm_err *err)
     return true;
 }
 
-/* Are there two rows with that key? A page of a single key is not held against
- * the rows before. */
+/* Are there two rows with that key? A page of a single key is not compared
+ * with the rows before. */
 static bool
 has_twice(struct lm_checking *self, const char *text, bool *twice,
           struct lm_err *err)
@@ -257,7 +257,7 @@ has_twice(struct lm_checking *self, const char *text, bool *twice,
     return ok;
 }
 
-/* The first page, or what is the matter with its keys. */
+/* Reads the first page, or adds what is wrong with its keys. */
 static bool
 look_at_page(struct lm_checking *self, struct lm_err *err)
 {
@@ -362,7 +362,8 @@ subject_of(const struct lm_base_query *query)
     return query->key != NULL ? "key" : "query";
 }
 
-/* In one read-only transaction: what is prepared for it is described only. */
+/* In one read-only transaction: the statement is prepared only to be
+ * described. */
 static bool
 inspect_query(struct lm_checking *self, struct lm_err *err)
 {
@@ -393,7 +394,8 @@ judge_volatile_calls(struct lm_checking *self)
                       "must not depend on these functions.");
 }
 
-/* Somebody's lock says nothing about the query; a run waits for it. */
+/* A lock of another session says nothing about the query; a run waits for it.
+ */
 static void
 add_not_checked(struct lm_checking *self, const struct lm_err *err)
 {
@@ -446,7 +448,7 @@ check_pages(struct lm_checking *self, struct lm_err *err)
             (lm_check_plan(self, true, err) && lm_check_tables(self, err)));
 }
 
-/* What the server says no to at the door is a finding as well. */
+/* If the server refuses the connection, that is a finding as well. */
 static bool
 enter(struct lm_checking *self, const struct lm_check_options *options,
       struct lm_err *err)

@@ -64,8 +64,8 @@ probe_release(struct lm_page_probe *self)
     memset(self, 0, sizeof *self);
 }
 
-/* Rows of the tables of a plan: what the last ANALYZE has found on a page, and
- * the pages that there are; without one, a hundred bytes a row. */
+/* Rows of the tables of a plan: rows per page at the last ANALYZE, times the
+ * pages of now; without ANALYZE, a hundred bytes a row. */
 static const char sizes_sql[] = LM_OWN
     "SELECT n.nspname, c.relname, (CASE WHEN c.relkind = 'f' THEN c.reltuples"
     "  WHEN c.relpages > 0 AND c.reltuples >= 0 THEN c.reltuples / c.relpages"
@@ -177,8 +177,8 @@ find_next_cursor(struct lm_checking *self, const struct lm_key *cursor,
     lm_conn_rollback(self->conn);
 }
 
-/* The key so many rows into the table, counted off along the key's index as
- * long as that is quick. Empty: there is none. */
+/* The key after so many rows of the table, found by the key's index, if that
+ * is fast. Empty: none. */
 static void
 count_off(struct lm_checking *self, double rows, struct lm_key *out)
 {
@@ -249,8 +249,8 @@ find_total(struct lm_checking *self, const struct lm_page_probe *first)
     return rows >= 0 ? (double)rows : lm_plan_table_rows(&first->plan);
 }
 
-/* What a page reads on the average, if the first one and the one in the middle
- * lie on a line. */
+/* How much a page reads on average, if the cost grows evenly from the first
+ * page to the middle one. */
 static double
 average_rows_read(const struct lm_pages *pages)
 {
@@ -302,9 +302,9 @@ look_further(struct lm_checking *self, const struct lm_key *cursor,
     return ok;
 }
 
-/* The page in the middle could not be measured, the first one could. Does the
- * server read all that lies before a page? Then one that is not far off shows
- * it. */
+/* The first page was measured, but the middle one took too long. Does the
+ * server read everything before a page? Then a page that is a little further
+ * on shows it. */
 static bool
 look_nearby(struct lm_checking *self, struct lm_pages *pages,
             struct lm_err *err)
@@ -338,7 +338,7 @@ look_at_middle(struct lm_checking *self, struct lm_pages *pages,
     struct lm_key key = {NULL, 0};
     bool ok;
 
-    /* What the first pages are found to do is bad enough. */
+    /* The first pages are bad enough. */
     if (!self->proved || pages->cost.pages < 2 ||
         lm_page_cost_judge(&pages->cost) == LM_VERDICT_ERROR)
         return true;

@@ -348,7 +348,7 @@ count_text(double value)
     return lm_clock_count(value < 9e18 ? (int64_t)value : INT64_MAX);
 }
 
-/* How it is known what the pages read. */
+/* Adds how the figures were found. */
 static void
 add_how_measured(const struct lm_pages *pages, struct lm_finding *finding)
 {

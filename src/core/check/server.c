@@ -14,8 +14,8 @@
 
 /* -- the connection --------------------------------------------------------- */
 
-/* What the role or the server sets; a transaction of luamig's has settings of
- * its own, so the values before are asked for. */
+/* Settings of the role or the server. luamig's transactions change some of
+ * them, so this reads the values outside. */
 static const char server_sql[] =
     LM_OWN "SELECT pg_catalog.current_setting('server_version'), current_user,"
            " coalesce((SELECT s.ssl FROM pg_catalog.pg_stat_ssl s"

@@ -25,7 +25,7 @@ enum { SAMPLED_BATCHES = 2, MANY_ROWS = 100000 };
 struct lm_dry {
     struct lm_dry_report *report;
     char *table;            /* of the key, as SQL; NULL: no single one */
-    struct lm_tally before; /* when the work in hand began */
+    struct lm_tally before; /* when the current work began */
     bool sampling;          /* rows are to be shown of it */
     bool warned;
     int64_t *ms; /* a figure a batch */
@@ -41,8 +41,8 @@ has(const struct lm_runner *self, enum lm_callback callback)
 
 /* -- around the work of a transaction -------------------------------------- */
 
-/* BEGIN, and what on_start has done by then. What it did to the tables behind
- * the base query is new in each transaction. */
+/* BEGIN and on_start. on_start changes the tables behind the base query again
+ * in each transaction. */
 static bool
 begin_transaction(struct lm_runner *self, struct lm_err *err)
 {
@@ -108,7 +108,7 @@ take_sample(struct lm_runner *self, const struct lm_page *page,
     free(texts);
 }
 
-/* *wal_bytes: what the work has written of it. */
+/* *wal_bytes: how much WAL the work has written. */
 static bool
 end_work(struct lm_runner *self, const struct lm_page *page, int64_t *wal_bytes,
          struct lm_err *err)
@@ -292,9 +292,9 @@ sum_up(int64_t *values, int count)
     return figure;
 }
 
-/* How long all batches of the run take at their full size. Batches that a limit
- * has cut may cost as much as full ones, or by their rows: what is told lies in
- * the middle, by its logarithm. */
+/* How long all batches of the run take at full size. Batches that --limit has
+ * cut may cost as much as full ones, or as much as their rows do; the estimate
+ * is the geometric mean of both. */
 static int64_t
 guess_ms(const struct lm_dry_report *report, double times, int64_t batch_size)
 {
@@ -313,7 +313,7 @@ guess_ms(const struct lm_dry_report *report, double times, int64_t batch_size)
                      batches * (double)report->throttle_ms);
 }
 
-/* What is known of these batches, carried over to all rows. */
+/* Scales the figures of these batches to all rows. */
 static void
 guess_whole(struct lm_dry_report *report, int64_t total, int64_t batch_size)
 {

@@ -117,7 +117,7 @@ is_same(const char *one, const char *other)
     return strcmp(one, other) == 0;
 }
 
-/* A sequence that was not there before is somebody else's. */
+/* A sequence that did not exist before belongs to another session. */
 static void
 compare_sequence(struct lm_residue *self, const char *name, const char *value)
 {

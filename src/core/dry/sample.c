@@ -213,10 +213,10 @@ look_up(struct lm_conn *conn, const struct lm_sample_place *place,
 }
 
 /*
- * "Was this visible row written by the transaction in hand?" Its savepoints
- * have transaction IDs of their own, so the answer is that the row's xmin is in
- * progress. An xmin has 32 bits; those above are found from the transaction's
- * own, which is near.
+ * "Was this visible row written by the current transaction?" Its savepoints
+ * have transaction IDs of their own, so the test is whether the row's xmin is
+ * in progress. xmin has 32 bits; the upper bits come from the transaction's
+ * own ID, which is near.
  */
 static void
 add_is_ours(struct lm_buf *sql)

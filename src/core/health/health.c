@@ -104,8 +104,9 @@ lm_health_set_limit(struct lm_health *self, enum lm_signal signal, double above)
         self->of[signal].mode = LM_HEALTH_CALM;
 }
 
-/* How many times the usual number of sessions there are. What is usual follows
- * slowly, also while it holds: what lasts is usual. */
+/* How many times the usual number of sessions there are now. The usual number
+ * follows slowly, also during a hold: if many sessions stay, they become
+ * usual. */
 static double
 compare_sessions(struct lm_health *self, double sessions, int64_t now)
 {

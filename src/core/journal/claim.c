@@ -20,7 +20,7 @@
 enum {
     ALIVE_GRACE_MS = 3000,    /* for a killed runner's backend to go */
     COMMIT_GRACE_MS = 10000,  /* for a batch in flight to end by itself */
-    CLAIM_PATIENCE_MS = 30000 /* and after it was told to */
+    CLAIM_PATIENCE_MS = 30000 /* and after it was asked to end */
 };
 
 /* -- beginning -------------------------------------------------------- */
@@ -127,7 +127,7 @@ lm_journal_blames_standby(struct lm_journal *self, struct lm_err *err)
     return pid > 0;
 }
 
-/* Somebody else's INSERT for the same script and args is not committed yet. */
+/* Another runner's INSERT for the same script and args is not committed yet. */
 static bool
 fail_beginning(struct lm_journal *self, struct lm_err *err)
 {
@@ -168,7 +168,7 @@ struct runner {
     char lease_until[48];
     int64_t seq;
     bool lives;
-    bool seen; /* its backend is there, or nobody can tell */
+    bool seen; /* its server process exists, or that is unknown */
     char host[256];
     int64_t pid;
     int64_t backend_pid;
@@ -257,10 +257,10 @@ is_alive(const struct runner *runner, const struct lm_run *run)
 }
 
 /*
- * A runner that was killed leaves its backend behind for a moment, and a
- * living one shows itself by its next checkpoint: a little patience tells
- * them apart. A run that we began or took ourselves, by a COMMIT that was not
- * answered, has nobody to wait for. On success the run is free to take.
+ * Waits a little until the run is free. A killed runner's server process stays
+ * for a moment; a living runner makes its next checkpoint: that tells them
+ * apart. If this runner itself began or took the run by a COMMIT without an
+ * answer, there is nothing to wait for.
  */
 static bool
 wait_until_free(struct lm_journal *self, const struct lm_run *run,
@@ -357,9 +357,9 @@ make_token(char *token, size_t size, struct lm_err *err)
     return true;
 }
 
-/* Writes the token run->next_owner where old_owner still stands, or where it
- * has been written already by a claim whose COMMIT was not answered. Waits for
- * the row's lock, that is, for a batch in flight. */
+/* Writes the token run->next_owner if the token is still old_owner, or if a
+ * claim without an answer to its COMMIT has written it already. Waits for the
+ * row's lock, so for a batch in flight. */
 static bool
 write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
             bool *claimed, struct lm_err *err)
@@ -433,8 +433,8 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
     return true;
 }
 
-/* A statement of its own, so that it sees what a commit in flight, which the
- * UPDATE before it has waited for, did to the run. */
+/* A statement of its own, so that it sees the changes of a COMMIT that the
+ * UPDATE before has waited for. */
 static bool
 read_state(struct lm_journal *self, struct lm_run *run, struct lm_err *err)
 {
@@ -448,7 +448,7 @@ read_state(struct lm_journal *self, struct lm_run *run, struct lm_err *err)
     return true;
 }
 
-/* What a claim found becomes the run's once its COMMIT is answered. */
+/* Copies the result of a claim into the run, once its COMMIT is answered. */
 static void
 adopt(struct lm_run *run, struct lm_run *found)
 {
@@ -458,7 +458,8 @@ adopt(struct lm_run *run, struct lm_run *found)
     memset(found, 0, sizeof *found);
 }
 
-/* Makes the run's row the request's, unless it has ended meanwhile. */
+/* Writes the request's name and arguments into the run's row, unless the run
+ * has ended meanwhile. */
 static bool
 resume(struct lm_journal *self, const struct lm_run_request *request,
        struct lm_run *found, struct lm_err *err)

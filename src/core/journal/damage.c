@@ -14,7 +14,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* How to go on behind what is migrated; how says with what. */
+/* Adds the hint that says how to continue after the migrated rows; how: with
+ * which options. */
 static void
 hint_at_cursor(const struct lm_run *run, const char *how, struct lm_err *err)
 {
@@ -41,12 +42,14 @@ lm_journal_fail_vanished(const struct lm_journal *self,
     if (run->cursor.texts != NULL) {
         hint_at_cursor(run, "with --restart", err);
     } else {
-        lm_err_hint(err, "Restore the row, or begin anew with --restart.");
+        lm_err_hint(
+            err,
+            "Restore the row, or begin again at the first row with --restart.");
     }
     return false;
 }
 
-/* What a journal is made of, up to a version: "table progress, ...", or "". */
+/* The parts of a journal of a version: "table progress, ...", or "". */
 static bool
 find_missing(struct lm_journal *self, int version, char *out, size_t size,
              struct lm_err *err)

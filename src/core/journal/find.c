@@ -43,8 +43,8 @@
     " END AS names) s CROSS JOIN LATERAL (SELECT r.args - s.names AS"  \
     " args, r.given - s.names AS given) a"
 
-/* Of a run that does not know what it was given, values may differ where a
- * default stands in now. */
+/* A run of luamig 0.1 does not know which arguments were given, so a value may
+ * differ if the argument has its default now. */
 #define SAME_ARGS                                                    \
     "(a.given = " GIVEN " OR " DEFAULTS " || a.args = " ARGS         \
     " OR (a.given IS NULL AND NOT EXISTS (SELECT FROM"               \
@@ -52,7 +52,8 @@
     "  WHERE a.args ->> k.name IS DISTINCT FROM " ARGS " ->> k.name" \
     "  AND (" GIVEN " ? k.name OR NOT " DEFAULTS " ? k.name))))"
 
-/* What is read of a run: struct lm_run's counters, and struct sighting. */
+/* The columns that are read of a run: the counters of struct lm_run, and
+ * struct sighting. */
 #define COLUMNS                                                               \
     "r.id, r.state, coalesce(p.rows, 0), coalesce(p.batches, 0),"             \
     " coalesce(p.retries, 0), coalesce(p.failures, 0),"                       \
@@ -139,7 +140,7 @@ take(const struct lm_answer *answer, int row, struct lm_run *run)
 
 /* -- the run of the name and the arguments ------------------------------ */
 
-/* Behind COLUMNS: an argument whose value is another one now. */
+/* After COLUMNS: an argument that has another value now. */
 enum { COL_ARG = COL_MORE, COL_WAS, COL_IS };
 
 static bool
@@ -463,9 +464,9 @@ fail_sibling(const struct look *self, const struct lm_answer *answer,
                                             : "declares with another type now");
     }
     lm_err_hint(err,
-                "--adopt %" PRId64 " continues that run, with the arguments "
-                "that are given now; --again begins another one, at the first "
-                "row.",
+                "--adopt %" PRId64
+                " continues that run with the new arguments; --again begins "
+                "another run at the first row.",
                 id);
     return false;
 }
@@ -522,7 +523,7 @@ look_at_siblings(const struct look *self, struct lm_run *run,
 
 /* -- finding -------------------------------------------------------------- */
 
-/* Behind COLUMNS: what the run was given and the script does not declare. */
+/* After COLUMNS: arguments of the run that the script does not declare. */
 enum { COL_UNDECLARED = COL_MORE };
 
 /* Reads the run of a number. */

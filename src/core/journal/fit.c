@@ -276,8 +276,8 @@ fits_key(struct lm_journal *self, const struct lm_run_request *request,
     return ok;
 }
 
-/* Rows of a partition that has come since are like rows that were inserted:
- * those with a key up to the cursor are met by nobody. */
+/* Rows of a partition that was attached during the run are like inserted rows:
+ * the run does not migrate those with keys up to the cursor. */
 static bool
 warn_of_parts(struct lm_journal *self, const char *const *texts, int64_t run_id,
               struct lm_err *err)

@@ -94,8 +94,8 @@ lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
     return ok;
 }
 
-/* Scripts and drivers raise what they like; the journal keeps what the
- * database's encoding can hold, without secrets. */
+/* Scripts may raise any text; the journal keeps it in characters that the
+ * database's encoding has, without secrets. */
 static struct lm_err *
 copy_fitting(const struct lm_journal *self, const struct lm_err *error)
 {

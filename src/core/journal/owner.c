@@ -17,9 +17,8 @@
 
 static const char variable[] = "LUAMIG_JOURNAL_OWNER";
 
-/* Owners that may be what they like: this role, superusers, the owner of the
- * database, one that is named. Triggers belong to the owner of their
- * function. */
+/* Trusted owners: this role, superusers, the owner of the database, and a role
+ * that the user names. A trigger belongs to the owner of its function. */
 #define UNTRUSTED                                                              \
     "SELECT t.what, r.rolname FROM (SELECT 0 AS rank, 'it' AS what,"           \
     "  n.nspowner AS owner FROM pg_namespace n WHERE n.nspname = $1"           \

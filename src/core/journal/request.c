@@ -62,8 +62,8 @@ read_request(const struct lm_answer *result, int row, struct lm_request *out)
     }
 }
 
-/* The table may hold anything: what is no request has a fault, and no settings.
- * Only a "set" has any. */
+/* The table may have any content: a row that is not a request has a fault and
+ * no settings. Only a "set" has settings. */
 #define REQUESTS                                                              \
     "SELECT r.id, r.verb, r.at_once, s.key, s.value, r.requested_by, r.host," \
     " f.fault FROM {schema}.request r CROSS JOIN LATERAL (SELECT CASE"        \

@@ -232,7 +232,7 @@ lm_status_failures(struct lm_conn *conn, const char *schema, int64_t run_id,
 
     if (!ok || lm_answer_rows(*out) > 0)
         return ok;
-    /* Nobody is told that there are no failures by an answer that was lost. */
+    /* A lost answer must not look like "no failures". */
     ok = lm_status_count_failures(conn, schema, run_id, &count, err) &&
          (count == 0 || lm_answer_fail(*out, "it lacks the failures", err));
     if (!ok) {

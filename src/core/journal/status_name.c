@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Was a run begun by this file, or may it have been? Of luamig 0.1, which did
- * not note files, nobody knows. */
+/* Was a run begun by this file, or may it have been? luamig 0.1 did not note
+ * the file, so its runs may fit. */
 #define FITS                                                     \
     "coalesce($2::text IS NULL OR r.path IS NULL OR r.path = $2" \
     " OR r.file = $5::text OR r.sha256 ="                        \

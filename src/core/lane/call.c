@@ -41,10 +41,11 @@ lm_lane_witness(struct lm_lane *self, enum lm_moment moment, int64_t batch,
 }
 
 /*
- * A callback has returned: what the repo latched outweighs what the script
- * said, since it may have swallowed it, and what is still in flight comes
- * before an error that the script raised after it. Writes whose outcome the
- * server checks by itself travel on with the checkpoint.
+ * A callback has returned. The repo's first failure counts more than the
+ * script's result, because the script may have swallowed it; and an error of a
+ * write in flight comes before an error that the script raised after it.
+ * Writes whose count the server checks by itself travel on with the
+ * checkpoint.
  */
 bool
 lm_lane_close_repo(struct lm_lane *self, bool ok, struct lm_err *err)

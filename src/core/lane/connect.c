@@ -21,8 +21,8 @@ enum {
 /* luamig's own SQLSTATE, beside those that the journal raises. */
 static const char another_server[] = "LM003";
 
-/* Behind one address there may be another server after a while; what it holds
- * of the run, a copy perhaps, is not this run. */
+/* After some time, another server may have the same address. If it has this
+ * run, perhaps as a copy, it is not this run. */
 static bool
 check_identity(struct lm_lane *self, struct lm_err *err)
 {
@@ -61,7 +61,8 @@ log_pooler(const struct lm_lane *self)
     }
 }
 
-/* What a script leaves open is UTC, which is not what psql would do there. */
+/* luamig uses UTC unless the script names a time zone; psql would use the
+ * session's. */
 static void
 log_time_zone(const struct lm_lane *self)
 {
@@ -154,7 +155,8 @@ close_connection(struct lm_lane *self)
     self->conn = self->journal.conn = NULL;
 }
 
-/* Somebody else's lock, or a cancel that was meant for another statement. */
+/* The lock of another session, or a cancel that was sent for an earlier
+ * statement. */
 bool
 lm_lane_is_blocked_by_others(const struct lm_err *err)
 {

@@ -43,7 +43,7 @@ lm_lane_check_query_again(struct lm_lane *self, struct lm_err *err)
     before = self->query;
     memset(&self->query, 0, sizeof self->query);
     if (!lm_lane_check_query(self, err)) {
-        /* What was known is good enough for whoever tries again. */
+        /* Keep the old description, which is good enough to try again. */
         lm_base_query_release(&self->query);
         self->query = before;
         return false;
@@ -52,8 +52,8 @@ lm_lane_check_query_again(struct lm_lane *self, struct lm_err *err)
     return true;
 }
 
-/* What the journal holds of a run may have been edited by hand. Without a
- * cursor the run would begin anew, so that is for runs without rows only. */
+/* Somebody may have edited the run's journal rows by hand. Without a cursor
+ * the run would begin again, so that is allowed only for runs without rows. */
 bool
 lm_lane_check_keys(const struct lm_lane *self, const struct lm_run *run,
                    struct lm_err *err)

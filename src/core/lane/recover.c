@@ -33,10 +33,10 @@ enum {
 };
 
 enum remedy {
-    GIVE_UP, /* 0: what the table below leaves out */
+    GIVE_UP, /* 0: every SQLSTATE that is not in the table below */
     RECONNECT,
     REPREPARE,    /* the prepared statements are out of date */
-    TRY_AGAIN,    /* somebody else's transaction was in the way */
+    TRY_AGAIN,    /* conflict with another transaction */
     SMALLER_BITE, /* it took too long, or waited too long for a lock */
     FEWER_ROWS,   /* they take too much memory */
     WAIT,         /* the server lacks something */
@@ -109,7 +109,7 @@ lm_attempt_begin_anew(struct lm_attempt *self)
     self->number = 1;
 }
 
-/* By what the SQLSTATE means; luamig has some of its own. */
+/* The remedy for an SQLSTATE; luamig has some codes of its own. */
 static enum remedy
 find_remedy(const struct lm_err *err)
 {
@@ -361,8 +361,8 @@ reprepare(struct lm_lane *self, struct lm_err *err)
     return true;
 }
 
-/* The server lacks memory, disk space or connections: that is for its people
- * to see to, and the run goes on when they have. */
+/* The server lacks memory, disk space or connections. People must fix that;
+ * the run waits and then continues. */
 static bool
 wait(struct lm_lane *self, struct lm_err *err)
 {

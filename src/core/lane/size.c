@@ -26,8 +26,8 @@ enum {
 static const double growth = 1.5;
 /* More than noise of 30 percent in two batches. */
 static const double surge = 1.5;
-/* What the batches before weigh beside the newest, and what was known of
- * fixed_ms beside a whole batch. */
+/* The weight of earlier batches against the newest one, and the weight of the
+ * known fixed_ms against a whole batch. */
 static const double keep = 0.75;
 static const double fixed_weight = 0.3;
 /* The part of the target that is the rows', whatever the rest of a batch
@@ -145,7 +145,7 @@ lm_size_batch(struct lm_size *self, int64_t rows, int64_t elapsed_ms)
         set_rows(self, 2.0 * (double)self->rows);
         return;
     }
-    /* A short batch tells only that a full one takes at least as long. */
+    /* A short batch shows only that a full one takes at least as long. */
     if (rows < self->rows) {
         double known = self->known ? expected_ms(self, (double)self->rows) : 0;
 

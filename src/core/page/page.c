@@ -48,7 +48,7 @@ lm_page_copy_key(const struct lm_page *page, const struct lm_base_query *query,
 
 /* -- asking ----------------------------------------------------------- */
 
-/* What a page says of its rows behind their own columns. */
+/* The columns that a page has after the columns of the base query. */
 static int
 watched_columns(const struct lm_base_query *query)
 {
@@ -144,7 +144,7 @@ check_origin(const struct lm_result *result, const struct lm_base_query *query,
                       query->key[key]);
 }
 
-/* Is what came back what preflight was told of? */
+/* Has the answer the columns that preflight found? */
 static bool
 check_columns(const struct lm_result *result, const struct lm_base_query *query,
               const char *sql, struct lm_err *err)
@@ -170,8 +170,8 @@ check_columns(const struct lm_result *result, const struct lm_base_query *query,
     return false;
 }
 
-/* What the server says of the key of this row and the one before: "t" when they
- * are the same, "f", or NULL, as for the first row. */
+/* Is the key of this row the same as in the row before, by the server: "t",
+ * "f", or NULL, as for the first row. */
 static const char *
 sameness(const struct lm_page *page, const struct lm_base_query *query, int row)
 {
@@ -180,8 +180,8 @@ sameness(const struct lm_page *page, const struct lm_base_query *query, int row)
                : lm_result_text(page->result, row, page->columns);
 }
 
-/* What it says of the text of this key: "t" when it is that of its value, "f",
- * or NULL for a key that is. */
+/* Has the text of this key the key's value, by the server: "t", "f", or NULL
+ * if the key cannot round. */
 static const char *
 exactness(const struct lm_page *page, const struct lm_base_query *query,
           int row)
@@ -370,8 +370,8 @@ lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
     return ok;
 }
 
-/* Begins a question that holds a query for one key. It is answered with a row
- * in any case, so that no key is not taken for a lost one. */
+/* Begins a query for one key that always returns a row, so that "no key" is
+ * not confused with a lost row. */
 static void
 begin_key(struct lm_page_request *request)
 {

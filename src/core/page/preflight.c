@@ -216,11 +216,9 @@ struct origin {
     char *view;         /* its definition when it is a view; owned */
 };
 
-/*
- * A table promises NOT NULL when all that is read with it does, down to the
- * last child, unless the query says ONLY. A foreign table promises nothing:
- * nobody holds it to its declaration.
- */
+/* A table promises NOT NULL if all its children do, unless the query says
+ * ONLY. A foreign table promises nothing, because nothing enforces its
+ * declaration. */
 static const char origin_sql[] =
     LM_OWN "WITH RECURSIVE family AS (SELECT $1::pg_catalog.oid AS oid UNION"
            "  SELECT h.inhrelid FROM pg_catalog.pg_inherits h"
@@ -309,12 +307,12 @@ prepare_view(struct lm_conn *conn, const char *definition)
                          ok ? "RELEASE SAVEPOINT luamig_view"
                             : "ROLLBACK TO SAVEPOINT luamig_view",
                          &ignored))
-        return NULL; /* whoever asks next will hear why */
+        return NULL; /* the next query reports why */
     return ok ? stmt : NULL;
 }
 
-/* What the server says of a column of a view's definition. False when that
- * cannot be told; *out has a name of its own. */
+/* Where the server says that a column of a view's definition comes from. False
+ * if unknown; *out has a name of its own. */
 static bool
 look_into_view(struct lm_conn *conn, const char *definition, int attnum,
                struct lm_column *out)
@@ -440,8 +438,8 @@ add_source(struct lm_base_query *out, uint32_t table,
         table, lm_strdup(origin->column), origin->view != NULL};
 }
 
-/* Notes where a key column comes from: the table, or the view and what the
- * view shows, as far down as the server can tell. */
+/* Notes where a key column comes from: the table, or the view and the tables
+ * below it, as far as the server knows. */
 static bool
 trace_column(struct lm_conn *conn, const struct lm_column *column,
              struct lm_base_query *out, struct lm_err *err)
@@ -576,8 +574,8 @@ prove_key(struct lm_conn *conn, const struct lm_query_shape *shape,
            prove_unique_key(conn, shape, columns, out, err);
 }
 
-/* The statement may be evicted while proofs are made, so what it says of the
- * key columns is copied; the names are the base query's own. */
+/* The statement may be dropped from the cache during the proofs, so the facts
+ * about the key columns are copied; their names are the base query's own. */
 static struct lm_column *
 copy_key_columns(const struct lm_base_query *query, const struct lm_stmt *stmt)
 {

@@ -205,7 +205,7 @@ lm_preflight_find_order(struct lm_conn *conn, struct lm_base_query *out,
     if (lm_err_is_state(err, "42501")) {
         lm_err_prefix(err, "the server refuses the base query");
         err->kind = LM_ERR_SCRIPT;
-        return false; /* what the types say is known all the same */
+        return false; /* the order by the types is known anyway */
     }
     for (int i = 0; i < out->key_count; i++)
         lm_order_release(&out->order[i]);

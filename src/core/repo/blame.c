@@ -151,8 +151,9 @@ add_key(struct lm_buf *text, const struct lm_write *write)
     }
 }
 
-/* ": trigger "x" of "t" took it over", as far as that is known: who may have,
- * or, where there is no row to be seen, who may also have made it go. */
+/* Adds ", because of trigger "x" of "t"", if the causes are known: those that
+ * may have replaced the write, or, if the row cannot be seen, those that may
+ * also have removed or hidden it. */
 static void
 add_causes(struct lm_buf *text, const struct lm_blame *blame)
 {

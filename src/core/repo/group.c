@@ -111,7 +111,7 @@ lm_repo_find_shape(struct lm_repo *self, const struct lm_form *form,
             return false;
         (*out)->judged = true;
     }
-    /* What was written before may have failed before. */
+    /* An earlier write may have failed first. */
     if ((*out)->stray != NULL)
         return lm_repo_flush(self, err) && fail_stray(self, *out, err);
     return lm_repo_has_no_failure(self, err);
@@ -133,7 +133,7 @@ lm_repo_may_combine(struct lm_repo *self, struct lm_shape *shape, bool *may,
 
 /* -- posting ---------------------------------------------------------- */
 
-/* All rows were written, or none, or it is not known which. */
+/* Notes whether all rows were written, none, or an unknown part. */
 static void
 note_combined(const struct lm_flight *flight, size_t written)
 {
@@ -343,8 +343,8 @@ hash_key(const struct lm_group *group, struct lm_values values)
     return hash != 0 ? hash : 1;
 }
 
-/* The place of a hash, or the free place where it belongs. Two keys with one
- * hash are taken for one: that only ends a group early. */
+/* The place of a hash, or the free place for it. Two keys with one hash count
+ * as the same key; that only ends a group early. */
 static uint64_t *
 find_key(const struct lm_group *group, uint64_t hash)
 {
@@ -406,8 +406,8 @@ open_group(struct lm_group *group, struct lm_shape *shape)
     group->first_nulls = lm_calloc(count, sizeof *group->first_nulls);
 }
 
-/* Sends what could tell that it was written after this, and finds the group
- * of the shape. */
+/* Sends the groups that depend on the order, and finds the group of the shape.
+ */
 static bool
 find_group(struct lm_repo *self, struct lm_shape *shape,
            struct lm_group **found, struct lm_err *err)

@@ -53,8 +53,8 @@ is_counted(struct lm_repo *self, const struct lm_key_source *source,
     return true;
 }
 
-/* Will keys of such rows lie behind the last key of the run? The first column
- * of the key decides, and only if the script leaves it to its sequence. */
+/* Are the keys of such rows after the last key of the run? The first key
+ * column decides, and only if its sequence sets it. */
 static bool
 lies_behind(struct lm_repo *self, const struct lm_form *form, bool *behind,
             struct lm_err *err)

@@ -119,7 +119,7 @@ lm_repo_has_no_failure(struct lm_repo *self, struct lm_err *err)
     return false;
 }
 
-/* What was in flight may have failed first: that error is the one. */
+/* A write in flight may have failed first; then that error counts. */
 bool
 lm_repo_fail_with(struct lm_repo *self, struct lm_err *err)
 {
@@ -137,7 +137,7 @@ settle(struct lm_repo *self, bool ok, struct lm_err *err)
     return lm_repo_has_no_failure(self, err);
 }
 
-/* What is known of the connection before says nothing about this one. */
+/* Facts of the old connection say nothing about this one. */
 static void
 turn_to(struct lm_repo *self, struct lm_conn *conn)
 {
@@ -163,7 +163,7 @@ await_writes(struct lm_repo *self, const struct lm_conn *conn,
     return settle(self, lm_conn_flush(self->conn, err), err);
 }
 
-/* Nothing is in flight, or nobody wants to know. */
+/* Nothing is in flight, or its result does not matter. */
 static void
 forget_work(struct lm_repo *self)
 {
@@ -214,8 +214,8 @@ lm_repo_close(struct lm_repo *self)
     self->open = false;
 }
 
-/* Parameters of a statement that was prepared before may have had other types.
- * Nothing that is posted refers to what is forgotten. */
+/* Parameters of a statement that was prepared earlier may have other types
+ * now. No posted request refers to the dropped statements. */
 static bool
 renew_statements(struct lm_repo *self, struct lm_err *err)
 {
@@ -292,8 +292,8 @@ fail_refused(struct lm_repo *self, const char *sql, bool parsed,
     return lm_repo_fail_with(self, err);
 }
 
-/* A statement that has not been prepared on this connection, or not with what
- * the script says of it. */
+/* A statement that is not prepared on this connection yet, or not with what
+ * the script allows now. */
 static bool
 prepare_new(struct lm_repo *self, const char *sql, unsigned allowed,
             const char *where, struct lm_stmt **out, struct lm_err *err)
@@ -395,7 +395,8 @@ lm_repo_post(struct lm_repo *self, const struct lm_stmt *stmt,
     return lm_repo_has_no_failure(self, err);
 }
 
-/* Only the writes one by one would tell, and so they will be. */
+/* Only single writes can show it, so the batch runs again with single writes.
+ */
 static bool
 fail_vague(struct lm_repo *self, struct lm_shape *shape, struct lm_err *err)
 {
@@ -599,7 +600,7 @@ lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
     if (!self->failed && !lm_repo_flush(self, err) && err->kind == LM_ERR_LOST)
         return false;
     lm_repo_drop_groups(self);
-    /* What is still in flight belongs to what is rolled back. */
+    /* The writes in flight belong to the part that is rolled back. */
     if (self->failed && !lm_conn_flush(self->conn, err) &&
         err->kind == LM_ERR_LOST)
         return false;

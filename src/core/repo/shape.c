@@ -242,8 +242,8 @@ lm_shapes_find(struct lm_shapes *self, struct lm_conn *conn,
 
 /* -- asking again ----------------------------------------------------- */
 
-/* Is everything what it was, for all shapes that are known? The parts of all
- * were asked for together. */
+/* Is everything unchanged, for all known shapes? The parts of all tables were
+ * asked for together. */
 static bool
 is_same(const struct lm_shapes *self, const struct lm_answer *result)
 {
@@ -283,8 +283,8 @@ on_version(void *arg, const struct lm_answer *answer, struct lm_err *err)
     self->outdated = true;
 }
 
-/* Those that nobody has used since the last time, and those of tables that are
- * not there, are asked for when they are needed. */
+/* Shapes that were not used since the last check, and those of missing tables,
+ * are asked for when they are needed. */
 static void
 forget_unused(struct lm_shapes *self)
 {

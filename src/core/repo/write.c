@@ -220,8 +220,8 @@ asserts(const struct lm_form *form)
     " OPERATOR(pg_catalog.=) 'on'"
 #define COUNT_OF_NONE "'-1'::pg_catalog.int8"
 
-/* Raises unless the array said what was meant, and as many rows were written as
- * must be. */
+/* SQL that raises an error if array_nulls has changed the arrays, or if the
+ * number of written rows is wrong. */
 static void
 add_check(struct lm_buf *sql, const struct lm_form *form, const char *journal)
 {

@@ -157,7 +157,7 @@ accepts(void *arg, const struct lm_run *run, struct lm_err *err)
            check_follow_new(self, run, err);
 }
 
-/* The runner of a paused run may be alive, and then goes on by itself. */
+/* The runner of a paused run may be alive; then that runner continues. */
 static bool
 ask_to_resume(struct lm_runner *self, struct lm_err *err)
 {
@@ -201,8 +201,8 @@ warn_of_change(const struct lm_runner *self)
     }
 }
 
-/* Finds the script's run or begins one. Others may do the same at this very
- * moment, so whoever comes too late looks again. */
+/* Finds the script's run or begins one. Another runner may do the same at this
+ * moment; the later one looks again. */
 static bool
 find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
               struct lm_err *err)

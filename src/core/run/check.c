@@ -35,7 +35,7 @@ warn(const struct lm_runner *self, const struct lm_finding *finding)
     lm_log_err(LM_LOG_WARNING, &err);
 }
 
-/* The first error refuses the run; the others are told. */
+/* The first error refuses the run; the others are logged. */
 static bool
 refuse(const struct lm_check *check, struct lm_err *err)
 {

@@ -43,8 +43,8 @@ blames_journal(struct lm_runner *self, const struct lm_err *why,
     return lm_journal_blames_loss(&self->lane.journal, &self->run, why, err);
 }
 
-/* Another runner, or a cancel without one, has come first: says who. What this
- * runner has failed of is said all the same. */
+/* Another runner has taken the run over, or a command has cancelled it: says
+ * which. The error of this runner is logged as well. */
 static bool
 blames_another(struct lm_runner *self, const struct lm_err *error,
                struct lm_err *err)
@@ -192,7 +192,8 @@ conclude_stop(struct lm_runner *self, struct lm_err *err)
     lm_runner_call_on_stop(self, self->requests.cancelled ? "cancel" : "stop");
 }
 
-/* The table of an INSERT that luamig has written, as SQL; NULL: it is none. */
+/* The table of an INSERT of luamig's own, as SQL; NULL: the statement is not
+ * one. */
 static char *
 table_of_insert(const char *sql)
 {
@@ -223,8 +224,8 @@ target_of_insert(const char *sql)
     return lm_strndup(at, (size_t)(end + 1 - at));
 }
 
-/* The server found no index for on_conflict. One with a condition is none for
- * it, which nobody sees who looks at the columns. */
+/* The server found no index for on_conflict. An index with a condition does
+ * not fit, but that cannot be seen from its columns. */
 static void
 explain_on_conflict(struct lm_runner *self, struct lm_err *err)
 {

@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum {
-    SLICE_MS = 100, /* how soon a run that waits hears what is asked of it */
+    SLICE_MS = 100, /* how fast a waiting run notices a request */
     SHORT_MS = 500, /* not worth telling others */
     TELL_MS = 1000, /* at most so often */
     TELL_SIZE_MS = 5000
@@ -128,8 +128,8 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
 
 /* -- holds --------------------------------------------------------------- */
 
-/* The run is held, for at least as long as given: tells whoever should know.
- * loud: also the log, where there is no progress line. */
+/* The run is held, for at least this time: writes that to the journal and to
+ * progress. loud: also to the log, if there is no progress line. */
 static void
 hold(struct lm_runner *self, enum lm_signal by, const char *text,
      int64_t expected_ms, bool loud)
@@ -162,7 +162,7 @@ hold(struct lm_runner *self, enum lm_signal by, const char *text,
     }
 }
 
-/* What is still the matter, after a hold that was given up. */
+/* The text for a hold that was given up: what is still wrong. */
 static const char *
 what_remains(const struct lm_runner *self)
 {
@@ -284,8 +284,8 @@ lm_runner_stop_watching(struct lm_runner *self)
     self->holding.monitor = NULL;
 }
 
-/* Once, when the first sample is there: what is watched, or with fewer words
- * what is not. */
+/* Once, after the first sample: logs which signals are watched, or, without
+ * -v, which are not. */
 static void
 log_health(const struct lm_health_sample *sample)
 {

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How often the journal is asked, where nobody else does so. */
+/* How often the runner itself reads requests: without a monitor, and with one
+ * that has not read them lately. */
 enum { POLL_MS = 1000, POLLED_LATELY_MS = 3000 };
 
 struct lm_mailbox {
@@ -106,7 +107,7 @@ put_one(struct lm_mailbox *self, const struct lm_request *requests, int count)
         lm_stop_interrupt();
 }
 
-/* What has no answer yet is found again and again. */
+/* Requests without an answer are found at every reading. */
 static void
 put(struct lm_mailbox *self, const struct lm_request *requests, int count)
 {

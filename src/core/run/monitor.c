@@ -166,7 +166,7 @@ take_sample(struct lm_monitor *self, const struct lm_health_limits *limits,
     return true;
 }
 
-/* What is asked of the run comes first. */
+/* Requests come first. */
 static bool
 ask_hook(struct lm_monitor *self, struct lm_err *err)
 {
@@ -211,7 +211,7 @@ sleep_awake(struct lm_monitor *self, int64_t duration_ms)
     poll(&wake, 1, (int)duration_ms);
 }
 
-/* Whoever wakes the thread has set a flag before. */
+/* The waking thread has set a flag before. */
 static void
 drain(struct lm_monitor *self)
 {

@@ -99,8 +99,8 @@ lm_progress_wants_position(const struct lm_progress *self)
     return !knows_total(self);
 }
 
-/* The part of the whole that is done; below 0 when it is unknown, or less than
- * what was shown before, by another reckoning. */
+/* The fraction that is done; below 0 if unknown, or if it is less than what
+ * was shown before by another method. */
 static double
 part_done(const struct lm_progress *self)
 {
@@ -264,7 +264,7 @@ show_progress(struct lm_progress *self, int64_t now)
     lm_buf_release(&fields);
 }
 
-/* Shows what has changed, if it is time to; on a terminal perhaps at once. */
+/* Shows changes, if it is time to; on a terminal perhaps at once. */
 static void
 show(struct lm_progress *self, bool at_once)
 {

@@ -174,7 +174,7 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
     bool changes = pause != self->requests.paused;
 
     txn.own = true;
-    /* Also where the state stays: only who holds the run may answer. */
+    /* Also if the state stays the same: only the run's runner may answer. */
     if (!lm_txn_begin(self->lane.conn, &txn, err) ||
         !lm_journal_set_state(&self->lane.journal, &self->run,
                               pause ? "paused" : "running", err) ||
@@ -221,7 +221,7 @@ lm_runner_begin_control(struct lm_runner *self, struct lm_err *err)
     lm_runner_apply_settings(self, requests, count);
     free(requests);
     lm_runner_empty_mailbox(self);
-    /* The command that began this runner asks for the run to go on. */
+    /* The command that started this runner also resumes a paused run. */
     outweigh_pauses(&self->requests, "the run was resumed by its command");
     self->requests.heard = true;
     return true;

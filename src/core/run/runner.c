@@ -83,8 +83,8 @@ start_step(struct lm_runner *self, struct lm_err *err)
                                     LM_AFTER_COMMIT, err);
 }
 
-/* The state "done", as part of the transaction in hand. Somebody may have
- * retried rows that were set aside. */
+/* Writes the state "done" in the current transaction. Failed rows may have
+ * been retried meanwhile. */
 static bool
 mark_done(struct lm_runner *self, struct lm_err *err)
 {
@@ -132,7 +132,7 @@ lm_runner_should_stop(struct lm_runner *self)
     struct lm_outcome *outcome = self->outcome;
 
     lm_runner_should_end_wait(self);
-    /* The level may be that of a cancel --now, which came in meanwhile. */
+    /* A cancel --now may have set the level meanwhile. */
     if (lm_stop_level() > 0)
         lm_runner_empty_mailbox(self);
     if (self->requests.cancelled) {
@@ -251,7 +251,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->outcome = outcome;
     self->dry = dry;
     self->requests.mailbox = lm_mailbox_new();
-    self->requests.heard = dry != NULL; /* nobody asks anything of it */
+    self->requests.heard = dry != NULL; /* it gets no requests */
     self->holding.hold.by = LM_HELD_BY_NOTHING;
     lm_lane_init(&self->lane, &how, self->migration, &self->run);
     self->lane.host = lm_runner_host(self);

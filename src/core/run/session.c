@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the journal calls the script: the database's encoding may lack some of
- * its characters. */
+/* The name that the journal has for the script: the database's encoding may
+ * lack some of its characters. */
 static void
 fit_names(struct lm_runner *self)
 {

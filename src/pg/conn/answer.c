@@ -143,7 +143,7 @@ is_real(const char *text)
     return end != text && *end == '\0' && isfinite(value);
 }
 
-/* What a text is not, or NULL. */
+/* The fault of a text, or NULL. */
 static const char *
 find_fault(char letter, const char *text)
 {

@@ -235,8 +235,8 @@ lm_conn_log(const struct lm_conn *self, enum lm_log_level level,
         lm_log(level, "server: %s", text);
 }
 
-/* Reads what is in flight after an error. The server skips all of it, until it
- * is told to go on. */
+/* Reads the open requests after an error. The server skips all of them, up to
+ * the next sync. */
 static void
 drain(struct lm_conn *self)
 {
@@ -338,7 +338,8 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
     if (!post_deferred(self, err))
         return false;
 #ifdef LUAMIG_FAULTS
-    /* What the fault point promises: all but COMMIT is on the server. */
+    /* So that the fault point is true: everything but COMMIT is on the server.
+     */
     if (lm_fault_is_armed(before) && !lm_conn_flush(self, err))
         return false;
 #endif

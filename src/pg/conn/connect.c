@@ -161,8 +161,8 @@ lm_conn_is_starting(const char *conninfo)
     return starting;
 }
 
-/* libpq's connection, which may have failed; NULL and an error when nobody
- * waited for it to come or fail. */
+/* libpq's connection, which may have failed; NULL and an error if the wait
+ * ended early. */
 static PGconn *
 connect_aside(const char *conninfo, const struct lm_conn_options *options,
               struct lm_err *err)
@@ -277,7 +277,7 @@ lm_conn_used_password(const struct lm_conn *self)
     return PQconnectionUsedPassword(self->pg) != 0;
 }
 
-/* Over a network, as far as the address tells: a Unix socket has none. */
+/* Over a network, by the address: a Unix socket has none. */
 static bool
 leaves_machine(PGconn *pg)
 {

@@ -68,7 +68,7 @@ begin_alone(struct lm_conn *conn, const char *table, struct lm_err *err)
                              request, err);
 }
 
-/* Is there a path to set aside? */
+/* Is there a user's search_path to replace? */
 static bool
 has_other_path(const struct lm_conn *conn)
 {

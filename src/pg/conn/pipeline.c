@@ -32,8 +32,9 @@ lm_pipeline_copy_message(char *field, size_t size, const char *text)
     lm_err_copy(field, size, text, len);
 }
 
-/* What the server said when it ended the session outweighs what the socket
- * says; where its word was lost, a pause that was too long is reason enough. */
+/* The server's message at the end of the session counts more than the socket's
+ * error. If the message was lost, a pause that was too long explains the end.
+ */
 bool
 lm_pipeline_fail_lost(const struct lm_conn *self, const char *message,
                       struct lm_err *err)
@@ -72,8 +73,8 @@ copy_field(char *field, size_t size, const PGresult *result, int code)
         lm_pipeline_copy_message(field, size, text);
 }
 
-/* The server's own hint says nothing of luamig's settings. The name of the
- * function in the server tells what no SQLSTATE does. */
+/* The server's own hint does not know luamig's settings. Sometimes only the
+ * name of the server's function shows the cause, not the SQLSTATE. */
 static void
 add_hint(const PGresult *result, struct lm_err *err)
 {
@@ -176,7 +177,7 @@ push(struct lm_conn *self, struct lm_pending request)
     self->queue[(self->first + self->count++) % self->room] = request;
 }
 
-/* Tells whoever waits for a request what became of it, once. */
+/* Calls the request's listener, once. */
 static void
 call_listener(struct lm_pending *request, PGresult *result, struct lm_err *err)
 {
@@ -252,8 +253,8 @@ is_right(const struct lm_pending *request, PGresult *result, struct lm_err *err)
     return lm_answer_check(result, request->sql, request->shape, err);
 }
 
-/* The server takes a statement that it has answered wrongly for a good one: it
- * goes on, and the transaction has not failed there. */
+/* The server does not know that its answer was wrong: it continues, and the
+ * transaction has not failed there. */
 static void
 note_result(struct lm_conn *self, struct lm_pending *request, PGresult *result)
 {
@@ -286,9 +287,9 @@ refuse_copy(const struct lm_pending *request, struct lm_err *err)
     return false;
 }
 
-/* The server tells of another client_encoding with the answer to a sync. From
- * then on it would take each text for another one. What a commit has set, the
- * next transaction sets back. */
+/* The server reports another client_encoding with the answer to a sync. From
+ * then on it would misread every text. If a commit has set it, the next
+ * transaction sets it back. */
 static void
 check_encoding(struct lm_conn *self)
 {
@@ -377,7 +378,7 @@ pump(struct lm_conn *self, struct lm_err *err)
     return true;
 }
 
-/* Takes what the server has answered so far, while it works on the rest. */
+/* Reads the answers that have come, while the server works on the rest. */
 static bool
 take_arrived(struct lm_conn *self, struct lm_err *err)
 {

@@ -46,7 +46,7 @@ lm_stmt_cache_find(struct lm_stmt_cache *self, const char *sql,
 
         if (stmt->hash == hash && same_key(stmt, sql, types, type_count)) {
             stmt->last_use = ++self->uses;
-            /* What is asked for again and again is found at once. */
+            /* Statements that are used often come first. */
             self->entries[i] = self->entries[0];
             self->entries[0] = stmt;
             return stmt;

@@ -86,7 +86,7 @@ static const char settings_17_sql[] = SETTINGS(PINNED(PINS_17(PIN)));
 
 #define FOR_SESSION(name, value) \
     ", pg_catalog.set_config('" name "', '" value "', false)"
-/* What is slow to set in each transaction, or to set back. */
+/* Settings that are slow to set in each transaction, or to set back. */
 #define SESSION                                         \
     "SELECT pg_catalog.concat("                         \
     "pg_catalog.set_config('lc_monetary', 'C', false)," \

@@ -66,7 +66,7 @@ lm_wait_patience_ms(const struct lm_conn *self)
     return self->deadline_ms > 0 ? self->deadline_ms : 2 * self->silence_ms;
 }
 
-/* What it has written is there, and waits to be seen. */
+/* The thread's result is there. */
 void
 lm_conn_fail_awaiting_standby(const struct lm_conn *self, int64_t backend_pid,
                               struct lm_err *err)
@@ -112,7 +112,7 @@ give_up(struct lm_conn *self, struct lm_err *err)
     return false;
 }
 
-/* Nobody has said how long the statement may take. */
+/* It is unknown how long the statement may take. */
 static bool
 is_at_work(const struct lm_conn *self)
 {
@@ -120,7 +120,7 @@ is_at_work(const struct lm_conn *self)
            lm_conn_look(self) == LM_ACTIVITY_WORKS;
 }
 
-/* May what is in flight be a COMMIT, or a statement that is one? */
+/* May an open request be a COMMIT, or a statement that commits by itself? */
 static bool
 may_commit(const struct lm_conn *self)
 {

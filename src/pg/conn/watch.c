@@ -38,8 +38,8 @@ read_activity(const struct lm_answer *answer)
     return strcmp(word, "works") == 0 ? LM_ACTIVITY_WORKS : LM_ACTIVITY_IDLE;
 }
 
-/* Signals do not end the look: it says nothing of the server that somebody is
- * in a hurry. It has an end of its own. */
+/* Signals do not end this query: that the user is in a hurry says nothing
+ * about the server. It has its own time limit. */
 enum lm_activity
 lm_conn_look(const struct lm_conn *self)
 {

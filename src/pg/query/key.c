@@ -86,7 +86,7 @@ position_in_values(const SelectStmt *select, struct target target)
     return target.position;
 }
 
-/* Where the column of a name stands; -1 when it cannot be told. */
+/* The position of the column with this name; -1 if unknown. */
 static int
 position_of(const SelectStmt *select, struct target target)
 {
@@ -146,7 +146,7 @@ trace_stars(struct trace *self, const struct scope *scope, struct target target,
     return true;
 }
 
-/* Nobody knows which: each may be it. */
+/* Unknown which one: each may be it. */
 static bool
 trace_all(struct trace *self, const struct scope *scope, bool *found)
 {

@@ -121,7 +121,7 @@ trace_view(struct trace *self, const struct lm_query_relation *relation,
     return lm_key_trace_output(self, &scope, target, &found);
 }
 
-/* Which column of the relation it is; -1: none, or not told. */
+/* The number of the column in the relation; -1: none, or unknown. */
 static int
 find_column(const struct lm_query_relation *relation, struct target target)
 {

@@ -58,7 +58,7 @@ is_join(const Node *condition)
     return true;
 }
 
-/* Is it, or does it lie in, a subselect that looks up rows for another row? */
+/* Is it, or is it inside, a subselect that looks up rows for an outer row? */
 static bool
 is_lateral(const struct scope *scope)
 {

@@ -79,8 +79,8 @@ check_clauses(const char *sql, const SelectStmt *select, struct lm_err *err)
     if (select->limit_offset != NULL) {
         return refuse(err, sql, lm_tree_location(&select->limit_offset->base),
                       "must not have OFFSET",
-                      "To leave out the first rows, set config.start_after "
-                      "to the key that precedes those to migrate.");
+                      "To leave out the first rows, set config.start_after to "
+                      "the key before the first row to migrate.");
     }
     if (select->n_locking_clause > 0) {
         return refuse(

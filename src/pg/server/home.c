@@ -150,11 +150,9 @@ set_default_user(struct lm_server_user *user, struct lm_err *err)
     return true;
 }
 
-/*
- * PostgreSQL looks its own user up and refuses a uid without an entry; in a
- * user namespace without a mapping every uid reads as that of "nobody", which
- * has one.
- */
+/* PostgreSQL looks up its own user, and refuses a uid without an entry. In a
+ * user namespace without a mapping, every uid reads as that of "nobody", which
+ * has an entry. */
 bool
 lm_server_become(const struct lm_server_user *user)
 {
@@ -266,7 +264,7 @@ make_home(struct lm_server *self, const char *dir, const char *link,
     return make_far_home(self, link, err);
 }
 
-/* Takes the home that exists, and with it the user who owns it. */
+/* Uses the existing home, and its owner as the server's user. */
 static bool
 adopt_home(struct lm_server *self, struct lm_err *err)
 {
@@ -314,7 +312,7 @@ lm_server_make_socket_dir(const struct lm_server *self, struct lm_err *err)
         return true;
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return lm_server_fail_path(err, "create", dir);
-    /* /tmp is everybody's: what stands there may be somebody's trap. */
+    /* Everybody may write to /tmp, so a file there may be a trap. */
     if (lstat(dir, &st) != 0)
         return lm_server_fail_path(err, "read", dir);
     if (!S_ISDIR(st.st_mode) || (st.st_mode & 077) != 0 ||
