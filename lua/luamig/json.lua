@@ -122,21 +122,29 @@ end
 
 local read_value
 
-local function read_array(source, at, depth)
-  local list = {}
+--- Reads items up to `closing`; returns what they were read into, and the byte after it.
+-- @param read function(source, at, into, depth) that reads one and returns the byte after it
+local function read_items(source, at, depth, kind, closing, read)
+  local into = setmetatable({}, marks.metatables[kind])
   at = skip_space(source, at)
-  if source:find("^%]", at) then
-    return setmetatable(list, marks.metatables.array), at + 1
+  if source:sub(at, at) == closing then
+    return into, at + 1
   end
   while true do
-    list[#list + 1], at = read_value(source, at, depth)
-    at = skip_space(source, at)
-    local sign = source:match("^[],]", at) or fail_at(source, at)
-    at = at + 1
-    if sign == "]" then
-      return setmetatable(list, marks.metatables.array), at
+    at = skip_space(source, read(source, at, into, depth))
+    local sign = source:sub(at, at)
+    if sign == closing then
+      return into, at + 1
+    elseif sign ~= "," then
+      fail_at(source, at)
     end
+    at = at + 1
   end
+end
+
+local function read_element(source, at, list, depth)
+  list[#list + 1], at = read_value(source, at, depth)
+  return at
 end
 
 local function read_member(source, at, map, depth)
@@ -154,23 +162,7 @@ local function read_member(source, at, map, depth)
     fail_at(source, at)
   end
   map[name], at = read_value(source, at + 1, depth)
-  return skip_space(source, at)
-end
-
-local function read_object(source, at, depth)
-  local map = {}
-  local first = skip_space(source, at)
-  if source:find("^}", first) then
-    return setmetatable(map, marks.metatables.object), first + 1
-  end
-  while true do
-    at = read_member(source, at, map, depth)
-    local sign = source:match("^[},]", at) or fail_at(source, at)
-    at = at + 1
-    if sign == "}" then
-      return setmetatable(map, marks.metatables.object), at
-    end
-  end
+  return at
 end
 
 function read_value(source, at, depth)
@@ -179,9 +171,9 @@ function read_value(source, at, depth)
   if (sign == "{" or sign == "[") and depth == MAX_DEPTH then
     fail("the document is nested more deeply than %d levels", MAX_DEPTH)
   elseif sign == "{" then
-    return read_object(source, at + 1, depth + 1)
+    return read_items(source, at + 1, depth + 1, "object", "}", read_member)
   elseif sign == "[" then
-    return read_array(source, at + 1, depth + 1)
+    return read_items(source, at + 1, depth + 1, "array", "]", read_element)
   elseif sign == '"' then
     return read_string(source, at + 1)
   end

@@ -105,13 +105,9 @@ function World:rows_of_base(args)
   local found = self.database:transact(function(repo)
     return self:read(repo, self.base.from)
   end)
-  local wanted = {}
-  for _, row in ipairs(found.rows) do
-    if pages.is_wanted(self.base, row, args) then
-      wanted[#wanted + 1] = row
-    end
-  end
-  return wanted
+  return text.map(found.rows, function(row)
+    return pages.is_wanted(self.base, row, args) and row or nil
+  end)
 end
 
 --- What the script's base query returns; nil when it fails, which the run reports.

@@ -86,13 +86,9 @@ local function check_requires(requires, fail)
 end
 
 local function listing(fields, names)
-  local present = {}
-  for _, name in ipairs(names) do
-    if fields[name] ~= nil then
-      present[#present + 1] = name
-    end
-  end
-  return table.concat(present, ", ")
+  return table.concat(text.map(names, function(name)
+    return fields[name] ~= nil and name or nil
+  end), ", ")
 end
 
 --- "paged" or "one_shot".

@@ -55,11 +55,11 @@ function text.describe(value)
   return ARTICLE[kind] or tostring(value)
 end
 
---- What `fn(item, i)` makes of each item of a list, as a list.
+--- What `fn(item, i)` makes of each item of a list, as a list; nil is left out.
 function text.map(list, fn)
   local made = {}
   for i, item in ipairs(list) do
-    made[i] = fn(item, i)
+    made[#made + 1] = fn(item, i)
   end
   return made
 end

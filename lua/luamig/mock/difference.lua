@@ -29,13 +29,9 @@ end
 
 --- A row as it stands in a message: all columns that are not NULL.
 local function show_row(row, columns)
-  local shown = {}
-  for _, column in ipairs(columns) do
-    if row[column] ~= nil then
-      shown[#shown + 1] = ("%s = %s"):format(column, show(row[column]))
-    end
-  end
-  return table.concat(shown, ", ")
+  return table.concat(text.map(columns, function(column)
+    return row[column] ~= nil and ("%s = %s"):format(column, show(row[column])) or nil
+  end), ", ")
 end
 
 local function same(a, b)
@@ -48,16 +44,12 @@ end
 --- The columns in which two rows differ: `email is "a@x", expected "b@x"`; empty if in none.
 -- @param fits function(found, wanted)
 local function compare_rows(columns, found, wanted, fits)
-  local parts = {}
-  for _, column in ipairs(columns) do
+  return table.concat(text.map(columns, function(column)
     local item, other = found[column], wanted[column]
-    if not fits(item, other) then
-      local is_float = decimal.is(item) and math.type(other) == "float"
-      parts[#parts + 1] = ("%s is %s, expected %s%s"):format(column, show(item),
-        is_float and "the float " or "", show(other))
-    end
-  end
-  return table.concat(parts, "; ")
+    local is_float = decimal.is(item) and math.type(other) == "float"
+    return not fits(item, other) and ("%s is %s, expected %s%s"):format(column, show(item),
+      is_float and "the float " or "", show(other)) or nil
+  end), "; ")
 end
 
 --- Takes the first of `rows` that fits `wanted` in these columns out of it.
@@ -88,13 +80,9 @@ end
 
 --- A list without the members of a set.
 local function without(list, set)
-  local kept = {}
-  for _, item in ipairs(list) do
-    if not set[item] then
-      kept[#kept + 1] = item
-    end
-  end
-  return kept
+  return text.map(list, function(item)
+    return not set[item] and item or nil
+  end)
 end
 
 local function compare_table(name, found, wanted, ignored, lines)

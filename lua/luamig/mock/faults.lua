@@ -64,13 +64,9 @@ end
 
 --- Descriptions of the faults that were not reached.
 function Faults:unused()
-  local list = {}
-  for _, fault in ipairs(self.list) do
-    if not fault.fired then
-      list[#list + 1] = ('the run did not reach world:fail on "%s"'):format(fault.on)
-    end
-  end
-  return list
+  return text.map(self.list, function(fault)
+    return not fault.fired and ('the run did not reach world:fail on "%s"'):format(fault.on) or nil
+  end)
 end
 
 function faults.new()

@@ -53,14 +53,10 @@ end
 
 --- The rows of a table that refer by a key to what is no longer there.
 local function orphans_of(store, one, key)
-  local found = {}
-  for _, row in ipairs(one.rows) do
+  return text.map(one.rows, function(row)
     local wanted = reference_of(one, key, row)
-    if wanted and not is_there(store, key, wanted) then
-      found[#found + 1] = row
-    end
-  end
-  return found
+    return wanted and not is_there(store, key, wanted) and row or nil
+  end)
 end
 
 --- How messages show the key that a row refers to.

@@ -90,14 +90,19 @@ local function check_names(given, what)
   end
 end
 
---- The table of changes of a call, checked by its form.
-local function check_changes(verb, changes)
-  check_table(verb, changes, "the changes")
-  check_names(changes, "the changes")
-  if next(changes) == nil then
-    misuse("repo:%s: the table of changes is empty: a Lua table drops a field whose value is nil; "
-      .. "for NULL, write luamig.NULL", verb)
+--- Raises unless a call passed a table of columns with something in it.
+-- @param empty what messages call the table when it is empty; more: what to write instead
+local function check_columns_of(verb, given, what, empty, more)
+  check_table(verb, given, what)
+  check_names(given, what)
+  if next(given) == nil then
+    misuse("repo:%s: %s is empty: a Lua table drops a field whose value is nil%s", verb, empty, more)
   end
+end
+
+local function check_changes(verb, changes)
+  check_columns_of(verb, changes, "the changes", "the table of changes",
+    "; for NULL, write luamig.NULL")
 end
 
 local function refuse_null_key(verb, key)
@@ -109,11 +114,7 @@ local function refuse_null_key(verb, key)
 end
 
 local function check_key(verb, key)
-  check_table(verb, key, "the key")
-  check_names(key, "the key")
-  if next(key) == nil then
-    misuse("repo:%s: the key is empty: a Lua table drops a field whose value is nil", verb)
-  end
+  check_columns_of(verb, key, "the key", "the key", "")
   refuse_null_key(verb, key)
 end
 
@@ -238,11 +239,8 @@ local function check_condition(verb, where)
     misuse("repo:%s: the condition is %s; pass a table of columns, SQL with $1, or luamig.ALL for "
       .. "every row", verb, where == nil and "missing or nil" or type(where))
   end
-  check_names(where, "the condition")
-  if next(where) == nil then
-    misuse('repo:%s: the condition is empty: a Lua table drops a field whose value is nil; '
-      .. 'for every row, pass luamig.ALL', verb)
-  end
+  check_columns_of(verb, where, "the condition", "the condition",
+    "; for every row, pass luamig.ALL")
 end
 
 local function encode_condition(one, where)
@@ -407,11 +405,9 @@ local function insert_rows(tx, name, rows, conflict, shown)
   end
   local one = tx.store:table(name)
   check_conflict(one, conflict)
-  local kept = {}
-  for i, row in ipairs(rows) do
-    kept[i] = one:encode(row, shown:format(i))
-  end
-  return handle(tx, tx.store:insert(one, kept, conflict))
+  return handle(tx, tx.store:insert(one, text.map(rows, function(row, i)
+    return one:encode(row, shown:format(i))
+  end), conflict))
 end
 
 function verbs.insert(tx, site, name, row, opts)
@@ -423,10 +419,7 @@ function verbs.insert(tx, site, name, row, opts)
 end
 
 function verbs.insert_all(tx, site, name, rows, opts)
-  local copies = {}
-  for i, row in ipairs(type(rows) == "table" and rows or {}) do
-    copies[i] = copy_or_nil(row)
-  end
+  local copies = text.map(type(rows) == "table" and rows or {}, copy_or_nil)
   log(tx, site, { verb = "insert_all", table = name, rows = copies })
   check_table("insert_all", rows, "the list of rows")
   if not marks.is_list(rows) then

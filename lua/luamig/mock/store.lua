@@ -88,7 +88,6 @@ end
 
 --- Rows that match an encoded condition; all rows for `luamig.ALL`.
 function Table:find(where)
-  local found = {}
   for column in next, where == luamig.ALL and {} or where do
     if not self.types[column].has_equality and where[column] ~= NULL then
       errors.raise {
@@ -97,12 +96,9 @@ function Table:find(where)
       }
     end
   end
-  for _, row in ipairs(self.rows) do
-    if where == luamig.ALL or matches(self, row, where) then
-      found[#found + 1] = row
-    end
-  end
-  return found
+  return text.map(self.rows, function(row)
+    return (where == luamig.ALL or matches(self, row, where)) and row or nil
+  end)
 end
 
 --- What an update sets, encoded as by `encode`; raises for columns that no update may set.
@@ -186,13 +182,10 @@ end
 
 --- Takes rows out of a table.
 function Store:remove(one, rows)
-  local gone, kept = text.set(rows), {}
-  for _, row in ipairs(one.rows) do
-    if not gone[row] then
-      kept[#kept + 1] = row
-    end
-  end
-  one.rows = kept
+  local gone = text.set(rows)
+  one.rows = text.map(one.rows, function(row)
+    return not gone[row] and row or nil
+  end)
   references.settle(self, one, true)
 end
 

@@ -51,13 +51,13 @@ local function columns_of(spec)
   if spec.columns or not spec.rows then
     return spec.columns
   end
-  local seen = {}
+  local all = {}
   for _, row in ipairs(spec.rows) do
     for name in next, row do
-      seen[name] = true
+      all[name] = true
     end
   end
-  return text.sorted_keys(seen)
+  return text.sorted_keys(all)
 end
 
 local function check_params(params)
@@ -82,11 +82,10 @@ function Stubs:add(statement, spec)
   check.integer(2, "world:stub: order", spec.order, 1)
   check_params(spec.params)
   check_rows(spec.rows)
-  self.list[#self.list + 1] = {
-    sql = statement, fingerprint = sql.fingerprint(statement), params = spec.params,
-    rows = spec.rows, columns = columns_of(spec), gives_columns = spec.columns ~= nil,
-    affected = spec.affected, error = spec.error, times = spec.times, order = spec.order, used = 0,
-  }
+  local stub = value.copy(spec)
+  stub.sql, stub.fingerprint, stub.used = statement, sql.fingerprint(statement), 0
+  stub.columns, stub.gives_columns = columns_of(spec), spec.columns ~= nil
+  self.list[#self.list + 1] = stub
 end
 
 --- Whether parameters are those of a stub; a stub without `params` takes any.
@@ -208,23 +207,16 @@ function stubs.rows(stub)
   if not stub.rows then
     errors.raise { kind = "spec", message = "the stub has no rows: " .. stub.sql }
   end
-  local rows = {}
-  for i, given in ipairs(stub.rows) do
-    rows[i] = row_of(given)
-  end
-  return strict.rows(rows, stub.columns)
+  return strict.rows(text.map(stub.rows, row_of), stub.columns)
 end
 
 --- Descriptions of the stubs that were not used as declared.
 function Stubs:unused()
-  local list = {}
-  for _, stub in ipairs(self.list) do
-    if stub.used < (stub.times or 1) then
-      list[#list + 1] = ("the run used the stub %d of %d times: %s"):format(stub.used,
-        stub.times or 1, stub.sql)
-    end
-  end
-  return list
+  return text.map(self.list, function(stub)
+    local times = stub.times or 1
+    return stub.used < times and ("the run used the stub %d of %d times: %s"):format(stub.used,
+      times, stub.sql) or nil
+  end)
 end
 
 function stubs.new()

@@ -7,6 +7,7 @@
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
+local value = require "luamig.mock.value"
 
 local transaction = {}
 
@@ -20,12 +21,11 @@ Transaction.__index = Transaction
 --   the repo call to die in), protected ({ table =, columns = set }: not to be changed), sites (see
 --   `luamig.mock.sites`), is_dry (never commits)
 function transaction.begin(world, opts)
-  return setmetatable({
-    world = world, store = world.store:copy(), entries = {}, is_open = true, calls = 0,
-    sequences = world.rewinds and world.store:sequences() or nil,
-    batch = opts.batch, attempt = opts.attempt, script = opts.script, read_only = opts.read_only,
-    kill_at = opts.kill_at, protected = opts.protected, sites = opts.sites, is_dry = opts.is_dry,
-  }, Transaction)
+  local self = setmetatable(value.copy(opts), Transaction)
+  self.world, self.store, self.entries = world, world.store:copy(), {}
+  self.is_open, self.calls = true, 0
+  self.sequences = world.rewinds and world.store:sequences() or nil
+  return self
 end
 
 --- Appends an entry to the world's log; it counts as committed when the transaction does.

@@ -48,10 +48,15 @@ function Watch:reach(place)
   return not ok and raising(err) or nil
 end
 
-function Watch:record(event, entry)
-  entry.batch, entry.attempt, entry.committed = event.batch, event.attempt, false
-  self.entries[#self.entries + 1] = entry
+function Watch:log(event, entry)
+  entry.batch, entry.attempt = event.batch, event.attempt
   self.world.log[#self.world.log + 1] = entry
+end
+
+function Watch:record(event, entry)
+  entry.committed = false
+  self.entries[#self.entries + 1] = entry
+  self:log(event, entry)
 end
 
 function Watch:is_one_shot()
@@ -202,18 +207,13 @@ function on.throttled(self, event)
 end
 
 function on.log(self, event)
-  local log = self.world.log
-  log[#log + 1] = {
-    verb = "log", batch = event.batch, attempt = event.attempt, message = event.args[1],
-    fields = event.args[2] and value.copy(event.args[2]),
-  }
+  self:log(event, {
+    verb = "log", message = event.args[1], fields = event.args[2] and value.copy(event.args[2]),
+  })
 end
 
 function on.warning(self, event)
-  self.world.log[#self.world.log + 1] = {
-    verb = "warning", batch = event.batch, attempt = event.attempt,
-    message = event.args[3] .. ": " .. event.args[1],
-  }
+  self:log(event, { verb = "warning", message = event.args[3] .. ": " .. event.args[1] })
 end
 
 --- Watches a run.

@@ -58,13 +58,9 @@ end
 
 --- The names of columns that are NOT NULL without being in a primary key.
 function source.not_null(columns, primary_key)
-  local names = {}
-  for _, column in ipairs(columns) do
-    if column.not_null and not text.contains(primary_key, column.name) then
-      names[#names + 1] = column.name
-    end
-  end
-  return names
+  return text.map(columns, function(column)
+    return column.not_null and not text.contains(primary_key, column.name) and column.name or nil
+  end)
 end
 
 --- Texts with `separator` between them, in as many lines as they need.
