@@ -273,8 +273,7 @@ end)
 --- A metamethod that makes a decimal of two numbers.
 local function operator(calculate)
   return function(a, b)
-    local x, y = operands(a, b)
-    local shown, why = calculate(x, y)
+    local shown, why = calculate(operands(a, b))
     if not shown then
       error(why, 2)
     end
@@ -317,13 +316,11 @@ function Decimal.__eq(a, b)
 end
 
 function Decimal.__lt(a, b)
-  local x, y = operands(a, b)
-  return compare(x, y) < 0
+  return compare(operands(a, b)) < 0
 end
 
 function Decimal.__le(a, b)
-  local x, y = operands(a, b)
-  return compare(x, y) <= 0
+  return compare(operands(a, b)) <= 0
 end
 
 function Decimal.__concat(a, b)
@@ -334,14 +331,12 @@ local methods = {}
 
 --- Whether it is the same number as a decimal or integer.
 function methods:equals(other)
-  local x, y = operands(self, other)
-  return compare(x, y) == 0
+  return compare(operands(self, other)) == 0
 end
 
 --- -1, 0 or 1: less than, equal to or greater than a decimal or integer.
 function methods:compare(other)
-  local x, y = operands(self, other)
-  return compare(x, y)
+  return compare(operands(self, other))
 end
 
 --- The integer of the same value; nil when it has a fraction, or is beyond 64 bits.

@@ -1,8 +1,5 @@
---- A world for testing migrations without a database.
---
---   local mock = require "luamig.mock"
---   local world = mock.new { tables = { users = { rows = { ... } } }, base = { from = "users" } }
---   local result = world:run("scripts/onboarding.lua", { batch_size = 1 })
+--- A world for testing migrations without a database. lua/types/luamig/mock.lua says what a spec
+-- may pass to it, and what it returns.
 --
 -- Promises: scripts run by the program's rules (`luamig.script` loads them, batches are keyset
 -- pages in transactions, runs resume); two worlds share nothing, and neither a script nor a spec
@@ -33,8 +30,6 @@ World.__index = World
 
 local mock = {}
 
-World.stub, World.fail = declarations.stub, declarations.fail
-
 --- The committed rows of a table: copies, by primary key if it has one. Reading an unknown column
 -- raises.
 function World:rows(name)
@@ -56,13 +51,11 @@ end
 -- `luamig.mock.properties`. Takes the options of `run`; mistakes of the spec are in `problem`.
 -- @return result, definition of the script, whether there was anything to run
 function World:attempt(path, opts)
-  local def = script.load(path, {
-    args = opts.args, overrides = { batch_size = opts.batch_size },
-  })
+  local overrides = { batch_size = opts.batch_size }
+  local def = script.load(path, { args = opts.args, overrides = overrides })
   if def.kind == "paged" and not self.base then
     errors.raise {
-      kind = "spec",
-      message = ("%s has a base query; pass a base to mock.new"):format(path),
+      kind = "spec", message = path .. " has a base query; pass a base to mock.new",
     }
   end
   local result, has_run = runner.run(self, def, opts)
@@ -79,15 +72,7 @@ function World:snapshot()
   return self.store
 end
 
---- Runs a script, or resumes its unfinished run. A run that is done is reported and not repeated.
--- @param path the script's file
--- @param opts optional table: args (map), batch_size, limit (rows), again (true: repeat a run that
---   is done), kill ({ batch =, call = }: die in that repo call of that batch, or after the batch
---   when call is left out), dry_run (true: every transaction is rolled back, and no run is kept)
--- @return { state =, rows =, batches =, retries =, failures =, error = }. The state is "done",
---   "done_with_failures", "stopped" (limit), "failed" or "killed"; the counts are of this call;
---   error is a table of `luamig.errors`
-World.run = declarations.run
+World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
 
 local function in_lua(schemas, base)
   return setmetatable({
@@ -119,13 +104,6 @@ local function maker(make)
 end
 
 --- Makes a world: in Lua, or, where `luamig test --pg` has loaded that module, on PostgreSQL.
--- @param spec tables: map from name to { rows =, columns = { name = type }, primary_key = list,
---   not_null = list, unique = list of lists, checks = { name = function(row) }, foreign_keys = list
---   of { columns =, references =, to =, on_delete = }, defaults = { column = value or function },
---   generated = { column = function(row) } }, all optional; base: { from = table, select = list
---   of columns (default: all), where = function(row, args) }, stands for the script's base query
--- @return world with `log`, a list of { batch, attempt, verb, table, sql, params, file, line,
---   committed } and, by verb, key, changes, row, rows, where, message, fields
 local on_server = package.loaded["luamig.pg_world"]
 mock.new = maker(on_server and on_server.new or in_lua)
 

@@ -35,7 +35,7 @@ end
 
 -- The answer of a stub is compared with that of the server. The server raises the error of `fail`;
 -- if the error means the end of the session, the session ends.
-World.stub, World.fail = declarations.stub, declarations.fail
+World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
 
 --- The columns of a table that a spec sees, by name, and its primary key: as declared; all of a
 -- table that is not.
@@ -244,9 +244,6 @@ function World:attempt(path, opts)
     failures = outcome.failures, error = outcome.error,
   }, def, outcome.begun
 end
-
---- See `luamig.mock`.
-World.run = declarations.run
 
 --- Makes a world. Raises a string, which `mock.new` completes.
 -- @param schemas of `luamig.mock.schema`

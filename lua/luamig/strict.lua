@@ -3,19 +3,16 @@
 -- Promises: an error names the line that made the mistake, and the nearest known name.
 -- Refuses nothing else: fields that exist, `pairs`, `ipairs` and `next` work as in any table.
 
+local errors = require "luamig.errors"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
 
 local strict = {}
 
---- Raises at the innermost line of Lua that led here: `ipairs` and its like are no lines.
+--- Raises at the innermost line of Lua that led here: `ipairs` and others of C have no lines.
 local function complain(message)
-  for level = 3, math.huge do
-    local info = debug.getinfo(level, "Sl")
-    if not info or info.currentline > 0 then
-      error((info and ("%s:%d: "):format(info.short_src, info.currentline) or "") .. message, 0)
-    end
-  end
+  local where = errors.line_at(3)
+  error((where and where .. ": " or "") .. message, 0)
 end
 
 --- Makes a module: a view of `fields` that raises on unknown fields and on assignment.

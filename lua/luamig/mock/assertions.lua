@@ -42,8 +42,6 @@ local function check_columns(name, shape, rows)
 end
 
 --- Asserts that a table holds these rows and no others.
--- @param world from `mock.new`
--- @param name of a table
 -- @param rows list of rows, in any order. Only the columns that a row names are compared:
 --   `luamig.NULL` for NULL, a plain table for a document or an array, a whole number for a numeric
 --   of that value. Rows are known by the primary key if all of them name it

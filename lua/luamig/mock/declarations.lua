@@ -7,21 +7,11 @@ local declarations = {}
 
 local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill", "dry_run" }
 
---- Declares the answer to a raw SQL statement.
--- @param statement SQL text, matched by its tokens
--- @param spec optional table: params (list, matched when given), rows (list of tables), columns
---   (list of names), affected (count), error ({ sqlstate =, message = }), times (exact number of
---   uses; without it, at least one), order (stubs with an order are used in ascending order)
--- @return the world
 function declarations.stub(world, statement, spec)
   world.stubs:add(statement, spec)
   return world
 end
 
---- Injects a database error, once.
--- @param spec on ("page", "commit" or the name of a repo method), nth (which time it is reached
---   from here on, default 1), sqlstate, message
--- @return the world
 function declarations.fail(world, spec)
   world.faults:add(spec)
   return world
@@ -63,7 +53,7 @@ local function check_declarations(world, result, opts)
   end
 end
 
---- The method `run` of a world, see `luamig.mock`.
+--- The method `run` of a world.
 -- @param world needs stubs, faults, a method attempt(path, opts), and problem, which is taken away
 function declarations.run(world, path, opts)
   opts = opts or {}

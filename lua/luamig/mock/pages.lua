@@ -87,28 +87,22 @@ local function matching(base, store, key, args)
   return found
 end
 
---- The highest key the base query returns, or nil when it returns nothing.
-function pages.highest(base, store, key, args)
-  local highest
-  for _, item in ipairs(matching(base, store, key, args)) do
-    if not highest or value.compare_lists(item.place, highest.place) > 0 then
-      highest = item
-    end
-  end
-  return highest and highest.key
-end
-
 local function sort(items)
   table.sort(items, function(a, b)
     return value.compare_lists(a.place, b.place) < 0
   end)
+  return items
+end
+
+--- The highest key the base query returns, or nil when it returns nothing.
+function pages.highest(base, store, key, args)
+  local items = sort(matching(base, store, key, args))
+  return #items > 0 and items[#items].key or nil
 end
 
 --- The keys of all rows that the base query returns, in their order, as messages show them.
 function pages.keys(base, store, key, args)
-  local items = matching(base, store, key, args)
-  sort(items)
-  return text.map(items, function(item)
+  return text.map(sort(matching(base, store, key, args)), function(item)
     return value.show_key(key, item.row)
   end)
 end

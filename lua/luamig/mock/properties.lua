@@ -345,7 +345,7 @@ local function complete(self)
     #left > MAX_LEFT and ", ..." or "", COMPLETE_HINT)
 end
 
---- Makes an assertion of the mock of a property.
+--- Makes an assertion of a property, see lua/types/luamig/mock.lua. It raises at the caller's line.
 local function assertion(name, check)
   return function(path, make_world, opts)
     if type(path) ~= "string" or type(make_world) ~= "function"
@@ -371,23 +371,10 @@ local function assertion(name, check)
   end
 end
 
---- Killed in each of its repo calls and after each of its batches in turn, and run again, and with
--- each of its transactions tried again after a conflict, does the script leave what it leaves
--- undisturbed?
--- @param path the script's file
--- @param make_world function() that returns a world, a fresh one each time
--- @param opts optional table: args, batch_size
--- Raises, at the caller's line, where the kill was and how the tables differ.
 properties.assert_resumable = assertion("assert_resumable", resumable)
-
---- Does it leave the same in batches of every size, from 1 to all rows? Parameters as above.
 properties.assert_batch_size_independent = assertion("assert_batch_size_independent",
   batch_size_independent)
-
---- Run once more after it is done, does it change nothing? Parameters as above.
 properties.assert_idempotent = assertion("assert_idempotent", idempotent)
-
---- After a run that is done, does the base query return failed rows only? Parameters as above.
 properties.assert_complete = assertion("assert_complete", complete)
 
 return properties

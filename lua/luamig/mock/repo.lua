@@ -96,7 +96,8 @@ local function check_columns_of(verb, given, what, empty, more)
   check_table(verb, given, what)
   check_names(given, what)
   if next(given) == nil then
-    misuse("repo:%s: %s is empty: a Lua table drops a field whose value is nil%s", verb, empty, more)
+    misuse("repo:%s: %s is empty: a Lua table drops a field whose value is nil%s", verb, empty,
+      more)
   end
 end
 

@@ -124,10 +124,8 @@ local function read_stamp(name, given, offsets)
   if clock ~= "" then
     seconds, fraction = read_clock(name, given, clock)
   end
-  local moved = seconds - (offsets and read_offset(name, given, offset) or 0)
-  if not offsets and offset ~= "" then
-    read_offset(name, given, offset)
-  end
+  local east = read_offset(name, given, offset)
+  local moved = seconds - (offsets and east or 0)
   local year, month, day = from_days(days + moved // 86400)
   if year < 1 or year > 9999 then
     unknown(name, given)

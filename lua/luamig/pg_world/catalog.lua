@@ -226,9 +226,7 @@ function catalog.differences(said, found)
       show(found.primary_key))
   end
   local function sorted(list)
-    local copy = table.move(list, 1, #list, 1, {})
-    table.sort(copy)
-    return show(copy)
+    return show(text.sorted_keys(text.set(list)))
   end
   for _, list in ipairs { found.primary_key or {}, table.unpack(found.unique) } do
     uniques[sorted(list)] = true

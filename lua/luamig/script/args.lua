@@ -22,19 +22,13 @@ local TYPES = {
     check = function(value)
       return type(value) == "string" and text.is_utf8(value) and value or nil
     end,
-    parse = function(typed)
-      return typed
-    end,
+    parse = function(typed) return typed end,
     json = "string",
   },
   integer = {
     wanted = "an integer between -2^63 and 2^63-1",
-    check = function(value)
-      return math.type(value) and math.tointeger(value) or nil
-    end,
-    parse = function(typed)
-      return typed:find "^[+-]?%d+$" and tonumber(typed)
-    end,
+    check = function(value) return math.type(value) and math.tointeger(value) or nil end,
+    parse = function(typed) return typed:find "^[+-]?%d+$" and tonumber(typed) end,
     json = "number",
   },
   number = {

@@ -23,16 +23,10 @@ end
 
 -- What stands for a marked value; the mark is not part of the text.
 local MARKED = {
-  ["NULL"] = function()
-    return "null"
-  end,
-  ["json.null"] = function()
-    return "null"
-  end,
+  ["NULL"] = function() return "null" end,
+  ["json.null"] = function() return "null" end,
   json = tostring,
-  bytea = function(value)
-    return string_text(tostring(value))
-  end,
+  bytea = function(value) return string_text(tostring(value)) end,
   decimal = function(value)
     local shown = tostring(value)
     return shown:find "[NI]" and string_text(shown) or shown

@@ -109,7 +109,7 @@ function env.new()
     end
     return load(chunk, name, "t", self)
   end
-  function self.loadfile(file, _, ...)
+  local function load_file(file, _, ...)
     if file then
       note(nil, file)
     end
@@ -118,11 +118,9 @@ function env.new()
     end
     return loadfile(file, "t", self)
   end
+  self.loadfile = load_file
   function self.dofile(file)
-    if file then
-      note(nil, file)
-    end
-    local chunk, why = loadfile(file, "t", self)
+    local chunk, why = load_file(file)
     return (chunk or error(why, 2))()
   end
   return setmetatable(self, strict_meta)
@@ -214,20 +212,15 @@ end
 function env.search(dirs, cwd)
   local state = package.searchers[STATE_KEY] or { dirs = {}, entries = {}, loaded = {} }
   local rest = foreign_path(state)
-  local order, seen = {}, {}
+  local order = {}
   for _, list in ipairs { dirs, state.dirs } do
     for _, dir in ipairs(list) do
-      if not seen[dir] then
-        seen[dir] = true
-        order[#order + 1] = dir
-      end
+      order[#order + 1] = not text.contains(order, dir) and dir or nil
     end
   end
-  state.dirs, state.entries, state.cwd, state.root = order, {}, cwd, dirs[#dirs]
+  state.dirs, state.cwd, state.root = order, cwd, dirs[#dirs]
   local own = own_path(state)
-  for _, entry in ipairs(own) do
-    state.entries[entry] = true
-  end
+  state.entries = text.set(own)
   package.path = table.concat(own, ";") .. (rest ~= "" and ";" .. rest or "")
   install(state)
 end

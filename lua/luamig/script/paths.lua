@@ -94,26 +94,22 @@ local function is_below(path, dir)
   return dir == "/" or path:sub(1, #dir + 1) == dir .. "/"
 end
 
---- Nearest directory upward from `dir` that marks a project, or nil.
-local function marked_root(dir)
-  while dir do
-    for _, name in ipairs { "luamig.lua", ".luamig", ".git" } do
-      if exists(paths.join(dir, name)) then
-        return dir
-      end
-    end
+--- The directory itself, or the nearest one above it, for which `test` holds; else nil.
+local function upward(dir, test)
+  while dir and not test(dir) do
     dir = paths.dirname(dir)
   end
+  return dir
 end
 
---- The directory above the nearest one upward that is called "scripts", or nil.
-local function above_scripts(dir)
-  while dir do
-    if dir == "scripts" or dir:sub(-8) == "/scripts" then
-      return paths.dirname(dir)
-    end
-    dir = paths.dirname(dir)
-  end
+--- Whether a file or folder in the directory marks a project.
+local function is_marked(dir)
+  return exists(paths.join(dir, "luamig.lua")) or exists(paths.join(dir, ".luamig"))
+    or exists(paths.join(dir, ".git"))
+end
+
+local function is_scripts(dir)
+  return dir == "scripts" or dir:sub(-8) == "/scripts"
 end
 
 --- Places a script. A script is in a project when a folder above it is marked or called "scripts".
@@ -132,7 +128,7 @@ function paths.place(path, given)
   end
   local dir = paths.dirname(full)
   local root = given.root and paths.join(cwd or ".", given.root)
-    or marked_root(dir) or above_scripts(dir)
+    or upward(dir, is_marked) or paths.dirname(upward(dir, is_scripts) or ".")
   return {
     dir = dir, root = root or dir, cwd = cwd, name = root and paths.relative(full, root) or full,
   }
