@@ -99,7 +99,7 @@ def test_columns_change_places(db, project, disconnect):
     assert_all_seen(db)
 
 
-ANOTHER = 'the key column "id" comes from another table'
+ANOTHER = 'the key column "id" came from another table'
 
 
 @pytest.mark.parametrize("disconnect", [False, True])

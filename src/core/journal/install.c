@@ -333,7 +333,8 @@ fail_install(struct lm_journal *self, int version, struct lm_err *err)
         (lm_err_is_state(err, "55P03") && lm_journal_blames_standby(self, err)))
         return false;
     err->kind = LM_ERR_CONNECT;
-    err->sql[0] = '\0';
+    if (!lm_err_is_state(err, LM_ANSWER_WRONG))
+        err->sql[0] = '\0';
     lm_err_prefix(err, "could not set up luamig's tables in schema \"%s\"",
                   self->schema);
     lm_journal_describe_sql(self->schema, version, command, sizeof command);
