@@ -180,7 +180,7 @@ def test_a_query_that_returns_migrated_rows_again_is_reported(table, project, so
     add(project)
     project.script(project.read("scripts/x.lua").replace("FROM t", f"FROM {source}"))
     project.run().expect(DONE, "still matching: 400 rows; the base query also "
-                         "returns rows that are migrated")
+                         "returns rows that are already migrated")
 
 
 @pytest.mark.parametrize("before, left", [

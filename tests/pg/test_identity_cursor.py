@@ -529,7 +529,7 @@ def test_failed_rows_are_not_retried_by_another_key(
     project.script(script("SELECT id, other FROM t",
                           config=f"{QUARANTINE}, {now}"))
     project.luamig("failures", "1", "--retry").expect(
-        INVALID, "the key was (", "when run 1 began", "Set config.key back")
+        INVALID, "the key was (", "when run 1 began", "Change config.key back")
     assert db.rows("SELECT id FROM t WHERE n <> 10") == [(7,)]
     assert db.state() == "done_with_failures"
     project.script(script("SELECT id, other FROM t",

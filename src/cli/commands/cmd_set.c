@@ -106,5 +106,5 @@ run(int argc, char **argv)
     return code;
 }
 
-const struct lm_command lm_cmd_set = {"set", "change settings of a run at work",
+const struct lm_command lm_cmd_set = {"set", "change the settings of a run",
                                       help, run, .options = option_table};

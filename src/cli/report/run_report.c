@@ -58,7 +58,8 @@ print_matching(const struct lm_outcome *outcome)
                lm_clock_count(outcome->beyond).text);
     }
     if (all && !outcome->takes_all)
-        lm_out_own("; the base query also returns rows that are migrated");
+        lm_out_own(
+            "; the base query also returns rows that are already migrated");
     lm_out("\n");
 }
 

@@ -268,8 +268,8 @@ fits_key(struct lm_journal *self, const struct lm_run_request *request,
         ok = lm_err_set(err, LM_ERR_SCRIPT,
                         "the key was (%s) when run %" PRId64 " began",
                         lm_answer_text(answer, 0, 1), run_id);
-        lm_err_hint(err, "Set config.key back, or abandon that run and begin a "
-                         "new one with --restart.");
+        lm_err_hint(err, "Change config.key back, or abandon that run and "
+                         "begin a new one with --restart.");
     }
     *same = ok && lm_answer_bool(answer, 0, 2);
     lm_answer_free(answer);

@@ -143,9 +143,8 @@ check_follow_new(const struct lm_runner *self, const struct lm_run *run,
     lm_err_set(err, LM_ERR_SCRIPT,
                "config.follow_new was %s when run %" PRId64 " began",
                follows ? "true" : "false", run->id);
-    return lm_err_hint(
-        err,
-        "Set it back, or abandon that run and begin a new one with --restart.");
+    return lm_err_hint(err, "Change it back, or abandon that run and begin a "
+                            "new one with --restart.");
 }
 
 static bool
