@@ -97,7 +97,8 @@ read_left_side(struct reader *self)
     return true;
 }
 
-/* Up to the end of the line, or a "#" behind a blank; without blanks there. */
+/* Reads up to the end of the line, or to a "#" after a space; without spaces
+ * at the end. */
 static void
 read_plain(struct reader *self)
 {

@@ -16,10 +16,8 @@
  */
 char *lm_project_root(const char *start_dir);
 
-/*
- * Where a script lies. Nothing of it depends on the working directory, nor on
- * the links by which the script was reached: one file has one place.
- */
+/* The place of a script. It does not depend on the working directory, nor on
+ * links that lead to the script: one file has one place. */
 struct lm_place {
     char *path;  /* absolute, without symbolic links */
     char *root;  /* of its project; NULL: it is in none */

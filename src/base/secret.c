@@ -11,13 +11,13 @@ enum { LEAST_CUT = 8 };
 
 static const char mask[] = "***";
 
-/* What stands between them in a text is written, and so masked, by itself. */
+/* The parts of a text between these are written, and so masked, one by one. */
 static const char separators[] = "\n\t";
 
 struct form {
     char *text;
     size_t len;
-    bool in_json; /* may it stand in a string of JSON as it is? */
+    bool in_json; /* may it be unchanged in a JSON string? */
 };
 
 /* They live as long as the process. */
@@ -97,7 +97,7 @@ is_cut_at(const char *at, const char *end, bool json)
            (end - at >= 3 && memcmp(at, "...", 3) == 0);
 }
 
-/* How many bytes of a secret stand at this place; 0: none does. */
+/* How many bytes of a secret are at this place; 0: none. */
 static size_t
 bytes_at(const char *at, const char *end, bool json)
 {

@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Index of the candidate nearest to word by edit distance, or -1 when none is
- * near enough to be meant. */
+/* Index of the candidate nearest to word by edit distance, or -1 if none is
+ * near enough. */
 int lm_text_nearest(const char *word, const char *const *candidates,
                     size_t count);
 

@@ -64,7 +64,7 @@ translate(const struct lm_option *table, struct option *options, char *letters)
     return count;
 }
 
-/* What getopt complains of. */
+/* Prints the error that getopt found. */
 static void
 say(const struct lm_command *command, int code, const char *given, size_t count)
 {

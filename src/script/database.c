@@ -85,7 +85,7 @@ l_script(lua_State *L)
     const char *sql = lmL_check_text(L, 2);
     struct lm_err err;
 
-    /* What was prepared may mean something else by now. */
+    /* Prepared statements may have another meaning now. */
     if (!lm_conn_script(self->conn, sql, &err) ||
         !lm_conn_forget(self->conn, &err))
         return lmL_raise(L, &err);

@@ -79,7 +79,8 @@ ask(struct asking *asking, struct lm_err *err)
         lua_pushlightuserdata(vm.L, asking);
         ok = lm_vm_call(vm.L, 1, 0, err);
         if (!ok)
-            err->traceback[0] = '\0'; /* of luamig's modules: helps nobody */
+            /* a line of luamig's modules does not help the user */
+            err->traceback[0] = '\0';
     }
     lm_vm_release(&vm);
     return ok;

@@ -274,8 +274,8 @@ load_protected(lua_State *L)
     return 0;
 }
 
-/* Where the script lies. Of a file that is not there, reading it will say so.
- */
+/* Finds the place of the script. If the file does not exist, reading it
+ * reports that. */
 static void
 find_place(struct lm_script *self, const char *path)
 {
@@ -308,7 +308,7 @@ load(struct loading *loading, struct lm_err *err)
         return true;
     if (err->kind == LM_ERR_FAILED)
         err->kind = LM_ERR_SCRIPT;
-    /* Where luamig's own modules noticed it helps nobody. */
+    /* A line in luamig's own modules does not help the user. */
     if (strstr(err->traceback, loading->path) == NULL)
         err->traceback[0] = '\0';
     return false;

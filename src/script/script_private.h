@@ -37,13 +37,14 @@ void lmL_read_ops(lua_State *L, struct lm_script *self);
 /* script_args.c: the arguments that a script is given, on their way from
  * "name=value" to Lua. */
 
-/* Has each its form, and is none given twice? LM_ERR_USAGE. */
+/* Has each argument the form NAME=VALUE, and is none given twice?
+ * LM_ERR_USAGE. */
 bool lm_script_check_args(const struct lm_script_options *options,
                           struct lm_err *err) LM_MUSTCHECK;
 
-/* Sets in the table at the top, for luamig.script: args, { name = "value" };
- * hidden, the set of those that nobody could see (options->secret_count); and
- * kept, as args. */
+/* Sets fields in the table at the top, for luamig.script: args, { name =
+ * "value" }; hidden, the set of arguments that came in a hidden way
+ * (options->secret_count); and kept, in the form of args. */
 void lmL_set_args(lua_State *L, const struct lm_script_options *options);
 
 /* Adds a line for each argument in the list at the top, which is what

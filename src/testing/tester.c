@@ -91,8 +91,8 @@ open_worlds(lua_State *L, struct tester *self)
     lua_call(L, 1, 0);
 }
 
-/* What busted reads its arguments from. The interpreter that a file .busted
- * may name is not for us. */
+/* Sets the table from which busted reads its arguments. luamig ignores the
+ * interpreter that a file .busted may name. */
 static void
 set_arg(lua_State *L, const struct tester *self)
 {

@@ -46,7 +46,7 @@ struct world_run {
     struct lm_migration migration; /* the same for a test */
     struct lm_migration_ops ops;
     struct lm_health_limits limits;
-    struct lm_run_info info; /* of the callback in hand */
+    struct lm_run_info info; /* of the current callback */
     int64_t backend_pid;     /* of the run */
     bool watch_failed;
     struct lm_err failure; /* then */
@@ -54,7 +54,7 @@ struct world_run {
 
 /* -- events ------------------------------------------------------------ */
 
-/* What becomes of a moment. */
+/* What watch returned for a moment. */
 struct verdict {
     bool kills;
     bool breaks;
@@ -181,7 +181,7 @@ deliver(lua_State *L)
     return 0;
 }
 
-/* Tells the spec; the verdict is in the event. */
+/* Sends the event to the spec, and puts its verdict into the event. */
 static void
 send_event(struct event *event)
 {
@@ -284,8 +284,8 @@ before_call(void *arg, const struct lm_seen *seen, struct lm_err *err)
     return spoil_call(&event, err);
 }
 
-/* What the first result does not show: how many rows a write has touched, and
- * the columns of a row, which its NULLs hide. */
+/* Adds facts that the first result does not show: how many rows a write has
+ * written, and the columns of a row, which its NULLs hide. */
 static void
 look_into(struct event *event)
 {
@@ -398,7 +398,7 @@ op_on_stop(void *arg, const struct lm_run_info *info, const char *reason)
         self->real->ops->on_stop(self->script, info, reason);
 }
 
-/* Nobody sleeps in a test. */
+/* A test never sleeps. */
 static bool
 op_throttle(void *arg, struct lm_repo *repo, const struct lm_run_info *info,
             int64_t *wait_ms, bool *ask_again, struct lm_err *err)

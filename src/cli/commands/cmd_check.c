@@ -66,7 +66,8 @@ parse_options(int argc, char **argv, struct check_options *options)
     memset(options, 0, sizeof *options);
     options->batch_size = -1;
     options->journal_schema = "luamig";
-    /* A last --db without a value asks for the database that is meant anyway. */
+    /* For a last --db without a value: shows the database that luamig would
+     * use without it. */
     if (argc > 1 && strcmp(argv[argc - 1], "--db") == 0)
         argc--;
     if (!lm_cli_parse(&lm_cmd_check, argc, argv, options))

@@ -22,7 +22,7 @@ static const char help[] =
     "server\n"
     "and git. Keeps files that exist, and prints the lines to add to them.\n";
 
-/* What to type next, in a project of which there is nothing but its files. */
+/* The next commands, for a project that has only these files. */
 static const char steps[] =
     "\n"
     "next:\n"

@@ -61,7 +61,8 @@ take_options(int argc, char **argv, struct lm_tester_options *options,
     return true;
 }
 
-/* An option of ours behind one of busted's would be busted's. */
+/* luamig's options must come before busted's arguments, or busted would get
+ * them. */
 static bool
 check_rest(int argc, char **argv, int argi)
 {

@@ -3,8 +3,8 @@
 #define LM_CLI_TARGET_DATABASE_H
 
 /*
- * Which database is meant, by the command line, the script, the environment
- * and the files of the project. The first of these decides:
+ * Which database a command uses, by the command line, the script, the
+ * environment and the files of the project. The first of these decides:
  *
  *     1. --db URL
  *     2. --repo NAME, or a script whose config.repo is not "default": that repo
@@ -14,7 +14,7 @@
  *     5. DATABASE_URL
  *     6. libpq's own variables and service file
  *
- * "embedded" in the place of a URL is the private server of the project.
+ * "embedded" instead of a URL is the private server of the project.
  */
 
 #include "cli/options.h"

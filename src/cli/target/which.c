@@ -93,7 +93,7 @@ lm_which_find(struct lm_which *self, struct lm_project *project,
               const char *word)
 {
     const struct lm_project_file *project_file = NULL;
-    struct lm_err ignored; /* a project file that is wrong is no hindrance */
+    struct lm_err ignored; /* a wrong project file does not matter here */
     char *found = NULL;
     char *folder;
 

@@ -21,7 +21,7 @@ enum lm_check_verdict { LM_VERDICT_OK, LM_VERDICT_WARNING, LM_VERDICT_ERROR };
 struct lm_finding {
     enum lm_check_verdict verdict;
     const char *subject; /* static: "plan" */
-    char *message;       /* owned, as are the next two; these may be NULL */
+    char *message;       /* owned; so are the next two, which may be NULL */
     char *detail;        /* lines */
     char *hint;
     char *plan; /* of a plan: its nodes, a line each; owned, or NULL */

@@ -25,8 +25,8 @@ static const char OUT_OF_REACH[] =
 
 /* -- what would help ---------------------------------------------------------- */
 
-/* Does the text call no function, and depend on nothing but the row? Each
- * parenthesis groups, since none stands behind a name. */
+/* Is the text free of function calls, and does it depend only on the row? Each
+ * parenthesis groups, because none follows a name. */
 static bool
 is_simple(const char *condition)
 {

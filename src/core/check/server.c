@@ -171,7 +171,7 @@ may_install(struct lm_checking *self, int version, bool *may,
     return true;
 }
 
-/* What would make the run refuse to install, as a finding. */
+/* Adds a finding if the run would refuse to install the journal. */
 static bool
 look_for_obstacles(struct lm_checking *self, int version, bool *free_way,
                    struct lm_err *err)

@@ -135,8 +135,7 @@ enum column {
     COL_INHERITED
 };
 
-/* What is worth a finding as soon as there is a text; %s: the table, and the
- * text. */
+/* Facts that are findings if they have a text; %s: the table, and the text. */
 static const struct {
     enum column column;
     enum lm_check_verdict verdict;

@@ -180,7 +180,7 @@ fail_damaged(const struct lm_journal *self, const struct lm_answer *answer,
         "if any row was, and run the script with --restart.");
 }
 
-/* A runner that holds it all the same is fenced off. */
+/* If the run has a runner after all, that runner cannot commit any more. */
 static bool
 give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
 {

@@ -124,9 +124,9 @@ static const char step_2[] =
     "    RETURN p_actual;\n"
     "END {quote};\n";
 
-/* Rows set aside, requests from other terminals, and what a run tells between
- * checkpoints. A checkpoint without rows (a window of the key in which nothing
- * matched) is not a batch. */
+/* Failed rows, requests from other terminals, and what a run writes for status
+ * between checkpoints. A checkpoint without rows (a window of the key in which
+ * nothing matched) is not a batch. */
 static const char step_3[] =
     "ALTER TABLE {schema}.run ADD COLUMN exit_code smallint;\n"
     "ALTER TABLE {schema}.progress\n"

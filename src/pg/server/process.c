@@ -212,8 +212,8 @@ lm_server_run_initdb(const struct lm_server *self, const char *bin,
 
     setsid();
     enter_child(self, parent, SIGKILL);
-    /* initdb's own children may outlive it for a moment; they hold the lock
-     * with it, so that nobody meddles with data.new until they are gone. */
+    /* initdb's own children may live a moment longer. They keep the lock too,
+     * so that nothing touches data.new until they are gone. */
     fcntl(self->lock_fd, F_SETFD, 0);
     lm_server_remove_tree("data.new");
     execute(bin, args);
@@ -283,7 +283,7 @@ on_server_gone(int number)
     _exit(0);
 }
 
-/* Leaves luamig's session, streams and descriptors behind. */
+/* Makes the child independent of luamig's session, streams and descriptors. */
 static void
 enter_watcher(const struct lm_server *self, int users_fd)
 {

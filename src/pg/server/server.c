@@ -409,11 +409,9 @@ shut_down(const struct lm_server *self)
     return wait_gone(self, pid, REAP_WAIT_MS);
 }
 
-/*
- * Ends our use. If nobody else uses the server, sees it shut down: the
- * watcher would do so too, but a little later, and a caller that removes the
- * project next would stumble over a live server.
- */
+/* Ends this process's use of the server. If no other process uses it, waits
+ * until it has shut down. The watcher would do so too, but a little later, and
+ * a caller that then removes the project would meet a live server. */
 static void
 leave(struct lm_server *self)
 {
@@ -542,7 +540,7 @@ lm_server_start_scratch(struct lm_server **out, struct lm_err *err)
     return false;
 }
 
-/* What psql has said of the file. */
+/* Turns psql's output about the file into an error. */
 static bool
 fail_load(const char *file, const char *output, struct lm_err *err)
 {

@@ -18,7 +18,7 @@ typedef PgQuery__Node Node;
 
 /* -- what may be charged ---------------------------------------------- */
 
-/* The gravest first: one of them is told. */
+/* The most serious first: the error names only one of them. */
 enum rule {
     EMPTY,
     SEVERAL,
@@ -245,7 +245,7 @@ visit_part(const ProtobufCMessage *message, void *data)
     return LM_VISIT_ON;
 }
 
-/* What is executed: all that it holds. */
+/* Judges all parts of a statement that is executed. */
 static void
 judge_parts(struct judging *self, const Node *node)
 {

@@ -22,7 +22,7 @@ bool lm_guard_may_hit_all(const PgQuery__Node *condition,
 /* EXPLAIN executes a statement with ANALYZE only. */
 bool lm_guard_executes(const PgQuery__ExplainStmt *explain);
 
-/* A function of PostgreSQL's own, as far as its name tells. */
+/* Is it a function of PostgreSQL's own, by its name? */
 bool lm_guard_is_builtin(const PgQuery__FuncCall *call, const char *name);
 
 /* A constant that boolean reads as false, or NULL. */

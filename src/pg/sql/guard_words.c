@@ -49,7 +49,7 @@ struct walk {
     struct lm_words at;
     struct lm_words before;
     struct lm_reading *reading;
-    bool begun;    /* the word that tells the kind has been met */
+    bool begun;    /* the word that shows the kind was read */
     bool explains; /* EXPLAIN came before it */
     int brackets;  /* open ones before it */
     bool ended;    /* a semicolon came after it */
@@ -126,7 +126,7 @@ follows(const struct walk *self, const char *word, const char *before)
     return lm_words_is(&self->at, word) && lm_words_is(&self->before, before);
 }
 
-/* A word behind the one that tells the kind, or that one itself. */
+/* Reads the word that shows the kind, or a word after it. */
 static void
 look(struct walk *self)
 {

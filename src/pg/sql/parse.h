@@ -31,12 +31,12 @@ PgQuery__ParseResult *lm_parse(const char *sql,
  * part of it. -1 if unknown. */
 int lm_parse_statement_start(const char *sql, const PgQuery__RawStmt *stmt);
 
-/* Where the text of a statement begins, comments included: behind the semicolon
- * before it. The parser leaves comments out or not, by its version. */
+/* Where the text of a statement begins, with its comments: after the semicolon
+ * before it. Some versions of the parser leave the comments out. */
 int lm_parse_text_start(const char *sql, const PgQuery__RawStmt *stmt);
 
-/* The last token of that kind, which many clauses at the end of a statement
- * begin with that have no place in the tree; -1 when there is none. */
+/* The last token of that kind; -1: none. Many clauses at the end of a
+ * statement begin with such a token and have no place in the tree. */
 int lm_parse_last_token(const char *sql, PgQuery__Token kind);
 
 /* Puts the line of SQL into the error's detail, with a caret below the place;

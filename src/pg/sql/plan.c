@@ -357,8 +357,8 @@ is_blocking(const struct lm_plan_node *node)
            strcmp(node->strategy, "Sorted") != 0;
 }
 
-/* What one whole loop of a scan reads, as far as can be told without running
- * it: all of the table unless a condition leads to the rows. */
+/* Estimates how many rows one whole loop of a scan reads, without running it:
+ * all rows of the table, unless a condition finds them by an index. */
 static double
 expected_rows(const struct lm_plan_node *node)
 {
@@ -416,7 +416,8 @@ demand_of_child(const struct lm_plan *self, int at, int child,
     return demand;
 }
 
-/* Sets what the node and those below it read; of a node that is no scan, 0. */
+/* Sets how many rows the node and those below it read; 0 for a node that is
+ * not a scan. */
 static void
 expect(const struct lm_plan *self, int at, struct demand demand, double *rows)
 {

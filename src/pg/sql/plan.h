@@ -41,7 +41,7 @@ struct lm_plan {
     double execution_ms; /* -1: it was not run */
 };
 
-/* False when the text is no plan; the release is harmless then, too. */
+/* False if the text is not a plan; then, too, the release is allowed. */
 bool lm_plan_read(struct lm_plan *out, const char *json) LM_MUSTCHECK;
 void lm_plan_release(struct lm_plan *self);
 
@@ -61,7 +61,7 @@ const struct lm_plan_node *lm_plan_largest_scan(const struct lm_plan *self);
 /* Does the node belong to a subquery that is run by itself, a CTE included? */
 bool lm_plan_is_in_subquery(const struct lm_plan *self,
                             const struct lm_plan_node *node);
-/* The rows at the top, likewise. */
+/* The rows that the plan returns; estimated if it was not run. */
 double lm_plan_rows_returned(const struct lm_plan *self);
 /* The rows of all tables that are scanned, each counted once. */
 double lm_plan_table_rows(const struct lm_plan *self);

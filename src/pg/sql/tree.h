@@ -21,7 +21,7 @@ bool lm_tree_walk_list(PgQuery__Node *const *nodes, size_t count,
 
 bool lm_tree_is(const ProtobufCMessage *message,
                 const ProtobufCMessageDescriptor *kind);
-/* Are two trees the same but for where they stand in the text? */
+/* Are two trees the same, apart from their places in the text? */
 bool lm_tree_same(const ProtobufCMessage *a, const ProtobufCMessage *b);
 
 /* Where the text of a tree begins, roughly; -1 when no node says. */
@@ -35,7 +35,7 @@ const PgQuery__ColumnRef *lm_tree_column(const PgQuery__Node *node);
 /* Is it an integer, and which? */
 bool lm_tree_integer(const PgQuery__Node *node, int *out);
 
-/* SELECT INTO, also when a set operation follows: it stands at the left. */
+/* The INTO of a SELECT; of a set operation, its leftmost SELECT has it. */
 const PgQuery__IntoClause *lm_tree_into(const PgQuery__SelectStmt *select);
 
 /* A part of a name; NULL for a star, which is never the name of anything. */

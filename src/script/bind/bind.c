@@ -91,7 +91,7 @@ find_site(lua_State *L, struct lm_sites *sites)
     return lm_sites_at(sites, "?", 0);
 }
 
-/* A method was called with a dot: what it takes for the repo is none. */
+/* A method was called with a dot, so its first argument is not the repo. */
 static void
 raise_no_repo(lua_State *L)
 {
@@ -227,8 +227,8 @@ name_by_number(char *text, size_t size, int i, const void *arg)
 
 static const struct lm_call_names by_number = {name_by_number, NULL};
 
-/* The statement, which is then at index 2, with its parameters behind it;
- * luamig.ALL may stand before it. [-1 or 0, +0, raises] */
+/* Checks the statement, which is then at index 2, followed by its parameters.
+ * luamig.ALL may come before it. [-1 or 0, +0, raises] */
 static const char *
 take_sql(lua_State *L, struct lm_call *call)
 {
@@ -340,7 +340,7 @@ catch_error(lua_State *L, struct lm_call *call, int status)
                                            : "interrupted");
         return lua_error(L);
     }
-    /* What was posted before the script's own error comes first. */
+    /* An error of a statement that was posted earlier comes first. */
     if (lm_repo_failure(repo) == NULL && !lm_repo_flush(repo, &err))
         lm_call_note(call, &err);
     if (lm_repo_failure(repo) != NULL && !raised_it) {
@@ -428,7 +428,8 @@ push_methods(lua_State *L)
     lua_call(L, 2, 1);
 }
 
-/* What of luamig.strict is called from here. [-0, +0, raises] */
+/* Keeps the functions of luamig.strict that are called from here. [-0, +0,
+ * raises] */
 static void
 register_strict(lua_State *L)
 {

@@ -165,7 +165,7 @@ encode_table(const struct lm_pattern *self, lua_State *L, int index, int at,
     return true;
 }
 
-/* A key that is NULL is an error, which is told elsewhere. */
+/* A NULL in the key is an error; the call without a pattern reports it. */
 static bool
 has_null_key(const struct lm_pattern *self, const struct lm_params *params)
 {

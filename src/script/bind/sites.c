@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What was passed in one of a call's roles. */
+/* The names that were passed as key, condition or changes. */
 struct lm_note {
     struct lm_note *next;
     const char *what; /* a literal */

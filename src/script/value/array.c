@@ -231,7 +231,7 @@ add_element(struct writer *self, const char *text, size_t len)
     lm_buf_putc(self->out, '"');
 }
 
-/* Says which element is meant. */
+/* Adds to the error which element it is. */
 static bool
 note_position(struct writer *self, int depth)
 {

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where in the value: one a table, on the C stack. */
+/* A path into the value: one for each table, on the C stack. */
 struct place {
     const struct place *parent;
     const void *table;

@@ -10,8 +10,8 @@
  * and -Infinity as PostgreSQL writes them. */
 void lm_number_add_float(struct lm_buf *out, double value);
 
-/* Is it a number as numeric takes it: digits, a point, an exponent, or NaN or
- * an infinity in any case? Blanks around it are none of it. */
+/* Does type numeric accept the text: digits, a point, an exponent, or NaN or
+ * an infinity in any case? Spaces around it are not allowed. */
 bool lm_number_is_decimal(const char *text, size_t len);
 
 /* Has the shortest text of the double the same value as this JSON number? */

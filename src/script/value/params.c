@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a row of large values took is given back. */
+/* Memory above this, after a row of large values, is freed. */
 enum { KEEP_BYTES = 1 << 16 };
 
 void

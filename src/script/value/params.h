@@ -15,7 +15,7 @@ struct lm_params {
     int room;
 };
 
-/* Begins anew, with so many parameters, all NULL. */
+/* Begins again with so many parameters, all NULL. */
 void lm_params_begin(struct lm_params *self, int count);
 /* Encodes the Lua value at index as parameter i (from 0). Never raises. */
 bool lm_params_set(struct lm_params *self, int i, lua_State *L, int index,

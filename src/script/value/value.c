@@ -244,7 +244,7 @@ encode_bool(lua_State *L, int index, const struct lm_type *type,
     return true;
 }
 
-/* How a value that is no string may become one. */
+/* The hint how to make a string of a value. */
 static const char *
 text_hint(lua_State *L, int index)
 {
