@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from harness import postgres
 from harness.cluster import Cluster, share_templates
 from harness.project import Project, binary
 from harness.proxy import Proxy
@@ -20,17 +21,38 @@ def pytest_sessionstart():
         pytest.exit(f"no luamig at {binary()}; build it or set LUAMIG_BIN", 2)
 
 
+def is_unknown(item):
+    """Does the server not know what the test is about?"""
+    since = item.get_closest_marker("since")
+    return since and postgres.major() < since.args[0]
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Tests for which their module makes something, such as a server, go to
     one worker, which makes it once. They begin, and those marked as long, so
     that in the end no worker waits for another."""
+    unknown = [item for item in items if is_unknown(item)]
+    config.hook.pytest_deselected(items=unknown)
+    items[:] = [item for item in items if item not in unknown]
     for item in items:
+        mark_version(item)
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         if any(made[-1].scope == "module" for made in fixtures):
             item.add_marker(pytest.mark.xdist_group(item.module.__name__))
     items.sort(key=lambda item: not any(
         map(item.get_closest_marker, ("xdist_group", "long"))))
+
+
+def mark_version(item):
+    """A test with a parameter `version` is about that version only, so one of
+    those that other versions are tested with."""
+    case = getattr(item, "callspec", None)
+    version = case and case.params.get("version")
+    if version:
+        item.add_marker("versions")
+    if version and version != postgres.major():
+        item.add_marker("elsewhere")
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +63,14 @@ def cluster():
 
 
 @pytest.fixture(scope="session")
-def server_of():
+def server_of(request):
     """server_of(18) is a running server of PostgreSQL 18; a test is skipped
     where that version is not here (./dev postgres 18 fetches it)."""
     servers = {}
 
     def server(version):
+        if version == postgres.major():
+            return request.getfixturevalue("cluster")
         if version not in servers:
             servers[version] = Cluster(version=version).start()
         return servers[version]

@@ -75,6 +75,7 @@ def test_a_migration_on_the_embedded_database_from_nothing_to_done(embedded):
     assert servers(embedded) == []
 
 
+@pytest.mark.versions
 def test_start_url_and_stop(embedded):
     embedded.luamig("db", "url").expect(UNREACHABLE, "luamig db start")
     url = embedded.luamig("db", "start").expect(DONE).out.strip()

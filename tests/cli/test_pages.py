@@ -171,8 +171,9 @@ def test_a_script_is_run_and_its_pages_are_read_as_shown(db, pages):
 UNJUDGED = in_migrate('repo:execute(luamig.ALL, "DELETE FROM sessions')
 
 
-def test_sql_with_unknown_grammar_runs_if_it_is_allowed(project_of):
-    project = project_of(17)
+@pytest.mark.parametrize("version", [17])
+def test_sql_with_unknown_grammar_runs_if_it_is_allowed(project_of, version):
+    project = project_of(version)
     project.db.execute("""
         CREATE TABLE users (id int PRIMARY KEY);
         INSERT INTO users VALUES (1);

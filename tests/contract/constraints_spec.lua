@@ -74,7 +74,7 @@ local function duplicate(constraint, detail)
     .. "detail Key %s already exists."):format(constraint, constraint, detail)
 end
 
-describe("a row", function()
+describe("a row #versions", function()
   teardown(contract.clean)
 
   local function below(limit)
@@ -330,7 +330,7 @@ describe("rows are equal", function()
   end)
 end)
 
-describe("ON CONFLICT", function()
+describe("ON CONFLICT #versions", function()
   teardown(contract.clean)
 
   local function tables()
@@ -407,7 +407,7 @@ describe("ON CONFLICT", function()
   end)
 end)
 
-describe("a generated column", function()
+describe("a generated column #versions", function()
   teardown(contract.clean)
 
   local function tables()
@@ -446,7 +446,7 @@ describe("a generated column", function()
   end
 end)
 
-describe("a reference", function()
+describe("a reference #versions", function()
   teardown(contract.clean)
 
   local function missing(constraint, detail)

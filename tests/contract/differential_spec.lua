@@ -25,6 +25,7 @@ local function compare(seed, mocks)
   local texts = {}
   for i = 1, 2 do
     texts[i] = differential.snapshot(differential.play(mocks[i], case))
+      :gsub("%f[%d]23001%f[%D]", "23503") -- of ON DELETE RESTRICT, since PostgreSQL 18
   end
   if texts[1] ~= texts[2] then
     return ("LUAMIG_TEST_SEED=%d LUAMIG_TEST_SCRIPTS=1: the mock, and the server\n  %s\n%s"):format(
@@ -32,7 +33,7 @@ local function compare(seed, mocks)
   end
 end
 
-describe("generated scripts", function()
+describe("generated scripts #versions", function()
   teardown(differential.clean)
 
   it(("end in the same way, seeds %d to %d"):format(SEED, SEED + COUNT - 1), function()

@@ -24,7 +24,7 @@ local function trace(world)
   return table.concat(words, " ")
 end
 
-describe("a dry run", function()
+describe("a dry run #versions", function()
   teardown(contract.clean)
 
   it("takes every batch and leaves nothing", function()

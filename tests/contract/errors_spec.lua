@@ -4,7 +4,7 @@ local contract = dofile "tests/contract/contract.lua"
 
 local COUNT, numbers, said = contract.COUNT, contract.numbers_of, contract.said
 
-describe("an error of the server", function()
+describe("an error of the server #versions", function()
   teardown(contract.clean)
 
   it("fails the batch although pcall caught it", function()
@@ -103,7 +103,7 @@ describe("an error of the script", function()
   end)
 end)
 
-describe("a savepoint", function()
+describe("a savepoint #versions", function()
   teardown(contract.clean)
 
   it("returns true and the results", function()

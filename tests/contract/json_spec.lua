@@ -22,7 +22,7 @@ local CHANGED = {
   ["1e3"] = "1000.0", ["1.10"] = "1.1", ["-0"] = "0", ["1E-2"] = "0.01",
 }
 
-describe("luamig.json", function()
+describe("luamig.json #versions", function()
   teardown(contract.clean)
 
   it("keeps what a text says", function()

@@ -372,7 +372,7 @@ describe("a name", function()
   end)
 end)
 
-describe("delete", function()
+describe("delete #versions", function()
   teardown(contract.clean)
 
   it("removes the row and affects one", function()
@@ -456,7 +456,7 @@ describe("update_all and delete_all", function()
   end)
 end)
 
-describe("a foreign key", function()
+describe("a foreign key #versions", function()
   teardown(contract.clean)
 
   local function family(on_delete)
@@ -515,7 +515,7 @@ describe("a foreign key", function()
   end)
 end)
 
-describe("a generated column", function()
+describe("a generated column #versions", function()
   teardown(contract.clean)
 
   local generated = { generated = { d = {

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from harness import readings, statements
+from harness.cases import cases
 from harness.cluster import Cluster
 from harness.oracle import assert_once
 from harness.project import DONE, STOPPED, Project
@@ -99,7 +100,8 @@ def test_increments_without_a_trigger_survive_kills_at_random_moments(
                 if sql.startswith('UPDATE "t"')]
 
 
-@pytest.mark.parametrize("point", BATCH_POINTS)
+@pytest.mark.parametrize("point", cases(BATCH_POINTS, versions=[
+    "after_flush", "before_commit", "after_commit_sent"]))
 def test_a_kill_at_every_step_of_a_batch(db, project, point):
     readings.create(db, 600)
     project.script(readings.script(batch=100))

@@ -360,6 +360,7 @@ def odd(db):
     return db
 
 
+@pytest.mark.versions
 def test_what_happens_when_a_table_is_written(odd, project):
     write(project, "SELECT id FROM odd")
     code, report = check(project)
@@ -379,6 +380,7 @@ def test_what_happens_when_a_table_is_written(odd, project):
     assert "warning" not in levels(report, "foreign_keys")
 
 
+@pytest.mark.versions
 def test_a_published_table_without_identity(odd, project):
     odd.execute("CREATE TABLE plain (id int NOT NULL); "
                 "CREATE PUBLICATION everywhere FOR TABLE plain, odd")
@@ -390,6 +392,7 @@ def test_a_published_table_without_identity(odd, project):
     assert levels(report, "replica_identity") == []
 
 
+@pytest.mark.versions
 def test_rows_that_policies_hide_and_tables_that_a_crash_empties(db, project):
     db.execute("CREATE UNLOGGED TABLE u (id int PRIMARY KEY); "
                "ALTER TABLE u ENABLE ROW LEVEL SECURITY")
@@ -412,6 +415,7 @@ def as_guarded(database):
     return database.cluster.url(database.name, user=GUARDED, password=PASSWORD)
 
 
+@pytest.mark.versions
 def test_a_role_that_lacks_a_privilege(odd, project):
     odd.execute(f"GRANT CREATE ON DATABASE \"{odd.name}\" TO {GUARDED}")
     write(project, "SELECT id FROM odd")
@@ -426,6 +430,7 @@ def test_a_role_that_lacks_a_privilege(odd, project):
     assert rights["message"] == "public.odd: the role may not UPDATE, DELETE"
 
 
+@pytest.mark.versions
 def test_a_role_that_may_not_make_the_journal(odd, project):
     odd.admin(f'REVOKE ALL ON DATABASE "{odd.name}" FROM {GUARDED}')
     odd.execute(f"GRANT ALL ON odd TO {GUARDED}")
@@ -449,6 +454,7 @@ def test_a_role_that_may_not_use_the_journal(odd, project):
                                             "journal --sql --grant")
 
 
+@pytest.mark.versions
 def test_health_says_what_is_not_seen(odd, project):
     write(project, "SELECT id FROM odd")
     _, report = check(project)
@@ -555,6 +561,7 @@ def test_a_refused_run_gets_a_hint(folder):
                         "CREATE INDEX CONCURRENTLY", "--force").refuse("run 1")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("kind", ["k text_pattern_ops", 'k COLLATE "C"'])
 def test_an_index_in_another_order_is_not_an_index_on_the_key(db, project, kind):
     db.execute(f"""CREATE TABLE words (k text COLLATE "en-x-icu" NOT NULL);

@@ -120,6 +120,7 @@ def test_check_reports_how_the_connection_is_encrypted(shop, project, remote):
     assert shown["encryption"] is None
 
 
+@pytest.mark.versions
 def test_check_refuses_a_standby_and_accepts_a_primary(cluster, db, project):
     standby = cluster.standby(hot_standby="on").start()
     try:

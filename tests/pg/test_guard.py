@@ -27,6 +27,7 @@ def tried(corpus_db):
         yield run
 
 
+@pytest.mark.since(15)
 @pytest.mark.parametrize("sql", [
     pytest.param(sql, id=f"line-{line}") for line, verdict, sql in corpus.statements()
     if verdict == "passes"])
@@ -34,6 +35,7 @@ def test_what_is_harmless_in_the_corpus_is_good_sql(tried, sql):
     assert tried(sql) is None
 
 
+@pytest.mark.since(15)
 @pytest.mark.parametrize("sql", [
     pytest.param(sql, id=f"line-{line}") for line, verdict, sql in corpus.statements()
     if verdict not in ("passes", "empty") and "un" not in verdict])
@@ -98,6 +100,7 @@ def test_a_refusal_names_line_statement_place_and_way_out(
     assert db.column("SELECT n FROM t ORDER BY id") == [0] * 10
 
 
+@pytest.mark.versions
 def test_nothing_passes_after_a_refusal(guarded, db):
     guarded("""
         pcall(repo.execute, repo, "DELETE FROM t")
@@ -106,6 +109,7 @@ def test_nothing_passes_after_a_refusal(guarded, db):
     assert db.scalar("SELECT count(*) FROM t WHERE n = 0") == 10
 
 
+@pytest.mark.versions
 def test_an_error_before_the_refused_statement_is_the_one_reported(guarded):
     guarded("""
         repo:execute("UPDATE t SET n = 1 / (n * 0) WHERE id = 1")
@@ -113,6 +117,7 @@ def test_an_error_before_the_refused_statement_is_the_one_reported(guarded):
         """).expect(FAILED, "22012").refuse("DELETE without WHERE")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("condition", ["true", "id = 5 OR 1 = 1", "1 = 1 -- "])
 def test_a_condition_that_is_always_true_is_refused_in_update_all(
         guarded, db, condition):
@@ -124,6 +129,7 @@ def test_a_condition_that_is_always_true_is_refused_in_update_all(
     assert db.scalar("SELECT count(*) FROM t WHERE n = 0") == 10
 
 
+@pytest.mark.versions
 def test_luamig_all_allows_a_change_of_every_row(guarded, db):
     guarded("""
         say(repo:execute(luamig.ALL, "UPDATE t SET n = $1", 3).affected)
@@ -150,6 +156,7 @@ def test_meaning_every_row_allows_nothing_else(guarded, sql):
     guarded(f'repo:execute(luamig.ALL, "{sql}")').expect(FAILED, sql)
 
 
+@pytest.mark.versions
 def test_ddl_where_it_is_allowed(guarded, db):
     guarded("""
         repo:execute("LOCK t")
@@ -222,6 +229,7 @@ def test_the_config_may_allow_what_cannot_be_judged(guarded, db):
     assert db.scalar("SELECT sum(n) FROM t") == 3
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("sql", ["DELET FROM t", "UPDATE t SET n = ?",
                                  "SELECT 'open", "UPDATE t SET n = 1_ WHERE id = 1",
                                  "DELETE FROM t WHERE id = 1 RETURNING"])
@@ -247,6 +255,7 @@ PAGED = """return {{
 }}"""
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("query, named", [
     ("SELECT id FROM t WHERE random() < 2 AND clock_timestamp() > now()",
      "clock_timestamp, random"),

@@ -140,6 +140,7 @@ class aside:
 # -- replicas ---------------------------------------------------------------
 
 
+@pytest.mark.versions
 def test_a_standby_whose_replay_is_paused_is_waited_for(
         primary, standby, db, project):
     script(project, "replica_lag_bytes = 1000")
@@ -173,6 +174,7 @@ def test_a_standby_that_disconnects_is_not_taken_for_one_without_lag(
     finish(db, runner, held_by("replica lag"))
 
 
+@pytest.mark.versions
 def test_a_replica_that_is_named_is_asked_itself(
         primary, standby, db, project):
     script(project, "replica_lag_bytes = false, replay_lag_bytes = 1000")
@@ -212,6 +214,7 @@ def test_a_named_replica_must_be_one_of_this_server(db, project):
 # -- WAL ---------------------------------------------------------------------
 
 
+@pytest.mark.versions
 def test_a_slot_that_retains_wal_is_waited_for(primary, db, project):
     script(project, "slot_wal_bytes = 1000")
     primary.query("SELECT pg_create_physical_replication_slot('lazy', true)")
@@ -223,6 +226,7 @@ def test_a_slot_that_retains_wal_is_waited_for(primary, db, project):
     finish(db, runner, held_by("slots"))
 
 
+@pytest.mark.versions
 def test_an_archive_command_that_fails_is_waited_for(primary, db, project):
     def failed():  # the archiver may have had the old command for a segment
         primary.execute("SELECT pg_logical_emit_message(false, 'x', 'x');"
@@ -242,6 +246,7 @@ def test_an_archive_command_that_fails_is_waited_for(primary, db, project):
 # -- tables -------------------------------------------------------------------
 
 
+@pytest.mark.versions
 def test_a_vacuum_of_the_table_is_waited_for(db, project):
     db.execute("UPDATE t SET n = n")
     script(project, "")
@@ -255,6 +260,7 @@ def test_a_vacuum_of_the_table_is_waited_for(db, project):
     link.close()
 
 
+@pytest.mark.versions
 def test_dead_tuples_that_autovacuum_does_not_get_to_are_waited_for(
         db, project):
     db.execute("""
@@ -281,6 +287,7 @@ def test_dead_tuples_are_not_waited_for_where_autovacuum_is_off(db, project):
 # -- sessions -----------------------------------------------------------------
 
 
+@pytest.mark.versions
 def test_an_old_snapshot_is_waited_for(db, project):
     script(project, "snapshot_age_s = 0")
     link = db.connect(application_name="report")
@@ -311,6 +318,7 @@ def test_a_session_that_the_batch_blocks_is_let_by(db, project):
     finish(db, runner, held_by("blocked sessions"), "3 batches")
 
 
+@pytest.mark.versions
 def test_more_sessions_than_usual_are_waited_for(db, project):
     script(project, "active_sessions_ratio = 0.05")
     runner = project.start_run()
@@ -323,6 +331,7 @@ def test_more_sessions_than_usual_are_waited_for(db, project):
 # -- what cannot be seen --------------------------------------------------------
 
 
+@pytest.mark.versions
 def test_a_role_without_rights_sees_which_signals_are_hidden(
         primary, standby, db, project):
     primary.execute("REVOKE pg_read_all_stats FROM app")

@@ -65,6 +65,7 @@ def test_a_citext_key_whose_schema_is_not_searched(db, project, ext, batch):
     run_each_once(db, project, ["k"], batch=batch)
 
 
+@pytest.mark.versions
 def test_a_domain_over_citext_in_another_schema(db, project, ext):
     ext("citext")
     db.execute("CREATE DOMAIN email AS ext.citext CHECK (value <> '');"
@@ -122,6 +123,7 @@ def test_pages_of_a_key_with_several_operators_use_its_index(db, project, ext):
         assert any("a > " in condition for condition in conditions), conditions
 
 
+@pytest.mark.versions
 def test_types_whose_operators_have_other_names(db, project, ext):
     ext("hstore")
     db.execute("CREATE TABLE t (k ext.hstore PRIMARY KEY);"
@@ -152,6 +154,7 @@ def test_a_query_may_give_its_key_another_collation(db, project):
         'WHERE (k COLLATE "en-x-icu") IS NOT NULL')
 
 
+@pytest.mark.versions
 def test_two_keys_that_are_equal_by_their_collation(db, project):
     db.execute("CREATE COLLATION nd (provider = icu, locale = 'und-u-ks-level2',"
                "deterministic = false);"
@@ -218,6 +221,7 @@ def test_elements_without_an_order(db, project):
            "Name another key with config.key")
 
 
+@pytest.mark.versions
 def test_a_regclass_is_refused_and_its_number_will_do(db, project):
     db.execute("CREATE TABLE t (k regclass PRIMARY KEY);"
                "INSERT INTO t SELECT oid FROM pg_class LIMIT 20")

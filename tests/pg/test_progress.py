@@ -55,6 +55,7 @@ def test_the_position_of_any_key_stands_in_for_a_poor_estimate(db, project,
                      shown), shown
 
 
+@pytest.mark.versions
 def test_the_position_is_found_through_views_and_partitions(db, project):
     db.execute("""CREATE TABLE p (id int PRIMARY KEY, a int, b int)
             PARTITION BY RANGE (id);
@@ -79,6 +80,7 @@ def test_without_statistics_there_is_no_estimate(db, project):
     assert "position" not in shown, shown
 
 
+@pytest.mark.versions
 def test_counted_rows_are_the_total(db, project):
     make_table(db)
     write_script(project)

@@ -3,6 +3,7 @@ that holds tables of others."""
 
 import pytest
 
+from harness.cases import cases
 from harness.cluster import Cluster
 from harness.project import DONE, INVALID, STOPPED, UNREACHABLE, Project
 from harness.wait import wait_until
@@ -63,6 +64,8 @@ def test_a_publication_of_all_tables_refuses_the_first_run(primary, what):
         DONE, "overridden by --force: " + PUBLISHED)
 
 
+@pytest.mark.versions
+@pytest.mark.since(15)
 def test_a_publication_of_the_schema_refuses_too(primary):
     primary.execute("CREATE SCHEMA luamig; CREATE SCHEMA other")
     publish(primary, "FOR TABLES IN SCHEMA other", "q")
@@ -75,9 +78,11 @@ def test_a_publication_of_the_schema_refuses_too(primary):
     primary.project.run("--journal-schema", "third").expect(DONE)
 
 
-@pytest.mark.parametrize("what", [
+@pytest.mark.parametrize("what", cases([
     "", "FOR TABLE t", "FOR TABLES IN SCHEMA public",
-    "FOR ALL TABLES WITH (publish = 'truncate')"])
+    "FOR ALL TABLES WITH (publish = 'truncate')"],
+    versions=["FOR TABLES IN SCHEMA public"],
+    since={"FOR TABLES IN SCHEMA public": 15}))
 def test_other_publications_are_no_matter(primary, what):
     publish(primary, what)
     primary.project.luamig("check", "x").expect(DONE).refuse(PUBLISHED)

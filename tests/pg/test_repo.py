@@ -125,6 +125,7 @@ def test_a_missing_row_may_be_ignored(said):
         """) == ["0", "0"]
 
 
+@pytest.mark.versions
 def test_conflicts(said, db):
     said("""
         repo:insert("t", { id = 1, name = "other" },
@@ -171,6 +172,7 @@ def test_names_are_quoted(said, db):
 # -- savepoints ------------------------------------------------------------
 
 
+@pytest.mark.versions
 def test_a_savepoint_keeps_what_succeeds_and_returns_it(said):
     assert said("""
         say(repo:savepoint(function(a, b)
@@ -227,6 +229,7 @@ def test_a_savepoint_does_not_catch_what_is_no_data_error(
     assert db.scalar("SELECT count(*) FROM said") == 0
 
 
+@pytest.mark.versions
 def test_an_error_from_the_database_can_be_read(said):
     assert said("""
         local ok, err = repo:savepoint(function()
@@ -420,6 +423,7 @@ COUNTING = """return {{
   end }}"""
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
 def test_a_concurrent_update_makes_the_batch_run_again(
         db, project, isolation):
@@ -455,6 +459,7 @@ def test_retries_end(db, project):
     assert db.progress() == db.scalar("SELECT sum(n) FROM t")
 
 
+@pytest.mark.versions
 def test_a_deadlock_is_survived(db, project):
     """The batch holds row 1 and wants row 2; the neighbour holds row 2 and
     wants row 1. An advisory lock makes them meet."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.cases import cases
 from harness.project import DONE, FAILED, INVALID
 from harness.wait import wait_until
 
@@ -100,7 +101,8 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("way", READERS)
+@pytest.mark.parametrize("way", cases(
+    READERS, versions=READERS, since={"a view with security_invoker": 15}))
 def test_rows_that_are_hidden_below_the_base_query(tables, project, way):
     sql, base = READERS[way]
     role = f"other_{tables.name}"

@@ -2,9 +2,12 @@
 
 import os
 
+import pytest
+
 from harness.project import DONE, FAILED
 
 
+@pytest.mark.versions
 def test_schema_prints_a_table_as_a_spec_declares_it(db, project):
     assert os.path.isabs(project.path)
     db.execute('CREATE TABLE users (id bigint PRIMARY KEY, email text NOT NULL, '
@@ -29,6 +32,7 @@ def test_schema_prints_a_table_as_a_spec_declares_it(db, project):
 """
 
 
+@pytest.mark.versions
 def test_schema_prints_what_tables_have_to_do_with_each_other(db, project):
     db.execute("""
         CREATE SCHEMA shop;

@@ -84,6 +84,7 @@ def test_a_column_vanishes(db, project, key, disconnect):
     assert_all_seen(db)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("disconnect", [False, True])
 def test_columns_change_places(db, project, disconnect):
     make_table(db)
@@ -134,6 +135,7 @@ def test_the_key_comes_from_elsewhere(db, project, sql):
     project.run().expect(INVALID, "run 1 began")
 
 
+@pytest.mark.versions
 def test_a_view_is_made_anew(db, project):
     make_table(db)
     db.execute("CREATE VIEW v AS SELECT * FROM d")
@@ -159,6 +161,7 @@ def test_the_key_changes_its_type(db, project, key, disconnect):
     assert_all_seen(db)
 
 
+@pytest.mark.versions
 def test_another_column_changes_its_type(db, project):
     make_table(db)
     project.script(script())
@@ -211,6 +214,7 @@ def test_on_start_takes_the_key_away(db, project):
     assert db.column("SELECT id FROM d WHERE id = 1") == [1], "rolled back"
 
 
+@pytest.mark.versions
 def test_on_start_takes_the_proof_away(db, project):
     make_table(db, "a int, id int UNIQUE NOT NULL, tag int")
     project.script(script(config=DDL, more=ON_START.format(
@@ -261,6 +265,7 @@ def test_another_client_drops_prepared_statements(db, project, first):
     assert_all_seen(db)
 
 
+@pytest.mark.versions
 def test_what_the_server_does_not_support_is_tried_twice_only(db, project):
     make_table(db)
     project.script(script(first="""
