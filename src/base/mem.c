@@ -172,22 +172,42 @@ lm_buf_add_int(struct lm_buf *buf, int64_t value)
     lm_buf_add(buf, at, (size_t)(digits + sizeof digits - at));
 }
 
+static void
+add_format(struct lm_buf *buf, const char *format, va_list *args)
+{
+    va_list again;
+    int len;
+
+    va_copy(again, *args);
+    len = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    if (len < 0)
+        return;
+    buf_reserve(buf, (size_t)len);
+    vsnprintf(buf->data + buf->len, (size_t)len + 1, format, *args);
+    buf->len += (size_t)len;
+}
+
 void
 lm_buf_printf(struct lm_buf *buf, const char *format, ...)
 {
     va_list args;
-    int len;
 
     va_start(args, format);
-    len = vsnprintf(NULL, 0, format, args);
+    add_format(buf, format, &args);
     va_end(args);
-    if (len < 0)
-        return;
-    buf_reserve(buf, (size_t)len);
+}
+
+char *
+lm_format(const char *format, ...)
+{
+    struct lm_buf buf = LM_BUF_INIT;
+    va_list args;
+
     va_start(args, format);
-    vsnprintf(buf->data + buf->len, (size_t)len + 1, format, args);
+    add_format(&buf, format, &args);
     va_end(args);
-    buf->len += (size_t)len;
+    return lm_buf_take(&buf);
 }
 
 bool

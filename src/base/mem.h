@@ -29,6 +29,8 @@ void *lm_realloc(void *ptr, size_t count, size_t size);
 #define LM_ADD(list, count)                                               \
     (*((list) = lm_realloc((list), (size_t)(count) + 1, sizeof(*(list))), \
        &(list)[(count)++]))
+/* printf to a new text. */
+char *lm_format(const char *format, ...) LM_PRINTF(1, 2);
 /* Frees a list of texts, and the texts. */
 void lm_free_texts(char **texts, int count);
 char *lm_strdup(const char *text);

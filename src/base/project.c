@@ -14,12 +14,11 @@
 static bool
 holds(const char *dir, const char *name)
 {
-    struct lm_buf path = LM_BUF_INIT;
+    char *path = lm_format("%s/%s", dir, name);
     bool found;
 
-    lm_buf_printf(&path, "%s/%s", dir, name);
-    found = access(lm_buf_text(&path), F_OK) == 0;
-    lm_buf_release(&path);
+    found = access(path, F_OK) == 0;
+    free(path);
     return found;
 }
 
@@ -114,7 +113,7 @@ static char *
 resolve_missing(const char *path)
 {
     const char *name = last_part(path);
-    struct lm_buf full = LM_BUF_INIT;
+    char *full = NULL;
     char *dir;
     char *real;
 
@@ -124,13 +123,10 @@ resolve_missing(const char *path)
         name == path ? lm_strdup(".") : lm_strndup(path, (size_t)(name - path));
     real = realpath(dir, NULL);
     free(dir);
-    if (real == NULL || !is_folder(real)) {
-        free(real);
-        return NULL;
-    }
-    lm_buf_printf(&full, "%s/%s", strcmp(real, "/") == 0 ? "" : real, name);
+    if (real != NULL && is_folder(real))
+        full = lm_format("%s/%s", strcmp(real, "/") == 0 ? "" : real, name);
     free(real);
-    return lm_buf_take(&full);
+    return full;
 }
 
 static char *

@@ -147,9 +147,8 @@ lm_record_end_list(struct lm_buf *buf)
 void
 lm_record_out(const struct lm_buf *buf)
 {
-    struct lm_buf object = LM_BUF_INIT;
+    char *object = lm_format("{%s}", lm_buf_text(buf));
 
-    lm_buf_printf(&object, "{%s}", lm_buf_text(buf));
-    lm_out_json(lm_buf_text(&object));
-    lm_buf_release(&object);
+    lm_out_json(object);
+    free(object);
 }

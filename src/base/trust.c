@@ -87,12 +87,11 @@ check_path(const char *root, const char *path, struct lm_err *err)
 static bool
 check(const char *root, const char *name, struct lm_err *err)
 {
-    struct lm_buf path = LM_BUF_INIT;
+    char *path = lm_format("%s/%s", strcmp(root, "/") == 0 ? "" : root, name);
     bool ok;
 
-    lm_buf_printf(&path, "%s/%s", strcmp(root, "/") == 0 ? "" : root, name);
-    ok = check_path(root, lm_buf_text(&path), err);
-    lm_buf_release(&path);
+    ok = check_path(root, path, err);
+    free(path);
     return ok;
 }
 

@@ -30,81 +30,57 @@ print_url(const struct lm_server *server, struct lm_err *err)
 }
 
 static bool
-start(const char *project, char *const *args, struct lm_err *err)
+start(struct lm_server *server, char *const *args, struct lm_err *err)
 {
-    struct lm_server *server = NULL;
-    bool ok;
-
     (void)args;
-    if (!lm_server_start(&server, project, LM_SERVER_STAYS, err))
-        return false;
     lm_log(LM_LOG_INFO,
            "the embedded database is running; \"luamig db stop\" stops it");
-    ok = print_url(server, err);
-    lm_server_free(server);
-    return ok;
+    return print_url(server, err);
 }
 
 static bool
-stop(const char *project, char *const *args, struct lm_err *err)
+stop(struct lm_server *server, char *const *args, struct lm_err *err)
 {
-    struct lm_server *server = NULL;
-    bool ok = true;
-
     (void)args;
-    if (!lm_server_find(&server, project, err))
-        return false;
     if (server == NULL) {
         lm_log(LM_LOG_INFO, "the embedded database is not running");
         return true;
     }
-    ok = lm_server_stop(server, err);
-    lm_server_free(server);
-    if (ok)
-        lm_log(LM_LOG_INFO, "the embedded database has shut down");
-    return ok;
+    if (!lm_server_stop(server, err))
+        return false;
+    lm_log(LM_LOG_INFO, "the embedded database has shut down");
+    return true;
 }
 
 static bool
-url(const char *project, char *const *args, struct lm_err *err)
+url(struct lm_server *server, char *const *args, struct lm_err *err)
 {
-    struct lm_server *server = NULL;
-    bool ok;
-
     (void)args;
-    if (!lm_server_find(&server, project, err))
-        return false;
-    if (server == NULL) {
-        lm_err_set(err, LM_ERR_CONNECT, "the embedded database is not running");
-        return lm_err_hint(err, "Start it with \"luamig db start\".");
-    }
-    ok = print_url(server, err);
-    lm_server_free(server);
-    return ok;
+    if (server != NULL)
+        return print_url(server, err);
+    lm_err_set(err, LM_ERR_CONNECT, "the embedded database is not running");
+    return lm_err_hint(err, "Start it with \"luamig db start\".");
 }
 
 static bool
-psql(const char *project, char *const *args, struct lm_err *err)
+psql(struct lm_server *server, char *const *args, struct lm_err *err)
 {
-    struct lm_server *server = NULL;
-    bool ok;
-
-    if (!lm_server_start(&server, project, LM_SERVER_WITH_PARENT, err))
-        return false;
-    ok = lm_server_exec_psql(server, args, err);
-    lm_server_free(server);
-    return ok;
+    return lm_server_exec_psql(server, args, err);
 }
 
 static const struct verb {
     const char *name;
-    bool (*run)(const char *project, char *const *args, struct lm_err *err);
+    /* server: NULL when none runs and it is not to be started. */
+    bool (*run)(struct lm_server *server, char *const *args,
+                struct lm_err *err);
+    bool starts;
+    enum lm_server_life life;
     bool takes_arguments;
 } verbs[] = {
-    {"start", start, false},
-    {"stop", stop, false},
-    {"url", url, false},
-    {"psql", psql, true},
+    {"start", start, true, LM_SERVER_STAYS, false},
+    {"stop", stop, false, LM_SERVER_WITH_PARENT, false},
+    {"url", url, false, LM_SERVER_WITH_PARENT, false},
+    {"psql", psql, true, LM_SERVER_WITH_PARENT, true},
 };
 
 static const struct verb *
@@ -122,6 +98,7 @@ static int
 run(int argc, char **argv)
 {
     const struct verb *verb = find_verb(argc, argv);
+    struct lm_server *server = NULL;
     struct lm_project project;
     struct lm_err err;
     bool ok;
@@ -132,8 +109,12 @@ run(int argc, char **argv)
                             argc > 1 ? ", not \"" : "", argc > 1 ? argv[1] : "",
                             argc > 1 ? "\"" : "");
     }
-    ok = lm_project_open(&project, &err) &&
-         verb->run(project.root, argv + 2, &err);
+    ok =
+        lm_project_open(&project, &err) &&
+        (verb->starts ? lm_server_start(&server, project.root, verb->life, &err)
+                      : lm_server_find(&server, project.root, &err)) &&
+        verb->run(server, argv + 2, &err);
+    lm_server_free(server);
     lm_project_release(&project);
     return ok ? LM_EXIT_DONE : lm_cli_fail(&err);
 }

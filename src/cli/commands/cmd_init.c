@@ -9,7 +9,6 @@
 #include "cli/files/lua_files.h"
 #include "script/scaffold.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,20 +48,10 @@ print_file(bool created, const char *name, const char *advice)
     }
 }
 
-/* The path of a file of the project, as C needs it. */
-static char *
-below(const char *dir, const char *name)
-{
-    struct lm_buf path = LM_BUF_INIT;
-
-    lm_buf_printf(&path, "%s/%s", dir, name);
-    return lm_buf_take(&path);
-}
-
 static bool
 make_folder(const char *dir, const char *name, struct lm_err *err)
 {
-    char *path = below(dir, name);
+    char *path = lm_format("%s/%s", dir, name);
     bool created = false;
     bool ok = lm_files_make_folder(path, &created, err);
 
@@ -76,7 +65,7 @@ static bool
 make_file(const char *dir, const struct lm_scaffold_file *file,
           struct lm_err *err)
 {
-    char *path = below(dir, file->path);
+    char *path = lm_format("%s/%s", dir, file->path);
     bool created = false;
     bool ok =
         lm_files_create(path, file->text, strlen(file->text), &created, err);
@@ -102,7 +91,7 @@ make_files(const char *dir, struct lm_err *err)
 static bool
 make_types(const char *dir, struct lm_err *err)
 {
-    char *path = below(dir, ".luamig/types");
+    char *path = lm_format("%s/.luamig/types", dir);
     bool is_there = lm_lua_files_match(path, LM_LUA_TYPES);
     bool ok = lm_lua_files_put(path, LM_LUA_TYPES, err);
 

@@ -14,7 +14,6 @@
 
 #include <ctype.h>
 #include <getopt.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -213,21 +212,20 @@ make(struct new_options *options, struct lm_scaffold_request *request,
 static bool
 make_named(struct new_options *options, const char *name, struct lm_err *err)
 {
-    struct lm_buf script = LM_BUF_INIT;
-    struct lm_buf spec = LM_BUF_INIT;
-    struct lm_scaffold_request request = {
-        .name = name, .table = options->table, .one_shot = options->one_shot};
+    char *script = lm_format("%s/%s.lua", options->folder, name);
+    char *spec = lm_format("spec/%s_spec.lua", name);
+    struct lm_scaffold_request request = {.name = name,
+                                          .script_path = script,
+                                          .spec_path = spec,
+                                          .table = options->table,
+                                          .one_shot = options->one_shot};
     bool ok;
 
-    lm_buf_printf(&script, "%s/%s.lua", options->folder, name);
-    lm_buf_printf(&spec, "spec/%s_spec.lua", name);
-    request.script_path = lm_buf_text(&script);
-    request.spec_path = lm_buf_text(&spec);
     if (options->table != NULL)
         request.sql_table = lm_buf_text(&options->sql_table);
     ok = make(options, &request, err);
-    lm_buf_release(&script);
-    lm_buf_release(&spec);
+    free(script);
+    free(spec);
     return ok;
 }
 

@@ -19,10 +19,7 @@ table_of(enum lm_lua_files which, size_t *count)
 static char *
 path_of(const char *dir, const struct lm_embedded *file)
 {
-    struct lm_buf path = LM_BUF_INIT;
-
-    lm_buf_printf(&path, "%s/%s", dir, file->chunk + 1);
-    return lm_buf_take(&path);
+    return lm_format("%s/%s", dir, file->chunk + 1);
 }
 
 bool

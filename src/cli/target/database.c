@@ -120,12 +120,10 @@ take_repo(struct lm_database *out, const struct lm_project *project,
           const char *name, struct lm_err *err)
 {
     const struct lm_project_repo *repo;
-    struct lm_buf source = LM_BUF_INIT;
 
     if (!find_repo(project, name, &repo, err))
         return false;
-    lm_buf_printf(&source, "repo \"%s\" of luamig.lua", name);
-    out->source = lm_buf_take(&source);
+    out->source = lm_format("repo \"%s\" of luamig.lua", name);
     out->conninfo = lm_strdup(repo->url);
     out->replicas = (const char *const *)repo->replicas;
     out->replica_count = repo->replica_count;
@@ -153,13 +151,11 @@ static bool
 take_variable(struct lm_database *out, const struct lm_project *project,
               const char *name)
 {
-    struct lm_buf source = LM_BUF_INIT;
-
     if (!is_set(name))
         return false;
-    lm_buf_printf(&source, "%s%s", name,
+    out->source =
+        lm_format("%s%s", name,
                   lm_dotenv_has_set(&project->env, name) ? " from .env" : "");
-    out->source = lm_buf_take(&source);
     out->conninfo = lm_strdup(getenv(name));
     return true;
 }
@@ -170,14 +166,12 @@ take_libpqs(struct lm_database *out, const struct lm_project *project)
 {
     for (size_t i = 0; i < LM_COUNT(libpq_variables); i++) {
         const char *name = libpq_variables[i];
-        struct lm_buf source = LM_BUF_INIT;
 
         if (!is_set(name))
             continue;
-        lm_buf_printf(&source, "libpq's variables (%s%s)", name,
-                      lm_dotenv_has_set(&project->env, name) ? " from .env"
-                                                             : "");
-        out->source = lm_buf_take(&source);
+        out->source = lm_format(
+            "libpq's variables (%s%s)", name,
+            lm_dotenv_has_set(&project->env, name) ? " from .env" : "");
         out->conninfo = lm_strdup("");
         return true;
     }

@@ -106,14 +106,12 @@ lm_look_again(struct lm_look *self, const struct lm_command *command,
 bool
 lm_look_runs(struct lm_look *self, const char *word, struct lm_err *err)
 {
-    struct lm_buf runs = LM_BUF_INIT;
     int64_t id;
 
     lm_which_release(&self->which);
     lm_status_script_release(&self->script);
     if (lm_cli_number(word, 1, &id)) {
-        lm_buf_printf(&runs, "{%" PRId64 "}", id);
-        self->script.runs = lm_buf_take(&runs);
+        self->script.runs = lm_format("{%" PRId64 "}", id);
         return true;
     }
     lm_which_find(&self->which, &self->project, word);

@@ -82,12 +82,11 @@ find_in(const struct lm_project *self, const char *folder, const char *name)
     static const char *const endings[] = {"", ".lua"};
 
     for (size_t i = 0; i < LM_COUNT(endings); i++) {
-        struct lm_buf below = LM_BUF_INIT;
+        char *below = lm_format("%s/%s%s", folder, name, endings[i]);
         char *path;
 
-        lm_buf_printf(&below, "%s/%s%s", folder, name, endings[i]);
-        path = lm_project_path(self, lm_buf_text(&below));
-        lm_buf_release(&below);
+        path = lm_project_path(self, below);
+        free(below);
         if (is_file(path))
             return path;
         free(path);
@@ -99,12 +98,11 @@ find_in(const struct lm_project *self, const char *folder, const char *name)
 static char *
 find_here(const char *name)
 {
-    struct lm_buf path = LM_BUF_INIT;
+    char *path = lm_format("%s.lua", name);
 
-    lm_buf_printf(&path, "%s.lua", name);
-    if (is_file(lm_buf_text(&path)))
-        return lm_buf_take(&path);
-    lm_buf_release(&path);
+    if (is_file(path))
+        return path;
+    free(path);
     return NULL;
 }
 
@@ -165,16 +163,15 @@ hint_at_scripts(const char *folder, const char *name, char **scripts, int count,
     const char *base = slash != NULL ? slash + 1 : name;
     const char **plain = lm_calloc((size_t)count, sizeof *plain);
     struct lm_buf list = LM_BUF_INIT;
-    struct lm_buf ending = LM_BUF_INIT;
+    char *ending = lm_format("%s%s", base, strstr(base, ".lua") ? "" : ".lua");
     int nearest;
 
-    lm_buf_printf(&ending, "%s%s", base, strstr(base, ".lua") ? "" : ".lua");
     for (int i = 0; i < count; i++) {
         plain[i] = scripts[i];
         if (i < MOST_LISTED)
             lm_buf_printf(&list, "%s%s", i > 0 ? ", " : "", scripts[i]);
     }
-    nearest = lm_text_nearest(lm_buf_text(&ending), plain, (size_t)count);
+    nearest = lm_text_nearest(ending, plain, (size_t)count);
     if (count > MOST_LISTED)
         lm_buf_printf(&list, " and %d more", count - MOST_LISTED);
     if (nearest >= 0) {
@@ -183,7 +180,7 @@ hint_at_scripts(const char *folder, const char *name, char **scripts, int count,
     } else {
         lm_err_hint(err, "%s has: %s.", folder, lm_buf_text(&list));
     }
-    lm_buf_release(&ending);
+    free(ending);
     lm_buf_release(&list);
     free(plain);
 }

@@ -500,13 +500,12 @@ static void
 take_table(struct lm_samples *self, struct lm_conn *conn,
            const struct lm_tally_table *table)
 {
-    struct lm_buf from = LM_BUF_INIT;
+    char *from = lm_format("ONLY %s", table->name);
     struct lm_sample_place *place;
     int64_t blocks = 0;
 
-    lm_buf_printf(&from, "ONLY %s", table->name);
-    place = add_place(self, lm_buf_text(&from));
-    lm_buf_release(&from);
+    place = add_place(self, from);
+    free(from);
     if (!describe(place, conn, table, &blocks))
         return;
     /* Before PostgreSQL 14, a range of blocks is a scan of the whole. */

@@ -10,7 +10,6 @@
  */
 
 #include "core/journal/private.h"
-#include "pg/sql/sql.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define HELD LM_JOURNAL_HELD(LM_JOURNAL_TEXT(LM_JOURNAL_LEASE_MS))
 

@@ -5,7 +5,6 @@
 
 #include "core/page/base_query.h"
 
-#include <stdlib.h>
 
 void
 lm_key_release(struct lm_key *self)

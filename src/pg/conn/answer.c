@@ -45,11 +45,10 @@ static bool
 fail_at(const char *sql, int row, int column, const char *what,
         struct lm_err *err)
 {
-    struct lm_buf text = LM_BUF_INIT;
+    char *text = lm_format("column %d of row %d %s", column + 1, row + 1, what);
 
-    lm_buf_printf(&text, "column %d of row %d %s", column + 1, row + 1, what);
-    lm_answer_fail_of(sql, lm_buf_text(&text), err);
-    lm_buf_release(&text);
+    lm_answer_fail_of(sql, text, err);
+    free(text);
     return false;
 }
 
@@ -57,12 +56,11 @@ static bool
 fail_count(const char *sql, int has, const char *noun, const char *wanted,
            struct lm_err *err)
 {
-    struct lm_buf text = LM_BUF_INIT;
+    char *text = lm_format("it has %d %s%s instead of %s", has, noun,
+                           has == 1 ? "" : "s", wanted);
 
-    lm_buf_printf(&text, "it has %d %s%s instead of %s", has, noun,
-                  has == 1 ? "" : "s", wanted);
-    lm_answer_fail_of(sql, lm_buf_text(&text), err);
-    lm_buf_release(&text);
+    lm_answer_fail_of(sql, text, err);
+    free(text);
     return false;
 }
 

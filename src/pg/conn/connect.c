@@ -67,12 +67,10 @@ copy_reason(char *field, size_t size, PGconn *pg)
 static char *
 describe_target(PGconn *pg)
 {
-    struct lm_buf buf = LM_BUF_INIT;
     const char *host = PQhost(pg);
 
-    lm_buf_printf(&buf, "%s:%s/%s", host != NULL ? host : "", PQport(pg),
-                  PQdb(pg) != NULL ? PQdb(pg) : "");
-    return lm_buf_take(&buf);
+    return lm_format("%s:%s/%s", host != NULL ? host : "", PQport(pg),
+                     PQdb(pg) != NULL ? PQdb(pg) : "");
 }
 
 /* Also a server's last word, when it ends a session that asked nothing. */

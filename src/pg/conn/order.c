@@ -12,7 +12,6 @@
 #include "base/text.h"
 #include "pg/conn/conn.h"
 #include "pg/conn/own.h"
-#include "pg/sql/sql.h"
 
 #include <stdio.h>
 #include <stdlib.h>

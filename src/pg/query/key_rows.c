@@ -24,15 +24,6 @@ refuse(const struct trace *self, const struct source *source, int location,
 
 /* -- OFFSET, LIMIT --------------------------------------------------------- */
 
-static enum lm_visit
-visit_any_column(const ProtobufCMessage *message, void *data)
-{
-    (void)data;
-    return lm_tree_is(message, &pg_query__column_ref__descriptor)
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
-}
-
 /* Is it nothing but columns = columns, as for a join? */
 static bool
 is_join(const Node *condition)
@@ -45,8 +36,10 @@ is_join(const Node *condition)
 
         return equal->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP &&
                strcmp(name, "=") == 0 && equal->lexpr != NULL &&
-               lm_tree_walk(&equal->lexpr->base, visit_any_column, NULL) &&
-               lm_tree_walk(&equal->rexpr->base, visit_any_column, NULL);
+               lm_tree_has(&equal->lexpr->base,
+                           &pg_query__column_ref__descriptor) &&
+               lm_tree_has(&equal->rexpr->base,
+                           &pg_query__column_ref__descriptor);
     }
     if (condition->node_case != PG_QUERY__NODE__NODE_BOOL_EXPR ||
         both->boolop != PG_QUERY__BOOL_EXPR_TYPE__AND_EXPR)

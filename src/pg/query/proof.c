@@ -18,26 +18,6 @@ typedef PgQuery__JoinExpr JoinExpr;
 
 /* Proofs: what the tree must not contain */
 
-static enum lm_visit
-visit_grouping_set(const ProtobufCMessage *message, void *data)
-{
-    (void)data;
-    return lm_tree_is(message, &pg_query__grouping_set__descriptor)
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
-}
-
-/* Volatile functions and subqueries have another value each time. */
-static enum lm_visit
-visit_call(const ProtobufCMessage *message, void *data)
-{
-    (void)data;
-    return lm_tree_is(message, &pg_query__func_call__descriptor) ||
-                   lm_tree_is(message, &pg_query__sub_link__descriptor)
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
-}
-
 /* A subquery in the select list is one value, whatever it calls inside. */
 static enum lm_visit
 visit_set_returning(const ProtobufCMessage *message, void *data)
@@ -97,8 +77,12 @@ qualifier(const ColumnRef *ref)
 static bool
 has_grouping_sets(const SelectStmt *select)
 {
-    return lm_tree_walk_list(select->group_clause, select->n_group_clause,
-                             visit_grouping_set, NULL);
+    for (size_t i = 0; i < select->n_group_clause; i++) {
+        if (lm_tree_has(&select->group_clause[i]->base,
+                        &pg_query__grouping_set__descriptor))
+            return true;
+    }
+    return false;
 }
 
 /* The query, if it is one whose rows come from its own FROM, else NULL. */
@@ -150,8 +134,10 @@ tests_output(const SelectStmt *select, const char *column, const Node *output,
                    0 &&
                lm_query_same_source(select, ref, source);
     }
+    /* Volatile functions and subqueries have another value each time. */
     return lm_tree_same(&output->base, &tested->base) &&
-           !lm_tree_walk(&output->base, visit_call, NULL);
+           !lm_tree_has(&output->base, &pg_query__func_call__descriptor) &&
+           !lm_tree_has(&output->base, &pg_query__sub_link__descriptor);
 }
 
 static bool

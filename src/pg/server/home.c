@@ -35,23 +35,6 @@ enum {
     LOCK_WAIT_MS = 120000 /* another luamig runs initdb and starts */
 };
 
-char *
-lm_server_text(const char *format, ...)
-{
-    va_list args;
-    char *out;
-    int len;
-
-    va_start(args, format);
-    len = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    out = lm_alloc((size_t)len + 1);
-    va_start(args, format);
-    vsnprintf(out, (size_t)len + 1, format, args);
-    va_end(args);
-    return out;
-}
-
 bool
 lm_server_fail_path(struct lm_err *err, const char *verb, const char *path)
 {
@@ -62,7 +45,7 @@ lm_server_fail_path(struct lm_err *err, const char *verb, const char *path)
 bool
 lm_server_file_exists(const char *dir, const char *name, int mode)
 {
-    char *path = lm_server_text("%s/%s", dir, name);
+    char *path = lm_format("%s/%s", dir, name);
     bool found = access(path, mode) == 0;
 
     free(path);
@@ -211,7 +194,7 @@ static bool
 make_private_dir(const struct lm_server_user *user, const char *path,
                  struct lm_err *err)
 {
-    char *fresh = lm_server_text("%s.new", path);
+    char *fresh = lm_format("%s.new", path);
     bool ok;
 
     rmdir(fresh);
@@ -230,7 +213,7 @@ make_far_home(struct lm_server *self, const char *link, struct lm_err *err)
 {
     static const char root[] = "/var/lib/luamig";
     uint64_t name = lm_server_hash(self->project);
-    char *path = lm_server_text("%s/%016" PRIx64, root, name);
+    char *path = lm_format("%s/%016" PRIx64, root, name);
     bool ok = true;
 
     if (mkdir(root, 0711) == 0)
@@ -366,13 +349,13 @@ lm_server_open_home(struct lm_server *self, const char *link,
         return lm_server_fail_path(err, "read", link);
     if (!adopt_home(self, err))
         return false;
-    self->data = lm_server_text("%s/data", self->home);
+    self->data = lm_format("%s/data", self->home);
     if (fits_socket(self->home)) {
         self->sockets = lm_strdup(self->home);
     } else {
-        self->sockets = lm_server_text("/tmp/luamig-%u-%016" PRIx64,
-                                       (unsigned)self->user.uid,
-                                       lm_server_hash(self->home));
+        self->sockets =
+            lm_format("/tmp/luamig-%u-%016" PRIx64, (unsigned)self->user.uid,
+                      lm_server_hash(self->home));
     }
     set_conninfo(self);
     return true;
@@ -388,7 +371,7 @@ make_dot_dir(const char *dir, struct lm_err *err)
     if (mkdir(dir, 0755) != 0)
         return errno == EEXIST || lm_server_fail_path(err, "create", dir);
     chmod(dir, 0755); /* whatever the umask: the server's user passes here */
-    path = lm_server_text("%s/.gitignore", dir);
+    path = lm_format("%s/.gitignore", dir);
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0 || write(fd, "*\n", 2) != 2)
         lm_log(LM_LOG_DEBUG, "could not write %s", path);
@@ -401,9 +384,9 @@ make_dot_dir(const char *dir, struct lm_err *err)
 bool
 lm_server_lock_home(struct lm_server *self, struct lm_err *err)
 {
-    char *dir = lm_server_text("%s/.luamig", self->project);
-    char *lock = lm_server_text("%s/lock", dir);
-    char *link = lm_server_text("%s/pg", dir);
+    char *dir = lm_format("%s/.luamig", self->project);
+    char *lock = lm_format("%s/lock", dir);
+    char *link = lm_format("%s/pg", dir);
     bool ok = false;
 
     if (!make_dot_dir(dir, err))
@@ -453,7 +436,7 @@ lm_server_remove(const struct lm_server *self)
 int
 lm_server_open_users(const struct lm_server *self, struct lm_err *err)
 {
-    char *path = lm_server_text("%s/users", self->home);
+    char *path = lm_format("%s/users", self->home);
     int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd < 0) {

@@ -37,8 +37,6 @@ struct lm_server {
 
 /* --- server/home.c --- */
 
-/* Formats a text, freed by the caller. */
-char *lm_server_text(const char *format, ...) LM_PRINTF(1, 2);
 /* Sets "could not <verb> "<path>": <errno>"; always false. */
 bool lm_server_fail_path(struct lm_err *err, const char *verb,
                          const char *path);

@@ -182,7 +182,7 @@ execute(const char *bin, const char **args)
     static const char *const kept[] = {"PATH", "TZ", "LD_LIBRARY_PATH"};
     char locale[] = "LC_ALL=C.UTF-8";
     char *env[LM_COUNT(kept) + 2] = {locale};
-    char *path = lm_server_text("%s/%s", bin, args[0]);
+    char *path = lm_format("%s/%s", bin, args[0]);
     size_t count = 1;
 
     args[0] = path;
@@ -190,7 +190,7 @@ execute(const char *bin, const char **args)
         const char *value = getenv(kept[i]);
 
         if (value != NULL)
-            env[count++] = lm_server_text("%s=%s", kept[i], value);
+            env[count++] = lm_format("%s=%s", kept[i], value);
     }
     execve(path, (char *const *)args, env);
     dprintf(STDERR_FILENO, "luamig: could not execute \"%s\": %s\n", path,
@@ -228,7 +228,7 @@ static _Noreturn void
 run_server(const struct lm_server *self, const char *bin, pid_t parent)
 {
     enum { PLAIN = 11 };
-    char *sockets = lm_server_text("unix_socket_directories=%s", self->sockets);
+    char *sockets = lm_format("unix_socket_directories=%s", self->sockets);
     /* clang-format off */
     const char *args[PLAIN + 2 * LM_COUNT(scratch_settings) + 1] = {
         "postgres", "-D", self->data, "-p", "5432",
@@ -250,7 +250,7 @@ pid_t
 lm_server_spawn_psql(const struct lm_server *self, const char *bin,
                      const char *file, const char *output)
 {
-    char *path = lm_server_text("%s/psql", bin);
+    char *path = lm_format("%s/psql", bin);
     const char *args[] = {"psql", "-X", "-q", "-v",           "ON_ERROR_STOP=1",
                           "-f",   file, "-d", self->conninfo, NULL};
     pid_t child = fork();

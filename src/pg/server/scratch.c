@@ -30,10 +30,8 @@ static char *
 conninfo_of(const struct lm_scratch *self, const char *database)
 {
     const char *whole = lm_server_conninfo(self->server);
-    struct lm_buf text = LM_BUF_INIT;
 
-    lm_buf_printf(&text, "%s%s%s", scheme, database, strchr(whole, '?'));
-    return lm_buf_take(&text);
+    return lm_format("%s%s%s", scheme, database, strchr(whole, '?'));
 }
 
 static bool
@@ -134,11 +132,10 @@ void
 lm_scratch_drop(struct lm_scratch *self, const char *conninfo)
 {
     const char *name = conninfo + strlen(scheme);
-    struct lm_buf sql = LM_BUF_INIT;
+    char *sql = lm_format("DROP DATABASE IF EXISTS %.*s WITH (FORCE)",
+                          (int)strcspn(name, "?"), name);
     struct lm_err ignored;
 
-    lm_buf_printf(&sql, "DROP DATABASE IF EXISTS %.*s WITH (FORCE)",
-                  (int)strcspn(name, "?"), name);
-    (void)!post(self, lm_buf_text(&sql), &ignored);
-    lm_buf_release(&sql);
+    (void)!post(self, sql, &ignored);
+    free(sql);
 }

@@ -59,7 +59,7 @@ stays(const struct lm_server *self)
 static bool
 set_stays(const struct lm_server *self, bool wanted, struct lm_err *err)
 {
-    char *path = lm_server_text("%s/stays", self->home);
+    char *path = lm_format("%s/stays", self->home);
     bool ok;
     int fd;
 
@@ -81,7 +81,7 @@ set_stays(const struct lm_server *self, bool wanted, struct lm_err *err)
 static pid_t
 read_pid_file(const struct lm_server *self, char *status, size_t size)
 {
-    char *path = lm_server_text("%s/postmaster.pid", self->data);
+    char *path = lm_format("%s/postmaster.pid", self->data);
     char content[4096];
     const char *line = content;
     long pid = 0;
@@ -128,7 +128,7 @@ find_postmaster(const struct lm_server *self)
 static bool
 answers(const struct lm_server *self)
 {
-    char *probe = lm_server_text("%s&connect_timeout=5", self->conninfo);
+    char *probe = lm_format("%s&connect_timeout=5", self->conninfo);
     bool ok = PQping(probe) == PQPING_OK;
 
     free(probe);
@@ -169,7 +169,7 @@ settle(const struct lm_server *self, enum server_state *state,
 static int
 cluster_version(const struct lm_server *self)
 {
-    char *path = lm_server_text("%s/PG_VERSION", self->data);
+    char *path = lm_format("%s/PG_VERSION", self->data);
     char content[32];
     long version = 0;
 
@@ -183,8 +183,8 @@ cluster_version(const struct lm_server *self)
 static off_t
 begin_log(const struct lm_server *self)
 {
-    char *path = lm_server_text("%s/log", self->home);
-    char *old = lm_server_text("%s.old", path);
+    char *path = lm_format("%s/log", self->home);
+    char *old = lm_format("%s.old", path);
     struct stat st;
 
     if (lstat(path, &st) != 0 ||
@@ -195,20 +195,28 @@ begin_log(const struct lm_server *self)
     return st.st_size;
 }
 
-/* An error with what the programs wrote to the log since offset. */
-static bool
-fail_with_log(const struct lm_server *self, off_t offset, const char *message,
-              struct lm_err *err)
+/* The end of a file since offset becomes the error's detail, if there is any. */
+static void
+show_tail(const char *path, off_t offset, struct lm_err *err)
 {
-    char *path = lm_server_text("%s/log", self->home);
     char tail[900];
     size_t len = lm_server_read_tail(path, offset, tail, sizeof tail);
 
     while (len > 0 && tail[len - 1] == '\n')
         tail[--len] = '\0';
-    lm_err_set(err, LM_ERR_CONNECT, "%s", message);
     if (len > 0)
         lm_err_detail(err, "%s", tail);
+}
+
+/* An error with what the programs wrote to the log since offset. */
+static bool
+fail_with_log(const struct lm_server *self, off_t offset, const char *message,
+              struct lm_err *err)
+{
+    char *path = lm_format("%s/log", self->home);
+
+    lm_err_set(err, LM_ERR_CONNECT, "%s", message);
+    show_tail(path, offset, err);
     lm_err_hint(err, "See %s.", path);
     free(path);
     return false;
@@ -229,7 +237,7 @@ sync_dir(const char *path)
 static bool
 make_cluster(const struct lm_server *self, const char *bin, struct lm_err *err)
 {
-    char *fresh = lm_server_text("%s.new", self->data);
+    char *fresh = lm_format("%s.new", self->data);
     off_t offset = begin_log(self);
     pid_t me = getpid();
     pid_t child = fork();
@@ -327,7 +335,7 @@ launch(struct lm_server *self, const char *bin, struct lm_err *err)
 static bool
 clear_crash(const struct lm_server *self)
 {
-    char *path = lm_server_text("%s/postmaster.pid", self->data);
+    char *path = lm_format("%s/postmaster.pid", self->data);
     char status[16];
     bool crashed = access(path, F_OK) == 0;
     pid_t pid = read_pid_file(self, status, sizeof status);
@@ -506,8 +514,8 @@ static char *
 make_scratch_dir(struct lm_err *err)
 {
     const char *tmp = getenv("TMPDIR");
-    char *dir = lm_server_text("%s/luamig-test-XXXXXX",
-                               tmp != NULL && *tmp == '/' ? tmp : "/tmp");
+    char *dir = lm_format("%s/luamig-test-XXXXXX",
+                          tmp != NULL && *tmp == '/' ? tmp : "/tmp");
 
     if (mkdtemp(dir) != NULL && chmod(dir, 0711) == 0)
         return dir;
@@ -544,19 +552,14 @@ lm_server_start_scratch(struct lm_server **out, struct lm_err *err)
 static bool
 fail_load(const char *file, const char *output, struct lm_err *err)
 {
-    char said[900];
-    size_t len = lm_server_read_tail(output, 0, said, sizeof said);
-
-    while (len > 0 && said[len - 1] == '\n')
-        said[--len] = '\0';
     lm_err_set(err, LM_ERR_SCRIPT, "could not load \"%s\"", file);
-    if (len > 0)
-        lm_err_detail(err, "%s", said);
-    if (strstr(said, "ERROR:  role ") != NULL) {
+    show_tail(output, 0, err);
+    if (strstr(err->detail, "ERROR:  role ") != NULL) {
         lm_err_hint(err, "The throw-away server does not have your roles. Make "
                          "the file without owners and grants: pg_dump "
                          "--schema-only --no-owner --no-privileges.");
-    } else if (strstr(said, "unrecognized configuration parameter") != NULL) {
+    } else if (strstr(err->detail, "unrecognized configuration parameter") !=
+               NULL) {
         lm_err_hint(err,
                     "The file comes from a later version than the throw-away "
                     "server. Remove the lines with that SET, or name server "
@@ -569,7 +572,7 @@ bool
 lm_server_load(const struct lm_server *self, const char *file,
                struct lm_err *err)
 {
-    char *output = lm_server_text("%s/psql", self->project);
+    char *output = lm_format("%s/psql", self->project);
     char *bin = NULL;
     int status = -1;
     bool ok = lm_server_find_programs(cluster_version(self), &bin, err);
@@ -599,7 +602,7 @@ lm_server_find(struct lm_server **out, const char *project_dir,
     *out = NULL;
     if (self == NULL)
         return false;
-    link = lm_server_text("%s/.luamig/pg", self->project);
+    link = lm_format("%s/.luamig/pg", self->project);
     if (access(link, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
         ok = true;
         goto out;
@@ -656,7 +659,7 @@ lm_server_exec_psql(const struct lm_server *self, char *const *args,
     lm_server_reset_signals();
     fcntl(self->users_fd, F_SETFD, 0);
     if (lm_server_find_programs(cluster_version(self), &bin, &ignored)) {
-        path = lm_server_text("%s/psql", bin);
+        path = lm_format("%s/psql", bin);
         execv(path, (char *const *)argv);
     }
     execvp("psql", (char *const *)argv);

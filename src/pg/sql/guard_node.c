@@ -92,22 +92,13 @@ lm_guard_is_constant(const Node *condition, const PgQuery__RangeVar *table)
     return !lm_tree_walk(&condition->base, visit_row_dependence, (void *)table);
 }
 
-static enum lm_visit
-visit_param(const ProtobufCMessage *message, void *data)
-{
-    (void)data;
-    return lm_tree_is(message, &pg_query__param_ref__descriptor)
-               ? LM_VISIT_FOUND
-               : LM_VISIT_ON;
-}
-
 /* Part of a condition that looks at the rows. A parameter beside others is a
  * switch: $1 IS NULL OR id = $1. */
 static bool
 is_always_true(const Node *part, const PgQuery__RangeVar *table, bool negated)
 {
     return lm_guard_is_constant(part, table) && !hits_none(part, negated) &&
-           !lm_tree_walk(&part->base, visit_param, NULL);
+           !lm_tree_has(&part->base, &pg_query__param_ref__descriptor);
 }
 
 /* NOT turns OR into AND. */

@@ -3,7 +3,6 @@
 
 #include "pg/sql/sql.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void

@@ -77,6 +77,19 @@ lm_tree_is(const ProtobufCMessage *message,
 }
 
 static enum lm_visit
+visit_kind(const ProtobufCMessage *message, void *kind)
+{
+    return message->descriptor == kind ? LM_VISIT_FOUND : LM_VISIT_ON;
+}
+
+bool
+lm_tree_has(const ProtobufCMessage *message,
+            const ProtobufCMessageDescriptor *kind)
+{
+    return lm_tree_walk(message, visit_kind, (void *)kind);
+}
+
+static enum lm_visit
 visit_location(const ProtobufCMessage *message, void *first)
 {
     const ProtobufCFieldDescriptor *field =

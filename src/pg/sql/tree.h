@@ -21,6 +21,9 @@ bool lm_tree_walk_list(PgQuery__Node *const *nodes, size_t count,
 
 bool lm_tree_is(const ProtobufCMessage *message,
                 const ProtobufCMessageDescriptor *kind);
+/* Is there a message of that kind in it? */
+bool lm_tree_has(const ProtobufCMessage *message,
+                 const ProtobufCMessageDescriptor *kind);
 /* Are two trees the same, apart from their places in the text? */
 bool lm_tree_same(const ProtobufCMessage *a, const ProtobufCMessage *b);
 

@@ -33,7 +33,6 @@ lm_sites_at(struct lm_sites *self, const char *file, int line)
 {
     size_t bucket = (size_t)line % LM_COUNT(self->lines);
     size_t file_len = strlen(file);
-    struct lm_buf where = LM_BUF_INIT;
     struct lm_site *site;
 
     for (site = self->lines[bucket]; site != NULL; site = site->next) {
@@ -41,11 +40,10 @@ lm_sites_at(struct lm_sites *self, const char *file, int line)
             memcmp(site->where, file, file_len) == 0)
             return site;
     }
-    lm_buf_printf(&where, "%s:%d", file, line);
     site = lm_calloc(1, sizeof *site);
     site->line = line;
     site->file_len = file_len;
-    site->where = lm_buf_take(&where);
+    site->where = lm_format("%s:%d", file, line);
     site->next = self->lines[bucket];
     self->lines[bucket] = site;
     return site;
