@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* The monotonic clock, back-off and the texts of durations and counts. */
 
 #include "base/clock.h"
 

@@ -185,7 +185,8 @@ read_entry(struct reader *self, lm_dotenv_take take, void *arg,
         return fail_at(self, self->line, "not of the form NAME=VALUE", err);
     if (!read_value(self, err))
         return false;
-    take(arg, lm_buf_text(&self->name), lm_buf_text(&self->value));
+    if (take != NULL)
+        take(arg, lm_buf_text(&self->name), lm_buf_text(&self->value));
     return true;
 }
 
@@ -229,14 +230,6 @@ lm_dotenv_parse(const char *text, size_t len, const char *path,
 }
 
 /* -- the environment ---------------------------------------------------- */
-
-static void
-check_only(void *arg, const char *name, const char *value)
-{
-    (void)arg;
-    (void)name;
-    (void)value;
-}
 
 static void
 set_variable(void *arg, const char *name, const char *value)
@@ -283,8 +276,7 @@ lm_dotenv_load(struct lm_dotenv *self, const char *path, struct lm_err *err)
 
     memset(self, 0, sizeof *self);
     ok = read_file(path, &text, err) &&
-         lm_dotenv_parse(lm_buf_text(&text), text.len, path, check_only, NULL,
-                         err) &&
+         lm_dotenv_parse(lm_buf_text(&text), text.len, path, NULL, NULL, err) &&
          lm_dotenv_parse(lm_buf_text(&text), text.len, path, set_variable, self,
                          err);
     lm_buf_release(&text);

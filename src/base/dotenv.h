@@ -32,7 +32,7 @@ bool lm_dotenv_load(struct lm_dotenv *self, const char *path,
 bool lm_dotenv_has_set(const struct lm_dotenv *self, const char *name);
 void lm_dotenv_release(struct lm_dotenv *self);
 
-/* Reads the text of such a file; path is for messages. */
+/* Reads the text of such a file; path is for messages. take may be NULL. */
 typedef void (*lm_dotenv_take)(void *arg, const char *name, const char *value);
 bool lm_dotenv_parse(const char *text, size_t len, const char *path,
                      lm_dotenv_take take, void *arg,

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Writes members of JSON objects, for the log and for stdout; see the header. */
 
 #include "base/record.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Secrets, and their places in other texts; see the header. */
 
 #include "base/secret.h"
 

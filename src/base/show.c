@@ -30,8 +30,8 @@ static const struct range harmful[] = {
     {0x1D173, 0x1D17A}, {0x1BCA0, 0x1BCA3},
 };
 
-bool
-lm_show_is_harmless(uint32_t code)
+static bool
+is_harmless(uint32_t code)
 {
     for (size_t i = 0; i < LM_COUNT(harmful); i++) {
         if (code >= harmful[i].first && code <= harmful[i].last)
@@ -77,7 +77,7 @@ add_as(struct lm_buf *buf, const char *text, size_t len,
         if (step == 0) {
             script->add_byte(buf, (unsigned char)text[at]);
             step = 1;
-        } else if (lm_show_is_harmless(code) ||
+        } else if (is_harmless(code) ||
                    (script->has_lines && (code == '\n' || code == '\t'))) {
             lm_buf_add(buf, text + at, step);
         } else {

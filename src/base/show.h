@@ -15,9 +15,6 @@
 
 #include "base/mem.h"
 
-/* May this character reach a terminal as it is? */
-bool lm_show_is_harmless(uint32_t code);
-
 /* Adds text on one line. */
 void lm_show_add(struct lm_buf *buf, const char *text, size_t len);
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Edit distance for "did you mean", the UTF-8 rules of the server, hashes. */
 
 #include "base/text.h"
 

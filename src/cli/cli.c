@@ -1,8 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The table of commands, and what commands share: help, usage errors, exit
- * codes.
- */
 
 #include "cli/cli.h"
 
@@ -101,8 +97,7 @@ fail_unknown(const char *name)
     nearest = lm_text_nearest(name, names, lm_command_count);
     if (nearest >= 0) {
         return lm_cli_usage(NULL,
-                            "unknown command \"%s\"; did you mean "
-                            "\"%s\"?",
+                            "unknown command \"%s\"; did you mean \"%s\"?",
                             name, names[nearest]);
     }
     return lm_cli_usage(NULL, "unknown command \"%s\"", name);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Gives a command's table to getopt_long, and prints the errors itself. */
 
 #include "cli/options.h"
 

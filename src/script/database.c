@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Databases as Lua modules of luamig see them; see the header. */
 
 #include "script/database.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* "luamig schema --lua": what luamig.pg_world.catalog says of tables. */
 
 #include "script/declare.h"
 

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Asks the Lua modules luamig.scaffold.* for files, and copies them out of the
- * Lua state, which is gone afterwards. */
 
 #include "script/scaffold.h"
 

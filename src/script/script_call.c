@@ -159,19 +159,10 @@ op_migrate(void *self, const struct lm_page *page, struct lm_repo *repo,
     return run_invocation(&call, err);
 }
 
-static const char *
-callback_name(enum lm_callback callback)
-{
-    switch (callback) {
-    case LM_CALL_RUN:
-        return "run";
-    case LM_CALL_ON_START:
-        return "on_start";
-    case LM_CALL_ON_COMPLETE:
-        break;
-    }
-    return "on_complete";
-}
+static const char *const callback_names[] = {[LM_CALL_RUN] = "run",
+                                             [LM_CALL_ON_START] = "on_start",
+                                             [LM_CALL_ON_COMPLETE] =
+                                                 "on_complete"};
 
 static bool
 op_has(void *self, enum lm_callback callback)
@@ -184,7 +175,7 @@ op_call(void *self, enum lm_callback callback, struct lm_repo *repo,
         const struct lm_run_info *info, struct lm_err *err)
 {
     struct invocation call = {.script = self,
-                              .function = callback_name(callback),
+                              .function = callback_names[callback],
                               .repo = repo,
                               .info = info};
 
@@ -280,7 +271,7 @@ void
 lmL_read_ops(lua_State *L, struct lm_script *self)
 {
     for (size_t i = 0; i < LM_COUNT(self->has); i++)
-        self->has[i] = has_function(L, callback_name((enum lm_callback)i));
+        self->has[i] = has_function(L, callback_names[i]);
     self->has_on_stop = has_function(L, "on_stop");
     self->ops.migrate = op_migrate;
     self->ops.has = op_has;

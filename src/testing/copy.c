@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Values from one Lua state to another: data only, at any depth that fits. */
 
 #include "testing/copy.h"
 

@@ -570,12 +570,6 @@ l_run(lua_State *L)
     return 1;
 }
 
-static void
-drop(void *arg, const char *conninfo)
-{
-    lm_scratch_drop(arg, conninfo);
-}
-
 /* connect() */
 static int
 l_connect(lua_State *L)
@@ -588,7 +582,7 @@ l_connect(lua_State *L)
         return lmL_raise(L, &err);
     lua_pushstring(L, conninfo);
     free(conninfo);
-    lmL_push_database(L, lua_tostring(L, -1), drop, scratch);
+    lmL_push_database(L, lua_tostring(L, -1), lm_scratch_drop, scratch);
     return 1;
 }
 

@@ -209,12 +209,6 @@ read_variable(const char *name, int64_t usual, int64_t *out)
            lm_cli_take_number(&lm_cmd_run, name, text, 100, out);
 }
 
-static void
-under_way(void *arg, int64_t run_id)
-{
-    lm_detach_under_way(arg, run_id);
-}
-
 /* A run of one script in one database. */
 struct job {
     const struct run_options *options;
@@ -294,7 +288,7 @@ run_script(const struct job *job, const struct lm_script *script,
         .keep_batch_size = options->batch_size >= 0,
         .keep_throttle_ms = options->throttle_ms >= 0,
         .keep_target_ms = options->target_ms >= 0,
-        .under_way = under_way,
+        .under_way = lm_detach_under_way,
         .arg = job->detach};
     struct lm_database database;
     struct lm_err err;

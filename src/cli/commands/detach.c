@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* A run in a process of its own; see the header. */
 
 #include "cli/commands/detach.h"
 
@@ -198,8 +197,10 @@ lm_detach_begin(struct lm_detach *self, const char *script, int *code)
 }
 
 void
-lm_detach_under_way(struct lm_detach *self, int64_t run_id)
+lm_detach_under_way(void *detach, int64_t run_id)
 {
+    struct lm_detach *self = detach;
+
     if (self->log_path == NULL || self->words < 0)
         return;
     if (dprintf(self->words, "%" PRId64 "\n", run_id) < 0)

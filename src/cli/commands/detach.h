@@ -22,7 +22,7 @@ struct lm_detach {
 bool lm_detach_begin(struct lm_detach *self, const char *script, int *code);
 /* In the child: tells the parent once that the run has begun. Does nothing
  * without lm_detach_begin. */
-void lm_detach_under_way(struct lm_detach *self, int64_t run_id);
+void lm_detach_under_way(void *detach, int64_t run_id);
 void lm_detach_release(struct lm_detach *self);
 
 #endif

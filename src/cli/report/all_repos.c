@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* A script in one repo after the other; see the header. */
 
 #include "cli/report/all_repos.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* What "luamig check SCRIPT" prints; see the header. */
 
 #include "cli/report/check_report.h"
 

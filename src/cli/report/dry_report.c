@@ -43,30 +43,20 @@ find_value(const struct lm_image *image, const char *column)
 
 enum colour { PLAIN, BOLD, RED, GREEN, CYAN };
 
-static bool
-may_colour(void)
-{
-    const char *no_color = getenv("NO_COLOR");
-    const char *term = getenv("TERM");
-
-    return (no_color == NULL || *no_color == '\0') &&
-           (term == NULL || strcmp(term, "dumb") != 0);
-}
-
 static void
 begin_line(enum colour colour)
 {
     static const char *const codes[] = {"", "\033[1m", "\033[31m", "\033[32m",
                                         "\033[36m"};
 
-    if (may_colour())
+    if (lm_log_may_colour(STDOUT_FILENO))
         lm_out_own(codes[colour]);
 }
 
 static void
 end_line(enum colour colour)
 {
-    if (colour != PLAIN && may_colour())
+    if (colour != PLAIN && lm_log_may_colour(STDOUT_FILENO))
         lm_out_own("\033[0m");
     lm_out("\n");
 }

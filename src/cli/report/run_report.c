@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* How a run ended, for people and for machines; see the header. */
 
 #include "cli/report/run_report.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Arguments of scripts, and where their secrets are read; see the header. */
 
 #include "cli/target/args.h"
 

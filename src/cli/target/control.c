@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Requests to a run: written into the journal, where its runner finds them. */
 
 #include "cli/target/control.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* For commands that read the journal, about any run, from any machine. */
 
 #include "cli/target/look.h"
 

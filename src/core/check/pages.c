@@ -104,11 +104,9 @@ ask_sizes(struct lm_checking *self, struct lm_plan *plan, struct lm_err *err)
     bool ok;
 
     lm_check_add_scanned(plan, &schemas, &names);
-    ok = lm_conn_ask(
-        self->conn, sizes_sql, "*: t t n?",
-        (struct lm_values){
-            (const char *[]){lm_buf_text(&schemas), lm_buf_text(&names)}, 2},
-        &rows, err);
+    ok = lm_conn_ask(self->conn, sizes_sql, "*: t t n?",
+                     LM_VALUES(lm_buf_text(&schemas), lm_buf_text(&names)),
+                     &rows, err);
     if (ok)
         take_sizes(plan, rows);
     lm_answer_free(rows);

@@ -160,12 +160,9 @@ ask_place(struct lm_checking *self, const struct lm_plan_node *scan,
     ok = lm_check_begin(self, LM_CHECK_MS, &ignored) &&
          lm_conn_ask(
              self->conn, place_sql, "?: t b b? b b t?",
-             (struct lm_values){
-                 (const char *[]){
-                     LM_DIGITS(query->sources[query->key_source[0]].table),
-                     scan->schema, scan->relation, lm_buf_text(&columns),
-                     lm_buf_text(&classes), lm_buf_text(&collations)},
-                 6},
+             LM_VALUES(LM_DIGITS(query->sources[query->key_source[0]].table),
+                       scan->schema, scan->relation, lm_buf_text(&columns),
+                       lm_buf_text(&classes), lm_buf_text(&collations)),
              out, &ignored);
     lm_check_end(self, ok);
     lm_buf_release(&columns);

@@ -144,8 +144,7 @@ lm_relation_read(struct lm_conn *conn, const char *name, char **facts_json,
                           "\"%s\" is not the name of a table", name);
     }
     text = lm_buf_text(&quoted);
-    if (lm_conn_ask(conn, find_sql, "?: o t d", (struct lm_values){&text, 1},
-                    &found, err)) {
+    if (lm_conn_ask(conn, find_sql, "?: o t d", LM_VALUES(text), &found, err)) {
         ok = lm_answer_rows(found) > 0 && lm_answer_int(found, 0, 2) > 0
                  ? read_facts(conn, found, facts_json, err)
                  : fail_missing(conn, name, err);

@@ -127,7 +127,7 @@ lm_check_journal_rights(struct lm_checking *self, struct lm_err *err)
     struct lm_answer *row = NULL;
 
     if (!lm_check_ask(self, "journal", sql, "1: t?",
-                      (struct lm_values){&self->journal_schema, 1}, &row, err))
+                      LM_VALUES(self->journal_schema), &row, err))
         return false;
     if (row != NULL && !lm_answer_is_null(row, 0, 0)) {
         hint_grants(self,
@@ -163,8 +163,7 @@ may_install(struct lm_checking *self, int version, bool *may,
     struct lm_answer *row = NULL;
 
     if (!lm_check_ask(self, "journal", version > 0 ? upgrade_sql : create_sql,
-                      "1: b", (struct lm_values){&self->journal_schema, 1},
-                      &row, err))
+                      "1: b", LM_VALUES(self->journal_schema), &row, err))
         return false;
     *may = row != NULL && lm_answer_bool(row, 0, 0);
     lm_answer_free(row);
@@ -243,7 +242,7 @@ add_owner(struct lm_checking *self, struct lm_err *err)
     struct lm_answer *row = NULL;
 
     if (!lm_check_ask(self, "journal", sql, "?: t",
-                      (struct lm_values){&self->journal_schema, 1}, &row, err))
+                      LM_VALUES(self->journal_schema), &row, err))
         return false;
     lm_check_add(self->check, LM_VERDICT_OK, "journal",
                  "luamig's tables are there, in schema \"%s\"; they belong to "

@@ -297,10 +297,8 @@ lm_check_tables(struct lm_checking *self, struct lm_err *err)
     lm_check_add_scanned(&self->plan, &schemas, &names);
     lm_check_add_sources(&self->query, &oids);
     ok = lm_check_ask(self, "table", tables_sql, tables_shape,
-                      (struct lm_values){(const char *[]){lm_buf_text(&schemas),
-                                                          lm_buf_text(&names),
-                                                          lm_buf_text(&oids)},
-                                         3},
+                      LM_VALUES(lm_buf_text(&schemas), lm_buf_text(&names),
+                                lm_buf_text(&oids)),
                       &rows, err);
     for (int row = 0; rows != NULL && row < lm_answer_rows(rows); row++) {
         add_table(self->check, rows, row);

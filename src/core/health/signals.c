@@ -211,8 +211,7 @@ read_blocked(struct lm_health_sampler *self, const struct lm_answer *rows,
     out->value = count;
     if (count > 0) {
         SET_TEXT(out->text,
-                 "%d session%s blocked by luamig: %s (app \"%s\", "
-                 "user %s)%s",
+                 "%d session%s blocked by luamig: %s (app \"%s\", user %s)%s",
                  count, count == 1 ? "" : "s", lm_answer_text(rows, 0, 0),
                  lm_answer_text(rows, 0, 1), lm_answer_text(rows, 0, 2),
                  count > 1 ? " and others" : "");
@@ -347,8 +346,7 @@ read_debt(struct lm_health_sampler *self, const struct lm_answer *rows,
     if (!lm_answer_bool(rows, 0, 2)) {
         out->state = LM_HEALTH_UNAVAILABLE;
         SET_TEXT(out->note,
-                 "autovacuum is off for %s, so waiting would clear "
-                 "nothing",
+                 "autovacuum is off for %s, so waiting would clear nothing",
                  lm_answer_text(rows, 0, 0));
         return;
     }

@@ -161,8 +161,7 @@ fail_default(const struct lm_answer *answer, struct lm_err *err)
         over ? "Give it: --arg %s=%s names the run that is done; %s begins "
                "another run, with the new default."
              : "Give it: --arg %s=%s continues that run; %s "
-               "abandons it and begins at the first row, with the new "
-               "default.",
+               "abandons it and begins at the first row, with the new default.",
         name, was, over ? "--again" : "--restart");
 }
 

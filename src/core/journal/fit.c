@@ -394,8 +394,7 @@ lm_journal_fits_done(struct lm_journal *self, const char *sketch,
     } else if (*what != '\0') {
         ok = lm_err_set(
             err, LM_ERR_SCRIPT,
-            "run %" PRId64 ", which is done, %s %s, and this "
-            "would %s %s",
+            "run %" PRId64 ", which is done, %s %s, and this would %s %s",
             run_id, *what == 't' ? "has read" : "had the search_path",
             lm_answer_text(answer, 0, 1), *what == 't' ? "read" : "have",
             lm_answer_text(answer, 0, 2));

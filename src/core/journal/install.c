@@ -26,8 +26,10 @@
     "  ON a.attrelid = c.oid AND a.attname = own.mark"             \
     "  WHERE own.name = c.relname)"
 
-void
-lm_journal_describe_sql(const char *schema, int version, char *out, size_t size)
+/* The "luamig journal --sql" command that makes the tables of the schema, or
+ * upgrades those of a version (0: there are none). */
+static void
+describe_sql(const char *schema, int version, char *out, size_t size)
 {
     struct lm_buf command = LM_BUF_INIT;
 
@@ -240,7 +242,7 @@ check_publications(struct lm_journal *self, int version, struct lm_err *err)
         return false;
     if (names[0] == '\0')
         return true;
-    lm_journal_describe_sql(self->schema, version, command, sizeof command);
+    describe_sql(self->schema, version, command, sizeof command);
     lm_err_set(err, LM_ERR_CONNECT,
                "a publication includes luamig's tables, and a subscriber may "
                "not have them: %s",
@@ -337,8 +339,8 @@ fail_install(struct lm_journal *self, int version, struct lm_err *err)
         err->sql[0] = '\0';
     lm_err_prefix(err, "could not set up luamig's tables in schema \"%s\"",
                   self->schema);
-    lm_journal_describe_sql(self->schema, version, command, sizeof command);
-    lm_journal_describe_sql(self->schema, 0, grant, sizeof grant);
+    describe_sql(self->schema, version, command, sizeof command);
+    describe_sql(self->schema, 0, grant, sizeof grant);
     if (lm_err_is_state(err, "42501")) {
         lm_err_hint(err,
                     "Let an owner of the %s run the output of \"%s\", then of "

@@ -136,10 +136,6 @@ void lm_journal_expand_sql(struct lm_buf *buf, const char *sql,
 bool lm_journal_hide_schema(struct lm_journal *self,
                             struct lm_err *err) LM_MUSTCHECK;
 
-/* Writes the "luamig journal --sql" command that makes the tables of the
- * schema, or upgrades those of a version (0: there are none). */
-void lm_journal_describe_sql(const char *schema, int version, char *out,
-                             size_t size);
 /* Does anything other than missing rights prevent making the tables, or
  * upgrading those of a version? LM_ERR_CONNECT: tables of others have their
  * names, or a publication would send them to subscribers. */

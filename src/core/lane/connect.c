@@ -43,8 +43,7 @@ check_identity(struct lm_lane *self, struct lm_err *err)
         "Its system identifier is %s. The run's server has the identifier %s.",
         found, self->server);
     lm_err_hint(err, "Correct the address so that it leads to the server of "
-                     "the run, and run "
-                     "the same command again.");
+                     "the run, and run the same command again.");
     return false;
 }
 
@@ -121,8 +120,9 @@ lm_lane_name_session(const struct lm_lane *self, const char *prefix, char *name,
     lm_buf_release(&script);
 }
 
-void
-lm_lane_rename(struct lm_lane *self)
+/* Gives the lane's session this name from the next transaction on. */
+static void
+rename_session(struct lm_lane *self)
 {
     lm_lane_name_session(self, "luamig", self->application_name,
                          sizeof self->application_name);
@@ -136,7 +136,7 @@ open_connection(struct lm_lane *self, struct lm_err *err)
                                   .watched = true,
                                   .silence_ms = self->options.silence_ms};
 
-    lm_lane_rename(self);
+    rename_session(self);
     if (!lm_conn_open(&self->conn, self->options.conninfo, &how, err))
         return false;
     self->journal.conn = self->conn;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Creates and frees a lane, one worker of a run. */
 
 #include "core/lane/private.h"
 

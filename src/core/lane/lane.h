@@ -186,8 +186,6 @@ bool lm_lane_reconnect(struct lm_lane *self, const struct lm_err *why,
  * server, 64. */
 void lm_lane_name_session(const struct lm_lane *self, const char *prefix,
                           char *name, size_t size);
-/* Gives the lane's session this name from the next transaction on. */
-void lm_lane_rename(struct lm_lane *self);
 
 /* -- query.c: the base query and the run's keys ----------------------------- */
 

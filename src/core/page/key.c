@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The key of one row; see the header. */
 
 #include "core/page/key.h"
 
 #include "core/page/base_query.h"
-
 
 void
 lm_key_release(struct lm_key *self)

@@ -259,18 +259,12 @@ add_where(struct lm_page_request *self, struct ends ends)
 }
 
 void
-lm_request_add_where(struct lm_page_request *self, struct lm_range range)
-{
-    add_where(self, add_ends(self, range));
-}
-
-void
 lm_request_add_range(struct lm_page_request *self, struct lm_range range)
 {
     lm_buf_puts(&self->sql, "SELECT ");
     lm_request_add_columns(self, "page");
     lm_request_add_source(self);
-    lm_request_add_where(self, range);
+    add_where(self, add_ends(self, range));
 }
 
 /* -- what is ordered -------------------------------------------------- */

@@ -96,11 +96,9 @@ make_for_column(struct lm_conn *conn, const char *table, const char *column,
     struct lm_err ignored;
     char *made = NULL;
 
-    if (!lm_conn_ask(
-            conn, sql, "?: t t",
-            (struct lm_values){
-                (const char *[]){table, column, LM_DIGITS(key_type)}, 3},
-            &row, &ignored))
+    if (!lm_conn_ask(conn, sql, "?: t t",
+                     LM_VALUES(table, column, LM_DIGITS(key_type)), &row,
+                     &ignored))
         return NULL;
     if (lm_answer_rows(row) == 1)
         made = make(lm_answer_text(row, 0, 0), lm_answer_text(row, 0, 1));
@@ -167,10 +165,8 @@ lm_position_find(struct lm_position *self, struct lm_conn *conn,
     if ((self->sql != NULL || prepare(self, conn, query)) &&
         lm_conn_ask_typed(
             conn, self->sql, "?: 4d?", types,
-            (struct lm_values){
-                (const char *[]){first, key, last, self->table, self->column},
-                5},
-            &row, &ignored)) {
+            LM_VALUES(first, key, last, self->table, self->column), &row,
+            &ignored)) {
         part = read_part(row);
         lm_answer_free(row);
     } else {
@@ -198,10 +194,8 @@ lm_position_middle(struct lm_conn *conn, const struct lm_base_query *query,
     sql = make_for_column(conn, table, source->column, query->key_types[key],
                           make_middle_sql);
     if (sql != NULL &&
-        lm_conn_ask_typed(
-            conn, sql, "1: t?", types,
-            (struct lm_values){(const char *[]){table, source->column}, 2},
-            &row, &ignored)) {
+        lm_conn_ask_typed(conn, sql, "1: t?", types,
+                          LM_VALUES(table, source->column), &row, &ignored)) {
         middle = lm_answer_copy(row, 0, 0);
         lm_answer_free(row);
     }

@@ -423,8 +423,7 @@ fail_system_column(const char *name, struct lm_err *err)
 {
     lm_err_set(err, LM_ERR_SCRIPT,
                "\"%s\" is a system column and cannot be the key: it changes "
-               "with every "
-               "update",
+               "with every update",
                name);
     lm_err_hint(err, "Name a unique column of the table with config.key.");
     return false;

@@ -55,11 +55,9 @@ ask(struct lm_conn *conn, const struct names *called, struct lm_base_query *out,
 
     lm_sql_add_array(&schemas, called->schemas, called->count);
     lm_sql_add_array(&names, called->names, called->count);
-    ok = lm_conn_ask(
-        conn, sql, "1: t?",
-        (struct lm_values){
-            (const char *[]){lm_buf_text(&schemas), lm_buf_text(&names)}, 2},
-        &result, err);
+    ok = lm_conn_ask(conn, sql, "1: t?",
+                     LM_VALUES(lm_buf_text(&schemas), lm_buf_text(&names)),
+                     &result, err);
     if (ok)
         out->volatile_calls = lm_answer_copy(result, 0, 0);
     lm_answer_free(result);

@@ -43,8 +43,6 @@ void lm_request_add_key_is(struct lm_page_request *self,
 void lm_request_add_key_after(struct lm_page_request *self,
                               const struct lm_key *key);
 
-/* " WHERE ..." for rows of the range; nothing for all rows. */
-void lm_request_add_where(struct lm_page_request *self, struct lm_range range);
 /* The rows of the range, without order and limit. */
 void lm_request_add_range(struct lm_page_request *self, struct lm_range range);
 /* The first rows of the range in the order of the key. */

@@ -105,12 +105,9 @@ adds_to_paged(struct lm_repo *self, const char *table, bool *adds,
     }
     if (sources.len > 0 && lm_sql_add_table(&name, table)) {
         lm_buf_putc(&sources, '}');
-        ok = lm_conn_ask(
-                 self->conn, sql, "1: b",
-                 (struct lm_values){(const char *[]){lm_buf_text(&name),
-                                                     lm_buf_text(&sources)},
-                                    2},
-                 &answer, err) ||
+        ok = lm_conn_ask(self->conn, sql, "1: b",
+                         LM_VALUES(lm_buf_text(&name), lm_buf_text(&sources)),
+                         &answer, err) ||
              lm_repo_fail_with(self, err);
         *adds = ok && lm_answer_bool(answer, 0, 0);
         lm_answer_free(answer);

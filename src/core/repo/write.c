@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Builds the statements of structured writes; executes nothing. */
 
 #include "core/repo/write.h"
 

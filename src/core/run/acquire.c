@@ -94,8 +94,7 @@ log_resumed(const struct lm_runner *self)
         lm_key_describe(&self->run.cursor, &self->lane.query, &where);
     }
     lm_log(LM_LOG_INFO,
-           "resuming run %" PRId64 " of %s on %s%s: %s rows are "
-           "done",
+           "resuming run %" PRId64 " of %s on %s%s: %s rows are done",
            self->run.id, self->migration->name, lm_conn_target(self->lane.conn),
            lm_buf_text(&where), lm_clock_count(self->run.rows).text);
     if (self->run.script_changed) {

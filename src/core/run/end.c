@@ -247,8 +247,7 @@ explain_on_conflict(struct lm_runner *self, struct lm_err *err)
 
     if (table != NULL && target != NULL && lm_conn_is_up(self->lane.conn)) {
         lm_conn_rollback(self->lane.conn);
-        if (lm_conn_ask(self->lane.conn, sql, "1: t?",
-                        (struct lm_values){(const char *[]){table, target}, 2},
+        if (lm_conn_ask(self->lane.conn, sql, "1: t?", LM_VALUES(table, target),
                         &found, &ignored) &&
             !lm_answer_is_null(found, 0, 0)) {
             lm_err_hint(err,

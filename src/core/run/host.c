@@ -82,18 +82,6 @@ connected(void *run)
                                                    : lm_conn_backend_pid(conn));
 }
 
-static bool
-claim(void *run, struct lm_err *err)
-{
-    return lm_runner_claim_again(run, err);
-}
-
-static bool
-reread(void *run, struct lm_err *err)
-{
-    return lm_runner_reread(run, err);
-}
-
 struct lm_lane_host
 lm_runner_host(struct lm_runner *self)
 {
@@ -106,6 +94,6 @@ lm_runner_host(struct lm_runner *self)
                                  .waits = waits,
                                  .disconnected = disconnected,
                                  .connected = connected,
-                                 .claim = claim,
-                                 .reread = reread};
+                                 .claim = lm_runner_claim_again,
+                                 .reread = lm_runner_reread};
 }

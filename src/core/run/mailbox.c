@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Requests on their way from the thread that reads them to the runner, and the
- * lease of a batch that takes long. See the header. */
 
 #include "core/run/mailbox.h"
 

@@ -155,11 +155,10 @@ void lm_runner_call_on_stop(struct lm_runner *self, const char *reason);
 bool lm_runner_connect(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
 /* Claims the run again. What the server has of the run replaces what the
  * runner has in memory. */
-bool lm_runner_claim_again(struct lm_runner *self,
-                           struct lm_err *err) LM_MUSTCHECK;
+bool lm_runner_claim_again(void *runner, struct lm_err *err) LM_MUSTCHECK;
 /* Reads what the server has of a held run again. Behind a pooler, a server may
  * crash and lose batches while the connection stays open. */
-bool lm_runner_reread(struct lm_runner *self, struct lm_err *err) LM_MUSTCHECK;
+bool lm_runner_reread(void *runner, struct lm_err *err) LM_MUSTCHECK;
 void lm_runner_names_release(struct lm_runner_names *self);
 
 /* -- acquire.c --------------------------------------------------------------- */

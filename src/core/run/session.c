@@ -65,8 +65,9 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
 }
 
 bool
-lm_runner_claim_again(struct lm_runner *self, struct lm_err *err)
+lm_runner_claim_again(void *runner, struct lm_err *err)
 {
+    struct lm_runner *self = runner;
     int64_t believed_seq = self->run.seq;
 
     if (!lm_journal_reclaim(&self->lane.journal, &self->run, err))
@@ -77,8 +78,9 @@ lm_runner_claim_again(struct lm_runner *self, struct lm_err *err)
 }
 
 bool
-lm_runner_reread(struct lm_runner *self, struct lm_err *err)
+lm_runner_reread(void *runner, struct lm_err *err)
 {
+    struct lm_runner *self = runner;
     int64_t believed_seq = self->run.seq;
 
     if (!lm_journal_refresh(&self->lane.journal, &self->run, err))

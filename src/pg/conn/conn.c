@@ -285,12 +285,6 @@ lm_conn_script(struct lm_conn *self, const char *sql, struct lm_err *err)
 }
 
 bool
-lm_conn_push(struct lm_conn *self, struct lm_err *err)
-{
-    return lm_pipeline_push(self, err);
-}
-
-bool
 lm_conn_flush(struct lm_conn *self, struct lm_err *err)
 {
     if (self->count == 0 && !self->failed && lm_conn_is_up(self))

@@ -86,7 +86,7 @@ lm_own_begin(struct lm_conn *conn, const char *sql, struct lm_values values,
     if (is_about_table(sql) && values.count > 0)
         table = values.texts[0];
     if (has_other_path(conn))
-        return post(conn, aside_sql, (struct lm_values){&table, 1}, err);
+        return post(conn, aside_sql, LM_VALUES(table), err);
     if (table != NULL && !lm_conn_has_transaction(conn))
         return begin_alone(conn, table, err);
     conn->own_alone = true;

@@ -448,7 +448,7 @@ lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
 }
 
 bool
-lm_pipeline_push(struct lm_conn *self, struct lm_err *err)
+lm_conn_push(struct lm_conn *self, struct lm_err *err)
 {
     return pump(self, err) || abandon(self);
 }
@@ -478,8 +478,8 @@ lm_pipeline_send_sync(struct lm_conn *self, struct lm_err *err)
     return (pump(self, err) && take_arrived(self, err)) || abandon(self);
 }
 
-bool
-lm_pipeline_read(struct lm_conn *self, struct lm_err *err)
+static bool
+read_answers(struct lm_conn *self, struct lm_err *err)
 {
     if (!read_all(self, err))
         return abandon(self);
@@ -498,7 +498,7 @@ lm_pipeline_read_commit(struct lm_conn *self, struct lm_err *err)
     bool ok;
 
     self->committing = true;
-    ok = lm_pipeline_read(self, err);
+    ok = read_answers(self, err);
     self->committing = false;
     return ok;
 }
@@ -506,7 +506,7 @@ lm_pipeline_read_commit(struct lm_conn *self, struct lm_err *err)
 bool
 lm_pipeline_sync(struct lm_conn *self, struct lm_err *err)
 {
-    return lm_pipeline_send_sync(self, err) && lm_pipeline_read(self, err);
+    return lm_pipeline_send_sync(self, err) && read_answers(self, err);
 }
 
 static bool

@@ -121,9 +121,6 @@ bool lm_pipeline_queue(struct lm_conn *self, int sent,
 bool lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
                       struct lm_err *err) LM_MUSTCHECK;
 
-/* Makes the server process the posted requests. */
-bool lm_pipeline_push(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
-
 /* watch.c: what the server process does, seen over a second connection. */
 enum lm_activity {
     LM_ACTIVITY_UNKNOWN, /* unknown, or the process is gone */
@@ -136,13 +133,12 @@ enum lm_activity lm_conn_look(const struct lm_conn *self);
 /* The open requests will get no answer: calls their listeners. */
 void lm_pipeline_drop(struct lm_conn *self);
 
-/* Send a sync; read all answers up to the sync; do both. The error is the
+/* Sends a sync; sends one and reads all answers up to it. The error is the
  * first one of the requests; the server has skipped the requests after it. */
 bool lm_pipeline_send_sync(struct lm_conn *self,
                            struct lm_err *err) LM_MUSTCHECK;
-bool lm_pipeline_read(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_pipeline_sync(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
-/* The same as read, if COMMIT is the last request. */
+/* Reads the answers up to a sync that was sent after COMMIT. */
 bool lm_pipeline_read_commit(struct lm_conn *self,
                              struct lm_err *err) LM_MUSTCHECK;
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of SQLSTATEs, made from lua/luamig/sqlstates.lua; see the header. */
 
 #include "pg/conn/sqlstate.h"
 

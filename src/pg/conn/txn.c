@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* BEGIN and the settings that go with it; see the header. */
 
 #include "pg/conn/txn.h"
 

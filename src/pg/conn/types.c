@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* The cache of types; see the header. */
 
 #include "pg/conn/types.h"
 

@@ -75,8 +75,9 @@ implied_name(const Node *node)
     }
 }
 
-bool
-lm_query_is_star(const Node *output)
+/* Does it stand for several columns: t.*, (row).*? */
+static bool
+is_star(const Node *output)
 {
     const ColumnRef *ref = lm_tree_column(output);
     const PgQuery__AIndirection *fields = output->a_indirection;
@@ -121,7 +122,7 @@ lm_query_output_at(const SelectStmt *select, int position)
     if (position < 0 || (size_t)position >= select->n_target_list)
         return NULL;
     for (int i = 0; i <= position; i++) {
-        if (lm_query_is_star(select->target_list[i]->res_target->val))
+        if (is_star(select->target_list[i]->res_target->val))
             return NULL;
     }
     return select->target_list[position]->res_target->val;

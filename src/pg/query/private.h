@@ -51,9 +51,6 @@ bool lm_query_walk_tables(const PgQuery__SelectStmt *select,
 bool lm_query_find_output(const PgQuery__SelectStmt *select, const char *column,
                           const PgQuery__Node **out);
 
-/* Does it stand for several columns: t.*, (row).*? */
-bool lm_query_is_star(const PgQuery__Node *output);
-
 /* The expression at a position (from 0); NULL when there is none, or a star
  * before it. */
 const PgQuery__Node *lm_query_output_at(const PgQuery__SelectStmt *select,

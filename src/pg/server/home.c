@@ -207,12 +207,23 @@ make_private_dir(const struct lm_server_user *user, const char *path,
     return ok;
 }
 
+/* FNV-1a: it names folders and protects nothing. */
+static uint64_t
+hash_of(const char *string)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+
+    for (const char *c = string; *c != '\0'; c++)
+        h = (h ^ (unsigned char)*c) * 0x100000001b3u;
+    return h;
+}
+
 /* A home outside the project, for a project that the user may not enter. */
 static bool
 make_far_home(struct lm_server *self, const char *link, struct lm_err *err)
 {
     static const char root[] = "/var/lib/luamig";
-    uint64_t name = lm_server_hash(self->project);
+    uint64_t name = hash_of(self->project);
     char *path = lm_format("%s/%016" PRIx64, root, name);
     bool ok = true;
 
@@ -329,17 +340,6 @@ set_conninfo(struct lm_server *self)
     self->conninfo = lm_buf_take(&uri);
 }
 
-/* FNV-1a: it names folders and protects nothing. */
-uint64_t
-lm_server_hash(const char *string)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-
-    for (const char *c = string; *c != '\0'; c++)
-        h = (h ^ (unsigned char)*c) * 0x100000001b3u;
-    return h;
-}
-
 bool
 lm_server_open_home(struct lm_server *self, const char *link,
                     struct lm_err *err)
@@ -355,7 +355,7 @@ lm_server_open_home(struct lm_server *self, const char *link,
     } else {
         self->sockets =
             lm_format("/tmp/luamig-%u-%016" PRIx64, (unsigned)self->user.uid,
-                      lm_server_hash(self->home));
+                      hash_of(self->home));
     }
     set_conninfo(self);
     return true;

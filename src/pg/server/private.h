@@ -46,9 +46,6 @@ bool lm_server_file_exists(const char *dir, const char *name, int mode);
 size_t lm_server_read_tail(const char *path, off_t offset, char *out,
                            size_t size);
 
-/* A number to name a folder by. */
-uint64_t lm_server_hash(const char *string);
-
 /* One short step of waiting for `what`. False, with an error, if the user
  * asked to stop or the deadline has passed. */
 bool lm_server_wait_step(int64_t deadline, const char *what,

@@ -129,13 +129,13 @@ lm_scratch_take(struct lm_scratch *self, char **conninfo, struct lm_err *err)
 }
 
 void
-lm_scratch_drop(struct lm_scratch *self, const char *conninfo)
+lm_scratch_drop(void *scratch, const char *conninfo)
 {
     const char *name = conninfo + strlen(scheme);
     char *sql = lm_format("DROP DATABASE IF EXISTS %.*s WITH (FORCE)",
                           (int)strcspn(name, "?"), name);
     struct lm_err ignored;
 
-    (void)!post(self, sql, &ignored);
+    (void)!post(scratch, sql, &ignored);
     free(sql);
 }

@@ -27,6 +27,6 @@ const char *lm_scratch_template(const struct lm_scratch *self);
 bool lm_scratch_take(struct lm_scratch *self, char **conninfo,
                      struct lm_err *err) LM_MUSTCHECK;
 /* Drops a copy, even if somebody is connected. Errors do not matter. */
-void lm_scratch_drop(struct lm_scratch *self, const char *conninfo);
+void lm_scratch_drop(void *scratch, const char *conninfo);
 
 #endif

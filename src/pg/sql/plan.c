@@ -119,10 +119,8 @@ read_text(struct reader *self, char **out)
         lm_buf_release(&text);
         return false;
     }
-    lm_buf_puts(&text, "");
     free(*out);
-    *out = lm_strdup(lm_buf_text(&text));
-    lm_buf_release(&text);
+    *out = lm_buf_take(&text);
     return true;
 }
 

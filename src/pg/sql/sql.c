@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Quoting of identifiers, and array literals of text. */
 
 #include "pg/sql/sql.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Patterns of calls; see the header. */
 
 #include "script/bind/pattern.h"
 

@@ -376,82 +376,58 @@ condition_text(lua_State *L, struct lm_call *call, const char *table,
     return lm_buf_text(where);
 }
 
-static bool
-write_update_all(lua_State *L, struct lm_call *call, struct lm_buf *sql,
-                 const char *table, struct lm_names changes,
-                 const struct lm_condition *condition)
-{
-    struct lm_buf where = LM_BUF_INIT;
-    const char *text = condition_text(L, call, table, condition, &where);
-    bool ok = lm_write_update_all(sql, table, changes, text, condition->count);
-
-    lm_buf_release(&where);
-    return ok;
-}
-
-static bool
-write_delete_all(lua_State *L, struct lm_call *call, struct lm_buf *sql,
-                 const char *table, const struct lm_condition *condition)
-{
-    struct lm_buf where = LM_BUF_INIT;
-    const char *text = condition_text(L, call, table, condition, &where);
-    bool ok = lm_write_delete_all(sql, table, text);
-
-    lm_buf_release(&where);
-    return ok;
-}
-
+/* Writes what has the condition in the arguments from index on: changes is the
+ * index of a table of them, 0 for a delete. */
 static int
-l_update_all(lua_State *L)
+write_all(lua_State *L, const char *method, int changes, int index)
 {
     struct lm_call call;
     struct lm_buf sql = LM_BUF_INIT;
+    struct lm_buf where = LM_BUF_INIT;
     struct lm_condition condition;
     struct columns columns = {.L = L};
     struct lm_write *write = NULL;
     int last = lua_gettop(L);
+    const char *text;
     int first;
+    bool ok;
 
     lmL_begin_call(L, &call);
     columns.table = lmL_check_text(L, 2);
-    lmL_check_table(L, 3, "update_all", "the changes");
-    columns.names = lmL_push_names(L, 3, lm_the_changes);
-    lmL_check_changes(L, columns.names, "update_all");
-    check_columns(L, &call, columns.table, columns.names);
-    lmL_check_site(L, &call, "update_all", lm_the_changes, columns.names);
-    lmL_push_condition(L, &call, 4, last, "update_all", &condition);
+    if (changes > 0) {
+        lmL_check_table(L, changes, method, "the changes");
+        columns.names = lmL_push_names(L, changes, lm_the_changes);
+        lmL_check_changes(L, columns.names, method);
+        check_columns(L, &call, columns.table, columns.names);
+        lmL_check_site(L, &call, method, lm_the_changes, columns.names);
+    }
+    lmL_push_condition(L, &call, index, last, method, &condition);
     columns.offset = condition.count;
     first = lua_gettop(L) - condition.count + 1;
-    lmL_push_fields(L, 3, columns.names);
-    write_or_raise(L, &call, &sql,
-                   write_update_all(L, &call, &sql, columns.table,
-                                    columns.names, &condition),
-                   first, condition.count + columns.names.count, &columns, NULL,
+    if (changes > 0)
+        lmL_push_fields(L, changes, columns.names);
+    text = condition_text(L, &call, columns.table, &condition, &where);
+    ok = changes > 0 ? lm_write_update_all(&sql, columns.table, columns.names,
+                                           text, condition.count)
+                     : lm_write_delete_all(&sql, columns.table, text);
+    lm_buf_release(&where);
+    write_or_raise(L, &call, &sql, ok, first,
+                   condition.count + columns.names.count, &columns, NULL,
                    &write);
     lmL_push_handle(L, &call, write);
     return 1;
 }
 
 static int
+l_update_all(lua_State *L)
+{
+    return write_all(L, "update_all", 3, 4);
+}
+
+static int
 l_delete_all(lua_State *L)
 {
-    struct lm_call call;
-    struct lm_buf sql = LM_BUF_INIT;
-    struct lm_condition condition;
-    struct columns columns = {.L = L};
-    struct lm_write *write = NULL;
-    int last = lua_gettop(L);
-
-    lmL_begin_call(L, &call);
-    columns.table = lmL_check_text(L, 2);
-    lmL_push_condition(L, &call, 3, last, "delete_all", &condition);
-    columns.offset = condition.count;
-    write_or_raise(L, &call, &sql,
-                   write_delete_all(L, &call, &sql, columns.table, &condition),
-                   lua_gettop(L) - condition.count + 1, condition.count,
-                   &columns, NULL, &write);
-    lmL_push_handle(L, &call, write);
-    return 1;
+    return write_all(L, "delete_all", 0, 3);
 }
 
 const luaL_Reg lm_bind_write_methods[] = {{"update", l_update},

@@ -236,8 +236,7 @@ read_conflict_table(lua_State *L, int index, const char *method,
         }
         if (lua_type(L, -1) != LUA_TTABLE) {
             luaL_error(L,
-                       "repo:%s: on_conflict.%s must be a list of column "
-                       "names",
+                       "repo:%s: on_conflict.%s must be a list of column names",
                        method, name);
         }
         lua_pop(L, 1);

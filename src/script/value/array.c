@@ -1,8 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The text form of arrays: {1,NULL,"a \"b\""}, with the delimiter that the
- * element type asks for.
- */
 
 #include "script/value/array.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads fields of Lua tables; see the header. */
 
 #include "script/value/fields.h"
 

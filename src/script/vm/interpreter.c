@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* The interpreter of "luamig lua". */
 
 #include "script/vm/interpreter.h"
 

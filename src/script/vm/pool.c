@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* Lists of free objects, and chunks that they are cut from. */
 
 #include "script/vm/pool.h"
 
