@@ -196,7 +196,7 @@ def test_a_limit_below_the_key_is_refused(reader, kind):
     query, text = LIMITS[kind]
     reader.script(script(query, "id"))
     reader.run().expect(INVALID, "base_query must not have LIMIT in the subselect "
-                        "that its key comes from", text, "^")
+                        "that returns its key", text, "^")
 
 
 def test_the_rows_are_taken_by_the_command_instead(db, project):

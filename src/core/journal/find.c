@@ -574,8 +574,8 @@ blame_arguments(struct lm_err *err)
         return false;
     err->sql[0] = '\0';
     lm_err_prefix(err, "the arguments cannot be recorded");
-    lm_err_hint(err, "Give the script arguments without characters that the "
-                     "database's encoding lacks.");
+    lm_err_hint(err, "In the arguments, use only characters that the "
+                     "database's encoding has.");
     return false;
 }
 

@@ -257,7 +257,7 @@ static bool
 handle_failed_row(struct lm_lane *self, struct lm_err *err)
 {
     if (raises_without_rows(self)) {
-        lm_err_prefix(err, "the base query fails even if it returns no row");
+        lm_err_prefix(err, "the base query fails before it returns a row");
         return false;
     }
     lm_lane_note_failed_key(self, &self->narrow.end);

@@ -50,8 +50,8 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
     if (lost > 0) {
         lm_log(LM_LOG_WARNING,
                "the server lost %" PRId64
-               " acknowledged batches in a crash; the cursor went back with "
-               "the rows, and the run migrates them again",
+               " acknowledged batches in a crash; the cursor is back where it "
+               "was before them, and the run migrates their rows again",
                lost);
     } else if (lost < 0) {
         lm_log(LM_LOG_INFO, "the interrupted commit has succeeded");

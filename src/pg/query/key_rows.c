@@ -144,7 +144,7 @@ judge_limit(struct trace *self, const struct scope *scope)
         return false;
     refuse(
         self, scope->source, lm_tree_location(&limit->base),
-        "LIMIT in the subselect that its key comes from",
+        "LIMIT in the subselect that returns its key",
         is_lateral(scope)
             ? "LIMIT may choose other rows while rows are migrated. Page by "
               "the key of the outer row, for which the subselect looks up rows."
@@ -165,7 +165,7 @@ lm_key_judge_limits(struct trace *self, const struct scope *scope)
     if (offset == NULL || (lm_tree_integer(offset, &number) && number == 0))
         return judge_limit(self, scope);
     refuse(self, scope->source, lm_tree_location(&offset->base),
-           "OFFSET in the subselect that its key comes from",
+           "OFFSET in the subselect that returns its key",
            "OFFSET may leave out other rows while rows are migrated. Leave "
            "rows out by a condition, or set config.start_after.");
     return false;

@@ -96,7 +96,7 @@ static const struct {
                  SAY_ALL},
     [NO_SOURCE] =
         {LM_GUARD_EVERY_ROW,
-         "MERGE would change every row that has no match in its source",
+         "MERGE would change every row that matches no row of its source",
          "Add a condition on a column: WHEN NOT MATCHED BY SOURCE AND ... "
          "THEN. If you want every row, pass luamig.ALL: "
          "repo:execute(luamig.ALL, sql, ...)."},
