@@ -16,6 +16,7 @@ local function with_fresh_modules(fn)
       kept[name], package.loaded[name] = module, nil
     end
   end
+  collectgarbage() -- many worlds have come and gone
   local ok, result = pcall(fn)
   for name in pairs(package.loaded) do
     if name:find "^luamig" then
