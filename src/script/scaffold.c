@@ -76,8 +76,7 @@ ask(struct asking *asking, struct lm_err *err)
         lua_pushcfunction(vm.L, ask_protected);
         lua_pushlightuserdata(vm.L, asking);
         ok = lm_vm_call(vm.L, 1, 0, err);
-        if (!ok)
-            /* a line of luamig's modules does not help the user */
+        if (!ok) /* a line of luamig's modules does not help the user */
             err->traceback[0] = '\0';
     }
     lm_vm_release(&vm);

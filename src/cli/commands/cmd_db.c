@@ -73,14 +73,14 @@ static const struct verb {
     /* server: NULL when none runs and it is not to be started. */
     bool (*run)(struct lm_server *server, char *const *args,
                 struct lm_err *err);
-    bool starts;
     enum lm_server_life life;
+    bool starts;
     bool takes_arguments;
 } verbs[] = {
-    {"start", start, true, LM_SERVER_STAYS, false},
-    {"stop", stop, false, LM_SERVER_WITH_PARENT, false},
-    {"url", url, false, LM_SERVER_WITH_PARENT, false},
-    {"psql", psql, true, LM_SERVER_WITH_PARENT, true},
+    {"start", start, LM_SERVER_STAYS, true, false},
+    {"stop", stop, LM_SERVER_WITH_PARENT, false, false},
+    {"url", url, LM_SERVER_WITH_PARENT, false, false},
+    {"psql", psql, LM_SERVER_WITH_PARENT, true, true},
 };
 
 static const struct verb *

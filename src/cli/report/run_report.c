@@ -56,9 +56,10 @@ print_matching(const struct lm_outcome *outcome)
         lm_out(", %s of them beyond the last key of this run",
                lm_clock_count(outcome->beyond).text);
     }
-    if (all && !outcome->takes_all)
+    if (all && !outcome->takes_all) {
         lm_out_own(
             "; the base query also returns rows that are already migrated");
+    }
     lm_out("\n");
 }
 

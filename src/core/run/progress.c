@@ -160,9 +160,10 @@ add_pace(struct lm_buf *buf, const struct lm_progress *self)
 
     lm_buf_printf(buf, ", %s rows/s",
                   lm_clock_count((int64_t)lm_progress_rate(self)).text);
-    if (self->batch_size > 0)
+    if (self->batch_size > 0) {
         lm_buf_printf(buf, ", batches of %s",
                       lm_clock_count(self->batch_size).text);
+    }
     if (left >= 0) {
         lm_buf_printf(buf,
                       knows_total(self)

@@ -188,9 +188,10 @@ find_value_fault(const struct kind *kind, const char *text, bool is_there)
 {
     if (text == NULL)
         return is_there && !kind->is_nullable ? "is NULL" : NULL;
-    if (!is_there)
+    if (!is_there) {
         return "is not NULL, although the first column says that nothing was "
                "found";
+    }
     return kind->is_array ? find_array_fault(kind, text)
                           : find_fault(kind->letter, text);
 }
