@@ -139,8 +139,13 @@ look(struct lm_conn *conn, const char *sql, const char *shape,
     *out = NULL;
     if (!lm_conn_command(conn, "SAVEPOINT luamig_look", &ignored))
         return false;
-    if (lm_conn_ask_typed(conn, sql, shape, types, values, out, &ignored))
-        return lm_conn_command(conn, "RELEASE SAVEPOINT luamig_look", &ignored);
+    if (lm_conn_ask_typed(conn, sql, shape, types, values, out, &ignored)) {
+        if (lm_conn_command(conn, "RELEASE SAVEPOINT luamig_look", &ignored))
+            return true;
+        lm_answer_free(*out);
+        *out = NULL;
+        return false;
+    }
     if (!lm_conn_command(conn, "ROLLBACK TO SAVEPOINT luamig_look", &ignored))
         lm_log(LM_LOG_DEBUG, "%s", ignored.message);
     return false;
