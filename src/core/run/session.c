@@ -56,10 +56,6 @@ compare_with_server(struct lm_runner *self, int64_t believed_seq)
     } else if (lost < 0) {
         lm_log(LM_LOG_INFO, "the interrupted commit has succeeded");
     }
-    self->ended = strncmp(self->run.state, "done", 4) == 0;
-    lm_requests_note_state(&self->requests, self->run.state);
-    lm_holding_waits_for(&self->holding,
-                         self->requests.paused ? "paused" : NULL);
     self->lane.pages_done = false; /* rows may have come back */
     lm_progress_set(&self->gauge.progress, self->run.rows, self->run.batches);
 }
@@ -74,9 +70,14 @@ lm_runner_claim_again(void *runner, struct lm_err *err)
         return false;
     lm_mailbox_poll_soon(self->requests.mailbox);
     compare_with_server(self, believed_seq);
+    self->ended = strncmp(self->run.state, "done", 4) == 0;
+    lm_requests_note_state(&self->requests, self->run.state);
+    lm_holding_waits_for(&self->holding,
+                         self->requests.paused ? "paused" : NULL);
     return true;
 }
 
+/* The state is not read: requests change it, and this runner obeys them. */
 bool
 lm_runner_reread(void *runner, struct lm_err *err)
 {
