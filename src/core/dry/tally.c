@@ -57,7 +57,7 @@ lm_tally_read(struct lm_tally *out, struct lm_conn *conn, struct lm_err *err)
     struct lm_stmt *stmt;
 
     memset(out, 0, sizeof *out);
-    if (!lm_conn_prepare(conn, sql, NULL, 0, &stmt, err) ||
+    if (!lm_conn_prepare_rare(conn, sql, &stmt, err) ||
         !lm_conn_ask_prepared(conn, stmt, "+: n b t? n? n? n?", LM_NO_VALUES,
                               &result, err))
         return false;

@@ -602,8 +602,7 @@ ask(struct lm_conn *conn, const char *sql, const char *shape,
 {
     struct lm_stmt *stmt;
 
-    return begin(conn, err) &&
-           lm_conn_prepare(conn, sql, NULL, 0, &stmt, err) &&
+    return begin(conn, err) && lm_conn_prepare_rare(conn, sql, &stmt, err) &&
            lm_conn_ask_prepared(conn, stmt, shape, values, rows, err);
 }
 

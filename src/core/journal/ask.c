@@ -22,7 +22,7 @@ prepare(struct lm_journal *self, const char *mark, const char *sql,
 
     lm_buf_puts(&buf, mark);
     lm_journal_expand_sql(&buf, sql, self->schema);
-    ok = lm_conn_prepare(self->conn, lm_buf_text(&buf), NULL, 0, out, err);
+    ok = lm_conn_prepare_rare(self->conn, lm_buf_text(&buf), out, err);
     lm_buf_release(&buf);
     return ok;
 }

@@ -336,7 +336,7 @@ lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
     if (add_known(self, &names, &parts) > 0) {
         struct lm_stmt *stmt;
 
-        ok = lm_conn_prepare(conn, version_sql, NULL, 0, &stmt, err) &&
+        ok = lm_conn_prepare_rare(conn, version_sql, &stmt, err) &&
              lm_conn_post_question(
                  conn, stmt, version_shape,
                  LM_VALUES(lm_buf_text(&names), lm_buf_text(&parts)),

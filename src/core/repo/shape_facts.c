@@ -430,7 +430,7 @@ lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
     add_names(&arrays[SET], set_columns(form), none);
     add_names(&arrays[OTHERS], form->target, form->overwritten);
     {
-        ok = lm_conn_prepare(conn, facts_sql, NULL, 0, &stmt, err) &&
+        ok = lm_conn_prepare_rare(conn, facts_sql, &stmt, err) &&
              lm_conn_ask_prepared(
                  conn, stmt, facts_shape,
                  LM_VALUES(shape->name, lm_buf_text(&arrays[COLUMNS]),

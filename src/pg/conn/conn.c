@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { OFTEN = 3 }; /* how many uses make a statement worth keeping */
+
 void
 lm_conn_close(struct lm_conn *self)
 {
@@ -488,6 +490,7 @@ parse_and_describe(struct lm_conn *self, struct lm_stmt *stmt,
     ok = lm_own_end(self, stmt->sql, ok, err);
     if (ok)
         describe(stmt, result);
+    stmt->kept = ok;
     PQclear(result);
     return ok || explain_unread(text, err);
 }
@@ -498,7 +501,7 @@ static int
 send_execute(struct lm_conn *self, const struct lm_stmt *stmt,
              struct lm_values values)
 {
-    if (self->pooled) {
+    if (self->pooled || !stmt->kept) {
         return PQsendQueryParams(self->pg, lm_own_text(stmt->sql), values.count,
                                  stmt->param_types, values.texts, NULL, NULL,
                                  0);
@@ -520,29 +523,53 @@ evict(struct lm_conn *self, struct lm_err *err)
     if (!lm_conn_flush(self, err)) /* requests in flight refer to it */
         return false;
     snprintf(sql, sizeof sql, "DEALLOCATE %s", old->name);
-    ok = self->pooled || lm_conn_command(self, sql, err);
+    ok = self->pooled || !old->kept || lm_conn_command(self, sql, err);
     lm_stmt_cache_drop(&self->statements, old);
     return ok;
+}
+
+/* Finds the statement in the cache, or adds it there. */
+static bool
+find_or_add(struct lm_conn *self, const char *sql, const uint32_t *types,
+            int type_count, struct lm_stmt **out, struct lm_err *err)
+{
+    *out = lm_stmt_cache_find(&self->statements, sql, types, type_count);
+    if (*out == NULL) {
+        if (!evict(self, err))
+            return false;
+        *out = lm_stmt_cache_add(&self->statements, sql, types, type_count);
+    }
+    return true;
+}
+
+/* Has the server keep and describe a statement that it does not have. */
+static bool
+keep(struct lm_conn *self, struct lm_stmt *stmt, const uint32_t *types,
+     int type_count, struct lm_err *err)
+{
+    if (stmt->kept || parse_and_describe(self, stmt, types, type_count, err))
+        return true;
+    lm_stmt_cache_drop(&self->statements, stmt);
+    return false;
 }
 
 bool
 lm_conn_prepare(struct lm_conn *self, const char *sql, const uint32_t *types,
                 int type_count, struct lm_stmt **out, struct lm_err *err)
 {
-    struct lm_stmt *stmt =
-        lm_stmt_cache_find(&self->statements, sql, types, type_count);
+    return find_or_add(self, sql, types, type_count, out, err) &&
+           keep(self, *out, types, type_count, err);
+}
 
-    if (stmt == NULL) {
-        if (!evict(self, err))
-            return false;
-        stmt = lm_stmt_cache_add(&self->statements, sql, types, type_count);
-        if (!parse_and_describe(self, stmt, types, type_count, err)) {
-            lm_stmt_cache_drop(&self->statements, stmt);
-            return false;
-        }
-    }
-    *out = stmt;
-    return true;
+bool
+lm_conn_prepare_rare(struct lm_conn *self, const char *sql,
+                     struct lm_stmt **out, struct lm_err *err)
+{
+    if (!find_or_add(self, sql, NULL, 0, out, err))
+        return false;
+    if (self->pooled || ++(*out)->times < OFTEN)
+        return true;
+    return keep(self, *out, NULL, 0, err);
 }
 
 struct lm_stmt *

@@ -233,6 +233,12 @@ bool lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,
 bool lm_conn_prepare(struct lm_conn *self, const char *sql,
                      const uint32_t *types, int type_count,
                      struct lm_stmt **out, struct lm_err *err) LM_MUSTCHECK;
+/* The same for a statement whose description is not needed, and which may run
+ * once only: until its third use luamig sends it whole, without a round trip
+ * for its preparation. */
+bool lm_conn_prepare_rare(struct lm_conn *self, const char *sql,
+                          struct lm_stmt **out,
+                          struct lm_err *err) LM_MUSTCHECK;
 /* The statement, if this text was prepared without types and is still kept;
  * else NULL. */
 struct lm_stmt *lm_conn_find_prepared(struct lm_conn *self, const char *sql);

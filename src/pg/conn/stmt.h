@@ -16,7 +16,9 @@ struct lm_stmt {
     int asked_count;
     uint64_t hash;
     uint64_t last_use;
-    bool judged; /* a verdict was set */
+    uint64_t times; /* by lm_conn_prepare_rare */
+    bool kept;      /* the server has described it, and keeps it by name */
+    bool judged;    /* a verdict was set */
     struct lm_verdict verdict;
     int param_count;
     uint32_t *param_types;

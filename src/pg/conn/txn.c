@@ -143,8 +143,8 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
     struct lm_stmt *stmt;
 
     lm_conn_set_idle_limit(conn, idle_ms);
-    return lm_conn_prepare(conn, is_17 ? settings_17_sql : settings_sql, NULL,
-                           0, &stmt, err) &&
+    return lm_conn_prepare_rare(conn, is_17 ? settings_17_sql : settings_sql,
+                                &stmt, err) &&
            lm_conn_post_question(
                conn, stmt, settings_shape,
                LM_VALUES(LM_DIGITS(txn->statement_timeout_ms),
