@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.project import BUSY, DONE, FAILED, INVALID, STOPPED
+from harness.project import BUSY, CANCELLED, DONE, FAILED, INVALID, STOPPED
 from harness.wait import wait_until
 
 SCRIPT = """
@@ -33,7 +33,7 @@ def script(body=ADD, config="", fields=""):
 
 
 def sums(db):
-    return db.column("SELECT DISTINCT n FROM items")
+    return db.column("SELECT DISTINCT n FROM items ORDER BY n")
 
 
 def test_a_run_whose_on_start_failed_begins_without_it(items, project):
@@ -65,6 +65,42 @@ def test_a_script_that_has_changed_since_it_was_done_says_so(items, project):
         "--again runs the new version")
     project.run("--again").expect(DONE, "run 2 done").refuse("has changed")
     project.run().expect(DONE, "run 2 is done already").refuse("has changed")
+
+
+@pytest.mark.parametrize("earlier, answer", [
+    ([], "run 1 is done already"),
+    (["--arg", "n=1"], "run 1 is done already")])
+def test_a_script_that_another_process_runs_to_its_end_meanwhile(
+        items, project, earlier, answer):
+    project.script(script(fields='args = { n = { type = "integer", default = 1 } },'))
+    late = project.start_run(fault="before_begin=stop")
+    late.wait_frozen()
+    project.run(*earlier).expect(DONE, "run 1 done")
+    late.thaw()
+    late.wait().expect(DONE, answer)
+    assert sums(items) == [10]
+
+
+def test_two_runs_that_are_asked_for_at_the_same_time_both_run(items, project):
+    project.script(script())
+    project.run().expect(DONE)
+    late = project.start_run("--again", fault="before_begin=stop")
+    late.wait_frozen()
+    project.run("--again").expect(DONE, "run 2 done")
+    late.thaw()
+    late.wait().expect(DONE, "run 3 done")
+    assert sums(items) == [30]
+
+
+def test_a_run_that_is_cancelled_meanwhile_is_not_begun_again(items, project):
+    project.script(script())
+    late = project.start_run(fault="before_begin=stop")
+    late.wait_frozen()
+    project.run("--limit", 20).expect(STOPPED)
+    project.luamig("cancel", "1").expect(DONE)
+    late.thaw()
+    late.wait().expect(CANCELLED, "run 1")
+    assert sums(items) == [0, 10]
 
 
 @pytest.mark.parametrize("before, after", [("true", "false"),

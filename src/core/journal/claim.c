@@ -25,6 +25,34 @@ enum {
 
 /* -- beginning -------------------------------------------------------- */
 
+bool
+lm_journal_note_newest(struct lm_journal *self,
+                       const struct lm_run_request *request, struct lm_run *run,
+                       struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT coalesce(max(r.id), 0) FROM {schema}.run r"
+                        " WHERE r.script = $1",
+                        "1: n", LM_VALUES(request->script), &answer, err))
+        return false;
+    run->newest = lm_answer_int(answer, 0, 0);
+    lm_answer_free(answer);
+    return true;
+}
+
+/* From here to the end of the transaction nobody else begins a run of the
+ * script. */
+static bool
+begin_alone(struct lm_journal *self, const char *script, struct lm_err *err)
+{
+    return lm_journal_command(self,
+                              "SELECT pg_advisory_xact_lock("
+                              "hashtextextended('luamig begins ' || $1, 0))",
+                              LM_VALUES(script), err);
+}
+
 static bool
 insert_run(struct lm_journal *self, const struct lm_run_request *request,
            struct lm_run *run, bool *begun, struct lm_err *err)
@@ -35,9 +63,11 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
         self,
         "WITH begun AS (INSERT INTO {schema}.run (script, args, sha256,"
         " config, state, version, given, file, path, fingerprint)"
-        " VALUES ($1, $2::jsonb, pg_catalog.encode("
+        " SELECT $1, $2::jsonb, pg_catalog.encode("
         "pg_catalog.sha256($3::bytea), 'hex'), $4::jsonb, 'running', $5,"
-        " $6::jsonb, $7, $8, $9::jsonb) ON CONFLICT DO NOTHING RETURNING id)"
+        " $6::jsonb, $7, $8, $9::jsonb WHERE NOT EXISTS (SELECT"
+        " FROM {schema}.run r WHERE r.script = $1 AND r.id > $10::bigint)"
+        " ON CONFLICT DO NOTHING RETURNING id)"
         " SELECT begun.id IS NOT NULL, begun.id"
         " FROM (SELECT) AS one LEFT JOIN begun ON true",
         "!: b n",
@@ -45,7 +75,8 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
                   request->config_json, LUAMIG_VERSION,
                   request->arguments.given, request->origin.file,
                   request->origin.path,
-                  request->settled ? request->fingerprint : NULL),
+                  request->settled ? request->fingerprint : NULL,
+                  LM_DIGITS(run->newest)),
         &result, err);
 
     free(source);
@@ -146,6 +177,7 @@ lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
 {
     bool inserted = false;
     bool ok = lm_journal_open(self, err) &&
+              begin_alone(self, request->script, err) &&
               insert_run(self, request, run, &inserted, err) &&
               (!inserted || (insert_progress(self, request, cursor, run, err) &&
                              lm_journal_commit(self, err)));

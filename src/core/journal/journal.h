@@ -80,6 +80,7 @@ struct lm_run {
     bool script_changed;  /* the script has another text than before */
     bool adopted;         /* found under another name or other arguments */
     bool reported;        /* what is to be said about other runs is logged */
+    int64_t newest;       /* of the script's runs when it was looked for */
     char state[24];       /* as last read */
     char held_json[640];  /* as last read: held time by cause */
     struct lm_key cursor; /* of the last row that was migrated */
@@ -133,8 +134,8 @@ void lm_journal_expand_sql(struct lm_buf *buf, const char *sql,
  * also has tables of others, which such a name may mean. Once for a
  * connection.
  */
-bool lm_journal_hide_schema(struct lm_journal *self,
-                            struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_remove_from_path(struct lm_journal *self,
+                                 struct lm_err *err) LM_MUSTCHECK;
 
 /* Does anything other than missing rights prevent making the tables, or
  * upgrading those of a version? LM_ERR_CONNECT: tables of others have their
@@ -311,9 +312,9 @@ bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
  * behind a pooler, the time of the lease shows it. Does nothing if another
  * runner has the run, or if the batch is over.
  */
-bool lm_journal_keep_batch_lease(struct lm_journal *self, int64_t run_id,
-                                 const char *owner, int64_t seq,
-                                 struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_renew_batch_lease(struct lm_journal *self, int64_t run_id,
+                                  const char *owner, int64_t seq,
+                                  struct lm_err *err) LM_MUSTCHECK;
 /* Has the current batch such a lease? SQL for LM_OWN texts; p is the run's
  * progress. */
 #define LM_JOURNAL_KEPT                                  \
@@ -357,11 +358,11 @@ struct lm_failure {
 
 /* Inside a transaction: posts the failed row, and moves the cursor past it.
  * Errors and seq as in lm_journal_checkpoint. */
-bool lm_journal_record_failure(struct lm_journal *self,
-                               const struct lm_run *run,
-                               const struct lm_failure *failure,
-                               int64_t retries,
-                               struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_record_failed_row(struct lm_journal *self,
+                                  const struct lm_run *run,
+                                  const struct lm_failure *failure,
+                                  int64_t retries,
+                                  struct lm_err *err) LM_MUSTCHECK;
 
 /* Inside a transaction: reads run->failures. It does not change before the
  * transaction ends. */

@@ -5,6 +5,7 @@
 #include "core/run/runner.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/page/preflight.h"
@@ -71,6 +72,7 @@ begin_run(struct lm_runner *self, const struct lm_run_request *request,
     struct lm_key cursor = {NULL, 0};
     bool ok;
 
+    LM_FAULT("before_begin");
     ok = lm_runner_find_start(self, &cursor, err) &&
          lm_journal_begin(&self->lane.journal, request, &cursor, &self->run,
                           begun, err);
@@ -199,20 +201,22 @@ warn_of_change(const struct lm_runner *self)
     }
 }
 
-/* Finds the script's run or begins one. Another runner may do the same at this
- * moment; the later one looks again. */
 static bool
-find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
-              struct lm_err *err)
+look(struct lm_runner *self, const struct lm_run_request *request,
+     enum lm_journal_found *found, struct lm_err *err)
 {
-    enum lm_journal_found found;
+    return lm_journal_examine(&self->lane.journal, request, err) &&
+           lm_journal_find(&self->lane.journal, request, found, &self->run,
+                           err);
+}
 
-    if (!lm_journal_examine(&self->lane.journal, request, err))
-        return false;
-    while (!self->acquired) {
-        if (!lm_journal_find(&self->lane.journal, request, &found, &self->run,
-                             err))
-            return false;
+/* Takes over the run that was found, or begins one. Another runner may do the
+ * same at this moment; the later one looks again. */
+static bool
+take_or_begin(struct lm_runner *self, const struct lm_run_request *request,
+              enum lm_journal_found found, struct lm_err *err)
+{
+    for (;;) {
         switch (found) {
         case LM_JOURNAL_FINISHED:
             if ((self->options->adopt == 0 &&
@@ -238,20 +242,21 @@ find_or_begin(struct lm_runner *self, const struct lm_run_request *request,
                 return false;
             break;
         }
+        if (self->acquired)
+            return true;
+        if (!lm_journal_find(&self->lane.journal, request, &found, &self->run,
+                             err))
+            return false;
     }
-    return true;
 }
 
-/* A finished run is reported without looking at the query: its table may be
- * gone by then. */
+/* Is there a journal, and is it whole? One of an earlier version is brought up
+ * to date. */
 static bool
-is_finished(struct lm_runner *self, const struct lm_run_request *request,
-            bool *finished, struct lm_err *err)
+check_journal(struct lm_runner *self, struct lm_err *err)
 {
-    enum lm_journal_found found = LM_JOURNAL_NONE;
     int version = 0;
 
-    *finished = false;
     if (!lm_journal_installed(&self->lane.journal, &version, err))
         return lm_err_is_state(err, "42501"); /* install will explain */
     if (version > 0 && version < lm_journal_version()) {
@@ -260,34 +265,42 @@ is_finished(struct lm_runner *self, const struct lm_run_request *request,
         version = lm_journal_version();
     }
     self->has_journal = version == lm_journal_version();
-    if (!self->has_journal)
-        return true;
-    if (!lm_journal_check_whole(&self->lane.journal, version, err) ||
-        (!request->restart &&
-         !lm_journal_examine(&self->lane.journal, request, err)) ||
-        !lm_journal_find(&self->lane.journal, request, &found, &self->run, err))
-        return false;
-    *finished = found == LM_JOURNAL_FINISHED || found == LM_JOURNAL_CANCELLED;
-    return true;
+    return !self->has_journal ||
+           lm_journal_check_whole(&self->lane.journal, version, err);
 }
 
+/* What must be right before a run begins or goes on. */
+static bool
+check_all(struct lm_runner *self, struct lm_err *err)
+{
+    return lm_lane_check_query(&self->lane, err) &&
+           lm_runner_check(self, err) &&
+           (self->has_journal ||
+            lm_journal_install(&self->lane.journal, err)) &&
+           lm_runner_take_fingerprint(self, err);
+}
+
+/* A finished run is reported without looking at the query: its table may be
+ * gone by then. With --restart a look may write, so the checks come first. */
 static bool
 acquire_once(struct lm_runner *self, struct lm_run_request *request,
              struct lm_err *err)
 {
-    bool finished = false;
+    enum lm_journal_found found = LM_JOURNAL_NONE;
+    bool looked;
 
     lm_base_query_release(&self->lane.query);
-    if (!is_finished(self, request, &finished, err))
+    if (!check_journal(self, err))
         return false;
-    if (!finished &&
-        (!lm_lane_check_query(&self->lane, err) ||
-         !lm_runner_check(self, err) ||
-         !(self->has_journal || lm_journal_install(&self->lane.journal, err)) ||
-         !lm_runner_take_fingerprint(self, err)))
+    looked = self->has_journal && !request->restart;
+    if (looked && !look(self, request, &found, err))
+        return false;
+    if (found != LM_JOURNAL_FINISHED && found != LM_JOURNAL_CANCELLED &&
+        !check_all(self, err))
         return false;
     request->fingerprint = self->fingerprint;
-    return find_or_begin(self, request, err);
+    return (looked || look(self, request, &found, err)) &&
+           take_or_begin(self, request, found, err);
 }
 
 /* Nothing has happened yet, so it may be looked at again. */
@@ -301,7 +314,7 @@ may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
 
         return lm_lane_connect_again(&self->lane, &why, err);
     }
-    if (!lm_lane_is_blocked_by_others(err))
+    if (!lm_lane_is_blocked_by_other_session(err))
         return false;
     lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); trying again", err->message,
            err->sqlstate);
