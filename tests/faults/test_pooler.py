@@ -15,6 +15,7 @@ from harness.proxy import TO_CLIENT, Proxy
 from harness.wait import wait_until
 
 SHORT_LEASE = {"LUAMIG_LEASE_MS": "1500"}
+LEASE_IS_OVER = "SELECT lease_until < clock_timestamp() FROM luamig.progress"
 
 
 @pytest.fixture(params=["session", "transaction"])
@@ -241,17 +242,18 @@ def test_a_server_that_crashes_behind_a_pooler(db, project, pooler):
     pytest.param("done_before_commit:1", id="at the end")])
 def test_a_server_that_loses_batches_behind_a_pooler(tmp_path, point):
     """The client's connection lives on: only the journal tells."""
-    server = Cluster(wal_writer_delay="10s", full_page_writes="off").start()
+    server = Cluster().start()
     between = Pooler(server, "transaction")
     db = server.make_database()
     project = Project(tmp_path, db.url)
     try:
         readings.create(db, 250)
         project.script(readings.script(batch=50))
+        server.keep_wal_in_memory()
         runner = project.start_run(url=through(between, db),
                                    fault=f"{point}=stop")
         runner.wait_frozen()
-        server.stop(signal.SIGQUIT)
+        server.crash_without_wal()
         server.start()
         runner.thaw()
         result = runner.wait().expect(DONE)
@@ -272,8 +274,7 @@ def test_a_transaction_that_holds_a_run_behind_a_pooler_is_found_by_the_hint(
     runner = project.start_run(url=through(shared, db), env=SHORT_LEASE,
                                fault="after_flush:2=stop")
     runner.wait_frozen()
-    wait_until(lambda: db.scalar("SELECT lease_until < clock_timestamp()"
-                                 " FROM luamig.progress", user="postgres"),
+    wait_until(lambda: db.scalar(LEASE_IS_OVER, user="postgres"),
                "the lease to end")
     held = project.run(env={"LUAMIG_FAULT_PATIENCE_MS": "100"}).expect(
         BUSY, "is still open behind a connection pooler")
@@ -284,3 +285,36 @@ def test_a_transaction_that_holds_a_run_behind_a_pooler_is_found_by_the_hint(
     runner.thaw()
     runner.wait().expect(BUSY, "taken over")
     assert_once(db, pooled=True)
+
+
+def test_a_resumed_run_whose_batches_are_lost_behind_a_pooler_goes_on(
+        tmp_path):
+    """It does not fall back into the pause that it was found in."""
+    server = Cluster().start()
+    between = Pooler(server, "transaction")
+    db = server.make_database()
+    project = Project(tmp_path, db.url)
+    try:
+        readings.create(db, 500)
+        project.script(readings.script(batch=50, throttle=500))
+        paused = project.start_run(url=through(between, db), env=SHORT_LEASE)
+        wait_until(lambda: db.progress("batches") > 0, "a batch")
+        project.luamig("pause", 1).expect(DONE, "run 1 is paused")
+        paused.kill()
+        wait_until(lambda: db.scalar(LEASE_IS_OVER, user="postgres"),
+                   "the lease to end")
+        server.keep_wal_in_memory()
+        runner = project.start_run("--throttle-ms", 0,
+                                   url=through(between, db), env=SHORT_LEASE,
+                                   fault="after_commit:3=stop")
+        runner.wait_frozen()
+        server.crash_without_wal()
+        server.start()
+        runner.thaw()
+        runner.wait().expect(DONE, "is paused; asking it to continue",
+                             "acknowledged batches")
+        assert_once(db, pooled=True)
+    finally:
+        project.close()
+        between.close()
+        server.remove()

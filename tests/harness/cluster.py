@@ -126,6 +126,7 @@ class Cluster:
         self.log_path = os.path.join(self.dir, "log")
         self.process = None
         self._link = None  # a session of the superuser, outside the databases
+        self._wal_writer = None
         os.chmod(self.dir, 0o755)
         if os.geteuid() == 0:
             shutil.chown(self.dir, "postgres", "postgres")
@@ -168,6 +169,21 @@ class Cluster:
     def crash(self):
         """What pg_ctl -m immediate does: memory is lost, files stay."""
         self.stop(signal.SIGQUIT)
+
+    def keep_wal_in_memory(self):
+        """What nobody waits for is written by no other process, until
+        crash_without_wal, which loses it."""
+        self._wal_writer, = self.query(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE backend_type = 'walwriter'")[0]
+        os.kill(self._wal_writer, signal.SIGSTOP)
+
+    def crash_without_wal(self):
+        """The signal to end comes before the one to continue."""
+        os.kill(self._wal_writer, signal.SIGQUIT)
+        self.process.send_signal(signal.SIGQUIT)
+        os.kill(self._wal_writer, signal.SIGCONT)
+        self.crash()
 
     def freeze(self):
         """SIGSTOP to every process of the server: it says nothing more, and

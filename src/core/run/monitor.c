@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 enum {
+    BEGIN_MS = 100, /* a run that is over by then needs no second connection */
     SAMPLE_MS = 1000,
     STALE_MS = 15000,   /* a sample that is older says nothing */
     STOP_WAIT_MS = 300, /* for the thread to end */
@@ -241,6 +242,7 @@ work(void *arg)
     int64_t next_ms = 0;
     struct lm_err err;
 
+    sleep_awake(self, BEGIN_MS);
     for (;;) {
         drain(self);
         if (atomic_load(&self->stopping))
