@@ -31,7 +31,7 @@ def test_a_database_that_is_not_there(cluster, project):
     project.run(url=cluster.url("missing")).expect(UNREACHABLE, "missing")
 
 
-def test_a_wrong_url_is_refused(project):
+def test_a_malformed_url_is_refused(project):
     project.script(whole())
     result = project.run(url="postgresql://u:s3cret@[::1/x")
     assert result.code in (USAGE, UNREACHABLE), result

@@ -142,12 +142,14 @@ go_together(const struct run_options *options)
     }
     if (options->dry_run && (options->again || options->restart ||
                              options->detach || options->adopt > 0)) {
-        lm_cli_usage(&lm_cmd_run,
-                     "--dry-run begins no run and cannot be combined with %s",
-                     options->again       ? "--again"
-                     : options->adopt > 0 ? "--adopt"
-                     : options->restart   ? "--restart"
-                                          : "--detach");
+        lm_cli_usage(
+            &lm_cmd_run,
+            "--dry-run cannot be combined with %s: a dry run leaves no "
+            "run in the journal",
+            options->again       ? "--again"
+            : options->adopt > 0 ? "--adopt"
+            : options->restart   ? "--restart"
+                                 : "--detach");
         return false;
     }
     return true;

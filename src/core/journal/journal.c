@@ -210,8 +210,8 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
 }
 
 bool
-lm_journal_keep_batch_lease(struct lm_journal *self, int64_t run_id,
-                            const char *owner, int64_t seq, struct lm_err *err)
+lm_journal_renew_batch_lease(struct lm_journal *self, int64_t run_id,
+                             const char *owner, int64_t seq, struct lm_err *err)
 {
     if (lm_journal_open_lightly(self, err) &&
         lm_journal_command(
@@ -246,9 +246,9 @@ text_or_null(const char *text)
 }
 
 bool
-lm_journal_record_failure(struct lm_journal *self, const struct lm_run *run,
-                          const struct lm_failure *failure, int64_t retries,
-                          struct lm_err *err)
+lm_journal_record_failed_row(struct lm_journal *self, const struct lm_run *run,
+                             const struct lm_failure *failure, int64_t retries,
+                             struct lm_err *err)
 {
     struct lm_err *error = copy_fitting(self, failure->error);
     char *key = lm_journal_key_array(failure->key);

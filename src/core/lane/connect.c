@@ -145,7 +145,7 @@ open_connection(struct lm_lane *self, struct lm_err *err)
     log_time_zone(self);
     lm_conn_warn_unencrypted(self->conn);
     return lm_preflight_server(self->conn, err) && check_identity(self, err) &&
-           lm_journal_hide_schema(&self->journal, err);
+           lm_journal_remove_from_path(&self->journal, err);
 }
 
 static void
@@ -158,7 +158,7 @@ close_connection(struct lm_lane *self)
 /* The lock of another session, or a cancel that was sent for an earlier
  * statement. */
 bool
-lm_lane_is_blocked_by_others(const struct lm_err *err)
+lm_lane_is_blocked_by_other_session(const struct lm_err *err)
 {
     enum lm_sqlstate meaning = lm_sqlstate_meaning(err->sqlstate);
 
@@ -176,7 +176,7 @@ lm_lane_connect(struct lm_lane *self, struct lm_err *err)
                         lm_conn_is_starting(self->options.conninfo);
 
         close_connection(self);
-        if (!(starting || lm_lane_is_blocked_by_others(err)) ||
+        if (!(starting || lm_lane_is_blocked_by_other_session(err)) ||
             lm_clock_ms() > patience || !lm_stop_sleep_ms(250))
             return false;
     }

@@ -92,7 +92,7 @@ copy_values(const struct lm_page *page)
 }
 
 void
-lm_failed_page_release(struct lm_failed_page *self)
+lm_failed_page_release(struct lm_failed_batch *self)
 {
     lm_key_release(&self->key);
     free(self->columns);
@@ -104,31 +104,31 @@ lm_failed_page_release(struct lm_failed_page *self)
 void
 lm_lane_note_failed_page(struct lm_lane *self, const struct lm_page *page)
 {
-    struct lm_failed_page *failed_page = &self->failed_page;
+    struct lm_failed_batch *failed_batch = &self->failed_batch;
 
-    lm_failed_page_release(failed_page);
-    failed_page->rows = page->rows;
+    lm_failed_page_release(failed_batch);
+    failed_batch->rows = page->rows;
     if (page->rows != 1)
         return;
-    lm_page_copy_key(page, &self->query, 0, &failed_page->key);
+    lm_page_copy_key(page, &self->query, 0, &failed_batch->key);
     if (self->migration->keep_failed_rows) {
-        failed_page->columns = copy_names(page);
-        failed_page->values = copy_values(page);
+        failed_batch->columns = copy_names(page);
+        failed_batch->values = copy_values(page);
     }
 }
 
 void
 lm_lane_note_failed_key(struct lm_lane *self, const struct lm_key *key)
 {
-    lm_failed_page_release(&self->failed_page);
-    self->failed_page.rows = 1;
-    lm_key_copy(&self->failed_page.key, key);
+    lm_failed_page_release(&self->failed_batch);
+    self->failed_batch.rows = 1;
+    lm_key_copy(&self->failed_batch.key, key);
 }
 
 bool
 lm_lane_may_record_row(const struct lm_lane *self, const struct lm_err *err)
 {
-    if (!self->migration->record_failures || self->failed_page.rows == 0)
+    if (!self->migration->record_failures || self->failed_batch.rows == 0)
         return false;
     return err->kind == LM_ERR_FAILED ||
            (err->kind == LM_ERR_DATABASE && lm_repo_may_catch(err));
@@ -137,18 +137,18 @@ lm_lane_may_record_row(const struct lm_lane *self, const struct lm_err *err)
 static bool
 record(struct lm_lane *self, const struct lm_err *why, struct lm_err *err)
 {
-    const struct lm_failed_page *failed_page = &self->failed_page;
+    const struct lm_failed_batch *failed_batch = &self->failed_batch;
     struct lm_txn txn = lm_lane_txn(self);
-    struct lm_failure failure = {.key = &failed_page->key,
+    struct lm_failure failure = {.key = &failed_batch->key,
                                  .error = why,
-                                 .columns = failed_page->columns,
-                                 .values = failed_page->values};
+                                 .columns = failed_batch->columns,
+                                 .values = failed_batch->values};
 
     txn.own = true;
     txn.durable = self->migration->durable_batches;
     return lm_txn_begin(self->conn, &txn, err) &&
-           lm_journal_record_failure(&self->journal, self->run, &failure,
-                                     self->attempt.uncounted_retries, err) &&
+           lm_journal_record_failed_row(&self->journal, self->run, &failure,
+                                        self->attempt.uncounted_retries, err) &&
            lm_conn_commit(self->conn, "quarantine_before_commit",
                           "quarantine_after_commit_sent", err);
 }
@@ -158,7 +158,7 @@ log_failed_row(const struct lm_lane *self, const struct lm_err *why)
 {
     struct lm_buf key = LM_BUF_INIT;
 
-    lm_key_describe(&self->failed_page.key, &self->query, &key);
+    lm_key_describe(&self->failed_batch.key, &self->query, &key);
     lm_log(LM_LOG_WARNING, "row %s failed and is recorded: %s%s%s%s%s%s",
            lm_buf_text(&key), why->message,
            why->sqlstate[0] != '\0' ? " (SQLSTATE " : "", why->sqlstate,
@@ -188,7 +188,7 @@ record_or_stop(struct lm_lane *self, struct lm_err *err)
     if (!record(self, &why, err))
         return false;
     log_failed_row(self, &why);
-    lm_key_copy(&self->run->cursor, &self->failed_page.key);
+    lm_key_copy(&self->run->cursor, &self->failed_batch.key);
     self->run->seq++;
     self->run->failures++;
     lm_attempt_committed(&self->attempt);
@@ -200,8 +200,8 @@ record_or_stop(struct lm_lane *self, struct lm_err *err)
 bool
 lm_lane_record_failed_row(struct lm_lane *self, struct lm_err *err)
 {
-    if (self->failed_page.rows > 1) {
-        lm_bisection_failed(&self->bisection, self->failed_page.rows);
+    if (self->failed_batch.rows > 1) {
+        lm_bisection_failed(&self->bisection, self->failed_batch.rows);
         lm_attempt_begin_anew(&self->attempt);
         lm_lane_count_retry(self, err, "half of the batch's rows");
         return true;
@@ -217,7 +217,7 @@ lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
     struct lm_page page;
     bool ok;
 
-    self->failed_page.rows = 0;
+    self->failed_batch.rows = 0;
     lm_attempt_is(&self->attempt, attempt);
     lm_attempt_look_for_page(&self->attempt);
     if (!lm_txn_begin(self->conn, &txn, err) ||
@@ -225,7 +225,7 @@ lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
         return false;
     lm_attempt_found_page(&self->attempt, page.rows);
     *rows = page.rows;
-    self->failed_page.rows = page.rows == 1 ? 1 : 0;
+    self->failed_batch.rows = page.rows == 1 ? 1 : 0;
     ok = page.rows != 1 || lm_lane_migrate_page(self, &page, err);
     lm_page_release(&page);
     return ok;

@@ -94,8 +94,8 @@ struct lm_bisection {
     int64_t rows;           /* most rows of a page; 0: no limit */
 };
 
-/* The page whose batch has failed (failed_rows.c). */
-struct lm_failed_page {
+/* The batch that has failed: its page (failed_rows.c). */
+struct lm_failed_batch {
     int64_t rows;      /* 0: no batch has failed */
     struct lm_key key; /* of the page's only row */
     /* that row for the journal, as array literals; NULL: not kept */
@@ -153,7 +153,7 @@ struct lm_lane {
     struct lm_pace pace;
     struct lm_bisection bisection;
     struct lm_narrow narrow;
-    struct lm_failed_page failed_page;
+    struct lm_failed_batch failed_batch;
     int64_t begun_ms;  /* when the current batch's work began */
     int64_t worked_ms; /* how long the work took */
     char *first_key;   /* of the run, its first column; NULL: not seen */
@@ -171,7 +171,7 @@ void lm_lane_release(struct lm_lane *self);
 bool lm_lane_connect(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 /* Is the error the lock of another session, or a cancel that was sent for an
  * earlier statement? Only before the run has begun its work. */
-bool lm_lane_is_blocked_by_others(const struct lm_err *err);
+bool lm_lane_is_blocked_by_other_session(const struct lm_err *err);
 /* Connects again; gives up after some time. Does not claim the run. why is the
  * error that ended the old connection. */
 bool lm_lane_connect_again(struct lm_lane *self, const struct lm_err *why,

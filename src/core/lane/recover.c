@@ -47,7 +47,7 @@ void
 lm_lane_begin_step(struct lm_lane *self)
 {
     self->attempt.in_batch = self->attempt.paging = false;
-    self->failed_page.rows = 0;
+    self->failed_batch.rows = 0;
 }
 
 void
@@ -477,7 +477,7 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
 static bool
 record_failed_row(struct lm_lane *self, struct lm_err *err)
 {
-    bool alone = self->failed_page.rows == 1;
+    bool alone = self->failed_batch.rows == 1;
     enum remedy remedy;
 
     if (lm_lane_record_failed_row(self, err)) {
@@ -496,7 +496,7 @@ narrow(struct lm_lane *self, struct lm_err *err)
     bool ok = lm_lane_narrow(self, err);
 
     self->attempt.uncombined = self->bisection.rows_to_search > 0;
-    return ok || (self->failed_page.rows == 1 && find_remedy(err) != GIVE_UP &&
+    return ok || (self->failed_batch.rows == 1 && find_remedy(err) != GIVE_UP &&
                   apply(self, find_remedy(err), err));
 }
 
