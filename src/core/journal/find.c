@@ -590,12 +590,13 @@ lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
 
     *found = LM_JOURNAL_NONE;
     run->adopted = false;
+    if (!lm_journal_note_newest(self, request, run, err))
+        return false;
     look_init(&look, self, request);
     if (request->adopt > 0) {
         ok = find_adopted(&look, found, run, err);
     } else {
-        ok = lm_journal_note_newest(self, request, run, err) &&
-             find_own(&look, found, run, &any, err);
+        ok = find_own(&look, found, run, &any, err);
         if (ok && !any && !request->again && !request->restart)
             ok = find_kin(&look, found, run, err);
         if (ok && *found == LM_JOURNAL_NONE)

@@ -210,8 +210,9 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
 }
 
 bool
-lm_journal_renew_batch_lease(struct lm_journal *self, int64_t run_id,
-                             const char *owner, int64_t seq, struct lm_err *err)
+lm_journal_renew_lease_during_batch(struct lm_journal *self, int64_t run_id,
+                                    const char *owner, int64_t seq,
+                                    struct lm_err *err)
 {
     if (lm_journal_open_lightly(self, err) &&
         lm_journal_command(

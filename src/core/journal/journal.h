@@ -312,9 +312,10 @@ bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
  * behind a pooler, the time of the lease shows it. Does nothing if another
  * runner has the run, or if the batch is over.
  */
-bool lm_journal_renew_batch_lease(struct lm_journal *self, int64_t run_id,
-                                  const char *owner, int64_t seq,
-                                  struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_renew_lease_during_batch(struct lm_journal *self,
+                                         int64_t run_id, const char *owner,
+                                         int64_t seq,
+                                         struct lm_err *err) LM_MUSTCHECK;
 /* Has the current batch such a lease? SQL for LM_OWN texts; p is the run's
  * progress. */
 #define LM_JOURNAL_KEPT                                  \

@@ -183,8 +183,8 @@ keep_lease(struct poller *self, struct lm_journal *journal, struct lm_err *err)
     if (lease.owner[0] == '\0' || now - lease.leased_ms < self->lease_ms / 2)
         return true;
     self->kept_ms = now;
-    return lm_journal_renew_batch_lease(journal, self->run_id, lease.owner,
-                                        lease.seq, err);
+    return lm_journal_renew_lease_during_batch(journal, self->run_id,
+                                               lease.owner, lease.seq, err);
 }
 
 static bool

@@ -240,9 +240,9 @@ visit_sample(const ProtobufCMessage *message, void *data)
         ((const PgQuery__LockingClause *)message)->wait_policy ==
             PG_QUERY__LOCK_WAIT_POLICY__LockWaitSkip) {
         refuse(self->trace, self->source, -1, "SKIP LOCKED",
-               "luamig would never migrate the rows that other sessions have "
-               "locked. Remove the clause: luamig starts a batch again if "
-               "another session changes one of its rows.");
+               "With SKIP LOCKED, luamig would never migrate the rows that "
+               "other sessions have locked. Remove the clause: luamig starts "
+               "a batch again if another session changes one of its rows.");
         return LM_VISIT_FOUND;
     }
     return LM_VISIT_ON;
