@@ -97,7 +97,7 @@ def test_an_unencrypted_password_is_warned_of_once(shop, project, remote):
 
 @pytest.mark.parametrize("way", ["TLS", "loopback", "a Unix socket",
                                  "no password"])
-def test_tls_loopback_and_sockets_need_no_warning(shop, project, remote, way):
+def test_a_tls_or_local_connection_needs_no_warning(shop, project, remote, way):
     there = {
         "TLS": url(shop, remote.address, sslmode="require"),
         "loopback": url(shop, "127.0.0.1", sslmode="disable"),

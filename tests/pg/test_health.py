@@ -270,8 +270,8 @@ def test_dead_tuples_that_autovacuum_does_not_get_to_are_waited_for(
     script(project, "")
     runner = project.start_run()
     wait_held(db, runner, "dead tuples in public.t, ")
-    db.execute("VACUUM t")
-    finish(db, runner, held_by("dead tuples"))
+    db.execute("VACUUM t")  # if it lasts, the run waits for it as well
+    finish(db, runner, re.compile(r", held \S+: .*dead tuples"))
 
 
 def test_dead_tuples_are_not_waited_for_where_autovacuum_is_off(db, project):

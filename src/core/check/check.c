@@ -462,7 +462,7 @@ enter(struct lm_checking *self, const struct lm_check_options *options,
         lm_conn_set_deadline(self->conn, 30000);
         journal.conn = self->conn;
         if (lm_preflight_server(self->conn, err) &&
-            lm_journal_remove_from_path(&journal, err))
+            lm_journal_remove_schema_from_path(&journal, err))
             return true;
     }
     if (err->kind == LM_ERR_INTERRUPT)

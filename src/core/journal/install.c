@@ -170,7 +170,7 @@ add_path_without(struct lm_buf *out, const char *path, const char *schema,
 }
 
 bool
-lm_journal_remove_from_path(struct lm_journal *self, struct lm_err *err)
+lm_journal_remove_schema_from_path(struct lm_journal *self, struct lm_err *err)
 {
     static const char sql[] =
         "SELECT pg_catalog.current_setting('search_path'), current_user";

@@ -134,8 +134,8 @@ void lm_journal_expand_sql(struct lm_buf *buf, const char *sql,
  * also has tables of others, which such a name may mean. Once for a
  * connection.
  */
-bool lm_journal_remove_from_path(struct lm_journal *self,
-                                 struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_remove_schema_from_path(struct lm_journal *self,
+                                        struct lm_err *err) LM_MUSTCHECK;
 
 /* Does anything other than missing rights prevent making the tables, or
  * upgrading those of a version? LM_ERR_CONNECT: tables of others have their

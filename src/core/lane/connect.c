@@ -145,7 +145,7 @@ open_connection(struct lm_lane *self, struct lm_err *err)
     log_time_zone(self);
     lm_conn_warn_unencrypted(self->conn);
     return lm_preflight_server(self->conn, err) && check_identity(self, err) &&
-           lm_journal_remove_from_path(&self->journal, err);
+           lm_journal_remove_schema_from_path(&self->journal, err);
 }
 
 static void
