@@ -171,6 +171,15 @@ function contract.ended(state, result)
   return result
 end
 
+--- The name of a spec about numerics, with a tag for what older servers do not know: infinity, and
+-- a scale above the precision.
+function contract.of_numeric(name)
+  if name:find "numeric%(2,4%)" then
+    return name .. " #since15"
+  end
+  return (name:find "[iI]nf" or name:find "1 / 0") and name .. " #since14" or name
+end
+
 --- An error, about a generated column in the words that servers have for it since PostgreSQL 14.
 local function as_of_14(err)
   if err.sqlstate ~= "42601" or not (err.detail or ""):find "is a generated column" then

@@ -55,7 +55,7 @@ describe("a decimal", function()
 
   for _, case in ipairs(SUMS) do
     local a, operator, b, wanted = table.unpack(case)
-    it(("%s %s %s is %s"):format(a, operator, b, wanted), function()
+    it(contract.of_numeric(("%s %s %s is %s"):format(a, operator, b, wanted)), function()
       assert.equal(wanted, said_of(("a'%s' %s a'%s'"):format(a, operator, b),
         ("SELECT ('%s'::numeric %s '%s'::numeric)::text AS x"):format(a, operator, b), wanted))
     end)
@@ -63,7 +63,7 @@ describe("a decimal", function()
 
   for _, case in ipairs(ORDERED) do
     local a, b, order = table.unpack(case)
-    it(("%s stands to %s as %d to 0"):format(a, b, order), function()
+    it(contract.of_numeric(("%s stands to %s as %d to 0"):format(a, b, order)), function()
       local wanted = ("%s %s %s"):format(order < 0, order <= 0, order == 0)
       local sql = ([[SELECT concat_ws(' ', (a < b)::text, (a <= b)::text, (a = b)::text) AS x
         FROM (VALUES ('%s'::numeric, '%s'::numeric)) AS v (a, b)]]):format(a, b)
@@ -75,7 +75,7 @@ describe("a decimal", function()
   end
 
   for _, case in ipairs(WRITTEN) do
-    it(("may be written %s, and reads %s"):format(case[1], case[2]), function()
+    it(contract.of_numeric(("may be written %s, and reads %s"):format(case[1], case[2])), function()
       assert.equal(case[2], said_of(("a'%s'"):format(case[1]),
         ("SELECT '%s'::numeric::text AS x"):format(case[1]), case[2]))
     end)

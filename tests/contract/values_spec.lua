@@ -277,12 +277,17 @@ local REFUSED = {
   { "int4[]", "{ a = 1 }", nil, "a table for an array must have the keys 1, 2, 3, ..." },
 }
 
+local function named(what, type_name, written)
+  local name = ("of type %s: %s %s"):format(type_name, written, what)
+  return type_name:find "^numeric" and contract.of_numeric(name) or name
+end
+
 describe("a value", function()
   teardown(contract.clean)
 
   for _, case in ipairs(STORED) do
     local type_name, written, wanted = table.unpack(case, 1, 3)
-    it(("of type %s: %s is stored as %s"):format(type_name, written, contract.show(wanted)),
+    it(named("is stored as " .. contract.show(wanted), type_name, written),
       function()
         local world = contract.world { v = type_name, w = type_name }
         local path = contract.script(([[
@@ -302,7 +307,7 @@ describe("a value", function()
 
   for _, case in ipairs(REFUSED) do
     local type_name, written, sqlstate, message = table.unpack(case, 1, 4)
-    it(("of type %s: %s is refused"):format(type_name, written), function()
+    it(named("is refused", type_name, written), function()
       local world = contract.world { v = type_name }
       contract.failed(contract.run(world,
         ('repo:update("t", { id = 1 }, { v = %s })'):format(written)), sqlstate, message)

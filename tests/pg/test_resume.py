@@ -103,6 +103,57 @@ def test_a_run_that_is_cancelled_meanwhile_is_not_begun_again(items, project):
     assert sums(items) == [0, 10]
 
 
+def frozen_in_its_checks(db, project):
+    """A runner that has looked for its run, and waits for the table."""
+    link = db.connect()
+    link.cursor().execute("BEGIN; LOCK TABLE items")
+    late = project.start_run()
+    wait_until(lambda: db.column("SELECT pid FROM pg_locks WHERE NOT granted",
+                                 user="postgres"), "the lock to be waited for")
+    late.freeze()
+    link.close()
+    return late
+
+
+def test_a_run_that_is_adopted_meanwhile_is_found(items, project):
+    arguments = 'args = { n = { type = "integer", default = 1 } },'
+    project.script(script(fields=arguments) + "-- y", "scripts/y.lua")
+    project.script(script(fields=arguments))
+    project.run(script="scripts/y.lua").expect(DONE, "run 1 done")
+    project.run("--arg", "n=2").expect(DONE, "run 2 done")
+    late = frozen_in_its_checks(items, project)
+    project.run("--adopt", 1).expect(DONE)
+    late.thaw()
+    late.wait().expect(DONE, "run 1 is done already")
+    assert sums(items) == [20]
+
+
+def test_a_paused_run_that_ends_meanwhile_is_not_asked_to_continue(
+        items, project):
+    project.script(script())
+    paused = project.start_run("--throttle-ms", 300)
+    wait_until(lambda: items.progress("batches") > 0, "a batch")
+    project.luamig("pause", 1).expect(DONE)
+    paused.kill()
+    late = frozen_in_its_checks(items, project)
+    project.run().expect(DONE, "run 1 done")
+    late.thaw()
+    late.wait().expect(DONE, "run 1 is done already").refuse("asking it")
+    assert sums(items) == [10]
+
+
+def test_a_repeatable_script_adopts_a_run_that_is_done(items, project):
+    project.script(script(config="repeatable = true,") + "-- y",
+                   "scripts/y.lua")
+    project.script(script(config="repeatable = true,"))
+    project.run(script="scripts/y.lua").expect(DONE, "run 1 done")
+    project.run("--limit", 20).expect(STOPPED)
+    result = project.run("--adopt", 1)
+    assert result.code == DONE, result
+    assert items.scalar("SELECT count(*) FROM luamig.run",
+                        user="postgres") == 2
+
+
 @pytest.mark.parametrize("before, after", [("true", "false"),
                                            ("false", "true")])
 def test_follow_new_is_settled_when_a_run_begins(

@@ -26,31 +26,26 @@ enum {
 /* -- beginning -------------------------------------------------------- */
 
 bool
-lm_journal_note_newest(struct lm_journal *self,
-                       const struct lm_run_request *request, struct lm_run *run,
+lm_journal_hold_script(struct lm_journal *self, const char *script,
                        struct lm_err *err)
-{
-    struct lm_answer *answer = NULL;
-
-    if (!lm_journal_ask(self,
-                        "SELECT coalesce(max(r.id), 0) FROM {schema}.run r"
-                        " WHERE r.script = $1",
-                        "1: n", LM_VALUES(request->script), &answer, err))
-        return false;
-    run->newest = lm_answer_int(answer, 0, 0);
-    lm_answer_free(answer);
-    return true;
-}
-
-/* From here to the end of the transaction nobody else begins a run of the
- * script. */
-static bool
-begin_alone(struct lm_journal *self, const char *script, struct lm_err *err)
 {
     return lm_journal_command(self,
                               "SELECT pg_advisory_xact_lock("
-                              "hashtextextended('luamig begins ' || $1, 0))",
-                              LM_VALUES(script), err);
+                              "hashtextextended($1 || ' begins ' || $2, 0))",
+                              LM_VALUES(self->schema, script), err);
+}
+
+/* Between the look for the run and here another runner may have begun one, and
+ * have finished it. */
+static bool
+is_still_none(struct lm_journal *self, const struct lm_run_request *request,
+              struct lm_run *run, bool *none, struct lm_err *err)
+{
+    enum lm_journal_found found = LM_JOURNAL_NONE;
+    bool ok = lm_journal_find(self, request, &found, run, err);
+
+    *none = ok && found == LM_JOURNAL_NONE;
+    return ok;
 }
 
 static bool
@@ -63,11 +58,9 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
         self,
         "WITH begun AS (INSERT INTO {schema}.run (script, args, sha256,"
         " config, state, version, given, file, path, fingerprint)"
-        " SELECT $1, $2::jsonb, pg_catalog.encode("
+        " VALUES ($1, $2::jsonb, pg_catalog.encode("
         "pg_catalog.sha256($3::bytea), 'hex'), $4::jsonb, 'running', $5,"
-        " $6::jsonb, $7, $8, $9::jsonb WHERE NOT EXISTS (SELECT"
-        " FROM {schema}.run r WHERE r.script = $1 AND r.id > $10::bigint)"
-        " ON CONFLICT DO NOTHING RETURNING id)"
+        " $6::jsonb, $7, $8, $9::jsonb) ON CONFLICT DO NOTHING RETURNING id)"
         " SELECT begun.id IS NOT NULL, begun.id"
         " FROM (SELECT) AS one LEFT JOIN begun ON true",
         "!: b n",
@@ -75,8 +68,7 @@ insert_run(struct lm_journal *self, const struct lm_run_request *request,
                   request->config_json, LUAMIG_VERSION,
                   request->arguments.given, request->origin.file,
                   request->origin.path,
-                  request->settled ? request->fingerprint : NULL,
-                  LM_DIGITS(run->newest)),
+                  request->settled ? request->fingerprint : NULL),
         &result, err);
 
     free(source);
@@ -158,16 +150,30 @@ lm_journal_blames_standby(struct lm_journal *self, struct lm_err *err)
     return pid > 0;
 }
 
-/* Another runner's INSERT for the same script and args is not committed yet. */
+/* Another runner has the lock of the script. */
 static bool
 fail_beginning(struct lm_journal *self, struct lm_err *err)
 {
     if (!lm_err_is_state(err, "55P03") || lm_journal_blames_standby(self, err))
         return false;
-    lm_err_set(err, LM_ERR_BUSY, "another runner is just beginning this run");
+    lm_err_set(err, LM_ERR_BUSY,
+               "another runner is just beginning a run of this script");
     return lm_err_hint(
         err,
         "Try again in a moment: the same command says how far the run is.");
+}
+
+static bool
+begin(struct lm_journal *self, const struct lm_run_request *request,
+      const struct lm_key *cursor, struct lm_run *run, bool *begun,
+      struct lm_err *err)
+{
+    return lm_journal_open(self, err) &&
+           lm_journal_hold_script(self, request->script, err) &&
+           is_still_none(self, request, run, begun, err) &&
+           (!*begun || insert_run(self, request, run, begun, err)) &&
+           (!*begun || (insert_progress(self, request, cursor, run, err) &&
+                        lm_journal_commit(self, err)));
 }
 
 bool
@@ -175,14 +181,11 @@ lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
                  const struct lm_key *cursor, struct lm_run *run, bool *begun,
                  struct lm_err *err)
 {
-    bool inserted = false;
-    bool ok = lm_journal_open(self, err) &&
-              begin_alone(self, request->script, err) &&
-              insert_run(self, request, run, &inserted, err) &&
-              (!inserted || (insert_progress(self, request, cursor, run, err) &&
-                             lm_journal_commit(self, err)));
+    bool ok;
 
-    *begun = ok && inserted;
+    *begun = false;
+    ok = begin(self, request, cursor, run, begun, err);
+    *begun = *begun && ok;
     if (!*begun)
         lm_conn_rollback(self->conn);
     if (!ok)
@@ -514,6 +517,8 @@ claim_once(struct lm_journal *self, const struct lm_run_request *request,
     memset(&found.cursor, 0, sizeof found.cursor);
     memset(&found.bound, 0, sizeof found.bound);
     ok = lm_journal_open(self, err) &&
+         (request == NULL || !found.adopted ||
+          lm_journal_hold_script(self, request->script, err)) &&
          write_owner(self, old_owner, &found, claimed, err);
     if (ok && *claimed) {
         ok = request != NULL ? resume(self, request, &found, err)

@@ -590,8 +590,6 @@ lm_journal_find(struct lm_journal *self, const struct lm_run_request *request,
 
     *found = LM_JOURNAL_NONE;
     run->adopted = false;
-    if (!lm_journal_note_newest(self, request, run, err))
-        return false;
     look_init(&look, self, request);
     if (request->adopt > 0) {
         ok = find_adopted(&look, found, run, err);
@@ -678,16 +676,21 @@ bool
 lm_journal_adopt(struct lm_journal *self, const struct lm_run_request *request,
                  struct lm_run *run, struct lm_err *err)
 {
-    if (!lm_journal_write(self,
-                          "UPDATE {schema}.run SET script = $2,"
-                          " args = $3::jsonb, given = $4::jsonb, file = $5,"
-                          " path = $6 WHERE id = $1",
-                          LM_VALUES(LM_DIGITS(run->id), request->script,
-                                    request->args_json,
-                                    request->arguments.given,
-                                    request->origin.file, request->origin.path),
-                          err))
+    if (!lm_journal_open(self, err) ||
+        !lm_journal_hold_script(self, request->script, err) ||
+        !lm_journal_command(
+            self,
+            "UPDATE {schema}.run SET script = $2,"
+            " args = $3::jsonb, given = $4::jsonb, file = $5,"
+            " path = $6 WHERE id = $1",
+            LM_VALUES(LM_DIGITS(run->id), request->script, request->args_json,
+                      request->arguments.given, request->origin.file,
+                      request->origin.path),
+            err) ||
+        !lm_journal_commit(self, err)) {
+        lm_conn_rollback(self->conn);
         return lm_journal_fail_adopting(request, err);
+    }
     run->adopted = false;
     return true;
 }

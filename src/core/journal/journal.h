@@ -80,7 +80,6 @@ struct lm_run {
     bool script_changed;  /* the script has another text than before */
     bool adopted;         /* found under another name or other arguments */
     bool reported;        /* what is to be said about other runs is logged */
-    int64_t newest;       /* of the script's runs when it was looked for */
     char state[24];       /* as last read */
     char held_json[640];  /* as last read: held time by cause */
     struct lm_key cursor; /* of the last row that was migrated */
@@ -234,7 +233,8 @@ bool lm_journal_note_modules(struct lm_journal *self, int64_t run_id,
                              const struct lm_journal_modules *modules,
                              struct lm_err *err) LM_MUSTCHECK;
 
-/* Begins a run. *begun is false if another runner has just begun one. */
+/* Looks for the run once more, and begins one if there is none. *begun is false
+ * if there is one by now. */
 bool lm_journal_begin(struct lm_journal *self,
                       const struct lm_run_request *request,
                       const struct lm_key *cursor, struct lm_run *run,

@@ -94,12 +94,9 @@ bool lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
                                const char *state,
                                struct lm_err *err) LM_MUSTCHECK;
 
-/* Notes the id of the script's newest run, before the runs are looked at. A run
- * that somebody begins later, and perhaps finishes before this runner begins
- * its own, has a greater id: then this runner must look again. */
-bool lm_journal_note_newest(struct lm_journal *self,
-                            const struct lm_run_request *request,
-                            struct lm_run *run,
+/* To the end of the transaction nobody else begins a run of the script, or
+ * gives one to it. */
+bool lm_journal_hold_script(struct lm_journal *self, const char *script,
                             struct lm_err *err) LM_MUSTCHECK;
 
 #endif

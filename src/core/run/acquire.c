@@ -299,6 +299,9 @@ acquire_once(struct lm_runner *self, struct lm_run_request *request,
         !check_all(self, err))
         return false;
     request->fingerprint = self->fingerprint;
+    /* Checks may take long, and the run may have gone on meanwhile. */
+    if (found == LM_JOURNAL_UNFINISHED)
+        looked = false;
     return (looked || look(self, request, &found, err)) &&
            take_or_begin(self, request, found, err);
 }
@@ -343,7 +346,8 @@ lm_runner_request(struct lm_runner *self)
         .fingerprint = self->fingerprint,
         .key_columns = m->key,
         .key_count = m->one_shot ? 0 : m->key_count,
-        .again = self->options->again || m->repeatable,
+        .again = self->options->adopt == 0 &&
+                 (self->options->again || m->repeatable),
         .restart = self->options->restart,
         .adopt = self->options->adopt,
         .accepts = accepts,

@@ -235,6 +235,15 @@ let_run_go_first(struct lm_monitor *self)
     disconnect(self, &why);
 }
 
+/* A lease may be so short that the hook must be called before. */
+static int64_t
+begin_ms(const struct lm_monitor *self)
+{
+    bool soon = self->hooks.poll != NULL && self->hooks.turn_ms < BEGIN_MS;
+
+    return soon ? self->hooks.turn_ms : BEGIN_MS;
+}
+
 static void *
 work(void *arg)
 {
@@ -242,7 +251,7 @@ work(void *arg)
     int64_t next_ms = 0;
     struct lm_err err;
 
-    sleep_awake(self, BEGIN_MS);
+    sleep_awake(self, begin_ms(self));
     for (;;) {
         drain(self);
         if (atomic_load(&self->stopping))
