@@ -79,7 +79,7 @@ def test_each_way_to_name_a_database_outweighs_those_after_it(
     place.run().expect(USAGE, "no database is named", "--db", "luamig.lua")
 
 
-def test_an_empty_database_variable_is_an_error(place):
+def test_an_empty_pghost_or_database_url_is_an_error(place):
     """libpq would take the database of the user's own name."""
     for url in ("", " "):
         place.run("--db", url).expect(USAGE, "--db is empty", "variable")

@@ -258,3 +258,35 @@ def test_savepoints_nest_only_so_deep(items, project):
           nest(1)
         end }""")
     project.run().expect(FAILED, "savepoints are nested more than")
+
+
+def test_a_run_that_gets_another_name_meanwhile_is_not_taken_over(
+        items, project):
+    """Its rows would be migrated by two runs."""
+    project.script(script(), "scripts/a.lua")
+    project.script(script() + "-- b", "scripts/b.lua")
+    project.run("--limit", 20, script="scripts/a.lua").expect(STOPPED)
+    late = project.start_run(script="scripts/a.lua", fault="before_take=stop")
+    late.wait_frozen()
+    project.run("--adopt", 1, "--limit", 10, script="scripts/b.lua").expect(
+        STOPPED)
+    late.thaw()
+    late.wait().expect(DONE, "run 2 done: 50 rows")
+    project.run(script="scripts/b.lua").expect(DONE, "run 1 done: 50 rows")
+    assert sums(items) == [20]
+
+
+def test_who_waits_for_a_frozen_begin_is_told_so(items, project):
+    project.script(script(), "scripts/a.lua")
+    project.script(script() + "-- b", "scripts/b.lua")
+    project.run("--limit", 20, script="scripts/a.lua").expect(STOPPED)
+    frozen = project.start_run(script="scripts/b.lua",
+                               fault="journal_before_commit=stop")
+    frozen.wait_frozen()
+    for arguments in ([], ["--adopt", 1]):
+        project.run(*arguments, script="scripts/b.lua").expect(
+            BUSY, "another runner is just beginning a run of this script",
+            "Try again in a moment")
+    frozen.thaw()
+    frozen.wait().expect(DONE)
+    assert sums(items) == [10, 20]

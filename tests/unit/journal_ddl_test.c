@@ -51,7 +51,7 @@ test_the_schema_is_spliced_in_quoted(void **state)
 
     (void)state;
     for (size_t i = 0; i < LM_COUNT(cases); i++) {
-        lm_journal_expand_sql(&buf, cases[i].sql, cases[i].schema);
+        lm_journal_fill_placeholders(&buf, cases[i].sql, cases[i].schema);
         assert_buf(&buf, cases[i].spliced);
     }
     lm_buf_release(&buf);

@@ -24,7 +24,7 @@ local LATER_S = 90061
 local RESUME_HINT = "Lua variables are lost when luamig dies. Keep what later batches need in a "
   .. "table of the database."
 local RETRY_HINT = "A rollback undoes changes in the database, not in Lua variables. At the "
-  .. "start of migrate, give each variable its first value."
+  .. "start of migrate, give each variable its initial value."
 local SIZE_HINT = "The user chooses the batch size, and luamig halves batches after conflicts. "
   .. "migrate must do the same for a row, whatever other rows are in its batch."
 local REPEAT_HINT = "Let the base query leave out migrated rows, or write a value that does not "

@@ -63,8 +63,9 @@ lm_health_setting(enum lm_signal signal)
 }
 
 void
-lm_health_set_unknown(struct lm_health_sample *sample,
-                      const struct lm_health_limits *limits, const char *why)
+lm_health_mark_all_unknown(struct lm_health_sample *sample,
+                           const struct lm_health_limits *limits,
+                           const char *why)
 {
     memset(sample, 0, sizeof *sample);
     LM_ERR_COPY(sample->unconnected, why);

@@ -73,9 +73,9 @@ struct lm_health_sample {
 };
 
 /* Makes a sample in which all signals are unknown, with the reason. */
-void lm_health_set_unknown(struct lm_health_sample *sample,
-                           const struct lm_health_limits *limits,
-                           const char *why);
+void lm_health_mark_all_unknown(struct lm_health_sample *sample,
+                                const struct lm_health_limits *limits,
+                                const char *why);
 
 struct lm_health_options {
     const atomic_bool *stop;     /* true: stop reading */

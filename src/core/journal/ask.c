@@ -21,7 +21,7 @@ prepare(struct lm_journal *self, const char *mark, const char *sql,
     bool ok;
 
     lm_buf_puts(&buf, mark);
-    lm_journal_expand_sql(&buf, sql, self->schema);
+    lm_journal_fill_placeholders(&buf, sql, self->schema);
     ok = lm_conn_prepare_rare(self->conn, lm_buf_text(&buf), out, err);
     lm_buf_release(&buf);
     return ok;

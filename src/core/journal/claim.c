@@ -150,9 +150,8 @@ lm_journal_blames_standby(struct lm_journal *self, struct lm_err *err)
     return pid > 0;
 }
 
-/* Another runner has the lock of the script. */
-static bool
-fail_beginning(struct lm_journal *self, struct lm_err *err)
+bool
+lm_journal_fail_to_hold(struct lm_journal *self, struct lm_err *err)
 {
     if (!lm_err_is_state(err, "55P03") || lm_journal_blames_standby(self, err))
         return false;
@@ -189,7 +188,7 @@ lm_journal_begin(struct lm_journal *self, const struct lm_run_request *request,
     if (!*begun)
         lm_conn_rollback(self->conn);
     if (!ok)
-        return fail_beginning(self, err);
+        return lm_journal_fail_to_hold(self, err);
     if (*begun)
         start_counting(run, cursor);
     return true;
@@ -445,6 +444,7 @@ write_resumed(struct lm_journal *self, const struct lm_run_request *request,
         "  FROM {schema}.progress p WHERE p.run_id = r.id)"
         "  THEN $9::jsonb ELSE r.fingerprint END"
         " FROM {schema}.run old WHERE r.id = $1 AND old.id = r.id"
+        " AND ($12::bool OR r.script = $11)"
         " AND r.state IN " LM_JOURNAL_MAY_GO_ON
         " RETURNING old.sha256 <> r.sha256 AS changed, old.state)"
         " SELECT resumed.state IS NOT NULL, resumed.changed, resumed.state"
@@ -512,14 +512,15 @@ claim_once(struct lm_journal *self, const struct lm_run_request *request,
            struct lm_err *err)
 {
     struct lm_run found = *run;
+    bool held;
     bool ok;
 
     memset(&found.cursor, 0, sizeof found.cursor);
     memset(&found.bound, 0, sizeof found.bound);
-    ok = lm_journal_open(self, err) &&
-         (request == NULL || !found.adopted ||
-          lm_journal_hold_script(self, request->script, err)) &&
-         write_owner(self, old_owner, &found, claimed, err);
+    held = lm_journal_open(self, err) &&
+           (request == NULL || !found.adopted ||
+            lm_journal_hold_script(self, request->script, err));
+    ok = held && write_owner(self, old_owner, &found, claimed, err);
     if (ok && *claimed) {
         ok = request != NULL ? resume(self, request, &found, err)
                              : read_state(self, &found, err);
@@ -531,7 +532,7 @@ claim_once(struct lm_journal *self, const struct lm_run_request *request,
     if (ok && *claimed)
         adopt(run, &found);
     lm_run_release(&found);
-    return ok;
+    return held ? ok : lm_journal_fail_to_hold(self, err);
 }
 
 static bool

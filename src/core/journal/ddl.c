@@ -309,7 +309,8 @@ choose_quote(char *quote, size_t size, const char *schema)
 }
 
 void
-lm_journal_expand_sql(struct lm_buf *buf, const char *sql, const char *schema)
+lm_journal_fill_placeholders(struct lm_buf *buf, const char *sql,
+                             const char *schema)
 {
     static const char name_mark[] = "{schema}";
     static const char quote_mark[] = "{quote}";
@@ -339,8 +340,8 @@ lm_journal_add_ddl(struct lm_buf *buf, const char *schema, int installed)
     for (int i = installed; i < lm_journal_version(); i++) {
         char version[16];
 
-        lm_journal_expand_sql(buf, steps[i], schema);
-        lm_journal_expand_sql(
+        lm_journal_fill_placeholders(buf, steps[i], schema);
+        lm_journal_fill_placeholders(
             buf, "INSERT INTO {schema}.version (version) VALUES (", schema);
         snprintf(version, sizeof version, "%d);\n", i + 1);
         lm_buf_puts(buf, version);
@@ -358,7 +359,7 @@ lm_journal_add_grants(struct lm_buf *buf, const char *schema, const char *role)
         "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO "};
 
     for (size_t i = 0; i < LM_COUNT(grants); i++) {
-        lm_journal_expand_sql(buf, grants[i], schema);
+        lm_journal_fill_placeholders(buf, grants[i], schema);
         lm_sql_add_identifier(buf, role);
         lm_buf_puts(buf, ";\n");
     }

@@ -124,8 +124,8 @@ void lm_journal_add_grants(struct lm_buf *buf, const char *schema,
                            const char *role);
 /* Adds sql with each {schema} replaced by the quoted name, and each {quote} by
  * a dollar quote that does not occur in the name. */
-void lm_journal_expand_sql(struct lm_buf *buf, const char *sql,
-                           const char *schema);
+void lm_journal_fill_placeholders(struct lm_buf *buf, const char *sql,
+                                  const char *schema);
 
 /*
  * Removes the journal's schema from the search_path of scripts' SQL, so that a

@@ -116,8 +116,8 @@ read_functions(struct functions *self, const char *schema)
 
     memset(self, 0, sizeof *self);
     lm_journal_add_ddl(&ddl, schema, 0);
-    lm_journal_expand_sql(&prefix, "FUNCTION {schema}.", schema);
-    lm_journal_expand_sql(&quote, "{quote}", schema);
+    lm_journal_fill_placeholders(&prefix, "FUNCTION {schema}.", schema);
+    lm_journal_fill_placeholders(&quote, "{quote}", schema);
     at = lm_buf_text(&ddl);
     while ((at = next_function(at, lm_buf_text(&quote), lm_buf_text(&prefix),
                                &function)) != NULL)

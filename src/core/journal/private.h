@@ -98,5 +98,8 @@ bool lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
  * gives one to it. */
 bool lm_journal_hold_script(struct lm_journal *self, const char *script,
                             struct lm_err *err) LM_MUSTCHECK;
+/* After that failed, and the transaction is rolled back: says that another
+ * runner has the script, or what that one waits for. False. */
+bool lm_journal_fail_to_hold(struct lm_journal *self, struct lm_err *err);
 
 #endif

@@ -69,7 +69,7 @@ lm_status_read(struct lm_conn *conn, const char *schema, const char *runs,
     struct lm_buf sql = LM_BUF_INIT;
     bool ok;
 
-    lm_journal_expand_sql(&sql, as_json ? json_sql : list_sql, schema);
+    lm_journal_fill_placeholders(&sql, as_json ? json_sql : list_sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&sql), as_json ? "1: t" : shape,
                      LM_VALUES(runs, LM_DIGITS(limit)), out, err);
     lm_buf_release(&sql);
@@ -137,7 +137,7 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *runs,
     struct lm_answer *found = NULL;
     bool ok;
 
-    lm_journal_expand_sql(&text, sql, schema);
+    lm_journal_fill_placeholders(&text, sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&text), "*: n t t b b t b t b",
                      LM_VALUES(runs), &found, err);
     lm_buf_release(&text);
@@ -182,7 +182,7 @@ lm_status_find_failed(struct lm_conn *conn, const char *schema,
     int64_t failed = out->id;
     bool ok;
 
-    lm_journal_expand_sql(&text, sql, schema);
+    lm_journal_fill_placeholders(&text, sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&text), "?: n",
                      LM_VALUES(runs, LM_DIGITS(out->id)), &row, err);
     lm_buf_release(&text);
@@ -202,7 +202,7 @@ ask_about(struct lm_conn *conn, const char *schema, const char *sql,
     struct lm_buf text = LM_BUF_INIT;
     bool ok;
 
-    lm_journal_expand_sql(&text, sql, schema);
+    lm_journal_fill_placeholders(&text, sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&text), shape,
                      LM_VALUES(LM_DIGITS(run_id)), out, err);
     lm_buf_release(&text);

@@ -92,7 +92,7 @@ lm_status_find_script(struct lm_conn *conn, const char *schema,
         lm_sql_add_bytea(&source, names->source, strlen(names->source));
         texts[3] = lm_buf_text(&source);
     }
-    lm_journal_expand_sql(&sql, script_sql, schema);
+    lm_journal_fill_placeholders(&sql, script_sql, schema);
     ok = lm_conn_ask(conn, lm_buf_text(&sql), "?: t b n t t",
                      (struct lm_values){texts, (int)LM_COUNT(texts)}, &answer,
                      err);

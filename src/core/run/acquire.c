@@ -178,6 +178,7 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
     if (strcmp(self->run.state, "paused") == 0 && !request->restart &&
         request->adopt == 0 && !ask_to_resume(self, err))
         return false;
+    LM_FAULT("before_take");
     if (!lm_journal_take(&self->lane.journal, request, &self->run, &ended, err))
         return false;
     *taken = false;

@@ -75,7 +75,7 @@ lm_holding_set_limit(struct lm_holding *self, enum lm_signal signal,
 }
 
 void
-lm_runner_report_to_journal(struct lm_runner *self)
+lm_runner_renew_lease_and_status(struct lm_runner *self)
 {
     struct lm_journal_note note = {.waits_for = self->holding.waits_for,
                                    .total = self->gauge.progress.total,
@@ -106,7 +106,7 @@ void
 lm_runner_note_held(struct lm_runner *self)
 {
     if (self->holding.held_unnoted)
-        lm_runner_report_to_journal(self);
+        lm_runner_renew_lease_and_status(self);
 }
 
 /* -- waiting ------------------------------------------------------------- */
@@ -121,7 +121,7 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
     while ((left = end - lm_clock_ms()) > 0 &&
            !lm_runner_should_end_wait(self)) {
         if (lm_clock_ms() - self->holding.leased_ms >= interval)
-            lm_runner_report_to_journal(self);
+            lm_runner_renew_lease_and_status(self);
         lm_stop_sleep_ms(left < SLICE_MS ? left : SLICE_MS);
     }
 }
@@ -154,7 +154,7 @@ hold(struct lm_runner *self, enum lm_signal by, const char *text,
     if ((!self->holding.hold.noted || changed) &&
         now - self->holding.hold.noted_ms >= TELL_MS) {
         self->holding.hold.noted = true;
-        lm_runner_report_to_journal(self);
+        lm_runner_renew_lease_and_status(self);
     }
     if (loud && other && !lm_log_has_status()) {
         self->holding.hold.logged = true;
@@ -191,7 +191,7 @@ end_hold(struct lm_runner *self)
     self->holding.waits_for = NULL;
     lm_progress_hold_end(&self->gauge.progress);
     if (self->holding.hold.noted)
-        lm_runner_report_to_journal(self);
+        lm_runner_renew_lease_and_status(self);
 }
 
 /* -- the script's throttle ----------------------------------------------- */
@@ -366,6 +366,6 @@ lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
     end_hold(self);
     if (lm_size_rows(&self->lane.size) != self->holding.noted_size &&
         lm_clock_ms() - self->holding.hold.noted_ms >= TELL_SIZE_MS)
-        lm_runner_report_to_journal(self);
+        lm_runner_renew_lease_and_status(self);
     return ok;
 }

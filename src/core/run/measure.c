@@ -56,7 +56,7 @@ find_total(struct lm_runner *self)
         lm_progress_set_total(&self->gauge.progress, self->run.rows + left,
                               counted);
     }
-    lm_runner_report_to_journal(self);
+    lm_runner_renew_lease_and_status(self);
 }
 
 static const char *

@@ -129,7 +129,7 @@ disconnect(struct lm_monitor *self, const struct lm_err *why)
     snprintf(text, sizeof text, "%.200s%s%.200s", why->message,
              why->detail[0] != '\0' ? ": " : "", why->detail);
     limits = read_limits(self);
-    lm_health_set_unknown(&nothing, &limits, text);
+    lm_health_mark_all_unknown(&nothing, &limits, text);
     post(self, &nothing);
 }
 
@@ -406,7 +406,8 @@ lm_monitor_look(struct lm_monitor *self, uint64_t *number,
         *number = self->number;
         self->looked = is_new = true;
     } else if (self->number > 0 && lm_clock_ms() - self->taken_ms > STALE_MS) {
-        lm_health_set_unknown(out, &self->limits, "the server does not answer");
+        lm_health_mark_all_unknown(out, &self->limits,
+                                   "the server does not answer");
         self->taken_ms = lm_clock_ms();
         is_new = true;
     }

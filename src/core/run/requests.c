@@ -186,11 +186,11 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
     self->run.seq++;
     lm_holding_waits_for(&self->holding, pause ? "paused" : NULL);
     if (!changes) {
-        lm_runner_report_to_journal(self);
+        lm_runner_renew_lease_and_status(self);
         return true;
     }
     self->requests.paused = pause;
-    lm_runner_report_to_journal(self);
+    lm_runner_renew_lease_and_status(self);
     lm_log(LM_LOG_INFO, "%s by %s on %s", pause ? "paused" : "resumed",
            self->requests.asked.by, self->requests.asked.host);
     call_on_stop(self);

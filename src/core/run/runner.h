@@ -254,7 +254,7 @@ bool lm_holding_take_overtaken(struct lm_holding *self);
 /* Writes to the journal what the run waits for and how far it is, and renews
  * the lease. Ignores errors: the next step will find the cause. The run stops
  * waiting if another runner has taken it over. */
-void lm_runner_report_to_journal(struct lm_runner *self);
+void lm_runner_renew_lease_and_status(struct lm_runner *self);
 /* Sleeps, and renews the lease. Every wait of a run uses this function. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
 /* Begins and ends watching the server's health. */

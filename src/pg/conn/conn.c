@@ -230,8 +230,8 @@ begin_alone(struct lm_conn *self, struct lm_err *err)
 /* -- statements ------------------------------------------------------- */
 
 void
-lm_conn_log(const struct lm_conn *self, enum lm_log_level level,
-            const char *text)
+lm_conn_log_server_message(const struct lm_conn *self, enum lm_log_level level,
+                           const char *text)
 {
     if (!self->quiet)
         lm_log(level, "server: %s", text);
@@ -245,7 +245,7 @@ drain(struct lm_conn *self)
     struct lm_err ignored;
 
     if (lm_conn_is_up(self) && !lm_pipeline_sync(self, &ignored))
-        lm_conn_log(self, LM_LOG_DEBUG, ignored.message);
+        lm_conn_log_server_message(self, LM_LOG_DEBUG, ignored.message);
 }
 
 /* A request whose result the caller waits for. */
@@ -371,10 +371,10 @@ lm_conn_rollback(struct lm_conn *self)
 
     self->interruptible = false;
     if (lm_conn_is_up(self) && !lm_conn_flush(self, &ignored))
-        lm_conn_log(self, LM_LOG_DEBUG, ignored.message);
+        lm_conn_log_server_message(self, LM_LOG_DEBUG, ignored.message);
     if (lm_conn_is_up(self) && lm_conn_has_transaction(self) &&
         !lm_conn_command(self, "ROLLBACK", &ignored))
-        lm_conn_log(self, LM_LOG_DEBUG, ignored.message);
+        lm_conn_log_server_message(self, LM_LOG_DEBUG, ignored.message);
     self->interruptible = interruptible;
     self->deadline_ms = self->idle_limit_ms = 0;
 }

@@ -85,7 +85,7 @@ on_notice(void *arg, const PGresult *result)
     if (severity != NULL && strcmp(severity, "FATAL") == 0)
         lm_pipeline_note_fatal(self, result);
     lm_pipeline_copy_message(text, sizeof text, PQresultErrorMessage(result));
-    lm_conn_log(self, LM_LOG_INFO, text);
+    lm_conn_log_server_message(self, LM_LOG_INFO, text);
 }
 
 /* -- connecting aside ------------------------------------------------- */

@@ -81,8 +81,8 @@ struct lm_conn {
 uint64_t lm_conn_next_number(void);
 
 /* Logs what the server or the connection says, unless it is quiet. */
-void lm_conn_log(const struct lm_conn *self, enum lm_log_level level,
-                 const char *text);
+void lm_conn_log_server_message(const struct lm_conn *self,
+                                enum lm_log_level level, const char *text);
 
 /* Copies a message of libpq, which may have several lines, without the last
  * newline. */

@@ -137,8 +137,9 @@ look_at_commit(struct lm_conn *self, int64_t *deadline)
         return;
     self->awaits_standby = true;
     *deadline = lm_clock_ms() + self->silence_ms / 3;
-    lm_conn_log(self, LM_LOG_WARNING,
-                "COMMIT waits for a synchronous standby (SyncRep)");
+    lm_conn_log_server_message(
+        self, LM_LOG_WARNING,
+        "COMMIT waits for a synchronous standby (SyncRep)");
 }
 
 /* A second signal. A COMMIT that waits for a standby is not cancelled: it would
