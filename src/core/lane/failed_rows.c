@@ -92,7 +92,7 @@ copy_values(const struct lm_page *page)
 }
 
 void
-lm_failed_page_release(struct lm_failed_batch *self)
+lm_failed_batch_release(struct lm_failed_batch *self)
 {
     lm_key_release(&self->key);
     free(self->columns);
@@ -106,7 +106,7 @@ lm_lane_note_failed_page(struct lm_lane *self, const struct lm_page *page)
 {
     struct lm_failed_batch *failed_batch = &self->failed_batch;
 
-    lm_failed_page_release(failed_batch);
+    lm_failed_batch_release(failed_batch);
     failed_batch->rows = page->rows;
     if (page->rows != 1)
         return;
@@ -120,7 +120,7 @@ lm_lane_note_failed_page(struct lm_lane *self, const struct lm_page *page)
 void
 lm_lane_note_failed_key(struct lm_lane *self, const struct lm_key *key)
 {
-    lm_failed_page_release(&self->failed_batch);
+    lm_failed_batch_release(&self->failed_batch);
     self->failed_batch.rows = 1;
     lm_key_copy(&self->failed_batch.key, key);
 }

@@ -39,7 +39,7 @@ void lm_lane_note_failed_page(struct lm_lane *self, const struct lm_page *page);
 /* Remembers the key of a page's only row, if the row itself could not be read.
  */
 void lm_lane_note_failed_key(struct lm_lane *self, const struct lm_key *key);
-void lm_failed_page_release(struct lm_failed_batch *self);
+void lm_failed_batch_release(struct lm_failed_batch *self);
 /* Halves the next batch, or records the batch's only row as a failed row.
  * False if too many rows have failed, or if the row could not be recorded; err
  * says why. */
