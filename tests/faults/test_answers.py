@@ -55,7 +55,7 @@ FRESH, STOPPED, DONE = [], [(*RUN, "--limit", "5")], [RUN]
 MENDED = [RUN, "ALTER TABLE log DROP CONSTRAINT log_tid_check"]
 ASKED = [*STOPPED, "INSERT INTO luamig.request (run_id, verb, settings)"
          " VALUES (1, 'set', '{\"batch_size\": 3}')"]
-# And how many conversations are spoilt at least; there were a tenth more.
+# And how many conversations must be spoilt: nine tenths of those that can be.
 CASES = {
     "the first run": (FRESH, RUN, 90),
     "a run without rows set aside": (FRESH, (*RUN, "--limit", "6"), 93),

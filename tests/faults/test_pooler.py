@@ -34,6 +34,20 @@ def shared(cluster):
     between.close()
 
 
+@pytest.fixture
+def forgetful(tmp_path):
+    """A server that can lose what nobody waits for, a pooler before it, a
+    database and a project."""
+    server = Cluster().start()
+    between = Pooler(server, "transaction")
+    db = server.make_database()
+    project = Project(tmp_path, db.url)
+    yield server, between, db, project
+    project.close()
+    between.close()
+    server.remove()
+
+
 def through(pooler, db):
     return pooler.url(db.name)
 
@@ -240,30 +254,22 @@ def test_a_server_that_crashes_behind_a_pooler(db, project, pooler):
     pytest.param("after_commit:4", id="between two batches"),
     pytest.param("before_commit:4", id="in a batch"),
     pytest.param("done_before_commit:1", id="at the end")])
-def test_a_server_that_loses_batches_behind_a_pooler(tmp_path, point):
+def test_a_server_that_loses_batches_behind_a_pooler(forgetful, point):
     """The client's connection lives on: only the journal tells."""
-    server = Cluster().start()
-    between = Pooler(server, "transaction")
-    db = server.make_database()
-    project = Project(tmp_path, db.url)
-    try:
-        readings.create(db, 250)
-        project.script(readings.script(batch=50))
-        server.keep_wal_in_memory()
-        runner = project.start_run(url=through(between, db),
-                                   fault=f"{point}=stop")
-        runner.wait_frozen()
-        server.crash_without_wal()
-        server.start()
-        runner.thaw()
-        result = runner.wait().expect(DONE)
-        assert len(re.findall(r"server lost [1-9]\d* acknowledged batches",
-                              result.err)) == 1
-        assert_once(db, pooled=True)
-    finally:
-        project.close()
-        between.close()
-        server.remove()
+    server, between, db, project = forgetful
+    readings.create(db, 250)
+    project.script(readings.script(batch=50))
+    server.keep_wal_in_memory()
+    runner = project.start_run(url=through(between, db),
+                               fault=f"{point}=stop")
+    runner.wait_frozen()
+    server.crash_without_wal()
+    server.start()
+    runner.thaw()
+    result = runner.wait().expect(DONE)
+    assert len(re.findall(r"server lost [1-9]\d* acknowledged batches",
+                          result.err)) == 1
+    assert_once(db, pooled=True)
 
 
 def test_a_transaction_that_holds_a_run_behind_a_pooler_is_found_by_the_hint(
@@ -288,33 +294,25 @@ def test_a_transaction_that_holds_a_run_behind_a_pooler_is_found_by_the_hint(
 
 
 def test_a_resumed_run_whose_batches_are_lost_behind_a_pooler_goes_on(
-        tmp_path):
+        forgetful):
     """It does not fall back into the pause that it was found in."""
-    server = Cluster().start()
-    between = Pooler(server, "transaction")
-    db = server.make_database()
-    project = Project(tmp_path, db.url)
-    try:
-        readings.create(db, 500)
-        project.script(readings.script(batch=50, throttle=500))
-        paused = project.start_run(url=through(between, db), env=SHORT_LEASE)
-        wait_until(lambda: db.progress("batches") > 0, "a batch")
-        project.luamig("pause", 1).expect(DONE, "run 1 is paused")
-        paused.kill()
-        wait_until(lambda: db.scalar(LEASE_IS_OVER, user="postgres"),
-                   "the lease to end")
-        server.keep_wal_in_memory()
-        runner = project.start_run("--throttle-ms", 0,
-                                   url=through(between, db), env=SHORT_LEASE,
-                                   fault="after_commit:3=stop")
-        runner.wait_frozen()
-        server.crash_without_wal()
-        server.start()
-        runner.thaw()
-        runner.wait().expect(DONE, "is paused; asking it to continue",
-                             "acknowledged batches")
-        assert_once(db, pooled=True)
-    finally:
-        project.close()
-        between.close()
-        server.remove()
+    server, between, db, project = forgetful
+    readings.create(db, 500)
+    project.script(readings.script(batch=50, throttle=500))
+    paused = project.start_run(url=through(between, db), env=SHORT_LEASE)
+    wait_until(lambda: db.progress("batches") > 0, "a batch")
+    project.luamig("pause", 1).expect(DONE, "run 1 is paused")
+    paused.kill()
+    wait_until(lambda: db.scalar(LEASE_IS_OVER, user="postgres"),
+               "the lease to end")
+    server.keep_wal_in_memory()
+    runner = project.start_run("--throttle-ms", 0,
+                               url=through(between, db), env=SHORT_LEASE,
+                               fault="after_commit:3=stop")
+    runner.wait_frozen()
+    server.crash_without_wal()
+    server.start()
+    runner.thaw()
+    runner.wait().expect(DONE, "is paused; asking it to continue",
+                         "acknowledged batches")
+    assert_once(db, pooled=True)

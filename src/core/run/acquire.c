@@ -301,10 +301,10 @@ acquire_once(struct lm_runner *self, struct lm_run_request *request,
         return false;
     request->fingerprint = self->fingerprint;
     /* Checks may take long, and the run may have gone on meanwhile. */
-    if (found == LM_JOURNAL_UNFINISHED)
-        looked = false;
-    return (looked || look(self, request, &found, err)) &&
-           take_or_begin(self, request, found, err);
+    if ((!looked || found == LM_JOURNAL_UNFINISHED) &&
+        !look(self, request, &found, err))
+        return false;
+    return take_or_begin(self, request, found, err);
 }
 
 /* Nothing has happened yet, so it may be looked at again. */

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 enum {
-    BEGIN_MS = 100, /* a run that is over by then needs no second connection */
+    BEGIN_MS = 100,
     SAMPLE_MS = 1000,
     STALE_MS = 15000,   /* a sample that is older says nothing */
     STOP_WAIT_MS = 300, /* for the thread to end */

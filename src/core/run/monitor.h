@@ -6,7 +6,8 @@
 #include "pg/conn/conn.h"
 
 /*
- * A thread with a second connection. In each turn it reads the health signals
+ * A thread with a second connection, which it makes a tenth of a second after
+ * the start: a run that is over by then needs none. In each turn it reads the health signals
  * and calls the hook, which looks for requests to the run. A notification on
  * channel "luamig" begins a turn at once.
  *
