@@ -62,6 +62,9 @@
 ---How long a batch should take; the batches are then as large as fit. Default: none.
 ---@field target_ms? integer
 ---@field throttle_ms? integer Pause between batches. Default: 100.
+---How many workers share the run, 1 to 64, each with a Lua state of its own; "auto": as many as
+---help. Default: 1.
+---@field workers? integer|"auto"
 ---Column, or list of columns, that orders the pages: unique together and never NULL. Default: "id".
 ---@field key? string|string[]
 ---@field start_after? luamig.Value|luamig.Value[] Begin after this key.
@@ -122,6 +125,7 @@
 ---@field id integer The run's number in the journal.
 ---In `migrate` the number of the batch, from 1; in `throttle` and `on_stop` how many are done.
 ---@field batch integer
+---@field worker integer The number of the worker that calls, from 1.
 ---@field attempt integer From 1; more after a conflict.
 ---@field dry_run boolean Whether all will be rolled back.
 ---Writes a line to stderr; the fields are shown as JSON.

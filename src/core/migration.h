@@ -18,6 +18,7 @@ struct lm_run_info {
     int64_t id;
     const char *script;
     int64_t batch; /* from 1; 0 before the first; a one-shot is batch 1 */
+    int worker;    /* from 1 */
     int attempt;   /* from 1 */
     bool dry_run;  /* everything is rolled back, and id is 0 */
 };
@@ -99,6 +100,7 @@ struct lm_migration {
     int64_t target_ms; /* time that a batch should take; 0: no target */
     int64_t throttle_ms;
     int64_t max_failures;
+    int workers; /* 0: as many as help */
 
     const char *isolation;
     const char *timezone; /* NULL: UTC */

@@ -105,6 +105,7 @@ read_config(lua_State *L, struct lm_script *self)
     m->record_failures =
         strcmp(lmL_text_field(L, config, "on_error"), "quarantine") == 0;
     m->max_failures = lmL_integer_field(L, config, "max_failures", 0);
+    m->workers = (int)lmL_integer_field(L, config, "workers", 0);
     m->keep_failed_rows = lmL_bool_field(L, config, "quarantine_rows");
     lua_getfield(L, config, "combine");
     m->combine = lua_toboolean(L, -1) != 0;

@@ -56,8 +56,8 @@ static void
 push_run(lua_State *L, int definition, const struct lm_run_info *info,
          const struct lm_observer *observer)
 {
-    static const char *const names[] = {"args",    "script",  "id", "batch",
-                                        "attempt", "dry_run", "log"};
+    static const char *const names[] = {"args",   "script",  "id",      "batch",
+                                        "worker", "attempt", "dry_run", "log"};
 
     lmL_require_field(L, "luamig.strict", "record");
     lua_pushstring(L, "run");
@@ -67,6 +67,7 @@ push_run(lua_State *L, int definition, const struct lm_run_info *info,
     lmL_set_text(L, "script", info->script);
     lmL_set_integer(L, "id", info->id);
     lmL_set_integer(L, "batch", info->batch);
+    lmL_set_integer(L, "worker", info->worker);
     lmL_set_integer(L, "attempt", info->attempt);
     lmL_set_bool(L, "dry_run", info->dry_run);
     lmL_require_field(L, "luamig.script.canonical", "encode");

@@ -466,6 +466,17 @@ describe("the run object", function()
     assert.equal("1script  1script  2script  3", said(world))
   end)
 
+  it("has the number of the worker, also in callbacks", function()
+    local world = contract.numbers(2)
+    contract.ended("done", contract.run(world, "run.log(run.worker)", {
+      config = "batch_size = 1, workers = 1", more = [[
+        throttle = function(_, run) run.log(run.worker) end,
+        on_start = function(_, run) run.log(run.worker) end,
+        on_complete = function(_, run) run.log(run.worker) end]],
+    }))
+    assert.equal("1 1 1 1 1 1", said(world))
+  end)
+
   it("says that this is no dry run", function()
     local world = contract.numbers(1)
     contract.ended("done", contract.run(world, "run.log(tostring(run.dry_run))"))

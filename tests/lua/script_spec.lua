@@ -204,6 +204,10 @@ describe("config", function()
     { "batch_size = 1.5", "config.batch_size must be an integer from 1 to 1000000, not 1.5" },
     { "batch_size = '5'", 'config.batch_size must be an integer from 1 to 1000000, not "5"' },
     { "throttle_ms = -1", "config.throttle_ms must be " .. INT .. ", not -1" },
+    { "workers = 0", 'config.workers must be an integer from 1 to 64 or "auto", not 0' },
+    { "workers = 65", 'config.workers must be an integer from 1 to 64 or "auto", not 65' },
+    { "workers = 'many'",
+      'config.workers must be an integer from 1 to 64 or "auto", not "many"' },
     { "target_ms = 0",
       "config.target_ms must be an integer from 1 to 2147483647, not 0" },
     { "retries = -1", "config.retries must be " .. INT .. ", not -1" },
@@ -263,9 +267,9 @@ describe("config", function()
   it("has defaults", function()
     local def = load("return { " .. PAGED .. " }")
     assert.same({
-      batch_size = 1000, throttle_ms = 100, key = { "id" }, follow_new = false, repo = "default",
-      isolation = "repeatable read", retries = 5, on_error = "stop", statement_timeout_ms = 30000,
-      row_security = false,
+      batch_size = 1000, throttle_ms = 100, workers = 1, key = { "id" }, follow_new = false,
+      repo = "default", isolation = "repeatable read", retries = 5, on_error = "stop",
+      statement_timeout_ms = 30000, row_security = false,
       lock_timeout_ms = 1000, durable_batches = false, repeatable = false, combine = true,
       assume_unique = false, allow_ddl = false, allow_unjudged = false, max_failures = 100,
       quarantine_rows = false, health = HEALTH,
@@ -280,7 +284,7 @@ describe("config", function()
       .. '"isolation":"repeatable read","key":["id"],'
       .. '"lock_timeout_ms":1000,"max_failures":100,"on_error":"stop","quarantine_rows":false,'
       .. '"repeatable":false,"repo":"default","retries":5,"row_security":false,'
-      .. '"statement_timeout_ms":30000,"throttle_ms":100}', def.config_json)
+      .. '"statement_timeout_ms":30000,"throttle_ms":100,"workers":1}', def.config_json)
   end)
 
   it("keeps the thresholds of health that are not given", function()
@@ -344,6 +348,10 @@ describe("config", function()
     err = refused(source, { overrides = { throttle_ms = "soon" } })
     assert.equal('--throttle-ms must be an integer from 0 to 2147483647, not "soon"', err.message)
     assert.equal(7, load(source, { overrides = { target_ms = 7 } }).config.target_ms)
+    assert.equal(7, load(source, { overrides = { workers = "7" } }).config.workers)
+    assert.equal("auto", load(source, { overrides = { workers = "auto" } }).config.workers)
+    assert.equal('--workers must be an integer from 1 to 64 or "auto", not "all"',
+      refused(source, { overrides = { workers = "all" } }).message)
     assert.equal("unknown option --page-size",
       refused(source, { overrides = { page_size = 1 } }).message)
   end)

@@ -251,7 +251,7 @@ describe("pages", function()
       local kind, default = plain(cells[2]), plain(cells[3]):gsub('^"(.*)"$', "%1")
       assert.equal(tostring(defaults[name] or defaults[name] == false and "false" or "none")
         :gsub('^"(.*)"$', "%1"), default, name)
-      local low, high = kind:match "^integer, (%d+) to (%d+)$"
+      local low, high = kind:match "^integer, (%d+) to (%d+)"
       low, high = low or kind:match "^integer, (%d+) or more$", high or "2147483647"
       if low then
         low, high = math.tointeger(low), math.tointeger(high)

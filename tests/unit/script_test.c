@@ -98,6 +98,7 @@ test_a_short_script_gets_the_defaults(void **state)
     assert_false(m->assume_unique);
     assert_int_equal(m->batch_size, 1000);
     assert_int_equal(m->throttle_ms, 100);
+    assert_int_equal(m->workers, 1);
     assert_text(m->isolation, "repeatable read");
     assert_null(m->timezone);
     assert_int_equal(m->statement_timeout_ms, 30000);
@@ -118,6 +119,7 @@ test_a_long_script_says_everything(void **state)
     struct lm_script *script = load(
         "local luamig = require 'luamig'\n"
         "return { name = 'long', config = { batch_size = 7, throttle_ms = 0,"
+        " workers = 64,"
         " key = { 'a', 'b' }, start_after = { 5, 'x' }, follow_new = true,"
         " isolation = 'serializable', retries = 2, timezone = 'UTC',"
         " statement_timeout_ms = 10, lock_timeout_ms = 20,"
@@ -132,6 +134,7 @@ test_a_long_script_says_everything(void **state)
     assert_text(m->name, "long");
     assert_int_equal(m->batch_size, 7);
     assert_int_equal(m->throttle_ms, 0);
+    assert_int_equal(m->workers, 64);
     assert_int_equal(m->key_count, 2);
     assert_text(m->key[0], "a");
     assert_text(m->key[1], "b");
@@ -229,6 +232,17 @@ test_wrong_arguments_are_errors_of_usage(void **state)
 }
 
 static void
+test_auto_is_no_number_of_workers(void **state)
+{
+    struct lm_script *script =
+        load("return { " PAGED ", config = { workers = 'auto' } }");
+
+    (void)state;
+    assert_int_equal(lm_script_migration(script)->workers, 0);
+    lm_script_free(script);
+}
+
+static void
 test_options_win_over_the_config_and_are_checked(void **state)
 {
     struct lm_script_options options = {
@@ -322,7 +336,8 @@ test_describing_needs_no_arguments(void **state)
 
 /* -- calling ---------------------------------------------------------- */
 
-static const struct lm_run_info info = {42, "s.lua", 3, 2, false};
+static const struct lm_run_info info = {
+    .id = 42, .script = "s.lua", .batch = 3, .worker = 4, .attempt = 2};
 
 static bool
 call(struct lm_script *script, enum lm_callback callback, struct lm_err *err)
@@ -343,6 +358,7 @@ test_callbacks_get_a_repo_and_the_run(void **state)
         load("return { run = function(repo, run)\n"
              " assert(type(repo) == 'userdata' and run.id == 42)\n"
              " assert(run.script == 's.lua' and run.batch == 3)\n"
+             " assert(run.worker == 4)\n"
              " assert(run.attempt == 2 and run.dry_run == false)\n"
              " assert(next(run.args) == nil)\n"
              " local ok, why = pcall(function() return run.atempt end)\n"
@@ -355,8 +371,8 @@ test_callbacks_get_a_repo_and_the_run(void **state)
         fail_msg("%s", err.message);
     assert_false(call(script, LM_CALL_ON_COMPLETE, &err));
     assert_int_equal(err.kind, LM_ERR_FAILED);
-    assert_contains(err.message, "s.lua:8: at the end");
-    assert_contains(err.traceback, "s.lua:8");
+    assert_contains(err.message, "s.lua:9: at the end");
+    assert_contains(err.traceback, "s.lua:9");
     lm_script_free(script);
 }
 
@@ -486,6 +502,7 @@ main(void)
         cmocka_unit_test(
             test_arguments_are_typed_and_take_part_in_the_identity),
         cmocka_unit_test(test_wrong_arguments_are_errors_of_usage),
+        cmocka_unit_test(test_auto_is_no_number_of_workers),
         cmocka_unit_test(test_options_win_over_the_config_and_are_checked),
         cmocka_unit_test(test_a_wrong_script_is_an_error_of_the_script),
         cmocka_unit_test(test_a_script_that_is_not_there_is_named),

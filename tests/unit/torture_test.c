@@ -206,7 +206,8 @@ know_arrays(struct lm_types *types)
 static bool
 migrate(struct lm_script *script, struct lm_err *err)
 {
-    static const struct lm_run_info info = {1, "s", 1, 1, false};
+    static const struct lm_run_info info = {
+        .id = 1, .script = "s", .batch = 1, .worker = 1, .attempt = 1};
     const struct lm_migration *m = lm_script_migration(script);
     struct lm_page page = {NULL, (int)LM_COUNT(rows), (int)LM_COUNT(columns),
                            false};
@@ -222,7 +223,8 @@ migrate(struct lm_script *script, struct lm_err *err)
 static bool
 start(struct lm_script *script, struct lm_err *err)
 {
-    static const struct lm_run_info info = {1, "s", 0, 1, false};
+    static const struct lm_run_info info = {
+        .id = 1, .script = "s", .worker = 1, .attempt = 1};
     const struct lm_migration *m = lm_script_migration(script);
     struct lm_repo *repo = lm_repo_new(&(struct lm_repo_options){0});
     bool ok;

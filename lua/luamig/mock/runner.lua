@@ -23,7 +23,7 @@ local runner = {}
 local Session = {}
 Session.__index = Session
 
-local RUN_FIELDS = { "args", "script", "id", "batch", "attempt", "dry_run", "log" }
+local RUN_FIELDS = { "args", "script", "id", "batch", "worker", "attempt", "dry_run", "log" }
 local MAX_WAITS = 100
 local STOP_REASONS = { stopped = "stop", failed = "error" }
 
@@ -47,7 +47,7 @@ function Session:run_object(batch, attempt)
   self.now = { batch = batch, attempt = attempt }
   local run = {
     args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
-    attempt = attempt, dry_run = self.opts.dry_run or false,
+    worker = 1, attempt = attempt, dry_run = self.opts.dry_run or false,
   }
   function run.log(message, fields)
     if type(message) == "number" then

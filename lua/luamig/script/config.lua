@@ -41,6 +41,18 @@ local function one_of(choices)
   end
 end
 
+--- How many workers a run has.
+local MAX_WORKERS = 64
+local is_worker_count = integer(1, MAX_WORKERS)
+
+local function workers(value)
+  local kept, wanted = is_worker_count(value)
+  if kept or value == "auto" then
+    return kept or value
+  end
+  return nil, wanted .. ' or "auto"'
+end
+
 local function filled_string(value)
   if type(value) == "string" and value:find "%S" and text.is_utf8(value) then
     return value
@@ -112,6 +124,7 @@ local KEYS = {
   batch_size = { default = 1000, check = integer(1, 1000000), is_integer = true },
   target_ms = { check = integer(1, INT_MAX), is_integer = true },
   throttle_ms = { default = 100, check = integer(0, INT_MAX), is_integer = true },
+  workers = { default = 1, check = workers, is_integer = true },
   key = { default = "id", check = key_columns },
   start_after = { check = key_values },
   follow_new = { default = false, check = boolean },

@@ -23,8 +23,12 @@ lm_lane_txn(const struct lm_lane *self)
 struct lm_run_info
 lm_lane_info(const struct lm_lane *self, int64_t batch)
 {
-    struct lm_run_info info = {self->run->id, self->migration->name, batch,
-                               self->attempt.number, self->options.dry};
+    struct lm_run_info info = {.id = self->run->id,
+                               .script = self->migration->name,
+                               .batch = batch,
+                               .worker = 1,
+                               .attempt = self->attempt.number,
+                               .dry_run = self->options.dry};
 
     return info;
 }
