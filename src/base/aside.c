@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LONGEST_POLL_MS = 60000 };
+enum { LONGEST_POLL_MS = 60000, STACK_BYTES = 8 * 1024 * 1024 };
 
 struct job {
     void (*work)(void *arg);
@@ -61,14 +61,19 @@ run_job(void *arg)
 bool
 lm_aside_start(pthread_t *thread, void *(*work)(void *arg), void *arg)
 {
+    pthread_attr_t attributes;
     sigset_t all;
     sigset_t before;
     bool started;
 
+    if (pthread_attr_init(&attributes) != 0)
+        return false;
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    started = pthread_create(thread, NULL, work, arg) == 0;
+    started = pthread_create(thread, &attributes, work, arg) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
     return started;
 }
 

@@ -24,14 +24,15 @@ enum lm_aside_end {
  * to the caller again. Otherwise the thread continues, the caller must not
  * touch arg, and discard(arg) frees it when work has returned.
  *
- * limit_ms 0: no limit. stop_level 0: signals do not end the wait; only the
- * main thread may pass another level.
+ * limit_ms 0: no limit. stop_level 0: signals do not end the wait; only a
+ * thread that has entered (base/stop.h) may pass another level.
  */
 enum lm_aside_end lm_aside_run(void (*work)(void *arg),
                                void (*discard)(void *arg), void *arg,
                                int64_t limit_ms, int stop_level);
 
-/* Starts a thread that blocks all signals. */
+/* Starts a thread that blocks all signals, with a stack as large as that of the
+ * main thread usually is: the SQL parser may need half of it. */
 bool lm_aside_start(pthread_t *thread, void *(*work)(void *arg), void *arg);
 
 #endif

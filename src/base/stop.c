@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Signals as a counter and a self-pipe. The counter is the one piece of
+ * Signals as a counter, and an eventfd for each thread that waits. They are
  * module state, because signals belong to the process.
+ *
+ * The handler writes to the descriptors of all places, at any time. So a
+ * descriptor is never closed: the next thread that enters takes it over, and
+ * may be woken once without a reason.
  */
 
 #include "base/stop.h"
@@ -9,23 +13,52 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
-static atomic_int level; /* read by other threads as well */
-static volatile sig_atomic_t last_signal;
-static int pipe_fds[2] = {-1, -1};
+/* How long a sleep may be at once; without a descriptor nothing ends it. */
+enum { LONGEST_SLEEP_MS = 60000, BLIND_SLEEP_MS = 100 };
+
+struct place {
+    atomic_bool taken;
+    atomic_int fd; /* 0: none yet, as that is standard input */
+};
+
+static atomic_int level;
+static atomic_int last_signal;
+static atomic_uint wakes; /* how often lm_stop_wake was called */
+static atomic_bool installed;
+static struct place places[LM_STOP_MOST_THREADS];
+
+/* Of the calling thread. */
+static _Thread_local struct place *own;
+static _Thread_local unsigned seen_wakes;
+static _Thread_local int seen_level;
+
+/* -- waking; safe in a signal handler ------------------------------------- */
+
+static void
+wake_all(void)
+{
+    uint64_t one = 1;
+
+    for (int i = 0; i < LM_STOP_MOST_THREADS; i++) {
+        int fd = atomic_load(&places[i].fd);
+        ssize_t ignored = fd > 0 ? write(fd, &one, sizeof one) : 0;
+
+        (void)ignored;
+    }
+}
 
 static void
 on_signal(int number)
 {
     int saved_errno = errno;
-    char byte = 1;
-    ssize_t ignored;
 
     if (number == SIGHUP && level > 0)
         return;
@@ -36,9 +69,75 @@ on_signal(int number)
     } else {
         level++;
     }
-    ignored = write(pipe_fds[1], &byte, 1);
-    (void)ignored;
+    wake_all();
     errno = saved_errno;
+}
+
+void
+lm_stop_interrupt(void)
+{
+    if (level < 2)
+        level = 2;
+    wake_all();
+}
+
+void
+lm_stop_wake(void)
+{
+    atomic_fetch_add(&wakes, 1);
+    wake_all();
+}
+
+/* -- entering --------------------------------------------------------------- */
+
+static bool
+has_descriptor(struct place *place)
+{
+    int fd = atomic_load(&place->fd);
+
+    if (fd > 0)
+        return true;
+    fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd > 0)
+        atomic_store(&place->fd, fd);
+    return fd > 0;
+}
+
+static struct place *
+take_place(void)
+{
+    for (int i = 0; i < LM_STOP_MOST_THREADS; i++) {
+        if (!atomic_exchange(&places[i].taken, true))
+            return &places[i];
+    }
+    return NULL;
+}
+
+bool
+lm_stop_enter(void)
+{
+    struct place *place;
+
+    if (own != NULL)
+        return true;
+    place = take_place();
+    if (place == NULL)
+        return false;
+    if (!has_descriptor(place)) {
+        atomic_store(&place->taken, false);
+        return false;
+    }
+    own = place;
+    seen_wakes = atomic_load(&wakes);
+    return true;
+}
+
+void
+lm_stop_leave(void)
+{
+    if (own != NULL)
+        atomic_store(&own->taken, false);
+    own = NULL;
 }
 
 void
@@ -47,8 +146,9 @@ lm_stop_install(void)
     struct sigaction action;
     struct sigaction before;
 
-    if (pipe_fds[0] >= 0 || pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC) != 0)
+    if (atomic_exchange(&installed, true))
         return;
+    (void)lm_stop_enter(); /* without a place it looks often */
     memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
     action.sa_handler = on_signal;
@@ -60,28 +160,19 @@ lm_stop_install(void)
     sigaction(SIGPIPE, &action, NULL);
 }
 
-void
-lm_stop_interrupt(void)
-{
-    char byte = 1;
-    ssize_t ignored;
-
-    if (level < 2)
-        level = 2;
-    ignored = write(pipe_fds[1], &byte, 1);
-    (void)ignored;
-}
+/* -- looking and sleeping ---------------------------------------------------- */
 
 int
 lm_stop_level(void)
 {
-    return level;
+    seen_level = atomic_load(&level);
+    return seen_level;
 }
 
 const char *
 lm_stop_signal(void)
 {
-    switch (last_signal) {
+    switch (atomic_load(&last_signal)) {
     case SIGINT:
         return "SIGINT";
     case SIGTERM:
@@ -96,32 +187,55 @@ lm_stop_signal(void)
 int
 lm_stop_fd(void)
 {
-    return pipe_fds[0];
+    return own != NULL ? atomic_load(&own->fd) : -1;
 }
 
 void
 lm_stop_drain(void)
 {
-    char bytes[16];
+    uint64_t count;
+    ssize_t ignored =
+        own != NULL ? read(lm_stop_fd(), &count, sizeof count) : 0;
 
-    while (pipe_fds[0] >= 0 && read(pipe_fds[0], bytes, sizeof bytes) > 0)
-        continue;
+    (void)ignored;
+}
+
+static bool
+is_woken(void)
+{
+    unsigned now = atomic_load(&wakes);
+    bool woken = now != seen_wakes;
+
+    seen_wakes = now;
+    return woken;
+}
+
+static bool
+sleep_ms(int64_t duration_ms, bool until_woken)
+{
+    int64_t longest = own != NULL ? LONGEST_SLEEP_MS : BLIND_SLEEP_MS;
+    int64_t end = lm_clock_ms() + duration_ms;
+    int before = seen_level;
+    int64_t left;
+
+    while ((left = end - lm_clock_ms()) > 0 && lm_stop_level() == before &&
+           !(until_woken && is_woken())) {
+        struct pollfd wake = {lm_stop_fd(), POLLIN, 0};
+
+        poll(&wake, 1, (int)(left > longest ? longest : left));
+        lm_stop_drain();
+    }
+    return lm_stop_level() == before;
 }
 
 bool
 lm_stop_sleep_ms(int64_t duration_ms)
 {
-    int64_t end = lm_clock_ms() + duration_ms;
-    int before = lm_stop_level();
-    int64_t left;
+    return sleep_ms(duration_ms, false);
+}
 
-    while ((left = end - lm_clock_ms()) > 0) {
-        struct pollfd wake = {pipe_fds[0], POLLIN, 0};
-
-        poll(&wake, pipe_fds[0] >= 0 ? 1 : 0, left > 60000 ? 60000 : (int)left);
-        lm_stop_drain();
-        if (lm_stop_level() != before)
-            return false;
-    }
-    return true;
+bool
+lm_stop_wait_ms(int64_t duration_ms)
+{
+    return sleep_ms(duration_ms, true);
 }

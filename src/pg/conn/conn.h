@@ -12,11 +12,10 @@
  *
  * Every call waits in a poll loop. A second signal cancels the current
  * statement. If a server stays silent past the deadline, the connection is
- * given up (LM_ERR_LOST). A connection that is not interruptible may be used
- * by another thread than the main one, but by one thread at a time. Errors:
- * LM_ERR_DATABASE with SQLSTATE, message, detail, hint and constraint;
- * LM_ERR_LOST if the connection is gone (SQLSTATE 08006 if the server did not
- * say why); LM_ERR_INTERRUPT after a cancel.
+ * given up (LM_ERR_LOST). Any thread may use a connection, but only one at a
+ * time. Errors: LM_ERR_DATABASE with SQLSTATE, message, detail, hint and
+ * constraint; LM_ERR_LOST if the connection is gone (SQLSTATE 08006 if the
+ * server did not say why); LM_ERR_INTERRUPT after a cancel.
  */
 
 #include "base/err.h"
@@ -61,8 +60,9 @@ struct lm_values {
 struct lm_conn_options {
     const char *application_name;
     /* A signal ends the wait for a connection, and a second one cancels the
-     * current statement. Only for the main thread. Otherwise the connection
-     * ignores signals, and does not log the server's notices. */
+     * current statement. Only for a thread that has entered (base/stop.h).
+     * Otherwise the connection ignores signals, and does not log the server's
+     * notices. */
     bool interruptible;
     int stop_level; /* the lm_stop_level that ends the wait; 0: the first */
     int64_t open_limit_ms; /* for all hosts together; 0: two minutes */
