@@ -24,6 +24,7 @@ local store = require "luamig.mock.store"
 local strict = require "luamig.strict"
 local stubs = require "luamig.mock.stubs"
 local text = require "luamig.text"
+local workers = require "luamig.mock.workers"
 
 local World = {}
 World.__index = World
@@ -52,13 +53,17 @@ end
 -- @return result, definition of the script, whether there was anything to run
 function World:attempt(path, opts)
   local overrides = { batch_size = opts.batch_size }
-  local def = script.load(path, { args = opts.args, overrides = overrides })
+  local function load()
+    return script.load(path, { args = opts.args, overrides = overrides })
+  end
+  local loaded = workers.load(load, not opts.dry_run and opts.workers or 1)
+  local def = loaded[1].def
   if def.kind == "paged" and not self.base then
     errors.raise {
       kind = "spec", message = path .. " has a base query; pass a base to mock.new",
     }
   end
-  local result, has_run = runner.run(self, def, opts)
+  local result, has_run = runner.run(self, loaded, opts)
   return result, def, has_run
 end
 

@@ -141,6 +141,7 @@ push_event(lua_State *L, const struct event *event)
     lua_newtable(L);
     lmL_set_text(L, "event", event->name);
     lmL_set_integer(L, "batch", event->run->info.batch);
+    lmL_set_integer(L, "worker", event->run->info.worker);
     lmL_set_integer(L, "attempt", event->run->info.attempt);
     if (event->callback != NULL)
         lmL_set_text(L, "callback", event->callback);

@@ -477,6 +477,20 @@ describe("the run object", function()
     assert.equal("1 1 1 1 1 1", said(world))
   end)
 
+  it("may have as many workers as the world has", function()
+    for _, order in ipairs { "round", "reverse", 7, { 2, 1, 2 } } do
+      local world = contract.numbers(5)
+      local result = contract.run(world, contract.COUNT, { config = "batch_size = 2" },
+        { workers = 2, order = order })
+      contract.ended("done", result)
+      assert.equal(5, result.rows)
+      assert.equal("11 21 31 41 51", contract.numbers_of(world))
+      for _, entry in ipairs(world.log) do
+        assert.is_true(entry.worker == 1 or entry.worker == 2)
+      end
+    end
+  end)
+
   it("says that this is no dry run", function()
     local world = contract.numbers(1)
     contract.ended("done", contract.run(world, "run.log(tostring(run.dry_run))"))

@@ -2,10 +2,12 @@
 
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
+local text = require "luamig.text"
 
 local declarations = {}
 
-local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill", "dry_run" }
+local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill", "dry_run", "workers", "order" }
+local MAX_WORKERS = 64
 
 function declarations.stub(world, statement, spec)
   world.stubs:add(statement, spec)
@@ -17,6 +19,33 @@ function declarations.fail(world, spec)
   return world
 end
 
+--- Whether a list has the number of each worker, and no others.
+local function names_each(list, count)
+  local seen = text.set(list)
+  for number = 1, count do
+    if not seen[number] then
+      return false
+    end
+    seen[number] = nil
+  end
+  return next(seen) == nil
+end
+
+--- Checks how many workers there are and whose turn it is.
+local function check_workers(count, order)
+  check.integer(3, "world:run: workers", count, 1)
+  count = count or 1
+  if count > MAX_WORKERS then
+    check.fail(3, ("world:run: workers must be at most %d, not %d"):format(MAX_WORKERS, count))
+  elseif order ~= nil and order ~= "round" and order ~= "reverse"
+    and math.type(order) ~= "integer"
+    and not (type(order) == "table" and names_each(order, count))
+  then
+    check.fail(3, ('world:run: order must be "round", "reverse", an integer, or a list that has '
+      .. "each worker from 1 to %d, not %s"):format(count, text.describe(order)))
+  end
+end
+
 --- Checks the options of `world:run`; to be called by it only (errors show the spec's line).
 local function check_options(opts)
   check.options(2, "world:run", opts, RUN_KEYS)
@@ -24,6 +53,7 @@ local function check_options(opts)
   check.type(2, "world:run: args", opts.args, "table", "a table")
   check.type(2, "world:run: again", opts.again, "boolean", "true or false")
   check.type(2, "world:run: dry_run", opts.dry_run, "boolean", "true or false")
+  check_workers(opts.workers, opts.order)
   if opts.dry_run and (opts.again or opts.kill) then
     check.fail(2, "world:run: dry_run cannot be combined with again or kill")
   elseif opts.kill ~= nil then

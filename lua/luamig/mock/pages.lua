@@ -94,12 +94,6 @@ local function sort(items)
   return items
 end
 
---- The highest key the base query returns, or nil when it returns nothing.
-function pages.highest(base, store, key, args)
-  local items = sort(matching(base, store, key, args))
-  return #items > 0 and items[#items].key or nil
-end
-
 --- The keys of all rows that the base query returns, in their order, as messages show them.
 function pages.keys(base, store, key, args)
   return text.map(sort(matching(base, store, key, args)), function(item)
@@ -125,6 +119,26 @@ end
 --- Whether a key is not above the bound; without a bound, none is.
 local function is_within(place, bound)
   return not bound or value.compare_lists(place, bound) <= 0
+end
+
+--- Cuts the keys after a cursor into ranges of about as many rows. They end at the highest key.
+-- @param cursor list of values or nil
+-- @param count how many ranges, at most
+-- @return list of { cursor, bound = lists of values }; empty if the base query returns no row
+function pages.cut(base, store, key, args, cursor, count)
+  local all, rows = sort(matching(base, store, key, args)), {}
+  local place = cursor and places(store:table(base.from), key, cursor)
+  for _, item in ipairs(all) do
+    rows[#rows + 1] = is_after(item.place, place) and item or nil
+  end
+  count = math.max(math.min(count, #rows), 1)
+  local ranges = {}
+  for i = 1, #all > 0 and count or 0 do
+    local last = i == count and all[#all] or rows[(#rows * i + count - 1) // count]
+    ranges[i] = { cursor = cursor, bound = last.key }
+    cursor = last.key
+  end
+  return ranges
 end
 
 --- Reads the page after a cursor.

@@ -1,7 +1,9 @@
 --- The run of one script in a world: batches, retries, callbacks, resuming.
 --
 -- Promises: the rows of a batch and the cursor change together or not at all. The same script with
--- the same args resumes an unfinished run after its cursor.
+-- the same args resumes an unfinished run after its cursors. Workers take turns: a turn is a batch,
+-- with all its attempts. They begin their batches together, in the order of their numbers, whoever
+-- of them commits first.
 -- Differs from the program: it never waits; it retries without end when the server lacks something
 -- or a connection is lost; it has no windows of the key when a page query times out.
 
@@ -17,9 +19,11 @@ local strict = require "luamig.strict"
 local text = require "luamig.text"
 local transaction = require "luamig.mock.transaction"
 local value = require "luamig.mock.value"
+local workers = require "luamig.mock.workers"
 
 local runner = {}
 
+--- One worker of a run.
 local Session = {}
 Session.__index = Session
 
@@ -38,7 +42,7 @@ end
 
 --- Adds an entry to the log, with the batch and the attempt of this time.
 function Session:log(entry)
-  entry.batch, entry.attempt = self.now.batch, self.now.attempt
+  entry.batch, entry.worker, entry.attempt = self.now.batch, self.number, self.now.attempt
   self.world.log[#self.world.log + 1] = entry
 end
 
@@ -47,7 +51,7 @@ function Session:run_object(batch, attempt)
   self.now = { batch = batch, attempt = attempt }
   local run = {
     args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
-    worker = 1, attempt = attempt, dry_run = self.opts.dry_run or false,
+    worker = self.number, attempt = attempt, dry_run = self.opts.dry_run or false,
   }
   function run.log(message, fields)
     if type(message) == "number" then
@@ -82,7 +86,10 @@ end
 
 --- Another connection is no attempt. The run looks again at which rows are there.
 function Session:reconnect()
-  self.pages_done = false
+  local last = self.record.ranges and self.record.ranges[#self.record.ranges]
+  if last then
+    last.is_done = false
+  end
 end
 
 function Session:is_last_attempt()
@@ -129,7 +136,8 @@ end
 --- Runs `body(repo, run, tx)` in a transaction, which is committed unless that returns false or it
 -- is read only. `opts` is for `transaction.begin`; batch is the number.
 function Session:transact(opts, body)
-  opts.attempt, opts.script, opts.sites = self.attempt, self.def.path, self.sites
+  opts.worker, opts.attempt = self.number, self.attempt
+  opts.script, opts.sites = self.def.path, self.sites
   opts.is_dry = self.opts.dry_run or opts.read_only
   local tx = transaction.begin(self.world, opts)
   local ok, err = xpcall(function()
@@ -152,14 +160,20 @@ function Session:kill_at(batch)
   return kill and kill.batch == batch and kill.call or nil
 end
 
---- The run ends at the highest key that there is now.
-function Session:set_bound(store)
+--- Cuts the keys that there are now into a range for each worker. The run ends at the highest key,
+-- or, if it follows new rows, at the end of the table.
+function Session:cut_ranges(store)
   local record, def = self.record, self.def
-  record.bound = pages.highest(self.world.base, store, def.config.key, def.args)
-  record.is_empty = record.bound == nil
+  record.ranges = pages.cut(self.world.base, store, def.config.key, def.args, def.start_after,
+    self.opts.ranges or self.count)
+  if def.config.follow_new then
+    record.ranges[1] = record.ranges[1] or { cursor = def.start_after }
+    record.ranges[#record.ranges].bound = nil
+  end
+  workers.share(record.ranges, self.count)
 end
 
---- on_start, once in the life of a run; then the bound, which sees what on_start wrote.
+--- on_start, once in the life of a run; then the ranges, which see what on_start wrote.
 function Session:start()
   local def, store = self.def, self.world.store
   if def.on_start then
@@ -171,8 +185,8 @@ function Session:start()
     end)
   end
   self.record.started = true
-  if def.kind == "paged" and not def.config.follow_new then
-    self:set_bound(store)
+  if def.kind == "paged" then
+    self:cut_ranges(store)
   end
 end
 
@@ -209,10 +223,28 @@ function Session:page_size()
   return limit and math.min(size, limit - self.result.rows) or size
 end
 
+--- The range that this worker has in hand; nil if it has done all of its ranges.
+function Session:range()
+  for _, range in ipairs(self.record.ranges or {}) do
+    if range.worker == self.number and not range.is_done then
+      return range
+    end
+  end
+end
+
+--- Gives the worker's next batch its number, unless it has one.
+function Session:begin_batch()
+  if not self.batch_number then
+    self.record.begun = self.record.begun + 1
+    self.batch_number = self.record.begun
+  end
+  return self.batch_number
+end
+
 --- One batch.
 function Session:batch()
-  local record, def, world = self.record, self.def, self.world
-  local number = record.batches + 1
+  local def, world, range = self.def, self.world, self:range()
+  local number = self:begin_batch()
   self.in_batch = true
   self:transact({
     batch = number, kill_at = self:kill_at(number),
@@ -223,7 +255,7 @@ function Session:batch()
     self.page_limit = self:page_size()
     world.faults:reach "page"
     local page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
-      cursor = record.cursor, bound = record.bound, size = self.page_limit,
+      cursor = range.cursor, bound = range.bound, size = self.page_limit,
       assume_unique = def.config.assume_unique,
     })
     page.count = #page.rows
@@ -234,16 +266,17 @@ function Session:batch()
     end
     return page.count > 0
   end)
-  self.pages_done = not self.page.more
+  range.is_done = not self.page.more
   if self.page.count > 0 then
-    self:advance(number, self.page)
+    self:advance(range, self.page)
   end
 end
 
 --- A page is migrated.
-function Session:advance(number, page)
-  local record = self.record
-  record.cursor, record.batches = page.last, number
+function Session:advance(range, page)
+  local number = self.batch_number
+  range.cursor, self.batch_number = page.last, nil
+  self.record.batches = self.record.batches + 1
   self.result.batches = self.result.batches + 1
   self.result.rows = self.result.rows + page.count
   self.bisection:passed(page.count, self.size)
@@ -289,7 +322,7 @@ function Session:record_failed_row(page, err)
   record.failures[#record.failures + 1] = {
     key = page.last, sqlstate = err.sqlstate, message = err.message, where = err.where,
   }
-  record.cursor = page.last
+  self:range().cursor = page.last
   self.result.failures = self.result.failures + 1
 end
 
@@ -335,7 +368,7 @@ function Session:next_step()
     self:start()
   elseif self.def.kind == "one_shot" then
     self:one_shot()
-  elseif self.pages_done or self.record.is_empty then
+  elseif not workers.have_rows(self.record.ranges) then
     self:complete()
   elseif self.opts.limit == self.result.rows then
     self:stop_at_limit()
@@ -345,18 +378,16 @@ function Session:next_step()
   end
 end
 
---- Takes steps until the run has ended. Returns its state.
-function Session:work()
-  while not self.state do
-    self.page, self.page_limit, self.in_batch = nil, nil, false
-    local ok, err = xpcall(self.next_step, errors.handler, self)
-    if ok then
-      self.attempt, self.is_prepared_anew = 1, false
-    else
-      self:retry_or_raise(err)
-    end
+--- Takes one step, or fails to. Returns whether it is done.
+function Session:step()
+  self.page, self.page_limit, self.in_batch = nil, nil, false
+  local ok, err = xpcall(self.next_step, errors.handler, self)
+  if ok then
+    self.attempt, self.is_prepared_anew = 1, false
+  else
+    self:retry_or_raise(err)
   end
-  return self.state
+  return ok
 end
 
 --- Ends the run in a state, and tells the script unless it is done.
@@ -371,6 +402,34 @@ function Session:finish(state, err)
   end
 end
 
+--- The worker whose turn is next, of those that have rows left; nil if none has.
+local function next_worker(sessions, turns)
+  local found
+  for _, one in ipairs(sessions) do
+    if one:range() then
+      one:begin_batch()
+      found = one
+    end
+  end
+  while found do
+    local one = sessions[turns()]
+    if one:range() then
+      return one
+    end
+  end
+end
+
+--- Lets the workers take turns until the run has ended. `at_work` has the one whose turn it is.
+local function work(at_work, sessions, turns)
+  while not at_work.session.state do
+    if at_work.session:step() and not at_work.session.state then
+      local one = next_worker(sessions, turns) or at_work.session
+      workers.enter(one.loaded, at_work.session.loaded)
+      at_work.session = one
+    end
+  end
+end
+
 --- The unfinished run of this script and args, or a new one. A dry run begins at the first row, and
 -- the journal does not keep it.
 local function record_of(world, def, opts)
@@ -379,7 +438,7 @@ local function record_of(world, def, opts)
   local key = table.concat(def.config.key, ", ")
   local is_done = record and record.state:find "^done"
   if opts.dry_run then
-    return { id = 0, cursor = def.start_after, batches = 0, failures = {} }
+    return { id = 0, batches = 0, failures = {} }
   elseif is_done and not (opts.again or def.config.repeatable) then
     return nil
   elseif record and not is_done then
@@ -393,22 +452,37 @@ local function record_of(world, def, opts)
   end
   world.last_id = world.last_id + 1
   record = {
-    id = world.last_id, key = key, cursor = def.start_after, batches = 0, failures = {},
+    id = world.last_id, key = key, batches = 0, failures = {},
   }
   world.journal[identity] = record
   return record
 end
 
+--- The workers of a run, the first of which is at work.
+-- @param loaded of `workers.load`
+local function sessions_of(loaded, run)
+  return text.map(loaded, function(one, number)
+    local self = setmetatable(value.copy(run), Session)
+    self.loaded, self.def, self.number = one, one.def, number
+    self.bisection, self.sites = bisection.new(), sites.new()
+    self.size, self.attempt = one.def.config.batch_size, 1
+    self.now = { batch = 0, attempt = 1 }
+    return self
+  end)
+end
+
 --- Runs a loaded script.
 -- @param world needs store, base, stubs, faults, log, journal, last_id, raise_problem; problem and
 --   rewinds may be set
--- @param def from `luamig.script`
--- @param opts again, limit (rows), kill ({ batch =, call = }), dry_run
+-- @param loaded of `workers.load`: as many as there are workers
+-- @param opts again, limit (rows), kill ({ batch =, call = }), dry_run, order (of workers), ranges
+--   (how many to cut; default: one for each worker)
 -- @return { state =, rows =, batches =, retries =, failures =, error = }; counts are of this call
 --   (failures: failed rows)
 -- @return whether there was anything to run
-function runner.run(world, def, opts)
+function runner.run(world, loaded, opts)
   local result = { state = "done", rows = 0, batches = 0, retries = 0, failures = 0 }
+  local def = loaded[1].def
   if def.kind == "paged" then
     pages.check_key(world.base, def.config.key)
   end
@@ -416,24 +490,27 @@ function runner.run(world, def, opts)
   if not record then
     return result, false
   end
-  record.state = "running"
-  local self = setmetatable({
-    world = world, def = def, opts = opts, record = record, result = result,
-    bisection = bisection.new(), size = def.config.batch_size, sites = sites.new(), attempt = 1,
-    now = { batch = 0, attempt = 1 },
-  }, Session)
+  record.state, record.begun = "running", record.batches
+  record.ranges = record.ranges and workers.share(record.ranges, #loaded)
+  local sessions = sessions_of(loaded, {
+    world = world, opts = opts, record = record, result = result, count = #loaded,
+  })
+  local at_work = { session = sessions[1] }
   letters.watch(function(...)
-    self:warn(...)
+    at_work.session:warn(...)
   end)
-  local ok, outcome = xpcall(self.work, errors.handler, self)
+  local ok, outcome = xpcall(work, errors.handler, at_work, sessions,
+    workers.turns(opts.order, #loaded))
   letters.watch(nil)
+  local self = at_work.session
   if not ok and outcome.kind == "kill" then
     result.state = "killed"
   elseif not ok then
     self:finish("failed", outcome)
   else
-    self:finish(outcome)
+    self:finish(self.state)
   end
+  workers.enter(loaded[1], self.loaded)
   if not ok and outcome.kind == "spec" then
     world.problem = world.problem or outcome
   end

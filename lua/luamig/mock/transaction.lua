@@ -17,9 +17,9 @@ Transaction.__index = Transaction
 --- Begins a transaction.
 -- @param world needs `store`, `log`, `faults`, `stubs`; with `rewinds`, what is rolled back takes
 --   its sequences with it
--- @param opts batch, attempt (numbers for the log), script (path), read_only, kill_at (number of
---   the repo call to die in), protected ({ table =, columns = set }: not to be changed), sites (see
---   `luamig.mock.sites`), is_dry (never commits)
+-- @param opts batch, worker, attempt (numbers for the log), script (path), read_only, kill_at
+--   (number of the repo call to die in), protected ({ table =, columns = set }: not to be changed),
+--   sites (see `luamig.mock.sites`), is_dry (never commits)
 function transaction.begin(world, opts)
   local self = setmetatable(value.copy(opts), Transaction)
   self.world, self.store, self.entries = world, world.store:copy(), {}
@@ -30,7 +30,8 @@ end
 
 --- Appends an entry to the world's log; it counts as committed when the transaction does.
 function Transaction:record(entry)
-  entry.batch, entry.attempt, entry.committed = self.batch, self.attempt, false
+  entry.batch, entry.worker, entry.attempt = self.batch, self.worker, self.attempt
+  entry.committed = false
   self.entries[#self.entries + 1] = entry
   local log = self.world.log
   log[#log + 1] = entry

@@ -49,7 +49,7 @@ function Watch:reach(place)
 end
 
 function Watch:log(event, entry)
-  entry.batch, entry.attempt = event.batch, event.attempt
+  entry.batch, entry.worker, entry.attempt = event.batch, event.worker, event.attempt
   self.world.log[#self.world.log + 1] = entry
 end
 

@@ -56,6 +56,17 @@ function env.loaded()
   return package.searchers[STATE_KEY].loaded
 end
 
+--- Puts other instances of the project's modules in the place of those that `require` has loaded.
+-- @param instances map from name to module; what is not in it is loaded anew when it is required
+-- @return the map of those that were loaded
+function env.exchange(instances)
+  local state, previous = package.searchers[STATE_KEY], {}
+  for name in next, state and state.modules or {} do
+    previous[name], package.loaded[name] = package.loaded[name], instances[name]
+  end
+  return previous
+end
+
 --- Names that the function at `level` can see; the level is counted as `error` counts it.
 local function visible_names(level)
   local names = text.sorted_keys(_G)
@@ -188,6 +199,7 @@ local function search_script_dirs(state, name)
     error(('could not load module "%s": %s'):format(name, why), 0)
   end
   note(name, file, content)
+  state.modules[name] = true
   return chunk, file
 end
 
@@ -210,7 +222,8 @@ end
 -- @param dirs list of directories; the last one is the project root
 -- @param cwd the current directory, for the paths in messages
 function env.search(dirs, cwd)
-  local state = package.searchers[STATE_KEY] or { dirs = {}, entries = {}, loaded = {} }
+  local state = package.searchers[STATE_KEY]
+    or { dirs = {}, entries = {}, loaded = {}, modules = {} }
   local rest = foreign_path(state)
   local order = {}
   for _, list in ipairs { dirs, state.dirs } do

@@ -43,6 +43,12 @@
 ---@field limit? integer Stop after so many rows.
 ---@field again? boolean Repeat a run that is done.
 ---@field dry_run? boolean Roll every batch back.
+---How many workers share the run, each with the script loaded anew. Default: 1. On PostgreSQL there
+---is always one.
+---@field workers? integer
+---Whose turn it is, batch by batch: "round" (the default) for 1, 2, ..., "reverse", a list of
+---workers that repeats, or an integer for an order by chance that is the same each time.
+---@field order? "round"|"reverse"|integer|integer[]
 ---Die in that call of the repo in that batch; without `call`, after that batch.
 ---@field kill? { batch: integer, call: integer? }
 
@@ -84,6 +90,7 @@
 ---What happened: a call of the repo, a page that was read, a line of `run.log`.
 ---@class luamig.MockEntry
 ---@field batch? integer The batch, from 1.
+---@field worker? integer The worker, from 1.
 ---@field attempt? integer From 1; more after a conflict.
 ---@field verb string The method of the repo, "page", "log", ...
 ---@field table? string The table that was written.
