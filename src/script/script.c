@@ -256,6 +256,7 @@ load_protected(lua_State *L)
     struct lm_script *self = loading->script;
 
     lmL_leave_cwd(L);
+    lmL_leave_locale(L);
     lmL_open_repo(L, &self->sites);
     if (self->observer != NULL)
         lmL_observe_repo(L, self->observer);

@@ -107,8 +107,9 @@ def test_os_exit_is_gone(table, project):
     assert table.state() == "failed"
 
 
-def test_os_setlocale_is_gone(table, project):
-    project.script("return { run = function() os.setlocale('C') end }")
+@pytest.mark.parametrize("library", ["os", "require('os')", "package.loaded.os"])
+def test_os_setlocale_is_gone(table, project, library):
+    project.script("return { run = function() " + library + ".setlocale('C') end }")
     project.run().expect(FAILED, "scripts/x.lua:1")
 
 

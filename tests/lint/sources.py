@@ -50,6 +50,7 @@ PRINTERS = {
     "cli/commands/detach.c": "copies what another luamig has written",
     "cli/report/dry_report.c": "sends it on before what goes to stderr",
     "script/vm/interpreter.c": "prompts",
+    "script/vm/child.c": "sends it on before what a child writes",
 }
 
 SYMBOL = re.compile(r"lm_|lmL_")

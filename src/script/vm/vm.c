@@ -15,6 +15,7 @@
 #include "core/migration.h"
 #include "script/value/fields.h"
 #include "script/value/marks.h"
+#include "script/vm/child.h"
 #include "script/vm/embedded.h"
 
 #include <lauxlib.h>
@@ -347,6 +348,7 @@ static int
 set_up(lua_State *L)
 {
     luaL_openlibs(L);
+    lmL_open_children(L);
     give_coroutines_room(L);
     preload_modules(L);
     keep(L, "luamig.errors", "handler", &lm_vm_handler_key);
@@ -377,6 +379,15 @@ lmL_leave_cwd(lua_State *L)
     }
     if (getenv("LUA_CPATH_5_4") == NULL && getenv("LUA_CPATH") == NULL)
         leave(L, "cpath", ";./?.so");
+    lua_pop(L, 1);
+}
+
+void
+lmL_leave_locale(lua_State *L)
+{
+    lua_getglobal(L, LUA_OSLIBNAME);
+    lua_pushnil(L);
+    lua_setfield(L, -2, "setlocale");
     lua_pop(L, 1);
 }
 

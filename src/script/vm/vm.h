@@ -42,6 +42,11 @@ void lm_vm_release(struct lm_vm *self);
  * environment names it: others may write to it. [-0, +0, memory] */
 void lmL_leave_cwd(lua_State *L);
 
+/* Takes os.setlocale away, also for those who require "os": the locale is the
+ * process's, and changes how all its threads read and write numbers.
+ * [-0, +0, memory] */
+void lmL_leave_locale(lua_State *L);
+
 /*
  * Calls the function below its nargs arguments and leaves nresults results, or
  * nothing on failure. [-(nargs + 1), +nresults]. The error says what Lua's
