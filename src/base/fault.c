@@ -6,6 +6,7 @@
 #ifdef LUAMIG_FAULTS
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +29,7 @@ lm_fault_is_armed(const char *name)
 void
 lm_fault_point(const char *name)
 {
-    static long hits;
+    static atomic_long hits;
     const char *spec = getenv("LUAMIG_FAULT");
     size_t len = strlen(name);
     long wanted = 1;

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Secrets are kept in a list, which other threads read while one adds to it: a
+ * form is complete when it appears, and lives as long as the process.
+ */
 
 #include "base/secret.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,22 +20,40 @@ static const char mask[] = "***";
 static const char separators[] = "\n\t";
 
 struct form {
+    const struct form *next;
     char *text;
     size_t len;
     bool in_json; /* may it be unchanged in a JSON string? */
 };
 
-/* They live as long as the process. */
-static struct form *forms;
-static size_t form_count;
+static struct form *_Atomic forms;
+static pthread_mutex_t adding = PTHREAD_MUTEX_INITIALIZER;
+
+static bool
+is_known(const char *text, size_t len, bool in_json)
+{
+    for (const struct form *form = forms; form != NULL; form = form->next) {
+        if (form->len == len && form->in_json == in_json &&
+            memcmp(form->text, text, len) == 0)
+            return true;
+    }
+    return false;
+}
 
 static void
 add_form(const char *text, size_t len, bool in_json)
 {
-    if (len >= LM_SECRET_LEAST) {
-        LM_ADD(forms, form_count) =
-            (struct form){lm_strndup(text, len), len, in_json};
+    struct form *form;
+
+    if (len < LM_SECRET_LEAST)
+        return;
+    pthread_mutex_lock(&adding);
+    if (!is_known(text, len, in_json)) {
+        form = lm_alloc(sizeof *form);
+        *form = (struct form){forms, lm_strndup(text, len), len, in_json};
+        forms = form;
     }
+    pthread_mutex_unlock(&adding);
 }
 
 static void
@@ -84,7 +108,7 @@ lm_secret_add(const char *text)
 bool
 lm_secret_any(void)
 {
-    return form_count > 0;
+    return forms != NULL;
 }
 
 /* -- finding ---------------------------------------------------------------- */
@@ -102,8 +126,7 @@ bytes_at(const char *at, const char *end, bool json)
 {
     size_t most = 0;
 
-    for (size_t i = 0; i < form_count; i++) {
-        const struct form *form = &forms[i];
+    for (const struct form *form = forms; form != NULL; form = form->next) {
         size_t len = 0;
 
         if (json && !form->in_json)

@@ -13,7 +13,7 @@
  * forms, such as base64, and texts of fewer than LM_SECRET_LEAST bytes, which
  * would be found everywhere.
  *
- * Secrets belong to the process. Add them while there is one thread.
+ * Secrets belong to the process; any thread may add one, and again.
  */
 
 #include "base/err.h"

@@ -110,7 +110,7 @@ const char *lm_conn_encryption(const struct lm_conn *self);
 /* Did the server ask for a password, and get one? */
 bool lm_conn_used_password(const struct lm_conn *self);
 /* Warns, once a process, if a password was used on an unencrypted connection
- * to another machine. Call it from the main thread. */
+ * to another machine. */
 void lm_conn_warn_unencrypted(const struct lm_conn *self);
 /* "db.example.org:5432/shop" or "/run/pg:5432/shop": no secrets. Owned by the
  * connection. */

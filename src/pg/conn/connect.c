@@ -17,6 +17,7 @@
 #include "pg/conn/url.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -292,12 +293,11 @@ leaves_machine(PGconn *pg)
 void
 lm_conn_warn_unencrypted(const struct lm_conn *self)
 {
-    static bool has_warned;
+    static atomic_bool has_warned;
 
-    if (has_warned || !lm_conn_used_password(self) ||
-        lm_conn_encryption(self) != NULL || !leaves_machine(self->pg))
+    if (!lm_conn_used_password(self) || lm_conn_encryption(self) != NULL ||
+        !leaves_machine(self->pg) || atomic_exchange(&has_warned, true))
         return;
-    has_warned = true;
     lm_log(LM_LOG_WARNING,
            "the connection to %s is not encrypted, and a password is used on "
            "it; add sslmode=require to the URL, or verify-full",

@@ -5,6 +5,10 @@
 /*
  * SQL and its parse tree: getting from one to the other, and back to a place
  * in the text. Private to src/pg.
+ *
+ * Any thread may parse, and what the parser keeps for a thread ends with it.
+ * But each thread that parses takes one of the 1,024 thread keys of the
+ * process for ever: threads that parse are few, and used again.
  */
 
 #include "base/err.h"
