@@ -21,13 +21,16 @@ local version = require "luamig.version"
 local script = {}
 
 local FIELDS = {
-  base_query = { "string", "function" }, migrate = { "function" }, run = { "function" },
+  base_query = { "string", "function" }, migrate = { "function" },
+  migrate_range = { "function" }, run = { "function" },
   config = { "table" }, name = { "string" }, args = { "table" }, throttle = { "function" },
   on_start = { "function" }, on_complete = { "function" }, on_stop = { "function" },
   requires = { "string" },
 }
 local FIELD_NAMES = text.sorted_keys(FIELDS)
-local CALLBACKS = { "migrate", "run", "on_start", "on_complete", "on_stop", "throttle" }
+local CALLBACKS = {
+  "migrate", "migrate_range", "run", "on_start", "on_complete", "on_stop", "throttle",
+}
 
 --- Reads and runs the file. Returns what it returned, and its text and place.
 local function evaluate(path, opts)
@@ -93,18 +96,22 @@ end
 
 --- "paged" or "one_shot".
 local function kind_of(fields, fail)
-  local paged = listing(fields, { "base_query", "migrate" })
+  local paged = listing(fields, { "base_query", "migrate", "migrate_range" })
+  local name = fields.migrate and "migrate" or fields.migrate_range and "migrate_range"
   if fields.run and paged ~= "" then
     fail({ "run" }, "a script has either base_query and migrate, or run; this one has run and "
       .. paged)
   elseif fields.run then
     return "one_shot"
-  elseif not fields.base_query and not fields.migrate then
+  elseif fields.migrate and fields.migrate_range then
+    fail({ "migrate_range" }, "a script has either migrate or migrate_range, this one has both",
+      "Rows are migrated once, by one of them: keep migrate if Lua needs their values.")
+  elseif not fields.base_query and not name then
     fail({}, "script has neither base_query and migrate, nor run")
   elseif not fields.base_query then
-    fail({ "migrate" }, "script has migrate, but no base_query")
-  elseif not fields.migrate then
-    fail({ "base_query" }, "script has base_query, but no migrate")
+    fail({ name }, ("script has %s, but no base_query"):format(name))
+  elseif not name then
+    fail({ "base_query" }, "script has base_query, but neither migrate nor migrate_range")
   end
   return "paged"
 end
@@ -180,7 +187,7 @@ end
 --   loaded (what else was loaded, see `env.loaded`; it grows)
 --   config (see `luamig.script.config`), start_after (the same as config.start_after)
 --   base_query (SQL text), base_params (table with `n`; nil is NULL): paged scripts only
---   migrate, run, on_start, on_complete, on_stop, throttle: functions or nil
+--   migrate, migrate_range, run, on_start, on_complete, on_stop, throttle: functions or nil
 --   args (typed values), args_spec (list of { name =, type =, required =, default =, secret =,
 --                  desc = })
 --   args_json (without secrets), config_json (canonical JSON)

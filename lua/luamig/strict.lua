@@ -50,8 +50,8 @@ function strict.record(what, fields, known)
   return setmetatable(fields, {
     __index = function(_, key)
       if math.type(key) then
-        complain(("%s is not a list; functions get (rows, repo, run) or (repo, run), in this order")
-          :format(what))
+        complain(("%s is not a list; functions get (rows, repo, run), (range, repo, run) or "
+          .. "(repo, run), in this order"):format(what))
       elseif not text.contains(known, key) then
         key = tostring(key)
         complain(('%s has no field "%s"%s'):format(what, key, suggest.suffix(key, known)))

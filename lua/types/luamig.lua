@@ -38,7 +38,9 @@
 ---Handles one batch, inside its transaction. It may be called again for the same rows after a
 ---conflict; the database is rolled back in between.
 ---@field migrate? fun(rows: luamig.Rows, repo: luamig.Repo, run: luamig.Run)
----Instead of these two: all in one transaction.
+---Instead of `migrate`: handles one batch of which Lua needs no values, by the range of its keys.
+---@field migrate_range? fun(range: luamig.Range, repo: luamig.Repo, run: luamig.Run)
+---Instead of these: all in one transaction.
 ---@field run? fun(repo: luamig.Repo, run: luamig.Run)
 ---@field config? luamig.Config How it runs.
 ---What the journal calls the script; default: its path. Under another name it is another migration.
@@ -55,6 +57,20 @@
 ---Called when the run ends otherwise; there is no repo.
 ---@field on_stop? fun(run: luamig.Run, reason: "stop"|"pause"|"cancel"|"error")
 ---@field requires? string `"luamig >= 0.1"`: an older luamig refuses the script.
+
+---The keys between which the rows of a batch lie: after one and up to another.
+---@class luamig.Range
+---@field after? table<string, any> The key before the range, by column; nil in the first one.
+---@field upto table<string, any> The last key of the range, by column.
+local Range = {}
+
+---A condition for SQL: is a row in the range? It compares as the pages do, whatever the key is.
+---@param columns? string|table<string, string> What stands before the names of the key's columns,
+---such as an alias; or SQL for each of them, by name.
+---@param first? integer The number of its first parameter. Default: 1.
+---@return string sql
+---@return luamig.Value[] params For `table.unpack`, the last of the statement's parameters.
+function Range:where(columns, first) end
 
 ---@class luamig.Config
 ---Rows in a batch (with `target_ms`: at most), 1 to 1,000,000. Default: 1000.

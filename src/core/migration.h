@@ -13,6 +13,7 @@
 struct lm_health_limits;
 struct lm_page;
 struct lm_repo;
+struct lm_stretch;
 
 struct lm_run_info {
     int64_t id;
@@ -41,10 +42,11 @@ struct lm_module {
 };
 
 struct lm_migration_ops {
-    /* Handles one page inside the batch's transaction. */
+    /* Handles one page inside the batch's transaction: its rows, or, by range,
+     * the stretch of the key in which it lies. */
     bool (*migrate)(void *self, const struct lm_page *page,
-                    struct lm_repo *repo, const struct lm_run_info *info,
-                    struct lm_err *err);
+                    const struct lm_stretch *stretch, struct lm_repo *repo,
+                    const struct lm_run_info *info, struct lm_err *err);
     bool (*has)(void *self, enum lm_callback callback);
     bool (*call)(void *self, enum lm_callback callback, struct lm_repo *repo,
                  const struct lm_run_info *info, struct lm_err *err);
@@ -88,6 +90,7 @@ struct lm_migration {
     const char *config_json;
 
     bool one_shot; /* then the fields down to start_after are unused */
+    bool by_range; /* the script gets stretches of the key, and no rows */
     const char *base_query;
     const char *const *params;
     int param_count;

@@ -24,8 +24,9 @@ enum { ASK_AGAIN_MS = 1000 };
 struct invocation {
     struct lm_script *script;
     const char *function;
-    const struct lm_page *page; /* NULL: no rows */
-    struct lm_repo *repo;       /* NULL: no repo */
+    const struct lm_page *page;       /* NULL: no rows */
+    const struct lm_stretch *stretch; /* instead of its rows; or NULL */
+    struct lm_repo *repo;             /* NULL: no repo */
     const struct lm_run_info *info;
     const char *reason; /* NULL: no reason */
     int64_t wait_ms;    /* what throttle returned */
@@ -117,7 +118,10 @@ invoke(lua_State *L)
         repo = lua_gettop(L);
     }
     lua_getfield(L, 2, call->function);
-    if (call->page != NULL) {
+    if (call->stretch != NULL) {
+        lmL_push_range(L, call->repo, call->stretch);
+        args++;
+    } else if (call->page != NULL) {
         lmL_push_page(L, call->repo, call->page);
         args++;
     }
@@ -148,7 +152,8 @@ run_invocation(struct invocation *call, struct lm_err *err)
 }
 
 static bool
-op_migrate(void *self, const struct lm_page *page, struct lm_repo *repo,
+op_migrate(void *self, const struct lm_page *page,
+           const struct lm_stretch *stretch, struct lm_repo *repo,
            const struct lm_run_info *info, struct lm_err *err)
 {
     struct invocation call = {.script = self,
@@ -157,6 +162,10 @@ op_migrate(void *self, const struct lm_page *page, struct lm_repo *repo,
                               .repo = repo,
                               .info = info};
 
+    if (call.script->migration.by_range) {
+        call.function = "migrate_range";
+        call.stretch = stretch;
+    }
     return run_invocation(&call, err);
 }
 
@@ -271,6 +280,7 @@ has_function(lua_State *L, const char *name)
 void
 lmL_read_ops(lua_State *L, struct lm_script *self)
 {
+    self->migration.by_range = has_function(L, "migrate_range");
     for (size_t i = 0; i < LM_COUNT(self->has); i++)
         self->has[i] = has_function(L, callback_names[i]);
     self->has_on_stop = has_function(L, "on_stop");

@@ -122,7 +122,7 @@ set_key(lua_State *L, const char *name, const struct event *event, int row)
 
     lua_createtable(L, paged->key_count, 0);
     for (int i = 0; i < paged->key_count; i++) {
-        int column = paged->key_index[i];
+        int column = lm_page_key_index(paged, i);
         const struct lm_type *type;
 
         if (!lm_repo_type(event->repo, lm_result_column_type(result, column),
@@ -355,7 +355,8 @@ begin(struct world_run *self, const char *callback,
 }
 
 static bool
-op_migrate(void *arg, const struct lm_page *page, struct lm_repo *repo,
+op_migrate(void *arg, const struct lm_page *page,
+           const struct lm_stretch *stretch, struct lm_repo *repo,
            const struct lm_run_info *info, struct lm_err *err)
 {
     struct world_run *self = arg;
@@ -367,7 +368,8 @@ op_migrate(void *arg, const struct lm_page *page, struct lm_repo *repo,
     send_event(&event);
     return event.verdict.kills
                ? fail_killed(err)
-               : self->real->ops->migrate(self->script, page, repo, info, err);
+               : self->real->ops->migrate(self->script, page, stretch, repo,
+                                          info, err);
 }
 
 static bool

@@ -46,6 +46,14 @@ PIECES = {
     "inserts": in_migrate("repo:insert("),
     "matching": in_migrate('repo:update_all("orders", { status = "closed"'),
     "conditions": in_migrate('repo:update_all("orders", { status = "late"'),
+    "ranges": f"""return {{
+  config = {{ batch_size = 2 }},
+  base_query = "SELECT id FROM orders",
+  migrate_range = function(range, repo)
+{SCRIPTING.block("local where, params")}
+  end,
+}}
+""",
     "every_row": in_migrate('repo:execute(luamig.ALL, "UPDATE'),
     "arguments": f"""return {{
   {SCRIPTING.block("args = {")}

@@ -154,7 +154,8 @@ describe("a migration that", function()
       swapped(repo, rows) ]], [[local function swapped(rows, repo)
         for _, user in ipairs(rows) do repo:update("users", { id = user.id }, { nick = "x" }) end
       end]]),
-      "repo is not a list; functions get (rows, repo, run) or (repo, run), in this order", ".lua:3")
+      "repo is not a list; functions get (rows, repo, run), (range, repo, run) or (repo, run), in "
+        .. "this order", ".lua:3")
   end)
 
   it("misspells a method", function()

@@ -27,7 +27,7 @@ return {
   name = "script %d",
   config = { timezone = "UTC", %s },
   base_query = %q,
-  migrate = function(rows, repo, run)
+  %s, repo, run)
 %s
   end,
 %s
@@ -59,13 +59,16 @@ end
 
 --- Writes a script whose migrate has this body.
 -- @param parts optional table of Lua text: head (before the table), config (fields of it), more
---   (fields of the table); query is the base query, `SELECT * FROM t` without it
+--   (fields of the table); query is the base query, `SELECT * FROM t` without it; with by_range,
+--   the body is that of migrate_range
 -- @return its path
 function contract.script(body, parts)
   parts = parts or {}
   scripts = scripts + 1
   return write(SCRIPT:format(parts.head or "", scripts, parts.config or "",
-    parts.query or "SELECT * FROM t", body, parts.more or ""))
+    parts.query or "SELECT * FROM t",
+    parts.by_range and "migrate_range = function(range" or "migrate = function(rows", body,
+    parts.more or ""))
 end
 
 --- Writes a one-shot script whose run has this body. Returns its path.

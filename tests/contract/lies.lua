@@ -237,7 +237,28 @@ return {
     { "decimals", "1.50 and 1.5 are not equal", "decimal.__eq",
       function(_, a, b) return tostring(a) == tostring(b) end },
   },
+  { module = "mock/stretch",
+    { "range", "the last column of a key is missing", "by_column",
+      function(by_column, what, key, values)
+        return by_column(what, key, { table.unpack(values, 1, #values - 1) })
+      end },
+    { "range", "a range may be kept", "where",
+      function(where, key, types, _, ...) return where(key, types, yes, ...) end },
+    { "range", "the range is open at its upper end", "comparison",
+      function(comparison, key, types, left, operator, ...)
+        return comparison(key, types, left, operator == "<=" and "<" or operator, ...)
+      end },
+    { "range", "the parameters of a condition always begin at $1", "comparison",
+      function(comparison, key, types, left, operator)
+        return comparison(key, types, left, operator, 1)
+      end },
+    { "range", "the key before a range is no parameter", "params_of",
+      function(params_of, key, given) return params_of(key, { upto = given.upto }) end },
+    { "range", "names of columns are not quoted", "quoted", first },
+  },
   { module = "mock/runner",
+    { "range", "the last range ends at its last row", "Session.migrate",
+      before(function(_, range) range.bound = nil end) },
     { "pages", "follow_new is always on", "Session.cut_ranges",
       before(function(self) self.def.config.follow_new = true end) },
     { "pages", "start_after is forgotten", "record_of",
@@ -274,7 +295,7 @@ return {
       end },
     { "runs", "resuming repeats a batch", "Session.advance",
       before(function(self, range, page)
-        page.last = not self.opts.kill and page.last or range.cursor
+        page.upto = not self.opts.kill and page.upto or range.cursor
       end) },
     { "retries", "the batch stays small", "Session.advance", function(advance, self, ...)
       local size = self.size

@@ -98,8 +98,8 @@ describe("a script file", function()
 end)
 
 describe("a script's table", function()
-  local FIELDS = "A script has these fields: args, base_query, config, migrate, name, on_complete, "
-    .. "on_start, on_stop, requires, run, throttle."
+  local FIELDS = "A script has these fields: args, base_query, config, migrate, migrate_range, "
+    .. "name, on_complete, on_start, on_stop, requires, run, throttle."
   local cases = {
     { "\n  migrat = 1,", 's.lua:2: unknown field "migrat"', 'Did you mean "migrate"?' },
     { "batch_size = 5,", 's.lua:1: unknown field "batch_size"',
@@ -132,6 +132,8 @@ describe("a script's table", function()
       "s.lua:1: script requires luamig >= 0.1.1, this is luamig 0.1.0" },
     { "migrate = print,", "s.lua:1: a script has either base_query and migrate, or run; "
       .. "this one has run and migrate" },
+    { "migrate_range = print,", "s.lua:1: a script has either base_query and migrate, or run; "
+      .. "this one has run and migrate_range" },
     { "base_query = '', migrate = print,", "s.lua:1: a script has either base_query and migrate, "
       .. "or run; this one has run and base_query, migrate" },
   }
@@ -146,8 +148,14 @@ describe("a script's table", function()
 
   local incomplete = {
     { "", "s.lua: script has neither base_query and migrate, nor run" },
-    { "base_query = 'SELECT 1'", "s.lua:1: script has base_query, but no migrate" },
+    { "base_query = 'SELECT 1'",
+      "s.lua:1: script has base_query, but neither migrate nor migrate_range" },
     { "migrate = print", "s.lua:1: script has migrate, but no base_query" },
+    { "migrate_range = print", "s.lua:1: script has migrate_range, but no base_query" },
+    { "migrate = print, migrate_range = print, base_query = 'SELECT 1'",
+      "s.lua:1: a script has either migrate or migrate_range, this one has both" },
+    { "migrate_range = 5, base_query = 'SELECT 1'",
+      's.lua:1: field "migrate_range" must be a function, not 5' },
     { "migrate = print, base_query = ' ;'", "s.lua:1: base_query is empty" },
     { "migrate = print, base_query = 'SELECT \\255'",
       "s.lua:1: base_query is not valid UTF-8 text" },

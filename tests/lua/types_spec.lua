@@ -225,7 +225,8 @@ describe("pages", function()
     { "luamig.Decimal", SCRIPTING, "`d:%s(" },
     { "luamig.DecimalModule", SCRIPTING, "`luamig.decimal.%s(" },
     { "luamig.JsonModule", SCRIPTING, "`luamig.json.%s" },
-    { "luamig.Rows", SCRIPTING, "`rows.%s`" }, { "luamig.Health", OPERATING, "| `%s` |" },
+    { "luamig.Rows", SCRIPTING, "`rows.%s`" }, { "luamig.Range", SCRIPTING, "| `range.%s" },
+    { "luamig.Health", OPERATING, "| `%s` |" },
     { "luamig.mock", TESTING, "`mock.%s" }, { "luamig.World", TESTING, "| `world%s" },
     { "luamig.MockSpec", TESTING, "%s =" }, { "luamig.MockBase", TESTING, "`%s" },
     { "luamig.MockForeignKey", TESTING, "%s =" }, { "luamig.MockFault", TESTING, "%s =" },
@@ -234,7 +235,7 @@ describe("pages", function()
   } do
     it("name all of " .. case[1], function()
       local types = script_types.classes[case[1]] and script_types or mock_types
-      local page = read(case[2]):gsub("world[.:]", "world")
+      local page = read(case[2]):gsub("world[.:]", "world"):gsub("range:", "range.")
       for _, name in ipairs(names_of(types, case[1])) do
         assert(page:find(case[3]:format(name), 1, true), ("%s has no %s"):format(case[2], name))
       end

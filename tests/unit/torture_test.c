@@ -215,7 +215,7 @@ migrate(struct lm_script *script, struct lm_err *err)
     bool ok;
 
     know_arrays(&repo->types);
-    ok = m->ops->migrate(m->self, &page, repo, &info, err);
+    ok = m->ops->migrate(m->self, &page, NULL, repo, &info, err);
     lm_repo_free(repo);
     return ok;
 }

@@ -15,6 +15,7 @@ local pages = require "luamig.mock.pages"
 local repo = require "luamig.mock.repo"
 local sites = require "luamig.mock.sites"
 local sqlstates = require "luamig.sqlstates"
+local stretch = require "luamig.mock.stretch"
 local strict = require "luamig.strict"
 local text = require "luamig.text"
 local transaction = require "luamig.mock.transaction"
@@ -241,6 +242,21 @@ function Session:begin_batch()
   return self.batch_number
 end
 
+--- Lets the script handle a page, or the stretch of keys in which it lies. The last one of a range
+-- ends where that does.
+function Session:migrate(range, page, handle, run, tx)
+  local def = self.def
+  if def.migrate then
+    def.migrate(page.rows, handle, run)
+    return
+  end
+  page.upto = not page.more and range.bound or page.last
+  local types = tx.store:table(self.world.base.from).types
+  def.migrate_range(stretch.new(def.config.key, types, range.cursor, page.upto, function()
+    return tx.is_open
+  end), handle, run)
+end
+
 --- One batch.
 function Session:batch()
   local def, world, range = self.def, self.world, self:range()
@@ -258,11 +274,11 @@ function Session:batch()
       cursor = range.cursor, bound = range.bound, size = self.page_limit,
       assume_unique = def.config.assume_unique,
     })
-    page.count = #page.rows
+    page.count, page.upto = #page.rows, page.last
     self.page, self.page_limit = page, nil
     entry.first, entry.last = page.first, page.last
     if page.count > 0 then
-      def.migrate(page.rows, handle, run)
+      self:migrate(range, page, handle, run, tx)
     end
     return page.count > 0
   end)
@@ -275,7 +291,7 @@ end
 --- A page is migrated.
 function Session:advance(range, page)
   local number = self.batch_number
-  range.cursor, self.batch_number = page.last, nil
+  range.cursor, self.batch_number = page.upto, nil
   self.record.batches = self.record.batches + 1
   self.result.batches = self.result.batches + 1
   self.result.rows = self.result.rows + page.count

@@ -374,6 +374,7 @@ inspect_query(struct lm_checking *self, struct lm_err *err)
                                  m->assume_unique, &self->query, err);
 
     lm_conn_rollback(self->conn);
+    self->query.keys_only = m->by_range;
     if (!ok)
         lm_preflight_explain(m, err);
     return ok;

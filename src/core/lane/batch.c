@@ -50,18 +50,24 @@ lm_lane_commit_batch(struct lm_lane *self, const struct lm_page *page,
 }
 
 /* The page's writes and the end of the transaction. The cursor is the page's
- * last key, unless a window that has nothing more leads further. */
+ * last key, unless a window that has nothing more leads further, or the last
+ * range of the run. */
 static bool
 migrate_and_end(struct lm_lane *self, const struct lm_page *page,
                 const struct lm_key *window_end, struct lm_key *cursor,
                 struct lm_err *err)
 {
+    struct lm_stretch stretch = {&self->run->cursor, cursor};
+
     if (window_end != NULL) {
         lm_key_copy(cursor, window_end);
+    } else if (self->migration->by_range && !page->more &&
+               !lm_key_is_empty(&self->run->bound)) {
+        lm_key_copy(cursor, &self->run->bound);
     } else {
         lm_page_copy_key(page, &self->query, page->rows - 1, cursor);
     }
-    if (!lm_lane_migrate_page(self, page, err))
+    if (!lm_lane_migrate_page(self, page, &stretch, err))
         return false;
     LM_FAULT("after_migrate");
     return self->host.end_batch(self->host.run, page, cursor, err);

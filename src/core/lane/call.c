@@ -110,7 +110,7 @@ lm_lane_call_back(struct lm_lane *self, enum lm_callback callback,
 
 bool
 lm_lane_migrate_page(struct lm_lane *self, const struct lm_page *page,
-                     struct lm_err *err)
+                     const struct lm_stretch *stretch, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_run_info info = lm_lane_info(self, self->run->batches + 1);
@@ -122,7 +122,7 @@ lm_lane_migrate_page(struct lm_lane *self, const struct lm_page *page,
 
     if (!lm_repo_open(self->repo, self->conn, &use, err))
         return false;
-    ok = m->ops->migrate(m->self, page, self->repo, &info, err);
+    ok = m->ops->migrate(m->self, page, stretch, self->repo, &info, err);
     return lm_lane_close_repo(self, ok, err);
 }
 

@@ -9,6 +9,9 @@
  * again until batches have their full size. The row is recorded in the
  * transaction that moves the cursor past it.
  *
+ * A script that gets ranges (lane/stretch.c) is no exception: a range with one
+ * row is that row's.
+ *
  * Only errors of rows or of the script are treated so: never lost connections,
  * timeouts, conflicts, or a lack of resources on the server.
  */
@@ -209,6 +212,20 @@ lm_lane_record_failed_row(struct lm_lane *self, struct lm_err *err)
     return record_or_stop(self, err);
 }
 
+static bool
+migrate_alone(struct lm_lane *self, const struct lm_page *page,
+              const struct lm_key *key, struct lm_err *err)
+{
+    struct lm_key before = {NULL, 0};
+    struct lm_stretch alone = {&before, key};
+    bool ok = (!self->migration->by_range ||
+               lm_lane_find_key_before(self, key, &before, err)) &&
+              lm_lane_migrate_page(self, page, &alone, err);
+
+    lm_key_release(&before);
+    return ok;
+}
+
 bool
 lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
                   int *rows, struct lm_err *err)
@@ -226,7 +243,7 @@ lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
     lm_attempt_found_page(&self->attempt, page.rows);
     *rows = page.rows;
     self->failed_batch.rows = page.rows == 1 ? 1 : 0;
-    ok = page.rows != 1 || lm_lane_migrate_page(self, &page, err);
+    ok = page.rows != 1 || migrate_alone(self, &page, key, err);
     lm_page_release(&page);
     return ok;
 }

@@ -224,6 +224,7 @@ bool lm_lane_call_back(struct lm_lane *self, enum lm_callback callback,
                        struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: lets the script handle a page. */
 bool lm_lane_migrate_page(struct lm_lane *self, const struct lm_page *page,
+                          const struct lm_stretch *stretch,
                           struct lm_err *err) LM_MUSTCHECK;
 /* After a callback, which returned ok or failed with *err: waits for the
  * writes in flight, and closes the repo. */

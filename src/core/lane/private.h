@@ -46,6 +46,12 @@ void lm_failed_batch_release(struct lm_failed_batch *self);
 bool lm_lane_record_failed_row(struct lm_lane *self,
                                struct lm_err *err) LM_MUSTCHECK;
 
+/* stretch.c: where a page lies. Sets *out to the key before this one, so that
+ * the stretch between them has no other row of the key's table. */
+bool lm_lane_find_key_before(struct lm_lane *self, const struct lm_key *key,
+                             struct lm_key *out,
+                             struct lm_err *err) LM_MUSTCHECK;
+
 /* narrow.c: pages that the server cannot send. How many rows a page may have
  * at most, and where it ends: sets *end to a key, unless the page ends by its
  * number of rows. */

@@ -28,6 +28,7 @@ lm_lane_check_query(struct lm_lane *self, struct lm_err *err)
                             m->assume_unique, &self->query, err);
     if (!nested)
         lm_conn_rollback(self->conn);
+    self->query.keys_only = m->by_range;
     if (!ok)
         lm_preflight_explain(m, err);
     return ok;

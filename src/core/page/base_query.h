@@ -38,6 +38,7 @@ struct lm_base_query {
     struct lm_order *order; /* how each key column compares; NULL: unknown */
     bool key_is_unique;     /* proved; otherwise rows are compared */
     bool takes_all;         /* every row of its table, migrated or not */
+    bool keys_only;         /* pages have no columns but the key's */
     struct lm_key_source *sources; /* views, and what is below them */
     int source_count;
     /* its volatile functions, "nextval, random"; or NULL */

@@ -27,11 +27,17 @@ lm_page_bytes(const struct lm_page *page)
     return lm_result_bytes(page->result);
 }
 
+int
+lm_page_key_index(const struct lm_base_query *query, int i)
+{
+    return query->keys_only ? i : query->key_index[i];
+}
+
 const char *
 lm_page_key(const struct lm_page *page, const struct lm_base_query *query,
             int row, int i)
 {
-    return lm_result_text(page->result, row, query->key_index[i]);
+    return lm_result_text(page->result, row, lm_page_key_index(query, i));
 }
 
 void
@@ -48,7 +54,13 @@ lm_page_copy_key(const struct lm_page *page, const struct lm_base_query *query,
 
 /* -- asking ----------------------------------------------------------- */
 
-/* The columns that a page has after the columns of the base query. */
+static int
+own_columns(const struct lm_base_query *query)
+{
+    return query->keys_only ? query->key_count : query->column_count;
+}
+
+/* The columns that a page has after those. */
 static int
 watched_columns(const struct lm_base_query *query)
 {
@@ -131,7 +143,7 @@ static bool
 check_origin(const struct lm_result *result, const struct lm_base_query *query,
              int key, struct lm_err *err)
 {
-    int column = query->key_index[key];
+    int column = lm_page_key_index(query, key);
     uint32_t table = lm_result_column_table(result, column);
 
     if (table == 0 || (table == query->key_origins[key].table &&
@@ -149,11 +161,11 @@ static bool
 check_columns(const struct lm_result *result, const struct lm_base_query *query,
               const char *sql, struct lm_err *err)
 {
-    int count = query->column_count + watched_columns(query);
+    int count = own_columns(query) + watched_columns(query);
     bool same = lm_result_columns(result) == count;
 
     for (int i = 0; same && i < query->key_count; i++) {
-        int column = query->key_index[i];
+        int column = lm_page_key_index(query, i);
 
         same =
             lm_result_column_type(result, column) == query->key_types[i] &&
@@ -262,7 +274,7 @@ send_page(struct lm_page_request *request, struct lm_conn *conn,
               lm_conn_execute(conn, stmt, values, &out->result, err);
 
     if (ok) {
-        out->columns = query->column_count;
+        out->columns = own_columns(query);
         out->rows = lm_result_rows(out->result);
         ok = check_page(out, query, lm_buf_text(&request->sql), err);
         if (!ok)
@@ -430,18 +442,26 @@ ask_key(struct lm_page_request *request, struct lm_conn *conn,
 }
 
 bool
-lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
-                const char *table, struct lm_key *out, struct lm_err *err)
+lm_page_key_before(struct lm_conn *conn, const struct lm_base_query *query,
+                   const char *table, const struct lm_key *key,
+                   struct lm_key *out, struct lm_err *err)
 {
     struct lm_page_request request;
     bool ok;
 
     lm_request_init(&request, query);
     begin_key(&request);
-    lm_request_add_highest(&request, table);
+    lm_request_add_highest(&request, table, key);
     ok = ask_key(&request, conn, out, err);
     lm_request_release(&request);
     return ok;
+}
+
+bool
+lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
+                const char *table, struct lm_key *out, struct lm_err *err)
+{
+    return lm_page_key_before(conn, query, table, NULL, out, err);
 }
 
 bool

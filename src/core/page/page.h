@@ -13,13 +13,34 @@
 struct lm_page {
     struct lm_result *result; /* owned */
     int rows;                 /* without the extra row */
-    int columns;              /* of the base query */
+    int columns;              /* of the base query, or of its key */
     bool more;                /* there are rows after these */
 };
 void lm_page_release(struct lm_page *page);
 /* How much memory it takes, in bytes. */
 size_t lm_page_bytes(const struct lm_page *page);
 
+/* Where it lies in the order of the key: after one key (empty: before the first
+ * row) and up to another. */
+struct lm_stretch {
+    const struct lm_key *after;
+    const struct lm_key *upto;
+};
+
+/* A condition for the rows of a stretch, in a statement of the script. The
+ * parameters are the key after which, if there is one, and the key up to which.
+ */
+struct lm_page_where {
+    const char *const *columns; /* SQL for each key column; NULL: its name */
+    const char *table;          /* SQL before the names; NULL: none */
+    bool has_after;
+    int first; /* the number of the first parameter */
+};
+void lm_page_add_where(struct lm_buf *sql, const struct lm_base_query *query,
+                       const struct lm_page_where *where);
+
+/* The index in a page's result of key column i. */
+int lm_page_key_index(const struct lm_base_query *query, int i);
 /* Key column i of a row as text; never NULL; owned by the page. */
 const char *lm_page_key(const struct lm_page *page,
                         const struct lm_base_query *query, int row, int i);
@@ -77,6 +98,12 @@ bool lm_page_check_key(struct lm_conn *conn, const struct lm_base_query *query,
 bool lm_page_highest(struct lm_conn *conn, const struct lm_base_query *query,
                      const char *table, struct lm_key *out,
                      struct lm_err *err) LM_MUSTCHECK;
+
+/* Sets out to the highest key of that table that is less than key; empty if
+ * there is none. Inside a transaction. */
+bool lm_page_key_before(struct lm_conn *conn, const struct lm_base_query *query,
+                        const char *table, const struct lm_key *key,
+                        struct lm_key *out, struct lm_err *err) LM_MUSTCHECK;
 
 /* Counts the rows of the base query, and how many of them are after bound (0
  * if bound is empty). Inside a transaction with a timeout. */

@@ -79,6 +79,10 @@ add_key_params(struct lm_page_request *self, const struct lm_key *key)
 void
 lm_request_add_columns(struct lm_page_request *self, const char *table)
 {
+    if (self->query->keys_only) {
+        lm_request_add_keys(self, table, "");
+        return;
+    }
     for (int i = 0; i < self->query->column_count; i++) {
         lm_buf_printf(&self->sql, "%s%s.", i > 0 ? ", " : "", table);
         lm_sql_add_identifier(&self->sql, self->query->columns[i]);
@@ -147,6 +151,42 @@ is_one_run(const struct lm_base_query *query)
     return end_of_run(query, 0) == query->key_count;
 }
 
+/* Key column i as a comparison has it, and its parameter. A condition for a
+ * statement of the script says type and collation of the parameter, too: its
+ * columns may be others than those of the base query. */
+static void
+add_column(struct lm_page_request *self, int i)
+{
+    const struct lm_page_where *where = self->where;
+
+    if (where == NULL) {
+        add_operand(self, "page", i);
+    } else if (where->columns != NULL) {
+        lm_buf_printf(&self->sql, "(%s)", where->columns[i]);
+        lm_order_add_cast(&self->sql, &self->query->order[i], false);
+    } else {
+        if (where->table != NULL)
+            lm_buf_printf(&self->sql, "%s.", where->table);
+        lm_sql_add_identifier(&self->sql, self->query->key[i]);
+        lm_order_add_cast(&self->sql, &self->query->order[i], false);
+    }
+}
+
+static void
+add_value(struct lm_page_request *self, int first, int i)
+{
+    const struct lm_order *order = &self->query->order[i];
+
+    if (self->where == NULL) {
+        add_param_operand(self, first, i);
+        return;
+    }
+    lm_buf_printf(&self->sql, "$%d::%s", first + i, order->type_name);
+    lm_order_add_cast(&self->sql, order, true);
+    if (order->collate == NULL)
+        lm_order_add_own_collation(&self->sql, order);
+}
+
 /* "(page.k1, page.k2) OPERATOR(s.>) ($3, $4)", for the columns of one run. */
 static void
 add_run(struct lm_page_request *self, enum lm_compare compare, int from,
@@ -155,13 +195,13 @@ add_run(struct lm_page_request *self, enum lm_compare compare, int from,
     lm_buf_putc(&self->sql, '(');
     for (int i = from; i < end; i++) {
         lm_buf_puts(&self->sql, i > from ? ", " : "");
-        add_operand(self, "page", i);
+        add_column(self, i);
     }
     lm_buf_printf(&self->sql, ") %s (",
                   self->query->order[from].operators[compare]);
     for (int i = from; i < end; i++) {
         lm_buf_puts(&self->sql, i > from ? ", " : "");
-        add_param_operand(self, first, i);
+        add_value(self, first, i);
     }
     lm_buf_putc(&self->sql, ')');
 }
@@ -256,6 +296,24 @@ add_where(struct lm_page_request *self, struct ends ends)
         lm_buf_puts(&self->sql, " AND ");
     if (ends.bound != 0)
         add_comparison(self, LM_LESS_EQUAL, ends.bound);
+}
+
+void
+lm_page_add_where(struct lm_buf *sql, const struct lm_base_query *query,
+                  const struct lm_page_where *where)
+{
+    struct lm_page_request request = {
+        .query = query, .sql = *sql, .where = where};
+    int upto = where->first + (where->has_after ? query->key_count : 0);
+
+    lm_buf_putc(&request.sql, '(');
+    if (where->has_after) {
+        add_comparison(&request, LM_GREATER, where->first);
+        lm_buf_puts(&request.sql, " AND ");
+    }
+    add_comparison(&request, LM_LESS_EQUAL, upto);
+    lm_buf_putc(&request.sql, ')');
+    *sql = request.sql;
 }
 
 void
@@ -452,7 +510,8 @@ lm_request_add_watched_page(struct lm_page_request *self, struct lm_range range,
 }
 
 void
-lm_request_add_highest(struct lm_page_request *self, const char *table)
+lm_request_add_highest(struct lm_page_request *self, const char *table,
+                       const struct lm_key *below)
 {
     lm_buf_puts(&self->sql, "SELECT ");
     lm_request_add_keys(self, "page", "");
@@ -461,6 +520,10 @@ lm_request_add_highest(struct lm_page_request *self, const char *table)
     } else {
         self->count = 0;
         add_key_source(self, table);
+    }
+    if (!lm_key_is_empty(below)) {
+        lm_buf_puts(&self->sql, " WHERE ");
+        add_comparison(self, LM_LESS, add_key_params(self, below));
     }
     lm_buf_puts(&self->sql, " ORDER BY ");
     lm_request_add_keys(self, "page", " DESC");

@@ -4,8 +4,7 @@
 
 /* The SQL of pages, which page_sql.c builds and page.c sends. */
 
-#include "core/page/base_query.h"
-#include "core/page/key.h"
+#include "core/page/page.h"
 
 /* A statement and its parameters: the base query's, then keys, then others. */
 struct lm_page_request {
@@ -14,6 +13,7 @@ struct lm_page_request {
     const char **texts;
     uint32_t *types;
     int count;
+    const struct lm_page_where *where; /* NULL: it is not lm_page_add_where's */
 };
 void lm_request_init(struct lm_page_request *self,
                      const struct lm_base_query *query);
@@ -30,7 +30,7 @@ struct lm_range {
 int lm_request_param(struct lm_page_request *self, const char *text,
                      uint32_t type);
 
-/* "page.a, page.b": all columns; the key. suffix follows each. */
+/* "page.a, page.b": the columns of a page; the key. suffix follows each. */
 void lm_request_add_columns(struct lm_page_request *self, const char *table);
 void lm_request_add_keys(struct lm_page_request *self, const char *table,
                          const char *suffix);
@@ -61,8 +61,9 @@ void lm_request_add_watched_page(struct lm_page_request *self,
 void lm_request_add_key_page(struct lm_page_request *self,
                              struct lm_range range, const char *limit);
 /* The highest key of the base query, or of a table that all key columns come
- * from; table may be NULL. */
-void lm_request_add_highest(struct lm_page_request *self, const char *table);
+ * from; table may be NULL. below: only of keys that are less; may be empty. */
+void lm_request_add_highest(struct lm_page_request *self, const char *table,
+                            const struct lm_key *below);
 /* The last key of so many rows of the range, in a table that all key columns
  * come from. */
 void lm_request_add_window_end(struct lm_page_request *self, const char *table,

@@ -68,6 +68,9 @@ enum {
     MAY_ROUND
 };
 
+/* OIDs of pg_collation.dat */
+enum { DEFAULT_COLLATION = 100, C_COLLATION = 950 };
+
 static void
 take_operators(const struct lm_answer *row, struct lm_order *out)
 {
@@ -168,6 +171,17 @@ lm_order_same_operators(const struct lm_order *a, const struct lm_order *b)
             return false;
     }
     return true;
+}
+
+/* Types have one of these two: CREATE TYPE knows no other. */
+void
+lm_order_add_own_collation(struct lm_buf *sql, const struct lm_order *self)
+{
+    if (self->own_collation == DEFAULT_COLLATION) {
+        lm_buf_puts(sql, " COLLATE pg_catalog.\"default\"");
+    } else if (self->own_collation == C_COLLATION) {
+        lm_buf_puts(sql, " COLLATE pg_catalog.\"C\"");
+    }
 }
 
 void

@@ -60,6 +60,11 @@ bool lm_order_same_operators(const struct lm_order *a,
 void lm_order_add_cast(struct lm_buf *sql, const struct lm_order *self,
                        bool is_param);
 
+/* Adds COLLATE with the type's own collation, for a value that stands beside
+ * one of another collation. Nothing if the type has none. */
+void lm_order_add_own_collation(struct lm_buf *sql,
+                                const struct lm_order *self);
+
 /*
  * SQL for the default operator class of a type for an access method: a SELECT
  * in parentheses with the columns oid, opcfamily and opcintype, with no row if

@@ -38,8 +38,8 @@ struct handle {
     int64_t affected; /* -1: not known yet */
 };
 
-static struct lm_binding *
-binding_of(lua_State *L)
+struct lm_binding *
+lmL_binding_of(lua_State *L)
 {
     struct lm_binding *binding;
 
@@ -52,7 +52,7 @@ binding_of(lua_State *L)
 void
 lmL_push_repo(lua_State *L, struct lm_repo *repo)
 {
-    struct lm_binding *binding = binding_of(L);
+    struct lm_binding *binding = lmL_binding_of(L);
     struct repo_box *box = lua_newuserdatauv(L, sizeof *box, 0);
 
     binding->repo = repo;
@@ -64,13 +64,13 @@ lmL_push_repo(lua_State *L, struct lm_repo *repo)
 struct lm_repo *
 lmL_open_repo_of(lua_State *L)
 {
-    return binding_of(L)->repo;
+    return lmL_binding_of(L)->repo;
 }
 
 static int
 repo_close(lua_State *L)
 {
-    struct lm_binding *binding = binding_of(L);
+    struct lm_binding *binding = lmL_binding_of(L);
 
     binding->repo = NULL;
     binding->turn++;
@@ -390,6 +390,7 @@ binding_gc(lua_State *L)
     struct lm_binding *binding = lua_touserdata(L, 1);
 
     lm_params_release(&binding->params);
+    lm_buf_release(&binding->text);
     return 0;
 }
 

@@ -15,6 +15,7 @@
 
 struct lm_page;
 struct lm_sites;
+struct lm_stretch;
 
 /* Where the metatable of repos is in the registry. */
 #define LM_REPO_TYPE "luamig.repo"
@@ -38,6 +39,11 @@ void lmL_open_repo(lua_State *L, struct lm_sites *sites);
  * Lua cannot hold, naming row and column. [-0, +1, raises] */
 void lmL_push_page(lua_State *L, struct lm_repo *repo,
                    const struct lm_page *page);
+
+/* A stretch of the key as a range: its keys, and where(). Raises for a key that
+ * Lua cannot hold. [-0, +1, raises] */
+void lmL_push_range(lua_State *L, struct lm_repo *repo,
+                    const struct lm_stretch *stretch);
 
 /* The text at index, SQL or a name. Raises if it is not a string, or has a NUL
  * byte, at which C would cut it silently. [-0, +0, raises] */

@@ -23,7 +23,9 @@ struct lm_binding {
     uint64_t turn;        /* how often one was opened */
     struct lm_sites *sites;
     struct lm_params params; /* of the call in progress */
+    struct lm_buf text;      /* likewise: SQL that it makes */
 };
+struct lm_binding *lmL_binding_of(lua_State *L);
 
 /* A call in progress, and the names for its messages. */
 struct lm_call {

@@ -93,6 +93,34 @@ describe("the script", function()
     })
   end)
 
+  it("fill_gross computes what is missing, by ranges", function()
+    local world = world_of({ orders = orders({ id = 1, net = 10, gross = 1 }, { id = 2, net = 10 },
+      { id = 3, net = 20 }, { id = 4, net = 30 }) }, {
+      from = "orders", select = { "id" }, where = function(row) return row.gross == nil end,
+    })
+    local head = "UPDATE orders AS o SET gross = net * 1.19 WHERE gross IS NULL AND "
+    world:stub(head .. '((o."id") OPERATOR(pg_catalog.<=) ($1::pg_catalog.int8))',
+      { params = { 3 }, affected = 2 })
+    world:stub(head .. '((o."id") OPERATOR(pg_catalog.>) ($1::pg_catalog.int8) AND '
+      .. '(o."id") OPERATOR(pg_catalog.<=) ($2::pg_catalog.int8))',
+      { params = { 3, 4 }, affected = 1 })
+    local result = run(world, "fill_gross", { batch_size = 2 })
+    assert.same({ 3, 2 }, { result.rows, result.batches })
+  end)
+
+  it("fill_gross leaves rows alone that are in between #pg", function()
+    local world = world_of({ orders = orders({ id = 1, net = 10, gross = 1 }, { id = 2, net = 10 },
+      { id = 3, net = 20, gross = 1 }, { id = 4, net = 30 }) }, {
+      from = "orders", select = { "id" }, where = function(row) return row.gross == nil end,
+    })
+    run(world, "fill_gross", { batch_size = 1 })
+    local found = {}
+    for i, row in ipairs(world:rows "orders") do
+      found[i] = tostring(row.gross)
+    end
+    assert.equal("1.0000 11.9000 1.0000 35.7000", table.concat(found, " "))
+  end)
+
   it("fix_module moves the projects, once", function()
     local world = world_of { projects = {
       columns = { id = "int8", template = "text", module = "text" }, primary_key = { "id" },
@@ -199,6 +227,24 @@ describe("the piece on", function()
       drafts = { columns = { id = "int8" }, rows = { { id = 5 } } },
     }
   end
+
+  it("ranges in columns of another table, beside a parameter #pg", function()
+    local world = world_of({
+      orders = orders({ id = 1 }, { id = 2 }, { id = 3 }),
+      lines = {
+        columns = { order_id = "int8", label = "text" },
+        rows = { { order_id = 1 }, { order_id = 3, label = "new" }, { order_id = 3 },
+          { order_id = 9 } },
+      },
+    }, { from = "orders", select = { "id" } })
+    run(world, "ranges")
+    local labels = {}
+    for _, row in ipairs(world:rows "lines") do
+      labels[#labels + 1] = row.order_id .. tostring(row.label)
+    end
+    table.sort(labels)
+    assert.equal("1old 3new 3old 9nil", table.concat(labels, " "))
+  end)
 
   it("every row says luamig.ALL", function()
     local world = with_drafts()
