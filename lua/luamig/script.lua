@@ -34,10 +34,10 @@ local CALLBACKS = {
 
 --- Reads and runs the file. Returns what it returned, and its text and place.
 local function evaluate(path, opts)
-  local content = source.read(path, "script")
+  local content = source.read(path, "script", opts.texts)
   local place = paths.place(path, opts)
   local lib = paths.join(place.dir, "lib")
-  env.search({ place.dir, lib, place.root }, place.cwd)
+  env.search({ place.dir, lib, place.root }, place.cwd, opts.texts)
   return source.evaluate(content, path), content, place
 end
 
@@ -179,6 +179,8 @@ end
 --                  option: `batch_size` is "--batch-size"
 --   describe_only  true: leave out args and base_query, which need values (for `--help`)
 --   cwd, abspath   absolute, for hosts that know them; see `luamig.script.paths`
+--   texts          the texts of files as they were when the script was loaded first, and where to
+--                  keep them, see `paths.read_once`; nil: files are read whenever they are loaded
 --   root           project root; default: nearest directory upward from the script that holds
 --                  `luamig.lua`, `.luamig` or `.git`, else the one above a directory `scripts`;
 --                  a script that is in no project is called by its full path

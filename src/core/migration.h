@@ -41,6 +41,8 @@ struct lm_module {
     size_t len;
 };
 
+struct lm_migration;
+
 struct lm_migration_ops {
     /* Handles one page inside the batch's transaction: its rows, or, by range,
      * the stretch of the key in which it lies. */
@@ -57,6 +59,14 @@ struct lm_migration_ops {
      * Both are NULL if this is not known. The module lives as long as self. */
     int (*module_count)(void *self);
     void (*module)(void *self, int index, struct lm_module *out);
+    /* Loads the migration once more, for the thread that calls this, from the
+     * texts of the first loading: self may be at work in another thread. The
+     * copy has self's settings and functions of its own; it is used by one
+     * thread, and released before self. NULL: it cannot be loaded again.
+     * LM_ERR_SCRIPT. */
+    bool (*load_again)(void *self, struct lm_migration *out,
+                       struct lm_err *err);
+    void (*release_copy)(struct lm_migration *copy);
     bool has_throttle;
     /* How long to wait, and whether to ask again then; 0: continue. */
     bool (*throttle)(void *self, struct lm_repo *repo,

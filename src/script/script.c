@@ -16,17 +16,13 @@
 
 #include <inttypes.h>
 #include <lauxlib.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct loading {
     struct lm_script *script;
-    const char *path;
-    const struct lm_script_options *options; /* NULL: describe only */
-    struct lm_buf *description;
+    struct lm_buf *description; /* NULL: the whole script is loaded */
 };
 
 static void
@@ -47,24 +43,27 @@ push_defaults(lua_State *L, const char *defaults_json)
 static void
 push_options(lua_State *L, const struct loading *loading)
 {
-    char cwd[PATH_MAX];
+    struct lm_recipe *recipe = loading->script->recipe;
+    const struct lm_script_options *options = &recipe->options;
 
     lua_newtable(L);
-    lmL_set_text(L, "cwd", getcwd(cwd, sizeof cwd));
-    lmL_set_text(L, "abspath", loading->script->place.path);
-    lmL_set_text(L, "root", loading->script->place.root);
-    if (loading->options == NULL) {
+    lmL_set_text(L, "cwd", recipe->cwd);
+    lmL_set_text(L, "abspath", recipe->place.path);
+    lmL_set_text(L, "root", recipe->place.root);
+    if (loading->description != NULL) {
         lmL_set_bool(L, "describe_only", true);
         return;
     }
-    lmL_set_args(L, loading->options);
+    lmL_push_texts(L, recipe);
+    lua_setfield(L, -2, "texts");
+    lmL_set_args(L, options);
     lua_newtable(L);
-    set_integer(L, "batch_size", loading->options->batch_size);
-    set_integer(L, "target_ms", loading->options->target_ms);
-    set_integer(L, "throttle_ms", loading->options->throttle_ms);
+    set_integer(L, "batch_size", options->batch_size);
+    set_integer(L, "target_ms", options->target_ms);
+    set_integer(L, "throttle_ms", options->throttle_ms);
     lua_setfield(L, -2, "overrides");
-    if (loading->options->defaults_json != NULL) {
-        push_defaults(L, loading->options->defaults_json);
+    if (options->defaults_json != NULL) {
+        push_defaults(L, options->defaults_json);
         lua_setfield(L, -2, "defaults");
     }
 }
@@ -195,11 +194,11 @@ read_identity(lua_State *L, struct lm_script *self)
     int known;
 
     m->name = lmL_text_field(L, 2, "name");
-    m->origin.file = self->place.name;
-    m->origin.path = self->place.path;
-    m->origin.root = self->place.root;
-    m->origin.marked = self->place.marked;
-    m->origin.typed = self->typed;
+    m->origin.file = self->recipe->place.name;
+    m->origin.path = self->recipe->place.path;
+    m->origin.root = self->recipe->place.root;
+    m->origin.marked = self->recipe->place.marked;
+    m->origin.typed = self->recipe->typed;
     m->args_json = lmL_text_field(L, 2, "args_json");
     lua_getfield(L, 2, "identity_json");
     known = lua_gettop(L);
@@ -254,21 +253,22 @@ load_protected(lua_State *L)
 {
     struct loading *loading = lua_touserdata(L, 1);
     struct lm_script *self = loading->script;
+    const struct lm_observer *observer = self->recipe->options.observer;
 
     lmL_leave_cwd(L);
     lmL_leave_locale(L);
     lmL_open_repo(L, &self->sites);
-    if (self->observer != NULL)
-        lmL_observe_repo(L, self->observer);
+    if (observer != NULL)
+        lmL_observe_repo(L, observer);
     lmL_require_field(L, "luamig.script", "load");
-    lua_pushstring(L, loading->path);
+    lua_pushstring(L, self->recipe->path);
     push_options(L, loading);
     lua_call(L, 2, 1); /* definition, at index 2 */
     lua_pushvalue(L, 2);
     self->definition = luaL_ref(L, LUA_REGISTRYINDEX);
-    if (loading->options != NULL) {
+    if (loading->description == NULL) {
         read_definition(L, self);
-        watch_letters(L, self->observer);
+        watch_letters(L, observer);
     } else {
         lua_getfield(L, 2, "args_spec");
         lmL_describe_args(L, loading->description);
@@ -276,42 +276,31 @@ load_protected(lua_State *L)
     return 0;
 }
 
-/* Finds the place of the script. If the file does not exist, reading it
- * reports that. */
-static void
-find_place(struct lm_script *self, const char *path)
+static bool
+is_trusted(const struct lm_script *self, struct lm_err *err)
 {
-    char cwd[PATH_MAX] = "";
-    struct lm_buf typed = LM_BUF_INIT;
+    const struct lm_place *place = &self->recipe->place;
 
-    if (!lm_place_find(&self->place, path))
-        return;
-    if (*path != '/' && getcwd(cwd, sizeof cwd) != NULL)
-        lm_buf_printf(&typed, "%s/", cwd);
-    while (strncmp(path, "./", 2) == 0)
-        path += 2;
-    lm_buf_puts(&typed, path);
-    self->typed = lm_buf_take(&typed);
+    return self->original != NULL || !place->marked ||
+           lm_trust_root(place->root, err);
 }
 
 static bool
-load(struct loading *loading, struct lm_err *err)
+load_into(struct lm_script *self, struct lm_buf *description,
+          struct lm_err *err)
 {
-    struct lm_script *self = loading->script;
+    struct loading loading = {self, description};
 
-    if (!lm_vm_init(&self->vm, err))
-        return false;
-    find_place(self, loading->path);
-    if (self->place.marked && !lm_trust_root(self->place.root, err))
+    if (!lm_vm_init(&self->vm, err) || !is_trusted(self, err))
         return false;
     lua_pushcfunction(self->vm.L, load_protected);
-    lua_pushlightuserdata(self->vm.L, loading);
+    lua_pushlightuserdata(self->vm.L, &loading);
     if (lm_vm_call(self->vm.L, 1, 0, err))
         return true;
     if (err->kind == LM_ERR_FAILED)
         err->kind = LM_ERR_SCRIPT;
     /* A line in luamig's own modules does not help the user. */
-    if (strstr(err->traceback, loading->path) == NULL)
+    if (strstr(err->traceback, self->recipe->path) == NULL)
         err->traceback[0] = '\0';
     return false;
 }
@@ -320,30 +309,59 @@ bool
 lm_script_load(struct lm_script **out, const char *path,
                const struct lm_script_options *options, struct lm_err *err)
 {
-    struct loading loading = {.path = path, .options = options};
+    struct lm_script *self;
 
     if (!lm_script_check_args(options, err))
         return false;
-    loading.script = lm_calloc(1, sizeof *loading.script);
-    loading.script->observer = options->observer;
-    if (!load(&loading, err)) {
-        lm_script_free(loading.script);
+    self = lm_calloc(1, sizeof *self);
+    self->recipe = lm_recipe_new(path, options);
+    if (!load_into(self, NULL, err)) {
+        lm_script_free(self);
         return false;
     }
-    *out = loading.script;
+    *out = self;
     return true;
 }
 
 bool
 lm_script_describe(const char *path, struct lm_buf *out, struct lm_err *err)
 {
-    struct loading loading = {.path = path, .description = out};
+    struct lm_script *self = lm_calloc(1, sizeof *self);
     bool ok;
 
-    loading.script = lm_calloc(1, sizeof *loading.script);
-    ok = load(&loading, err);
-    lm_script_free(loading.script);
+    self->recipe = lm_recipe_new(path, NULL);
+    ok = load_into(self, out, err);
+    lm_script_free(self);
     return ok;
+}
+
+/* The settings are those of the original, not what the script says now: a base
+ * query may contain the time. */
+bool
+lm_script_load_again(void *self, struct lm_migration *out, struct lm_err *err)
+{
+    const struct lm_script *script = self;
+    const struct lm_script *original =
+        script->original != NULL ? script->original : script;
+    struct lm_script *copy = lm_calloc(1, sizeof *copy);
+
+    copy->original = original;
+    copy->recipe = original->recipe;
+    if (!load_into(copy, NULL, err)) {
+        lm_script_free(copy);
+        return lm_err_prefix(err, "could not load the script once more");
+    }
+    *out = original->migration;
+    out->ops = copy->migration.ops;
+    out->self = copy;
+    return true;
+}
+
+void
+lm_script_release_copy(struct lm_migration *copy)
+{
+    lm_script_free(copy->self);
+    memset(copy, 0, sizeof *copy);
 }
 
 void
@@ -352,8 +370,8 @@ lm_script_free(struct lm_script *self)
     if (self == NULL)
         return;
     lm_vm_release(&self->vm);
-    lm_place_release(&self->place);
-    free(self->typed);
+    if (self->original == NULL)
+        lm_recipe_free(self->recipe);
     lm_params_release(&self->base_params);
     lm_params_release(&self->start_after);
     lm_sites_release(&self->sites);

@@ -129,7 +129,7 @@ invoke(lua_State *L)
         lua_pushvalue(L, repo);
         args++;
     }
-    push_run(L, 2, call->info, call->script->observer);
+    push_run(L, 2, call->info, call->script->recipe->options.observer);
     args++;
     if (call->reason != NULL) {
         lua_pushstring(L, call->reason);
@@ -290,6 +290,8 @@ lmL_read_ops(lua_State *L, struct lm_script *self)
     self->ops.on_stop = op_on_stop;
     self->ops.module_count = op_module_count;
     self->ops.module = op_module;
+    self->ops.load_again = lm_script_load_again;
+    self->ops.release_copy = lm_script_release_copy;
     self->ops.throttle = op_throttle;
     self->ops.has_throttle = has_function(L, "throttle");
     self->migration.ops = &self->ops;

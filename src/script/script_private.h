@@ -4,19 +4,19 @@
 
 /* A script that is loaded: script.c fills it, script_call.c calls it. */
 
-#include "base/project.h"
 #include "core/health/health.h"
 #include "script/bind/sites.h"
+#include "script/recipe.h"
 #include "script/script.h"
 #include "script/value/params.h"
 #include "script/vm/vm.h"
 
 struct lm_script {
     struct lm_vm vm;
-    struct lm_place place;
-    char *typed;    /* the path as it was given, made absolute */
-    int definition; /* registry reference */
-    int loaded;     /* likewise: the list of modules */
+    struct lm_recipe *recipe;
+    const struct lm_script *original; /* owns the recipe; NULL: this one does */
+    int definition;                   /* registry reference */
+    int loaded;                       /* likewise: the list of modules */
     struct lm_migration migration;
     const char *repo;
     struct lm_migration_ops ops;
@@ -27,8 +27,12 @@ struct lm_script {
     struct lm_params base_params;
     struct lm_params start_after;
     struct lm_sites sites;
-    const struct lm_observer *observer; /* or NULL */
 };
+
+/* What ops->load_again and ops->release_copy promise. */
+bool lm_script_load_again(void *self, struct lm_migration *out,
+                          struct lm_err *err) LM_MUSTCHECK;
+void lm_script_release_copy(struct lm_migration *copy);
 
 /* Notes which functions the definition, at index 2, has, and how they are
  * called. [-0, +0, raises] */

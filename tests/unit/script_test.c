@@ -3,6 +3,7 @@
 
 #include "unit.h"
 
+#include "base/aside.h"
 #include "core/repo/repo.h"
 #include "script/script.h"
 
@@ -334,6 +335,49 @@ test_describing_needs_no_arguments(void **state)
     lm_buf_release(&out);
 }
 
+/* Loads what was loaded first, though the file says
+ * something else by now. */
+static void *
+load_again(void *self)
+{
+    struct lm_script *script = self;
+    const struct lm_migration *m = lm_script_migration(script);
+    struct lm_migration copy;
+    struct lm_err err;
+    bool ok = m->ops->load_again(m->self, &copy, &err);
+    bool same = ok && copy.self != m->self && copy.source == m->source &&
+                strcmp(copy.args_json, "{\"n\":5}") == 0 &&
+                copy.ops->has(copy.self, LM_CALL_ON_START);
+
+    if (ok)
+        copy.ops->release_copy(&copy);
+    return same ? NULL : self;
+}
+
+static void
+test_a_script_is_loaded_again_from_what_it_was(void **state)
+{
+    static const char *const args[] = {"n=5"};
+    struct lm_script *script;
+    pthread_t threads[4];
+    struct lm_err err;
+
+    (void)state;
+    assert_true(load_with("return { " PAGED ", on_start = print,"
+                          " args = { n = { type = 'integer' } } }",
+                          args, 1, &script, &err));
+    write_script("error 'another script'");
+    for (size_t i = 0; i < LM_COUNT(threads); i++)
+        assert_true(lm_aside_start(&threads[i], load_again, script));
+    for (size_t i = 0; i < LM_COUNT(threads); i++) {
+        void *failed;
+
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+    }
+    lm_script_free(script);
+}
+
 /* -- calling ---------------------------------------------------------- */
 
 static const struct lm_run_info info = {
@@ -507,6 +551,7 @@ main(void)
         cmocka_unit_test(test_a_wrong_script_is_an_error_of_the_script),
         cmocka_unit_test(test_a_script_that_is_not_there_is_named),
         cmocka_unit_test(test_describing_needs_no_arguments),
+        cmocka_unit_test(test_a_script_is_loaded_again_from_what_it_was),
         cmocka_unit_test(test_callbacks_get_a_repo_and_the_run),
         cmocka_unit_test(test_a_repo_dies_with_its_callback),
         cmocka_unit_test(test_text_with_a_nul_byte_is_refused),

@@ -41,9 +41,7 @@ end
 
 --- Notes a file whose code the script runs, for `env.loaded`: under the module's name, or, of a
 -- file that was opened by its path, under that.
-local function note(name, file, content)
-  local state = package.searchers[STATE_KEY]
-  content = content or paths.read(file)
+local function note(state, name, file, content)
   if state and content then
     local shown = shown_file(state, file)
     state.loaded[#state.loaded + 1] = { name = name or shown, file = shown, text = content }
@@ -104,6 +102,12 @@ local strict_meta = {
   end,
 }
 
+--- The text of a file without what Lua skips: a byte order mark, and a first line that begins with
+-- `#`. Line numbers stay as in the file.
+local function source_of(content)
+  return (content:gsub("^\239\187\191", ""):gsub("^#[^\n]*", ""))
+end
+
 --- A fresh strict environment. `_G` in it is the environment itself, and `load`, `loadfile` and
 -- `dofile` take text only and give their chunks the same environment unless told otherwise.
 function env.new()
@@ -121,13 +125,16 @@ function env.new()
     return load(chunk, name, "t", self)
   end
   local function load_file(file, _, ...)
-    if file then
-      note(nil, file)
-    end
-    if select("#", ...) > 0 then
+    local state = package.searchers[STATE_KEY]
+    local content = type(file) == "string"
+      and paths.read_once(state and state.texts, "file " .. file, file)
+    if content then
+      note(state, nil, file, content)
+      return self.load(source_of(content), "@" .. file, "t", ...)
+    elseif select("#", ...) > 0 then
       return loadfile(file, "t", ...)
     end
-    return loadfile(file, "t", self)
+    return loadfile(file, "t", self) -- standard input, or it says why it cannot
   end
   self.loadfile = load_file
   function self.dofile(file)
@@ -137,11 +144,10 @@ function env.new()
   return setmetatable(self, strict_meta)
 end
 
---- Compiles the text of a file for a fresh strict environment. A byte order mark and a first line
--- that begins with `#` are skipped; line numbers stay as in the file.
+--- Compiles the text of a file for a fresh strict environment.
 -- @return function, or nil and a message that begins with the path
 function env.compile(content, shown_path)
-  local body = content:gsub("^\239\187\191", ""):gsub("^#[^\n]*", "")
+  local body = source_of(content)
   if body:find "^\n?\27" then
     return nil, shown_path .. " is precompiled Lua bytecode; luamig loads source text only"
   end
@@ -180,26 +186,50 @@ local function search_luamig(state, name)
   return chunk or error(why, 0), file
 end
 
-local function search_script_dirs(state, name)
-  local file = package.searchpath(name, table.concat(own_path(state), ";"))
-  if not file then
-    -- Lua's own searchers may find it.
-    file = package.searchpath(name, package.path) or package.searchpath(name, package.cpath)
+--- Finds a module that is not luamig's: what was read of it before, else the first file in the
+-- script's directories, else one that Lua itself would find.
+-- @return its text, its file, and whether it is the script's own; or nil
+local function find_module(state, name)
+  local places = {
+    { key = "module " .. name, path = table.concat(own_path(state), ";"), is_own = true },
+    { key = "other module " .. name, path = package.path },
+  }
+  for _, place in ipairs(places) do
+    local content, file = paths.read_once(state.texts, place.key)
+    if content then
+      return content, file, place.is_own
+    end
+  end
+  for _, place in ipairs(places) do
+    local file = package.searchpath(name, place.path)
     if file then
-      note(name, file)
+      local content, why = paths.read_once(state.texts, place.key, file)
+      return content or error(('could not load module "%s": %s'):format(name, why), 0), why,
+        place.is_own
+    end
+  end
+end
+
+local function search_script_dirs(state, name)
+  local content, file, is_own = find_module(state, name)
+  if not content then
+    file = package.searchpath(name, package.cpath)
+    if file then
+      note(state, name, file, paths.read(file)) -- Lua's own searcher loads it
     end
     return nil
   end
-  local content, why = paths.read(file)
-  local chunk
-  if content then
+  local chunk, why
+  if is_own then
+    state.modules[name] = true
     chunk, why = env.compile(content, paths.shown(file, state.cwd))
+  else
+    chunk, why = load(source_of(content), "@" .. file)
   end
   if not chunk then
     error(('could not load module "%s": %s'):format(name, why), 0)
   end
-  note(name, file, content)
-  state.modules[name] = true
+  note(state, name, file, content)
   return chunk, file
 end
 
@@ -221,7 +251,8 @@ end
 -- follow. Modules that are loaded already stay.
 -- @param dirs list of directories; the last one is the project root
 -- @param cwd the current directory, for the paths in messages
-function env.search(dirs, cwd)
+-- @param texts see `paths.read_once`
+function env.search(dirs, cwd, texts)
   local state = package.searchers[STATE_KEY]
     or { dirs = {}, entries = {}, loaded = {}, modules = {} }
   local rest = foreign_path(state)
@@ -231,7 +262,7 @@ function env.search(dirs, cwd)
       order[#order + 1] = not text.contains(order, dir) and dir or nil
     end
   end
-  state.dirs, state.cwd, state.root = order, cwd, dirs[#dirs]
+  state.dirs, state.cwd, state.root, state.texts = order, cwd, dirs[#dirs], texts
   local own = own_path(state)
   state.entries = text.set(own)
   package.path = table.concat(own, ";") .. (rest ~= "" and ";" .. rest or "")

@@ -73,6 +73,31 @@ function paths.read(path)
   return content, why
 end
 
+--- As `paths.read`, but at most once: the host has what was read under that key, perhaps by another
+-- Lua state that runs the same script.
+-- @param texts nil: no host; else a table of functions: find(key) and keep(key, path, content)
+--   return the content under the key, and the path that it is from; nothing if there is none
+-- @param path nil: only what was read already
+-- @return the text and its path, or nil and the system's reason
+function paths.read_once(texts, key, path)
+  if texts then
+    local content, file = texts.find(key)
+    if content then
+      return content, file
+    end
+  end
+  if not path then
+    return nil
+  end
+  local content, why = paths.read(path)
+  if not content then
+    return nil, why
+  elseif texts then
+    return texts.keep(key, path, content)
+  end
+  return content, path
+end
+
 local function exists(path)
   local file = io.open(path, "rb")
   if file then

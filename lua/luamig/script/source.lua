@@ -61,9 +61,9 @@ function source.returned(results)
   return results[1] == nil and "nil" or "a " .. type(results[1])
 end
 
---- The text of a file; `what` says for a message what it is.
-function source.read(path, what)
-  local content, why = paths.read(path)
+--- The text of a file; `what` says for a message what it is. `texts`: see `paths.read_once`.
+function source.read(path, what, texts)
+  local content, why = paths.read_once(texts, what, path)
   if not content then
     local message = ('could not open %s "%s": %s'):format(what, path, why)
     errors.raise { kind = "script", message = message }
