@@ -33,13 +33,19 @@ tear_down(void **state)
 }
 
 static void
-write_script(const char *source)
+write_file(const char *name, const char *source)
 {
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(name, "w");
 
     assert_non_null(file);
     assert_true(fputs(source, file) >= 0);
     assert_int_equal(fclose(file), 0);
+}
+
+static void
+write_script(const char *source)
+{
+    write_file(path, source);
 }
 
 static bool
@@ -360,12 +366,17 @@ test_a_script_is_loaded_again_from_what_it_was(void **state)
     static const char *const args[] = {"n=5"};
     struct lm_script *script;
     pthread_t threads[4];
+    char module[sizeof path];
     struct lm_err err;
 
     (void)state;
-    assert_true(load_with("return { " PAGED ", on_start = print,"
+    snprintf(module, sizeof module, "%s/helper.lua", dir);
+    write_file(module, "return { start = print }");
+    assert_true(load_with("return { " PAGED
+                          ", on_start = require 'helper'.start,"
                           " args = { n = { type = 'integer' } } }",
                           args, 1, &script, &err));
+    write_file(module, "error 'another module'");
     write_script("error 'another script'");
     for (size_t i = 0; i < LM_COUNT(threads); i++)
         assert_true(lm_aside_start(&threads[i], load_again, script));
@@ -375,6 +386,7 @@ test_a_script_is_loaded_again_from_what_it_was(void **state)
         assert_int_equal(pthread_join(threads[i], &failed), 0);
         assert_null(failed);
     }
+    unlink(module);
     lm_script_free(script);
 }
 
