@@ -86,6 +86,7 @@ LOOP = Variant("loop", "luamig, repo:update loop", "luamig", "update")
 EXECUTE = Variant("execute", "luamig, repo:execute loop", "luamig", "execute")
 ALL_AT_ONCE = Variant("all", "luamig, repo:update_all", "luamig",
                       "update_all")
+RANGES = Variant("ranges", "luamig, migrate_range", "luamig", "range")
 LINKED_PIPE = Variant("linked_pipe", "C, pipelined", "c", "pipeline",
                       audit="linked")
 LINKED = Variant("linked", "luamig, repo:update, repo:insert", "luamig",
@@ -100,7 +101,7 @@ UNLINKED = Variant("unlinked", "luamig, repo:update, repo:insert", "luamig",
 # Each group with the variants that its ratios refer to.
 PLAIN = ("an update a row",
          [UPDATE_ONCE, PLPGSQL, C_ROW, C_PIPE, C_UNNEST, C_FREE, PY_ROW,
-          PY_VALUES, LOOP, EXECUTE, ALL_AT_ONCE], (C_UNNEST, C_PIPE, C_ROW))
+          PY_VALUES, LOOP, EXECUTE, ALL_AT_ONCE, RANGES], (C_UNNEST, C_PIPE, C_ROW))
 LINKED_GROUP = ("update and insert in turn, tables linked by a foreign key",
                 [LINKED_PIPE, LINKED], (None, LINKED_PIPE, None))
 UNLINKED_GROUP = ("update and insert in turn, tables not linked",
@@ -109,9 +110,10 @@ UNLINKED_GROUP = ("update and insert in turn, tables not linked",
 PINNED = ("client and server process on one core",
           [C_ROW, C_PIPE, C_UNNEST, LOOP, EXECUTE], (C_UNNEST, C_PIPE, C_ROW))
 GROUPS = [PLAIN, LINKED_GROUP, UNLINKED_GROUP]
-OURS = [LOOP, EXECUTE, ALL_AT_ONCE, LINKED, UNLINKED]
+OURS = [LOOP, EXECUTE, ALL_AT_ONCE, RANGES, LINKED, UNLINKED]
 FAR = [("an update a row", [C_ROW, C_PIPE, C_UNNEST, PY_ROW, PY_VALUES, LOOP,
-                            EXECUTE, ALL_AT_ONCE], (C_UNNEST, C_PIPE, C_ROW)),
+                            EXECUTE, ALL_AT_ONCE, RANGES],
+        (C_UNNEST, C_PIPE, C_ROW)),
        LINKED_GROUP, UNLINKED_GROUP]
 
 # -- results -----------------------------------------------------------------
@@ -221,11 +223,16 @@ class Bench:
             return min(rows, 200 * batch, 200_000)
         return max(rows // 10, 1) if variant.slow else rows
 
+    def wanted(self, groups):
+        only = self.options.only
+        return [v for _, group, _ in groups for v in group
+                if not only or v.key in only]
+
     def compare(self, place, groups, batches, **how):
         """All variants of all groups, one after the other, round by round."""
         for turn in range(self.options.rounds):
             for batch in batches:
-                for variant in (v for _, group, _ in groups for v in group):
+                for variant in self.wanted(groups):
                     if variant.once and batch != self.main_batch(batches):
                         continue
                     rows = self.rows_for(variant, batch, place)
@@ -243,7 +250,7 @@ class Bench:
         """What six batches cost more than two, a batch: the beginning and the
         end of a run do not count. The proxy's delay is what tells a client
         that waits from one that does not."""
-        for variant in {v.key: v for _, g, _ in groups for v in g}.values():
+        for variant in {v.key: v for v in self.wanted(groups)}.values():
             for batch in batches:
                 if (variant.tool == "sql" or variant.once
                         and batch != self.main_batch(batches)
@@ -278,7 +285,8 @@ class Bench:
         self.compare("pinned", [PINNED], [self.main_batch(batches)],
                      core=max(os.sched_getaffinity(0)))
         self.count_trips(GROUPS, batches)
-        self.time_checkpoint(batches)
+        if not self.options.only:
+            self.time_checkpoint(batches)
         print(f"\n== 1. on a local socket, {self.options.rows:,} rows"
               f" ({self.options.rows // 10:,} row by row)")
         for group in GROUPS:
@@ -391,6 +399,9 @@ class Verdicts:
             self.at_least("execute loop : C pipelined", 0.85, "", EXECUTE,
                           C_PIPE, batch)
         for batch in batches:
+            self.at_least("migrate_range : PL/pgSQL", 0.9, "", RANGES, PLPGSQL,
+                          batch)
+        for batch in batches:
             self.at_least("linked tables : C pipelined", 0.85, "", LINKED,
                           LINKED_PIPE, batch)
         for batch in batches:
@@ -461,6 +472,10 @@ def read_options():
                         help="sizes of batches (100,1000,10000)")
     parser.add_argument("--rounds", type=int, default=3,
                         help="how often each is measured (3); medians count")
+    parser.add_argument("--only", metavar="KEY,KEY",
+                        type=lambda text: text.split(","),
+                        help="of parts 1 and 2 only these variants, by their"
+                        " keys in bench.py, such as plpgsql,ranges")
     parser.add_argument("--latency", action="store_true",
                         help="part 2 as well: 1 ms each way")
     parser.add_argument("--growth", action="store_true",

@@ -319,7 +319,7 @@ def test_a_failed_row_without_a_table_is_not_tried_again_by_range(
 def test_a_failed_range_names_its_keys(db, project):
     db.execute(BAD % "15")
     project.script(script())
-    project.run().expect(FAILED, "batch 2, keys (id) from (11) to (20)")
+    project.run().expect(FAILED, "batch 2, keys (id) after (10) to (20)")
 
 
 def test_hardly_a_row_matches_and_ranges_end_where_windows_do(db, project):

@@ -210,7 +210,7 @@ migrate(struct lm_script *script, struct lm_err *err)
         .id = 1, .script = "s", .batch = 1, .worker = 1, .attempt = 1};
     const struct lm_migration *m = lm_script_migration(script);
     struct lm_page page = {NULL, (int)LM_COUNT(rows), (int)LM_COUNT(columns),
-                           false};
+                           false, 0};
     struct lm_repo *repo = lm_repo_new(&(struct lm_repo_options){0});
     bool ok;
 

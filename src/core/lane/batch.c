@@ -86,7 +86,8 @@ advance(struct lm_lane *self, const struct lm_page *page, struct lm_key *cursor)
     self->host.committed(self->host.run, page->rows);
 }
 
-/* "batch 3, keys (id) from (2001) to (3000), rolled back" */
+/* "batch 3, keys (id) from (2001) to (3000), rolled back"; "after (2000)" if the
+ * first row was not sent */
 static void
 name_batch(const struct lm_lane *self, const struct lm_page *page,
            struct lm_err *err)
@@ -97,11 +98,17 @@ name_batch(const struct lm_lane *self, const struct lm_page *page,
     for (int i = 0; i < self->query.key_count; i++)
         lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "", self->query.key[i]);
     for (int end = 0; end < 2; end++) {
-        lm_buf_puts(&text, end == 0 ? ") from (" : ") to (");
+        bool before = end == 0 && page->skipped > 0;
+
+        lm_buf_puts(&text, end == 1 ? ") to ("
+                           : before ? ") after ("
+                                    : ") from (");
         for (int i = 0; i < self->query.key_count; i++) {
             lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "",
-                          lm_page_key(page, &self->query,
-                                      end == 0 ? 0 : page->rows - 1, i));
+                          before
+                              ? self->run->cursor.texts[i]
+                              : lm_page_key(page, &self->query,
+                                            end == 0 ? 0 : page->rows - 1, i));
         }
     }
     lm_buf_puts(&text, "), rolled back");
@@ -123,10 +130,10 @@ fetch_page(struct lm_lane *self, struct lm_key *window_end,
     ok = lm_lane_witness(self, LM_BEFORE_PAGE, self->run->batches + 1, err) &&
          lm_lane_find_window(self, window_end, err) &&
          lm_lane_narrow_page(self, window_end, err) &&
-         lm_page_fetch(self->conn, &self->query, &self->run->cursor,
-                       lm_key_is_empty(window_end) ? &self->run->bound
-                                                   : window_end,
-                       rows, page, err);
+         lm_lane_read_page(self, &self->run->cursor,
+                           lm_key_is_empty(window_end) ? &self->run->bound
+                                                       : window_end,
+                           rows, page, err);
     lm_conn_limit_answer(self->conn, LM_LANE_ANSWER_BYTES);
     lm_pace_note(&self->pace, lm_clock_ms() - begun_ms);
     if (!ok)

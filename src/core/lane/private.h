@@ -46,7 +46,12 @@ void lm_failed_batch_release(struct lm_failed_batch *self);
 bool lm_lane_record_failed_row(struct lm_lane *self,
                                struct lm_err *err) LM_MUSTCHECK;
 
-/* stretch.c: where a page lies. Sets *out to the key before this one, so that
+/* stretch.c: reads a page, as lm_page_fetch does; of a full page of keys only
+ * the last one, if nobody else looks at its rows. */
+bool lm_lane_read_page(struct lm_lane *self, const struct lm_key *cursor,
+                       const struct lm_key *bound, int64_t rows,
+                       struct lm_page *page, struct lm_err *err) LM_MUSTCHECK;
+/* Sets *out to the key before this one, so that
  * the stretch between them has no other row of the key's table. */
 bool lm_lane_find_key_before(struct lm_lane *self, const struct lm_key *key,
                              struct lm_key *out,

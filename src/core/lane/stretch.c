@@ -2,7 +2,8 @@
 /*
  * Scripts that get a stretch of the key instead of its rows. The page is read
  * as any other, with the columns of the key only; so it is counted, checked,
- * cut and tried again as any other.
+ * cut and tried again as any other. Where a proof makes checks needless, the
+ * server sends the page's last key and no other.
  *
  * A failed row that is tried again is alone in its stretch. What is before it
  * is looked up in the key's table, not in the base query: rows that the base
@@ -10,6 +11,34 @@
  */
 
 #include "core/lane/private.h"
+
+/* The first batch shows where the run begins, a dry run samples the rows, and a
+ * witness names them. A page in a window is seldom full. */
+static bool
+may_skip(const struct lm_lane *self, const struct lm_key *cursor, int64_t rows)
+{
+    return lm_page_may_skip(&self->query) && rows > 1 &&
+           self->run->batches > 0 && !lm_key_is_empty(cursor) &&
+           self->window.rows == 0 && !self->narrow.on && !self->options.dry &&
+           self->options.witness == NULL;
+}
+
+bool
+lm_lane_read_page(struct lm_lane *self, const struct lm_key *cursor,
+                  const struct lm_key *bound, int64_t rows,
+                  struct lm_page *page, struct lm_err *err)
+{
+    if (may_skip(self, cursor, rows)) {
+        if (!lm_page_skip(self->conn, &self->query, cursor, bound, rows, page,
+                          err))
+            return false;
+        if (page->rows > 0)
+            return true;
+        lm_page_release(page);
+    }
+    return lm_page_fetch(self->conn, &self->query, cursor, bound, rows, page,
+                         err);
+}
 
 bool
 lm_lane_find_key_before(struct lm_lane *self, const struct lm_key *key,

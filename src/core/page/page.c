@@ -37,7 +37,8 @@ const char *
 lm_page_key(const struct lm_page *page, const struct lm_base_query *query,
             int row, int i)
 {
-    return lm_result_text(page->result, row, lm_page_key_index(query, i));
+    return lm_result_text(page->result, row - page->skipped,
+                          lm_page_key_index(query, i));
 }
 
 void
@@ -337,6 +338,33 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
         return true;
     lm_page_release(out);
     return false;
+}
+
+bool
+lm_page_may_skip(const struct lm_base_query *query)
+{
+    return query->keys_only && watched_columns(query) == 0;
+}
+
+bool
+lm_page_skip(struct lm_conn *conn, const struct lm_base_query *query,
+             const struct lm_key *cursor, const struct lm_key *bound,
+             int64_t limit, struct lm_page *out, struct lm_err *err)
+{
+    struct lm_page_request request;
+
+    memset(out, 0, sizeof *out);
+    lm_request_init(&request, query);
+    lm_request_add_page_end(&request, (struct lm_range){cursor, bound},
+                            LM_DIGITS(limit + 1));
+    if (!send_page(&request, conn, query, out, err))
+        return false;
+    if (out->rows > 0) {
+        out->more = out->rows > 1;
+        out->rows = (int)limit;
+        out->skipped = out->rows - 1;
+    }
+    return true;
 }
 
 bool

@@ -15,6 +15,7 @@ struct lm_page {
     int rows;                 /* without the extra row */
     int columns;              /* of the base query, or of its key */
     bool more;                /* there are rows after these */
+    int skipped;              /* rows that were counted, but not sent */
 };
 void lm_page_release(struct lm_page *page);
 /* How much memory it takes, in bytes. */
@@ -41,7 +42,7 @@ void lm_page_add_where(struct lm_buf *sql, const struct lm_base_query *query,
 
 /* The index in a page's result of key column i. */
 int lm_page_key_index(const struct lm_base_query *query, int i);
-/* Key column i of a row as text; never NULL; owned by the page. */
+/* Key column i of a row that was sent, as text; never NULL; owned by the page. */
 const char *lm_page_key(const struct lm_page *page,
                         const struct lm_base_query *query, int row, int i);
 /* Copies the key of a row to *out. */
@@ -61,6 +62,16 @@ bool lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
                    const struct lm_key *cursor, const struct lm_key *bound,
                    int64_t limit, struct lm_page *out,
                    struct lm_err *err) LM_MUSTCHECK;
+
+/* May the first rows of a page be skipped: has it keys only, of which nothing
+ * is to be checked? */
+bool lm_page_may_skip(const struct lm_base_query *query);
+/* The same page if it has as many rows as limit, without sending any row
+ * before its last one. If there are fewer, out has no rows. */
+bool lm_page_skip(struct lm_conn *conn, const struct lm_base_query *query,
+                  const struct lm_key *cursor, const struct lm_key *bound,
+                  int64_t limit, struct lm_page *out,
+                  struct lm_err *err) LM_MUSTCHECK;
 
 /* The table of all key columns, as SQL; freed by the caller. NULL if they come
  * from several tables or are computed. */

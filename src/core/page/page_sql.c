@@ -426,6 +426,17 @@ lm_request_add_page(struct lm_page_request *self, struct lm_range range,
 }
 
 void
+lm_request_add_page_end(struct lm_page_request *self, struct lm_range range,
+                        const char *limit)
+{
+    int param = lm_request_param(self, limit, LM_TYPE_INT8);
+
+    add_ordered(self, NULL, range, param);
+    lm_buf_printf(&self->sql, " LIMIT 2 OFFSET $%d OPERATOR(pg_catalog.-) 2",
+                  param);
+}
+
+void
 lm_request_add_key_page(struct lm_page_request *self, struct lm_range range,
                         const char *limit)
 {

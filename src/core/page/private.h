@@ -48,6 +48,10 @@ void lm_request_add_range(struct lm_page_request *self, struct lm_range range);
 /* The first rows of the range in the order of the key. */
 void lm_request_add_page(struct lm_page_request *self, struct lm_range range,
                          const char *limit);
+/* The last two of those rows, if there are as many as limit; if there is one
+ * row less, the last one. */
+void lm_request_add_page_end(struct lm_page_request *self,
+                             struct lm_range range, const char *limit);
 /* May the text of a key have another value than the key? */
 bool lm_request_may_round(const struct lm_base_query *query);
 /* Does the text of the key have the key's value? For keys that may round. */
