@@ -26,7 +26,7 @@ local stubs = require "luamig.mock.stubs"
 local text = require "luamig.text"
 local workers = require "luamig.mock.workers"
 
-local World = {}
+local World = { plays_workers = true }
 World.__index = World
 
 local mock = {}
@@ -49,14 +49,16 @@ function World:raise_problem(message)
 end
 
 --- One call of the script, without a word about what the spec has declared: for
--- `luamig.mock.properties`. Takes the options of `run`; mistakes of the spec are in `problem`.
+-- `luamig.mock.properties`. Takes the options of `run`, and two more: ranges (how many to cut the
+-- keys into; default: one for each worker), shares_lua (true: all workers have the same Lua
+-- variables). Mistakes of the spec are in `problem`.
 -- @return result, definition of the script, whether there was anything to run
 function World:attempt(path, opts)
   local overrides = { batch_size = opts.batch_size }
   local function load()
     return script.load(path, { args = opts.args, overrides = overrides })
   end
-  local loaded = workers.load(load, not opts.dry_run and opts.workers or 1)
+  local loaded = workers.load(load, not opts.dry_run and opts.workers or 1, opts.shares_lua)
   local def = loaded[1].def
   if def.kind == "paged" and not self.base then
     errors.raise {

@@ -294,6 +294,7 @@ def test_a_table_is_declared_as_shown(db, pages):
 
 BASE = TESTING.block("spec/lower_emails_spec.lua:27: base is not")
 STUB = TESTING.block("spec/count_orders_spec.lua")
+DEPENDENT = TESTING.block("scripts/sum_orders.lua depends on")
 SCHEMA = TESTING.block("pg_dump")
 OTHERWISE = TESTING.block("spec/accounts_spec.lua:5")
 
@@ -314,6 +315,16 @@ def test_lies_of_a_spec_are_found_as_shown(
     result = project.luamig("test", "--pg", url=False).expect(FAILED)
 
     assert_shown(shown, result)
+
+
+def test_what_depends_on_other_workers_is_told_as_shown(project):
+    script, spec = "scripts/sum_orders.lua", "spec/sum_orders_spec.lua"
+    project.write(script, FILES[script])
+    project.write(spec, FILES[spec].replace("has_error", "has_no_error"))
+
+    result = project.luamig("test", url=False).expect(FAILED)
+
+    assert_shown(DEPENDENT, result)
 
 
 def test_a_schema_file_is_created_and_compared_with_the_spec_as_shown(db, project):

@@ -82,6 +82,15 @@ describe("a migration that", function()
       "Lua variables are lost when luamig dies. Keep what later batches need in a table")
   end)
 
+  it("counts in a Lua variable cannot have several workers", function()
+    caught("assert_workers_independent", script([[
+      count = count + #rows
+      repo:update("totals", { name = "users" }, { count = count })]], "local count = 0"),
+      "depends on Lua variables", "totals: the row (name)=(users): count is ",
+      "Keep a total in a table of the database",
+      "If the script needs one worker, set config.workers to 1 and remove this assertion.")
+  end)
+
   it("remembers in a Lua variable what was rolled back is not resumable", function()
     caught("assert_resumable", script([[
       for _, user in ipairs(rows) do

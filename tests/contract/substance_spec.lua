@@ -6,6 +6,7 @@ local mock = require "luamig.mock"
 
 local PROPERTIES = {
   "assert_idempotent", "assert_resumable", "assert_batch_size_independent", "assert_complete",
+  "assert_workers_independent",
 }
 
 --- A function that makes a world with so many users whose email is not lower case.
@@ -61,7 +62,7 @@ describe("a property has nothing to judge", function()
     end)
   end
 
-  for _, property in ipairs { PROPERTIES[1], PROPERTIES[2], PROPERTIES[3] } do
+  for _, property in ipairs { PROPERTIES[1], PROPERTIES[2], PROPERTIES[3], PROPERTIES[5] } do
     it("where migrate writes nothing: " .. property, function()
       local path = contract.script([[ for _ in ipairs(rows) do end ]], ALL)
       refused(property, path, users(3), "the run changes no table",
@@ -103,9 +104,17 @@ describe("a property has nothing to judge", function()
     mock.assert_batch_size_independent(path, users(2, is_upper)) -- the hint, followed
   end)
 
+  it("where one worker gets all rows", function()
+    local path = contract.script(LOWER, UPPER)
+    refused("assert_workers_independent", path, users(1, is_upper),
+      "the base query returns one row", "at least two rows can show a difference")
+    mock.assert_workers_independent(path, users(2, is_upper)) -- the hint, followed
+  end)
+
   it("where a one-shot has neither batches nor a base query", function()
     local path = contract.one_shot [[ repo:insert("log", { note = "x" }) ]]
     refused("assert_batch_size_independent", path, users(2), "a one-shot has no batches")
+    refused("assert_workers_independent", path, users(2), "a one-shot has no batches")
     refused("assert_complete", path, users(2), "a one-shot has no base query",
       "mock.assert_rows")
     mock.assert_resumable(path, users(2))

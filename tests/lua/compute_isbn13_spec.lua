@@ -66,12 +66,13 @@ describe("compute_isbn13", function()
     assert.equal("typed in", world:rows("books")[1].isbn13)
   end)
 
-  it("may be killed anywhere, repeated, and run in batches of any size", function()
+  it("may be killed anywhere, repeated, and run in batches of any size by any workers", function()
     local function world()
       return new_world "0735619670"
     end
     mock.assert_resumable(SCRIPT, world, { batch_size = 1 })
     mock.assert_idempotent(SCRIPT, world)
     mock.assert_batch_size_independent(SCRIPT, world)
+    mock.assert_workers_independent(SCRIPT, world)
   end)
 end)

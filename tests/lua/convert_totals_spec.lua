@@ -69,9 +69,10 @@ describe("convert_totals", function()
     end
   end)
 
-  it("may be killed anywhere, repeated, and run in batches of any size", function()
+  it("may be killed anywhere, repeated, and run in batches of any size by any workers", function()
     mock.assert_resumable(SCRIPT, new_world, { batch_size = 2 })
     mock.assert_idempotent(SCRIPT, new_world)
     mock.assert_batch_size_independent(SCRIPT, new_world)
+    mock.assert_workers_independent(SCRIPT, new_world)
   end)
 end)

@@ -64,10 +64,11 @@ describe("erase_contacts", function()
     assert.same({ "erased", "erased", "erased" }, names(world))
   end)
 
-  it("may be killed anywhere, repeated, and run in batches of any size", function()
+  it("may be killed anywhere, repeated, and run in batches of any size by any workers", function()
     local args = { tenant = 5 }
     mock.assert_resumable(SCRIPT, new_world, { args = args, batch_size = 1 })
     mock.assert_idempotent(SCRIPT, new_world, { args = args })
     mock.assert_batch_size_independent(SCRIPT, new_world, { args = args })
+    mock.assert_workers_independent(SCRIPT, new_world, { args = args })
   end)
 end)

@@ -67,6 +67,7 @@ describe("merge_customers", function()
 
   it("does not care which twins share a batch, or where it is killed", function()
     mock.assert_batch_size_independent(SCRIPT, new_world)
+    mock.assert_workers_independent(SCRIPT, new_world)
     mock.assert_resumable(SCRIPT, new_world, { batch_size = 2 })
     mock.assert_idempotent(SCRIPT, new_world)
   end)

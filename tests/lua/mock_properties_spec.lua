@@ -107,6 +107,29 @@ describe("properties", function()
       assert.matches('totals: the row (name)=(users): count is 1, expected 3', message, 1, true)
     end)
 
+    it("fails for a script that counts in a module of its project", function()
+      local path = script [[
+        repo:update("totals", { name = "users" }, { count = require "count".add(#rows) })]]
+      support.write(path:match "^(.*)/", "count.lua",
+        "local n = 0 return { add = function(more) n = n + more return n end }")
+      assert.matches("is not resumable: killed after batch 1", complaint("assert_resumable", path),
+        1, true)
+    end)
+
+    it("leaves alone what a spec has put in the place of a module", function()
+      local path = script [[
+        for _, user in ipairs(rows) do
+          repo:update("users", { id = user.id }, { seen = require "seen".now() })
+        end]]
+      support.write(path:match "^(.*)/", "seen.lua",
+        "return { now = function() error 'not in a spec' end }")
+      assert.equal("failed", world():run(path).state)
+      package.loaded.seen = { now = function() return 7 end }
+      mock.assert_resumable(path, function() return world(mock.pure) end)
+      assert.equal(7, package.loaded.seen.now())
+      package.loaded.seen = nil
+    end)
+
     it("passes a script that reads what it counts from the table", function()
       mock.assert_resumable(script(COUNT_ROWS), world)
       mock.assert_resumable(script(COUNT_ROWS), world, { batch_size = 1 })

@@ -72,6 +72,7 @@ describe("raise_temperatures", function()
   it("may be killed anywhere, and run in batches of any size", function()
     mock.assert_resumable(SCRIPT, new_world, { batch_size = 1 })
     mock.assert_batch_size_independent(SCRIPT, new_world)
+    mock.assert_workers_independent(SCRIPT, new_world)
   end)
 
   it("must not be run with --again: it is not idempotent", function()

@@ -67,12 +67,13 @@ describe("upgrade_settings", function()
     assert.same({ version = 3, mail = true }, world:rows("accounts")[1].settings)
   end)
 
-  it("may be killed anywhere, repeated, and run in batches of any size", function()
+  it("may be killed anywhere, repeated, and run in batches of any size by any workers", function()
     local function world()
       return new_world { { mail = true }, { version = 2, channels = { "sms" } }, { version = 3 } }
     end
     mock.assert_resumable(SCRIPT, world, { batch_size = 1 })
     mock.assert_idempotent(SCRIPT, world)
     mock.assert_batch_size_independent(SCRIPT, world)
+    mock.assert_workers_independent(SCRIPT, world)
   end)
 end)

@@ -8,13 +8,16 @@
 -- here, since what is rolled back is asked again.
 
 local difference = require "luamig.mock.difference"
+local env = require "luamig.script.env"
 local errors = require "luamig.errors"
 local text = require "luamig.text"
+local value = require "luamig.mock.value"
 
 local properties = {}
 
 local MAX_RUNS = 5000
 local MAX_LEFT = 10
+local MANY_WORKERS = 8
 
 -- How much later it is where a run must not depend on it: another day, hour, minute and second.
 -- Only in Lua; on PostgreSQL the script has a Lua state, and a clock, of its own.
@@ -33,6 +36,19 @@ local REPEAT_HINT = "Let the base query leave out migrated rows, or write a valu
 local CHANCE_HINT = "Clocks, math.random and the order of pairs differ from run to run, and a run "
   .. "may continue on another day. Take the value from the row, from an argument, or from a "
   .. "default of the column."
+local OWN_HINT = "Each worker has its own Lua variables, and luamig may die between two batches. "
+  .. "So a variable knows the rows of some batches only. Keep a total in a table of the database, "
+  .. "and add to it there. Instead of a cache, ask the database, or insert with on_conflict."
+local RANGE_HINT = "The rows of a worker may end anywhere, and its last batch with them. "
+  .. SIZE_HINT
+local ORDER_HINT = "Batches of several workers run in no order: a batch with higher keys may be "
+  .. "first, and run.batch does not say where the keys are. So a value must depend on the row "
+  .. "alone. What must be first belongs into on_start. What needs all rows belongs into "
+  .. "on_complete: a number for each row in its order, the last value of all."
+local SERIAL_HINT = "A sequence numbers rows in the order of batches. If the number is only a "
+  .. "name, declare it as primary_key: then this assertion does not compare it."
+local ONE_WORKER_HINT = "If the script needs one worker, set config.workers to 1 and remove this "
+  .. "assertion."
 local COMPLETE_HINT = "Such a row is not migrated. Does migrate skip it? Or does the base query "
   .. "still return it after migrate has changed it?"
 
@@ -43,6 +59,8 @@ local NO_CHANGE = "the run changes no table. Add rows that the script changes to
 local ALL_FAILED = "all rows are failed rows, and the run changes no table. Add rows that the "
   .. "script changes to the world"
 local ONE_ROW = "the base query returns one row, so there is only one batch size. Add rows to the "
+  .. "world: at least two rows can show a difference"
+local ONE_RANGE = "the base query returns one row, so there is only one batch. Add rows to the "
   .. "world: at least two rows can show a difference"
 local NO_BATCHES = "a one-shot has no batches. Remove this assertion"
 local NO_QUERY = "a one-shot has no base query. Remove this assertion, and check the rows with "
@@ -70,9 +88,10 @@ function Trial:world()
   return world
 end
 
---- Calls `fn` with `os.time` and `os.date` ahead.
-local function at_other_time(seconds, fn)
-  local time, date = os.time, os.date
+--- Calls `fn` as a process of its own would: with `os.time` and `os.date` ahead, and with modules
+-- that are loaded anew.
+local function in_another_process(seconds, fn)
+  local time, date, modules = os.time, os.date, env.exchange {}
   rawset(os, "time", function(fields)
     return fields and time(fields) or time() + seconds
   end)
@@ -82,6 +101,7 @@ local function at_other_time(seconds, fn)
   local results = table.pack(pcall(fn))
   rawset(os, "time", time)
   rawset(os, "date", date)
+  env.exchange(modules)
   if not results[1] then
     error(results[2], 0)
   end
@@ -95,10 +115,11 @@ function Trial:run(world, opts)
   if self.runs > MAX_RUNS then
     fail("this assertion needs more than %d runs; put fewer rows into the world", MAX_RUNS)
   end
-  local result, def = at_other_time(opts.later and LATER_S or 0, function()
+  local result, def = in_another_process(opts.later and LATER_S or 0, function()
     return world:attempt(self.path, {
       args = self.args, batch_size = opts.batch_size or self.batch_size, limit = opts.limit,
-      again = opts.again, kill = opts.kill,
+      again = opts.again, kill = opts.kill, workers = opts.workers, order = opts.order,
+      ranges = opts.ranges, shares_lua = opts.shares_lua,
     })
   end)
   if world.problem then
@@ -345,6 +366,130 @@ local function complete(self)
     #left > MAX_LEFT and ", ..." or "", COMPLETE_HINT)
 end
 
+--- How several workers may share so many rows: the simplest first.
+-- @return list of options for `Trial:run`
+local function interleavings(rows, batch_size)
+  local list = {}
+  local is_more = rows > 2 or nil
+  local counts = { 2, is_more and 3, is_more and rows > 3 and math.min(rows, MANY_WORKERS) or nil }
+  for _, size in ipairs(batch_size and { batch_size } or { 1, 2, is_more and rows }) do
+    for _, count in ipairs(counts) do
+      for _, order in ipairs { "reverse", "round", 1, 2 } do
+        list[#list + 1] = { workers = count, order = order, batch_size = size }
+      end
+    end
+  end
+  return list
+end
+
+--- Columns that are not compared, with those that a sequence has filled: sets by table.
+-- @param only_keys true: of these only primary keys, which are names in whatever order
+function Trial:numbered(world, only_keys)
+  local given, found = given_columns(world), {}
+  for name, one in next, world:snapshot().tables do
+    found[name] = value.copy(self.ignored[name])
+    for column in next, one.serials or {} do
+      local is_given = given[name] and given[name][column]
+      local is_key = text.contains(one.primary_key or {}, column)
+      found[name][column] = not is_given and (is_key or not only_keys) or found[name][column]
+    end
+  end
+  return found
+end
+
+--- What differs when the script runs with these options; nil if nothing does.
+function Trial:differs(opts, wanted)
+  local world = self:world()
+  local result = self:run(world, opts)
+  return self:compare(world, result, wanted), world, result
+end
+
+--- What differs when no Lua variable outlives a batch: the run is killed after each, and goes on.
+function Trial:forgetful_differs(opts, wanted)
+  local world, batch, result = self:world(), 0
+  repeat
+    batch = batch + 1
+    result = self:run(world, {
+      batch_size = opts.batch_size, ranges = opts.workers, kill = { batch = batch },
+    })
+  until result.state ~= "killed"
+  return self:compare(world, result, wanted)
+end
+
+--- What a script depends on that leaves other rows with several workers. Each cause is tried alone:
+-- the batches that these workers have, in the order of the keys; the same without Lua variables
+-- that outlive a batch; and in the order of these workers, which share their Lua variables.
+-- @param world, result of the run that has shown it
+-- @return what it depends on, what to do about it
+function Trial:cause(opts, wanted, world, result)
+  local size = opts.batch_size
+  if is_done(result)
+    and #difference.lines(world:snapshot(), wanted, self:numbered(world)) == 0
+  then
+    return "the order of batches", SERIAL_HINT
+  elseif self:differs({ batch_size = size, ranges = opts.workers }, wanted) then
+    return "which rows are in a batch", RANGE_HINT
+  end
+  local forgets = self:forgetful_differs(opts, wanted) ~= nil
+  local reorders = self:differs({
+    batch_size = size, workers = opts.workers, order = opts.order, shares_lua = true,
+  }, wanted) ~= nil
+  if forgets == reorders then
+    return "Lua variables and on the order of batches", OWN_HINT .. "\n" .. ORDER_HINT
+  end
+  return forgets and "Lua variables" or "the order of batches", forgets and OWN_HINT or ORDER_HINT
+end
+
+--- The batches of a run in the order in which they came, a line each.
+local function show_turns(world, key)
+  local lines = {}
+  for _, entry in ipairs(world.log) do
+    if entry.verb == "page" and entry.first then
+      lines[#lines + 1] = ("  worker %d%s"):format(entry.worker,
+        show_batch(key, entry.first, entry.last))
+    end
+  end
+  if #lines > MAX_LEFT then
+    lines = { table.concat(lines, "\n", 1, MAX_LEFT), "  ..." }
+  end
+  return table.concat(lines, "\n")
+end
+
+--- Fails for a script that loses what it keeps in Lua variables. Worlds on PostgreSQL have one
+-- worker, so they show no more.
+local function forgetful(self)
+  local size = self.batch_size or 1
+  local differs = self:forgetful_differs({ batch_size = size }, self:model(size))
+  if differs then
+    fail("%s depends on Lua variables: if each batch has its own, it leaves other rows:\n%s\n"
+      .. "%s\n%s", self.path, differs, OWN_HINT, ONE_WORKER_HINT)
+  end
+end
+
+local function workers_independent(self)
+  local wanted, world, result, def = self:model()
+  local rows = result.rows + result.failures
+  if def.kind ~= "paged" then
+    self:cannot_test(NO_BATCHES)
+  elseif rows == 1 then
+    self:cannot_test(ONE_RANGE)
+  elseif not world.plays_workers then
+    return forgetful(self)
+  end
+  self.ignored = self:numbered(world, true)
+  for _, opts in ipairs(interleavings(rows, self.batch_size)) do
+    local differs, found, ended = self:differs(opts, wanted)
+    if differs then
+      local cause, hint = self:cause(opts, wanted, found, ended)
+      fail("%s depends on %s: with %d workers it leaves other rows than with one worker:\n%s\n"
+        .. "The batches came in this order:\n%s\n%s\n%s\nTo see it: world:run(%q, { workers = %d, "
+        .. "order = %s, batch_size = %d%s })", self.path, cause, opts.workers, differs,
+        show_turns(found, def.config.key), hint, ONE_WORKER_HINT, self.path, opts.workers,
+        text.describe(opts.order), opts.batch_size, self.args and ", args = args" or "")
+    end
+  end
+end
+
 --- Makes an assertion of a property, see lua/types/luamig/mock.lua. It raises at the caller's line.
 local function assertion(name, check)
   return function(path, make_world, opts)
@@ -375,6 +520,8 @@ properties.assert_resumable = assertion("assert_resumable", resumable)
 properties.assert_batch_size_independent = assertion("assert_batch_size_independent",
   batch_size_independent)
 properties.assert_idempotent = assertion("assert_idempotent", idempotent)
+properties.assert_workers_independent = assertion("assert_workers_independent",
+  workers_independent)
 properties.assert_complete = assertion("assert_complete", complete)
 
 return properties

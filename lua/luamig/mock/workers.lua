@@ -65,15 +65,22 @@ function workers.share(ranges, count)
   return left
 end
 
+--- Loads the script with modules of its own.
+local function load_apart(load)
+  local kept = env.exchange {}
+  local one = { def = load() }
+  one.modules = env.exchange(kept)
+  return one
+end
+
 --- Loads the script for each worker. A one-shot has one worker.
 -- @param load function that loads and returns a definition
+-- @param is_shared true: all have what the first has loaded
 -- @return list of { def =, modules = }, for `workers.enter`: the first is at work
-function workers.load(load, count)
+function workers.load(load, count, is_shared)
   local list = { { def = load() } }
   for number = 2, list[1].def.kind == "paged" and count or 1 do
-    local kept = env.exchange {}
-    list[number] = { def = load() }
-    list[number].modules = env.exchange(kept)
+    list[number] = is_shared and list[1] or load_apart(load)
   end
   return list
 end

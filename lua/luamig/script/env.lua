@@ -55,12 +55,17 @@ function env.loaded()
 end
 
 --- Puts other instances of the project's modules in the place of those that `require` has loaded.
+-- What a spec has put into `package.loaded` stays.
 -- @param instances map from name to module; what is not in it is loaded anew when it is required
 -- @return the map of those that were loaded
 function env.exchange(instances)
   local state, previous = package.searchers[STATE_KEY], {}
-  for name in next, state and state.modules or {} do
-    previous[name], package.loaded[name] = package.loaded[name], instances[name]
+  for name, own in next, state and state.modules or {} do
+    local loaded, instance = package.loaded[name], instances[name]
+    if loaded == nil or loaded == own then
+      previous[name], package.loaded[name] = loaded, instance
+      state.modules[name] = instance == nil and own or instance
+    end
   end
   return previous
 end
@@ -230,7 +235,11 @@ local function search_script_dirs(state, name)
     error(('could not load module "%s": %s'):format(name, why), 0)
   end
   note(state, name, file, content)
-  return chunk, file
+  return function(...)
+    local module = chunk(...)
+    state.modules[name] = module == nil or module
+    return module
+  end, file
 end
 
 local function install(state)

@@ -158,6 +158,14 @@ function mock.assert_resumable(path, make_world, opts) end
 ---@param opts? { args: table<string, any>?, batch_size: integer? }
 function mock.assert_batch_size_independent(path, make_world, opts) end
 
+---Does the script leave the same with several workers, in whatever order their batches come?
+---Primary keys from a sequence are not compared. On PostgreSQL, where a run has one worker: does it
+---leave the same if no Lua variable outlives a batch?
+---@param path string
+---@param make_world fun(): luamig.World
+---@param opts? { args: table<string, any>?, batch_size: integer? }
+function mock.assert_workers_independent(path, make_world, opts) end
+
 ---Run once more after it is done, does the script change nothing?
 ---@param path string
 ---@param make_world fun(): luamig.World
