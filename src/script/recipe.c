@@ -115,7 +115,10 @@ keep_text(struct lm_recipe *self, const char *key, const char *file,
         kept = lm_alloc(sizeof *kept);
         *kept = (struct lm_recipe_text){lm_strdup(key), lm_strdup(file),
                                         lm_strndup(text, len), len};
-        found = LM_ADD(self->texts, self->text_count) = kept;
+        self->texts = lm_realloc(self->texts, (size_t)self->text_count + 1,
+                                 sizeof(struct lm_recipe_text *));
+        self->texts[self->text_count++] = kept;
+        found = kept;
     }
     pthread_mutex_unlock(&self->mutex);
     return found;

@@ -61,6 +61,10 @@ push_options(lua_State *L, const struct loading *loading)
     set_integer(L, "batch_size", options->batch_size);
     set_integer(L, "target_ms", options->target_ms);
     set_integer(L, "throttle_ms", options->throttle_ms);
+    if (options->workers > 0)
+        lmL_set_integer(L, "workers", options->workers);
+    if (options->workers == LM_SCRIPT_WORKERS_AUTO)
+        lmL_set_text(L, "workers", "auto");
     lua_setfield(L, -2, "overrides");
     if (options->defaults_json != NULL) {
         push_defaults(L, options->defaults_json);
@@ -104,7 +108,7 @@ read_config(lua_State *L, struct lm_script *self)
     m->record_failures =
         strcmp(lmL_text_field(L, config, "on_error"), "quarantine") == 0;
     m->max_failures = lmL_integer_field(L, config, "max_failures", 0);
-    m->workers = (int)lmL_integer_field(L, config, "workers", 0);
+    m->workers = lmL_integer_field(L, config, "workers", 0);
     m->keep_failed_rows = lmL_bool_field(L, config, "quarantine_rows");
     lua_getfield(L, config, "combine");
     m->combine = lua_toboolean(L, -1) != 0;

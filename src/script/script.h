@@ -12,6 +12,8 @@
 struct lm_script;
 struct lm_observer; /* script/bind/observe.h */
 
+enum { LM_SCRIPT_WORKERS_AUTO = -1 };
+
 /* What the command line and the project file say about a script. */
 struct lm_script_options {
     const char *const *args; /* "name=value" each */
@@ -26,6 +28,7 @@ struct lm_script_options {
     int64_t batch_size;  /* -1: as the script says */
     int64_t target_ms;   /* likewise */
     int64_t throttle_ms; /* likewise */
+    int64_t workers;     /* 0: as the script says */
     /* What the project file says for keys that config leaves out; may be
      * NULL. */
     const char *defaults_json;

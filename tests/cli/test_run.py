@@ -227,7 +227,7 @@ def test_the_journals_name_may_hold_anything(users, project, schema):
     project.run("--journal-schema", schema).expect(DONE, "done already")
     assert users.scalar("SELECT count(*) FROM pg_proc WHERE pronamespace = "
                         "(SELECT oid FROM pg_namespace WHERE nspname = %s)",
-                        schema) == 5
+                        schema) == 9
 
 
 def test_arguments_may_be_long(users, project):

@@ -21,7 +21,7 @@ LEASE = {"LUAMIG_LEASE_MS": str(LEASE_MS)}
 def wait_for_the_lease(db):
     """Waits until whoever owns the run has been silent for too long."""
     wait_until(lambda: db.scalar(
-        "SELECT lease_until < clock_timestamp() FROM luamig.progress",
+        "SELECT max(lease_until) < clock_timestamp() FROM luamig.worker",
         user="postgres"), "the lease to end")
 
 

@@ -124,7 +124,7 @@ def test_a_cursor_that_was_edited_is_named_before_a_retry(db, project):
         'repo:query("SELECT conflict()") end ' + readings.ROW_BY_ROW))
     runner = project.start_run(fault="after_page:2=stop")
     runner.wait_frozen()
-    db.admin("UPDATE luamig.progress SET cursor = '{}'")
+    db.admin("UPDATE luamig.range SET cursor = '{}'")
     runner.thaw()
     runner.wait().expect(
         FAILED, "the journal's cursor of run 1 does not fit the key")
@@ -288,7 +288,7 @@ def test_a_stop_that_cannot_be_recorded_promises_no_resume(at_work):
 # -- without the constraints ---------------------------------------------------
 
 
-@pytest.mark.parametrize("column", ["owner", "lease_until", "rows", "host"])
+@pytest.mark.parametrize("column", ["owner", "seq", "rows", "host"])
 def test_a_progress_with_null_is_named(stopped, column):
     db, project = stopped
     db.admin(f"ALTER TABLE luamig.progress ALTER {column} DROP NOT NULL;"

@@ -6,7 +6,6 @@ import signal
 import pytest
 
 from harness import readings
-from harness.cluster import GUARDED, PASSWORD
 from harness.oracle import assert_once
 from harness.pooler import Pooler
 from harness.project import BUSY, DONE, STOPPED
@@ -33,16 +32,15 @@ def start(db, project, **options):
     """A runner in the middle of its only batch, whose lease has ended."""
     runner = project.start_run(env=SLOW, **options)
     wait_until(lambda: not runner.alive or (db.has_journal() and db.scalar(
-        "SELECT lease_until < clock_timestamp() FROM luamig.progress",
+        "SELECT max(lease_until) < clock_timestamp() FROM luamig.worker",
         user="postgres")), "the lease to end")
     assert runner.alive, runner.wait()
     return runner
 
 
 def is_kept(db):
-    return db.scalar("SELECT count(*) FROM luamig.batch_lease l JOIN"
-                     " luamig.progress USING (run_id, owner, seq)"
-                     " WHERE l.until > clock_timestamp()", user="postgres") == 1
+    return db.scalar("SELECT count(*) FROM luamig.worker"
+                     " WHERE kept_until > clock_timestamp()", user="postgres") == 1
 
 
 @pytest.fixture(params=["session", "transaction"])
@@ -157,24 +155,3 @@ def test_behind_a_pooler_a_killed_runner_is_followed_when_its_lease_ends(
     wait_until(lambda: not is_kept(db), "its lease to end")
     project.run(env=LEASE, url=url).expect(DONE)
     assert_once(db, pooled=True)
-
-
-def test_a_role_without_rights_to_the_lease_of_a_batch_runs_all_the_same(
-        db, project):
-    """As one that was granted the tables before luamig had this one: it is
-    overtaken in a long batch, and nothing is done twice."""
-    readings.create(db, 10)
-    for grant in ([], ["--grant", GUARDED]):
-        db.execute(project.luamig("journal", "--sql", *grant,
-                                  url=False).expect(DONE).out)
-    db.execute(f"REVOKE ALL ON luamig.batch_lease FROM {GUARDED};"
-               f"GRANT ALL ON readings, marks TO {GUARDED}")
-    project.script(script())
-    url = db.cluster.url(db.name, user=GUARDED, password=PASSWORD)
-    first = start(db, project, url=url)
-    project.luamig("status", url=url).expect(DONE)
-
-    project.run(env=LEASE, url=url).expect(DONE)
-
-    first.wait().expect(BUSY, "taken over")
-    assert_once(db)

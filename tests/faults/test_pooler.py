@@ -15,7 +15,7 @@ from harness.proxy import TO_CLIENT, Proxy
 from harness.wait import wait_until
 
 SHORT_LEASE = {"LUAMIG_LEASE_MS": "1500"}
-LEASE_IS_OVER = "SELECT lease_until < clock_timestamp() FROM luamig.progress"
+LEASE_IS_OVER = "SELECT max(lease_until) < clock_timestamp() FROM luamig.worker"
 
 
 @pytest.fixture(params=["session", "transaction"])
@@ -56,10 +56,14 @@ def test_a_run_through_a_pooler_says_so_and_writes_each_row_once(
         db, project, pooler):
     readings.create(db, 1000)
     project.script(readings.script(batch=100))
-    result = project.run(url=through(pooler, db)).expect(DONE)
-    assert result.err.count("is behind a connection pooler") == 1
-    assert db.rows("SELECT backend_pid, backend_start FROM luamig.progress",
+    runner = project.start_run(url=through(pooler, db),
+                               fault="after_commit:2=stop")
+    runner.wait_frozen()
+    assert db.rows("SELECT backend_pid, backend_start FROM luamig.worker",
                    user="postgres") == [(0, None)]
+    runner.thaw()
+    result = runner.wait().expect(DONE)
+    assert result.err.count("is behind a connection pooler") == 1
     assert_once(db, pooled=True)
 
 
@@ -80,9 +84,12 @@ def test_a_dry_run_through_a_pooler_leaves_nothing(db, project, pooler):
 def test_no_pooler_is_seen_where_there_is_none(db, project):
     readings.create(db, 10)
     project.script(readings.script(batch=100))
-    project.run().expect(DONE).refuse("pooler")
-    assert db.scalar("SELECT backend_pid FROM luamig.progress",
+    runner = project.start_run(fault="after_commit:1=stop")
+    runner.wait_frozen()
+    assert db.scalar("SELECT backend_pid FROM luamig.worker",
                      user="postgres") > 0
+    runner.thaw()
+    runner.wait().expect(DONE).refuse("pooler")
 
 
 def test_others_use_the_same_server_connections_meanwhile(db, project, shared):

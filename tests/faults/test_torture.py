@@ -30,6 +30,8 @@ POINTS = [
     "on_start_after_commit", "after_page", "after_migrate", "after_flush",
     "before_commit", "after_commit_sent", "after_commit",
     "done_before_commit", "done_after_commit_sent", "done_after_commit",
+    "range_before_commit", "range_after_commit_sent", "before_cut",
+    "cut_before_commit", "cut_after_commit_sent",
     "end_before_commit", "end_after_commit_sent"]
 # What a run may end with when it was disturbed; FAILED is not among them. A
 # signal that comes before luamig listens ends it.
@@ -66,8 +68,8 @@ class Torture:
             else dice.choice([20, 100, 500]),
             throttle=dice.choice([0, 0, 3]),
             migrate=dice.choice([readings.ROW_BY_ROW, readings.SET_BASED]),
-            config=dice.choice(["", "combine = false",
-                                "durable_batches = true"]))
+            config=dice.choice(["", "combine = false", "durable_batches = true",
+                                "workers = 2", "workers = 4"]))
         self.project.script(self.script)
 
     def start(self, **options):

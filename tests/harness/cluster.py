@@ -108,6 +108,25 @@ def is_up(link):
     return True
 
 
+# The progress of each run: what its ranges have done is part of it.
+PROGRESS = """
+SELECT p.run_id, p.key_columns, p.bound, p.owner, p.seq, p.host, p.pid,
+    p.started, p.total, p.batch_size, p.waits_for, p.waits_since, p.held,
+    p.rows + coalesce(t.rows, 0) AS rows,
+    p.batches + coalesce(t.batches, 0) AS batches,
+    p.retries + coalesce(t.retries, 0) AS retries,
+    p.failures + coalesce(t.failures, 0) AS failures,
+    coalesce((SELECT g.cursor FROM luamig.range g WHERE g.run_id = p.run_id
+        AND NOT g.closed ORDER BY g.place LIMIT 1), p.cursor) AS cursor,
+    w.lease_until, w.backend_pid, w.backend_start
+FROM luamig.progress p
+LEFT JOIN luamig.worker w ON w.id = p.leader
+CROSS JOIN LATERAL (SELECT sum(g.rows) AS rows, sum(g.batches) AS batches,
+    sum(g.retries) AS retries, sum(g.failures) AS failures
+    FROM luamig.range g WHERE g.run_id = p.run_id) t
+"""
+
+
 class Cluster:
     """One server. start, stop and restart belong to the main thread: the
     server ends with the thread that started it."""
@@ -455,10 +474,11 @@ class Database:
                            user=SUPERUSER)
 
     def progress(self, column="rows"):
-        """A counter of the latest run, 0 before there is one."""
+        """A counter of the latest run, 0 before there is one. Counters and
+        cursor with those of its ranges; lease and session of its leader."""
         if not self.has_journal():
             return 0
-        return self.scalar(f"SELECT {column} FROM luamig.progress "
+        return self.scalar(f"SELECT {column} FROM ({PROGRESS}) p "
                            "ORDER BY run_id DESC LIMIT 1",
                            user=SUPERUSER) or 0
 

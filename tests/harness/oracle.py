@@ -20,6 +20,7 @@ SELECT 'lock of ' || l.pid || ' on ' || coalesce(l.relation::regclass::text,
     WHERE d.datname = current_database() AND l.pid <> pg_backend_pid()
     AND (l.locktype = 'advisory'
          OR l.relation::regclass::text IN ('luamig.run', 'luamig.progress',
+                                           'luamig.range', 'luamig.worker',
                                            'readings', 'marks'))
 UNION ALL
 SELECT 'prepared transaction ' || gid FROM pg_prepared_xacts

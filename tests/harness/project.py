@@ -222,9 +222,13 @@ class Project:
     # -- commands --------------------------------------------------------
 
     def start(self, *arguments, fault=None, env=None, url=True, cwd=None,
-              stdin=None):
-        """Starts luamig; url=False leaves the database unnamed."""
+              stdin=None, host=None):
+        """Starts luamig; url=False leaves the database unnamed. host: the name
+        of a machine of its own (a UTS namespace)."""
         command = [binary(), *map(str, arguments)]
+        if host:
+            command = ["unshare", "-u", "sh", "-c",
+                       f'hostname {host} && exec "$0" "$@"', *command]
         url = self.url if url is True else url
         if url and "--db" not in command:
             command += ["--db", url]

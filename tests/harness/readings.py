@@ -82,6 +82,7 @@ def assert_journal_agrees(db):
     """The latest run is done and has counted every reading."""
     count = db.scalar("SELECT count(*) FROM readings")
     assert (db.state(), db.progress()) == ("done", count)
+    assert db.rows("SELECT id FROM luamig.range", user="postgres") == []
 
 
 class Neighbour:

@@ -461,7 +461,7 @@ def test_the_index_is_used_at_every_batch_size(db, project, verb, batch):
 def test_a_batch_takes_two_round_trips(db, project, proxy):
     """Counted where they pass: each time that the client sends after it was
     answered. A slow answer lets it send all that it does not wait for."""
-    db.execute(T.replace("9", "900") + "CREATE TABLE u (id int, n int)")
+    db.execute(T.replace("9", "2900") + "CREATE TABLE u (id int, n int)")
     heard = []
 
     def listen(direction, data, passed):

@@ -240,8 +240,8 @@ def test_a_paused_runner_that_was_frozen_hears_that_its_run_was_cancelled(
     runner = start(table, project)
     project.luamig("pause", 1).expect(DONE)
     runner.freeze()
-    wait_until(lambda: table.scalar("SELECT lease_until < clock_timestamp()"
-                                    " FROM luamig.progress"), "the lease's end")
+    wait_until(lambda: table.scalar("SELECT max(lease_until) < clock_timestamp()"
+                                    " FROM luamig.worker"), "the lease's end")
     project.luamig("cancel", 1).expect(DONE, "is cancelled")
     if stop:
         runner.signal(signal.SIGTERM)
@@ -372,7 +372,7 @@ def test_two_runs_of_one_script_are_named_by_their_numbers(table, project):
       migrate = function() end }""")
     runners = [project.start_run("--arg", f"part={part}") for part in (0, 1)]
     wait_until(lambda: table.has_journal() and table.scalar(
-        "SELECT count(*) FROM luamig.progress WHERE rows > 0") == 2,
+        "SELECT count(*) FROM luamig.range WHERE rows > 0") == 2,
         "both to begin")
     project.luamig("cancel", "scripts/x.lua").expect(
         FAILED, "more than one unfinished run", '{"part": 0}')

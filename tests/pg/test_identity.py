@@ -130,7 +130,7 @@ def test_one_script_is_one_run_from_everywhere(heat, tree, ways):
         result = tree.luamig("run", word, "--limit", 2, cwd=cwd)
         result.expect(STOPPED, f"of {name} on")
     assert tree.runs(heat) == [(1, name, "stopped")]
-    assert heat.scalar("SELECT rows FROM luamig.progress") == 2 * len(places)
+    assert heat.progress() == 2 * len(places)
     assert sums(heat) == [0, 10]
 
 
@@ -144,8 +144,7 @@ def test_every_command_finds_the_run_by_every_way_to_the_script(
     tree.write("x/a/heat.lua" if name.startswith("/") else
                "p/scripts/heat.lua", slow)
     runner = tree.start("run", places[0][1], cwd=places[0][0])
-    wait_until(lambda: heat.has_journal() and heat.scalar(
-        "SELECT batches > 0 FROM luamig.progress"), "a batch")
+    wait_until(lambda: heat.progress("batches") > 0, "a batch")
     for cwd, word in places:
         tree.luamig("status", word, cwd=cwd).expect(DONE, "  running  ", name)
         tree.luamig("failures", word, cwd=cwd).expect(DONE, "run 1 of")

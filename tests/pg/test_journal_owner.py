@@ -68,7 +68,7 @@ def test_a_whole_journal_of_another_role(shop, project):
     assert_refused(shop, project, 'role "mallory"')
 
 
-@pytest.mark.parametrize("table", ["progress", "batch_lease"])
+@pytest.mark.parametrize("table", ["progress", "range"])
 def test_one_table_that_was_given_away(shop, project, table):
     install(shop, project, OWNER)
     shop.admin(f"ALTER TABLE luamig.{table} OWNER TO mallory")

@@ -225,7 +225,7 @@ def test_a_runner_at_work_for_longer_than_its_lease_is_left_alone(
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE wait_event = 'PgSleep'") == 1, "the sleep")
     wait_until(lambda: items.scalar(
-        "SELECT lease_until < clock_timestamp() FROM luamig.progress"),
+        "SELECT max(lease_until) < clock_timestamp() FROM luamig.worker"),
         "the lease to end")
 
     project.run(env=lease).expect(BUSY, "already running")
@@ -239,8 +239,10 @@ def test_a_stranger_with_the_pid_of_a_gone_backend_is_left_alone(
     project.run("--limit", 20).expect(STOPPED)
     with items.connect() as stranger:
         pid = stranger.info.backend_pid
-        items.execute("UPDATE luamig.progress "
-                      f"SET backend_pid = {pid}, lease_until = 'epoch'")
+        items.execute(
+            "INSERT INTO luamig.worker (id, run_id, process, number, host, pid,"
+            " backend_pid, lease_until) VALUES (gen_random_uuid(), 1,"
+            f" gen_random_uuid(), 1, 'h', 1, {pid}, 'epoch')")
         project.run().expect(DONE)
         with stranger.cursor() as cursor:
             cursor.execute("SELECT 1")

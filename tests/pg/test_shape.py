@@ -277,15 +277,16 @@ def test_what_the_server_does_not_support_is_tried_twice_only(db, project):
 # -- the journal -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("column", ["cursor", "bound"])
-@pytest.mark.parametrize("value", ["'{}'", "'{NULL}'", "'{1,2}'"])
-def test_a_foreign_cursor_is_refused(db, project, column, value):
+@pytest.mark.parametrize("column, named", [("cursor", "cursor"),
+                                           ("upper", "upper key")])
+@pytest.mark.parametrize("value", ["'{NULL}'", "'{1,2}'"])
+def test_a_foreign_cursor_is_refused(db, project, column, named, value):
     make_table(db)
     project.script(script())
     project.run("--limit", 10).expect(5)
-    db.execute(f"UPDATE luamig.progress SET {column} = {value}")
+    db.execute(f"UPDATE luamig.range SET {column} = {value}")
 
-    project.run().expect(FAILED, f"the journal's {column} of run 1 does not "
+    project.run().expect(FAILED, f"the journal's {named} of run 1 does not "
                          "fit the key")
 
     db.execute("DELETE FROM seen")
@@ -297,6 +298,6 @@ def test_a_cursor_that_is_damaged_during_the_run(db, project):
     make_table(db)
     project.script(script())
 
-    interfere(db, project, "UPDATE luamig.progress SET cursor = '{}'",
+    interfere(db, project, "UPDATE luamig.range SET cursor = '{}'",
               disconnect=True).expect(
         FAILED, "the journal's cursor of run 1 does not fit the key")

@@ -84,7 +84,7 @@ def test_a_runner_that_is_gone(table, project):
     runner = start(table, project, "--throttle-ms", 100)
     watcher = project.start("wait", 1)
     assert runner.kill()
-    table.execute("UPDATE luamig.progress SET lease_until = now()")
+    table.execute("UPDATE luamig.worker SET lease_until = now()")
     watcher.wait().expect(STOPPED, "has no runner", "luamig run")
 
 

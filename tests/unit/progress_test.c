@@ -332,7 +332,7 @@ test_machines_get_every_figure(void **state)
         last_line(),
         "\"event\":\"progress\",\"run\":7,\"rows\":10000,\"total\":100000,"
         "\"total_is\":\"count\",\"batches\":10,\"batch_size\":1000,"
-        "\"rate\":1000.0,\"eta_s\":90,\"eta_is_guess\":false,"
+        "\"workers\":1,\"rate\":1000.0,\"eta_s\":90,\"eta_is_guess\":false,"
         "\"waiting\":null,\"held_ms\":0}");
     lm_progress_set_total(&progress, -1, false);
     lm_progress_hold_begin(&progress, "replica lag 300 MB");
@@ -341,7 +341,7 @@ test_machines_get_every_figure(void **state)
     assert_contains(
         last_line(),
         "\"total\":null,\"total_is\":null,\"batches\":10,\"batch_size\":1000,"
-        "\"rate\":1000.0,\"eta_s\":null,\"eta_is_guess\":false,"
+        "\"workers\":1,\"rate\":1000.0,\"eta_s\":null,\"eta_is_guess\":false,"
         "\"waiting\":\"replica lag 400 MB\",\"held_ms\":10000}");
     lm_progress_hold_end(&progress);
     clock_ms += 10000;

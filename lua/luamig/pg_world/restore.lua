@@ -65,8 +65,8 @@ local TRUNCATE_FILLED = ([[
    WHERE %s AND c.oid::int8 <= $1 AND c.oid::int8 <> ALL ($2)]]):format(OWN_TABLES)
 
 local FORGET_RUNS = [[
-  DELETE FROM luamig.request; DELETE FROM luamig.failure; DELETE FROM luamig.progress;
-  DELETE FROM luamig.run;]]
+  DELETE FROM luamig.request; DELETE FROM luamig.failure; DELETE FROM luamig.range;
+  DELETE FROM luamig.worker; DELETE FROM luamig.progress; DELETE FROM luamig.run;]]
 
 --- The column of rows, one after the other.
 local function join(rows, column, separator)

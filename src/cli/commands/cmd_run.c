@@ -42,6 +42,12 @@ static const char help[] =
     "  --target-ms N         time that a batch should take; overrides the "
     "script\n"
     "  --throttle-ms N       pause between batches; overrides the script\n"
+    "  --workers N           connections that share the run, 1 to 64, or auto: "
+    "as\n"
+    "                        many as help; overrides the script\n"
+    "  --join                help a run that is at work, also on another host; "
+    "if\n"
+    "                        nobody has it, begin or resume it\n"
     "  --again               run a finished migration once more\n"
     "  --restart             abandon an unfinished run and begin a new one\n"
     "  --adopt RUN           continue run RUN with this script, although its "
@@ -87,7 +93,10 @@ struct run_options {
     int64_t batch_size;
     int64_t target_ms;
     int64_t throttle_ms;
+    const char *workers_text; /* NULL: as the script says */
+    int64_t workers;          /* as struct lm_script_options has it */
     const char *journal_schema;
+    bool join;
     bool again;
     bool restart;
     int64_t adopt; /* 0: none */
@@ -107,6 +116,8 @@ static const struct lm_option option_table[] = {
     LM_NUMBER("batch-size", struct run_options, batch_size, 1),
     LM_NUMBER("target-ms", struct run_options, target_ms, 1),
     LM_NUMBER("throttle-ms", struct run_options, throttle_ms, 0),
+    LM_TEXT("workers", struct run_options, workers_text),
+    LM_FLAG("join", struct run_options, join),
     LM_FLAG("again", struct run_options, again),
     LM_FLAG("restart", struct run_options, restart),
     LM_NUMBER("adopt", struct run_options, adopt, 1),
@@ -120,6 +131,23 @@ static const struct lm_option option_table[] = {
     LM_LEVEL("quiet", 'q', LM_LOG_WARNING),
     LM_FLAG("help", struct run_options, help),
     LM_NO_MORE};
+
+/* --join takes a run as it is. */
+static bool
+may_join(const struct run_options *options)
+{
+    const char *other = options->again       ? "--again"
+                        : options->restart   ? "--restart"
+                        : options->adopt > 0 ? "--adopt"
+                        : options->dry_run   ? "--dry-run"
+                                             : NULL;
+
+    if (!options->join || other == NULL)
+        return true;
+    lm_cli_usage(&lm_cmd_run,
+                 "--join works with a run as it is: %s cannot be added", other);
+    return false;
+}
 
 static bool
 go_together(const struct run_options *options)
@@ -156,13 +184,32 @@ go_together(const struct run_options *options)
 }
 
 static bool
+read_workers(struct run_options *options)
+{
+    const char *text = options->workers_text;
+
+    if (text == NULL)
+        return true;
+    options->workers = LM_SCRIPT_WORKERS_AUTO;
+    if (strcmp(text, "auto") == 0 ||
+        (lm_cli_number(text, 1, &options->workers) &&
+         options->workers <= LM_RUNNER_MOST_WORKERS))
+        return true;
+    lm_cli_usage(&lm_cmd_run,
+                 "--workers takes a number from 1 to %d, or "
+                 "auto, not \"%s\"",
+                 LM_RUNNER_MOST_WORKERS, text);
+    return false;
+}
+
+static bool
 parse_options(int argc, char **argv, struct run_options *options)
 {
     memset(options, 0, sizeof *options);
     options->batch_size = options->target_ms = options->throttle_ms = -1;
     options->journal_schema = "luamig";
     if (!lm_cli_parse(&lm_cmd_run, argc, argv, options) ||
-        !go_together(options))
+        !go_together(options) || !may_join(options) || !read_workers(options))
         return false;
     if (optind + 1 == argc) {
         options->path = lm_strdup(argv[optind]);
@@ -281,6 +328,7 @@ run_script(const struct job *job, const struct lm_script *script,
     const struct run_options *options = job->options;
     struct lm_runner_options runner = {
         .journal_schema = options->journal_schema,
+        .join = options->join,
         .again = options->again,
         .restart = options->restart,
         .adopt = options->adopt,
@@ -290,6 +338,7 @@ run_script(const struct job *job, const struct lm_script *script,
         .keep_batch_size = options->batch_size >= 0,
         .keep_throttle_ms = options->throttle_ms >= 0,
         .keep_target_ms = options->target_ms >= 0,
+        .keep_workers = options->workers_text != NULL,
         .under_way = lm_detach_under_way,
         .arg = job->detach};
     struct lm_database database;
@@ -319,6 +368,7 @@ load_and_run(const struct job *job, const struct lm_database_choice *choice,
         .batch_size = options->batch_size,
         .target_ms = options->target_ms,
         .throttle_ms = options->throttle_ms,
+        .workers = options->workers,
         .defaults_json = job->file != NULL ? job->file->defaults_json : NULL};
     struct lm_script *script = NULL;
     struct lm_err err;

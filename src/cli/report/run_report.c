@@ -147,7 +147,8 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         print_speed(outcome);
         if (outcome->cursor != NULL)
             lm_out(", at %s", outcome->cursor);
-        lm_out_own("; the same command resumes it\n");
+        lm_out_own(outcome->others ? "; other processes go on with the run\n"
+                                   : "; the same command resumes it\n");
         return LM_EXIT_STOPPED;
     case LM_END_FAILED:
         break;

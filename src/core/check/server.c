@@ -7,6 +7,7 @@
 #include "core/journal/journal.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "pg/conn/own.h"
 
 #include <stdio.h>
@@ -336,17 +337,20 @@ lm_check_health(struct lm_checking *self,
                                         options->application_name};
     bool ok;
 
+    char backends[32];
+
     atomic_init(&stop, false);
     if (self->migration->one_shot)
         return true;
     lm_check_add_sources(&self->query, &tables);
     how.tables = lm_buf_text(&tables);
     sampler = lm_health_sampler_new(&how);
+    snprintf(backends, sizeof backends, "{%s}",
+             lm_conn_is_pooled(self->conn)
+                 ? ""
+                 : LM_DIGITS(lm_conn_backend_pid(self->conn)));
     ok = lm_health_sample(sampler, self->migration->health, self->conn,
-                          lm_conn_is_pooled(self->conn)
-                              ? 0
-                              : (int)lm_conn_backend_pid(self->conn),
-                          &sample, err);
+                          backends, &sample, err);
     if (ok)
         judge_sample(self, &sample);
     lm_health_sampler_free(sampler);

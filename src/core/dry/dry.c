@@ -155,6 +155,7 @@ start(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_dry *dry = self->dry;
     struct lm_key bound = {NULL, 0};
+    struct lm_range range = {.id = 0};
     bool sampling = dry->sampling;
     int64_t ignored;
     bool ok;
@@ -171,6 +172,12 @@ start(struct lm_runner *self, struct lm_err *err)
         lm_key_release(&bound);
         return false;
     }
+    if (lm_runner_has_rows_up_to(self, &bound)) {
+        range.id = 1;
+        lm_key_copy(&range.cursor, &self->run.cursor);
+        lm_key_copy(&range.upper, &bound);
+    }
+    lm_lane_set_range(&self->lane, &range);
     lm_runner_note_started(self, bound);
     return true;
 }

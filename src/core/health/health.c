@@ -244,6 +244,16 @@ lm_health_holds(struct lm_health *self, int64_t now_ms)
     return found;
 }
 
+int
+lm_health_slowness(const struct lm_health *self)
+{
+    for (int i = 0; i < LM_SIGNALS; i++) {
+        if (self->of[i].mode == LM_HEALTH_SLOWS)
+            return SLOW_FACTOR;
+    }
+    return 0;
+}
+
 int64_t
 lm_health_rest_ms(struct lm_health *self, int64_t batch_ms,
                   enum lm_signal *cause)

@@ -91,12 +91,12 @@ struct lm_health_sampler *
 lm_health_sampler_new(const struct lm_health_options *options);
 void lm_health_sampler_free(struct lm_health_sampler *self);
 
-/* Reads all signals that have a limit. backend_pid is the process of the run's
- * own connection, 0 if unknown. Fails only if the connection is lost, or if it
+/* Reads all signals that have a limit. backends: the server processes of the
+ * run's own connections, "{4711,4712}"; "{}": unknown. Fails only if the connection is lost, or if it
  * is told to stop; otherwise leaves no transaction open. */
 bool lm_health_sample(struct lm_health_sampler *self,
                       const struct lm_health_limits *limits,
-                      struct lm_conn *conn, int backend_pid,
+                      struct lm_conn *conn, const char *backends,
                       struct lm_health_sample *out,
                       struct lm_err *err) LM_MUSTCHECK;
 /* The connection is a new one: tries again what the role could not read
@@ -155,6 +155,9 @@ enum lm_signal lm_health_holds(struct lm_health *self, int64_t now_ms);
 /* How long to rest after a batch that took batch_ms, and why. */
 int64_t lm_health_rest_ms(struct lm_health *self, int64_t batch_ms,
                           enum lm_signal *cause);
+/* How many times as long as its batch a worker rests while a hold has been
+ * given up and its signal is still over the limit; else 0. */
+int lm_health_slowness(const struct lm_health *self);
 
 /* -- telling ----------------------------------------------------------- */
 

@@ -67,7 +67,8 @@ static const char blocked_sql[] = LM_OWN
     " FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l"
     "  WHERE NOT l.granted) w"
     " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid"
-    " WHERE $1::int = ANY (pg_catalog.pg_blocking_pids(w.pid))"
+    " WHERE pg_catalog.pg_blocking_pids(w.pid) && $1::int[]"
+    " AND w.pid <> ALL ($1::int[])"
     " ORDER BY w.pid";
 
 /* A base backup has no position. What reports no replay (pg_receivewal) is
@@ -169,7 +170,7 @@ static const char snapshot_sql[] = LM_OWN
     "  extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8"
     "  AS age, " MAY_SEE_ALL " FROM pg_catalog.pg_stat_activity a"
     " WHERE a.datname = pg_catalog.current_database()"
-    "  AND a.pid NOT IN (pg_catalog.pg_backend_pid(), $1::int)"
+    "  AND a.pid <> ALL ($1::int[] || pg_catalog.pg_backend_pid())"
     "  AND a.backend_type IN ('client backend', 'background worker')"
     "  AND coalesce(a.backend_xid, a.backend_xmin) IS NOT NULL"
     " UNION ALL SELECT NULL, p.gid, p.owner::text, extract(epoch FROM"
@@ -184,11 +185,11 @@ static const char sessions_sql[] =
     LM_OWN "SELECT " MAY_SEE_ALL ", CASE WHEN " MAY_SEE_ALL
            " THEN (SELECT count(*) FROM pg_catalog.pg_stat_activity a"
            "  WHERE a.state = 'active' AND a.backend_type = 'client backend'"
-           "  AND a.pid NOT IN (pg_catalog.pg_backend_pid(), $1::int))"
+           "  AND a.pid <> ALL ($1::int[] || pg_catalog.pg_backend_pid()))"
            " ELSE (SELECT count(*) FROM pg_catalog.pg_locks l"
            "  WHERE l.locktype = 'virtualxid' AND l.granted"
            "  AND l.mode = 'ExclusiveLock'"
-           "  AND l.pid NOT IN (pg_catalog.pg_backend_pid(), $1::int)) END";
+           "  AND l.pid <> ALL ($1::int[] || pg_catalog.pg_backend_pid())) END";
 
 /* -- from rows to readings ---------------------------------------------- */
 
@@ -567,13 +568,13 @@ lm_health_sampler_reset(struct lm_health_sampler *self)
 
 /* Why a signal is not asked for at all; false: it is. */
 static bool
-is_pointless(const struct lm_health_sampler *self, int signal, int backend_pid,
-             struct lm_health_reading *out)
+is_pointless(const struct lm_health_sampler *self, int signal,
+             const char *backends, struct lm_health_reading *out)
 {
     if (self->refused[signal][0] != '\0') {
         out->state = LM_HEALTH_UNAVAILABLE;
         LM_ERR_COPY(out->note, self->refused[signal]);
-    } else if (signal == LM_SIGNAL_BLOCKED && backend_pid == 0) {
+    } else if (signal == LM_SIGNAL_BLOCKED && strcmp(backends, "{}") == 0) {
         out->state = LM_HEALTH_UNAVAILABLE;
         SET_TEXT(out->note, "a pooler hides the server process");
     } else if (signal == LM_SIGNAL_REPLAY_LAG && self->replica_count == 0) {
@@ -619,15 +620,15 @@ note_failure(struct lm_health_sampler *self, int signal,
 /* False when the connection is lost. */
 static bool
 read_signal(struct lm_health_sampler *self, int signal, struct lm_conn *conn,
-            int backend_pid, struct lm_health_reading *out, struct lm_err *err)
+            const char *backends, struct lm_health_reading *out,
+            struct lm_err *err)
 {
-    char pid[16];
-    const char *text = sources[signal].parameter == TABLES ? self->tables : pid;
+    const char *text =
+        sources[signal].parameter == TABLES ? self->tables : backends;
     struct lm_values values = {
         &text, sources[signal].parameter == NO_PARAMETER ? 0 : 1};
     struct lm_answer *rows = NULL;
 
-    snprintf(pid, sizeof pid, "%d", backend_pid);
     if (ask(conn, sources[signal].sql, sources[signal].shape, values, &rows,
             err)) {
         out->state = LM_HEALTH_AVAILABLE;
@@ -643,7 +644,7 @@ read_signal(struct lm_health_sampler *self, int signal, struct lm_conn *conn,
 bool
 lm_health_sample(struct lm_health_sampler *self,
                  const struct lm_health_limits *limits, struct lm_conn *conn,
-                 int backend_pid, struct lm_health_sample *out,
+                 const char *backends, struct lm_health_sample *out,
                  struct lm_err *err)
 {
     memset(out, 0, sizeof *out);
@@ -651,9 +652,9 @@ lm_health_sample(struct lm_health_sampler *self,
         if (atomic_load(self->stop))
             return lm_err_set(err, LM_ERR_INTERRUPT, "asked to stop");
         if (sources[i].sql == NULL || limits->above[i] < 0 ||
-            is_pointless(self, i, backend_pid, &out->of[i]))
+            is_pointless(self, i, backends, &out->of[i]))
             continue;
-        if (!read_signal(self, i, conn, backend_pid, &out->of[i], err))
+        if (!read_signal(self, i, conn, backends, &out->of[i], err))
             return false;
     }
     return !lm_conn_has_transaction(conn) ||

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 enum {
@@ -92,16 +91,11 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
     bool ok = lm_journal_ask(
         self,
         "INSERT INTO {schema}.progress (run_id, key_columns,"
-        " cursor, lease_until, host, pid, backend_pid,"
-        " backend_start) VALUES ($1, $2, $3,"
-        " clock_timestamp() + $4::bigint * interval '1 ms', $5, $6,"
-        " $7, (SELECT a.backend_start FROM"
-        " pg_catalog.pg_stat_activity a WHERE a.pid = $7))"
+        " cursor, host, pid, leader) VALUES ($1, $2, $3, $4, $5, $6::uuid)"
         " RETURNING owner, seq",
         "1: t n",
-        LM_VALUES(LM_DIGITS(run->id), columns, cursor_text,
-                  LM_DIGITS(self->lease_ms), LM_JOURNAL_HOST,
-                  LM_DIGITS(getpid()), LM_DIGITS(lm_journal_backend_pid(self))),
+        LM_VALUES(LM_DIGITS(run->id), columns, cursor_text, LM_JOURNAL_HOST,
+                  LM_DIGITS(getpid()), self->worker),
         &result, err);
 
     free(columns);
@@ -118,6 +112,7 @@ static void
 start_counting(struct lm_run *run, const struct lm_key *cursor)
 {
     run->rows = run->batches = run->retries = run->failures = 0;
+    run->ranges = 0;
     run->started = run->script_changed = run->bound_is_empty = false;
     LM_ERR_COPY(run->state, "running");
     LM_ERR_COPY(run->held_json, "{}");
@@ -171,7 +166,9 @@ begin(struct lm_journal *self, const struct lm_run_request *request,
            lm_journal_hold_script(self, request->script, err) &&
            is_still_none(self, request, run, begun, err) &&
            (!*begun || insert_run(self, request, run, begun, err)) &&
-           (!*begun || (insert_progress(self, request, cursor, run, err) &&
+           (!*begun || (lm_journal_delete_idle_sessions(self, err) &&
+                        lm_journal_add_session(self, run->id, err) &&
+                        insert_progress(self, request, cursor, run, err) &&
                         lm_journal_commit(self, err)));
 }
 
@@ -208,6 +205,7 @@ struct runner {
     int64_t backend_pid;
     char user[128];
     char since[48];
+    bool leads_nobody; /* a process that only helped has ended the run */
 };
 
 static void
@@ -223,9 +221,15 @@ read_runner(const struct lm_answer *result, struct runner *runner)
     runner->seen = lm_answer_bool(result, 0, 7);
     LM_ERR_COPY(runner->user, lm_answer_text(result, 0, 8));
     LM_ERR_COPY(runner->since, lm_answer_text(result, 0, 9));
+    runner->leads_nobody = lm_answer_bool(result, 0, 10);
 }
 
 #define HELD LM_JOURNAL_HELD("$2::bigint")
+
+/* What changes while a runner works: steps of the run, batches, leases. */
+#define STEPS                                                \
+    "p.seq + (SELECT coalesce(sum(g.seq + g.id), 0)::bigint" \
+    "  FROM {schema}.range g WHERE g.run_id = p.run_id)"
 
 static bool
 look_at_runner(struct lm_journal *self, const struct lm_run *run,
@@ -235,14 +239,19 @@ look_at_runner(struct lm_journal *self, const struct lm_run *run,
 
     if (!lm_journal_ask(
             self,
-            "SELECT p.owner, p.seq, p.lease_until,"
+            "SELECT p.owner, " STEPS ", coalesce((SELECT max(w.lease_until)"
+            "  FROM {schema}.worker w WHERE w.run_id = p.run_id)::text, ''),"
             " coalesce(" HELD ", false),"
-            " p.host, p.pid, p.backend_pid, p.backend_pid = 0"
-            "  OR EXISTS (SELECT FROM " LM_JOURNAL_BACKEND " ), r.started_by,"
-            " date_trunc('second', coalesce(r.resumed_at, r.started_at))"
-            " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
+            " p.host, p.pid, coalesce(l.backend_pid, 0), l.seen, r.started_by,"
+            " date_trunc('second', coalesce(r.resumed_at, r.started_at)),"
+            " p.leader IS NULL FROM {schema}.progress p JOIN {schema}.run r ON "
+            "r.id = p.run_id"
+            " LEFT JOIN LATERAL (SELECT w.backend_pid, w.backend_pid = 0"
+            "  OR EXISTS (SELECT FROM " LM_JOURNAL_BACKEND ") AS seen"
+            "  FROM {schema}.worker w WHERE w.run_id = p.run_id"
+            "  ORDER BY w.id = p.leader DESC LIMIT 1) l ON true"
             " WHERE p.run_id = $1",
-            "?: t n t b t 2n b t t",
+            "?: t n t b t 2n b? t t b",
             LM_VALUES(LM_DIGITS(run->id), LM_DIGITS(self->lease_ms)), &result,
             err))
         return false;
@@ -317,32 +326,6 @@ wait_until_free(struct lm_journal *self, const struct lm_run *run,
     return true;
 }
 
-/* Ends the backend that may still hold a batch open, where the role may and
- * it is that very backend: of this database, since a copy of the journal names
- * the original's, and of luamig. One that works may be committing and is left
- * alone, unless it had its time; one that awaits a standby always is. */
-static void
-terminate(struct lm_journal *self, const struct lm_run *run, bool had_its_time)
-{
-    struct lm_err ignored;
-
-    if (!lm_journal_command(
-            self,
-            "SELECT pg_catalog.pg_terminate_backend(a.pid)"
-            " FROM {schema}.progress p JOIN pg_catalog.pg_stat_activity a"
-            " ON a.pid = p.backend_pid AND a.backend_start = p.backend_start"
-            " AND a.datname = pg_catalog.current_database()"
-            " AND a.application_name LIKE 'luamig: %'"
-            " AND a.wait_event IS DISTINCT FROM 'SyncRep'"
-            " WHERE p.run_id = $1 AND a.pid <> pg_catalog.pg_backend_pid()"
-            " AND ($2 OR a.state LIKE 'idle in transaction%')",
-            LM_VALUES(LM_DIGITS(run->id), had_its_time ? "t" : "f"),
-            &ignored)) {
-        lm_log(LM_LOG_DEBUG, "could not end the old server process: %s",
-               ignored.message);
-    }
-}
-
 static void
 read_key(const struct lm_answer *result, int column, struct lm_key *key)
 {
@@ -350,11 +333,12 @@ read_key(const struct lm_answer *result, int column, struct lm_key *key)
     key->count = lm_answer_texts(result, 0, column, &key->texts);
 }
 
-static const char progress_columns[] =
-    "owner, seq, rows, batches, retries, started, cursor, bound, failures,"
-    " held";
-/* A key with NULL in it does not fit: its reader says so, and what to do. */
-static const char progress_shape[] = "?: t 4n b t?[]? t?[]? n t";
+/* Of progress p with its LM_JOURNAL_TOTALS t. A key with NULL in it does not
+ * fit: its reader says so, and what to do. */
+#define PROGRESS                                               \
+    "p.owner, p.seq, t.rows, t.batches, t.retries, p.started," \
+    " " LM_JOURNAL_CURSOR ", p.bound, t.failures, p.held, t.ranges"
+static const char progress_shape[] = "?: t 4n b t?[]? t?[]? n t n";
 
 static void
 read_progress(const struct lm_answer *result, struct lm_run *run)
@@ -371,24 +355,7 @@ read_progress(const struct lm_answer *result, struct lm_run *run)
         !lm_answer_is_null(result, 0, 7) && run->bound.count == 0;
     run->failures = lm_answer_int(result, 0, 8);
     LM_ERR_COPY(run->held_json, lm_answer_text(result, 0, 9));
-}
-
-/* A version 4 UUID. */
-static bool
-make_token(char *token, size_t size, struct lm_err *err)
-{
-    unsigned char b[16];
-
-    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b)
-        return lm_err_set(err, LM_ERR_INTERNAL, "could not get random bytes");
-    b[6] = (unsigned char)((b[6] & 0x0F) | 0x40);
-    b[8] = (unsigned char)((b[8] & 0x3F) | 0x80);
-    snprintf(token, size,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
-             "%02x%02x%02x%02x%02x%02x",
-             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
-             b[11], b[12], b[13], b[14], b[15]);
-    return true;
+    run->ranges = (int)lm_answer_int(result, 0, 10);
 }
 
 /* Writes the token run->next_owner if the token is still old_owner, or if a
@@ -398,30 +365,67 @@ static bool
 write_owner(struct lm_journal *self, const char *old_owner, struct lm_run *run,
             bool *claimed, struct lm_err *err)
 {
-    char sql[1024];
     struct lm_answer *result = NULL;
 
-    snprintf(sql, sizeof sql,
-             "UPDATE {schema}.progress SET owner = $3::uuid,"
-             " lease_until = clock_timestamp() + $4::bigint * interval '1 ms',"
-             " host = $5, pid = $6, backend_pid = $7,"
-             " backend_start = (SELECT a.backend_start FROM"
-             " pg_catalog.pg_stat_activity a WHERE a.pid = $7)"
-             " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
-             " RETURNING %s",
-             progress_columns);
-    if (!lm_journal_ask(self, sql, progress_shape,
-                        LM_VALUES(LM_DIGITS(run->id), old_owner,
-                                  run->next_owner, LM_DIGITS(self->lease_ms),
-                                  LM_JOURNAL_HOST, LM_DIGITS(getpid()),
-                                  LM_DIGITS(lm_journal_backend_pid(self))),
-                        &result, err))
+    if (!lm_journal_ask(
+            self,
+            "UPDATE {schema}.progress SET owner = $3::uuid, host = $4, pid = $5"
+            " WHERE run_id = $1 AND owner IN ($2::uuid, $3::uuid)"
+            " RETURNING run_id",
+            "?: n",
+            LM_VALUES(LM_DIGITS(run->id), old_owner, run->next_owner,
+                      LM_JOURNAL_HOST, LM_DIGITS(getpid())),
+            &result, err))
         return false;
     *claimed = lm_answer_rows(result) == 1;
-    if (*claimed)
+    lm_answer_free(result);
+    return true;
+}
+
+/* After write_owner: this session leads the run. It takes the range of the
+ * worker's session before, or frees all ranges of a run that had no runner.
+ * Waits for batches in flight. */
+static bool
+write_session(struct lm_journal *self, bool alone, const struct lm_run *run,
+              struct lm_range *range, struct lm_err *err)
+{
+    return (alone ? lm_journal_displace(self, run->id, err)
+                  : lm_journal_enter(self, run->id, range, err)) &&
+           lm_journal_command(self,
+                              "UPDATE {schema}.progress SET leader = $2::uuid"
+                              " WHERE run_id = $1",
+                              LM_VALUES(LM_DIGITS(run->id), self->worker), err);
+}
+
+/* The progress of a run whose owner token this is, or of any (NULL). */
+static bool
+ask_for_progress(struct lm_journal *self, struct lm_run *run, const char *owner,
+                 bool *mine, struct lm_err *err)
+{
+    struct lm_answer *result = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            "SELECT " PROGRESS " FROM {schema}.progress p"
+            " CROSS JOIN LATERAL " LM_JOURNAL_TOTALS " WHERE p.run_id = $1"
+            " AND ($2::uuid IS NULL OR p.owner = $2::uuid)",
+            progress_shape, LM_VALUES(LM_DIGITS(run->id), owner), &result, err))
+        return false;
+    *mine = lm_answer_rows(result) == 1;
+    if (*mine)
         read_progress(result, run);
     lm_answer_free(result);
     return true;
+}
+
+bool
+lm_journal_ask_for_any_progress(struct lm_journal *self, struct lm_run *run,
+                                struct lm_err *err)
+{
+    bool there = false;
+
+    return ask_for_progress(self, run, NULL, &there, err) &&
+           (there || lm_journal_fail_vanished(self, run, err));
 }
 
 static bool
@@ -483,13 +487,24 @@ read_state(struct lm_journal *self, struct lm_run *run, struct lm_err *err)
     return true;
 }
 
+/* What a claim has found. */
+struct claim {
+    struct lm_run run;
+    struct lm_range range;
+    bool claimed;
+};
+
 /* Copies the result of a claim into the run, once its COMMIT is answered. */
 static void
-adopt(struct lm_run *run, struct lm_run *found)
+adopt(struct claim *found, struct lm_run *run, struct lm_range *range)
 {
     lm_run_release(run);
-    *run = *found;
+    *run = found->run;
     run->next_owner[0] = '\0';
+    if (range != NULL) {
+        lm_range_release(range);
+        *range = found->range;
+    }
     memset(found, 0, sizeof *found);
 }
 
@@ -504,34 +519,49 @@ resume(struct lm_journal *self, const struct lm_run_request *request,
             request->accepts(request->arg, found, err));
 }
 
-/* One durable transaction that claims the run; request is NULL on reconnect,
- * where the run's row stays as it is. */
+/* Inside the transaction of a claim; request is NULL on reconnect, where the
+ * run's row stays as it is. */
+static bool
+write_claim(struct lm_journal *self, const struct lm_run_request *request,
+            const char *old_owner, struct claim *found, struct lm_err *err)
+{
+    struct lm_run *run = &found->run;
+    bool mine = false;
+
+    if (!write_owner(self, old_owner, run, &found->claimed, err))
+        return false;
+    return !found->claimed ||
+           (write_session(self, request != NULL, run, &found->range, err) &&
+            ask_for_progress(self, run, run->next_owner, &mine, err) &&
+            (request != NULL ? resume(self, request, run, err)
+                             : read_state(self, run, err)) &&
+            lm_journal_commit(self, err));
+}
+
+/* One durable transaction that claims the run. */
 static bool
 claim_once(struct lm_journal *self, const struct lm_run_request *request,
-           const char *old_owner, struct lm_run *run, bool *claimed,
-           struct lm_err *err)
+           const char *old_owner, struct lm_run *run, struct lm_range *range,
+           bool *claimed, struct lm_err *err)
 {
-    struct lm_run found = *run;
+    struct claim found = {.run = *run};
     bool held;
     bool ok;
 
-    memset(&found.cursor, 0, sizeof found.cursor);
-    memset(&found.bound, 0, sizeof found.bound);
+    memset(&found.run.cursor, 0, sizeof found.run.cursor);
+    memset(&found.run.bound, 0, sizeof found.run.bound);
     held = lm_journal_open(self, err) &&
-           (request == NULL || !found.adopted ||
+           (request == NULL || !run->adopted ||
             lm_journal_hold_script(self, request->script, err));
-    ok = held && write_owner(self, old_owner, &found, claimed, err);
-    if (ok && *claimed) {
-        ok = request != NULL ? resume(self, request, &found, err)
-                             : read_state(self, &found, err);
-    }
-    if (ok && *claimed)
-        ok = lm_journal_commit(self, err);
-    if (!ok || !*claimed)
+    ok = held && write_claim(self, request, old_owner, &found, err);
+    *claimed = ok && found.claimed;
+    if (*claimed) {
+        adopt(&found, run, range);
+    } else {
         lm_conn_rollback(self->conn);
-    if (ok && *claimed)
-        adopt(run, &found);
-    lm_run_release(&found);
+    }
+    lm_range_release(&found.range);
+    lm_run_release(&found.run);
     return held ? ok : lm_journal_fail_to_hold(self, err);
 }
 
@@ -564,22 +594,24 @@ fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
 /* Claims the run, ending the old backend if it sits on the row for long. */
 static bool
 claim(struct lm_journal *self, const struct lm_run_request *request,
-      const char *old_owner, int64_t old_backend, struct lm_run *run,
-      bool *claimed, struct lm_err *err)
+      const struct runner *runner, const char *old_owner, struct lm_run *run,
+      struct lm_range *range, bool *claimed, struct lm_err *err)
 {
     int64_t begun = lm_clock_ms();
 
     if (run->next_owner[0] == '\0' &&
-        !make_token(run->next_owner, sizeof run->next_owner, err))
+        !lm_journal_make_token(run->next_owner, sizeof run->next_owner, err))
         return false;
-    while (!claim_once(self, request, old_owner, run, claimed, err)) {
+    while (!claim_once(self, request, old_owner, run, range, claimed, err)) {
         if (!lm_err_is_state(err, "55P03") || lm_stop_level() >= 2)
             return false;
         if (lm_journal_blames_standby(self, err))
             return false;
         if (lm_clock_ms() - begun > LM_FAULT_PATIENCE(CLAIM_PATIENCE_MS))
-            return fail_held(run, old_backend, err);
-        terminate(self, run, lm_clock_ms() - begun > COMMIT_GRACE_MS);
+            return fail_held(run, runner->backend_pid, err);
+        lm_journal_terminate(
+            self, run->id, request != NULL ? NULL : self->process, self->number,
+            lm_clock_ms() - begun > COMMIT_GRACE_MS);
     }
     return true;
 }
@@ -593,13 +625,12 @@ lm_journal_take(struct lm_journal *self, const struct lm_run_request *request,
 
     while (!claimed) {
         if (!wait_until_free(self, run, &runner, err) ||
-            (!request->restart &&
-             !lm_journal_fits(self, request, run->id, err)))
+            (!request->restart && !lm_journal_fits(self, request, run, err)))
             return false;
         if (runner.seen)
-            terminate(self, run, true);
-        if (!claim(self, request, runner.owner, runner.backend_pid, run,
-                   &claimed, err))
+            lm_journal_terminate(self, run->id, NULL, 0, true);
+        if (!claim(self, request, &runner, runner.owner, run, NULL, &claimed,
+                   err))
             return false;
     }
     *ended = run->state[0] == '\0';
@@ -616,6 +647,8 @@ fail_fenced(struct lm_journal *self, const struct lm_run *run,
     if (!look_at_runner(self, run, &runner, err) ||
         !read_state(self, &current, err))
         return false;
+    if (strcmp(current.state, "failed") == 0 && runner.leads_nobody)
+        return lm_journal_fail_elsewhere(run, err);
     if (strcmp(current.state, "cancelled") == 0) {
         return lm_err_set(err, LM_ERR_CANCELLED,
                           "run %" PRId64 " has been cancelled", run->id);
@@ -632,7 +665,7 @@ fail_fenced(struct lm_journal *self, const struct lm_run *run,
 
 bool
 lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
-                   struct lm_err *err)
+                   struct lm_range *range, struct lm_err *err)
 {
     char mine[sizeof run->owner];
     struct runner runner;
@@ -640,7 +673,7 @@ lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
 
     memcpy(mine, run->owner, sizeof mine);
     if (!look_at_runner(self, run, &runner, err) ||
-        !claim(self, NULL, mine, runner.backend_pid, run, &claimed, err))
+        !claim(self, NULL, &runner, mine, run, range, &claimed, err))
         return false;
     return claimed || fail_fenced(self, run, err);
 }
@@ -649,21 +682,10 @@ bool
 lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
                    struct lm_err *err)
 {
-    char sql[256];
-    struct lm_answer *result = NULL;
-    bool mine;
+    char owner[sizeof run->owner];
+    bool mine = false;
 
-    snprintf(sql, sizeof sql,
-             "SELECT %s FROM {schema}.progress"
-             " WHERE run_id = $1 AND owner = $2::uuid",
-             progress_columns);
-    if (!lm_journal_ask(self, sql, progress_shape,
-                        LM_VALUES(LM_DIGITS(run->id), run->owner), &result,
-                        err))
-        return false;
-    mine = lm_answer_rows(result) == 1;
-    if (mine)
-        read_progress(result, run);
-    lm_answer_free(result);
-    return mine || fail_fenced(self, run, err);
+    memcpy(owner, run->owner, sizeof owner);
+    return ask_for_progress(self, run, owner, &mine, err) &&
+           (mine || fail_fenced(self, run, err));
 }

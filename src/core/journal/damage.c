@@ -49,6 +49,20 @@ lm_journal_fail_vanished(const struct lm_journal *self,
     return false;
 }
 
+bool
+lm_journal_fail_ranges(const struct lm_journal *self, const struct lm_run *run,
+                       struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_FAILED,
+               "the rows of run %" PRId64 " in \"%s\".range are not complete",
+               run->id, self->schema);
+    LM_ERR_COPY(err->sqlstate, LM_JOURNAL_VANISHED);
+    lm_err_detail(err, "Somebody has changed them. The committed changes stay, "
+                       "but the journal no longer knows which keys are left.");
+    return lm_err_hint(err, "Restore the rows from a backup, or begin again at "
+                            "the first row with --restart.");
+}
+
 /* The parts of a journal of a version: "table progress, ...", or "". */
 static bool
 find_missing(struct lm_journal *self, int version, char *out, size_t size,
@@ -62,7 +76,10 @@ find_missing(struct lm_journal *self, int version, char *out, size_t size,
             "  ORDER BY m.kind DESC, m.name)"
             " FROM (VALUES ('table', 'version', 1), ('table', 'run', 1),"
             "  ('table', 'progress', 1), ('table', 'failure', 3),"
-            "  ('table', 'request', 3), ('table', 'batch_lease', 4),"
+            "  ('table', 'request', 3), ('table', 'worker', 5),"
+            "  ('table', 'range', 5), ('function', 'fold', 5),"
+            "  ('function', 'next_range', 5), ('function', 'end_ranges', 5),"
+            "  ('function', 'drop_ranges', 5),"
             "  ('function', 'fence', 1),"
             "  ('function', 'checkpoint', 1), ('function', 'expect', 2),"
             "  ('function', 'quarantine', 3), ('function', 'resolve', 3))"
@@ -134,13 +151,12 @@ lm_journal_blames_loss(struct lm_journal *self, const struct lm_run *run,
     " THEN (SELECT 'NULL as ' || (SELECT pg_catalog.string_agg(v.key, ', '"  \
     "    ORDER BY v.key) FROM pg_catalog.jsonb_each_text("                   \
     "    pg_catalog.to_jsonb(p)) v WHERE v.value IS NULL AND v.key NOT IN (" \
-    "    'cursor', 'bound', 'backend_start', 'total', 'batch_size',"         \
-    "    'waits_for', 'waits_since'))"                                       \
+    "    'cursor', 'bound', 'leader', 'total', 'batch_size', 'waits_for',"   \
+    "    'waits_since'))"                                                    \
     "   FROM {schema}.progress p WHERE p.run_id = r.id"                      \
-    "   AND pg_catalog.num_nulls(p.key_columns, p.owner, p.seq, "            \
-    "p.lease_until,"                                                         \
-    "    p.host, p.pid, p.backend_pid, p.started, p.rows, p.batches,"        \
-    "    p.retries, p.failures, p.held) > 0)"                                \
+    "   AND pg_catalog.num_nulls(p.key_columns, p.owner, p.seq, p.host,"     \
+    "    p.pid, p.started, p.rows, p.batches, p.retries, p.failures,"        \
+    "    p.held, p.ranges) > 0)"                                             \
     " ELSE 'the unknown state ' || coalesce(pg_catalog.left(r.state, 60),"   \
     "  'NULL') END ELSE 'more than one row' END"
 
@@ -190,6 +206,8 @@ give_up_run(struct lm_journal *self, int64_t id, struct lm_err *err)
         !lm_journal_command(self,
                             "UPDATE {schema}.progress SET owner ="
                             " pg_catalog.gen_random_uuid() WHERE run_id = $1",
+                            (struct lm_values){texts, 1}, err) ||
+        !lm_journal_command(self, "SELECT {schema}.drop_ranges($1)",
                             (struct lm_values){texts, 1}, err) ||
         !lm_journal_command(self,
                             "UPDATE {schema}.run SET state = 'cancelled',"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Finds the run that a command means: the run with the script's name and the
- * same arguments. Refuses if another run looks like it: another script with
- * its name, or perhaps the same script under another name. Then the user must
- * say which run it is.
+ * same arguments. Refuses if another run looks like it: of another script, or
+ * of the same one under another name. Then the user must say which it is.
  *
  * Arguments are the same if the same ones were given, or if all have the same
  * values. A run of luamig 0.1 does not know which arguments were given.
@@ -38,6 +37,7 @@
  * one that an unfinished run was given in clear is refused as a sibling's. */
 #define RUNS                                                           \
     " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id" \
+    " CROSS JOIN LATERAL " LM_JOURNAL_TOTALS                           \
     " CROSS JOIN LATERAL (SELECT CASE WHEN " UNFINISHED                \
     " THEN '{}' ELSE " SECRETS                                         \
     " END AS names) s CROSS JOIN LATERAL (SELECT r.args - s.names AS"  \
@@ -55,8 +55,8 @@
 /* The columns that are read of a run: the counters of struct lm_run, and
  * struct sighting. */
 #define COLUMNS                                                               \
-    "r.id, r.state, coalesce(p.rows, 0), coalesce(p.batches, 0),"             \
-    " coalesce(p.retries, 0), coalesce(p.failures, 0),"                       \
+    "r.id, r.state, coalesce(t.rows, 0), coalesce(t.batches, 0),"             \
+    " coalesce(t.retries, 0), coalesce(t.failures, 0),"                       \
     " r.sha256 <> pg_catalog.encode(pg_catalog.sha256(" SOURCE "), 'hex'),"   \
     " r.script, r.file, r.path, coalesce(p.host, ''),"                        \
     " (SELECT min(k.name) FROM pg_catalog.jsonb_object_keys(r.args) k (name)" \
@@ -536,9 +536,9 @@ read_run(const struct look *self, int64_t run_id, struct lm_answer **out,
         " SELECT " COLUMNS ","
         " (SELECT pg_catalog.string_agg(a.key || ' = ' || a.value, ', ')"
         "  FROM pg_catalog.jsonb_each_text(coalesce(r.given, r.args)) a"
-        "  WHERE NOT " DECLARED " ? a.key)"
-        " FROM {schema}.run r LEFT JOIN {schema}.progress p"
-        " ON p.run_id = r.id WHERE r.id = $3::bigint) AS m ON true",
+        "  WHERE NOT " DECLARED " ? a.key) FROM {schema}.run r"
+        " LEFT JOIN {schema}.progress p ON p.run_id = r.id LEFT JOIN LATERAL"
+        " " LM_JOURNAL_TOTALS " ON true WHERE r.id = $3::bigint) AS m ON true",
         "!: b " SHAPE " t?",
         LM_VALUES(self->texts[0], self->texts[1], LM_DIGITS(run_id)), out, err);
 }

@@ -125,7 +125,7 @@ static const char fit_sql[] = THEN_AND_NOW
     "  AND NOT EXISTS (SELECT FROM n WHERE n.name = t.name OR n.oid = t.oid)"
     "  HAVING pg_catalog.count(*) > 0)"
     " SELECT d.what IS NOT NULL, d.what, d.name, d.was, d.turned, f.moved,"
-    " p.cursor FROM f JOIN {schema}.progress p ON p.run_id = $1"
+    " " LM_JOURNAL_CURSOR " FROM f JOIN {schema}.progress p ON p.run_id = $1"
     " LEFT JOIN (SELECT * FROM d ORDER BY rank LIMIT 1) d ON true"
     " WHERE f.then IS NOT NULL";
 
@@ -246,9 +246,8 @@ fail_unfit(const struct lm_answer *answer, int64_t run_id, struct lm_err *err)
  * fingerprint. */
 static bool
 fits_key(struct lm_journal *self, const struct lm_run_request *request,
-         int64_t run_id, bool *same, struct lm_err *err)
+         const struct lm_run *run, bool *same, struct lm_err *err)
 {
-    struct lm_run gone = {.id = run_id};
     char *columns = lm_journal_array(request->key_columns, request->key_count);
     struct lm_answer *answer = NULL;
     bool ok = lm_journal_ask(
@@ -258,16 +257,17 @@ fits_key(struct lm_journal *self, const struct lm_run_request *request,
         " coalesce(r.fingerprint = $3::jsonb, $3 IS NULL)"
         " FROM {schema}.progress p JOIN {schema}.run r ON r.id = p.run_id"
         " WHERE p.run_id = $1",
-        "?: b t b", LM_VALUES(LM_DIGITS(run_id), columns, request->fingerprint),
-        &answer, err);
+        "?: b t b",
+        LM_VALUES(LM_DIGITS(run->id), columns, request->fingerprint), &answer,
+        err);
 
     free(columns);
     if (ok && lm_answer_rows(answer) == 0) {
-        ok = lm_journal_fail_vanished(self, &gone, err);
+        ok = lm_journal_fail_vanished(self, run, err);
     } else if (ok && !lm_answer_bool(answer, 0, 0)) {
         ok = lm_err_set(err, LM_ERR_SCRIPT,
                         "the key was (%s) when run %" PRId64 " began",
-                        lm_answer_text(answer, 0, 1), run_id);
+                        lm_answer_text(answer, 0, 1), run->id);
         lm_err_hint(err, "Change config.key back, or abandon that run and "
                          "begin a new one with --restart.");
     }
@@ -308,14 +308,15 @@ warn_of_parts(struct lm_journal *self, const char *const *texts, int64_t run_id,
 
 bool
 lm_journal_fits(struct lm_journal *self, const struct lm_run_request *request,
-                int64_t run_id, struct lm_err *err)
+                const struct lm_run *run, struct lm_err *err)
 {
+    const int64_t run_id = run->id;
     const char *texts[] = {LM_DIGITS(run_id), request->fingerprint};
     struct lm_answer *answer = NULL;
     bool same;
     bool ok;
 
-    if (!fits_key(self, request, run_id, &same, err))
+    if (!fits_key(self, request, run, &same, err))
         return false;
     if (same)
         return true;

@@ -13,8 +13,9 @@
 /* A table is luamig's if it has this column besides its name. */
 #define MARKS                                                 \
     "(VALUES ('version', 'installed_by'), ('run', 'sha256')," \
-    " ('progress', 'lease_until'), ('failure', 'row_data'),"  \
-    " ('request', 'at_once'), ('batch_lease', 'until'))"      \
+    " ('progress', 'batches'), ('failure', 'row_data'),"      \
+    " ('request', 'at_once'), ('batch_lease', 'until'),"      \
+    " ('worker', 'lease_until'), ('range', 'upper'))"         \
     " AS own (name, mark)"
 
 /* Relations of the schema that are not luamig's. */

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A number would become another text: Lua makes 1234 of 01234. */
 void
@@ -48,36 +49,43 @@ lm_run_release(struct lm_run *run)
 
 /* -- moving on -------------------------------------------------------- */
 
-bool
-lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
-                      const struct lm_key *cursor, int64_t rows,
-                      int64_t retries, struct lm_err *err)
-{
-    char *cursor_text = lm_journal_key_array(cursor);
-    bool ok = lm_journal_post(
-        self, "SELECT {schema}.checkpoint($1, $2, $3, $4, $5, $6, $7)",
-        LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(run->seq),
-                  LM_DIGITS(self->lease_ms), cursor_text, LM_DIGITS(rows),
-                  LM_DIGITS(retries)),
-        err);
-
-    free(cursor_text);
-    return ok;
-}
-
 static bool
 fence(struct lm_journal *self, const struct lm_run *run, struct lm_err *err)
 {
-    return lm_journal_command(self, "SELECT {schema}.fence($1, $2, $3, $4)",
-                              LM_VALUES(LM_DIGITS(run->id), run->owner,
-                                        LM_DIGITS(run->seq),
-                                        LM_DIGITS(self->lease_ms)),
-                              err);
+    return lm_journal_command(
+        self, "SELECT {schema}.fence($1, $2, $3)",
+        LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(run->seq)), err);
+}
+
+/* The first range: all keys from the cursor to the bound. */
+static bool
+put_range(struct lm_journal *self, const struct lm_run *run, const char *bound,
+          struct lm_range *range, struct lm_err *err)
+{
+    char *cursor = lm_journal_key_array(&run->cursor);
+    char token[sizeof range->owner];
+    struct lm_answer *answer = NULL;
+    bool ok = lm_journal_make_token(token, sizeof token, err) &&
+              lm_journal_ask(self,
+                             "INSERT INTO {schema}.range AS g (run_id, cursor,"
+                             " upper, owner, worker) VALUES ($1, $2, $3,"
+                             " $4::uuid, $5::uuid) RETURNING " LM_JOURNAL_RANGE,
+                             LM_JOURNAL_RANGE_SHAPE,
+                             LM_VALUES(LM_DIGITS(run->id), cursor, bound, token,
+                                       self->worker),
+                             &answer, err);
+
+    free(cursor);
+    if (ok)
+        lm_journal_read_range_row(answer, token, range);
+    lm_answer_free(answer);
+    return ok;
 }
 
 bool
 lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
-                        const struct lm_key *bound, struct lm_err *err)
+                        const struct lm_key *bound, bool pages,
+                        struct lm_range *range, struct lm_err *err)
 {
     char *bound_text =
         bound != NULL
@@ -85,19 +93,23 @@ lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
             : NULL;
     bool ok =
         fence(self, run, err) &&
-        lm_journal_command(self,
-                           "UPDATE {schema}.progress SET started = true,"
-                           " bound = $2 WHERE run_id = $1",
-                           LM_VALUES(LM_DIGITS(run->id), bound_text), err);
+        lm_journal_command(
+            self,
+            "UPDATE {schema}.progress SET started = true,"
+            " bound = $2, ranges = $3 WHERE run_id = $1",
+            LM_VALUES(LM_DIGITS(run->id), bound_text, pages ? "1" : "0"), err);
 
+    lm_range_release(range);
+    ok = ok && (!pages || put_range(self, run, bound_text, range, err));
     free(bound_text);
     return ok;
 }
 
 /* Scripts may raise any text; the journal keeps it in characters that the
  * database's encoding has, without secrets. */
-static struct lm_err *
-copy_fitting(const struct lm_journal *self, const struct lm_err *error)
+struct lm_err *
+lm_journal_copy_fitting(const struct lm_journal *self,
+                        const struct lm_err *error)
 {
     struct lm_err *copy = lm_alloc(sizeof *copy);
 
@@ -109,27 +121,52 @@ copy_fitting(const struct lm_journal *self, const struct lm_err *error)
     return copy;
 }
 
+/* What becomes of the ranges when the run ends like this. */
+static bool
+end_ranges(struct lm_journal *self, const struct lm_run *run,
+           const struct lm_range *range, const char *state, struct lm_err *err)
+{
+    bool has = range->id > 0;
+
+    if (strcmp(state, "cancelled") == 0) {
+        return lm_journal_command(self, "SELECT {schema}.drop_ranges($1)",
+                                  LM_VALUES(LM_DIGITS(run->id)), err);
+    }
+    if (strcmp(state, "failed") == 0 &&
+        !lm_journal_free_ranges(self, run->id, err))
+        return false;
+    if (strncmp(state, "done", 4) != 0)
+        return lm_journal_leave(self, run->id, err);
+    return lm_journal_command(
+        self, "SELECT {schema}.end_ranges($1, $2, $3::uuid, $4)",
+        LM_VALUES(LM_DIGITS(run->id), has ? LM_DIGITS(range->id) : NULL,
+                  has ? range->owner : NULL, LM_DIGITS(range->seq)),
+        err);
+}
+
 bool
 lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
+                  const struct lm_range *range,
                   const struct lm_journal_end *end, struct lm_err *err)
 {
     const struct lm_err *error = end->error;
-    struct lm_err *fitting = error != NULL ? copy_fitting(self, error) : NULL;
+    struct lm_err *fitting =
+        error != NULL ? lm_journal_copy_fitting(self, error) : NULL;
     bool ok =
         fence(self, run, err) &&
+        end_ranges(self, run, range, end->state, err) &&
         lm_journal_command(
             self,
-            "UPDATE {schema}.progress SET lease_until ="
-            " clock_timestamp(), waits_for = NULL,"
+            "UPDATE {schema}.progress SET waits_for = NULL,"
             " waits_since = NULL,"
             " retries = retries + $2::bigint"
             " WHERE run_id = $1",
             LM_VALUES(LM_DIGITS(run->id), LM_DIGITS(end->retries)), err) &&
         lm_journal_command(
             self,
-            "UPDATE {schema}.run SET state = $2, error = $3,"
+            "UPDATE {schema}.run SET state = $2::text, error = $3,"
             " error_sqlstate = $4, exit_code = $5, finished_at ="
-            " CASE WHEN $2 IN ('done', 'done_with_failures',"
+            " CASE WHEN $2::text IN ('done', 'done_with_failures',"
             " 'cancelled') THEN clock_timestamp() END WHERE id = $1",
             LM_VALUES(LM_DIGITS(run->id), end->state,
                       fitting != NULL ? fitting->message : NULL,
@@ -165,8 +202,8 @@ fail_overtaken(const struct lm_run *run, struct lm_err *err)
 }
 
 static bool
-write_lease(struct lm_journal *self, const struct lm_run *run,
-            const struct lm_journal_note *note, struct lm_err *err)
+write_note(struct lm_journal *self, const struct lm_run *run,
+           const struct lm_journal_note *note, struct lm_err *err)
 {
     char waits_for[512] = "";
 
@@ -178,16 +215,14 @@ write_lease(struct lm_journal *self, const struct lm_run *run,
     lm_conn_fit_text(self->conn, waits_for, sizeof waits_for);
     ok = lm_journal_ask(
         self,
-        "UPDATE {schema}.progress SET lease_until ="
-        " clock_timestamp() + $3::bigint * interval '1 ms',"
-        " waits_for = $4::text,"
-        " waits_since = CASE WHEN $4::text IS NOT NULL THEN"
+        "UPDATE {schema}.progress SET waits_for = $3::text,"
+        " waits_since = CASE WHEN $3::text IS NOT NULL THEN"
         " coalesce(waits_since, clock_timestamp()) END,"
-        " held = $5::jsonb, total = $6, batch_size = $7"
+        " held = $4::jsonb, total = $5, batch_size = $6"
         " WHERE run_id = $1 AND owner = $2::uuid"
         " RETURNING run_id",
         "?: n",
-        LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(self->lease_ms),
+        LM_VALUES(LM_DIGITS(run->id), run->owner,
                   note->waits_for != NULL ? waits_for : NULL, note->held_json,
                   note->total >= 0 ? LM_DIGITS(note->total) : NULL,
                   LM_DIGITS(note->batch_size)),
@@ -202,39 +237,10 @@ bool
 lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
                  const struct lm_journal_note *note, struct lm_err *err)
 {
-    if (lm_journal_open(self, err) && write_lease(self, run, note, err) &&
+    if (lm_journal_open(self, err) &&
+        (note == NULL || write_note(self, run, note, err)) &&
+        lm_journal_renew_leases(self, run->id, err) &&
         lm_journal_commit(self, err))
-        return true;
-    lm_conn_rollback(self->conn);
-    return false;
-}
-
-bool
-lm_journal_renew_lease_during_batch(struct lm_journal *self, int64_t run_id,
-                                    const char *owner, int64_t seq,
-                                    struct lm_err *err)
-{
-    if (lm_journal_open_lightly(self, err) &&
-        lm_journal_command(
-            self,
-            "INSERT INTO {schema}.batch_lease"
-            " (run_id, owner, seq, until, backend_pid, backend_start)"
-            " SELECT p.run_id, p.owner, p.seq,"
-            " clock_timestamp() + $4::bigint * interval '1 ms', $5::integer,"
-            " (SELECT a.backend_start FROM pg_catalog.pg_stat_activity a"
-            "  WHERE a.pid = $5::integer)"
-            " FROM {schema}.progress p WHERE p.run_id = $1::bigint"
-            " AND p.owner = $2::uuid AND p.seq = $3::bigint"
-            " ON CONFLICT (run_id) DO UPDATE SET owner = excluded.owner,"
-            " seq = excluded.seq, until = excluded.until,"
-            " backend_pid = excluded.backend_pid,"
-            " backend_start = excluded.backend_start",
-            LM_VALUES(LM_DIGITS(run_id), owner, LM_DIGITS(seq),
-                      LM_DIGITS(self->lease_ms),
-                      LM_DIGITS(lm_journal_backend_pid(self))),
-            err) &&
-        lm_conn_commit(self->conn, "keep_before_commit",
-                       "keep_after_commit_sent", err))
         return true;
     lm_conn_rollback(self->conn);
     return false;
@@ -247,11 +253,12 @@ text_or_null(const char *text)
 }
 
 bool
-lm_journal_record_failed_row(struct lm_journal *self, const struct lm_run *run,
+lm_journal_record_failed_row(struct lm_journal *self, int64_t run_id,
+                             const struct lm_range *range,
                              const struct lm_failure *failure, int64_t retries,
                              struct lm_err *err)
 {
-    struct lm_err *error = copy_fitting(self, failure->error);
+    struct lm_err *error = lm_journal_copy_fitting(self, failure->error);
     char *key = lm_journal_key_array(failure->key);
     bool ok = lm_journal_post(
         self,
@@ -259,8 +266,8 @@ lm_journal_record_failed_row(struct lm_journal *self, const struct lm_run *run,
         " $6, $7, $8, $9, $10,"
         " pg_catalog.jsonb_object($11::pg_catalog.text[],"
         " $12))",
-        LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(run->seq),
-                  LM_DIGITS(self->lease_ms), key, LM_DIGITS(retries),
+        LM_VALUES(LM_DIGITS(run_id), LM_DIGITS(range->id), range->owner,
+                  LM_DIGITS(range->seq), key, LM_DIGITS(retries),
                   text_or_null(error->sqlstate), error->message,
                   text_or_null(error->detail), text_or_null(error->where),
                   failure->columns, failure->values),
@@ -278,8 +285,11 @@ lm_journal_count_failures(struct lm_journal *self, struct lm_run *run,
     struct lm_answer *result = NULL;
 
     if (!lm_journal_ask(self,
-                        "SELECT failures FROM {schema}.progress"
-                        " WHERE run_id = $1 FOR UPDATE",
+                        "SELECT p.failures + (SELECT"
+                        " coalesce(sum(g.failures), 0)::bigint"
+                        " FROM {schema}.range g WHERE g.run_id = p.run_id)"
+                        " FROM {schema}.progress p WHERE p.run_id = $1"
+                        " FOR UPDATE OF p",
                         "1: n", LM_VALUES(LM_DIGITS(run->id)), &result, err))
         return false;
     run->failures = lm_answer_int(result, 0, 0);
@@ -324,7 +334,7 @@ bool
 lm_journal_fail_again(struct lm_journal *self, int64_t failure_id,
                       const struct lm_err *error, struct lm_err *err)
 {
-    struct lm_err *fitting = copy_fitting(self, error);
+    struct lm_err *fitting = lm_journal_copy_fitting(self, error);
     bool ok =
         lm_journal_open(self, err) &&
         lm_journal_command(

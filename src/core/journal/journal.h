@@ -6,13 +6,20 @@
  * luamig's own tables in the target database: which runs there are, how far
  * each is, and which runner works on it.
  *
- * A runner owns a run by an owner token in progress.owner and a sequence
- * number. Beginning a run, taking it over, and every reconnect write a fresh
- * token by a durable UPDATE ... RETURNING. This UPDATE waits for a batch of
- * the run that is still in flight, so afterwards the outcome of its COMMIT is
- * known. Every checkpoint gives token and number. If they are not those of the
- * row, the server raises SQLSTATE LM001. So a runner that lost its run to
- * another runner cannot commit.
+ * The keys of a run that are still to do lie in ranges, a row of `range` each.
+ * A worker holds a range by an owner token, which each hand-out makes anew, and
+ * a sequence number. Every checkpoint gives both. If they are not those of the
+ * row, the server raises SQLSTATE LM001. So a worker that lost its range cannot
+ * commit. progress.owner and its number are the same for the run as a whole:
+ * its start, its state, its end.
+ *
+ * A worker's session has a row of `worker`, with its lease. After each
+ * reconnect the session is another one, and takes the ranges of the one before
+ * with a fresh token. That UPDATE waits for a batch that is still in flight, so
+ * afterwards the outcome of its COMMIT is known.
+ *
+ * Locks are taken in one order: progress, worker, range, run. A batch locks its
+ * range only.
  */
 
 #include "core/migration.h"
@@ -59,12 +66,28 @@ enum lm_journal_published {
 /* The states of a run that can be resumed. */
 #define LM_JOURNAL_MAY_GO_ON "('running', 'paused', 'stopped', 'failed')"
 
+/* The journal, for one worker. */
 struct lm_journal {
     enum lm_journal_published published;
     struct lm_conn *conn; /* not owned; replaced at every reconnect */
     const char *schema;   /* unquoted */
-    int64_t lease_ms;     /* how long a runner may be silent */
+    int64_t lease_ms;     /* how long a worker may be silent */
+    char process[40];     /* token of this process */
+    char worker[40];      /* token of this session; "": none yet */
+    int number;           /* of the worker in its process, from 1 */
 };
+
+/* A range of keys that a worker holds. */
+struct lm_range {
+    int64_t id;           /* 0: none */
+    char owner[40];       /* token of the hand-out */
+    int64_t seq;          /* changes with each checkpoint */
+    struct lm_key cursor; /* its last key that is done; empty: none is */
+    struct lm_key upper;  /* its last key; empty: it has no end */
+    int64_t rows;         /* done in it, by the journal's row; ... */
+    int64_t batches;      /* likewise */
+};
+void lm_range_release(struct lm_range *self);
 
 /* One run as its runner sees it. */
 struct lm_run {
@@ -75,16 +98,19 @@ struct lm_run {
     int64_t rows;
     int64_t batches;
     int64_t retries;
-    int64_t failures;     /* failed rows that are not resolved */
-    bool started;         /* on_start is done, the bound is known */
-    bool script_changed;  /* the script has another text than before */
-    bool adopted;         /* found under another name or other arguments */
-    bool reported;        /* what is to be said about other runs is logged */
-    char state[24];       /* as last read */
-    char held_json[640];  /* as last read: held time by cause */
-    struct lm_key cursor; /* of the last row that was migrated */
-    struct lm_key bound;  /* the highest key when the run began */
-    bool bound_is_empty;  /* there were no rows at the begin */
+    int64_t failures;    /* failed rows that are not resolved */
+    bool started;        /* on_start is done, the bound is known */
+    bool script_changed; /* the script has another text than before */
+    bool adopted;        /* found under another name or other arguments */
+    bool reported;       /* what is to be said about other runs is logged */
+    char state[24];      /* as last read */
+    char held_json[640]; /* as last read: held time by cause */
+    int ranges;          /* how many there are, as last read */
+    /* All rows up to this key are done. Higher ones may be, too, if there are
+     * several ranges. */
+    struct lm_key cursor;
+    struct lm_key bound; /* the highest key when the run began */
+    bool bound_is_empty; /* there were no rows at the begin */
 };
 void lm_run_release(struct lm_run *run);
 
@@ -200,8 +226,8 @@ bool lm_journal_adopt(struct lm_journal *self,
  * journal has no fingerprint, or fingerprint is NULL, they fit.
  */
 bool lm_journal_fits(struct lm_journal *self,
-                     const struct lm_run_request *request, int64_t run_id,
-                     struct lm_err *err) LM_MUSTCHECK;
+                     const struct lm_run_request *request,
+                     const struct lm_run *run, struct lm_err *err) LM_MUSTCHECK;
 /* Did a run that is done read the same tables as this sketch? */
 bool lm_journal_fits_done(struct lm_journal *self, const char *sketch,
                           int64_t run_id, struct lm_err *err) LM_MUSTCHECK;
@@ -241,40 +267,169 @@ bool lm_journal_begin(struct lm_journal *self,
                       bool *begun, struct lm_err *err) LM_MUSTCHECK;
 
 /*
- * Takes an unfinished run over. LM_ERR_BUSY if another runner is alive; other
- * errors as of lm_journal_fits and request->accepts. After an error the
- * journal is unchanged. *ended is true if the run has ended meanwhile; then
- * look for a run again.
+ * Takes an unfinished run over, with all its ranges. LM_ERR_BUSY if a runner is
+ * alive; other errors as of lm_journal_fits and request->accepts. After an
+ * error the journal is unchanged. *ended is true if the run has ended
+ * meanwhile; then look for a run again.
  */
 bool lm_journal_take(struct lm_journal *self,
                      const struct lm_run_request *request, struct lm_run *run,
                      bool *ended, struct lm_err *err) LM_MUSTCHECK;
 
 /* After a reconnect: writes a fresh owner token, and reads what the server has
- * of the run, with its state: the COMMIT in flight may have ended the run.
- * LM_ERR_FENCED if another runner has taken it over. */
+ * of the run, with its state: the COMMIT in flight may have ended the run. The
+ * worker has another session then, with the range of the one before, if it
+ * still had one. LM_ERR_FENCED if another runner has taken the run over. */
 bool lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
+                        struct lm_range *range,
                         struct lm_err *err) LM_MUSTCHECK;
 
 /* Before a retry on the same connection: reads the progress again. */
 bool lm_journal_refresh(struct lm_journal *self, struct lm_run *run,
                         struct lm_err *err) LM_MUSTCHECK;
 
+/* The worker's range is gone: takes what the journal has for this worker, if
+ * anything, as after a reconnect; a transaction of its own. */
+bool lm_journal_come_back(struct lm_journal *self, const struct lm_run *run,
+                          struct lm_range *range,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Removes the sessions of runs that are over. Their leases may be renewed while
+ * a run's last transaction is open, so that one leaves them. */
+bool lm_journal_forget_workers(struct lm_journal *self,
+                               struct lm_err *err) LM_MUSTCHECK;
+/* Gives the process a token, if it has none. */
+bool lm_journal_init(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
+
+/* -- journal/range.c ---------------------------------------------------- */
+
 /* Inside a batch's transaction: posts the checkpoint. If token or number do
- * not fit, COMMIT fails with that error. The caller advances run->seq once the
- * transaction is committed. */
-bool lm_journal_checkpoint(struct lm_journal *self, const struct lm_run *run,
+ * not fit, COMMIT fails with that error. The caller advances range->seq once
+ * the transaction is committed. */
+bool lm_journal_checkpoint(struct lm_journal *self,
+                           const struct lm_range *range,
                            const struct lm_key *cursor, int64_t rows,
                            int64_t retries, struct lm_err *err) LM_MUSTCHECK;
+/*
+ * Gives back the range that the worker holds, if it holds one, and takes the
+ * next; a transaction of its own. over: nothing is left of the old range;
+ * otherwise its rest is the next one. range->id is 0 afterwards if there is
+ * none to have: run->ranges are then with other workers, or run->state is not
+ * "running". LM_JOURNAL_FENCED if this session or its range has been taken
+ * over.
+ */
+bool lm_journal_next_range(struct lm_journal *self, struct lm_run *run,
+                           struct lm_range *range, bool over,
+                           struct lm_err *err) LM_MUSTCHECK;
+/* The same, and takes none. */
+bool lm_journal_give_back(struct lm_journal *self, struct lm_run *run,
+                          struct lm_range *range, bool over,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Reads the run's state, counters, ranges and cursor. */
+bool lm_journal_count_run(struct lm_journal *self, struct lm_run *run,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Reads the range that the worker holds again. *mine is false if it holds it no
+ * longer. */
+bool lm_journal_read_range(struct lm_journal *self, struct lm_range *range,
+                           bool *mine, struct lm_err *err) LM_MUSTCHECK;
+
+/* -- journal/split.c ---------------------------------------------------- */
+
+/* The ranges of a run that workers hold, this one's too. */
+struct lm_neighbour {
+    struct lm_range range;
+    bool alive;       /* as LM_JOURNAL_ALIVE says */
+    char process[40]; /* its worker's; "": that has no session */
+    int number;
+};
+struct lm_neighbours {
+    struct lm_neighbour *of;
+    int count;
+};
+void lm_neighbours_release(struct lm_neighbours *self);
+bool lm_journal_list_neighbours(struct lm_journal *self, int64_t run_id,
+                                struct lm_neighbours *out,
+                                struct lm_err *err) LM_MUSTCHECK;
+/* Begins a transaction that locks the range, and reads it again: cursor and
+ * upper key stay what they are until the transaction ends. *there is false if
+ * another hand-out has it meanwhile. 55P03 if the lock is not to be had. */
+bool lm_journal_lock_range(struct lm_journal *self, int64_t run_id,
+                           struct lm_range *range, bool *there,
+                           struct lm_err *err) LM_MUSTCHECK;
+/* Then, with keys that are after its cursor, in ascending order: the range ends
+ * at the first one, and the rest becomes ranges that nobody holds. Commits. */
+bool lm_journal_cut(struct lm_journal *self, int64_t run_id,
+                    const struct lm_range *range, const struct lm_key *cuts,
+                    int count, struct lm_err *err) LM_MUSTCHECK;
+/* Ends the neighbour's server process if it waits for its client in an open
+ * transaction, if the role may. Outside of a transaction. */
+void lm_journal_end_idle(struct lm_journal *self, int64_t run_id,
+                         const struct lm_neighbour *neighbour);
+/* Or: its worker is gone; the rest of the range becomes one that nobody holds.
+ * The row stays to the end of the run with what the worker has done, so that a
+ * worker which lives after all can see what its last COMMIT did. Commits. */
+bool lm_journal_abandon(struct lm_journal *self, const struct lm_range *range,
+                        struct lm_err *err) LM_MUSTCHECK;
+
+/* -- journal/join.c ----------------------------------------------------- */
+
+/* Who leads a run, and what others need to know of it. */
+struct lm_lead {
+    bool alive;       /* some worker of the run is */
+    bool leads;       /* the leader is */
+    bool resigned;    /* there is none: it has stopped */
+    bool wants_pause; /* a pause is asked for and not answered */
+    char host[256];
+    int64_t pid;
+    char error[1024]; /* of a run that has failed; "": none */
+};
+/* Reads this, and the run as lm_journal_refresh does, with its state. */
+bool lm_journal_look_at_lead(struct lm_journal *self, struct lm_run *run,
+                             struct lm_lead *out,
+                             struct lm_err *err) LM_MUSTCHECK;
+/* Joins a run that others have at work; *joined is false if nobody has it.
+ * LM_ERR_SCRIPT if the script, the key or the database differ. */
+bool lm_journal_join(struct lm_journal *self,
+                     const struct lm_run_request *request, struct lm_run *run,
+                     bool *joined, struct lm_err *err) LM_MUSTCHECK;
+/* Leads the run in place of the leader whose token run->owner is; *leads is
+ * false if another worker was faster. */
+bool lm_journal_lead(struct lm_journal *self, struct lm_run *run, bool *leads,
+                     struct lm_err *err) LM_MUSTCHECK;
+/* Do the sessions of this process still belong to the run? */
+bool lm_journal_is_member(struct lm_journal *self, int64_t run_id, bool *member,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* A process that does not lead has failed: the run has, for all of them. */
+bool lm_journal_fail_run(struct lm_journal *self, const struct lm_run *run,
+                         const struct lm_err *error, int exit_code,
+                         struct lm_err *err) LM_MUSTCHECK;
+/* Says so in another process; always false. */
+bool lm_journal_fail_elsewhere(const struct lm_run *run, struct lm_err *err);
+/* How many ranges do workers of other processes hold, dead or alive? */
+bool lm_journal_count_held(struct lm_journal *self, int64_t run_id,
+                           int64_t *held, struct lm_err *err) LM_MUSTCHECK;
+/* Are there workers of other processes, and alive? */
+bool lm_journal_has_others(struct lm_journal *self, int64_t run_id,
+                           bool *others, struct lm_err *err) LM_MUSTCHECK;
+/* This process gives back what it holds, and leads no longer. The run goes on
+ * with others. */
+bool lm_journal_leave_run(struct lm_journal *self, int64_t run_id,
+                          struct lm_err *err) LM_MUSTCHECK;
+
+/* -- journal/journal.c -------------------------------------------------- */
+
 /* Inside a transaction: marks the run as started and sets its bound: NULL (no
  * bound) for a run that follows new rows and for a one-shot, empty for a table
- * without rows. Advances seq as above. */
+ * without rows. If there is something to page, its keys become one range, which
+ * this worker holds; range->id is 0 if not. Advances seq as above. */
 bool lm_journal_mark_started(struct lm_journal *self, const struct lm_run *run,
-                             const struct lm_key *bound,
+                             const struct lm_key *bound, bool pages,
+                             struct lm_range *range,
                              struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: sets the run's last state and its exit code, counts
  * the retries since the last checkpoint, ends the lease, and answers open
- * requests. error may be NULL. Advances seq as above. */
+ * requests. error may be NULL. Advances seq as above. A run that is done must
+ * have no range but this worker's, of which nothing is left:
+ * LM_JOURNAL_FENCED. */
 struct lm_journal_end {
     const char *state;
     int exit_code;
@@ -282,8 +437,14 @@ struct lm_journal_end {
     const struct lm_err *error;
 };
 bool lm_journal_finish(struct lm_journal *self, const struct lm_run *run,
+                       const struct lm_range *range,
                        const struct lm_journal_end *end,
                        struct lm_err *err) LM_MUSTCHECK;
+/* Inside a transaction, as its first statement: how many ranges other than this
+ * one are not done? */
+bool lm_journal_count_others(struct lm_journal *self, const struct lm_run *run,
+                             const struct lm_range *range, int64_t *others,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 /* Inside a transaction: sets the state "running" or "paused" of a run that the
  * runner keeps. Advances seq as above. */
@@ -298,56 +459,70 @@ struct lm_journal_note {
     int64_t batch_size;
 };
 
-/* Renews the lease while the runner waits, in a transaction of its own.
- * SQLSTATE LM_JOURNAL_FENCED if another runner has taken the run over. */
+/* Writes the note, if there is one (by the leader), and renews the leases of
+ * this process, in a transaction of its own. SQLSTATE LM_JOURNAL_FENCED if another runner has taken the run over.
+ */
 bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
                       const struct lm_journal_note *note,
                       struct lm_err *err) LM_MUSTCHECK;
 
 /*
- * Renews the lease of a batch over another connection: the runner's own
- * connection cannot, because its transaction is open. This lease counts only
- * for this owner at this seq, so a checkpoint, a takeover and the end of the
- * run end it. The server process of self->conn shows that the runner lives;
- * behind a pooler, the time of the lease shows it. Does nothing if another
- * runner has the run, or if the batch is over.
+ * Renews the leases of a process over another connection: a worker's own
+ * connection cannot while its transaction is open. Such a lease counts as long
+ * as the server process of self->conn is there; behind a pooler, for its time.
+ * Does nothing if others have taken the sessions over. The fence never reads
+ * leases, so a wrong one cannot make two workers write.
  */
-bool lm_journal_renew_lease_during_batch(struct lm_journal *self,
-                                         int64_t run_id, const char *owner,
-                                         int64_t seq,
-                                         struct lm_err *err) LM_MUSTCHECK;
-/* Has the current batch such a lease? SQL for LM_OWN texts; p is the run's
- * progress. */
-#define LM_JOURNAL_KEPT                                  \
-    "EXISTS (SELECT FROM {schema}.batch_lease l"         \
-    " WHERE l.run_id = p.run_id AND l.owner = p.owner"   \
-    " AND l.seq = p.seq AND l.until > clock_timestamp()" \
-    " AND (l.backend_pid = 0 OR EXISTS ("                \
-    "  SELECT FROM pg_catalog.pg_stat_activity b"        \
-    "  WHERE b.pid = l.backend_pid"                      \
-    "  AND b.datname = pg_catalog.current_database()"    \
-    "  AND coalesce(b.backend_start = l.backend_start, true))))"
+bool lm_journal_keep(struct lm_journal *self, int64_t run_id,
+                     struct lm_err *err) LM_MUSTCHECK;
 
-/* The session a of run p's runner, as SQL for FROM. Behind a pooler, where
+/* The server process a of worker w, as SQL for FROM. Behind a pooler, where
  * backend_pid is 0, there is none. */
 #define LM_JOURNAL_BACKEND                           \
     "pg_catalog.pg_stat_activity a"                  \
-    " WHERE a.pid = p.backend_pid"                   \
+    " WHERE a.pid = w.backend_pid"                   \
     " AND a.datname = pg_catalog.current_database()" \
-    " AND coalesce(a.backend_start = p.backend_start, true)"
+    " AND coalesce(a.backend_start = w.backend_start, true)"
 /*
- * Is the runner of run p alive? Its session is there, and the lease is valid,
- * or the session works, or it has been idle in its transaction for less than a
- * lease (milliseconds, as SQL); or its batch has a lease. SQL for LM_OWN
- * texts.
+ * Is worker w alive? Its process has kept the lease over a connection that is
+ * there. Or its own connection is there, and the lease is valid, or the
+ * connection works, or it has been idle in its transaction for less than a
+ * lease (milliseconds, as SQL). SQL for LM_OWN texts.
  */
-#define LM_JOURNAL_HELD(lease_ms)                                           \
-    "(" LM_JOURNAL_KEPT                                                     \
-    " OR p.backend_pid = 0 AND p.lease_until > clock_timestamp()"           \
+#define LM_JOURNAL_ALIVE(lease_ms)                                          \
+    "(w.kept_until > clock_timestamp()"                                     \
+    "  AND (w.keeper_pid = 0 OR EXISTS ("                                   \
+    "   SELECT FROM pg_catalog.pg_stat_activity b"                          \
+    "   WHERE b.pid = w.keeper_pid"                                         \
+    "   AND b.datname = pg_catalog.current_database()"                      \
+    "   AND coalesce(b.backend_start = w.keeper_start, true)))"             \
+    " OR w.backend_pid = 0 AND w.lease_until > clock_timestamp()"           \
     " OR EXISTS (SELECT FROM " LM_JOURNAL_BACKEND                           \
-    "  AND (p.lease_until > clock_timestamp() OR " LM_JOURNAL_AT_WORK       \
+    "  AND (w.lease_until > clock_timestamp() OR " LM_JOURNAL_AT_WORK       \
     "   OR coalesce(a.state LIKE 'idle in transaction%' AND a.state_change" \
     "    > clock_timestamp() - " lease_ms " * interval '1 ms', false))))"
+/* Has run p a worker that is alive? */
+#define LM_JOURNAL_HELD(lease_ms)                                     \
+    "EXISTS (SELECT FROM {schema}.worker w WHERE w.run_id = p.run_id" \
+    " AND " LM_JOURNAL_ALIVE(lease_ms) ")"
+/* Is there a lease for run p? */
+#define LM_JOURNAL_LEASED                                             \
+    "EXISTS (SELECT FROM {schema}.worker w WHERE w.run_id = p.run_id" \
+    " AND w.lease_until > clock_timestamp())"
+
+/* The counters of run p, with those of its ranges, as SQL for LATERAL. */
+#define LM_JOURNAL_TOTALS                                             \
+    "(SELECT p.rows + coalesce(sum(g.rows), 0)::bigint AS rows,"      \
+    " p.batches + coalesce(sum(g.batches), 0)::bigint AS batches,"    \
+    " p.retries + coalesce(sum(g.retries), 0)::bigint AS retries,"    \
+    " p.failures + coalesce(sum(g.failures), 0)::bigint AS failures," \
+    " count(*) FILTER (WHERE NOT g.closed) AS ranges"                 \
+    " FROM {schema}.range g WHERE g.run_id = p.run_id) t"
+/* The key up to which all rows of run p are done. */
+#define LM_JOURNAL_CURSOR                                          \
+    "coalesce((SELECT f.cursor FROM {schema}.range f"              \
+    " WHERE f.run_id = p.run_id AND NOT f.closed ORDER BY f.place" \
+    " LIMIT 1), p.cursor)"
 
 /* A failed row. Texts; NULL if there is none. */
 struct lm_failure {
@@ -359,8 +534,8 @@ struct lm_failure {
 
 /* Inside a transaction: posts the failed row, and moves the cursor past it.
  * Errors and seq as in lm_journal_checkpoint. */
-bool lm_journal_record_failed_row(struct lm_journal *self,
-                                  const struct lm_run *run,
+bool lm_journal_record_failed_row(struct lm_journal *self, int64_t run_id,
+                                  const struct lm_range *range,
                                   const struct lm_failure *failure,
                                   int64_t retries,
                                   struct lm_err *err) LM_MUSTCHECK;

@@ -23,33 +23,36 @@ static const char variable[] = "LUAMIG_JOURNAL_OWNER";
     "  n.nspowner AS owner FROM pg_namespace n WHERE n.nspname = $1"           \
     " UNION ALL SELECT 1, 'table ' || c.relname, c.relowner FROM pg_class c"   \
     "  WHERE c.relnamespace = s.oid AND c.relname IN ('version', 'run',"       \
-    "   'progress', 'failure', 'request', 'batch_lease')"                      \
+    "   'progress', 'failure', 'request', 'worker', 'range')"                  \
     " UNION ALL SELECT 2, 'function ' || p.proname, p.proowner FROM pg_proc p" \
     "  WHERE p.pronamespace = s.oid AND p.proname = ANY ($3::text[])"          \
     " UNION ALL SELECT 3, 'trigger ' || g.tgname, p.proowner"                  \
     "  FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid"                 \
     "  JOIN pg_proc p ON p.oid = g.tgfoid WHERE c.relnamespace = s.oid"        \
     "   AND c.relname IN ('version', 'run', 'progress', 'failure',"            \
-    "    'request', 'batch_lease')) t JOIN pg_roles r ON r.oid = t.owner"      \
+    "    'request', 'worker', 'range')) t JOIN pg_roles r ON r.oid = t.owner"  \
     " WHERE NOT r.rolsuper AND r.rolname NOT IN (current_user, session_user,"  \
     "  'pg_database_owner', $2) AND r.oid <> (SELECT d.datdba"                 \
     "  FROM pg_database d WHERE d.datname = current_database())"               \
     " ORDER BY t.rank LIMIT 1"
 
-/* A function as the steps make it. */
+/* A function as a step makes it, or drops it. */
 struct function {
     const char *name; /* parts of the DDL, not ended */
     size_t name_len;
+    bool dropped; /* then it has no body */
     const char *body;
     size_t body_len;
     bool has_path;
 };
 
-/* The next function that the DDL makes; NULL: there is none. */
+/* The next function that the DDL makes or drops; NULL: there is none. The DDL
+ * does not begin with one. */
 static const char *
 next_function(const char *ddl, const char *quote, const char *prefix,
               struct function *out)
 {
+    static const char drop[] = "DROP ";
     static const char path[] = "SET search_path = pg_catalog, pg_temp";
     const char *end;
     const char *found;
@@ -59,6 +62,9 @@ next_function(const char *ddl, const char *quote, const char *prefix,
         return NULL;
     out->name = ddl + strlen(prefix);
     out->name_len = strcspn(out->name, "(");
+    out->dropped = strncmp(ddl - strlen(drop), drop, strlen(drop)) == 0;
+    if (out->dropped)
+        return out->name;
     out->body = strstr(ddl, quote);
     if (out->body == NULL)
         return NULL;
@@ -80,28 +86,39 @@ struct functions {
 };
 
 static void
+drop_at(struct functions *self, int at)
+{
+    char **lists[] = {self->names, self->bodies, self->paths};
+
+    for (size_t i = 0; i < LM_COUNT(lists); i++) {
+        free(lists[i][at]);
+        lists[i][at] = lists[i][self->count - 1];
+    }
+    self->count--;
+}
+
+/* A later step makes or drops anew what an earlier one has made. */
+static void
 add_function(struct functions *self, const struct function *function)
 {
     char *name = lm_strndup(function->name, function->name_len);
-    int at = 0;
+    size_t room = (size_t)self->count + 1;
 
-    while (at < self->count && strcmp(self->names[at], name) != 0)
-        at++;
-    if (at == self->count) {
-        size_t count = (size_t)self->count + 1;
-
-        self->names = lm_realloc(self->names, count, sizeof(char *));
-        self->bodies = lm_realloc(self->bodies, count, sizeof(char *));
-        self->paths = lm_realloc(self->paths, count, sizeof(char *));
-        self->count++;
-    } else { /* a later step has made it anew */
-        free(self->names[at]);
-        free(self->bodies[at]);
-        free(self->paths[at]);
+    for (int at = self->count - 1; at >= 0; at--) {
+        if (strcmp(self->names[at], name) == 0)
+            drop_at(self, at);
     }
-    self->names[at] = name;
-    self->bodies[at] = lm_strndup(function->body, function->body_len);
-    self->paths[at] = lm_strdup(function->has_path ? "t" : "f");
+    if (function->dropped) {
+        free(name);
+        return;
+    }
+    self->names = lm_realloc(self->names, room, sizeof(char *));
+    self->bodies = lm_realloc(self->bodies, room, sizeof(char *));
+    self->paths = lm_realloc(self->paths, room, sizeof(char *));
+    self->names[self->count] = name;
+    self->bodies[self->count] = lm_strndup(function->body, function->body_len);
+    self->paths[self->count] = lm_strdup(function->has_path ? "t" : "f");
+    self->count++;
 }
 
 /* Those of all steps. */

@@ -65,6 +65,10 @@ bool lm_journal_blames_standby(struct lm_journal *self,
 bool lm_journal_fail_vanished(const struct lm_journal *self,
                               const struct lm_run *run, struct lm_err *err);
 
+/* The run has other ranges than the journal counts: some are gone. */
+bool lm_journal_fail_ranges(const struct lm_journal *self,
+                            const struct lm_run *run, struct lm_err *err);
+
 /* A run could not get the name and arguments of the request: another run has
  * them now. */
 bool lm_journal_fail_adopting(const struct lm_run_request *request,
@@ -93,6 +97,55 @@ const char *lm_journal_host(char *host, size_t size);
 bool lm_journal_close_requests(struct lm_journal *self, int64_t run_id,
                                const char *state,
                                struct lm_err *err) LM_MUSTCHECK;
+
+/* A version 4 UUID. */
+bool lm_journal_make_token(char *token, size_t size,
+                           struct lm_err *err) LM_MUSTCHECK;
+
+/* A copy of an error with the characters that the database's encoding has, and
+ * without secrets; freed by the caller. */
+struct lm_err *lm_journal_copy_fitting(const struct lm_journal *self,
+                                       const struct lm_err *error);
+
+/* Reads the progress of a run, whoever leads it. */
+bool lm_journal_ask_for_any_progress(struct lm_journal *self,
+                                     struct lm_run *run,
+                                     struct lm_err *err) LM_MUSTCHECK;
+
+/* What is read of a range g, and its shape. */
+#define LM_JOURNAL_RANGE "g.id, g.seq, g.cursor, g.upper, g.rows, g.batches"
+/* A key with NULL in it does not fit: its reader says so, and what to do. */
+#define LM_JOURNAL_RANGE_SHAPE "?: n n t?[]? t?[]? n n"
+/* Sets the range to the answer's row; id is 0 if there is none. */
+void lm_journal_read_range_row(const struct lm_answer *answer,
+                               const char *token, struct lm_range *range);
+
+/*
+ * worker.c, each inside a transaction that has locked the run's progress.
+ * add_session: this connection is the worker's session now. enter: the same,
+ * and it takes the range of the worker's session before. displace: the same for
+ * a run that has no runner; all of its ranges are free. leave: the workers of
+ * this process give back what they hold.
+ */
+bool lm_journal_add_session(struct lm_journal *self, int64_t run_id,
+                            struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_enter(struct lm_journal *self, int64_t run_id,
+                      struct lm_range *range, struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_free_ranges(struct lm_journal *self, int64_t run_id,
+                            struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_displace(struct lm_journal *self, int64_t run_id,
+                         struct lm_err *err) LM_MUSTCHECK;
+/* Also inside a transaction: the sessions of runs that are over. */
+bool lm_journal_delete_idle_sessions(struct lm_journal *self,
+                                     struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_leave(struct lm_journal *self, int64_t run_id,
+                      struct lm_err *err) LM_MUSTCHECK;
+/* Ends the server processes that may still hold a batch open: of this worker,
+ * or of all workers of the run (process is NULL). Outside of a transaction. */
+void lm_journal_terminate(struct lm_journal *self, int64_t run_id,
+                          const char *process, int number, bool had_its_time);
+bool lm_journal_renew_leases(struct lm_journal *self, int64_t run_id,
+                             struct lm_err *err) LM_MUSTCHECK;
 
 /* To the end of the transaction nobody else begins a run of the script, or
  * gives one to it. */

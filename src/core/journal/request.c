@@ -187,20 +187,25 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
 {
     const char *texts[] = {LM_DIGITS(run_id)};
     struct lm_answer *result = NULL;
-    bool ok =
-        lm_journal_open(self, err) &&
-        lm_journal_command(self,
-                           "UPDATE {schema}.progress SET owner ="
-                           " pg_catalog.gen_random_uuid(), waits_for = NULL,"
-                           " waits_since = NULL WHERE run_id = $1",
-                           (struct lm_values){texts, 1}, err) &&
-        lm_journal_ask(self,
-                       "UPDATE {schema}.run SET state = 'cancelled',"
-                       " exit_code = 8, finished_at = clock_timestamp()"
-                       " WHERE id = $1 AND state IN " LM_JOURNAL_MAY_GO_ON
-                       " RETURNING id",
-                       "?: n", (struct lm_values){texts, 1}, &result, err) &&
-        lm_journal_close_requests(self, run_id, "cancelled", err);
+    bool ok;
+
+    /* One that waits for its frozen client would keep its rows locked. */
+    lm_journal_terminate(self, run_id, NULL, 0, false);
+    ok = lm_journal_open(self, err) &&
+         lm_journal_command(self,
+                            "UPDATE {schema}.progress SET owner ="
+                            " pg_catalog.gen_random_uuid(), waits_for = NULL,"
+                            " waits_since = NULL WHERE run_id = $1",
+                            (struct lm_values){texts, 1}, err) &&
+         lm_journal_command(self, "SELECT {schema}.drop_ranges($1)",
+                            (struct lm_values){texts, 1}, err) &&
+         lm_journal_ask(self,
+                        "UPDATE {schema}.run SET state = 'cancelled',"
+                        " exit_code = 8, finished_at = clock_timestamp()"
+                        " WHERE id = $1 AND state IN " LM_JOURNAL_MAY_GO_ON
+                        " RETURNING id",
+                        "?: n", (struct lm_values){texts, 1}, &result, err) &&
+         lm_journal_close_requests(self, run_id, "cancelled", err);
 
     *cancelled = ok && lm_answer_rows(result) == 1;
     lm_answer_free(result);

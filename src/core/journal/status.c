@@ -15,24 +15,45 @@
 #define HELD LM_JOURNAL_HELD(LM_JOURNAL_TEXT(LM_JOURNAL_LEASE_MS))
 
 /* A runner that is reconnecting has no session. */
-#define LEASED "(p.lease_until > clock_timestamp() OR " HELD ")"
+#define LEASED "(" LM_JOURNAL_LEASED " OR " HELD ")"
 
 /* An estimate, as long as it is one: a run that is done has its rows, and one
  * that has more rows than were expected shows that it was wrong. */
 #define TOTAL                                                              \
     "CASE WHEN r.state NOT IN ('done', 'done_with_failures', 'cancelled')" \
-    " AND p.total >= p.rows THEN p.total END"
+    " AND p.total >= t.rows THEN p.total END"
 
 #define LIVE "(r.state IN ('running', 'paused') AND " HELD ")"
+
+/* The workers of runs: w, with the range g that each holds. */
+#define WORKERS                                                               \
+    " {schema}.worker w LEFT JOIN {schema}.range g ON g.worker = w.id"        \
+    " AND g.owner IS NOT NULL AND NOT g.closed"                               \
+    " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.backend_pid"       \
+    " AND a.datname = pg_catalog.current_database()"                          \
+    " CROSS JOIN LATERAL (SELECT w.rows + coalesce(g.rows, 0) AS rows,"       \
+    "  greatest(0.001, extract(epoch FROM clock_timestamp() - w.started_at))" \
+    "  AS seconds) d"
+#define DOING                                                                  \
+    "CASE WHEN NOT coalesce(" LM_JOURNAL_ALIVE(LM_JOURNAL_TEXT(                \
+        LM_JOURNAL_LEASE_MS)) ", false) THEN 'is gone'"                        \
+                              " WHEN r.state = 'paused' THEN 'paused'"         \
+                              " WHEN g.id IS NULL THEN 'looks for keys'"       \
+                              " WHEN a.wait_event_type = 'Lock' THEN 'waits "  \
+                              "for a lock'"                                    \
+                              " WHEN p.waits_for IS NOT NULL THEN 'waits for " \
+                              "' || p.waits_for"                               \
+                              " ELSE 'works' END"
 
 #define RUNS_SQL                                                            \
     "SELECT r.id AS run, r.script, r.args, r.state,"                        \
     " coalesce(" LIVE ", false) AS live,"                                   \
-    " p.rows, p.batches, p.retries, p.key_columns, p.cursor, p.bound,"      \
+    " t.rows, t.batches, t.retries, p.key_columns, " LM_JOURNAL_CURSOR      \
+    " AS cursor, p.bound,"                                                  \
     " date_trunc('second', r.started_at) AS started_at,"                    \
     " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"    \
     " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"        \
-    " r.error_sqlstate AS sqlstate, r.exit_code, p.failures, " TOTAL        \
+    " r.error_sqlstate AS sqlstate, r.exit_code, t.failures, " TOTAL        \
     " AS total,"                                                            \
     " p.batch_size, p.waits_for,"                                           \
     " date_trunc('second', p.waits_since) AS waits_since, p.held,"          \
@@ -41,8 +62,17 @@
     "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"        \
     "   'answer', q.answer) ORDER BY q.id), '[]')"                          \
     "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests,"         \
+    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("   \
+    "   'host', w.host, 'pid', w.pid, 'worker', w.number, 'leads',"         \
+    "   w.id = p.leader, 'rows', d.rows, 'rows_per_s',"                     \
+    "   round((d.rows / d.seconds)::numeric, 1), 'after', g.cursor, 'upto'" \
+    "   , g.upper, 'doing', " DOING ") ORDER BY w.id = p.leader DESC,"      \
+    "   w.host, w.pid, w.number), '[]') FROM" WORKERS                       \
+    "  WHERE w.run_id = r.id AND r.state IN " LM_JOURNAL_MAY_GO_ON          \
+    " ) AS workers,"                                                        \
     " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"   \
     " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id" \
+    " LEFT JOIN LATERAL " LM_JOURNAL_TOTALS " ON true"                      \
     " WHERE ($1::bigint[] IS NULL OR r.id = ANY ($1))"                      \
     " ORDER BY r.id DESC LIMIT $2::bigint"
 
@@ -128,7 +158,7 @@ lm_status_find(struct lm_conn *conn, const char *schema, const char *runs,
     static const char sql[] =
         LM_OWN "SELECT r.id, r.script, r.state, coalesce(" LIVE ", false),"
                " r.state IN " LM_JOURNAL_MAY_GO_ON ", r.args,"
-               " coalesce(p.lease_until > clock_timestamp(), false),"
+               " coalesce(" LM_JOURNAL_LEASED ", false),"
                " coalesce(r.path, ''), p.run_id IS NULL"
                " FROM {schema}.run r LEFT JOIN {schema}.progress p"
                " ON p.run_id = r.id WHERE r.id = ANY ($1::bigint[])"
@@ -175,7 +205,8 @@ lm_status_find_failed(struct lm_conn *conn, const char *schema,
 {
     static const char sql[] =
         LM_OWN "SELECT p.run_id FROM {schema}.progress p"
-               " WHERE p.run_id = ANY ($1::bigint[]) AND p.failures > 0"
+               " CROSS JOIN LATERAL " LM_JOURNAL_TOTALS
+               " WHERE p.run_id = ANY ($1::bigint[]) AND t.failures > 0"
                " ORDER BY p.run_id = $2::bigint DESC, p.run_id DESC LIMIT 1";
     struct lm_buf text = LM_BUF_INIT;
     struct lm_answer *row = NULL;
@@ -303,14 +334,14 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
                    struct lm_status_progress *out, struct lm_err *err)
 {
     static const char sql[] = LM_OWN
-        "SELECT r.state, " LEASED ", p.rows, p.batches,"
-        " p.retries, coalesce(" TOTAL ", -1), coalesce(p.batch_size, 0),"
+        "SELECT r.state, " LEASED ", t.rows, t.batches,"
+        " t.retries, coalesce(" TOTAL ", -1), coalesce(p.batch_size, 0),"
         " coalesce(p.waits_for, ''), coalesce(r.exit_code, CASE"
         "  r.state WHEN 'done' THEN 0 WHEN 'stopped' THEN 5"
         "  WHEN 'cancelled' THEN 8 ELSE 1 END),"
         " coalesce(r.error, '')"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
-        " WHERE r.id = $1::bigint";
+        " CROSS JOIN LATERAL " LM_JOURNAL_TOTALS " WHERE r.id = $1::bigint";
     struct lm_answer *row = NULL;
     bool ok = true;
 
@@ -332,4 +363,21 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
     }
     lm_answer_free(row);
     return ok;
+}
+
+bool
+lm_status_workers(struct lm_conn *conn, const char *schema, int64_t run_id,
+                  struct lm_answer **out, struct lm_err *err)
+{
+    static const char sql[] = LM_OWN
+        "SELECT w.host, w.pid, w.number, d.rows,"
+        " (d.rows / d.seconds)::bigint,"
+        " coalesce(array_to_string(g.cursor, ', '), ''),"
+        " coalesce(array_to_string(g.upper, ', '), ''), " DOING " FROM" WORKERS
+        " JOIN {schema}.run r ON r.id = w.run_id"
+        " JOIN {schema}.progress p ON p.run_id = r.id"
+        " WHERE w.run_id = $1::bigint AND r.state IN " LM_JOURNAL_MAY_GO_ON
+        " ORDER BY w.id = p.leader DESC, w.host, w.pid, w.number";
+
+    return ask_about(conn, schema, sql, "*: t n n n n t t t", run_id, out, err);
 }

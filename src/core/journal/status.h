@@ -104,6 +104,12 @@ bool lm_status_requests(struct lm_conn *conn, const char *schema,
                         int64_t run_id, struct lm_answer **out,
                         struct lm_err *err) LM_MUSTCHECK;
 
+/* The workers of an unfinished run: host, pid, number, rows, rows a second,
+ * the keys (as text, "" if there is none) after and up to which it works, and
+ * what it does. */
+bool lm_status_workers(struct lm_conn *conn, const char *schema, int64_t run_id,
+                       struct lm_answer **out, struct lm_err *err) LM_MUSTCHECK;
+
 /* A run at one moment. */
 struct lm_status_progress {
     char state[24];

@@ -7,6 +7,7 @@
 #include "core/lane/private.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static int64_t
 rows_to_ask_for(const struct lm_lane *self)
@@ -32,7 +33,7 @@ bool
 lm_lane_commit_batch(struct lm_lane *self, const struct lm_page *page,
                      const struct lm_key *cursor, struct lm_err *err)
 {
-    if (!lm_journal_checkpoint(&self->journal, self->run, cursor, page->rows,
+    if (!lm_journal_checkpoint(&self->journal, &self->range, cursor, page->rows,
                                self->attempt.uncounted_retries, err) ||
         !lm_lane_post_modules(self, err))
         return false;
@@ -41,7 +42,7 @@ lm_lane_commit_batch(struct lm_lane *self, const struct lm_page *page,
         return false;
 #endif
     LM_FAULT("after_flush");
-    if (!lm_lane_witness(self, LM_BEFORE_COMMIT, self->run->batches + 1, err) ||
+    if (!lm_lane_witness(self, LM_BEFORE_COMMIT, self->batch, err) ||
         !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
         return false;
     lm_lane_modules_noted(self);
@@ -57,13 +58,13 @@ migrate_and_end(struct lm_lane *self, const struct lm_page *page,
                 const struct lm_key *window_end, struct lm_key *cursor,
                 struct lm_err *err)
 {
-    struct lm_stretch stretch = {&self->run->cursor, cursor};
+    struct lm_stretch stretch = {&self->range.cursor, cursor};
 
     if (window_end != NULL) {
         lm_key_copy(cursor, window_end);
     } else if (self->migration->by_range && !page->more &&
-               !lm_key_is_empty(&self->run->bound)) {
-        lm_key_copy(cursor, &self->run->bound);
+               !lm_key_is_empty(&self->range.upper)) {
+        lm_key_copy(cursor, &self->range.upper);
     } else {
         lm_page_copy_key(page, &self->query, page->rows - 1, cursor);
     }
@@ -76,10 +77,10 @@ migrate_and_end(struct lm_lane *self, const struct lm_page *page,
 static void
 advance(struct lm_lane *self, const struct lm_page *page, struct lm_key *cursor)
 {
-    lm_key_swap(&self->run->cursor, cursor);
-    self->run->seq++;
-    self->run->rows += page->rows;
-    self->run->batches++;
+    lm_key_swap(&self->range.cursor, cursor);
+    self->range.seq++;
+    self->range.rows += page->rows;
+    self->range.batches++;
     lm_attempt_committed(&self->attempt);
     lm_lane_narrow_passed(self, page);
     lm_size_batch(&self->size, page->rows, self->worked_ms);
@@ -94,7 +95,7 @@ name_batch(const struct lm_lane *self, const struct lm_page *page,
 {
     struct lm_buf text = LM_BUF_INIT;
 
-    lm_buf_printf(&text, "batch %" PRId64 ", keys (", self->run->batches + 1);
+    lm_buf_printf(&text, "batch %" PRId64 ", keys (", self->batch);
     for (int i = 0; i < self->query.key_count; i++)
         lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "", self->query.key[i]);
     for (int end = 0; end < 2; end++) {
@@ -106,7 +107,7 @@ name_batch(const struct lm_lane *self, const struct lm_page *page,
         for (int i = 0; i < self->query.key_count; i++) {
             lm_buf_printf(&text, "%s%s", i > 0 ? ", " : "",
                           before
-                              ? self->run->cursor.texts[i]
+                              ? self->range.cursor.texts[i]
                               : lm_page_key(page, &self->query,
                                             end == 0 ? 0 : page->rows - 1, i));
         }
@@ -127,11 +128,11 @@ fetch_page(struct lm_lane *self, struct lm_key *window_end,
     lm_attempt_look_for_page(&self->attempt);
     lm_narrow_begin_page(&self->narrow, rows);
     lm_conn_limit_answer(self->conn, rows > 1 ? LM_LANE_PAGE_BYTES : 0);
-    ok = lm_lane_witness(self, LM_BEFORE_PAGE, self->run->batches + 1, err) &&
+    ok = lm_lane_witness(self, LM_BEFORE_PAGE, self->batch, err) &&
          lm_lane_find_window(self, window_end, err) &&
          lm_lane_narrow_page(self, window_end, err) &&
-         lm_lane_read_page(self, &self->run->cursor,
-                           lm_key_is_empty(window_end) ? &self->run->bound
+         lm_lane_read_page(self, &self->range.cursor,
+                           lm_key_is_empty(window_end) ? &self->range.upper
                                                        : window_end,
                            rows, page, err);
     lm_conn_limit_answer(self->conn, LM_LANE_ANSWER_BYTES);
@@ -150,8 +151,8 @@ pass_window(struct lm_lane *self, const struct lm_page *page,
 {
     if (!self->host.end_batch(self->host.run, page, window_end, err))
         return false;
-    lm_key_swap(&self->run->cursor, window_end);
-    self->run->seq++;
+    lm_key_swap(&self->range.cursor, window_end);
+    self->range.seq++;
     lm_attempt_committed(&self->attempt);
     lm_lane_narrow_passed(self, page);
     self->host.committed(self->host.run, 0);
@@ -161,7 +162,7 @@ pass_window(struct lm_lane *self, const struct lm_page *page,
 static void
 note_first_key(struct lm_lane *self, const struct lm_page *page)
 {
-    if (self->first_key == NULL && self->run->batches == 0)
+    if (self->first_key == NULL && self->batch == 1)
         self->first_key = lm_strdup(lm_page_key(page, &self->query, 0, 0));
 }
 
@@ -178,7 +179,7 @@ work_on_page(struct lm_lane *self, const struct lm_page *page,
         return pass_window(self, page, window_end, err);
     if (page->rows == 0) {
         lm_conn_rollback(self->conn);
-        self->pages_done = true;
+        self->range_done = true;
         return true;
     }
     note_first_key(self, page);
@@ -187,14 +188,23 @@ work_on_page(struct lm_lane *self, const struct lm_page *page,
     if (ok) {
         LM_FAULT("after_commit");
         advance(self, page, &cursor);
-        self->pages_done = !page->more && !ends_window;
-        ok = lm_lane_witness(self, LM_AFTER_COMMIT, self->run->batches, err);
+        self->range_done = !page->more && !ends_window;
+        ok = lm_lane_witness(self, LM_AFTER_COMMIT, self->batch, err);
     } else if (err->kind != LM_ERR_LOST) {
         name_batch(self, page, err);
         lm_lane_note_failed_page(self, page);
     }
     lm_key_release(&cursor);
     return ok;
+}
+
+void
+lm_lane_set_range(struct lm_lane *self, struct lm_range *range)
+{
+    lm_range_release(&self->range);
+    self->range = *range;
+    memset(range, 0, sizeof *range);
+    self->range_done = false;
 }
 
 bool
@@ -206,6 +216,7 @@ lm_lane_batch(struct lm_lane *self, struct lm_err *err)
 
     lm_attempt_begin_batch(&self->attempt);
     self->begun_ms = lm_clock_ms();
+    self->batch = self->host.next_batch(self->host.run);
     ok = self->host.begin_batch(self->host.run, err) &&
          lm_repo_post_check(self->repo, self->conn, err) &&
          fetch_page(self, &window_end, &page, err);

@@ -26,7 +26,7 @@ lm_lane_info(const struct lm_lane *self, int64_t batch)
     struct lm_run_info info = {.id = self->run->id,
                                .script = self->migration->name,
                                .batch = batch,
-                               .worker = 1,
+                               .worker = self->journal.number,
                                .attempt = self->attempt.number,
                                .dry_run = self->options.dry};
 
@@ -87,7 +87,7 @@ batch_of(const struct lm_lane *self, enum lm_callback callback)
 {
     if (callback == LM_CALL_ON_START)
         return 0;
-    return self->migration->one_shot ? 1 : self->run->batches;
+    return self->migration->one_shot ? 1 : self->host.batches(self->host.run);
 }
 
 bool
@@ -113,7 +113,7 @@ lm_lane_migrate_page(struct lm_lane *self, const struct lm_page *page,
                      const struct lm_stretch *stretch, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_run_info info = lm_lane_info(self, self->run->batches + 1);
+    struct lm_run_info info = lm_lane_info(self, self->batch);
     struct lm_repo_use use = {.paged = &self->query,
                               .combine =
                                   m->combine && !self->attempt.uncombined,

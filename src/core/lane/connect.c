@@ -249,5 +249,5 @@ lm_lane_reconnect(struct lm_lane *self, const struct lm_err *why,
                   struct lm_err *err)
 {
     return connect_until(self, why, true, err) &&
-           lm_lane_check_keys(self, self->run, err);
+           lm_lane_check_range(self, err);
 }

@@ -150,7 +150,8 @@ record(struct lm_lane *self, const struct lm_err *why, struct lm_err *err)
     txn.own = true;
     txn.durable = self->migration->durable_batches;
     return lm_txn_begin(self->conn, &txn, err) &&
-           lm_journal_record_failed_row(&self->journal, self->run, &failure,
+           lm_journal_record_failed_row(&self->journal, self->run->id,
+                                        &self->range, &failure,
                                         self->attempt.uncounted_retries, err) &&
            lm_conn_commit(self->conn, "quarantine_before_commit",
                           "quarantine_after_commit_sent", err);
@@ -175,7 +176,7 @@ record_or_stop(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_err why = *err;
 
-    if (self->run->failures >= self->migration->max_failures) {
+    if (self->host.failures(self->host.run) >= self->migration->max_failures) {
         lm_err_prefix(
             err,
             "more rows have failed than config.max_failures = %" PRId64
@@ -191,9 +192,9 @@ record_or_stop(struct lm_lane *self, struct lm_err *err)
     if (!record(self, &why, err))
         return false;
     log_failed_row(self, &why);
-    lm_key_copy(&self->run->cursor, &self->failed_batch.key);
-    self->run->seq++;
-    self->run->failures++;
+    lm_key_copy(&self->range.cursor, &self->failed_batch.key);
+    self->range.seq++;
+    self->host.recorded(self->host.run);
     lm_attempt_committed(&self->attempt);
     lm_attempt_begin_anew(&self->attempt);
     lm_bisection_found(&self->bisection);

@@ -9,7 +9,7 @@
 
 void
 lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
-             const struct lm_migration *migration, struct lm_run *run)
+             const struct lm_migration *migration, const struct lm_run *run)
 {
     struct lm_repo_options repo = {
         .allow_ddl = migration->allow_ddl,
@@ -36,5 +36,6 @@ lm_lane_release(struct lm_lane *self)
     lm_window_release(&self->window);
     lm_base_query_release(&self->query);
     free(self->first_key);
+    lm_range_release(&self->range);
     lm_conn_close(self->conn);
 }

@@ -53,6 +53,12 @@ struct lm_lane_host {
                       const struct lm_key *cursor, struct lm_err *err);
     /* A batch with so many rows is committed; 0: a window without rows. */
     void (*committed)(void *run, int64_t rows);
+    /* Another row has failed and is recorded. */
+    void (*recorded)(void *run);
+    /* What the run counts so far: its batches, and its failed rows. */
+    int64_t (*batches)(void *run);
+    int64_t (*next_batch)(void *run); /* the number of the next one */
+    int64_t (*failures)(void *run);
     /* How many rows the run may still migrate; INT64_MAX: all. */
     int64_t (*rows_left)(void *run);
     /* The lane tries a transaction again. */
@@ -63,9 +69,10 @@ struct lm_lane_host {
     /* The lane has lost its connection, or has one again. */
     void (*disconnected)(void *run);
     void (*connected)(void *run);
-    /* Over a new connection: claims the run anew. */
+    /* Over a new connection: claims the run, or the lane's range, anew. */
     bool (*claim)(void *run, struct lm_err *err);
-    /* Over the same one: reads what the journal has of the run. */
+    /* Over the same one: reads what the journal has of the run and of the
+     * lane's range. */
     bool (*reread)(void *run, struct lm_err *err);
 };
 
@@ -137,7 +144,9 @@ struct lm_lane {
     struct lm_lane_host host;
     struct lm_lane_options options;
     const struct lm_migration *migration; /* the run's */
-    struct lm_run *run;                   /* the run's */
+    const struct lm_run *run;             /* the run's; a lane reads its id */
+    struct lm_range range;                /* the keys that it works on */
+    int64_t batch;                        /* number of the current batch */
 
     struct lm_conn *conn;
     char application_name[64]; /* at most as long as a name of the server */
@@ -157,12 +166,13 @@ struct lm_lane {
     int64_t begun_ms;  /* when the current batch's work began */
     int64_t worked_ms; /* how long the work took */
     char *first_key;   /* of the run, its first column; NULL: not seen */
-    bool pages_done;   /* no row is left before the bound */
+    bool range_done;   /* no row is left in the range */
 };
 
 /* The pointers belong to the caller and must live as long as the lane. */
 void lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
-                  const struct lm_migration *migration, struct lm_run *run);
+                  const struct lm_migration *migration,
+                  const struct lm_run *run);
 void lm_lane_release(struct lm_lane *self);
 
 /* -- connect.c: having a connection ----------------------------------------- */
@@ -194,10 +204,28 @@ void lm_lane_name_session(const struct lm_lane *self, const char *prefix,
 bool lm_lane_check_query(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_lane_check_query_again(struct lm_lane *self,
                                struct lm_err *err) LM_MUSTCHECK;
-/* Do cursor and bound, as the journal has them, fit the key? */
-bool lm_lane_check_keys(const struct lm_lane *self, const struct lm_run *run,
+/* Do a cursor and an upper key, as the journal has them, fit the key? begun: it
+ * says that rows are done. */
+bool lm_lane_check_keys(const struct lm_lane *self, const struct lm_key *cursor,
+                        const struct lm_key *upper, bool begun,
                         struct lm_err *err) LM_MUSTCHECK;
-/* Reads what the journal has of the run again, on the same connection. */
+/* The same for the range that the lane holds. */
+bool lm_lane_check_range(const struct lm_lane *self,
+                         struct lm_err *err) LM_MUSTCHECK;
+/* What the lane believes of its range, before the journal is read again; and
+ * how many rows and batches more, or fewer, the journal has then. False if the
+ * range is another one, or the same. */
+struct lm_belief {
+    int64_t id;
+    int64_t seq;
+    int64_t rows;
+    int64_t batches;
+};
+struct lm_belief lm_lane_believe(const struct lm_lane *self);
+bool lm_lane_compare(const struct lm_lane *self, const struct lm_belief *before,
+                     int64_t *rows, int64_t *batches);
+/* Reads what the journal has of the run and of the lane's range again, on the
+ * same connection. */
 bool lm_lane_refresh(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: the highest key of the base query. If the base query
  * fails at a row: the highest key of the key's table (narrow.c); no page looks
@@ -240,6 +268,8 @@ bool lm_lane_begin_batch(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_lane_commit_batch(struct lm_lane *self, const struct lm_page *page,
                           const struct lm_key *cursor,
                           struct lm_err *err) LM_MUSTCHECK;
+/* The lane works on this range from now on; takes over its texts. */
+void lm_lane_set_range(struct lm_lane *self, struct lm_range *range);
 
 /* -- recover.c: what becomes of a step that failed ------------------------- */
 

@@ -39,11 +39,12 @@ find_end(struct lm_lane *self, const struct lm_key *bound, struct lm_key *end,
     struct lm_narrow *narrow = &self->narrow;
 
     if (!narrow->by_table) {
-        return lm_page_key_ahead(self->conn, &self->query, &self->run->cursor,
+        return lm_page_key_ahead(self->conn, &self->query, &self->range.cursor,
                                  bound, narrow->asked, end, &narrow->rows, err);
     }
     if (!lm_page_window_end(self->conn, &self->query, self->window.table,
-                            &self->run->cursor, bound, narrow->asked, end, err))
+                            &self->range.cursor, bound, narrow->asked, end,
+                            err))
         return false;
     narrow->rows = lm_key_is_empty(end) ? 0 : narrow->asked;
     return true;
@@ -73,7 +74,7 @@ lm_lane_narrow_page(struct lm_lane *self, struct lm_key *end,
     if (self->bisection.rows > 0 && !prefer_index(self, err))
         return false;
     narrow->by_keys = true;
-    if (!find_end(self, lm_key_is_empty(end) ? &self->run->bound : end, &found,
+    if (!find_end(self, lm_key_is_empty(end) ? &self->range.upper : end, &found,
                   err))
         return false;
     narrow->by_keys = false;

@@ -56,37 +56,67 @@ lm_lane_check_query_again(struct lm_lane *self, struct lm_err *err)
 /* Somebody may have edited the run's journal rows by hand. Without a cursor
  * the run would begin again, so that is allowed only for runs without rows. */
 bool
-lm_lane_check_keys(const struct lm_lane *self, const struct lm_run *run,
-                   struct lm_err *err)
+lm_lane_check_keys(const struct lm_lane *self, const struct lm_key *cursor,
+                   const struct lm_key *upper, bool begun, struct lm_err *err)
 {
     const char *wrong = NULL;
 
     if (self->migration->one_shot)
         return true;
-    if (lm_key_is_empty(&run->cursor)
-            ? run->batches > 0
-            : !lm_key_fits(&run->cursor, self->query.key_count)) {
+    if (lm_key_is_empty(cursor) ? begun
+                                : !lm_key_fits(cursor, self->query.key_count)) {
         wrong = "cursor";
-    } else if (lm_key_is_empty(&run->bound)
-                   ? run->bound_is_empty && run->batches > 0
-                   : !lm_key_fits(&run->bound, self->query.key_count)) {
-        wrong = "bound";
+    } else if (!lm_key_is_empty(upper) &&
+               !lm_key_fits(upper, self->query.key_count)) {
+        wrong = "upper key";
     }
     if (wrong == NULL)
         return true;
     lm_err_set(err, LM_ERR_FAILED,
                "the journal's %s of run %" PRId64 " does not fit the key",
-               wrong, run->id);
+               wrong, self->run->id);
     return lm_err_hint(
         err,
-        "Correct it in the table \"progress\" of the schema "
+        "Correct it in the table \"range\" of the schema "
         "\"%s\", or abandon that run and begin a new one with --restart.",
         self->journal.schema);
+}
+
+bool
+lm_lane_check_range(const struct lm_lane *self, struct lm_err *err)
+{
+    const struct lm_range *range = &self->range;
+
+    return range->id == 0 ||
+           lm_lane_check_keys(self, &range->cursor, &range->upper,
+                              range->batches > 0, err);
+}
+
+struct lm_belief
+lm_lane_believe(const struct lm_lane *self)
+{
+    const struct lm_range *range = &self->range;
+
+    return (struct lm_belief){range->id, range->seq, range->rows,
+                              range->batches};
+}
+
+bool
+lm_lane_compare(const struct lm_lane *self, const struct lm_belief *before,
+                int64_t *rows, int64_t *batches)
+{
+    const struct lm_range *range = &self->range;
+
+    if (range->id != before->id || range->seq == before->seq)
+        return false;
+    *rows = range->rows - before->rows;
+    *batches = range->batches - before->batches;
+    return true;
 }
 
 bool
 lm_lane_refresh(struct lm_lane *self, struct lm_err *err)
 {
     return self->host.reread(self->host.run, err) &&
-           lm_lane_check_keys(self, self->run, err);
+           lm_lane_check_range(self, err);
 }

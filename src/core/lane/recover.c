@@ -409,16 +409,25 @@ was_demoted(struct lm_lane *self, const struct lm_err *err)
            !lm_preflight_server(self->conn, &ignored);
 }
 
-/* The journal has the run elsewhere than the batch began: another runner's, or
- * ours still, where the server lost batches in a crash (host.reread). */
+/* The journal has the run or the range elsewhere than the step began: another
+ * worker's, or ours still, where the server lost batches in a crash, or where
+ * somebody has cut off a part of the range (host.reread). */
 static bool
-read_what_was_lost(struct lm_lane *self, struct lm_err *err)
+read_what_has_moved(struct lm_lane *self, struct lm_err *err)
 {
-    int64_t believed_seq = self->run->seq;
+    int64_t run_seq = self->run->seq;
+    int64_t range_seq = self->range.seq;
+    int64_t id = self->range.id;
+    char session[sizeof self->journal.worker];
     struct lm_err found;
 
-    if (lm_lane_refresh(self, &found))
-        return self->run->seq < believed_seq;
+    memcpy(session, self->journal.worker, sizeof session);
+
+    if (lm_lane_refresh(self, &found)) {
+        return self->run->seq != run_seq || self->range.seq != range_seq ||
+               self->range.id != id ||
+               strcmp(session, self->journal.worker) != 0;
+    }
     *err = found;
     return false;
 }
@@ -461,7 +470,7 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
     case WAIT:
         return wait(self, err);
     case FIND_FENCER:
-        return read_what_was_lost(self, err);
+        return read_what_has_moved(self, err);
     case GIVE_UP:
         break;
     }

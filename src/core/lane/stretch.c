@@ -17,9 +17,9 @@
 static bool
 may_skip(const struct lm_lane *self, const struct lm_key *cursor, int64_t rows)
 {
-    return lm_page_may_skip(&self->query) && rows > 1 &&
-           self->run->batches > 0 && !lm_key_is_empty(cursor) &&
-           self->window.rows == 0 && !self->narrow.on && !self->options.dry &&
+    return lm_page_may_skip(&self->query) && rows > 1 && self->batch > 1 &&
+           !lm_key_is_empty(cursor) && self->window.rows == 0 &&
+           !self->narrow.on && !self->options.dry &&
            self->options.witness == NULL;
 }
 

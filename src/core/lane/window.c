@@ -53,7 +53,7 @@ lm_lane_find_window(struct lm_lane *self, struct lm_key *end,
     window->began_ms = lm_clock_ms();
     return window->rows == 0 ||
            lm_page_window_end(self->conn, &self->query, window->table,
-                              &self->run->cursor, &self->run->bound,
+                              &self->range.cursor, &self->range.upper,
                               window->rows, end, err);
 }
 

@@ -72,7 +72,7 @@ static void
 add_whole_page(struct lm_page_request *self, const struct lm_key *cursor,
                const struct lm_key *bound, const char *limit)
 {
-    struct lm_range range = {cursor, bound};
+    struct lm_bounds range = {cursor, bound};
 
     if (watched_columns(self->query) > 0) {
         lm_request_add_watched_page(self, range, limit);
@@ -355,7 +355,7 @@ lm_page_skip(struct lm_conn *conn, const struct lm_base_query *query,
 
     memset(out, 0, sizeof *out);
     lm_request_init(&request, query);
-    lm_request_add_page_end(&request, (struct lm_range){cursor, bound},
+    lm_request_add_page_end(&request, (struct lm_bounds){cursor, bound},
                             LM_DIGITS(limit + 1));
     if (!send_page(&request, conn, query, out, err))
         return false;
@@ -426,10 +426,9 @@ begin_key(struct lm_page_request *request)
                                " AS luamig_found, key.* FROM (");
 }
 
-/* The key that begins at a column of an answer's row. */
-static void
-take_key(const struct lm_answer *answer, int row, int column,
-         const struct lm_base_query *query, struct lm_key *out)
+void
+lm_page_take_key(const struct lm_answer *answer, int row, int column,
+                 const struct lm_base_query *query, struct lm_key *out)
 {
     lm_key_release(out);
     out->texts = lm_calloc((size_t)query->key_count, sizeof *out->texts);
@@ -456,7 +455,7 @@ ask_key(struct lm_page_request *request, struct lm_conn *conn,
     if (!ask(request, conn, shape, &answer, err))
         return false;
     if (lm_answer_bool(answer, 0, 0)) {
-        take_key(answer, 0, 1, query, out);
+        lm_page_take_key(answer, 0, 1, query, out);
         ok = check_not_null(query, out, err) &&
              (!rounds || lm_answer_bool(answer, 0, query->key_count + 1) ||
               fail_rounded(query, out, err));
@@ -499,7 +498,7 @@ lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
                   struct lm_err *err)
 {
     struct lm_page_request request;
-    struct lm_range range = {cursor, bound};
+    struct lm_bounds range = {cursor, bound};
     struct lm_answer *answer = NULL;
     char shape[24];
     bool ok;
@@ -513,7 +512,7 @@ lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
     if (ok)
         *found = lm_answer_rows(answer);
     if (*found > 0) {
-        take_key(answer, (int)*found - 1, 0, query, out);
+        lm_page_take_key(answer, (int)*found - 1, 0, query, out);
         ok = check_not_null(query, out, err);
         if (!ok) {
             lm_key_release(out);
@@ -565,8 +564,8 @@ lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
 
     lm_request_init(&request, query);
     begin_key(&request);
-    lm_request_add_window_end(&request, table, (struct lm_range){cursor, bound},
-                              LM_DIGITS(rows));
+    lm_request_add_window_end(
+        &request, table, (struct lm_bounds){cursor, bound}, LM_DIGITS(rows));
     ok = ask_key(&request, conn, out, err);
     lm_request_release(&request);
     return ok;
@@ -611,7 +610,7 @@ lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
 
     lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*) FROM (");
-    lm_request_add_range(&request, (struct lm_range){cursor, bound});
+    lm_request_add_range(&request, (struct lm_bounds){cursor, bound});
     lm_buf_puts(&request.sql, ") AS page");
     ok = ask(&request, conn, "1: n", &answer, err);
     lm_request_release(&request);
@@ -633,7 +632,7 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
 
     lm_request_init(&request, query);
     lm_buf_puts(&request.sql, "EXPLAIN (FORMAT JSON) ");
-    lm_request_add_range(&request, (struct lm_range){cursor, bound});
+    lm_request_add_range(&request, (struct lm_bounds){cursor, bound});
     if (lm_conn_ask_typed(conn, lm_buf_text(&request.sql), "1: t",
                           request.types,
                           (struct lm_values){request.texts, request.count},

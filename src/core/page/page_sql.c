@@ -265,6 +265,25 @@ lm_request_add_key_after(struct lm_page_request *self, const struct lm_key *key)
     add_comparison(self, LM_GREATER, add_key_params(self, key));
 }
 
+void
+lm_request_add_key_before(struct lm_page_request *self,
+                          const struct lm_key *key)
+{
+    add_comparison(self, LM_LESS, add_key_params(self, key));
+}
+
+void
+lm_request_add_key_values(struct lm_page_request *self,
+                          const struct lm_key *key)
+{
+    int first = add_key_params(self, key);
+
+    for (int i = 0; i < self->query->key_count; i++) {
+        lm_buf_printf(&self->sql, "%s$%d AS ", i > 0 ? ", " : "", first + i);
+        lm_sql_add_identifier(&self->sql, self->query->key[i]);
+    }
+}
+
 /* -- ranges ----------------------------------------------------------- */
 
 /* The numbers of the parameters that a range is made of; 0: open. */
@@ -274,7 +293,7 @@ struct ends {
 };
 
 static struct ends
-add_ends(struct lm_page_request *self, struct lm_range range)
+add_ends(struct lm_page_request *self, struct lm_bounds range)
 {
     struct ends ends = {0, 0};
 
@@ -317,7 +336,7 @@ lm_page_add_where(struct lm_buf *sql, const struct lm_base_query *query,
 }
 
 void
-lm_request_add_range(struct lm_page_request *self, struct lm_range range)
+lm_request_add_range(struct lm_page_request *self, struct lm_bounds range)
 {
     lm_buf_puts(&self->sql, "SELECT ");
     lm_request_add_columns(self, "page");
@@ -327,10 +346,11 @@ lm_request_add_range(struct lm_page_request *self, struct lm_range range)
 
 /* -- what is ordered -------------------------------------------------- */
 
-/* The key columns of the table, under the names of the base query, which may
- * have left out those that are NULL. */
-static void
-add_key_source(struct lm_page_request *self, const char *table)
+/* Under the names of the base query, which may have left out those that are
+ * NULL. */
+void
+lm_request_add_key_source(struct lm_page_request *self, const char *table,
+                          const char *how)
 {
     const struct lm_base_query *query = self->query;
 
@@ -342,7 +362,7 @@ add_key_source(struct lm_page_request *self, const char *table)
         lm_buf_puts(&self->sql, " AS ");
         lm_sql_add_identifier(&self->sql, query->key[i]);
     }
-    lm_buf_printf(&self->sql, " FROM %s", table);
+    lm_buf_printf(&self->sql, " FROM %s%s", table, how);
     for (int i = 0; i < query->key_count; i++) {
         lm_buf_puts(&self->sql, i > 0 ? " AND " : " WHERE ");
         lm_sql_add_identifier(&self->sql,
@@ -363,7 +383,7 @@ add_select(struct lm_page_request *self, const char *table)
         lm_request_add_source(self);
     } else {
         lm_request_add_keys(self, "page", "");
-        add_key_source(self, table);
+        lm_request_add_key_source(self, table, "");
     }
 }
 
@@ -390,7 +410,7 @@ add_branch(struct lm_page_request *self, const char *table, int from,
 /* All rows of the range in order; in branches, no more than limit is of use. */
 static void
 add_ordered(struct lm_page_request *self, const char *table,
-            struct lm_range range, int limit)
+            struct lm_bounds range, int limit)
 {
     struct ends ends = add_ends(self, range);
 
@@ -416,7 +436,7 @@ add_ordered(struct lm_page_request *self, const char *table,
 }
 
 void
-lm_request_add_page(struct lm_page_request *self, struct lm_range range,
+lm_request_add_page(struct lm_page_request *self, struct lm_bounds range,
                     const char *limit)
 {
     int param = lm_request_param(self, limit, LM_TYPE_INT8);
@@ -426,7 +446,7 @@ lm_request_add_page(struct lm_page_request *self, struct lm_range range,
 }
 
 void
-lm_request_add_page_end(struct lm_page_request *self, struct lm_range range,
+lm_request_add_page_end(struct lm_page_request *self, struct lm_bounds range,
                         const char *limit)
 {
     int param = lm_request_param(self, limit, LM_TYPE_INT8);
@@ -437,7 +457,7 @@ lm_request_add_page_end(struct lm_page_request *self, struct lm_range range,
 }
 
 void
-lm_request_add_key_page(struct lm_page_request *self, struct lm_range range,
+lm_request_add_key_page(struct lm_page_request *self, struct lm_bounds range,
                         const char *limit)
 {
     lm_buf_puts(&self->sql, "SELECT ");
@@ -497,8 +517,8 @@ lm_request_add_is_exact(struct lm_page_request *self, const char *table)
 }
 
 void
-lm_request_add_watched_page(struct lm_page_request *self, struct lm_range range,
-                            const char *limit)
+lm_request_add_watched_page(struct lm_page_request *self,
+                            struct lm_bounds range, const char *limit)
 {
     const struct lm_base_query *query = self->query;
 
@@ -530,7 +550,7 @@ lm_request_add_highest(struct lm_page_request *self, const char *table,
         lm_request_add_source(self);
     } else {
         self->count = 0;
-        add_key_source(self, table);
+        lm_request_add_key_source(self, table, "");
     }
     if (!lm_key_is_empty(below)) {
         lm_buf_puts(&self->sql, " WHERE ");
@@ -543,7 +563,7 @@ lm_request_add_highest(struct lm_page_request *self, const char *table,
 
 void
 lm_request_add_window_end(struct lm_page_request *self, const char *table,
-                          struct lm_range range, const char *rows)
+                          struct lm_bounds range, const char *rows)
 {
     int param;
 

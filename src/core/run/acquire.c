@@ -119,7 +119,8 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
 
     txn.own = true;
     if (!lm_txn_begin(self->lane.conn, &txn, err) ||
-        !lm_journal_finish(&self->lane.journal, &self->run, &end, err) ||
+        !lm_journal_finish(&self->lane.journal, &self->run, &self->lane.range,
+                           &end, err) ||
         !lm_conn_commit(self->lane.conn, "abandon_before_commit",
                         "abandon_after_commit_sent", err))
         return false;
@@ -153,7 +154,8 @@ accepts(void *arg, const struct lm_run *run, struct lm_err *err)
 {
     const struct lm_runner *self = arg;
 
-    return lm_lane_check_keys(&self->lane, run, err) &&
+    return lm_lane_check_keys(&self->lane, &run->cursor, &run->bound, false,
+                              err) &&
            check_follow_new(self, run, err);
 }
 
@@ -189,6 +191,27 @@ take_run(struct lm_runner *self, const struct lm_run_request *request,
     *taken = true;
     log_resumed(self);
     return lm_lane_warn_of_modules(&self->lane, false, err);
+}
+
+/* --join: works with those that have the run. If nobody has it, takes it. */
+static bool
+join_run(struct lm_runner *self, const struct lm_run_request *request,
+         bool *joined, struct lm_err *err)
+{
+    if (self->migration->one_shot) {
+        return lm_err_set(err, LM_ERR_USAGE,
+                          "a one-shot is the work of one process: there is "
+                          "nothing to join");
+    }
+    if (!lm_journal_join(&self->lane.journal, request, &self->run, joined, err))
+        return false;
+    if (!*joined)
+        return take_run(self, request, joined, err);
+    self->leads = false;
+    lm_log(LM_LOG_INFO, "joining run %" PRId64 " of %s on %s: %s rows are done",
+           self->run.id, self->migration->name, lm_conn_target(self->lane.conn),
+           lm_clock_count(self->run.rows).text);
+    return true;
 }
 
 static void
@@ -239,7 +262,8 @@ take_or_begin(struct lm_runner *self, const struct lm_run_request *request,
                 return false;
             break;
         case LM_JOURNAL_UNFINISHED:
-            if (!take_run(self, request, &self->acquired, err))
+            if (!(self->options->join ? join_run : take_run)(
+                    self, request, &self->acquired, err))
                 return false;
             break;
         }

@@ -101,7 +101,7 @@ lm_runner_look_at_pace(struct lm_runner *self)
         return;
     lm_check_init(&check);
     lm_check_page(&check, self->lane.conn, self->migration, &self->lane.query,
-                  &self->run.cursor, &self->run.bound);
+                  &lane->range.cursor, &lane->range.upper);
     lm_err_set(
         &warning, LM_ERR_FAILED,
         "pages have become slow: the last one took %s, the first ones %s%s%s",

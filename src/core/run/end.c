@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/run/runner.h"
+#include "core/run/team.h"
 #include "pg/conn/own.h"
 
 #include <inttypes.h>
@@ -14,6 +15,19 @@
 
 enum { COUNT_TIMEOUT_MS = 5000 };
 
+/* The end of a process that does not lead: the run's own, if it has failed. */
+static bool
+leave(struct lm_runner *self, int exit_code, const struct lm_err *error,
+      struct lm_err *err)
+{
+    struct lm_journal *journal = &self->lane.journal;
+
+    self->outcome->others = error == NULL;
+    return error != NULL
+               ? lm_journal_fail_run(journal, &self->run, error, exit_code, err)
+               : lm_journal_leave_run(journal, self->run.id, err);
+}
+
 static bool
 try_record_end(struct lm_runner *self, const char *state, int exit_code,
                const struct lm_err *error, struct lm_err *err)
@@ -22,12 +36,22 @@ try_record_end(struct lm_runner *self, const char *state, int exit_code,
     struct lm_journal_end end = {state, exit_code,
                                  self->lane.attempt.uncounted_retries, error};
 
+    lm_conn_rollback(self->lane.conn);
+    if (!self->leads)
+        return leave(self, exit_code, error, err);
+    if (strcmp(state, "stopped") == 0) {
+        if (!lm_journal_has_others(&self->lane.journal, self->run.id,
+                                   &self->outcome->others, err))
+            return false;
+        if (self->outcome->others)
+            return lm_journal_leave_run(&self->lane.journal, self->run.id, err);
+    }
     txn.own = true;
     txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
-    lm_conn_rollback(self->lane.conn);
     return lm_txn_begin(self->lane.conn, &txn, err) &&
            lm_runner_answer(self, err) &&
-           lm_journal_finish(&self->lane.journal, &self->run, &end, err) &&
+           lm_journal_finish(&self->lane.journal, &self->run, &self->lane.range,
+                             &end, err) &&
            lm_conn_commit(self->lane.conn, "end_before_commit",
                           "end_after_commit_sent", err);
 }
@@ -146,8 +170,8 @@ fill_outcome(struct lm_runner *self)
     if (!self->acquired)
         return;
     outcome->retries = self->gauge.progress.retries;
-    outcome->own_rows = self->gauge.progress.own_rows;
-    outcome->own_batches = self->gauge.progress.own_batches;
+    outcome->own_rows = lm_account_own(&self->account).rows;
+    outcome->own_batches = lm_account_own(&self->account).batches;
     outcome->own_retries = self->gauge.progress.retries - self->retries_before;
     outcome->own_failures = self->run.failures - self->failures_before;
     outcome->elapsed_ms = lm_clock_ms() - self->gauge.progress.started_ms;
@@ -266,12 +290,32 @@ explain_on_conflict(struct lm_runner *self, struct lm_err *err)
     free(table);
 }
 
+/* Then nobody of this process writes any more, and the journal has all. */
+static void
+stop_team(struct lm_runner *self)
+{
+    struct lm_err ignored;
+
+    lm_team_stop(self->team);
+    self->team = NULL;
+    if (self->lane.conn == NULL || !lm_conn_is_up(self->lane.conn))
+        return;
+    lm_conn_rollback(self->lane.conn);
+    if (lm_journal_count_run(&self->lane.journal, &self->run, &ignored))
+        lm_runner_note_run(self);
+}
+
 void
 lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
                    struct lm_err *err)
 {
     struct lm_outcome *outcome = self->outcome;
+    struct lm_err ignored;
 
+    if (self->team != NULL || !self->leads)
+        stop_team(self);
+    if (self->acquired)
+        lm_runner_follow_account(self);
     lm_progress_end(&self->gauge.progress);
     lm_runner_stop_watching(self);
     if (!ok && err->kind == LM_ERR_INTERRUPT && self->acquired) {
@@ -300,6 +344,8 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
         conclude_stop(self, err);
     } else if (self->acquired) {
         outcome->ending = LM_END_DONE;
+        if (!lm_journal_forget_workers(&self->lane.journal, &ignored))
+            lm_log(LM_LOG_DEBUG, "%s", ignored.message);
         count_matching(self);
     }
 }

@@ -51,7 +51,7 @@ lm_runner_has_fitted(struct lm_runner *self, struct lm_err *err)
         !lm_runner_take_fingerprint(self, err))
         return false;
     request = lm_runner_request(self);
-    if (lm_journal_fits(&self->lane.journal, &request, self->run.id, err))
+    if (lm_journal_fits(&self->lane.journal, &request, &self->run, err))
         return true;
     if (err->kind == LM_ERR_SCRIPT) {
         err->kind = LM_ERR_FAILED;

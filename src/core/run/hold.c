@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/run/runner.h"
+#include "core/run/team.h"
 
 #include <string.h>
 
@@ -37,12 +38,6 @@ count_hold(struct lm_runner *self)
         now - self->holding.hold.counted_ms;
     self->holding.hold.counted_ms = now;
     self->holding.held_unnoted = true;
-}
-
-void
-lm_holding_note_lease(struct lm_holding *self)
-{
-    self->leased_ms = lm_clock_ms();
 }
 
 void
@@ -92,9 +87,10 @@ lm_runner_renew_lease_and_status(struct lm_runner *self)
     lm_held_write(&self->holding.held, &held);
     note.held_json = lm_buf_text(&held);
     self->holding.noted_size = note.batch_size;
-    if (lm_journal_renew(&self->lane.journal, &self->run, &note, &why)) {
+    if (lm_journal_renew(&self->lane.journal, &self->run,
+                         self->leads ? &note : NULL, &why)) {
         self->holding.held_unnoted = false;
-        lm_runner_share_lease(self);
+        lm_mailbox_note_lease(self->requests.mailbox, self->holding.leased_ms);
     } else {
         self->holding.overtaken = lm_err_is_state(&why, LM_JOURNAL_FENCED);
         lm_log(LM_LOG_DEBUG, "could not renew the lease: %s", why.message);
@@ -111,17 +107,23 @@ lm_runner_note_held(struct lm_runner *self)
 
 /* -- waiting ------------------------------------------------------------- */
 
+static void
+renew_in_time(struct lm_runner *self)
+{
+    if (lm_clock_ms() - self->holding.leased_ms >=
+        self->lane.journal.lease_ms / 3)
+        lm_runner_renew_lease_and_status(self);
+}
+
 void
 lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
 {
     int64_t end = lm_clock_ms() + duration_ms;
-    int64_t interval = self->lane.journal.lease_ms / 3;
     int64_t left;
 
     while ((left = end - lm_clock_ms()) > 0 &&
            !lm_runner_should_end_wait(self)) {
-        if (lm_clock_ms() - self->holding.leased_ms >= interval)
-            lm_runner_renew_lease_and_status(self);
+        renew_in_time(self);
         lm_stop_sleep_ms(left < SLICE_MS ? left : SLICE_MS);
     }
 }
@@ -179,6 +181,7 @@ what_remains(const struct lm_runner *self)
 static void
 end_hold(struct lm_runner *self)
 {
+    lm_team_hold(self->team, false);
     if (self->holding.hold.by == LM_HELD_BY_NOTHING)
         return;
     count_hold(self);
@@ -245,15 +248,12 @@ lm_runner_watch(struct lm_runner *self)
 {
     struct lm_health_limits limits = *self->migration->health;
     char name[sizeof self->lane.application_name];
-    struct lm_monitor_options options = {
-        .conninfo = self->options->conninfo,
-        .application_name = name,
-        .limits = &limits,
-        .replicas = self->options->replicas,
-        .replica_count = self->options->replica_count,
-        .backend_pid = lm_conn_is_pooled(self->lane.conn)
-                           ? 0
-                           : lm_conn_backend_pid(self->lane.conn)};
+    struct lm_monitor_options options = {.conninfo = self->options->conninfo,
+                                         .application_name = name,
+                                         .limits = &limits,
+                                         .replicas = self->options->replicas,
+                                         .replica_count =
+                                             self->options->replica_count};
     struct lm_buf tables = LM_BUF_INIT;
 
     lm_lane_name_session(&self->lane, "luamig monitor", name, sizeof name);
@@ -274,6 +274,7 @@ lm_runner_watch(struct lm_runner *self)
                                          &self->lane.journal, self->run.id);
     }
     self->holding.monitor = lm_monitor_start(&options);
+    self->lane.host.connected(self);
     lm_buf_release(&tables);
 }
 
@@ -317,6 +318,7 @@ look(struct lm_runner *self)
         log_health(&sample);
     }
     lm_health_take(&self->holding.health, &sample, lm_clock_ms());
+    lm_team_set_rest(self->team, lm_health_slowness(&self->holding.health));
 }
 
 static void
@@ -346,6 +348,7 @@ hold_for_health(struct lm_runner *self)
     while (!lm_runner_should_end_wait(self) &&
            (by = lm_health_holds(&self->holding.health, lm_clock_ms())) !=
                LM_HELD_BY_NOTHING) {
+        lm_team_hold(self->team, true);
         hold(self, by, lm_health_why(&self->holding.health, by), SHORT_MS,
              true);
         lm_runner_rest(self, SLICE_MS);
@@ -358,12 +361,13 @@ lm_runner_hold_back(struct lm_runner *self, struct lm_err *err)
 {
     bool ok;
 
-    if (self->gauge.progress.own_batches > 0)
+    if (lm_account_own(&self->account).batches > 0)
         lm_runner_rest(self, self->migration->throttle_ms);
     ok = hold_for_script(self, err);
     if (ok)
         hold_for_health(self);
     end_hold(self);
+    renew_in_time(self);
     if (lm_size_rows(&self->lane.size) != self->holding.noted_size &&
         lm_clock_ms() - self->holding.hold.noted_ms >= TELL_SIZE_MS)
         lm_runner_renew_lease_and_status(self);

@@ -25,12 +25,57 @@ committed(void *run, int64_t rows)
 {
     struct lm_runner *self = run;
 
-    lm_holding_note_lease(&self->holding);
+    struct lm_counts done = {.rows = rows, .batches = rows > 0 ? 1 : 0};
+
+    if (self->run.ranges <= 1)
+        lm_key_copy(&self->run.cursor, &self->lane.range.cursor);
+    lm_account_add(&self->account, &done);
+    self->batch_number = rows > 0 ? 0 : self->batch_number;
+    self->reserved = lm_account_reserve(&self->account, self->reserved, 0);
     if (rows == 0)
         return;
     lm_holding_note_batch(&self->holding, self->lane.worked_ms);
-    lm_progress_batch(&self->gauge.progress, rows,
-                      lm_size_rows(&self->lane.size));
+    lm_runner_follow_account(self);
+}
+
+static void
+recorded(void *run)
+{
+    struct lm_runner *self = run;
+
+    struct lm_counts done = {.failures = 1};
+
+    lm_account_add(&self->account, &done);
+    lm_runner_follow_account(self);
+    if (self->run.ranges <= 1)
+        lm_key_copy(&self->run.cursor, &self->lane.range.cursor);
+}
+
+static int64_t
+batches(void *run)
+{
+    struct lm_runner *self = run;
+
+    return lm_account_run(&self->account).batches;
+}
+
+static int64_t
+next_batch(void *run)
+{
+    struct lm_runner *self = run;
+
+    if (self->team == NULL)
+        return lm_account_run(&self->account).batches + 1;
+    self->batch_number = lm_account_number(&self->account, self->batch_number);
+    return self->batch_number;
+}
+
+static int64_t
+failures(void *run)
+{
+    struct lm_runner *self = run;
+
+    return lm_account_run(&self->account).failures;
 }
 
 static int64_t
@@ -38,9 +83,7 @@ rows_left(void *run)
 {
     const struct lm_runner *self = run;
 
-    return self->options->limit > 0
-               ? self->options->limit - self->gauge.progress.own_rows
-               : INT64_MAX;
+    return self->options->limit > 0 ? self->reserved : INT64_MAX;
 }
 
 static void
@@ -48,7 +91,10 @@ retries(void *run)
 {
     struct lm_runner *self = run;
 
-    self->gauge.progress.retries++;
+    struct lm_counts done = {.retries = 1};
+
+    lm_account_add(&self->account, &done);
+    lm_runner_follow_account(self);
 }
 
 static void
@@ -77,7 +123,7 @@ connected(void *run)
     struct lm_runner *self = run;
     struct lm_conn *conn = self->lane.conn;
 
-    lm_monitor_set_backend(self->holding.monitor,
+    lm_monitor_set_backend(self->holding.monitor, 1,
                            lm_conn_is_pooled(conn) ? 0
                                                    : lm_conn_backend_pid(conn));
 }
@@ -89,6 +135,10 @@ lm_runner_host(struct lm_runner *self)
                                  .begin_batch = begin_batch,
                                  .end_batch = end_batch,
                                  .committed = committed,
+                                 .recorded = recorded,
+                                 .batches = batches,
+                                 .next_batch = next_batch,
+                                 .failures = failures,
                                  .rows_left = rows_left,
                                  .retries = retries,
                                  .waits = waits,

@@ -24,8 +24,8 @@ struct lm_mailbox {
     int seen_count;
     int seen_room;
     int64_t polled_ms;
-    bool has_poller; /* beside the runner */
-    struct lm_lease lease;
+    bool has_poller;   /* beside the runner */
+    int64_t leased_ms; /* when the runner last renewed the lease */
 };
 
 struct lm_mailbox *
@@ -143,6 +143,14 @@ lm_mailbox_poll_soon(struct lm_mailbox *self)
     pthread_mutex_unlock(&self->mutex);
 }
 
+void
+lm_mailbox_forget(struct lm_mailbox *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    self->seen_count = 0;
+    pthread_mutex_unlock(&self->mutex);
+}
+
 bool
 lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
                 int64_t run_id, struct lm_err *err)
@@ -162,6 +170,7 @@ lm_mailbox_poll(struct lm_mailbox *self, struct lm_journal *journal,
 struct poller {
     struct lm_mailbox *mailbox;
     char *schema;
+    char process[40];
     int64_t run_id;
     int64_t lease_ms;
     int64_t kept_ms; /* when the lease of a batch was last written */
@@ -173,18 +182,17 @@ static bool
 keep_lease(struct poller *self, struct lm_journal *journal, struct lm_err *err)
 {
     int64_t now = lm_clock_ms();
-    struct lm_lease lease;
+    int64_t leased_ms;
 
     pthread_mutex_lock(&self->mailbox->mutex);
-    lease = self->mailbox->lease;
+    leased_ms = self->mailbox->leased_ms;
     pthread_mutex_unlock(&self->mailbox->mutex);
-    if (lease.leased_ms < self->kept_ms)
-        lease.leased_ms = self->kept_ms;
-    if (lease.owner[0] == '\0' || now - lease.leased_ms < self->lease_ms / 2)
+    if (leased_ms < self->kept_ms)
+        leased_ms = self->kept_ms;
+    if (now - leased_ms < self->lease_ms / 2)
         return true;
     self->kept_ms = now;
-    return lm_journal_renew_lease_during_batch(journal, self->run_id,
-                                               lease.owner, lease.seq, err);
+    return lm_journal_keep(journal, self->run_id, err);
 }
 
 static bool
@@ -194,6 +202,7 @@ poll_requests(void *arg, struct lm_conn *conn, struct lm_err *err)
     struct lm_journal journal = {
         .conn = conn, .schema = self->schema, .lease_ms = self->lease_ms};
 
+    memcpy(journal.process, self->process, sizeof journal.process);
     /* Without the right to the table, say, requests are heard all the same. */
     if (!keep_lease(self, &journal, err) && !lm_conn_is_up(conn))
         return false;
@@ -220,6 +229,7 @@ lm_mailbox_hooks(struct lm_mailbox *self, const struct lm_journal *journal,
 
     poller->mailbox = self;
     poller->schema = lm_strdup(journal->schema);
+    memcpy(poller->process, journal->process, sizeof poller->process);
     poller->run_id = run_id;
     poller->lease_ms = journal->lease_ms;
     poller->kept_ms = lm_clock_ms();
@@ -231,10 +241,10 @@ lm_mailbox_hooks(struct lm_mailbox *self, const struct lm_journal *journal,
 }
 
 void
-lm_mailbox_set_lease(struct lm_mailbox *self, const struct lm_lease *lease)
+lm_mailbox_note_lease(struct lm_mailbox *self, int64_t leased_ms)
 {
     pthread_mutex_lock(&self->mutex);
-    self->lease = *lease;
+    self->leased_ms = leased_ms;
     pthread_mutex_unlock(&self->mutex);
 }
 

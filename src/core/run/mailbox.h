@@ -4,8 +4,8 @@
 
 /*
  * Carries requests from the thread that reads them (or from the runner itself)
- * to the runner. In the other direction it carries the lease, so that the
- * thread can renew it during a long batch. Both sides hold the mailbox; the
+ * to the runner. In the other direction it carries when the lease was renewed,
+ * so that the thread can keep it during a long batch. Both sides hold the mailbox; the
  * last one to release it frees it.
  */
 
@@ -13,13 +13,6 @@
 #include "core/run/monitor.h"
 
 struct lm_mailbox;
-
-/* The runner's token and step, for which the lease is renewed. */
-struct lm_lease {
-    char owner[40];
-    int64_t seq;
-    int64_t leased_ms; /* when the runner last renewed the lease */
-};
 
 struct lm_mailbox *lm_mailbox_new(void);
 void lm_mailbox_let_go(struct lm_mailbox *self);
@@ -32,17 +25,19 @@ bool lm_mailbox_is_poll_due(struct lm_mailbox *self);
 /* A notification may be lost: the next turn reads requests, whoever's turn it
  * is. */
 void lm_mailbox_poll_soon(struct lm_mailbox *self);
+/* The next reading finds all open requests again: this process leads the run
+ * from now on, and has to answer them. */
+void lm_mailbox_forget(struct lm_mailbox *self);
 /* Takes the requests out. The caller frees them. */
 struct lm_request *lm_mailbox_empty(struct lm_mailbox *self, int *count);
 /* How many of the first entries belong to one request. A request with several
  * settings has several entries with one number. */
 int lm_requests_of_one(const struct lm_request *requests, int count);
 
-/* Call this before each step, and when the lease was renewed. */
-void lm_mailbox_set_lease(struct lm_mailbox *self,
-                          const struct lm_lease *lease);
-/* Hooks for the monitor: they read requests, and renew the lease of a batch
- * that takes long. */
+/* The runner has renewed the lease. */
+void lm_mailbox_note_lease(struct lm_mailbox *self, int64_t leased_ms);
+/* Hooks for the monitor: they read requests, and keep the lease while the
+ * runner cannot renew it. */
 struct lm_monitor_hooks lm_mailbox_hooks(struct lm_mailbox *self,
                                          const struct lm_journal *journal,
                                          int64_t run_id);

@@ -16,7 +16,9 @@
 #include "base/aside.h"
 #include "base/clock.h"
 #include "core/journal/journal.h"
+#include "core/run/run.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -52,7 +54,7 @@ struct lm_monitor {
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t ended_cond;
     bool ended;
-    int64_t backend_pid;
+    int64_t backends[LM_RUNNER_MOST_WORKERS]; /* by worker; 0: unknown */
     struct lm_health_limits limits;
     uint64_t number; /* of the sample, from 1; 0: there is none */
     int64_t taken_ms;
@@ -150,21 +152,36 @@ connect_monitor(struct lm_monitor *self, struct lm_err *err)
     return true;
 }
 
+static void
+list_backends(struct lm_monitor *self, struct lm_buf *out)
+{
+    lm_buf_putc(out, '{');
+    pthread_mutex_lock(&self->mutex);
+    for (size_t i = 0; i < LM_COUNT(self->backends); i++) {
+        if (self->backends[i] > 0) {
+            lm_buf_printf(out, "%s%" PRId64, out->len > 1 ? "," : "",
+                          self->backends[i]);
+        }
+    }
+    pthread_mutex_unlock(&self->mutex);
+    lm_buf_putc(out, '}');
+}
+
 static bool
 take_sample(struct lm_monitor *self, const struct lm_health_limits *limits,
             struct lm_err *err)
 {
     struct lm_health_sample sample;
-    int64_t backend_pid;
+    struct lm_buf backends = LM_BUF_INIT;
+    bool ok;
 
-    pthread_mutex_lock(&self->mutex);
-    backend_pid = self->backend_pid;
-    pthread_mutex_unlock(&self->mutex);
-    if (!lm_health_sample(self->sampler, limits, self->conn, (int)backend_pid,
-                          &sample, err))
-        return false;
-    post(self, &sample);
-    return true;
+    list_backends(self, &backends);
+    ok = lm_health_sample(self->sampler, limits, self->conn,
+                          lm_buf_text(&backends), &sample, err);
+    lm_buf_release(&backends);
+    if (ok)
+        post(self, &sample);
+    return ok;
 }
 
 /* Requests come first. */
@@ -310,7 +327,6 @@ lm_monitor_start(const struct lm_monitor_options *options)
     self->conninfo = lm_strdup(options->conninfo);
     self->limits = *options->limits;
     self->hooks = options->hooks;
-    self->backend_pid = options->backend_pid;
     self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     atomic_init(&self->holders, 2);
     init_sync(self);
@@ -371,14 +387,15 @@ lm_monitor_stop(struct lm_monitor *self)
 }
 
 void
-lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid)
+lm_monitor_set_backend(struct lm_monitor *self, int worker, int64_t backend_pid)
 {
     if (self == NULL)
         return;
     pthread_mutex_lock(&self->mutex);
-    self->backend_pid = backend_pid;
+    self->backends[worker - 1] = backend_pid;
     pthread_mutex_unlock(&self->mutex);
-    atomic_store(&self->gives_way, false);
+    if (worker == 1)
+        atomic_store(&self->gives_way, false);
 }
 
 void

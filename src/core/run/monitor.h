@@ -32,7 +32,6 @@ struct lm_monitor_options {
     const char *tables; /* OIDs, "{16384}" */
     const char *const *replicas;
     int replica_count;
-    int64_t backend_pid; /* of the run's connection; 0: a pooler hides it */
     struct lm_monitor_hooks hooks; /* empty: nothing is asked for */
 };
 /* NULL if no thread can be started. Copies the options, and takes over the
@@ -42,8 +41,10 @@ void lm_monitor_stop(struct lm_monitor *self);
 /* The server has no free connection for the run: closes the monitor's
  * connection until the run has one. */
 void lm_monitor_disconnect(struct lm_monitor *self);
-/* Sets the server process of the run's new connection. */
-void lm_monitor_set_backend(struct lm_monitor *self, int64_t backend_pid);
+/* Sets the server process of a worker's new connection; 0: a pooler hides it,
+ * or it has none. The first worker's connection is the run's. */
+void lm_monitor_set_backend(struct lm_monitor *self, int worker,
+                            int64_t backend_pid);
 /* Changes a limit. From the next sample on, the signal is read if it has a
  * limit. */
 void lm_monitor_set_limit(struct lm_monitor *self, enum lm_signal signal,

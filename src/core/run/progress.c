@@ -164,6 +164,8 @@ add_pace(struct lm_buf *buf, const struct lm_progress *self)
         lm_buf_printf(buf, ", batches of %s",
                       lm_clock_count(self->batch_size).text);
     }
+    if (self->workers > 1)
+        lm_buf_printf(buf, ", %d workers", self->workers);
     if (left >= 0) {
         lm_buf_printf(buf,
                       knows_total(self)
@@ -236,6 +238,7 @@ add_fields(struct lm_buf *fields, const struct lm_progress *self)
                                    : "estimate");
     lm_record_int(fields, "batches", self->batches);
     lm_record_int(fields, "batch_size", self->batch_size);
+    lm_record_int(fields, "workers", self->workers);
     lm_record_real(fields, "rate", lm_progress_rate(self));
     record_or_null(fields, "eta_s", left / 1000, left >= 0);
     lm_record_bool(fields, "eta_is_guess", left >= 0 && !known);
@@ -295,6 +298,7 @@ lm_progress_begin(struct lm_progress *self, int64_t run, int64_t rows,
     self->rows = rows;
     self->batches = batches;
     self->retries = retries;
+    self->workers = 1;
     self->started_ms = self->told_ms = lm_clock_ms();
     add_sample(self, 0);
 }
@@ -304,6 +308,12 @@ lm_progress_set_total(struct lm_progress *self, int64_t total, bool counted)
 {
     self->total = total;
     self->counted = counted;
+}
+
+void
+lm_progress_set_workers(struct lm_progress *self, int workers)
+{
+    self->workers = workers;
 }
 
 /* What an earlier connection did, or a crash undid, is no speed. */

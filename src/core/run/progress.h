@@ -25,6 +25,7 @@ struct lm_progress {
     int64_t own_rows; /* by this runner */
     int64_t own_batches;
     int64_t batch_size; /* of the next batch; 0: not known */
+    int workers;        /* of this process */
     int64_t started_ms;
     int64_t told_ms; /* when a line was last written */
     int64_t drawn_ms;
@@ -52,6 +53,7 @@ void lm_progress_begin(struct lm_progress *self, int64_t run, int64_t rows,
                        int64_t batches, int64_t retries);
 void lm_progress_set_total(struct lm_progress *self, int64_t total,
                            bool counted);
+void lm_progress_set_workers(struct lm_progress *self, int workers);
 /* After each committed batch. */
 void lm_progress_batch(struct lm_progress *self, int64_t rows,
                        int64_t next_size);

@@ -10,23 +10,14 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/run/runner.h"
+#include "core/run/team.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { STAY_MS = 1000 };
-
-void
-lm_runner_share_lease(struct lm_runner *self)
-{
-    struct lm_lease lease = {.seq = self->run.seq,
-                             .leased_ms = self->holding.leased_ms};
-
-    memcpy(lease.owner, self->run.owner, sizeof lease.owner);
-    lm_mailbox_set_lease(self->requests.mailbox, &lease);
-}
+enum { STAY_MS = 1000, REST_MS = 100 };
 
 /* -- hearing ----------------------------------------------------------- */
 
@@ -166,13 +157,56 @@ lm_runner_answer(struct lm_runner *self, struct lm_err *err)
                              self->requests.answer_count, err);
 }
 
+/* A pause is answered when nobody has a batch in hand. Other processes see the
+ * request, or the state, and give their ranges back; the range of one that is
+ * gone becomes free. */
+static bool
+others_rest(struct lm_runner *self, bool *rest, struct lm_err *err)
+{
+    struct lm_journal *journal = &self->lane.journal;
+    struct lm_txn txn = lm_lane_txn(&self->lane);
+    int64_t held = 0;
+    bool freed;
+
+    *rest = true;
+    if (!lm_journal_count_held(journal, self->run.id, &held, err))
+        return false;
+    if (held == 0)
+        return true;
+    *rest = false;
+    txn.own = true;
+    if (strcmp(self->run.state, "paused") != 0) {
+        if (!lm_txn_begin(self->lane.conn, &txn, err) ||
+            !lm_journal_set_state(journal, &self->run, "paused", err) ||
+            !lm_conn_commit(self->lane.conn, "rest_before_commit",
+                            "rest_after_commit_sent", err))
+            return false;
+        self->run.seq++;
+        LM_ERR_COPY(self->run.state, "paused");
+    }
+    if (!lm_lane_free_abandoned(&self->lane, &self->share, &freed, err))
+        return false;
+    lm_stop_wait_ms(REST_MS);
+    return true;
+}
+
 bool
 lm_runner_obey(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_lane_txn(&self->lane);
     bool pause = self->requests.wants_pause;
     bool changes = pause != self->requests.paused;
+    bool rest = true;
 
+    lm_team_hold(self->team, pause);
+    if (!lm_team_is_idle(self->team) && pause) {
+        lm_stop_wait_ms(STAY_MS);
+        return true;
+    }
+    if (pause && !others_rest(self, &rest, err))
+        return false;
+    if (!rest)
+        return true;
     txn.own = true;
     /* Also if the state stays the same: only the run's runner may answer. */
     if (!lm_txn_begin(self->lane.conn, &txn, err) ||
@@ -184,6 +218,7 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
         return false;
     self->requests.answer_count = 0;
     self->run.seq++;
+    LM_ERR_COPY(self->run.state, pause ? "paused" : "running");
     lm_holding_waits_for(&self->holding, pause ? "paused" : NULL);
     if (!changes) {
         lm_runner_renew_lease_and_status(self);

@@ -164,7 +164,7 @@ check_fit(struct lm_runner *self, struct lm_err *err)
     if (!lm_runner_take_fingerprint(self, err))
         return false;
     request = lm_runner_request(self);
-    return lm_journal_fits(&self->lane.journal, &request, self->run.id, err);
+    return lm_journal_fits(&self->lane.journal, &request, &self->run, err);
 }
 
 void

@@ -22,6 +22,8 @@
 
 struct lm_conn;
 
+enum { LM_RUNNER_MOST_WORKERS = 64 };
+
 struct lm_runner_options {
     const char *conninfo;
     const char *journal_schema;
@@ -29,6 +31,7 @@ struct lm_runner_options {
     int64_t silence_ms; /* see pg/conn/conn.h */
     bool again;
     bool restart;
+    bool join;     /* work with others that have the run */
     int64_t adopt; /* run to continue, whatever its name; 0: none */
     int64_t limit; /* rows to migrate in this call; 0: all */
     const char *const *replicas; /* conninfos, to ask for their lag */
@@ -38,6 +41,7 @@ struct lm_runner_options {
     bool keep_batch_size;
     bool keep_throttle_ms;
     bool keep_target_ms;
+    bool keep_workers;
     /* Called once this runner has the run, before the first step; may be NULL.
      */
     void (*under_way)(void *arg, int64_t run_id);
@@ -61,7 +65,8 @@ struct lm_outcome {
     enum lm_ending ending;
     char reason[300]; /* why it stopped: "SIGINT", "the limit of 500 rows" */
     int64_t run_id;   /* 0 when none was found or begun */
-    bool begun;       /* this call began it or took it over */
+    bool begun;       /* this call began it, took it over or joined it */
+    bool others;      /* it stopped, and other processes go on with it */
     bool one_shot;    /* then rows and batches mean nothing */
     bool takes_all;   /* the base query also returns migrated rows */
     int64_t rows;     /* of the whole run */

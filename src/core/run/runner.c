@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "base/stop.h"
+#include "core/run/team.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +26,14 @@ static bool
 is_bounded(const struct lm_runner *self)
 {
     return !self->migration->one_shot && !self->migration->follow_new;
+}
+
+bool
+lm_runner_has_rows_up_to(const struct lm_runner *self,
+                         const struct lm_key *bound)
+{
+    return !self->migration->one_shot &&
+           (!is_bounded(self) || !lm_key_is_empty(bound));
 }
 
 /* The highest key there is, also among the rows that on_start wrote. */
@@ -54,6 +63,7 @@ lm_runner_note_started(struct lm_runner *self, struct lm_key bound)
     lm_key_release(&self->run.bound);
     self->run.bound = bound;
     self->run.bound_is_empty = is_bounded(self) && lm_key_is_empty(&bound);
+    self->run.ranges = self->lane.range.id > 0 ? 1 : 0;
 }
 
 /* on_start and the bound, in one transaction with the mark that says so. */
@@ -62,11 +72,14 @@ start_step(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_txn txn = lm_lane_txn(&self->lane);
     struct lm_key bound = {NULL, 0};
+    struct lm_range range = {.id = 0};
     bool ok = lm_txn_begin(self->lane.conn, &txn, err) &&
               lm_lane_call_back(&self->lane, LM_CALL_ON_START, err) &&
               lm_runner_find_bound(self, &bound, err) &&
               lm_journal_mark_started(&self->lane.journal, &self->run,
-                                      is_bounded(self) ? &bound : NULL, err) &&
+                                      is_bounded(self) ? &bound : NULL,
+                                      lm_runner_has_rows_up_to(self, &bound),
+                                      &range, err) &&
               lm_lane_post_modules(&self->lane, err) &&
               lm_lane_witness_callback(&self->lane, LM_CALL_ON_START,
                                        LM_BEFORE_COMMIT, err) &&
@@ -75,9 +88,11 @@ start_step(struct lm_runner *self, struct lm_err *err)
 
     if (!ok) {
         lm_key_release(&bound);
+        lm_range_release(&range);
         return false;
     }
     LM_FAULT("on_start_after_commit");
+    lm_lane_set_range(&self->lane, &range);
     lm_runner_note_started(self, bound);
     return lm_lane_witness_callback(&self->lane, LM_CALL_ON_START,
                                     LM_AFTER_COMMIT, err);
@@ -94,11 +109,28 @@ mark_done(struct lm_runner *self, struct lm_err *err)
     if (self->run.failures > 0 &&
         !lm_journal_count_failures(&self->lane.journal, &self->run, err))
         return false;
+    lm_runner_note_run(self);
     if (self->run.failures > 0) {
         end.state = "done_with_failures";
         end.exit_code = LM_EXIT_FAILURES;
     }
-    return lm_journal_finish(&self->lane.journal, &self->run, &end, err);
+    return lm_journal_finish(&self->lane.journal, &self->run, &self->lane.range,
+                             &end, err);
+}
+
+/* The first statement of the last transaction, which sees what the others do:
+ * are all ranges done? */
+static bool
+check_others(struct lm_runner *self, bool *wait, struct lm_err *err)
+{
+    int64_t others = 0;
+
+    if (!lm_journal_count_others(&self->lane.journal, &self->run,
+                                 &self->lane.range, &others, err))
+        return false;
+    *wait = others > 0;
+    self->run.ranges = (int)others + (self->lane.range.id > 0 ? 1 : 0);
+    return true;
 }
 
 /* The whole of a one-shot, on_complete and the state "done". */
@@ -108,10 +140,17 @@ final_step(struct lm_runner *self, struct lm_err *err)
     struct lm_txn txn = lm_lane_txn(&self->lane);
     bool one_shot = self->migration->one_shot;
     enum lm_callback last = one_shot ? LM_CALL_RUN : LM_CALL_ON_COMPLETE;
+    bool wait = false;
 
     if (!lm_runner_has_fitted(self, err) ||
         !lm_txn_begin(self->lane.conn, &txn, err) ||
-        (one_shot && !lm_lane_call_back(&self->lane, LM_CALL_RUN, err)) ||
+        (!one_shot && !check_others(self, &wait, err)))
+        return false;
+    if (wait) {
+        lm_conn_rollback(self->lane.conn);
+        return true;
+    }
+    if ((one_shot && !lm_lane_call_back(&self->lane, LM_CALL_RUN, err)) ||
         !lm_lane_call_back(&self->lane, LM_CALL_ON_COMPLETE, err) ||
         !mark_done(self, err) || !lm_lane_post_modules(&self->lane, err) ||
         !lm_lane_witness_callback(&self->lane, last, LM_BEFORE_COMMIT, err) ||
@@ -126,12 +165,25 @@ final_step(struct lm_runner *self, struct lm_err *err)
 
 /* -- the life of a run ------------------------------------------------ */
 
+/* Are all rows done, as far as this runner knows? */
+static bool
+nothing_to_page(const struct lm_runner *self)
+{
+    const struct lm_lane *lane = &self->lane;
+
+    if (!self->run.started)
+        return false;
+    return self->migration->one_shot || self->run.ranges == 0 ||
+           (self->run.ranges == 1 && lane->range.id > 0 && lane->range_done);
+}
+
 bool
 lm_runner_should_stop(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
 
     lm_runner_should_end_wait(self);
+    lm_runner_follow_account(self);
     /* A cancel --now may have set the level meanwhile. */
     if (lm_stop_level() > 0)
         lm_runner_empty_mailbox(self);
@@ -145,20 +197,12 @@ lm_runner_should_stop(struct lm_runner *self)
                  lm_stop_signal());
         return true;
     }
-    if (self->options->limit > 0 && !self->lane.pages_done &&
-        self->gauge.progress.own_rows >= self->options->limit) {
+    if (lm_account_is_spent(&self->account) && !nothing_to_page(self)) {
         snprintf(outcome->reason, sizeof outcome->reason,
                  "the limit of %" PRId64 " rows", self->options->limit);
         return true;
     }
     return false;
-}
-
-static bool
-nothing_to_page(const struct lm_runner *self)
-{
-    return self->migration->one_shot || self->lane.pages_done ||
-           self->run.bound_is_empty;
 }
 
 /* A run that waits would not renew its lease any more. */
@@ -171,14 +215,12 @@ fail_while_waiting(const struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+/* What a process that leads the run does before rows are paged. *may_work:
+ * nothing is left of that. */
 static bool
-next_step(struct lm_runner *self, struct lm_err *err)
+lead(struct lm_runner *self, bool *may_work, struct lm_err *err)
 {
-    if (!lm_conn_is_up(self->lane.conn))
-        return fail_while_waiting(self, err);
-    if (lm_holding_take_overtaken(&self->holding))
-        return lm_lane_refresh(&self->lane, err);
-    lm_runner_share_lease(self);
+    *may_work = false;
     if (!self->requests.heard)
         return lm_runner_begin_control(self, err);
     if (lm_runner_has_request(self))
@@ -198,10 +240,34 @@ next_step(struct lm_runner *self, struct lm_err *err)
         lm_runner_note_held(self);
         return self->steps->finish(self, err);
     }
+    *may_work = true;
+    return true;
+}
+
+static bool
+next_step(struct lm_runner *self, struct lm_err *err)
+{
+    bool may_work = false;
+
+    if (!lm_conn_is_up(self->lane.conn))
+        return fail_while_waiting(self, err);
+    if (lm_holding_take_overtaken(&self->holding))
+        return lm_lane_refresh(&self->lane, err);
+    if (!(self->leads ? lead : lm_runner_follow)(self, &may_work, err))
+        return false;
+    if (!may_work)
+        return true;
+    if (self->team == NULL && lm_runner_wants_team(self))
+        return lm_runner_start_team(self, err);
     lm_runner_feed_progress(self);
     lm_runner_look_at_pace(self);
-    return lm_runner_hold_back(self, err) &&
-           (lm_runner_should_end_wait(self) || lm_lane_batch(&self->lane, err));
+    if (!lm_runner_hold_back(self, err))
+        return false;
+    if (lm_runner_should_end_wait(self))
+        return true;
+    if (lm_runner_needs_range(self))
+        return lm_runner_next_range(self, err);
+    return !lm_runner_reserve(self) || lm_lane_batch(&self->lane, err);
 }
 
 bool
@@ -210,7 +276,11 @@ lm_runner_work(struct lm_runner *self, bool *stopped, struct lm_err *err)
     *stopped = false;
     while (!self->ended) {
         int64_t seq = self->run.seq;
+        int64_t range = self->lane.range.id;
+        int64_t range_seq = self->lane.range.seq;
 
+        if (!lm_team_is_well(self->team, err))
+            return false;
         lm_lane_begin_step(&self->lane);
         if (lm_runner_should_stop(self)) {
             *stopped = true;
@@ -222,7 +292,8 @@ lm_runner_work(struct lm_runner *self, bool *stopped, struct lm_err *err)
         } else {
             lm_lane_end_step(&self->lane);
         }
-        if (self->run.seq > seq)
+        if (self->run.seq > seq || self->lane.range.id != range ||
+            self->lane.range.seq > range_seq)
             lm_lane_note_progress(&self->lane);
     }
     return true;
@@ -250,12 +321,15 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->options = options;
     self->outcome = outcome;
     self->dry = dry;
+    self->leads = true;
     self->requests.mailbox = lm_mailbox_new();
     self->requests.heard = dry != NULL; /* it gets no requests */
     self->holding.hold.by = LM_HELD_BY_NOTHING;
     lm_lane_init(&self->lane, &how, self->migration, &self->run);
     self->lane.host = lm_runner_host(self);
+    lm_account_init(&self->account, options->limit);
     journal->lease_ms = options->lease_ms;
+    journal->number = 1;
     journal->published = options->force ? LM_JOURNAL_PUBLISHED_WARN
                                         : LM_JOURNAL_PUBLISHED_REFUSE;
 }
@@ -264,6 +338,7 @@ void
 lm_runner_release(struct lm_runner *self)
 {
     lm_mailbox_let_go(self->requests.mailbox);
+    lm_account_release(&self->account);
     free(self->requests.answers);
     lm_lane_release(&self->lane);
     lm_run_release(&self->run);
@@ -282,11 +357,13 @@ lm_runner_run(const struct lm_migration *migration,
     bool ok;
 
     lm_runner_init(&self, migration, options, outcome, NULL);
-    ok = lm_runner_acquire(&self, err);
+    ok = lm_journal_init(&self.lane.journal, err) &&
+         lm_runner_acquire(&self, err);
     if (ok && self.acquired) {
         if (options->under_way != NULL)
             options->under_way(options->arg, self.run.id);
         lm_runner_watch(&self);
+        lm_runner_note_run(&self);
         self.retries_before = self.run.retries;
         self.failures_before = self.run.failures;
         lm_progress_begin(&self.gauge.progress, self.run.id, self.run.rows,

@@ -11,8 +11,10 @@
  */
 
 #include "core/lane/lane.h"
+#include "core/lane/share.h"
 #include "core/page/fingerprint.h"
 #include "core/page/position.h"
+#include "core/run/account.h"
 #include "core/run/mailbox.h"
 #include "core/run/progress.h"
 #include "core/run/run.h"
@@ -80,6 +82,7 @@ struct lm_gauge {
 
 struct lm_runner;
 struct lm_dry;
+struct lm_team;
 
 /* Steps that differ between a run and a dry run, besides the ends of a batch.
  * Each is retried. */
@@ -105,12 +108,21 @@ struct lm_runner {
     struct lm_requests requests;
     struct lm_holding holding;
     struct lm_gauge gauge;
+    struct lm_account account;
+    int64_t reserved;     /* rows of the limit, for the next batch */
+    int64_t batch_number; /* that it has and has not used; 0: none */
+    struct lm_share share;
+    struct lm_team *team; /* the other workers; NULL: there are none */
 
     bool has_journal;        /* of this version, before the run began */
     bool checked;            /* the findings of check.c are logged */
     int64_t retries_before;  /* retries in the journal before this call */
     int64_t failures_before; /* likewise */
     bool acquired;           /* the run is ours */
+    bool leads;              /* ... and this process leads it */
+    bool others;             /* it goes on without this process */
+    int64_t looked_ms;       /* when it looked at the leader; 0: never */
+    int64_t leaderless_ms;   /* since when there is none; 0: there is one */
     bool ended;              /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
 };
@@ -132,7 +144,11 @@ bool lm_runner_should_stop(struct lm_runner *self);
  * or if the run follows new rows. */
 bool lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
                           struct lm_err *err) LM_MUSTCHECK;
-/* The transaction with on_start is committed. The run goes up to bound; this
+/* Is there a row to page up to this bound? */
+bool lm_runner_has_rows_up_to(const struct lm_runner *self,
+                              const struct lm_key *bound);
+/* The transaction with on_start is committed, and the lane has its range. The
+ * run goes up to bound; this
  * takes over its texts. */
 void lm_runner_note_started(struct lm_runner *self, struct lm_key bound);
 
@@ -148,6 +164,32 @@ void lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
                         struct lm_err *err);
 /* Calls the script's on_stop. */
 void lm_runner_call_on_stop(struct lm_runner *self, const char *reason);
+
+/* -- ranges.c: which keys the lane works on ---------------------------------- */
+
+/* Has the lane no range, or done enough of it? */
+bool lm_runner_needs_range(const struct lm_runner *self);
+/* A step: gives the lane's range back and takes the next. If others have all
+ * that there are, cuts one of theirs, or waits for a moment. */
+bool lm_runner_next_range(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Reserves rows of --limit for a batch; false if the other workers have
+ * reserved all that are left: then waits for a moment. */
+bool lm_runner_reserve(struct lm_runner *self);
+/* Starts the other workers, once there is something to page. */
+bool lm_runner_wants_team(const struct lm_runner *self);
+bool lm_runner_start_team(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* The counters that the journal has just said, and those of the account. */
+void lm_runner_note_run(struct lm_runner *self);
+void lm_runner_follow_account(struct lm_runner *self);
+
+/* -- helper.c: a process that does not lead ---------------------------------- */
+
+/* Before each step: looks what the leader does. *may_work is false if the run
+ * is not started, is paused, or has ended, or if this process leads now. */
+bool lm_runner_follow(struct lm_runner *self, bool *may_work,
+                      struct lm_err *err) LM_MUSTCHECK;
 
 /* -- session.c: having a connection ------------------------------------------ */
 
@@ -212,9 +254,6 @@ void lm_runner_empty_mailbox(struct lm_runner *self);
  * connection or the run is lost? Call it outside of transactions: it may ask
  * the journal. */
 bool lm_runner_should_end_wait(struct lm_runner *self);
-/* Before each step, and when the lease was renewed: gives the monitor the
- * lease to renew. */
-void lm_runner_share_lease(struct lm_runner *self);
 /* Is there a request that lm_runner_obey has to answer? */
 bool lm_runner_has_request(const struct lm_runner *self);
 /* A step: pauses or resumes, and answers. */
@@ -245,8 +284,6 @@ bool lm_runner_hold_back(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
 /* A batch took so long; the run rests for it before the next batch. */
 void lm_holding_note_batch(struct lm_holding *self, int64_t worked_ms);
-/* A COMMIT has renewed the lease. */
-void lm_holding_note_lease(struct lm_holding *self);
 /* Sets what status shows that the run waits for; NULL: nothing. */
 void lm_holding_waits_for(struct lm_holding *self, const char *what);
 /* May another runner have taken the run over? True once. */

@@ -42,34 +42,93 @@ lm_runner_connect(struct lm_runner *self, struct lm_err *err)
     return true;
 }
 
-static void
-compare_with_server(struct lm_runner *self, int64_t believed_seq)
-{
-    int64_t lost = believed_seq - self->run.seq;
+/* What the runner believed of the run, before it read the journal again. */
+struct belief {
+    int64_t seq;
+    int64_t batches;
+    struct lm_belief range;
+};
 
+static struct belief
+believe(const struct lm_runner *self)
+{
+    return (struct belief){self->run.seq, self->run.batches,
+                           lm_lane_believe(&self->lane)};
+}
+
+static void
+compare_with_server(struct lm_runner *self, const struct belief *believed)
+{
+    bool same_range = self->lane.range.id == believed->range.id;
+    int64_t lost = same_range ? believed->range.seq - self->lane.range.seq
+                              : believed->batches - self->run.batches;
+    struct lm_counts done = {.rows = 0};
+
+    lost += believed->seq - self->run.seq;
+    if (lm_lane_compare(&self->lane, &believed->range, &done.rows,
+                        &done.batches))
+        lm_account_add(&self->account, &done);
+    lm_runner_note_run(self);
+    if (lost == 0 && same_range)
+        return;
     if (lost > 0) {
         lm_log(LM_LOG_WARNING,
                "the server lost %" PRId64
                " acknowledged batches in a crash; the cursor is back where it "
                "was before them, and the run migrates their rows again",
                lost);
-    } else if (lost < 0) {
+    } else if (lost < 0 && same_range) {
         lm_log(LM_LOG_INFO, "the interrupted commit has succeeded");
     }
-    self->lane.pages_done = false; /* rows may have come back */
+    self->lane.range_done = false; /* rows may have come back */
     lm_progress_set(&self->gauge.progress, self->run.rows, self->run.batches);
+}
+
+/* After the run was claimed, or read again (ok): another process of the same
+ * run may have taken this one's place, as its sessions seemed to be gone. Then
+ * this one goes on without leading. */
+static bool
+may_stay(struct lm_runner *self, bool ok, struct lm_err *err)
+{
+    struct lm_err ignored;
+    bool member = false;
+
+    if (ok || err->kind != LM_ERR_FENCED ||
+        !lm_journal_is_member(&self->lane.journal, self->run.id, &member,
+                              &ignored) ||
+        !member)
+        return ok;
+    lm_log(LM_LOG_WARNING, "%s; this process goes on to help", err->message);
+    self->leads = false;
+    self->looked_ms = 0;
+    return true;
+}
+
+static bool
+reclaim(struct lm_runner *self, struct lm_err *err)
+{
+    bool ok = lm_journal_reclaim(&self->lane.journal, &self->run,
+                                 &self->lane.range, err);
+
+    return may_stay(self, ok, err);
 }
 
 bool
 lm_runner_claim_again(void *runner, struct lm_err *err)
 {
     struct lm_runner *self = runner;
-    int64_t believed_seq = self->run.seq;
+    struct belief believed = believe(self);
 
-    if (!lm_journal_reclaim(&self->lane.journal, &self->run, err))
+    if (self->leads && !reclaim(self, err))
+        return false;
+    if (!self->leads && !lm_journal_come_back(&self->lane.journal, &self->run,
+                                              &self->lane.range, err))
         return false;
     lm_mailbox_poll_soon(self->requests.mailbox);
-    compare_with_server(self, believed_seq);
+    compare_with_server(self, &believed);
+    self->lane.range_done = false;
+    if (!self->leads)
+        return true;
     self->ended = strncmp(self->run.state, "done", 4) == 0;
     lm_requests_note_state(&self->requests, self->run.state);
     lm_holding_waits_for(&self->holding,
@@ -77,16 +136,30 @@ lm_runner_claim_again(void *runner, struct lm_err *err)
     return true;
 }
 
+static bool
+refresh(struct lm_runner *self, struct lm_err *err)
+{
+    bool ok = lm_journal_refresh(&self->lane.journal, &self->run, err);
+
+    return may_stay(self, ok, err);
+}
+
 /* The state is not read: requests change it, and this runner obeys them. */
 bool
 lm_runner_reread(void *runner, struct lm_err *err)
 {
     struct lm_runner *self = runner;
-    int64_t believed_seq = self->run.seq;
+    struct lm_lane *lane = &self->lane;
+    struct belief believed = believe(self);
+    bool mine = self->leads || lane->range.id > 0;
 
-    if (!lm_journal_refresh(&self->lane.journal, &self->run, err))
+    self->looked_ms = 0;
+    if ((self->leads && !refresh(self, err)) ||
+        (lane->range.id > 0 &&
+         !lm_journal_read_range(&lane->journal, &lane->range, &mine, err)) ||
+        (!mine &&
+         !lm_journal_come_back(&lane->journal, &self->run, &lane->range, err)))
         return false;
-    if (self->run.seq != believed_seq)
-        compare_with_server(self, believed_seq);
+    compare_with_server(self, &believed);
     return true;
 }

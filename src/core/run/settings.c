@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "core/run/runner.h"
+#include "core/run/team.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 
 static const char health_prefix[] = "health.";
+static const char workers_name[] = "workers";
 
 static const struct {
     const char *name;
@@ -24,7 +26,9 @@ static const struct {
 } figures[] = {
     {"batch_size", 1, 1000000, offsetof(struct lm_migration, batch_size)},
     {"throttle_ms", 0, INT32_MAX, offsetof(struct lm_migration, throttle_ms)},
-    {"target_ms", 0, INT32_MAX, offsetof(struct lm_migration, target_ms)}};
+    {"target_ms", 0, INT32_MAX, offsetof(struct lm_migration, target_ms)},
+    {workers_name, 1, LM_RUNNER_MOST_WORKERS,
+     offsetof(struct lm_migration, workers)}};
 
 /* A setting as it was read: one of the figures, or the limit of a signal. */
 struct setting {
@@ -67,16 +71,19 @@ read_figure(int figure, const char *text, struct setting *out,
 
     errno = 0;
     out->figure = figure;
+    out->value = 0;
+    if (figures[figure].name == workers_name && strcmp(text, "auto") == 0)
+        return true;
     out->value = strtoll(text, &end, 10);
     if (bare && end != text && *end == '\0' && errno == 0 &&
         out->value >= figures[figure].least &&
         out->value <= figures[figure].most)
         return true;
-    return lm_err_set(err, LM_ERR_USAGE,
-                      "%s takes a number from %" PRId64 " to %" PRId64
-                      ", not \"%s\"",
-                      figures[figure].name, figures[figure].least,
-                      figures[figure].most, text);
+    return lm_err_set(
+        err, LM_ERR_USAGE,
+        "%s takes a number from %" PRId64 " to %" PRId64 "%s, not \"%s\"",
+        figures[figure].name, figures[figure].least, figures[figure].most,
+        figures[figure].name == workers_name ? " or auto" : "", text);
 }
 
 static bool
@@ -130,6 +137,13 @@ lm_runner_check_setting(const char *name, const char *text, struct lm_err *err)
 /* -- obeying ----------------------------------------------------------- */
 
 static void
+set_workers(struct lm_runner *self, int count)
+{
+    lm_team_set_size(self->team, count);
+    lm_progress_set_workers(&self->gauge.progress, count);
+}
+
+static void
 apply_figure(struct lm_runner *self, const struct setting *setting)
 {
     size_t place = figures[setting->figure].place;
@@ -140,6 +154,9 @@ apply_figure(struct lm_runner *self, const struct setting *setting)
         lm_size_set_max(&self->lane.size, setting->value);
     if (place == offsetof(struct lm_migration, target_ms))
         lm_size_set_target(&self->lane.size, setting->value);
+    lm_team_set_settings(self->team, self->migration);
+    if (place == offsetof(struct lm_migration, workers))
+        set_workers(self, setting->value > 0 ? (int)setting->value : 1);
 }
 
 static bool
@@ -182,7 +199,8 @@ is_fixed(const struct lm_runner_options *options, const char *name)
 {
     return (options->keep_batch_size && strcmp(name, "batch_size") == 0) ||
            (options->keep_throttle_ms && strcmp(name, "throttle_ms") == 0) ||
-           (options->keep_target_ms && strcmp(name, "target_ms") == 0);
+           (options->keep_target_ms && strcmp(name, "target_ms") == 0) ||
+           (options->keep_workers && strcmp(name, workers_name) == 0);
 }
 
 void

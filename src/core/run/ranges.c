@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* Which keys the run's first lane works on, and what all lanes have done. */
+
+#include "base/log.h"
+#include "core/run/runner.h"
+#include "core/run/team.h"
+
+#include <string.h>
+
+enum {
+    /* A row of the journal is not written more often: while somebody holds an
+     * old snapshot, each version of it stays. */
+    RANGE_BATCHES = 200,
+    WAIT_MS = 100,
+    PARTS_A_WORKER = 4 /* into which the run is cut at its start */
+};
+
+bool
+lm_runner_needs_range(const struct lm_runner *self)
+{
+    const struct lm_lane *lane = &self->lane;
+
+    if (self->dry != NULL)
+        return false;
+    return lane->range.id == 0 || lane->range_done ||
+           lane->range.batches >= RANGE_BATCHES;
+}
+
+void
+lm_runner_note_run(struct lm_runner *self)
+{
+    struct lm_counts known = lm_account_run(&self->account);
+    struct lm_counts counts = {self->run.rows, self->run.batches,
+                               self->run.retries, self->run.failures};
+
+    /* The journal hears of a retry with the next checkpoint. */
+    if (counts.retries < known.retries)
+        counts.retries = known.retries;
+    lm_account_set_run(&self->account, &counts);
+}
+
+void
+lm_runner_follow_account(struct lm_runner *self)
+{
+    struct lm_counts counts = lm_account_run(&self->account);
+
+    self->run.rows = counts.rows;
+    self->run.batches = counts.batches;
+    self->run.failures = counts.failures;
+    self->gauge.progress.retries = counts.retries;
+    lm_progress_follow(&self->gauge.progress, counts.rows, counts.batches,
+                       lm_size_rows(&self->lane.size));
+}
+
+bool
+lm_runner_next_range(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_lane *lane = &self->lane;
+    bool freed = false;
+
+    if (!lm_journal_next_range(&lane->journal, &self->run, &lane->range,
+                               lane->range_done, err))
+        return false;
+    lane->range_done = false;
+    lm_runner_note_run(self);
+    if (lane->range.id > 0)
+        return lm_lane_check_range(lane, err);
+    if (self->run.ranges > 0 &&
+        !lm_lane_share(lane, &self->share, 2, &freed, err))
+        return false;
+    if (self->run.ranges > 0 && !freed)
+        lm_runner_rest(self, WAIT_MS);
+    return true;
+}
+
+bool
+lm_runner_reserve(struct lm_runner *self)
+{
+    self->reserved = lm_account_reserve(&self->account, self->reserved,
+                                        lm_size_rows(&self->lane.size));
+    if (self->reserved > 0)
+        return true;
+    lm_runner_rest(self, WAIT_MS);
+    return false;
+}
+
+bool
+lm_runner_wants_team(const struct lm_runner *self)
+{
+    return self->dry == NULL && self->migration->workers > 1 &&
+           self->options->witness == NULL;
+}
+
+bool
+lm_runner_start_team(struct lm_runner *self, struct lm_err *err)
+{
+    int workers = (int)self->migration->workers;
+    struct lm_team_options options = {.migration = self->migration,
+                                      .lane = &self->lane,
+                                      .account = &self->account,
+                                      .monitor = self->holding.monitor,
+                                      .run_id = self->run.id};
+
+    self->team = lm_team_start(&options, workers);
+    lm_progress_set_workers(&self->gauge.progress, workers);
+    return self->team == NULL || self->lane.range.id == 0 ||
+           self->run.ranges > workers ||
+           lm_lane_cut_own(&self->lane, workers * PARTS_A_WORKER, err);
+}

@@ -1,0 +1,619 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker touches nothing of the runner but the account. What the runner wants
+ * of it, and what it has to say, lies in the team, under a mutex; the runner
+ * wakes all workers when that changes.
+ */
+
+#include "core/run/team.h"
+
+#include "base/aside.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "core/lane/share.h"
+#include "core/run/run.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    IDLE_MS = 100,      /* between two looks for work */
+    WAIT_MS = 1000,     /* for a word of the runner, which wakes */
+    CONNECT_MS = 5000,  /* before the next attempt, if the server is full */
+    RANGE_BATCHES = 200 /* as in ranges.c */
+};
+
+struct worker {
+    struct lm_team *team;
+    int number;
+    pthread_t thread;
+
+    /* of the thread alone */
+    struct lm_migration script;    /* its own Lua state */
+    struct lm_migration migration; /* the script, with the run's settings */
+    struct lm_run run;
+    struct lm_lane lane;
+    struct lm_share share;
+    int64_t reserved;
+    int64_t batch_number; /* that it has and has not used; 0: none */
+    int settings;
+    bool told_full;
+
+    /* under the team's mutex */
+    bool busy; /* has a batch in hand, or is about to */
+    bool ended;
+};
+
+struct lm_team {
+    const struct lm_migration *first; /* the runner's script */
+    struct lm_account *account;
+    struct lm_monitor *monitor; /* NULL: there is none */
+    struct lm_lane_options options;
+    struct lm_journal journal;
+    char server[24]; /* as in struct lm_lane */
+    int64_t run_id;
+    struct worker *of[LM_RUNNER_MOST_WORKERS];
+    int count; /* of them; the runner is not among them */
+
+    pthread_mutex_t mutex; /* of all that follows */
+    bool stopping;
+    bool held;
+    bool parked;
+    int rest;
+    int size;
+    struct lm_migration settings; /* its figures */
+    int settings_number;
+    bool failed;
+    struct lm_err why;
+};
+
+/* -- what the runner wants ------------------------------------------------ */
+
+struct orders {
+    bool stop;
+    bool hold;
+    bool park; /* and give the range back */
+    int rest;
+};
+
+/* begins: the worker is going to begin a batch if it may. */
+static struct orders
+ask_for_orders(struct worker *self, bool begins)
+{
+    struct lm_team *team = self->team;
+    struct orders orders;
+
+    pthread_mutex_lock(&team->mutex);
+    orders.stop = team->stopping || team->failed;
+    orders.hold = team->held;
+    orders.park = team->parked || self->number > team->size;
+    orders.rest = team->rest;
+    self->busy = begins && !orders.stop && !orders.hold && !orders.park;
+    if (self->settings != team->settings_number) {
+        self->settings = team->settings_number;
+        self->migration.batch_size = team->settings.batch_size;
+        self->migration.target_ms = team->settings.target_ms;
+        self->migration.throttle_ms = team->settings.throttle_ms;
+        lm_size_set_max(&self->lane.size, self->migration.batch_size);
+        lm_size_set_target(&self->lane.size, self->migration.target_ms);
+    }
+    pthread_mutex_unlock(&team->mutex);
+    return orders;
+}
+
+static bool
+should_stop(struct worker *self)
+{
+    return lm_stop_level() > 0 || ask_for_orders(self, false).stop;
+}
+
+/* Sleeps, but not longer than the runner lets it. */
+static void
+sleep_ms(struct worker *self, int64_t duration_ms)
+{
+    int64_t end = lm_clock_ms() + duration_ms;
+    int64_t left;
+
+    while ((left = end - lm_clock_ms()) > 0 && !should_stop(self))
+        lm_stop_wait_ms(left);
+}
+
+/* -- the run, as its lane sees it ------------------------------------------ */
+
+static bool
+begin_batch(void *run, struct lm_err *err)
+{
+    return lm_lane_begin_batch(&((struct worker *)run)->lane, err);
+}
+
+static bool
+end_batch(void *run, const struct lm_page *page, const struct lm_key *cursor,
+          struct lm_err *err)
+{
+    return lm_lane_commit_batch(&((struct worker *)run)->lane, page, cursor,
+                                err);
+}
+
+static void
+committed(void *run, int64_t rows)
+{
+    struct worker *self = run;
+    struct lm_counts done = {.rows = rows, .batches = rows > 0 ? 1 : 0};
+
+    lm_account_add(self->team->account, &done);
+    self->batch_number = rows > 0 ? 0 : self->batch_number;
+    self->reserved = lm_account_reserve(self->team->account, self->reserved, 0);
+}
+
+static void
+recorded(void *run)
+{
+    struct worker *self = run;
+    struct lm_counts done = {.failures = 1};
+
+    lm_account_add(self->team->account, &done);
+}
+
+static void
+retries(void *run)
+{
+    struct worker *self = run;
+    struct lm_counts done = {.retries = 1};
+
+    lm_account_add(self->team->account, &done);
+}
+
+static int64_t
+batches(void *run)
+{
+    return lm_account_run(((struct worker *)run)->team->account).batches;
+}
+
+static int64_t
+next_batch(void *run)
+{
+    struct worker *self = run;
+
+    self->batch_number =
+        lm_account_number(self->team->account, self->batch_number);
+    return self->batch_number;
+}
+
+static int64_t
+failures(void *run)
+{
+    return lm_account_run(((struct worker *)run)->team->account).failures;
+}
+
+static int64_t
+rows_left(void *run)
+{
+    const struct worker *self = run;
+
+    return self->team->account->limit > 0 ? self->reserved : INT64_MAX;
+}
+
+static void
+waits(void *run, const char *what)
+{
+    (void)run;
+    (void)what;
+}
+
+static void
+disconnected(void *run)
+{
+    struct worker *self = run;
+
+    lm_monitor_set_backend(self->team->monitor, self->number, 0);
+}
+
+static void
+connected(void *run)
+{
+    struct worker *self = run;
+    struct lm_conn *conn = self->lane.conn;
+
+    lm_monitor_set_backend(self->team->monitor, self->number,
+                           lm_conn_is_pooled(conn) ? 0
+                                                   : lm_conn_backend_pid(conn));
+}
+
+/* The journal has this worker's range elsewhere than it believed. */
+static void
+settle(struct worker *self, const struct lm_belief *before)
+{
+    struct lm_counts done = {.rows = 0};
+
+    if (!lm_lane_compare(&self->lane, before, &done.rows, &done.batches))
+        return;
+    lm_account_add(self->team->account, &done);
+}
+
+static bool
+claim(void *run, struct lm_err *err)
+{
+    struct worker *self = run;
+    struct lm_belief before = lm_lane_believe(&self->lane);
+
+    if (!lm_journal_come_back(&self->lane.journal, &self->run,
+                              &self->lane.range, err))
+        return false;
+    self->lane.range_done = false;
+    settle(self, &before);
+    return true;
+}
+
+static bool
+reread(void *run, struct lm_err *err)
+{
+    struct worker *self = run;
+    struct lm_belief before = lm_lane_believe(&self->lane);
+    bool mine = true;
+
+    if (self->lane.range.id > 0 &&
+        !lm_journal_read_range(&self->lane.journal, &self->lane.range, &mine,
+                               err))
+        return false;
+    if ((self->lane.range.id == 0 || !mine) &&
+        !lm_journal_come_back(&self->lane.journal, &self->run,
+                              &self->lane.range, err))
+        return false;
+    self->lane.range_done = false;
+    settle(self, &before);
+    return true;
+}
+
+static struct lm_lane_host
+host(struct worker *self)
+{
+    return (struct lm_lane_host){.run = self,
+                                 .begin_batch = begin_batch,
+                                 .end_batch = end_batch,
+                                 .committed = committed,
+                                 .recorded = recorded,
+                                 .batches = batches,
+                                 .next_batch = next_batch,
+                                 .failures = failures,
+                                 .rows_left = rows_left,
+                                 .retries = retries,
+                                 .waits = waits,
+                                 .disconnected = disconnected,
+                                 .connected = connected,
+                                 .claim = claim,
+                                 .reread = reread};
+}
+
+/* -- a worker's life -------------------------------------------------------- */
+
+static bool
+load(struct worker *self, struct lm_err *err)
+{
+    struct lm_team *team = self->team;
+    struct lm_lane *lane = &self->lane;
+
+    if (!team->first->ops->load_again(team->first->self, &self->script, err))
+        return false;
+    self->migration = team->settings;
+    self->migration.ops = self->script.ops;
+    self->migration.self = self->script.self;
+    self->run.id = team->run_id;
+    lm_lane_init(lane, &team->options, &self->migration, &self->run);
+    lane->host = host(self);
+    lane->journal = team->journal;
+    lane->journal.conn = NULL;
+    lane->journal.number = self->number;
+    memcpy(lane->server, team->server, sizeof lane->server);
+    return true;
+}
+
+/* Connects. If the server has no room for another session, the run goes on
+ * with fewer workers, and this one tries again later. */
+static bool
+connect(struct worker *self, struct lm_err *err)
+{
+    while (!lm_lane_connect(&self->lane, err)) {
+        if (!lm_err_is_state(err, "53300"))
+            return false;
+        if (!self->told_full) {
+            lm_log(LM_LOG_WARNING,
+                   "worker %d gets no connection: %s; the run goes on without "
+                   "it",
+                   self->number,
+                   err->detail[0] != '\0' ? err->detail : err->message);
+        }
+        self->told_full = true;
+        sleep_ms(self, CONNECT_MS);
+        if (should_stop(self))
+            return true;
+    }
+    return lm_lane_check_query(&self->lane, err) &&
+           lm_journal_come_back(&self->lane.journal, &self->run,
+                                &self->lane.range, err);
+}
+
+static bool
+needs_range(const struct worker *self)
+{
+    const struct lm_lane *lane = &self->lane;
+
+    return lane->range.id == 0 || lane->range_done ||
+           lane->range.batches >= RANGE_BATCHES;
+}
+
+/* Takes a range, or looks for one to cut; then the next step sees it. */
+static bool
+find_work(struct worker *self, struct lm_err *err)
+{
+    struct lm_lane *lane = &self->lane;
+    bool freed = false;
+
+    if (!lm_journal_next_range(&lane->journal, &self->run, &lane->range,
+                               lane->range_done, err))
+        return false;
+    lane->range_done = false;
+    if (lane->range.id > 0)
+        return lm_lane_check_range(lane, err);
+    if (self->run.ranges > 0 && strcmp(self->run.state, "running") == 0 &&
+        !lm_lane_share(lane, &self->share, 2, &freed, err))
+        return false;
+    if (!freed)
+        sleep_ms(self, IDLE_MS);
+    return true;
+}
+
+static bool
+give_back(struct worker *self, struct lm_err *err)
+{
+    struct lm_lane *lane = &self->lane;
+
+    return lane->range.id == 0 ||
+           lm_journal_give_back(&lane->journal, &self->run, &lane->range,
+                                lane->range_done, err);
+}
+
+static bool
+step(struct worker *self, struct lm_err *err)
+{
+    struct lm_lane *lane = &self->lane;
+    struct orders orders = ask_for_orders(self, true);
+
+    if (orders.stop)
+        return true;
+    if (orders.hold || orders.park) {
+        if (orders.park && !give_back(self, err))
+            return false;
+        lm_stop_wait_ms(WAIT_MS);
+        return true;
+    }
+    if (needs_range(self))
+        return find_work(self, err);
+    self->reserved = lm_account_reserve(self->team->account, self->reserved,
+                                        lm_size_rows(&lane->size));
+    if (self->reserved == 0) {
+        sleep_ms(self, IDLE_MS);
+        return true;
+    }
+    if (!lm_lane_batch(lane, err))
+        return false;
+    orders = ask_for_orders(self, false);
+    if (orders.hold)
+        lm_stop_wake(); /* the runner waits for that */
+    sleep_ms(self, self->migration.throttle_ms + lane->worked_ms * orders.rest);
+    return true;
+}
+
+static bool
+live(struct worker *self, struct lm_err *err)
+{
+    struct lm_lane *lane = &self->lane;
+
+    if (!load(self, err) || !connect(self, err))
+        return false;
+    while (!should_stop(self)) {
+        int64_t range = lane->range.id;
+        int64_t seq = lane->range.seq;
+
+        lm_lane_begin_step(lane);
+        if (!step(self, err)) {
+            if (!lm_lane_recover(lane, err))
+                return false;
+        } else {
+            lm_lane_end_step(lane);
+        }
+        if (lane->range.id != range || lane->range.seq > seq)
+            lm_lane_note_progress(lane);
+    }
+    return true;
+}
+
+static void
+note_end(struct worker *self, bool ok, const struct lm_err *err)
+{
+    struct lm_team *team = self->team;
+
+    pthread_mutex_lock(&team->mutex);
+    self->busy = false;
+    self->ended = true;
+    if (!ok && !team->failed && !team->stopping) {
+        team->failed = true;
+        team->why = *err;
+    }
+    pthread_mutex_unlock(&team->mutex);
+    lm_stop_wake();
+}
+
+static void *
+work(void *arg)
+{
+    struct worker *self = arg;
+    struct lm_err err;
+    bool ok = lm_stop_enter() ||
+              lm_err_set(&err, LM_ERR_INTERNAL,
+                         "there is no room for worker %d", self->number);
+
+    ok = ok && live(self, &err);
+    if (ok && self->lane.conn != NULL && lm_conn_is_up(self->lane.conn))
+        (void)give_back(self, &err);
+    lm_account_reserve(self->team->account, self->reserved, 0);
+    if (self->script.ops != NULL) {
+        lm_lane_release(&self->lane);
+        self->script.ops->release_copy(&self->script);
+    }
+    lm_run_release(&self->run);
+    note_end(self, ok, &err);
+    lm_stop_leave();
+    return NULL;
+}
+
+/* -- the runner's side -------------------------------------------------------- */
+
+/* If no thread can be started, there are fewer workers. */
+static bool
+add_worker(struct lm_team *self)
+{
+    struct worker *worker = lm_calloc(1, sizeof *worker);
+
+    worker->team = self;
+    worker->number = self->count + 2;
+    if (!lm_aside_start(&worker->thread, work, worker)) {
+        free(worker);
+        return false;
+    }
+    self->of[self->count++] = worker;
+    return true;
+}
+
+void
+lm_team_set_size(struct lm_team *self, int count)
+{
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    self->size = count;
+    pthread_mutex_unlock(&self->mutex);
+    while (self->count < count - 1 && add_worker(self))
+        continue;
+    lm_stop_wake();
+}
+
+struct lm_team *
+lm_team_start(const struct lm_team_options *options, int count)
+{
+    struct lm_team *self;
+
+    if (count <= 1)
+        return NULL;
+    self = lm_calloc(1, sizeof *self);
+    self->first = options->migration;
+    self->account = options->account;
+    self->monitor = options->monitor;
+    self->options = options->lane->options;
+    self->journal = options->lane->journal;
+    self->run_id = options->run_id;
+    memcpy(self->server, options->lane->server, sizeof self->server);
+    self->settings = *options->migration;
+    self->size = 1;
+    pthread_mutex_init(&self->mutex, NULL);
+    lm_team_set_size(self, count);
+    return self;
+}
+
+void
+lm_team_stop(struct lm_team *self)
+{
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    self->stopping = true;
+    pthread_mutex_unlock(&self->mutex);
+    lm_stop_wake();
+    for (int i = 0; i < self->count; i++) {
+        pthread_join(self->of[i]->thread, NULL);
+        free(self->of[i]);
+    }
+    pthread_mutex_destroy(&self->mutex);
+    free(self);
+}
+
+void
+lm_team_hold(struct lm_team *self, bool hold)
+{
+    bool changed;
+
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    changed = self->held != hold;
+    self->held = hold;
+    pthread_mutex_unlock(&self->mutex);
+    if (changed)
+        lm_stop_wake();
+}
+
+void
+lm_team_park(struct lm_team *self, bool park)
+{
+    bool changed;
+
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    changed = self->parked != park;
+    self->parked = park;
+    pthread_mutex_unlock(&self->mutex);
+    if (changed)
+        lm_stop_wake();
+}
+
+bool
+lm_team_is_idle(struct lm_team *self)
+{
+    bool idle = true;
+
+    if (self == NULL)
+        return true;
+    pthread_mutex_lock(&self->mutex);
+    for (int i = 0; i < self->count; i++)
+        idle = idle && !self->of[i]->busy;
+    pthread_mutex_unlock(&self->mutex);
+    return idle;
+}
+
+void
+lm_team_set_rest(struct lm_team *self, int rest)
+{
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    self->rest = rest;
+    pthread_mutex_unlock(&self->mutex);
+}
+
+void
+lm_team_set_settings(struct lm_team *self, const struct lm_migration *settings)
+{
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    self->settings = *settings;
+    self->settings_number++;
+    pthread_mutex_unlock(&self->mutex);
+}
+
+bool
+lm_team_is_well(struct lm_team *self, struct lm_err *err)
+{
+    bool failed;
+
+    if (self == NULL)
+        return true;
+    pthread_mutex_lock(&self->mutex);
+    failed = self->failed;
+    if (failed)
+        *err = self->why;
+    pthread_mutex_unlock(&self->mutex);
+    return !failed;
+}

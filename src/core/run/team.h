@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LM_CORE_RUN_TEAM_H
+#define LM_CORE_RUN_TEAM_H
+
+/*
+ * The workers of this process beside the first one, which is the runner itself.
+ * Each is a thread with a lane, a connection and a Lua state of its own. It
+ * takes ranges, works on batches, and goes on until the run's keys are done, or
+ * until the runner stops it.
+ *
+ * The runner decides for all: it alone hears requests, judges the server's
+ * health, and ends the run.
+ */
+
+#include "core/lane/lane.h"
+#include "core/run/account.h"
+#include "core/run/monitor.h"
+
+struct lm_team;
+
+/* The pointers belong to the runner and must live as long as the team. */
+struct lm_team_options {
+    const struct lm_migration *migration; /* with the run's settings */
+    const struct lm_lane *lane;           /* the runner's */
+    struct lm_account *account;
+    struct lm_monitor *monitor; /* NULL: there is none */
+    int64_t run_id;
+};
+/* Starts workers 2 to count; the run has a range. NULL if count is 1. */
+struct lm_team *lm_team_start(const struct lm_team_options *options, int count);
+/* Stops all of them after their batches, and frees the team. NULL is allowed.
+ */
+void lm_team_stop(struct lm_team *self);
+
+/* No worker begins another batch. Call lm_team_is_idle until it is true. */
+void lm_team_hold(struct lm_team *self, bool hold);
+bool lm_team_is_idle(struct lm_team *self);
+/* The same, and each gives its range back. */
+void lm_team_park(struct lm_team *self, bool park);
+/* How many times as long as its batch a worker rests after it. */
+void lm_team_set_rest(struct lm_team *self, int rest);
+/* How many workers there are, with the first one. Starts more of them; those
+ * that are too many give their range back and wait. */
+void lm_team_set_size(struct lm_team *self, int count);
+/* The runner's settings have changed. */
+void lm_team_set_settings(struct lm_team *self,
+                          const struct lm_migration *settings);
+
+/* False if a worker has failed for good; *err says how. */
+bool lm_team_is_well(struct lm_team *self, struct lm_err *err) LM_MUSTCHECK;
+
+#endif

@@ -1,0 +1,344 @@
+"""One run, several workers: in one process, and in several."""
+
+import signal
+import subprocess
+
+import pytest
+
+from harness import readings
+from harness.oracle import assert_once
+from harness.project import BUSY, CANCELLED, DONE, FAILED, INVALID, STOPPED
+from harness.proxy import TO_CLIENT, TO_SERVER
+from harness.wait import wait_until
+
+LEASE = {"LUAMIG_LEASE_MS": "1000"}
+
+
+def workers(db):
+    return db.rows("SELECT process, number, pid FROM luamig.worker",
+                   user="postgres")
+
+
+def wait_for_workers(db, count):
+    wait_until(lambda: db.has_journal() and len(workers(db)) >= count,
+               f"{count} workers")
+
+
+def test_four_workers_write_each_row_once(db, project):
+    readings.create(db, 20000)
+    project.script(readings.script(batch=100, config="workers = 4"))
+    project.run().expect(DONE)
+    assert_once(db)
+
+
+def test_two_processes_share_a_run(db, project):
+    readings.create(db, 30000)
+    project.script(readings.script(batch=50, throttle=5))
+    first = project.start_run("--workers", 3)
+    wait_for_workers(db, 3)
+    second = project.start_run("--workers", 2, "--join")
+    wait_for_workers(db, 5)
+    first.wait().expect(DONE)
+    second.wait().expect(DONE, "joining run 1")
+    assert_once(db)
+
+
+def test_the_leader_is_killed_and_a_helper_ends_the_run(db, project):
+    readings.create(db, 30000)
+    project.script(readings.script(batch=50, throttle=5))
+    first = project.start_run("--workers", 3, env=LEASE)
+    wait_for_workers(db, 3)
+    second = project.start_run("--workers", 2, "--join", env=LEASE)
+    wait_for_workers(db, 5)
+    first.kill()
+    second.wait().expect(DONE, "this process leads it now")
+    assert_once(db)
+
+
+def test_the_leader_stops_and_a_helper_ends_the_run(db, project):
+    readings.create(db, 30000)
+    project.script(readings.script(batch=50, throttle=5))
+    first = project.start_run("--workers", 3)
+    wait_for_workers(db, 3)
+    second = project.start_run("--workers", 2, "--join")
+    wait_for_workers(db, 5)
+    first.signal(signal.SIGTERM)
+    first.wait().expect(STOPPED)
+    second.wait().expect(DONE, "this process leads it now")
+    assert_once(db)
+
+
+def test_pause_is_answered_when_both_have_stopped(db, project):
+    readings.create(db, 30000)
+    project.script(readings.script(batch=50, throttle=20))
+    first = project.start_run("--workers", 2)
+    wait_for_workers(db, 2)
+    second = project.start_run("--workers", 2, "--join")
+    wait_for_workers(db, 4)
+    project.luamig("pause", 1).expect(DONE, "is paused")
+    rows = db.progress()
+    assert db.scalar("SELECT count(*) FROM luamig.range r JOIN luamig.worker w"
+                     " ON w.id = r.worker WHERE w.pid = %s", second.pid,
+                     user="postgres") == 0
+    assert db.progress() == rows
+    project.luamig("resume", 1).expect(DONE)
+    first.wait().expect(DONE)
+    second.wait().expect(DONE)
+    assert_once(db)
+
+
+def test_cancel_ends_both(db, project):
+    readings.create(db, 30000)
+    project.script(readings.script(batch=50, throttle=20))
+    first = project.start_run("--workers", 2)
+    wait_for_workers(db, 2)
+    second = project.start_run("--workers", 2, "--join")
+    wait_for_workers(db, 4)
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    first.wait().expect(8)
+    second.wait().expect(8)
+    assert db.scalar("SELECT count(*) FROM readings WHERE writes > 1") == 0
+
+
+def test_a_script_that_fails_in_a_helper_fails_the_run(db, project):
+    readings.create(db, 3000)
+    project.script(readings.script(
+        batch=50, throttle=20,
+        migrate='if os.getenv("BAD") then error("bad") end' + readings.ROW_BY_ROW))
+    first = project.start_run("--workers", 2)
+    wait_for_workers(db, 2)
+    second = project.start_run("--workers", 2, "--join", env={"BAD": "1"})
+    second.wait().expect(FAILED, "bad")
+    first.wait().expect(FAILED, "has failed in another process")
+    assert db.state() == "failed"
+    project.run("--throttle-ms", 0).expect(DONE)
+    assert_once(db)
+
+
+def test_limit_is_exact_with_workers(db, project):
+    readings.create(db, 5000)
+    project.script(readings.script(batch=30, config="workers = 4"))
+    project.run("--limit", 1001).expect(STOPPED, "1,001 rows")
+    assert db.scalar("SELECT count(*) FROM readings WHERE writes = 1") == 1001
+    project.run().expect(DONE)
+    assert_once(db)
+
+
+def test_a_second_run_without_join_is_refused(db, project):
+    readings.create(db, 5000)
+    project.script(readings.script(batch=30, throttle=50))
+    first = project.start_run("--workers", 2)
+    wait_for_workers(db, 2)
+    project.run().expect(BUSY, "already running")
+    first.signal(signal.SIGTERM)
+    first.wait().expect(STOPPED)
+
+
+def test_a_join_with_another_text_is_refused(db, project):
+    readings.create(db, 5000)
+    project.script(readings.script(batch=30, throttle=50))
+    first = project.start_run("--workers", 2)
+    wait_for_workers(db, 2)
+    project.script(readings.script(batch=31, throttle=50))
+    project.run("--join").expect(INVALID, "another text")
+    first.signal(signal.SIGTERM)
+    first.wait().expect(STOPPED)
+
+
+@pytest.mark.parametrize("to", [1, 6])
+def test_set_changes_the_number_of_workers(db, project, to):
+    readings.create(db, 20000)
+    project.script(readings.script(batch=50, throttle=20))
+    first = project.start_run("--workers", 3)
+    wait_for_workers(db, 3)
+    project.luamig("set", 1, f"workers={to}").expect(DONE)
+    wait_until(lambda: db.scalar(
+        "SELECT count(DISTINCT worker) FROM luamig.range WHERE owner IS NOT NULL",
+        user="postgres") == to, "that many at work")
+    project.luamig("set", 1, "throttle_ms=0").expect(DONE)
+    first.wait().expect(DONE)
+    assert_once(db)
+
+
+# -- hosts -----------------------------------------------------------------
+
+
+def has_uts():
+    return subprocess.run(["unshare", "-u", "true"], capture_output=True,
+                          check=False).returncode == 0
+
+
+def held_by(db, runner):
+    """How many ranges the process holds."""
+    return db.scalar("SELECT count(*) FROM luamig.range g JOIN luamig.worker w"
+                     " ON w.id = g.worker WHERE w.pid = %s", runner.pid,
+                     user="postgres")
+
+
+@pytest.mark.skipif(not has_uts(), reason="no right to make a UTS namespace")
+def test_a_host_that_is_cut_off_loses_its_keys_to_another(db, project, proxy):
+    """Its server processes sit in their transactions, as if the network
+    swallowed all packets; what it commits late rolls back."""
+    readings.create(db, 20000)
+    project.script(readings.script(batch=50, throttle=10,
+                                   config="health = false"))
+    url = db.cluster.url(db.name, host=proxy.host)
+    first = project.start_run("--workers", 2, env=LEASE, host="alpha")
+    wait_for_workers(db, 2)
+    second = project.start_run("--workers", 2, "--join", env=LEASE, url=url,
+                               host="beta")
+    wait_for_workers(db, 4)
+    wait_until(lambda: held_by(db, second) == 2, "keys for the second")
+    hosts = {row["host"]: row for row in project.status(1)[0]["workers"]}
+    assert set(hosts) == {"alpha", "beta"}
+    assert "of process" in project.luamig("status", 1).expect(DONE).out
+
+    second.freeze()
+    project.luamig("pause", 1, host="gamma").expect(DONE, "is paused")
+    assert held_by(db, second) == 0
+    rows = db.progress()
+    second.thaw()
+    project.luamig("resume", 1, host="gamma").expect(DONE)
+    assert db.progress() >= rows
+    first.wait().expect(DONE)
+    second.wait().expect(DONE)
+    assert_once(db)
+
+
+# -- what breaks a naive design ---------------------------------------------
+
+
+@pytest.mark.parametrize("point", [
+    "after_page", "after_migrate", "before_commit", "after_commit_sent",
+    "range_before_commit", "range_after_commit_sent", "before_cut",
+    "cut_before_commit", "cut_after_commit_sent", "done_before_commit",
+    "done_after_commit_sent", "on_start_after_commit_sent"])
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_fault_with_two_workers(db, project, point, how):
+    """The process is killed, or frozen until another one has ended the run."""
+    readings.create(db, 6000)
+    project.script(readings.script(batch=20))
+    first = project.start_run("--workers", 2, env=LEASE,
+                              fault=f"{point}:1={how}")
+    if how == "kill":
+        first.process.wait(60)
+    else:
+        first.wait_frozen()
+    code = None
+    while code != DONE:
+        result = project.run("--workers", 2, env=LEASE)
+        code = result.code
+        assert code in (DONE, BUSY), result
+    first.thaw()
+    first.process.wait(60)
+    assert_once(db)
+
+
+def test_a_batch_in_flight_does_not_commit_after_a_restart(db, project):
+    readings.create(db, 4000)
+    project.script(readings.script(batch=20))
+    runner = project.start_run("--workers", 3, env=LEASE,
+                               fault="before_commit:9=stop")
+    runner.wait_frozen()
+    wait_until(lambda: db.scalar(
+        "SELECT max(lease_until) < clock_timestamp() FROM luamig.worker",
+        user="postgres"), "the lease to end")
+    code = BUSY
+    while code == BUSY:
+        result = project.run("--restart", "--limit", 20, env=LEASE)
+        code = result.code
+    result.expect(STOPPED)
+    rows = db.scalar("SELECT sum(writes) FROM readings")
+    runner.thaw()
+    assert runner.wait(60).code in (BUSY, CANCELLED)
+    assert db.scalar("SELECT sum(writes) FROM readings") == rows
+
+
+@pytest.mark.parametrize("direction", [TO_SERVER, TO_CLIENT])
+def test_a_hand_out_whose_commit_is_lost_gives_no_keys_twice(
+        db, project, proxy, direction):
+    readings.create(db, 6000)
+    project.script(readings.script(batch=20, config="health = false"))
+    lost = []
+
+    def lose(way, data, _):
+        if way == TO_SERVER and b"next_range" in data and len(lost) < 3:
+            lost.append("sent")
+        if lost and lost[-1] == "sent" and way == direction:
+            if way == TO_CLIENT or b"COMMIT" in data:
+                lost.append("lost")
+                return 0
+        return None
+
+    proxy.rule = lose
+    project.run("--workers", 2, env=LEASE,
+                url=db.cluster.url(db.name, host=proxy.host)).expect(DONE)
+    proxy.release()
+    assert "lost" in lost
+    assert_once(db)
+
+
+def test_on_complete_sees_that_every_row_is_done(db, project):
+    """Whoever ends the run, and however late the others end their ranges."""
+    readings.create(db, 4000)
+    project.script(readings.script(batch=50, throttle=1).replace(
+        'on_complete = mark "completed"', """on_complete = function(repo)
+        assert(repo:scalar("SELECT count(*) FROM readings WHERE writes = 0") == 0)
+        repo:insert("marks", { mark = "completed" })
+        end"""))
+    first = project.start_run("--workers", 2)
+    wait_for_workers(db, 2)
+    second = project.start_run("--workers", 3, "--join")
+    first.wait().expect(DONE)
+    second.wait().expect(DONE)
+    assert_once(db)
+
+
+def test_all_sessions_that_a_restart_ends_keep_their_keys(db, project):
+    """The first that is back takes nothing from those that are not."""
+    readings.create(db, 20000)
+    project.script(readings.script(batch=50, throttle=10))
+    first = project.start_run("--workers", 3)
+    wait_for_workers(db, 3)
+    second = project.start_run("--workers", 2, "--join")
+    wait_for_workers(db, 5)
+    for pid in db.runners():
+        db.admin("SELECT pg_terminate_backend(%s)", pid)
+    first.wait().expect(DONE).refuse("is gone")
+    second.wait().expect(DONE).refuse("is gone")
+    assert_once(db)
+
+
+def test_keys_at_which_ranges_end_may_vanish(db, project):
+    readings.create(db, 6000)
+    project.script(readings.script(batch=50, throttle=20))
+    runner = project.start_run("--workers", 4)
+    wait_for_workers(db, 4)
+    wait_until(lambda: db.scalar("SELECT count(*) FROM luamig.range",
+                                 user="postgres") > 4, "ranges")
+    db.execute("DELETE FROM readings WHERE id IN (SELECT upper[1]::bigint"
+               " FROM luamig.range) AND writes = 0")
+    runner.wait().expect(DONE)
+    readings.assert_each_once(db)
+
+
+def test_rows_below_the_bound_that_are_inserted_in_time_are_migrated(db, project):
+    """Also those between the last key that was seen and the bound."""
+    readings.create(db, 6000)
+    db.execute("DELETE FROM readings WHERE id BETWEEN 5000 AND 5999")
+    project.script(readings.script(batch=50, throttle=20))
+    runner = project.start_run("--workers", 2)
+    wait_for_workers(db, 2)
+    db.execute("INSERT INTO readings (id, value) VALUES (5999, 5999)")
+    runner.wait().expect(DONE)
+    readings.assert_each_once(db)
+
+
+def test_a_range_that_somebody_deletes_is_missed(db, project):
+    readings.create(db, 6000)
+    project.script(readings.script(batch=50, throttle=20))
+    project.run("--workers", 2, "--limit", 500).expect(STOPPED)
+    db.admin("DELETE FROM luamig.range WHERE id = (SELECT max(id)"
+             " FROM luamig.range)")
+    project.run("--throttle-ms", 0).expect(FAILED, '"luamig".range are not '
+                                           "complete", "--restart")
