@@ -68,7 +68,7 @@ CASES = {
     "a check after a run": (STOPPED, ("check", "scripts/x.lua"), 88),
     "a check of the database": (DONE, ("check",), 32),
     "status": (DONE, ("status",), 75),
-    "status of a run": (ASKED, ("status", "1"), 88),
+    "status of a run": (ASKED, ("status", "1"), 71),
     "status as JSON": (DONE, ("status", "--json"), 87),
     "failures": (DONE, ("failures", "1"), 84),
     "failures, tried again": (MENDED, ("failures", "1", "--retry"), 94),

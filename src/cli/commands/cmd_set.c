@@ -21,7 +21,7 @@ static const char help[] =
     "  batch_size=N          rows in a batch\n"
     "  throttle_ms=N         pause between batches\n"
     "  target_ms=N           time that a batch should take; 0: no target\n"
-    "  workers=N             connections that share the run, 1 to 64, or auto\n"
+    "  workers=N             connections of each process of the run, 1 to 64\n"
     "  health.SIGNAL=N       the run waits while this health signal is above "
     "N;\n"
     "                        false: do not watch it (docs/operating.md lists "
