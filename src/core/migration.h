@@ -113,7 +113,7 @@ struct lm_migration {
     int64_t target_ms; /* time that a batch should take; 0: no target */
     int64_t throttle_ms;
     int64_t max_failures;
-    int64_t workers; /* 0: as many as help */
+    int64_t workers; /* 0: "auto" */
 
     const char *isolation;
     const char *timezone; /* NULL: UTC */

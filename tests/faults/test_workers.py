@@ -176,9 +176,10 @@ def held_by(db, runner):
 
 
 @pytest.mark.skipif(not has_uts(), reason="no right to make a UTS namespace")
-def test_a_host_that_is_cut_off_loses_its_keys_to_another(db, project, proxy):
-    """Its server processes sit in their transactions, as if the network
-    swallowed all packets; what it commits late rolls back."""
+def test_a_host_that_is_frozen_loses_its_keys_and_comes_back(
+        db, project, proxy):
+    """A pause from a third host is answered without it; what it commits late
+    rolls back."""
     readings.create(db, 20000)
     project.script(readings.script(batch=50, throttle=10,
                                    config="health = false"))
@@ -342,3 +343,25 @@ def test_a_range_that_somebody_deletes_is_missed(db, project):
              " FROM luamig.range)")
     project.run("--throttle-ms", 0).expect(FAILED, '"luamig".range are not '
                                            "complete", "--restart")
+
+
+def test_sessions_that_end_while_workers_begin_end_no_run(db, project):
+    readings.create(db, 20000)
+    project.script(readings.script(batch=50, throttle=10))
+    runner = project.start_run("--workers", 6)
+    wait_for_workers(db, 1)
+    for _ in range(8):
+        for pid in db.runners():
+            db.admin("SELECT pg_terminate_backend(%s)", pid)
+    runner.wait().expect(DONE)
+    assert_once(db)
+
+
+def test_lost_progress_of_several_workers_has_no_key_to_go_on_from(db, project):
+    readings.create(db, 6000)
+    project.script(readings.script(batch=50, throttle=20))
+    runner = project.start_run("--workers", 3)
+    wait_until(lambda: db.progress() > 500, "rows")
+    db.admin("DELETE FROM luamig.progress")
+    runner.wait().expect(FAILED, 'in "luamig".progress is gone',
+                         "Several workers had the run").refuse("start_after =")

@@ -33,7 +33,7 @@ ELSEWHERE = {
     "pg/server/scratch.c": "likewise", "pg/server/home.c": "likewise",
 }
 # Macros that are parts of texts with LM_OWN.
-PARTS = ["DOING", "WORKERS", "LM_JOURNAL_ALIVE", "EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK", "LM_JOURNAL_HELD", "HELD",
+PARTS = ["ALIVE", "DOING", "WORKERS", "LM_JOURNAL_ALIVE", "EQUALS", "ENFORCED", "LM_JOURNAL_AT_WORK", "LM_JOURNAL_HELD", "HELD",
          "LEASED", "TOTAL", "LIVE", "RUNS_SQL", "FAILURES_SQL", "AS_JSON", "FITS"]
 
 # What puts LM_OWN before its text, and what runs it in the batch's transaction.

@@ -29,6 +29,23 @@ hint_at_cursor(const struct lm_run *run, const char *how, struct lm_err *err)
     lm_buf_release(&key);
 }
 
+/* No key tells the rows that are migrated from the others. */
+static bool
+had_several_workers(const struct lm_journal *self, const struct lm_run *run)
+{
+    return run->ranges > 1 || self->number > 1;
+}
+
+static void
+hint_at_restoring(struct lm_err *err)
+{
+    lm_err_hint(err, "Several workers had the run: there is no key up to which "
+                     "all rows are migrated, and after which none is. Restore "
+                     "the journal from a backup. Or find out by the data which "
+                     "rows are migrated, leave them out in the base query, and "
+                     "run the script with --restart.");
+}
+
 bool
 lm_journal_fail_vanished(const struct lm_journal *self,
                          const struct lm_run *run, struct lm_err *err)
@@ -39,7 +56,9 @@ lm_journal_fail_vanished(const struct lm_journal *self,
     LM_ERR_COPY(err->sqlstate, LM_JOURNAL_VANISHED);
     lm_err_detail(err, "Somebody has deleted it. The committed changes stay, "
                        "but the journal no longer knows how far the run is.");
-    if (run->cursor.texts != NULL) {
+    if (had_several_workers(self, run)) {
+        hint_at_restoring(err);
+    } else if (run->cursor.texts != NULL) {
         hint_at_cursor(run, "with --restart", err);
     } else {
         lm_err_hint(
@@ -59,8 +78,10 @@ lm_journal_fail_ranges(const struct lm_journal *self, const struct lm_run *run,
     LM_ERR_COPY(err->sqlstate, LM_JOURNAL_VANISHED);
     lm_err_detail(err, "Somebody has changed them. The committed changes stay, "
                        "but the journal no longer knows which keys are left.");
-    return lm_err_hint(err, "Restore the rows from a backup, or begin again at "
-                            "the first row with --restart.");
+    return lm_err_hint(err, "Restore the rows from a backup. Or find out by "
+                            "the data which rows are migrated, leave them out "
+                            "in the base query, and run the script with "
+                            "--restart.");
 }
 
 /* The parts of a journal of a version: "table progress, ...", or "". */
@@ -130,7 +151,9 @@ lm_journal_blames_loss(struct lm_journal *self, const struct lm_run *run,
                   "Somebody dropped or renamed it while run %" PRId64
                   " was running (%s). The committed changes stay.",
                   run->id, why->message);
-    if (run->cursor.texts != NULL) {
+    if (had_several_workers(self, run)) {
+        hint_at_restoring(&found);
+    } else if (run->cursor.texts != NULL) {
         hint_at_cursor(run,
                        "again. If a part of the journal is left, add "
                        "--journal-schema NAME, which makes a new journal",

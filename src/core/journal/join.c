@@ -14,6 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define HELD  LM_JOURNAL_HELD("$2::bigint")
+#define ALIVE LM_JOURNAL_ALIVE("$2::bigint")
+
 static bool
 fail_changed(const struct lm_run *run, struct lm_err *err)
 {
@@ -58,22 +61,13 @@ lm_journal_look_at_lead(struct lm_journal *self, struct lm_run *run,
         !lm_journal_ask(
             self,
             "SELECT r.state, coalesce(r.error, ''), p.host, p.pid,"
-            " coalesce(" LM_JOURNAL_HELD(
-                "$2::bigint") ", false),"
-                              " EXISTS (SELECT FROM {schema}.worker w WHERE "
-                              "w.id = p.leader"
-                              "  AND " LM_JOURNAL_ALIVE(
-                                  "$2::bigint") "),"
-                                                " EXISTS (SELECT FROM "
-                                                "{schema}.request q WHERE "
-                                                "q.run_id = r.id"
-                                                "  AND q.verb = 'pause' AND "
-                                                "q.answered_at IS NULL),"
-                                                " p.leader IS NULL"
-                                                " FROM {schema}.run r JOIN "
-                                                "{schema}.progress p ON "
-                                                "p.run_id = r.id"
-                                                " WHERE r.id = $1::bigint",
+            " coalesce(" HELD ", false),"
+            " EXISTS (SELECT FROM {schema}.worker w WHERE w.id = p.leader"
+            "  AND " ALIVE "), EXISTS (SELECT FROM {schema}.request q"
+            "  WHERE q.run_id = r.id AND q.verb = 'pause'"
+            "  AND q.answered_at IS NULL), p.leader IS NULL"
+            " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
+            " WHERE r.id = $1::bigint",
             "?: t t t n b b b b",
             LM_VALUES(LM_DIGITS(run->id), LM_DIGITS(self->lease_ms)), &answer,
             err))
@@ -171,7 +165,7 @@ lm_journal_has_others(struct lm_journal *self, int64_t run_id, bool *others,
     if (!lm_journal_ask(self,
                         "SELECT EXISTS (SELECT FROM {schema}.worker w"
                         " WHERE w.run_id = $1 AND w.process <> $3::uuid"
-                        " AND " LM_JOURNAL_ALIVE("$2::bigint") ")",
+                        " AND " ALIVE ")",
                         "1: b",
                         LM_VALUES(LM_DIGITS(run_id), LM_DIGITS(self->lease_ms),
                                   self->process),

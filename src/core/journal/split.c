@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ALIVE LM_JOURNAL_ALIVE("$2::bigint")
+
 /* A neighbour is not waited for: its batch may last. */
 enum { LOCK_MS = 200 };
 
@@ -47,14 +49,10 @@ lm_journal_list_neighbours(struct lm_journal *self, int64_t run_id,
     if (!lm_journal_ask(
             self,
             "SELECT g.id, g.seq, g.cursor, g.upper, g.owner::text,"
-            " coalesce(" LM_JOURNAL_ALIVE(
-                "$2::bigint") ", false),"
-                              " coalesce(w.process::text, ''), "
-                              "coalesce(w.number, 0)"
-                              " FROM {schema}.range g"
-                              " LEFT JOIN {schema}.worker w ON w.id = g.worker"
-                              " WHERE g.run_id = $1 AND NOT g.closed AND "
-                              "g.owner IS NOT NULL",
+            " coalesce(" ALIVE ", false), coalesce(w.process::text, ''),"
+            " coalesce(w.number, 0) FROM {schema}.range g"
+            " LEFT JOIN {schema}.worker w ON w.id = g.worker"
+            " WHERE g.run_id = $1 AND NOT g.closed AND g.owner IS NOT NULL",
             "*: n n t?[]? t?[]? t b t d",
             LM_VALUES(LM_DIGITS(run_id), LM_DIGITS(self->lease_ms)), &answer,
             err))

@@ -34,16 +34,14 @@
     " CROSS JOIN LATERAL (SELECT w.rows + coalesce(g.rows, 0) AS rows,"       \
     "  greatest(0.001, extract(epoch FROM clock_timestamp() - w.started_at))" \
     "  AS seconds) d"
-#define DOING                                                                  \
-    "CASE WHEN NOT coalesce(" LM_JOURNAL_ALIVE(LM_JOURNAL_TEXT(                \
-        LM_JOURNAL_LEASE_MS)) ", false) THEN 'is gone'"                        \
-                              " WHEN r.state = 'paused' THEN 'paused'"         \
-                              " WHEN g.id IS NULL THEN 'looks for keys'"       \
-                              " WHEN a.wait_event_type = 'Lock' THEN 'waits "  \
-                              "for a lock'"                                    \
-                              " WHEN p.waits_for IS NOT NULL THEN 'waits for " \
-                              "' || p.waits_for"                               \
-                              " ELSE 'works' END"
+#define ALIVE LM_JOURNAL_ALIVE(LM_JOURNAL_TEXT(LM_JOURNAL_LEASE_MS))
+#define DOING                                                  \
+    "CASE WHEN NOT coalesce(" ALIVE ", false) THEN 'is gone'"  \
+    " WHEN r.state = 'paused' THEN 'paused'"                   \
+    " WHEN g.id IS NULL THEN 'looks for keys'"                 \
+    " WHEN a.wait_event_type = 'Lock' THEN 'waits for a lock'" \
+    " WHEN p.waits_for IS NOT NULL"                            \
+    " THEN 'waits for ' || p.waits_for ELSE 'works' END"
 
 #define RUNS_SQL                                                            \
     "SELECT r.id AS run, r.script, r.args, r.state,"                        \

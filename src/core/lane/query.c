@@ -20,6 +20,7 @@ lm_lane_check_query(struct lm_lane *self, struct lm_err *err)
 
     if (m->one_shot)
         return true;
+    lm_base_query_release(&self->query); /* of an attempt that failed */
     txn.read_only = true;
     ok = (nested || (lm_txn_begin(self->conn, &txn, err) &&
                      lm_conn_flush(self->conn, err))) &&

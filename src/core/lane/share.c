@@ -16,6 +16,9 @@
 #include <string.h>
 
 enum {
+    /* A row of the journal is not written more often: while somebody holds an
+     * old snapshot, each version of it stays. */
+    RANGE_BATCHES = 200,
     LOOK_MS = 200,
     /* A worker that connects again has no session for a moment. */
     GRACE_MS = 3000,
@@ -24,6 +27,13 @@ enum {
     WALK_BATCHES = 32,
     FEW_CUTS = 4
 };
+
+bool
+lm_lane_needs_range(const struct lm_lane *self)
+{
+    return self->range.id == 0 || self->range_done ||
+           self->range.batches >= RANGE_BATCHES;
+}
 
 /* -- where to cut ------------------------------------------------------------ */
 
@@ -107,24 +117,30 @@ find_cuts(struct lm_lane *self, const struct lm_range *range, int parts,
 
 /* -- cutting ------------------------------------------------------------------ */
 
-/* The owner may have passed some of the cuts meanwhile. */
+/* Keeps the cuts that are after the cursor, and each after the one before: the
+ * owner may have passed some meanwhile. By the comparison of pages, whatever
+ * order they came in: of two ranges no key may be in both. */
 static bool
-drop_passed_cuts(struct lm_lane *self, const struct lm_range *range,
+keep_usable_cuts(struct lm_lane *self, const struct lm_range *range,
                  struct lm_cuts *cuts, struct lm_err *err)
 {
-    while (cuts->count > 0 && !lm_key_is_empty(&range->cursor)) {
-        bool after = false;
+    const struct lm_key *last = &range->cursor;
+    int kept = 0;
 
-        if (!lm_page_is_key_after(self->conn, &self->query, &cuts->of[0],
-                                  &range->cursor, &after, err))
+    for (int i = 0; i < cuts->count; i++) {
+        bool after = true;
+
+        if (!lm_key_is_empty(last) &&
+            !lm_page_is_key_after(self->conn, &self->query, &cuts->of[i], last,
+                                  &after, err))
             return false;
-        if (after)
-            return true;
-        lm_key_release(&cuts->of[0]);
-        cuts->count--;
-        memmove(&cuts->of[0], &cuts->of[1],
-                (size_t)cuts->count * sizeof *cuts->of);
+        if (!after)
+            continue;
+        lm_key_swap(&cuts->of[kept], &cuts->of[i]);
+        last = &cuts->of[kept++];
     }
+    while (cuts->count > kept)
+        lm_key_release(&cuts->of[--cuts->count]);
     return true;
 }
 
@@ -154,7 +170,7 @@ cut(struct lm_lane *self, struct lm_range *range, struct lm_cuts *cuts,
     ok = lm_journal_lock_range(&self->journal, self->run->id, range, &there,
                                err);
     there = there && has_upper(range, &upper);
-    ok = ok && (!there || drop_passed_cuts(self, range, cuts, err));
+    ok = ok && (!there || keep_usable_cuts(self, range, cuts, err));
     if (ok && there && cuts->count > 0) {
         ok = lm_journal_cut(&self->journal, self->run->id, range, cuts->of,
                             cuts->count, err);

@@ -16,6 +16,8 @@ struct lm_share {
     int64_t suspect_since_ms;
 };
 
+/* Has the lane no range, or done enough of it? */
+bool lm_lane_needs_range(const struct lm_lane *self);
 /* Frees a range of the run, or several, if there is something to free; the lane
  * then asks for the next range. parts: into how many a range may be cut. Does
  * nothing before the next look is due. */

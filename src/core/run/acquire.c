@@ -314,7 +314,6 @@ acquire_once(struct lm_runner *self, struct lm_run_request *request,
     enum lm_journal_found found = LM_JOURNAL_NONE;
     bool looked;
 
-    lm_base_query_release(&self->lane.query);
     if (!check_journal(self, err))
         return false;
     looked = self->has_journal && !request->restart;

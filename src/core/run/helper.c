@@ -31,7 +31,13 @@ has_ended(struct lm_runner *self, const struct lm_lead *lead, bool *ended,
         return lm_err_set(err, LM_ERR_CANCELLED,
                           "run %" PRId64 " has been cancelled", self->run.id);
     }
-    if (strcmp(state, "failed") == 0 || strcmp(state, "stopped") == 0) {
+    if (strcmp(state, "stopped") == 0) {
+        lm_err_set(err, LM_ERR_FAILED,
+                   "run %" PRId64 " was stopped while this process joined it",
+                   self->run.id);
+        return lm_err_hint(err, "The same command resumes it.");
+    }
+    if (strcmp(state, "failed") == 0) {
         lm_journal_fail_elsewhere(&self->run, err);
         if (lead->error[0] != '\0')
             lm_err_detail(err, "%s", lead->error);
@@ -66,6 +72,8 @@ replace_leader(struct lm_runner *self, const struct lm_lead *lead,
                lead->resigned ? "has stopped" : "is gone");
         lm_mailbox_forget(self->requests.mailbox);
         self->requests.heard = false;
+        lm_team_park(self->team, false);
+        lm_team_hold(self->team, self->requests.paused);
     }
     return true;
 }

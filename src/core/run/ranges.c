@@ -8,9 +8,6 @@
 #include <string.h>
 
 enum {
-    /* A row of the journal is not written more often: while somebody holds an
-     * old snapshot, each version of it stays. */
-    RANGE_BATCHES = 200,
     WAIT_MS = 100,
     PARTS_A_WORKER = 4 /* into which the run is cut at its start */
 };
@@ -18,12 +15,7 @@ enum {
 bool
 lm_runner_needs_range(const struct lm_runner *self)
 {
-    const struct lm_lane *lane = &self->lane;
-
-    if (self->dry != NULL)
-        return false;
-    return lane->range.id == 0 || lane->range_done ||
-           lane->range.batches >= RANGE_BATCHES;
+    return self->dry == NULL && lm_lane_needs_range(&self->lane);
 }
 
 void
@@ -103,7 +95,8 @@ lm_runner_start_team(struct lm_runner *self, struct lm_err *err)
 
     self->team = lm_team_start(&options, workers);
     lm_progress_set_workers(&self->gauge.progress, workers);
-    return self->team == NULL || self->lane.range.id == 0 ||
-           self->run.ranges > workers ||
-           lm_lane_cut_own(&self->lane, workers * PARTS_A_WORKER, err);
+    if (self->lane.range.id == 0 || self->run.ranges > workers)
+        return true;
+    return lm_lane_cut_own(&self->lane, workers * PARTS_A_WORKER, err) &&
+           lm_journal_count_run(&self->lane.journal, &self->run, err);
 }

@@ -19,10 +19,9 @@
 #include <string.h>
 
 enum {
-    IDLE_MS = 100,      /* between two looks for work */
-    WAIT_MS = 1000,     /* for a word of the runner, which wakes */
-    CONNECT_MS = 5000,  /* before the next attempt, if the server is full */
-    RANGE_BATCHES = 200 /* as in ranges.c */
+    IDLE_MS = 100,    /* between two looks for work */
+    WAIT_MS = 1000,   /* for a word of the runner, which wakes */
+    CONNECT_MS = 5000 /* before the next attempt to connect */
 };
 
 struct worker {
@@ -39,11 +38,9 @@ struct worker {
     int64_t reserved;
     int64_t batch_number; /* that it has and has not used; 0: none */
     int settings;
-    bool told_full;
+    bool entered; /* has a session in the journal */
 
-    /* under the team's mutex */
-    bool busy; /* has a batch in hand, or is about to */
-    bool ended;
+    bool busy; /* has a batch in hand, or is about to; under the team's mutex */
 };
 
 struct lm_team {
@@ -309,38 +306,35 @@ load(struct worker *self, struct lm_err *err)
     return true;
 }
 
-/* Connects. If the server has no room for another session, the run goes on
- * with fewer workers, and this one tries again later. */
-static bool
-connect(struct worker *self, struct lm_err *err)
+/* Without a connection the run goes on with fewer workers, and this one tries
+ * again: the server may be full, or starting. */
+static void
+connect(struct worker *self)
 {
-    while (!lm_lane_connect(&self->lane, err)) {
-        if (!lm_err_is_state(err, "53300"))
-            return false;
-        if (!self->told_full) {
+    bool told = false;
+    struct lm_err err;
+
+    while (!should_stop(self) && !lm_lane_connect(&self->lane, &err)) {
+        if (!told) {
             lm_log(LM_LOG_WARNING,
                    "worker %d gets no connection: %s; the run goes on without "
                    "it",
                    self->number,
-                   err->detail[0] != '\0' ? err->detail : err->message);
+                   err.detail[0] != '\0' ? err.detail : err.message);
         }
-        self->told_full = true;
+        told = true;
         sleep_ms(self, CONNECT_MS);
-        if (should_stop(self))
-            return true;
     }
-    return lm_lane_check_query(&self->lane, err) &&
-           lm_journal_come_back(&self->lane.journal, &self->run,
-                                &self->lane.range, err);
 }
 
+/* The first step. */
 static bool
-needs_range(const struct worker *self)
+enter(struct worker *self, struct lm_err *err)
 {
-    const struct lm_lane *lane = &self->lane;
-
-    return lane->range.id == 0 || lane->range_done ||
-           lane->range.batches >= RANGE_BATCHES;
+    self->entered = lm_lane_check_query(&self->lane, err) &&
+                    lm_journal_come_back(&self->lane.journal, &self->run,
+                                         &self->lane.range, err);
+    return self->entered;
 }
 
 /* Takes a range, or looks for one to cut; then the next step sees it. */
@@ -382,13 +376,15 @@ step(struct worker *self, struct lm_err *err)
 
     if (orders.stop)
         return true;
+    if (!self->entered)
+        return enter(self, err);
     if (orders.hold || orders.park) {
         if (orders.park && !give_back(self, err))
             return false;
         lm_stop_wait_ms(WAIT_MS);
         return true;
     }
-    if (needs_range(self))
+    if (lm_lane_needs_range(lane))
         return find_work(self, err);
     self->reserved = lm_account_reserve(self->team->account, self->reserved,
                                         lm_size_rows(&lane->size));
@@ -410,8 +406,9 @@ live(struct worker *self, struct lm_err *err)
 {
     struct lm_lane *lane = &self->lane;
 
-    if (!load(self, err) || !connect(self, err))
+    if (!load(self, err))
         return false;
+    connect(self);
     while (!should_stop(self)) {
         int64_t range = lane->range.id;
         int64_t seq = lane->range.seq;
@@ -436,7 +433,6 @@ note_end(struct worker *self, bool ok, const struct lm_err *err)
 
     pthread_mutex_lock(&team->mutex);
     self->busy = false;
-    self->ended = true;
     if (!ok && !team->failed && !team->stopping) {
         team->failed = true;
         team->why = *err;
