@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from before import Pairs
 from instructions import Instructions
 from rig import HERE, STEP, Failed, Rig, output, say
+from workers import Workers
 
 MAIN_BATCH = 1000  # of what is measured at one size of batches only
 DELAY_US = 1000  # of the proxy, each way
@@ -481,7 +482,9 @@ def read_options():
     parser.add_argument("--growth", action="store_true",
                         help="part 3 as well: rows, batch sizes, columns")
     parser.add_argument("--full", action="store_true",
-                        help="part 3, to 10,000,000 rows")
+                        help="parts 3 and 6, to 10,000,000 rows")
+    parser.add_argument("--workers", action="store_true",
+                        help="part 6 as well: several workers of one run")
     parser.add_argument("--no-main", action="store_true",
                         help="without part 1: the local socket")
     parser.add_argument("--before", metavar="PATH",
@@ -495,7 +498,7 @@ def read_options():
         parser.error("--rows and --rounds are at least 1")
     if options.instructions and not options.before:
         parser.error("--instructions compares: add --before PATH")
-    options.growth = options.growth or options.full
+    options.growth = options.growth or options.full and not options.workers
     return options
 
 
@@ -543,6 +546,8 @@ def main():
                 bench.far()
             if options.growth:
                 bench.growth()
+            if options.workers:
+                Workers(bench, UPDATE_ONCE, C_UNNEST).show(DELAY_US)
             if options.instructions:
                 Instructions(rig, options.before, OURS).show(options.batches)
             elif options.before:
