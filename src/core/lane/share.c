@@ -25,7 +25,7 @@ enum {
     READ_MS = 500,
     WORTH_BATCHES = 2,
     WALK_BATCHES = 32,
-    FEW_CUTS = 4
+    FEW_KEYS = 8 /* a part; a sample of fewer is too coarse */
 };
 
 bool
@@ -61,7 +61,7 @@ end_reading(struct lm_lane *self, bool ok, struct lm_err *err)
 
 static bool
 sample(struct lm_lane *self, const struct lm_range *range, int parts,
-       struct lm_cuts *cuts, int64_t *rows, struct lm_err *err)
+       struct lm_cuts *cuts, struct lm_err *err)
 {
     bool ok = lm_window_find_table(self, err);
 
@@ -70,18 +70,18 @@ sample(struct lm_lane *self, const struct lm_range *range, int parts,
     ok = ok && begin_reading(self, err) &&
          lm_page_sample_cuts(self->conn, &self->query, self->window.table,
                              &range->cursor, &range->upper, parts - 1, cuts,
-                             rows, err);
+                             err);
     return end_reading(self, ok, err);
 }
 
 static bool
 walk(struct lm_lane *self, const struct lm_range *range, struct lm_cuts *cuts,
-     int64_t *rows, struct lm_err *err)
+     struct lm_err *err)
 {
     bool ok = begin_reading(self, err) &&
               lm_page_walk_to_cut(
                   self->conn, &self->query, &range->cursor, &range->upper,
-                  lm_size_rows(&self->size) * WALK_BATCHES, cuts, rows, err);
+                  lm_size_rows(&self->size) * WALK_BATCHES, cuts, err);
 
     return end_reading(self, ok, err);
 }
@@ -92,25 +92,22 @@ find_cuts(struct lm_lane *self, const struct lm_range *range, int parts,
           struct lm_cuts *cuts, struct lm_err *err)
 {
     int64_t worth = lm_size_rows(&self->size) * WORTH_BATCHES;
-    struct lm_cuts walked = {NULL, 0};
-    int64_t rows = 0;
-    int64_t walked_rows = 0;
+    struct lm_cuts walked = {.of = NULL};
 
-    if (!sample(self, range, parts, cuts, &rows, err))
+    if (!sample(self, range, parts, cuts, err))
         return false;
-    if (cuts->count >= parts - 1 && cuts->count >= FEW_CUTS)
-        return true;
-    if (!walk(self, range, &walked, &walked_rows, err))
-        return false;
-    if (walked.count > 0) {
-        struct lm_cuts coarse = *cuts;
+    if (cuts->seen < (int64_t)parts * FEW_KEYS || cuts->rows < worth) {
+        if (!walk(self, range, &walked, err))
+            return false;
+        if (walked.count > 0 || cuts->count == 0) {
+            struct lm_cuts coarse = *cuts;
 
-        *cuts = walked;
-        walked = coarse;
-        rows = walked_rows;
+            *cuts = walked;
+            walked = coarse;
+        }
+        lm_cuts_release(&walked);
     }
-    lm_cuts_release(&walked);
-    if (rows < worth)
+    if (cuts->rows < worth)
         lm_cuts_release(cuts);
     return true;
 }
@@ -175,6 +172,9 @@ cut(struct lm_lane *self, struct lm_range *range, struct lm_cuts *cuts,
         ok = lm_journal_cut(&self->journal, self->run->id, range, cuts->of,
                             cuts->count, err);
         *freed = ok;
+    } else if (ok && !there) { /* somebody else was faster */
+        lm_conn_rollback(self->conn);
+        *freed = true;
     }
     lm_key_release(&upper);
     return ok;
@@ -196,7 +196,7 @@ static bool
 cut_range(struct lm_lane *self, struct lm_range *range, int parts, bool *freed,
           struct lm_err *err)
 {
-    struct lm_cuts cuts = {NULL, 0};
+    struct lm_cuts cuts = {.of = NULL};
     bool ok = find_cuts(self, range, parts, &cuts, err);
 
     if (ok && cuts.count > 0) {

@@ -116,21 +116,21 @@ add_sample(struct lm_page_request *self, const char *table,
 /* Sends the request; the last column of the answer is a count. */
 static bool
 ask_for_cuts(struct lm_page_request *request, struct lm_conn *conn, int most,
-             struct lm_cuts *out, int64_t *count, struct lm_err *err)
+             struct lm_cuts *out, struct lm_err *err)
 {
     const struct lm_base_query *query = request->query;
     struct lm_answer *answer = NULL;
     char shape[24];
 
     lm_cuts_release(out);
-    *count = 0;
     snprintf(shape, sizeof shape, "*: %dt n", query->key_count);
     if (!lm_conn_ask_typed(
             conn, lm_buf_text(&request->sql), shape, request->types,
             (struct lm_values){request->texts, request->count}, &answer, err))
         return false;
     if (lm_answer_rows(answer) > 0)
-        *count = lm_answer_int(answer, 0, query->key_count);
+        out->seen = lm_answer_int(answer, 0, query->key_count);
+    out->rows = out->seen;
     out->of = lm_calloc((size_t)most, sizeof *out->of);
     for (; out->count < lm_answer_rows(answer) && out->count < most;
          out->count++)
@@ -145,20 +145,18 @@ lm_cuts_release(struct lm_cuts *self)
     for (int i = 0; i < self->count; i++)
         lm_key_release(&self->of[i]);
     free(self->of);
-    self->of = NULL;
-    self->count = 0;
+    *self = (struct lm_cuts){.of = NULL};
 }
 
 bool
 lm_page_sample_cuts(struct lm_conn *conn, const struct lm_base_query *query,
                     const char *table, const struct lm_key *cursor,
                     const struct lm_key *bound, int most, struct lm_cuts *out,
-                    int64_t *rows, struct lm_err *err)
+                    struct lm_err *err)
 {
     struct lm_page_request request;
     double blocks = 0;
     double rows_each = 1;
-    int64_t count = 0;
     bool ok;
 
     if (!count_blocks(conn, query, &blocks, err))
@@ -166,8 +164,8 @@ lm_page_sample_cuts(struct lm_conn *conn, const struct lm_base_query *query,
     lm_request_init(&request, query);
     add_sample(&request, table, (struct lm_bounds){cursor, bound}, blocks, most,
                &rows_each);
-    ok = ask_for_cuts(&request, conn, most, out, &count, err);
-    *rows = (int64_t)((double)count * rows_each);
+    ok = ask_for_cuts(&request, conn, most, out, err);
+    out->rows = (int64_t)((double)out->seen * rows_each);
     lm_request_release(&request);
     return ok;
 }
@@ -175,8 +173,7 @@ lm_page_sample_cuts(struct lm_conn *conn, const struct lm_base_query *query,
 bool
 lm_page_walk_to_cut(struct lm_conn *conn, const struct lm_base_query *query,
                     const struct lm_key *cursor, const struct lm_key *bound,
-                    int64_t most, struct lm_cuts *out, int64_t *rows,
-                    struct lm_err *err)
+                    int64_t most, struct lm_cuts *out, struct lm_err *err)
 {
     struct lm_page_request request;
     const char *limit = LM_DIGITS(most);
@@ -192,7 +189,7 @@ lm_page_walk_to_cut(struct lm_conn *conn, const struct lm_base_query *query,
                   " OPERATOR(pg_catalog.<) %s THEN \"luamig count\""
                   " OPERATOR(pg_catalog./) 2 ELSE %s END",
                   limit, limit);
-    ok = ask_for_cuts(&request, conn, 1, out, rows, err);
+    ok = ask_for_cuts(&request, conn, 1, out, err);
     lm_request_release(&request);
     return ok;
 }

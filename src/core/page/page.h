@@ -88,28 +88,27 @@ bool lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
 struct lm_cuts {
     struct lm_key *of;
     int count;
+    int64_t seen; /* keys that they were chosen from */
+    int64_t rows; /* about how many rows lie in the range */
 };
 void lm_cuts_release(struct lm_cuts *self);
 /*
  * Both inside a transaction, which an error may have ended. sample: keys of
  * that table between cursor and bound, at most most of them, which cut it into
- * parts of about the same size; *rows: about how many rows of the table lie
- * between. walk: of so many next rows of the base query, the one in the middle
- * if they are fewer than most, otherwise the last one; *rows: how many there
- * are. Either may find none.
+ * parts of about the same size; its rows are those of the table. walk: of so
+ * many next rows of the base query, the one in the middle if they are fewer
+ * than most, otherwise the last one. Either may find none.
  */
 bool lm_page_sample_cuts(struct lm_conn *conn,
                          const struct lm_base_query *query, const char *table,
                          const struct lm_key *cursor,
                          const struct lm_key *bound, int most,
-                         struct lm_cuts *out, int64_t *rows,
-                         struct lm_err *err) LM_MUSTCHECK;
+                         struct lm_cuts *out, struct lm_err *err) LM_MUSTCHECK;
 bool lm_page_walk_to_cut(struct lm_conn *conn,
                          const struct lm_base_query *query,
                          const struct lm_key *cursor,
                          const struct lm_key *bound, int64_t most,
-                         struct lm_cuts *out, int64_t *rows,
-                         struct lm_err *err) LM_MUSTCHECK;
+                         struct lm_cuts *out, struct lm_err *err) LM_MUSTCHECK;
 /* Is key after the other one, in the order of pages? */
 bool lm_page_is_key_after(struct lm_conn *conn,
                           const struct lm_base_query *query,
