@@ -337,13 +337,16 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         " coalesce(p.waits_for, ''), coalesce(r.exit_code, CASE"
         "  r.state WHEN 'done' THEN 0 WHEN 'stopped' THEN 5"
         "  WHEN 'cancelled' THEN 8 ELSE 1 END),"
-        " coalesce(r.error, '')"
+        " coalesce(r.error, ''),"
+        " (SELECT count(*)::int4 FROM {schema}.range g WHERE g.run_id = r.id"
+        "  AND g.owner IS NOT NULL AND NOT g.closed)"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
         " CROSS JOIN LATERAL " LM_JOURNAL_TOTALS " WHERE r.id = $1::bigint";
     struct lm_answer *row = NULL;
     bool ok = true;
 
-    if (!ask_about(conn, schema, sql, "?: t b 3n i n t d t", run_id, &row, err))
+    if (!ask_about(conn, schema, sql, "?: t b 3n i n t d t d", run_id, &row,
+                   err))
         return false;
     if (lm_answer_rows(row) == 1) {
         LM_ERR_COPY(out->state, lm_answer_text(row, 0, 0));
@@ -356,6 +359,7 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         LM_ERR_COPY(out->waits_for, lm_answer_text(row, 0, 7));
         out->exit_code = lm_answer_small(row, 0, 8);
         LM_ERR_COPY(out->error, lm_answer_text(row, 0, 9));
+        out->workers = lm_answer_small(row, 0, 10);
     } else {
         ok = fail_lost(run_id, schema, err);
     }

@@ -122,6 +122,7 @@ struct lm_status_progress {
     char waits_for[256];
     int exit_code; /* of a run that has ended */
     char error[1024];
+    int workers; /* that have a range */
 };
 bool lm_status_progress(struct lm_conn *conn, const char *schema,
                         int64_t run_id, struct lm_status_progress *out,
