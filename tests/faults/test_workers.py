@@ -366,3 +366,21 @@ def test_lost_progress_of_several_workers_has_no_key_to_go_on_from(db, project):
     db.admin("DELETE FROM luamig.progress")
     runner.wait().expect(FAILED, 'in "luamig".progress is gone',
                          "Several workers had the run").refuse("start_after =")
+
+
+def test_serializable_batches_of_different_ranges_do_not_conflict(db, project):
+    """Whatever the server knows of luamig's small tables."""
+    db.execute("""CREATE TABLE source (id int PRIMARY KEY);
+        CREATE TABLE target (id int);
+        INSERT INTO source SELECT generate_series(1, 4000); ANALYZE source""")
+    project.script("""return {
+      config = { batch_size = 20, isolation = "serializable", workers = 4 },
+      base_query = "SELECT id FROM source",
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do repo:insert("target", row) end
+      end }""")
+    project.run("--limit", 100).expect(STOPPED)
+    db.admin("ANALYZE luamig.range, luamig.progress, luamig.run, luamig.worker")
+    assert project.run().expect(DONE).retries == 0
+    assert db.rows("SELECT id FROM source EXCEPT ALL SELECT id FROM target") == []
+    assert db.scalar("SELECT count(*) FROM target") == 4000
