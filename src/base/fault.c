@@ -46,9 +46,9 @@ lm_fault_point(const char *name)
 }
 
 int64_t
-lm_fault_patience_ms(int64_t usual_ms)
+lm_fault_ms(const char *name, int64_t usual_ms)
 {
-    const char *text = getenv("LUAMIG_FAULT_PATIENCE_MS");
+    const char *text = getenv(name);
 
     return text != NULL ? strtoll(text, NULL, 10) : usual_ms;
 }

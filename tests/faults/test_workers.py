@@ -11,7 +11,7 @@ from harness.project import BUSY, CANCELLED, DONE, FAILED, INVALID, STOPPED
 from harness.proxy import TO_CLIENT, TO_SERVER
 from harness.wait import wait_until
 
-LEASE = {"LUAMIG_LEASE_MS": "1000"}
+LEASE = {"LUAMIG_LEASE_MS": "1000", "LUAMIG_FAULT_GRACE_MS": "1200"}
 
 
 def workers(db):
@@ -233,6 +233,24 @@ def test_a_fault_with_two_workers(db, project, point, how):
         assert code in (DONE, BUSY), result
     first.thaw()
     first.process.wait(60)
+    assert_once(db)
+
+
+@pytest.mark.parametrize("point", [
+    "range_before_commit:4", "cut_before_commit:1", "done_before_commit:1"])
+def test_a_frozen_process_that_locks_the_journal_holds_up_nobody(
+        db, project, point):
+    """The server ends its session."""
+    readings.create(db, 4000)
+    project.script(readings.script(batch=50, throttle=20))
+    first = project.start_run("--workers", 2, fault=f"{point}=stop",
+                              env=LEASE)
+    wait_for_workers(db, 1)
+    second = project.start_run("--workers", 2, "--join", env=LEASE)
+    first.wait_frozen()
+    second.wait().expect(DONE, "this process leads it now")
+    first.thaw()
+    assert first.wait().code in (DONE, BUSY)
     assert_once(db)
 
 

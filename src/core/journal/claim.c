@@ -309,7 +309,7 @@ static bool
 wait_until_free(struct lm_journal *self, const struct lm_run *run,
                 struct runner *runner, struct lm_err *err)
 {
-    int64_t patience = lm_clock_ms() + ALIVE_GRACE_MS;
+    int64_t patience = lm_clock_ms() + LM_FAULT_GRACE(ALIVE_GRACE_MS);
     struct runner first;
 
     if (!look_at_runner(self, run, runner, err))

@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "core/journal/private.h"
+#include "pg/conn/txn.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -52,9 +53,11 @@ lm_run_release(struct lm_run *run)
 static bool
 fence(struct lm_journal *self, const struct lm_run *run, struct lm_err *err)
 {
-    return lm_journal_command(
-        self, "SELECT {schema}.fence($1, $2, $3)",
-        LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(run->seq)), err);
+    return lm_txn_end_soon(self->conn, err) &&
+           lm_journal_command(
+               self, "SELECT {schema}.fence($1, $2, $3)",
+               LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(run->seq)),
+               err);
 }
 
 /* The first range: all keys from the cursor to the bound. */

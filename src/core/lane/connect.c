@@ -193,7 +193,8 @@ may_pass(const struct lm_err *err)
         return false;
     return err->kind == LM_ERR_CONNECT || err->kind == LM_ERR_LOST ||
            (err->kind == LM_ERR_DATABASE &&
-            (lm_err_is_state(err, "53") || lm_err_is_state(err, "57")));
+            (lm_err_is_state(err, "53") || lm_err_is_state(err, "57") ||
+             lm_err_is_state(err, "55P03")));
 }
 
 static bool

@@ -16,6 +16,7 @@
 #include "core/page/preflight.h"
 #include "pg/conn/sqlstate.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -157,8 +158,17 @@ reconnect(struct lm_lane *self, struct lm_err *err)
     return false;
 }
 
+/* Another process keeps a row of the journal locked. If that one has stopped,
+ * the server ends its session. */
+static bool
+waits_for_journal(const struct lm_lane *self, const struct lm_err *err)
+{
+    return lm_err_is_state(err, "55P03") && lm_conn_ran_own(self->conn);
+}
+
 /* Reads what the journal says of the run. *err stays what it is, unless the
- * connection breaks or the run is no longer ours. */
+ * connection breaks, or the run is no longer ours, or cannot be read now: then
+ * the next attempt finds out. */
 static bool
 refresh(struct lm_lane *self, struct lm_err *err, bool *reconnected)
 {
@@ -169,7 +179,7 @@ refresh(struct lm_lane *self, struct lm_err *err, bool *reconnected)
         return true;
     *err = found;
     if (found.kind != LM_ERR_LOST)
-        return false;
+        return waits_for_journal(self, err);
     *reconnected = true;
     return reconnect(self, err);
 }
@@ -193,12 +203,13 @@ count_attempt(struct lm_lane *self, const struct lm_err *err)
     lm_lane_count_retry(self, err, how);
 }
 
-/* A conflict over what cannot be made smaller, with others that may leave off:
- * it is tried for a while, whatever the number of attempts. */
+/* Something that cannot be made smaller, with others that may leave off: it is
+ * tried for a while, whatever the number of attempts. */
 static bool
 may_still_try(const struct lm_lane *self, const struct lm_err *err)
 {
-    return lm_err_is_state(err, "40") && self->migration->retries > 0 &&
+    return (waits_for_journal(self, err) ||
+            (lm_err_is_state(err, "40") && self->migration->retries > 0)) &&
            self->options.witness == NULL &&
            lm_clock_ms() - self->attempt.conflict_since_ms <
                LM_FAULT_PATIENCE(CONFLICT_PATIENCE_MS);
@@ -209,11 +220,21 @@ fail_after_attempts(const struct lm_lane *self, struct lm_err *err)
 {
     struct lm_clock_text lasted =
         lm_clock_span(lm_clock_ms() - self->attempt.conflict_since_ms);
+    bool journal = waits_for_journal(self, err);
+    bool timed = journal || lm_err_is_state(err, "40");
 
     lm_err_prefix(err, "gave up after %d attempt%s%s%s", self->attempt.number,
-                  self->attempt.number == 1 ? "" : "s",
-                  lm_err_is_state(err, "40") ? " in " : "",
-                  lm_err_is_state(err, "40") ? lasted.text : "");
+                  self->attempt.number == 1 ? "" : "s", timed ? " in " : "",
+                  timed ? lasted.text : "");
+    if (journal) {
+        lm_err_hint(err,
+                    "Another session keeps a row of luamig's tables locked. If "
+                    "it is of this run, in pg_stat_activity its "
+                    "application_name begins with \"luamig: run %" PRId64
+                    " of\". End it with pg_terminate_backend, and run the same "
+                    "command.",
+                    self->run->id);
+    }
     if (lm_err_is_state(err, "40001") &&
         strcmp(self->migration->isolation, "read committed") != 0) {
         lm_err_hint(err,
@@ -288,11 +309,13 @@ name_overtime(struct lm_err *err)
                        "has changed it. Nothing of the batch was written.");
 }
 
+/* Not while luamig itself was at work: then its process had stopped. */
 static bool
-is_ended_in_time(const struct lm_err *err)
+is_ended_in_time(const struct lm_lane *self, const struct lm_err *err)
 {
-    return lm_err_is_state(err, LM_CONN_IDLED) ||
-           lm_err_is_state(err, LM_CONN_OVERTIME);
+    return (lm_err_is_state(err, LM_CONN_IDLED) ||
+            lm_err_is_state(err, LM_CONN_OVERTIME)) &&
+           !lm_conn_ran_own(self->conn);
 }
 
 static bool
@@ -442,7 +465,7 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
 
     switch (remedy) {
     case RECONNECT:
-        if (is_ended_in_time(err))
+        if (is_ended_in_time(self, err))
             return reconnect_after_end(self, err);
         if (lm_err_is_state(err, LM_CONN_TOO_LARGE) &&
             !lm_lane_take_fewer(self))
@@ -470,7 +493,8 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
     case WAIT:
         return wait(self, err);
     case FIND_FENCER:
-        return read_what_has_moved(self, err);
+        return read_what_has_moved(self, err) ||
+               (waits_for_journal(self, err) && try_again(self, err));
     case GIVE_UP:
         break;
     }

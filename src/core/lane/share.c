@@ -269,7 +269,9 @@ find_abandoned(struct lm_share *share, struct lm_neighbours *all)
             share->suspect_since_ms = now;
             return NULL;
         }
-        return now - share->suspect_since_ms >= GRACE_MS ? &all->of[i] : NULL;
+        return now - share->suspect_since_ms >= LM_FAULT_GRACE(GRACE_MS)
+                   ? &all->of[i]
+                   : NULL;
     }
     share->suspect = 0;
     return NULL;

@@ -6,6 +6,7 @@
  */
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/run/runner.h"
@@ -59,7 +60,7 @@ replace_leader(struct lm_runner *self, const struct lm_lead *lead,
     }
     if (self->leaderless_ms == 0)
         self->leaderless_ms = now;
-    if (!lead->resigned && now - self->leaderless_ms < GRACE_MS)
+    if (!lead->resigned && now - self->leaderless_ms < LM_FAULT_GRACE(GRACE_MS))
         return true;
     self->leaderless_ms = 0;
     if (!lm_journal_lead(&self->lane.journal, &self->run, &self->leads, err))

@@ -77,7 +77,7 @@ compare_with_server(struct lm_runner *self, const struct belief *believed)
                " acknowledged batches in a crash; the cursor is back where it "
                "was before them, and the run migrates their rows again",
                lost);
-    } else if (done.batches > 0) { /* not if somebody cut the range */
+    } else if (done.batches > 0 || self->run.seq > believed->seq) {
         lm_log(LM_LOG_INFO, "the interrupted commit has succeeded");
     }
     self->lane.range_done = false; /* rows may have come back */

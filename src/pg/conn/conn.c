@@ -95,6 +95,12 @@ lm_conn_set_idle_limit(struct lm_conn *self, int64_t limit_ms)
     self->idled_ms = 0;
 }
 
+bool
+lm_conn_ran_own(const struct lm_conn *self)
+{
+    return self->own_txn;
+}
+
 int64_t
 lm_conn_idled_ms(const struct lm_conn *self)
 {

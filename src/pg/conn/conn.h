@@ -135,6 +135,8 @@ void lm_conn_set_interruptible(struct lm_conn *self, bool interruptible);
 
 /* How long the transaction may be idle before the server ends the session. */
 void lm_conn_set_idle_limit(struct lm_conn *self, int64_t limit_ms);
+/* Did only luamig's own SQL run in the latest transaction (lm_txn.own)? */
+bool lm_conn_ran_own(const struct lm_conn *self);
 /* After LM_ERR_LOST with LM_CONN_IDLED: how long the client was silent. */
 int64_t lm_conn_idled_ms(const struct lm_conn *self);
 

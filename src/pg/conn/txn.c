@@ -2,6 +2,7 @@
 
 #include "pg/conn/txn.h"
 
+#include "base/fault.h"
 #include "base/text.h"
 #include "pg/conn/own.h"
 #include "pg/conn/private.h"
@@ -99,7 +100,11 @@ static const char session_14_sql[] =
 
 enum { WITH_IDLE_SESSION_TIMEOUT = 140000, WITH_TRANSACTION_TIMEOUT = 170000 };
 
-enum { MIN_IDLE_LIMIT_MS = 60000 };
+enum {
+    MIN_IDLE_LIMIT_MS = 60000,
+    /* of a transaction that only writes the journal, and has its rows locked */
+    OWN_IDLE_LIMIT_MS = 5000
+};
 
 /* Behind a pooler each transaction may have another server process. */
 static void
@@ -123,6 +128,9 @@ idle_limit_ms(const struct lm_txn *txn)
 {
     int64_t least_ms = MIN_IDLE_LIMIT_MS;
     int64_t limit_ms = 2 * txn->statement_timeout_ms;
+
+    if (txn->own)
+        return LM_FAULT_GRACE(OWN_IDLE_LIMIT_MS);
 
 #ifdef LUAMIG_FAULTS
     /* A minute is long for a test. */
@@ -206,4 +214,17 @@ lm_txn_limit_statements(struct lm_conn *conn, int64_t timeout_ms,
              timeout_ms);
     lm_conn_set_statement_limit(conn, timeout_ms);
     return lm_conn_command(conn, sql, err);
+}
+
+bool
+lm_txn_end_soon(struct lm_conn *conn, struct lm_err *err)
+{
+    char sql[80];
+
+    if (conn->own_txn)
+        return true;
+    snprintf(sql, sizeof sql,
+             "SET LOCAL idle_in_transaction_session_timeout = %" PRId64,
+             LM_FAULT_GRACE((int64_t)OWN_IDLE_LIMIT_MS));
+    return lm_conn_post_command(conn, sql, err);
 }

@@ -13,7 +13,7 @@
  * transaction allows it.
  *
  * It also sets a limit for idle time in the transaction, so that the locks of
- * a dead runner end; no JIT compilation; and no limit for the whole
+ * a dead or frozen runner end, a short one if only luamig's own SQL runs; no JIT compilation; and no limit for the whole
  * transaction. If the server's default is read-only, the transaction is read-
  * only too.
  *
@@ -46,5 +46,10 @@ bool lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn,
 /* Sets another statement timeout for the rest of the transaction. */
 bool lm_txn_limit_statements(struct lm_conn *conn, int64_t timeout_ms,
                              struct lm_err *err) LM_MUSTCHECK;
+
+/* From here on the transaction writes the journal, whose rows others wait for,
+ * and ends: as in a transaction of luamig's own, the server soon ends the
+ * session if this process stops. */
+bool lm_txn_end_soon(struct lm_conn *conn, struct lm_err *err) LM_MUSTCHECK;
 
 #endif
