@@ -14,6 +14,14 @@ from harness.wait import wait_until
 LEASE = {"LUAMIG_LEASE_MS": "1000", "LUAMIG_FAULT_GRACE_MS": "1200"}
 
 
+# Writes who has written, too.
+WHO = """
+    for _, row in ipairs(rows) do
+      repo:update("readings", { id = row.id },
+        { value = row.value + 10, who = os.getenv("WHO") })
+    end"""
+
+
 def workers(db):
     return db.rows("SELECT process, number, pid FROM luamig.worker",
                    user="postgres")
@@ -295,6 +303,44 @@ def test_a_hand_out_whose_commit_is_lost_gives_no_keys_twice(
                 url=db.cluster.url(db.name, host=proxy.host)).expect(DONE)
     proxy.release()
     assert "lost" in lost
+    assert_once(db)
+
+
+def test_a_limit_holds_where_a_commit_is_lost_and_the_keys_are_taken_over(
+        db, project, proxy):
+    """The batch counts, though its range is another worker's by now."""
+    readings.create(db, 2000)
+    db.execute("ALTER TABLE readings ADD who text")
+    project.script(readings.script(batch=20, migrate=WHO,
+                                   config="health = false"))
+    second = project.start_run("--throttle-ms", 20,
+                               env={**LEASE, "WHO": "second"})
+    wait_for_workers(db, 1)
+
+    def lose_a_batch(way, data, _):
+        """Its answers are those of the checkpoint and of the COMMIT."""
+        if way == TO_CLIENT and b"SELECT 1\0" in data and b"COMMIT\0" in data:
+            seen.append(data)
+        if len(seen) < 5:
+            return None
+        proxy.refuse()
+        return 0
+
+    seen = []
+    proxy.rule = lose_a_batch
+    first = project.start_run(
+        "--workers", 2, "--join", "--limit", 300, env={**LEASE, "WHO": "first"},
+        url=db.cluster.url(db.name, host=proxy.host))
+    wait_until(lambda: db.scalar("SELECT count(*) FROM luamig.range"
+                                 " WHERE closed", user="postgres") == 2,
+               "the second to take its keys over")
+    second.freeze()  # and leaves rows to the first
+    proxy.rule = None
+    proxy.accept()
+    first.wait().expect(STOPPED, "300 rows")
+    assert db.scalar("SELECT count(*) FROM readings WHERE who = 'first'") == 300
+    second.thaw()
+    second.wait().expect(DONE)
     assert_once(db)
 
 

@@ -331,6 +331,11 @@ bool lm_journal_count_run(struct lm_journal *self, struct lm_run *run,
  * longer. */
 bool lm_journal_read_range(struct lm_journal *self, struct lm_range *range,
                            bool *mine, struct lm_err *err) LM_MUSTCHECK;
+/* If another worker has the rest of this range: its rows and batches, which are
+ * the old worker's. Otherwise *range stays what it is. */
+bool lm_journal_read_closed(struct lm_journal *self, int64_t id,
+                            struct lm_range *range,
+                            struct lm_err *err) LM_MUSTCHECK;
 
 /* -- journal/split.c ---------------------------------------------------- */
 

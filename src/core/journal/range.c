@@ -76,6 +76,25 @@ lm_journal_read_range(struct lm_journal *self, struct lm_range *range,
     return true;
 }
 
+bool
+lm_journal_read_closed(struct lm_journal *self, int64_t id,
+                       struct lm_range *range, struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT g.rows, g.batches FROM {schema}.range g"
+                        " WHERE g.id = $1 AND g.closed",
+                        "?: n n", LM_VALUES(LM_DIGITS(id)), &answer, err))
+        return false;
+    if (lm_answer_rows(answer) == 1) {
+        range->rows = lm_answer_int(answer, 0, 0);
+        range->batches = lm_answer_int(answer, 0, 1);
+    }
+    lm_answer_free(answer);
+    return true;
+}
+
 /* -- handing out ---------------------------------------------------------- */
 
 static bool

@@ -140,6 +140,14 @@ struct lm_pace {
     int64_t looked_ms; /* when the plan was last checked; 0: never */
 };
 
+/* What a lane believes of a range. */
+struct lm_belief {
+    int64_t id; /* 0: it has none */
+    int64_t seq;
+    int64_t rows;
+    int64_t batches;
+};
+
 struct lm_lane {
     struct lm_lane_host host;
     struct lm_lane_options options;
@@ -167,6 +175,8 @@ struct lm_lane {
     int64_t worked_ms; /* how long the work took */
     char *first_key;   /* of the run, its first column; NULL: not seen */
     bool range_done;   /* no row is left in the range */
+    /* of a range that it has no more; id 0: settled */
+    struct lm_belief unsettled;
 };
 
 /* The pointers belong to the caller and must live as long as the lane. */
@@ -212,18 +222,14 @@ bool lm_lane_check_keys(const struct lm_lane *self, const struct lm_key *cursor,
 /* The same for the range that the lane holds. */
 bool lm_lane_check_range(const struct lm_lane *self,
                          struct lm_err *err) LM_MUSTCHECK;
-/* What the lane believes of its range, before the journal is read again; and
- * how many rows and batches more, or fewer, the journal has then. False if the
- * range is another one, or the same. */
-struct lm_belief {
-    int64_t id;
-    int64_t seq;
-    int64_t rows;
-    int64_t batches;
-};
+/* What the lane believes of its range, before the journal is read again. */
 struct lm_belief lm_lane_believe(const struct lm_lane *self);
-bool lm_lane_compare(const struct lm_lane *self, const struct lm_belief *before,
-                     int64_t *rows, int64_t *batches);
+/* And afterwards: how many rows and batches more, or fewer, the journal has of
+ * that range, also if another worker has its rest by now. If this fails, the
+ * lane believes the same when the journal is read once more. */
+bool lm_lane_settle(struct lm_lane *self, const struct lm_belief *before,
+                    int64_t *rows, int64_t *batches,
+                    struct lm_err *err) LM_MUSTCHECK;
 /* Reads what the journal has of the run and of the lane's range again, on the
  * same connection. */
 bool lm_lane_refresh(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;

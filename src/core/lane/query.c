@@ -98,20 +98,29 @@ lm_lane_believe(const struct lm_lane *self)
 {
     const struct lm_range *range = &self->range;
 
+    if (self->unsettled.id > 0)
+        return self->unsettled;
     return (struct lm_belief){range->id, range->seq, range->rows,
                               range->batches};
 }
 
 bool
-lm_lane_compare(const struct lm_lane *self, const struct lm_belief *before,
-                int64_t *rows, int64_t *batches)
+lm_lane_settle(struct lm_lane *self, const struct lm_belief *before,
+               int64_t *rows, int64_t *batches, struct lm_err *err)
 {
-    const struct lm_range *range = &self->range;
+    struct lm_range found = {.rows = before->rows, .batches = before->batches};
 
-    if (range->id != before->id || range->seq == before->seq)
+    self->unsettled = *before;
+    if (before->id == self->range.id) {
+        found.rows = self->range.rows;
+        found.batches = self->range.batches;
+    } else if (before->id > 0 && !lm_journal_read_closed(
+                                     &self->journal, before->id, &found, err)) {
         return false;
-    *rows = range->rows - before->rows;
-    *batches = range->batches - before->batches;
+    }
+    self->unsettled.id = 0;
+    *rows = found.rows - before->rows;
+    *batches = found.batches - before->batches;
     return true;
 }
 

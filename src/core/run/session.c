@@ -56,8 +56,9 @@ believe(const struct lm_runner *self)
                            lm_lane_believe(&self->lane)};
 }
 
-static void
-compare_with_server(struct lm_runner *self, const struct belief *believed)
+static bool
+compare_with_server(struct lm_runner *self, const struct belief *believed,
+                    struct lm_err *err)
 {
     bool same_range = self->lane.range.id == believed->range.id;
     int64_t lost = same_range ? believed->range.seq - self->lane.range.seq
@@ -65,12 +66,13 @@ compare_with_server(struct lm_runner *self, const struct belief *believed)
     struct lm_counts done = {.rows = 0};
 
     lost += believed->seq - self->run.seq;
-    if (lm_lane_compare(&self->lane, &believed->range, &done.rows,
-                        &done.batches))
-        lm_account_add(&self->account, &done);
+    if (!lm_lane_settle(&self->lane, &believed->range, &done.rows,
+                        &done.batches, err))
+        return false;
+    lm_account_add(&self->account, &done);
     lm_runner_note_run(self);
     if (lost == 0 && same_range)
-        return;
+        return true;
     if (lost > 0) {
         lm_log(LM_LOG_WARNING,
                "the server lost %" PRId64
@@ -82,6 +84,7 @@ compare_with_server(struct lm_runner *self, const struct belief *believed)
     }
     self->lane.range_done = false; /* rows may have come back */
     lm_progress_set(&self->gauge.progress, self->run.rows, self->run.batches);
+    return true;
 }
 
 /* After the run was claimed, or read again (ok): another process of the same
@@ -125,7 +128,8 @@ lm_runner_claim_again(void *runner, struct lm_err *err)
                                               &self->lane.range, err))
         return false;
     lm_mailbox_poll_soon(self->requests.mailbox);
-    compare_with_server(self, &believed);
+    if (!compare_with_server(self, &believed, err))
+        return false;
     self->lane.range_done = false;
     if (!self->leads)
         return true;
@@ -160,6 +164,5 @@ lm_runner_reread(void *runner, struct lm_err *err)
         (!mine &&
          !lm_journal_come_back(&lane->journal, &self->run, &lane->range, err)))
         return false;
-    compare_with_server(self, &believed);
-    return true;
+    return compare_with_server(self, &believed, err);
 }

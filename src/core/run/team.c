@@ -218,15 +218,18 @@ connected(void *run)
                                                    : lm_conn_backend_pid(conn));
 }
 
-/* The journal has this worker's range elsewhere than it believed. */
-static void
-settle(struct worker *self, const struct lm_belief *before)
+/* The journal was read: it may have more of this worker's range than the worker
+ * believed. */
+static bool
+settle(struct worker *self, const struct lm_belief *before, struct lm_err *err)
 {
     struct lm_counts done = {.rows = 0};
 
-    if (!lm_lane_compare(&self->lane, before, &done.rows, &done.batches))
-        return;
+    self->lane.range_done = false;
+    if (!lm_lane_settle(&self->lane, before, &done.rows, &done.batches, err))
+        return false;
     lm_account_add(self->team->account, &done);
+    return true;
 }
 
 static bool
@@ -238,9 +241,7 @@ claim(void *run, struct lm_err *err)
     if (!lm_journal_come_back(&self->lane.journal, &self->run,
                               &self->lane.range, err))
         return false;
-    self->lane.range_done = false;
-    settle(self, &before);
-    return true;
+    return settle(self, &before, err);
 }
 
 static bool
@@ -258,9 +259,7 @@ reread(void *run, struct lm_err *err)
         !lm_journal_come_back(&self->lane.journal, &self->run,
                               &self->lane.range, err))
         return false;
-    self->lane.range_done = false;
-    settle(self, &before);
-    return true;
+    return settle(self, &before, err);
 }
 
 static struct lm_lane_host
