@@ -22,7 +22,8 @@ leave(struct lm_runner *self, int exit_code, const struct lm_err *error,
 {
     struct lm_journal *journal = &self->lane.journal;
 
-    self->outcome->others = error == NULL;
+    self->outcome->others =
+        error == NULL && strcmp(self->run.state, "stopped") != 0;
     return error != NULL
                ? lm_journal_fail_run(journal, &self->run, error, exit_code, err)
                : lm_journal_leave_run(journal, self->run.id, err);

@@ -13,6 +13,7 @@
 #include "core/run/team.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -33,10 +34,10 @@ has_ended(struct lm_runner *self, const struct lm_lead *lead, bool *ended,
                           "run %" PRId64 " has been cancelled", self->run.id);
     }
     if (strcmp(state, "stopped") == 0) {
-        lm_err_set(err, LM_ERR_FAILED,
-                   "run %" PRId64 " was stopped while this process joined it",
-                   self->run.id);
-        return lm_err_hint(err, "The same command resumes it.");
+        snprintf(self->outcome->reason, sizeof self->outcome->reason,
+                 "another process has stopped it");
+        return lm_err_set(err, LM_ERR_INTERRUPT,
+                          "run %" PRId64 " has been stopped", self->run.id);
     }
     if (strcmp(state, "failed") == 0) {
         lm_journal_fail_elsewhere(&self->run, err);
