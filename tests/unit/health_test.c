@@ -267,6 +267,69 @@ test_more_sessions_become_usual_after_a_while(void **state)
 }
 
 static void
+test_above_half_of_the_limit_a_signal_presses_before_it_holds(void **state)
+{
+    enum lm_signal lag = LM_SIGNAL_REPLICA_LAG;
+
+    (void)state;
+    read_value(lag, 64 * MB);
+    assert_int_equal(lm_health_presses(&health), LM_HELD_BY_NOTHING);
+    LM_ERR_COPY(sample.of[lag].text, "replica lag 65 MB on s1");
+    assert_int_equal(read_value(lag, 65 * MB), LM_HELD_BY_NOTHING);
+    assert_int_equal(lm_health_presses(&health), lag);
+    assert_string_equal(lm_health_why(&health, lag), "replica lag 65 MB on s1");
+    assert_int_equal(read_value(lag, 129 * MB), lag);
+    assert_int_equal(lm_health_presses(&health), lag);
+    lm_health_set_limit(&health, lag, 512 * MB);
+    assert_int_equal(lm_health_presses(&health), LM_HELD_BY_NOTHING);
+}
+
+static void
+test_each_signal_presses_and_then_holds(void **state)
+{
+    (void)state;
+    for (int i = LM_SIGNAL_REPLICA_LAG; i < LM_SIGNALS; i++) {
+        enum lm_signal signal = (enum lm_signal)i;
+        /* Sessions are compared with what is usual, ten at least. */
+        double unit = signal == LM_SIGNAL_SESSIONS ? 10 * health.limits.above[i]
+                                                   : health.limits.above[i];
+
+        begin(state);
+        read_value(signal, 0);
+        assert_int_equal(read_value(signal, 0.6 * unit), LM_HELD_BY_NOTHING);
+        assert_int_equal(lm_health_presses(&health), signal);
+        assert_int_equal(read_value(signal, 0.4 * unit), LM_HELD_BY_NOTHING);
+        assert_int_equal(lm_health_presses(&health), LM_HELD_BY_NOTHING);
+        begin(state);
+        read_value(signal, 0);
+        assert_int_equal(read_value(signal, 1.1 * unit), signal);
+    }
+}
+
+static void
+test_sessions_that_are_blocked_press(void **state)
+{
+    (void)state;
+    read_value(LM_SIGNAL_BLOCKED, 50);
+    assert_int_equal(lm_health_presses(&health), LM_HELD_BY_NOTHING);
+    read_value(LM_SIGNAL_BLOCKED, 51);
+    assert_int_equal(lm_health_presses(&health), LM_SIGNAL_BLOCKED);
+    read_value(LM_SIGNAL_BLOCKED, 0);
+    assert_int_equal(lm_health_presses(&health), LM_HELD_BY_NOTHING);
+}
+
+static void
+test_a_signal_that_becomes_unknown_presses_while_it_holds(void **state)
+{
+    (void)state;
+    read_value(LM_SIGNAL_SLOTS, 200);
+    read_nothing(LM_SIGNAL_SLOTS, "no connection");
+    assert_int_equal(lm_health_presses(&health), LM_SIGNAL_SLOTS);
+    pass(11 * MINUTE);
+    assert_int_equal(lm_health_presses(&health), LM_HELD_BY_NOTHING);
+}
+
+static void
 test_a_slow_batch_is_rested_for_as_long_as_it_took(void **state)
 {
     enum lm_signal by;
@@ -395,6 +458,13 @@ main(void)
                                begin),
         cmocka_unit_test_setup(test_more_sessions_become_usual_after_a_while,
                                begin),
+        cmocka_unit_test_setup(
+            test_above_half_of_the_limit_a_signal_presses_before_it_holds,
+            begin),
+        cmocka_unit_test_setup(test_each_signal_presses_and_then_holds, begin),
+        cmocka_unit_test_setup(test_sessions_that_are_blocked_press, begin),
+        cmocka_unit_test_setup(
+            test_a_signal_that_becomes_unknown_presses_while_it_holds, begin),
         cmocka_unit_test_setup(
             test_a_slow_batch_is_rested_for_as_long_as_it_took, begin),
         cmocka_unit_test_setup(test_those_who_are_blocked_are_let_by_once,

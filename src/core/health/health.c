@@ -101,6 +101,7 @@ lm_health_set_limit(struct lm_health *self, enum lm_signal signal, double above)
     enum lm_health_mode mode = self->of[signal].mode;
 
     self->limits.above[signal] = above;
+    self->of[signal].pressed = false;
     if (above < 0 || mode == LM_HEALTH_HOLDS || mode == LM_HEALTH_SLOWS)
         self->of[signal].mode = LM_HEALTH_CALM;
 }
@@ -148,6 +149,7 @@ settle(struct lm_health *self, int signal,
     bool is_easy = mode == LM_HEALTH_CALM || mode == LM_HEALTH_GIVEN_UP;
     double value = reading->value;
 
+    self->of[signal].pressed = false;
     if (!is_readable(reading)) {
         if (mode == LM_HEALTH_HOLDS)
             enter(self, signal, LM_HEALTH_BLIND, now);
@@ -155,6 +157,7 @@ settle(struct lm_health *self, int signal,
     }
     if (signal == LM_SIGNAL_SESSIONS)
         value = compare_sessions(self, value, now);
+    self->of[signal].pressed = value > limit / 2;
     if (value > (is_easy ? limit : limit / 2)) {
         if (mode != LM_HEALTH_SLOWS)
             enter(self, signal, LM_HEALTH_HOLDS, now);
@@ -167,9 +170,9 @@ settle(struct lm_health *self, int signal,
 }
 
 static void
-describe_hold(const struct lm_health *self, int signal,
-              const struct lm_health_reading *reading, double limit,
-              struct lm_buf *buf)
+describe(const struct lm_health *self, int signal,
+         const struct lm_health_reading *reading, double limit,
+         struct lm_buf *buf)
 {
     enum lm_health_mode mode = self->of[signal].mode;
 
@@ -185,7 +188,7 @@ describe_hold(const struct lm_health *self, int signal,
     } else {
         lm_buf_puts(buf, reading->text);
     }
-    if (signals[signal].unit == UNIT_BYTES) {
+    if (signals[signal].unit == UNIT_BYTES && mode != LM_HEALTH_CALM) {
         lm_buf_puts(buf, " (resumes at ");
         lm_health_add_bytes(buf, limit / 2);
         lm_buf_putc(buf, ')');
@@ -200,9 +203,11 @@ take_one(struct lm_health *self, int signal,
     struct lm_buf buf = LM_BUF_INIT;
 
     settle(self, signal, reading, limit, now);
-    if (self->of[signal].mode == LM_HEALTH_CALM)
+    if (self->of[signal].mode == LM_HEALTH_BLIND)
+        self->of[signal].pressed = true;
+    if (self->of[signal].mode == LM_HEALTH_CALM && !self->of[signal].pressed)
         return;
-    describe_hold(self, signal, reading, limit, &buf);
+    describe(self, signal, reading, limit, &buf);
     LM_ERR_COPY(self->of[signal].text, lm_buf_text(&buf));
     lm_buf_release(&buf);
 }
@@ -212,16 +217,28 @@ lm_health_take(struct lm_health *self, const struct lm_health_sample *sample,
                int64_t now_ms)
 {
     const struct lm_health_reading *blocked = &sample->of[LM_SIGNAL_BLOCKED];
+    double most = self->limits.above[LM_SIGNAL_BLOCKED];
+    bool counts = most >= 0 && is_readable(blocked);
 
     for (int i = LM_SIGNAL_REPLICA_LAG; i < LM_SIGNALS; i++) {
         if (self->limits.above[i] >= 0)
             take_one(self, i, &sample->of[i], now_ms);
     }
-    if (self->limits.above[LM_SIGNAL_BLOCKED] >= 0 && is_readable(blocked) &&
-        blocked->value > self->limits.above[LM_SIGNAL_BLOCKED]) {
+    self->of[LM_SIGNAL_BLOCKED].pressed = counts && blocked->value > most / 2;
+    if (counts && blocked->value > most)
         self->blocked = true;
+    if (self->of[LM_SIGNAL_BLOCKED].pressed)
         LM_ERR_COPY(self->of[LM_SIGNAL_BLOCKED].text, blocked->text);
+}
+
+enum lm_signal
+lm_health_presses(const struct lm_health *self)
+{
+    for (int i = LM_SIGNALS - 1; i >= 0; i--) {
+        if (self->of[i].pressed)
+            return (enum lm_signal)i;
     }
+    return LM_HELD_BY_NOTHING;
 }
 
 enum lm_signal

@@ -134,6 +134,7 @@ struct lm_health {
     struct {
         enum lm_health_mode mode;
         int64_t since_ms; /* when it got into this mode */
+        bool pressed;     /* above half of the limit, or unknown and holding */
         char text[320];
     } of[LM_SIGNALS];
     double usual_sessions; /* a moving average; 0: not known */
@@ -151,6 +152,10 @@ void lm_health_set_limit(struct lm_health *self, enum lm_signal signal,
                          double above);
 /* What holds the run at this moment, or LM_HELD_BY_NOTHING. */
 enum lm_signal lm_health_holds(struct lm_health *self, int64_t now_ms);
+/* What is above half of its limit, by the last sample, so that the run should
+ * have fewer workers; or LM_HELD_BY_NOTHING. Not the time of batches: with fewer
+ * workers a script takes as long. */
+enum lm_signal lm_health_presses(const struct lm_health *self);
 
 /* How long to rest after a batch that took batch_ms, and why. */
 int64_t lm_health_rest_ms(struct lm_health *self, int64_t batch_ms,
