@@ -78,8 +78,8 @@ function Range:where(columns, first) end
 ---How long a batch should take; the batches are then as large as fit. Default: none.
 ---@field target_ms? integer
 ---@field throttle_ms? integer Pause between batches. Default: 100.
----How many workers share the run, 1 to 64, each with a Lua state of its own; "auto": one, in
----this version. Default: 1.
+---How many workers share the run, 1 to 64, each with a Lua state of its own; "auto": as many as
+---help. Default: 1.
 ---@field workers? integer|"auto"
 ---Column, or list of columns, that orders the pages: unique together and never NULL. Default: "id".
 ---@field key? string|string[]

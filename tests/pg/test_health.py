@@ -2,8 +2,8 @@
 or is reported, and when it is gone the run goes on by itself."""
 
 import re
-import signal
 import threading
+from signal import SIGTERM
 
 import psycopg2
 import pytest
@@ -205,7 +205,7 @@ def test_a_named_replica_must_be_one_of_this_server(db, project):
         script(project, "")
         runner = project.start_run("--replica", other.url("postgres"))
         wait_held(db, runner, "is not a copy of the database's server")
-        runner.signal(signal.SIGTERM)
+        runner.signal(SIGTERM)
         runner.wait().expect(STOPPED)
     finally:
         other.remove()
@@ -328,6 +328,52 @@ def test_more_sessions_than_usual_are_waited_for(db, project):
     finish(db, runner, held_by("active sessions"))
 
 
+# -- fewer workers before that ------------------------------------------------
+
+
+def retain_wal(primary, db):
+    primary.execute("CHECKPOINT")
+    primary.query("SELECT pg_create_physical_replication_slot('lazy', true)")
+    primary.execute("SELECT pg_logical_emit_message(false, 'x', repeat('x',"
+                    " 1000000)) FROM generate_series(1, 6)")
+    return lambda: primary.query("SELECT pg_drop_replication_slot('lazy')")
+
+
+def leave_dead_tuples(primary, db):
+    db.execute("""
+        INSERT INTO t SELECT i, 0 FROM generate_series(1000, 111000) i;
+        DELETE FROM t WHERE id >= 1000""")
+    db.close()
+    return lambda: db.execute("VACUUM t")
+
+
+def note(db):
+    return db.has_journal() and db.scalar(
+        "SELECT note FROM luamig.worker WHERE number = 1", user="postgres") or ""
+
+
+@pytest.mark.parametrize("signal, most, then, raise_it, why", [
+    ("slot_wal_bytes", 10000000, 1000, retain_wal, 'slot "lazy" retains '),
+    ("dead_tuple_debt", 3000, 1, leave_dead_tuples, "dead tuples in public.t"),
+], ids=["slots", "dead tuples"])
+def test_above_half_of_its_limit_a_signal_takes_workers_away(
+        primary, db, project, signal, most, then, raise_it, why):
+    """Down to one; above the limit all of them hold."""
+    end = raise_it(primary, db)
+    try:
+        script(project, f"{signal} = {most}", batch=2, before=LONG_PAUSE,
+               more="")
+        runner = project.start_run("--workers", 3)
+        wait_until(lambda: why in note(db), "fewer workers", 20)
+        project.luamig("set", 1, f"health.{signal}={then}").expect(DONE)
+        wait_held(db, runner, why)
+        assert_idle(db)
+    finally:
+        end()
+    runner.signal(SIGTERM)
+    runner.wait().expect(STOPPED, "fewer workers than 3 from now on: ", why)
+
+
 # -- what cannot be seen --------------------------------------------------------
 
 
@@ -400,6 +446,6 @@ def test_a_held_run_stops_at_once(db, project):
     runner = project.start_run()
     wait_held(db, runner, "the script's throttle")
     assert_idle(db)
-    runner.signal(signal.SIGTERM)
+    runner.signal(SIGTERM)
     runner.wait().expect(STOPPED, held_by("script"), "holding: the script")
     assert db.progress("(held ->> 'script')::int") > 0

@@ -319,6 +319,24 @@ test_the_percentage_never_goes_back_by_another_reckoning(void **state)
 }
 
 static void
+test_several_workers_are_counted_and_fewer_of_them_explained(void **state)
+{
+    struct lm_progress progress;
+
+    (void)state;
+    lm_progress_begin(&progress, 7, 0, 0, 0);
+    lm_progress_set_workers(&progress, 4, "");
+    run(&progress, 10, 1000, 1000);
+    assert_contains(last_line(), " rows/s, batches of 1,000, 4 workers");
+    lm_progress_set_workers(&progress, 1, "fewer than 4: replica lag 80 MB");
+    run(&progress, 10, 1000, 1000);
+    assert_contains(last_line(), ", 1 worker (fewer than 4: replica lag 80 MB");
+    lm_progress_set_workers(&progress, 1, "");
+    run(&progress, 10, 1000, 1000);
+    assert_null(strstr(last_line(), "worker"));
+}
+
+static void
 test_machines_get_every_figure(void **state)
 {
     struct lm_progress progress;
@@ -332,7 +350,8 @@ test_machines_get_every_figure(void **state)
         last_line(),
         "\"event\":\"progress\",\"run\":7,\"rows\":10000,\"total\":100000,"
         "\"total_is\":\"count\",\"batches\":10,\"batch_size\":1000,"
-        "\"workers\":1,\"rate\":1000.0,\"eta_s\":90,\"eta_is_guess\":false,"
+        "\"workers\":1,\"workers_note\":null,\"rate\":1000.0,\"eta_s\":90,"
+        "\"eta_is_guess\":false,"
         "\"waiting\":null,\"held_ms\":0}");
     lm_progress_set_total(&progress, -1, false);
     lm_progress_hold_begin(&progress, "replica lag 300 MB");
@@ -341,7 +360,8 @@ test_machines_get_every_figure(void **state)
     assert_contains(
         last_line(),
         "\"total\":null,\"total_is\":null,\"batches\":10,\"batch_size\":1000,"
-        "\"workers\":1,\"rate\":1000.0,\"eta_s\":null,\"eta_is_guess\":false,"
+        "\"workers\":1,\"workers_note\":null,\"rate\":1000.0,\"eta_s\":null,"
+        "\"eta_is_guess\":false,"
         "\"waiting\":\"replica lag 400 MB\",\"held_ms\":10000}");
     lm_progress_hold_end(&progress);
     clock_ms += 10000;
@@ -372,6 +392,7 @@ main(void)
         TEST(test_by_the_position_alone_there_is_a_percentage_and_a_guess),
         TEST(test_a_resumed_run_guesses_from_where_it_was_resumed),
         TEST(test_the_percentage_never_goes_back_by_another_reckoning),
+        TEST(test_several_workers_are_counted_and_fewer_of_them_explained),
         TEST(test_machines_get_every_figure),
     };
 

@@ -130,9 +130,10 @@ test_it_finds_the_number_that_pays_wherever_it_begins(void **state)
         for (int first = 1; first <= MOST; first++) {
             begin(first, MOST);
             play(servers[i].server, 0, 60);
-            if (tuner.kept != servers[i].workers)
+            if (tuner.kept != servers[i].workers) {
                 fail_msg("%s: %d workers from %d", servers[i].name, tuner.kept,
                          first);
+            }
         }
     }
 }
@@ -167,9 +168,10 @@ test_noise_costs_at_most_a_fifth_of_the_throughput(void **state)
             seed = game;
             begin(1, MOST);
             play(server, 0.15, 100);
-            if (server(tuner.kept) < 0.8 * best(server, MOST))
+            if (server(tuner.kept) < 0.8 * best(server, MOST)) {
                 fail_msg("%s, game %u: %d workers", servers[i].name, game,
                          tuner.kept);
+            }
         }
     }
 }
@@ -268,9 +270,10 @@ test_the_error_of_a_window_is_that_of_its_mean(void **state)
     struct lm_tuner_window window;
 
     (void)state;
-    for (int i = 0; i < 11; i++)
+    for (int i = 0; i < 11; i++) {
         assert_false(lm_tuner_add_slice(
             &slices, i < 2 ? 5000 : 100 + i % 2 * 20, &window));
+    }
     assert_true(lm_tuner_add_slice(&slices, 120, &window));
     assert_true(fabs(window.rate - 110) < 0.001);
     assert_true(fabs(window.error - 10 / 3.0) < 0.001);

@@ -182,6 +182,19 @@ print_run(const struct lm_answer *runs)
     }
 }
 
+/* "workers:   2 in process 4711 on a: fewer than 4: replica lag 80 MB on s1" */
+static void
+print_staff(const struct lm_answer *workers, int row)
+{
+    const char *note = lm_answer_text(workers, row, 9);
+
+    if (lm_answer_int(workers, row, 2) != 1 || note[0] == '\0')
+        return;
+    lm_out("workers:   %s in process %s on %s: %s\n",
+           lm_answer_text(workers, row, 8), lm_answer_text(workers, row, 1),
+           lm_answer_text(workers, row, 0), note);
+}
+
 /* "worker:    4711 on a, no. 2: 54,000 rows, 5,494 rows/s, keys after 7 up to
  * 900: works" */
 static void
@@ -194,6 +207,8 @@ print_workers(const struct lm_look *look, int64_t run_id)
         lm_log(LM_LOG_WARNING, "%s", err.message);
         return;
     }
+    for (int row = 0; row < lm_answer_rows(workers); row++)
+        print_staff(workers, row);
     for (int row = 0;
          lm_answer_rows(workers) > 1 && row < lm_answer_rows(workers); row++) {
         const char *after = lm_answer_text(workers, row, 5);

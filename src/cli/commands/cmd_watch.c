@@ -98,7 +98,7 @@ show(struct watch *self)
     } else {
         lm_progress_hold_end(&self->progress);
     }
-    lm_progress_set_workers(&self->progress, seen->workers);
+    lm_progress_set_workers(&self->progress, seen->workers, seen->workers_note);
     lm_progress_follow(&self->progress, seen->rows, seen->batches,
                        seen->batch_size);
 }

@@ -65,10 +65,12 @@ lm_journal_look_at_lead(struct lm_journal *self, struct lm_run *run,
             " EXISTS (SELECT FROM {schema}.worker w WHERE w.id = p.leader"
             "  AND " ALIVE "), EXISTS (SELECT FROM {schema}.request q"
             "  WHERE q.run_id = r.id AND q.verb = 'pause'"
-            "  AND q.answered_at IS NULL), p.leader IS NULL"
+            "  AND q.answered_at IS NULL), p.leader IS NULL,"
+            " coalesce((SELECT w.workers FROM {schema}.worker w"
+            "  WHERE w.id = p.leader), 0)"
             " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
             " WHERE r.id = $1::bigint",
-            "?: t t t n b b b b",
+            "?: t t t n b b b b d",
             LM_VALUES(LM_DIGITS(run->id), LM_DIGITS(self->lease_ms)), &answer,
             err))
         return false;
@@ -84,6 +86,7 @@ lm_journal_look_at_lead(struct lm_journal *self, struct lm_run *run,
     out->leads = lm_answer_bool(answer, 0, 5);
     out->wants_pause = lm_answer_bool(answer, 0, 6);
     out->resigned = lm_answer_bool(answer, 0, 7);
+    out->workers = lm_answer_small(answer, 0, 8);
     lm_answer_free(answer);
     return true;
 }

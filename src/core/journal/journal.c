@@ -241,8 +241,8 @@ lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
                  const struct lm_journal_note *note, struct lm_err *err)
 {
     if (lm_journal_open(self, err) &&
-        (note == NULL || write_note(self, run, note, err)) &&
-        lm_journal_renew_leases(self, run->id, err) &&
+        (!note->leads || write_note(self, run, note, err)) &&
+        lm_journal_renew_leases(self, run->id, note, err) &&
         lm_journal_commit(self, err))
         return true;
     lm_conn_rollback(self->conn);

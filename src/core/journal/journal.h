@@ -297,6 +297,15 @@ bool lm_journal_come_back(struct lm_journal *self, const struct lm_run *run,
  * a run's last transaction is open, so that one leaves them. */
 bool lm_journal_forget_workers(struct lm_journal *self,
                                struct lm_err *err) LM_MUSTCHECK;
+/* The worker has given its range back, and is one no longer; a transaction of
+ * its own. */
+bool lm_journal_end_session(struct lm_journal *self,
+                            struct lm_err *err) LM_MUSTCHECK;
+/* How many connections may the workers of this process have? Those that they
+ * have count, and a fair part of what the server, the database and the role
+ * leave free, with a margin. It may be less than nothing. */
+bool lm_journal_count_room(struct lm_journal *self, int64_t run_id, int *room,
+                           struct lm_err *err) LM_MUSTCHECK;
 /* Gives the process a token, if it has none. */
 bool lm_journal_init(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
 
@@ -383,6 +392,7 @@ struct lm_lead {
     bool leads;       /* the leader is */
     bool resigned;    /* there is none: it has stopped */
     bool wants_pause; /* a pause is asked for and not answered */
+    int workers;      /* in its process; 0: not known */
     char host[256];
     int64_t pid;
     char error[1024]; /* of a run that has failed; "": none */
@@ -458,14 +468,17 @@ bool lm_journal_set_state(struct lm_journal *self, const struct lm_run *run,
 
 /* What a run writes for status between checkpoints. */
 struct lm_journal_note {
+    bool leads; /* this process leads; the next four are for the leader */
     const char *waits_for; /* NULL: for nothing */
     const char *held_json; /* {"cause": milliseconds, ...} */
     int64_t total;         /* rows, as estimated; -1: unknown */
     int64_t batch_size;
+    int workers;            /* of this process */
+    char workers_note[256]; /* why so many; "": nothing is to be said */
 };
 
-/* Writes the note, if there is one (by the leader), and renews the leases of
- * this process, in a transaction of its own. SQLSTATE LM_JOURNAL_FENCED if another runner has taken the run over.
+/* Writes the note, and renews the leases of this process, in a transaction of
+ * its own. SQLSTATE LM_JOURNAL_FENCED if another runner has taken the run over.
  */
 bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
                       const struct lm_journal_note *note,

@@ -145,6 +145,7 @@ bool lm_journal_leave(struct lm_journal *self, int64_t run_id,
 void lm_journal_terminate(struct lm_journal *self, int64_t run_id,
                           const char *process, int number, bool had_its_time);
 bool lm_journal_renew_leases(struct lm_journal *self, int64_t run_id,
+                             const struct lm_journal_note *note,
                              struct lm_err *err) LM_MUSTCHECK;
 
 /* To the end of the transaction nobody else begins a run of the script, or

@@ -43,35 +43,36 @@
     " WHEN p.waits_for IS NOT NULL"                            \
     " THEN 'waits for ' || p.waits_for ELSE 'works' END"
 
-#define RUNS_SQL                                                            \
-    "SELECT r.id AS run, r.script, r.args, r.state,"                        \
-    " coalesce(" LIVE ", false) AS live,"                                   \
-    " t.rows, t.batches, t.retries, p.key_columns, " LM_JOURNAL_CURSOR      \
-    " AS cursor, p.bound,"                                                  \
-    " date_trunc('second', r.started_at) AS started_at,"                    \
-    " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"    \
-    " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"        \
-    " r.error_sqlstate AS sqlstate, r.exit_code, t.failures, " TOTAL        \
-    " AS total,"                                                            \
-    " p.batch_size, p.waits_for,"                                           \
-    " date_trunc('second', p.waits_since) AS waits_since, p.held,"          \
-    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("   \
-    "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"      \
-    "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"        \
-    "   'answer', q.answer) ORDER BY q.id), '[]')"                          \
-    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests,"         \
-    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("   \
-    "   'host', w.host, 'pid', w.pid, 'worker', w.number, 'leads',"         \
-    "   w.id = p.leader, 'rows', d.rows, 'rows_per_s',"                     \
-    "   round((d.rows / d.seconds)::numeric, 1), 'after', g.cursor, 'upto'" \
-    "   , g.upper, 'doing', " DOING ") ORDER BY w.id = p.leader DESC,"      \
-    "   w.host, w.pid, w.number), '[]') FROM" WORKERS                       \
-    "  WHERE w.run_id = r.id AND r.state IN " LM_JOURNAL_MAY_GO_ON          \
-    " ) AS workers,"                                                        \
-    " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"   \
-    " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id" \
-    " LEFT JOIN LATERAL " LM_JOURNAL_TOTALS " ON true"                      \
-    " WHERE ($1::bigint[] IS NULL OR r.id = ANY ($1))"                      \
+#define RUNS_SQL                                                             \
+    "SELECT r.id AS run, r.script, r.args, r.state,"                         \
+    " coalesce(" LIVE ", false) AS live,"                                    \
+    " t.rows, t.batches, t.retries, p.key_columns, " LM_JOURNAL_CURSOR       \
+    " AS cursor, p.bound,"                                                   \
+    " date_trunc('second', r.started_at) AS started_at,"                     \
+    " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"     \
+    " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"         \
+    " r.error_sqlstate AS sqlstate, r.exit_code, t.failures, " TOTAL         \
+    " AS total,"                                                             \
+    " p.batch_size, p.waits_for,"                                            \
+    " date_trunc('second', p.waits_since) AS waits_since, p.held,"           \
+    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("    \
+    "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"       \
+    "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"         \
+    "   'answer', q.answer) ORDER BY q.id), '[]')"                           \
+    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests,"          \
+    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("    \
+    "   'host', w.host, 'pid', w.pid, 'worker', w.number, 'leads',"          \
+    "   w.id = p.leader, 'rows', d.rows, 'rows_per_s',"                      \
+    "   round((d.rows / d.seconds)::numeric, 1), 'after', g.cursor, 'upto'"  \
+    "   , g.upper, 'doing', " DOING ", 'workers', w.workers, 'note', w.note" \
+    "   ) ORDER BY w.id = p.leader DESC,"                                    \
+    "   w.host, w.pid, w.number), '[]') FROM" WORKERS                        \
+    "  WHERE w.run_id = r.id AND r.state IN " LM_JOURNAL_MAY_GO_ON           \
+    " ) AS workers,"                                                         \
+    " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"    \
+    " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id"  \
+    " LEFT JOIN LATERAL " LM_JOURNAL_TOTALS " ON true"                       \
+    " WHERE ($1::bigint[] IS NULL OR r.id = ANY ($1))"                       \
     " ORDER BY r.id DESC LIMIT $2::bigint"
 
 /* What makes JSON of the statement s that follows, up to its ") s". */
@@ -339,13 +340,15 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         "  WHEN 'cancelled' THEN 8 ELSE 1 END),"
         " coalesce(r.error, ''),"
         " (SELECT count(*)::int4 FROM {schema}.range g WHERE g.run_id = r.id"
-        "  AND g.owner IS NOT NULL AND NOT g.closed)"
+        "  AND g.owner IS NOT NULL AND NOT g.closed),"
+        " coalesce((SELECT w.note FROM {schema}.worker w"
+        "  WHERE w.id = p.leader), '')"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
         " CROSS JOIN LATERAL " LM_JOURNAL_TOTALS " WHERE r.id = $1::bigint";
     struct lm_answer *row = NULL;
     bool ok = true;
 
-    if (!ask_about(conn, schema, sql, "?: t b 3n i n t d t d", run_id, &row,
+    if (!ask_about(conn, schema, sql, "?: t b 3n i n t d t d t", run_id, &row,
                    err))
         return false;
     if (lm_answer_rows(row) == 1) {
@@ -360,6 +363,7 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         out->exit_code = lm_answer_small(row, 0, 8);
         LM_ERR_COPY(out->error, lm_answer_text(row, 0, 9));
         out->workers = lm_answer_small(row, 0, 10);
+        LM_ERR_COPY(out->workers_note, lm_answer_text(row, 0, 11));
     } else {
         ok = fail_lost(run_id, schema, err);
     }
@@ -375,11 +379,13 @@ lm_status_workers(struct lm_conn *conn, const char *schema, int64_t run_id,
         "SELECT w.host, w.pid, w.number, d.rows,"
         " (d.rows / d.seconds)::bigint,"
         " coalesce(array_to_string(g.cursor, ', '), ''),"
-        " coalesce(array_to_string(g.upper, ', '), ''), " DOING " FROM" WORKERS
+        " coalesce(array_to_string(g.upper, ', '), ''), " DOING ","
+        " coalesce(w.workers, 0), coalesce(w.note, '') FROM" WORKERS
         " JOIN {schema}.run r ON r.id = w.run_id"
         " JOIN {schema}.progress p ON p.run_id = r.id"
         " WHERE w.run_id = $1::bigint AND r.state IN " LM_JOURNAL_MAY_GO_ON
         " ORDER BY w.id = p.leader DESC, w.host, w.pid, w.number";
 
-    return ask_about(conn, schema, sql, "*: t n n n n t t t", run_id, out, err);
+    return ask_about(conn, schema, sql, "*: t n n n n t t t n t", run_id, out,
+                     err);
 }

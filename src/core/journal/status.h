@@ -105,8 +105,8 @@ bool lm_status_requests(struct lm_conn *conn, const char *schema,
                         struct lm_err *err) LM_MUSTCHECK;
 
 /* The workers of an unfinished run: host, pid, number, rows, rows a second,
- * the keys (as text, "" if there is none) after and up to which it works, and
- * what it does. */
+ * the keys (as text, "" if there is none) after and up to which it works, what
+ * it does, how many workers its process has, and why. */
 bool lm_status_workers(struct lm_conn *conn, const char *schema, int64_t run_id,
                        struct lm_answer **out, struct lm_err *err) LM_MUSTCHECK;
 
@@ -122,7 +122,8 @@ struct lm_status_progress {
     char waits_for[256];
     int exit_code; /* of a run that has ended */
     char error[1024];
-    int workers; /* that have a range */
+    int workers;            /* that have a range */
+    char workers_note[256]; /* why the leader has so many */
 };
 bool lm_status_progress(struct lm_conn *conn, const char *schema,
                         int64_t run_id, struct lm_status_progress *out,

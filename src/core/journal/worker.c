@@ -180,6 +180,19 @@ lm_journal_leave(struct lm_journal *self, int64_t run_id, struct lm_err *err)
                               LM_VALUES(LM_DIGITS(run_id), self->process), err);
 }
 
+bool
+lm_journal_end_session(struct lm_journal *self, struct lm_err *err)
+{
+    if (lm_journal_open_lightly(self, err) &&
+        lm_journal_command(self,
+                           "DELETE FROM {schema}.worker WHERE id = $1::uuid",
+                           LM_VALUES(self->worker), err) &&
+        lm_journal_commit(self, err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
+}
+
 /* Ends the backends that may still hold a batch open, those of all workers or
  * of this one, where the role may and
  * it is that very backend: of this database, since a copy of the journal names
@@ -236,16 +249,59 @@ lm_journal_forget_workers(struct lm_journal *self, struct lm_err *err)
 
 bool
 lm_journal_renew_leases(struct lm_journal *self, int64_t run_id,
-                        struct lm_err *err)
+                        const struct lm_journal_note *note, struct lm_err *err)
 {
+    char text[sizeof note->workers_note];
+
+    LM_ERR_COPY(text, note->workers_note);
+    lm_conn_fit_text(self->conn, text, sizeof text);
     return lm_journal_command(
         self,
         "UPDATE {schema}.worker SET lease_until ="
         " clock_timestamp() + $3::bigint"
-        " * interval '1 ms'"
+        " * interval '1 ms', workers = $4, note = $5"
         " WHERE run_id = $1 AND process = $2::uuid",
-        LM_VALUES(LM_DIGITS(run_id), self->process, LM_DIGITS(self->lease_ms)),
+        LM_VALUES(LM_DIGITS(run_id), self->process, LM_DIGITS(self->lease_ms),
+                  LM_DIGITS(note->workers), text[0] != '\0' ? text : NULL),
         err);
+}
+
+/* -- room for more -------------------------------------------------------- */
+
+/* A tenth of the server's connections stays free, and two of a role's or a
+ * database's. All sessions count that have a user: the role may not see which
+ * of them belong to clients. */
+bool
+lm_journal_count_room(struct lm_journal *self, int64_t run_id, int *room,
+                      struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            "SELECT w.mine + f.free / greatest(1, w.processes)"
+            " FROM (SELECT count(DISTINCT process) AS processes,"
+            "  count(*) FILTER (WHERE process = $2::uuid) AS mine"
+            "  FROM {schema}.worker WHERE run_id = $1) w,"
+            " (SELECT least("
+            "  current_setting('max_connections')::int"
+            "  - current_setting('superuser_reserved_connections')::int"
+            "  - coalesce(nullif(current_setting('reserved_connections', true),"
+            "   '')::int, 0)"
+            "  - ceil(current_setting('max_connections')::int * 0.1)::int"
+            "  - count(*) FILTER (WHERE a.usesysid IS NOT NULL),"
+            "  min(nullif(r.rolconnlimit, -1)) - 2"
+            "  - count(*) FILTER (WHERE a.usesysid = r.oid),"
+            "  min(nullif(d.datconnlimit, -1)) - 2 - count(*) FILTER"
+            "   (WHERE a.datid = d.oid AND a.usesysid IS NOT NULL)) AS free"
+            "  FROM pg_catalog.pg_stat_activity a, pg_catalog.pg_roles r,"
+            "  pg_catalog.pg_database d WHERE r.rolname = session_user"
+            "  AND d.datname = current_database()) f",
+            "1: i", LM_VALUES(LM_DIGITS(run_id), self->process), &answer, err))
+        return false;
+    *room = (int)lm_answer_int(answer, 0, 0);
+    lm_answer_free(answer);
+    return true;
 }
 
 bool

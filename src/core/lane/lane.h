@@ -63,6 +63,8 @@ struct lm_lane_host {
     int64_t (*rows_left)(void *run);
     /* The lane tries a transaction again. */
     void (*retries)(void *run);
+    /* ... because others have locked or changed rows of its batch. */
+    void (*conflicts)(void *run);
     /* What the lane waits for, other than its own work; NULL: nothing any
      * more. */
     void (*waits)(void *run, const char *what);
@@ -284,6 +286,8 @@ void lm_lane_set_range(struct lm_lane *self, struct lm_range *range);
 void lm_lane_begin_step(struct lm_lane *self);
 void lm_lane_end_step(struct lm_lane *self);
 void lm_lane_note_progress(struct lm_lane *self);
+/* Retries of another lane; the journal hears of them with the next checkpoint. */
+void lm_lane_add_retries(struct lm_lane *self, int64_t retries);
 /* Call this while the run is paused and the connection works. */
 void lm_lane_note_alive(struct lm_lane *self);
 /* After an error: true if the runner should look at the run again and go on.

@@ -67,6 +67,12 @@ lm_lane_note_progress(struct lm_lane *self)
 }
 
 void
+lm_lane_add_retries(struct lm_lane *self, int64_t retries)
+{
+    self->attempt.uncounted_retries += retries;
+}
+
+void
 lm_lane_note_alive(struct lm_lane *self)
 {
     self->attempt.lost_in_row = 0;
@@ -246,16 +252,27 @@ fail_after_attempts(const struct lm_lane *self, struct lm_err *err)
     return false;
 }
 
+/* Not where somebody has cut off a part of the range. */
+static void
+note_conflict(struct lm_lane *self, const struct lm_err *err, int64_t range_seq)
+{
+    if (self->attempt.in_batch && self->range.seq == range_seq &&
+        (lm_err_is_state(err, "40") || lm_err_is_state(err, "55P03")))
+        self->host.conflicts(self->host.run);
+}
+
 static bool
 try_again(struct lm_lane *self, struct lm_err *err)
 {
     bool spent = self->attempt.number > self->migration->retries;
+    int64_t range_seq = self->range.seq;
     bool reconnected;
 
     if (!refresh(self, err, &reconnected))
         return false;
     if (reconnected)
         return true;
+    note_conflict(self, err, range_seq);
     if (self->attempt.number == 1 || self->attempt.conflict_since_ms == 0)
         self->attempt.conflict_since_ms = lm_clock_ms();
     if (spent && !may_still_try(self, err))

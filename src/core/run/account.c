@@ -25,6 +25,9 @@ add(struct lm_counts *self, const struct lm_counts *more)
     self->batches += more->batches;
     self->retries += more->retries;
     self->failures += more->failures;
+    self->conflicts += more->conflicts;
+    self->passed += more->passed;
+    self->uncounted += more->uncounted;
 }
 
 void
@@ -64,6 +67,18 @@ lm_account_add(struct lm_account *self, const struct lm_counts *done)
     add(&self->run, done);
     add(&self->own, done);
     pthread_mutex_unlock(&self->mutex);
+}
+
+int64_t
+lm_account_take_uncounted(struct lm_account *self)
+{
+    int64_t uncounted;
+
+    pthread_mutex_lock(&self->mutex);
+    uncounted = self->own.uncounted;
+    self->own.uncounted = 0;
+    pthread_mutex_unlock(&self->mutex);
+    return uncounted;
 }
 
 int64_t

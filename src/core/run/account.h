@@ -14,12 +14,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Counters; "failures" are rows that were recorded as failed. */
+/* Counters; "failures" are rows that were recorded as failed, "conflicts" are
+ * attempts that failed because of locks or changes of others, and "passed" are
+ * rows of the key's table that windows have passed. "uncounted" are retries that
+ * the journal has not heard of. */
 struct lm_counts {
     int64_t rows;
     int64_t batches;
     int64_t retries;
     int64_t failures;
+    int64_t conflicts;
+    int64_t passed;
+    int64_t uncounted;
 };
 
 struct lm_account {
@@ -42,6 +48,8 @@ struct lm_counts lm_account_own(struct lm_account *self);
 /* Adds what a worker has done; also less than nothing, if a crash of the
  * server undid it. */
 void lm_account_add(struct lm_account *self, const struct lm_counts *done);
+/* The retries that the journal has not heard of; none are left afterwards. */
+int64_t lm_account_take_uncounted(struct lm_account *self);
 /* Exchanges a worker's reservation for another one of at most so many rows.
  * Without a limit that is what it wants; 0: the rows are spent, or reserved by
  * others. */

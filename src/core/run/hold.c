@@ -72,7 +72,9 @@ lm_holding_set_limit(struct lm_holding *self, enum lm_signal signal,
 void
 lm_runner_renew_lease_and_status(struct lm_runner *self)
 {
-    struct lm_journal_note note = {.waits_for = self->holding.waits_for,
+    struct lm_journal_note note = {.leads = self->leads,
+                                   .waits_for = self->holding.waits_for,
+                                   .workers = self->staff.wanted,
                                    .total = self->gauge.progress.total,
                                    .batch_size =
                                        lm_size_rows(&self->lane.size)};
@@ -86,9 +88,9 @@ lm_runner_renew_lease_and_status(struct lm_runner *self)
     count_hold(self);
     lm_held_write(&self->holding.held, &held);
     note.held_json = lm_buf_text(&held);
+    LM_ERR_COPY(note.workers_note, self->staff.note);
     self->holding.noted_size = note.batch_size;
-    if (lm_journal_renew(&self->lane.journal, &self->run,
-                         self->leads ? &note : NULL, &why)) {
+    if (lm_journal_renew(&self->lane.journal, &self->run, &note, &why)) {
         self->holding.held_unnoted = false;
         lm_mailbox_note_lease(self->requests.mailbox, self->holding.leased_ms);
     } else {
@@ -235,6 +237,7 @@ hold_for_script(struct lm_runner *self, struct lm_err *err)
         if (wait_ms > 0) {
             hold(self, LM_HELD_BY_SCRIPT, "the script's throttle", wait_ms,
                  ask_again);
+            lm_team_hold(self->team, true);
             lm_runner_rest(self, wait_ms);
         }
     }
@@ -319,6 +322,8 @@ look(struct lm_runner *self)
     }
     lm_health_take(&self->holding.health, &sample, lm_clock_ms());
     lm_team_set_rest(self->team, lm_health_slowness(&self->holding.health));
+    lm_runner_note_pressure(self);
+    lm_runner_look_at_staff(self);
 }
 
 static void

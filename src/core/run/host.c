@@ -25,7 +25,9 @@ committed(void *run, int64_t rows)
 {
     struct lm_runner *self = run;
 
-    struct lm_counts done = {.rows = rows, .batches = rows > 0 ? 1 : 0};
+    struct lm_counts done = {.rows = rows,
+                             .batches = rows > 0 ? 1 : 0,
+                             .passed = self->lane.window.rows};
 
     if (self->run.ranges <= 1)
         lm_key_copy(&self->run.cursor, &self->lane.range.cursor);
@@ -98,6 +100,15 @@ retries(void *run)
 }
 
 static void
+conflicts(void *run)
+{
+    struct lm_runner *self = run;
+    struct lm_counts done = {.conflicts = 1};
+
+    lm_account_add(&self->account, &done);
+}
+
+static void
 waits(void *run, const char *what)
 {
     struct lm_runner *self = run;
@@ -141,6 +152,7 @@ lm_runner_host(struct lm_runner *self)
                                  .failures = failures,
                                  .rows_left = rows_left,
                                  .retries = retries,
+                                 .conflicts = conflicts,
                                  .waits = waits,
                                  .disconnected = disconnected,
                                  .connected = connected,

@@ -164,8 +164,12 @@ add_pace(struct lm_buf *buf, const struct lm_progress *self)
         lm_buf_printf(buf, ", batches of %s",
                       lm_clock_count(self->batch_size).text);
     }
-    if (self->workers > 1)
-        lm_buf_printf(buf, ", %d workers", self->workers);
+    if (self->workers > 1 || self->workers_note[0] != '\0') {
+        lm_buf_printf(buf, ", %d worker%s", self->workers,
+                      self->workers == 1 ? "" : "s");
+    }
+    if (self->workers_note[0] != '\0')
+        lm_buf_printf(buf, " (%s)", self->workers_note);
     if (left >= 0) {
         lm_buf_printf(buf,
                       knows_total(self)
@@ -239,6 +243,8 @@ add_fields(struct lm_buf *fields, const struct lm_progress *self)
     lm_record_int(fields, "batches", self->batches);
     lm_record_int(fields, "batch_size", self->batch_size);
     lm_record_int(fields, "workers", self->workers);
+    lm_record_text(fields, "workers_note",
+                   self->workers_note[0] != '\0' ? self->workers_note : NULL);
     lm_record_real(fields, "rate", lm_progress_rate(self));
     record_or_null(fields, "eta_s", left / 1000, left >= 0);
     lm_record_bool(fields, "eta_is_guess", left >= 0 && !known);
@@ -311,9 +317,10 @@ lm_progress_set_total(struct lm_progress *self, int64_t total, bool counted)
 }
 
 void
-lm_progress_set_workers(struct lm_progress *self, int workers)
+lm_progress_set_workers(struct lm_progress *self, int workers, const char *note)
 {
     self->workers = workers;
+    snprintf(self->workers_note, sizeof self->workers_note, "%s", note);
 }
 
 /* What an earlier connection did, or a crash undid, is no speed. */

@@ -24,8 +24,9 @@ struct lm_progress {
     int64_t retries;
     int64_t own_rows; /* by this runner */
     int64_t own_batches;
-    int64_t batch_size; /* of the next batch; 0: not known */
-    int workers;        /* of this process */
+    int64_t batch_size;     /* of the next batch; 0: not known */
+    int workers;            /* of this process */
+    char workers_note[256]; /* why so many; "": nothing is to be said */
     int64_t started_ms;
     int64_t told_ms; /* when a line was last written */
     int64_t drawn_ms;
@@ -53,7 +54,8 @@ void lm_progress_begin(struct lm_progress *self, int64_t run, int64_t rows,
                        int64_t batches, int64_t retries);
 void lm_progress_set_total(struct lm_progress *self, int64_t total,
                            bool counted);
-void lm_progress_set_workers(struct lm_progress *self, int workers);
+void lm_progress_set_workers(struct lm_progress *self, int workers,
+                             const char *note);
 /* After each committed batch. */
 void lm_progress_batch(struct lm_progress *self, int64_t rows,
                        int64_t next_size);

@@ -22,12 +22,14 @@ void
 lm_runner_note_run(struct lm_runner *self)
 {
     struct lm_counts known = lm_account_run(&self->account);
-    struct lm_counts counts = {self->run.rows, self->run.batches,
-                               self->run.retries, self->run.failures};
+    struct lm_counts counts = known;
 
+    counts.rows = self->run.rows;
+    counts.batches = self->run.batches;
+    counts.failures = self->run.failures;
     /* The journal hears of a retry with the next checkpoint. */
-    if (counts.retries < known.retries)
-        counts.retries = known.retries;
+    if (self->run.retries > known.retries)
+        counts.retries = self->run.retries;
     lm_account_set_run(&self->account, &counts);
 }
 
@@ -79,14 +81,13 @@ lm_runner_reserve(struct lm_runner *self)
 bool
 lm_runner_wants_team(const struct lm_runner *self)
 {
-    return self->dry == NULL && self->migration->workers > 1 &&
-           self->options->witness == NULL;
+    return self->staff.wanted > 1;
 }
 
 bool
 lm_runner_start_team(struct lm_runner *self, struct lm_err *err)
 {
-    int workers = (int)self->migration->workers;
+    int workers = self->staff.wanted;
     struct lm_team_options options = {.migration = self->migration,
                                       .lane = &self->lane,
                                       .account = &self->account,
@@ -94,7 +95,6 @@ lm_runner_start_team(struct lm_runner *self, struct lm_err *err)
                                       .run_id = self->run.id};
 
     self->team = lm_team_start(&options, workers);
-    lm_progress_set_workers(&self->gauge.progress, workers);
     if (self->lane.range.id == 0 || self->run.ranges > workers)
         return true;
     return lm_lane_cut_own(&self->lane, workers * PARTS_A_WORKER, err) &&

@@ -257,6 +257,7 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return false;
     if (!may_work)
         return true;
+    lm_runner_look_at_staff(self);
     if (self->team == NULL && lm_runner_wants_team(self))
         return lm_runner_start_team(self, err);
     lm_runner_feed_progress(self);
@@ -325,6 +326,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->requests.mailbox = lm_mailbox_new();
     self->requests.heard = dry != NULL; /* it gets no requests */
     self->holding.hold.by = LM_HELD_BY_NOTHING;
+    self->staff.wanted = 1;
     lm_lane_init(&self->lane, &how, self->migration, &self->run);
     self->lane.host = lm_runner_host(self);
     lm_account_init(&self->account, options->limit);

@@ -18,6 +18,8 @@
 #include "core/run/mailbox.h"
 #include "core/run/progress.h"
 #include "core/run/run.h"
+#include "core/run/shed.h"
+#include "core/run/tuner.h"
 
 /* How long the query for the highest key may take; it may be a scan. */
 enum { LM_RUNNER_BOUND_MS = 300000 };
@@ -72,6 +74,26 @@ struct lm_holding {
     struct lm_hold hold;
 };
 
+/* How many workers this process should have, and why (staff.c). */
+struct lm_staff {
+    int wanted; /* the team follows it */
+    int led;    /* how many the leader has, in a process that does not lead */
+    int room;   /* for how many the server has connections; 0: not known */
+    bool tunes; /* "auto", and this process leads */
+    struct lm_tuner tuner;
+    char verdict[80]; /* its last one that changed the number */
+    struct lm_tuner_slices slices;
+    struct lm_counts since; /* when the slice began */
+    int64_t since_ms;
+    bool sparse; /* what is counted are rows that windows pass */
+    struct lm_shed_health health;
+    struct lm_shed_conflicts conflicts;
+    char pressure[320]; /* what the server's health says */
+    bool health_told;
+    bool conflicts_told;
+    char note[256]; /* why there are so many; "": nothing is to be said */
+};
+
 /* What the run's progress is measured against (measure.c). */
 struct lm_gauge {
     struct lm_progress progress;
@@ -112,6 +134,7 @@ struct lm_runner {
     int64_t reserved;     /* rows of the limit, for the next batch */
     int64_t batch_number; /* that it has and has not used; 0: none */
     struct lm_share share;
+    struct lm_staff staff;
     struct lm_team *team; /* the other workers; NULL: there are none */
 
     bool has_journal;        /* of this version, before the run began */
@@ -183,6 +206,15 @@ bool lm_runner_start_team(struct lm_runner *self,
 /* The counters that the journal has just said, and those of the account. */
 void lm_runner_note_run(struct lm_runner *self);
 void lm_runner_follow_account(struct lm_runner *self);
+
+/* -- staff.c: how many workers ------------------------------------------------ */
+
+/* Between steps: looks whether there should be more or fewer workers. */
+void lm_runner_look_at_staff(struct lm_runner *self);
+/* There is a new sample of the server's health. */
+void lm_runner_note_pressure(struct lm_runner *self);
+/* So many workers has the process that leads; 0: it is not known. */
+void lm_staff_note_leader(struct lm_staff *self, int workers);
 
 /* -- helper.c: a process that does not lead ---------------------------------- */
 

@@ -137,13 +137,6 @@ lm_runner_check_setting(const char *name, const char *text, struct lm_err *err)
 /* -- obeying ----------------------------------------------------------- */
 
 static void
-set_workers(struct lm_runner *self, int count)
-{
-    lm_team_set_size(self->team, count);
-    lm_progress_set_workers(&self->gauge.progress, count);
-}
-
-static void
 apply_figure(struct lm_runner *self, const struct setting *setting)
 {
     size_t place = figures[setting->figure].place;
@@ -155,8 +148,6 @@ apply_figure(struct lm_runner *self, const struct setting *setting)
     if (place == offsetof(struct lm_migration, target_ms))
         lm_size_set_target(&self->lane.size, setting->value);
     lm_team_set_settings(self->team, self->migration);
-    if (place == offsetof(struct lm_migration, workers))
-        set_workers(self, setting->value > 0 ? (int)setting->value : 1);
 }
 
 static bool

@@ -19,9 +19,10 @@
 #include <string.h>
 
 enum {
-    IDLE_MS = 100,    /* between two looks for work */
-    WAIT_MS = 1000,   /* for a word of the runner, which wakes */
-    CONNECT_MS = 5000 /* before the next attempt to connect */
+    IDLE_MS = 100,     /* between two looks for work */
+    WAIT_MS = 1000,    /* for a word of the runner, which wakes */
+    CONNECT_MS = 5000, /* before the next attempt to connect */
+    LEAVE_TRIES = 3
 };
 
 struct worker {
@@ -40,7 +41,9 @@ struct worker {
     int settings;
     bool entered; /* has a session in the journal */
 
-    bool busy; /* has a batch in hand, or is about to; under the team's mutex */
+    /* under the team's mutex */
+    bool busy;  /* has a batch in hand, or is about to */
+    bool ended; /* the thread is about to return, and can be joined */
 };
 
 struct lm_team {
@@ -51,8 +54,8 @@ struct lm_team {
     struct lm_journal journal;
     char server[24]; /* as in struct lm_lane */
     int64_t run_id;
-    struct worker *of[LM_RUNNER_MOST_WORKERS];
-    int count; /* of them; the runner is not among them */
+    /* by number; NULL: it has no thread. The runner is not among them. */
+    struct worker *of[LM_RUNNER_MOST_WORKERS + 1];
 
     pthread_mutex_t mutex; /* of all that follows */
     bool stopping;
@@ -83,9 +86,9 @@ ask_for_orders(struct worker *self, bool begins)
     struct orders orders;
 
     pthread_mutex_lock(&team->mutex);
-    orders.stop = team->stopping || team->failed;
+    orders.stop = team->stopping || team->failed || self->number > team->size;
     orders.hold = team->held;
-    orders.park = team->parked || self->number > team->size;
+    orders.park = team->parked;
     orders.rest = team->rest;
     self->busy = begins && !orders.stop && !orders.hold && !orders.park;
     if (self->settings != team->settings_number) {
@@ -137,7 +140,9 @@ static void
 committed(void *run, int64_t rows)
 {
     struct worker *self = run;
-    struct lm_counts done = {.rows = rows, .batches = rows > 0 ? 1 : 0};
+    struct lm_counts done = {.rows = rows,
+                             .batches = rows > 0 ? 1 : 0,
+                             .passed = self->lane.window.rows};
 
     lm_account_add(self->team->account, &done);
     self->batch_number = rows > 0 ? 0 : self->batch_number;
@@ -158,6 +163,15 @@ retries(void *run)
 {
     struct worker *self = run;
     struct lm_counts done = {.retries = 1};
+
+    lm_account_add(self->team->account, &done);
+}
+
+static void
+conflicts(void *run)
+{
+    struct worker *self = run;
+    struct lm_counts done = {.conflicts = 1};
 
     lm_account_add(self->team->account, &done);
 }
@@ -275,6 +289,7 @@ host(struct worker *self)
                                  .failures = failures,
                                  .rows_left = rows_left,
                                  .retries = retries,
+                                 .conflicts = conflicts,
                                  .waits = waits,
                                  .disconnected = disconnected,
                                  .connected = connected,
@@ -292,7 +307,10 @@ load(struct worker *self, struct lm_err *err)
 
     if (!team->first->ops->load_again(team->first->self, &self->script, err))
         return false;
+    pthread_mutex_lock(&team->mutex);
     self->migration = team->settings;
+    self->settings = team->settings_number;
+    pthread_mutex_unlock(&team->mutex);
     self->migration.ops = self->script.ops;
     self->migration.self = self->script.self;
     self->run.id = team->run_id;
@@ -425,6 +443,25 @@ live(struct worker *self, struct lm_err *err)
     return true;
 }
 
+/* Others may be cutting the range meanwhile. If it is not given back at last,
+ * they take it over. */
+static void
+leave(struct worker *self)
+{
+    struct lm_lane *lane = &self->lane;
+    struct lm_err err;
+
+    for (int i = 0; i < LEAVE_TRIES; i++) {
+        if (!self->entered || !lm_conn_is_up(lane->conn) ||
+            (give_back(self, &err) &&
+             lm_journal_end_session(&lane->journal, &err)))
+            return;
+        lm_log(LM_LOG_DEBUG, "worker %d: %s", self->number, err.message);
+        if (!lm_lane_refresh(lane, &err))
+            return;
+    }
+}
+
 static void
 note_end(struct worker *self, bool ok, const struct lm_err *err)
 {
@@ -432,6 +469,7 @@ note_end(struct worker *self, bool ok, const struct lm_err *err)
 
     pthread_mutex_lock(&team->mutex);
     self->busy = false;
+    self->ended = true;
     if (!ok && !team->failed && !team->stopping) {
         team->failed = true;
         team->why = *err;
@@ -444,16 +482,20 @@ static void *
 work(void *arg)
 {
     struct worker *self = arg;
+    struct lm_counts left = {.rows = 0};
     struct lm_err err;
     bool ok = lm_stop_enter() ||
               lm_err_set(&err, LM_ERR_INTERNAL,
                          "there is no room for worker %d", self->number);
 
     ok = ok && live(self, &err);
-    if (ok && self->lane.conn != NULL && lm_conn_is_up(self->lane.conn))
-        (void)give_back(self, &err);
+    if (ok)
+        leave(self);
+    left.uncounted = self->lane.attempt.uncounted_retries;
+    lm_account_add(self->team->account, &left);
     lm_account_reserve(self->team->account, self->reserved, 0);
     if (self->script.ops != NULL) {
+        disconnected(self);
         lm_lane_release(&self->lane);
         self->script.ops->release_copy(&self->script);
     }
@@ -466,32 +508,61 @@ work(void *arg)
 /* -- the runner's side -------------------------------------------------------- */
 
 /* If no thread can be started, there are fewer workers. */
-static bool
-add_worker(struct lm_team *self)
+static void
+start_worker(struct lm_team *self, int number)
 {
     struct worker *worker = lm_calloc(1, sizeof *worker);
 
     worker->team = self;
-    worker->number = self->count + 2;
-    if (!lm_aside_start(&worker->thread, work, worker)) {
+    worker->number = number;
+    if (lm_aside_start(&worker->thread, work, worker)) {
+        self->of[number] = worker;
+    } else {
         free(worker);
-        return false;
     }
-    self->of[self->count++] = worker;
-    return true;
+}
+
+static void
+end_worker(struct lm_team *self, int number)
+{
+    pthread_join(self->of[number]->thread, NULL);
+    free(self->of[number]);
+    self->of[number] = NULL;
+}
+
+/* A worker that was too many, and no longer is, may be about to end. */
+static bool
+has_ended(struct lm_team *self, int number)
+{
+    bool ended;
+
+    if (self->of[number] == NULL)
+        return false;
+    pthread_mutex_lock(&self->mutex);
+    ended = self->of[number]->ended;
+    pthread_mutex_unlock(&self->mutex);
+    return ended;
 }
 
 void
 lm_team_set_size(struct lm_team *self, int count)
 {
+    bool changed;
+
     if (self == NULL)
         return;
     pthread_mutex_lock(&self->mutex);
+    changed = self->size != count;
     self->size = count;
     pthread_mutex_unlock(&self->mutex);
-    while (self->count < count - 1 && add_worker(self))
-        continue;
-    lm_stop_wake();
+    for (int number = 2; number <= LM_RUNNER_MOST_WORKERS; number++) {
+        if (has_ended(self, number))
+            end_worker(self, number);
+        if (number <= count && self->of[number] == NULL)
+            start_worker(self, number);
+    }
+    if (changed)
+        lm_stop_wake();
 }
 
 struct lm_team *
@@ -525,9 +596,9 @@ lm_team_stop(struct lm_team *self)
     self->stopping = true;
     pthread_mutex_unlock(&self->mutex);
     lm_stop_wake();
-    for (int i = 0; i < self->count; i++) {
-        pthread_join(self->of[i]->thread, NULL);
-        free(self->of[i]);
+    for (int number = 2; number <= LM_RUNNER_MOST_WORKERS; number++) {
+        if (self->of[number] != NULL)
+            end_worker(self, number);
     }
     pthread_mutex_destroy(&self->mutex);
     free(self);
@@ -571,8 +642,8 @@ lm_team_is_idle(struct lm_team *self)
     if (self == NULL)
         return true;
     pthread_mutex_lock(&self->mutex);
-    for (int i = 0; i < self->count; i++)
-        idle = idle && !self->of[i]->busy;
+    for (int number = 2; number <= LM_RUNNER_MOST_WORKERS; number++)
+        idle = idle && (self->of[number] == NULL || !self->of[number]->busy);
     pthread_mutex_unlock(&self->mutex);
     return idle;
 }

@@ -40,7 +40,8 @@ void lm_team_park(struct lm_team *self, bool park);
 /* How many times as long as its batch a worker rests after it. */
 void lm_team_set_rest(struct lm_team *self, int rest);
 /* How many workers there are, with the first one. Starts more of them; those
- * that are too many give their range back and wait. */
+ * that are too many end after their batch. Call it now and then, also with the
+ * same number: one that was about to end is started again. */
 void lm_team_set_size(struct lm_team *self, int count);
 /* The runner's settings have changed. */
 void lm_team_set_settings(struct lm_team *self,

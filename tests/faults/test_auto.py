@@ -1,0 +1,127 @@
+"""How many workers a run has: `auto`, and fewer where they do harm."""
+
+import re
+import threading
+
+from harness import readings
+from harness.project import DONE, STOPPED
+from harness.wait import wait_until
+
+# "auto" measures for ten seconds and more; here for half a second.
+QUICK = {"LUAMIG_FAULT_SLICE_MS": "40"}
+SLEEP = 'repo:query("SELECT pg_sleep(0.02)")'
+
+
+def script(project, before=SLEEP, config='workers = "auto"'):
+    project.script(readings.script(
+        batch=5, config=config, migrate=before + readings.ROW_BY_ROW))
+
+
+def end(runner):
+    runner.signal(15)
+    return runner.wait().expect(STOPPED)
+
+
+def sizes(db):
+    """How many workers each process has."""
+    return db.has_journal() and db.column(
+        "SELECT count(*) FROM luamig.worker GROUP BY process", user="postgres")
+
+
+def test_auto_adds_workers_while_they_pay(db, project):
+    readings.create(db, 20000)
+    script(project)
+    runner = project.start_run(env=QUICK)
+    wait_until(lambda: "auto: 4 workers, " in runner.stderr(), "four workers", 20)
+    project.luamig("set", 1, "workers=3").expect(DONE)
+    wait_until(lambda: sizes(db) == [3], "three workers")
+    project.luamig("set", 1, "workers=auto").expect(DONE)
+    wait_until(lambda: ": auto" in project.luamig("status", 1).out, "auto again", 20)
+    result = end(runner)
+    assert re.search(r"auto: 2 workers, [12]\.\d times the rows of 1\n", result.err)
+    assert re.search(r"auto: 4 workers, [12]\.\d times the rows of 2\n", result.err)
+
+
+def test_auto_gives_back_workers_that_wait_for_each_other(db, project):
+    readings.create(db, 20000)
+    script(project, 'repo:query("SELECT pg_advisory_xact_lock(1)")' + SLEEP)
+    runner = project.start_run("-v", env=QUICK)
+    wait_until(lambda: "auto: stays at 1 worker; 2 had " in runner.stderr(), "a verdict", 20)
+    end(runner).refuse("auto: 2 workers")
+
+
+def test_auto_leaves_connections_free(db, project):
+    """The database has five: two are kept free, the monitor has one."""
+    readings.create(db, 20000)
+    script(project)
+    db.close()
+    db.cluster.execute(f'ALTER DATABASE "{db.name}" CONNECTION LIMIT 5')
+    runner = project.start_run("-v", env=QUICK)
+    wait_until(lambda: "auto: 2 workers" in runner.stderr(), "two workers", 20)
+    end(runner).expect(STOPPED, "auto: at most 2 workers").refuse("auto: 3")
+
+
+def test_a_process_that_joins_with_auto_has_as_many_workers(db, project):
+    readings.create(db, 20000)
+    script(project, config="workers = 3")
+    first = project.start_run()
+    wait_until(lambda: sizes(db) == [3], "three workers")
+    second = project.start_run("--workers", "auto", "--join")
+    wait_until(lambda: sizes(db) == [3, 3], "three workers each")
+    project.luamig("set", 1, "workers=2").expect(DONE)
+    wait_until(lambda: sizes(db) == [2, 2], "two workers each")
+    end(first)
+    end(second)
+
+
+# -- conflicts ---------------------------------------------------------------
+
+COUNTER = """
+    CREATE TABLE counter (id int PRIMARY KEY, hits bigint NOT NULL);
+    INSERT INTO counter VALUES (1, 0);"""
+COUNT = """
+    repo:execute("UPDATE counter SET hits = hits + $1 WHERE id = 1", #rows)
+    repo:query("SELECT pg_sleep(0.003)")"""
+
+
+def count_hits(db, stopping):
+    """Other sessions count as well."""
+    link = db.connect()
+    while not stopping.wait(0.002):
+        link.cursor().execute("UPDATE counter SET hits = hits + 1 WHERE id = 1")
+    link.close()
+
+
+def test_workers_that_write_the_same_row_become_fewer(db, project):
+    readings.create(db, 800)
+    db.execute(COUNTER)
+    script(project, COUNT, "workers = 4")
+    runner = project.start_run()
+    wait_until(lambda: db.has_journal() and "fewer than 4: their batches conflict"
+               in project.luamig("status", 1).out, "fewer workers", 20)
+    result = runner.wait().expect(DONE, "batches of different workers change the"
+                                  " same rows")
+    assert result.err.count("change the same rows") == 1
+    retries = db.scalar("SELECT retries FROM luamig.progress", user="postgres")
+    assert retries > 10 and f", {retries} retries" in result.out
+    assert db.scalar("SELECT hits FROM counter") == 800
+    readings.assert_each_once(db)
+
+
+def test_conflicts_with_others_cost_no_worker(db, project):
+    """One worker has as many."""
+    readings.create(db, 20000)
+    db.execute(COUNTER)
+    script(project, COUNT, "workers = 2")
+    stopping = threading.Event()
+    others = threading.Thread(target=count_hits, args=(db, stopping))
+    others.start()
+    try:
+        runner = project.start_run()
+        wait_until(lambda: "one worker alone has as many" in runner.stderr(),
+                   "the culprit", 20)
+        wait_until(lambda: sizes(db) == [2], "two workers", 20)
+    finally:
+        stopping.set()
+        others.join()
+    end(runner)
