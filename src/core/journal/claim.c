@@ -591,6 +591,20 @@ fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
     return false;
 }
 
+bool
+lm_journal_insist(struct lm_journal *self, int64_t run_id, const char *process,
+                  int64_t begun_ms)
+{
+    int64_t waited_ms = lm_clock_ms() - begun_ms;
+
+    if (lm_stop_level() >= 2 ||
+        waited_ms > LM_FAULT_PATIENCE(CLAIM_PATIENCE_MS))
+        return false;
+    lm_journal_terminate(self, run_id, process, self->number,
+                         waited_ms > COMMIT_GRACE_MS);
+    return true;
+}
+
 /* Claims the run, ending the old backend if it sits on the row for long. */
 static bool
 claim(struct lm_journal *self, const struct lm_run_request *request,
@@ -607,11 +621,9 @@ claim(struct lm_journal *self, const struct lm_run_request *request,
             return false;
         if (lm_journal_blames_standby(self, err))
             return false;
-        if (lm_clock_ms() - begun > LM_FAULT_PATIENCE(CLAIM_PATIENCE_MS))
+        if (!lm_journal_insist(self, run->id,
+                               request != NULL ? NULL : self->process, begun))
             return fail_held(run, runner->backend_pid, err);
-        lm_journal_terminate(
-            self, run->id, request != NULL ? NULL : self->process, self->number,
-            lm_clock_ms() - begun > COMMIT_GRACE_MS);
     }
     return true;
 }

@@ -309,6 +309,14 @@ bool lm_journal_count_room(struct lm_journal *self, int64_t run_id, int *room,
 /* Gives the process a token, if it has none. */
 bool lm_journal_init(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;
 
+/* Rows of the run are locked (55P03), since this time at least: ends the server
+ * processes of this worker, or of all workers (process is NULL), that may keep
+ * them so. At first only those that wait for their client in an open
+ * transaction. False: it was long enough, or a second signal has come. Outside
+ * of a transaction. */
+bool lm_journal_insist(struct lm_journal *self, int64_t run_id,
+                       const char *process, int64_t begun_ms);
+
 /* -- journal/range.c ---------------------------------------------------- */
 
 /* Inside a batch's transaction: posts the checkpoint. If token or number do

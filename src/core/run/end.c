@@ -3,6 +3,7 @@
  * over. Writes the last state to the journal, and the rest to the outcome. */
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "core/run/runner.h"
 #include "core/run/team.h"
@@ -13,7 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COUNT_TIMEOUT_MS = 5000 };
+enum { COUNT_TIMEOUT_MS = 5000, LOCK_MS = 5000 };
+
+/* A cancel that nobody else will carry out: the leader is gone. */
+static bool
+cancel_without_leader(struct lm_runner *self, bool *cancelled,
+                      struct lm_err *err)
+{
+    struct lm_journal *journal = &self->lane.journal;
+    struct lm_lead lead;
+
+    *cancelled = false;
+    return lm_journal_look_at_lead(journal, &self->run, &lead, err) &&
+           (lead.leads ||
+            lm_journal_cancel(journal, self->run.id, cancelled, err));
+}
 
 /* The end of a process that does not lead: the run's own, if it has failed. */
 static bool
@@ -21,7 +36,13 @@ leave(struct lm_runner *self, int exit_code, const struct lm_err *error,
       struct lm_err *err)
 {
     struct lm_journal *journal = &self->lane.journal;
+    bool cancelled = false;
 
+    if (self->requests.cancelled &&
+        !cancel_without_leader(self, &cancelled, err))
+        return false;
+    if (cancelled)
+        return true;
     self->outcome->others =
         error == NULL && strcmp(self->run.state, "stopped") != 0;
     return error != NULL
@@ -48,7 +69,8 @@ try_record_end(struct lm_runner *self, const char *state, int exit_code,
             return lm_journal_leave_run(&self->lane.journal, self->run.id, err);
     }
     txn.own = true;
-    txn.lock_timeout_ms = txn.statement_timeout_ms = 10000;
+    txn.lock_timeout_ms = LM_FAULT_GRACE(LOCK_MS);
+    txn.statement_timeout_ms = 60000;
     return lm_txn_begin(self->lane.conn, &txn, err) &&
            lm_runner_answer(self, err) &&
            lm_journal_finish(&self->lane.journal, &self->run, &self->lane.range,
@@ -89,19 +111,36 @@ blames_another(struct lm_runner *self, const struct lm_err *error,
     return true;
 }
 
-/* Writes the last state of a run that did not reach its end. Tries twice: a
- * cancel request may arrive later than the statement it was meant for. False
+/* A cancel request may arrive later than the statement it was meant for: then
+ * tries twice. If others have rows locked, they get some time. A run that is
+ * cancelled or has failed takes the ranges of all workers back, also of those
+ * that are frozen. */
+static bool
+may_record_again(struct lm_runner *self, int attempt, bool takes_all,
+                 int64_t begun_ms, const struct lm_err *why)
+{
+    if (!lm_err_is_state(why, "55P03"))
+        return attempt < 2;
+    lm_conn_rollback(self->lane.conn);
+    return lm_journal_insist(&self->lane.journal, self->run.id,
+                             takes_all ? NULL : self->lane.journal.process,
+                             begun_ms);
+}
+
+/* Writes the last state of a run that did not reach its end. False
  * when the journal lacks something, or the run is somebody else's and this
  * runner has not failed; err says so. */
 static bool
 record_end(struct lm_runner *self, const char *state, int exit_code,
            const struct lm_err *error, struct lm_err *err)
 {
+    bool takes_all = error != NULL || strcmp(state, "cancelled") == 0;
+    int64_t begun_ms = lm_clock_ms();
     struct lm_err why;
 
     if (self->lane.conn != NULL)
         lm_conn_set_interruptible(self->lane.conn, false);
-    for (int i = 0; i < 2 && self->lane.conn != NULL; i++) {
+    for (int i = 1; self->lane.conn != NULL; i++) {
         if (!lm_conn_is_up(self->lane.conn))
             break;
         if (try_record_end(self, state, exit_code, error, &why)) {
@@ -112,6 +151,8 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
         if (lm_err_is_state(&why, LM_JOURNAL_FENCED) &&
             blames_another(self, error, err))
             return error != NULL;
+        if (!may_record_again(self, i, takes_all, begun_ms, &why))
+            break;
     }
     if (blames_journal(self, error != NULL ? error : &why, err))
         return false;

@@ -1,0 +1,153 @@
+"""Workers whose keys are others' by now, or were never theirs: what they still
+do does not count."""
+
+import pytest
+
+from harness import readings
+from harness.cluster import Cluster
+from harness.oracle import assert_once
+from harness.project import CANCELLED, DONE, FAILED, STOPPED, Project
+from harness.wait import wait_until
+
+LEASE = {"LUAMIG_LEASE_MS": "1000", "LUAMIG_FAULT_GRACE_MS": "1200"}
+
+
+def held_by(db, runner):
+    """How many ranges the process holds."""
+    return db.scalar("SELECT count(*) FROM luamig.range g JOIN luamig.worker w"
+                     " ON w.id = g.worker WHERE w.pid = %s", runner.pid,
+                     user="postgres")
+
+
+def start_two(db, project, fault):
+    """Two processes at work; the second freezes at the point."""
+    first = project.start_run("--workers", 2, env=LEASE)
+    wait_until(lambda: db.progress() > 0, "rows")
+    second = project.start_run("--join", "--workers", 2, env=LEASE, fault=fault)
+    second.wait_frozen()
+    return first, second
+
+
+# -- commands ---------------------------------------------------------------
+
+
+def test_a_pause_is_answered_when_a_frozen_process_can_commit_no_more(
+        db, project):
+    readings.create(db, 20000)
+    project.script(readings.script(batch=20, throttle=5))
+    first, second = start_two(db, project, "before_commit:2=stop")
+    project.luamig("pause", 1).expect(DONE, "is paused")
+    assert held_by(db, second) == 0
+    rows = db.scalar("SELECT sum(writes) FROM readings")
+    second.thaw()
+    wait_until(lambda: db.scalar(
+        "SELECT count(*) FROM luamig.worker WHERE pid = %s AND lease_until >"
+        " clock_timestamp()", second.pid, user="postgres") == 2,
+        "the second to come back")
+    assert db.scalar("SELECT sum(writes) FROM readings") == rows
+    project.luamig("set", 1, "throttle_ms=0").expect(DONE)
+    project.luamig("resume", 1).expect(DONE)
+    first.wait().expect(DONE)
+    second.wait().expect(DONE)
+    assert_once(db)
+
+
+def test_a_batch_in_flight_does_not_commit_after_a_cancel(db, project):
+    readings.create(db, 20000)
+    project.script(readings.script(batch=20, throttle=5))
+    first, second = start_two(db, project, "before_commit:2=stop")
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    first.wait().expect(CANCELLED)
+    rows = db.scalar("SELECT sum(writes) FROM readings")
+    second.thaw()
+    second.wait().expect(CANCELLED)
+    assert db.scalar("SELECT sum(writes) FROM readings") == rows
+    assert db.rows("SELECT * FROM luamig.range", user="postgres") == []
+
+
+def test_a_failed_run_takes_the_keys_of_a_frozen_process_back(db, project):
+    readings.create(db, 20000)
+    project.script(readings.script(
+        batch=20, throttle=5, migrate="""
+    local bad = io.open("bad")
+    if bad then error("bad") end""" + readings.ROW_BY_ROW))
+    first, second = start_two(db, project, "before_commit:2=stop")
+    project.write("bad", "")
+    first.wait().expect(FAILED, "bad").refuse("could not record")
+    assert db.state() == "failed"
+    rows = db.scalar("SELECT sum(writes) FROM readings")
+    second.thaw()
+    second.wait().expect(FAILED, "has failed in another process")
+    assert db.scalar("SELECT sum(writes) FROM readings") == rows
+
+
+def test_a_cancel_whose_leader_is_killed_is_carried_out_by_a_helper(
+        db, project):
+    readings.create(db, 20000)
+    project.script(readings.script(batch=20, throttle=5))
+    first = project.start_run(env=LEASE)
+    wait_until(lambda: db.progress() > 0, "rows")
+    second = project.start_run("--join", "--workers", 2)
+    wait_until(lambda: held_by(db, second) > 0, "keys for the second")
+    first.kill()
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    second.wait().expect(CANCELLED)
+    assert db.state() == "cancelled"
+    assert db.rows("SELECT * FROM luamig.range", user="postgres") == []
+
+
+# -- crashes of the server ----------------------------------------------------
+
+
+@pytest.fixture
+def forgetful():
+    """A server that loses in a crash what nobody has waited for."""
+    server = Cluster(wal_writer_delay="10s", wal_writer_flush_after="1GB",
+                     full_page_writes="off", bgwriter_lru_maxpages="0").start()
+    yield server
+    server.remove()
+
+
+def test_hand_outs_that_a_crash_takes_back_give_no_keys_twice(
+        forgetful, tmp_path):
+    """Their numbers come back, and are those of other ranges then."""
+    server, db = forgetful, forgetful.make_database()
+    project = Project(tmp_path, db.url)
+    readings.create(db, 6000)
+    project.script(readings.script(batch=5, throttle=5, config="workers = 4"))
+    project.run("--limit", 100, "--workers", 1).expect(STOPPED)
+    runner = project.start_run()
+    for _ in range(2):
+        server.keep_wal_in_memory()
+        before = numbers(db)
+        wait_until(lambda: len(numbers(db) - before) >= 4, "hand-outs")
+        lost = numbers(db)
+        server.crash_without_wal()
+        server.start()
+        assert not lost <= numbers(db), "the crash has lost nothing"
+    runner.wait().expect(DONE, "lost")
+    assert_once(db)
+    project.close()
+
+
+def numbers(db):
+    return set(db.column("SELECT id FROM luamig.range", user="postgres"))
+
+
+def test_each_hand_out_has_a_token_of_its_own(db, project):
+    readings.create(db, 6000)
+    project.script(readings.script(batch=5))
+    project.run("--limit", 5).expect(STOPPED)
+    db.admin("""CREATE TABLE luamig.given (range bigint, owner uuid);
+        GRANT INSERT ON luamig.given TO app;
+        CREATE FUNCTION luamig.note_given() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO luamig.given VALUES (NEW.id, NEW.owner);
+            RETURN NULL; END';
+        CREATE TRIGGER note AFTER UPDATE OF owner ON luamig.range FOR EACH ROW
+            WHEN (NEW.owner IS DISTINCT FROM OLD.owner AND NEW.owner IS NOT NULL)
+            EXECUTE FUNCTION luamig.note_given()""")
+    project.run("--workers", 4).expect(DONE)
+    given, tokens = db.rows("SELECT count(*), count(DISTINCT owner)"
+                            " FROM luamig.given", user="postgres")[0]
+    assert given == tokens >= 8
+    assert_once(db)
