@@ -329,8 +329,10 @@ class Crew(Torture):
             one.abandon()
         wait_until(self._is_done, "the run to be done")
         for one in self.crew:
-            wait_until(lambda: self.look_after() or not one.alive,
-                       f"the end of {one.pid}")
+            end = time.monotonic() + 60
+            while one.alive and time.monotonic() < end:
+                self.look_after()
+            assert not one.alive, f"{self.story}, hangs:\n{one.result()}"
             self.end(one)
         self.assert_once()
 

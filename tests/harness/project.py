@@ -22,7 +22,8 @@ FAILURES, CANCELLED, INTERNAL = 7, 8, 70
 SANITIZER_EXIT = 99
 # What a server says in the moment between the end of libpq's connecting and
 # its return; nobody can listen there but libpq, which prints it.
-LIBPQ_SAYS = "FATAL:  terminating connection"
+LIBPQ_SAYS = ("FATAL:  terminating connection",
+              "WARNING:  terminating connection")
 TIMEOUT = 180  # only bounds a hang
 
 
