@@ -16,11 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    ALIVE_GRACE_MS = 3000,    /* for a killed runner's backend to go */
-    COMMIT_GRACE_MS = 10000,  /* for a batch in flight to end by itself */
-    CLAIM_PATIENCE_MS = 30000 /* and after it was asked to end */
-};
+/* For a killed runner's backend to go. */
+enum { ALIVE_GRACE_MS = 3000 };
 
 /* -- beginning -------------------------------------------------------- */
 
@@ -589,20 +586,6 @@ fail_held(const struct lm_run *run, int64_t backend, struct lm_err *err)
                     run->id);
     }
     return false;
-}
-
-bool
-lm_journal_insist(struct lm_journal *self, int64_t run_id, const char *process,
-                  int64_t begun_ms)
-{
-    int64_t waited_ms = lm_clock_ms() - begun_ms;
-
-    if (lm_stop_level() >= 2 ||
-        waited_ms > LM_FAULT_PATIENCE(CLAIM_PATIENCE_MS))
-        return false;
-    lm_journal_terminate(self, run_id, process, self->number,
-                         waited_ms > COMMIT_GRACE_MS);
-    return true;
 }
 
 /* Claims the run, ending the old backend if it sits on the row for long. */

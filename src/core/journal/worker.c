@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* The sessions that work on a run: their rows, and their leases. */
 
+#include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/text.h"
 #include "core/journal/private.h"
 
 #include <stdio.h>
 #include <sys/random.h>
 #include <unistd.h>
+
+enum {
+    COMMIT_GRACE_MS = 10000,   /* for a batch in flight to end by itself */
+    INSIST_PATIENCE_MS = 30000 /* and after it was asked to end */
+};
 
 /* A version 4 UUID. */
 bool
@@ -221,6 +229,20 @@ lm_journal_terminate(struct lm_journal *self, int64_t run_id,
         lm_log(LM_LOG_DEBUG, "could not end the old server process: %s",
                ignored.message);
     }
+}
+
+bool
+lm_journal_insist(struct lm_journal *self, int64_t run_id, const char *process,
+                  int64_t begun_ms)
+{
+    int64_t waited_ms = lm_clock_ms() - begun_ms;
+
+    if (lm_stop_level() >= 2 ||
+        waited_ms > LM_FAULT_PATIENCE(INSIST_PATIENCE_MS))
+        return false;
+    lm_journal_terminate(self, run_id, process, self->number,
+                         waited_ms > COMMIT_GRACE_MS);
+    return true;
 }
 
 bool
