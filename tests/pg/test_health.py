@@ -328,6 +328,19 @@ def test_more_sessions_than_usual_are_waited_for(db, project):
     finish(db, runner, held_by("active sessions"))
 
 
+@pytest.mark.parametrize("grant", ["GRANT {} TO", "REVOKE {} FROM"])
+def test_workers_of_another_process_are_no_sessions_of_others(
+        primary, db, project, grant):
+    """Four are active most of the time, and three would hold the run."""
+    primary.execute(grant.format("pg_read_all_stats") + " app")
+    script(project, "active_sessions_ratio = 0.25", batch=25, before=LONG_PAUSE)
+    first = project.start_run()
+    wait_until(lambda: db.has_journal() and db.progress("started"), "the start")
+    second = project.start_run("--join", "--workers", 4)
+    finish(db, second)
+    finish(db, first).refuse("held", "active sessions,")
+
+
 # -- fewer workers before that ------------------------------------------------
 
 

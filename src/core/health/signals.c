@@ -60,6 +60,13 @@ struct lm_health_sampler {
     " UNION SELECT p.relid::oid FROM pg_catalog.unnest($1::oid[]) t(oid)," \
     " pg_catalog.pg_partition_tree(t.oid::regclass) p) "
 
+/* Is session a none of this run, in other processes? Those are called as this
+ * process's monitor: "luamig: run 7 of ...", "luamig monitor: run 7 of ...". */
+#define IS_FOREIGN                                                   \
+    "(coalesce(a.application_name, '') NOT LIKE pg_catalog.replace(" \
+    "pg_catalog.split_part(pg_catalog.current_setting("              \
+    "'application_name'), ' of ', 1), ' monitor:', '%:') || ' of %')"
+
 /* pg_blocking_pids stops all locking for a moment, so it is called for those
  * who wait only. */
 static const char blocked_sql[] = LM_OWN
@@ -68,8 +75,7 @@ static const char blocked_sql[] = LM_OWN
     "  WHERE NOT l.granted) w"
     " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid"
     " WHERE pg_catalog.pg_blocking_pids(w.pid) && $1::int[]"
-    " AND w.pid <> ALL ($1::int[])"
-    " ORDER BY w.pid";
+    " AND w.pid <> ALL ($1::int[]) AND " IS_FOREIGN " ORDER BY w.pid";
 
 /* A base backup has no position. What reports no replay (pg_receivewal) is
  * measured by what it has on disk, and may go at any time, as may the
@@ -185,10 +191,13 @@ static const char sessions_sql[] =
     LM_OWN "SELECT " MAY_SEE_ALL ", CASE WHEN " MAY_SEE_ALL
            " THEN (SELECT count(*) FROM pg_catalog.pg_stat_activity a"
            "  WHERE a.state = 'active' AND a.backend_type = 'client backend'"
+           "  AND " IS_FOREIGN
            "  AND a.pid <> ALL ($1::int[] || pg_catalog.pg_backend_pid()))"
            " ELSE (SELECT count(*) FROM pg_catalog.pg_locks l"
            "  WHERE l.locktype = 'virtualxid' AND l.granted"
-           "  AND l.mode = 'ExclusiveLock'"
+           "  AND l.mode = 'ExclusiveLock' AND NOT EXISTS (SELECT"
+           "   FROM pg_catalog.pg_stat_activity a WHERE a.pid = l.pid"
+           "   AND NOT " IS_FOREIGN ")"
            "  AND l.pid <> ALL ($1::int[] || pg_catalog.pg_backend_pid())) END";
 
 /* -- from rows to readings ---------------------------------------------- */
