@@ -4,6 +4,7 @@ import re
 import threading
 
 from harness import readings
+from harness.oracle import assert_once
 from harness.project import DONE, STOPPED
 from harness.wait import wait_until
 
@@ -72,6 +73,53 @@ def test_a_process_that_joins_with_auto_has_as_many_workers(db, project):
     wait_until(lambda: sizes(db) == [2, 2], "two workers each")
     end(first)
     end(second)
+
+
+def test_workers_that_come_and_go_write_each_row_once(db, project):
+    readings.create(db, 2500)
+    project.script(readings.script(batch=5, throttle=10, config="workers = 2"))
+    runner = project.start_run()
+    wait_until(lambda: db.has_journal() and db.progress("started"), "the start")
+    for number in (6, 1, 6):
+        project.luamig("set", 1, f"workers={number}").expect(DONE)
+    project.luamig("set", 1, "throttle_ms=0").expect(DONE)
+    runner.wait().expect(DONE).refuse("is gone")
+    assert_once(db)
+
+
+# -- giving way ----------------------------------------------------------------
+
+
+def test_each_worker_rests_after_a_slow_batch(db, project):
+    """Not the first one alone, which would do a third of the batches."""
+    readings.create(db, 60)
+    db.execute("CREATE TABLE done (worker int)")
+    project.script(readings.script(
+        batch=5, config="workers = 2, health = { batch_ms = 50 }", migrate="""
+          repo:insert("done", { worker = run.worker })
+          repo:query("SELECT pg_sleep(0.1)")""" + readings.ROW_BY_ROW)
+        .replace("(rows, repo)", "(rows, repo, run)"))
+    project.run().expect(DONE, ", held ", "slow batches")
+    assert db.scalar("SELECT count(*) FROM done WHERE worker = 1") >= 5
+
+
+def test_the_throttle_of_a_script_holds_all_workers(db, project):
+    readings.create(db, 300)
+    db.execute("CREATE TABLE permit (given bool)")
+    project.script(readings.script(
+        batch=5, config="workers = 3", migrate="""
+          assert(repo:scalar("SELECT bool_or(given) FROM permit"))"""
+        + readings.ROW_BY_ROW).replace("on_start =", """
+          throttle = function(repo)
+            return not repo:scalar("SELECT bool_or(given) FROM permit")
+          end,
+          on_start ="""))
+    runner = project.start_run()
+    wait_until(lambda: db.progress("waits_for"), "the throttle")
+    wait_until(lambda: sizes(db) == [3], "three workers")
+    db.execute("INSERT INTO permit VALUES (true)")
+    runner.wait().expect(DONE, ", held ", "script")
+    readings.assert_each_once(db)
 
 
 # -- conflicts ---------------------------------------------------------------

@@ -90,7 +90,7 @@ look(struct lm_runner *self, struct lm_err *err)
         !has_ended(self, &lead, &self->ended, err))
         return false;
     lm_runner_note_run(self);
-    lm_staff_note_leader(&self->staff, lead.workers);
+    lm_runner_note_leader(self, lead.workers);
     if (self->ended)
         return true;
     self->requests.paused =

@@ -321,7 +321,6 @@ look(struct lm_runner *self)
         log_health(&sample);
     }
     lm_health_take(&self->holding.health, &sample, lm_clock_ms());
-    lm_team_set_rest(self->team, lm_health_slowness(&self->holding.health));
     lm_runner_note_pressure(self);
     lm_runner_look_at_staff(self);
 }
@@ -336,8 +335,11 @@ rest_after_batch(struct lm_runner *self)
     self->holding.batch_ms = 0;
     if (rest_ms == 0)
         return;
-    if (by == LM_SIGNAL_BLOCKED)
+    if (by == LM_SIGNAL_BLOCKED) {
         (void)lm_size_halve(&self->lane.size);
+        lm_team_halve(self->team);
+        lm_team_hold(self->team, true);
+    }
     hold(self, by, lm_health_why(&self->holding.health, by), rest_ms, false);
     lm_runner_rest(self, rest_ms);
 }
@@ -345,9 +347,12 @@ rest_after_batch(struct lm_runner *self)
 static void
 hold_for_health(struct lm_runner *self)
 {
+    const struct lm_health *health = &self->holding.health;
     enum lm_signal by;
 
     look(self);
+    lm_team_set_rest(self->team, lm_health_slowness(health),
+                     health->limits.above[LM_SIGNAL_BATCH_TIME]);
     if (self->holding.batch_ms > 0)
         rest_after_batch(self);
     while (!lm_runner_should_end_wait(self) &&

@@ -78,8 +78,9 @@ struct lm_holding {
 struct lm_staff {
     int wanted; /* the team follows it */
     int led;    /* how many the leader has, in a process that does not lead */
-    int room;   /* for how many the server has connections; 0: not known */
-    bool tunes; /* "auto", and this process leads */
+    int room;   /* for how many the server has connections */
+    int64_t counted_ms; /* when they were counted */
+    bool tunes;         /* "auto", and this process leads */
     struct lm_tuner tuner;
     char verdict[80]; /* its last one that changed the number */
     struct lm_tuner_slices slices;
@@ -214,7 +215,7 @@ void lm_runner_look_at_staff(struct lm_runner *self);
 /* There is a new sample of the server's health. */
 void lm_runner_note_pressure(struct lm_runner *self);
 /* So many workers has the process that leads; 0: it is not known. */
-void lm_staff_note_leader(struct lm_staff *self, int workers);
+void lm_runner_note_leader(struct lm_runner *self, int workers);
 
 /* -- helper.c: a process that does not lead ---------------------------------- */
 

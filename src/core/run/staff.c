@@ -21,13 +21,20 @@
 enum {
     MOST_AUTO = 16,
     SLICE_MS = 1000,
-    SLICE_BATCHES = 2 /* of each worker */
+    SLICE_BATCHES = 2, /* of each worker */
+    COUNT_MS = 10000   /* between two counts of connections */
 };
 
 static const char *
 plural(int count)
 {
     return count == 1 ? "" : "s";
+}
+
+static int
+least_of(int count, int most)
+{
+    return most > 0 && most < count ? most : count;
 }
 
 static bool
@@ -60,6 +67,7 @@ find_room(struct lm_runner *self)
     struct lm_err err;
     int before = most_for_auto(&self->staff);
 
+    self->staff.counted_ms = lm_clock_ms();
     if (!lm_journal_count_room(&self->lane.journal, self->run.id,
                                &self->staff.room, &err)) {
         lm_log(LM_LOG_DEBUG, "the server's connections were not counted: %s",
@@ -138,6 +146,10 @@ note_verdict(struct lm_staff *staff, const struct lm_tuner_verdict *verdict)
         lm_log(LM_LOG_INFO, "auto: %d worker%s, %s", verdict->to,
                plural(verdict->to), staff->verdict);
     } else {
+        if (staff->verdict[0] == '\0') {
+            snprintf(staff->verdict, sizeof staff->verdict,
+                     "%d had %.1f times the rows", verdict->to, verdict->times);
+        }
         lm_log(LM_LOG_DEBUG,
                "auto: stays at %d worker%s; %d had %.1f times the rows",
                verdict->from, plural(verdict->from), verdict->to,
@@ -170,10 +182,14 @@ tune(struct lm_runner *self)
 }
 
 void
-lm_staff_note_leader(struct lm_staff *self, int workers)
+lm_runner_note_leader(struct lm_runner *self, int workers)
 {
+    struct lm_staff *staff = &self->staff;
+
     if (workers > 0)
-        self->led = workers;
+        staff->led = workers;
+    if (is_auto(self) && lm_clock_ms() - staff->counted_ms >= COUNT_MS)
+        find_room(self);
 }
 
 /* -- fewer --------------------------------------------------------------------- */
@@ -187,13 +203,7 @@ given(const struct lm_runner *self)
         return (int)self->migration->workers;
     if (staff->tunes)
         return lm_tuner_workers(&staff->tuner);
-    return staff->led > 0 ? staff->led : 1;
-}
-
-static int
-least_of(int count, int most)
-{
-    return most > 0 && most < count ? most : count;
+    return least_of(staff->led > 0 ? staff->led : 1, most_for_auto(staff));
 }
 
 void

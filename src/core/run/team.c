@@ -39,6 +39,7 @@ struct worker {
     int64_t reserved;
     int64_t batch_number; /* that it has and has not used; 0: none */
     int settings;
+    int halvings;
     bool entered; /* has a session in the journal */
 
     /* under the team's mutex */
@@ -62,6 +63,8 @@ struct lm_team {
     bool held;
     bool parked;
     int rest;
+    double slow_ms;
+    int halvings;
     int size;
     struct lm_migration settings; /* its figures */
     int settings_number;
@@ -76,6 +79,7 @@ struct orders {
     bool hold;
     bool park; /* and give the range back */
     int rest;
+    double slow_ms;
 };
 
 /* begins: the worker is going to begin a batch if it may. */
@@ -90,6 +94,7 @@ ask_for_orders(struct worker *self, bool begins)
     orders.hold = team->held;
     orders.park = team->parked;
     orders.rest = team->rest;
+    orders.slow_ms = team->slow_ms;
     self->busy = begins && !orders.stop && !orders.hold && !orders.park;
     if (self->settings != team->settings_number) {
         self->settings = team->settings_number;
@@ -99,6 +104,8 @@ ask_for_orders(struct worker *self, bool begins)
         lm_size_set_max(&self->lane.size, self->migration.batch_size);
         lm_size_set_target(&self->lane.size, self->migration.target_ms);
     }
+    for (; self->halvings < team->halvings; self->halvings++)
+        (void)lm_size_halve(&self->lane.size);
     pthread_mutex_unlock(&team->mutex);
     return orders;
 }
@@ -310,6 +317,7 @@ load(struct worker *self, struct lm_err *err)
     pthread_mutex_lock(&team->mutex);
     self->migration = team->settings;
     self->settings = team->settings_number;
+    self->halvings = team->halvings;
     pthread_mutex_unlock(&team->mutex);
     self->migration.ops = self->script.ops;
     self->migration.self = self->script.self;
@@ -385,6 +393,15 @@ give_back(struct worker *self, struct lm_err *err)
                                 lane->range_done, err);
 }
 
+static int64_t
+rest_ms(const struct worker *self, const struct orders *orders)
+{
+    int64_t worked_ms = self->lane.worked_ms;
+    bool slow = orders->slow_ms >= 0 && (double)worked_ms > orders->slow_ms;
+
+    return orders->rest == 0 && slow ? worked_ms : worked_ms * orders->rest;
+}
+
 static bool
 step(struct worker *self, struct lm_err *err)
 {
@@ -414,7 +431,7 @@ step(struct worker *self, struct lm_err *err)
     orders = ask_for_orders(self, false);
     if (orders.hold)
         lm_stop_wake(); /* the runner waits for that */
-    sleep_ms(self, self->migration.throttle_ms + lane->worked_ms * orders.rest);
+    sleep_ms(self, self->migration.throttle_ms + rest_ms(self, &orders));
     return true;
 }
 
@@ -581,6 +598,8 @@ lm_team_start(const struct lm_team_options *options, int count)
     self->run_id = options->run_id;
     memcpy(self->server, options->lane->server, sizeof self->server);
     self->settings = *options->migration;
+    self->slow_ms = -1;
+    self->held = true;
     self->size = 1;
     pthread_mutex_init(&self->mutex, NULL);
     lm_team_set_size(self, count);
@@ -649,12 +668,23 @@ lm_team_is_idle(struct lm_team *self)
 }
 
 void
-lm_team_set_rest(struct lm_team *self, int rest)
+lm_team_set_rest(struct lm_team *self, int rest, double slow_ms)
 {
     if (self == NULL)
         return;
     pthread_mutex_lock(&self->mutex);
     self->rest = rest;
+    self->slow_ms = slow_ms;
+    pthread_mutex_unlock(&self->mutex);
+}
+
+void
+lm_team_halve(struct lm_team *self)
+{
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    self->halvings++;
     pthread_mutex_unlock(&self->mutex);
 }
 

@@ -26,7 +26,8 @@ struct lm_team_options {
     struct lm_monitor *monitor; /* NULL: there is none */
     int64_t run_id;
 };
-/* Starts workers 2 to count; the run has a range. NULL if count is 1. */
+/* Starts workers 2 to count; the run has a range. They are held at first. NULL if
+ * count is 1. */
 struct lm_team *lm_team_start(const struct lm_team_options *options, int count);
 /* Stops all of them after their batches, and frees the team. NULL is allowed.
  */
@@ -37,8 +38,11 @@ void lm_team_hold(struct lm_team *self, bool hold);
 bool lm_team_is_idle(struct lm_team *self);
 /* The same, and each gives its range back. */
 void lm_team_park(struct lm_team *self, bool park);
-/* How many times as long as its batch a worker rests after it. */
-void lm_team_set_rest(struct lm_team *self, int rest);
+/* How many times as long as its batch a worker rests after it; and after a batch
+ * that took longer than slow_ms, as long as that. Negative: no batch is slow. */
+void lm_team_set_rest(struct lm_team *self, int rest, double slow_ms);
+/* Each worker makes its next batch half as large. */
+void lm_team_halve(struct lm_team *self);
 /* How many workers there are, with the first one. Starts more of them; those
  * that are too many end after their batch. Call it now and then, also with the
  * same number: one that was about to end is started again. */
