@@ -36,19 +36,12 @@ def alone(own, tmp_path):
     db.drop()
 
 
-def set_standbys(db, names):
-    db.cluster.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-    db.cluster.execute("SELECT pg_reload_conf()")
-    wait_until(lambda: db.cluster.query(
-        "SHOW synchronous_standby_names")[0][0] == names, "the reload")
-
-
 def take_away(db):
-    set_standbys(db, "gone")
+    db.cluster.set_standbys("gone")
 
 
 def bring_back(db):
-    set_standbys(db, "")
+    db.cluster.set_standbys("")
 
 
 def waiting(db):

@@ -305,6 +305,13 @@ class Cluster:
             "SELECT pg_last_wal_replay_lsn() >= %s", written)[0][0],
             "the standby to catch up")
 
+    def set_standbys(self, names):
+        """Those that COMMIT waits for; "gone": one that is away."""
+        self.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        self.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: self.query(
+            "SHOW synchronous_standby_names")[0][0] == names, "the reload")
+
     def _copy_of(self, primary):
         """What pg_basebackup does, which not every version comes with."""
         link = primary.connect("postgres")

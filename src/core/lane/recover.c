@@ -136,6 +136,8 @@ find_remedy(const struct lm_err *err)
         return FEWER_ROWS;
     if (lm_err_is_state(err, LM_JOURNAL_FENCED))
         return FIND_FENCER;
+    if (lm_err_is_state(err, LM_CONN_NODE_AWAY))
+        return WAIT;
     return remedies[lm_sqlstate_meaning(err->sqlstate)];
 }
 
@@ -435,6 +437,7 @@ may_do_better_uncombined(const struct lm_lane *self, const struct lm_err *err)
            (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED) &&
            !lm_err_is_state(err, "40") && !lm_err_is_state(err, "55P03") &&
            !lm_err_is_state(err, "53") && !lm_err_is_state(err, "58") &&
+           !lm_err_is_state(err, LM_CONN_NODE_AWAY) &&
            !lm_err_is_state(err, LM_ANSWER_WRONG) &&
            !lm_err_is_state(err, LM_JOURNAL_FENCED);
 }

@@ -125,6 +125,12 @@ lm_conn_is_pooled(const struct lm_conn *self)
     return self->pooled;
 }
 
+bool
+lm_conn_is_citus(const struct lm_conn *self)
+{
+    return self->citus;
+}
+
 uint64_t
 lm_conn_next_number(void)
 {

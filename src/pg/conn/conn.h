@@ -56,6 +56,8 @@ struct lm_values {
 #define LM_CONN_TOO_LARGE "LM006"
 /* The server converts texts from another encoding than UTF-8. */
 #define LM_CONN_ENCODING "LM009"
+/* The SQLSTATE when a node of Citus does not answer. The session goes on. */
+#define LM_CONN_NODE_AWAY "LM010"
 
 struct lm_conn_options {
     const char *application_name;
@@ -151,6 +153,9 @@ void lm_conn_limit_answer(struct lm_conn *self, size_t bytes);
  * with the settings of a fresh session.
  */
 bool lm_conn_is_pooled(const struct lm_conn *self);
+/* Does the database have the extension Citus? Then tables may lie on other
+ * servers, its nodes (pg/conn/txn.h). */
+bool lm_conn_is_citus(const struct lm_conn *self);
 /* The search_path for scripts' SQL; NULL, the default: the session's. luamig's
  * own SQL has its own (pg/conn/own.h). */
 void lm_conn_set_path(struct lm_conn *self, const char *path);

@@ -195,21 +195,25 @@ connect_aside(const char *conninfo, const struct lm_conn_options *options,
 
 /*
  * A pooler makes up the process that it names when a connection begins, for
- * it has none to give; the server knows its own.
+ * it has none to give; the server knows its own. Citus has its tables in
+ * pg_catalog.
  */
 static bool
-recognise_pooler(struct lm_conn *self, struct lm_err *err)
+recognise(struct lm_conn *self, struct lm_err *err)
 {
+    static const char sql[] =
+        "SELECT pg_catalog.pg_backend_pid(), pg_catalog.to_regclass("
+        "'pg_catalog.pg_dist_partition') IS NOT NULL";
     struct lm_answer *answer = NULL;
 
-    if (!lm_conn_ask(self, "SELECT pg_catalog.pg_backend_pid()", "1: n",
-                     LM_NO_VALUES, &answer, err)) {
+    if (!lm_conn_ask(self, sql, "1: n b", LM_NO_VALUES, &answer, err)) {
         if (err->kind == LM_ERR_LOST)
             err->kind = LM_ERR_CONNECT;
         return false;
     }
     self->backend_pid = lm_answer_int(answer, 0, 0);
     self->pooled = self->backend_pid != PQbackendPID(self->pg);
+    self->citus = lm_answer_bool(answer, 0, 1);
     lm_answer_free(answer);
     return true;
 }
@@ -226,7 +230,7 @@ set_up(struct lm_conn *self, struct lm_err *err)
     PQsetnonblocking(self->pg, 1);
     PQenterPipelineMode(self->pg);
     PQsetNoticeReceiver(self->pg, on_notice, self);
-    return recognise_pooler(self, err) && lm_txn_prepare_session(self, err);
+    return recognise(self, err) && lm_txn_prepare_session(self, err);
 }
 
 bool

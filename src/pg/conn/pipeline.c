@@ -109,6 +109,53 @@ lm_pipeline_fail_too_large(const struct lm_conn *self, const char *sql,
     return false;
 }
 
+/* Does the error come from one of these functions of Citus? They have no code
+ * for a connection to a node that breaks within a transaction. */
+static bool
+is_broken_to_node(const char *function)
+{
+    static const char *const functions[] = {"ReportResultError",
+                                            "MarkRemoteTransactionFailed",
+                                            "CheckRemoteTransactionsHealth"};
+
+    for (size_t i = 0; function != NULL && i < LM_COUNT(functions); i++) {
+        if (strcmp(function, functions[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Citus says what a node has said, and ends no session for it. */
+static bool
+is_of_node(const struct lm_conn *self, const PGresult *result,
+           const char *state)
+{
+    const char *severity =
+        PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    return self->citus && severity != NULL && strcmp(severity, "ERROR") == 0 &&
+           (lm_sqlstate_meaning(state) == LM_SQLSTATE_LOST ||
+            (strcmp(state, "XX000") == 0 &&
+             is_broken_to_node(
+                 PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION))));
+}
+
+static bool
+fail_node(const PGresult *result, const char *sql, struct lm_err *err)
+{
+    char said[256] = "";
+
+    copy_field(said, sizeof said, result, PG_DIAG_MESSAGE_PRIMARY);
+    said[strcspn(said, "\n")] = '\0';
+    lm_err_set(err, LM_ERR_DATABASE, "a node of Citus does not answer: %s",
+               said);
+    LM_ERR_COPY(err->sqlstate, LM_CONN_NODE_AWAY);
+    copy_field(err->detail, sizeof err->detail, result, PG_DIAG_CONTEXT);
+    if (sql != NULL)
+        LM_ERR_COPY(err->sql, sql);
+    return false;
+}
+
 static bool
 fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
             struct lm_err *err)
@@ -121,6 +168,8 @@ fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
         return lm_pipeline_fail_lost(self, PQresultErrorMessage(result), err);
     if (self->too_large && strcmp(state, "57014") == 0)
         return lm_pipeline_fail_too_large(self, sql, err);
+    if (is_of_node(self, result, state))
+        return fail_node(result, sql, err);
     if (lm_sqlstate_meaning(state) == LM_SQLSTATE_LOST) {
         kind = LM_ERR_LOST;
     } else if (self->cancel_sent && strcmp(state, "57014") == 0) {

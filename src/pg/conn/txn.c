@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "pg/conn/own.h"
 #include "pg/conn/private.h"
+#include "pg/sql/sql.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,12 +34,14 @@
     X("gin_fuzzy_search_limit", "0")          \
     /* compiling takes longer than a batch */ \
     X("jit", "off")
-#define DEAR_PINS(X)                       \
-    X("client_encoding", "UTF8")           \
-    X("lc_monetary", "C")                  \
-    X("lc_numeric", "C")                   \
-    X("lc_time", "C")                      \
-    X("timezone_abbreviations", "Default") \
+#define SLOW_PINS(X)      \
+    X("lc_monetary", "C") \
+    X("lc_numeric", "C")  \
+    X("lc_time", "C")     \
+    X("timezone_abbreviations", "Default")
+#define DEAR_PINS(X)             \
+    SLOW_PINS(X)                 \
+    X("client_encoding", "UTF8") \
     X("session_replication_role", "origin")
 #define PINS_17(X) X("transaction_timeout", "0")
 
@@ -157,7 +160,7 @@ apply_settings(struct lm_conn *conn, const struct lm_txn *txn,
                conn, stmt, settings_shape,
                LM_VALUES(LM_DIGITS(txn->statement_timeout_ms),
                          LM_DIGITS(txn->lock_timeout_ms), LM_DIGITS(idle_ms),
-                         txn->durable ? "on" : "off",
+                         txn->durable || conn->citus ? "on" : "off",
                          txn->timezone != NULL ? txn->timezone : "UTC",
                          txn->row_security ? "on" : "off",
                          txn->application_name,
@@ -180,6 +183,56 @@ lm_txn_prepare_session(struct lm_conn *conn, struct lm_err *err)
     return true;
 }
 
+/*
+ * A distributed transaction of Citus has a transaction on each node, which has
+ * the settings of that node, but for what SET LOCAL says. sequential: one
+ * connection to a node, so one snapshot; and as many connections as workers.
+ */
+#define SET_LOCAL(name, value) "SET LOCAL " name " = '" value "'",
+static const char *const citus_settings[] = {
+    "SET LOCAL citus.multi_shard_modify_mode = 'sequential'",
+    "SET LOCAL citus.propagate_set_commands = 'local'",
+    PINS(SET_LOCAL) SLOW_PINS(SET_LOCAL)};
+
+static bool
+set_local(struct lm_conn *conn, const char *name, const char *value,
+          struct lm_err *err)
+{
+    struct lm_buf sql = LM_BUF_INIT;
+    bool ok;
+
+    lm_buf_printf(&sql, "SET LOCAL %s = ", name);
+    lm_sql_add_identifier(&sql, value); /* which may stand for a text here */
+    ok = lm_conn_post_command(conn, lm_buf_text(&sql), err);
+    lm_buf_release(&sql);
+    return ok;
+}
+
+static bool
+apply_to_nodes(struct lm_conn *conn, const struct lm_txn *txn,
+               struct lm_err *err)
+{
+    bool is_17 = lm_conn_server_version(conn) >= WITH_TRANSACTION_TIMEOUT;
+    bool ok = true;
+
+    if (!conn->citus)
+        return true;
+    for (size_t i = 0; ok && i < LM_COUNT(citus_settings); i++)
+        ok = lm_conn_post_command(conn, citus_settings[i], err);
+    return ok &&
+           set_local(conn, "TimeZone",
+                     txn->timezone != NULL ? txn->timezone : "UTC", err) &&
+           set_local(conn, "row_security", txn->row_security ? "on" : "off",
+                     err) &&
+           set_local(conn, "statement_timeout",
+                     LM_DIGITS(txn->statement_timeout_ms), err) &&
+           set_local(conn, "lock_timeout", LM_DIGITS(txn->lock_timeout_ms),
+                     err) &&
+           set_local(conn, "idle_in_transaction_session_timeout",
+                     LM_DIGITS(idle_limit_ms(txn)), err) &&
+           (!is_17 || set_local(conn, "transaction_timeout", "0", err));
+}
+
 static bool
 apply_path(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
 {
@@ -200,8 +253,8 @@ lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
     lm_conn_set_statement_limit(conn, txn->statement_timeout_ms);
     conn->transaction = lm_conn_next_number();
     return lm_conn_post_command(conn, sql, err) &&
-           lm_conn_post_defaults(conn, err) && apply_settings(conn, txn, err) &&
-           apply_path(conn, txn, err);
+           lm_conn_post_defaults(conn, err) && apply_to_nodes(conn, txn, err) &&
+           apply_settings(conn, txn, err) && apply_path(conn, txn, err);
 }
 
 bool

@@ -17,6 +17,11 @@
  * transaction. If the server's default is read-only, the transaction is read-
  * only too.
  *
+ * On Citus, what is said of settings holds for the transactions on the nodes
+ * too; a transaction has one connection to each node; and COMMIT waits for the
+ * disk even if durable is false: if the server forgot that a commit happened,
+ * the nodes would not.
+ *
  * All this is posted: it travels with the first statement. So that statement's
  * error may be the error of BEGIN.
  */
