@@ -15,7 +15,8 @@
     "(VALUES ('version', 'installed_by'), ('run', 'sha256')," \
     " ('progress', 'batches'), ('failure', 'row_data'),"      \
     " ('request', 'at_once'), ('batch_lease', 'until'),"      \
-    " ('worker', 'lease_until'), ('range', 'upper'))"         \
+    " ('worker', 'lease_until'), ('range', 'upper'),"         \
+    " ('two_phase', 'never'))"                                \
     " AS own (name, mark)"
 
 /* Relations of the schema that are not luamig's. */
@@ -271,19 +272,38 @@ lm_journal_check_install(struct lm_journal *self, int version,
 
 /* -- installing ----------------------------------------------------------- */
 
-/* Two runners may want to install at once: the lock makes the second wait and
- * then find everything there. */
+bool
+lm_journal_lock_install(struct lm_journal *self, struct lm_err *err)
+{
+    return lm_journal_command(
+        self,
+        "SELECT pg_catalog.pg_advisory_xact_lock("
+        "pg_catalog.hashtextextended('luamig journal ' || $1, 0))",
+        LM_VALUES(self->schema), err);
+}
+
+/* The tables belong to the coordinator alone. */
+static bool
+stay_here(struct lm_journal *self, struct lm_err *err)
+{
+    return !lm_conn_is_citus(self->conn) ||
+           lm_journal_command(
+               self,
+               "SELECT pg_catalog.set_config(v.name, 'off', true) FROM (VALUES"
+               " ('citus.enable_ddl_propagation'),"
+               " ('citus.enable_schema_based_sharding'),"
+               " ('citus.use_citus_managed_tables')) AS v (name)"
+               " WHERE pg_catalog.current_setting(v.name, true) IS NOT NULL",
+               LM_NO_VALUES, err);
+}
+
 static bool
 install_steps(struct lm_journal *self, struct lm_err *err)
 {
     struct lm_buf ddl = LM_BUF_INIT;
     int version = 0;
     bool ok = lm_journal_open(self, err) &&
-              lm_journal_command(
-                  self,
-                  "SELECT pg_catalog.pg_advisory_xact_lock("
-                  "pg_catalog.hashtextextended('luamig journal ' || $1, 0))",
-                  LM_VALUES(self->schema), err) &&
+              lm_journal_lock_install(self, err) && stay_here(self, err) &&
               lm_journal_installed(self, &version, err);
 
     if (ok && version < lm_journal_version()) {
@@ -368,10 +388,9 @@ lm_journal_install(struct lm_journal *self, struct lm_err *err)
         lm_err_hint(err, "Use the luamig that upgraded them, or a newer one.");
         return false;
     }
-    if (version == lm_journal_version())
-        return true;
-    if (lm_journal_check_install(self, version, err) &&
-        install_steps(self, err))
-        return true;
-    return fail_install(self, version, err);
+    if (version < lm_journal_version() &&
+        !(lm_journal_check_install(self, version, err) &&
+          install_steps(self, err)))
+        return fail_install(self, version, err);
+    return lm_journal_prepare_citus(self, err);
 }

@@ -171,6 +171,14 @@ bool lm_journal_check_install(struct lm_journal *self, int version,
  * in lm_journal_check_install. */
 bool lm_journal_install(struct lm_journal *self,
                         struct lm_err *err) LM_MUSTCHECK;
+/* Makes what lm_journal_post_two_phase needs, as lm_journal_install does. Does
+ * nothing without Citus. */
+bool lm_journal_prepare_citus(struct lm_journal *self,
+                              struct lm_err *err) LM_MUSTCHECK;
+/* In a transaction in which a script may have written: on Citus, COMMIT has two
+ * phases, so what the nodes and the journal say agrees. Posted. */
+bool lm_journal_post_two_phase(struct lm_journal *self,
+                               struct lm_err *err) LM_MUSTCHECK;
 /* The version that is installed in this database; 0: none. */
 bool lm_journal_installed(struct lm_journal *self, int *version,
                           struct lm_err *err) LM_MUSTCHECK;

@@ -32,6 +32,11 @@ bool lm_journal_check_owner(struct lm_journal *self,
 bool lm_journal_check_functions(struct lm_journal *self,
                                 struct lm_err *err) LM_MUSTCHECK;
 
+/* Waits until no other runner installs, in a transaction: the second one then
+ * finds everything there. */
+bool lm_journal_lock_install(struct lm_journal *self,
+                             struct lm_err *err) LM_MUSTCHECK;
+
 /* Begins a durable transaction of the journal's own: READ COMMITTED, so that a
  * statement that waited for a row sees the row's new version. */
 bool lm_journal_open(struct lm_journal *self, struct lm_err *err) LM_MUSTCHECK;

@@ -77,7 +77,8 @@ lm_lane_close_repo(struct lm_lane *self, bool ok, struct lm_err *err)
         return lm_err_set(err, LM_ERR_FAILED,
                           "the script ended luamig's transaction");
     }
-    return ok;
+    return ok && (self->options.dry ||
+                  lm_journal_post_two_phase(&self->journal, err));
 }
 
 /* The batch that a callback belongs to; a one-shot is one. A dry run calls

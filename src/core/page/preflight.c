@@ -39,6 +39,36 @@ lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
     return true;
 }
 
+/* A node of Citus has all tables too, but the journal is the coordinator's. */
+static bool
+check_node(struct lm_conn *conn, struct lm_err *err)
+{
+    static const char sql[] =
+        LM_OWN "SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_local_group"
+               "  WHERE groupid <> 0), (SELECT nodename || ':' || nodeport"
+               "  FROM pg_catalog.pg_dist_node WHERE groupid = 0"
+               "  AND noderole = 'primary')";
+    struct lm_answer *row = NULL;
+    bool is_node;
+
+    if (!lm_conn_is_citus(conn))
+        return true;
+    if (!lm_conn_ask(conn, sql, "1: b t?", LM_NO_VALUES, &row, err))
+        return false;
+    is_node = lm_answer_bool(row, 0, 0);
+    if (is_node) {
+        lm_err_set(err, LM_ERR_CONNECT,
+                   "the server at %s is a node of Citus, not the coordinator",
+                   lm_conn_target(conn));
+        lm_err_hint(err, "Connect to the coordinator: %s.",
+                    lm_answer_text_or(row, 0, 1,
+                                      "its address is not known "
+                                      "here"));
+    }
+    lm_answer_free(row);
+    return !is_node;
+}
+
 bool
 lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
 {
@@ -61,7 +91,7 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
     read_only = lm_answer_bool(result, 0, 1);
     lm_answer_free(result);
     if (!in_recovery && !read_only)
-        return true;
+        return check_node(conn, err);
     lm_err_set(err, LM_ERR_CONNECT, "the server at %s is read-only",
                lm_conn_target(conn));
     lm_err_detail(err, "%s",

@@ -300,8 +300,9 @@ check_all(struct lm_runner *self, struct lm_err *err)
 {
     return lm_lane_check_query(&self->lane, err) &&
            lm_runner_check(self, err) &&
-           (self->has_journal ||
-            lm_journal_install(&self->lane.journal, err)) &&
+           (self->has_journal
+                ? lm_journal_prepare_citus(&self->lane.journal, err)
+                : lm_journal_install(&self->lane.journal, err)) &&
            lm_runner_take_fingerprint(self, err);
 }
 

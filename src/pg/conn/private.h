@@ -45,7 +45,7 @@ struct lm_conn {
     bool quiet;       /* of another thread: logs nothing */
     bool cancel_sent; /* for the requests in flight */
     bool pooled;
-    bool citus; /* the database has the extension */
+    bool citus;     /* the database has the extension */
     bool own_txn;   /* the transaction's search_path is luamig's own */
     bool own_alone; /* ... also of statements outside of transactions */
     int64_t backend_pid;
