@@ -177,6 +177,20 @@ def test_a_join_with_another_text_is_refused(db, project):
     first.wait().expect(STOPPED)
 
 
+def test_a_join_that_would_read_another_table_is_refused(db, project):
+    readings.create(db, 5000)
+    project.script(readings.script(batch=30, throttle=50))
+    first = project.start_run("--workers", 2)
+    wait_for_workers(db, 2)
+    db.execute("CREATE SCHEMA other; CREATE TABLE other.readings"
+               " (LIKE readings INCLUDING ALL)")
+    db.admin(f'ALTER DATABASE "{db.name}" SET search_path = other, public')
+    project.run("--join").expect(INVALID, "other.readings")
+    assert first.alive
+    first.signal(signal.SIGTERM)
+    first.wait().expect(STOPPED)
+
+
 @pytest.mark.parametrize("to", [1, 6])
 def test_set_changes_the_number_of_workers(db, project, to):
     readings.create(db, 20000)
