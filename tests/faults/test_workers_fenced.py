@@ -108,6 +108,27 @@ def forgetful():
     server.remove()
 
 
+def test_a_range_with_the_number_of_one_that_a_crash_took_back_is_not_taken_for_it(
+        db, project):
+    """By the same process: its other worker has it. What a worker believes to
+    hold it asks for by the token of its hand-out."""
+    readings.create(db, 600)
+    project.script(readings.script(batch=1))
+    runner = project.start_run(env=LEASE,
+                               fault="range_after_commit_sent:1=stop")
+    runner.wait_frozen()
+    wait_until(lambda: db.rows("SELECT cursor FROM luamig.range",
+                               user="postgres") == [(["200"],)], "the hand-out")
+    db.admin("""INSERT INTO luamig.range (run_id, place, cursor, upper)
+            SELECT run_id, -1, cursor, '{400}' FROM luamig.range;
+        UPDATE luamig.range SET owner = w.process, worker = gen_random_uuid(),
+            cursor = '{400}' FROM luamig.worker w WHERE range.worker = w.id;
+        UPDATE luamig.progress SET ranges = 2""")
+    runner.thaw()
+    runner.wait().expect(DONE)
+    assert_once(db)
+
+
 def test_hand_outs_that_a_crash_takes_back_give_no_keys_twice(
         forgetful, tmp_path):
     """Their numbers come back, and are those of other ranges then."""
