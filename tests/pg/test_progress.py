@@ -90,13 +90,25 @@ def test_counted_rows_are_the_total(db, project):
     assert "about 3,000 rows" not in shown
 
 
-def test_a_resumed_run_counts_the_rows_that_are_left(db, project):
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_resumed_run_counts_the_rows_that_are_left(db, project, workers):
+    """Several workers leave some of each range."""
     make_table(db)
     write_script(project)
-    project.run("--limit", 1000).expect(STOPPED)
+    project.run("--limit", 1000, "--workers", workers).expect(STOPPED)
     code, shown = shown_at_a_terminal(project, "--count")
     assert code == DONE, shown
     assert " of 3,000 rows" in shown, shown
+
+
+def test_the_position_of_several_ranges_is_what_is_behind_them(db, project):
+    make_table(db)
+    write_script(project, batch=50)
+    project.run("--limit", 2000, "--workers", 4).expect(STOPPED)
+    code, shown = shown_at_a_terminal(project)
+    assert code == DONE, shown
+    first = re.search(r"\] +(\d+)%", shown)
+    assert 60 <= int(first.group(1)) <= 72, shown
 
 
 def test_rows_that_cannot_be_counted_in_time_are_estimated(db, project):

@@ -364,11 +364,12 @@ bool lm_journal_read_closed(struct lm_journal *self, int64_t id,
 
 /* -- journal/split.c ---------------------------------------------------- */
 
-/* The ranges of a run that workers hold, this one's too. */
+/* Ranges of a run that are not done: those that workers hold, this one's too,
+ * or all (held is false). */
 struct lm_neighbour {
     struct lm_range range;
     bool alive;       /* as LM_JOURNAL_ALIVE says */
-    char process[40]; /* its worker's; "": that has no session */
+    char process[40]; /* its worker's; "": there is none */
     int number;
 };
 struct lm_neighbours {
@@ -377,7 +378,7 @@ struct lm_neighbours {
 };
 void lm_neighbours_release(struct lm_neighbours *self);
 bool lm_journal_list_neighbours(struct lm_journal *self, int64_t run_id,
-                                struct lm_neighbours *out,
+                                bool held, struct lm_neighbours *out,
                                 struct lm_err *err) LM_MUSTCHECK;
 /* Begins a transaction that locks the range, and reads it again: cursor and
  * upper key stay what they are until the transaction ends. *there is false if

@@ -39,23 +39,26 @@ read_key(const struct lm_answer *answer, int row, int column,
 }
 
 bool
-lm_journal_list_neighbours(struct lm_journal *self, int64_t run_id,
+lm_journal_list_neighbours(struct lm_journal *self, int64_t run_id, bool held,
                            struct lm_neighbours *out, struct lm_err *err)
 {
     struct lm_answer *answer = NULL;
 
     out->of = NULL;
     out->count = 0;
-    if (!lm_journal_ask(
-            self,
-            "SELECT g.id, g.seq, g.cursor, g.upper, g.owner::text,"
-            " coalesce(" ALIVE ", false), coalesce(w.process::text, ''),"
-            " coalesce(w.number, 0) FROM {schema}.range g"
-            " LEFT JOIN {schema}.worker w ON w.id = g.worker"
-            " WHERE g.run_id = $1 AND NOT g.closed AND g.owner IS NOT NULL",
-            "*: n n t?[]? t?[]? t b t d",
-            LM_VALUES(LM_DIGITS(run_id), LM_DIGITS(self->lease_ms)), &answer,
-            err))
+    if (!lm_journal_ask(self,
+                        "SELECT g.id, g.seq, g.cursor, g.upper,"
+                        " coalesce(g.owner::text, ''),"
+                        " coalesce(" ALIVE
+                        ", false), coalesce(w.process::text, ''),"
+                        " coalesce(w.number, 0) FROM {schema}.range g"
+                        " LEFT JOIN {schema}.worker w ON w.id = g.worker"
+                        " WHERE g.run_id = $1 AND NOT g.closed"
+                        " AND (g.owner IS NOT NULL OR NOT $3::bool)",
+                        "*: n n t?[]? t?[]? t b t d",
+                        LM_VALUES(LM_DIGITS(run_id), LM_DIGITS(self->lease_ms),
+                                  held ? "t" : "f"),
+                        &answer, err))
         return false;
     out->count = lm_answer_rows(answer);
     out->of = lm_calloc((size_t)out->count + 1, sizeof *out->of);

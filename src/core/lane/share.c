@@ -310,7 +310,8 @@ lm_lane_free_abandoned(struct lm_lane *self, struct lm_share *share,
     bool ok = true;
 
     *freed = false;
-    if (!lm_journal_list_neighbours(&self->journal, self->run->id, &all, err))
+    if (!lm_journal_list_neighbours(&self->journal, self->run->id, true, &all,
+                                    err))
         return false;
     gone = find_abandoned(share, &all);
     if (gone != NULL)
@@ -331,7 +332,8 @@ lm_lane_share(struct lm_lane *self, struct lm_share *share, int parts,
     *freed = false;
     if (lm_clock_ms() < share->due_ms)
         return true;
-    if (!lm_journal_list_neighbours(&self->journal, self->run->id, &all, err))
+    if (!lm_journal_list_neighbours(&self->journal, self->run->id, true, &all,
+                                    err))
         return false;
     gone = find_abandoned(share, &all);
     if (gone != NULL) {
