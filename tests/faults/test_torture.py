@@ -277,7 +277,7 @@ class Crew(Torture):
 
     def wakes_up(self):
         for one in self.crew:
-            if one.alive:
+            if one.alive and self._is_frozen(one):
                 one.thaw()
 
     def loses_sessions(self):

@@ -113,9 +113,12 @@ def test_pause_is_answered_when_both_have_stopped(db, project):
                      " ON w.id = r.worker WHERE w.pid = %s", second.pid,
                      user="postgres") == 0
     assert db.progress() == rows
+    for pid in db.runners():
+        db.admin("SELECT pg_terminate_backend(%s)", pid)
+    project.luamig("set", 1, "throttle_ms=0").expect(DONE)
     project.luamig("resume", 1).expect(DONE)
-    first.wait().expect(DONE)
-    second.wait().expect(DONE)
+    first.wait().expect(DONE, "reconnected").refuse("the server lost")
+    second.wait().expect(DONE, "reconnected").refuse("the server lost")
     assert_once(db)
 
 

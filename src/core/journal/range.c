@@ -13,7 +13,7 @@ lm_range_release(struct lm_range *self)
 {
     lm_key_release(&self->cursor);
     lm_key_release(&self->upper);
-    self->id = 0;
+    memset(self, 0, sizeof *self);
 }
 
 static void

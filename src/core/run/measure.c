@@ -25,9 +25,10 @@ begin_reading(struct lm_runner *self, int64_t timeout_ms, struct lm_err *err)
 static bool
 list_left(struct lm_runner *self, struct lm_neighbours *out, struct lm_err *err)
 {
-    if (self->dry == NULL && self->run.ranges > 1)
+    if (self->dry == NULL && self->run.ranges > 1) {
         return lm_journal_list_neighbours(&self->lane.journal, self->run.id,
                                           false, out, err);
+    }
     out->count = 1;
     out->of = lm_calloc(1, sizeof *out->of);
     lm_key_copy(&out->of->range.cursor, &self->run.cursor);

@@ -61,10 +61,14 @@ compare_with_server(struct lm_runner *self, const struct belief *believed,
                     struct lm_err *err)
 {
     bool same_range = self->lane.range.id == believed->range.id;
-    int64_t lost = same_range ? believed->range.seq - self->lane.range.seq
-                              : believed->batches - self->run.batches;
+    int64_t lost = 0;
     struct lm_counts done = {.rows = 0};
 
+    if (same_range) {
+        lost = believed->range.seq - self->lane.range.seq;
+    } else if (self->team == NULL) { /* what others did may be counted twice */
+        lost = believed->batches - self->run.batches;
+    }
     lost += believed->seq - self->run.seq;
     if (!lm_lane_settle(&self->lane, &believed->range, &done.rows,
                         &done.batches, err))
