@@ -149,6 +149,7 @@ test_a_vacuum_holds_for_ten_minutes_and_then_slows(void **state)
     assert_int_equal(pass(2 * MINUTE), LM_HELD_BY_NOTHING);
     assert_int_equal(lm_health_rest_ms(&health, 50, &by), 150);
     assert_int_equal(by, LM_SIGNAL_VACUUM);
+    assert_int_equal(lm_health_presses(&health), LM_HELD_BY_NOTHING);
     assert_string_equal(lm_health_why(&health, by), "vacuum of t (pid 7)");
     /* It ends, and there is another one. */
     assert_int_equal(read_value(LM_SIGNAL_VACUUM, 0), LM_HELD_BY_NOTHING);

@@ -235,7 +235,7 @@ enum lm_signal
 lm_health_presses(const struct lm_health *self)
 {
     for (int i = LM_SIGNALS - 1; i >= 0; i--) {
-        if (self->of[i].pressed)
+        if (self->of[i].pressed && self->of[i].mode != LM_HEALTH_SLOWS)
             return (enum lm_signal)i;
     }
     return LM_HELD_BY_NOTHING;

@@ -154,7 +154,8 @@ void lm_health_set_limit(struct lm_health *self, enum lm_signal signal,
 enum lm_signal lm_health_holds(struct lm_health *self, int64_t now_ms);
 /* What is above half of its limit, by the last sample, so that the run should
  * have fewer workers; or LM_HELD_BY_NOTHING. Not the time of batches: with fewer
- * workers a script takes as long. */
+ * workers a script takes as long. Not after a hold was given up either: then all
+ * work at a quarter of the speed. */
 enum lm_signal lm_health_presses(const struct lm_health *self);
 
 /* How long to rest after a batch that took batch_ms, and why. */
