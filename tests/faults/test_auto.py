@@ -51,6 +51,22 @@ def test_auto_gives_back_workers_that_wait_for_each_other(db, project):
     end(runner).refuse("auto: 2 workers")
 
 
+def test_auto_measures_how_far_windows_go_where_hardly_a_row_matches(db, project):
+    """To find that a row is not wanted takes a third of a millisecond."""
+    readings.create(db, 20000)
+    db.execute("""
+        CREATE FUNCTION is_wanted(n bigint) RETURNS boolean
+        LANGUAGE plpgsql STABLE COST 1000 AS $$ BEGIN
+            PERFORM pg_sleep(0.0003); RETURN n % 5000 = 0; END $$""")
+    project.script(readings.script(
+        batch=10, config='workers = "auto", statement_timeout_ms = 150').replace(
+            "FROM readings", "FROM readings WHERE is_wanted(id)"))
+    runner = project.start_run(env=QUICK)
+    wait_until(lambda: "auto: 2 workers, " in runner.stderr(), "two workers", 20)
+    end(runner).expect(STOPPED, "reading the key in windows of 10000 rows of "
+                       "public.readings")
+
+
 def test_auto_leaves_connections_free(db, project):
     """The database has five: two are kept free, the monitor has one."""
     readings.create(db, 20000)

@@ -181,6 +181,12 @@ struct lm_lane {
     struct lm_belief unsettled;
 };
 
+/* What a lane has learned of its batches. */
+struct lm_habits {
+    struct lm_size size;
+    int64_t window_rows;
+};
+
 /* The pointers belong to the caller and must live as long as the lane. */
 void lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
                   const struct lm_migration *migration,
@@ -310,6 +316,13 @@ bool lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key,
 /* After lm_lane_retry_row: is the row the cause of the error? */
 bool lm_lane_has_failed_at_row(const struct lm_lane *self,
                                const struct lm_err *err);
+
+/* -- window.c ------------------------------------------------------------------ */
+
+struct lm_habits lm_lane_habits(const struct lm_lane *self);
+/* Begins with the habits of another lane. Needs the described query. */
+bool lm_lane_adopt(struct lm_lane *self, const struct lm_habits *habits,
+                   struct lm_err *err) LM_MUSTCHECK;
 
 /* -- pace.c --------------------------------------------------------------------- */
 

@@ -112,3 +112,25 @@ lm_lane_narrow_window(struct lm_lane *self)
     return window->rows == 0 && window->slow_pages >= SLOW_PAGES &&
            begin_windows(self);
 }
+
+/* -- other lanes ---------------------------------------------------------- */
+
+struct lm_habits
+lm_lane_habits(const struct lm_lane *self)
+{
+    return (struct lm_habits){self->size, self->window.rows};
+}
+
+bool
+lm_lane_adopt(struct lm_lane *self, const struct lm_habits *habits,
+              struct lm_err *err)
+{
+    self->size = habits->size;
+    if (habits->window_rows == 0)
+        return true;
+    if (!lm_window_find_table(self, err))
+        return false;
+    if (self->window.table != NULL)
+        self->window.rows = habits->window_rows;
+    return true;
+}

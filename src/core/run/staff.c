@@ -301,6 +301,7 @@ lm_runner_look_at_staff(struct lm_runner *self)
 {
     struct lm_staff *staff = &self->staff;
     char note[sizeof staff->note];
+    struct lm_habits habits;
     int wanted;
 
     if (!may_have_team(self))
@@ -314,6 +315,8 @@ lm_runner_look_at_staff(struct lm_runner *self)
     }
     look_at_conflicts(self);
     wanted = decide(self, note, sizeof note);
+    habits = lm_lane_habits(&self->lane);
+    lm_team_set_habits(self->team, &habits);
     lm_team_set_size(self->team, wanted);
     tell_health(staff, wanted, given(self));
     /* The figures of the server's health change all the time. */

@@ -99,6 +99,7 @@ lm_team_start(const struct lm_team_options *options, int count)
     self->run_id = options->run_id;
     memcpy(self->server, options->lane->server, sizeof self->server);
     self->settings = *options->migration;
+    self->habits = lm_lane_habits(options->lane);
     self->slow_ms = -1;
     self->held = true;
     self->size = 1;
@@ -197,6 +198,16 @@ lm_team_set_settings(struct lm_team *self, const struct lm_migration *settings)
     pthread_mutex_lock(&self->mutex);
     self->settings = *settings;
     self->settings_number++;
+    pthread_mutex_unlock(&self->mutex);
+}
+
+void
+lm_team_set_habits(struct lm_team *self, const struct lm_habits *habits)
+{
+    if (self == NULL)
+        return;
+    pthread_mutex_lock(&self->mutex);
+    self->habits = *habits;
     pthread_mutex_unlock(&self->mutex);
 }
 

@@ -47,6 +47,9 @@ void lm_team_halve(struct lm_team *self);
  * that are too many end after their batch. Call it now and then, also with the
  * same number: one that was about to end is started again. */
 void lm_team_set_size(struct lm_team *self, int count);
+/* What the first worker has learned; workers that begin need not learn it
+ * again. */
+void lm_team_set_habits(struct lm_team *self, const struct lm_habits *habits);
 /* The runner's settings have changed. */
 void lm_team_set_settings(struct lm_team *self,
                           const struct lm_migration *settings);

@@ -54,6 +54,7 @@ struct lm_team {
     int size;
     struct lm_migration settings; /* its figures */
     int settings_number;
+    struct lm_habits habits; /* of the first worker */
     bool failed;
     struct lm_err why;
 };

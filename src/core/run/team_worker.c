@@ -304,7 +304,18 @@ connect(struct lm_worker *self)
 static bool
 enter(struct lm_worker *self, struct lm_err *err)
 {
+    struct lm_habits habits;
+
+    pthread_mutex_lock(&self->team->mutex);
+    habits = self->team->habits;
+    pthread_mutex_unlock(&self->team->mutex);
+    /* A "set" may be newer than they are. */
+    if (habits.size.max != self->migration.batch_size)
+        lm_size_set_max(&habits.size, self->migration.batch_size);
+    if (habits.size.target_ms != self->migration.target_ms)
+        lm_size_set_target(&habits.size, self->migration.target_ms);
     self->entered = lm_lane_check_query(&self->lane, err) &&
+                    lm_lane_adopt(&self->lane, &habits, err) &&
                     lm_journal_come_back(&self->lane.journal, &self->run,
                                          &self->lane.range, err);
     return self->entered;
