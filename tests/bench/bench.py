@@ -485,6 +485,8 @@ def read_options():
                         help="parts 3 and 6, to 10,000,000 rows")
     parser.add_argument("--workers", action="store_true",
                         help="part 6 as well: several workers of one run")
+    parser.add_argument("--auto", action="store_true",
+                        help="part 7 as well: what --workers auto finds")
     parser.add_argument("--no-main", action="store_true",
                         help="without part 1: the local socket")
     parser.add_argument("--before", metavar="PATH",
@@ -548,6 +550,8 @@ def main():
                 bench.growth()
             if options.workers:
                 Workers(bench, UPDATE_ONCE, C_UNNEST).show(DELAY_US)
+            if options.auto:
+                Workers(bench, UPDATE_ONCE, C_UNNEST).show_auto()
             if options.instructions:
                 Instructions(rig, options.before, OURS).show(options.batches)
             elif options.before:

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 from dataclasses import dataclass
 
+from auto import Auto
 from rig import Failed, output, say
 
 SLOW_ROWS = 400_000  # with 1 ms each way, in batches of 100
@@ -282,6 +283,14 @@ class Workers:
         self.show_journal()
         self.show_old_snapshot()
         self.show_growth(10**7 if self.options.full else self.options.rows)
+        self.show_verdicts()
+
+    def show_auto(self):
+        Auto(self).show()
+        self.show_verdicts()
+
+    def show_verdicts(self):
         print("\n== figures to reach, workers\n")
         for what, wanted, measured, verdict in self.verdicts:
             print(f"{what:60} {wanted:>19} {measured:>19}  {verdict}")
+        self.verdicts = []
