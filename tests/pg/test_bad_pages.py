@@ -247,6 +247,14 @@ def test_a_page_of_large_rows_takes_bounded_memory(
     assert peak < limit, peak
 
 
+def test_pages_of_several_workers_do_not_count_as_one(db, project):
+    """Each may take the memory of a page: none is read again with fewer rows."""
+    fill_large(db, [1.5] * 80)
+    project.script(LARGE.format(batch=20))
+    project.run("--workers", 4, "-v").expect(DONE).refuse("more than")
+    assert db.scalar("SELECT count(*) FROM t WHERE n > 0") == 80
+
+
 def test_code_that_needs_too_much_memory_gets_fewer_rows(db, project):
     """In Lua each row becomes 40 MiB; the cap of this test is 128."""
     db.execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0)")

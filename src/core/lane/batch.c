@@ -117,6 +117,14 @@ name_batch(const struct lm_lane *self, const struct lm_page *page,
     lm_buf_release(&text);
 }
 
+/* By how much the process may grow. Other workers read pages at the same time,
+ * and make Lua values of them. */
+static size_t
+most_bytes(const struct lm_lane *self, size_t bytes)
+{
+    return bytes + (size_t)self->others * 2 * LM_LANE_PAGE_BYTES;
+}
+
 static bool
 fetch_page(struct lm_lane *self, struct lm_key *window_end,
            struct lm_page *page, struct lm_err *err)
@@ -127,7 +135,8 @@ fetch_page(struct lm_lane *self, struct lm_key *window_end,
 
     lm_attempt_look_for_page(&self->attempt);
     lm_narrow_begin_page(&self->narrow, rows);
-    lm_conn_limit_answer(self->conn, rows > 1 ? LM_LANE_PAGE_BYTES : 0);
+    lm_conn_limit_answer(self->conn,
+                         rows > 1 ? most_bytes(self, LM_LANE_PAGE_BYTES) : 0);
     ok = lm_lane_witness(self, LM_BEFORE_PAGE, self->batch, err) &&
          lm_lane_find_window(self, window_end, err) &&
          lm_lane_narrow_page(self, window_end, err) &&
@@ -135,7 +144,7 @@ fetch_page(struct lm_lane *self, struct lm_key *window_end,
                            lm_key_is_empty(window_end) ? &self->range.upper
                                                        : window_end,
                            rows, page, err);
-    lm_conn_limit_answer(self->conn, LM_LANE_ANSWER_BYTES);
+    lm_conn_limit_answer(self->conn, most_bytes(self, LM_LANE_ANSWER_BYTES));
     lm_pace_note(&self->pace, lm_clock_ms() - begun_ms);
     if (!ok)
         return false;

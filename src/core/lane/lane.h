@@ -177,6 +177,7 @@ struct lm_lane {
     int64_t worked_ms; /* how long the work took */
     char *first_key;   /* of the run, its first column; NULL: not seen */
     bool range_done;   /* no row is left in the range */
+    int others;        /* how many other workers this process has */
     /* of a range that it has no more; id 0: settled */
     struct lm_belief unsettled;
 };

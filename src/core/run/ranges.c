@@ -95,6 +95,7 @@ lm_runner_start_team(struct lm_runner *self, struct lm_err *err)
                                       .run_id = self->run.id};
 
     self->team = lm_team_start(&options, workers);
+    self->lane.others = workers - 1;
     if (self->lane.range.id == 0 || self->run.ranges > workers)
         return true;
     return lm_lane_cut_own(&self->lane, workers * PARTS_A_WORKER, err) &&

@@ -318,6 +318,7 @@ lm_runner_look_at_staff(struct lm_runner *self)
     habits = lm_lane_habits(&self->lane);
     lm_team_set_habits(self->team, &habits);
     lm_team_set_size(self->team, wanted);
+    self->lane.others = self->team != NULL ? wanted - 1 : 0;
     tell_health(staff, wanted, given(self));
     /* The figures of the server's health change all the time. */
     if (wanted == staff->wanted &&

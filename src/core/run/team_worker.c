@@ -42,6 +42,7 @@ ask_for_orders(struct lm_worker *self, bool begins)
     orders.park = team->parked;
     orders.rest = team->rest;
     orders.slow_ms = team->slow_ms;
+    self->lane.others = team->size - 1;
     self->busy = begins && !orders.stop && !orders.hold && !orders.park;
     if (self->settings != team->settings_number) {
         self->settings = team->settings_number;
