@@ -1,6 +1,8 @@
 """Workers whose keys are others' by now, or were never theirs: what they still
 do does not count."""
 
+import signal
+
 import pytest
 
 from harness import readings
@@ -48,6 +50,32 @@ def test_a_pause_is_answered_when_a_frozen_process_can_commit_no_more(
     project.luamig("set", 1, "throttle_ms=0").expect(DONE)
     project.luamig("resume", 1).expect(DONE)
     first.wait().expect(DONE)
+    second.wait().expect(DONE)
+    assert_once(db)
+
+
+@pytest.mark.parametrize("ends", ["kill", "stop"])
+def test_a_paused_run_whose_leader_ends_stays_paused_until_it_is_resumed(
+        db, project, ends):
+    """A helper leads it, and answers."""
+    readings.create(db, 20000)
+    project.script(readings.script(batch=20, throttle=5))
+    first = project.start_run("--workers", 2, env=LEASE)
+    wait_until(lambda: db.progress() > 0, "rows")
+    second = project.start_run("--join", "--workers", 2, env=LEASE)
+    wait_until(lambda: held_by(db, second) > 0, "keys for the second")
+    project.luamig("pause", 1).expect(DONE, "is paused")
+    rows = db.progress()
+    if ends == "kill":
+        first.kill()
+    else:
+        first.signal(signal.SIGTERM)
+        first.wait().expect(STOPPED, "other processes go on")
+    wait_until(lambda: "this process leads it now" in second.stderr(),
+               "the second to lead")
+    assert (db.state(), db.progress()) == ("paused", rows)
+    project.luamig("set", 1, "throttle_ms=0").expect(DONE, "new settings")
+    project.luamig("resume", 1).expect(DONE)
     second.wait().expect(DONE)
     assert_once(db)
 

@@ -61,7 +61,7 @@ try_record_end(struct lm_runner *self, const char *state, int exit_code,
     lm_conn_rollback(self->lane.conn);
     if (!self->leads)
         return leave(self, exit_code, error, err);
-    if (strcmp(state, "stopped") == 0) {
+    if (error == NULL && strcmp(state, "cancelled") != 0) {
         if (!lm_journal_has_others(&self->lane.journal, self->run.id,
                                    &self->outcome->others, err))
             return false;
