@@ -440,6 +440,15 @@ def test_rows_below_the_bound_that_are_inserted_in_time_are_migrated(db, project
     readings.assert_each_once(db)
 
 
+def follow_the_hint(db, project):
+    """Its words: find out by the data which rows are migrated, leave them out
+    in the base query, and run the script with --restart."""
+    project.script(readings.script(batch=50).replace(
+        "FROM readings", "FROM readings WHERE writes = 0"))
+    project.run("--restart", "--workers", 3).expect(DONE)
+    readings.assert_each_once(db, callbacks=False)
+
+
 def test_a_range_that_somebody_deletes_is_missed(db, project):
     readings.create(db, 6000)
     project.script(readings.script(batch=50, throttle=20))
@@ -448,6 +457,7 @@ def test_a_range_that_somebody_deletes_is_missed(db, project):
              " FROM luamig.range)")
     project.run("--throttle-ms", 0).expect(FAILED, '"luamig".range are not '
                                            "complete", "--restart")
+    follow_the_hint(db, project)
 
 
 def test_sessions_that_end_while_workers_begin_end_no_run(db, project):
@@ -470,6 +480,7 @@ def test_lost_progress_of_several_workers_has_no_key_to_go_on_from(db, project):
     db.admin("DELETE FROM luamig.progress")
     runner.wait().expect(FAILED, 'in "luamig".progress is gone',
                          "Several workers had the run").refuse("start_after =")
+    follow_the_hint(db, project)
 
 
 def test_serializable_batches_of_different_ranges_do_not_conflict(db, project):
