@@ -13,12 +13,9 @@ KINDS = {
     "uuid": (["k uuid"], "md5(n::text)::uuid"),
     "composite": (["j text", "k int"], "'g' || n % 7, n / 7"),
     "text under ICU": (
-        ['k text COLLATE "de-x-icu"'],
+        ['k text COLLATE caseless'],
         "(ARRAY['a', 'A', 'ä', 'Ö', 'ß', 'ss', 'z', '-', ' ', '10', '9'])"
         "[1 + n % 11] || md5(n::text) || chr(200 + n % 300)"),
-    "text of any case": (
-        ["k text COLLATE caseless"],
-        "(ARRAY['a', 'B', 'c', 'D', 'É'])[1 + n % 5] || md5(n::text)"),
     "numeric": (["k numeric"],
                 "CASE n WHEN 1 THEN 'NaN' ELSE (n - 1000.5) / 7.0"
                 " * 10::numeric ^ (n % 20) END"),
@@ -30,7 +27,7 @@ KINDS = {
 
 TABLE = """
 CREATE COLLATION caseless
-    (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    (provider = icu, locale = 'de-u-ks-level2', deterministic = false);
 CREATE TABLE t ({columns}, fate text NOT NULL, n bigint NOT NULL,
     done boolean, PRIMARY KEY ({key}));
 INSERT INTO t SELECT {values}, CASE WHEN n % {every} > 0 THEN 'left out'
@@ -110,8 +107,8 @@ def assert_each_once(db):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_workers_write_each_row_once_by_a_key_of_any_kind(db, project, kind):
-    prepare(db, project, kind, rows=2000, every=1, batch=20)
-    share(db, project, 700)
+    prepare(db, project, kind, rows=800, every=1, batch=10)
+    share(db, project, 300)
     assert_each_once(db)
 
 

@@ -213,7 +213,7 @@ def test_a_run_that_meets_one_fault_after_another(servers, tmp_path, number):
 
 # -- several processes ---------------------------------------------------------
 
-CREW_RUNS = int(os.environ.get("LUAMIG_TORTURE_RUNS") or 4)
+CREW_RUNS = int(os.environ.get("LUAMIG_TORTURE_RUNS") or 3)
 # An id of this remainder is a row that the script refuses.
 EVERY, REFUSED = 211, 97
 PICKY = f"""

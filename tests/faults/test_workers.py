@@ -84,12 +84,12 @@ def test_a_process_that_nobody_saw_stops_with_the_run(db, project):
     first = project.start_run("--workers", 2, env=LEASE)
     wait_for_workers(db, 2)
     second = project.start_run("--join", env=LEASE)
-    wait_for_workers(db, 3)
+    wait_until(lambda: held_by(db, second) > 0, "keys for the second")
     second.freeze()
     wait_until(lambda: db.scalar(
-        "SELECT bool_and(coalesce(kept_until, lease_until) < clock_timestamp())"
-        " FROM luamig.worker WHERE pid = %s", second.pid, user="postgres"),
-        "its lease to end")
+        "SELECT max(greatest(kept_until, lease_until)) + interval '1.2 s'"
+        " < clock_timestamp() FROM luamig.worker WHERE pid = %s", second.pid,
+        user="postgres"), "its lease to end, and that of its transaction")
     first.signal(signal.SIGTERM)
     first.wait().expect(STOPPED, "the same command resumes it")
     second.thaw()
@@ -284,8 +284,8 @@ def test_a_fault_with_two_workers(db, project, point, how):
     assert_once(db)
 
 
-@pytest.mark.parametrize("point", [
-    "range_before_commit:4", "cut_before_commit:1", "done_before_commit:1"])
+@pytest.mark.parametrize("point", ["range_before_commit:4",
+                                   "done_before_commit:1"])
 def test_a_frozen_process_that_locks_the_journal_holds_up_nobody(
         db, project, point):
     """The server ends its session."""
@@ -487,7 +487,7 @@ def test_serializable_batches_of_different_ranges_do_not_conflict(db, project):
     """Whatever the server knows of luamig's small tables."""
     db.execute("""CREATE TABLE source (id int PRIMARY KEY);
         CREATE TABLE target (id int);
-        INSERT INTO source SELECT generate_series(1, 4000); ANALYZE source""")
+        INSERT INTO source SELECT generate_series(1, 3000); ANALYZE source""")
     project.script("""return {
       config = { batch_size = 20, isolation = "serializable", workers = 4 },
       base_query = "SELECT id FROM source",
@@ -496,6 +496,6 @@ def test_serializable_batches_of_different_ranges_do_not_conflict(db, project):
       end }""")
     project.run("--limit", 100).expect(STOPPED)
     db.admin("ANALYZE luamig.range, luamig.progress, luamig.run, luamig.worker")
-    assert project.run().expect(DONE).retries == 0
+    project.run("-v").expect(DONE).refuse("read/write dependencies")
     assert db.rows("SELECT id FROM source EXCEPT ALL SELECT id FROM target") == []
-    assert db.scalar("SELECT count(*) FROM target") == 4000
+    assert db.scalar("SELECT count(*) FROM target") == 3000

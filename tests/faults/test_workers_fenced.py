@@ -162,18 +162,17 @@ def test_hand_outs_that_a_crash_takes_back_give_no_keys_twice(
     """Their numbers come back, and are those of other ranges then."""
     server, db = forgetful, forgetful.make_database()
     project = Project(tmp_path, db.url)
-    readings.create(db, 6000)
+    readings.create(db, 3000)
     project.script(readings.script(batch=5, throttle=5, config="workers = 4"))
     project.run("--limit", 100, "--workers", 1).expect(STOPPED)
     runner = project.start_run()
-    for _ in range(2):
-        server.keep_wal_in_memory()
-        before = numbers(db)
-        wait_until(lambda: len(numbers(db) - before) >= 4, "hand-outs")
-        lost = numbers(db)
-        server.crash_without_wal()
-        server.start()
-        assert not lost <= numbers(db), "the crash has lost nothing"
+    server.keep_wal_in_memory()
+    before = numbers(db)
+    wait_until(lambda: len(numbers(db) - before) >= 4, "hand-outs")
+    lost = numbers(db)
+    server.crash_without_wal()
+    server.start()
+    assert not lost <= numbers(db), "the crash has lost nothing"
     runner.wait().expect(DONE, "lost")
     assert_once(db)
     project.close()
@@ -184,7 +183,7 @@ def numbers(db):
 
 
 def test_each_hand_out_has_a_token_of_its_own(db, project):
-    readings.create(db, 6000)
+    readings.create(db, 1500)
     project.script(readings.script(batch=5))
     project.run("--limit", 5).expect(STOPPED)
     db.admin("""CREATE TABLE luamig.given (range bigint, owner uuid);
@@ -198,5 +197,5 @@ def test_each_hand_out_has_a_token_of_its_own(db, project):
     project.run("--workers", 4).expect(DONE)
     given, tokens = db.rows("SELECT count(*), count(DISTINCT owner)"
                             " FROM luamig.given", user="postgres")[0]
-    assert given == tokens >= 8
+    assert given == tokens >= 4
     assert_once(db)
