@@ -3,6 +3,8 @@
 import re
 import threading
 
+import pytest
+
 from harness import readings
 from harness.oracle import assert_once
 from harness.project import DONE, STOPPED
@@ -67,6 +69,7 @@ def test_auto_measures_how_far_windows_go_where_hardly_a_row_matches(db, project
                        "public.readings")
 
 
+@pytest.mark.versions
 def test_auto_leaves_connections_free(db, project):
     """The database has five: two are kept free, the monitor has one."""
     readings.create(db, 20000)
