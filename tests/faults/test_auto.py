@@ -35,36 +35,35 @@ def test_auto_adds_workers_while_they_pay(db, project):
     readings.create(db, 20000)
     script(project)
     runner = project.start_run(env=QUICK)
-    wait_until(lambda: "auto: 4 workers, " in runner.stderr(), "four workers", 20)
+    wait_until(lambda: "auto: 2 workers, " in runner.stderr(), "two workers")
     project.luamig("set", 1, "workers=3").expect(DONE)
     wait_until(lambda: sizes(db) == [3], "three workers")
     project.luamig("set", 1, "workers=auto").expect(DONE)
-    wait_until(lambda: ": auto" in project.luamig("status", 1).out, "auto again", 20)
+    wait_until(lambda: ": auto" in project.luamig("status", 1).out, "auto again")
     result = end(runner)
-    assert re.search(r"auto: 2 workers, [12]\.\d times the rows of 1\n", result.err)
-    assert re.search(r"auto: 4 workers, [12]\.\d times the rows of 2\n", result.err)
+    assert re.search(r"auto: 2 workers, \d\.\d times the rows of 1\n", result.err)
 
 
 def test_auto_gives_back_workers_that_wait_for_each_other(db, project):
     readings.create(db, 20000)
     script(project, 'repo:query("SELECT pg_advisory_xact_lock(1)")' + SLEEP)
     runner = project.start_run("-v", env=QUICK)
-    wait_until(lambda: "auto: stays at 1 worker; 2 had " in runner.stderr(), "a verdict", 20)
+    wait_until(lambda: "auto: stays at 1 worker; 2 had " in runner.stderr(), "a verdict")
     end(runner).refuse("auto: 2 workers")
 
 
 def test_auto_measures_how_far_windows_go_where_hardly_a_row_matches(db, project):
     """To find that a row is not wanted takes a third of a millisecond."""
-    readings.create(db, 20000)
+    readings.create(db, 60000)
     db.execute("""
         CREATE FUNCTION is_wanted(n bigint) RETURNS boolean
         LANGUAGE plpgsql STABLE COST 1000 AS $$ BEGIN
             PERFORM pg_sleep(0.0003); RETURN n % 5000 = 0; END $$""")
     project.script(readings.script(
-        batch=10, config='workers = "auto", statement_timeout_ms = 150').replace(
+        batch=10, config='workers = "auto", statement_timeout_ms = 300').replace(
             "FROM readings", "FROM readings WHERE is_wanted(id)"))
     runner = project.start_run(env=QUICK)
-    wait_until(lambda: "auto: 2 workers, " in runner.stderr(), "two workers", 20)
+    wait_until(lambda: "auto: 2 workers, " in runner.stderr(), "two workers")
     end(runner).expect(STOPPED, "reading the key in windows of 10000 rows of "
                        "public.readings")
 
@@ -77,7 +76,7 @@ def test_auto_leaves_connections_free(db, project):
     db.close()
     db.cluster.execute(f'ALTER DATABASE "{db.name}" CONNECTION LIMIT 5')
     runner = project.start_run("-v", env=QUICK)
-    wait_until(lambda: "auto: 2 workers" in runner.stderr(), "two workers", 20)
+    wait_until(lambda: "auto: 2 workers" in runner.stderr(), "two workers")
     end(runner).expect(STOPPED, "auto: at most 2 workers").refuse("auto: 3")
 
 
@@ -165,7 +164,7 @@ def test_workers_that_write_the_same_row_become_fewer(db, project):
     script(project, COUNT, "workers = 4")
     runner = project.start_run()
     wait_until(lambda: db.has_journal() and "fewer than 4: their batches conflict"
-               in project.luamig("status", 1).out, "fewer workers", 20)
+               in project.luamig("status", 1).out, "fewer workers")
     result = runner.wait().expect(DONE, "batches of different workers change the"
                                   " same rows")
     assert result.err.count("change the same rows") == 1
@@ -186,8 +185,8 @@ def test_conflicts_with_others_cost_no_worker(db, project):
     try:
         runner = project.start_run()
         wait_until(lambda: "one worker alone has as many" in runner.stderr(),
-                   "the culprit", 20)
-        wait_until(lambda: sizes(db) == [2], "two workers", 20)
+                   "the culprit")
+        wait_until(lambda: sizes(db) == [2], "two workers")
     finally:
         stopping.set()
         others.join()
