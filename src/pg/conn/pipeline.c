@@ -91,6 +91,10 @@ add_hint(const PGresult *result, struct lm_err *err)
                          "idle_session_timeout. Set it to 0 for the role "
                          "or for the pooler's server connections: ALTER ROLE "
                          "... SET idle_session_timeout = 0.");
+    } else if (lm_err_is_state(err, "0A000") &&
+               strstr(err->message, "modifying the partition value") != NULL) {
+        lm_err_hint(err, "The column says on which node the row lies. Delete "
+                         "the row and insert it with the new value.");
     }
 }
 
