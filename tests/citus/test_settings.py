@@ -111,3 +111,25 @@ def test_a_batch_reads_a_distributed_table_and_writes_what_it_refers_to(
         }""")
     project.run().expect(DONE)
     assert db.column("SELECT seen FROM kind") == [5] * 10
+
+
+def test_a_write_to_other_rows_of_the_same_shards_is_not_waited_for(db, project):
+    """Nor is a worker kept waiting by another one."""
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, n int); "
+               "INSERT INTO t SELECT n, n FROM generate_series(1, 50) n")
+    db.rows("SELECT create_distributed_table('t', 'id')")
+    project.script("""
+        return {
+          config = { lock_timeout_ms = 300, retries = 0 },
+          base_query = "SELECT id FROM t",
+          migrate = function(rows, repo)
+            for _, row in ipairs(rows) do
+              repo:update("t", { id = row.id }, { n = 0 })
+            end
+          end,
+        }""")
+    with db.connect() as other, other.cursor() as lock:
+        lock.execute("BEGIN")
+        lock.execute("UPDATE t SET n = 3 WHERE n < 0")
+        project.run().expect(DONE, "0 retries")
+        lock.execute("ROLLBACK")

@@ -187,6 +187,41 @@ test_members_that_are_not_known_are_passed_over(void **state)
     lm_plan_release(&plan);
 }
 
+#define TASK(plan) \
+    "{\"Query\": \"SELECT\", \"Remote Plan\": [[{\"Plan\": " plan "}]]}"
+#define TASKS(count, tasks)                                                \
+    "{\"Node Type\": \"Custom Scan\", \"Parent Relationship\": \"Outer\"," \
+    " \"Plan Rows\": 100000, \"Distributed Query\": {\"Job\": {"           \
+    "\"Task Count\": " count ", \"Tasks Shown\": \"some\","                \
+    " \"Tasks\": [" tasks "]}}}"
+
+static void
+test_citus_shows_one_of_many_tasks(void **state)
+{
+    struct lm_plan plan =
+        read_plan(EXPECTED(TASKS("32", TASK(SCAN("Index Scan", "626", "")))));
+
+    (void)state;
+    assert_float_equal(lm_plan_rows_returned(&plan), 32 * 626, 0.5);
+    assert_float_equal(lm_plan_rows_read(&plan), 32 * 626, 0.5);
+    lm_plan_release(&plan);
+    /* Each task has a limit of its own, and what comes of all is sorted. */
+    assert_reads(
+        EXPECTED(LIMIT(
+            "10", "",
+            SORT("100000",
+                 TASKS("4",
+                       TASK(LIMIT("10", "", SCAN("Index Scan", "500", ""))))))),
+        0, 40);
+    assert_reads(
+        MEASURED(TASKS("4", TASK(SCAN("Seq Scan", "7", ACTUAL("5", "1"))))), 0,
+        20);
+    /* All are shown. */
+    assert_reads(EXPECTED(TASKS("2", TASK(SCAN("Seq Scan", "7", "")) ", " TASK(
+                                         SCAN("Seq Scan", "8", "")))),
+                 0, 15);
+}
+
 static void
 test_a_text_that_is_not_a_plan_is_refused(void **state)
 {
@@ -237,19 +272,24 @@ test_every_prefix_of_a_plan_is_refused(void **state)
 
 static const struct {
     const char *what;
-    struct lm_page_cost cost; /* read, returned, pages, rows of the table */
+    struct lm_page_cost
+        cost; /* read, returned, pages, rows of the table, tasks */
     enum lm_check_verdict verdict;
 } judged[] = {
-    {"the key's index", {1001, 1000, 1000, 1e6}, LM_VERDICT_OK},
-    {"a sort of everything", {1e6, 1000, 1000, 1e6}, LM_VERDICT_ERROR},
-    {"a needle, in one page", {1e6, 10, 1, 1e6}, LM_VERDICT_OK},
-    {"one in a thousand", {1e5, 100, 10, 1e6}, LM_VERDICT_OK},
-    {"few rows by their own index", {10, 10, 1, 1e6}, LM_VERDICT_OK},
-    {"ten sorts of everything", {1e6, 1000, 10, 1e6}, LM_VERDICT_WARNING},
-    {"a small table, sorted", {9000, 10, 900, 9000}, LM_VERDICT_OK},
-    {"a table of some size", {90000, 10, 9000, 90000}, LM_VERDICT_WARNING},
-    {"a join of five tables", {50000, 10000, 1000, 1e7}, LM_VERDICT_OK},
-    {"a table that nobody knows", {1e6, 1000, 1000, 0}, LM_VERDICT_OK},
+    {"the key's index", {1001, 1000, 1000, 1e6, 1}, LM_VERDICT_OK},
+    {"a sort of everything", {1e6, 1000, 1000, 1e6, 1}, LM_VERDICT_ERROR},
+    {"a needle, in one page", {1e6, 10, 1, 1e6, 1}, LM_VERDICT_OK},
+    {"one in a thousand", {1e5, 100, 10, 1e6, 1}, LM_VERDICT_OK},
+    {"few rows by their own index", {10, 10, 1, 1e6, 1}, LM_VERDICT_OK},
+    {"ten sorts of everything", {1e6, 1000, 10, 1e6, 1}, LM_VERDICT_WARNING},
+    {"a small table, sorted", {9000, 10, 900, 9000, 1}, LM_VERDICT_OK},
+    {"a table of some size", {90000, 10, 9000, 90000, 1}, LM_VERDICT_WARNING},
+    {"a join of five tables", {50000, 10000, 1000, 1e7, 1}, LM_VERDICT_OK},
+    {"a page of each of 32 shards",
+     {320032, 10000, 100, 1e6, 32},
+     LM_VERDICT_OK},
+    {"a sort in each of 32 shards", {1e7, 100, 1e5, 1e7, 32}, LM_VERDICT_ERROR},
+    {"a table that nobody knows", {1e6, 1000, 1000, 0, 1}, LM_VERDICT_OK},
 };
 
 static void
@@ -309,6 +349,7 @@ main(void)
         cmocka_unit_test(test_a_subplan_that_is_hashed_is_read_once),
         cmocka_unit_test(test_tables_are_counted_once),
         cmocka_unit_test(test_members_that_are_not_known_are_passed_over),
+        cmocka_unit_test(test_citus_shows_one_of_many_tasks),
         cmocka_unit_test(test_a_text_that_is_not_a_plan_is_refused),
         cmocka_unit_test(test_every_prefix_of_a_plan_is_refused),
         cmocka_unit_test(test_a_run_is_judged_by_what_it_reads_in_all),

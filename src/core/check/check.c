@@ -446,7 +446,8 @@ check_pages(struct lm_checking *self, struct lm_err *err)
 {
     return check_query(self, err) &&
            (!may_be_paged(self) ||
-            (lm_check_plan(self, true, err) && lm_check_tables(self, err)));
+            (lm_check_plan(self, true, err) && lm_check_tables(self, err) &&
+             lm_check_citus(self, err)));
 }
 
 /* If the server refuses the connection, that is a finding as well. */

@@ -45,12 +45,14 @@ lm_page_cost_passes(const struct lm_page_cost *self)
 enum lm_check_verdict
 lm_page_cost_judge(const struct lm_page_cost *self)
 {
-    double passes = lm_page_cost_passes(self);
+    double tasks = self->tasks > 1 ? self->tasks : 1;
+    double passes = lm_page_cost_passes(self) / tasks;
+    double rows_read = self->rows_read / tasks;
 
-    if (self->rows_read <= FEW_ROWS || passes <= FEW_PASSES ||
-        self->rows_read <= LM_PAGE_FEW_FOR_EACH * self->rows_returned)
+    if (rows_read <= FEW_ROWS || passes <= FEW_PASSES ||
+        rows_read <= LM_PAGE_FEW_FOR_EACH * self->rows_returned)
         return LM_VERDICT_OK;
-    return self->rows_read > TOO_MANY_ROWS && passes > TOO_MANY_PASSES
+    return rows_read > TOO_MANY_ROWS && passes > TOO_MANY_PASSES
                ? LM_VERDICT_ERROR
                : LM_VERDICT_WARNING;
 }
@@ -130,7 +132,7 @@ explain(struct lm_checking *self, const struct lm_key *cursor,
         ok = lm_answer_fail(json, "its plan cannot be read", err);
     }
     if (ok && (run || out->nodes[0].total_cost >= CHEAP))
-        ok = ask_sizes(self, out, err);
+        ok = ask_sizes(self, out, err) && lm_check_name_shards(self, out, err);
     lm_answer_free(json);
     lm_check_end(self, ok);
     return ok;
@@ -272,6 +274,7 @@ add_up(struct lm_checking *self, struct lm_pages *pages)
     pages->cost.pages =
         pages->total_rows > batch ? ceil(pages->total_rows / batch) : 1;
     pages->cost.table_rows = tables > at_middle ? tables : at_middle;
+    pages->cost.tasks = lm_plan_tasks(&pages->first.plan);
 }
 
 /* Whether the page after a page that reads much reads as much. */

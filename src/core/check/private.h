@@ -36,6 +36,7 @@ struct lm_page_cost {
     double rows_returned;
     double pages;
     double table_rows; /* of all scanned tables; 0: unknown */
+    double tasks;      /* each reads a whole page; 0: as 1 */
 };
 /* How often the run would read the tables. */
 double lm_page_cost_passes(const struct lm_page_cost *self);
@@ -99,6 +100,12 @@ bool lm_check_plan(struct lm_checking *self, bool run,
                    struct lm_err *err) LM_MUSTCHECK;
 /* The tables that the plan scans and the key comes from. */
 bool lm_check_tables(struct lm_checking *self, struct lm_err *err) LM_MUSTCHECK;
+/* On Citus: how they are distributed. */
+bool lm_check_citus(struct lm_checking *self, struct lm_err *err) LM_MUSTCHECK;
+/* On Citus, in a transaction: gives scans of shards the name of their table,
+ * and its rows. */
+bool lm_check_name_shards(struct lm_checking *self, struct lm_plan *plan,
+                          struct lm_err *err) LM_MUSTCHECK;
 /* The connection, and limits that the server or the role sets. */
 bool lm_check_server(struct lm_checking *self, struct lm_err *err) LM_MUSTCHECK;
 /* Whether the journal may be created, upgraded or used. */

@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Foreign keys that are; NOT ENFORCED, of version 18, there is no column for
  * in earlier ones. */
@@ -185,25 +186,53 @@ add_facts(struct lm_check *check, const struct lm_answer *rows, int row)
     }
 }
 
-static void
-describe_size(const struct lm_answer *rows, int row, char *out, size_t size)
+/* The rows of a table that Citus has distributed: the catalog knows none. */
+static int64_t
+planned_rows(const struct lm_checking *self, const char *table)
 {
-    if (lm_answer_is_null(rows, row, COL_ROWS)) {
-        snprintf(out, size, "rows that no ANALYZE has counted");
-        return;
+    struct lm_buf name = LM_BUF_INIT;
+    double rows = 0;
+
+    for (int i = 0; lm_conn_is_citus(self->conn) && i < self->plan.count; i++) {
+        const struct lm_plan_node *node = &self->plan.nodes[i];
+
+        if (!lm_plan_scans(node) || node->schema == NULL)
+            continue;
+        lm_buf_clear(&name);
+        lm_sql_add_name(&name, node->schema);
+        lm_buf_putc(&name, '.');
+        lm_sql_add_name(&name, node->relation);
+        if (strcmp(lm_buf_text(&name), table) == 0)
+            rows = node->table_rows;
     }
-    snprintf(out, size, "about %s rows",
-             lm_clock_count(lm_answer_int(rows, row, COL_ROWS)).text);
+    lm_buf_release(&name);
+    return (int64_t)rows;
 }
 
 static void
-add_table(struct lm_check *check, const struct lm_answer *rows, int row)
+describe_size(const struct lm_checking *self, const struct lm_answer *rows,
+              int row, char *out, size_t size)
 {
+    int64_t count = planned_rows(self, lm_answer_text(rows, row, COL_NAME));
+
+    if (count == 0 && lm_answer_is_null(rows, row, COL_ROWS)) {
+        snprintf(out, size, "rows that no ANALYZE has counted");
+        return;
+    }
+    if (count == 0)
+        count = lm_answer_int(rows, row, COL_ROWS);
+    snprintf(out, size, "about %s rows", lm_clock_count(count).text);
+}
+
+static void
+add_table(struct lm_checking *self, const struct lm_answer *rows, int row)
+{
+    struct lm_check *check = self->check;
     const char *name = lm_answer_text(rows, row, COL_NAME);
     int64_t partitions = lm_answer_int(rows, row, COL_PARTITIONS);
     char size[64];
 
-    describe_size(rows, row, size, sizeof size);
+    describe_size(self, rows, row, size, sizeof size);
     switch (lm_answer_text(rows, row, COL_KIND)[0]) {
     case 'v':
         lm_check_add(check, LM_VERDICT_OK, "table", "%s is a view%s", name,
@@ -301,7 +330,7 @@ lm_check_tables(struct lm_checking *self, struct lm_err *err)
                                 lm_buf_text(&oids)),
                       &rows, err);
     for (int row = 0; rows != NULL && row < lm_answer_rows(rows); row++) {
-        add_table(self->check, rows, row);
+        add_table(self, rows, row);
         add_dangers(self->check, rows, row);
         add_facts(self->check, rows, row);
     }

@@ -46,22 +46,32 @@ lm_page_is_key_after(struct lm_conn *conn, const struct lm_base_query *query,
     return ok;
 }
 
+/* The coordinator has no block of a table that Citus has distributed. */
+#define SIZE_HERE(table) "pg_relation_size(" table ")"
+#define SIZE_ON_NODES(table)                                              \
+    "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_dist_partition d"        \
+    "  WHERE d.logicalrelid = " table ") THEN citus_relation_size(" table \
+    ") ELSE " SIZE_HERE(table) " END"
+#define BLOCKS(size)                                                  \
+    "SELECT greatest(coalesce(sum(" size("t.relid") "), 0), " size(   \
+        "$1::oid::regclass") ")::float8"                              \
+                             " / current_setting('block_size')::int4" \
+                             " FROM pg_partition_tree($1::oid::regclass) t"
+
 /* How many blocks the key's table has, with its partitions. */
 static bool
 count_blocks(struct lm_conn *conn, const struct lm_base_query *query,
              double *blocks, struct lm_err *err)
 {
-    static const char sql[] =
-        LM_OWN "SELECT greatest(coalesce(sum(pg_relation_size(t.relid)), 0),"
-               " pg_relation_size($1::oid::regclass))::float8"
-               " / current_setting('block_size')::int4"
-               " FROM pg_partition_tree($1::oid::regclass) t";
+    static const char sql[] = LM_OWN BLOCKS(SIZE_HERE);
+    static const char citus_sql[] = LM_OWN BLOCKS(SIZE_ON_NODES);
     char oid[16];
     struct lm_answer *answer = NULL;
     bool ok;
 
     snprintf(oid, sizeof oid, "%u", query->key_origins[0].table);
-    ok = lm_conn_ask(conn, sql, "1: r", LM_VALUES(oid), &answer, err);
+    ok = lm_conn_ask(conn, lm_conn_is_citus(conn) ? citus_sql : sql, "1: r",
+                     LM_VALUES(oid), &answer, err);
     *blocks = ok ? lm_answer_real(answer, 0, 0) : 0;
     lm_answer_free(answer);
     return ok;

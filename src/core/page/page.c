@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "core/page/private.h"
 #include "pg/conn/own.h"
+#include "pg/sql/plan.h"
 #include "pg/sql/sql.h"
 
 #include <stdio.h>
@@ -624,8 +625,8 @@ int64_t
 lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
                  const struct lm_key *cursor, const struct lm_key *bound)
 {
-    static const char mark[] = "\"Plan Rows\":";
     struct lm_page_request request;
+    struct lm_plan plan;
     struct lm_answer *answer = NULL;
     struct lm_err ignored;
     int64_t rows = -1;
@@ -637,10 +638,9 @@ lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
                           request.types,
                           (struct lm_values){request.texts, request.count},
                           &answer, &ignored)) {
-        const char *found = strstr(lm_answer_text(answer, 0, 0), mark);
-
-        if (found != NULL)
-            rows = strtoll(found + sizeof mark - 1, NULL, 10);
+        if (lm_plan_read(&plan, lm_answer_text(answer, 0, 0)))
+            rows = (int64_t)lm_plan_rows_returned(&plan);
+        lm_plan_release(&plan);
         lm_answer_free(answer);
     }
     lm_request_release(&request);

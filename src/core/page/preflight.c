@@ -502,35 +502,42 @@ trace_column(struct lm_conn *conn, const struct lm_column *column,
 }
 
 /* Is there an index that makes the attnums of table, or some of them, unique
- * at any time, by the equality that the key comparison uses? */
+ * at any time, by the equality that the key comparison uses? A table that
+ * Citus distributes by append is unique in each shard only. */
+#define UNIQUE(more)                                                      \
+    LM_OWN                                                                \
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i"                    \
+    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"       \
+    "  AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"   \
+    "  AND NOT EXISTS (SELECT FROM"                                       \
+    "   ROWS FROM (unnest(i.indkey::int2[]), unnest(i.indcollation"       \
+    "    ::oid[]), unnest(i.indclass::oid[])) AS k (attnum, coll, class)" \
+    "   JOIN pg_catalog.pg_attribute a"                                   \
+    "   ON a.attrelid = c.oid AND a.attnum = k.attnum"                    \
+    "   WHERE k.coll IS NOT NULL AND (k.attnum <> ALL ($2::int2[])"       \
+    "    OR k.coll <> a.attcollation OR NOT EXISTS (SELECT FROM"          \
+    "     pg_catalog.pg_opclass o JOIN pg_catalog.pg_amop p"              \
+    "     ON p.amopfamily = o.opcfamily AND p.amoplefttype = o.opcintype" \
+    "     AND p.amoprighttype = o.opcintype AND p.amopstrategy = 3"       \
+    "     JOIN ROWS FROM (unnest($2::int2[]), unnest($4::oid[]))"         \
+    "     AS e (attnum, equality) ON e.equality = p.amopopr"              \
+    "     WHERE o.oid = k.class AND e.attnum = k.attnum))))"              \
+    " AND (c.relkind = 'p' OR $3 OR NOT EXISTS ("                         \
+    "  SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))"  \
+    " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.oid" more
+
 static bool
 prove_unique(struct lm_conn *conn, uint32_t table, const char *attnums,
              const char *equalities, bool from_only, bool *proved,
              struct lm_err *err)
 {
-    static const char sql[] = LM_OWN
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i"
-        "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"
-        "  AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"
-        "  AND NOT EXISTS (SELECT FROM"
-        "   ROWS FROM (unnest(i.indkey::int2[]), unnest(i.indcollation"
-        "    ::oid[]), unnest(i.indclass::oid[])) AS k (attnum, coll, class)"
-        "   JOIN pg_catalog.pg_attribute a"
-        "   ON a.attrelid = c.oid AND a.attnum = k.attnum"
-        "   WHERE k.coll IS NOT NULL AND (k.attnum <> ALL ($2::int2[])"
-        "    OR k.coll <> a.attcollation OR NOT EXISTS (SELECT FROM"
-        "     pg_catalog.pg_opclass o JOIN pg_catalog.pg_amop p"
-        "     ON p.amopfamily = o.opcfamily AND p.amoplefttype = o.opcintype"
-        "     AND p.amoprighttype = o.opcintype AND p.amopstrategy = 3"
-        "     JOIN ROWS FROM (unnest($2::int2[]), unnest($4::oid[]))"
-        "     AS e (attnum, equality) ON e.equality = p.amopopr"
-        "     WHERE o.oid = k.class AND e.attnum = k.attnum))))"
-        " AND (c.relkind = 'p' OR $3 OR NOT EXISTS ("
-        "  SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))"
-        " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.oid";
+    static const char sql[] = UNIQUE("");
+    static const char citus_sql[] =
+        UNIQUE(" AND NOT EXISTS (SELECT FROM pg_catalog.pg_dist_partition d"
+               "  WHERE d.logicalrelid = c.oid AND d.partmethod = 'a')");
     struct lm_answer *result = NULL;
 
-    if (!lm_conn_ask(conn, sql, "?: b",
+    if (!lm_conn_ask(conn, lm_conn_is_citus(conn) ? citus_sql : sql, "?: b",
                      LM_VALUES(LM_DIGITS(table), attnums, from_only ? "t" : "f",
                                equalities),
                      &result, err))

@@ -191,6 +191,9 @@ lm_txn_prepare_session(struct lm_conn *conn, struct lm_err *err)
 #define SET_LOCAL(name, value) "SET LOCAL " name " = '" value "'",
 static const char *const citus_settings[] = {
     "SET LOCAL citus.multi_shard_modify_mode = 'sequential'",
+    "SET LOCAL citus.explain_all_tasks = 'on'", /* else it shows one */
+    /* else statements lock all shards that they may write to */
+    "SET LOCAL citus.enable_deadlock_prevention = 'off'",
     "SET LOCAL citus.propagate_set_commands = 'local'",
     PINS(SET_LOCAL) SLOW_PINS(SET_LOCAL)};
 

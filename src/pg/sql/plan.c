@@ -208,14 +208,57 @@ skip_value(struct reader *self, const char *name, int node)
 static int
 add_node(struct lm_plan *plan, int parent)
 {
-    struct lm_plan_node node = {.parent = parent, .loops = -1};
+    struct lm_plan_node node = {.parent = parent, .loops = -1, .copies = 1};
 
-    node.depth = parent >= 0 ? plan->nodes[parent].depth + 1 : 0;
+    if (parent >= 0) {
+        node.depth = plan->nodes[parent].depth + 1;
+        node.copies = plan->nodes[parent].copies;
+    }
     LM_ADD(plan->nodes, plan->count) = node;
     return plan->count - 1;
 }
 
 static bool read_child(struct reader *self, const char *name, int parent);
+
+/* "Distributed Query": {"Job": {"Task Count": 32, "Tasks": [{"Remote Plan":
+ * [[{"Plan": ...}]]}]}} */
+static bool
+read_distributed(struct reader *self, const char *name, int node)
+{
+    if (strcmp(name, "Job") == 0)
+        return read_members(self, read_distributed, node);
+    if (strcmp(name, "Task Count") == 0)
+        return read_number(self, &self->plan->nodes[node].tasks);
+    if (strcmp(name, "Tasks") == 0 || strcmp(name, "Remote Plan") == 0)
+        return read_items(self, read_distributed, node);
+    if (strcmp(name, "Plan") == 0)
+        return read_child(self, name, node);
+    self->at += strspn(self->at, " \t\r\n");
+    if (*name == '\0' && *self->at == '[')
+        return read_items(self, read_distributed, node);
+    if (*name == '\0' && *self->at == '{')
+        return read_members(self, read_distributed, node);
+    return skip_value(self, name, node);
+}
+
+/* What Citus expects of all tasks is a constant. */
+static void
+add_up_tasks(struct lm_plan *plan, int at)
+{
+    struct lm_plan_node *node = &plan->nodes[at];
+    double shown = 0;
+    double rows = 0;
+
+    for (int i = at + 1; i < plan->count; i++) {
+        shown += plan->nodes[i].parent == at;
+        rows += plan->nodes[i].parent == at ? plan->nodes[i].plan_rows : 0;
+    }
+    if (shown <= 0)
+        return;
+    for (int i = at + 1; i < plan->count; i++)
+        plan->nodes[i].copies *= node->tasks / shown;
+    node->plan_rows = rows * node->tasks / shown;
+}
 
 static bool
 read_node_member(struct reader *self, const char *name, int node)
@@ -225,6 +268,12 @@ read_node_member(struct reader *self, const char *name, int node)
 
     if (strcmp(name, "Plans") == 0)
         return read_items(self, read_child, node);
+    if (strcmp(name, "Distributed Query") == 0) {
+        if (!read_members(self, read_distributed, node))
+            return false;
+        add_up_tasks(self->plan, node);
+        return true;
+    }
     for (size_t i = 0; i < LM_COUNT(text_members); i++) {
         if (strcmp(name, text_members[i].name) == 0)
             return read_text(self, (char **)(base + text_members[i].offset));
@@ -351,8 +400,9 @@ is_blocking(const struct lm_plan_node *node)
         if (is_type(node, types[i]))
             return true;
     }
-    return is_type(node, "Aggregate") && node->strategy != NULL &&
-           strcmp(node->strategy, "Sorted") != 0;
+    return node->tasks > 0 ||
+           (is_type(node, "Aggregate") && node->strategy != NULL &&
+            strcmp(node->strategy, "Sorted") != 0);
 }
 
 /* Estimates how many rows one whole loop of a scan reads, without running it:
@@ -421,8 +471,10 @@ expect(const struct lm_plan *self, int at, struct demand demand, double *rows)
 {
     const struct lm_plan_node *node = &self->nodes[at];
 
-    if (lm_plan_scans(node))
-        rows[at] = expected_rows(node) * demand.part * demand.loops;
+    if (lm_plan_scans(node)) {
+        rows[at] =
+            expected_rows(node) * demand.part * demand.loops * node->copies;
+    }
     for (int i = at + 1; i < self->count && self->nodes[i].parent >= at; i++) {
         if (self->nodes[i].parent == at)
             expect(self, i, demand_of_child(self, at, i, demand), rows);
@@ -435,7 +487,7 @@ measured_rows(const struct lm_plan_node *node)
     if (!lm_plan_scans(node) || node->loops <= 0)
         return 0;
     return (node->rows + node->removed_by_filter + node->removed_by_recheck) *
-           node->loops;
+           node->loops * node->copies;
 }
 
 /* What each node reads; the caller frees it. */
@@ -501,6 +553,18 @@ lm_plan_rows_returned(const struct lm_plan *self)
                                      : self->nodes[0].plan_rows;
 }
 
+double
+lm_plan_tasks(const struct lm_plan *self)
+{
+    double tasks = 1;
+
+    for (int i = 0; i < self->count; i++) {
+        if (self->nodes[i].tasks > tasks)
+            tasks = self->nodes[i].tasks;
+    }
+    return tasks;
+}
+
 static bool
 is_same_table(const struct lm_plan_node *one, const struct lm_plan_node *other)
 {
@@ -545,6 +609,10 @@ describe_node(const struct lm_plan_node *node, bool measured,
         lm_buf_printf(buf, " using %s", node->index);
     if (node->relation != NULL)
         lm_buf_printf(buf, " on %s", node->relation);
+    if (node->tasks > 0)
+        add_count(buf, ", ", node->tasks, " tasks");
+    if (node->copies > 1)
+        add_count(buf, ", one of ", node->copies, " such tasks");
     if (node->index_cond != NULL)
         lm_buf_printf(buf, ", condition %s", node->index_cond);
     if (node->filter != NULL)

@@ -32,6 +32,9 @@ struct lm_plan_node {
     double removed_by_filter;
     double removed_by_recheck;
     double table_rows; /* of its table, given by the caller; 0: not known */
+    /* Citus sends tasks to its nodes, and shows the plans of some. */
+    double tasks;  /* 0: it sends none */
+    double copies; /* how many tasks have such a plan; 1 outside of tasks */
 };
 
 struct lm_plan {
@@ -63,6 +66,8 @@ bool lm_plan_is_in_subquery(const struct lm_plan *self,
                             const struct lm_plan_node *node);
 /* The rows that the plan returns; estimated if it was not run. */
 double lm_plan_rows_returned(const struct lm_plan *self);
+/* The tasks that Citus makes of it; 1: it does not, or of one. */
+double lm_plan_tasks(const struct lm_plan *self);
 /* The rows of all tables that are scanned, each counted once. */
 double lm_plan_table_rows(const struct lm_plan *self);
 
