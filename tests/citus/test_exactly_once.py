@@ -25,7 +25,8 @@ WAITS = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
 @pytest.mark.parametrize("combine", ["false", '"always"'])
-@pytest.mark.parametrize("kind", [DISTRIBUTED, REFERENCE, LOCAL])
+@pytest.mark.parametrize("kind", [DISTRIBUTED, REFERENCE, LOCAL],
+                         ids=["distributed", "reference", "local"])
 def test_each_row_is_written_once(db, project, kind, combine):
     readings.create(db, 500)
     db.rows(kind)
@@ -71,6 +72,32 @@ def test_the_coordinator_crashes_and_forgets_what_is_not_on_disk(
     run.thaw()
     run.wait().expect(DONE)
     citus.wait_settled()
+    assert_once(db)
+
+
+def test_a_run_waits_for_a_node_that_is_away(citus, db, project):
+    readings.create(db, 60)
+    db.rows(DISTRIBUTED)
+    project.script(readings.script(batch=20))
+    run = project.start_run(fault="after_page:2=stop")
+    run.wait_frozen()
+    citus.nodes[0].stop()
+    run.thaw()
+    wait_until(lambda: "does not answer" in run.stderr(), "the warning")
+    citus.nodes[0].start()
+    run.wait().expect(DONE, "waiting")
+    assert_once(db)
+
+
+def test_two_processes_share_a_run(db, project):
+    readings.create(db, 400)
+    db.rows(DISTRIBUTED)
+    project.script(readings.script(batch=10, throttle=20))
+    first = project.start_run("--workers", 2)
+    wait_until(db.progress, "a batch")
+    second = project.start_run("--workers", 2, "--join")
+    first.wait().expect(DONE)
+    second.wait().expect(DONE)
     assert_once(db)
 
 

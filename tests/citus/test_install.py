@@ -51,6 +51,17 @@ def test_a_role_that_may_not_make_the_table_is_told_what_to_do(
     assert_once(db)
 
 
+def test_the_first_run_needs_all_nodes(citus, project, distributed):
+    citus.nodes[1].stop()
+    try:
+        project.run().expect(UNREACHABLE, "luamig.two_phase",
+                             "a node of Citus does not answer",
+                             "Run the same command again")
+    finally:
+        citus.nodes[1].start()
+    project.run().expect(DONE)
+
+
 def test_a_node_is_no_coordinator(citus, db, project, distributed):
     node = citus.nodes[0]
     project.luamig("run", "scripts/x.lua", "--db", node.url("app")).expect(

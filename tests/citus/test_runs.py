@@ -67,7 +67,7 @@ def wrong(db):
     return db.rows("SELECT * FROM t WHERE n <> id + 100 AND id <> 7")
 
 
-@pytest.mark.parametrize("body", [UPDATE, RANGE])
+@pytest.mark.parametrize("body", [UPDATE, RANGE], ids=["rows", "range"])
 def test_a_row_that_fails_is_recorded_and_tried_again(db, project, kind, body):
     project.script(script(body, kind))
     project.run("--limit", 13).expect(STOPPED)

@@ -63,17 +63,22 @@ fail(struct lm_journal *self, struct lm_err *err)
 {
     struct lm_buf sql = LM_BUF_INIT;
 
-    lm_journal_fill_placeholders(
-        &sql, CREATE_TABLE "; " GRANT_TABLE "; " DISTRIBUTE, self->schema);
-    if (err->kind == LM_ERR_DATABASE) {
-        err->kind = LM_ERR_CONNECT;
-        err->sql[0] = '\0';
-        lm_err_prefix(err,
-                      "could not make the table \"%s.two_phase\", which "
-                      "luamig needs on Citus",
-                      self->schema);
+    if (err->kind != LM_ERR_DATABASE)
+        return false;
+    err->kind = LM_ERR_CONNECT;
+    err->sql[0] = '\0';
+    lm_err_prefix(err,
+                  "could not make the table \"%s.two_phase\", which luamig "
+                  "needs on Citus",
+                  self->schema);
+    if (lm_err_is_state(err, "42501")) {
+        lm_journal_fill_placeholders(
+            &sql, CREATE_TABLE "; " GRANT_TABLE "; " DISTRIBUTE, self->schema);
         lm_err_hint(err, "Let the owner of luamig's tables run: %s;",
                     lm_buf_text(&sql));
+    } else if (lm_err_is_state(err, LM_CONN_NODE_AWAY)) {
+        lm_err_hint(err, "All nodes must answer when the table is made. Run "
+                         "the same command again then.");
     }
     lm_buf_release(&sql);
     return false;
