@@ -7,7 +7,7 @@ import pytest
 from harness import readings
 from harness.cluster import SUPERUSER
 from harness.oracle import assert_once
-from harness.project import DONE, UNREACHABLE
+from harness.project import DONE, FAILURES, UNREACHABLE
 
 pytestmark = pytest.mark.xdist_group("citus")
 
@@ -37,6 +37,16 @@ def test_an_old_journal_gets_what_citus_needs(db, project, distributed):
     db.admin("DROP TABLE luamig.two_phase")
     project.run().expect(DONE)
     assert_once(db)
+
+
+def test_failed_rows_of_an_old_journal_are_tried_again(db, project, distributed):
+    db.execute("ALTER TABLE readings ADD CHECK (id <> 7 OR value = id)")
+    project.script(readings.script(batch=10, config='on_error = "quarantine"'))
+    project.run().expect(FAILURES)
+    db.execute("ALTER TABLE readings DROP CONSTRAINT readings_check")
+    db.admin("DROP TABLE luamig.two_phase")
+    project.luamig("failures", 1, "--retry").expect(DONE)
+    assert db.column("SELECT value FROM readings WHERE id = 7") == [17]
 
 
 def test_a_role_that_may_not_make_the_table_is_told_what_to_do(

@@ -183,6 +183,7 @@ lm_runner_retry_failures(const struct lm_migration *migration,
     self.run.id = outcome->run_id = run_id;
     ok = lm_runner_connect(&self, err) && check_script(&self, err) &&
          lm_runner_look_again(&self, err) && check_fit(&self, err) &&
+         lm_journal_prepare_citus(&self.lane.journal, err) &&
          retry_all(&self, err);
     if (!ok && err->kind == LM_ERR_INTERRUPT)
         ok = true;
