@@ -334,6 +334,19 @@ check_columns(const struct lm_shape *shape, const struct lm_answer *result,
     return ok || lm_answer_fail(result, "not all columns are there", err);
 }
 
+/* Citus casts no column of the values in UPDATE or DELETE. */
+static bool
+may_cast(const struct lm_shape *shape, const struct lm_conn *conn,
+         char *const *casts, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (casts[i] != NULL && shape->form.verb != LM_VERB_INSERT &&
+            lm_conn_is_citus(conn))
+            return false;
+    }
+    return true;
+}
+
 static bool
 read_combined(struct lm_shape *shape, const struct lm_answer *result,
               struct lm_conn *conn, struct lm_types *types, const char *journal,
@@ -356,6 +369,7 @@ read_combined(struct lm_shape *shape, const struct lm_answer *result,
     add_distinct(shape, shape->form.target);
     count = lm_answer_texts(result, 0, FACT_CASTS, &casts);
     shape->may_combine =
+        may_cast(shape, conn, casts, count) &&
         lm_write_combined(&sql, &shape->form, shape->equal, casts, journal);
     shape->sql = lm_buf_take(&sql);
     shape->may_combine =
