@@ -412,8 +412,8 @@ class Verdicts:
     def trips(self, batches):
         for batch in batches:
             trips = self.results.trips.get((LOOP.key, batch))
-            self.add(f"update loop, round trips a batch of {batch:,}", "2",
-                     None if trips is None else f"{trips:g}", trips == 2)
+            self.add(f"update loop, round trips a batch of {batch:,}", "1",
+                     None if trips is None else f"{trips:g}", trips == 1)
 
     def costs(self, batches):
         for batch in batches:

@@ -197,7 +197,7 @@ def test_a_runner_that_idles_longer_than_its_lease_loses_the_run(
         db, project, tracked):
     readings.create(db, 100)
     db.set("track_activities", tracked)
-    project.script(readings.script(batch=10))
+    project.script(readings.script(batch=10, throttle=1))
     runner = project.start_run(fault="after_commit:3=stop", env=LEASE)
     runner.wait_frozen()
     wait_for_the_lease(db)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* One batch, from BEGIN to COMMIT: the page, the script's work on it, and the
- * checkpoint. core/lane/recover.c handles a batch that failed. */
+ * checkpoint. The question for the next page goes behind COMMIT. Then the next
+ * batch begins with reading the page, in the transaction of the question.
+ * core/lane/recover.c handles a batch that failed. */
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -29,10 +31,62 @@ lm_lane_begin_batch(struct lm_lane *self, struct lm_err *err)
     return lm_txn_begin(self->conn, &txn, err);
 }
 
+/* -- the next batch, ahead ------------------------------------------------- */
+
+/* The next page, when the batch that moves the cursor there is committed. */
+struct next_page {
+    struct lm_lane *lane;
+    const struct lm_key *cursor;
+};
+
+/* Not if anything about the next page is still to be decided. */
+static bool
+may_ask_ahead(const struct lm_lane *self, const struct lm_page *page)
+{
+    return page->more && self->host.goes_on(self->host.run) &&
+           self->range.batches + 1 < LM_LANE_RANGE_BATCHES &&
+           self->migration->target_ms == 0 && self->window.rows == 0 &&
+           !self->narrow.on && self->bisection.rows_to_search == 0 &&
+           self->options.witness == NULL && lm_repo_may_check_ahead(self->repo);
+}
+
+static bool
+ask_ahead(void *arg, struct lm_err *err)
+{
+    const struct next_page *next = arg;
+    struct lm_lane *self = next->lane;
+
+    return self->host.begin_batch(self->host.run, err) &&
+           lm_repo_post_check(self->repo, self->conn, err) &&
+           lm_lane_ask_page(self, next->cursor, &self->range.upper,
+                            rows_to_ask_for(self), err);
+}
+
+/* The size of batches may have changed meanwhile. */
+static bool
+has_asked_ahead(struct lm_lane *self)
+{
+    if (self->question.limit != rows_to_ask_for(self))
+        lm_conn_leave_ahead(self->conn);
+    return lm_conn_enter_ahead(self->conn);
+}
+
+void
+lm_lane_rest(struct lm_lane *self)
+{
+    if (self->conn != NULL)
+        lm_conn_leave_ahead(self->conn);
+}
+
+/* -- the batch ---------------------------------------------------------------- */
+
 bool
 lm_lane_commit_batch(struct lm_lane *self, const struct lm_page *page,
                      const struct lm_key *cursor, struct lm_err *err)
 {
+    struct next_page next = {self, cursor};
+    struct lm_conn_ahead ahead = {ask_ahead, &next};
+
     if (!lm_journal_checkpoint(&self->journal, &self->range, cursor, page->rows,
                                self->attempt.uncounted_retries, err) ||
         !lm_lane_post_modules(self, err))
@@ -43,7 +97,9 @@ lm_lane_commit_batch(struct lm_lane *self, const struct lm_page *page,
 #endif
     LM_FAULT("after_flush");
     if (!lm_lane_witness(self, LM_BEFORE_COMMIT, self->batch, err) ||
-        !lm_conn_commit(self->conn, "before_commit", "after_commit_sent", err))
+        !lm_conn_commit_and_begin(
+            self->conn, "before_commit", "after_commit_sent",
+            may_ask_ahead(self, page) ? &ahead : NULL, err))
         return false;
     lm_lane_modules_noted(self);
     self->worked_ms = lm_clock_ms() - self->begun_ms;
@@ -126,7 +182,20 @@ most_bytes(const struct lm_lane *self, size_t bytes)
 }
 
 static bool
-fetch_page(struct lm_lane *self, struct lm_key *window_end,
+ask_page(struct lm_lane *self, struct lm_key *window_end, int64_t rows,
+         struct lm_err *err)
+{
+    return lm_lane_witness(self, LM_BEFORE_PAGE, self->batch, err) &&
+           lm_lane_find_window(self, window_end, err) &&
+           lm_lane_narrow_page(self, window_end, err) &&
+           lm_lane_ask_page(self, &self->range.cursor,
+                            lm_key_is_empty(window_end) ? &self->range.upper
+                                                        : window_end,
+                            rows, err);
+}
+
+static bool
+fetch_page(struct lm_lane *self, bool asked, struct lm_key *window_end,
            struct lm_page *page, struct lm_err *err)
 {
     int64_t begun_ms = lm_clock_ms();
@@ -137,13 +206,11 @@ fetch_page(struct lm_lane *self, struct lm_key *window_end,
     lm_narrow_begin_page(&self->narrow, rows);
     lm_conn_limit_answer(self->conn,
                          rows > 1 ? most_bytes(self, LM_LANE_PAGE_BYTES) : 0);
-    ok = lm_lane_witness(self, LM_BEFORE_PAGE, self->batch, err) &&
-         lm_lane_find_window(self, window_end, err) &&
-         lm_lane_narrow_page(self, window_end, err) &&
+    ok = (asked || ask_page(self, window_end, rows, err)) &&
          lm_lane_read_page(self, &self->range.cursor,
                            lm_key_is_empty(window_end) ? &self->range.upper
                                                        : window_end,
-                           rows, page, err);
+                           page, err);
     lm_conn_limit_answer(self->conn, most_bytes(self, LM_LANE_ANSWER_BYTES));
     lm_pace_note(&self->pace, lm_clock_ms() - begun_ms);
     if (!ok)
@@ -221,14 +288,16 @@ lm_lane_batch(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_key window_end = {NULL, 0};
     struct lm_page page;
+    bool asked = has_asked_ahead(self);
     bool ok;
 
     lm_attempt_begin_batch(&self->attempt);
     self->begun_ms = lm_clock_ms();
     self->batch = self->host.next_batch(self->host.run);
-    ok = self->host.begin_batch(self->host.run, err) &&
-         lm_repo_post_check(self->repo, self->conn, err) &&
-         fetch_page(self, &window_end, &page, err);
+    lm_repo_begin_batch(self->repo, self->conn);
+    ok = (asked || (self->host.begin_batch(self->host.run, err) &&
+                    lm_repo_post_check(self->repo, self->conn, err))) &&
+         fetch_page(self, asked, &window_end, &page, err);
     if (ok) {
         LM_FAULT("after_page");
         ok = work_on_page(self, &page, &window_end, err);

@@ -31,6 +31,7 @@ void
 lm_lane_release(struct lm_lane *self)
 {
     lm_repo_free(self->repo);
+    lm_page_question_release(&self->question);
     lm_failed_batch_release(&self->failed_batch);
     lm_key_release(&self->narrow.end);
     lm_window_release(&self->window);

@@ -61,6 +61,9 @@ struct lm_lane_host {
     int64_t (*failures)(void *run);
     /* How many rows the run may still migrate; INT64_MAX: all. */
     int64_t (*rows_left)(void *run);
+    /* Will the next batch follow at once, unless something happens? Then the
+     * lane asks for its page already. */
+    bool (*goes_on)(void *run);
     /* The lane tries a transaction again. */
     void (*retries)(void *run);
     /* ... because others have locked or changed rows of its batch. */
@@ -166,6 +169,7 @@ struct lm_lane {
     struct lm_repo *repo;       /* owned */
     int modules_noted;          /* how many of them the journal has */
 
+    struct lm_page_question question; /* for the page, also for the next one */
     struct lm_attempt attempt;
     struct lm_size size; /* of batches */
     struct lm_window window;
@@ -278,6 +282,9 @@ bool lm_lane_close_repo(struct lm_lane *self, bool ok,
 
 /* One batch, from BEGIN to COMMIT. */
 bool lm_lane_batch(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
+/* The lane is going to wait before the next batch: gives up the transaction in
+ * which it has asked for the next page. Other statements do so by themselves. */
+void lm_lane_rest(struct lm_lane *self);
 /* For the host: begin and end the transaction of a batch in a run. */
 bool lm_lane_begin_batch(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_lane_commit_batch(struct lm_lane *self, const struct lm_page *page,

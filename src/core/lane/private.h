@@ -11,6 +11,11 @@
 static const size_t LM_LANE_PAGE_BYTES = (size_t)64 << 20;
 static const size_t LM_LANE_ANSWER_BYTES = (size_t)1 << 30;
 
+/* A range is given back after so many batches. A row of the journal is not
+ * written more often: while somebody holds an old snapshot, each version of it
+ * stays. */
+enum { LM_LANE_RANGE_BATCHES = 200 };
+
 /* recover.c, one function each: a batch begins; the lane looks for its page;
  * the page has been read; the batch is committed. */
 void lm_attempt_begin_batch(struct lm_attempt *self);
@@ -46,11 +51,15 @@ void lm_failed_batch_release(struct lm_failed_batch *self);
 bool lm_lane_record_failed_row(struct lm_lane *self,
                                struct lm_err *err) LM_MUSTCHECK;
 
-/* stretch.c: reads a page, as lm_page_fetch does; of a full page of keys only
- * the last one, if nobody else looks at its rows. */
+/* stretch.c, in two steps: asks for a page after cursor and up to bound, and
+ * reads it, as lm_page_ask and lm_page_read do; of a full page of keys only the
+ * last one, if nobody else looks at its rows. */
+bool lm_lane_ask_page(struct lm_lane *self, const struct lm_key *cursor,
+                      const struct lm_key *bound, int64_t rows,
+                      struct lm_err *err) LM_MUSTCHECK;
 bool lm_lane_read_page(struct lm_lane *self, const struct lm_key *cursor,
-                       const struct lm_key *bound, int64_t rows,
-                       struct lm_page *page, struct lm_err *err) LM_MUSTCHECK;
+                       const struct lm_key *bound, struct lm_page *page,
+                       struct lm_err *err) LM_MUSTCHECK;
 /* Sets *out to the key before this one, so that
  * the stretch between them has no other row of the key's table. */
 bool lm_lane_find_key_before(struct lm_lane *self, const struct lm_key *key,

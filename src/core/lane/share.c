@@ -16,9 +16,6 @@
 #include <string.h>
 
 enum {
-    /* A row of the journal is not written more often: while somebody holds an
-     * old snapshot, each version of it stays. */
-    RANGE_BATCHES = 200,
     LOOK_MS = 200,
     /* A worker that connects again has no session for a moment. */
     GRACE_MS = 3000,
@@ -32,7 +29,7 @@ bool
 lm_lane_needs_range(const struct lm_lane *self)
 {
     return self->range.id == 0 || self->range_done ||
-           self->range.batches >= RANGE_BATCHES;
+           self->range.batches >= LM_LANE_RANGE_BATCHES;
 }
 
 /* -- where to cut ------------------------------------------------------------ */

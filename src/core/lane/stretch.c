@@ -24,18 +24,26 @@ may_skip(const struct lm_lane *self, const struct lm_key *cursor, int64_t rows)
 }
 
 bool
-lm_lane_read_page(struct lm_lane *self, const struct lm_key *cursor,
-                  const struct lm_key *bound, int64_t rows,
-                  struct lm_page *page, struct lm_err *err)
+lm_lane_ask_page(struct lm_lane *self, const struct lm_key *cursor,
+                 const struct lm_key *bound, int64_t rows, struct lm_err *err)
 {
-    if (may_skip(self, cursor, rows)) {
-        if (!lm_page_skip(self->conn, &self->query, cursor, bound, rows, page,
-                          err))
-            return false;
-        if (page->rows > 0)
-            return true;
-        lm_page_release(page);
-    }
+    return lm_page_ask(self->conn, &self->query, cursor, bound, rows,
+                       may_skip(self, cursor, rows), &self->question, err);
+}
+
+bool
+lm_lane_read_page(struct lm_lane *self, const struct lm_key *cursor,
+                  const struct lm_key *bound, struct lm_page *page,
+                  struct lm_err *err)
+{
+    int64_t rows = self->question.limit;
+    bool skipped = self->question.skip;
+
+    if (!lm_page_read(self->conn, &self->query, &self->question, page, err))
+        return false;
+    if (!skipped || page->rows > 0)
+        return true;
+    lm_page_release(page);
     return lm_page_fetch(self->conn, &self->query, cursor, bound, rows, page,
                          err);
 }

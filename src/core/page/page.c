@@ -8,7 +8,6 @@
 #include "base/text.h"
 #include "core/page/private.h"
 #include "pg/conn/own.h"
-#include "pg/sql/plan.h"
 #include "pg/sql/sql.h"
 
 #include <stdio.h>
@@ -70,11 +69,9 @@ watched_columns(const struct lm_base_query *query)
 }
 
 static void
-add_whole_page(struct lm_page_request *self, const struct lm_key *cursor,
-               const struct lm_key *bound, const char *limit)
+add_whole_page(struct lm_page_request *self, struct lm_bounds range,
+               const char *limit)
 {
-    struct lm_bounds range = {cursor, bound};
-
     if (watched_columns(self->query) > 0) {
         lm_request_add_watched_page(self, range, limit);
     } else {
@@ -82,9 +79,9 @@ add_whole_page(struct lm_page_request *self, const struct lm_key *cursor,
     }
 }
 
-static bool
-ask(const struct lm_page_request *self, struct lm_conn *conn, const char *shape,
-    struct lm_answer **out, struct lm_err *err)
+bool
+lm_request_ask(const struct lm_page_request *self, struct lm_conn *conn,
+               const char *shape, struct lm_answer **out, struct lm_err *err)
 {
     struct lm_values values = {self->texts, self->count};
     struct lm_stmt *stmt;
@@ -263,29 +260,61 @@ check_page(const struct lm_page *page, const struct lm_base_query *query,
     return ok;
 }
 
-/* Sends the page's query, and checks what comes back. */
+void
+lm_page_question_release(struct lm_page_question *self)
+{
+    lm_result_free(self->result);
+    free(self->sql);
+    memset(self, 0, sizeof *self);
+}
+
+static void
+explain_changed(struct lm_err *err)
+{
+    if (!lm_err_is_state(err, "42703"))
+        return;
+    lm_err_prefix(err, "%s", changed);
+    hint_changed(err);
+}
+
+/* Releases the request. */
 static bool
-send_page(struct lm_page_request *request, struct lm_conn *conn,
-          const struct lm_base_query *query, struct lm_page *out,
-          struct lm_err *err)
+post_page(struct lm_page_request *request, struct lm_conn *conn,
+          struct lm_page_question *out, struct lm_err *err)
 {
     struct lm_values values = {request->texts, request->count};
     struct lm_stmt *stmt;
     bool ok = lm_conn_prepare(conn, lm_buf_text(&request->sql), request->types,
                               request->count, &stmt, err) &&
-              lm_conn_execute(conn, stmt, values, &out->result, err);
+              lm_conn_post_query(conn, stmt, values, &out->result, err);
+
+    if (!ok)
+        explain_changed(err);
+    out->sql = lm_buf_take(&request->sql);
+    lm_request_release(request);
+    return ok;
+}
+
+/* Waits for what post_page asked, and checks it. Releases the question. */
+static bool
+read_rows(struct lm_page_question *question, struct lm_conn *conn,
+          const struct lm_base_query *query, struct lm_page *out,
+          struct lm_err *err)
+{
+    bool ok = lm_conn_await(conn, question->result, question->sql, err);
 
     if (ok) {
+        out->result = question->result;
+        question->result = NULL;
         out->columns = own_columns(query);
         out->rows = lm_result_rows(out->result);
-        ok = check_page(out, query, lm_buf_text(&request->sql), err);
+        ok = check_page(out, query, question->sql, err);
         if (!ok)
             lm_page_release(out);
-    } else if (lm_err_is_state(err, "42703")) {
-        lm_err_prefix(err, "%s", changed);
-        hint_changed(err);
+    } else {
+        explain_changed(err);
     }
-    lm_request_release(request);
+    lm_page_question_release(question);
     return ok;
 }
 
@@ -321,17 +350,45 @@ check_rounding(const struct lm_base_query *query, const struct lm_page *page,
 }
 
 bool
-lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
-              const struct lm_key *cursor, const struct lm_key *bound,
-              int64_t limit, struct lm_page *out, struct lm_err *err)
+lm_page_ask(struct lm_conn *conn, const struct lm_base_query *query,
+            const struct lm_key *cursor, const struct lm_key *bound,
+            int64_t limit, bool skip, struct lm_page_question *out,
+            struct lm_err *err)
 {
     struct lm_page_request request;
+    const char *count = LM_DIGITS(limit + 1);
+    struct lm_bounds range = {cursor, bound};
+
+    lm_page_question_release(out);
+    out->limit = limit;
+    out->skip = skip;
+    lm_request_init(&request, query);
+    if (skip) {
+        lm_request_add_page_end(&request, range, count);
+    } else {
+        add_whole_page(&request, range, count);
+    }
+    return post_page(&request, conn, out, err);
+}
+
+bool
+lm_page_read(struct lm_conn *conn, const struct lm_base_query *query,
+             struct lm_page_question *question, struct lm_page *out,
+             struct lm_err *err)
+{
+    int64_t limit = question->limit;
+    bool skip = question->skip;
 
     memset(out, 0, sizeof *out);
-    lm_request_init(&request, query);
-    add_whole_page(&request, cursor, bound, LM_DIGITS(limit + 1));
-    if (!send_page(&request, conn, query, out, err))
+    if (!read_rows(question, conn, query, out, err))
         return false;
+    if (skip && out->rows > 0) {
+        out->more = out->rows > 1;
+        out->rows = (int)limit;
+        out->skipped = out->rows - 1;
+    }
+    if (skip)
+        return true;
     out->more = out->rows > limit;
     if (out->more)
         out->rows--;
@@ -342,30 +399,23 @@ lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
 }
 
 bool
-lm_page_may_skip(const struct lm_base_query *query)
+lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
+              const struct lm_key *cursor, const struct lm_key *bound,
+              int64_t limit, struct lm_page *out, struct lm_err *err)
 {
-    return query->keys_only && watched_columns(query) == 0;
+    struct lm_page_question question = {.result = NULL};
+    bool ok =
+        lm_page_ask(conn, query, cursor, bound, limit, false, &question, err) &&
+        lm_page_read(conn, query, &question, out, err);
+
+    lm_page_question_release(&question);
+    return ok;
 }
 
 bool
-lm_page_skip(struct lm_conn *conn, const struct lm_base_query *query,
-             const struct lm_key *cursor, const struct lm_key *bound,
-             int64_t limit, struct lm_page *out, struct lm_err *err)
+lm_page_may_skip(const struct lm_base_query *query)
 {
-    struct lm_page_request request;
-
-    memset(out, 0, sizeof *out);
-    lm_request_init(&request, query);
-    lm_request_add_page_end(&request, (struct lm_bounds){cursor, bound},
-                            LM_DIGITS(limit + 1));
-    if (!send_page(&request, conn, query, out, err))
-        return false;
-    if (out->rows > 0) {
-        out->more = out->rows > 1;
-        out->rows = (int)limit;
-        out->skipped = out->rows - 1;
-    }
-    return true;
+    return query->keys_only && watched_columns(query) == 0;
 }
 
 bool
@@ -373,7 +423,9 @@ lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
                   const struct lm_key *key, struct lm_page *out,
                   struct lm_err *err)
 {
+    struct lm_page_question question = {.result = NULL};
     struct lm_page_request request;
+    bool ok;
 
     memset(out, 0, sizeof *out);
     lm_request_init(&request, query);
@@ -387,7 +439,10 @@ lm_page_fetch_row(struct lm_conn *conn, const struct lm_base_query *query,
     lm_buf_puts(&request.sql, " WHERE ");
     lm_request_add_key_is(&request, key);
     lm_buf_puts(&request.sql, " LIMIT 2");
-    return send_page(&request, conn, query, out, err);
+    ok = post_page(&request, conn, &question, err) &&
+         read_rows(&question, conn, query, out, err);
+    lm_page_question_release(&question);
+    return ok;
 }
 
 bool
@@ -453,7 +508,7 @@ ask_key(struct lm_page_request *request, struct lm_conn *conn,
     lm_buf_puts(&request->sql, ") AS key) AS found ON true");
     snprintf(shape, sizeof shape, "!: b %dt?%s", query->key_count,
              rounds ? " b" : "");
-    if (!ask(request, conn, shape, &answer, err))
+    if (!lm_request_ask(request, conn, shape, &answer, err))
         return false;
     if (lm_answer_bool(answer, 0, 0)) {
         lm_page_take_key(answer, 0, 1, query, out);
@@ -509,7 +564,7 @@ lm_page_key_ahead(struct lm_conn *conn, const struct lm_base_query *query,
     snprintf(shape, sizeof shape, "*: %dt?", query->key_count);
     lm_request_init(&request, query);
     lm_request_add_key_page(&request, range, LM_DIGITS(rows));
-    ok = ask(&request, conn, shape, &answer, err);
+    ok = lm_request_ask(&request, conn, shape, &answer, err);
     if (ok)
         *found = lm_answer_rows(answer);
     if (*found > 0) {
@@ -573,81 +628,6 @@ lm_page_window_end(struct lm_conn *conn, const struct lm_base_query *query,
 }
 
 bool
-lm_page_count(struct lm_conn *conn, const struct lm_base_query *query,
-              const struct lm_key *bound, int64_t *total, int64_t *beyond,
-              struct lm_err *err)
-{
-    struct lm_page_request request;
-    struct lm_answer *answer = NULL;
-    bool ok;
-
-    lm_request_init(&request, query);
-    lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*)");
-    if (!lm_key_is_empty(bound)) {
-        lm_buf_puts(&request.sql, ", pg_catalog.count(*) FILTER (WHERE ");
-        lm_request_add_key_after(&request, bound);
-        lm_buf_putc(&request.sql, ')');
-    }
-    lm_request_add_source(&request);
-    ok = ask(&request, conn, lm_key_is_empty(bound) ? "1: n" : "1: n n",
-             &answer, err);
-    lm_request_release(&request);
-    if (!ok)
-        return false;
-    *total = lm_answer_int(answer, 0, 0);
-    *beyond = lm_answer_int(answer, 0, 1);
-    lm_answer_free(answer);
-    return true;
-}
-
-bool
-lm_page_count_left(struct lm_conn *conn, const struct lm_base_query *query,
-                   const struct lm_key *cursor, const struct lm_key *bound,
-                   int64_t *rows, struct lm_err *err)
-{
-    struct lm_page_request request;
-    struct lm_answer *answer = NULL;
-    bool ok;
-
-    lm_request_init(&request, query);
-    lm_buf_puts(&request.sql, "SELECT pg_catalog.count(*) FROM (");
-    lm_request_add_range(&request, (struct lm_bounds){cursor, bound});
-    lm_buf_puts(&request.sql, ") AS page");
-    ok = ask(&request, conn, "1: n", &answer, err);
-    lm_request_release(&request);
-    if (ok)
-        *rows = lm_answer_int(answer, 0, 0);
-    lm_answer_free(answer);
-    return ok;
-}
-
-int64_t
-lm_page_estimate(struct lm_conn *conn, const struct lm_base_query *query,
-                 const struct lm_key *cursor, const struct lm_key *bound)
-{
-    struct lm_page_request request;
-    struct lm_plan plan;
-    struct lm_answer *answer = NULL;
-    struct lm_err ignored;
-    int64_t rows = -1;
-
-    lm_request_init(&request, query);
-    lm_buf_puts(&request.sql, "EXPLAIN (FORMAT JSON) ");
-    lm_request_add_range(&request, (struct lm_bounds){cursor, bound});
-    if (lm_conn_ask_typed(conn, lm_buf_text(&request.sql), "1: t",
-                          request.types,
-                          (struct lm_values){request.texts, request.count},
-                          &answer, &ignored)) {
-        if (lm_plan_read(&plan, lm_answer_text(answer, 0, 0)))
-            rows = (int64_t)lm_plan_rows_returned(&plan);
-        lm_plan_release(&plan);
-        lm_answer_free(answer);
-    }
-    lm_request_release(&request);
-    return rows;
-}
-
-bool
 lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
                 const struct lm_key *cursor, const struct lm_key *bound,
                 int64_t limit, bool run, struct lm_answer **out,
@@ -659,7 +639,8 @@ lm_page_explain(struct lm_conn *conn, const struct lm_base_query *query,
     lm_request_init(&request, query);
     lm_buf_printf(&request.sql, "EXPLAIN (%sVERBOSE, FORMAT JSON) ",
                   run ? "ANALYZE, TIMING OFF, " : "");
-    add_whole_page(&request, cursor, bound, LM_DIGITS(limit + 1));
+    add_whole_page(&request, (struct lm_bounds){cursor, bound},
+                   LM_DIGITS(limit + 1));
     ok = lm_conn_ask_typed(
         conn, lm_buf_text(&request.sql), "1: t", request.types,
         (struct lm_values){request.texts, request.count}, out, err);

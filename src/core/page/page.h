@@ -66,11 +66,26 @@ bool lm_page_fetch(struct lm_conn *conn, const struct lm_base_query *query,
 /* May the first rows of a page be skipped: has it keys only, of which nothing
  * is to be checked? */
 bool lm_page_may_skip(const struct lm_base_query *query);
-/* The same page if it has as many rows as limit, without sending any row
- * before its last one. If there are fewer, out has no rows. */
-bool lm_page_skip(struct lm_conn *conn, const struct lm_base_query *query,
-                  const struct lm_key *cursor, const struct lm_key *bound,
-                  int64_t limit, struct lm_page *out,
+
+/*
+ * The same in two steps: ask posts the page's query, read waits for the page.
+ * With skip, no row before the last one of a full page is sent; if there are
+ * fewer rows than limit, the page has none. The question starts with zeros and
+ * belongs to the caller.
+ */
+struct lm_page_question {
+    struct lm_result *result; /* owned */
+    char *sql;                /* owned; NULL: nothing was asked */
+    int64_t limit;
+    bool skip;
+};
+void lm_page_question_release(struct lm_page_question *self);
+bool lm_page_ask(struct lm_conn *conn, const struct lm_base_query *query,
+                 const struct lm_key *cursor, const struct lm_key *bound,
+                 int64_t limit, bool skip, struct lm_page_question *out,
+                 struct lm_err *err) LM_MUSTCHECK;
+bool lm_page_read(struct lm_conn *conn, const struct lm_base_query *query,
+                  struct lm_page_question *question, struct lm_page *out,
                   struct lm_err *err) LM_MUSTCHECK;
 
 /* The table of all key columns, as SQL; freed by the caller. NULL if they come

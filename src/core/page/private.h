@@ -2,7 +2,8 @@
 #ifndef LM_CORE_PAGE_PRIVATE_H
 #define LM_CORE_PAGE_PRIVATE_H
 
-/* The SQL of pages, which page_sql.c builds and page.c sends. */
+/* The SQL of pages, which page_sql.c builds and the other files
+ * send. */
 
 #include "core/page/page.h"
 #include "pg/conn/answer.h"
@@ -23,6 +24,11 @@ struct lm_page_request {
 void lm_request_init(struct lm_page_request *self,
                      const struct lm_base_query *query);
 void lm_request_release(struct lm_page_request *self);
+
+/* Prepares and runs it. */
+bool lm_request_ask(const struct lm_page_request *self, struct lm_conn *conn,
+                    const char *shape, struct lm_answer **out,
+                    struct lm_err *err) LM_MUSTCHECK;
 
 /* The rows that a page may have: after cursor and up to bound; either may be
  * empty. */

@@ -174,12 +174,23 @@ forget_work(struct lm_repo *self)
     self->combined_failed = false;
 }
 
+void
+lm_repo_begin_batch(struct lm_repo *self, struct lm_conn *conn)
+{
+    forget_work(self);
+    turn_to(self, conn);
+}
+
+bool
+lm_repo_may_check_ahead(const struct lm_repo *self)
+{
+    return !self->shapes_changed && lm_shapes_have_room(&self->shapes);
+}
+
 bool
 lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
                    struct lm_err *err)
 {
-    forget_work(self);
-    turn_to(self, conn);
     self->checked = lm_conn_transaction(conn);
     return lm_shapes_post_check(&self->shapes, conn, err);
 }

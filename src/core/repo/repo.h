@@ -48,11 +48,17 @@ struct lm_repo_use {
     bool follows_new;                  /* pages have no last key */
 };
 
+/* Call this before the first query of a batch: forgets the work of the one
+ * before. */
+void lm_repo_begin_batch(struct lm_repo *self, struct lm_conn *conn);
 /* Call this at the begin of a transaction, before its first query: posts the
  * question whether the shapes of writes are unchanged, so that they need not
  * be asked for again. */
 bool lm_repo_post_check(struct lm_repo *self, struct lm_conn *conn,
                         struct lm_err *err) LM_MUSTCHECK;
+/* May the question be posted while the writes of the batch before are not
+ * answered yet? */
+bool lm_repo_may_check_ahead(const struct lm_repo *self);
 /* Call these around each callback, in a transaction. Opening waits for the
  * writes of the callback before, and fails if one has failed; then it forgets
  * them and an earlier failure. */

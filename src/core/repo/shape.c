@@ -283,12 +283,18 @@ on_version(void *arg, const struct lm_answer *answer, struct lm_err *err)
     self->outdated = true;
 }
 
+bool
+lm_shapes_have_room(const struct lm_shapes *self)
+{
+    return self->count <= MAX_SHAPES;
+}
+
 /* Shapes that were not used since the last check, and those of missing tables,
  * are asked for when they are needed. */
 static void
 forget_unused(struct lm_shapes *self)
 {
-    if (self->count > MAX_SHAPES)
+    if (!lm_shapes_have_room(self))
         lm_shapes_release(self);
     for (size_t i = 0; i < self->count; i++) {
         struct lm_shape *shape = self->all[i];

@@ -79,6 +79,8 @@ bool lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
                    const struct lm_combine_options *options,
                    struct lm_shape *shape, struct lm_err *err) LM_MUSTCHECK;
 
+/* If not, the next check forgets them all. */
+bool lm_shapes_have_room(const struct lm_shapes *self);
 /* Posts the question whether the shapes in use are unchanged. The answer makes
  * luamig forget those that have changed. */
 bool lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,

@@ -123,6 +123,8 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
     int64_t end = lm_clock_ms() + duration_ms;
     int64_t left;
 
+    if (duration_ms > 0)
+        lm_lane_rest(&self->lane);
     while ((left = end - lm_clock_ms()) > 0 &&
            !lm_runner_should_end_wait(self)) {
         renew_in_time(self);
@@ -364,6 +366,16 @@ hold_for_health(struct lm_runner *self)
         lm_runner_rest(self, SLICE_MS);
         look(self);
     }
+}
+
+bool
+lm_runner_goes_on(const struct lm_runner *self)
+{
+    return self->dry == NULL && self->options->limit == 0 &&
+           self->migration->throttle_ms == 0 &&
+           !self->migration->ops->has_throttle &&
+           self->holding.hold.by == LM_HELD_BY_NOTHING &&
+           lm_health_slowness(&self->holding.health) == 0;
 }
 
 bool

@@ -88,6 +88,12 @@ rows_left(void *run)
     return self->options->limit > 0 ? self->reserved : INT64_MAX;
 }
 
+static bool
+goes_on(void *run)
+{
+    return lm_runner_goes_on(run);
+}
+
 static void
 retries(void *run)
 {
@@ -151,6 +157,7 @@ lm_runner_host(struct lm_runner *self)
                                  .next_batch = next_batch,
                                  .failures = failures,
                                  .rows_left = rows_left,
+                                 .goes_on = goes_on,
                                  .retries = retries,
                                  .conflicts = conflicts,
                                  .waits = waits,

@@ -315,6 +315,8 @@ void lm_runner_apply_settings(struct lm_runner *self,
  * early, because of a request or a signal. */
 bool lm_runner_hold_back(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
+/* Will it not wait, as far as is known now? */
+bool lm_runner_goes_on(const struct lm_runner *self);
 /* A batch took so long; the run rests for it before the next batch. */
 void lm_holding_note_batch(struct lm_holding *self, int64_t worked_ms);
 /* Sets what status shows that the run waits for; NULL: nothing. */
@@ -325,7 +327,8 @@ bool lm_holding_take_overtaken(struct lm_holding *self);
  * the lease. Ignores errors: the next step will find the cause. The run stops
  * waiting if another runner has taken it over. */
 void lm_runner_renew_lease_and_status(struct lm_runner *self);
-/* Sleeps, and renews the lease. Every wait of a run uses this function. */
+/* Sleeps, and renews the lease. Every wait of a run uses this function: it sees
+ * to it that no transaction stays open meanwhile. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
 /* Begins and ends watching the server's health. */
 void lm_runner_watch(struct lm_runner *self);

@@ -71,6 +71,8 @@ sleep_ms(struct lm_worker *self, int64_t duration_ms)
     int64_t end = lm_clock_ms() + duration_ms;
     int64_t left;
 
+    if (duration_ms > 0)
+        lm_lane_rest(&self->lane);
     while ((left = end - lm_clock_ms()) > 0 && !should_stop(self))
         lm_stop_wait_ms(left);
 }
@@ -111,6 +113,14 @@ recorded(void *run)
     struct lm_counts done = {.failures = 1};
 
     lm_account_add(self->team->account, &done);
+}
+
+static bool
+goes_on(void *run)
+{
+    const struct lm_worker *self = run;
+
+    return self->team->account->limit == 0 && self->migration.throttle_ms == 0;
 }
 
 static void
@@ -244,6 +254,7 @@ host(struct lm_worker *self)
                                  .next_batch = next_batch,
                                  .failures = failures,
                                  .rows_left = rows_left,
+                                 .goes_on = goes_on,
                                  .retries = retries,
                                  .conflicts = conflicts,
                                  .waits = waits,
@@ -375,6 +386,7 @@ step(struct lm_worker *self, struct lm_err *err)
     if (orders.hold || orders.park) {
         if (orders.park && !give_back(self, err))
             return false;
+        lm_lane_rest(lane);
         lm_stop_wait_ms(WAIT_MS);
         return true;
     }

@@ -7,7 +7,6 @@
  * reconnects: only the runner knows whether that is safe.
  */
 
-#include "base/fault.h"
 #include "base/log.h"
 #include "pg/conn/own.h"
 #include "pg/conn/private.h"
@@ -38,24 +37,6 @@ bool
 lm_conn_is_up(const struct lm_conn *self)
 {
     return PQstatus(self->pg) == CONNECTION_OK;
-}
-
-bool
-lm_conn_in_transaction(const struct lm_conn *self)
-{
-    PGTransactionStatusType status = PQtransactionStatus(self->pg);
-
-    /* With requests in flight, libpq does not know yet. */
-    return status == PQTRANS_INTRANS ||
-           (status == PQTRANS_ACTIVE && self->count > 0);
-}
-
-bool
-lm_conn_has_transaction(const struct lm_conn *self)
-{
-    PGTransactionStatusType status = PQtransactionStatus(self->pg);
-
-    return status != PQTRANS_IDLE && status != PQTRANS_UNKNOWN;
 }
 
 int
@@ -249,17 +230,6 @@ lm_conn_log_server_message(const struct lm_conn *self, enum lm_log_level level,
         lm_log(level, "server: %s", text);
 }
 
-/* Reads the open requests after an error. The server skips all of them, up to
- * the next sync. */
-static void
-drain(struct lm_conn *self)
-{
-    struct lm_err ignored;
-
-    if (lm_conn_is_up(self) && !lm_pipeline_sync(self, &ignored))
-        lm_conn_log_server_message(self, LM_LOG_DEBUG, ignored.message);
-}
-
 /* A request whose result the caller waits for. */
 static bool
 ask(struct lm_conn *self, int sent, struct lm_pending request,
@@ -270,7 +240,7 @@ ask(struct lm_conn *self, int sent, struct lm_pending request,
                (request.keep == NULL ||
                 lm_answer_is_there(*request.keep, request.sql, err));
     }
-    drain(self);
+    lm_conn_drain(self);
     return false;
 }
 
@@ -278,18 +248,22 @@ bool
 lm_conn_command(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
     struct lm_pending request = {.sql = sql};
-    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
 
-    return ask(self, sent, request, err);
+    lm_conn_leave_ahead(self);
+    return ask(self,
+               PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0),
+               request, err);
 }
 
 bool
 lm_conn_post_command(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
     struct lm_pending request = {.sql = NULL}; /* the caller's text may go */
-    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
 
-    return lm_pipeline_post(self, sent, request, err);
+    lm_conn_leave_ahead(self);
+    return lm_pipeline_post(
+        self, PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0),
+        request, err);
 }
 
 bool
@@ -301,94 +275,10 @@ lm_conn_script(struct lm_conn *self, const char *sql, struct lm_err *err)
 bool
 lm_conn_flush(struct lm_conn *self, struct lm_err *err)
 {
+    lm_conn_leave_ahead(self);
     if (self->count == 0 && !self->failed && lm_conn_is_up(self))
         return true;
     return lm_pipeline_sync(self, err);
-}
-
-/* Deferred triggers and constraints have their turn in a statement of its own:
- * the statement timeout does not hold for what COMMIT does. */
-static bool
-post_deferred(struct lm_conn *self, struct lm_err *err)
-{
-    static const char sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
-    struct lm_pending request = {.sql = sql};
-    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
-
-    return lm_pipeline_post(self, sent, request, err);
-}
-
-bool
-lm_conn_settle(struct lm_conn *self, struct lm_err *err)
-{
-    return post_deferred(self, err) && lm_conn_flush(self, err);
-}
-
-static bool
-post_commit(struct lm_conn *self, PGresult **result, struct lm_err *err)
-{
-    static const char sql[] = "COMMIT";
-    struct lm_pending request = {.sql = sql, .keep = result};
-    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
-
-    return lm_pipeline_post(self, sent, request, err) &&
-           lm_pipeline_send_sync(self, err);
-}
-
-bool
-lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
-               struct lm_err *err)
-{
-    PGresult *result = NULL;
-    bool committed;
-    bool ok;
-
-    if (!post_deferred(self, err))
-        return false;
-#ifdef LUAMIG_FAULTS
-    /* So that the fault point is true: everything but COMMIT is on the server.
-     */
-    if (lm_fault_is_armed(before) && !lm_conn_flush(self, err))
-        return false;
-#endif
-    LM_FAULT(before);
-    (void)before;
-    if (!post_commit(self, &result, err)) {
-        drain(self); /* COMMIT may be in flight, and its result goes here */
-        PQclear(result);
-        return false;
-    }
-    LM_FAULT(sent);
-    (void)sent;
-    ok = lm_pipeline_read_commit(self, err);
-    self->deadline_ms = self->idle_limit_ms = 0;
-    /* The server answers COMMIT in a failed transaction with ROLLBACK. What
-     * fails after COMMIT's answer, a cancel that came late, undoes nothing. */
-    committed = result != NULL && strcmp(PQcmdStatus(result), "COMMIT") == 0;
-    PQclear(result);
-    if (!ok)
-        return committed && lm_conn_is_up(self);
-    if (!committed) {
-        return lm_err_set(err, LM_ERR_INTERNAL,
-                          "the server rolled back instead of committing");
-    }
-    return true;
-}
-
-void
-lm_conn_rollback(struct lm_conn *self)
-{
-    struct lm_err ignored;
-    bool interruptible = self->interruptible;
-
-    self->interruptible = false;
-    if (lm_conn_is_up(self) && !lm_conn_flush(self, &ignored))
-        lm_conn_log_server_message(self, LM_LOG_DEBUG, ignored.message);
-    if (lm_conn_is_up(self) && lm_conn_has_transaction(self) &&
-        !lm_conn_command(self, "ROLLBACK", &ignored))
-        lm_conn_log_server_message(self, LM_LOG_DEBUG, ignored.message);
-    self->interruptible = interruptible;
-    self->deadline_ms = self->idle_limit_ms = 0;
 }
 
 /* Runs a statement once. */
@@ -522,6 +412,15 @@ send_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                                NULL, NULL, 0);
 }
 
+/* A COMMIT in flight is to be answered first. */
+static bool
+may_wait(const struct lm_conn *self, struct lm_err *err)
+{
+    return !self->behind ||
+           lm_err_set(err, LM_ERR_INTERNAL,
+                      "a statement cannot be prepared behind COMMIT");
+}
+
 /* Makes room in the cache, on the server as well. */
 static bool
 evict(struct lm_conn *self, struct lm_err *err)
@@ -532,6 +431,8 @@ evict(struct lm_conn *self, struct lm_err *err)
 
     if (old == NULL)
         return true;
+    if (!may_wait(self, err))
+        return false;
     if (!lm_conn_flush(self, err)) /* requests in flight refer to it */
         return false;
     snprintf(sql, sizeof sql, "DEALLOCATE %s", old->name);
@@ -559,7 +460,11 @@ static bool
 keep(struct lm_conn *self, struct lm_stmt *stmt, const uint32_t *types,
      int type_count, struct lm_err *err)
 {
-    if (stmt->kept || parse_and_describe(self, stmt, types, type_count, err))
+    if (stmt->kept)
+        return true;
+    if (!may_wait(self, err))
+        return false;
+    if (parse_and_describe(self, stmt, types, type_count, err))
         return true;
     lm_stmt_cache_drop(&self->statements, stmt);
     return false;
@@ -573,15 +478,42 @@ lm_conn_prepare(struct lm_conn *self, const char *sql, const uint32_t *types,
            keep(self, *out, types, type_count, err);
 }
 
+static void
+on_parsed(void *arg, const struct lm_result *result, struct lm_err *err)
+{
+    struct lm_stmt *stmt = arg;
+
+    (void)err;
+    stmt->kept = result != NULL;
+    stmt->times = 0;
+}
+
+/* Has the server keep a statement, from its answer on, without waiting for it.
+ */
+static bool
+keep_later(struct lm_conn *self, struct lm_stmt *stmt, struct lm_err *err)
+{
+    const char *text = lm_own_text(stmt->sql);
+    struct lm_pending request = {
+        .sql = text, .listener = on_parsed, .arg = stmt};
+    bool ok = lm_own_begin(self, stmt->sql, LM_NO_VALUES, err) &&
+              lm_pipeline_post(
+                  self, PQsendPrepare(self->pg, stmt->name, text, 0, NULL),
+                  request, err);
+
+    return lm_own_end(self, stmt->sql, ok, err);
+}
+
 bool
 lm_conn_prepare_rare(struct lm_conn *self, const char *sql,
                      struct lm_stmt **out, struct lm_err *err)
 {
     if (!find_or_add(self, sql, NULL, 0, out, err))
         return false;
-    if (self->pooled || ++(*out)->times < OFTEN)
+    if (self->pooled || (*out)->kept || ++(*out)->times < OFTEN)
         return true;
-    return keep(self, *out, NULL, 0, err);
+    return self->behind ? keep_later(self, *out, err)
+                        : keep(self, *out, NULL, 0, err);
 }
 
 struct lm_stmt *
@@ -670,6 +602,25 @@ lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,
         .sql = lm_own_text(stmt->sql), .listener = listener, .arg = arg};
 
     return post(self, stmt, values, request, err);
+}
+
+bool
+lm_conn_post_query(struct lm_conn *self, const struct lm_stmt *stmt,
+                   struct lm_values values, struct lm_result **out,
+                   struct lm_err *err)
+{
+    struct lm_pending request = {.sql = lm_own_text(stmt->sql)};
+
+    *out = wrap_result(NULL);
+    request.keep = &(*out)->pg;
+    return post(self, stmt, values, request, err);
+}
+
+bool
+lm_conn_await(struct lm_conn *self, const struct lm_result *result,
+              const char *sql, struct lm_err *err)
+{
+    return lm_conn_flush(self, err) && lm_answer_is_there(result->pg, sql, err);
 }
 
 bool

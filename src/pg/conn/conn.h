@@ -212,6 +212,27 @@ bool lm_conn_script(struct lm_conn *self, const char *sql,
  */
 bool lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
                     struct lm_err *err) LM_MUSTCHECK;
+/*
+ * The same, and begins the next transaction ahead: post is called when COMMIT
+ * is on its way, and posts the next requests, BEGIN first. They save a round
+ * trip. post may fail: then there is no next transaction, and no error. So it
+ * may if a statement is not prepared yet, or COMMIT fails. Behind a pooler it
+ * is not called.
+ *
+ * enter: is that transaction there? Then it is the current one, and the answers
+ * come with the next flush. leave rolls it back, as any other request does
+ * first. Until it is entered, the connection says that it is in no transaction.
+ */
+struct lm_conn_ahead {
+    bool (*post)(void *arg, struct lm_err *err);
+    void *arg;
+};
+bool lm_conn_commit_and_begin(struct lm_conn *self, const char *before,
+                              const char *sent,
+                              const struct lm_conn_ahead *ahead,
+                              struct lm_err *err) LM_MUSTCHECK;
+bool lm_conn_enter_ahead(struct lm_conn *self);
+void lm_conn_leave_ahead(struct lm_conn *self);
 /* Sets the error for a server process (of this connection or of another one)
  * whose COMMIT waits for a standby. */
 void lm_conn_fail_awaiting_standby(const struct lm_conn *self,
@@ -255,6 +276,13 @@ bool lm_conn_forget(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_conn_execute(struct lm_conn *self, const struct lm_stmt *stmt,
                      struct lm_values values, struct lm_result **out,
                      struct lm_err *err) LM_MUSTCHECK;
+/* The same in two steps: posts the statement; waits for its rows. Between them,
+ * *out has none. sql is for an error. */
+bool lm_conn_post_query(struct lm_conn *self, const struct lm_stmt *stmt,
+                        struct lm_values values, struct lm_result **out,
+                        struct lm_err *err) LM_MUSTCHECK;
+bool lm_conn_await(struct lm_conn *self, const struct lm_result *result,
+                   const char *sql, struct lm_err *err) LM_MUSTCHECK;
 /* Copies the values. Fails if an earlier request has failed already. listener
  * may be NULL. */
 bool lm_conn_post(struct lm_conn *self, const struct lm_stmt *stmt,

@@ -81,6 +81,7 @@ lm_own_begin(struct lm_conn *conn, const char *sql, struct lm_values values,
 {
     const char *table = NULL;
 
+    lm_conn_leave_ahead(conn);
     if (!is_own(sql))
         return true;
     if (is_about_table(sql) && values.count > 0)

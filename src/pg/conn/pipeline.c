@@ -228,6 +228,7 @@ push(struct lm_conn *self, struct lm_pending request)
         self->first = 0;
     }
     self->queue[(self->first + self->count++) % self->room] = request;
+    self->later += self->behind;
 }
 
 /* Calls the request's listener, once. */
@@ -272,6 +273,7 @@ lm_pipeline_drop(struct lm_conn *self)
 {
     while (self->count > 0)
         pop(self);
+    self->later = 0;
 }
 
 /* The connection is of no use. */
@@ -407,7 +409,7 @@ take_result(struct lm_conn *self, struct lm_err *err)
 static bool
 take_ready(struct lm_conn *self, struct lm_err *err)
 {
-    while (self->count > 0 && !PQisBusy(self->pg)) {
+    while (self->count > self->later && !PQisBusy(self->pg)) {
         if (!take_result(self, err))
             return false;
     }
@@ -509,7 +511,7 @@ lm_conn_push(struct lm_conn *self, struct lm_err *err)
 static bool
 read_all(struct lm_conn *self, struct lm_err *err)
 {
-    while (self->count > 0) {
+    while (self->count > self->later) {
         if (!wait_for_result(self, err) || !take_result(self, err))
             return false;
     }
@@ -559,7 +561,10 @@ lm_pipeline_read_commit(struct lm_conn *self, struct lm_err *err)
 bool
 lm_pipeline_sync(struct lm_conn *self, struct lm_err *err)
 {
-    return lm_pipeline_send_sync(self, err) && read_answers(self, err);
+    bool sent = self->count > 0 && self->unsynced == 0;
+
+    return (sent || lm_pipeline_send_sync(self, err)) &&
+           read_answers(self, err);
 }
 
 static bool

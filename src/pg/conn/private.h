@@ -2,7 +2,8 @@
 #ifndef LM_PG_CONN_PRIVATE_H
 #define LM_PG_CONN_PRIVATE_H
 
-/* What conn.c, connect.c, pipeline.c and txn.c share, and nobody else. */
+/* What conn.c, commit.c, connect.c, pipeline.c and txn.c share, and nobody
+ * else. */
 
 #include "base/log.h"
 #include "pg/conn/conn.h"
@@ -57,6 +58,9 @@ struct lm_conn {
     size_t count;
     size_t room;
     bool committing;     /* COMMIT is in flight */
+    bool behind;         /* what is posted now goes behind that COMMIT */
+    size_t later;        /* so many requests went there; not to be read yet */
+    bool ahead;          /* their transaction is begun; nobody is in it yet */
     bool alone;          /* the open requests began outside of a transaction */
     int64_t look_ms;     /* when to look what the server process does */
     bool looked;         /* it was looked at, for the open requests */
@@ -134,7 +138,12 @@ enum lm_activity lm_conn_look(const struct lm_conn *self);
 /* The open requests will get no answer: calls their listeners. */
 void lm_pipeline_drop(struct lm_conn *self);
 
-/* Sends a sync; sends one and reads all answers up to it. The error is the
+/* Reads the open requests after an error. The server skips all of them, up to
+ * the next sync. */
+void lm_conn_drain(struct lm_conn *self);
+
+/* Sends a sync; sends one, if there is none after the last request, and reads
+ * all answers up to it. The error is the
  * first one of the requests; the server has skipped the requests after it. */
 bool lm_pipeline_send_sync(struct lm_conn *self,
                            struct lm_err *err) LM_MUSTCHECK;

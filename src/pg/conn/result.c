@@ -55,9 +55,11 @@ lm_result_table_column(const struct lm_result *self, int column)
 const char *
 lm_result_text(const struct lm_result *self, int row, int column)
 {
-    if (PQgetisnull(self->pg, row, column) != 0) /* also out of range */
-        return NULL;
-    return PQgetvalue(self->pg, row, column);
+    const char *text = PQgetvalue(self->pg, row, column); /* NULL becomes "" */
+
+    if (text != NULL && *text != '\0')
+        return text;
+    return PQgetisnull(self->pg, row, column) != 0 ? NULL : text;
 }
 
 size_t

@@ -250,6 +250,7 @@ lm_txn_begin(struct lm_conn *conn, const struct lm_txn *txn, struct lm_err *err)
 {
     char sql[96];
 
+    lm_conn_leave_ahead(conn);
     snprintf(sql, sizeof sql, "BEGIN ISOLATION LEVEL %s %s, NOT DEFERRABLE",
              txn->isolation != NULL ? txn->isolation : "read committed",
              txn->read_only ? "READ ONLY" : "READ WRITE");
