@@ -51,7 +51,7 @@ enum { POOLED = LM_POOL_MAX };
 static void
 give_back(struct lm_vm *self, void *ptr, size_t size)
 {
-    if (size == 0 || size > POOLED) {
+    if (size > POOLED) {
         free(ptr);
     } else {
         lm_pool_give(&self->pool, ptr, size);
@@ -66,34 +66,59 @@ move(struct lm_vm *self, void *ptr, size_t old_size, size_t size)
     void *moved =
         size <= POOLED ? lm_pool_take(&self->pool, size) : malloc(size);
 
-    if (moved != NULL && old_size > 0) {
+    if (moved != NULL) {
         memcpy(moved, ptr, size < old_size ? size : old_size);
         give_back(self, ptr, old_size);
     }
     return moved;
 }
 
+static bool
+has_room(const struct lm_vm *self, size_t more)
+{
+    return self->used + more <= self->cap;
+}
+
+static void *
+allocate_new(struct lm_vm *self, size_t size)
+{
+    void *ptr;
+
+    if (!has_room(self, size))
+        return NULL;
+    ptr = size <= POOLED ? lm_pool_take(&self->pool, size) : malloc(size);
+    if (ptr != NULL)
+        self->used += size;
+    return ptr;
+}
+
+static void *
+resize(struct lm_vm *self, void *ptr, size_t old_size, size_t size)
+{
+    void *other;
+
+    if (size > old_size && !has_room(self, size - old_size))
+        return NULL;
+    other = size <= POOLED || old_size <= POOLED
+                ? move(self, ptr, old_size, size)
+                : realloc(ptr, size);
+    if (other != NULL)
+        self->used += size - old_size;
+    return other;
+}
+
 static void *
 allocate(void *arg, void *ptr, size_t old_size, size_t size)
 {
     struct lm_vm *self = arg;
-    void *grown;
 
-    if (ptr == NULL)
-        old_size = 0; /* it is a type tag then */
-    if (size == 0) {
-        self->used -= old_size;
-        give_back(self, ptr, old_size);
-        return NULL;
-    }
-    if (size > old_size && self->used - old_size + size > self->cap)
-        return NULL;
-    grown = size <= POOLED || (old_size > 0 && old_size <= POOLED)
-                ? move(self, ptr, old_size, size)
-                : realloc(ptr, size);
-    if (grown != NULL)
-        self->used += size - old_size;
-    return grown;
+    if (ptr == NULL) /* old_size is a type tag then */
+        return size > 0 ? allocate_new(self, size) : NULL;
+    if (size > 0)
+        return resize(self, ptr, old_size, size);
+    self->used -= old_size;
+    give_back(self, ptr, old_size);
+    return NULL;
 }
 
 /* -- errors ----------------------------------------------------------- */
