@@ -7,6 +7,7 @@ import pytest
 from harness import readings
 from harness.oracle import assert_once
 from harness.project import DONE, FAILED
+from harness.wait import wait_until
 
 IDLE = {"LUAMIG_FAULT_IDLE_MS": "1000"}
 NAMED = "without talking to the server, within an open transaction"
@@ -79,4 +80,20 @@ def test_a_loop_in_lua_counts_as_idling(db, project):
       local till = os.time() + #rows
       while os.time() < till do end""" + readings.ROW_BY_ROW))
     project.run(env={"LUAMIG_FAULT_IDLE_MS": "2500"}).expect(DONE, NAMED)
+    assert_once(db)
+
+
+def test_a_process_that_stops_between_two_batches_is_not_called_slow(
+        db, project):
+    """The transaction of the next batch has begun, without the script."""
+    readings.create(db, 60)
+    project.script(readings.script(batch=10))
+    runner = project.start_run(fault="after_commit:3=stop", env=IDLE)
+    runner.wait_frozen()
+    wait_until(lambda: not db.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+        " AND state LIKE 'idle in transaction%%'", db.name, user="postgres"),
+        "the session to end")
+    runner.thaw()
+    runner.wait().expect(DONE, "6 batches").refuse(NAMED)
     assert_once(db)

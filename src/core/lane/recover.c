@@ -328,11 +328,14 @@ name_overtime(struct lm_err *err)
                        "has changed it. Nothing of the batch was written.");
 }
 
-/* Not while luamig itself was at work: then its process had stopped. */
+/* Not while luamig itself was at work, before the script had its page: then its
+ * process had stopped. */
 static bool
 is_ended_in_time(const struct lm_lane *self, const struct lm_err *err)
 {
-    return (lm_err_is_state(err, LM_CONN_IDLED) ||
+    bool before = self->attempt.in_batch && self->attempt.page_rows == 0;
+
+    return ((lm_err_is_state(err, LM_CONN_IDLED) && !before) ||
             lm_err_is_state(err, LM_CONN_OVERTIME)) &&
            !lm_conn_ran_own(self->conn);
 }

@@ -198,6 +198,7 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
     bool changes = pause != self->requests.paused;
     bool rest = true;
 
+    lm_lane_rest(&self->lane);
     lm_team_hold(self->team, pause);
     if (!lm_team_is_idle(self->team) && pause) {
         lm_stop_wait_ms(STAY_MS);

@@ -5,6 +5,7 @@
  * Until then it is nobody's: whatever else is sent rolls it back first.
  */
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "pg/conn/private.h"
 
@@ -158,8 +159,12 @@ lm_conn_commit(struct lm_conn *self, const char *before, const char *sent,
 bool
 lm_conn_enter_ahead(struct lm_conn *self)
 {
-    bool ahead = self->ahead && lm_conn_is_up(self);
+    bool ahead;
 
+    /* The process may have stopped meanwhile. */
+    if (lm_clock_ms() - self->quiet_since_ms >= self->idle_limit_ms)
+        lm_conn_leave_ahead(self);
+    ahead = self->ahead;
     self->ahead = false;
     return ahead;
 }

@@ -274,6 +274,7 @@ lm_pipeline_drop(struct lm_conn *self)
     while (self->count > 0)
         pop(self);
     self->later = 0;
+    self->ahead = false;
 }
 
 /* The connection is of no use. */
