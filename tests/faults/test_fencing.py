@@ -34,7 +34,7 @@ def through(proxy, db):
 
 @pytest.mark.parametrize("point", [
     "after_page", "after_migrate", "after_flush", "before_commit",
-    "after_commit_sent", "after_commit"])
+    "after_commit_sent", "next_asked", "after_commit"])
 def test_a_frozen_runner_wakes_up_after_another_has_finished(
         db, project, point):
     readings.create(db, 600)
@@ -197,7 +197,7 @@ def test_a_runner_that_idles_longer_than_its_lease_loses_the_run(
         db, project, tracked):
     readings.create(db, 100)
     db.set("track_activities", tracked)
-    project.script(readings.script(batch=10, throttle=1))
+    project.script(readings.script(batch=10))
     runner = project.start_run(fault="after_commit:3=stop", env=LEASE)
     runner.wait_frozen()
     wait_for_the_lease(db)

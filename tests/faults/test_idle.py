@@ -88,7 +88,7 @@ def test_a_process_that_stops_between_two_batches_is_not_called_slow(
     """The transaction of the next batch has begun, without the script."""
     readings.create(db, 60)
     project.script(readings.script(batch=10))
-    runner = project.start_run(fault="after_commit:3=stop", env=IDLE)
+    runner = project.start_run(fault="next_asked:3=stop", env=IDLE)
     runner.wait_frozen()
     wait_until(lambda: not db.scalar(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"

@@ -29,7 +29,7 @@ POINTS = [
     "journal_before_commit", "journal_after_commit_sent",
     "on_start_before_commit", "on_start_after_commit_sent",
     "on_start_after_commit", "after_page", "after_migrate", "after_flush",
-    "before_commit", "after_commit_sent", "after_commit",
+    "before_commit", "after_commit_sent", "next_asked", "after_commit",
     "done_before_commit", "done_after_commit_sent", "done_after_commit",
     "range_before_commit", "range_after_commit_sent", "before_cut",
     "cut_before_commit", "cut_after_commit_sent",

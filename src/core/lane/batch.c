@@ -43,6 +43,11 @@ struct next_page {
 static bool
 may_ask_ahead(const struct lm_lane *self, const struct lm_page *page)
 {
+#ifdef LUAMIG_FAULTS
+    /* So that the fault point is true: no transaction is open. */
+    if (lm_fault_is_armed("after_commit"))
+        return false;
+#endif
     return page->more && self->host.goes_on(self->host.run) &&
            self->range.batches + 1 < LM_LANE_RANGE_BATCHES &&
            self->migration->target_ms == 0 && self->window.rows == 0 &&

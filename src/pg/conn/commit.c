@@ -146,6 +146,10 @@ lm_conn_commit_and_begin(struct lm_conn *self, const char *before,
     self->ahead = committed && begun;
     if (!self->ahead)
         self->deadline_ms = self->idle_limit_ms = 0;
+#ifdef LUAMIG_FAULTS
+    if (self->ahead)
+        LM_FAULT("next_asked");
+#endif
     return committed;
 }
 
