@@ -400,6 +400,21 @@ def test_on_complete_sees_that_every_row_is_done(db, project):
     assert_once(db)
 
 
+def test_workers_end_their_own_sessions_that_the_server_still_keeps(
+        db, project, proxy):
+    """The network lost them in the middle of a batch: its range is locked."""
+    readings.create(db, 3000)
+    project.script(readings.script(batch=20, config="health = false"))
+    runner = project.start_run("--workers", 4, fault="after_flush:9=stop",
+                               url=db.cluster.url(db.name, host=proxy.host))
+    runner.wait_frozen()
+    proxy.cut(keep_server=True)
+    runner.thaw()
+    runner.wait(30).expect(DONE, "reconnected")
+    proxy.release()
+    assert_once(db)
+
+
 def test_all_sessions_that_a_restart_ends_keep_their_keys(db, project):
     """The first that is back takes nothing from those that are not."""
     readings.create(db, 20000)

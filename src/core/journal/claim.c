@@ -668,6 +668,7 @@ lm_journal_reclaim(struct lm_journal *self, struct lm_run *run,
 
     memcpy(mine, run->owner, sizeof mine);
     if (!look_at_runner(self, run, &runner, err) ||
+        !lm_journal_end_sessions_before(self, run->id, err) ||
         !claim(self, NULL, &runner, mine, run, range, &claimed, err))
         return false;
     return claimed || fail_fenced(self, run, err);

@@ -149,6 +149,11 @@ bool lm_journal_leave(struct lm_journal *self, int64_t run_id,
  * or of all workers of the run (process is NULL). Outside of a transaction. */
 void lm_journal_terminate(struct lm_journal *self, int64_t run_id,
                           const char *process, int number, bool had_its_time);
+/* After the worker has connected again, outside of a transaction: the server may
+ * still keep a session that the network has lost, and so the locks of its
+ * batch. Ends what waits for its client, and waits for what is at work. */
+bool lm_journal_end_sessions_before(struct lm_journal *self, int64_t run_id,
+                                    struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_renew_leases(struct lm_journal *self, int64_t run_id,
                              const struct lm_journal_note *note,
                              struct lm_err *err) LM_MUSTCHECK;

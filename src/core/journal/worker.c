@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 enum {
+    SLICE_MS = 50,
     COMMIT_GRACE_MS = 10000,   /* for a batch in flight to end by itself */
     INSIST_PATIENCE_MS = 30000 /* and after it was asked to end */
 };
@@ -135,7 +136,9 @@ lm_journal_come_back(struct lm_journal *self, const struct lm_run *run,
 {
     struct lm_range found = {.id = 0};
 
-    if (announce(self, run->id, err) && lm_journal_open(self, err) &&
+    if (announce(self, run->id, err) &&
+        lm_journal_end_sessions_before(self, run->id, err) &&
+        lm_journal_open(self, err) &&
         lm_journal_command(self,
                            "SELECT FROM {schema}.progress WHERE run_id = $1"
                            " FOR UPDATE",
@@ -222,7 +225,8 @@ lm_journal_terminate(struct lm_journal *self, int64_t run_id,
             " AND a.wait_event IS DISTINCT FROM 'SyncRep'"
             " WHERE w.run_id = $1 AND a.pid <> pg_catalog.pg_backend_pid()"
             " AND ($3::uuid IS NULL OR w.process = $3::uuid AND w.number = $4)"
-            " AND ($2 OR a.state LIKE 'idle in transaction%')",
+            " AND ($2 OR a.state LIKE 'idle in transaction%'"
+            "  OR a.state = 'active' AND a.wait_event = 'ClientRead')",
             LM_VALUES(LM_DIGITS(run_id), had_its_time ? "t" : "f", process,
                       LM_DIGITS(number)),
             &ignored)) {
@@ -242,6 +246,51 @@ lm_journal_insist(struct lm_journal *self, int64_t run_id, const char *process,
         return false;
     lm_journal_terminate(self, run_id, process, self->number,
                          waited_ms > COMMIT_GRACE_MS);
+    return true;
+}
+
+/* Has the server a transaction of this worker's sessions before? One that
+ * awaits a standby is none that may be ended. */
+static bool
+has_transaction_before(struct lm_journal *self, int64_t run_id, bool *has,
+                       struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+
+    if (!lm_journal_ask(self,
+                        "SELECT EXISTS (SELECT FROM {schema}.worker w"
+                        " JOIN pg_catalog.pg_stat_activity a"
+                        " ON a.pid = w.backend_pid"
+                        " AND a.backend_start = w.backend_start"
+                        " AND a.datname = pg_catalog.current_database()"
+                        " WHERE w.run_id = $1 AND w.process = $2::uuid"
+                        " AND w.number = $3"
+                        " AND a.pid <> pg_catalog.pg_backend_pid()"
+                        " AND a.state IN ('active', 'idle in transaction',"
+                        "  'idle in transaction (aborted)')"
+                        " AND a.wait_event IS DISTINCT FROM 'SyncRep')",
+                        "1: b",
+                        LM_VALUES(LM_DIGITS(run_id), self->process,
+                                  LM_DIGITS(self->number)),
+                        &answer, err))
+        return false;
+    *has = lm_answer_bool(answer, 0, 0);
+    lm_answer_free(answer);
+    return true;
+}
+
+bool
+lm_journal_end_sessions_before(struct lm_journal *self, int64_t run_id,
+                               struct lm_err *err)
+{
+    int64_t begun_ms = lm_clock_ms();
+    bool has = false;
+
+    do {
+        if (!has_transaction_before(self, run_id, &has, err))
+            return false;
+    } while (has && lm_journal_insist(self, run_id, self->process, begun_ms) &&
+             lm_stop_sleep_ms(SLICE_MS));
     return true;
 }
 
