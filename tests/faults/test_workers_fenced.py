@@ -1,6 +1,7 @@
 """Workers whose keys are others' by now, or were never theirs: what they still
 do does not count."""
 
+import os
 import signal
 
 import pytest
@@ -103,6 +104,7 @@ def test_a_failed_run_takes_the_keys_of_a_frozen_process_back(db, project):
     project.write("bad", "")
     first.wait().expect(FAILED, "bad").refuse("could not record")
     assert db.state() == "failed"
+    os.remove(os.path.join(project.path, "bad"))
     rows = db.scalar("SELECT sum(writes) FROM readings")
     second.thaw()
     second.wait().expect(FAILED, "has failed in another process")
