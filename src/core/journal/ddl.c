@@ -406,7 +406,7 @@ static const char step_5[] =
     "        p_retries bigint, p_failures bigint)\n"
     "    RETURNS void LANGUAGE plpgsql AS {quote}\n"
     "DECLARE\n"
-    "    seqscan text;\n"
+    "    seqscan pg_catalog.text;\n"
     "BEGIN\n"
     "    -- Each batch runs this; a search_path of its own would take\n"
     "    -- longer than the rest, so every name says where it is.\n"
