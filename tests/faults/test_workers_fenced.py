@@ -36,8 +36,8 @@ def start_two(db, project, fault):
 
 def test_a_pause_is_answered_when_a_frozen_process_can_commit_no_more(
         db, project):
-    readings.create(db, 20000)
-    project.script(readings.script(batch=20, throttle=5))
+    readings.create(db, 6000)
+    project.script(readings.script(batch=20, throttle=20))
     first, second = start_two(db, project, "before_commit:2=stop")
     project.luamig("pause", 1).expect(DONE, "is paused")
     assert held_by(db, second) == 0
@@ -59,8 +59,8 @@ def test_a_pause_is_answered_when_a_frozen_process_can_commit_no_more(
 def test_a_paused_run_whose_leader_ends_stays_paused_until_it_is_resumed(
         db, project, ends):
     """A helper leads it, and answers."""
-    readings.create(db, 20000)
-    project.script(readings.script(batch=20, throttle=5))
+    readings.create(db, 6000)
+    project.script(readings.script(batch=20, throttle=20))
     first = project.start_run("--workers", 2, env=LEASE)
     wait_until(lambda: db.progress() > 0, "rows")
     second = project.start_run("--join", "--workers", 2, env=LEASE)
