@@ -23,7 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_GROUP_BYTES = 1 << 20, FIRST_GOAL = 128, GROWTH = 4 };
+enum { MAX_GROUP_BYTES = 1 << 20, FIRST_GOAL = 32, GROWTH = 4 };
 
 static int
 column_count(const struct lm_group *group)
