@@ -1,11 +1,13 @@
 """The next page is asked for behind the COMMIT of a batch, in a transaction
 that begins then. Nobody can tell, but by the round trips."""
 
+import signal
+
 import pytest
 
 from harness import readings
 from harness.oracle import assert_once
-from harness.project import DONE
+from harness.project import DONE, STOPPED
 from harness.wait import wait_until
 
 # Fails at COMMIT, after the deferred triggers have had their turn: the first
@@ -75,3 +77,48 @@ def test_a_paused_run_leaves_no_transaction_open(db, project, workers):
         " AND application_name LIKE 'luamig%%'", db.name,
         user="postgres") == ["idle"], "all sessions to idle")
     runner.kill()
+
+
+def test_a_run_that_stops_waits_for_a_worker_in_no_transaction(db, project):
+    """A batch of the second worker lasts longer than a session may idle."""
+    readings.create(db, 4000)
+    db.execute("""
+        CREATE TABLE lead AS SELECT 0 AS pid;
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN UPDATE lead SET pid = pg_backend_pid(); RETURN NEW; END $$;
+        CREATE TRIGGER note BEFORE INSERT ON marks FOR EACH ROW
+            EXECUTE FUNCTION note()""")
+    project.script(readings.script(
+        batch=10, config="workers = 2", migrate="""
+        repo:query("SELECT pg_sleep(CASE pid WHEN pg_backend_pid() THEN 0.05 "
+          .. "ELSE 2 END) FROM lead")""" + readings.ROW_BY_ROW))
+    runner = project.start_run(env={"LUAMIG_FAULT_IDLE_MS": "700"})
+    wait_until(lambda: db.has_journal() and db.scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND query"
+        " LIKE 'SELECT pg_sleep%%' AND state = 'active'"
+        " AND clock_timestamp() - query_start > '0.3 s'", db.name,
+        user="postgres") > 0, "a long batch")
+    runner.signal(signal.SIGINT)
+    runner.wait().expect(STOPPED)
+    assert db.state() == "stopped"
+
+
+def test_a_slow_page_is_asked_for_once(db, project):
+    """A lease that is renewed between batches would give it up."""
+    readings.create(db, 40)
+    db.execute("""
+        CREATE SEQUENCE calls;
+        CREATE FUNCTION slow(bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+        BEGIN
+            PERFORM pg_sleep(0.03), nextval('calls');
+            RETURN $1;
+        END $$;
+        CREATE VIEW slow_readings AS
+            SELECT id, value, slow(id) AS s FROM readings""")
+    project.script(readings.script(
+        batch=10, config='key = "id", assume_unique = true').replace(
+            "SELECT id, value FROM readings",
+            "SELECT id, value, s FROM slow_readings"))
+    project.run(env={"LUAMIG_LEASE_MS": "300"}).expect(DONE)
+    assert db.scalar("SELECT last_value FROM calls") < 60
+    assert_once(db)

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/stop.h"
 #include "core/lane/private.h"
 
 #include <inttypes.h>
@@ -39,6 +40,10 @@ struct next_page {
     const struct lm_key *cursor;
 };
 
+/* A page that takes longer is not asked for ahead. Whoever gives it up waits for
+ * its end, and beside it a round trip is nothing. */
+enum { AHEAD_PAGE_MS = 250 };
+
 /* Not if anything about the next page is still to be decided. */
 static bool
 may_ask_ahead(const struct lm_lane *self, const struct lm_page *page)
@@ -50,6 +55,7 @@ may_ask_ahead(const struct lm_lane *self, const struct lm_page *page)
 #endif
     return page->more && self->host.goes_on(self->host.run) &&
            self->range.batches + 1 < LM_LANE_RANGE_BATCHES &&
+           lm_stop_level() == 0 && self->pace.last_ms <= AHEAD_PAGE_MS &&
            self->migration->target_ms == 0 && self->window.rows == 0 &&
            !self->narrow.on && self->bisection.rows_to_search == 0 &&
            self->options.witness == NULL && lm_repo_may_check_ahead(self->repo);
@@ -61,6 +67,7 @@ ask_ahead(void *arg, struct lm_err *err)
     const struct next_page *next = arg;
     struct lm_lane *self = next->lane;
 
+    lm_conn_limit_answer(self->conn, LM_LANE_PAGE_BYTES);
     return self->host.begin_batch(self->host.run, err) &&
            lm_repo_post_check(self->repo, self->conn, err) &&
            lm_lane_ask_page(self, next->cursor, &self->range.upper,

@@ -141,6 +141,7 @@ struct lm_narrow {
 struct lm_pace {
     int64_t first_ms[5];
     int count;         /* how many of them are set */
+    int64_t last_ms;   /* of the latest page */
     int64_t slow_ms;   /* time of a slow page; 0: none was slow */
     int64_t looked_ms; /* when the plan was last checked; 0: never */
 };

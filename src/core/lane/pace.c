@@ -36,6 +36,7 @@ lm_pace_median_ms(const struct lm_pace *self)
 void
 lm_pace_note(struct lm_pace *self, int64_t page_ms)
 {
+    self->last_ms = page_ms;
     if (self->count < (int)LM_COUNT(self->first_ms)) {
         self->first_ms[self->count++] = page_ms;
     } else if (page_ms > SLOW_MS &&

@@ -354,6 +354,7 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
     struct lm_outcome *outcome = self->outcome;
     struct lm_err ignored;
 
+    lm_lane_rest(&self->lane); /* what follows may wait for others */
     if (self->team != NULL || !self->leads)
         stop_team(self);
     if (self->acquired)

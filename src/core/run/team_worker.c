@@ -119,8 +119,14 @@ static bool
 goes_on(void *run)
 {
     const struct lm_worker *self = run;
+    struct lm_team *team = self->team;
+    bool rests;
 
-    return self->team->account->limit == 0 && self->migration.throttle_ms == 0;
+    pthread_mutex_lock(&team->mutex);
+    rests = team->held || team->parked || team->rest > 0 || team->slow_ms >= 0;
+    pthread_mutex_unlock(&team->mutex);
+    return !rests && team->account->limit == 0 &&
+           self->migration.throttle_ms == 0;
 }
 
 static void

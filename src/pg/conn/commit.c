@@ -170,6 +170,7 @@ lm_conn_enter_ahead(struct lm_conn *self)
         lm_conn_leave_ahead(self);
     ahead = self->ahead;
     self->ahead = false;
+    self->reads = 0;
     return ahead;
 }
 

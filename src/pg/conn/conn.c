@@ -613,7 +613,11 @@ lm_conn_post_query(struct lm_conn *self, const struct lm_stmt *stmt,
 
     *out = wrap_result(NULL);
     request.keep = &(*out)->pg;
-    return post(self, stmt, values, request, err);
+    if (post(self, stmt, values, request, err))
+        return true;
+    if (!self->behind)
+        lm_conn_drain(self); /* the caller frees what the answer goes to */
+    return false;
 }
 
 bool
