@@ -16,21 +16,24 @@
 
 static const char variable[] = "LUAMIG_JOURNAL_OWNER";
 
+/* The journal's, and what it has on Citus. */
+#define TABLES                                                       \
+    "('version', 'run', 'progress', 'failure', 'request', 'worker'," \
+    " 'range', 'two_phase')"
+
 /* Trusted owners: this role, superusers, the owner of the database, and a role
  * that the user names. A trigger belongs to the owner of its function. */
 #define UNTRUSTED                                                              \
     "SELECT t.what, r.rolname FROM (SELECT 0 AS rank, 'it' AS what,"           \
     "  n.nspowner AS owner FROM pg_namespace n WHERE n.nspname = $1"           \
     " UNION ALL SELECT 1, 'table ' || c.relname, c.relowner FROM pg_class c"   \
-    "  WHERE c.relnamespace = s.oid AND c.relname IN ('version', 'run',"       \
-    "   'progress', 'failure', 'request', 'worker', 'range')"                  \
+    "  WHERE c.relnamespace = s.oid AND c.relname IN " TABLES                  \
     " UNION ALL SELECT 2, 'function ' || p.proname, p.proowner FROM pg_proc p" \
     "  WHERE p.pronamespace = s.oid AND p.proname = ANY ($3::text[])"          \
     " UNION ALL SELECT 3, 'trigger ' || g.tgname, p.proowner"                  \
     "  FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid"                 \
     "  JOIN pg_proc p ON p.oid = g.tgfoid WHERE c.relnamespace = s.oid"        \
-    "   AND c.relname IN ('version', 'run', 'progress', 'failure',"            \
-    "    'request', 'worker', 'range')) t JOIN pg_roles r ON r.oid = t.owner"  \
+    "   AND c.relname IN " TABLES ") t JOIN pg_roles r ON r.oid = t.owner"     \
     " WHERE NOT r.rolsuper AND r.rolname NOT IN (current_user, session_user,"  \
     "  'pg_database_owner', $2) AND r.oid <> (SELECT d.datdba"                 \
     "  FROM pg_database d WHERE d.datname = current_database())"               \
