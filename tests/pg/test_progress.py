@@ -127,6 +127,32 @@ def test_rows_that_cannot_be_counted_in_time_are_estimated(db, project):
         "statement; the total is an estimate", "run 1 done: 300 rows")
 
 
+def test_all_workers_ranges_are_counted_within_one_limit(db, project):
+    """Each range has some of the slow rows."""
+    make_table(db, rows=800)
+    db.execute("""CREATE FUNCTION is_in_time(id int) RETURNS bool
+        LANGUAGE plpgsql AS $$
+        DECLARE most interval := current_setting('statement_timeout');
+          passed interval := statement_timestamp() - now();
+        BEGIN
+          IF most > '10s' OR most = '0s' THEN
+            RETURN true; -- not a count
+          ELSIF most > '10s' - passed + interval '0.15s' THEN
+            RAISE 'at % there were % left', passed, most;
+          ELSIF id % 50 = 0 THEN
+            PERFORM pg_sleep(0.02);
+          END IF;
+          RETURN true;
+        END $$;
+        CREATE VIEW v AS SELECT * FROM t WHERE is_in_time(id)""")
+    write_script(project, "v", batch=50, sleep=0)
+    project.run("--limit", 200, "--workers", 4, "--count").expect(
+        STOPPED).refuse("were not counted")
+    code, shown = shown_at_a_terminal(project, "--count", "--workers", "4")
+    assert code == DONE, shown
+    assert " of 800 rows" in shown, shown
+
+
 # -- application_name --------------------------------------------------------
 
 LONG = "scripts/" + 10 * "very_" + "long_name.lua"

@@ -40,14 +40,18 @@ static bool
 count_in(struct lm_runner *self, const struct lm_neighbours *ranges,
          int64_t *rows, struct lm_err *err)
 {
+    int64_t end = lm_clock_ms() + COUNT_MS;
     bool ok = begin_reading(self, COUNT_MS, err);
 
     *rows = 0;
     for (int i = 0; ok && i < ranges->count; i++) {
         const struct lm_range *range = &ranges->of[i].range;
+        int64_t left = end - lm_clock_ms();
         int64_t more = 0;
 
-        ok = lm_page_count_left(self->lane.conn, &self->lane.query,
+        ok = (i == 0 || lm_txn_limit_statements(self->lane.conn,
+                                                left > 1 ? left : 1, err)) &&
+             lm_page_count_left(self->lane.conn, &self->lane.query,
                                 &range->cursor, &range->upper, &more, err);
         *rows += more;
     }

@@ -258,9 +258,9 @@ next_step(struct lm_runner *self, struct lm_err *err)
     if (!may_work)
         return true;
     lm_runner_look_at_staff(self);
+    lm_runner_feed_progress(self); /* one range is counted sooner than many */
     if (self->team == NULL && lm_runner_wants_team(self))
         return lm_runner_start_team(self, err);
-    lm_runner_feed_progress(self);
     lm_runner_look_at_pace(self);
     if (!lm_runner_hold_back(self, err))
         return false;
