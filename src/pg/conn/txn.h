@@ -13,9 +13,9 @@
  * transaction allows it.
  *
  * It also sets a limit for idle time in the transaction, so that the locks of
- * a dead or frozen runner end, a short one if only luamig's own SQL runs; no JIT compilation; and no limit for the whole
- * transaction. If the server's default is read-only, the transaction is read-
- * only too.
+ * a dead or frozen runner end, a short one if only luamig's own SQL runs; no
+ * JIT compilation; and no limit for the whole transaction. If the server's
+ * default is read-only, the transaction is read-only too.
  *
  * On Citus, what is said of settings holds for the transactions on the nodes
  * too; a transaction has one connection to each node; and COMMIT waits for the
