@@ -387,6 +387,26 @@ def test_above_half_of_its_limit_a_signal_takes_workers_away(
     runner.wait().expect(STOPPED, "fewer workers than 3 from now on: ", why)
 
 
+def test_without_any_signal_all_workers_are_back_at_once(primary, db, project):
+    others = ["blocked_sessions", "replica_lag_bytes", "replay_lag_bytes",
+              "archive_backlog_bytes", "vacuums", "dead_tuple_debt",
+              "snapshot_age_s", "active_sessions_ratio"]
+    end = retain_wal(primary, db)
+    try:
+        script(project, ", ".join(f"{name} = false" for name in others)
+               + ", slot_wal_bytes = 10000000", batch=2, before=LONG_PAUSE)
+        runner = project.start_run("--workers", 4)
+        wait_until(lambda: "fewer than 4: slot" in note(db), "fewer workers")
+        project.luamig("set", 1, "health.slot_wal_bytes=false").expect(DONE)
+        wait_until(lambda: note(db) == "" and db.scalar(
+            "SELECT count(*) FROM luamig.worker", user="postgres") == 4,
+            "all workers", 8)
+    finally:
+        end()
+    runner.signal(SIGTERM)
+    runner.wait().expect(STOPPED)
+
+
 # -- what cannot be seen --------------------------------------------------------
 
 

@@ -62,6 +62,16 @@ lm_health_setting(enum lm_signal signal)
     return signals[signal].setting;
 }
 
+bool
+lm_health_has_signals(const struct lm_health_limits *limits)
+{
+    for (int i = LM_SIGNAL_BLOCKED; i < LM_SIGNALS; i++) {
+        if (limits->above[i] >= 0)
+            return true;
+    }
+    return false;
+}
+
 void
 lm_health_mark_all_unknown(struct lm_health_sample *sample,
                            const struct lm_health_limits *limits,

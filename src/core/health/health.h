@@ -46,6 +46,8 @@ const char *lm_health_setting(enum lm_signal signal);
 struct lm_health_limits {
     double above[LM_SIGNALS];
 };
+/* Is there anything to read? Without it there are no samples. */
+bool lm_health_has_signals(const struct lm_health_limits *limits);
 
 /* -- reading ----------------------------------------------------------- */
 

@@ -91,16 +91,6 @@ read_limits(struct lm_monitor *self)
     return limits;
 }
 
-static bool
-has_signal(const struct lm_health_limits *limits)
-{
-    for (int i = LM_SIGNAL_BLOCKED; i < LM_SIGNALS; i++) {
-        if (limits->above[i] >= 0)
-            return true;
-    }
-    return false;
-}
-
 /* Sessions that were blocked are not forgotten before the runner has looked. */
 static void
 post(struct lm_monitor *self, const struct lm_health_sample *sample)
@@ -199,7 +189,7 @@ static bool
 turn(struct lm_monitor *self, int64_t *next_ms, struct lm_err *err)
 {
     struct lm_health_limits limits = read_limits(self);
-    bool samples = has_signal(&limits);
+    bool samples = lm_health_has_signals(&limits);
     bool notified = false;
     int64_t rest_ms;
 

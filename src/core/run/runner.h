@@ -214,6 +214,8 @@ void lm_runner_follow_account(struct lm_runner *self);
 void lm_runner_look_at_staff(struct lm_runner *self);
 /* There is a new sample of the server's health. */
 void lm_runner_note_pressure(struct lm_runner *self);
+/* A signal's limit has changed. */
+void lm_runner_note_limits(struct lm_runner *self);
 /* So many workers has the process that leads; 0: it is not known. */
 void lm_runner_note_leader(struct lm_runner *self, int workers);
 

@@ -164,6 +164,7 @@ apply_setting(struct lm_runner *self, const struct lm_request *request,
         enum lm_signal signal = (enum lm_signal)setting.signal;
 
         lm_holding_set_limit(&self->holding, signal, setting.limit);
+        lm_runner_note_limits(self);
     }
     lm_log(LM_LOG_INFO, "%s = %s, set by %s on %s", request->name,
            request->value, request->by, request->host);

@@ -218,6 +218,14 @@ lm_runner_note_pressure(struct lm_runner *self)
     lm_shed_note_health(&staff->health, by != LM_HELD_BY_NOTHING, of);
 }
 
+/* Without signals there are no samples, which would bring workers back. */
+void
+lm_runner_note_limits(struct lm_runner *self)
+{
+    if (!lm_health_has_signals(&self->holding.health.limits))
+        self->staff.health = (struct lm_shed_health){0};
+}
+
 /* The only worker has as many conflicts. If no other process works on the run,
  * sessions of others are to blame. */
 static void
