@@ -388,6 +388,7 @@ def test_above_half_of_its_limit_a_signal_takes_workers_away(
 
 
 def test_without_any_signal_all_workers_are_back_at_once(primary, db, project):
+    """Until then status says of how many they are fewer, by the last setting."""
     others = ["blocked_sessions", "replica_lag_bytes", "replay_lag_bytes",
               "archive_backlog_bytes", "vacuums", "dead_tuple_debt",
               "snapshot_age_s", "active_sessions_ratio"]
@@ -395,8 +396,10 @@ def test_without_any_signal_all_workers_are_back_at_once(primary, db, project):
     try:
         script(project, ", ".join(f"{name} = false" for name in others)
                + ", slot_wal_bytes = 10000000", batch=2, before=LONG_PAUSE)
-        runner = project.start_run("--workers", 4)
-        wait_until(lambda: "fewer than 4: slot" in note(db), "fewer workers")
+        runner = project.start_run("--workers", 2)
+        wait_until(lambda: "fewer than 2: slot" in note(db), "fewer workers")
+        project.luamig("set", 1, "workers=4").expect(DONE)
+        wait_until(lambda: "fewer than 4: slot" in note(db), "the number", 8)
         project.luamig("set", 1, "health.slot_wal_bytes=false").expect(DONE)
         wait_until(lambda: note(db) == "" and db.scalar(
             "SELECT count(*) FROM luamig.worker", user="postgres") == 4,

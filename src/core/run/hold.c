@@ -88,7 +88,7 @@ lm_runner_renew_lease_and_status(struct lm_runner *self)
     count_hold(self);
     lm_held_write(&self->holding.held, &held);
     note.held_json = lm_buf_text(&held);
-    LM_ERR_COPY(note.workers_note, self->staff.note);
+    LM_ERR_COPY(note.workers_note, self->staff.reason.note);
     self->holding.noted_size = note.batch_size;
     if (lm_journal_renew(&self->lane.journal, &self->run, &note, &why)) {
         self->holding.held_unnoted = false;

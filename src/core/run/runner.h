@@ -89,10 +89,15 @@ struct lm_staff {
     bool sparse; /* what is counted are rows that windows pass */
     struct lm_shed_health health;
     struct lm_shed_conflicts conflicts;
-    char pressure[320]; /* what the server's health says */
+    enum lm_signal pressed_by; /* what took the last worker away, ... */
+    char pressure[320];        /* ... in words */
     bool health_told;
     bool conflicts_told;
-    char note[256]; /* why there are so many; "": nothing is to be said */
+    struct lm_staff_reason {
+        int of;         /* how many were given, or "auto" found */
+        int cause;      /* a signal that made them fewer; LM_SIGNALS: none */
+        char note[256]; /* why there are so many; "": nothing is to be said */
+    } reason;
 };
 
 /* What the run's progress is measured against (measure.c). */

@@ -213,8 +213,10 @@ lm_runner_note_pressure(struct lm_runner *self)
     enum lm_signal by = lm_health_presses(&self->holding.health);
     int of = given(self);
 
-    if (by != LM_HELD_BY_NOTHING)
+    if (by != LM_HELD_BY_NOTHING) {
+        staff->pressed_by = by;
         LM_ERR_COPY(staff->pressure, lm_health_why(&self->holding.health, by));
+    }
     lm_shed_note_health(&staff->health, by != LM_HELD_BY_NOTHING, of);
 }
 
@@ -272,17 +274,22 @@ look_at_conflicts(struct lm_runner *self)
 /* -- the number ------------------------------------------------------------------ */
 
 static int
-decide(struct lm_runner *self, char *note, size_t size)
+decide(const struct lm_runner *self, struct lm_staff_reason *reason)
 {
     const struct lm_staff *staff = &self->staff;
     int of = given(self);
     int by_health = least_of(of, staff->health.most);
     int wanted = least_of(by_health, staff->conflicts.most);
+    char *note = reason->note;
+    size_t size = sizeof reason->note;
 
+    reason->of = of;
+    reason->cause = LM_SIGNALS;
     note[0] = '\0';
     if (wanted < by_health) {
         snprintf(note, size, "fewer than %d: their batches conflict", of);
     } else if (wanted < of) {
+        reason->cause = staff->pressed_by;
         snprintf(note, size, "fewer than %d: %.200s", of, staff->pressure);
     } else if (staff->tunes && wanted != staff->tuner.kept) {
         snprintf(note, size, "auto tries it");
@@ -291,6 +298,14 @@ decide(struct lm_runner *self, char *note, size_t size)
                  staff->verdict);
     }
     return wanted;
+}
+
+/* The figures of a signal change all the time. */
+static bool
+differ_in_figures(const struct lm_staff_reason *a,
+                  const struct lm_staff_reason *b)
+{
+    return a->cause < LM_SIGNALS && a->cause == b->cause && a->of == b->of;
 }
 
 static void
@@ -308,8 +323,9 @@ void
 lm_runner_look_at_staff(struct lm_runner *self)
 {
     struct lm_staff *staff = &self->staff;
-    char note[sizeof staff->note];
+    struct lm_staff_reason reason;
     struct lm_habits habits;
+    bool is_news;
     int wanted;
 
     if (!may_have_team(self))
@@ -322,18 +338,19 @@ lm_runner_look_at_staff(struct lm_runner *self)
         staff->verdict[0] = '\0';
     }
     look_at_conflicts(self);
-    wanted = decide(self, note, sizeof note);
+    wanted = decide(self, &reason);
     habits = lm_lane_habits(&self->lane);
     lm_team_set_habits(self->team, &habits);
     lm_team_set_size(self->team, wanted);
     self->lane.others = self->team != NULL ? wanted - 1 : 0;
-    tell_health(staff, wanted, given(self));
-    /* The figures of the server's health change all the time. */
-    if (wanted == staff->wanted &&
-        (wanted < given(self) || strcmp(note, staff->note) == 0))
+    tell_health(staff, wanted, reason.of);
+    if (wanted == staff->wanted && strcmp(reason.note, staff->reason.note) == 0)
         return;
+    is_news =
+        wanted != staff->wanted || !differ_in_figures(&reason, &staff->reason);
     staff->wanted = wanted;
-    LM_ERR_COPY(staff->note, note);
-    lm_progress_set_workers(&self->gauge.progress, wanted, note);
-    lm_runner_renew_lease_and_status(self);
+    staff->reason = reason;
+    lm_progress_set_workers(&self->gauge.progress, wanted, reason.note);
+    if (is_news)
+        lm_runner_renew_lease_and_status(self);
 }
