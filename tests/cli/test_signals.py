@@ -25,6 +25,27 @@ def test_one_signal_finishes_the_batch_and_the_same_command_goes_on(
     assert table.scalar("SELECT count(*) FROM t WHERE name = 'new'") == 20
 
 
+def test_a_stop_is_recorded_although_a_lock_and_a_late_cancel_came_between(
+        table, project):
+    project.script(whole().replace("throttle_ms = 0", "throttle_ms = 60000"))
+    runner = project.start_run("-v", env={"LUAMIG_FAULT_GRACE_MS": "700"})
+    wait_until(lambda: table.progress() == 5, "the first batch")
+    holder = table.connect(user="postgres")
+    holder.cursor().execute("BEGIN; LOCK TABLE luamig.run")
+
+    runner.signal(signal.SIGINT)
+    wait_until(lambda: "lock timeout" in runner.stderr(), "the lock to cost time")
+    wait_until(lambda: table.scalar(
+        "SELECT bool_or(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE"
+        " datname = %s AND wait_event_type = 'Lock'", table.name,
+        user="postgres"), "it to wait again")
+    wait_until(lambda: "user request" in runner.stderr(), "the cancel to arrive")
+    holder.close()
+
+    runner.wait().expect(STOPPED).refuse("could not record")
+    assert table.state() == "stopped"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_within_a_batch_lets_it_commit(table, project, number):
     project.script(whole())

@@ -13,12 +13,20 @@ from harness.project import CANCELLED, DONE, FAILED, STOPPED, Project
 from harness.wait import wait_until
 
 LEASE = {"LUAMIG_LEASE_MS": "1000", "LUAMIG_FAULT_GRACE_MS": "1200"}
+GRACE = {"LUAMIG_FAULT_GRACE_MS": "1200"}
 
 
 def held_by(db, runner):
     """How many ranges the process holds."""
     return db.scalar("SELECT count(*) FROM luamig.range g JOIN luamig.worker w"
                      " ON w.id = g.worker WHERE w.pid = %s", runner.pid,
+                     user="postgres")
+
+
+def monitors(db):
+    """How many processes watch for requests."""
+    return db.scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+                     " AND application_name LIKE 'luamig monitor:%%'", db.name,
                      user="postgres")
 
 
@@ -124,6 +132,51 @@ def test_a_cancel_whose_leader_is_killed_is_carried_out_by_a_helper(
     second.wait().expect(CANCELLED)
     assert db.state() == "cancelled"
     assert db.rows("SELECT * FROM luamig.range", user="postgres") == []
+
+
+def test_a_cancel_whose_leader_is_frozen_is_carried_out_by_a_helper(
+        db, project):
+    """In the middle of a COMMIT, which rolls back."""
+    readings.create(db, 20000)
+    project.script(readings.script(batch=20, throttle=5))
+    first = project.start_run(fault="before_commit:50=stop")
+    wait_until(lambda: db.progress() > 0, "rows")
+    second = project.start_run("--join", "--workers", 2, env=GRACE)
+    wait_until(lambda: held_by(db, second) > 0, "keys for the second")
+    first.wait_frozen()
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    second.wait().expect(CANCELLED, "cancelled by")
+    assert db.state() == "cancelled"
+    rows = db.scalar("SELECT sum(writes) FROM readings")
+    first.thaw()
+    first.wait().expect(CANCELLED)
+    assert db.scalar("SELECT sum(writes) FROM readings") == rows
+    assert db.rows("SELECT * FROM luamig.range", user="postgres") == []
+
+
+def test_a_helper_says_that_the_run_is_done_where_a_cancel_came_too_late(
+        db, project):
+    """The leader hears nothing of it in on_complete."""
+    readings.create(db, 200)
+    project.script(readings.script(
+        batch=20, throttle=20, config="lock_timeout_ms = 60000").replace(
+        'on_complete = mark "completed"', """on_complete = function(repo)
+        repo:scalar("SELECT pg_advisory_xact_lock(1)::text")
+        repo:insert("marks", { mark = "completed" })
+        end"""))
+    other = db.connect()
+    other.cursor().execute("SELECT pg_advisory_lock(1)")
+    first = project.start_run()
+    wait_until(lambda: db.progress() > 0, "rows")
+    second = project.start_run("--join")
+    wait_until(lambda: monitors(db) == 2 and db.progress() == 200,
+               "both, and all rows")
+    db.admin("INSERT INTO luamig.request (run_id, verb) VALUES (1, 'cancel')")
+    wait_until(lambda: monitors(db) == 1, "the second to hear of it")
+    other.close()
+    first.wait().expect(DONE)
+    second.wait().expect(DONE, "run 1 done: 200 rows")
+    assert_once(db)
 
 
 # -- crashes of the server ----------------------------------------------------

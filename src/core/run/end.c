@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "core/run/runner.h"
 #include "core/run/team.h"
 #include "pg/conn/own.h"
@@ -14,35 +15,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COUNT_TIMEOUT_MS = 5000, LOCK_MS = 5000 };
+enum { COUNT_TIMEOUT_MS = 5000, LOCK_MS = 5000, LOOK_MS = 100 };
 
-/* A cancel that nobody else will carry out: the leader is gone. */
+/* In a process that does not lead: the leader carries a cancel out. If it is
+ * gone, or has not done it when it would have ended the sessions that hold it
+ * up, this process does; a frozen leader cannot commit any more. */
 static bool
-cancel_without_leader(struct lm_runner *self, bool *cancelled,
-                      struct lm_err *err)
+see_cancel_through(struct lm_runner *self, int64_t begun_ms, struct lm_err *err)
 {
     struct lm_journal *journal = &self->lane.journal;
+    int64_t patience = begun_ms + LM_FAULT_GRACE(LOCK_MS) * 3 / 2;
+    bool ignored;
     struct lm_lead lead;
 
-    *cancelled = false;
-    return lm_journal_look_at_lead(journal, &self->run, &lead, err) &&
-           (lead.leads ||
-            lm_journal_cancel(journal, self->run.id, cancelled, err));
+    for (;;) {
+        if (!lm_journal_look_at_lead(journal, &self->run, &lead, err))
+            return false;
+        self->ended = strncmp(self->run.state, "done", 4) == 0;
+        if (self->ended || strcmp(self->run.state, "cancelled") == 0)
+            return true;
+        if (lead.leads && lm_clock_ms() < patience) {
+            (void)lm_stop_wait_ms(LOOK_MS);
+        } else if (!lm_journal_cancel(journal, self->run.id, &ignored, err)) {
+            return false;
+        }
+    }
 }
 
 /* The end of a process that does not lead: the run's own, if it has failed. */
 static bool
 leave(struct lm_runner *self, int exit_code, const struct lm_err *error,
-      struct lm_err *err)
+      int64_t begun_ms, struct lm_err *err)
 {
     struct lm_journal *journal = &self->lane.journal;
-    bool cancelled = false;
 
-    if (self->requests.cancelled &&
-        !cancel_without_leader(self, &cancelled, err))
-        return false;
-    if (cancelled)
-        return true;
+    if (self->requests.cancelled) {
+        return see_cancel_through(self, begun_ms, err) &&
+               lm_journal_leave_run(journal, self->run.id, err);
+    }
     self->outcome->others =
         error == NULL && strcmp(self->run.state, "stopped") != 0;
     return error != NULL
@@ -52,7 +62,7 @@ leave(struct lm_runner *self, int exit_code, const struct lm_err *error,
 
 static bool
 try_record_end(struct lm_runner *self, const char *state, int exit_code,
-               const struct lm_err *error, struct lm_err *err)
+               const struct lm_err *error, int64_t begun_ms, struct lm_err *err)
 {
     struct lm_txn txn = lm_lane_txn(&self->lane);
     struct lm_journal_end end = {state, exit_code,
@@ -60,7 +70,7 @@ try_record_end(struct lm_runner *self, const char *state, int exit_code,
 
     lm_conn_rollback(self->lane.conn);
     if (!self->leads)
-        return leave(self, exit_code, error, err);
+        return leave(self, exit_code, error, begun_ms, err);
     if (error == NULL && strcmp(state, "cancelled") != 0) {
         if (!lm_journal_has_others(&self->lane.journal, self->run.id,
                                    &self->outcome->others, err))
@@ -112,15 +122,15 @@ blames_another(struct lm_runner *self, const struct lm_err *error,
 }
 
 /* A cancel request may arrive later than the statement it was meant for: then
- * tries twice. If others have rows locked, they get some time. A run that is
- * cancelled or has failed takes the ranges of all workers back, also of those
- * that are frozen. */
+ * tries once more. If others have rows locked, they get some time. A run that
+ * is cancelled or has failed takes the ranges of all workers back, also of
+ * those that are frozen. */
 static bool
-may_record_again(struct lm_runner *self, int attempt, bool takes_all,
+may_record_again(struct lm_runner *self, int *failures, bool takes_all,
                  int64_t begun_ms, const struct lm_err *why)
 {
     if (!lm_err_is_state(why, "55P03"))
-        return attempt < 2;
+        return ++*failures < 2;
     lm_conn_rollback(self->lane.conn);
     return lm_journal_insist(&self->lane.journal, self->run.id,
                              takes_all ? NULL : self->lane.journal.process,
@@ -136,14 +146,13 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
 {
     bool takes_all = error != NULL || strcmp(state, "cancelled") == 0;
     int64_t begun_ms = lm_clock_ms();
+    int failures = 0; /* other than by locks */
     struct lm_err why;
 
     if (self->lane.conn != NULL)
         lm_conn_set_interruptible(self->lane.conn, false);
-    for (int i = 1; self->lane.conn != NULL; i++) {
-        if (!lm_conn_is_up(self->lane.conn))
-            break;
-        if (try_record_end(self, state, exit_code, error, &why)) {
+    while (self->lane.conn != NULL && lm_conn_is_up(self->lane.conn)) {
+        if (try_record_end(self, state, exit_code, error, begun_ms, &why)) {
             return error == NULL || !lm_err_is_state(error, "42883") ||
                    !blames_journal(self, error, err);
         }
@@ -151,7 +160,7 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
         if (lm_err_is_state(&why, LM_JOURNAL_FENCED) &&
             blames_another(self, error, err))
             return error != NULL;
-        if (!may_record_again(self, i, takes_all, begun_ms, &why))
+        if (!may_record_again(self, &failures, takes_all, begun_ms, &why))
             break;
     }
     if (blames_journal(self, error != NULL ? error : &why, err))
@@ -195,6 +204,14 @@ count_matching(struct lm_runner *self)
 }
 
 static void
+fill_counts(struct lm_runner *self)
+{
+    self->outcome->rows = self->run.rows;
+    self->outcome->batches = self->run.batches;
+    self->outcome->failures = self->run.failures;
+}
+
+static void
 fill_outcome(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
@@ -204,10 +221,8 @@ fill_outcome(struct lm_runner *self)
     outcome->run_id = self->run.id;
     outcome->one_shot = self->migration->one_shot;
     outcome->takes_all = self->lane.query.takes_all;
-    outcome->rows = self->run.rows;
-    outcome->batches = self->run.batches;
     outcome->retries = self->run.retries;
-    outcome->failures = self->run.failures;
+    fill_counts(self);
     outcome->begun = self->acquired;
     if (!self->acquired)
         return;
@@ -239,6 +254,17 @@ conclude_cancelled(struct lm_runner *self)
 }
 
 static void
+conclude_done(struct lm_runner *self)
+{
+    struct lm_err ignored;
+
+    self->outcome->ending = LM_END_DONE;
+    if (!lm_journal_forget_workers(&self->lane.journal, &ignored))
+        lm_log(LM_LOG_DEBUG, "%s", ignored.message);
+    count_matching(self);
+}
+
+static void
 conclude_stop(struct lm_runner *self, struct lm_err *err)
 {
     const char *state = self->requests.cancelled ? "cancelled"
@@ -254,6 +280,10 @@ conclude_stop(struct lm_runner *self, struct lm_err *err)
             return;
         }
         self->outcome->ending = LM_END_FAILED;
+    } else if (self->ended) { /* the cancel came too late */
+        fill_counts(self);
+        conclude_done(self);
+        return;
     }
     lm_runner_call_on_stop(self, self->requests.cancelled ? "cancel" : "stop");
 }
@@ -352,7 +382,6 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
                    struct lm_err *err)
 {
     struct lm_outcome *outcome = self->outcome;
-    struct lm_err ignored;
 
     lm_lane_rest(&self->lane); /* what follows may wait for others */
     if (self->team != NULL || !self->leads)
@@ -386,9 +415,6 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
     } else if (stopped) {
         conclude_stop(self, err);
     } else if (self->acquired) {
-        outcome->ending = LM_END_DONE;
-        if (!lm_journal_forget_workers(&self->lane.journal, &ignored))
-            lm_log(LM_LOG_DEBUG, "%s", ignored.message);
-        count_matching(self);
+        conclude_done(self);
     }
 }
