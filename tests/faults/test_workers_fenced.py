@@ -89,11 +89,12 @@ def test_a_paused_run_whose_leader_ends_stays_paused_until_it_is_resumed(
     assert_once(db)
 
 
-def test_a_batch_in_flight_does_not_commit_after_a_cancel(db, project):
+@pytest.mark.parametrize("how", [(), ("--now",)])
+def test_a_batch_in_flight_does_not_commit_after_a_cancel(db, project, how):
     readings.create(db, 20000)
     project.script(readings.script(batch=20, throttle=5))
     first, second = start_two(db, project, "before_commit:2=stop")
-    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    project.luamig("cancel", 1, *how).expect(DONE, "is cancelled")
     first.wait().expect(CANCELLED)
     rows = db.scalar("SELECT sum(writes) FROM readings")
     second.thaw()

@@ -241,7 +241,8 @@ lm_journal_insist(struct lm_journal *self, int64_t run_id, const char *process,
 {
     int64_t waited_ms = lm_clock_ms() - begun_ms;
 
-    if (lm_stop_level() >= 2 ||
+    /* "cancel --now" interrupts as well, but nobody gives up. */
+    if ((lm_stop_level() >= 2 && lm_stop_signal()[0] != '\0') ||
         waited_ms > LM_FAULT_PATIENCE(INSIST_PATIENCE_MS))
         return false;
     lm_journal_terminate(self, run_id, process, self->number,
