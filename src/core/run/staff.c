@@ -273,6 +273,7 @@ look_at_conflicts(struct lm_runner *self)
 
 /* -- the number ------------------------------------------------------------------ */
 
+/* Begin with a reason without a cause. */
 static int
 decide(const struct lm_runner *self, struct lm_staff_reason *reason)
 {
@@ -284,8 +285,6 @@ decide(const struct lm_runner *self, struct lm_staff_reason *reason)
     size_t size = sizeof reason->note;
 
     reason->of = of;
-    reason->cause = LM_SIGNALS;
-    note[0] = '\0';
     if (wanted < by_health) {
         snprintf(note, size, "fewer than %d: their batches conflict", of);
     } else if (wanted < of) {
@@ -323,7 +322,7 @@ void
 lm_runner_look_at_staff(struct lm_runner *self)
 {
     struct lm_staff *staff = &self->staff;
-    struct lm_staff_reason reason;
+    struct lm_staff_reason reason = {.cause = LM_SIGNALS};
     struct lm_habits habits;
     bool is_news;
     int wanted;
