@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from contextlib import closing
 
 import pytest
 
@@ -56,6 +57,41 @@ def test_a_commit_that_one_node_takes_and_the_coordinator_does_not(
         node.set_standbys("")
     run.wait().expect(DONE)
     citus.wait_settled()
+    assert_once(db)
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+def test_a_run_stops_when_its_table_is_distributed_meanwhile(
+        db, project, isolation):
+    """A batch waits for that, and its snapshot is older."""
+    readings.create(db, 20)
+    project.script(readings.script(batch=10, config=f'isolation = "{isolation}"'))
+    run = project.start_run(fault="after_commit:1=stop")
+    run.wait_frozen()
+    with closing(db.connect()) as link, link.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(DISTRIBUTED)
+        run.thaw()
+        wait_until(lambda: db.rows("SELECT pid FROM pg_locks WHERE NOT granted "
+                                   "AND relation = 'readings'::regclass"),
+                   "the batch to wait")
+        cursor.execute("COMMIT")
+    run.wait().expect(UNREACHABLE, "a table was distributed on Citus",
+                      "Run the same command again")
+    assert db.progress() == 10
+    project.run().expect(DONE)
+    assert_once(db)
+
+
+def test_a_run_goes_on_when_another_table_is_distributed(db, project):
+    readings.create(db, 20)
+    project.script(readings.script(batch=10))
+    run = project.start_run(fault="after_commit:1=stop")
+    run.wait_frozen()
+    db.execute("CREATE TABLE other (id int)")
+    db.rows("SELECT create_distributed_table('other', 'id')")
+    run.thaw()
+    run.wait().expect(DONE)
     assert_once(db)
 
 

@@ -32,6 +32,11 @@ def test_the_journal_is_not_distributed(citus, db, project, distributed, options
                           "pronamespace::regnamespace::text = 'luamig'") == []
 
 
+def test_a_quote_in_the_name_of_the_schema(db, project, distributed):
+    project.run("--journal-schema", "o'x").expect(DONE)
+    readings.assert_each_once(db)
+
+
 def test_an_old_journal_gets_what_citus_needs(db, project, distributed):
     project.run("--limit", 10)
     db.admin("DROP TABLE luamig.two_phase")

@@ -39,13 +39,21 @@ lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
 }
 
 bool
-lm_journal_post(struct lm_journal *self, const char *sql,
-                struct lm_values values, struct lm_err *err)
+lm_journal_post_heard(struct lm_journal *self, const char *sql,
+                      struct lm_values values, lm_conn_listener listener,
+                      struct lm_err *err)
 {
     struct lm_stmt *stmt;
 
     return prepare(self, "", sql, &stmt, err) &&
-           lm_conn_post(self->conn, stmt, values, NULL, NULL, err);
+           lm_conn_post(self->conn, stmt, values, listener, NULL, err);
+}
+
+bool
+lm_journal_post(struct lm_journal *self, const char *sql,
+                struct lm_values values, struct lm_err *err)
+{
+    return lm_journal_post_heard(self, sql, values, NULL, err);
 }
 
 bool

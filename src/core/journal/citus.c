@@ -15,9 +15,9 @@
     "CREATE TABLE IF NOT EXISTS {schema}.two_phase (never " \
     "integer CHECK (false))"
 #define GRANT_TABLE "GRANT INSERT ON {schema}.two_phase TO PUBLIC"
-#define DISTRIBUTE                                                    \
-    "SELECT create_distributed_table('{schema}.two_phase', 'never', " \
-    "colocate_with => 'none', shard_count => 2)"
+#define DISTRIBUTE                                                       \
+    "SELECT create_distributed_table({quote}{schema}.two_phase{quote}, " \
+    "'never', colocate_with => 'none', shard_count => 2)"
 
 struct state {
     bool exists;
@@ -102,12 +102,37 @@ lm_journal_prepare_citus(struct lm_journal *self, struct lm_err *err)
     return fail(self, err);
 }
 
+/* No row, unless the transaction has been on a node, where somebody has
+ * distributed a table since the run began: then the table's CHECK fails. A
+ * snapshot may be older than that, so a sequence is asked too. */
+static const char two_phase_sql[] =
+    "INSERT INTO {schema}.two_phase"
+    " SELECT 0 FROM pg_catalog.get_current_transaction_id() t"
+    " WHERE t.transaction_number OPERATOR(pg_catalog.<>) 0"
+    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_dist_partition p"
+    "  WHERE p.logicalrelid OPERATOR(pg_catalog.=)"
+    "  {quote}{schema}.two_phase{quote}::pg_catalog.regclass)"
+    " AND (EXISTS (SELECT FROM pg_catalog.pg_dist_partition)"
+    "  OR (SELECT s.is_called FROM pg_catalog.pg_dist_shardid_seq s))";
+
+static void
+on_two_phase(void *arg, const struct lm_result *result, struct lm_err *err)
+{
+    (void)arg;
+    (void)result;
+    if (err == NULL || !lm_err_is_state(err, "23514"))
+        return;
+    lm_err_set(err, LM_ERR_CONNECT,
+               "a table was distributed on Citus while the run was at work");
+    lm_err_detail(err, "The batch is rolled back. What is done before stays.");
+    lm_err_hint(err, "Run the same command again: it prepares luamig's tables "
+                     "for that, and goes on.");
+}
+
 bool
 lm_journal_post_two_phase(struct lm_journal *self, struct lm_err *err)
 {
     return !lm_conn_is_citus(self->conn) ||
-           lm_journal_post(self,
-                           "INSERT INTO {schema}.two_phase"
-                           " SELECT 0 WHERE false",
-                           LM_NO_VALUES, err);
+           lm_journal_post_heard(self, two_phase_sql, LM_NO_VALUES,
+                                 on_two_phase, err);
 }

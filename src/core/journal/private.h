@@ -10,7 +10,8 @@
  * Run one statement, with {schema} and {quote} replaced; parameters are texts.
  * ask returns the answer, which has that shape (pg/conn/answer.h) and is freed
  * by the caller. command returns none. post sends the statement with the next
- * ones, under the transaction's search_path (pg/conn/own.h).
+ * ones, under the transaction's search_path (pg/conn/own.h); post_heard has a
+ * listener, without an argument.
  */
 bool lm_journal_ask(struct lm_journal *self, const char *sql, const char *shape,
                     struct lm_values values, struct lm_answer **out,
@@ -24,6 +25,9 @@ bool lm_journal_write(struct lm_journal *self, const char *sql,
                       struct lm_values values, struct lm_err *err) LM_MUSTCHECK;
 bool lm_journal_post(struct lm_journal *self, const char *sql,
                      struct lm_values values, struct lm_err *err) LM_MUSTCHECK;
+bool lm_journal_post_heard(struct lm_journal *self, const char *sql,
+                           struct lm_values values, lm_conn_listener listener,
+                           struct lm_err *err) LM_MUSTCHECK;
 
 /* Do all objects of the journal, if there are any, belong to trusted owners?
  * Are the functions those of the last step? LM_ERR_CONNECT if not. */
