@@ -5,15 +5,17 @@
 --   price < 13, -price             --> true, -12.50
 --   price == luamig.decimal "12.5" --> true; with an integer: price:equals(12)
 --   price:tointeger(), price:tonumber(), tostring(price)  --> nil, 12.5, "12.50"
+--   price:div(7, 2), price:round(0, "half_even")          --> 1.79, 12
 --
 -- `==` between a decimal and a number is false, because Lua never asks; `:equals` and `:compare`
 -- take integers. `<`, `<=` and the arithmetic do so too.
 --
--- Promises: no result is ever rounded. A decimal prints as the server prints it: with the scale it
--- was written with; sums have the greater scale of the two, products the sum of both. NaN equals
--- itself and is greater than everything. Decimals do not change. The limits are numeric's.
--- Refuses, by raising: division and powers, which would round; floats next to a decimal, since
--- 0.1 is not one tenth; text that numeric would not take.
+-- Promises: only `round`, `floor`, `ceil` and `div` round. A decimal prints as the server does:
+-- with the scale it was written with; sums have the greater scale of the two, products the sum of
+-- both. NaN equals itself and is greater than everything. Decimals do not change. The limits are
+-- numeric's.
+-- Refuses, by raising: `/` and powers, which would round in silence; floats next to a decimal,
+-- since 0.1 is not one tenth; text that numeric would not take.
 
 local marks = require "luamig.marks"
 local strict = require "luamig.strict"
@@ -98,6 +100,64 @@ local function multiply_limbs(a, b)
   return product
 end
 
+--- What a // b is, and the rest; b is less than BASE.
+local function divide_by_limb(a, b)
+  local quotient, rest = {}, 0
+  for i = #a, 1, -1 do
+    local value = rest * BASE + a[i]
+    quotient[i] = value // b
+    rest = value % b
+  end
+  return quotient, { rest }
+end
+
+local function trim(limbs)
+  while #limbs > 1 and limbs[#limbs] == 0 do
+    limbs[#limbs] = nil
+  end
+  return limbs
+end
+
+--- One step of the long division: takes from rest, at that place, as often b as it has it.
+local function divide_step(rest, b, place)
+  local top = (rest[place + #b] or 0) * BASE + (rest[place + #b - 1] or 0)
+  local guess = math.min(top // b[#b], BASE - 1)
+  while guess * b[#b - 1] > (top - guess * b[#b]) * BASE + (rest[place + #b - 2] or 0) do
+    guess = guess - 1
+  end
+  local function take(times)
+    local borrow = 0
+    for i = 1, #b do
+      local limb = rest[place + i - 1] - times * b[i] - borrow
+      borrow = -(limb // BASE)
+      rest[place + i - 1] = limb % BASE
+    end
+    local limb = (rest[place + #b] or 0) - borrow
+    rest[place + #b] = limb
+    return limb < 0
+  end
+  if take(guess) then
+    take(-1)
+    guess = guess - 1
+  end
+  return guess
+end
+
+--- a // b and a % b; b is not zero. The greatest limb of b is first made half of BASE or more, so
+-- that a guess from the greatest limbs is too high by two at most (Knuth, volume 2, 4.3.1, D).
+local function divide_limbs(a, b)
+  if #trim(b) == 1 then
+    return divide_by_limb(a, b[1])
+  end
+  local factor = BASE // (b[#b] + 1)
+  local rest, divisor = trim(multiply_limbs(a, { factor })), trim(multiply_limbs(b, { factor }))
+  local quotient = { 0 }
+  for place = #rest - #divisor + 1, 1, -1 do
+    quotient[place] = divide_step(rest, divisor, place)
+  end
+  return quotient, (divide_by_limb(rest, factor))
+end
+
 -- -- coefficients: texts of digits ---------------------------------------------------------
 
 --- -1, 0 or 1 for two texts of digits without leading zeros.
@@ -130,6 +190,34 @@ local function multiply_digits(a, b)
   end
   return to_digits(multiply_limbs(to_limbs(a), to_limbs(b)))
 end
+
+--- The digits of a // b and of a % b.
+local function divide_digits(a, b)
+  if #a <= SHORT and #b <= SHORT then
+    local x, y = tonumber(a), tonumber(b)
+    return ("%d"):format(x // y), ("%d"):format(x % y)
+  end
+  local quotient, rest = divide_limbs(to_limbs(a), to_limbs(b))
+  return to_digits(quotient):match "^0*(%d+)$", to_digits(rest):match "^0*(%d+)$"
+end
+
+--- Whether a number between whole ones goes away from zero, by how its rest stands against a half
+-- (-1, 0 or 1) and its last digit.
+local MODES = { "half_up", "half_even", "down", "up" }
+local AWAY = {
+  up = function()
+    return true
+  end,
+  down = function()
+    return false
+  end,
+  half_up = function(half)
+    return half >= 0
+  end,
+  half_even = function(half, last)
+    return half > 0 or half == 0 and last:find "[13579]" ~= nil
+  end,
+}
 
 -- -- parts: { negative =, digits =, scale = } or one of the specials -----------------------
 
@@ -263,6 +351,57 @@ local function multiply(x, y)
   return to_text(x.negative ~= y.negative, multiply_digits(x.digits, y.digits), x.scale + y.scale)
 end
 
+--- The text of a number at a scale that is not greater than its own; away: one of AWAY.
+local function cut(parts, scale, away)
+  local drop = parts.scale - scale
+  local digits = ("0"):rep(drop - #parts.digits + 1) .. parts.digits
+  local whole, rest = digits:sub(1, -drop - 1), digits:sub(-drop)
+  local half = rest:byte() == 53 and not rest:find("[^0]", 2) and 0 or rest:byte() >= 53 and 1 or -1
+  if rest:find "[^0]" and away(half, whole:sub(-1)) then
+    whole = add_digits(whole, "1")
+  end
+  if scale < 0 then
+    whole, scale = whole .. ("0"):rep(-scale), 0
+  end
+  return to_text(parts.negative, whole, scale)
+end
+
+local function round(parts, scale, away)
+  if parts.order then
+    return parts.text
+  elseif scale >= parts.scale then
+    return to_text(parts.negative, parts.digits .. ("0"):rep(scale - parts.scale), scale)
+  end
+  return cut(parts, scale, away)
+end
+
+local function divide_special(x, y, scale)
+  if x == NAN or y == NAN or x.order and y.order then
+    return "NaN"
+  elseif y.order then
+    return to_text(false, "0", scale)
+  end
+  return sign_of(x) == sign_of(y) and "Infinity" or "-Infinity"
+end
+
+--- The text of x / y at a scale, or nil and why there is none.
+local function divide(x, y, scale, away)
+  if x ~= NAN and not y.order and is_zero(y) then
+    return nil, "division by zero"
+  elseif x.order or y.order then
+    return divide_special(x, y, scale)
+  end
+  local shift = scale + y.scale - x.scale
+  local a = x.digits .. ("0"):rep(shift)
+  local b = y.digits .. ("0"):rep(-shift)
+  local whole, rest = divide_digits(a:match "^0*(%d+)$", b)
+  local half = compare_digits(add_digits(rest, rest):match "^0*(%d+)$", b)
+  if rest ~= "0" and away(half, whole:sub(-1)) then
+    whole = add_digits(whole, "1")
+  end
+  return to_text(x.negative ~= y.negative, whole, scale)
+end
+
 -- -- what scripts see ----------------------------------------------------------------------
 
 local Decimal = marks.metatables.decimal
@@ -298,17 +437,17 @@ function Decimal.__unm(self)
 end
 
 --- A metamethod that refuses what would round.
-local function refuser(what)
+local function refuser(what, instead)
   return function()
-    error(("a decimal cannot be %s without rounding; use :tonumber() to continue with floats, "
-      .. "or do it in SQL"):format(what), 2)
+    error(("a decimal cannot be %s without rounding; use %s"):format(what, instead), 2)
   end
 end
 
-Decimal.__div = refuser "divided"
-Decimal.__idiv = refuser "divided"
-Decimal.__mod = refuser "divided"
-Decimal.__pow = refuser "raised to a power"
+local DIVIDE = "d:div(x, scale), which rounds as you say"
+Decimal.__div = refuser("divided", DIVIDE)
+Decimal.__idiv = refuser("divided", DIVIDE)
+Decimal.__mod = refuser("divided", DIVIDE)
+Decimal.__pow = refuser("raised to a power", ":tonumber() to continue with floats, or do it in SQL")
 
 function Decimal.__eq(a, b)
   local x, y = operand(a), operand(b)
@@ -337,6 +476,60 @@ end
 --- -1, 0 or 1: less than, equal to or greater than a decimal or integer.
 function methods:compare(other)
   return compare(operands(self, other))
+end
+
+--- How to round, by the name that a method was given; raises at the line that called it.
+local function mode_of(mode)
+  if mode == nil then
+    return AWAY.half_up
+  elseif not AWAY[mode] then
+    error(("a decimal is rounded %s, not %s"):format(
+      text.choices(MODES), text.describe(mode)), 3)
+  end
+  return AWAY[mode]
+end
+
+--- Digits after the point, as a method was given them.
+local function scale_of(scale, least)
+  if math.type(scale) ~= "integer" or scale < least or scale > MAX_SCALE then
+    error(("the number of digits after the point is an integer from %d to %d, not %s"):format(
+      least, MAX_SCALE, text.describe(scale)), 3)
+  end
+  return scale
+end
+
+local function decimal_or_raise(shown, why)
+  if not shown then
+    error(why, 3)
+  end
+  return new(shown)
+end
+
+--- The nearest decimal with `scale` digits after the point (0), as SQL's round(numeric, int) says
+-- it: -2 rounds to hundreds. `mode`: "half_up" (away from zero, as the server does it),
+-- "half_even", "down" (towards zero) or "up".
+function methods:round(scale, mode)
+  local away = mode_of(mode)
+  return decimal_or_raise(round(parts_of(self), scale_of(scale or 0, -MAX_WHOLE), away))
+end
+
+--- The greatest whole number that is not greater.
+function methods:floor()
+  local parts = parts_of(self)
+  return decimal_or_raise(round(parts, 0, parts.negative and AWAY.up or AWAY.down))
+end
+
+--- The least whole number that is not less.
+function methods:ceil()
+  local parts = parts_of(self)
+  return decimal_or_raise(round(parts, 0, parts.negative and AWAY.down or AWAY.up))
+end
+
+--- The quotient with `scale` digits after the point, rounded as `round` does it. Raises where the
+-- divisor is zero.
+function methods:div(divisor, scale, mode)
+  local x, y = operands(self, divisor)
+  return decimal_or_raise(divide(x, y, scale_of(scale, 0), mode_of(mode)))
 end
 
 --- The integer of the same value; nil when it has a fraction, or is beyond 64 bits.

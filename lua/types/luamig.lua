@@ -275,6 +275,31 @@ function Decimal:equals(other) end
 ---@return integer
 function Decimal:compare(other) end
 
+---How to round: ties away from zero, as the server does it; ties to the even digit; towards zero;
+---away from zero.
+---@alias luamig.Rounding "half_up"|"half_even"|"down"|"up"
+
+---Rounded to so many digits after the point (0; -2 is hundreds).
+---@param scale? integer
+---@param mode? luamig.Rounding "half_up" by default.
+---@return luamig.Decimal
+function Decimal:round(scale, mode) end
+
+---The greatest whole number that is not greater.
+---@return luamig.Decimal
+function Decimal:floor() end
+
+---The least whole number that is not less.
+---@return luamig.Decimal
+function Decimal:ceil() end
+
+---The quotient with so many digits after the point.
+---@param divisor luamig.Decimal|integer
+---@param scale integer
+---@param mode? luamig.Rounding "half_up" by default.
+---@return luamig.Decimal
+function Decimal:div(divisor, scale, mode) end
+
 ---The integer, or nil when there is a fraction or it does not fit 64 bits.
 ---@return integer?
 function Decimal:tointeger() end

@@ -40,6 +40,28 @@ local WRITTEN = {
   { "nan", "NaN" }, { "-inf", "-Infinity" }, { "1.250e1", "12.50" },
 }
 
+-- What a method says, and SQL for the same.
+local ROUNDED = {
+  { "a'2.5':round()", "round(2.5)", "3" }, { "a'-2.5':round()", "round(-2.5)", "-3" },
+  { "a'1250':round(-2)", "round(1250, -2)", "1300" }, { "a'49':round(-2)", "round(49, -2)", "0" },
+  { "a'12':round(-5)", "round(12, -5)", "0" }, { "a'1.5':round(3)", "round(1.5, 3)", "1.500" },
+  { "a'99.996':round(2)", "round(99.996, 2)", "100.00" },
+  { "a'-0.004':round(2)", "round(-0.004, 2)", "0.00" },
+  { "a'99.99':round(1, 'down')", "trunc(99.99, 1)", "99.9" },
+  { "a'-99.99':round(0, 'down')", "trunc(-99.99)", "-99" },
+  { "a'-1.5':floor()", "floor(-1.5)", "-2" }, { "a'1.5':floor()", "floor(1.5)", "1" },
+  { "a'-1.5':ceil()", "ceil(-1.5)", "-1" }, { "a'1.01':ceil()", "ceil(1.01)", "2" },
+  { "a'2.00':ceil()", "ceil(2.00)", "2" }, { "a'7':div(3, 2)", "round(7.0 / 3, 2)", "2.33" },
+  { "a'-7':div(2, 0)", "round(-7.0 / 2)", "-4" }, { "a'1':div(8, 2)", "round(1.0 / 8, 2)", "0.13" },
+  { "a'100':div(a'0.25', 1)", "round(100 / 0.25, 1)", "400.0" },
+  { "a'12345678901234567890123':div(a'1234567890124', 3)",
+    "round(12345678901234567890123 / 1234567890124, 3)", "9999999999.996" },
+  { "a'NaN':round(1)", "round('NaN'::numeric, 1)", "NaN" },
+  { "a'NaN':div(0, 1)", "'NaN'::numeric / 0", "NaN" },
+  { "a'-Infinity':floor()", "floor('-Infinity'::numeric)", "-Infinity" },
+  { "a'Infinity':div(-2, 1)", "'Infinity'::numeric / -2", "-Infinity" },
+}
+
 local function said_of(expression, sql, wanted)
   local world = contract.numbers(1)
   world:stub(sql, { rows = { { x = wanted } } })
@@ -58,6 +80,13 @@ describe("a decimal", function()
     it(contract.of_numeric(("%s %s %s is %s"):format(a, operator, b, wanted)), function()
       assert.equal(wanted, said_of(("a'%s' %s a'%s'"):format(a, operator, b),
         ("SELECT ('%s'::numeric %s '%s'::numeric)::text AS x"):format(a, operator, b), wanted))
+    end)
+  end
+
+  for _, case in ipairs(ROUNDED) do
+    local expression, sql, wanted = table.unpack(case)
+    it(contract.of_numeric(("%s is %s"):format(expression, wanted)), function()
+      assert.equal(wanted, said_of(expression, ("SELECT (%s)::text AS x"):format(sql), wanted))
     end)
   end
 
@@ -119,7 +148,11 @@ describe("a decimal", function()
     { "a'one'", '"one" is not a decimal number' }, { "a''", '"" is not a decimal number' },
     { "a'.'", '"." is not a decimal number' }, { "a'1e'", '"1e" is not a decimal number' },
     { "a{}", "luamig.decimal takes a string of digits or a number, not a table" },
-    { "a'1':round()", 'a decimal has no method "round"' },
+    { "a'1':root()", 'a decimal has no method "root"' }, { "a'1':div(0, 2)", "division by zero" },
+    { "a'inf':div(0, 2)", "division by zero" }, { "a'1':div(0.5, 2)", "cannot be mixed exactly" },
+    { "a'1':div(3)", "the number of digits after the point is an integer from 0 to 16383, not" },
+    { "a'1':round(2, 'bankers')",
+      'a decimal is rounded "half_up", "half_even", "down" or "up", not "bankers"' },
     { "a'1e131072'", "is out of the range of numeric" },
   } do
     it("refuses " .. case[1], function()

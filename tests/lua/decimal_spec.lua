@@ -127,6 +127,46 @@ describe("luamig.decimal", function()
     end
   end)
 
+  local ways = {
+    --            half_up, half_even, down, up
+    { "2.5", 0, "3", "2", "2", "3" }, { "3.5", 0, "4", "4", "3", "4" },
+    { "-2.5", 0, "-3", "-2", "-2", "-3" }, { "2.51", 0, "3", "3", "2", "3" },
+    { "2.49", 0, "2", "2", "2", "3" }, { "0.4", 0, "0", "0", "0", "1" },
+    { "-0.05", 1, "-0.1", "0.0", "0.0", "-0.1" }, { "9.995", 2, "10.00", "10.00", "9.99", "10.00" },
+    { "150", -2, "200", "200", "100", "200" }, { "2.00", 1, "2.0", "2.0", "2.0", "2.0" },
+    { "99999999999999999999.5", 0, "100000000000000000000", "100000000000000000000",
+      "99999999999999999999", "100000000000000000000" },
+  }
+  for _, case in ipairs(ways) do
+    it(("rounds %s to %d digits in four ways"):format(case[1], case[2]), function()
+      for i, mode in ipairs { "half_up", "half_even", "down", "up" } do
+        assert.equal(case[i + 2], tostring(decimal(case[1]):round(case[2], mode)))
+      end
+    end)
+  end
+
+  it("divides so that the quotient and the rest are the dividend", function()
+    local function part(longest)
+      local list = {}
+      for i = 1, math.random(longest) do -- numbers at the edges of a long division's limbs
+        list[i] = ({ "9999999", "0000000", "0000001", "5000000", "4999999", "123" })[math.random(6)]
+      end
+      return "1" .. table.concat(list)
+    end
+    for i = 1, 2000 do
+      local long = i % 2 == 0
+      local a = decimal(long and part(8) or random_text(40))
+      local b = decimal(long and part(5) or random_text(30))
+      local scale = math.random(0, 9)
+      if not b:equals(0) then
+        local rest = a - a:div(b, scale, "down") * b
+        local unit = decimal("1e-" .. scale) * b
+        assert(rest:equals(0) or (rest < 0) == (a < 0) and rest * rest < unit * unit,
+          ("%s / %s"):format(a, b))
+      end
+    end
+  end)
+
   it("keeps the scale in sums and products", function()
     local function shows(wanted, value)
       assert.equal(wanted, tostring(value))
