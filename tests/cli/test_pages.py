@@ -40,6 +40,7 @@ return {{
 PIECES = {
     "null": in_migrate('repo:update("users", { id = user.id }, { nick'),
     "decimals": in_migrate("local gross", "orders", "order"),
+    "rounding": in_migrate("local share", "orders", "order"),
     "documents": in_migrate("local doc"),
     "statements": in_migrate("local orders"),
     "keyed": in_migrate('repo:update("users", { id = user.id }, { email'),

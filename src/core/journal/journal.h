@@ -305,7 +305,7 @@ bool lm_journal_come_back(struct lm_journal *self, const struct lm_run *run,
  * a run's last transaction is open, so that one leaves them. */
 bool lm_journal_forget_workers(struct lm_journal *self,
                                struct lm_err *err) LM_MUSTCHECK;
-/* The worker has given its range back, and is one no longer; a transaction of
+/* The worker has given its range back, and ends; a transaction of
  * its own. */
 bool lm_journal_end_session(struct lm_journal *self,
                             struct lm_err *err) LM_MUSTCHECK;
@@ -442,7 +442,7 @@ bool lm_journal_count_held(struct lm_journal *self, int64_t run_id,
 /* Are there workers of other processes, and alive? */
 bool lm_journal_has_others(struct lm_journal *self, int64_t run_id,
                            bool *others, struct lm_err *err) LM_MUSTCHECK;
-/* This process gives back what it holds, and leads no longer. The run goes on
+/* This process gives back what it holds, and stops leading. The run goes on
  * with others. */
 bool lm_journal_leave_run(struct lm_journal *self, int64_t run_id,
                           struct lm_err *err) LM_MUSTCHECK;

@@ -125,7 +125,8 @@ bool lm_journal_ask_for_any_progress(struct lm_journal *self,
 #define LM_JOURNAL_RANGE "g.id, g.seq, g.cursor, g.upper, g.rows, g.batches"
 /* A key with NULL in it does not fit: its reader says so, and what to do. */
 #define LM_JOURNAL_RANGE_SHAPE "?: n n t?[]? t?[]? n n"
-/* Sets the range to the answer's row; id is 0 if there is none. */
+/* Sets the range to the answer's row, with that owner, which may be the range's
+ * own; id is 0 if there is none. */
 void lm_journal_read_range_row(const struct lm_answer *answer,
                                const char *token, struct lm_range *range);
 

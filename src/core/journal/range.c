@@ -27,6 +27,9 @@ void
 lm_journal_read_range_row(const struct lm_answer *answer, const char *token,
                           struct lm_range *range)
 {
+    char owner[sizeof range->owner];
+
+    LM_ERR_COPY(owner, token); /* it may be the range's own */
     lm_range_release(range);
     if (lm_answer_rows(answer) == 0)
         return;
@@ -36,7 +39,7 @@ lm_journal_read_range_row(const struct lm_answer *answer, const char *token,
     read_key(answer, 3, &range->upper);
     range->rows = lm_answer_int(answer, 0, 4);
     range->batches = lm_answer_int(answer, 0, 5);
-    LM_ERR_COPY(range->owner, token);
+    LM_ERR_COPY(range->owner, owner);
 }
 
 bool
@@ -60,7 +63,6 @@ lm_journal_read_range(struct lm_journal *self, struct lm_range *range,
                       bool *mine, struct lm_err *err)
 {
     struct lm_answer *answer = NULL;
-    char owner[sizeof range->owner];
 
     if (!lm_journal_ask(self,
                         "SELECT " LM_JOURNAL_RANGE " FROM {schema}.range g"
@@ -70,8 +72,7 @@ lm_journal_read_range(struct lm_journal *self, struct lm_range *range,
                         err))
         return false;
     *mine = lm_answer_rows(answer) == 1;
-    memcpy(owner, range->owner, sizeof owner);
-    lm_journal_read_range_row(answer, owner, range);
+    lm_journal_read_range_row(answer, range->owner, range);
     lm_answer_free(answer);
     return true;
 }

@@ -83,7 +83,6 @@ lm_journal_lock_range(struct lm_journal *self, int64_t run_id,
                       struct lm_range *range, bool *there, struct lm_err *err)
 {
     struct lm_answer *answer = NULL;
-    char owner[sizeof range->owner];
     struct lm_txn txn = {
         .own = true, .statement_timeout_ms = 10000, .lock_timeout_ms = LOCK_MS};
 
@@ -102,8 +101,7 @@ lm_journal_lock_range(struct lm_journal *self, int64_t run_id,
                         err))
         return false;
     *there = lm_answer_rows(answer) == 1;
-    memcpy(owner, range->owner, sizeof owner);
-    lm_journal_read_range_row(answer, owner, range);
+    lm_journal_read_range_row(answer, range->owner, range);
     lm_answer_free(answer);
     return true;
 }

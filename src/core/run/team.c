@@ -48,7 +48,8 @@ end_worker(struct lm_team *self, int number)
     self->of[number] = NULL;
 }
 
-/* A worker that was too many, and no longer is, may be about to end. */
+/* A worker that was too many may be about to end, although there is room for
+ * it again. */
 static bool
 has_ended(struct lm_team *self, int number)
 {

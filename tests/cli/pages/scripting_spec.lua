@@ -149,6 +149,14 @@ describe("the piece on", function()
     assert.is_nil(world:rows("orders")[2].gross)
   end)
 
+  it("rounding says how", function()
+    local world = world_of({ orders = orders({ id = 1, net = luamig.decimal "10.00" }) },
+      { from = "orders" })
+    run(world, "rounding")
+    local row = world:rows("orders")[1]
+    assert.equal("3.33 5.1800", tostring(row.net) .. " " .. tostring(row.gross))
+  end)
+
   it("documents removes one field and empties the other", function()
     local world = world_of { users = users { id = 1, email = "ann@x",
       settings = { tags = { "a" }, limit = luamig.json.null } } }
