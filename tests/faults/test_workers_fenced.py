@@ -9,7 +9,8 @@ import pytest
 from harness import readings
 from harness.cluster import Cluster
 from harness.oracle import assert_once
-from harness.project import CANCELLED, DONE, FAILED, STOPPED, Project
+from harness.project import (CANCELLED, DONE, FAILED, STOPPED, UNREACHABLE,
+                             Project)
 from harness.wait import wait_until
 
 LEASE = {"LUAMIG_LEASE_MS": "1000", "LUAMIG_FAULT_GRACE_MS": "1200"}
@@ -101,6 +102,24 @@ def test_a_batch_in_flight_does_not_commit_after_a_cancel(db, project, how):
     second.wait().expect(CANCELLED)
     assert db.scalar("SELECT sum(writes) FROM readings") == rows
     assert db.rows("SELECT * FROM luamig.range", user="postgres") == []
+
+
+def test_a_cancel_that_is_not_recorded_is_said_to_have_failed(db, project):
+    readings.create(db, 20000)
+    project.script(readings.script(batch=20, throttle=5))
+    runner = project.start_run(fault="end_before_commit=stop")
+    wait_until(lambda: db.progress() > 0, "rows")
+    cancel = project.start("cancel", 1)
+    runner.wait_frozen()
+    for pid in db.runners():
+        db.end_session(pid)
+    runner.thaw()
+    runner.wait().expect(
+        UNREACHABLE, "could not record in the journal that run 1 is cancelled",
+        "luamig cancel 1").refuse("run 1 cancelled")
+    cancel.wait()
+    project.luamig("cancel", 1).expect(DONE, "is cancelled")
+    assert db.state() == "cancelled"
 
 
 def test_a_failed_run_takes_the_keys_of_a_frozen_process_back(db, project):

@@ -328,6 +328,18 @@ def test_more_sessions_than_usual_are_waited_for(db, project):
     finish(db, runner, held_by("active sessions"))
 
 
+def test_a_run_of_another_database_with_the_same_number_is_a_session_of_others(
+        primary, db, project):
+    script(project, "active_sessions_ratio = 0.05")
+    runner = project.start_run()
+    link = primary.connect("postgres")
+    link.cursor().execute("SET application_name = 'luamig: run 1 of x.lua'")
+    with aside(link.cursor(), "SELECT pg_sleep(3)"):
+        wait_held(db, runner, ", usually ")
+    link.close()
+    finish(db, runner, held_by("active sessions"))
+
+
 @pytest.mark.parametrize("grant", ["GRANT {} TO", "REVOKE {} FROM"])
 def test_workers_of_another_process_are_no_sessions_of_others(
         primary, db, project, grant):

@@ -61,11 +61,14 @@ struct lm_health_sampler {
     " pg_catalog.pg_partition_tree(t.oid::regclass) p) "
 
 /* Is session a none of this run, in other processes? Those are called as this
- * process's monitor: "luamig: run 7 of ...", "luamig monitor: run 7 of ...". */
-#define IS_FOREIGN                                                   \
-    "(coalesce(a.application_name, '') NOT LIKE pg_catalog.replace(" \
-    "pg_catalog.split_part(pg_catalog.current_setting("              \
-    "'application_name'), ' of ', 1), ' monitor:', '%:') || ' of %')"
+ * process's monitor: "luamig: run 7 of ...", "luamig monitor: run 7 of ...". A
+ * run of another database may have the same number. */
+#define IS_FOREIGN                                                \
+    "(a.datname IS DISTINCT FROM pg_catalog.current_database()"   \
+    " OR coalesce(a.application_name, '') NOT LIKE "              \
+    "pg_catalog.replace(pg_catalog.split_part("                   \
+    "pg_catalog.current_setting('application_name'), ' of ', 1)," \
+    " ' monitor:', '%:') || ' of %')"
 
 /* pg_blocking_pids stops all locking for a moment, so it is called for those
  * who wait only. */

@@ -17,10 +17,36 @@ rows_to_ask_for(const struct lm_lane *self)
 {
     int64_t size =
         lm_bisection_rows(&self->bisection, lm_size_rows(&self->size));
-    int64_t left = self->host.rows_left(self->host.run);
 
     size = lm_narrow_rows(&self->narrow, size);
-    return left < size ? left : size;
+    return self->account->limit > 0 && self->reserved < size ? self->reserved
+                                                             : size;
+}
+
+void
+lm_lane_count(struct lm_lane *self, const struct lm_counts *done)
+{
+    lm_account_add(self->account, done);
+    self->host.counted(self->host.run, done);
+}
+
+static void
+count_batch(struct lm_lane *self, int64_t rows)
+{
+    struct lm_counts done = {
+        .rows = rows, .batches = rows > 0 ? 1 : 0, .passed = self->window.rows};
+
+    self->number = rows > 0 ? 0 : self->number;
+    lm_lane_count(self, &done);
+    self->reserved = lm_account_reserve(self->account, self->reserved, 0);
+}
+
+bool
+lm_lane_reserve(struct lm_lane *self)
+{
+    self->reserved = lm_account_reserve(self->account, self->reserved,
+                                        lm_size_rows(&self->size));
+    return self->reserved > 0;
 }
 
 bool
@@ -53,7 +79,8 @@ may_ask_ahead(const struct lm_lane *self, const struct lm_page *page)
     if (lm_fault_is_armed("after_commit"))
         return false;
 #endif
-    return page->more && self->host.goes_on(self->host.run) &&
+    return page->more && self->account->limit == 0 &&
+           self->host.goes_on(self->host.run) &&
            self->range.batches + 1 < LM_LANE_RANGE_BATCHES &&
            lm_stop_level() == 0 && self->pace.last_ms <= AHEAD_PAGE_MS &&
            self->migration->target_ms == 0 && self->window.rows == 0 &&
@@ -152,7 +179,7 @@ advance(struct lm_lane *self, const struct lm_page *page, struct lm_key *cursor)
     lm_attempt_committed(&self->attempt);
     lm_lane_narrow_passed(self, page);
     lm_size_batch(&self->size, page->rows, self->worked_ms);
-    self->host.committed(self->host.run, page->rows);
+    count_batch(self, page->rows);
 }
 
 /* "batch 3, keys (id) from (2001) to (3000), rolled back"; "after (2000)" if the
@@ -243,7 +270,7 @@ pass_window(struct lm_lane *self, const struct lm_page *page,
     self->range.seq++;
     lm_attempt_committed(&self->attempt);
     lm_lane_narrow_passed(self, page);
-    self->host.committed(self->host.run, 0);
+    count_batch(self, 0);
     return true;
 }
 
@@ -305,7 +332,8 @@ lm_lane_batch(struct lm_lane *self, struct lm_err *err)
 
     lm_attempt_begin_batch(&self->attempt);
     self->begun_ms = lm_clock_ms();
-    self->batch = self->host.next_batch(self->host.run);
+    self->number = lm_account_number(self->account, self->number);
+    self->batch = self->number;
     lm_repo_begin_batch(self->repo, self->conn);
     ok = (asked || (self->host.begin_batch(self->host.run, err) &&
                     lm_repo_post_check(self->repo, self->conn, err))) &&

@@ -88,7 +88,8 @@ batch_of(const struct lm_lane *self, enum lm_callback callback)
 {
     if (callback == LM_CALL_ON_START)
         return 0;
-    return self->migration->one_shot ? 1 : self->host.batches(self->host.run);
+    return self->migration->one_shot ? 1
+                                     : lm_account_run(self->account).batches;
 }
 
 bool

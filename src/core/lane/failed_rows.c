@@ -174,9 +174,11 @@ log_failed_row(const struct lm_lane *self, const struct lm_err *why)
 static bool
 record_or_stop(struct lm_lane *self, struct lm_err *err)
 {
+    const struct lm_counts recorded = {.failures = 1};
     struct lm_err why = *err;
 
-    if (self->host.failures(self->host.run) >= self->migration->max_failures) {
+    if (lm_account_run(self->account).failures >=
+        self->migration->max_failures) {
         lm_err_prefix(
             err,
             "more rows have failed than config.max_failures = %" PRId64
@@ -194,7 +196,7 @@ record_or_stop(struct lm_lane *self, struct lm_err *err)
     log_failed_row(self, &why);
     lm_key_copy(&self->range.cursor, &self->failed_batch.key);
     self->range.seq++;
-    self->host.recorded(self->host.run);
+    lm_lane_count(self, &recorded);
     lm_attempt_committed(&self->attempt);
     lm_attempt_begin_anew(&self->attempt);
     lm_bisection_found(&self->bisection);

@@ -9,7 +9,8 @@
 
 void
 lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
-             const struct lm_migration *migration, const struct lm_run *run)
+             const struct lm_migration *migration, const struct lm_run *run,
+             struct lm_account *account)
 {
     struct lm_repo_options repo = {
         .allow_ddl = migration->allow_ddl,
@@ -21,6 +22,7 @@ lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
     self->options = *options;
     self->migration = migration;
     self->run = run;
+    self->account = account;
     lm_size_init(&self->size, migration->batch_size, migration->target_ms);
     self->attempt.number = 1;
     self->journal.schema = options->journal_schema;
@@ -30,6 +32,7 @@ lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
 void
 lm_lane_release(struct lm_lane *self)
 {
+    lm_account_reserve(self->account, self->reserved, 0);
     lm_repo_free(self->repo);
     lm_page_question_release(&self->question);
     lm_failed_batch_release(&self->failed_batch);

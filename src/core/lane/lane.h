@@ -8,12 +8,14 @@
  * again, with fewer rows, later, over another connection, or give up.
  *
  * A lane knows its run as struct lm_lane_host, a few functions that it calls.
- * The two share three things: the migration, whose settings may change between
- * batches; the options; and what the journal has of the run.
+ * The two share four things: the migration, whose settings may change between
+ * batches; the options; what the journal has of the run; and the account, in
+ * which all lanes of the run count.
  */
 
 #include "core/health/health.h"
 #include "core/journal/journal.h"
+#include "core/lane/account.h"
 #include "core/lane/size.h"
 #include "core/page/page.h"
 #include "core/repo/repo.h"
@@ -51,23 +53,11 @@ struct lm_lane_host {
     bool (*begin_batch)(void *run, struct lm_err *err);
     bool (*end_batch)(void *run, const struct lm_page *page,
                       const struct lm_key *cursor, struct lm_err *err);
-    /* A batch with so many rows is committed; 0: a window without rows. */
-    void (*committed)(void *run, int64_t rows);
-    /* Another row has failed and is recorded. */
-    void (*recorded)(void *run);
-    /* What the run counts so far: its batches, and its failed rows. */
-    int64_t (*batches)(void *run);
-    int64_t (*next_batch)(void *run); /* the number of the next one */
-    int64_t (*failures)(void *run);
-    /* How many rows the run may still migrate; INT64_MAX: all. */
-    int64_t (*rows_left)(void *run);
+    /* The lane has added this to the account, and its range may have moved. */
+    void (*counted)(void *run, const struct lm_counts *done);
     /* Will the next batch follow at once, unless something happens? Then the
      * lane asks for its page already. */
     bool (*goes_on)(void *run);
-    /* The lane tries a transaction again. */
-    void (*retries)(void *run);
-    /* ... because others have locked or changed rows of its batch. */
-    void (*conflicts)(void *run);
     /* What the lane waits for, other than its own work; NULL: nothing any
      * more. */
     void (*waits)(void *run, const char *what);
@@ -160,7 +150,10 @@ struct lm_lane {
     const struct lm_migration *migration; /* the run's */
     const struct lm_run *run;             /* the run's; a lane reads its id */
     struct lm_range range;                /* the keys that it works on */
-    int64_t batch;                        /* number of the current batch */
+    struct lm_account *account;           /* the run's */
+    int64_t reserved; /* rows of the account's limit, for the next batch */
+    int64_t number;   /* of a batch, that it has and has not used; 0: none */
+    int64_t batch;    /* number of the current batch */
 
     struct lm_conn *conn;
     char application_name[64]; /* at most as long as a name of the server */
@@ -196,7 +189,7 @@ struct lm_habits {
 /* The pointers belong to the caller and must live as long as the lane. */
 void lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
                   const struct lm_migration *migration,
-                  const struct lm_run *run);
+                  const struct lm_run *run, struct lm_account *account);
 void lm_lane_release(struct lm_lane *self);
 
 /* -- connect.c: having a connection ----------------------------------------- */
@@ -238,12 +231,12 @@ bool lm_lane_check_range(const struct lm_lane *self,
                          struct lm_err *err) LM_MUSTCHECK;
 /* What the lane believes of its range, before the journal is read again. */
 struct lm_belief lm_lane_believe(const struct lm_lane *self);
-/* And afterwards: how many rows and batches more, or fewer, the journal has of
- * that range, also if another worker has its rest by now. If this fails, the
- * lane believes the same when the journal is read once more. */
+/* And afterwards: counts how many rows and batches more, or fewer, the journal
+ * has of that range, also if another worker has its rest by now. *batches: how
+ * many. If this fails, the lane believes the same when the journal is read once
+ * more. */
 bool lm_lane_settle(struct lm_lane *self, const struct lm_belief *before,
-                    int64_t *rows, int64_t *batches,
-                    struct lm_err *err) LM_MUSTCHECK;
+                    int64_t *batches, struct lm_err *err) LM_MUSTCHECK;
 /* Reads what the journal has of the run and of the lane's range again, on the
  * same connection. */
 bool lm_lane_refresh(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
@@ -283,6 +276,9 @@ bool lm_lane_close_repo(struct lm_lane *self, bool ok,
 
 /* One batch, from BEGIN to COMMIT. */
 bool lm_lane_batch(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
+/* Reserves rows of the limit for the next batch; false: they are spent, or
+ * other lanes have reserved all that are left. */
+bool lm_lane_reserve(struct lm_lane *self);
 /* The lane is going to wait before the next batch: gives up the transaction in
  * which it has asked for the next page. Other statements do so by themselves. */
 void lm_lane_rest(struct lm_lane *self);

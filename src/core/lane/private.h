@@ -16,6 +16,9 @@ static const size_t LM_LANE_ANSWER_BYTES = (size_t)1 << 30;
  * stays. */
 enum { LM_LANE_RANGE_BATCHES = 200 };
 
+/* batch.c: the lane has done this. */
+void lm_lane_count(struct lm_lane *self, const struct lm_counts *done);
+
 /* recover.c, one function each: a batch begins; the lane looks for its page;
  * the page has been read; the batch is committed. */
 void lm_attempt_begin_batch(struct lm_attempt *self);

@@ -106,9 +106,10 @@ lm_lane_believe(const struct lm_lane *self)
 
 bool
 lm_lane_settle(struct lm_lane *self, const struct lm_belief *before,
-               int64_t *rows, int64_t *batches, struct lm_err *err)
+               int64_t *batches, struct lm_err *err)
 {
     struct lm_range found = {.rows = before->rows, .batches = before->batches};
+    struct lm_counts done = {.rows = 0};
 
     self->unsettled = *before;
     if (before->id == self->range.id) {
@@ -119,8 +120,10 @@ lm_lane_settle(struct lm_lane *self, const struct lm_belief *before,
         return false;
     }
     self->unsettled.id = 0;
-    *rows = found.rows - before->rows;
-    *batches = found.batches - before->batches;
+    done.rows = found.rows - before->rows;
+    done.batches = found.batches - before->batches;
+    lm_account_add(self->account, &done);
+    *batches = done.batches;
     return true;
 }
 

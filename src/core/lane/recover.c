@@ -196,10 +196,12 @@ void
 lm_lane_count_retry(struct lm_lane *self, const struct lm_err *err,
                     const char *how)
 {
+    const struct lm_counts retried = {.retries = 1};
+
     lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); %s", err->message, err->sqlstate,
            how);
     self->attempt.uncounted_retries++;
-    self->host.retries(self->host.run);
+    lm_lane_count(self, &retried);
 }
 
 static void
@@ -258,9 +260,11 @@ fail_after_attempts(const struct lm_lane *self, struct lm_err *err)
 static void
 note_conflict(struct lm_lane *self, const struct lm_err *err, int64_t range_seq)
 {
+    const struct lm_counts met = {.conflicts = 1};
+
     if (self->attempt.in_batch && self->range.seq == range_seq &&
         (lm_err_is_state(err, "40") || lm_err_is_state(err, "55P03")))
-        self->host.conflicts(self->host.run);
+        lm_lane_count(self, &met);
 }
 
 static bool

@@ -137,9 +137,23 @@ may_record_again(struct lm_runner *self, int *failures, bool takes_all,
                              begun_ms);
 }
 
+/* Whoever cancelled the run counts on it. */
+static bool
+fail_unrecorded_cancel(const struct lm_runner *self, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_LOST,
+               "could not record in the journal that run %" PRId64
+               " is cancelled",
+               self->run.id);
+    return lm_err_hint(err,
+                       "It works no more, and its last batch is complete or "
+                       "rolled back. Cancel it again: luamig cancel %" PRId64,
+                       self->run.id);
+}
+
 /* Writes the last state of a run that did not reach its end. False
- * when the journal lacks something, or the run is somebody else's and this
- * runner has not failed; err says so. */
+ * when the journal lacks something, the run is somebody else's and this
+ * runner has not failed, or a cancel is not recorded; err says so. */
 static bool
 record_end(struct lm_runner *self, const char *state, int exit_code,
            const struct lm_err *error, struct lm_err *err)
@@ -165,6 +179,8 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
     }
     if (blames_journal(self, error != NULL ? error : &why, err))
         return false;
+    if (strcmp(state, "cancelled") == 0)
+        return fail_unrecorded_cancel(self, err);
     lm_log(LM_LOG_WARNING,
            "could not record in the journal that run %" PRId64
            " is %s; the same command still resumes it",

@@ -371,8 +371,7 @@ hold_for_health(struct lm_runner *self)
 bool
 lm_runner_goes_on(const struct lm_runner *self)
 {
-    return self->dry == NULL && self->options->limit == 0 &&
-           self->migration->throttle_ms == 0 &&
+    return self->dry == NULL && self->migration->throttle_ms == 0 &&
            !self->migration->ops->has_throttle &&
            self->holding.hold.by == LM_HELD_BY_NOTHING &&
            lm_health_slowness(&self->holding.health) == 0;

@@ -70,9 +70,7 @@ lm_runner_next_range(struct lm_runner *self, struct lm_err *err)
 bool
 lm_runner_reserve(struct lm_runner *self)
 {
-    self->reserved = lm_account_reserve(&self->account, self->reserved,
-                                        lm_size_rows(&self->lane.size));
-    if (self->reserved > 0)
+    if (lm_lane_reserve(&self->lane))
         return true;
     lm_runner_rest(self, WAIT_MS);
     return false;
@@ -94,6 +92,7 @@ lm_runner_start_team(struct lm_runner *self, struct lm_err *err)
                                       .monitor = self->holding.monitor,
                                       .run_id = self->run.id};
 
+    lm_account_share(&self->account);
     self->team = lm_team_start(&options, workers);
     self->lane.others = workers - 1;
     if (self->lane.range.id == 0 || self->run.ranges > workers)

@@ -327,9 +327,10 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     self->requests.heard = dry != NULL; /* it gets no requests */
     self->holding.hold.by = LM_HELD_BY_NOTHING;
     self->staff.wanted = 1;
-    lm_lane_init(&self->lane, &how, self->migration, &self->run);
-    self->lane.host = lm_runner_host(self);
     lm_account_init(&self->account, options->limit);
+    lm_lane_init(&self->lane, &how, self->migration, &self->run,
+                 &self->account);
+    self->lane.host = lm_runner_host(self);
     journal->lease_ms = options->lease_ms;
     journal->number = 1;
     journal->published = options->force ? LM_JOURNAL_PUBLISHED_WARN
@@ -340,9 +341,9 @@ void
 lm_runner_release(struct lm_runner *self)
 {
     lm_mailbox_let_go(self->requests.mailbox);
-    lm_account_release(&self->account);
     free(self->requests.answers);
     lm_lane_release(&self->lane);
+    lm_account_release(&self->account);
     lm_run_release(&self->run);
     lm_position_release(&self->gauge.position);
     lm_runner_names_release(&self->names);

@@ -14,7 +14,6 @@
 #include "core/lane/share.h"
 #include "core/page/fingerprint.h"
 #include "core/page/position.h"
-#include "core/run/account.h"
 #include "core/run/mailbox.h"
 #include "core/run/progress.h"
 #include "core/run/run.h"
@@ -137,8 +136,6 @@ struct lm_runner {
     struct lm_holding holding;
     struct lm_gauge gauge;
     struct lm_account account;
-    int64_t reserved;     /* rows of the limit, for the next batch */
-    int64_t batch_number; /* that it has and has not used; 0: none */
     struct lm_share share;
     struct lm_staff staff;
     struct lm_team *team; /* the other workers; NULL: there are none */

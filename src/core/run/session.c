@@ -62,7 +62,7 @@ compare_with_server(struct lm_runner *self, const struct belief *believed,
 {
     bool same_range = self->lane.range.id == believed->range.id;
     int64_t lost = 0;
-    struct lm_counts done = {.rows = 0};
+    int64_t settled;
 
     if (same_range) {
         lost = believed->range.seq - self->lane.range.seq;
@@ -70,10 +70,8 @@ compare_with_server(struct lm_runner *self, const struct belief *believed,
         lost = believed->batches - self->run.batches;
     }
     lost += believed->seq - self->run.seq;
-    if (!lm_lane_settle(&self->lane, &believed->range, &done.rows,
-                        &done.batches, err))
+    if (!lm_lane_settle(&self->lane, &believed->range, &settled, err))
         return false;
-    lm_account_add(&self->account, &done);
     lm_runner_note_run(self);
     if (lost == 0 && same_range)
         return true;
@@ -83,7 +81,7 @@ compare_with_server(struct lm_runner *self, const struct belief *believed,
                " acknowledged batches in a crash; the cursor is back where it "
                "was before them, and the run migrates their rows again",
                lost);
-    } else if (done.batches > 0 || self->run.seq > believed->seq) {
+    } else if (settled > 0 || self->run.seq > believed->seq) {
         lm_log(LM_LOG_INFO, "the interrupted commit has succeeded");
     }
     self->lane.range_done = false; /* rows may have come back */

@@ -12,8 +12,8 @@
  * health, and ends the run.
  */
 
+#include "core/lane/account.h"
 #include "core/lane/lane.h"
-#include "core/run/account.h"
 #include "core/run/monitor.h"
 
 struct lm_team;

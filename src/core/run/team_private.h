@@ -22,8 +22,6 @@ struct lm_worker {
     struct lm_run run;
     struct lm_lane lane;
     struct lm_share share;
-    int64_t reserved;
-    int64_t batch_number; /* that it has and has not used; 0: none */
     int settings;
     int halvings;
     bool entered; /* has a session in the journal */

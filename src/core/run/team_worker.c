@@ -94,25 +94,10 @@ end_batch(void *run, const struct lm_page *page, const struct lm_key *cursor,
 }
 
 static void
-committed(void *run, int64_t rows)
+counted(void *run, const struct lm_counts *done)
 {
-    struct lm_worker *self = run;
-    struct lm_counts done = {.rows = rows,
-                             .batches = rows > 0 ? 1 : 0,
-                             .passed = self->lane.window.rows};
-
-    lm_account_add(self->team->account, &done);
-    self->batch_number = rows > 0 ? 0 : self->batch_number;
-    self->reserved = lm_account_reserve(self->team->account, self->reserved, 0);
-}
-
-static void
-recorded(void *run)
-{
-    struct lm_worker *self = run;
-    struct lm_counts done = {.failures = 1};
-
-    lm_account_add(self->team->account, &done);
+    (void)run;
+    (void)done;
 }
 
 static bool
@@ -125,56 +110,7 @@ goes_on(void *run)
     pthread_mutex_lock(&team->mutex);
     rests = team->held || team->parked || team->rest > 0 || team->slow_ms >= 0;
     pthread_mutex_unlock(&team->mutex);
-    return !rests && team->account->limit == 0 &&
-           self->migration.throttle_ms == 0;
-}
-
-static void
-retries(void *run)
-{
-    struct lm_worker *self = run;
-    struct lm_counts done = {.retries = 1};
-
-    lm_account_add(self->team->account, &done);
-}
-
-static void
-conflicts(void *run)
-{
-    struct lm_worker *self = run;
-    struct lm_counts done = {.conflicts = 1};
-
-    lm_account_add(self->team->account, &done);
-}
-
-static int64_t
-batches(void *run)
-{
-    return lm_account_run(((struct lm_worker *)run)->team->account).batches;
-}
-
-static int64_t
-next_batch(void *run)
-{
-    struct lm_worker *self = run;
-
-    self->batch_number =
-        lm_account_number(self->team->account, self->batch_number);
-    return self->batch_number;
-}
-
-static int64_t
-failures(void *run)
-{
-    return lm_account_run(((struct lm_worker *)run)->team->account).failures;
-}
-
-static int64_t
-rows_left(void *run)
-{
-    const struct lm_worker *self = run;
-
-    return self->team->account->limit > 0 ? self->reserved : INT64_MAX;
+    return !rests && self->migration.throttle_ms == 0;
 }
 
 static void
@@ -209,13 +145,10 @@ static bool
 settle(struct lm_worker *self, const struct lm_belief *before,
        struct lm_err *err)
 {
-    struct lm_counts done = {.rows = 0};
+    int64_t batches;
 
     self->lane.range_done = false;
-    if (!lm_lane_settle(&self->lane, before, &done.rows, &done.batches, err))
-        return false;
-    lm_account_add(self->team->account, &done);
-    return true;
+    return lm_lane_settle(&self->lane, before, &batches, err);
 }
 
 static bool
@@ -254,15 +187,8 @@ host(struct lm_worker *self)
     return (struct lm_lane_host){.run = self,
                                  .begin_batch = begin_batch,
                                  .end_batch = end_batch,
-                                 .committed = committed,
-                                 .recorded = recorded,
-                                 .batches = batches,
-                                 .next_batch = next_batch,
-                                 .failures = failures,
-                                 .rows_left = rows_left,
+                                 .counted = counted,
                                  .goes_on = goes_on,
-                                 .retries = retries,
-                                 .conflicts = conflicts,
                                  .waits = waits,
                                  .disconnected = disconnected,
                                  .connected = connected,
@@ -288,7 +214,8 @@ load(struct lm_worker *self, struct lm_err *err)
     self->migration.ops = self->script.ops;
     self->migration.self = self->script.self;
     self->run.id = team->run_id;
-    lm_lane_init(lane, &team->options, &self->migration, &self->run);
+    lm_lane_init(lane, &team->options, &self->migration, &self->run,
+                 team->account);
     lane->host = host(self);
     lane->journal = team->journal;
     lane->journal.conn = NULL;
@@ -398,9 +325,7 @@ step(struct lm_worker *self, struct lm_err *err)
     }
     if (lm_lane_needs_range(lane))
         return find_work(self, err);
-    self->reserved = lm_account_reserve(self->team->account, self->reserved,
-                                        lm_size_rows(&lane->size));
-    if (self->reserved == 0) {
+    if (!lm_lane_reserve(lane)) {
         sleep_ms(self, IDLE_MS);
         return true;
     }
@@ -472,7 +397,6 @@ lm_worker_live(void *arg)
         leave(self);
     left.uncounted = self->lane.attempt.uncounted_retries;
     lm_account_add(self->team->account, &left);
-    lm_account_reserve(self->team->account, self->reserved, 0);
     if (self->script.ops != NULL) {
         disconnected(self);
         lm_lane_release(&self->lane);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef LM_CORE_RUN_ACCOUNT_H
-#define LM_CORE_RUN_ACCOUNT_H
+#ifndef LM_CORE_LANE_ACCOUNT_H
+#define LM_CORE_LANE_ACCOUNT_H
 
 /*
  * What the workers of this process have done, and how many rows they may still
@@ -31,6 +31,7 @@ struct lm_counts {
 struct lm_account {
     pthread_mutex_t mutex; /* of all that follows */
     int64_t limit;         /* rows; 0: none */
+    bool shared;           /* several workers use it */
     int64_t reserved;
     int64_t numbered;     /* the highest number that a batch got */
     struct lm_counts run; /* the whole run, as far as it is known */
@@ -39,6 +40,8 @@ struct lm_account {
 
 void lm_account_init(struct lm_account *self, int64_t limit);
 void lm_account_release(struct lm_account *self);
+/* From now on several workers use it. */
+void lm_account_share(struct lm_account *self);
 
 /* What the journal says of the whole run. */
 void lm_account_set_run(struct lm_account *self, const struct lm_counts *run);
@@ -56,7 +59,8 @@ int64_t lm_account_take_uncounted(struct lm_account *self);
 int64_t lm_account_reserve(struct lm_account *self, int64_t reserved,
                            int64_t wanted);
 /* The number of a worker's next batch: the one that it holds, if it has not
- * used that yet, or a fresh one. No two workers have the same. */
+ * used that yet, or a fresh one. No two workers have the same. A single worker's
+ * is always the next one of the run. */
 int64_t lm_account_number(struct lm_account *self, int64_t held);
 bool lm_account_is_spent(struct lm_account *self);
 

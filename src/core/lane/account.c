@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "core/run/account.h"
+#include "core/lane/account.h"
 
 #include <string.h>
 
@@ -16,6 +16,14 @@ void
 lm_account_release(struct lm_account *self)
 {
     pthread_mutex_destroy(&self->mutex);
+}
+
+void
+lm_account_share(struct lm_account *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    self->shared = true;
+    pthread_mutex_unlock(&self->mutex);
 }
 
 static void
@@ -102,7 +110,9 @@ int64_t
 lm_account_number(struct lm_account *self, int64_t held)
 {
     pthread_mutex_lock(&self->mutex);
-    if (held == 0) {
+    if (!self->shared) {
+        held = self->run.batches + 1;
+    } else if (held == 0) {
         if (self->numbered < self->run.batches)
             self->numbered = self->run.batches;
         held = ++self->numbered;
