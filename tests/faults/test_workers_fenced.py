@@ -232,6 +232,23 @@ def test_a_range_with_the_number_of_one_that_a_crash_took_back_is_not_taken_for_
     assert_once(db)
 
 
+def test_a_worker_whose_keys_are_anothers_may_lose_its_connection_then(
+        db, project):
+    """Before it has read which keys it has now."""
+    readings.create(db, 600)
+    project.script(readings.script(batch=5, throttle=5))
+    runner = project.start_run("--workers", 2, env=LEASE, fault="fenced=stop")
+    wait_until(lambda: db.progress() > 0, "rows")
+    db.admin("UPDATE luamig.range SET owner = gen_random_uuid()"
+             " WHERE id = (SELECT max(id) FROM luamig.range)")
+    runner.wait_frozen()
+    for pid in db.runners():
+        db.end_session(pid)
+    runner.thaw()
+    runner.wait().expect(DONE, "reconnected to")
+    assert_once(db)
+
+
 def test_hand_outs_that_a_crash_takes_back_give_no_keys_twice(
         forgetful, tmp_path):
     """Their numbers come back, and are those of other ranges then."""

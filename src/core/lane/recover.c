@@ -472,7 +472,7 @@ read_what_has_moved(struct lm_lane *self, struct lm_err *err)
     struct lm_err found;
 
     memcpy(session, self->journal.worker, sizeof session);
-
+    LM_FAULT("fenced");
     if (lm_lane_refresh(self, &found)) {
         return self->run->seq != run_seq || self->range.seq != range_seq ||
                self->range.id != id ||
@@ -521,6 +521,7 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
         return wait(self, err);
     case FIND_FENCER:
         return read_what_has_moved(self, err) ||
+               (err->kind == LM_ERR_LOST && reconnect(self, err)) ||
                (waits_for_journal(self, err) && try_again(self, err));
     case GIVE_UP:
         break;
