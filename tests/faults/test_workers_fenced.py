@@ -236,11 +236,12 @@ def test_a_worker_whose_keys_are_anothers_may_lose_its_connection_then(
         db, project):
     """Before it has read which keys it has now."""
     readings.create(db, 600)
-    project.script(readings.script(batch=5, throttle=5))
+    project.script(readings.script(batch=5, throttle=5, config="""
+    isolation = "read committed" """))
     runner = project.start_run("--workers", 2, env=LEASE, fault="fenced=stop")
     wait_until(lambda: db.progress() > 0, "rows")
     db.admin("UPDATE luamig.range SET owner = gen_random_uuid()"
-             " WHERE id = (SELECT max(id) FROM luamig.range)")
+             " WHERE owner IS NOT NULL")
     runner.wait_frozen()
     for pid in db.runners():
         db.end_session(pid)
