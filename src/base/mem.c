@@ -103,19 +103,25 @@ lm_strndup(const char *text, size_t len)
 }
 
 static void
-buf_reserve(struct lm_buf *buf, size_t extra)
+buf_grow(struct lm_buf *buf, size_t extra)
 {
     size_t need = buf->len + extra + 1;
     size_t cap = buf->cap > 0 ? buf->cap : 64;
 
-    if (need <= buf->cap)
-        return;
     if (need < extra)
         out_of_memory();
     while (cap < need)
         cap *= 2;
     buf->data = lm_realloc(buf->data, cap, 1);
     buf->cap = cap;
+}
+
+/* Makes room for so many bytes and the terminator. */
+static inline void
+buf_reserve(struct lm_buf *buf, size_t extra)
+{
+    if (extra >= buf->cap - buf->len)
+        buf_grow(buf, extra);
 }
 
 void
@@ -153,7 +159,9 @@ lm_buf_puts(struct lm_buf *buf, const char *text)
 void
 lm_buf_putc(struct lm_buf *buf, char c)
 {
-    lm_buf_add(buf, &c, 1);
+    buf_reserve(buf, 1);
+    buf->data[buf->len++] = c;
+    buf->data[buf->len] = '\0';
 }
 
 void

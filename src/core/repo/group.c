@@ -25,6 +25,9 @@
 
 enum { MAX_GROUP_BYTES = 1 << 20, FIRST_GOAL = 32, GROWTH = 4 };
 
+/* What a value takes in an array beside its text. */
+enum { QUOTES = 3 };
+
 static int
 column_count(const struct lm_group *group)
 {
@@ -44,7 +47,7 @@ empty(struct lm_group *group)
     } else if (group->key_room > 0) {
         memset(group->keys, 0, group->key_room * sizeof *group->keys);
     }
-    group->rows = 0;
+    group->rows = group->bytes = 0;
 }
 
 static void
@@ -303,13 +306,22 @@ lm_repo_finish(struct lm_repo *self, struct lm_err *err)
 
 /* -- collecting ------------------------------------------------------- */
 
-/* Every element is quoted but NULL, so that the text NULL is a text. */
+/* The texts of integers need no quotes in an array. */
+static bool
+is_integer(const struct lm_type *type)
+{
+    return type->element == 0 &&
+           (type->base == LM_TYPE_INT8 || type->base == LM_TYPE_INT4 ||
+            type->base == LM_TYPE_INT2 || type->base == LM_TYPE_OID);
+}
+
+/* Others are quoted, so that the text NULL is a text. */
 static void
-add_element(struct lm_buf *array, const char *text, char delimiter)
+add_element(struct lm_buf *array, const char *text, char delimiter, bool bare)
 {
     lm_buf_putc(array, (char)(array->len == 0 ? '{' : delimiter));
-    if (text == NULL) {
-        lm_buf_puts(array, "NULL");
+    if (text == NULL || bare) {
+        lm_buf_puts(array, text != NULL ? text : "NULL");
         return;
     }
     lm_buf_putc(array, '"');
@@ -373,20 +385,11 @@ make_room_for_keys(struct lm_group *group)
     free(old);
 }
 
-static size_t
-group_bytes(const struct lm_group *group)
-{
-    size_t bytes = 0;
-
-    for (int i = 0; i < column_count(group); i++)
-        bytes += group->arrays[i].len;
-    return bytes;
-}
-
+/* What the row takes in the arrays, about. */
 static size_t
 row_bytes(struct lm_values values)
 {
-    size_t bytes = 0;
+    size_t bytes = QUOTES * (size_t)values.count;
 
     for (int i = 0; i < values.count; i++)
         bytes += values.texts[i] != NULL ? strlen(values.texts[i]) : 0;
@@ -443,7 +446,8 @@ add_row(struct lm_group *group, struct lm_values values, struct lm_write *write)
     for (int i = 0; i < values.count; i++) {
         const char *text = values.texts[i];
 
-        add_element(&group->arrays[i], text, group->shape->delimiters[i]);
+        add_element(&group->arrays[i], text, group->shape->delimiters[i],
+                    is_integer(group->shape->types[i]));
         if (group->rows > 0)
             continue;
         group->first_nulls[i] = text == NULL;
@@ -481,19 +485,20 @@ lm_repo_combine(struct lm_repo *self, struct lm_shape *shape,
                 struct lm_values values, struct lm_write *write,
                 struct lm_err *err)
 {
+    size_t bytes = row_bytes(values);
     struct lm_group *group;
 
     if (!lm_repo_check_usable(self, err) ||
         !find_group(self, shape, &group, err))
         return false;
-    if (group->rows > 0 &&
-        group_bytes(group) + row_bytes(values) > MAX_GROUP_BYTES &&
+    if (group->rows > 0 && group->bytes + bytes > MAX_GROUP_BYTES &&
         !send(self, group, false, err))
         return false;
     if (shape->distinct_count > 0 && !add_key(self, group, values, err))
         return false;
     add_row(group, values, write);
-    if (group->rows < group->goal && group_bytes(group) <= MAX_GROUP_BYTES)
+    group->bytes += bytes;
+    if (group->rows < group->goal && group->bytes <= MAX_GROUP_BYTES)
         return true;
     group->goal *= GROWTH;
     return send(self, group, false, err);

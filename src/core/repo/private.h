@@ -41,6 +41,7 @@ struct lm_group {
     struct lm_write **writes;
     size_t rows;
     size_t room;
+    size_t bytes;   /* of the rows' texts, about */
     size_t goal;    /* the group is sent when it has so many rows */
     uint64_t *keys; /* hashes of those in the group; 0 is free */
     size_t key_room;

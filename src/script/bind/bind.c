@@ -27,11 +27,6 @@ static const char handle_type[] = "luamig.handle";
 const char lm_bind_anchors_key;
 static const char binding_key; /* the struct lm_binding, in the registry */
 
-/* A repo as scripts see it, of one turn. */
-struct repo_box {
-    uint64_t turn;
-};
-
 struct handle {
     struct lm_write *write; /* NULL: there was nothing to write */
     uint64_t turn;
@@ -53,10 +48,10 @@ void
 lmL_push_repo(lua_State *L, struct lm_repo *repo)
 {
     struct lm_binding *binding = lmL_binding_of(L);
-    struct repo_box *box = lua_newuserdatauv(L, sizeof *box, 0);
 
+    binding->box = lua_newuserdatauv(L, 0, 0);
     binding->repo = repo;
-    box->turn = ++binding->turn;
+    binding->turn++;
     luaL_setmetatable(L, repo_type);
     lua_toclose(L, lua_gettop(L));
 }
@@ -103,36 +98,32 @@ raise_no_repo(lua_State *L)
                info.name != NULL ? info.name : "?");
 }
 
-/* The second upvalue of each method is the metatable of repos. */
-static struct repo_box *
-check_repo(lua_State *L)
+/* The first argument is not the open repo. The second upvalue of each method
+ * is the metatable of repos. */
+static void
+raise_other_repo(lua_State *L)
 {
-    struct repo_box *box = lua_touserdata(L, 1);
+    struct lm_err err;
 
-    if (box == NULL || !lua_getmetatable(L, 1) ||
+    if (lua_touserdata(L, 1) == NULL || !lua_getmetatable(L, 1) ||
         !lua_rawequal(L, -1, lua_upvalueindex(2)))
         raise_no_repo(L);
-    lua_pop(L, 1);
-    return box;
+    lm_err_set(&err, LM_ERR_FAILED,
+               "the repo is used after its function has returned");
+    lm_err_hint(&err, "Do not keep repo in a variable outside of the "
+                      "function: luamig passes a new repo to each call.");
+    lmL_raise(L, &err);
 }
 
 void
 lmL_begin_call(lua_State *L, struct lm_call *call)
 {
     struct lm_binding *binding = lua_touserdata(L, lua_upvalueindex(1));
-    struct repo_box *box = check_repo(L);
 
+    if (binding->repo == NULL || lua_touserdata(L, 1) != binding->box)
+        raise_other_repo(L);
     call->binding = binding;
     call->repo = binding->repo;
-    if (box->turn != binding->turn || binding->repo == NULL) {
-        struct lm_err err;
-
-        lm_err_set(&err, LM_ERR_FAILED,
-                   "the repo is used after its function has returned");
-        lm_err_hint(&err, "Do not keep repo in a variable outside of the "
-                          "function: luamig passes a new repo to each call.");
-        lmL_raise(L, &err);
-    }
     call->site = find_site(L, binding->sites);
     call->where = lm_site_where(call->site);
     call->every_row = false;

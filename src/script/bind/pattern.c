@@ -41,7 +41,7 @@ note_fields(lua_State *L, struct lm_pattern *self, int index, int first,
             continue;
         }
         self->positions[self->count] = at;
-        self->fields[self->count++] = name;
+        self->fields[self->count++] = lua_topointer(L, -1);
     }
     return ok && self->count == end;
 }
@@ -87,11 +87,13 @@ lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
 {
     size_t columns = (size_t)lm_shape_column_count(shape);
     int changes = shape->form.changes.count;
+    const void *identity;
     struct lm_pattern *self;
 
-    if (strlen(table) > MAX_SHORT)
+    if (columns == 0 || strlen(table) > MAX_SHORT)
         return;
     lua_pushstring(L, table);
+    identity = lua_topointer(L, -1);
     lua_pushboolean(L, 1);
     lua_rawset(L, anchors);
     anchor_fields(L, anchors, tables.changes);
@@ -100,7 +102,7 @@ lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
     limit(list);
     self = lm_calloc(1, sizeof *self);
     self->verb = shape->form.verb;
-    self->table = table;
+    self->table = identity;
     self->paged = lm_repo_paged(repo);
     self->shape = shape;
     self->epoch = lm_repo_epoch(repo);
@@ -131,7 +133,7 @@ lm_pattern_free_all(struct lm_pattern **list)
 
 bool
 lm_pattern_may_fit(const struct lm_pattern *self, const struct lm_repo *repo,
-                   enum lm_verb verb, const char *table)
+                   enum lm_verb verb, const void *table)
 {
     return self->table == table && self->verb == verb &&
            self->paged == lm_repo_paged(repo) &&
@@ -146,8 +148,7 @@ encode_table(const struct lm_pattern *self, lua_State *L, int index, int at,
     *fits = false;
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
-        if (at == end || lua_type(L, -2) != LUA_TSTRING ||
-            lua_tostring(L, -2) != self->fields[at]) {
+        if (at == end || lua_topointer(L, -2) != self->fields[at]) {
             lua_pop(L, 2);
             return true;
         }

@@ -8,8 +8,8 @@
  * calls pass the same fields, luamig encodes their values directly from the
  * tables, without sorting or looking up.
  *
- * Lua has one copy of each short string, so fields are compared as pointers; a
- * table in the registry keeps the strings alive.
+ * Lua has one copy of each short string, so strings are compared by identity
+ * (lua_topointer); a table in the registry keeps them alive.
  */
 
 #include "core/repo/repo.h"
@@ -18,11 +18,11 @@
 struct lm_pattern {
     struct lm_pattern *next;
     enum lm_verb verb;
-    const char *table; /* Lua's */
+    const void *table;
     const struct lm_base_query *paged;
     struct lm_shape *shape;
     uint64_t epoch;
-    const char **fields; /* Lua's: the changes, then the key */
+    const void **fields; /* the changes, then the key */
     int *positions;      /* of each among the shape's columns */
     int changes;
     int count;
@@ -40,10 +40,11 @@ void lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
                      const struct lm_repo *repo, const char *table,
                      struct lm_tables tables, struct lm_shape *shape);
 
-/* Could the call fit the pattern, without reading its fields? */
+/* Could the call fit the pattern, without reading its fields? table is the
+ * identity of its name. */
 bool lm_pattern_may_fit(const struct lm_pattern *self,
                         const struct lm_repo *repo, enum lm_verb verb,
-                        const char *table);
+                        const void *table);
 
 /* Encodes the values, if the call passes the same fields; *fits is false if it
  * does not. A value that cannot be encoded is an error, and *column is where

@@ -20,7 +20,8 @@
 /* What the methods of one state share. It is their first upvalue. */
 struct lm_binding {
     struct lm_repo *repo; /* that is open, or NULL */
-    uint64_t turn;        /* how often one was opened */
+    const void *box;      /* the userdata that stands for it */
+    uint64_t turn;        /* how often one was opened or closed */
     struct lm_sites *sites;
     struct lm_params params; /* of the call in progress */
     struct lm_buf text;      /* likewise: SQL that it makes */

@@ -176,16 +176,20 @@ write_row(lua_State *L, struct lm_call *call, const struct lm_form *form,
     return write;
 }
 
-/* Follows a pattern of the line, if there is one that fits; else NULL. */
+/* Follows a pattern of the line, if there is one that fits; else NULL. Then the
+ * arguments, which go up to last, are still to be checked. */
 static struct lm_write *
 follow_pattern(lua_State *L, struct lm_call *call, enum lm_verb verb,
-               const char *table, struct lm_tables tables)
+               struct lm_tables tables, int last)
 {
+    const void *table = lua_topointer(L, 2);
     struct lm_write *write = NULL;
     struct lm_err err;
     bool may = false;
     int column;
 
+    if (lua_gettop(L) != last || !lua_istable(L, 3) || !lua_istable(L, last))
+        return NULL;
     err.kind = LM_ERR_NONE;
     for (const struct lm_pattern *at = *lm_site_patterns(call->site);
          at != NULL; at = at->next) {
@@ -234,15 +238,14 @@ l_update(lua_State *L)
     static const struct lm_tables tables = {.changes = 4, .key = 3};
     struct lm_call call;
     struct lm_form form = {.verb = LM_VERB_UPDATE};
-    struct lm_write *write = NULL;
+    struct lm_write *write;
 
     lmL_begin_call(L, &call);
-    form.table = lmL_check_text(L, 2);
-    lmL_check_table(L, 3, "update", "the key");
-    lmL_check_table(L, 4, "update", "the changes");
-    if (lua_gettop(L) == 4)
-        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    write = follow_pattern(L, &call, form.verb, tables, 4);
     if (write == NULL) {
+        form.table = lmL_check_text(L, 2);
+        lmL_check_table(L, 3, "update", "the key");
+        lmL_check_table(L, 4, "update", "the changes");
         form.may_miss = lmL_read_missing(L, 5, "update");
         form.changes = lmL_push_names(L, 4, lm_the_changes);
         form.key = lmL_push_names(L, 3, lm_the_key);
@@ -265,14 +268,13 @@ l_delete(lua_State *L)
     static const struct lm_tables tables = {.key = 3};
     struct lm_call call;
     struct lm_form form = {.verb = LM_VERB_DELETE};
-    struct lm_write *write = NULL;
+    struct lm_write *write;
 
     lmL_begin_call(L, &call);
-    form.table = lmL_check_text(L, 2);
-    lmL_check_table(L, 3, "delete", "the key");
-    if (lua_gettop(L) == 3)
-        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    write = follow_pattern(L, &call, form.verb, tables, 3);
     if (write == NULL) {
+        form.table = lmL_check_text(L, 2);
+        lmL_check_table(L, 3, "delete", "the key");
         form.may_miss = lmL_read_missing(L, 4, "delete");
         form.key = lmL_push_names(L, 3, lm_the_key);
         lmL_check_key(L, 3, form.key, "delete");
@@ -310,14 +312,13 @@ l_insert(lua_State *L)
     static const struct lm_tables tables = {.changes = 3};
     struct lm_call call;
     struct lm_form form = {.verb = LM_VERB_INSERT};
-    struct lm_write *write = NULL;
+    struct lm_write *write;
 
     lmL_begin_call(L, &call);
-    form.table = lmL_check_text(L, 2);
-    lmL_check_table(L, 3, "insert", "the row");
-    if (lua_gettop(L) == 3)
-        write = follow_pattern(L, &call, form.verb, form.table, tables);
+    write = follow_pattern(L, &call, form.verb, tables, 3);
     if (write == NULL) {
+        form.table = lmL_check_text(L, 2);
+        lmL_check_table(L, 3, "insert", "the row");
         lmL_push_insert_options(L, 4, "insert", &form);
         check_columns(L, &call, form.table, form.overwritten);
         write = insert_row(L, &call, &form, 3, 0, NULL);

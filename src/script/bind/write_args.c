@@ -111,14 +111,14 @@ is_sentinel(lua_State *L, int index, const void *key)
 void
 lmL_check_table(lua_State *L, int index, const char *method, const char *what)
 {
-    enum lm_mark mark = lm_mark_of(L, index);
+    bool is_table = lua_istable(L, index);
+    enum lm_mark mark = is_table ? lm_mark_of(L, index) : LM_MARK_NONE;
 
-    if (lua_type(L, index) == LUA_TTABLE && mark != LM_MARK_NULL &&
-        mark != LM_MARK_ALL)
+    if (is_table && mark != LM_MARK_NULL && mark != LM_MARK_ALL)
         return;
     luaL_error(L, "repo:%s: %s must be a table, not %s", method, what,
-               lua_type(L, index) == LUA_TTABLE ? luaL_tolstring(L, index, NULL)
-                                                : luaL_typename(L, index));
+               is_table ? luaL_tolstring(L, index, NULL)
+                        : luaL_typename(L, index));
 }
 
 static void

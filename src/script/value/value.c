@@ -326,11 +326,20 @@ encode_untyped(lua_State *L, int index, struct lm_buf *out, struct lm_err *err)
     }
 }
 
+static bool
+is_sql_null(lua_State *L, int index)
+{
+    int type = lua_type(L, index);
+
+    return type == LUA_TNIL ||
+           (type == LUA_TTABLE && lm_mark_of(L, index) == LM_MARK_NULL);
+}
+
 bool
 lm_value_encode(lua_State *L, int index, const struct lm_type *type,
                 struct lm_buf *out, bool *is_null, struct lm_err *err)
 {
-    *is_null = lua_isnil(L, index) || lm_mark_of(L, index) == LM_MARK_NULL;
+    *is_null = is_sql_null(L, index);
     if (*is_null)
         return true;
     if (type->oid == 0)

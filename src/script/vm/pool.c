@@ -3,15 +3,8 @@
 #include "script/vm/pool.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { CHUNK = 64 * 1024 };
-
-static size_t
-class_of(size_t size)
-{
-    return (size - 1) / LM_POOL_GRAIN;
-}
 
 /* A new chunk; what is left of the one before is lost. */
 static int
@@ -29,31 +22,17 @@ add_chunk(struct lm_pool *self)
 }
 
 void *
-lm_pool_take(struct lm_pool *self, size_t size)
+lm_pool_take_fresh(struct lm_pool *self, size_t size)
 {
-    void **list = &self->free[class_of(size)];
-    void *ptr = *list;
+    char *ptr;
 
-    if (ptr != NULL) {
-        memcpy(list, ptr, sizeof *list);
-        return ptr;
-    }
-    size = (class_of(size) + 1) * LM_POOL_GRAIN;
+    size = (lm_pool_class(size) + 1) * LM_POOL_GRAIN;
     if (self->left < size && !add_chunk(self))
         return NULL;
     ptr = self->fresh;
     self->fresh += size;
     self->left -= size;
     return ptr;
-}
-
-void
-lm_pool_give(struct lm_pool *self, void *ptr, size_t size)
-{
-    void **list = &self->free[class_of(size)];
-
-    memcpy(ptr, list, sizeof *list);
-    *list = ptr;
 }
 
 void
