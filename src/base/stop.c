@@ -3,6 +3,9 @@
  * Signals as a counter, and an eventfd for each thread that waits. They are
  * module state, because signals belong to the process.
  *
+ * At level 2, the main thread sends a signal to the others that have entered.
+ * It is the one that joins them, so each that says that it hears is there.
+ *
  * The handler writes to the descriptors of all places, at any time. So a
  * descriptor is never closed: the next thread that enters takes it over, and
  * may be woken once without a reason.
@@ -14,6 +17,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -24,15 +28,22 @@
 /* How long a sleep may be at once; without a descriptor nothing ends it. */
 enum { LONGEST_SLEEP_MS = 60000, BLIND_SLEEP_MS = 100 };
 
+/* From thread to thread. */
+enum { INTERRUPT_SIGNAL = SIGUSR2 };
+
 struct place {
-    atomic_bool taken;
+    pthread_t thread;
     atomic_int fd; /* 0: none yet, as that is standard input */
+    atomic_bool taken;
+    atomic_bool hears; /* the thread can be interrupted */
 };
 
 static atomic_int level;
 static atomic_int last_signal;
 static atomic_uint wakes; /* how often lm_stop_wake was called */
 static atomic_bool installed;
+static pthread_t main_thread;
+static _Atomic(void (*)(void)) interrupted;
 static struct place places[LM_STOP_MOST_THREADS];
 
 /* Of the calling thread. */
@@ -56,6 +67,27 @@ wake_all(void)
 }
 
 static void
+interrupt_others(void)
+{
+    for (int i = 0; i < LM_STOP_MOST_THREADS; i++) {
+        if (&places[i] != own && atomic_load(&places[i].hears))
+            pthread_kill(places[i].thread, INTERRUPT_SIGNAL);
+    }
+}
+
+static void
+on_interrupt(int number)
+{
+    void (*function)(void) = atomic_load(&interrupted);
+
+    (void)number;
+    if (function != NULL)
+        function();
+    if (pthread_equal(pthread_self(), main_thread))
+        interrupt_others();
+}
+
+static void
 on_signal(int number)
 {
     int saved_errno = errno;
@@ -69,6 +101,8 @@ on_signal(int number)
     } else {
         level++;
     }
+    if (level >= 2)
+        on_interrupt(number);
     wake_all();
     errno = saved_errno;
 }
@@ -78,6 +112,8 @@ lm_stop_interrupt(void)
 {
     if (level < 2)
         level = 2;
+    if (atomic_load(&installed))
+        pthread_kill(main_thread, INTERRUPT_SIGNAL);
     wake_all();
 }
 
@@ -113,6 +149,18 @@ take_place(void)
     return NULL;
 }
 
+static void
+begin_hearing(void)
+{
+    sigset_t signals;
+
+    own->thread = pthread_self();
+    sigemptyset(&signals);
+    sigaddset(&signals, INTERRUPT_SIGNAL);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+    atomic_store(&own->hears, true);
+}
+
 bool
 lm_stop_enter(void)
 {
@@ -129,14 +177,17 @@ lm_stop_enter(void)
     }
     own = place;
     seen_wakes = atomic_load(&wakes);
+    begin_hearing();
     return true;
 }
 
 void
 lm_stop_leave(void)
 {
-    if (own != NULL)
+    if (own != NULL) {
+        atomic_store(&own->hears, false);
         atomic_store(&own->taken, false);
+    }
     own = NULL;
 }
 
@@ -146,8 +197,9 @@ lm_stop_install(void)
     struct sigaction action;
     struct sigaction before;
 
-    if (atomic_exchange(&installed, true))
+    if (atomic_load(&installed))
         return;
+    main_thread = pthread_self();
     (void)lm_stop_enter(); /* without a place it looks often */
     memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
@@ -158,6 +210,10 @@ lm_stop_install(void)
         sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
+    action.sa_handler = on_interrupt;
+    action.sa_flags = SA_RESTART;
+    sigaction(INTERRUPT_SIGNAL, &action, NULL);
+    atomic_store(&installed, true);
 }
 
 /* -- looking and sleeping ---------------------------------------------------- */
@@ -167,6 +223,18 @@ lm_stop_level(void)
 {
     seen_level = atomic_load(&level);
     return seen_level;
+}
+
+bool
+lm_stop_interrupts(void)
+{
+    return atomic_load(&level) >= 2;
+}
+
+void
+lm_stop_on_interrupt(void (*function)(void))
+{
+    atomic_store(&interrupted, function);
 }
 
 const char *

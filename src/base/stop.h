@@ -9,12 +9,14 @@
  * second to interrupt the batch. The third ends the process by the signal's
  * default action. Nothing is lost, because the server rolls back. A SIGHUP of
  * a closed terminal counts at most as the first signal, because it may come
- * twice. The handler only counts, and wakes each thread that has entered; all
- * other code polls.
+ * twice. The handler counts, and wakes each thread that has entered; other code
+ * polls. Only a thread that computes without an end is interrupted: the handler
+ * of lm_stop_on_interrupt runs in it.
  *
- * Signals go to the main thread, as all others block them (base/aside.h). A
- * thread that waits enters first, so that it has a descriptor of its own: what
- * one thread reads wakes no other. All functions may be called by any thread.
+ * Signals go to the main thread, as all others block them (base/aside.h) but for
+ * one of luamig's own, SIGUSR2. A thread that waits enters first, so that it has
+ * a descriptor of its own: what one thread reads wakes no other. All functions
+ * may be called by any thread.
  */
 
 #include <stdbool.h>
@@ -33,6 +35,13 @@ void lm_stop_leave(void);
 
 /* 0: continue, 1: stop after the batch, 2: interrupt at once. */
 int lm_stop_level(void);
+
+/* Is it 2? Does not count as asking for the level, see lm_stop_sleep_ms. */
+bool lm_stop_interrupts(void);
+
+/* When the level becomes 2, the function is called in each thread that has
+ * entered, as the handler of a signal. One function a process. */
+void lm_stop_on_interrupt(void (*function)(void));
 
 /* Name of the last signal ("SIGINT"), or "" when there was none. */
 const char *lm_stop_signal(void);

@@ -198,13 +198,16 @@ op_on_stop(void *self, const struct lm_run_info *info, const char *reason)
     struct invocation call = {
         .script = self, .function = "on_stop", .info = info, .reason = reason};
     struct lm_err err;
+    bool ok;
 
     if (!call.script->has_on_stop)
         return;
     /* The last words of a script that may just have been interrupted: a third
      * signal ends the process. */
-    lua_sethook(call.script->vm.L, NULL, 0, 0);
-    if (run_invocation(&call, &err))
+    lm_vm_ignore_signals(&call.script->vm, true);
+    ok = run_invocation(&call, &err);
+    lm_vm_ignore_signals(&call.script->vm, false);
+    if (ok)
         return;
     lm_err_prefix(&err, "on_stop failed");
     lm_log_err(LM_LOG_WARNING, &err);

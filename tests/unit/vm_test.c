@@ -3,11 +3,13 @@
 
 #include "unit.h"
 
+#include "base/aside.h"
 #include "base/stop.h"
 #include "script/vm/vm.h"
 
 #include <lauxlib.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -368,6 +370,119 @@ test_two_signals_end_every_endless_loop(void **state)
     }
 }
 
+enum { LOOPS = 3 };
+
+static atomic_int looping;
+static atomic_int interrupted;
+
+static int
+l_looping(lua_State *L)
+{
+    (void)L;
+    atomic_fetch_add(&looping, 1);
+    return 0;
+}
+
+/* A state of the thread's own, in a loop that calls nothing. */
+static void *
+loop(void *arg)
+{
+    bool entered = lm_stop_enter();
+    struct lm_vm vm;
+    struct lm_err err;
+
+    if (entered && lm_vm_init(&vm, &err)) {
+        lua_register(vm.L, "looping", l_looping);
+        if (!run(&vm, "looping() while true do end", &err) &&
+            err.kind == LM_ERR_INTERRUPT)
+            atomic_fetch_add(&interrupted, 1);
+        lm_vm_release(&vm);
+    }
+    if (arg != NULL)
+        lm_stop_leave();
+    return NULL;
+}
+
+static void *
+interrupt_loops(void *by_signal)
+{
+    while (atomic_load(&looping) < LOOPS)
+        usleep(1000);
+    if (by_signal == NULL) {
+        lm_stop_interrupt();
+    } else {
+        for (int i = 0; i < 2; i++) {
+            kill(getpid(), SIGINT);
+            while (lm_stop_level() <= i)
+                usleep(1000);
+        }
+    }
+    return NULL;
+}
+
+static int
+count_ended_loops(void *by_signal)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        pthread_t threads[LOOPS];
+
+        alarm(30);
+        lm_stop_install();
+        if (!lm_aside_start(&threads[0], interrupt_loops, by_signal))
+            _exit(99);
+        for (int i = 1; i < LOOPS; i++) {
+            if (!lm_aside_start(&threads[i], loop, &threads))
+                _exit(99);
+        }
+        loop(NULL);
+        for (int i = 0; i < LOOPS; i++)
+            pthread_join(threads[i], NULL);
+        _exit(atomic_load(&interrupted));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 100;
+}
+
+static void
+test_the_loops_of_all_threads_end(void **state)
+{
+    int any;
+
+    (void)state;
+    assert_int_equal(count_ended_loops(NULL), LOOPS);
+    assert_int_equal(count_ended_loops(&any), LOOPS);
+}
+
+static void
+test_the_last_words_are_not_interrupted(void **state)
+{
+    pid_t child = fork();
+    int status;
+
+    (void)state;
+    if (child == 0) {
+        struct lm_vm vm;
+        struct lm_err err;
+        bool ok;
+
+        alarm(30);
+        lm_stop_install();
+        ok = lm_vm_init(&vm, &err);
+        lm_stop_interrupt();
+        ok = ok && !run(&vm, "while true do end", &err);
+        lm_vm_ignore_signals(&vm, true);
+        ok = ok && run(&vm, "for i = 1, 1000000 do end", &err);
+        lm_vm_ignore_signals(&vm, false);
+        ok = ok && !run(&vm, "while true do end", &err);
+        _exit(ok ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 static void
 test_one_signal_lets_the_script_finish(void **state)
 {
@@ -412,6 +527,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_luamig_and_cjson_are_compiled_in,
                                         set_up, tear_down),
         cmocka_unit_test(test_two_signals_end_every_endless_loop),
+        cmocka_unit_test(test_the_loops_of_all_threads_end),
+        cmocka_unit_test(test_the_last_words_are_not_interrupted),
         cmocka_unit_test(test_one_signal_lets_the_script_finish),
         cmocka_unit_test(test_a_third_signal_ends_the_process),
     };

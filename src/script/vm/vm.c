@@ -2,10 +2,15 @@
 /*
  * Creates and frees the Lua state, and calls Lua code.
  *
- * Everything that may raise runs below lm_vm_call, also the set-up. The count
- * hook is set before any script is loaded, so that coroutines inherit it; with
- * it, two signals end a loop that calls nothing. Once it has raised, it raises
- * again at every instruction, so a script cannot catch it with pcall.
+ * Everything that may raise runs below lm_vm_call, also the set-up. Two signals
+ * set the count hook of the state that runs, which ends a loop that calls
+ * nothing; a hook that is set all the time would make each instruction slower.
+ * Coroutines have it from the beginning, since it is unknown which one runs.
+ * Once the hook has raised, it raises again at every instruction, so a script
+ * cannot catch it with pcall.
+ *
+ * lua_sethook is the one function that a signal handler may call, in the thread
+ * that runs the state.
  */
 
 #include "script/vm/vm.h"
@@ -209,15 +214,76 @@ make_text(struct lm_err *err)
     lm_text_make_utf8(err->where);
 }
 
+/* -- interrupts ------------------------------------------------------- */
+
+/* Whose code the thread runs; NULL: none. */
+static _Thread_local struct lm_vm *volatile running;
+
+static void
+on_count(lua_State *L, lua_Debug *info)
+{
+    (void)info;
+    if (!lm_stop_interrupts())
+        return;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    luaL_error(L, "interrupted");
+}
+
+static void
+set_hook(lua_State *L)
+{
+    lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+}
+
+static void
+interrupt(void)
+{
+    struct lm_vm *self = running;
+
+    if (self != NULL && !self->is_deaf && lua_gethook(self->L) != on_count)
+        set_hook(self->L);
+}
+
+/* From now on, the thread runs the code of self. */
+static void
+turn_to(struct lm_vm *self)
+{
+    running = self;
+    if (lm_stop_interrupts())
+        interrupt();
+}
+
+void
+lm_vm_ignore_signals(struct lm_vm *self, bool ignore)
+{
+    self->is_deaf = ignore;
+    if (ignore)
+        lua_sethook(self->L, NULL, 0, 0);
+}
+
+/* -- calls ------------------------------------------------------------ */
+
+static struct lm_vm *
+vm_of(lua_State *L)
+{
+    void *self;
+
+    lua_getallocf(L, &self);
+    return self;
+}
+
 bool
 lm_vm_call(lua_State *L, int nargs, int nresults, struct lm_err *err)
 {
     int base = lua_gettop(L) - nargs;
+    struct lm_vm *before = running;
     int status;
 
     lua_rawgetp(L, LUA_REGISTRYINDEX, &lm_vm_handler_key);
     lua_insert(L, base);
+    turn_to(vm_of(L));
     status = lua_pcall(L, nargs, nresults, base);
+    turn_to(before);
     lua_remove(L, base);
     if (status == LUA_OK)
         return true;
@@ -287,16 +353,6 @@ lmL_raise(lua_State *L, const struct lm_err *err)
 
 /* -- set-up ----------------------------------------------------------- */
 
-static void
-on_count(lua_State *L, lua_Debug *info)
-{
-    (void)info;
-    if (lm_stop_level() < 2)
-        return;
-    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-    luaL_error(L, "interrupted");
-}
-
 static int
 load_embedded(lua_State *L)
 {
@@ -352,6 +408,7 @@ l_coroutine(lua_State *L)
     }
     if (!lua_checkstack(lua_tothread(L, 2), COROUTINE_SLOTS))
         luaL_error(L, "not enough memory");
+    set_hook(lua_tothread(L, 2));
     lua_settop(L, 1);
     return 1;
 }
@@ -447,6 +504,7 @@ lm_vm_init(struct lm_vm *self, struct lm_err *err)
 
     self->used = 0;
     self->cap = find_cap();
+    self->is_deaf = false;
     memset(&self->pool, 0, sizeof self->pool);
     self->L = L = lua_newstate(allocate, self);
     if (L == NULL)
@@ -454,7 +512,7 @@ lm_vm_init(struct lm_vm *self, struct lm_err *err)
     lua_atpanic(L, on_panic);
     if (!lua_checkstack(L, STACK_SLOTS))
         return lm_err_set(err, LM_ERR_INTERNAL, "could not start Lua");
-    lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+    lm_stop_on_interrupt(interrupt);
     lua_pushcfunction(L, set_up);
     return lm_vm_call(L, 0, 0, err);
 }

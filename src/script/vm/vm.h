@@ -28,6 +28,7 @@ extern const char lm_vm_all_key;
 
 struct lm_vm {
     lua_State *L;
+    bool is_deaf; /* two signals do not end its code */
     size_t used;
     size_t cap; /* bytes that Lua may use in all */
     struct lm_pool pool;
@@ -37,6 +38,9 @@ struct lm_vm {
  * not move afterwards. */
 bool lm_vm_init(struct lm_vm *self, struct lm_err *err) LM_MUSTCHECK;
 void lm_vm_release(struct lm_vm *self);
+
+/* If so, two signals do not end its code, also if they have done so before. */
+void lm_vm_ignore_signals(struct lm_vm *self, bool ignore);
 
 /* Modules are not found in the working directory any more, unless the
  * environment names it: others may write to it. [-0, +0, memory] */
