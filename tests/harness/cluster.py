@@ -41,13 +41,6 @@ SETTINGS = {
     "log_min_messages": "warning",
 }
 
-# Sessions are short, so most of their memory is new to the kernel. Asked for in
-# large pieces, it costs an eighth less of the server's time.
-MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"
-          ":glibc.malloc.top_pad=4194304"
-          ":glibc.malloc.trim_threshold=268435456"
-          ":glibc.malloc.mmap_threshold=67108864"}
-
 HBA = f"""\
 local all {GUARDED} scram-sha-256
 local all all trust
@@ -171,7 +164,6 @@ class Cluster:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd="/",
-                env={**os.environ, **MEMORY},
                 start_new_session=True, preexec_fn=_die_with_the_tests,
                 **_server_user())
         wait_until(self._answers, "the server to start", pause=0.02)
