@@ -169,21 +169,26 @@ lm_text_digits(struct lm_digits *out, int64_t number)
     return out->text;
 }
 
+static uint64_t
+hash_word(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+    return hash ^ hash >> 32;
+}
+
 /* Like FNV-1a, but eight bytes at a time. */
 static uint64_t
 hash_bytes(uint64_t hash, const char *bytes, size_t len)
 {
-    while (len > 0) {
-        size_t step = len < sizeof hash ? len : sizeof hash;
-        uint64_t word = 0;
+    uint64_t word;
 
-        memcpy(&word, bytes, step);
-        hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
-        hash ^= hash >> 32;
-        bytes += step;
-        len -= step;
+    for (; len >= sizeof word; bytes += sizeof word, len -= sizeof word) {
+        memcpy(&word, bytes, sizeof word);
+        hash = hash_word(hash, word);
     }
-    return hash;
+    word = 0;
+    memcpy(&word, bytes, len);
+    return len > 0 ? hash_word(hash, word) : hash;
 }
 
 uint64_t

@@ -60,6 +60,7 @@ release(struct lm_group *group)
     free(group->arrays);
     free(group->first);
     free(group->first_nulls);
+    free((void *)group->texts);
     free(group->writes);
     free(group->keys);
 }
@@ -190,26 +191,22 @@ post_combined(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
 {
     struct lm_shape *shape = group->shape;
     int count = column_count(group);
-    const char **texts = lm_calloc((size_t)count + 1, sizeof *texts);
-    struct lm_values values = {texts, count + 1};
+    struct lm_values values = {group->texts, count + 1};
     struct lm_stmt *stmt;
     char rows[24];
-    bool ok;
 
     for (int i = 0; i < count; i++) {
         lm_buf_putc(&group->arrays[i], '}');
-        texts[i] = lm_buf_text(&group->arrays[i]);
+        group->texts[i] = lm_buf_text(&group->arrays[i]);
     }
     snprintf(rows, sizeof rows, "%zu", group->rows);
-    texts[count] = rows;
-    ok =
-        lm_conn_prepare(self->conn, shape->sql, shape->array_types.oids,
-                        count + 1, &stmt, err) &&
-        lm_conn_post_question(self->conn, stmt, LM_WRITE_COMBINED_SHAPE, values,
-                              on_combined, take_off(self, group), err) &&
-        lm_conn_push(self->conn, err);
-    free(texts);
-    return ok;
+    group->texts[count] = rows;
+    return lm_conn_prepare(self->conn, shape->sql, shape->array_types.oids,
+                           count + 1, &stmt, err) &&
+           lm_conn_post_question(self->conn, stmt, LM_WRITE_COMBINED_SHAPE,
+                                 values, on_combined, take_off(self, group),
+                                 err) &&
+           lm_conn_push(self->conn, err);
 }
 
 static bool
@@ -217,20 +214,18 @@ post_alone(struct lm_repo *self, struct lm_group *group, struct lm_err *err)
 {
     const struct lm_shape *shape = group->shape;
     int count = column_count(group);
-    const char **texts = lm_calloc((size_t)count, sizeof *texts);
-    struct lm_values values = {texts, count};
+    struct lm_values values = {group->texts, count};
     struct lm_write *write = group->writes[0];
     struct lm_stmt *stmt;
-    bool ok;
 
     for (int i = 0; i < count; i++) {
-        texts[i] = group->first_nulls[i] ? NULL : lm_buf_text(&group->first[i]);
+        group->texts[i] =
+            group->first_nulls[i] ? NULL : lm_buf_text(&group->first[i]);
     }
     lm_write_expect_one(write, shape, values);
-    ok = lm_conn_prepare(self->conn, shape->single_sql, NULL, 0, &stmt, err) &&
-         lm_repo_post_kept(self, stmt, values, write, err);
-    free(texts);
-    return ok;
+    return lm_conn_prepare(self->conn, shape->single_sql, NULL, 0, &stmt,
+                           err) &&
+           lm_repo_post_kept(self, stmt, values, write, err);
 }
 
 /* Do other groups wait, perhaps with rows that were written before? */
@@ -407,6 +402,7 @@ open_group(struct lm_group *group, struct lm_shape *shape)
     group->arrays = lm_calloc(count, sizeof *group->arrays);
     group->first = lm_calloc(count, sizeof *group->first);
     group->first_nulls = lm_calloc(count, sizeof *group->first_nulls);
+    group->texts = lm_calloc(count + 1, sizeof *group->texts);
 }
 
 /* Sends the groups that depend on the order, and finds the group of the shape.

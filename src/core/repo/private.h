@@ -38,6 +38,7 @@ struct lm_group {
     struct lm_buf *arrays; /* an array literal a column, still open */
     struct lm_buf *first;  /* the first row, in case it stays alone */
     bool *first_nulls;
+    const char **texts; /* of the statement that is posted */
     struct lm_write **writes;
     size_t rows;
     size_t room;

@@ -46,9 +46,9 @@ lm_stmt_cache_find(struct lm_stmt_cache *self, const char *sql,
 
         if (stmt->hash == hash && same_key(stmt, sql, types, type_count)) {
             stmt->last_use = ++self->uses;
-            /* Statements that are used often come first. */
-            self->entries[i] = self->entries[0];
-            self->entries[0] = stmt;
+            /* Statements that are used often come first, also in turn. */
+            self->entries[i] = self->entries[i / 2];
+            self->entries[i / 2] = stmt;
             return stmt;
         }
     }
