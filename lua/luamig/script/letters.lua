@@ -24,7 +24,7 @@ local function watched(name)
     if type(s) ~= "string" and type(s) ~= "number" then
       error(("bad argument #1 to '%s' (string expected, got %s)"):format(name, type(s)), 2)
     end
-    local where = tell and utf8.len(s) ~= #tostring(s) and line_at(2)
+    local where = tell and type(s) == "string" and utf8.len(s) ~= #s and line_at(2)
     if where then
       local say = tell
       tell = nil
