@@ -32,7 +32,7 @@ HANGS = 60  # seconds
 TOTAL = 780
 KNOWN = 10
 PAGES = ("SELECT page.", "SELECT watched.")
-RANGE = "SELECT g.id, g.seq, g.cursor,"
+RANGE = "g.id, g.seq, g.cursor,"
 # Its answer is a key of the user's.
 HIGHEST = "SELECT coalesce(found.luamig_found, false)"
 
@@ -178,7 +178,9 @@ class Case:
         every = [spoil for spoil in spoils_of(
             answer for key, answer in heard[1].items() if key in heard[0])
             if self._is_told(spoil)]
-        self.spoils = every if ALL else self._share(name, every)
+        self.spoils = [spoil for spoil in (every if ALL
+                                           else self._share(name, every))
+                       if not self._waits(spoil)]
         self.stages = [stage]
 
     @staticmethod
@@ -191,12 +193,14 @@ class Case:
         return new[::2] + known[:KNOWN]
 
     @staticmethod
+    def _waits(spoil):
+        """Without a range, a worker waits for those that have one."""
+        return RANGE in spoil.sql and spoil.how == "no rows, and counted so"
+
+    @staticmethod
     def _is_told(spoil):
         """The rows of a page are the user's: nobody can tell a wrong one, nor
-        a key that was another one. Without a range for it, a worker waits for
-        the others."""
-        if spoil.sql.startswith(RANGE):
-            return spoil.how != "no rows, and counted so"
+        a key that was another one."""
         if spoil.sql.startswith(HIGHEST):
             return spoil.how != "cut"
         return (not spoil.sql.startswith(PAGES)
