@@ -11,6 +11,7 @@
 -- in `result.error`.
 
 local assertions = require "luamig.mock.assertions"
+local base = require "luamig.mock.base"
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
@@ -81,10 +82,10 @@ end
 
 World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
 
-local function in_lua(schemas, base)
+local function in_lua(schemas, stand_in)
   return setmetatable({
     log = {}, journal = {}, last_id = 0, stubs = stubs.new(), faults = faults.new(),
-    store = store.new(schemas), base = base,
+    store = store.new(schemas), base = stand_in,
   }, World)
 end
 
@@ -98,10 +99,12 @@ local function maker(make)
     if type(spec.tables) ~= "table" then
       check.fail(1, "mock.new: tables must be a table, not " .. text.describe(spec.tables))
     end
-    check.options(1, "mock.new: base", spec.base, { "from", "select", "where" })
+    if type(spec.base) ~= "function" then
+      check.options(1, "mock.new: base", spec.base, base.FIELDS)
+    end
     local ok, result = pcall(function()
       local schemas = schema.read(spec.tables, make ~= in_lua)
-      return make(schemas, spec.base and pages.read_base(spec.base, schemas))
+      return make(schemas, spec.base and base.read(spec.base, schemas))
     end)
     if not ok then
       check.fail(1, "mock.new: " .. tostring(result))
@@ -113,6 +116,29 @@ end
 --- Makes a world: in Lua, or, where `luamig test --pg` has loaded that module, on PostgreSQL.
 local on_server = package.loaded["luamig.pg_world"]
 mock.new = maker(on_server and on_server.new or in_lua)
+
+-- The spec that busted runs.
+local current
+local busted = package.loaded.busted
+if busted then
+  busted.subscribe({ "test", "start" }, function(element)
+    current = element
+    return nil, true
+  end)
+end
+
+--- The spec that calls this runs on PostgreSQL only, under `luamig test --pg`; elsewhere busted
+-- leaves it pending.
+-- @param reason optional string that busted prints
+function mock.only_pg(reason)
+  check.type(1, "mock.only_pg: the reason", reason, "string", "a string")
+  if on_server then
+    return nil
+  elseif not current or not current.env.pending then
+    check.fail(1, "mock.only_pg belongs into a spec: it(..., function() mock.only_pg() ... end)")
+  end
+  return current.env.pending(reason or "runs on PostgreSQL only: luamig test --pg")
+end
 
 --- The same module, whose worlds are in Lua wherever the spec runs.
 local pure = { new = maker(in_lua) }

@@ -7,12 +7,12 @@
 -- where a spec says otherwise (a stub's answer, `base`, a declared column), the spec fails.
 -- Differs from the mock: raw SQL runs whether it has a stub or not, and `base` may be missing.
 
+local base = require "luamig.mock.base"
 local catalog = require "luamig.pg_world.catalog"
 local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local declarations = require "luamig.mock.declarations"
-local pages = require "luamig.mock.pages"
 local pool = require "luamig.pg_world.pool"
 local script = require "luamig.script"
 local setup = require "luamig.pg_world.setup"
@@ -52,15 +52,42 @@ function World:shape_of(repo, name)
   return columns, schema and schema.primary_key or found.primary_key
 end
 
+local function select_all(repo, name, columns, key)
+  local rows = repo:query(("SELECT %s FROM %s%s"):format(catalog.quote_list(columns),
+    catalog.quote_table(name), key and " ORDER BY " .. catalog.quote_list(key) or ""))
+  return { columns = columns, primary_key = key, rows = rows }
+end
+
 --- { columns =, primary_key =, rows = } of a table; nil when there is none.
 function World:read(repo, name)
   if type(name) ~= "string" or not catalog.find(repo, name) then
     return nil
   end
-  local columns, key = self:shape_of(repo, name)
-  local rows = repo:query(("SELECT %s FROM %s%s"):format(catalog.quote_list(columns),
-    catalog.quote_table(name), key and " ORDER BY " .. catalog.quote_list(key) or ""))
-  return { columns = columns, primary_key = key, rows = rows }
+  return select_all(repo, name, self:shape_of(repo, name))
+end
+
+--- The same of a table that the spec declares, by the repo of a script, which may not ask the
+-- catalog in luamig's words.
+function World:view(repo, name)
+  local shape = self.shapes[name]
+  return shape and select_all(repo, name, shape.columns, shape.primary_key)
+end
+
+--- Looks at the tables that the spec declares, for `World:view`.
+function World:find_shapes()
+  self.shapes = {}
+  self.database:transact(function(repo)
+    for _, name in ipairs(text.sorted_keys(self.schemas)) do
+      local columns, key = self:shape_of(repo, name)
+      self.shapes[name] = { columns = columns, primary_key = key }
+    end
+  end)
+end
+
+--- The columns of a table that the server computes: a set.
+function World:computed(name)
+  local schema = self.schemas[name]
+  return text.set(schema and text.ordered_keys(schema.given.generated or {}) or {})
 end
 
 --- See `luamig.mock`: the rows as a script would read them.
@@ -100,14 +127,15 @@ local function key_of(row, key)
   return value.show_key(key, values)
 end
 
---- The rows that `base` gives, in the order of the table's primary key.
-function World:rows_of_base(args)
-  local found = self.database:transact(function(repo)
-    return self:read(repo, self.base.from)
+--- The rows that `base` gives, and their columns.
+function World:compute_base(args)
+  local rows, columns
+  self.database:transact(function(repo)
+    rows, columns = base.compute(self.base, function(name)
+      return self.schemas[name] and self:read(repo, name)
+    end, text.sorted_keys(self.schemas), args)
   end)
-  return text.map(found.rows, function(row)
-    return pages.is_wanted(self.base, row, args) and row or nil
-  end)
+  return rows, columns
 end
 
 --- What the script's base query returns; nil when it fails, which the run reports.
@@ -137,16 +165,19 @@ function World:sequences()
 end
 
 --- The columns that a script sees in base and in the base query, or nil and what is wrong. A base
--- without `select` stands for any columns of its table.
-function World:columns_of_base(found)
-  for _, column in ipairs(self.base.selects and self.base.select or {}) do
+-- without `select` and `rows` stands for any columns of its table.
+-- @param found columns of the base query
+-- @param given columns of base
+function World:columns_of_base(found, given)
+  local promised = self.base.rows and given or self.base.selects and self.base.select or {}
+  for _, column in ipairs(promised) do
     if not text.contains(found, column) then
-      return nil, ('base.select gives column "%s", which the base query does not return'):format(
-        column)
+      return nil, ('%s gives column "%s", which the base query does not return'):format(
+        self.base.rows and "base" or "base.select", column)
     end
   end
   for _, column in ipairs(found) do
-    if not text.contains(self.base.select, column) then
+    if not text.contains(given, column) then
       return nil, ('the base query returns column "%s", which base does not give'):format(column)
     end
   end
@@ -167,13 +198,13 @@ local function index_by_key(rows, key)
 end
 
 --- The first row that `base` gives and the base query does not, or the other way round.
-function World:difference_of_rows(def, found, columns)
+local function difference_of_rows(def, given, found, columns)
   local key = def.config.key
   local by_key = index_by_key(found, key)
   if not by_key then
     return nil
   end
-  for _, row in ipairs(self:rows_of_base(def.args)) do
+  for _, row in ipairs(given) do
     local shown = key_of(row, key)
     local twin = by_key[shown]
     local difference = twin and compare.rows(columns, row, twin)
@@ -204,8 +235,12 @@ function World:check_base(def)
       return
     end
   end
-  local columns, difference = self:columns_of_base(found.columns)
-  difference = difference or self:difference_of_rows(def, found, columns)
+  local given, given_columns = self:compute_base(def.args)
+  local columns, difference = found.columns, nil
+  if self.base.select or #given > 0 then
+    columns, difference = self:columns_of_base(found.columns, given_columns)
+  end
+  difference = difference or difference_of_rows(def, given, found, columns)
   if difference then
     errors.raise {
       kind = "spec",
@@ -227,6 +262,7 @@ function World:attempt(path, opts)
   local overrides = { batch_size = opts.batch_size }
   local def = script.load(path, { args = opts.args, overrides = overrides })
   self:check_base(def)
+  self:find_shapes()
   local watcher = watch.new(self, def, opts)
   local outcome = self.database:run(path, {
     args = typed_args(def.args), batch_size = opts.batch_size, limit = opts.limit,
@@ -247,10 +283,10 @@ end
 
 --- Makes a world. Raises a string, which `mock.new` completes.
 -- @param schemas of `luamig.mock.schema`
--- @param base of `luamig.mock.pages`, or nil
-function pg_world.new(schemas, base)
+-- @param stand_in of `luamig.mock.base`, or nil
+function pg_world.new(schemas, stand_in)
   local self = setmetatable({
-    log = {}, stubs = stubs.new(), faults = faults.new(), schemas = schemas, base = base,
+    log = {}, stubs = stubs.new(), faults = faults.new(), schemas = schemas, base = stand_in,
     database = pool.take(),
   }, World)
   setup.tables(self.database, schemas)

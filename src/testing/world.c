@@ -175,8 +175,17 @@ static int
 deliver(lua_State *L)
 {
     struct event *event = lua_touserdata(L, 1);
+    bool has_repo =
+        event->seen != NULL && lm_repo_failure(event->seen->repo) == NULL;
 
+    if (has_repo)
+        lmL_push_repo(L, event->seen->repo); /* at 3 */
+    lua_pushvalue(L, 2);
     push_event(L, event);
+    if (has_repo) {
+        lua_pushvalue(L, 3);
+        lua_setfield(L, -2, "repo");
+    }
     lua_call(L, 1, 1);
     read_verdict(L, &event->verdict);
     return 0;

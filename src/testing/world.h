@@ -9,7 +9,7 @@
  * For every moment, a run calls the function watch of the Lua half with one
  * table: event ("begin", "page", "rows", "call", "returned", "commit",
  * "committed", "throttled", "log"), batch, attempt, and the event's own
- * fields. The result of watch may make the run fail at this moment:
+ * fields. Calls have repo, which reads what the script's transaction has. The result of watch may make the run fail at this moment:
  *
  *     nil                    nothing happens
  *     { kill = true }        the run vanishes, and its connection with it

@@ -36,6 +36,13 @@ end
 
 return {
   { module = "mock/value",
+    { "raw", "what a query returns is the stub's own", "value.read_row", function(read_row, given)
+      local row = read_row(given)
+      for name in next, row do
+        row[name] = given[name]
+      end
+      return row
+    end },
     { "writes", "1.50 is not 1.5", "value.identity", function(identity, item)
       return require "luamig.decimal".is(item) and tostring(item) or identity(item)
     end },
@@ -147,7 +154,6 @@ return {
       function(check, items, key) return check(items, key, #items) end },
     { "pages", "the row that the page looks ahead to is not compared", "check_unique",
       function(check, items, key, count) return check(items, key, count - 1) end },
-    { "writes", "a row of the page is the row of the table", "selected", second },
     { "runs", "all workers begin with the first row", "cut", function(cut, ...)
       local ranges = cut(...)
       for _, range in ipairs(ranges) do
@@ -410,13 +416,52 @@ return {
     { "raw", "a stub answers more often than it says", "Stubs.why_not_now",
       function(why_not_now, self, stub) return why_not_now(self, { order = stub.order }) end },
     { "raw", "a stub may go unused", "Stubs.unused", function() return {} end },
-    { "raw", "what a query returns is the stub's own", "row_of", function(row_of, given)
-      local row = row_of(given)
-      for name in next, row do
-        row[name] = given[name]
+    { "computed", "a stub's function sees the tables as they were before the batch", "stubs.play",
+      function(play, stub, params, tables)
+        return play(stub, params, setmetatable({}, { __index = function(_, name)
+          for i, row in ipairs(tables[name]) do
+            row.n = i * 10
+          end
+          return tables[name]
+        end }))
+      end },
+    { "computed", "a stub's function cannot fail as the server does", "raised", skipped },
+  },
+  { module = "mock/views",
+    { "computed", "what a function changes is lost", "changes_of", skipped },
+    { "computed", "what a function adds is lost", "views.difference", function(difference, view)
+      local found = difference(view)
+      if found then
+        found.added = {}
       end
-      return row
+      return found
     end },
+    { "computed", "what a function takes away stays", "views.difference",
+      function(difference, view)
+        local found = difference(view)
+        if found then
+          found.removed = {}
+        end
+        return found
+      end },
+    { "computed", "a row set to NULL keeps its value", "changes_of", function(changes_of, ...)
+      local changes = changes_of(...)
+      for column, item in next, changes or {} do
+        changes[column] = not is_null(item) and item or nil
+      end
+      return changes
+    end },
+  },
+  { module = "mock/base",
+    { "computed", "a computed column is that of the table", "selected",
+      function(selected, self, row)
+        return selected({ select = self.select, computed = {} },
+          setmetatable({}, { __index = function(_, name) return rawget(row, name) end }))
+      end },
+    { "computed", "a function that computes rows gets no arguments", "rows_of_function",
+      function(rows_of_function, self, tables)
+        return rows_of_function(self, tables, { least = 0 })
+      end },
   },
   { module = "mock/sql",
     { "raw", "strings of SQL have no case", "token_at", function(token_at, source, at)

@@ -285,6 +285,79 @@ def test_a_stub_with_another_value_fails_the_spec(complaint):
     assert 'column "n": expected 2 (an integer), found 1 (an integer)' in complaint
 
 
+@spec(f"""
+  local w = world()
+  w:stub("{COUNT}", function(_, tables) return {{ {{ n = #tables.users }} }} end)
+  w:run(migrate [[repo:one("{COUNT}", "done")]])
+""")
+def test_a_function_that_answers_otherwise_than_the_server_fails_the_spec(complaint):
+    assert f"a stub differs from the server's answer: {COUNT} with $1 = \"done\"" in complaint
+    assert 'column "n": expected 3 (an integer), found 1 (an integer)' in complaint
+
+
+SET = "UPDATE users SET step = 'x', email = email || '!' WHERE id = 2"
+
+
+@spec(f"""
+  local w = world()
+  w:stub("{SET}", function(_, tables) tables.users[2].step = "x" return 1 end)
+  w:run(migrate [[repo:execute("{SET}")]])
+""")
+def test_a_function_that_leaves_another_value_than_the_server_fails_the_spec(complaint):
+    assert "a stub differs from the server's answer: UPDATE users SET" in complaint
+    assert ('table "users": the row (id)=(2): column "email": expected "b", '
+            'found "b!"') in complaint
+
+
+@spec(f"""
+  local w = world()
+  w:stub("{SET}", function(_, tables)
+    table.insert(tables.users, {{ id = 77, email = "z" }})
+    return 1
+  end)
+  w:run(migrate [[repo:execute("{SET}")]])
+""")
+def test_a_function_that_changes_another_row_fails_the_spec(complaint):
+    assert 'table "users": the row (id)=(2): column "email"' in complaint
+
+
+@spec("""
+  local w = world()
+  local sql = "DELETE FROM users WHERE id > 1"
+  w:stub(sql, function(_, tables) tables.users[3] = nil return 2 end)
+  w:run(migrate(("repo:execute %q"):format(sql)))
+""")
+def test_a_function_that_forgets_to_delete_fails_the_spec(complaint):
+    assert 'table "users": the server has no row email = "b", id = 2' in complaint
+
+
+@spec("""
+  local w = world()
+  local sql = "INSERT INTO users (id) VALUES (5), (6)"
+  w:stub(sql, function(_, tables) table.insert(tables.users, { id = 5 }) return 2 end)
+  w:run(migrate(("repo:execute %q"):format(sql)))
+""")
+def test_a_function_that_forgets_to_insert_fails_the_spec(complaint):
+    assert 'table "users": the server also has the row email = NULL, id = 6' in complaint
+
+
+@spec("""
+  world(nil, function(tables)
+    return { { id = tables.users[1].id } }
+  end):run(script(WELCOME))
+""")
+def test_a_base_that_computes_fewer_rows_fails_the_spec(complaint):
+    assert "base is not the base query of" in complaint
+    assert "the base query returns the row (id)=(10), which base does not give" in complaint
+
+
+@spec("""
+  world(nil, function() return { { id = 1, n = 1 }, { id = 10, n = 2 } } end):run(script(WELCOME))
+""")
+def test_a_base_that_computes_another_column_fails_the_spec(complaint):
+    assert 'base gives column "n", which the base query does not return' in complaint
+
+
 @spec("""
   local w = world()
   w:stub("SELECT sum(id) AS n FROM users", { rows = { { n = 13 } } })

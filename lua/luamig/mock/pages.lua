@@ -4,6 +4,7 @@
 -- Refuses: a key that is NULL, a key that occurs twice (unless `assume_unique`), a base query that
 -- does not return its key.
 
+local base = require "luamig.mock.base"
 local errors = require "luamig.errors"
 local strict = require "luamig.strict"
 local suggest = require "luamig.suggest"
@@ -16,75 +17,73 @@ local function refuse(message, hint)
   errors.raise { kind = "script", message = message, hint = hint }
 end
 
---- Checks that a script's key can order this base.
-function pages.check_key(base, key)
+--- Raises unless the base query returns its key.
+local function check_key(columns, key)
   for _, column in ipairs(key) do
-    if not text.contains(base.select, column) then
+    if not text.contains(columns, column) then
       refuse(('the base query does not return the key column "%s"'):format(column),
-        suggest.hint(column, base.select))
+        suggest.hint(column, columns))
     end
   end
 end
 
---- Whether `base` gives a row.
-function pages.is_wanted(base, row, args)
-  local ok, answer = true, true
-  if base.where then
-    ok, answer = pcall(base.where, row, args)
+--- The same before a run; a base that computes its columns is checked with its rows.
+function pages.check_key(given, key)
+  if given.select then
+    check_key(given.select, key)
   end
-  if not ok then
-    errors.raise { kind = "spec", message = "base.where failed: " .. tostring(answer) }
-  end
-  return answer
 end
 
---- The values of a key as they compare: a list.
-local function places(one, key, values)
+--- The types of the columns of a base that its table has.
+function pages.types(given, store)
+  local types = {}
+  for column, kind in next, given.from and store:table(given.from).types or {} do
+    types[column] = not given.computed[column] and kind or nil
+  end
+  return types
+end
+
+--- The values of a key as they compare: a list. What no table has compares as its value does.
+local function places(types, key, values)
   local list = {}
   for i, column in ipairs(key) do
-    local kind = one.types[column]
-    if type(kind.order) ~= "function" then
+    local kind = types[column]
+    if kind and type(kind.order) ~= "function" then
       errors.raise {
         kind = "spec",
-        message = ('key column "%s" of "%s": %s'):format(column, one.name, kind.order),
+        message = ('key column "%s": %s'):format(column, kind.order),
         hint = "Run the spec on PostgreSQL.",
       }
     end
-    list[i] = kind.order(kind.encode(values[i]))
+    list[i] = kind and kind.order(kind.encode(values[i])) or values[i]
   end
   return list
 end
 
---- What the base query returns of a row: copies, so that a script cannot change the table.
-local function selected(base, row)
-  local shown = {}
-  for _, column in ipairs(base.select) do
-    shown[column] = value.copy_item(row[column])
-  end
-  return shown
-end
-
 --- The rows the base query would return, unordered: list of { row =, key = list of values, place =
 -- the same as they compare }.
-local function matching(base, store, key, args)
-  local one = store:table(base.from)
-  local found = {}
-  for _, row in ipairs(one.rows) do
-    local shown = base.where and strict.rows({ value.copy_row(row) }, one.columns)[1]
-    if pages.is_wanted(base, shown, args) then
-      local item = { row = selected(base, row), key = {} }
-      for i, column in ipairs(key) do
-        item.key[i] = row[column]
-        if row[column] == nil then
-          refuse(('key column "%s" is NULL in a row of table "%s"'):format(column, base.from),
-            "luamig cannot page to such a row. Let the base query leave it out.")
-        end
-      end
-      item.place = places(one, key, item.key)
-      found[#found + 1] = item
-    end
+-- @return that list, the columns
+local function matching(given, store, key, args)
+  local types = pages.types(given, store)
+  local rows, columns = base.compute(given, function(name)
+    return store:view(name)
+  end, text.sorted_keys(store.tables), args)
+  if #rows > 0 then
+    check_key(columns, key)
   end
-  return found
+  return text.map(rows, function(row)
+    local item = { row = row, key = {} }
+    for i, column in ipairs(key) do
+      item.key[i] = row[column]
+      if row[column] == nil then
+        refuse(('key column "%s" is NULL in a row of %s'):format(column,
+          given.from and ('table "%s"'):format(given.from) or "the base query"),
+          "luamig cannot page to such a row. Let the base query leave it out.")
+      end
+    end
+    item.place = places(types, key, item.key)
+    return item
+  end), columns
 end
 
 local function sort(items)
@@ -95,8 +94,8 @@ local function sort(items)
 end
 
 --- The keys of all rows that the base query returns, in their order, as messages show them.
-function pages.keys(base, store, key, args)
-  return text.map(sort(matching(base, store, key, args)), function(item)
+function pages.keys(given, store, key, args)
+  return text.map(sort((matching(given, store, key, args))), function(item)
     return value.show_key(key, item.row)
   end)
 end
@@ -125,9 +124,9 @@ end
 -- @param cursor list of values or nil
 -- @param count how many ranges, at most
 -- @return list of { cursor, bound = lists of values }; empty if the base query returns no row
-function pages.cut(base, store, key, args, cursor, count)
-  local all, rows = sort(matching(base, store, key, args)), {}
-  local place = cursor and places(store:table(base.from), key, cursor)
+function pages.cut(given, store, key, args, cursor, count)
+  local all, rows = sort((matching(given, store, key, args))), {}
+  local place = cursor and places(pages.types(given, store), key, cursor)
   for _, item in ipairs(all) do
     rows[#rows + 1] = is_after(item.place, place) and item or nil
   end
@@ -145,11 +144,12 @@ end
 -- @param range cursor (list of values or nil), bound (the same), size (rows), assume_unique
 -- @return { rows = rows for the script, first, last = keys of its first and last row (nil without
 --   rows), more = whether rows follow }
-function pages.fetch(base, store, key, args, range)
-  local items, one = {}, store:table(base.from)
-  local cursor = range.cursor and places(one, key, range.cursor)
-  local bound = range.bound and places(one, key, range.bound)
-  for _, item in ipairs(matching(base, store, key, args)) do
+function pages.fetch(given, store, key, args, range)
+  local items, types = {}, pages.types(given, store)
+  local cursor = range.cursor and places(types, key, range.cursor)
+  local bound = range.bound and places(types, key, range.bound)
+  local all, columns = matching(given, store, key, args)
+  for _, item in ipairs(all) do
     if is_after(item.place, cursor) and is_within(item.place, bound) then
       items[#items + 1] = item
     end
@@ -163,35 +163,11 @@ function pages.fetch(base, store, key, args, range)
     rows[i] = items[i].row
   end
   local first, last = items[1], items[#rows]
-  strict.rows(rows, value.copy(base.select), function(name)
-    return text.contains(one.columns, name) and " (base.select of the spec does not name it)" or nil
+  strict.rows(rows, columns, function(name)
+    return types[name] and " (base.select of the spec does not name it)" or nil
   end)
   return {
     rows = rows, first = first and first.key, last = last and last.key, more = #items > #rows,
-  }
-end
-
---- Reads the `base` of `mock.new`. Raises a string.
--- @return { from =, select = list, selects = whether the spec said so, where = function or nil }
-function pages.read_base(base, schemas)
-  local schema = schemas[base.from]
-  if not schema then
-    error(("base.from must name a table of this world, not %s"):format(text.describe(base.from))
-      .. suggest.suffix(tostring(base.from), text.sorted_keys(schemas)), 0)
-  elseif base.where ~= nil and type(base.where) ~= "function" then
-    error("base.where must be a function, not " .. text.describe(base.where), 0)
-  elseif base.select ~= nil and (type(base.select) ~= "table" or #base.select == 0) then
-    error("base.select must be a list of columns, not " .. text.describe(base.select), 0)
-  end
-  for _, column in ipairs(base.select or {}) do
-    if not schema.types[column] then
-      error(('base.select: table "%s" has no column "%s"%s'):format(base.from, tostring(column),
-        suggest.suffix(tostring(column), schema.columns)), 0)
-    end
-  end
-  local select = value.copy(base.select or schema.columns)
-  return {
-    from = base.from, select = select, selects = base.select ~= nil, where = base.where,
   }
 end
 

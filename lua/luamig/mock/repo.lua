@@ -14,6 +14,7 @@ local stubs = require "luamig.mock.stubs"
 local text = require "luamig.text"
 local types = require "luamig.mock.types"
 local value = require "luamig.mock.value"
+local views = require "luamig.mock.views"
 
 local repo = {}
 
@@ -293,6 +294,37 @@ local function checked_params(...)
   return params
 end
 
+--- Writes what a stub's function has changed. Values that no column can hold, and columns that do
+-- not exist, are mistakes of the spec.
+local function rewrite(tx, stub, name, difference)
+  local ok, err = pcall(tx.store.rewrite, tx.store, name, difference)
+  if not ok and errors.is(err) and (not err.sqlstate or err.sqlstate:find "^42") then
+    errors.raise {
+      kind = "spec", hint = err.hint, detail = err.detail,
+      message = ('the function of the stub changes table "%s": %s: %s'):format(name, err.message,
+        stub.sql),
+    }
+  elseif not ok then
+    error(err, 0)
+  end
+end
+
+--- The answer of a stub that is a function, and what that changes in the tables.
+local function play(tx, verb, stub, params)
+  local tables, opened = views.open(function(name)
+    return tx.store:view(name)
+  end, text.sorted_keys(tx.store.tables))
+  local answer = stubs.play(stub, params, tables)
+  for _, name in ipairs(answer.error and {} or text.sorted_keys(opened)) do
+    local difference = views.difference(opened[name])
+    if difference then
+      refuse_read_only(tx, verb)
+      rewrite(tx, stub, name, difference)
+    end
+  end
+  return answer
+end
+
 --- The stub for a raw statement; its error, if it has one, is raised.
 local function ask(tx, site, verb, statement, ...)
   if type(statement) ~= "string" or #sql.tokens(statement) == 0 then
@@ -308,6 +340,9 @@ local function ask(tx, site, verb, statement, ...)
     }
   end
   local stub = tx.world.stubs:take(statement, params)
+  if stub.answer then
+    stub = play(tx, verb, stub, params)
+  end
   stubs.raise_error(stub, statement)
   return stub
 end

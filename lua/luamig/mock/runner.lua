@@ -251,7 +251,7 @@ function Session:migrate(range, page, handle, run, tx)
     return
   end
   page.upto = not page.more and range.bound or page.last
-  local types = tx.store:table(self.world.base.from).types
+  local types = pages.types(self.world.base, tx.store)
   def.migrate_range(stretch.new(def.config.key, types, range.cursor, page.upto, function()
     return tx.is_open
   end), handle, run)

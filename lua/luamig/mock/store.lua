@@ -267,6 +267,37 @@ function Store:insert(one, list, conflict)
   return written
 end
 
+--- A table as `luamig.mock.views` shows it; nil when there is none.
+function Store:view(name)
+  local one = self.tables[name]
+  return one and { columns = one.columns, primary_key = one.primary_key, rows = one.rows }
+end
+
+--- Writes what a function of the spec has changed in a table, all at once.
+-- @param difference of `luamig.mock.views`
+function Store:rewrite(name, difference)
+  local one, gone, changed, added = self:table(name), {}, {}, {}
+  for place, row in ipairs(one.rows) do
+    local changes = difference.changed[place]
+    gone[#gone + 1] = difference.removed[place] and row or nil
+    changed[row] = changes and one:encode_changes(changes, "") or nil
+  end
+  for i, row in ipairs(difference.added) do
+    added[i] = one:encode(row, "")
+  end
+  self:remove(one, gone)
+  for row, changes in next, changed do
+    one:apply(row, changes)
+  end
+  for row, changes in next, changed do
+    rules.check_row(one, row)
+    rules.check_unique(one, row, changed_columns(one, changes))
+    references.check(self, one, { row }, changed_columns(one, changes))
+  end
+  references.settle(self, one, false)
+  self:insert(one, added)
+end
+
 --- The table of that name; raises when there is none.
 function Store:table(name)
   if type(name) ~= "string" then

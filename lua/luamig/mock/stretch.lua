@@ -25,6 +25,8 @@ local function misuse(message, ...)
   error(message:format(...), 0)
 end
 
+local UNKNOWN = { name = "unknown" }
+
 local function name_of(column, kind)
   return NAMES[kind.name] or errors.raise {
     kind = "spec",
@@ -55,7 +57,7 @@ local function operands(key, types, columns)
     end
   end
   return table.concat(text.map(key, function(column)
-    local cast = CASTS[types[column].name] or ""
+    local cast = CASTS[(types[column] or UNKNOWN).name] or ""
     if type(columns) == "table" then
       return "(" .. columns[column] .. ")" .. cast
     end
@@ -67,7 +69,7 @@ end
 local function comparison(key, types, left, operator, first)
   local values = {}
   for i, column in ipairs(key) do
-    local kind = types[column]
+    local kind = types[column] or UNKNOWN
     values[i] = ("$%d::pg_catalog.%s%s%s"):format(first + i - 1, name_of(column, kind),
       CASTS[kind.name] or "", COLLATED[kind.name] and ' COLLATE pg_catalog."default"' or "")
   end

@@ -1,7 +1,8 @@
 --- Answers to raw SQL, given by the spec.
 --
 -- Promises: only a stub for this very statement answers it. A stub that the run did not use, or not
--- as often as `times` says, is reported. Answers are copies. With `answers_always`, set by
+-- as often as `times` says, is reported. Answers are copies. A stub with a function computes its
+-- answer, and may change the tables of the world. With `answers_always`, set by
 -- `luamig.mock.properties`, neither `times` nor `order` limits what a stub answers.
 -- Refuses: to invent rows or counts that the stub does not have.
 
@@ -19,7 +20,7 @@ local stubs = {}
 local Stubs = {}
 Stubs.__index = Stubs
 
-local KEYS = { "params", "rows", "columns", "affected", "error", "times", "order" }
+local KEYS = { "params", "rows", "columns", "affected", "error", "times", "order", "answer" }
 local ERROR_KEYS = { "sqlstate", "message", "detail", "hint", "table", "column", "constraint" }
 
 local function check_error(given)
@@ -32,27 +33,45 @@ local function check_error(given)
   end
 end
 
-local function check_rows(rows)
-  check.type(3, "world:stub: rows", rows, "table", "a list of tables")
-  for _, row in ipairs(rows or {}) do
+--- What is wrong with the rows of an answer, or nil.
+local function fault_of(rows)
+  for _, row in ipairs(rows) do
     if type(row) ~= "table" then
-      check.fail(3, "world:stub: rows must be a list of tables, not of " .. text.describe(row))
+      return "rows must be a list of tables, not of " .. text.describe(row)
     end
     for _, item in next, row do
       if item ~= luamig.NULL and not pcall(types.check_loose, item) then
-        check.fail(3, "world:stub: rows hold " .. text.describe(item))
+        return "rows hold " .. text.describe(item)
       end
     end
   end
 end
 
+local function check_rows(rows)
+  check.type(3, "world:stub: rows", rows, "table", "a list of tables")
+  local fault = fault_of(rows or {})
+  if fault then
+    check.fail(3, "world:stub: " .. fault)
+  end
+end
+
+--- A function says all of the answer.
+local function check_answer(spec)
+  check.type(3, "world:stub: answer", spec.answer, "function", "a function")
+  for _, name in ipairs(spec.answer and { "rows", "affected", "error" } or {}) do
+    if spec[name] ~= nil then
+      check.fail(3, ("world:stub: answer and %s cannot be combined"):format(name))
+    end
+  end
+end
+
 --- Columns in the order given, or those of the rows by name.
-local function columns_of(spec)
-  if spec.columns or not spec.rows then
-    return spec.columns
+local function columns_of(columns, rows)
+  if columns or not rows then
+    return columns
   end
   local all = {}
-  for _, row in ipairs(spec.rows) do
+  for _, row in ipairs(rows) do
     for name in next, row do
       all[name] = true
     end
@@ -74,7 +93,7 @@ function Stubs:add(statement, spec)
   if type(statement) ~= "string" or #sql.tokens(statement) == 0 then
     check.fail(2, "world:stub takes SQL text, not " .. text.describe(statement))
   end
-  spec = spec or {}
+  spec = type(spec) == "function" and { answer = spec } or spec or {}
   check.options(2, "world:stub", spec, KEYS)
   check_error(spec.error)
   check.integer(2, "world:stub: times", spec.times, 1)
@@ -82,9 +101,10 @@ function Stubs:add(statement, spec)
   check.integer(2, "world:stub: order", spec.order, 1)
   check_params(spec.params)
   check_rows(spec.rows)
+  check_answer(spec)
   local stub = value.copy(spec)
   stub.sql, stub.fingerprint, stub.used = statement, sql.fingerprint(statement), 0
-  stub.columns, stub.gives_columns = columns_of(spec), spec.columns ~= nil
+  stub.columns, stub.gives_columns = columns_of(spec.columns, spec.rows), spec.columns ~= nil
   self.list[#self.list + 1] = stub
 end
 
@@ -160,9 +180,9 @@ function Stubs:why_not_now(stub)
   end
 end
 
---- The stub that answers a statement, counted as used.
+--- The stub that answers a statement; nil, and why there is none.
 -- @param params table with `n`; nil is NULL
-function Stubs:take(statement, params)
+function Stubs:find(statement, params)
   local fingerprint = sql.fingerprint(statement)
   local reason
   for _, stub in ipairs(self.list) do
@@ -172,14 +192,64 @@ function Stubs:take(statement, params)
     elseif is_same then
       local why = self:why_not_now(stub)
       if not why then
-        stub.used = stub.used + 1
-        self.last_order = stub.order or self.last_order
         return stub
       end
       reason = why
     end
   end
-  unexpected(statement, params, reason or nearest(self.list, statement))
+  return nil, reason or nearest(self.list, statement)
+end
+
+--- The same stub, counted as used; raises when there is none.
+function Stubs:take(statement, params)
+  local stub, reason = self:find(statement, params)
+  if not stub then
+    unexpected(statement, params, reason)
+  end
+  stub.used = stub.used + 1
+  self.last_order = stub.order or self.last_order
+  return stub
+end
+
+local function refuse_answer(stub, message)
+  errors.raise { kind = "spec", message = ("the function of the stub %s: %s"):format(message,
+    stub.sql) }
+end
+
+--- What the function of a stub has raised: an error of the server, or a mistake of the spec.
+local function raised(stub, err)
+  if errors.is(err) and err.kind == "spec" then
+    error(err, 0)
+  elseif type(err) ~= "table" or not check.is_sqlstate(rawget(err, "sqlstate")) then
+    refuse_answer(stub, "failed: " .. tostring(err))
+  end
+  local given = value.copy(err)
+  given.message = given.message or "an error of the stub"
+  return { sql = stub.sql, error = given }
+end
+
+--- Calls the function of a stub.
+-- @param tables of `luamig.mock.views`, which it may change
+-- @return a stub that has the answer
+function stubs.play(stub, params, tables)
+  local given = table.move(params, 1, params.n, 1, { n = params.n })
+  local ok, answer = pcall(stub.answer, given, tables)
+  if not ok then
+    return raised(stub, answer)
+  elseif math.type(answer) == "integer" and answer >= 0 then
+    return { sql = stub.sql, is_played = true, affected = answer }
+  elseif type(answer) ~= "table" then
+    refuse_answer(stub, "must return a list of rows, or how many rows are affected, not "
+      .. text.describe(answer))
+  end
+  local fault = fault_of(answer)
+  if fault then
+    refuse_answer(stub, "returned a wrong answer, " .. fault)
+  end
+  return {
+    sql = stub.sql, is_played = true, rows = answer, affected = #answer,
+    columns = columns_of(stub.columns, answer), gives_columns = stub.gives_columns,
+  }
 end
 
 --- Raises the error of a stub that has one.
@@ -191,23 +261,12 @@ function stubs.raise_error(stub, statement)
   end
 end
 
---- A row of a stub as a query returns it: a copy, so that a script cannot change the stub.
-local function row_of(given)
-  local row = {}
-  for name, item in next, given do
-    if item ~= luamig.NULL then
-      row[name] = value.copy_item(item)
-    end
-  end
-  return row
-end
-
 --- The rows of a stub, as a query returns them.
 function stubs.rows(stub)
   if not stub.rows then
     errors.raise { kind = "spec", message = "the stub has no rows: " .. stub.sql }
   end
-  return strict.rows(text.map(stub.rows, row_of), stub.columns)
+  return strict.rows(text.map(stub.rows, value.read_row), stub.columns)
 end
 
 --- Descriptions of the stubs that were not used as declared.

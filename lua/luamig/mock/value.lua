@@ -131,6 +131,17 @@ function value.copy_row(row)
   return copy
 end
 
+--- A row that a spec gives, as a script reads it: a copy, in which NULL is nil.
+function value.read_row(row)
+  local copy = {}
+  for name, item in next, row do
+    if marks.kind(item) ~= "NULL" then
+      copy[name] = value.copy_item(item)
+    end
+  end
+  return copy
+end
+
 --- A copy of a table, which shares its values.
 function value.copy(map)
   local copy = {}

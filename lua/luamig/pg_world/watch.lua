@@ -8,7 +8,9 @@ local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local luamig = require "luamig"
 local stubs = require "luamig.mock.stubs"
+local text = require "luamig.text"
 local value = require "luamig.mock.value"
+local views = require "luamig.mock.views"
 
 local watch = {}
 
@@ -127,6 +129,21 @@ local function entry_of(event)
   return entry
 end
 
+--- What the function of a stub answers, and how it leaves the tables, which the transaction has
+-- now; nil if the statement has no such stub.
+function Watch:play(event, sent)
+  local world = self.world
+  local stub = RAW[event.verb] and type(sent.sql) == "string"
+    and world.stubs:find(sent.sql, sent.params)
+  if not stub or not stub.answer then
+    return nil
+  end
+  local tables, opened = views.open(function(name)
+    return world:view(event.repo, name)
+  end, text.sorted_keys(world.schemas))
+  return { answer = stubs.play(stub, sent.params, tables), opened = opened }
+end
+
 function on.call(self, event)
   local kill = self.kill
   self.calls = self.calls + 1
@@ -139,7 +156,9 @@ function on.call(self, event)
   if event.verb == "savepoint" then
     self.savepoints[#self.savepoints + 1] = #self.entries
   end
-  return self:reach(event.verb)
+  local ok, played = pcall(self.play, self, event, entry)
+  self.played = ok and played
+  return not ok and self:raise_problem(tostring(played)) or self:reach(event.verb)
 end
 
 --- Whether the answer is an error after which the program tries the batch again.
@@ -149,6 +168,17 @@ local function is_retried(event)
   return sqlstate and (sqlstate:sub(1, 2) == "40" or faults.ends_session(sqlstate))
 end
 
+--- The first table that a stub's function leaves otherwise than the server, and how; or nil.
+function Watch:difference_of_tables(repo, opened)
+  for _, name in ipairs(text.sorted_keys(opened)) do
+    local found = self.world:view(repo, name)
+    local difference = compare.tables(opened[name], found.rows, self.world:computed(name))
+    if difference then
+      return ('table "%s": %s'):format(name, difference)
+    end
+  end
+end
+
 --- Compares the stub for a statement, if there is one, with the answer.
 function Watch:check_stub(event)
   local sent = self.statement
@@ -156,7 +186,9 @@ function Watch:check_stub(event)
     return nil
   end
   local ok, stub = pcall(self.world.stubs.take, self.world.stubs, sent.sql, sent.params)
-  local difference = ok and compare.stub(sent.sql, stub, event)
+  local played = ok and self.played
+  local difference = ok and compare.stub(sent.sql, played and played.answer or stub, event)
+    or played and event.ok and self:difference_of_tables(event.repo, played.opened)
   if difference then
     return self:raise_problem(("a stub differs from the server's answer: %s%s\n  %s"):format(
       sent.sql, stubs.show_params(sent.params), difference))
@@ -217,8 +249,8 @@ function on.warning(self, event)
 end
 
 --- Watches a run.
--- @param world needs log, base, stubs, faults, problem; with `rewinds`, also database and a method
---   sequences()
+-- @param world needs log, base, stubs, faults, problem, schemas, and methods view(repo, table) and
+--   computed(table); with `rewinds`, also database and a method sequences()
 -- @param def of the script
 -- @param opts kill and dry_run of `world:run`
 -- @return table with batches, the number of those committed, and a method see(event), for

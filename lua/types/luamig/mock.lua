@@ -26,16 +26,27 @@
 ---@field to? string[] Its columns. Default: its primary key.
 ---@field on_delete? string "cascade", "set null", ...
 
+---The tables of a world, by name: lists of rows. A function of a stub may change the rows, and add
+---and remove some; what it changes are the tables.
+---@alias luamig.MockTables table<string, luamig.Rows>
+
 ---What stands for the script's base query.
 ---@class luamig.MockBase
----@field from string A table of the world.
----@field select? string[] Default: all columns.
+---A table of the world. With `rows`: the table that has the key, if there is one.
+---@field from? string
+---Its columns: names, and by name functions of the row that compute a column. Default: all columns.
+---@field select? table<integer|string, string|luamig.MockRule>
 ---Which rows it returns. Default: all.
 ---@field where? fun(row: luamig.Row, args: table<string, any>): any
+---Computes the rows, instead of `where`.
+---@field rows? luamig.MockQuery
+
+---@alias luamig.MockQuery fun(tables: luamig.MockTables, args: table<string, any>): table[]
 
 ---@class luamig.MockSpec
 ---@field tables table<string, luamig.MockTable> By name, as the repo is given it.
----@field base? luamig.MockBase A script with a base query needs it.
+---A script with a base query needs it.
+---@field base? luamig.MockBase|luamig.MockQuery
 
 ---@class luamig.MockRunOptions
 ---@field args? table<string, any> The arguments of the command line.
@@ -67,9 +78,13 @@
 ---@field rows? table<string, any>[] What it returns.
 ---@field columns? string[] Their columns; default: those of the rows.
 ---@field affected? integer How many rows it changes.
+---@field answer? luamig.MockAnswer Computes the answer, instead of the three.
 ---@field error? luamig.MockError How it fails.
 ---@field times? integer How often it is used, exactly. Without it: at least once.
 ---@field order? integer Stubs with an order are used in ascending order.
+
+---Returns rows, or how many rows the statement affects. `params` has `n`, and NULL is nil.
+---@alias luamig.MockAnswer fun(params: any[], tables: luamig.MockTables): table[]|integer
 
 ---@class luamig.MockError
 ---@field sqlstate string Its SQLSTATE,
@@ -115,7 +130,7 @@ local World = {}
 ---Declares the answer to a raw SQL statement, which is matched by its tokens. One that is left
 ---unused fails the spec.
 ---@param sql string
----@param answer? luamig.MockStub
+---@param answer? luamig.MockStub|luamig.MockAnswer
 ---@return luamig.World
 function World:stub(sql, answer) end
 
@@ -139,6 +154,10 @@ function World:run(path, opts) end
 ---@class luamig.mock
 ---@field pure luamig.mock The same, with worlds in Lua also under `luamig test --pg`.
 local mock = {}
+
+---The spec that calls this runs on PostgreSQL only. Elsewhere busted leaves it pending.
+---@param reason? string
+function mock.only_pg(reason) end
 
 ---Makes a world.
 ---@param spec luamig.MockSpec
