@@ -385,49 +385,108 @@ def test_a_trigger_made_by_others_during_the_run_counts(db, project):
     assert db.column("SELECT n FROM seen ORDER BY nr") == [4, 5, 6]
 
 
+TABLE = """CREATE TABLE t (id text PRIMARY KEY, n int, s varchar(9));
+    INSERT INTO t (id) SELECT 'k' || n FROM generate_series(1, 30) n;"""
+PARTED_TABLE = """CREATE TABLE t (id text PRIMARY KEY, n int, s varchar(9))
+    PARTITION BY LIST (id);
+    CREATE TABLE rest PARTITION OF t DEFAULT;
+    INSERT INTO t (id) SELECT 'k' || n FROM generate_series(1, 30) n;"""
+FIRE = NOISY + "CREATE TRIGGER f BEFORE UPDATE ON {} FOR EACH ROW " \
+    "EXECUTE FUNCTION f();"
+# What they had done before, and what they do.
 OTHERS_DO = {
-    "a unique index": "CREATE UNIQUE INDEX ON t (n)",
-    "an index that is dropped": "ALTER TABLE t DROP CONSTRAINT t_pkey",
-    "row security": "ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
-                    "CREATE POLICY p ON t USING (true)",
-    "a rule": "CREATE RULE r AS ON UPDATE TO t DO ALSO NOTIFY x",
-    "a child": "CREATE TABLE c () INHERITS (t)",
-    "a foreign key to itself": "ALTER TABLE t ADD FOREIGN KEY (s) REFERENCES t",
-    "a volatile default": """CREATE FUNCTION f() RETURNS int LANGUAGE sql
-        VOLATILE AS 'SELECT count(*)::int FROM t';
-        ALTER TABLE t ALTER n SET DEFAULT f()""",
-    "a volatile check": """CREATE FUNCTION f(int) RETURNS bool LANGUAGE sql
-        VOLATILE AS 'SELECT true'; ALTER TABLE t ADD CHECK (f(n))""",
-    "another equality": "CREATE EXTENSION IF NOT EXISTS citext;"
-                        "ALTER TABLE t ALTER id TYPE citext",
-    "another table of the name": """ALTER TABLE t RENAME TO old;
-        CREATE VIEW t AS SELECT * FROM old""",
+    "a unique index": (TABLE, "CREATE UNIQUE INDEX ON t (n)"),
+    "an index that is dropped": (TABLE, "ALTER TABLE t DROP CONSTRAINT t_pkey"),
+    "row security": (TABLE, "ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
+                     "CREATE POLICY p ON t USING (true)"),
+    "a rule": (TABLE, "CREATE RULE r AS ON UPDATE TO t DO ALSO NOTIFY x"),
+    "a child": (TABLE, "CREATE TABLE c () INHERITS (t)"),
+    "a foreign key to itself": (
+        TABLE, "ALTER TABLE t ADD FOREIGN KEY (s) REFERENCES t"),
+    "a volatile default": (TABLE, """CREATE FUNCTION f() RETURNS int
+        LANGUAGE sql VOLATILE AS 'SELECT count(*)::int FROM t';
+        ALTER TABLE t ALTER n SET DEFAULT f()"""),
+    "a volatile check": (TABLE, """CREATE FUNCTION f(int) RETURNS bool
+        LANGUAGE sql VOLATILE AS 'SELECT true'; ALTER TABLE t ADD CHECK (f(n))
+        """),
+    "a trigger": (TABLE, FIRE.format("t")),
+    "a trigger that is enabled": (
+        TABLE + FIRE.format("t") + "ALTER TABLE t DISABLE TRIGGER f",
+        "ALTER TABLE t ENABLE TRIGGER f"),
+    "a second trigger": (
+        TABLE + FIRE.format("t").replace("UPDATE", "DELETE"),
+        "CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW "
+        "EXECUTE FUNCTION f()"),
+    "a trigger of a partition": (PARTED_TABLE, FIRE.format("rest")),
+    "a partition": (
+        PARTED_TABLE + "CREATE TABLE p (LIKE t);" + FIRE.format("p"),
+        "ALTER TABLE t ATTACH PARTITION p FOR VALUES IN ('x')"),
+    "another table of the name": (TABLE, """ALTER TABLE t RENAME TO old;
+        CREATE VIEW t AS SELECT * FROM old"""),
+    "a table before it in the path": (
+        TABLE + "CREATE SCHEMA app AUTHORIZATION app",
+        "CREATE VIEW app.t AS SELECT * FROM public.t"),
 }
+# After these, writes are still combined.
+THAT_CHANGE_NOTHING = {
+    "another equality": (TABLE, "CREATE EXTENSION IF NOT EXISTS citext;"
+                         "ALTER TABLE t ALTER id TYPE citext"),
+    "a longer column": (TABLE, "ALTER TABLE t ALTER s TYPE varchar(99)"),
+    "statistics": (TABLE, "ANALYZE t"),
+}
+EARLY_OR_LATE = pytest.mark.parametrize("after", [
+    pytest.param(1, id="early"),
+    pytest.param(10, id="late", marks=pytest.mark.versions)])
 
 
-@pytest.mark.parametrize("case", OTHERS_DO)
-def test_what_others_do_to_the_table_during_the_run_counts(db, project, case):
-    """After it, writes are one by one; or, under another equality, still what
-    they were."""
+def update_while(db, project, others, after):
+    """Updates t in batches of two, and others do something after one of them.
+    Returns how many updates were combined."""
+    schema, sql = others
     statements.record(db)
-    db.execute("""CREATE TABLE t (id text PRIMARY KEY, n int, s text);
-        INSERT INTO t (id) VALUES ('a'), ('b'), ('c'), ('d'), ('e'), ('f');
-        CREATE TABLE d (id int PRIMARY KEY);
-        INSERT INTO d SELECT generate_series(1, 6)""")
+    db.execute(schema)
+    db.execute("CREATE TABLE d (id int PRIMARY KEY); "
+               f"INSERT INTO d SELECT generate_series(1, {2 * after + 2})")
     project.script("""return {
-      config = { batch_size = 3, throttle_ms = 0 },
+      config = { batch_size = 2, throttle_ms = 0 },
       base_query = "SELECT id FROM d",
       migrate = function(rows, repo)
         for _, row in ipairs(rows) do
-          repo:update("t", { id = ("abcdef"):sub(row.id, row.id) },
-            { n = row.id })
+          repo:update("t", { id = "k" .. row.id }, { n = row.id })
         end
       end }""")
-    runner = project.start_run(fault="after_commit:1=stop")
+    runner = project.start_run(fault=f"after_commit:{after}=stop")
     runner.wait_frozen()
-    db.execute(OTHERS_DO[case])
+    db.execute(sql)
     runner.thaw()
     runner.wait().expect(DONE)
-    assert db.column("SELECT n FROM t ORDER BY id") == [1, 2, 3, 4, 5, 6]
-    assert statements.combined(db) == ["UPDATE t"] * (
-        2 if case == "another equality" else 1)
+    assert db.column("SELECT n FROM t WHERE n > 0 ORDER BY n") == list(
+        range(1, 2 * after + 3))
+    return len(statements.combined(db))
+
+
+@EARLY_OR_LATE
+@pytest.mark.parametrize("case", OTHERS_DO)
+def test_what_others_do_to_the_table_during_the_run_counts(db, project, case,
+                                                           after):
+    """After it, writes are one by one."""
+    assert update_while(db, project, OTHERS_DO[case], after) == after
+
+
+@EARLY_OR_LATE
+@pytest.mark.parametrize("case", THAT_CHANGE_NOTHING)
+def test_others_may_do_what_does_not_matter(db, project, case, after):
+    assert update_while(db, project, THAT_CHANGE_NOTHING[case],
+                        after) == after + 1
+
+
+def reads_of_the_catalog(db):
+    """So many batches asked for the rows of the catalog."""
+    return sum("pg_catalog.pg_rewrite WHERE ev_class" in sql
+               and sql.startswith("SELECT v.count")
+               for sql in statements.of(db))
+
+
+def test_few_batches_read_the_catalog(db, project):
+    update_while(db, project, (TABLE, "SELECT 1"), 13)
+    assert 2 <= reads_of_the_catalog(db) <= 6

@@ -5,6 +5,13 @@
  * The version of a table comes from the transactions that wrote its rows in
  * the catalog: the number of these rows, and the sum of their xmin. If a row
  * is added, changed or removed, one of the two changes.
+ *
+ * To read these rows costs the server more than all else that it does for a
+ * batch beside the rows. So there is a cheaper question, the stamp: a prepared
+ * statement that depends on the tables. The server analyses it anew when a
+ * table has changed, or may have, and that is when 'now' in it becomes a time.
+ * While the time is the same, nothing has changed. One that was there in the
+ * batch before holds as soon as the versions are read and found to be the same.
  */
 
 #include "core/repo/shape_private.h"
@@ -28,6 +35,7 @@ static const char version_sql[] =
     " AS u (name, n) ORDER BY u.n) FROM " LM_SHAPE_VERSION(
         "(SELECT $2::pg_catalog.oid[])") " AS v";
 static const char version_shape[] = "1: n i o[]";
+static const char stamp_shape[] = "1: t b";
 
 static const struct lm_oids no_oids = {NULL, 0};
 
@@ -111,16 +119,26 @@ shape_free(struct lm_shape *self)
     free(self);
 }
 
+static void
+stamp_reset(struct lm_stamp *self)
+{
+    free(self->time);
+    self->time = NULL;
+    self->stays = self->holds = false;
+}
+
 void
 lm_shapes_forget(struct lm_shapes *self)
 {
+    stamp_reset(&self->stamp);
     for (size_t i = 0; i < self->count; i++)
         lm_shape_forget_facts(self->all[i]);
 }
 
-/* The question in flight. The shapes may be gone when it is answered. */
+/* The questions in flight. The shapes may be gone when they are answered. */
 struct lm_shapes_question {
     struct lm_shapes *shapes; /* NULL: they are */
+    int open;                 /* not answered; and while they are posted */
 };
 
 static struct lm_shapes_question *
@@ -129,8 +147,30 @@ question_new(struct lm_shapes *shapes)
     struct lm_shapes_question *self = lm_alloc(sizeof *self);
 
     self->shapes = shapes;
+    self->open = 1;
     shapes->asked = self;
     return self;
+}
+
+static struct lm_shapes_question *
+question_open(struct lm_shapes_question *self)
+{
+    self->open++;
+    return self;
+}
+
+/* Returns the shapes, or NULL. */
+static struct lm_shapes *
+question_close(struct lm_shapes_question *self)
+{
+    struct lm_shapes *shapes = self->shapes;
+
+    if (--self->open > 0)
+        return shapes;
+    if (shapes != NULL)
+        shapes->asked = NULL;
+    free(self);
+    return shapes;
 }
 
 static void
@@ -145,6 +185,9 @@ void
 lm_shapes_release(struct lm_shapes *self)
 {
     let_go(self);
+    stamp_reset(&self->stamp);
+    free(self->stamp.sql);
+    self->stamp.sql = NULL;
     for (size_t i = 0; i < self->count; i++)
         shape_free(self->all[i]);
     free(self->all);
@@ -267,20 +310,45 @@ is_same(const struct lm_shapes *self, const struct lm_answer *result)
 }
 
 static void
-on_version(void *arg, const struct lm_answer *answer, struct lm_err *err)
+note_change(struct lm_shapes *self)
 {
-    struct lm_shapes_question *question = arg;
-    struct lm_shapes *self = question->shapes;
-
-    (void)err;
-    free(question);
-    if (self == NULL)
-        return;
-    self->asked = NULL;
-    if (answer == NULL || is_same(self, answer))
-        return;
     lm_shapes_forget(self);
     self->outdated = true;
+}
+
+static void
+on_version(void *arg, const struct lm_answer *answer, struct lm_err *err)
+{
+    struct lm_shapes *self = question_close(arg);
+
+    (void)err;
+    if (self == NULL || answer == NULL)
+        return;
+    if (is_same(self, answer)) {
+        self->stamp.holds = self->stamp.stays;
+    } else {
+        note_change(self);
+    }
+}
+
+static void
+on_stamp(void *arg, const struct lm_answer *answer, struct lm_err *err)
+{
+    struct lm_shapes *self = question_close(arg);
+    struct lm_stamp *stamp;
+    bool same;
+
+    (void)err;
+    if (self == NULL || answer == NULL)
+        return;
+    stamp = &self->stamp;
+    same = stamp->time != NULL &&
+           strcmp(stamp->time, lm_answer_text(answer, 0, 0)) == 0;
+    if (stamp->holds && !(same && lm_answer_bool(answer, 0, 1)))
+        note_change(self);
+    free(stamp->time);
+    stamp->time = lm_answer_copy(answer, 0, 0);
+    stamp->stays = same;
 }
 
 bool
@@ -305,50 +373,133 @@ forget_unused(struct lm_shapes *self)
     }
 }
 
-static int
-add_known(const struct lm_shapes *self, struct lm_buf *names,
-          struct lm_buf *parts)
+/* The tables' names; freed by the caller, but not the texts. */
+static struct lm_values
+known_names(const struct lm_shapes *self)
 {
-    const char **texts = lm_calloc(self->count, sizeof *texts);
-    int count = 0;
+    const char **names = lm_calloc(self->count, sizeof *names);
+    struct lm_values known = {names, 0};
+
+    for (size_t i = 0; i < self->count; i++) {
+        if (self->all[i]->known)
+            names[known.count++] = self->all[i]->name;
+    }
+    return known;
+}
+
+/* The parts of all tables, each one between two texts. */
+static void
+add_parts(const struct lm_shapes *self, struct lm_buf *buf, const char *before,
+          const char *after)
+{
+    bool first = true;
 
     for (size_t i = 0; i < self->count; i++) {
         const struct lm_shape *shape = self->all[i];
 
-        if (!shape->known)
-            continue;
-        texts[count++] = shape->name;
-        for (int part = 0; part < shape->parts.count; part++) {
-            lm_buf_putc(parts, parts->len == 0 ? '{' : ',');
-            lm_buf_add_int(parts, shape->parts.oids[part]);
+        for (int part = 0; shape->known && part < shape->parts.count; part++) {
+            lm_buf_puts(buf, first ? "" : ",");
+            lm_buf_puts(buf, before);
+            lm_buf_add_int(buf, shape->parts.oids[part]);
+            lm_buf_puts(buf, after);
+            first = false;
         }
     }
-    lm_buf_putc(parts, '}');
-    lm_sql_add_array(names, texts, count);
-    free(texts);
-    return count;
+}
+
+static bool
+post_version(struct lm_shapes *self, struct lm_conn *conn,
+             struct lm_values names, struct lm_err *err)
+{
+    struct lm_buf array = LM_BUF_INIT;
+    struct lm_buf parts = LM_BUF_INIT;
+    struct lm_stmt *stmt;
+    bool ok;
+
+    lm_sql_add_array(&array, names.texts, names.count);
+    lm_buf_putc(&parts, '{');
+    add_parts(self, &parts, "", "");
+    lm_buf_putc(&parts, '}');
+    ok = lm_conn_prepare_rare(conn, version_sql, &stmt, err) &&
+         lm_conn_post_question(
+             conn, stmt, version_shape,
+             LM_VALUES(lm_buf_text(&array), lm_buf_text(&parts)), on_version,
+             question_open(self->asked), err);
+    lm_buf_release(&array);
+    lm_buf_release(&parts);
+    return ok;
+}
+
+/* Its constants of type oid are what the statement depends on. The server does
+ * not look for them in an array, nor in a parameter. */
+static char *
+stamp_sql(const struct lm_shapes *self)
+{
+    struct lm_buf sql = LM_BUF_INIT;
+    int n = 0;
+
+    lm_buf_puts(&sql, "SELECT 'now'::pg_catalog.timestamptz, coalesce(");
+    for (size_t i = 0; i < self->count; i++) {
+        if (!self->all[i]->known)
+            continue;
+        lm_buf_puts(&sql, n > 0 ? " AND " : "");
+        lm_buf_printf(&sql, "pg_catalog.to_regclass($%d)", ++n);
+        lm_buf_puts(&sql, " OPERATOR(pg_catalog.=) '");
+        lm_buf_add_int(&sql, self->all[i]->oid);
+        lm_buf_puts(&sql, "'::pg_catalog.oid");
+    }
+    lm_buf_puts(&sql, ", false) AND ARRAY[");
+    add_parts(self, &sql, "'", "'::pg_catalog.oid");
+    lm_buf_puts(&sql, "] IS NOT NULL");
+    return lm_buf_take(&sql);
+}
+
+/* Not for tables that were not those of the batch before, nor where the server
+ * keeps no statement. */
+static bool
+turn_stamp(struct lm_shapes *self, const struct lm_conn *conn)
+{
+    char *sql = lm_conn_is_pooled(conn) ? NULL : stamp_sql(self);
+    bool same = sql != NULL && self->stamp.sql != NULL &&
+                strcmp(sql, self->stamp.sql) == 0;
+
+    if (!same)
+        stamp_reset(&self->stamp);
+    free(self->stamp.sql);
+    self->stamp.sql = sql;
+    return same;
+}
+
+static bool
+post_stamp(struct lm_shapes *self, struct lm_conn *conn, struct lm_values names,
+           struct lm_err *err)
+{
+    struct lm_stmt *stmt;
+
+    if (!turn_stamp(self, conn))
+        return true;
+    return lm_conn_prepare_rare(conn, self->stamp.sql, &stmt, err) &&
+           lm_conn_post_question(conn, stmt, stamp_shape, names, on_stamp,
+                                 question_open(self->asked), err);
 }
 
 bool
 lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
                      struct lm_err *err)
 {
-    struct lm_buf names = LM_BUF_INIT;
-    struct lm_buf parts = LM_BUF_INIT;
+    struct lm_values names;
     bool ok = true;
 
     let_go(self);
     forget_unused(self);
-    if (add_known(self, &names, &parts) > 0) {
-        struct lm_stmt *stmt;
+    names = known_names(self);
+    if (names.count > 0) {
+        struct lm_shapes_question *question = question_new(self);
 
-        ok = lm_conn_prepare_rare(conn, version_sql, &stmt, err) &&
-             lm_conn_post_question(
-                 conn, stmt, version_shape,
-                 LM_VALUES(lm_buf_text(&names), lm_buf_text(&parts)),
-                 on_version, question_new(self), err);
+        ok = post_stamp(self, conn, names, err) &&
+             (self->stamp.holds || post_version(self, conn, names, err));
+        question_close(question);
     }
-    lm_buf_release(&names);
-    lm_buf_release(&parts);
+    free((void *)names.texts);
     return ok;
 }

@@ -9,8 +9,8 @@
  * that makes no difference to anyone.
  *
  * repo/shape_facts.c has the conditions, in one query for each shape. luamig
- * asks once; after that, each batch asks with its page whether the rows of the
- * catalog are the same.
+ * asks once; after that, each batch asks with its page whether the catalog is
+ * the same.
  */
 
 #include "core/repo/write.h"
@@ -54,12 +54,22 @@ struct lm_shape {
     bool used; /* since the last check */
 };
 
+/* When the server has last read its catalog for a statement about the tables:
+ * it does so again after each change. */
+struct lm_stamp {
+    char *sql;  /* that statement; NULL: none */
+    char *time; /* its last answer; NULL: none */
+    bool stays; /* the answer before was the same */
+    bool holds; /* the facts are those of that time */
+};
+
 struct lm_shapes {
     struct lm_shape **all;
     size_t count;
     bool outdated;                    /* a check has found a change */
     uint64_t epoch;                   /* grows when shapes are forgotten */
     struct lm_shapes_question *asked; /* in flight; NULL: nothing is */
+    struct lm_stamp stamp;
 };
 
 struct lm_combine_options {
