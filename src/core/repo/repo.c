@@ -207,6 +207,7 @@ lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
         return false;
     forget_work(self);
     turn_to(self, conn);
+    lm_shapes_begin_use(&self->shapes);
     self->shapes_trusted = self->checked == lm_conn_transaction(conn);
     self->stale = self->stale || self->shapes.outdated;
     self->shapes.outdated = false;

@@ -357,8 +357,15 @@ lm_shapes_have_room(const struct lm_shapes *self)
     return self->count <= MAX_SHAPES;
 }
 
-/* Shapes that were not used since the last check, and those of missing tables,
- * are asked for when they are needed. */
+void
+lm_shapes_begin_use(struct lm_shapes *self)
+{
+    for (size_t i = 0; i < self->count; i++)
+        self->all[i]->used = false;
+}
+
+/* Shapes that were not used, and those of missing tables, are asked for when
+ * they are needed. */
 static void
 forget_unused(struct lm_shapes *self)
 {
@@ -369,7 +376,6 @@ forget_unused(struct lm_shapes *self)
 
         if (!shape->used || shape->oid == 0)
             lm_shape_forget_facts(shape);
-        shape->used = false;
     }
 }
 

@@ -51,7 +51,7 @@ struct lm_shape {
         int64_t count;
         int64_t sum;
     } version; /* count and sum over the catalog's rows that were read */
-    bool used; /* since the last check */
+    bool used; /* since lm_shapes_begin_use */
 };
 
 /* When the server has last read its catalog for a statement about the tables:
@@ -91,6 +91,8 @@ bool lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
 
 /* If not, the next check forgets them all. */
 bool lm_shapes_have_room(const struct lm_shapes *self);
+/* A callback begins. What it does not use is forgotten by the next check. */
+void lm_shapes_begin_use(struct lm_shapes *self);
 /* Posts the question whether the shapes in use are unchanged. The answer makes
  * luamig forget those that have changed. */
 bool lm_shapes_post_check(struct lm_shapes *self, struct lm_conn *conn,
