@@ -132,6 +132,16 @@ lm_runner_rest(struct lm_runner *self, int64_t duration_ms)
     }
 }
 
+void
+lm_runner_await_workers(struct lm_runner *self)
+{
+    lm_lane_rest(&self->lane);
+    if (lm_runner_should_end_wait(self))
+        return;
+    renew_in_time(self);
+    lm_stop_wait_ms(SLICE_MS);
+}
+
 /* -- holds --------------------------------------------------------------- */
 
 /* The run is held, for at least this time: writes that to the journal and to

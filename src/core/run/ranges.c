@@ -63,7 +63,7 @@ lm_runner_next_range(struct lm_runner *self, struct lm_err *err)
         !lm_lane_share(lane, &self->share, 2, &freed, err))
         return false;
     if (self->run.ranges > 0 && !freed)
-        lm_runner_rest(self, WAIT_MS);
+        lm_runner_await_workers(self);
     return true;
 }
 

@@ -331,9 +331,11 @@ bool lm_holding_take_overtaken(struct lm_holding *self);
  * the lease. Ignores errors: the next step will find the cause. The run stops
  * waiting if another runner has taken it over. */
 void lm_runner_renew_lease_and_status(struct lm_runner *self);
-/* Sleeps, and renews the lease. Every wait of a run uses this function: it sees
- * to it that no transaction stays open meanwhile. */
+/* Sleeps, and renews the lease. Every wait of a run uses this function or the
+ * next: they see to it that no transaction stays open meanwhile. */
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
+/* The same for a moment, or until a worker has nothing to do any more. */
+void lm_runner_await_workers(struct lm_runner *self);
 /* Begins and ends watching the server's health. */
 void lm_runner_watch(struct lm_runner *self);
 void lm_runner_stop_watching(struct lm_runner *self);

@@ -271,14 +271,17 @@ static bool
 find_work(struct lm_worker *self, struct lm_err *err)
 {
     struct lm_lane *lane = &self->lane;
+    bool over = lane->range_done;
     bool freed = false;
 
-    if (!lm_journal_next_range(&lane->journal, &self->run, &lane->range,
-                               lane->range_done, err))
+    if (!lm_journal_next_range(&lane->journal, &self->run, &lane->range, over,
+                               err))
         return false;
     lane->range_done = false;
     if (lane->range.id > 0)
         return lm_lane_check_range(lane, err);
+    if (over)
+        lm_stop_wake(); /* it may be the last: the runner ends the run */
     if (self->run.ranges > 0 && strcmp(self->run.state, "running") == 0 &&
         !lm_lane_share(lane, &self->share, 2, &freed, err))
         return false;
