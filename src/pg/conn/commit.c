@@ -50,7 +50,11 @@ lm_conn_drain(struct lm_conn *self)
 static bool
 post_deferred(struct lm_conn *self, struct lm_err *err)
 {
-    return lm_conn_post_text(self, "SET CONSTRAINTS ALL IMMEDIATE", NULL, err);
+    static const char sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
+    struct lm_pending request = {.sql = sql};
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
+
+    return lm_pipeline_post(self, sent, request, err);
 }
 
 bool
@@ -62,7 +66,11 @@ lm_conn_settle(struct lm_conn *self, struct lm_err *err)
 static bool
 post_commit(struct lm_conn *self, PGresult **result, struct lm_err *err)
 {
-    return lm_conn_post_text(self, "COMMIT", result, err) &&
+    static const char sql[] = "COMMIT";
+    struct lm_pending request = {.sql = sql, .keep = result};
+    int sent = PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
+
+    return lm_pipeline_post(self, sent, request, err) &&
            lm_pipeline_send_sync(self, err);
 }
 

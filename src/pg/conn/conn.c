@@ -256,6 +256,17 @@ lm_conn_command(struct lm_conn *self, const char *sql, struct lm_err *err)
 }
 
 bool
+lm_conn_post_command(struct lm_conn *self, const char *sql, struct lm_err *err)
+{
+    struct lm_pending request = {.sql = NULL}; /* the caller's text may go */
+
+    lm_conn_leave_ahead(self);
+    return lm_pipeline_post(
+        self, PQsendQueryParams(self->pg, sql, 0, NULL, NULL, NULL, NULL, 0),
+        request, err);
+}
+
+bool
 lm_conn_script(struct lm_conn *self, const char *sql, struct lm_err *err)
 {
     return lm_conn_flush(self, err) && lm_pipeline_script(self, sql, err);
@@ -503,30 +514,6 @@ lm_conn_prepare_rare(struct lm_conn *self, const char *sql,
         return true;
     return self->behind ? keep_later(self, *out, err)
                         : keep(self, *out, NULL, 0, err);
-}
-
-bool
-lm_conn_post_text(struct lm_conn *self, const char *sql, PGresult **keep,
-                  struct lm_err *err)
-{
-    struct lm_pending request = {.keep = keep};
-    struct lm_stmt *stmt;
-
-    if (!find_or_add(self, sql, NULL, 0, &stmt, err))
-        return false;
-    request.sql = stmt->sql;
-    if (!self->pooled && !stmt->kept && ++stmt->times == OFTEN &&
-        !keep_later(self, stmt, err))
-        return false;
-    return lm_pipeline_post(self, send_execute(self, stmt, LM_NO_VALUES),
-                            request, err);
-}
-
-bool
-lm_conn_post_command(struct lm_conn *self, const char *sql, struct lm_err *err)
-{
-    lm_conn_leave_ahead(self);
-    return lm_conn_post_text(self, sql, NULL, err);
 }
 
 struct lm_stmt *

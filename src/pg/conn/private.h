@@ -171,11 +171,6 @@ void lm_answer_release(struct lm_answer *self);
 bool lm_pipeline_script(struct lm_conn *self, const char *sql,
                         struct lm_err *err) LM_MUSTCHECK;
 
-/* Posts a statement without values. From its third use on the server keeps it,
- * which it is told on the way. keep: where the result goes; may be NULL. */
-bool lm_conn_post_text(struct lm_conn *self, const char *sql, PGresult **keep,
-                       struct lm_err *err) LM_MUSTCHECK;
-
 /* Posts a search_path for the rest of the transaction. */
 bool lm_conn_post_path(struct lm_conn *self, const char *path,
                        struct lm_err *err) LM_MUSTCHECK;
