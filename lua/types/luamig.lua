@@ -201,7 +201,8 @@ function Repo:update(table, key, changes, opts) end
 function Repo:delete(table, key, opts) end
 
 ---What an insert does when the row is there already: nothing, or update these columns.
----@alias luamig.OnConflict "nothing"|{ columns: string[], update: string[] }
+---`where`: the condition of a partial index, in SQL.
+---@alias luamig.OnConflict "nothing"|{ columns: string[], where: string?, update: string[] }
 
 ---@class luamig.InsertOptions
 ---@field on_conflict? luamig.OnConflict

@@ -67,6 +67,7 @@ PIECES = {
 }}""",
 }
 DECLARATION = TESTING.block("orders = {")
+PARTIAL = TESTING.block("memberships = {")
 ASSERTION = TESTING.block("mock.assert_rows")
 DIFFERENCE = TESTING.block("spec/lower_emails_spec.lua:40: the rows")
 
@@ -82,7 +83,7 @@ def pages(project):
         folder = "spec" if path.endswith("_spec.lua") else "scripts"
         with open(path, encoding="utf-8") as text:
             project.write(f"{folder}/{os.path.basename(path)}", text.read())
-    project.write("spec/orders.lua", f"return {{ {DECLARATION} }}")
+    project.write("spec/orders.lua", f"return {{ {DECLARATION} {PARTIAL} }}")
     project.write("spec/rows.lua",
                   f"local mock, luamig, world = ... {ASSERTION}")
     project.write("spec/shown.txt", DIFFERENCE)

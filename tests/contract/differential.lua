@@ -140,7 +140,8 @@ local STATEMENTS = {
     return ('repo:insert("others", { id = %d, u = %s }%s)'):format(dice:roll(1, 30),
       dice:pick { "luamig.NULL", tostring(dice:roll(1, 99)) }, dice:pick { "", "",
       ', { on_conflict = "nothing" }',
-      ', { on_conflict = { columns = { "id" }, update = { "u" } } }' })
+      ', { on_conflict = { columns = { "id" }, update = { "u" } } }',
+      ', { on_conflict = { columns = { "id" }, where = "u > 0", update = { "u" } } }' })
   end,
   function(dice, luck)
     return ('repo:delete("others", { id = %d }%s)'):format(id_of(dice, luck),

@@ -178,6 +178,69 @@ describe("on_conflict", function()
       "there is no unique or exclusion constraint matching the ON CONFLICT specification")
   end)
 
+  -- n is unique among the rows that have s = 'on'.
+  local PARTIAL = { unique = { { "n", where = {
+    sql = "s = 'on'", holds = function(row) return row.s == "on" end,
+  } } } }
+  local PARTIAL_ROWS = {
+    { id = 1, n = 10, s = "on" }, { id = 2, n = 10, s = "off" }, { id = 3, n = 20 },
+  }
+
+  local function partial(opts, row)
+    local world = contract.world({ n = "int4", s = "text", m = "int4" }, PARTIAL_ROWS, PARTIAL)
+    return world, contract.run(world, ([[
+      local rows = { %s }
+      for _, row in ipairs(rows) do repo:insert("t", row, { on_conflict = %s }) end]]):format(row,
+      opts))
+  end
+
+  it("with the condition of a partial index meets the rows of the index", function()
+    local world, result = partial('{ columns = { "n" }, where = "s = \'on\'", update = { "m" } }',
+      '{ id = 7, n = 10, s = "on", m = 5 }, { id = 8, n = 20, s = "on", m = 6 }')
+    contract.ended("done", result)
+    assert.same({ 5, "NULL", "NULL", 6 }, contract.column(world, "t", "m"))
+    assert.same({ 1, 2, 3, 8 }, contract.column(world, "t", "id"))
+  end)
+
+  it("with the condition of a partial index inserts a row that is not for the index", function()
+    local world, result = partial("{ columns = { 'n' }, where = [[ s='on' ]], update = { 'm' } }",
+      '{ id = 7, n = 10, s = "off", m = 5 }, { id = 8, n = 10, m = 6 }')
+    contract.ended("done", result)
+    assert.same({ 1, 2, 3, 7, 8 }, contract.column(world, "t", "id"))
+  end)
+
+  it("without the condition does not mean a partial index", function()
+    local _, result = partial('{ columns = { "n" }, update = { "m" } }', "{ id = 7, n = 10 }")
+    contract.failed(result, "42P10")
+  end)
+
+  it("with a condition may mean an index that has none", function()
+    local world, result = partial('{ columns = { "id" }, where = "n > 0", update = { "m" } }',
+      "{ id = 2, n = 10, m = 9 }")
+    contract.ended("done", result)
+    assert.same({ "NULL", 9, "NULL" }, contract.column(world, "t", "m"))
+  end)
+
+  it('"nothing" looks at partial indexes, too', function()
+    local world, result = partial('"nothing"',
+      '{ id = 7, n = 10, s = "on" }, { id = 8, n = 10, s = "off" }')
+    contract.ended("done", result)
+    assert.same({ 1, 2, 3, 8 }, contract.column(world, "t", "id"))
+  end)
+
+  it("takes SQL for the condition", function()
+    local _, result = partial('{ columns = { "n" }, where = { s = "on" }, update = { "m" } }',
+      "{ id = 7 }")
+    contract.failed(result, nil,
+      "on_conflict.where must be SQL, the condition of the partial index")
+  end)
+
+  it("is not needed where a partial index refuses the row", function()
+    local world = contract.world({ n = "int4", s = "text" }, PARTIAL_ROWS, PARTIAL)
+    contract.failed(contract.run(world, 'repo:update("t", { id = 2 }, { s = "on" })'), "23505",
+      'duplicate key value violates unique constraint "t_n_idx"')
+  end)
+
   it("sees no conflict between NULLs", function()
     local world = contract.world({ n = "int4" }, { { id = 1 } }, UNIQUE)
     contract.ended("done", contract.run(world, [[

@@ -80,6 +80,27 @@ return {
       end },
     { "inserts", "of a unique pair one column is enough", "identity",
       function(identity, one, row, columns) return identity(one, row, { columns[1] }) end },
+    { "inserts", "a partial index is for all rows", "place_in", function(_, one, constraint, row)
+      return require "luamig.mock.rules".identity(one, row, constraint.columns)
+    end },
+    { "inserts", "a partial index is named by its columns alone", "is_arbiter",
+      function(is_arbiter, constraint, columns)
+        return is_arbiter({ columns = constraint.columns }, columns)
+      end },
+    { "inserts", "a condition is compared letter by letter", "is_arbiter",
+      function(is_arbiter, constraint, columns, where)
+        return is_arbiter(constraint, columns, where)
+          and (not constraint.where or constraint.where.sql == where)
+      end },
+    { "inserts", "a condition finds no index that has none", "is_arbiter",
+      function(is_arbiter, constraint, columns, where)
+        return is_arbiter(constraint, columns, where)
+          and (constraint.where ~= nil) == (where ~= nil)
+      end },
+    { "inserts", "a partial index is not looked at when its condition becomes true", "is_touched",
+      function(is_touched, constraint, changes)
+        return is_touched({ columns = constraint.columns }, changes)
+      end },
     { "writes", "NOT NULL is not looked at", "check_not_null", skipped },
     { "constraints", "CHECK comes before NOT NULL", "check_not_null", skipped },
     { "writes", "a CHECK that cannot say no fails", "breaks",

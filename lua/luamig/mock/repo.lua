@@ -172,16 +172,19 @@ local function conflict_of(verb, opts)
     misuse('repo:%s: on_conflict must be "nothing" or a table with columns and update', verb)
   end
   for name in next, given do
-    if name ~= "columns" and name ~= "update" then
+    if name ~= "columns" and name ~= "update" and name ~= "where" then
       misuse('repo:%s: on_conflict has an unknown field "%s"', verb, tostring(name))
     end
+  end
+  if given.where ~= nil and type(given.where) ~= "string" then
+    misuse("repo:%s: on_conflict.where must be SQL, the condition of the partial index", verb)
   end
   if given.columns == nil or given.update == nil then
     misuse('repo:%s: on_conflict must be "nothing" or a table with columns and update', verb)
   end
   check_columns(verb, given.columns, "columns")
   check_columns(verb, given.update, "update")
-  return { columns = given.columns, update = given.update }
+  return { columns = given.columns, where = given.where, update = given.update }
 end
 
 --- Raises for columns of ON CONFLICT that the table does not have.

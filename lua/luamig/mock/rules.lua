@@ -7,6 +7,7 @@
 
 local errors = require "luamig.errors"
 local luamig = require "luamig"
+local sql = require "luamig.mock.sql"
 local strict = require "luamig.strict"
 local text = require "luamig.text"
 local types = require "luamig.mock.types"
@@ -134,11 +135,20 @@ function rules.identity(one, row, columns)
   return value.identity(items)
 end
 
+--- The identity of a row by the columns of a constraint; nil if it is not among the rows that the
+-- constraint is for.
+local function place_in(one, constraint, row)
+  local partial = constraint.where
+  local is_in = not partial
+    or call_rule(one, "the condition of", constraint.name, partial.holds, row)
+  return is_in and rules.identity(one, row, constraint.columns) or nil
+end
+
 --- The row that keeps another one from standing in its table, by one of its unique constraints.
 function rules.find_conflict(one, constraint, row)
-  local wanted = rules.identity(one, row, constraint.columns)
+  local wanted = place_in(one, constraint, row)
   for _, other in ipairs(wanted and one.rows or {}) do
-    if other ~= row and rules.identity(one, other, constraint.columns) == wanted then
+    if other ~= row and place_in(one, constraint, other) == wanted then
       return other
     end
   end
@@ -151,7 +161,7 @@ function rules.is_touched(constraint, changes)
       return true
     end
   end
-  return false
+  return constraint.where ~= nil
 end
 
 --- Raises if a row is equal to another one where rows must be unique.
@@ -173,16 +183,28 @@ local function show_set(columns)
   return table.concat(text.sorted_keys(text.set(columns)), "\0")
 end
 
---- The unique constraint on exactly these columns, in any order; raises when there is none.
-function rules.arbiter(one, columns)
-  for _, constraint in ipairs(one.uniques) do
-    if show_set(constraint.columns) == show_set(columns) then
-      return constraint
-    end
+--- Whether a conflict with a constraint is one of a statement. One with a condition is, if the
+-- statement has the same; the server may know that another condition implies it.
+local function is_arbiter(constraint, columns, where)
+  local partial = constraint.where
+  return show_set(constraint.columns) == show_set(columns)
+    and (not partial or where and sql.fingerprint(where) == sql.fingerprint(partial.sql))
+end
+
+--- The unique constraints on exactly these columns, in any order; raises when there is none.
+-- @param where SQL or nil
+function rules.arbiters(one, columns, where)
+  local found = text.map(one.uniques, function(constraint)
+    return is_arbiter(constraint, columns, where) and constraint or nil
+  end)
+  if #found > 0 then
+    return found
   end
   errors.raise {
     kind = "database", sqlstate = "42P10",
     message = "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+    hint = where and "The mock compares the words of on_conflict.where with those of the "
+      .. "declaration: unique = { { columns, where = { sql =, holds = } } }." or nil,
   }
 end
 

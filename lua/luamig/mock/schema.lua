@@ -119,6 +119,15 @@ local function add_not_null(self, name, given)
   self.not_null = text.sorted_keys(not_null)
 end
 
+--- The condition of a partial index. Its words are what `on_conflict.where` says.
+local function read_partial(name, where)
+  if type(where) ~= "table" or type(where.sql) ~= "string" or type(where.holds) ~= "function" then
+    fail(name, "where of unique must be { sql =, holds = }: SQL, and a function of a row")
+  end
+  check_keys(name, where, { "sql", "holds" })
+  return where
+end
+
 local function add_uniques(self, name, given)
   if given.primary_key then
     self.primary_key = column_list(name, "primary_key", given.primary_key, self)
@@ -127,10 +136,13 @@ local function add_uniques(self, name, given)
   if given.unique and (type(given.unique) ~= "table" or type(given.unique[1]) ~= "table") then
     fail(name, 'unique must be a list of lists of columns, as in { { "email" } }')
   end
-  for _, columns in ipairs(given.unique or {}) do
-    columns = column_list(name, "each item of unique", columns, self)
-    local constraint = name .. "_" .. table.concat(columns, "_") .. "_key"
-    self.uniques[#self.uniques + 1] = { name = constraint, columns = columns }
+  for _, item in ipairs(given.unique or {}) do
+    local columns = column_list(name, "each item of unique", item, self)
+    local partial = item.where and read_partial(name, item.where)
+    self.uniques[#self.uniques + 1] = {
+      name = ("%s_%s_%s"):format(name, table.concat(columns, "_"), partial and "idx" or "key"),
+      columns = columns, where = partial,
+    }
   end
   for _, constraint in ipairs(self.uniques) do
     for _, column in ipairs(constraint.columns) do

@@ -251,7 +251,9 @@ local function read_conflict(one, conflict)
   end
   refuse_repeated(conflict.update)
   one:encode_changes(all_null(conflict.update), "")
-  return { constraints = { rules.arbiter(one, conflict.columns) }, update = conflict.update }
+  return {
+    constraints = rules.arbiters(one, conflict.columns, conflict.where), update = conflict.update,
+  }
 end
 
 --- Inserts rows, a list of encoded maps, one after the other. Returns how many were written.

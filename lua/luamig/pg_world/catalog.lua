@@ -32,7 +32,7 @@ local COLUMNS = OWN .. [[
 
 -- Also indexes that no constraint has made.
 local UNIQUES = OWN .. [[
-  SELECT i.indisprimary AS is_primary,
+  SELECT i.indisprimary AS is_primary, pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS condition,
          ARRAY(SELECT a.attname::text
                  FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
                  JOIN pg_catalog.pg_attribute a
@@ -40,7 +40,7 @@ local UNIQUES = OWN .. [[
                 WHERE k.n <= i.indnkeyatts ORDER BY k.n) AS columns
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
    WHERE i.indrelid = $1::int8::oid AND i.indisunique AND i.indisvalid
-     AND i.indpred IS NULL AND i.indexprs IS NULL
+     AND i.indexprs IS NULL
    ORDER BY i.indisprimary DESC, c.relname]]
 
 -- Foreign keys on tables of a list.
@@ -110,13 +110,18 @@ end
 -- @param repo in a transaction
 -- @param name of a table that exists, as scripts write it
 -- @return { columns = list of { name =, type =, not_null =, is_serial = }, primary_key = list or
---   nil, unique = list of lists }
+--   nil, unique = list of lists, partial = the same of what is unique under a condition: lists with
+--   `condition` }
 function catalog.describe(repo, name)
   local oid = catalog.find(repo, name)
-  local found = { columns = repo:query(COLUMNS, oid), unique = {} }
+  local found = { columns = repo:query(COLUMNS, oid), unique = {}, partial = {} }
   for _, index in ipairs(repo:query(UNIQUES, oid)) do
     if index.is_primary then
       found.primary_key = index.columns
+    elseif index.condition then
+      local columns = table.move(index.columns, 1, #index.columns, 1, {})
+      columns.condition = index.condition
+      found.partial[#found.partial + 1] = columns
     else
       found.unique[#found.unique + 1] = index.columns
     end
@@ -234,6 +239,15 @@ function catalog.differences(said, found)
   for _, list in ipairs(said.unique) do
     if not uniques[sorted(list)] then
       complain("%s is declared as unique, but it is not", text.describe(show(list)))
+    end
+  end
+  local partial = text.set(text.map(found.partial, function(list)
+    return sorted(list) .. list.condition
+  end))
+  for _, list in ipairs(said.partial) do
+    if not partial[sorted(list) .. list.condition] then
+      complain("%s is declared as unique where %s, but it is not", text.describe(show(list)),
+        list.condition)
     end
   end
   return complaints

@@ -91,13 +91,23 @@ local function definition(schema, head)
   end)
   for _, unique in ipairs(schema.uniques) do
     local kind = unique.columns == schema.primary_key and "PRIMARY KEY" or "UNIQUE"
-    parts[#parts + 1] = ("%s (%s)"):format(kind, catalog.quote_list(unique.columns))
+    parts[#parts + 1] = not unique.where
+      and ("%s (%s)"):format(kind, catalog.quote_list(unique.columns)) or nil
   end
   for _, check in ipairs(schema.row_checks) do
     parts[#parts + 1] = ("CONSTRAINT %s CHECK (%s)"):format(catalog.quote(check.name),
       sql_of(schema, ('check "%s"'):format(check.name), schema.given.checks[check.name]))
   end
   return ("%s (%s)"):format(head, table.concat(parts, ", "))
+end
+
+--- CREATE INDEX of what is unique under a condition.
+local function partial_indexes(schema, table_name)
+  return table.concat(text.map(schema.uniques, function(unique)
+    return unique.where and ("; CREATE UNIQUE INDEX %s ON %s (%s) WHERE (%s\n)"):format(
+      catalog.quote(unique.name), table_name, catalog.quote_list(unique.columns),
+      unique.where.sql) or nil
+  end))
 end
 
 --- ALTER TABLE for a foreign key.
@@ -120,7 +130,8 @@ local function check_table(database, schema)
   if not schema.declared then
     return
   end
-  script(database, schema, definition(schema, "CREATE TEMPORARY TABLE luamig_declared"))
+  script(database, schema, definition(schema, "CREATE TEMPORARY TABLE luamig_declared")
+    .. partial_indexes(schema, "pg_temp.luamig_declared"))
   local differences = database:transact(function(repo)
     return catalog.differences(catalog.describe(repo, "pg_temp.luamig_declared"),
       catalog.describe(repo, schema.name))
@@ -166,8 +177,9 @@ local function make_table(database, schema)
     check_table(database, schema)
   else
     make_schema(database, schema, schema.name)
+    local name = catalog.quote_table(schema.name)
     script(database, schema,
-      definition(schema, "CREATE TABLE " .. catalog.quote_table(schema.name)))
+      definition(schema, "CREATE TABLE " .. name) .. partial_indexes(schema, name))
   end
   schema.is_found = exists
 end

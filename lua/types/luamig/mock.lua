@@ -8,7 +8,9 @@
 ---@field columns? table<string, string> The columns' types, as in `{ id = "int8" }`.
 ---@field primary_key? string[] Its columns.
 ---@field not_null? string[] Columns that may not be NULL.
----@field unique? string[][] Lists of columns that are unique together.
+---Lists of columns that are unique together. A list may have a condition, that of a partial index:
+---`{ "email", where = { sql = "deleted_at IS NULL", holds = function(row) ... end } }`.
+---@field unique? table<integer|string, any>[]
 ---What holds for each row, by the constraint's name.
 ---@field checks? table<string, luamig.MockRule|{ sql: string, holds: luamig.MockRule }>
 ---@field foreign_keys? luamig.MockForeignKey[]

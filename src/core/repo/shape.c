@@ -69,6 +69,8 @@ shape_new(const struct lm_form *form)
     self->form.changes = copy_names(form->changes);
     self->form.key = copy_names(form->key);
     self->form.target = copy_names(form->target);
+    self->form.target_where =
+        form->target_where != NULL ? lm_strdup(form->target_where) : NULL;
     self->form.overwritten = copy_names(form->overwritten);
     return self;
 }
@@ -114,6 +116,7 @@ shape_free(struct lm_shape *self)
     free_names(self->form.changes);
     free_names(self->form.key);
     free_names(self->form.target);
+    free((void *)self->form.target_where);
     free_names(self->form.overwritten);
     free((void *)self->form.table);
     free(self);
@@ -209,12 +212,19 @@ same_names(struct lm_names a, struct lm_names b)
 }
 
 static bool
+same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool
 same_form(const struct lm_form *a, const struct lm_form *b)
 {
     return a->verb == b->verb && a->may_miss == b->may_miss &&
            a->conflict == b->conflict && strcmp(a->table, b->table) == 0 &&
            same_names(a->changes, b->changes) && same_names(a->key, b->key) &&
            same_names(a->target, b->target) &&
+           same_text(a->target_where, b->target_where) &&
            same_names(a->overwritten, b->overwritten);
 }
 

@@ -48,6 +48,14 @@ add_key(struct lm_buf *sql, struct lm_names names, const struct lm_equal *equal,
     }
 }
 
+/* The line break ends a -- comment in the script's SQL. */
+static void
+add_where(struct lm_buf *sql, const char *where)
+{
+    if (where != NULL)
+        lm_buf_printf(sql, " WHERE (%s\n)", where);
+}
+
 static void
 add_conflict(struct lm_buf *sql, const struct lm_form *form)
 {
@@ -57,7 +65,9 @@ add_conflict(struct lm_buf *sql, const struct lm_form *form)
     if (form->target.count > 0) {
         lm_buf_putc(sql, '(');
         add_list(sql, form->target);
-        lm_buf_puts(sql, ") ");
+        lm_buf_putc(sql, ')');
+        add_where(sql, form->target_where);
+        lm_buf_putc(sql, ' ');
     }
     if (form->conflict == LM_CONFLICT_NOTHING) {
         lm_buf_puts(sql, "DO NOTHING");
@@ -285,14 +295,6 @@ lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
 }
 
 /* -- by a condition ---------------------------------------------------- */
-
-/* The line break ends a -- comment in the script's SQL. */
-static void
-add_where(struct lm_buf *sql, const char *where)
-{
-    if (where != NULL)
-        lm_buf_printf(sql, " WHERE (%s\n)", where);
-}
 
 bool
 lm_write_update_all(struct lm_buf *sql, const char *table,

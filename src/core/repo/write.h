@@ -36,6 +36,7 @@ struct lm_form {
     bool may_miss;             /* it may write no row (missing = "ignore") */
     enum lm_conflict conflict; /* of an insert, as are those below */
     struct lm_names target;
+    const char *target_where; /* SQL, of a partial index; or NULL */
     struct lm_names overwritten;
 };
 

@@ -220,27 +220,45 @@ lmL_read_missing(lua_State *L, int index, const char *method)
     return may_miss;
 }
 
-/* on_conflict = { columns = {...}, update = {...} }: the table at index. */
+/* One field of on_conflict: its value is at the top. */
+static void
+check_conflict_field(lua_State *L, const char *name, const char *method)
+{
+    bool is_where = strcmp(name, "where") == 0;
+
+    if (!is_where && strcmp(name, "columns") != 0 &&
+        strcmp(name, "update") != 0) {
+        luaL_error(L, "repo:%s: on_conflict has an unknown field \"%s\"",
+                   method, name);
+    }
+    if (is_where && lua_type(L, -1) != LUA_TSTRING) {
+        luaL_error(L,
+                   "repo:%s: on_conflict.where must be SQL, the condition of "
+                   "the partial index",
+                   method);
+    }
+    if (!is_where && lua_type(L, -1) != LUA_TTABLE) {
+        luaL_error(L, "repo:%s: on_conflict.%s must be a list of column names",
+                   method, name);
+    }
+}
+
+/* on_conflict = { columns = {...}, where = "...", update = {...} }: the table
+ * at index. */
 static void
 read_conflict_table(lua_State *L, int index, const char *method,
                     struct lm_form *form)
 {
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
-        const char *name =
-            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-
-        if (strcmp(name, "columns") != 0 && strcmp(name, "update") != 0) {
-            luaL_error(L, "repo:%s: on_conflict has an unknown field \"%s\"",
-                       method, name);
-        }
-        if (lua_type(L, -1) != LUA_TTABLE) {
-            luaL_error(L,
-                       "repo:%s: on_conflict.%s must be a list of column names",
-                       method, name);
-        }
+        check_conflict_field(
+            L, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?",
+            method);
         lua_pop(L, 1);
     }
+    lua_getfield(L, index, "where");
+    if (!lua_isnil(L, -1))
+        form->target_where = lmL_check_text(L, lua_gettop(L));
     lua_getfield(L, index, "columns");
     lua_getfield(L, index, "update");
     if (lua_isnil(L, -2) || lua_isnil(L, -1)) {

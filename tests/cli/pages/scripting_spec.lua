@@ -193,12 +193,18 @@ describe("the piece on", function()
   end)
 
   it("insert meets what is there", function()
-    local world = world_of { users = users(ANN), plans = plans() }
+    local memberships = dofile "spec/orders.lua".memberships
+    memberships.rows = {
+      { user_id = 7, plan = "free" },
+      { user_id = 7, plan = "old", ended_at = "2024-01-01 00:00+00" },
+    }
+    local world = world_of { users = users(ANN), plans = plans(), memberships = memberships }
     run(world, "inserts")
     mock.assert_rows(world, "plans", {
       { code = "pro", name = "Professional", uses = 0 }, { code = "a", name = "A" },
       { code = "b", name = "B" },
     })
+    mock.assert_rows(world, "memberships", { { plan = "pro" }, { plan = "old" } })
   end)
 
   it("update_all and delete_all takes every row that matches", function()
