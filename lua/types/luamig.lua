@@ -178,6 +178,24 @@ function Repo:one(sql, ...) end
 ---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): any
 function Repo:scalar(sql, ...) end
 
+---@class luamig.ReadOptions
+---@field columns? string[] What to read. Default: all columns.
+
+---The row of a table with that key, or nil. Several are an error.
+---@param table string
+---@param key table<string, luamig.Value> Columns that are unique together.
+---@param opts? luamig.ReadOptions
+---@return luamig.Row?
+function Repo:get(table, key, opts) end
+
+---The rows of a table that match, in no order.
+---@param table string
+---@param where table<string, luamig.Value>|luamig.Mark Equalities, with `luamig.NULL` for IS NULL;
+---or `luamig.ALL`.
+---@param opts? luamig.ReadOptions
+---@return luamig.Rows
+function Repo:select(table, where, opts) end
+
 ---Runs a statement.
 ---@param sql string
 ---@param ... luamig.Value

@@ -43,6 +43,7 @@ PIECES = {
     "rounding": in_migrate("local share", "orders", "order"),
     "documents": in_migrate("local doc"),
     "statements": in_migrate("local orders"),
+    "reads": in_migrate("local plan = repo:get"),
     "keyed": in_migrate('repo:update("users", { id = user.id }, { email'),
     "inserts": in_migrate("repo:insert("),
     "matching": in_migrate('repo:update_all("orders", { status = "closed"'),

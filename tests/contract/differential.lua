@@ -166,6 +166,17 @@ local STATEMENTS = {
   end,
 }
 
+local READS = {
+  function(dice, luck)
+    return ('do local one = repo:get("others", { id = %d }) say("get", one and one.u) end'):format(
+      id_of(dice, luck))
+  end,
+  function(dice)
+    return ('say(ids(repo:select("kids", { parent = %s }, { columns = { "id" } })))'):format(
+      dice:pick { "luamig.NULL", tostring(dice:roll(1, 6)) })
+  end,
+}
+
 local make_block
 
 local function add_statement(dice, lines, indent, depth, luck)
@@ -174,7 +185,9 @@ local function add_statement(dice, lines, indent, depth, luck)
     lines[#lines + 1] = indent .. "do local ok, err = repo:savepoint(function()"
     make_block(dice, lines, indent .. "  ", depth + 1, luck - 12)
     lines[#lines + 1] = indent .. "end) say(ok, not ok and (err.sqlstate or \"lua\")) end"
-  elseif kind <= 22 then
+  elseif kind <= 28 then
+    lines[#lines + 1] = indent .. dice:pick(READS)(dice, luck)
+  elseif kind <= 32 then
     lines[#lines + 1] = ('%sif (row.n or 0) > %d then error { message = "too many" } end'):format(
       indent, depth > 0 and dice:roll(0, 9) or dice:roll(8, 12))
   else
@@ -199,6 +212,12 @@ local function make_body(dice)
     "  for i = 1, words.n do words[i] = tostring(words[i]) end",
     "  nr = nr + 1",
     '  repo:insert("out", { batch = run.batch, nr = nr, what = table.concat(words, " ") })',
+    "end",
+    "local function ids(found)",
+    "  local list = {}",
+    "  for i, row in ipairs(found) do list[i] = row.id end",
+    "  table.sort(list)",
+    '  return "select " .. table.concat(list, ",")',
     "end",
     "for _, row in ipairs(rows) do",
     "  say(tostring(row.id), row.n, row.s)",

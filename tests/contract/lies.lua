@@ -119,6 +119,17 @@ return {
         end
       end) },
   },
+  { module = "mock/repo",
+    { "reads", "get returns the row of the table", "returned", function(_, rows, columns)
+      return require "luamig.strict".rows(rows, columns)
+    end },
+    { "reads", "get returns every column", "wanted_columns", function(wanted, verb, one, opts)
+      wanted(verb, one, opts)
+      return one.columns
+    end },
+    { "reads", "a column that is asked for may be missing", "wanted_columns",
+      function(_, _, one, opts) return opts and opts.columns or one.columns end },
+  },
   { module = "mock/references",
     { "writes", "ON DELETE CASCADE leaves the rows", "orphans_of", function(orphans_of, ...)
       return select(3, ...).on_delete == "cascade" and {} or orphans_of(...)

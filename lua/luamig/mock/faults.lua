@@ -15,7 +15,7 @@ Faults.__index = Faults
 local KEYS = { "on", "nth", "sqlstate", "message" }
 local PLACES = {
   "page", "query", "one", "scalar", "execute", "update", "insert", "delete", "update_all",
-  "delete_all", "insert_all", "savepoint", "commit",
+  "delete_all", "insert_all", "get", "select", "savepoint", "commit",
 }
 
 --- Whether an error with this SQLSTATE comes with the end of the session.

@@ -417,6 +417,72 @@ local function by_condition(tx, site, verb, name, where)
   return one, encode_condition(one, where)
 end
 
+--- The columns that a read returns: all without `columns`.
+local function wanted_columns(verb, one, opts)
+  if opts == nil then
+    return one.columns
+  end
+  check_table(verb, opts, "the options")
+  for name in next, opts do
+    if name ~= "columns" then
+      misuse('repo:%s: unknown option "%s"; did you mean "columns"?', verb, tostring(name))
+    end
+  end
+  if opts.columns == nil then
+    return one.columns
+  elseif type(opts.columns) ~= "table" then
+    misuse("repo:%s: columns must be a list of column names", verb)
+  elseif #opts.columns == 0 then
+    misuse("repo:%s: columns is empty", verb)
+  end
+  for _, column in ipairs(opts.columns) do
+    if type(column) ~= "string" then
+      misuse "columns must be a list of column names"
+    end
+    one:type_of(column)
+  end
+  return value.copy(opts.columns)
+end
+
+--- Copies of rows with some of their columns, as a query returns them.
+local function returned(rows, columns)
+  return strict.rows(text.map(rows, function(row)
+    local copy = {}
+    for _, column in ipairs(columns) do
+      copy[column] = value.copy_item(row[column])
+    end
+    return copy
+  end), columns)
+end
+
+function verbs.get(tx, site, name, key, opts)
+  log(tx, site, { verb = "get", table = name, key = copy_or_nil(key) })
+  check_table("get", key, "the key")
+  check_key("get", key)
+  tx.sites:check(site.text, "get", "the key", key)
+  local one = tx.store:table(name)
+  local columns = wanted_columns("get", one, opts)
+  local found = one:find(one:encode(key, row_of(key)))
+  if #found > 1 then
+    misuse('repo:get got more than one row of "%s"; name all columns of a unique key, or use '
+      .. "repo:select", name)
+  end
+  return returned(found, columns)[1]
+end
+
+function verbs.select(tx, site, name, where, opts)
+  log(tx, site, { verb = "select", table = name, where = copy_or_nil(where) })
+  if type(where) == "string" then
+    misuse("repo:select: the condition is a string; pass a table of columns or luamig.ALL, or use "
+      .. "repo:query for SQL")
+  end
+  check_condition("select", where)
+  tx.sites:check(site.text, "select", "the condition", where)
+  local one = tx.store:table(name)
+  local columns = wanted_columns("select", one, opts)
+  return returned(one:find(encode_condition(one, where)), columns)
+end
+
 function verbs.update(tx, site, name, key, changes, opts)
   log(tx, site, {
     verb = "update", table = name, key = copy_or_nil(key), changes = copy_or_nil(changes),

@@ -25,6 +25,7 @@ local FIELDS = {
   update = { "table", "key", "changes" }, delete = { "table", "key" },
   insert = { "table", "row" }, insert_all = { "table", "rows" },
   update_all = { "table", "changes", "where" }, delete_all = { "table", "where" }, savepoint = {},
+  get = { "table", "key" }, select = { "table", "where" },
 }
 
 --- The verdict that makes the server raise an error.

@@ -116,11 +116,11 @@
 ---@field file? string The script's file,
 ---@field line? integer and the line of the call.
 ---@field committed? boolean Whether the batch has been.
----@field key? table<string, any> Of `update` and `delete`.
+---@field key? table<string, any> Of `update`, `delete` and `get`.
 ---@field changes? table<string, any> Of `update` and `update_all`.
 ---@field row? table<string, any> Of `insert`.
 ---@field rows? table<string, any>[] Of `insert_all`.
----@field where? any Of `update_all` and `delete_all`.
+---@field where? any Of `update_all`, `delete_all` and `select`.
 ---@field message? string Of `run.log`,
 ---@field fields? table<string, any> and its fields.
 

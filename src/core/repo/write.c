@@ -319,6 +319,25 @@ lm_write_delete_all(struct lm_buf *sql, const char *table, const char *where)
     return true;
 }
 
+bool
+lm_write_select(struct lm_buf *sql, const char *table, struct lm_names columns,
+                const char *where, int most)
+{
+    lm_buf_puts(sql, "SELECT ");
+    if (columns.count > 0) {
+        add_list(sql, columns);
+    } else {
+        lm_buf_putc(sql, '*');
+    }
+    lm_buf_puts(sql, " FROM ");
+    if (!lm_sql_add_table(sql, table))
+        return false;
+    add_where(sql, where);
+    if (most > 0)
+        lm_buf_printf(sql, " LIMIT %d", most);
+    return true;
+}
+
 void
 lm_write_equality(struct lm_buf *sql, struct lm_names columns,
                   const bool *nulls, const struct lm_equal *equal)
@@ -328,7 +347,7 @@ lm_write_equality(struct lm_buf *sql, struct lm_names columns,
     for (int i = 0; i < columns.count; i++) {
         if (i > 0)
             lm_buf_puts(sql, " AND ");
-        if (nulls[i]) {
+        if (nulls != NULL && nulls[i]) {
             lm_sql_add_identifier(sql, columns.names[i]);
             lm_buf_puts(sql, " IS NULL");
         } else {

@@ -64,16 +64,20 @@ bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
 #define LM_WRITE_COMBINED_SHAPE "1: n v"
 
 /*
- * UPDATE or DELETE by a condition, which is SQL with $1 ... of its own
+ * UPDATE, DELETE or SELECT by a condition, which is SQL with $1 ... of its own
  * (where_params of them), NULL for every row. For an equality condition
  * lm_write_equality makes that SQL: c1 = $1 AND c2 IS NULL ..., NULL where
- * nulls[i].
+ * nulls[i]; nulls may be NULL. A SELECT without columns is of all of them; it
+ * returns at most so many rows, 0: all.
  */
 bool lm_write_update_all(struct lm_buf *sql, const char *table,
                          struct lm_names changes, const char *where,
                          int where_params) LM_MUSTCHECK;
 bool lm_write_delete_all(struct lm_buf *sql, const char *table,
                          const char *where) LM_MUSTCHECK;
+bool lm_write_select(struct lm_buf *sql, const char *table,
+                     struct lm_names columns, const char *where,
+                     int most) LM_MUSTCHECK;
 void lm_write_equality(struct lm_buf *sql, struct lm_names columns,
                        const bool *nulls, const struct lm_equal *equal);
 

@@ -152,9 +152,8 @@ result_gc(lua_State *L)
     return 0;
 }
 
-/* An empty box for a result, to be filled by C. [-0, +1, memory] */
-static struct lm_result **
-push_result_box(lua_State *L)
+struct lm_result **
+lmL_push_result_box(lua_State *L)
 {
     struct lm_result **box = lua_newuserdatauv(L, sizeof(void *), 0);
 
@@ -244,7 +243,7 @@ run_query(lua_State *L, struct lm_call *call)
     lmL_begin_call(L, call);
     sql = take_sql(L, call);
     count = lua_gettop(L) - 2;
-    box = push_result_box(L);
+    box = lmL_push_result_box(L);
     if (!lm_call_run(L, call, sql, 3, count, by_number, box, &err))
         lmL_raise(L, &err);
     lua_toclose(L, lua_gettop(L));
@@ -407,11 +406,14 @@ push_binding(lua_State *L, struct lm_sites *sites)
 static void
 push_methods(lua_State *L)
 {
+    const luaL_Reg *const lists[] = {methods, lm_bind_write_methods,
+                                     lm_bind_read_methods};
+
     lua_newtable(L);
-    for (int list = 0; list < 2; list++) {
+    for (int list = 0; list < 3; list++) {
         for (int i = 0; i < 3; i++)
             lua_pushvalue(L, -4); /* one after the other */
-        luaL_setfuncs(L, list == 0 ? methods : lm_bind_write_methods, 3);
+        luaL_setfuncs(L, lists[list], 3);
     }
     lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.record");
     lua_insert(L, -2);

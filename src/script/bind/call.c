@@ -24,6 +24,16 @@ lm_call_note(struct lm_call *call, struct lm_err *err)
     lm_repo_note_place(call->repo, call->where);
 }
 
+bool
+lm_call_fail_table(struct lm_call *call, const char *table, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_FAILED, "\"%s\" is not a table name", table);
+    lm_err_hint(err, "Write table or schema.table. Put double quotes around a "
+                     "name that has a dot in it.");
+    lm_call_note(call, err);
+    return false;
+}
+
 int
 lmL_raise_noted(lua_State *L, struct lm_call *call, struct lm_err *err)
 {

@@ -48,6 +48,10 @@ extern const char lm_bind_anchors_key;
 void lmL_push_handle(lua_State *L, const struct lm_call *call,
                      struct lm_write *write);
 
+/* An empty box for a result, to be filled by C and then to be closed. [-0, +1,
+ * memory] */
+struct lm_result **lmL_push_result_box(lua_State *L);
+
 /* -- bind/rows.c ------------------------------------------------------ */
 
 /* All rows of a query's result, as those of a page. [-0, +1, raises] */
@@ -100,6 +104,9 @@ bool lm_call_combine_params(struct lm_call *call, struct lm_shape *shape,
 void lm_call_note(struct lm_call *call, struct lm_err *err);
 /* The same, and raises it. */
 int lmL_raise_noted(lua_State *L, struct lm_call *call, struct lm_err *err);
+/* Fails: the table's name is malformed. */
+bool lm_call_fail_table(struct lm_call *call, const char *table,
+                        struct lm_err *err);
 
 /* -- bind/write_args.c ------------------------------------------------ */
 
@@ -156,9 +163,39 @@ struct lm_condition {
 void lmL_push_condition(lua_State *L, struct lm_call *call, int index, int last,
                         const char *method, struct lm_condition *condition);
 
+/* The condition as SQL; NULL for every row. where holds the text. How columns
+ * of the table compare is what a shape with such a key knows. [-0, +0, raises]
+ */
+const char *lmL_condition_text(lua_State *L, struct lm_call *call,
+                               const char *table,
+                               const struct lm_condition *condition,
+                               struct lm_buf *where);
+
+/* { columns = {...} }, or nothing, at index; no names: all columns. What it
+ * finds stays on the stack. [-0, +n, raises] */
+struct lm_names lmL_push_columns(lua_State *L, int index, const char *method);
+
 /* -- bind/write.c ----------------------------------------------------- */
+
+/* The columns that parameters belong to, for messages. */
+struct lm_columns {
+    lua_State *L;
+    const char *table;
+    struct lm_names names;
+    int offset;          /* parameters before the first column */
+    struct lm_names key; /* of the row; also the last parameters */
+    int key_table;       /* its stack index; 0: the row has no key */
+    lua_Integer row;     /* number of the row in a list; 0: there is no list */
+};
+/* A namer; arg is a struct lm_columns. */
+void lm_name_by_column(char *text, size_t size, int i, const void *arg);
 
 /* The structured methods. */
 extern const luaL_Reg lm_bind_write_methods[];
+
+/* -- bind/read.c ------------------------------------------------------ */
+
+/* The methods that read rows of a table. */
+extern const luaL_Reg lm_bind_read_methods[];
 
 #endif

@@ -23,17 +23,6 @@
 
 /* -- running ---------------------------------------------------------- */
 
-/* The columns that parameters belong to, for messages. */
-struct columns {
-    lua_State *L;
-    const char *table;
-    struct lm_names names;
-    int offset;          /* parameters before the first column */
-    struct lm_names key; /* of the row; also the last parameters */
-    int key_table;       /* its stack index; 0: the row has no key */
-    lua_Integer row;     /* number of the row in a list; 0: there is no list */
-};
-
 static void
 add_key_value(lua_State *L, int index, struct lm_buf *text)
 {
@@ -59,7 +48,7 @@ add_key_value(lua_State *L, int index, struct lm_buf *text)
 
 /* "row id = 7, " as far as it can be said. */
 static void
-add_row(const struct columns *columns, struct lm_buf *text)
+add_row(const struct lm_columns *columns, struct lm_buf *text)
 {
     lua_State *L = columns->L;
 
@@ -76,10 +65,10 @@ add_row(const struct columns *columns, struct lm_buf *text)
     }
 }
 
-static void
-name_by_column(char *text, size_t size, int i, const void *arg)
+void
+lm_name_by_column(char *text, size_t size, int i, const void *arg)
 {
-    const struct columns *columns = arg;
+    const struct lm_columns *columns = arg;
     struct lm_buf buf = LM_BUF_INIT;
     const char *name = "?";
 
@@ -104,33 +93,26 @@ name_by_column(char *text, size_t size, int i, const void *arg)
 static void
 write_or_raise(lua_State *L, struct lm_call *call, struct lm_buf *sql,
                bool well_formed, int first, int count,
-               const struct columns *columns, const struct lm_shape *shape,
+               const struct lm_columns *columns, const struct lm_shape *shape,
                struct lm_write **out)
 {
-    struct lm_call_names names = {name_by_column, columns};
+    struct lm_call_names names = {lm_name_by_column, columns};
     struct lm_err err;
-    bool ok = well_formed;
+    bool ok;
 
-    if (!ok) {
-        lm_err_set(&err, LM_ERR_FAILED, "\"%s\" is not a table name",
-                   columns->table);
-        lm_err_hint(&err, "Write table or schema.table. Put double quotes "
-                          "around a name that has a dot in it.");
-        lm_call_note(call, &err);
-    } else {
-        ok = lm_call_write(L, call, lm_buf_text(sql), first, count, names,
-                           shape, out, &err);
-    }
+    ok = well_formed ? lm_call_write(L, call, lm_buf_text(sql), first, count,
+                                     names, shape, out, &err)
+                     : lm_call_fail_table(call, columns->table, &err);
     lm_buf_release(sql);
     if (!ok)
         lmL_raise(L, &err);
 }
 
-static struct columns
+static struct lm_columns
 columns_of(lua_State *L, const struct lm_form *form, struct lm_tables tables,
            lua_Integer row)
 {
-    struct columns columns = {.L = L,
+    struct lm_columns columns = {.L = L,
                               .table = form->table,
                               .names = form->changes,
                               .key = form->key,
@@ -149,8 +131,8 @@ write_row(lua_State *L, struct lm_call *call, const struct lm_form *form,
           struct lm_tables tables, lua_Integer row, bool is_pattern,
           struct lm_write *write)
 {
-    struct columns columns = columns_of(L, form, tables, row);
-    struct lm_call_names names = {name_by_column, &columns};
+    struct lm_columns columns = columns_of(L, form, tables, row);
+    struct lm_call_names names = {lm_name_by_column, &columns};
     int first = lua_gettop(L) - form->changes.count - form->key.count + 1;
     struct lm_shape *shape = NULL;
     struct lm_buf sql = LM_BUF_INIT;
@@ -203,10 +185,10 @@ follow_pattern(lua_State *L, struct lm_call *call, enum lm_verb verb,
             continue;
         if (!lm_pattern_encode(at, L, tables, &call->binding->params, &fits,
                                &column, &err)) {
-            struct columns columns = columns_of(L, &at->shape->form, tables, 0);
+            struct lm_columns columns = columns_of(L, &at->shape->form, tables, 0);
             char name[256];
 
-            name_by_column(name, sizeof name, column, &columns);
+            lm_name_by_column(name, sizeof name, column, &columns);
             lm_err_prefix(&err, "%s", name);
             break;
         }
@@ -356,27 +338,6 @@ l_insert_all(lua_State *L)
 
 /* -- by condition ----------------------------------------------------- */
 
-/* The condition as SQL; NULL for every row. where holds the text. How columns
- * of the table compare is what a shape with such a key knows. */
-static const char *
-condition_text(lua_State *L, struct lm_call *call, const char *table,
-               const struct lm_condition *condition, struct lm_buf *where)
-{
-    struct lm_form form = {.verb = LM_VERB_DELETE,
-                           .table = table,
-                           .key = condition->names,
-                           .may_miss = true};
-    struct lm_shape *shape = NULL;
-    struct lm_err err;
-
-    if (condition->nulls == NULL)
-        return condition->sql;
-    if (!lm_repo_find_shape(call->repo, &form, &shape, &err))
-        lmL_raise_noted(L, call, &err);
-    lm_write_equality(where, condition->names, condition->nulls, shape->equal);
-    return lm_buf_text(where);
-}
-
 /* Writes what has the condition in the arguments from index on: changes is the
  * index of a table of them, 0 for a delete. */
 static int
@@ -386,7 +347,7 @@ write_all(lua_State *L, const char *method, int changes, int index)
     struct lm_buf sql = LM_BUF_INIT;
     struct lm_buf where = LM_BUF_INIT;
     struct lm_condition condition;
-    struct columns columns = {.L = L};
+    struct lm_columns columns = {.L = L};
     struct lm_write *write = NULL;
     int last = lua_gettop(L);
     const char *text;
@@ -407,7 +368,7 @@ write_all(lua_State *L, const char *method, int changes, int index)
     first = lua_gettop(L) - condition.count + 1;
     if (changes > 0)
         lmL_push_fields(L, changes, columns.names);
-    text = condition_text(L, &call, columns.table, &condition, &where);
+    text = lmL_condition_text(L, &call, columns.table, &condition, &where);
     ok = changes > 0 ? lm_write_update_all(&sql, columns.table, columns.names,
                                            text, condition.count)
                      : lm_write_delete_all(&sql, columns.table, text);

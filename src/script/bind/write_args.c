@@ -291,6 +291,38 @@ push_conflict(lua_State *L, int index, const char *method, struct lm_form *form)
     }
 }
 
+struct lm_names
+lmL_push_columns(lua_State *L, int index, const char *method)
+{
+    struct lm_names none = {NULL, 0};
+    struct lm_names columns;
+
+    if (lua_isnoneornil(L, index))
+        return none;
+    lmL_check_table(L, index, method, "the options");
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        if (lua_type(L, -2) != LUA_TSTRING ||
+            strcmp(lua_tostring(L, -2), "columns") != 0) {
+            luaL_error(L,
+                       "repo:%s: unknown option \"%s\"; did you mean "
+                       "\"columns\"?",
+                       method, luaL_tolstring(L, -2, NULL));
+        }
+        if (lua_type(L, -1) != LUA_TTABLE) {
+            luaL_error(L, "repo:%s: columns must be a list of column names",
+                       method);
+        }
+        lua_pop(L, 1);
+    }
+    lua_getfield(L, index, "columns");
+    if (lua_isnil(L, -1))
+        return none;
+    columns = push_list(L, lua_gettop(L), "columns");
+    check_not_empty(L, columns, method, "columns", "");
+    return columns;
+}
+
 void
 lmL_push_insert_options(lua_State *L, int index, const char *method,
                         struct lm_form *form)
@@ -390,4 +422,23 @@ lmL_push_condition(lua_State *L, struct lm_call *call, int index, int last,
                        ? "missing or nil"
                        : luaL_typename(L, index));
     }
+}
+
+const char *
+lmL_condition_text(lua_State *L, struct lm_call *call, const char *table,
+                   const struct lm_condition *condition, struct lm_buf *where)
+{
+    struct lm_form form = {.verb = LM_VERB_DELETE,
+                           .table = table,
+                           .key = condition->names,
+                           .may_miss = true};
+    struct lm_shape *shape = NULL;
+    struct lm_err err;
+
+    if (condition->names.count == 0)
+        return condition->sql;
+    if (!lm_repo_find_shape(call->repo, &form, &shape, &err))
+        lmL_raise_noted(L, call, &err);
+    lm_write_equality(where, condition->names, condition->nulls, shape->equal);
+    return lm_buf_text(where);
 }

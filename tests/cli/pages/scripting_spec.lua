@@ -182,6 +182,16 @@ describe("the piece on", function()
     assert.same({ orders = 1, plans = 1 }, world.log[#world.log].fields)
   end)
 
+  it("get and select read rows", function()
+    local world = world_of {
+      users = users(ANN), plans = plans { id = 7, code = "basic", uses = 3 },
+      orders = orders({ id = 1, user_id = 1 }, { id = 2, user_id = 1, ordered_on = "2024-01-30" },
+        { id = 3, user_id = 2 }),
+    }
+    run(world, "reads")
+    assert.same({ uses = 3, open = 1 }, world.log[#world.log].fields)
+  end)
+
   it("update and delete takes one row", function()
     local world = world_of {
       users = users { id = 1, email = "ann@x", nick = "ann" },
