@@ -129,13 +129,12 @@ end
 
 --- The rows that `base` gives, and their columns.
 function World:compute_base(args)
-  local rows, columns
-  self.database:transact(function(repo)
-    rows, columns = base.compute(self.base, function(name)
-      return self.schemas[name] and self:read(repo, name)
-    end, text.sorted_keys(self.schemas), args)
-  end)
-  return rows, columns
+  -- The functions of base run outside of transactions: they may look at other worlds.
+  return base.compute(self.base, function(name)
+    return self.schemas[name] and self.database:transact(function(repo)
+      return self:read(repo, name)
+    end)
+  end, text.sorted_keys(self.schemas), args)
 end
 
 --- What the script's base query returns; nil when it fails, which the run reports.

@@ -29,8 +29,8 @@ read_or_raise(lua_State *L, struct lm_call *call, const struct reading *reading,
     struct lm_buf where = LM_BUF_INIT;
     struct lm_buf sql = LM_BUF_INIT;
     struct lm_err err;
-    const char *text = lmL_condition_text(L, call, reading->columns.table,
-                                          condition, &where);
+    const char *text =
+        lmL_condition_text(L, call, reading->columns.table, condition, &where);
     bool ok = lm_write_select(&sql, reading->columns.table, reading->wanted,
                               text, reading->most);
 
@@ -54,6 +54,7 @@ l_get(lua_State *L)
     const struct lm_result *result;
 
     lmL_begin_call(L, &call);
+    lua_settop(L, 4);
     reading.columns.table = lmL_check_text(L, 2);
     lmL_check_table(L, 3, "get", "the key");
     reading.wanted = lmL_push_columns(L, 4, "get");
@@ -82,6 +83,7 @@ l_select(lua_State *L)
     struct lm_condition condition;
 
     lmL_begin_call(L, &call);
+    lua_settop(L, 4);
     reading.columns.table = lmL_check_text(L, 2);
     if (lua_type(L, 3) == LUA_TSTRING) {
         luaL_error(L, "repo:select: the condition is a string; pass a table of "

@@ -113,11 +113,11 @@ columns_of(lua_State *L, const struct lm_form *form, struct lm_tables tables,
            lua_Integer row)
 {
     struct lm_columns columns = {.L = L,
-                              .table = form->table,
-                              .names = form->changes,
-                              .key = form->key,
-                              .key_table = tables.key,
-                              .row = row};
+                                 .table = form->table,
+                                 .names = form->changes,
+                                 .key = form->key,
+                                 .key_table = tables.key,
+                                 .row = row};
 
     return columns;
 }
@@ -185,7 +185,8 @@ follow_pattern(lua_State *L, struct lm_call *call, enum lm_verb verb,
             continue;
         if (!lm_pattern_encode(at, L, tables, &call->binding->params, &fits,
                                &column, &err)) {
-            struct lm_columns columns = columns_of(L, &at->shape->form, tables, 0);
+            struct lm_columns columns =
+                columns_of(L, &at->shape->form, tables, 0);
             char name[256];
 
             lm_name_by_column(name, sizeof name, column, &columns);
