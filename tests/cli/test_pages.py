@@ -84,7 +84,7 @@ def pages(project):
         folder = "spec" if path.endswith("_spec.lua") else "scripts"
         with open(path, encoding="utf-8") as text:
             project.write(f"{folder}/{os.path.basename(path)}", text.read())
-    project.write("spec/orders.lua", f"return {{ {DECLARATION} {PARTIAL} }}")
+    project.write("spec/orders.lua", f"return {{ {DECLARATION}, {PARTIAL} }}")
     project.write("spec/rows.lua",
                   f"local mock, luamig, world = ... {ASSERTION}")
     project.write("spec/shown.txt", DIFFERENCE)
