@@ -100,6 +100,17 @@ end)
 describe("update", function()
   teardown(contract.clean)
 
+  it("with a value of a wrong kind shows the server none of its values", function()
+    local world = contract.world({ d = "date", s = "text" })
+    run_failed(world, 'repo:update("t", { id = 1 }, { d = "2023-02-29", s = 5 })', nil,
+      'column "s" of "t"')
+    run_failed(world, 'repo:update("t", { id = "x" }, { d = "2023-02-29" })', nil,
+      'column "id" of "t"')
+    run_failed(world, 'repo:insert("t", { id = 7, d = "2023-02-29", s = 5 })', nil,
+      'column "s" of "t"')
+    run_failed(world, 'repo:update("t", { id = 1 }, { d = "2023-02-29" })', "22008")
+  end)
+
   it("changes the columns it names and no others", function()
     local world = three 'repo:update("t", { id = 2 }, { n = 5 })'
     assert.same({ 10, 5, 30 }, contract.column(world, "t", "n"))

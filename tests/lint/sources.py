@@ -37,6 +37,7 @@ UNSHAPED = {
     "core/repo/writes.c": "how many rows their writes touched",
     "core/journal/ask.c": "statements whose answer nobody reads",
     "script/bind/bind.c": "statements of scripts",
+    "script/bind/read.c": "rows of tables for scripts",
     "script/bind/rows.c": "pages and results as tables",
     "testing/world.c": "the key of a page's row, and what a test does to it",
 }

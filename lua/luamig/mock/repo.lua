@@ -393,6 +393,22 @@ function verbs.execute(tx, site, ...)
   return handle(tx, ask(tx, site, "execute", raw(...)).affected, (raw(...)))
 end
 
+--- The changes and the key of an update, encoded. The server sees neither if a value of one of them
+-- is refused before that.
+local function encode_both(one, changes, key)
+  local ok, kept = pcall(one.encode_changes, one, changes, row_of(key))
+  if not ok and kept.kind ~= "database" then
+    error(kept, 0)
+  end
+  local key_ok, kept_key = pcall(one.encode, one, key, row_of(key))
+  if not key_ok and kept_key.kind ~= "database" then
+    error(kept_key, 0)
+  elseif not ok or not key_ok then
+    error(not ok and kept or kept_key, 0)
+  end
+  return kept, kept_key
+end
+
 --- The one row that an update or delete is for, or none where that may be. Returns the table, and
 -- the key and the changes as they go to the server.
 local function by_key(tx, site, verb, name, key, is_optional, changes)
@@ -401,8 +417,7 @@ local function by_key(tx, site, verb, name, key, is_optional, changes)
   refuse_key_change(tx, name, text.sorted_keys(changes))
   refuse_read_only(tx, verb:upper())
   local one = tx.store:table(name)
-  local kept = one:encode_changes(changes, row_of(key))
-  local kept_key = one:encode(key, row_of(key))
+  local kept, kept_key = encode_both(one, changes, key)
   check_count(one, verb, kept_key, #one:find(kept_key), is_optional)
   return one, kept_key, kept
 end

@@ -55,16 +55,26 @@ function Table:encode_item(column, given, what)
   return result
 end
 
---- The same for a map of columns to values.
+--- The same for a map of columns to values. The server sees none of them if one is refused before
+-- that.
 -- @param row what messages call the row, before the column
 function Table:encode(map, row)
   local kept = {}
   for _, column in ipairs(text.ordered_keys(map)) do
     self:type_of(column)
   end
+  local refused
   for _, column in ipairs(text.ordered_keys(map)) do
-    kept[column] = self:encode_item(column, map[column],
+    local ok, item = pcall(self.encode_item, self, column, map[column],
       ('%scolumn "%s" of "%s"'):format(row, column, self.name))
+    if not ok and item.kind ~= "database" then
+      error(item, 0)
+    end
+    refused = refused or not ok and item
+    kept[column] = item
+  end
+  if refused then
+    error(refused, 0)
   end
   return kept
 end
