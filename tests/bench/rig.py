@@ -237,7 +237,7 @@ class Rig:
             [self.dir / "proxy", path,
              f"{self.socket_dir}/.s.PGSQL.{PORT}", str(delay_us)],
             stdout=subprocess.PIPE, text=True)
-        through = Proxy(self.conninfo_of(directory))
+        through = Proxy(self.conninfo_of(directory), process.pid)
         try:
             while not path.exists():
                 if process.poll() is not None:
@@ -255,7 +255,17 @@ class Rig:
 @dataclass
 class Proxy:
     conninfo: str
+    pid: int
     round_trips: int = 0
+
+    def ticks(self):
+        """CPU time so far: of the proxy, of all processes, and that the cores
+        could have given."""
+        stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
+        own = sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+        line = pathlib.Path("/proc/stat").read_text(encoding="ascii")
+        cores = list(map(int, line.split("\n", 1)[0].split()[1:9]))
+        return own, sum(cores) - cores[3] - cores[4], sum(cores)
 
 
 def say(text):

@@ -141,13 +141,20 @@ class Workers:
 
     def show_slow(self, delay_us):
         rows = min(SLOW_ROWS, self.options.rows)
-        seconds = {1: [], 8: []}
+        seconds, used = {1: [], 8: []}, {}
         with self.rig.proxy(delay_us) as proxy:
             for turn in range(self.options.rounds):
                 for count, taken in seconds.items():
+                    before = proxy.ticks()
                     taken.append(self.run(Team(count), 100, rows,
                                           proxy.conninfo).seconds)
+                    used[count] = [now - then for now, then
+                                   in zip(proxy.ticks(), before)]
                 say(f"workers, 1 ms each way, round {turn + 1}")
+        for count, (own, busy, cores) in used.items():
+            print(f"\n1 ms each way, {count} workers, last round: the cores are"
+                  f" {busy / cores:.0%} busy, {own / cores:.0%} with the proxy",
+                  end="" if count == 1 else "\n")
         ratio = self.times(seconds, 8, 1)
         self.require(f"1 ms each way: 8 workers : 1, {rows:,} rows in batches"
                      " of 100", ">= 5 x", f"{ratio:.2f} x", ratio >= 5)

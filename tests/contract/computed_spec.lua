@@ -132,6 +132,72 @@ describe("a stub that is a function", function()
       "23514", "positive")
   end)
 
+  --- Users with orders; a user's orders go with the user, or stay in the way.
+  local function users_and_orders(on_delete)
+    return mock.new {
+      tables = {
+        a_orders = { columns = { id = "int8", user_id = "int8" }, primary_key = { "id" },
+          foreign_keys = { { columns = { "user_id" }, references = "users",
+            on_delete = on_delete } },
+          rows = { { id = 1, user_id = 1 }, { id = 2, user_id = 2 }, { id = 3, user_id = 3 } } },
+        users = { columns = { id = "int8" }, primary_key = { "id" },
+          rows = { { id = 1 }, { id = 2 }, { id = 3 } } },
+      },
+      base = { from = "users", where = function(row) return row.id == 3 end },
+    }
+  end
+  local THIRD = { query = "SELECT id FROM users WHERE id = 3" }
+
+  for _, on_delete in ipairs { "cascade", "no action" } do
+    it("changes tables that refer to each other, with ON DELETE " .. on_delete, function()
+      local world = users_and_orders(on_delete)
+      local sql = "WITH gone AS (DELETE FROM a_orders WHERE user_id = 1)"
+        .. " DELETE FROM users WHERE id = 1"
+      world:stub(sql, function(_, tables)
+        table.remove(tables.a_orders, 1)
+        table.remove(tables.users, 1)
+        return 1
+      end)
+      ran(world, ("repo:execute %q"):format(sql), THIRD)
+      assert.same({ 2, 3 }, contract.column(world, "users", "id"))
+      assert.same({ 2, 3 }, contract.column(world, "a_orders", "id"))
+    end)
+  end
+
+  it("adds rows that refer to each other", function()
+    local world = users_and_orders()
+    local sql = "WITH users AS (INSERT INTO users VALUES (7) RETURNING id)"
+      .. " INSERT INTO a_orders SELECT 70, id FROM users"
+    world:stub(sql, function(_, tables)
+      table.insert(tables.a_orders, { id = 70, user_id = 7 })
+      table.insert(tables.users, { id = 7 })
+      return 1
+    end)
+    ran(world, ("repo:execute %q"):format(sql), THIRD)
+    assert.same({ 1, 2, 3, 70 }, contract.column(world, "a_orders", "id"))
+  end)
+
+  it("may not remove what is referred to", function()
+    local world = users_and_orders()
+    world:stub("DELETE FROM users WHERE id = 1", function(_, tables)
+      table.remove(tables.users, 1)
+      return 1
+    end)
+    contract.failed(contract.run(world, 'repo:execute "DELETE FROM users WHERE id = 1"', THIRD),
+      "23503")
+  end)
+
+  it("may look at the world as well", function()
+    local world = contract.numbers(2)
+    world:stub("SELECT 1 AS one", function(_, tables)
+      return { { one = #world:rows "t" + #tables.t - 3 } }
+    end)
+    ran(world, [[
+      repo:update("t", { id = 1 }, { n = 5 })
+      run.log(repo:scalar "SELECT 1 AS one" .. tostring(repo:get("t", { id = 1 }).n))]])
+    assert.equal("15", said(world))
+  end)
+
   it("writes values as their columns keep them", function()
     local world = contract.world({ a = "numeric(5,2)" }, { { id = 1, a = 1 } })
     world:stub("UPDATE t SET a = 2.349 WHERE id = 1", function(_, tables)

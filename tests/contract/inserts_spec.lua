@@ -228,11 +228,30 @@ describe("on_conflict", function()
     assert.same({ 1, 2, 3, 8 }, contract.column(world, "t", "id"))
   end)
 
+  it("tells partial indexes on the same columns apart", function()
+    local function when(state)
+      return { "n", where = { sql = ("s = '%s'"):format(state), holds = function(row)
+        return row.s == state
+      end } }
+    end
+    local world = contract.world({ n = "int4", s = "text", m = "int4" },
+      { { id = 1, n = 10, s = "on" }, { id = 2, n = 10, s = "off" } },
+      { unique = { when "on", when "off" } })
+    contract.ended("done", contract.run(world, [[
+      repo:insert("t", { id = 7, n = 10, s = "off", m = 5 },
+        { on_conflict = { columns = { "n" }, where = "s = 'off'", update = { "m" } } })]]))
+    assert.same({ "NULL", 5 }, contract.column(world, "t", "m"))
+    contract.failed(contract.run(world, 'repo:insert("t", { id = 8, n = 10, s = "off" })'),
+      "23505", '"t_n_idx1"')
+  end)
+
   it("takes SQL for the condition", function()
     local _, result = partial('{ columns = { "n" }, where = { s = "on" }, update = { "m" } }',
       "{ id = 7 }")
     contract.failed(result, nil,
       "on_conflict.where must be SQL, the condition of the partial index")
+    _, result = partial('{ columns = { "id" }, where = " ", update = { "m" } }', "{ id = 7 }")
+    contract.failed(result, nil, "on_conflict.where must be SQL")
   end)
 
   it("is not needed where a partial index refuses the row", function()

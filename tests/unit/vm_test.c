@@ -475,6 +475,10 @@ test_the_last_words_are_not_interrupted(void **state)
         ok = ok && !run(&vm, "while true do end", &err);
         lm_vm_ignore_signals(&vm, true);
         ok = ok && run(&vm, "for i = 1, 1000000 do end", &err);
+        ok = ok && run(&vm,
+                       "coroutine.wrap(function()"
+                       " for i = 1, 1000000 do end end)()",
+                       &err);
         lm_vm_ignore_signals(&vm, false);
         ok = ok && !run(&vm, "while true do end", &err);
         _exit(ok ? 0 : 1);

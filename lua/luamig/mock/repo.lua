@@ -176,7 +176,7 @@ local function conflict_of(verb, opts)
       misuse('repo:%s: on_conflict has an unknown field "%s"', verb, tostring(name))
     end
   end
-  if given.where ~= nil and type(given.where) ~= "string" then
+  if given.where ~= nil and (type(given.where) ~= "string" or not given.where:find "%S") then
     misuse("repo:%s: on_conflict.where must be SQL, the condition of the partial index", verb)
   end
   if given.columns == nil or given.update == nil then
@@ -299,13 +299,12 @@ end
 
 --- Writes what a stub's function has changed. Values that no column can hold, and columns that do
 -- not exist, are mistakes of the spec.
-local function rewrite(tx, stub, name, difference)
-  local ok, err = pcall(tx.store.rewrite, tx.store, name, difference)
+local function rewrite(tx, stub, differences)
+  local ok, err = pcall(tx.store.rewrite, tx.store, differences)
   if not ok and errors.is(err) and (not err.sqlstate or err.sqlstate:find "^42") then
     errors.raise {
       kind = "spec", hint = err.hint, detail = err.detail,
-      message = ('the function of the stub changes table "%s": %s: %s'):format(name, err.message,
-        stub.sql),
+      message = ("what the function of the stub writes: %s: %s"):format(err.message, stub.sql),
     }
   elseif not ok then
     error(err, 0)
@@ -313,17 +312,18 @@ local function rewrite(tx, stub, name, difference)
 end
 
 --- The answer of a stub that is a function, and what that changes in the tables.
-local function play(tx, verb, stub, params)
+local function play(tx, stub, params)
   local tables, opened = views.open(function(name)
     return tx.store:view(name)
   end, text.sorted_keys(tx.store.tables))
   local answer = stubs.play(stub, params, tables)
-  for _, name in ipairs(answer.error and {} or text.sorted_keys(opened)) do
-    local difference = views.difference(opened[name])
-    if difference then
-      refuse_read_only(tx, verb)
-      rewrite(tx, stub, name, difference)
-    end
+  local differences = {}
+  for name, view in next, answer.error and {} or opened do
+    differences[name] = views.difference(view)
+  end
+  if next(differences) then
+    refuse_read_only(tx, sql.tokens(stub.sql)[1]:upper())
+    rewrite(tx, stub, differences)
   end
   return answer
 end
@@ -344,7 +344,7 @@ local function ask(tx, site, verb, statement, ...)
   end
   local stub = tx.world.stubs:take(statement, params)
   if stub.answer then
-    stub = play(tx, verb, stub, params)
+    stub = play(tx, stub, params)
   end
   stubs.raise_error(stub, statement)
   return stub

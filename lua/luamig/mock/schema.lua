@@ -128,6 +128,19 @@ local function read_partial(name, where)
   return where
 end
 
+--- The name that PostgreSQL gives to a constraint or an index: the first that is free.
+local function free_name(self, name)
+  local taken = text.set(text.map(self.uniques, function(constraint)
+    return constraint.name
+  end))
+  local number, found = 0, name
+  while taken[found] do
+    number = number + 1
+    found = name .. number
+  end
+  return found
+end
+
 local function add_uniques(self, name, given)
   if given.primary_key then
     self.primary_key = column_list(name, "primary_key", given.primary_key, self)
@@ -140,7 +153,8 @@ local function add_uniques(self, name, given)
     local columns = column_list(name, "each item of unique", item, self)
     local partial = item.where and read_partial(name, item.where)
     self.uniques[#self.uniques + 1] = {
-      name = ("%s_%s_%s"):format(name, table.concat(columns, "_"), partial and "idx" or "key"),
+      name = free_name(self, ("%s_%s_%s"):format(name, table.concat(columns, "_"),
+        partial and "idx" or "key")),
       columns = columns, where = partial,
     }
   end

@@ -285,29 +285,61 @@ function Store:view(name)
   return one and { columns = one.columns, primary_key = one.primary_key, rows = one.rows }
 end
 
---- Writes what a function of the spec has changed in a table, all at once.
--- @param difference of `luamig.mock.views`
-function Store:rewrite(name, difference)
-  local one, gone, changed, added = self:table(name), {}, {}, {}
+--- What a difference means for a table: rows of it instead of places, and encoded values.
+local function read_difference(one, difference)
+  local work = { one = one, gone = {}, changed = {}, added = {} }
   for place, row in ipairs(one.rows) do
     local changes = difference.changed[place]
-    gone[#gone + 1] = difference.removed[place] and row or nil
-    changed[row] = changes and one:encode_changes(changes, "") or nil
+    if difference.removed[place] then
+      table.insert(work.gone, row)
+    elseif changes then
+      table.insert(work.changed, { row = row, changes = one:encode_changes(changes, "") })
+    end
   end
   for i, row in ipairs(difference.added) do
-    added[i] = one:encode(row, "")
+    rules.refuse_generated(one, row, 'cannot insert a non-DEFAULT value into column "%s"')
+    work.added[i] = one:encode(row, "")
   end
-  self:remove(one, gone)
-  for row, changes in next, changed do
-    one:apply(row, changes)
+  return work
+end
+
+--- Writes a difference, without a look at any rule. The rows that are added are among the changed
+-- ones afterwards.
+local function write_difference(work)
+  local one, gone = work.one, text.set(work.gone)
+  one.rows = text.map(one.rows, function(row)
+    return not gone[row] and row or nil
+  end)
+  for _, item in ipairs(work.changed) do
+    one:apply(item.row, item.changes)
   end
-  for row, changes in next, changed do
-    rules.check_row(one, row)
-    rules.check_unique(one, row, changed_columns(one, changes))
-    references.check(self, one, { row }, changed_columns(one, changes))
+  for _, given in ipairs(work.added) do
+    local row = {}
+    rules.add_defaults(one, row, given)
+    one:apply(row, given)
+    table.insert(one.rows, row)
+    table.insert(work.changed, { row = row })
   end
-  references.settle(self, one, false)
-  self:insert(one, added)
+end
+
+--- Writes what a function of the spec has changed in tables, all at once, as a statement does.
+-- @param differences from names of tables to differences of `luamig.mock.views`
+function Store:rewrite(differences)
+  local works = text.map(text.sorted_keys(differences), function(name)
+    return read_difference(self:table(name), differences[name])
+  end)
+  for _, work in ipairs(works) do
+    write_difference(work)
+  end
+  for _, work in ipairs(works) do
+    for _, item in ipairs(work.changed) do
+      local changed = item.changes and changed_columns(work.one, item.changes)
+      rules.check_row(work.one, item.row)
+      rules.check_unique(work.one, item.row, changed)
+      references.check(self, work.one, { item.row }, changed)
+    end
+    references.settle(self, work.one, #work.gone > 0)
+  end
 end
 
 --- The table of that name; raises when there is none.

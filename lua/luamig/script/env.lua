@@ -19,7 +19,7 @@ local STATE_KEY = "luamig.script.env"
 
 -- What people mean by names that are no globals.
 local MEANT = { args = "run.args", luamig = 'local luamig = require "luamig"' }
-for name in ("query one scalar execute update delete insert insert_all update_all delete_all "
+for name in ("query one scalar execute get update delete insert insert_all update_all delete_all "
   .. "savepoint"):gmatch "%g+"
 do
   MEANT[name] = "repo:" .. name

@@ -111,7 +111,7 @@ lm_account_number(struct lm_account *self, int64_t held)
 {
     pthread_mutex_lock(&self->mutex);
     if (!self->shared) {
-        held = self->run.batches + 1;
+        self->numbered = held = self->run.batches + 1;
     } else if (held == 0) {
         if (self->numbered < self->run.batches)
             self->numbered = self->run.batches;

@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum {
-    SETTLING = 2, /* slices in which workers begin or end */
+    SETTLING = 2,    /* slices in which workers begin or end */
+    MOST_TRIALS = 3, /* of a number that may be worth it */
     FIRST_REST = 5,
     LONGEST_REST = 80
 };
@@ -101,6 +102,8 @@ begin_trial(struct lm_tuner *self, const struct lm_tuner_window *before)
     }
     self->before = *before;
     self->phase = LM_TUNER_OTHER;
+    self->trials = 0;
+    self->gains = self->squares = 0;
 }
 
 /* After a trial: rests if there is nothing to try at once. */
@@ -152,22 +155,40 @@ is_void(const struct lm_tuner_window *kept, const struct lm_tuner_window *other)
     return !(kept->rate > 0 && other->rate > 0);
 }
 
+/* What all trials of this number show. */
+static struct gain
+add_up(struct lm_tuner *self, struct gain gain)
+{
+    self->trials++;
+    self->gains += gain.part;
+    self->squares += gain.error * gain.error;
+    return (struct gain){self->gains / self->trials,
+                         sqrt(self->squares) / self->trials};
+}
+
 /* To be added, a worker must be worth it; to be taken away, it must not be. In
- * doubt the number stays. */
+ * doubt the number stays; where more workers may be worth it, *again says that
+ * they should be tried once more. */
 static bool
-is_better(const struct lm_tuner *self, const struct lm_tuner_window *kept)
+is_better(struct lm_tuner *self, const struct lm_tuner_window *kept,
+          bool *again)
 {
     int few = self->tried < self->kept ? self->tried : self->kept;
     int added = self->tried + self->kept - 2 * few;
     double least = worth * added / few;
     struct gain gain;
+    bool better;
 
-    if (self->tried > self->kept) {
-        gain = compare(kept, &self->other);
-        return gain.part >= least && gain.part > 2 * gain.error;
+    *again = false;
+    if (self->tried < self->kept) {
+        gain = compare(&self->other, kept);
+        return gain.part + gain.error < least;
     }
-    gain = compare(&self->other, kept);
-    return gain.part + gain.error < least;
+    gain = add_up(self, compare(kept, &self->other));
+    better = gain.part >= least && gain.part > 2 * gain.error;
+    *again = !better && gain.part + gain.error >= least &&
+             self->trials < MOST_TRIALS;
+    return better;
 }
 
 static void
@@ -192,6 +213,8 @@ lm_tuner_take(struct lm_tuner *self, const struct lm_tuner_window *window,
               struct lm_tuner_verdict *verdict)
 {
     struct lm_tuner_window kept;
+    bool better;
+    bool again;
 
     if (self->phase == LM_TUNER_BEFORE) {
         if (self->rest > 0)
@@ -210,9 +233,15 @@ lm_tuner_take(struct lm_tuner *self, const struct lm_tuner_window *window,
         lm_tuner_repeat(self);
         return false;
     }
+    better = is_better(self, &kept, &again);
+    if (again) {
+        self->before = *window;
+        self->phase = LM_TUNER_OTHER;
+        return false;
+    }
     *verdict = (struct lm_tuner_verdict){.from = self->kept,
                                          .to = self->tried,
-                                         .changed = is_better(self, &kept),
+                                         .changed = better,
                                          .times = self->other.rate / kept.rate};
     follow(self, verdict->changed);
     end_trial(self, verdict->changed);

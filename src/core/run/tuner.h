@@ -56,6 +56,11 @@ struct lm_tuner {
     bool down;  /* the next of them tries fewer */
     int rest;   /* windows before the next trial */
     int next_rest;
+    /* trials of this number so far, the sum of their gains, and the sum of the
+     * squares of their errors */
+    int trials;
+    double gains;
+    double squares;
     enum lm_tuner_phase phase;
     struct lm_tuner_window before;
     struct lm_tuner_window other;

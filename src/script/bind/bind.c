@@ -48,10 +48,11 @@ void
 lmL_push_repo(lua_State *L, struct lm_repo *repo)
 {
     struct lm_binding *binding = lmL_binding_of(L);
+    struct lm_turn *box = lua_newuserdatauv(L, sizeof *box, 0);
 
-    binding->box = lua_newuserdatauv(L, 0, 0);
-    binding->repo = repo;
-    binding->turn++;
+    *box = binding->open;
+    binding->open =
+        (struct lm_turn){.repo = repo, .box = box, .number = ++binding->turns};
     luaL_setmetatable(L, repo_type);
     lua_toclose(L, lua_gettop(L));
 }
@@ -59,16 +60,15 @@ lmL_push_repo(lua_State *L, struct lm_repo *repo)
 struct lm_repo *
 lmL_open_repo_of(lua_State *L)
 {
-    return lmL_binding_of(L)->repo;
+    return lmL_binding_of(L)->open.repo;
 }
 
 static int
 repo_close(lua_State *L)
 {
-    struct lm_binding *binding = lmL_binding_of(L);
+    const struct lm_turn *outer = lua_touserdata(L, 1);
 
-    binding->repo = NULL;
-    binding->turn++;
+    lmL_binding_of(L)->open = *outer;
     return 0;
 }
 
@@ -120,10 +120,10 @@ lmL_begin_call(lua_State *L, struct lm_call *call)
 {
     struct lm_binding *binding = lua_touserdata(L, lua_upvalueindex(1));
 
-    if (binding->repo == NULL || lua_touserdata(L, 1) != binding->box)
+    if (binding->open.repo == NULL || lua_touserdata(L, 1) != binding->open.box)
         raise_other_repo(L);
     call->binding = binding;
-    call->repo = binding->repo;
+    call->repo = binding->open.repo;
     call->site = find_site(L, binding->sites);
     call->where = lm_site_where(call->site);
     call->every_row = false;
@@ -169,7 +169,7 @@ lmL_push_handle(lua_State *L, const struct lm_call *call,
     struct handle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
 
     handle->write = write;
-    handle->turn = call->binding->turn;
+    handle->turn = call->binding->open.number;
     handle->affected = write == NULL ? 0 : -1;
     lua_pushvalue(L, lua_upvalueindex(3)); /* the metatable of handles */
     lua_setmetatable(L, -2);
@@ -197,10 +197,11 @@ handle_index(lua_State *L)
     if (strcmp(name, "affected") != 0)
         luaL_error(L, "a handle has no field \"%s\", only \"affected\"", name);
     if (handle->affected < 0 &&
-        (binding->repo == NULL || handle->turn != binding->turn))
+        (binding->open.repo == NULL || handle->turn != binding->open.number))
         luaL_error(L, "the handle is used after its batch has ended");
-    if (handle->affected < 0 && !lm_repo_affected(binding->repo, handle->write,
-                                                  &handle->affected, &err))
+    if (handle->affected < 0 &&
+        !lm_repo_affected(binding->open.repo, handle->write, &handle->affected,
+                          &err))
         return lmL_raise(L, &err);
     lua_pushinteger(L, handle->affected);
     return 1;

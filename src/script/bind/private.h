@@ -17,11 +17,18 @@
 
 /* -- bind.c ----------------------------------------------------------- */
 
+/* A repo that is open. The userdata of the repo keeps the turn around it, as
+ * a spec may look at a world in the middle of a script's call. */
+struct lm_turn {
+    struct lm_repo *repo; /* NULL: none is open */
+    const void *box;      /* the userdata that stands for it */
+    uint64_t number;      /* no two are the same */
+};
+
 /* What the methods of one state share. It is their first upvalue. */
 struct lm_binding {
-    struct lm_repo *repo; /* that is open, or NULL */
-    const void *box;      /* the userdata that stands for it */
-    uint64_t turn;        /* how often one was opened or closed */
+    struct lm_turn open;
+    uint64_t turns; /* how many there were */
     struct lm_sites *sites;
     struct lm_params params; /* of the call in progress */
     struct lm_buf text;      /* likewise: SQL that it makes */

@@ -65,10 +65,10 @@ check_range(lua_State *L, struct lm_binding *binding)
         luaL_error(L, "call range:where(...) with a colon");
     }
     lua_pop(L, 1);
-    if (binding->repo == NULL ||
-        (lua_Integer)binding->turn != lua_tointeger(L, lua_upvalueindex(1)))
+    if (binding->open.repo == NULL || (lua_Integer)binding->open.number !=
+                                          lua_tointeger(L, lua_upvalueindex(1)))
         luaL_error(L, "the range is used after its function has returned");
-    return binding->repo;
+    return binding->open.repo;
 }
 
 /* The SQL for each key column that the table at index has; the array is a
@@ -151,7 +151,7 @@ lmL_push_range(lua_State *L, struct lm_repo *repo,
     }
     push_key(L, repo, stretch->upto, "range.upto");
     lua_setfield(L, -2, ends[1]);
-    lua_pushinteger(L, (lua_Integer)lmL_binding_of(L)->turn);
+    lua_pushinteger(L, (lua_Integer)lmL_binding_of(L)->open.number);
     lua_pushcclosure(L, l_where, 1);
     lua_setfield(L, -2, "where");
     lua_createtable(L, 3, 0); /* record what range names */

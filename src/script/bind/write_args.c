@@ -220,6 +220,16 @@ lmL_read_missing(lua_State *L, int index, const char *method)
     return may_miss;
 }
 
+/* Is a text that is not empty at the top? */
+static bool
+is_sql(lua_State *L)
+{
+    const char *text =
+        lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+
+    return text[strspn(text, " \t\r\n\v\f")] != '\0';
+}
+
 /* One field of on_conflict: its value is at the top. */
 static void
 check_conflict_field(lua_State *L, const char *name, const char *method)
@@ -231,7 +241,7 @@ check_conflict_field(lua_State *L, const char *name, const char *method)
         luaL_error(L, "repo:%s: on_conflict has an unknown field \"%s\"",
                    method, name);
     }
-    if (is_where && lua_type(L, -1) != LUA_TSTRING) {
+    if (is_where && !is_sql(L)) {
         luaL_error(L,
                    "repo:%s: on_conflict.where must be SQL, the condition of "
                    "the partial index",

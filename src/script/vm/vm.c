@@ -216,6 +216,15 @@ make_text(struct lm_err *err)
 
 /* -- interrupts ------------------------------------------------------- */
 
+static struct lm_vm *
+vm_of(lua_State *L)
+{
+    void *self;
+
+    lua_getallocf(L, &self);
+    return self;
+}
+
 /* Whose code the thread runs; NULL: none. */
 static _Thread_local struct lm_vm *volatile running;
 
@@ -223,7 +232,7 @@ static void
 on_count(lua_State *L, lua_Debug *info)
 {
     (void)info;
-    if (!lm_stop_interrupts())
+    if (!lm_stop_interrupts() || vm_of(L)->is_deaf)
         return;
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     luaL_error(L, "interrupted");
@@ -262,15 +271,6 @@ lm_vm_ignore_signals(struct lm_vm *self, bool ignore)
 }
 
 /* -- calls ------------------------------------------------------------ */
-
-static struct lm_vm *
-vm_of(lua_State *L)
-{
-    void *self;
-
-    lua_getallocf(L, &self);
-    return self;
-}
 
 bool
 lm_vm_call(lua_State *L, int nargs, int nresults, struct lm_err *err)
