@@ -48,6 +48,29 @@ def test_rows_that_may_be_missing(db, run):
     assert db.rows("SELECT id, n FROM t WHERE id > 6") == [(8, 2)]
 
 
+def test_reads_see_the_rows_of_a_group(db, run):
+    assert run(T, """
+  for i = 1, 3 do repo:update('t', {id = i}, {n = 70 + i}) end
+  assert(repo:get('t', {id = 2}, {columns = {"n"}}).n == 72)
+  for i = 4, 6 do repo:update('t', {id = i}, {n = 71}) end
+  assert(#repo:select('t', {n = 71}) == 4)
+""") == ["UPDATE t", "UPDATE t"]
+
+
+def test_rows_that_a_partial_index_may_have(db, run):
+    db.execute("CREATE TABLE p (id int PRIMARY KEY, n int, s text);"
+               "CREATE UNIQUE INDEX ON p (n) WHERE s IS NULL;"
+               "INSERT INTO p VALUES (1, 1, NULL), (2, 2, 'gone')")
+    run(T, """
+  for i = 1, 3 do
+    repo:insert('p', {id = 10 + i, n = i},
+      {on_conflict = {columns = {"n"}, where = "s IS NULL", update = {"id"}}})
+  end
+""")
+    assert db.rows("SELECT id, n, s FROM p ORDER BY id") == [
+        (2, 2, "gone"), (11, 1, None), (12, 2, None), (13, 3, None)]
+
+
 def test_rows_that_may_be_there(db, run):
     assert run(T, """
   for i = 8, 11 do

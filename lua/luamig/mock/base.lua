@@ -138,17 +138,6 @@ local function rows_of_function(self, tables, args)
   end)
 end
 
---- The columns of rows that a function has computed.
-local function columns_of(rows)
-  local all = {}
-  for _, row in ipairs(rows) do
-    for name in next, row do
-      all[name] = true
-    end
-  end
-  return text.sorted_keys(all)
-end
-
 --- The rows that the base query would return, in no order.
 -- @param read, names see `views.open`
 -- @return list of rows, list of their columns (empty if they are not known)
@@ -160,7 +149,7 @@ function base.compute(self, read, names, args)
       errors.raise { kind = "spec", message = ('base changes the table "%s"'):format(name) }
     end
   end
-  return rows, self.select or columns_of(rows)
+  return rows, self.select or value.columns_of(rows)
 end
 
 return base

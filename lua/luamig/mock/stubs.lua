@@ -65,20 +65,6 @@ local function check_answer(spec)
   end
 end
 
---- Columns in the order given, or those of the rows by name.
-local function columns_of(columns, rows)
-  if columns or not rows then
-    return columns
-  end
-  local all = {}
-  for _, row in ipairs(rows) do
-    for name in next, row do
-      all[name] = true
-    end
-  end
-  return text.sorted_keys(all)
-end
-
 local function check_params(params)
   check.type(3, "world:stub: params", params, "table", "a list")
   for i in next, params or {} do
@@ -104,7 +90,8 @@ function Stubs:add(statement, spec)
   check_answer(spec)
   local stub = value.copy(spec)
   stub.sql, stub.fingerprint, stub.used = statement, sql.fingerprint(statement), 0
-  stub.columns, stub.gives_columns = columns_of(spec.columns, spec.rows), spec.columns ~= nil
+  stub.columns, stub.gives_columns = spec.columns or spec.rows and value.columns_of(spec.rows),
+    spec.columns ~= nil
   self.list[#self.list + 1] = stub
 end
 
@@ -248,7 +235,7 @@ function stubs.play(stub, params, tables)
   end
   return {
     sql = stub.sql, is_played = true, rows = answer, affected = #answer,
-    columns = columns_of(stub.columns, answer), gives_columns = stub.gives_columns,
+    columns = stub.columns or value.columns_of(answer), gives_columns = stub.gives_columns,
   }
 end
 

@@ -142,6 +142,17 @@ function value.read_row(row)
   return copy
 end
 
+--- The columns of rows, sorted.
+function value.columns_of(rows)
+  local all = {}
+  for _, row in ipairs(rows) do
+    for name in next, row do
+      all[name] = true
+    end
+  end
+  return text.sorted_keys(all)
+end
+
 --- A copy of a table, which shares its values.
 function value.copy(map)
   local copy = {}
