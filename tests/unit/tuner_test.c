@@ -48,6 +48,15 @@ bound_by_disk(int n)
     return n <= 4 ? 0.7 + 0.35 * n : 2.0;
 }
 
+/* The second worker waits for the disk as the first does. */
+static double
+shares_commits(int n)
+{
+    static const double rates[] = {1, 1.15, 1.5, 1.9, 2.2, 2.4};
+
+    return rates[(n < 6 ? n : 6) - 1];
+}
+
 static double
 declines_above_4(int n)
 {
@@ -125,6 +134,7 @@ static const struct {
                {"saturates at 3", saturates_at_3, 3},
                {"saturates at 6", saturates_at_6, 6},
                {"bound by the disk", bound_by_disk, 4},
+               {"shares COMMITs", shares_commits, 6},
                {"declines above 4", declines_above_4, 4},
                {"blocked", blocked, 1}};
 
@@ -254,9 +264,11 @@ test_load_that_changes_during_a_trial_is_no_gain(void **state)
     assert_int_equal(lm_tuner_workers(&tuner), 2);
     assert_false(lm_tuner_take(&tuner, &fast, &verdict));
     assert_int_equal(lm_tuner_workers(&tuner), 1);
-    assert_false(lm_tuner_take(&tuner, &fast, &verdict)); /* in doubt */
-    assert_int_equal(lm_tuner_workers(&tuner), 2);
-    assert_false(lm_tuner_take(&tuner, &fast, &verdict));
+    for (int i = 0; i < 2; i++) {
+        assert_false(lm_tuner_take(&tuner, &fast, &verdict)); /* in doubt */
+        assert_int_equal(lm_tuner_workers(&tuner), 2);
+        assert_false(lm_tuner_take(&tuner, &fast, &verdict));
+    }
     assert_true(lm_tuner_take(&tuner, &fast, &verdict));
     assert_false(verdict.changed);
     assert_int_equal(tuner.kept, 1);

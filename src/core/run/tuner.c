@@ -13,7 +13,7 @@ enum {
 };
 
 /* Of what one more worker brings if nothing stands in its way. */
-static const double worth = 0.3;
+static const double worth = 0.2;
 
 /* -- windows --------------------------------------------------------------- */
 
@@ -66,6 +66,8 @@ choose(const struct lm_tuner *self)
     int up = self->more > 0 ? (self->kept + self->more) / 2 : 2 * self->kept;
     int down = (self->less + self->kept) / 2;
 
+    if (self->far > 0)
+        up = self->far;
     if (up > self->most)
         up = self->most;
     if (up > self->kept)
@@ -166,46 +168,65 @@ add_up(struct lm_tuner *self, struct gain gain)
                          sqrt(self->squares) / self->trials};
 }
 
+struct result {
+    bool better; /* than the number that is kept */
+    bool again;  /* in doubt, and worth another trial */
+    bool more;   /* more workers seem to do more */
+};
+
 /* To be added, a worker must be worth it; to be taken away, it must not be. In
- * doubt the number stays; where more workers may be worth it, *again says that
- * they should be tried once more. */
-static bool
-is_better(struct lm_tuner *self, const struct lm_tuner_window *kept,
-          bool *again)
+ * doubt the number stays. */
+static struct result
+judge(struct lm_tuner *self, const struct lm_tuner_window *kept)
 {
     int few = self->tried < self->kept ? self->tried : self->kept;
     int added = self->tried + self->kept - 2 * few;
     double least = worth * added / few;
+    struct result result = {.better = false};
     struct gain gain;
-    bool better;
 
-    *again = false;
     if (self->tried < self->kept) {
         gain = compare(&self->other, kept);
-        return gain.part + gain.error < least;
+        result.better = gain.part + gain.error < least;
+        return result;
     }
     gain = add_up(self, compare(kept, &self->other));
-    better = gain.part >= least && gain.part > 2 * gain.error;
-    *again = !better && gain.part + gain.error >= least &&
-             self->trials < MOST_TRIALS;
-    return better;
+    result.more = gain.part > 0;
+    result.better = gain.part >= least && gain.part > 2 * gain.error;
+    result.again = !result.better && gain.part + gain.error >= least &&
+                   self->trials < MOST_TRIALS;
+    return result;
+}
+
+/* Where the first workers bring little, further ones may bring much: several
+ * COMMITs share a write to the disk. So twice that number is tried once. */
+static void
+look_further(struct lm_tuner *self, const struct result *result)
+{
+    bool first = self->far == 0 && !self->probe;
+
+    self->far =
+        first && result->more && self->tried < self->most ? 2 * self->tried : 0;
 }
 
 static void
-follow(struct lm_tuner *self, bool better)
+follow(struct lm_tuner *self, const struct result *result)
 {
     bool up = self->tried > self->kept;
     int *behind = up ? &self->less : &self->more;
     int *ahead = up ? &self->more : &self->less;
 
-    if (!better) {
-        *ahead = self->tried;
+    if (!result->better) {
+        if (self->far == 0)
+            *ahead = self->tried;
+        look_further(self, result);
         return;
     }
     *behind = self->kept;
     self->kept = self->tried;
-    if (self->probe)
-        *ahead = 0; /* it was known of other times */
+    if (self->probe || self->far > 0)
+        *ahead = 0; /* it was known of other times, or of fewer workers */
+    self->far = 0;
 }
 
 bool
@@ -213,8 +234,7 @@ lm_tuner_take(struct lm_tuner *self, const struct lm_tuner_window *window,
               struct lm_tuner_verdict *verdict)
 {
     struct lm_tuner_window kept;
-    bool better;
-    bool again;
+    struct result result;
 
     if (self->phase == LM_TUNER_BEFORE) {
         if (self->rest > 0)
@@ -233,17 +253,17 @@ lm_tuner_take(struct lm_tuner *self, const struct lm_tuner_window *window,
         lm_tuner_repeat(self);
         return false;
     }
-    better = is_better(self, &kept, &again);
-    if (again) {
+    result = judge(self, &kept);
+    if (result.again) {
         self->before = *window;
         self->phase = LM_TUNER_OTHER;
         return false;
     }
     *verdict = (struct lm_tuner_verdict){.from = self->kept,
                                          .to = self->tried,
-                                         .changed = better,
+                                         .changed = result.better,
                                          .times = self->other.rate / kept.rate};
-    follow(self, verdict->changed);
+    follow(self, &result);
     end_trial(self, verdict->changed);
     if (!verdict->changed && self->rest == 0)
         begin_trial(self, window);
@@ -262,7 +282,7 @@ void
 lm_tuner_refuse(struct lm_tuner *self)
 {
     if (self->phase == LM_TUNER_OTHER && self->tried > self->kept) {
-        follow(self, false);
+        follow(self, &(struct result){.better = false});
         end_trial(self, false);
     }
     lm_tuner_repeat(self);
@@ -272,6 +292,7 @@ void
 lm_tuner_set_most(struct lm_tuner *self, int most)
 {
     self->most = most;
+    self->far = 0;
     if (self->kept > most) {
         self->kept = most;
         self->less = most - 1;

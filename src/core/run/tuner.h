@@ -10,10 +10,11 @@
  * A trial compares two numbers of workers in three windows: with the number
  * that it keeps, with the other number, and with the first one again. If nothing
  * stands in the way, one more worker than n brings 1/n of the throughput. An
- * added worker is worth it if it brings 0.3 of that, and if the gain is more
+ * added worker is worth it if it brings 0.2 of that, and if the gain is more
  * than two standard errors.
  *
- * The numbers go 1, 2, 4, 8, 16 while that is worth it, then between. At the
+ * The numbers go 1, 2, 4, 8, 16 while that is worth it, then between. Where one
+ * brings something, but too little, the next is tried once all the same. At the
  * end it looks for a smaller number that does as much. Later it tries one
  * worker more and one fewer, in turn, and ever less often.
  */
@@ -51,6 +52,7 @@ struct lm_tuner {
     int kept;
     int less;   /* fewer than kept, and kept is worth it over them; 0: none */
     int more;   /* more than kept, and not worth it; 0: none is known */
+    int far;    /* the next to try, beyond that one; 0: none */
     int tried;  /* the other number of the trial */
     bool probe; /* the trial is one of those that come later */
     bool down;  /* the next of them tries fewer */
