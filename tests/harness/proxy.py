@@ -50,6 +50,8 @@ class Proxy:
     before the connection is cut.
 
     rewrite(direction, data), when set, returns what to pass on instead.
+
+    watch(link, direction, data), when set, sees every piece before the others.
     """
 
     def __init__(self, cluster):
@@ -57,6 +59,7 @@ class Proxy:
         self.host = tempfile.mkdtemp(prefix="luamig-proxy-", dir="/tmp")
         self.rule = None
         self.rewrite = None
+        self.watch = None
         self.keep_server = False  # what a cut by the rule does
         self.cuts = 0
         self._refuses = False
@@ -141,6 +144,8 @@ class Proxy:
 
     def _pass(self, link, direction, data, target):
         passed = link.passed[direction]
+        if self.watch:
+            self.watch(link, direction, data)
         if self.rewrite:
             data = self.rewrite(direction, data)
         allowed = self.rule and self.rule(direction, data, passed)

@@ -4,8 +4,8 @@ What the server executed is in its log: a combined statement there is one that
 begins with WITH written AS.
 """
 
+import collections
 import signal
-import statistics
 import time
 
 import pytest
@@ -481,37 +481,39 @@ def test_the_index_is_used_at_every_batch_size(db, project, verb, batch):
         assert kinds <= {"Index Scan", "Index Only Scan"} and kinds, kinds
 
 
-def test_a_batch_takes_one_round_trip(db, project, proxy):
-    """Counted where they pass: each time that the client sends after it was
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_batch_takes_one_round_trip(db, project, proxy, workers):
+    """Counted where they pass: each time that a connection sends after it was
     answered. A slow answer lets it send all that it does not wait for."""
-    db.execute(T.replace("9", "2900") + "CREATE TABLE u (id int, n int)")
-    heard = []
+    db.execute(T.replace("9", "5900") + "CREATE TABLE u (id int, n int)")
+    heard = collections.defaultdict(lambda: [(TO_CLIENT, False)])
 
-    def listen(direction, data, passed):
+    def listen(link, direction, data):
         if direction == TO_CLIENT:
             time.sleep(0.01)
-        heard.append((direction, b"COMMIT" in data))
+        heard[link].append((direction, b"COMMIT" in data))
 
-    proxy.rule = listen
+    proxy.watch = listen
     project.script("""return {
-      config = { batch_size = 100, throttle_ms = 0 },
+      config = { batch_size = 100, throttle_ms = 0, workers = %d },
       base_query = "SELECT id FROM t",
       migrate = function(rows, repo)
         for _, row in ipairs(rows) do
           repo:update("t", { id = row.id }, { n = row.id })
           repo:insert("u", { id = row.id, n = 0 })
         end
-      end }""")
+      end }""" % workers)
     url = db.cluster.url(db.name, host=proxy.host)
     project.start_run(url=url).wait().expect(DONE)
-    trips, counts = 0, []
-    for before, (direction, commits) in zip([(TO_CLIENT, False)] + heard,
-                                            heard):
-        trips += direction == TO_SERVER and before[0] == TO_CLIENT
-        if commits and direction == TO_SERVER:
-            counts.append(trips)
-            trips = 0
-    assert statistics.mode(counts) == 1, counts
+    alone = 0
+    for pieces in heard.values():
+        trips = 0
+        for before, (direction, commits) in zip(pieces, pieces[1:]):
+            trips += direction == TO_SERVER and before[0] == TO_CLIENT
+            if commits and direction == TO_SERVER:
+                alone += trips == 1
+                trips = 0
+    assert alone >= 40  # of 59
 
 
 # -- exactly once ----------------------------------------------------------

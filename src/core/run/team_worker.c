@@ -101,14 +101,22 @@ counted(void *run, const struct lm_counts *done)
 }
 
 static bool
+is_slow(int64_t worked_ms, double slow_ms)
+{
+    return slow_ms >= 0 && (double)worked_ms > slow_ms;
+}
+
+static bool
 goes_on(void *run)
 {
     const struct lm_worker *self = run;
     struct lm_team *team = self->team;
+    int64_t worked_ms = lm_clock_ms() - self->lane.begun_ms;
     bool rests;
 
     pthread_mutex_lock(&team->mutex);
-    rests = team->held || team->parked || team->rest > 0 || team->slow_ms >= 0;
+    rests = team->held || team->parked || team->rest > 0 ||
+            is_slow(worked_ms, team->slow_ms);
     pthread_mutex_unlock(&team->mutex);
     return !rests && self->migration.throttle_ms == 0;
 }
@@ -304,9 +312,9 @@ static int64_t
 rest_ms(const struct lm_worker *self, const struct orders *orders)
 {
     int64_t worked_ms = self->lane.worked_ms;
-    bool slow = orders->slow_ms >= 0 && (double)worked_ms > orders->slow_ms;
-
-    return orders->rest == 0 && slow ? worked_ms : worked_ms * orders->rest;
+    if (orders->rest == 0 && is_slow(worked_ms, orders->slow_ms))
+        return worked_ms;
+    return worked_ms * orders->rest;
 }
 
 static bool
