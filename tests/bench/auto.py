@@ -10,7 +10,7 @@ from rig import Failed, say
 
 SECONDS = 180  # in which auto looks for its number
 FIXED = (1, 2, 3, 4, 6, 8)
-ROWS = 3_000_000
+ROWS = 6_000_000
 FIXED_ROWS = 150_000
 BATCH = 10
 KEPT = re.compile(r"auto: (\d+) workers?, [\d.]+ times")
