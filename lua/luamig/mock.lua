@@ -16,6 +16,7 @@ local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
+local preparation = require "luamig.mock.preparation"
 local properties = require "luamig.mock.properties"
 local declarations = require "luamig.mock.declarations"
 local runner = require "luamig.mock.runner"
@@ -80,7 +81,25 @@ function World:snapshot()
   return self.store
 end
 
+--- Other sessions change what `between` says. What they may not is a mistake of the spec.
+function World:play_others()
+  if not self.others then
+    return
+  end
+  local changed = self.store:copy()
+  local ok, err = pcall(function()
+    changed:rewrite(preparation.play(self.others, function(name)
+      return changed:view(name)
+    end, text.sorted_keys(changed.tables)))
+  end)
+  if not ok then
+    self:raise_problem("the function of world:between failed: " .. tostring(err))
+  end
+  self.store = changed
+end
+
 World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
+World.between = declarations.between
 
 local function in_lua(schemas, stand_in)
   return setmetatable({

@@ -14,6 +14,7 @@ local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local declarations = require "luamig.mock.declarations"
 local pool = require "luamig.pg_world.pool"
+local preparation = require "luamig.mock.preparation"
 local script = require "luamig.script"
 local setup = require "luamig.pg_world.setup"
 local strict = require "luamig.strict"
@@ -36,6 +37,7 @@ end
 -- The answer of a stub is compared with that of the server. The server raises the error of `fail`;
 -- if the error means the end of the session, the session ends.
 World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
+World.between = declarations.between
 
 --- The columns of a table that a spec sees, by name, and its primary key: as declared; all of a
 -- table that is not.
@@ -152,6 +154,44 @@ function World:matching_keys(def)
   end)
 end
 
+--- Writes what a function of the spec has changed in a table that it opened.
+local function write_difference(repo, name, view, difference)
+  local key = view.primary_key or error(('table "%s" has no primary key'):format(name), 0)
+  local function key_at(place)
+    local values = {}
+    for _, column in ipairs(key) do
+      values[column] = view.before[place].was[column]
+    end
+    return values
+  end
+  for place in next, difference.removed do
+    repo:delete(name, key_at(place))
+  end
+  for place, changes in next, difference.changed do
+    repo:update(name, key_at(place), changes)
+  end
+  for _, row in ipairs(difference.added) do
+    repo:insert(name, row)
+  end
+end
+
+--- See `luamig.mock`: over a session of its own.
+function World:play_others()
+  if not self.others then
+    return
+  end
+  local differences, opened = preparation.play(self.others, function(name)
+    return self.schemas[name] and self.database:transact(function(repo)
+      return self:read(repo, name)
+    end)
+  end, text.sorted_keys(self.schemas))
+  self.database:transact(function(repo)
+    for _, name in ipairs(text.sorted_keys(differences)) do
+      write_difference(repo, name, opened[name], differences[name])
+    end
+  end)
+end
+
 --- Where the sequences of the world are, as SQL that puts them back.
 function World:sequences()
   return self.database:transact(function(repo)
@@ -265,7 +305,7 @@ function World:attempt(path, opts)
   local watcher = watch.new(self, def, opts)
   local outcome = self.database:run(path, {
     args = typed_args(def.args), batch_size = opts.batch_size, limit = opts.limit,
-    again = opts.again, dry_run = opts.dry_run,
+    again = opts.again, dry_run = opts.dry_run, prepare = opts.prepare,
   }, function(event)
     return watcher:see(event)
   end)

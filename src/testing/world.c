@@ -48,6 +48,7 @@ struct world_run {
     struct lm_health_limits limits;
     struct lm_run_info info; /* of the current callback */
     int64_t backend_pid;     /* of the run */
+    int64_t looked;          /* rows of the page that is prepared */
     bool watch_failed;
     struct lm_err failure; /* then */
 };
@@ -382,6 +383,40 @@ op_migrate(void *arg, const struct lm_page *page,
 }
 
 static bool
+op_look(void *arg, const struct lm_page *page, struct lm_repo *repo,
+        int64_t *missing, struct lm_err *err)
+{
+    struct world_run *self = arg;
+
+    self->looked = page->rows;
+    return self->real->ops->look(self->script, page, repo, missing, err);
+}
+
+/* The spec may change rows when all of them are prepared. */
+static bool
+op_prepare(void *arg, int64_t most, const struct lm_run_info *info,
+           int64_t *ready, struct lm_err *err)
+{
+    struct world_run *self = arg;
+    struct event event = {.run = self, .name = "prepared"};
+
+    self->info = *info;
+    if (!self->real->ops->prepare(self->script, most, info, ready, err))
+        return false;
+    if (*ready == self->looked)
+        send_event(&event);
+    return !event.verdict.kills || fail_killed(err);
+}
+
+static void
+op_passed(void *arg)
+{
+    struct world_run *self = arg;
+
+    self->real->ops->passed(self->script);
+}
+
+static bool
 op_has(void *arg, enum lm_callback callback)
 {
     struct world_run *self = arg;
@@ -442,6 +477,11 @@ adapt(struct world_run *self)
                                           .call = op_call,
                                           .on_stop = op_on_stop,
                                           .throttle = op_throttle};
+    if (self->real->ops->prepare != NULL) {
+        self->ops.look = op_look;
+        self->ops.prepare = op_prepare;
+        self->ops.passed = op_passed;
+    }
     self->ops.has_throttle = self->real->ops->has_throttle;
     self->migration.ops = &self->ops;
     self->migration.self = self;
@@ -545,6 +585,7 @@ run(struct world_run *self, const char *conninfo, int options,
     struct lm_err ignored;
 
     how.again = lmL_bool_field(self->L, options, "again");
+    how.prepare = lmL_bool_field(self->L, options, "prepare");
     adapt(self);
     if (lmL_bool_field(self->L, options, "dry_run")) {
         dry_run(self, &how, outcome, err);

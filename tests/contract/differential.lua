@@ -234,6 +234,38 @@ local function make_body(dice)
   return table.concat(lines, "\n")
 end
 
+-- -- prepare ---------------------------------------------------------------------------------
+
+local PREPARE = [[
+  prepare = function(rows)
+    local results = {}
+    for _, row in ipairs(rows) do
+      results[row.id] = ("%s %s"):format(row.n, row.s)
+    end
+    return results
+  end,]]
+
+--- What others do to t while its rows are prepared, so many times: to its nth row by its key as
+-- text, since a world gives rows in no order.
+local function make_others(dice)
+  local place, times, removes = dice:roll(1, 5), dice:roll(0, 8), dice:chance(30)
+  return function(tables, n)
+    local rows = tables.t
+    table.sort(rows, function(a, b) return tostring(a.id) < tostring(b.id) end)
+    if n <= times and rows[place] and removes then
+      table.remove(rows, place)
+    elseif n <= times and rows[place] then
+      rows[place].n = 50 + n
+    end
+  end
+end
+
+local function add_prepare(dice, case)
+  case.more, case.others = PREPARE, make_others(dice)
+  case.body = case.body:gsub("\nfor _, row in ipairs%(rows%) do\n",
+    '%0  say("prepared", run.prepared[row.id])\n', 1)
+end
+
 -- -- cases -----------------------------------------------------------------------------------
 
 --- Makes a case: tables, base, body and config of a script, and how it is run.
@@ -255,6 +287,9 @@ function differential.make(seed)
     case.fault = { on = dice:pick { "update", "insert", "commit" }, sqlstate = "40001" }
   end
   case.runs[#case.runs + 1] = { batch_size = dice:roll(1, 10) }
+  if dice:chance(25) then
+    add_prepare(dice, case)
+  end
   return case
 end
 
@@ -262,8 +297,11 @@ end
 -- @return the world, and a list of how the runs ended
 function differential.play(mock, case)
   local world = mock.new { tables = case.tables, base = case.base }
-  local path = contract.script(case.body, { config = case.config })
+  local path = contract.script(case.body, { config = case.config, more = case.more })
   local ends = {}
+  if case.others then
+    world:between(case.others)
+  end
   if case.fault then
     world:fail(case.fault)
   end

@@ -495,6 +495,44 @@ return {
         return rows_of_function(self, tables, { least = 0 })
       end },
   },
+  { module = "mock/preparation",
+    { "prepare", "a row that has changed is as it was", "contents_of", function(_, rows)
+      local contents = {}
+      for i = 1, #rows do
+        contents[i] = ""
+      end
+      return contents
+    end },
+    { "prepare", "NULL is an empty text", "contents_of", function(contents_of, rows)
+      local full = { columns = rows.columns }
+      for i, row in ipairs(rows) do
+        full[i] = {}
+        for _, column in ipairs(rows.columns) do
+          full[i][column] = rawget(row, column) or ""
+        end
+      end
+      return contents_of(full)
+    end },
+    { "prepare", "a batch that changes all the time is never halved", "Preparation.may_try_again",
+      function(may_try_again, self, page, retries)
+        return page.count > 1 or may_try_again(self, page, retries)
+      end },
+    { "prepare", "all rows come in one call", "Preparation.work", before(function(self)
+      self.most = 1000
+    end) },
+    { "prepare", "a dry run has results", "Preparation.results",
+      function(_, self) return self.known.results end },
+  },
+  { module = "prepared",
+    { "prepare", "nothing is kept of a page that is smaller", "keep_others", skipped },
+    { "prepare", "each attempt prepares all rows", "Prepared.look", before(function(self)
+      self.by_id = {}
+    end) },
+    { "prepare", "a row of another batch has a result", "text_of", function(text_of, key, given)
+      return given == 3 and "1" or text_of(key, given)
+    end },
+    { "prepare", "all rows have one key", "key_text", function() return "1" end },
+  },
   { module = "mock/sql",
     { "raw", "strings of SQL have no case", "token_at", function(token_at, source, at)
       local token, behind = token_at(source, at)

@@ -101,6 +101,13 @@ function on.rows(self, event)
   self.page.first, self.page.last, self.page.count = event.first, event.last, event.count
 end
 
+--- The rows of a page are prepared, and no transaction is open.
+function on.prepared(self)
+  local ok, err = pcall(self.world.play_others, self.world)
+  return not ok and self:raise_problem("the function of world:between failed: " .. tostring(err))
+    or nil
+end
+
 function on.begin(self, event)
   local goes_on = event.callback == "migrate"
     or event.callback == "on_complete" and self.def.kind == "one_shot"
@@ -250,8 +257,8 @@ function on.warning(self, event)
 end
 
 --- Watches a run.
--- @param world needs log, base, stubs, faults, problem, schemas, and methods view(repo, table) and
---   computed(table); with `rewinds`, also database and a method sequences()
+-- @param world needs log, base, stubs, faults, problem, schemas, and methods view(repo, table),
+--   computed(table) and play_others(); with `rewinds`, also database and a method sequences()
 -- @param def of the script
 -- @param opts kill and dry_run of `world:run`
 -- @return table with batches, the number of those committed, and a method see(event), for

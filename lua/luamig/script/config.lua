@@ -139,6 +139,7 @@ local KEYS = {
   quarantine_rows = { default = false, check = boolean },
   statement_timeout_ms = { default = 30000, check = integer(0, INT_MAX), is_integer = true },
   lock_timeout_ms = { default = 1000, check = integer(0, INT_MAX), is_integer = true },
+  prepare_timeout_ms = { default = 600000, check = integer(1, INT_MAX), is_integer = true },
   timezone = { check = filled_string },
   row_security = { default = false, check = boolean },
   durable_batches = { default = false, check = boolean },

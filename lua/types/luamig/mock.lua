@@ -56,6 +56,7 @@
 ---@field limit? integer Stop after so many rows.
 ---@field again? boolean Repeat a run that is done.
 ---@field dry_run? boolean Roll every batch back.
+---@field prepare? boolean Call `prepare` in a dry run, too.
 ---How many workers share the run, each with the script loaded anew. Default: 1. On PostgreSQL there
 ---is always one.
 ---@field workers? integer
@@ -140,6 +141,12 @@ function World:stub(sql, answer) end
 ---@param fault luamig.MockFault
 ---@return luamig.World
 function World:fail(fault) end
+
+---What other sessions do between `prepare` and the transaction of its rows: the function may change
+---the tables. It is called each time that rows were prepared; `n` counts the calls.
+---@param act fun(tables: luamig.MockTables, n: integer)
+---@return luamig.World
+function World:between(act) end
 
 ---Copies of a table's committed rows, by primary key.
 ---@param name string

@@ -511,6 +511,11 @@ bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
 bool lm_journal_keep(struct lm_journal *self, int64_t run_id,
                      struct lm_err *err) LM_MUSTCHECK;
 
+/* The same connection writes for status that the process, which leads the run,
+ * has been in the script's prepare for so long. */
+bool lm_journal_note_prepare(struct lm_journal *self, int64_t run_id,
+                             int64_t for_ms, struct lm_err *err) LM_MUSTCHECK;
+
 /* The server process a of worker w, as SQL for FROM. Behind a pooler, where
  * backend_pid is 0, there is none. */
 #define LM_JOURNAL_BACKEND                           \

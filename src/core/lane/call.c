@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Calling the script, inside a transaction: its callbacks, and its migrate. */
 
-#include "core/lane/lane.h"
+#include "core/lane/private.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 struct lm_txn
@@ -28,8 +30,11 @@ lm_lane_info(const struct lm_lane *self, int64_t batch)
                                .batch = batch,
                                .worker = self->journal.number,
                                .attempt = self->attempt.number,
-                               .dry_run = self->options.dry};
+                               .dry_run = self->options.dry,
+                               .prepared = lm_lane_prepares(self)};
 
+    snprintf(info.key_prefix, sizeof info.key_prefix,
+             "luamig-%016" PRIx64 "-%" PRId64, self->place, info.id);
     return info;
 }
 

@@ -43,6 +43,7 @@ struct lm_lane_options {
     int64_t silence_ms;               /* see pg/conn/conn.h */
     const struct lm_witness *witness; /* NULL: there is none */
     bool dry;                         /* nothing is committed; no journal */
+    bool skips_prepare; /* rows are migrated without ops->prepare */
 };
 
 /* The run, as a lane sees it. */
@@ -61,6 +62,14 @@ struct lm_lane_host {
     /* What the lane waits for, other than its own work; NULL: nothing any
      * more. */
     void (*waits)(void *run, const char *what);
+    /* Waits for so long, outside of any transaction, unless something is asked
+     * of the run. */
+    void (*rest)(void *run, int64_t duration_ms);
+    /* The lane is about to call ops->prepare, or has done so. */
+    void (*prepares)(void *run, bool begins);
+    /* Is something asked of the run, so that the lane should prepare no further
+     * rows? Outside of any transaction. */
+    bool (*is_wanted)(void *run);
     /* The lane has lost its connection, or has one again. */
     void (*disconnected)(void *run);
     void (*connected)(void *run);
@@ -115,6 +124,12 @@ struct lm_window {
     int64_t began_ms;
 };
 
+/* Rows that the script prepares before their transaction (prepare.c). */
+struct lm_preparing {
+    int64_t most; /* rows of the next call; 0: there was none */
+    int rounds;   /* how often the page has changed meanwhile */
+};
+
 /* Pages that end at a chosen key, after a page could not be read (narrow.c). */
 struct lm_narrow {
     bool on;
@@ -158,6 +173,7 @@ struct lm_lane {
     struct lm_conn *conn;
     char application_name[64]; /* at most as long as a name of the server */
     char server[24]; /* its system identifier; empty: it does not say */
+    uint64_t place;  /* a hash of server, database and journal */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
     struct lm_repo *repo;       /* owned */
@@ -167,6 +183,7 @@ struct lm_lane {
     struct lm_attempt attempt;
     struct lm_size size; /* of batches */
     struct lm_window window;
+    struct lm_preparing preparing;
     struct lm_pace pace;
     struct lm_bisection bisection;
     struct lm_narrow narrow;

@@ -28,6 +28,7 @@ enum {
     SHORT_BASE_MS = 500,
     SHORT_CAP_MS = 30000,
     SHORT_PATIENCE_MS = 600000,
+    WATCHED_WAITS = 100,
     /* For one row that others write, too. */
     CONFLICT_CAP_MS = 500,
     CONFLICT_PATIENCE_MS = 60000
@@ -40,7 +41,7 @@ enum remedy {
     TRY_AGAIN,    /* conflict with another transaction */
     SMALLER_BITE, /* it took too long, or waited too long for a lock */
     FEWER_ROWS,   /* they take too much memory */
-    WAIT,         /* the server lacks something */
+    WAIT,         /* the server lacks something, or a service is away */
     FIND_FENCER   /* another runner has taken over, or batches are lost */
 };
 
@@ -116,6 +117,15 @@ lm_attempt_begin_anew(struct lm_attempt *self)
     self->number = 1;
 }
 
+void
+lm_attempt_served(struct lm_attempt *self)
+{
+    if (self->short_since_ms == 0)
+        return;
+    self->short_since_ms = 0;
+    lm_attempt_begin_anew(self);
+}
+
 /* The remedy for an SQLSTATE; luamig has some codes of its own. */
 static enum remedy
 find_remedy(const struct lm_err *err)
@@ -130,6 +140,8 @@ find_remedy(const struct lm_err *err)
         return RECONNECT;
     if (err->kind == LM_ERR_FAILED && lm_err_is_state(err, LM_SCRIPT_NO_MEMORY))
         return FEWER_ROWS;
+    if (err->kind == LM_ERR_FAILED && lm_err_is_state(err, LM_SCRIPT_RETRY))
+        return WAIT;
     if (err->kind != LM_ERR_DATABASE)
         return GIVE_UP;
     if (lm_err_is_state(err, LM_CONN_TOO_LARGE))
@@ -410,25 +422,39 @@ reprepare(struct lm_lane *self, struct lm_err *err)
     return true;
 }
 
-/* The server lacks memory, disk space or connections. People must fix that;
- * the run waits and then continues. */
+/* A run that a test watches never sleeps for a service. */
+static bool
+has_waited_enough(const struct lm_lane *self, bool service)
+{
+    int64_t waited_ms = lm_clock_ms() - self->attempt.short_since_ms;
+
+    return service && self->options.witness != NULL
+               ? self->attempt.number >= WATCHED_WAITS
+               : waited_ms > LM_FAULT_PATIENCE(SHORT_PATIENCE_MS);
+}
+
+/* The server lacks memory, disk space or connections, or the script says that
+ * a service is away. People must fix that; the run waits and then continues. */
 static bool
 wait(struct lm_lane *self, struct lm_err *err)
 {
-    int64_t now = lm_clock_ms();
+    bool service = lm_err_is_state(err, LM_SCRIPT_RETRY);
     bool reconnected;
 
     if (self->attempt.short_since_ms == 0) {
-        self->attempt.short_since_ms = now;
-        lm_log(LM_LOG_WARNING, "%s (SQLSTATE %s); waiting", err->message,
-               err->sqlstate);
+        self->attempt.short_since_ms = lm_clock_ms();
+        lm_log(LM_LOG_WARNING, "%s%s%s%s; waiting", err->message,
+               service ? "" : " (SQLSTATE ", service ? "" : err->sqlstate,
+               service ? "" : ")");
     }
-    if (now - self->attempt.short_since_ms > SHORT_PATIENCE_MS) {
+    if (has_waited_enough(self, service))
         return lm_err_prefix(err, "gave up after ten minutes");
-    }
     self->host.waits(self->host.run, err->message);
-    lm_stop_sleep_ms(
-        lm_clock_backoff_ms(self->attempt.number, SHORT_BASE_MS, SHORT_CAP_MS));
+    if (!service || self->options.witness == NULL) {
+        self->host.rest(self->host.run,
+                        lm_clock_backoff_ms(self->attempt.number, SHORT_BASE_MS,
+                                            SHORT_CAP_MS));
+    }
     self->host.waits(self->host.run, NULL);
     count_attempt(self, err);
     return refresh(self, err, &reconnected);

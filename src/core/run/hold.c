@@ -142,6 +142,24 @@ lm_runner_await_workers(struct lm_runner *self)
     lm_stop_wait_ms(SLICE_MS);
 }
 
+bool
+lm_runner_is_wanted(struct lm_runner *self)
+{
+    renew_in_time(self);
+    return lm_runner_should_end_wait(self);
+}
+
+/* The monitor may have written that the run is in prepare. */
+void
+lm_runner_note_prepare(struct lm_runner *self, bool begins)
+{
+    int64_t timeout_ms = self->migration->prepare_timeout_ms;
+
+    if (lm_mailbox_note_prepare(self->requests.mailbox,
+                                begins ? timeout_ms : 0))
+        lm_runner_renew_lease_and_status(self);
+}
+
 /* -- holds --------------------------------------------------------------- */
 
 /* The run is held, for at least this time: writes that to the journal and to

@@ -311,7 +311,9 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
                                   .journal_schema = options->journal_schema,
                                   .silence_ms = options->silence_ms,
                                   .witness = options->witness,
-                                  .dry = dry != NULL};
+                                  .dry = dry != NULL,
+                                  .skips_prepare =
+                                      dry != NULL && !options->prepare};
     struct lm_journal *journal = &self->lane.journal;
 
     memset(self, 0, sizeof *self);

@@ -40,6 +40,10 @@ void lmL_open_repo(lua_State *L, struct lm_sites *sites);
 void lmL_push_page(lua_State *L, struct lm_repo *repo,
                    const struct lm_page *page);
 
+/* A list of texts: what each row of a page holds. Two texts are equal if all
+ * values of the rows have the same text. [-0, +1, memory] */
+void lmL_push_contents(lua_State *L, const struct lm_page *page);
+
 /* A stretch of the key as a range: its keys, and where(). Raises for a key that
  * Lua cannot hold. [-0, +1, raises] */
 void lmL_push_range(lua_State *L, struct lm_repo *repo,
