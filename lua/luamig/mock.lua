@@ -16,6 +16,7 @@ local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local pages = require "luamig.mock.pages"
+local preparation = require "luamig.mock.preparation"
 local properties = require "luamig.mock.properties"
 local declarations = require "luamig.mock.declarations"
 local runner = require "luamig.mock.runner"
@@ -66,15 +67,13 @@ function World:attempt(path, opts)
       kind = "spec", message = path .. " has a base query; pass a base to mock.new",
     }
   end
-  declarations.check_source(self, def)
   local result, has_run = runner.run(self, loaded, opts)
   return result, def, has_run
 end
 
 --- The keys of the rows that the base query of a loaded script returns, as messages show them.
 function World:matching_keys(def)
-  local from = self.source or self
-  return pages.keys(self.base, from.store, def.config.key, def.args)
+  return pages.keys(self.base, self.store, def.config.key, def.args)
 end
 
 --- The tables as they are, for `luamig.mock.difference`.
@@ -82,12 +81,30 @@ function World:snapshot()
   return self.store
 end
 
-World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
+--- Other sessions change what `between` says. What they may not is a mistake of the spec.
+function World:play_others()
+  if not self.others then
+    return
+  end
+  local changed = self.store:copy()
+  local ok, err = pcall(function()
+    changed:rewrite(preparation.play(self.others, function(name)
+      return changed:view(name)
+    end, text.sorted_keys(changed.tables)))
+  end)
+  if not ok then
+    self:raise_problem("the function of world:between failed: " .. tostring(err))
+  end
+  self.store = changed
+end
 
-local function in_lua(schemas, stand_in, source)
+World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
+World.between = declarations.between
+
+local function in_lua(schemas, stand_in)
   return setmetatable({
     log = {}, journal = {}, last_id = 0, stubs = stubs.new(), faults = faults.new(),
-    store = store.new(schemas), base = stand_in, source = source,
+    store = store.new(schemas), base = stand_in,
   }, World)
 end
 
@@ -97,8 +114,7 @@ local function maker(make)
     if type(spec) ~= "table" then
       check.fail(1, "mock.new takes a table, not " .. text.describe(spec))
     end
-    check.options(1, "mock.new", spec, { "tables", "base", "source" })
-    check.type(1, "mock.new: source", spec.source, "table", "a table of tables")
+    check.options(1, "mock.new", spec, { "tables", "base" })
     if type(spec.tables) ~= "table" then
       check.fail(1, "mock.new: tables must be a table, not " .. text.describe(spec.tables))
     end
@@ -107,9 +123,7 @@ local function maker(make)
     end
     local ok, result = pcall(function()
       local schemas = schema.read(spec.tables, make ~= in_lua)
-      local others = spec.source and schema.read(spec.source, make ~= in_lua)
-      return make(schemas, spec.base and base.read(spec.base, others or schemas),
-        others and make(others))
+      return make(schemas, spec.base and base.read(spec.base, schemas))
     end)
     if not ok then
       check.fail(1, "mock.new: " .. tostring(result))

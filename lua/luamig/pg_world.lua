@@ -14,6 +14,7 @@ local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local declarations = require "luamig.mock.declarations"
 local pool = require "luamig.pg_world.pool"
+local preparation = require "luamig.mock.preparation"
 local script = require "luamig.script"
 local setup = require "luamig.pg_world.setup"
 local strict = require "luamig.strict"
@@ -36,6 +37,7 @@ end
 -- The answer of a stub is compared with that of the server. The server raises the error of `fail`;
 -- if the error means the end of the session, the session ends.
 World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
+World.between = declarations.between
 
 --- The columns of a table that a spec sees, by name, and its primary key: as declared; all of a
 -- table that is not.
@@ -130,18 +132,16 @@ end
 --- The rows that `base` gives, and their columns.
 function World:compute_base(args)
   -- The functions of base run outside of transactions: they may look at other worlds.
-  local from = self.source or self
   return base.compute(self.base, function(name)
-    return from.schemas[name] and from.database:transact(function(repo)
-      return from:read(repo, name)
+    return self.schemas[name] and self.database:transact(function(repo)
+      return self:read(repo, name)
     end)
-  end, text.sorted_keys(from.schemas), args)
+  end, text.sorted_keys(self.schemas), args)
 end
 
 --- What the script's base query returns; nil when it fails, which the run reports.
 function World:rows_of_query(def)
-  local database = (self.source or self).database
-  local ok, rows = pcall(database.transact, database, function(repo)
+  local ok, rows = pcall(self.database.transact, self.database, function(repo)
     return repo:query(def.base_query, table.unpack(def.base_params, 1, def.base_params.n))
   end, def.config.timezone)
   return ok and rows or nil
@@ -151,6 +151,44 @@ end
 function World:matching_keys(def)
   return text.map(self:rows_of_query(def) or {}, function(row)
     return key_of(row, def.config.key)
+  end)
+end
+
+--- Writes what a function of the spec has changed in a table that it opened.
+local function write_difference(repo, name, view, difference)
+  local key = view.primary_key or error(('table "%s" has no primary key'):format(name), 0)
+  local function key_at(place)
+    local values = {}
+    for _, column in ipairs(key) do
+      values[column] = view.before[place].was[column]
+    end
+    return values
+  end
+  for place in next, difference.removed do
+    repo:delete(name, key_at(place))
+  end
+  for place, changes in next, difference.changed do
+    repo:update(name, key_at(place), changes)
+  end
+  for _, row in ipairs(difference.added) do
+    repo:insert(name, row)
+  end
+end
+
+--- See `luamig.mock`: over a session of its own.
+function World:play_others()
+  if not self.others then
+    return
+  end
+  local differences, opened = preparation.play(self.others, function(name)
+    return self.schemas[name] and self.database:transact(function(repo)
+      return self:read(repo, name)
+    end)
+  end, text.sorted_keys(self.schemas))
+  self.database:transact(function(repo)
+    for _, name in ipairs(text.sorted_keys(differences)) do
+      write_difference(repo, name, opened[name], differences[name])
+    end
   end)
 end
 
@@ -262,16 +300,12 @@ end
 function World:attempt(path, opts)
   local overrides = { batch_size = opts.batch_size }
   local def = script.load(path, { args = opts.args, overrides = overrides })
-  declarations.check_source(self, def)
   self:check_base(def)
   self:find_shapes()
-  if self.source then
-    self.source:find_shapes()
-  end
   local watcher = watch.new(self, def, opts)
   local outcome = self.database:run(path, {
     args = typed_args(def.args), batch_size = opts.batch_size, limit = opts.limit,
-    again = opts.again, dry_run = opts.dry_run, source = self.source and self.source.database,
+    again = opts.again, dry_run = opts.dry_run, prepare = opts.prepare,
   }, function(event)
     return watcher:see(event)
   end)
@@ -289,11 +323,10 @@ end
 --- Makes a world. Raises a string, which `mock.new` completes.
 -- @param schemas of `luamig.mock.schema`
 -- @param stand_in of `luamig.mock.base`, or nil
--- @param source the other database, a world without a base; or nil
-function pg_world.new(schemas, stand_in, source)
+function pg_world.new(schemas, stand_in)
   local self = setmetatable({
     log = {}, stubs = stubs.new(), faults = faults.new(), schemas = schemas, base = stand_in,
-    source = source, database = pool.take(),
+    database = pool.take(),
   }, World)
   setup.tables(self.database, schemas)
   return self

@@ -22,14 +22,14 @@ local script = {}
 
 local FIELDS = {
   base_query = { "string", "function" }, migrate = { "function" },
-  migrate_range = { "function" }, run = { "function" },
+  migrate_range = { "function" }, prepare = { "function" }, run = { "function" },
   config = { "table" }, name = { "string" }, args = { "table" }, throttle = { "function" },
   on_start = { "function" }, on_complete = { "function" }, on_stop = { "function" },
   requires = { "string" },
 }
 local FIELD_NAMES = text.sorted_keys(FIELDS)
 local CALLBACKS = {
-  "migrate", "migrate_range", "run", "on_start", "on_complete", "on_stop", "throttle",
+  "migrate", "migrate_range", "prepare", "run", "on_start", "on_complete", "on_stop", "throttle",
 }
 
 --- Reads and runs the file. Returns what it returned, and its text and place.
@@ -94,8 +94,17 @@ local function listing(fields, names)
   end), ", ")
 end
 
+--- Only migrate gets rows that can be prepared.
+local function check_prepare(fields, fail)
+  if fields.prepare and not fields.migrate then
+    fail({ "prepare" }, ("prepare gets the rows of migrate, and this script has %s"):format(
+      fields.migrate_range and "migrate_range" or fields.run and "run" or "no migrate"))
+  end
+end
+
 --- "paged" or "one_shot".
 local function kind_of(fields, fail)
+  check_prepare(fields, fail)
   local paged = listing(fields, { "base_query", "migrate", "migrate_range" })
   local name = fields.migrate and "migrate" or fields.migrate_range and "migrate_range"
   if fields.run and paged ~= "" then
@@ -189,7 +198,8 @@ end
 --   loaded (what else was loaded, see `env.loaded`; it grows)
 --   config (see `luamig.script.config`), start_after (the same as config.start_after)
 --   base_query (SQL text), base_params (table with `n`; nil is NULL): paged scripts only
---   migrate, migrate_range, run, on_start, on_complete, on_stop, throttle: functions or nil
+--   migrate, migrate_range, prepare, run, on_start, on_complete, on_stop, throttle: functions, or
+--     nil
 --   args (typed values), args_spec (list of { name =, type =, required =, default =, secret =,
 --                  desc = })
 --   args_json (without secrets), config_json (canonical JSON)
@@ -213,10 +223,6 @@ function script.load(path, opts)
     function(message)
       errors.raise { kind = "usage", message = message }
     end)
-  if def.config.source and def.migrate_range then
-    fail({ "migrate_range" }, "migrate_range cannot be combined with config.source: the rows are "
-      .. "in another database", "Use migrate, which gets the rows.")
-  end
   def.start_after = def.config.start_after
   def.config_json = canonical.encode(def.config)
   def.args_spec = args.declare(fields.args, fail)

@@ -30,6 +30,8 @@ local MEANINGS = {
   { "42P05", "stale" },
   -- "shortage": the server lacks memory, disk space or connections. The run waits.
   { "53", "shortage" },
+  -- Likewise a service that the script needs: run.retry raises it.
+  { "LM011", "shortage" },
   -- "row": it lies in a row, or in what the script makes of it. A savepoint can catch it, and the
   -- row can be recorded as a failed row.
   { "22", "row" },

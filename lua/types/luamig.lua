@@ -38,6 +38,10 @@
 ---Handles one batch, inside its transaction. It may be called again for the same rows after a
 ---conflict; the database is rolled back in between.
 ---@field migrate? fun(rows: luamig.Rows, repo: luamig.Repo, run: luamig.Run)
+---Does slow work for rows, outside of any transaction, before `migrate` gets them: returns a table
+---of results by key, which `migrate` finds in `run.prepared`. A row that changes meanwhile comes
+---again. It may get the rows of a batch in several calls.
+---@field prepare? fun(rows: luamig.Rows, run: luamig.Run): table<any, any>
 ---Instead of `migrate`: handles one batch of which Lua needs no values, by the range of its keys.
 ---@field migrate_range? fun(range: luamig.Range, repo: luamig.Repo, run: luamig.Run)
 ---Instead of these: all in one transaction.
@@ -87,9 +91,6 @@ function Range:where(columns, first) end
 ---Go on to the end of the table instead of ending at the highest key there was at the beginning.
 ---@field follow_new? boolean
 ---@field repo? string The database, by its name in luamig.lua. Default: "default".
----The database that the base query and `run.source` read, by its name in luamig.lua. Default: the
----same as that of `repo`.
----@field source? string
 ---@field isolation? "repeatable read"|"serializable"|"read committed" Default: "repeatable read".
 ---How often a batch is tried again after a conflict or a timeout. Default: 5.
 ---@field retries? integer
@@ -100,6 +101,9 @@ function Range:where(columns, first) end
 ---@field quarantine_rows? boolean
 ---@field statement_timeout_ms? integer For each statement; 0: no limit. Default: 30000.
 ---@field lock_timeout_ms? integer For each wait for a lock; 0: no limit. Default: 1000.
+---How long one call of `prepare` may take: then it is ended where Lua runs, and another runner may
+---take over. Default: 600000.
+---@field prepare_timeout_ms? integer
 ---Time zone in which timestamps are read and written. Default: the server's.
 ---@field timezone? string Time zone of timestamps. Default: "UTC".
 ---@field row_security? boolean Row security may hide rows from the run. Default: false.
@@ -149,30 +153,14 @@ function Range:where(columns, first) end
 ---@field dry_run boolean Whether all will be rolled back.
 ---Writes a line to stderr; the fields are shown as JSON.
 ---@field log fun(message: string, fields?: table<string, any>)
----Reads in the database of `config.source`; only with it, and not in `on_stop`.
----@field source luamig.Source
-
----The other database, in a transaction that only reads. It lives as long as the repo.
----@class luamig.Source
-local Source = {}
-
----Runs a SELECT.
----@param sql string
----@param ... any The parameters.
----@return luamig.Rows
-function Source:query(sql, ...) end
-
----The same for at most one row: the row, or nil.
----@param sql string
----@param ... any
----@return luamig.Row?
-function Source:one(sql, ...) end
-
----The first column of that row, or nil.
----@param sql string
----@param ... any
----@return any
-function Source:scalar(sql, ...) end
+---What `prepare` has returned, by key: the value of a key of one column, or the row. Only in
+---`migrate`, of a script that has `prepare`.
+---@field prepared? table<any, any>
+---A text for a row that is the same however often the run meets it, for services that do nothing
+---twice for one text.
+---@field key_of fun(row: luamig.Row): string
+---Says that a service is away: luamig waits and calls the function again. No row fails by it.
+---@field retry fun(message: string)
 
 ---What a write gives back.
 ---@class luamig.Handle

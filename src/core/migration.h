@@ -18,12 +18,12 @@ struct lm_stretch;
 struct lm_run_info {
     int64_t id;
     const char *script;
-    int64_t batch; /* from 1; 0 before the first; a one-shot is batch 1 */
-    int worker;    /* from 1 */
-    int attempt;   /* from 1 */
-    bool dry_run;  /* everything is rolled back, and id is 0 */
-    struct lm_repo *source; /* reads where the base query does, and is open as
-                             * long as the callback's repo; NULL: none */
+    int64_t batch;       /* from 1; 0 before the first; a one-shot is batch 1 */
+    int worker;          /* from 1 */
+    int attempt;         /* from 1 */
+    bool dry_run;        /* everything is rolled back, and id is 0 */
+    bool prepared;       /* the rows are those that ops->look has seen last */
+    char key_prefix[48]; /* what tells its rows from those of all other runs */
 };
 
 enum lm_callback {
@@ -32,8 +32,10 @@ enum lm_callback {
     LM_CALL_ON_COMPLETE
 };
 
-/* SQLSTATE of an error of the script: its memory limit is too low. */
+/* SQLSTATEs of errors of the script: its memory limit is too low; a service
+ * that it needs is away. */
 #define LM_SCRIPT_NO_MEMORY "LM007"
+#define LM_SCRIPT_RETRY     "LM011"
 
 /* Another file whose code runs with the script. */
 struct lm_module {
@@ -51,6 +53,18 @@ struct lm_migration_ops {
     bool (*migrate)(void *self, const struct lm_page *page,
                     const struct lm_stretch *stretch, struct lm_repo *repo,
                     const struct lm_run_info *info, struct lm_err *err);
+    /*
+     * What the script does with rows before their transaction; NULL: nothing.
+     * look, inside a transaction: *missing rows of the page are not prepared
+     * as they are. prepare, outside of one: the script prepares at most so
+     * many of them; *ready of the page's rows, from its first, are prepared
+     * now. passed: the page that was looked at is done.
+     */
+    bool (*look)(void *self, const struct lm_page *page, struct lm_repo *repo,
+                 int64_t *missing, struct lm_err *err);
+    bool (*prepare)(void *self, int64_t most, const struct lm_run_info *info,
+                    int64_t *ready, struct lm_err *err);
+    void (*passed)(void *self);
     bool (*has)(void *self, enum lm_callback callback);
     bool (*call)(void *self, enum lm_callback callback, struct lm_repo *repo,
                  const struct lm_run_info *info, struct lm_err *err);
@@ -119,11 +133,9 @@ struct lm_migration {
 
     const char *isolation;
     const char *timezone; /* NULL: UTC */
-    /* The repo of luamig.lua in whose database the base query reads; NULL: the
-     * run's own. */
-    const char *reads_from;
     int64_t statement_timeout_ms;
     int64_t lock_timeout_ms;
+    int64_t prepare_timeout_ms; /* of one call of ops->prepare */
     int retries;
     bool row_security; /* policies may hide rows from the run */
     bool durable_batches;

@@ -97,6 +97,8 @@ read_config(lua_State *L, struct lm_script *self)
     m->retries = (int)lmL_integer_field(L, config, "retries", 0);
     m->statement_timeout_ms =
         lmL_integer_field(L, config, "statement_timeout_ms", 0);
+    m->prepare_timeout_ms =
+        lmL_integer_field(L, config, "prepare_timeout_ms", 0);
     m->lock_timeout_ms = lmL_integer_field(L, config, "lock_timeout_ms", 0);
     m->follow_new = lmL_bool_field(L, config, "follow_new");
     m->assume_unique = lmL_bool_field(L, config, "assume_unique");
@@ -117,7 +119,6 @@ read_config(lua_State *L, struct lm_script *self)
     m->isolation = lmL_text_field(L, config, "isolation");
     self->repo = lmL_text_field(L, config, "repo");
     m->timezone = lmL_text_field(L, config, "timezone");
-    m->reads_from = lmL_text_field(L, config, "source");
     lua_getfield(L, config, "key");
     m->key_count = (int)lua_rawlen(L, -1);
     self->key = lm_calloc((size_t)m->key_count, sizeof *self->key);

@@ -52,16 +52,45 @@ l_log(lua_State *L)
     return 0;
 }
 
-/* The run object: strict.record("run", fields, names). source: the stack index
- * of run.source; 0: there is none. */
+/* key_of and retry of a run object, which is at the top. [-0, +0, raises] */
 static void
-push_run(lua_State *L, int definition, const struct lm_run_info *info,
-         const struct lm_observer *observer, int source)
+set_functions(lua_State *L, int definition, const struct lm_run_info *info)
 {
-    static const char *const names[] = {"args",    "script", "id",
-                                        "batch",   "worker", "attempt",
-                                        "dry_run", "log",    "source"};
-    size_t count = LM_COUNT(names) - (source == 0);
+    lmL_require_field(L, "luamig.prepared", "retry");
+    lua_setfield(L, -2, "retry");
+    lmL_require_field(L, "luamig.prepared", "key_of");
+    lua_getfield(L, definition, "config");
+    lua_getfield(L, -1, "key");
+    lua_remove(L, -2);
+    lua_pushstring(L, info->key_prefix);
+    lua_call(L, 2, 1);
+    lua_setfield(L, -2, "key_of");
+}
+
+/* [-0, +1, raises] */
+static void
+push_prepared(lua_State *L, const struct lm_script *script,
+              const struct lm_run_info *info)
+{
+    if (info->prepared) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, script->prepared);
+        lua_getfield(L, -1, "results");
+        lua_remove(L, -2);
+    } else {
+        lmL_require_field(L, "luamig.prepared", "nothing");
+        lua_call(L, 0, 1);
+    }
+}
+
+/* strict.record("run", fields, names) */
+void
+lmL_push_run(lua_State *L, const struct lm_script *script, int definition,
+             const struct lm_run_info *info, bool migrates)
+{
+    static const char *const names[] = {
+        "args",    "script",   "id",  "batch",  "worker", "attempt",
+        "dry_run", "prepared", "log", "key_of", "retry"};
+    const struct lm_observer *observer = script->recipe->options.observer;
 
     lmL_require_field(L, "luamig.strict", "record");
     lua_pushstring(L, "run");
@@ -74,17 +103,18 @@ push_run(lua_State *L, int definition, const struct lm_run_info *info,
     lmL_set_integer(L, "worker", info->worker);
     lmL_set_integer(L, "attempt", info->attempt);
     lmL_set_bool(L, "dry_run", info->dry_run);
+    if (migrates && script->prepared != LUA_NOREF) {
+        push_prepared(L, script, info);
+        lua_setfield(L, -2, "prepared");
+    }
+    set_functions(L, definition, info);
     lmL_require_field(L, "luamig.script.canonical", "encode");
     lua_pushcclosure(L, l_log, 1);
     if (observer != NULL)
         lmL_observe_words(L, observer, "log");
     lua_setfield(L, -2, "log");
-    if (source > 0) {
-        lua_pushvalue(L, source);
-        lua_setfield(L, -2, "source");
-    }
-    lua_createtable(L, (int)count, 0);
-    for (size_t i = 0; i < count; i++) {
+    lua_createtable(L, (int)LM_COUNT(names), 0);
+    for (size_t i = 0; i < LM_COUNT(names); i++) {
         lua_pushstring(L, names[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
@@ -112,36 +142,46 @@ read_throttle(lua_State *L, struct invocation *call)
     }
 }
 
+/* The rows of the page: those that prepare's look has made, or new ones.
+ * [-0, +1, raises] */
+static void
+push_page(lua_State *L, const struct invocation *call)
+{
+    if (call->info->prepared) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, call->script->prepared);
+        lua_getfield(L, -1, "rows");
+        lua_remove(L, -2);
+    } else {
+        lmL_push_page(L, call->repo, call->page);
+    }
+}
+
 static int
 invoke(lua_State *L)
 {
     struct invocation *call = lua_touserdata(L, 1);
+    bool migrates = strcmp(call->function, "migrate") == 0;
     int args = 0;
     int repo = 0;
-    int source = 0;
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->script->definition);
     if (call->repo != NULL) {
         lmL_push_repo(L, call->repo);
         repo = lua_gettop(L);
-        if (call->info->source != NULL) {
-            lmL_push_source(L, call->info->source);
-            source = lua_gettop(L);
-        }
     }
     lua_getfield(L, 2, call->function);
     if (call->stretch != NULL) {
         lmL_push_range(L, call->repo, call->stretch);
         args++;
     } else if (call->page != NULL) {
-        lmL_push_page(L, call->repo, call->page);
+        push_page(L, call);
         args++;
     }
     if (repo > 0) {
         lua_pushvalue(L, repo);
         args++;
     }
-    push_run(L, 2, call->info, call->script->recipe->options.observer, source);
+    lmL_push_run(L, call->script, 2, call->info, migrates);
     args++;
     if (call->reason != NULL) {
         lua_pushstring(L, call->reason);
@@ -309,6 +349,7 @@ lmL_read_ops(lua_State *L, struct lm_script *self)
     self->ops.release_copy = lm_script_release_copy;
     self->ops.throttle = op_throttle;
     self->ops.has_throttle = has_function(L, "throttle");
+    lmL_read_prepare(L, self);
     self->migration.ops = &self->ops;
     self->migration.self = self;
 }

@@ -17,6 +17,7 @@ struct lm_script {
     const struct lm_script *original; /* owns the recipe; NULL: this one does */
     int definition;                   /* registry reference */
     int loaded;                       /* likewise: the list of modules */
+    int prepared; /* likewise: of luamig.prepared; LUA_NOREF: no prepare */
     struct lm_migration migration;
     const char *repo;
     struct lm_migration_ops ops;
@@ -37,6 +38,14 @@ void lm_script_release_copy(struct lm_migration *copy);
 /* Notes which functions the definition, at index 2, has, and how they are
  * called. [-0, +0, raises] */
 void lmL_read_ops(lua_State *L, struct lm_script *self);
+
+/* The run object of a callback, for a definition at that index; migrates: it is
+ * migrate. [-0, +1, raises] */
+void lmL_push_run(lua_State *L, const struct lm_script *script, int definition,
+                  const struct lm_run_info *info, bool migrates);
+
+/* prepare.c: the same as lmL_read_ops for prepare. [-0, +0, raises] */
+void lmL_read_prepare(lua_State *L, struct lm_script *self);
 
 /* script_args.c: the arguments that a script is given, on their way from
  * "name=value" to Lua. */

@@ -48,6 +48,7 @@ struct world_run {
     struct lm_health_limits limits;
     struct lm_run_info info; /* of the current callback */
     int64_t backend_pid;     /* of the run */
+    int64_t looked;          /* rows of the page that is prepared */
     bool watch_failed;
     struct lm_err failure; /* then */
 };
@@ -99,8 +100,6 @@ set_call(lua_State *L, const struct event *event)
     lmL_set_text(L, "verb", seen->verb);
     lmL_set_text(L, "file", seen->file);
     lmL_set_integer(L, "line", seen->line);
-    if (seen->source)
-        lmL_set_bool(L, "source", true);
     set_values(L, returned ? "results" : "args", seen->L, seen->first,
                seen->count);
     if (!returned)
@@ -273,8 +272,7 @@ spoil_call(const struct event *event, struct lm_err *err)
         return fail_killed(err);
     }
     if (verdict->breaks)
-        return end_session(event->run->admin,
-                           lm_conn_backend_pid(lm_repo_conn(repo)), err);
+        return end_session(event->run->admin, event->run->backend_pid, err);
     if (verdict->sql[0] == '\0')
         return true;
     if (!lm_repo_prepare(repo, verdict->sql, false, NULL, &stmt, err) ||
@@ -292,8 +290,7 @@ before_call(void *arg, const struct lm_seen *seen, struct lm_err *err)
 {
     struct event event = {.run = arg, .name = "call", .seen = seen};
 
-    if (!seen->source)
-        event.run->backend_pid = lm_conn_backend_pid(lm_repo_conn(seen->repo));
+    event.run->backend_pid = lm_conn_backend_pid(lm_repo_conn(seen->repo));
     send_event(&event);
     return spoil_call(&event, err);
 }
@@ -386,6 +383,40 @@ op_migrate(void *arg, const struct lm_page *page,
 }
 
 static bool
+op_look(void *arg, const struct lm_page *page, struct lm_repo *repo,
+        int64_t *missing, struct lm_err *err)
+{
+    struct world_run *self = arg;
+
+    self->looked = page->rows;
+    return self->real->ops->look(self->script, page, repo, missing, err);
+}
+
+/* The spec may change rows when all of them are prepared. */
+static bool
+op_prepare(void *arg, int64_t most, const struct lm_run_info *info,
+           int64_t *ready, struct lm_err *err)
+{
+    struct world_run *self = arg;
+    struct event event = {.run = self, .name = "prepared"};
+
+    self->info = *info;
+    if (!self->real->ops->prepare(self->script, most, info, ready, err))
+        return false;
+    if (*ready == self->looked)
+        send_event(&event);
+    return !event.verdict.kills || fail_killed(err);
+}
+
+static void
+op_passed(void *arg)
+{
+    struct world_run *self = arg;
+
+    self->real->ops->passed(self->script);
+}
+
+static bool
 op_has(void *arg, enum lm_callback callback)
 {
     struct world_run *self = arg;
@@ -446,6 +477,11 @@ adapt(struct world_run *self)
                                           .call = op_call,
                                           .on_stop = op_on_stop,
                                           .throttle = op_throttle};
+    if (self->real->ops->prepare != NULL) {
+        self->ops.look = op_look;
+        self->ops.prepare = op_prepare;
+        self->ops.passed = op_passed;
+    }
     self->ops.has_throttle = self->real->ops->has_throttle;
     self->migration.ops = &self->ops;
     self->migration.self = self;
@@ -549,10 +585,7 @@ run(struct world_run *self, const char *conninfo, int options,
     struct lm_err ignored;
 
     how.again = lmL_bool_field(self->L, options, "again");
-    lua_getfield(self->L, options, "source");
-    if (!lua_isnil(self->L, -1))
-        how.source_conninfo = lmL_database_conninfo(self->L, -1);
-    lua_pop(self->L, 1);
+    how.prepare = lmL_bool_field(self->L, options, "prepare");
     adapt(self);
     if (lmL_bool_field(self->L, options, "dry_run")) {
         dry_run(self, &how, outcome, err);

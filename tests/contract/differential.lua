@@ -177,16 +177,6 @@ local READS = {
   end,
 }
 
--- Of scripts that read another database: what is asked there, and what it answers.
-local SOURCE_READS = {
-  [[say("source", run.source:scalar "SELECT count(*) FROM t")]],
-  [[run.source:scalar "SELECT 1 / 0"]],
-}
-local SOURCE_STUBS = {
-  ["SELECT count(*) FROM t"] = function(_, tables) return { { count = #tables.t } } end,
-  ["SELECT 1 / 0"] = { error = { sqlstate = "22012", message = "division by zero" } },
-}
-
 local make_block
 
 local function add_statement(dice, lines, indent, depth, luck)
@@ -197,8 +187,6 @@ local function add_statement(dice, lines, indent, depth, luck)
     lines[#lines + 1] = indent .. "end) say(ok, not ok and (err.sqlstate or \"lua\")) end"
   elseif kind <= 28 then
     lines[#lines + 1] = indent .. dice:pick(READS)(dice, luck)
-  elseif kind == 29 and dice.has_source then
-    lines[#lines + 1] = indent .. dice:pick(SOURCE_READS)
   elseif kind <= 32 then
     lines[#lines + 1] = ('%sif (row.n or 0) > %d then error { message = "too many" } end'):format(
       indent, depth > 0 and dice:roll(0, 9) or dice:roll(8, 12))
@@ -234,9 +222,6 @@ local function make_body(dice)
     "for _, row in ipairs(rows) do",
     "  say(tostring(row.id), row.n, row.s)",
   }
-  if dice.has_source then
-    lines[#lines + 1] = "  " .. SOURCE_READS[1]
-  end
   local is_guarded = dice:chance(85)
   if is_guarded then
     lines[#lines + 1] = "  local ok, err = repo:savepoint(function()"
@@ -249,17 +234,45 @@ local function make_body(dice)
   return table.concat(lines, "\n")
 end
 
+-- -- prepare ---------------------------------------------------------------------------------
+
+local PREPARE = [[
+  prepare = function(rows)
+    local results = {}
+    for _, row in ipairs(rows) do
+      results[row.id] = ("%s %s"):format(row.n, row.s)
+    end
+    return results
+  end,]]
+
+--- What others do to t while its rows are prepared, so many times: to its nth row by its key as
+-- text, since a world gives rows in no order.
+local function make_others(dice)
+  local place, times, removes = dice:roll(1, 5), dice:roll(0, 8), dice:chance(30)
+  return function(tables, n)
+    local rows = tables.t
+    table.sort(rows, function(a, b) return tostring(a.id) < tostring(b.id) end)
+    if n <= times and rows[place] and removes then
+      table.remove(rows, place)
+    elseif n <= times and rows[place] then
+      rows[place].n = 50 + n
+    end
+  end
+end
+
+local function add_prepare(dice, case)
+  case.more, case.others = PREPARE, make_others(dice)
+  case.body = case.body:gsub("\nfor _, row in ipairs%(rows%) do\n",
+    '%0  say("prepared", run.prepared[row.id])\n', 1)
+end
+
 -- -- cases -----------------------------------------------------------------------------------
 
 --- Makes a case: tables, base, body and config of a script, and how it is run.
 function differential.make(seed)
   local dice = new_dice(seed)
   local case = { seed = seed, tables = make_tables(dice), base = { from = "t" }, runs = {} }
-  case.config = dice:chance(25) and 'on_error = "quarantine", ' or ""
-  dice.has_source = dice:chance(15)
-  if dice.has_source then
-    case.config, case.source = case.config .. 'source = "other"', { t = case.tables.t }
-  end
+  case.config = dice:chance(25) and 'on_error = "quarantine"' or ""
   case.body = make_body(dice)
   for _ = 1, dice:roll(0, 2) do
     local opts = { batch_size = dice:roll(1, 5) }
@@ -274,28 +287,30 @@ function differential.make(seed)
     case.fault = { on = dice:pick { "update", "insert", "commit" }, sqlstate = "40001" }
   end
   case.runs[#case.runs + 1] = { batch_size = dice:roll(1, 10) }
+  if dice:chance(25) then
+    add_prepare(dice, case)
+  end
   return case
 end
 
 --- Runs the script of a case in a new world of `mock`.
 -- @return the world, and a list of how the runs ended
 function differential.play(mock, case)
-  local world = mock.new { tables = case.tables, base = case.base, source = case.source }
-  local path = contract.script(case.body, { config = case.config })
+  local world = mock.new { tables = case.tables, base = case.base }
+  local path = contract.script(case.body, { config = case.config, more = case.more })
   local ends = {}
+  if case.others then
+    world:between(case.others)
+  end
   if case.fault then
     world:fail(case.fault)
   end
-  for sql, answer in pairs(case.source and SOURCE_STUBS or {}) do
-    world.source:stub(sql, answer)
-  end
   for i, opts in ipairs(case.runs) do
     local ok, result = pcall(world.run, world, path, opts)
-    -- A kill, a fault or a statement that the run never came to is no mistake here.
+    -- A kill or a fault that the run never came to is no mistake here.
     ends[i] = ok and ("%s %s rows=%d batches=%d failures=%d"):format(result.state,
       result.error and (result.error.sqlstate or "lua") or "-", result.rows, result.batches,
-      result.failures) or tostring(result):match "did not reach"
-      or tostring(result):match "used the stub 0 of" or error(result, 0)
+      result.failures) or tostring(result):match "did not reach" or error(result, 0)
   end
   return world, ends
 end

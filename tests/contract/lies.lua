@@ -195,22 +195,6 @@ return {
     end },
   },
   { module = "mock/repo",
-    { "source", "run.source may write", "at_source", function(at_source, tx)
-      local view = at_source(tx)
-      view.read_only = false
-      return view
-    end },
-    { "source", "run.source is answered by the world's own stubs", "at_source",
-      function(at_source, tx)
-        local view = at_source(tx)
-        view.stubs = tx.stubs
-        return view
-      end },
-    { "source", "run.source reads the world's own tables", "at_source", function(at_source, tx)
-      local view = at_source(tx)
-      view.store = tx.store
-      return view
-    end },
     { "writes", "a key may be NULL", "refuse_null_key", skipped },
     { "writes", "an update of a missing row passes", "check_count",
       function(check, one, verb, key, count) return check(one, verb, key, math.max(count, 1)) end },
@@ -311,7 +295,6 @@ return {
     { "range", "names of columns are not quoted", "quoted", first },
   },
   { module = "mock/runner",
-    { "source", "the base query reads the world's own tables", "Session.read_from", second },
     { "range", "the last range ends at its last row", "Session.migrate",
       before(function(_, range) range.bound = nil end) },
     { "pages", "follow_new is always on", "Session.cut_ranges",
@@ -407,8 +390,6 @@ return {
       end },
   },
   { module = "mock/transaction",
-    { "source", "a savepoint catches errors of the source", "Transaction.failed",
-      function(failed, self, err, where) return failed(self, err, where) end },
     { "runs", "a retry keeps the writes", "begin", function(begin, world, opts)
       local tx = begin(world, opts)
       tx.store = world.store
@@ -513,6 +494,44 @@ return {
       function(rows_of_function, self, tables)
         return rows_of_function(self, tables, { least = 0 })
       end },
+  },
+  { module = "mock/preparation",
+    { "prepare", "a row that has changed is as it was", "contents_of", function(_, rows)
+      local contents = {}
+      for i = 1, #rows do
+        contents[i] = ""
+      end
+      return contents
+    end },
+    { "prepare", "NULL is an empty text", "contents_of", function(contents_of, rows)
+      local full = { columns = rows.columns }
+      for i, row in ipairs(rows) do
+        full[i] = {}
+        for _, column in ipairs(rows.columns) do
+          full[i][column] = rawget(row, column) or ""
+        end
+      end
+      return contents_of(full)
+    end },
+    { "prepare", "a batch that changes all the time is never halved", "Preparation.may_try_again",
+      function(may_try_again, self, page, retries)
+        return page.count > 1 or may_try_again(self, page, retries)
+      end },
+    { "prepare", "all rows come in one call", "Preparation.work", before(function(self)
+      self.most = 1000
+    end) },
+    { "prepare", "a dry run has results", "Preparation.results",
+      function(_, self) return self.known.results end },
+  },
+  { module = "prepared",
+    { "prepare", "nothing is kept of a page that is smaller", "keep_others", skipped },
+    { "prepare", "each attempt prepares all rows", "Prepared.look", before(function(self)
+      self.by_id = {}
+    end) },
+    { "prepare", "a row of another batch has a result", "text_of", function(text_of, key, given)
+      return given == 3 and "1" or text_of(key, given)
+    end },
+    { "prepare", "all rows have one key", "key_text", function() return "1" end },
   },
   { module = "mock/sql",
     { "raw", "strings of SQL have no case", "token_at", function(token_at, source, at)

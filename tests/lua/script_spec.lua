@@ -99,7 +99,7 @@ end)
 
 describe("a script's table", function()
   local FIELDS = "A script has these fields: args, base_query, config, migrate, migrate_range, "
-    .. "name, on_complete, on_start, on_stop, requires, run, throttle."
+    .. "name, on_complete, on_start, on_stop, prepare, requires, run, throttle."
   local cases = {
     { "\n  migrat = 1,", 's.lua:2: unknown field "migrat"', 'Did you mean "migrate"?' },
     { "batch_size = 5,", 's.lua:1: unknown field "batch_size"',
@@ -277,7 +277,7 @@ describe("config", function()
     assert.same({
       batch_size = 1000, throttle_ms = 100, workers = 1, key = { "id" }, follow_new = false,
       repo = "default", isolation = "repeatable read", retries = 5, on_error = "stop",
-      statement_timeout_ms = 30000, row_security = false,
+      statement_timeout_ms = 30000, row_security = false, prepare_timeout_ms = 600000,
       lock_timeout_ms = 1000, durable_batches = false, repeatable = false, combine = true,
       assume_unique = false, allow_ddl = false, allow_unjudged = false, max_failures = 100,
       quarantine_rows = false, health = HEALTH,
@@ -289,8 +289,8 @@ describe("config", function()
       .. '"archive_backlog_bytes":536870912,"batch_ms":2000,"blocked_sessions":0,'
       .. '"dead_tuple_debt":4,"replay_lag_bytes":134217728,"replica_lag_bytes":134217728,'
       .. '"slot_wal_bytes":10737418240,"snapshot_age_s":1800,"vacuums":0},'
-      .. '"isolation":"repeatable read","key":["id"],'
-      .. '"lock_timeout_ms":1000,"max_failures":100,"on_error":"stop","quarantine_rows":false,'
+      .. '"isolation":"repeatable read","key":["id"],"lock_timeout_ms":1000,"max_failures":100,'
+      .. '"on_error":"stop","prepare_timeout_ms":600000,"quarantine_rows":false,'
       .. '"repeatable":false,"repo":"default","retries":5,"row_security":false,'
       .. '"statement_timeout_ms":30000,"throttle_ms":100,"workers":1}', def.config_json)
   end)

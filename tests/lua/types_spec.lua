@@ -129,15 +129,6 @@ describe("types", function()
     assert.same(text.sorted_keys(methods), names_of(script_types, "luamig.Repo"))
   end)
 
-  it("know every method of run.source", function()
-    local listed = assert(read("src/script/bind/bind.c"):match "reading_methods%[%] = (%b{})")
-    local methods = {}
-    for name in listed:gmatch '"([%w_]+)"' do
-      methods[name] = true
-    end
-    assert.same(text.sorted_keys(methods), names_of(script_types, "luamig.Source"))
-  end)
-
   it("know every field of the run", function()
     assert.same(list_in("lua/luamig/mock/runner.lua", "RUN_FIELDS"),
       names_of(script_types, "luamig.Run"))
@@ -154,11 +145,11 @@ describe("types", function()
   it("know all of the mock", function()
     assert.same(text.sorted_keys(mock), names_of(mock_types, "luamig.mock"))
     local world = mock.new { tables = {} }
-    local members = { log = true, source = true }
+    local members = { log = true }
     for name, member in pairs(getmetatable(world).__index) do
       -- The mock's own modules use these.
       local is_own = name == "raise_problem" or name == "attempt" or name == "snapshot"
-        or name == "matching_keys"
+        or name == "matching_keys" or name == "play_others"
       members[name] = type(member) == "function" and not is_own or nil
     end
     assert.same(text.sorted_keys(members), names_of(mock_types, "luamig.World"))
@@ -231,7 +222,6 @@ describe("pages", function()
 
   for _, case in ipairs {
     { "luamig.Repo", SCRIPTING, "| `repo:%s(" }, { "luamig.Run", SCRIPTING, "| `run.%s" },
-    { "luamig.Source", SCRIPTING, "| `run.source:%s(" },
     { "luamig.Handle", SCRIPTING, "`%s`" }, { "luamig", SCRIPTING, "`luamig.%s" },
     { "luamig.Decimal", SCRIPTING, "`d:%s(" },
     { "luamig.DecimalModule", SCRIPTING, "`luamig.decimal.%s(" },

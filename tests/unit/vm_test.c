@@ -4,6 +4,7 @@
 #include "unit.h"
 
 #include "base/aside.h"
+#include "base/clock.h"
 #include "base/stop.h"
 #include "script/vm/vm.h"
 
@@ -497,6 +498,25 @@ test_one_signal_lets_the_script_finish(void **state)
 }
 
 static void
+test_code_that_does_not_end_in_its_time_is_ended(void **state)
+{
+    static const char *const codes[] = {
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "coroutine.wrap(function() while true do end end)()"};
+    struct lm_err err;
+
+    for (size_t i = 0; i < LM_COUNT(codes); i++) {
+        lm_vm_set_deadline(*state, lm_clock_ms() + 20);
+        assert_false(run(*state, codes[i], &err));
+        assert_non_null(strstr(err.message, "the time is over"));
+        assert_int_equal(err.kind, LM_ERR_FAILED);
+        lm_vm_set_deadline(*state, 0);
+        assert_true(run(*state, "for _ = 1, 1000000 do end", &err));
+    }
+}
+
+static void
 test_a_third_signal_ends_the_process(void **state)
 {
     (void)state;
@@ -530,6 +550,9 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_luamig_and_cjson_are_compiled_in,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_code_that_does_not_end_in_its_time_is_ended, set_up,
+            tear_down),
         cmocka_unit_test(test_two_signals_end_every_endless_loop),
         cmocka_unit_test(test_the_loops_of_all_threads_end),
         cmocka_unit_test(test_the_last_words_are_not_interrupted),

@@ -1,4 +1,5 @@
---- `stub`, `fail` and `run` of every kind of world: what a spec declares, and whether it came true.
+--- `stub`, `fail`, `between` and `run` of every kind of world: what a spec declares, and whether it
+-- came true.
 
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
@@ -6,7 +7,9 @@ local text = require "luamig.text"
 
 local declarations = {}
 
-local RUN_KEYS = { "args", "batch_size", "limit", "again", "kill", "dry_run", "workers", "order" }
+local RUN_KEYS = {
+  "args", "batch_size", "limit", "again", "kill", "dry_run", "prepare", "workers", "order",
+}
 local MAX_WORKERS = 64
 
 function declarations.stub(world, statement, spec)
@@ -16,6 +19,16 @@ end
 
 function declarations.fail(world, spec)
   world.faults:add(spec)
+  return world
+end
+
+--- Other sessions change tables each time that rows are prepared, before their transaction begins.
+-- @param act function(tables, n), in its nth call
+function declarations.between(world, act)
+  if type(act) ~= "function" then
+    check.fail(1, "world:between takes a function, not " .. text.describe(act))
+  end
+  world.others = { act = act, calls = 0 }
   return world
 end
 
@@ -53,8 +66,11 @@ local function check_options(opts)
   check.type(2, "world:run: args", opts.args, "table", "a table")
   check.type(2, "world:run: again", opts.again, "boolean", "true or false")
   check.type(2, "world:run: dry_run", opts.dry_run, "boolean", "true or false")
+  check.type(2, "world:run: prepare", opts.prepare, "boolean", "true or false")
   check_workers(opts.workers, opts.order)
-  if opts.dry_run and (opts.again or opts.kill) then
+  if opts.prepare and not opts.dry_run then
+    check.fail(2, "world:run: prepare is for a dry run; a run always calls it")
+  elseif opts.dry_run and (opts.again or opts.kill) then
     check.fail(2, "world:run: dry_run cannot be combined with again or kill")
   elseif opts.kill ~= nil then
     check.options(2, "world:run: kill", opts.kill, { "batch", "call" })
@@ -73,27 +89,16 @@ local function check_declarations(world, result, opts)
     complaints[1] = tostring(problem)
   elseif result.state == "done" then
     table.move(world.stubs:unused(), 1, 100, 1, complaints)
-    table.move(world.source and world.source.stubs:unused() or {}, 1, 100, #complaints + 1,
-      complaints)
     table.move(world.faults:unused(), 1, 100, #complaints + 1, complaints)
+    if world.others and world.others.calls == 0 then
+      complaints[#complaints + 1] = "the run did not reach world:between"
+    end
     if opts.kill then
       complaints[#complaints + 1] = "the run did not reach the kill in batch " .. opts.kill.batch
     end
   end
   if #complaints > 0 then
     error(table.concat(complaints, "\n"), 3)
-  end
-end
-
---- Raises unless the world has another database exactly if the script reads one.
-function declarations.check_source(world, def)
-  local name = def.config.source
-  if (name == nil) ~= (world.source == nil) then
-    errors.raise {
-      kind = "spec",
-      message = name and ('%s reads source "%s"; pass source to mock.new'):format(def.path, name)
-        or def.path .. " has no config.source; do not pass source to mock.new",
-    }
   end
 end
 

@@ -5,13 +5,16 @@
 -- with all its attempts. They begin their batches together, in the order of their numbers, whoever
 -- of them commits first.
 -- Differs from the program: it never waits; it retries without end when the server lacks something
--- or a connection is lost; it has no windows of the key when a page query times out.
+-- or a connection is lost, and a hundred times after `run.retry`; it has no windows of the key when
+-- a page query times out.
 
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local letters = require "luamig.script.letters"
 local pages = require "luamig.mock.pages"
+local preparation = require "luamig.mock.preparation"
+local prepared = require "luamig.prepared"
 local repo = require "luamig.mock.repo"
 local sites = require "luamig.mock.sites"
 local sqlstates = require "luamig.sqlstates"
@@ -29,9 +32,9 @@ local Session = {}
 Session.__index = Session
 
 local RUN_FIELDS = {
-  "args", "script", "id", "batch", "worker", "attempt", "dry_run", "log", "source",
+  "args", "script", "id", "batch", "worker", "attempt", "dry_run", "log", "key_of", "prepared",
+  "retry",
 }
-local WITHOUT_SOURCE = table.move(RUN_FIELDS, 1, #RUN_FIELDS - 1, 1, {})
 local MAX_WAITS = 100
 local STOP_REASONS = { stopped = "stop", failed = "error" }
 
@@ -50,12 +53,14 @@ function Session:log(entry)
   self.world.log[#self.world.log + 1] = entry
 end
 
---- The `run` object of one callback, which has a transaction or none.
-function Session:run_object(batch, attempt, tx)
+--- The `run` object of one callback.
+function Session:run_object(batch, attempt)
   self.now = { batch = batch, attempt = attempt }
   local run = {
     args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
     worker = self.number, attempt = attempt, dry_run = self.opts.dry_run or false,
+    key_of = prepared.key_of(self.def.config.key, "mock-" .. self.record.id),
+    retry = prepared.retry,
   }
   function run.log(message, fields)
     if type(message) == "number" then
@@ -66,10 +71,6 @@ function Session:run_object(batch, attempt, tx)
     end
     self:log { verb = "log", message = message, fields = fields and value.copy(fields) }
   end
-  if not tx or not self.world.source then
-    return strict.record("run", run, WITHOUT_SOURCE)
-  end
-  run.source = repo.source(tx)
   return strict.record("run", run, RUN_FIELDS)
 end
 
@@ -113,6 +114,10 @@ function Session:retry_or_raise(err)
   elseif why == "stale" and not self.is_prepared_anew then
     self.is_prepared_anew = true
   elseif why == "shortage" then
+    if self.attempt == MAX_WAITS and not err.latches and err.kind == "script" then
+      err.message = "gave up after ten minutes: " .. err.message
+      error(err, 0)
+    end
     self.attempt = self.attempt + 1
   elseif why == "conflict" or why == "timeout" then
     self:shrink(why)
@@ -136,7 +141,7 @@ function Session:repeat_on_start(tx)
   if self.def.on_start then
     local batch = tx.batch
     tx.batch = 0
-    self.def.on_start(repo.new(tx), self:run_object(0, self.attempt, tx))
+    self.def.on_start(repo.new(tx), self:run_object(0, self.attempt))
     tx.batch = batch
   end
 end
@@ -152,7 +157,7 @@ function Session:transact(opts, body)
     if self.opts.dry_run and not opts.read_only then
       self:repeat_on_start(tx)
     end
-    if body(repo.new(tx), self:run_object(opts.batch, self.attempt, tx), tx) ~= false then
+    if body(repo.new(tx), self:run_object(opts.batch, self.attempt), tx) ~= false then
       tx:commit()
     end
   end, errors.handler)
@@ -168,18 +173,12 @@ function Session:kill_at(batch)
   return kill and kill.batch == batch and kill.call or nil
 end
 
---- The tables that the base query reads: those of the source, if there is one.
-function Session:read_from(store)
-  local source = self.world.source
-  return source and source.store or store
-end
-
 --- Cuts the keys that there are now into a range for each worker. The run ends at the highest key,
 -- or, if it follows new rows, at the end of the table.
 function Session:cut_ranges(store)
   local record, def = self.record, self.def
-  record.ranges = pages.cut(self.world.base, self:read_from(store), def.config.key, def.args,
-    def.start_after, self.opts.ranges or self.count)
+  record.ranges = pages.cut(self.world.base, store, def.config.key, def.args, def.start_after,
+    self.opts.ranges or self.count)
   if def.config.follow_new then
     record.ranges[1] = record.ranges[1] or { cursor = def.start_after }
     record.ranges[#record.ranges].bound = nil
@@ -260,45 +259,86 @@ end
 function Session:migrate(range, page, handle, run, tx)
   local def = self.def
   if def.migrate then
+    run.prepared = self.preparation and self.preparation:results()
     def.migrate(page.rows, handle, run)
     return
   end
   page.upto = not page.more and range.bound or page.last
-  local types = pages.types(self.world.base, self:read_from(tx.store))
+  local types = pages.types(self.world.base, tx.store)
   def.migrate_range(stretch.new(def.config.key, types, range.cursor, page.upto, function()
     return tx.is_open
   end), handle, run)
 end
 
---- One batch.
-function Session:batch()
-  local def, world, range = self.def, self.world, self:range()
-  local number = self:begin_batch()
-  self.in_batch = true
+--- A transaction of a batch, the last one of it unless rows are not prepared: then it is rolled
+-- back.
+-- @param upto the key up to which the page goes; nil: as far as its size
+-- @return whether they are
+function Session:try_batch(number, range, upto)
+  local def, world = self.def, self.world
+  local is_ready
   self:transact({
     batch = number, kill_at = self:kill_at(number),
-    protected = not world.source
-      and { table = world.base.from, columns = text.set(def.config.key) } or nil,
+    protected = { table = world.base.from, columns = text.set(def.config.key) },
   }, function(handle, run, tx)
     local entry = { verb = "page", table = world.base.from }
     tx:record(entry)
     self.page_limit = self:page_size()
     world.faults:reach "page"
-    local page = pages.fetch(world.base, self:read_from(tx.store), def.config.key, def.args, {
-      cursor = range.cursor, bound = range.bound, size = self.page_limit,
+    local page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
+      cursor = range.cursor, bound = upto or range.bound, size = self.page_limit,
       assume_unique = def.config.assume_unique,
     })
-    page.count, page.upto = #page.rows, page.last
+    page.count, page.upto = #page.rows, upto and not page.more and upto or page.last
     self.page, self.page_limit = page, nil
-    entry.first, entry.last = page.first, page.last
-    if page.count > 0 then
+    is_ready = not self.preparation or self.preparation:is_ready(page)
+    if is_ready then
+      entry.first, entry.last = page.first, page.last
+    end
+    if is_ready and page.count > 0 then
       self:migrate(range, page, handle, run, tx)
     end
-    return page.count > 0
+    return is_ready and page.count > 0
   end)
-  range.is_done = not self.page.more
+  return is_ready
+end
+
+--- Lets the script prepare the rows of a page, outside of any transaction.
+-- @param is_again whether the page had been prepared before
+-- @return whether it is to be read again; otherwise it is to be smaller
+function Session:prepare(number, is_again)
+  if is_again and not self.preparation:may_try_again(self.page, self.def.config.retries) then
+    self.size = math.min(self.size, self.page.count) // 2
+    self.result.retries = self.result.retries + 1
+    return false
+  end
+  self.preparation:work(self:run_object(number, self.attempt))
+  self.world:play_others()
+  return true
+end
+
+--- One batch.
+function Session:batch()
+  local range, number = self:range(), self:begin_batch()
+  local is_again, upto = false, nil
+  self.in_batch = true
+  while not self:try_batch(number, range, upto) do
+    if not self:prepare(number, is_again) then
+      return
+    end
+    is_again = true
+    if self.page.more or not (upto or range.bound) then
+      upto = self.page.last
+    end
+  end
+  range.is_done = not self.page.more and not upto
+  if self.preparation then
+    self.preparation:passed()
+  end
   if self.page.count > 0 then
     self:advance(range, self.page)
+  elseif upto then
+    range.cursor = upto -- all of its rows are gone
   end
 end
 
@@ -495,6 +535,7 @@ local function sessions_of(loaded, run)
     local self = setmetatable(value.copy(run), Session)
     self.loaded, self.def, self.number = one, one.def, number
     self.bisection, self.sites = bisection.new(), sites.new()
+    self.preparation = preparation.new(self.def, run.opts.dry_run and not run.opts.prepare)
     self.size, self.attempt = one.def.config.batch_size, 1
     self.now = { batch = 0, attempt = 1 }
     return self
@@ -502,11 +543,11 @@ local function sessions_of(loaded, run)
 end
 
 --- Runs a loaded script.
--- @param world needs store, base, stubs, faults, log, journal, last_id, raise_problem; problem and
---   rewinds may be set
+-- @param world needs store, base, stubs, faults, log, journal, last_id, raise_problem, play_others;
+--   problem and rewinds may be set
 -- @param loaded of `workers.load`: as many as there are workers
--- @param opts again, limit (rows), kill ({ batch =, call = }), dry_run, order (of workers), ranges
---   (how many to cut; default: one for each worker)
+-- @param opts again, limit (rows), kill ({ batch =, call = }), dry_run, prepare (also in a dry
+--   run), order (of workers), ranges (how many to cut; default: one for each worker)
 -- @return { state =, rows =, batches =, retries =, failures =, error = }; counts are of this call
 --   (failures: failed rows)
 -- @return whether there was anything to run

@@ -101,6 +101,13 @@ function on.rows(self, event)
   self.page.first, self.page.last, self.page.count = event.first, event.last, event.count
 end
 
+--- The rows of a page are prepared, and no transaction is open.
+function on.prepared(self)
+  local ok, err = pcall(self.world.play_others, self.world)
+  return not ok and self:raise_problem("the function of world:between failed: " .. tostring(err))
+    or nil
+end
+
 function on.begin(self, event)
   local goes_on = event.callback == "migrate"
     or event.callback == "on_complete" and self.def.kind == "one_shot"
@@ -112,9 +119,7 @@ end
 
 --- The log's entry of a call, and the statement if it is SQL.
 local function entry_of(event)
-  local entry = {
-    verb = event.verb, file = event.file, line = event.line, source = event.source,
-  }
+  local entry = { verb = event.verb, file = event.file, line = event.line }
   local args = event.args
   if RAW[event.verb] then
     local first = args[1] == luamig.ALL and 2 or 1
@@ -132,15 +137,10 @@ local function entry_of(event)
   return entry
 end
 
---- The world whose database a call is for.
-function Watch:place_of(event)
-  return event.source and self.world.source or self.world
-end
-
 --- What the function of a stub answers, and how it leaves the tables, which the transaction has
 -- now; nil if the statement has no such stub.
 function Watch:play(event, sent)
-  local world = self:place_of(event)
+  local world = self.world
   local stub = RAW[event.verb] and type(sent.sql) == "string"
     and world.stubs:find(sent.sql, sent.params)
   if not stub or not stub.answer then
@@ -177,11 +177,10 @@ local function is_retried(event)
 end
 
 --- The first table that a stub's function leaves otherwise than the server, and how; or nil.
-function Watch:difference_of_tables(event, opened)
-  local world, repo = self:place_of(event), event.repo
+function Watch:difference_of_tables(repo, opened)
   for _, name in ipairs(text.sorted_keys(opened)) do
-    local found = world:view(repo, name)
-    local difference = compare.tables(opened[name], found.rows, world:computed(name))
+    local found = self.world:view(repo, name)
+    local difference = compare.tables(opened[name], found.rows, self.world:computed(name))
     if difference then
       return ('table "%s": %s'):format(name, difference)
     end
@@ -194,11 +193,10 @@ function Watch:check_stub(event)
   if type(sent.sql) ~= "string" or is_retried(event) then
     return nil
   end
-  local known = self:place_of(event).stubs
-  local ok, stub = pcall(known.take, known, sent.sql, sent.params)
+  local ok, stub = pcall(self.world.stubs.take, self.world.stubs, sent.sql, sent.params)
   local played = ok and self.played
   local difference = ok and compare.stub(sent.sql, played and played.answer or stub, event)
-    or played and event.ok and self:difference_of_tables(event, played.opened)
+    or played and event.ok and self:difference_of_tables(event.repo, played.opened)
   if difference then
     return self:raise_problem(("a stub differs from the server's answer: %s%s\n  %s"):format(
       sent.sql, stubs.show_params(sent.params), difference))
@@ -259,8 +257,8 @@ function on.warning(self, event)
 end
 
 --- Watches a run.
--- @param world needs log, base, stubs, faults, problem, schemas, and methods view(repo, table) and
---   computed(table); with `rewinds`, also database and a method sequences()
+-- @param world needs log, base, stubs, faults, problem, schemas, and methods view(repo, table),
+--   computed(table) and play_others(); with `rewinds`, also database and a method sequences()
 -- @param def of the script
 -- @param opts kill and dry_run of `world:run`
 -- @return table with batches, the number of those committed, and a method see(event), for

@@ -129,7 +129,6 @@ local KEYS = {
   start_after = { check = key_values },
   follow_new = { default = false, check = boolean },
   repo = { default = "default", check = filled_string },
-  source = { check = filled_string },
   isolation = {
     default = "repeatable read",
     check = one_of { "repeatable read", "read committed", "serializable" },
@@ -140,6 +139,7 @@ local KEYS = {
   quarantine_rows = { default = false, check = boolean },
   statement_timeout_ms = { default = 30000, check = integer(0, INT_MAX), is_integer = true },
   lock_timeout_ms = { default = 1000, check = integer(0, INT_MAX), is_integer = true },
+  prepare_timeout_ms = { default = 600000, check = integer(1, INT_MAX), is_integer = true },
   timezone = { check = filled_string },
   row_security = { default = false, check = boolean },
   durable_batches = { default = false, check = boolean },
@@ -155,7 +155,7 @@ local KEYS = {
 config.names = text.sorted_keys(KEYS)
 
 -- What every script says for itself.
-local NO_DEFAULT = { repo = true, source = true, start_after = true }
+local NO_DEFAULT = { repo = true, start_after = true }
 
 --- What is kept of a value, or a complaint.
 local function check_value(name, value, label)

@@ -49,8 +49,6 @@
 ---@field tables table<string, luamig.MockTable> By name, as the repo is given it.
 ---A script with a base query needs it.
 ---@field base? luamig.MockBase|luamig.MockQuery
----The tables of the database that `config.source` names; `base` reads them.
----@field source? table<string, luamig.MockTable>
 
 ---@class luamig.MockRunOptions
 ---@field args? table<string, any> The arguments of the command line.
@@ -58,6 +56,7 @@
 ---@field limit? integer Stop after so many rows.
 ---@field again? boolean Repeat a run that is done.
 ---@field dry_run? boolean Roll every batch back.
+---@field prepare? boolean Call `prepare` in a dry run, too.
 ---How many workers share the run, each with the script loaded anew. Default: 1. On PostgreSQL there
 ---is always one.
 ---@field workers? integer
@@ -118,7 +117,6 @@
 ---@field file? string The script's file,
 ---@field line? integer and the line of the call.
 ---@field committed? boolean Whether the batch has been.
----@field source? boolean Whether it was a call of `run.source`.
 ---@field key? table<string, any> Of `update`, `delete` and `get`.
 ---@field changes? table<string, any> Of `update` and `update_all`.
 ---@field row? table<string, any> Of `insert`.
@@ -130,7 +128,6 @@
 ---Tables in Lua, and a journal.
 ---@class luamig.World
 ---@field log luamig.MockEntry[] What has happened, in its order.
----@field source? luamig.World The database that the script reads; its `stub` and `rows`.
 local World = {}
 
 ---Declares the answer to a raw SQL statement, which is matched by its tokens. One that is left
@@ -144,6 +141,12 @@ function World:stub(sql, answer) end
 ---@param fault luamig.MockFault
 ---@return luamig.World
 function World:fail(fault) end
+
+---What other sessions do between `prepare` and the transaction of its rows: the function may change
+---the tables. It is called each time that rows were prepared; `n` counts the calls.
+---@param act fun(tables: luamig.MockTables, n: integer)
+---@return luamig.World
+function World:between(act) end
 
 ---Copies of a table's committed rows, by primary key.
 ---@param name string

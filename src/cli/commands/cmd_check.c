@@ -91,13 +91,9 @@ look_at_database(const struct check_options *options,
 {
     struct lm_check_options how = {.application_name = "luamig: check",
                                    .journal_schema = options->journal_schema};
-    const struct lm_migration *migration = lm_script_migration(script);
-    struct lm_database database = {.conninfo = NULL};
-    struct lm_database source;
+    struct lm_database database;
     const char **replicas;
-    bool ok = lm_database_resolve_source(&source, project,
-                                         migration->reads_from, err) &&
-              lm_database_resolve(&database, project, &options->choice,
+    bool ok = lm_database_resolve(&database, project, &options->choice,
                                   lm_script_repo(script), err);
 
     if (ok) {
@@ -105,12 +101,10 @@ look_at_database(const struct check_options *options,
                                         &how.replica_count);
         how.replicas = replicas;
         how.conninfo = database.conninfo;
-        how.source_conninfo = source.conninfo;
-        ok = lm_check_all(check, migration, &how, err);
+        ok = lm_check_all(check, lm_script_migration(script), &how, err);
         free(replicas);
     }
     lm_database_release(&database);
-    lm_database_release(&source);
     return ok;
 }
 

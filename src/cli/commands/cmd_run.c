@@ -38,6 +38,7 @@ static const char help[] =
     "  --limit N             stop after N rows (exit code 5); you can resume "
     "the run.\n"
     "                        With --dry-run: try N rows (exit code 0)\n"
+    "  --prepare             with --dry-run: call the script's prepare, too\n"
     "  --batch-size N        rows in a batch; overrides the script\n"
     "  --target-ms N         time that a batch should take; overrides the "
     "script\n"
@@ -103,6 +104,7 @@ struct run_options {
     bool force;
     bool detach;
     bool dry_run;
+    bool prepare;
     bool count;
     bool help;
 };
@@ -113,6 +115,7 @@ static const struct lm_option option_table[] = {
     LM_ARGS_OPTIONS(offsetof(struct run_options, args)),
     LM_FLAG("dry-run", struct run_options, dry_run),
     LM_NUMBER("limit", struct run_options, limit, 1),
+    LM_FLAG("prepare", struct run_options, prepare),
     LM_NUMBER("batch-size", struct run_options, batch_size, 1),
     LM_NUMBER("target-ms", struct run_options, target_ms, 1),
     LM_NUMBER("throttle-ms", struct run_options, throttle_ms, 0),
@@ -166,6 +169,11 @@ go_together(const struct run_options *options)
             &lm_cmd_run,
             "--adopt continues a run, %s begins another one: give one of them",
             options->again ? "--again" : "--restart");
+        return false;
+    }
+    if (options->prepare && !options->dry_run) {
+        lm_cli_usage(&lm_cmd_run,
+                     "--prepare is for a dry run: a run always calls prepare");
         return false;
     }
     if (options->dry_run && (options->again || options->restart ||
@@ -334,6 +342,7 @@ run_script(const struct job *job, const struct lm_script *script,
         .adopt = options->adopt,
         .force = options->force,
         .limit = options->limit,
+        .prepare = options->prepare,
         .count = options->count,
         .keep_batch_size = options->batch_size >= 0,
         .keep_throttle_ms = options->throttle_ms >= 0,
@@ -341,9 +350,7 @@ run_script(const struct job *job, const struct lm_script *script,
         .keep_workers = options->workers_text != NULL,
         .under_way = lm_detach_under_way,
         .arg = job->detach};
-    const char *reads_from = lm_script_migration(script)->reads_from;
-    struct lm_database database = {.conninfo = NULL};
-    struct lm_database source;
+    struct lm_database database;
     struct lm_err err;
 
     end->code = LM_EXIT_USAGE;
@@ -352,16 +359,13 @@ run_script(const struct job *job, const struct lm_script *script,
         !read_variable("LUAMIG_SILENCE_MS", DEFAULT_SILENCE_MS,
                        &runner.silence_ms))
         return;
-    if (lm_database_resolve_source(&source, job->project, reads_from, &err) &&
-        lm_database_resolve(&database, job->project, choice,
+    if (lm_database_resolve(&database, job->project, choice,
                             lm_script_repo(script), &err)) {
-        runner.source_conninfo = source.conninfo;
         run_in(job, script, &database, &runner, end);
     } else {
         end->code = lm_cli_fail(&err);
     }
     lm_database_release(&database);
-    lm_database_release(&source);
 }
 
 static void

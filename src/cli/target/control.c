@@ -9,6 +9,7 @@
 #include "core/journal/journal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A runner answers within a second, or after its batch. */
@@ -98,13 +99,29 @@ done_word(const char *verb)
     return "has answered";
 }
 
+static void
+print_no_answer(const struct lm_control *self)
+{
+    struct lm_status_progress now;
+    struct lm_err ignored;
+    char prepares[80] = "";
+
+    if (lm_status_progress(self->look.conn, self->look.schema, self->run.id,
+                           &now, &ignored) &&
+        strcmp(now.waits_for, "prepare") == 0) {
+        snprintf(prepares, sizeof prepares, " (in prepare since %s)",
+                 lm_clock_span(now.waits_ms).text);
+    }
+    lm_out("run %" PRId64 " has been asked to %s; it has not answered yet%s, "
+           "it answers after its current batch\n",
+           self->run.id, self->command->name, prepares);
+}
+
 static int
 print_answer(const struct lm_control *self, const char *answer)
 {
     if (answer[0] == '\0') {
-        lm_out("run %" PRId64 " has been asked to %s; it has not answered yet, "
-               "it answers after its current batch\n",
-               self->run.id, self->command->name);
+        print_no_answer(self);
     } else if (strcmp(answer, "done") != 0) {
         lm_log(LM_LOG_ERROR, "run %" PRId64 " answers: %s", self->run.id,
                answer);

@@ -379,6 +379,11 @@ conclude(struct lm_runner *self, bool ok, bool stopped, struct lm_err *err)
         lm_conn_rollback(self->lane.conn);
     if (report->worked)
         fill_report(self, report);
+    if (!ok && self->migration->ops->prepare != NULL &&
+        !self->options->prepare && err->hint[0] == '\0') {
+        lm_err_hint(err, "A dry run does not call prepare, so run.prepared is "
+                         "empty. With --prepare it does.");
+    }
     if (!ok) {
         report->ending = LM_END_FAILED;
         report->would_record_row = lm_lane_may_record_row(&self->lane, err);
@@ -405,8 +410,7 @@ prepare(struct lm_runner *self, struct lm_err *err)
     if (!self->migration->one_shot) {
         if (!lm_runner_find_start(self, &self->run.cursor, err))
             return false;
-        if (!lm_lane_reads_elsewhere(&self->lane) &&
-            !lm_page_key_table(self->lane.conn, &self->lane.query, &dry->table,
+        if (!lm_page_key_table(self->lane.conn, &self->lane.query, &dry->table,
                                &ignored))
             lm_log(LM_LOG_DEBUG, "%s", ignored.message);
     }

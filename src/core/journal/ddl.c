@@ -563,13 +563,7 @@ static const char step_5[] =
     "    DELETE FROM {schema}.worker WHERE run_id = p_run;\n"
     "END {quote};\n";
 
-/* Where the base query reads, if that is another database, and up to which
- * position of its WAL the run has seen it. */
-static const char step_6[] =
-    "ALTER TABLE {schema}.progress ADD COLUMN source jsonb;\n";
-
-static const char *const steps[] = {step_1, step_2, step_3,
-                                    step_4, step_5, step_6};
+static const char *const steps[] = {step_1, step_2, step_3, step_4, step_5};
 
 int
 lm_journal_version(void)

@@ -24,7 +24,6 @@
 
 #include "core/migration.h"
 #include "core/page/key.h"
-#include "core/page/place.h"
 #include "pg/conn/conn.h"
 
 /* Where requests are announced; the payload is the run's number. */
@@ -243,20 +242,6 @@ bool lm_journal_fits_done(struct lm_journal *self, const char *sketch,
 bool lm_journal_note_fingerprint(struct lm_journal *self, int64_t run_id,
                                  const char *fingerprint,
                                  struct lm_err *err) LM_MUSTCHECK;
-
-/* journal/source.c: the other database in which a run reads (config.source). */
-struct lm_journal_source {
-    bool there; /* the run has one */
-    char repo[128];
-    struct lm_place place; /* its newest position that the run has seen */
-};
-bool lm_journal_read_source(struct lm_journal *self, int64_t run_id,
-                            struct lm_journal_source *out,
-                            struct lm_err *err) LM_MUSTCHECK;
-/* In a transaction. The position never goes back. */
-bool lm_journal_note_source(struct lm_journal *self, int64_t run_id,
-                            const char *repo, const struct lm_place *place,
-                            struct lm_err *err) LM_MUSTCHECK;
 
 /* Files whose code a run has used, as lists for parameters: names, files, and
  * contents (NULL if a file is gone). */
@@ -525,6 +510,11 @@ bool lm_journal_renew(struct lm_journal *self, const struct lm_run *run,
  */
 bool lm_journal_keep(struct lm_journal *self, int64_t run_id,
                      struct lm_err *err) LM_MUSTCHECK;
+
+/* The same connection writes for status that the process, which leads the run,
+ * has been in the script's prepare for so long. */
+bool lm_journal_note_prepare(struct lm_journal *self, int64_t run_id,
+                             int64_t for_ms, struct lm_err *err) LM_MUSTCHECK;
 
 /* The server process a of worker w, as SQL for FROM. Behind a pooler, where
  * backend_pid is 0, there is none. */

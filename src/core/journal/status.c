@@ -342,13 +342,15 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         " (SELECT count(*)::int4 FROM {schema}.range g WHERE g.run_id = r.id"
         "  AND g.owner IS NOT NULL AND NOT g.closed),"
         " coalesce((SELECT w.note FROM {schema}.worker w"
-        "  WHERE w.id = p.leader), '')"
+        "  WHERE w.id = p.leader), ''),"
+        " coalesce((extract(epoch FROM clock_timestamp() - p.waits_since)"
+        "  * 1000)::int8, 0)"
         " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id"
         " CROSS JOIN LATERAL " LM_JOURNAL_TOTALS " WHERE r.id = $1::bigint";
     struct lm_answer *row = NULL;
     bool ok = true;
 
-    if (!ask_about(conn, schema, sql, "?: t b 3n i n t d t d t", run_id, &row,
+    if (!ask_about(conn, schema, sql, "?: t b 3n i n t d t d t n", run_id, &row,
                    err))
         return false;
     if (lm_answer_rows(row) == 1) {
@@ -364,6 +366,7 @@ lm_status_progress(struct lm_conn *conn, const char *schema, int64_t run_id,
         LM_ERR_COPY(out->error, lm_answer_text(row, 0, 9));
         out->workers = lm_answer_small(row, 0, 10);
         LM_ERR_COPY(out->workers_note, lm_answer_text(row, 0, 11));
+        out->waits_ms = lm_answer_int(row, 0, 12);
     } else {
         ok = fail_lost(run_id, schema, err);
     }

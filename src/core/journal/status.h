@@ -120,7 +120,8 @@ struct lm_status_progress {
     int64_t total;      /* -1: unknown */
     int64_t batch_size; /* 0: unknown */
     char waits_for[256];
-    int exit_code; /* of a run that has ended */
+    int64_t waits_ms; /* how long it has waited */
+    int exit_code;    /* of a run that has ended */
     char error[1024];
     int workers;            /* that have a range */
     char workers_note[256]; /* why the leader has so many */

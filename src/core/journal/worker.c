@@ -377,6 +377,25 @@ lm_journal_count_room(struct lm_journal *self, int64_t run_id, int *room,
 }
 
 bool
+lm_journal_note_prepare(struct lm_journal *self, int64_t run_id, int64_t for_ms,
+                        struct lm_err *err)
+{
+    if (lm_journal_open_lightly(self, err) &&
+        lm_journal_command(
+            self,
+            "UPDATE {schema}.progress p SET waits_for = 'prepare',"
+            " waits_since = clock_timestamp() - $3::bigint * interval '1 ms'"
+            " FROM {schema}.worker w WHERE p.run_id = $1 AND w.id = p.leader"
+            " AND w.process = $2::uuid",
+            LM_VALUES(LM_DIGITS(run_id), self->process, LM_DIGITS(for_ms)),
+            err) &&
+        lm_journal_commit(self, err))
+        return true;
+    lm_conn_rollback(self->conn);
+    return false;
+}
+
+bool
 lm_journal_keep(struct lm_journal *self, int64_t run_id, struct lm_err *err)
 {
     if (lm_journal_open_lightly(self, err) &&

@@ -79,11 +79,10 @@ may_ask_ahead(const struct lm_lane *self, const struct lm_page *page)
     if (lm_fault_is_armed("after_commit"))
         return false;
 #endif
-    return page->more && self->account->limit == 0 &&
+    return page->more && self->account->limit == 0 && !lm_lane_prepares(self) &&
            self->host.goes_on(self->host.run) &&
            self->range.batches + 1 < LM_LANE_RANGE_BATCHES &&
-           !lm_lane_has_source(self) && lm_stop_level() == 0 &&
-           self->pace.last_ms <= AHEAD_PAGE_MS &&
+           lm_stop_level() == 0 && self->pace.last_ms <= AHEAD_PAGE_MS &&
            self->migration->target_ms == 0 && self->window.rows == 0 &&
            !self->narrow.on && self->bisection.rows_to_search == 0 &&
            self->options.witness == NULL && lm_repo_may_check_ahead(self->repo);
@@ -179,15 +178,16 @@ advance(struct lm_lane *self, const struct lm_page *page, struct lm_key *cursor)
     self->range.batches++;
     lm_attempt_committed(&self->attempt);
     lm_lane_narrow_passed(self, page);
+    lm_lane_prepared_passed(self);
     lm_size_batch(&self->size, page->rows, self->worked_ms);
     count_batch(self, page->rows);
 }
 
 /* "batch 3, keys (id) from (2001) to (3000), rolled back"; "after (2000)" if the
  * first row was not sent */
-static void
-name_batch(const struct lm_lane *self, const struct lm_page *page,
-           struct lm_err *err)
+void
+lm_lane_name_batch(const struct lm_lane *self, const struct lm_page *page,
+                   struct lm_err *err)
 {
     struct lm_buf text = LM_BUF_INIT;
 
@@ -221,6 +221,19 @@ most_bytes(const struct lm_lane *self, size_t bytes)
     return bytes + (size_t)self->others * 2 * LM_LANE_PAGE_BYTES;
 }
 
+static const struct lm_key *
+bound_of(const struct lm_lane *self, const struct lm_key *window_end)
+{
+    return lm_key_is_empty(window_end) ? &self->range.upper : window_end;
+}
+
+static bool
+begin_transaction(struct lm_lane *self, struct lm_err *err)
+{
+    return self->host.begin_batch(self->host.run, err) &&
+           lm_repo_post_check(self->repo, self->conn, err);
+}
+
 static bool
 ask_page(struct lm_lane *self, struct lm_key *window_end, int64_t rows,
          struct lm_err *err)
@@ -229,9 +242,28 @@ ask_page(struct lm_lane *self, struct lm_key *window_end, int64_t rows,
            lm_lane_find_window(self, window_end, err) &&
            lm_lane_narrow_page(self, window_end, err) &&
            lm_lane_ask_page(self, &self->range.cursor,
-                            lm_key_is_empty(window_end) ? &self->range.upper
-                                                        : window_end,
-                            rows, err);
+                            bound_of(self, window_end), rows, err);
+}
+
+static void
+begin_page(struct lm_lane *self, int64_t rows)
+{
+    lm_attempt_look_for_page(&self->attempt);
+    lm_conn_limit_answer(self->conn,
+                         rows > 1 ? most_bytes(self, LM_LANE_PAGE_BYTES) : 0);
+}
+
+/* ok: the page was asked for. */
+static bool
+read_page(struct lm_lane *self, bool ok, const struct lm_key *window_end,
+          struct lm_page *page, struct lm_err *err)
+{
+    ok = ok && lm_lane_read_page(self, &self->range.cursor,
+                                 bound_of(self, window_end), page, err);
+    lm_conn_limit_answer(self->conn, most_bytes(self, LM_LANE_ANSWER_BYTES));
+    if (ok)
+        lm_attempt_found_page(&self->attempt, page->rows);
+    return ok;
 }
 
 static bool
@@ -242,24 +274,32 @@ fetch_page(struct lm_lane *self, bool asked, struct lm_key *window_end,
     int64_t rows = rows_to_ask_for(self);
     bool ok;
 
-    lm_attempt_look_for_page(&self->attempt);
+    begin_page(self, rows);
     lm_narrow_begin_page(&self->narrow, rows);
-    lm_conn_limit_answer(lm_lane_reader(self),
-                         rows > 1 ? most_bytes(self, LM_LANE_PAGE_BYTES) : 0);
-    ok = (asked || ask_page(self, window_end, rows, err)) &&
-         lm_lane_read_page(self, &self->range.cursor,
-                           lm_key_is_empty(window_end) ? &self->range.upper
-                                                       : window_end,
-                           page, err);
-    lm_conn_limit_answer(lm_lane_reader(self),
-                         most_bytes(self, LM_LANE_ANSWER_BYTES));
-    lm_conn_limit_answer(self->conn, most_bytes(self, LM_LANE_ANSWER_BYTES));
+    ok = asked || ask_page(self, window_end, rows, err);
+    ok = read_page(self, ok, window_end, page, err);
     lm_pace_note(&self->pace, lm_clock_ms() - begun_ms);
-    if (!ok)
+    if (ok)
+        lm_lane_window_passed(self, page->more);
+    return ok;
+}
+
+bool
+lm_lane_read_again(struct lm_lane *self, const struct lm_key *window_end,
+                   struct lm_page *page, struct lm_err *err)
+{
+    int64_t rows = rows_to_ask_for(self);
+    bool ok;
+
+    memset(page, 0, sizeof *page);
+    self->begun_ms = lm_clock_ms();
+    if (!begin_transaction(self, err))
         return false;
-    lm_attempt_found_page(&self->attempt, page->rows);
-    lm_lane_window_passed(self, page->more);
-    return true;
+    begin_page(self, rows);
+    ok = lm_lane_witness(self, LM_BEFORE_PAGE, self->batch, err) &&
+         lm_lane_ask_page(self, &self->range.cursor, bound_of(self, window_end),
+                          rows, err);
+    return read_page(self, ok, window_end, page, err);
 }
 
 /* Nothing matched in a window: the cursor moves to its end. */
@@ -273,6 +313,7 @@ pass_window(struct lm_lane *self, const struct lm_page *page,
     self->range.seq++;
     lm_attempt_committed(&self->attempt);
     lm_lane_narrow_passed(self, page);
+    lm_lane_prepared_passed(self);
     count_batch(self, 0);
     return true;
 }
@@ -309,7 +350,7 @@ work_on_page(struct lm_lane *self, const struct lm_page *page,
         self->range_done = !page->more && !ends_window;
         ok = lm_lane_witness(self, LM_AFTER_COMMIT, self->batch, err);
     } else if (err->kind != LM_ERR_LOST) {
-        name_batch(self, page, err);
+        lm_lane_name_batch(self, page, err);
         lm_lane_note_failed_page(self, page);
     }
     lm_key_release(&cursor);
@@ -331,6 +372,7 @@ lm_lane_batch(struct lm_lane *self, struct lm_err *err)
     struct lm_key window_end = {NULL, 0};
     struct lm_page page;
     bool asked = has_asked_ahead(self);
+    bool leaves = false;
     bool ok;
 
     lm_attempt_begin_batch(&self->attempt);
@@ -338,11 +380,10 @@ lm_lane_batch(struct lm_lane *self, struct lm_err *err)
     self->number = lm_account_number(self->account, self->number);
     self->batch = self->number;
     lm_repo_begin_batch(self->repo, self->conn);
-    ok = lm_lane_enter_source(self, err) && lm_lane_begin_source(self, err) &&
-         (asked || (self->host.begin_batch(self->host.run, err) &&
-                    lm_repo_post_check(self->repo, self->conn, err))) &&
-         fetch_page(self, asked, &window_end, &page, err);
-    if (ok) {
+    ok = (asked || begin_transaction(self, err)) &&
+         fetch_page(self, asked, &window_end, &page, err) &&
+         lm_lane_prepare_page(self, &window_end, &page, &leaves, err);
+    if (ok && !leaves) {
         LM_FAULT("after_page");
         ok = work_on_page(self, &page, &window_end, err);
         lm_page_release(&page);

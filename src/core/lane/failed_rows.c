@@ -131,7 +131,8 @@ lm_lane_note_failed_key(struct lm_lane *self, const struct lm_key *key)
 bool
 lm_lane_may_record_row(const struct lm_lane *self, const struct lm_err *err)
 {
-    if (!self->migration->record_failures || self->failed_batch.rows == 0)
+    if (!self->migration->record_failures || self->failed_batch.rows == 0 ||
+        lm_err_is_state(err, LM_SCRIPT_RETRY))
         return false;
     return err->kind == LM_ERR_FAILED ||
            (err->kind == LM_ERR_DATABASE && lm_repo_may_catch(err));
@@ -150,7 +151,6 @@ record(struct lm_lane *self, const struct lm_err *why, struct lm_err *err)
     txn.own = true;
     txn.durable = self->migration->durable_batches;
     return lm_txn_begin(self->conn, &txn, err) &&
-           lm_lane_note_source(self, err) &&
            lm_journal_record_failed_row(&self->journal, self->run->id,
                                         &self->range, &failure,
                                         self->attempt.uncounted_retries, err) &&
@@ -230,26 +230,40 @@ migrate_alone(struct lm_lane *self, const struct lm_page *page,
     return ok;
 }
 
+static bool
+read_alone(struct lm_lane *self, const struct lm_key *key, struct lm_page *page,
+           struct lm_err *err)
+{
+    struct lm_txn txn = lm_lane_txn(self);
+
+    lm_attempt_look_for_page(&self->attempt);
+    if (!lm_txn_begin(self->conn, &txn, err) ||
+        !lm_page_fetch_row(self->conn, &self->query, key, page, err))
+        return false;
+    lm_attempt_found_page(&self->attempt, page->rows);
+    self->failed_batch.rows = page->rows == 1 ? 1 : 0;
+    return true;
+}
+
 bool
 lm_lane_retry_row(struct lm_lane *self, const struct lm_key *key, int attempt,
                   int *rows, struct lm_err *err)
 {
-    struct lm_txn txn = lm_lane_txn(self);
     struct lm_page page;
-    bool ok;
+    bool ready = false;
+    bool ok = true;
 
     self->failed_batch.rows = 0;
     lm_attempt_is(&self->attempt, attempt);
-    lm_attempt_look_for_page(&self->attempt);
-    if (!lm_lane_enter_source(self, err) || !lm_lane_begin_source(self, err) ||
-        !lm_txn_begin(self->conn, &txn, err) ||
-        !lm_page_fetch_row(lm_lane_reader(self), &self->query, key, &page, err))
-        return false;
-    lm_attempt_found_page(&self->attempt, page.rows);
-    *rows = page.rows;
-    self->failed_batch.rows = page.rows == 1 ? 1 : 0;
-    ok = page.rows != 1 || migrate_alone(self, &page, key, err);
-    lm_page_release(&page);
+    for (bool again = false; ok && !ready; again = true) {
+        if (!read_alone(self, key, &page, err))
+            return false;
+        *rows = page.rows;
+        ok = lm_lane_prepare_row(self, &page, again, &ready, err);
+        if (ok && ready && page.rows == 1)
+            ok = migrate_alone(self, &page, key, err);
+        lm_page_release(&page);
+    }
     return ok;
 }
 

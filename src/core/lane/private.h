@@ -6,9 +6,6 @@
 
 #include "core/lane/lane.h"
 
-/* The SQLSTATE when another server, or another database, has the address. */
-#define LM_LANE_ANOTHER_SERVER "LM003"
-
 /* How much memory the answer with a page of several rows may take, and any
  * other answer. */
 static const size_t LM_LANE_PAGE_BYTES = (size_t)64 << 20;
@@ -30,6 +27,8 @@ void lm_attempt_found_page(struct lm_attempt *self, int64_t rows);
 void lm_attempt_committed(struct lm_attempt *self);
 /* Counts attempts from 1 again, because the next attempt is another work. */
 void lm_attempt_begin_anew(struct lm_attempt *self);
+/* A service that was away has answered. */
+void lm_attempt_served(struct lm_attempt *self);
 /* Sets the number of the attempt, for a caller that counts by itself. */
 void lm_attempt_is(struct lm_attempt *self, int number);
 /* Counts a retry of the current transaction, and logs how it is tried. */
@@ -56,13 +55,6 @@ void lm_failed_batch_release(struct lm_failed_batch *self);
  * says why. */
 bool lm_lane_record_failed_row(struct lm_lane *self,
                                struct lm_err *err) LM_MUSTCHECK;
-
-/* source.c: drops all prepared statements, of both connections. */
-bool lm_lane_forget_statements(struct lm_lane *self,
-                               struct lm_err *err) LM_MUSTCHECK;
-
-/* source.c: says more of an error that two encodings cause. */
-void lm_lane_explain_encoding(const struct lm_lane *self, struct lm_err *err);
 
 /* stretch.c, in two steps: asks for a page after cursor and up to bound, and
  * reads it, as lm_page_ask and lm_page_read do; of a full page of keys only the
@@ -96,6 +88,34 @@ bool lm_lane_narrow(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_lane_is_row_error(const struct lm_err *err);
 /* The batch's rows took too much memory. True: the next page has fewer rows. */
 bool lm_lane_take_fewer(struct lm_lane *self);
+
+/* batch.c: adds the page's keys to an error of the batch; reads the rows up to
+ * window_end, or of the range, in a new transaction. */
+void lm_lane_name_batch(const struct lm_lane *self, const struct lm_page *page,
+                        struct lm_err *err);
+bool lm_lane_read_again(struct lm_lane *self, const struct lm_key *window_end,
+                        struct lm_page *page, struct lm_err *err) LM_MUSTCHECK;
+
+/*
+ * prepare.c. Does the script prepare rows? Inside the transaction in which the
+ * page was read: sees to it that all of its rows are prepared, and then the
+ * page is the one of the transaction, and window_end is where it ends, if it
+ * ends before its range. *leaves: there is no page and no transaction, and the
+ * lane should look what is asked of the run. If this fails, page is released,
+ * too.
+ */
+bool lm_lane_prepares(const struct lm_lane *self);
+bool lm_lane_prepare_page(struct lm_lane *self, struct lm_key *window_end,
+                          struct lm_page *page, bool *leaves,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* The same for a page of one row. *ready: it is prepared; otherwise the
+ * transaction is rolled back, and the row was prepared and should be read
+ * again. */
+bool lm_lane_prepare_row(struct lm_lane *self, const struct lm_page *page,
+                         bool again, bool *ready,
+                         struct lm_err *err) LM_MUSTCHECK;
+/* A page is committed, or has no row any more. */
+void lm_lane_prepared_passed(struct lm_lane *self);
 
 /* window.c, before a page: where the window ends in which the query looks for
  * the page. Empty: no window before the bound. */

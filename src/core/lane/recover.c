@@ -28,6 +28,7 @@ enum {
     SHORT_BASE_MS = 500,
     SHORT_CAP_MS = 30000,
     SHORT_PATIENCE_MS = 600000,
+    WATCHED_WAITS = 100,
     /* For one row that others write, too. */
     CONFLICT_CAP_MS = 500,
     CONFLICT_PATIENCE_MS = 60000
@@ -40,7 +41,7 @@ enum remedy {
     TRY_AGAIN,    /* conflict with another transaction */
     SMALLER_BITE, /* it took too long, or waited too long for a lock */
     FEWER_ROWS,   /* they take too much memory */
-    WAIT,         /* the server lacks something */
+    WAIT,         /* the server lacks something, or a service is away */
     FIND_FENCER   /* another runner has taken over, or batches are lost */
 };
 
@@ -57,7 +58,6 @@ lm_lane_end_step(struct lm_lane *self)
     self->attempt.number = 1;
     self->attempt.uncombined = self->bisection.rows_to_search > 0;
     self->attempt.reprepared = false;
-    lm_lane_end_source(self);
 }
 
 void
@@ -117,6 +117,15 @@ lm_attempt_begin_anew(struct lm_attempt *self)
     self->number = 1;
 }
 
+void
+lm_attempt_served(struct lm_attempt *self)
+{
+    if (self->short_since_ms == 0)
+        return;
+    self->short_since_ms = 0;
+    lm_attempt_begin_anew(self);
+}
+
 /* The remedy for an SQLSTATE; luamig has some codes of its own. */
 static enum remedy
 find_remedy(const struct lm_err *err)
@@ -131,6 +140,8 @@ find_remedy(const struct lm_err *err)
         return RECONNECT;
     if (err->kind == LM_ERR_FAILED && lm_err_is_state(err, LM_SCRIPT_NO_MEMORY))
         return FEWER_ROWS;
+    if (err->kind == LM_ERR_FAILED && lm_err_is_state(err, LM_SCRIPT_RETRY))
+        return WAIT;
     if (err->kind != LM_ERR_DATABASE)
         return GIVE_UP;
     if (lm_err_is_state(err, LM_CONN_TOO_LARGE))
@@ -160,11 +171,7 @@ reconnect(struct lm_lane *self, struct lm_err *err)
                       MAX_LOST_IN_ROW);
         return false;
     }
-    if (lm_lane_has_source(self))
-        lm_conn_rollback(self->conn);
-    if (lm_lane_has_lost_source(self)
-            ? lm_lane_reconnect_source(self, &why, err)
-            : lm_lane_reconnect(self, &why, err))
+    if (lm_lane_reconnect(self, &why, err))
         return true;
     if (err->where[0] == '\0')
         memcpy(err->where, why.where, sizeof err->where);
@@ -249,13 +256,6 @@ fail_after_attempts(const struct lm_lane *self, struct lm_err *err)
                     " of\". End it with pg_terminate_backend, and run the same "
                     "command.",
                     self->run->id);
-    }
-    if (self->source.place.standby && self->attempt.paging &&
-        lm_err_is_state(err, "40001")) {
-        return lm_err_hint(
-            err, "The source is a standby, which ends queries that keep it "
-                 "from replaying. Turn hot_standby_feedback on there, raise "
-                 "max_standby_streaming_delay, or take smaller batches.");
     }
     if (lm_err_is_state(err, "40001") &&
         strcmp(self->migration->isolation, "read committed") != 0) {
@@ -413,7 +413,7 @@ reprepare(struct lm_lane *self, struct lm_err *err)
     bool reconnected = false;
 
     self->attempt.reprepared = true;
-    if (!lm_lane_forget_statements(self, err))
+    if (!lm_conn_forget(self->conn, err))
         return err->kind == LM_ERR_LOST && reconnect(self, err);
     *err = stale;
     if (!again || !refresh(self, err, &reconnected))
@@ -422,25 +422,39 @@ reprepare(struct lm_lane *self, struct lm_err *err)
     return true;
 }
 
-/* The server lacks memory, disk space or connections. People must fix that;
- * the run waits and then continues. */
+/* A run that a test watches never sleeps for a service. */
+static bool
+has_waited_enough(const struct lm_lane *self, bool service)
+{
+    int64_t waited_ms = lm_clock_ms() - self->attempt.short_since_ms;
+
+    return service && self->options.witness != NULL
+               ? self->attempt.number >= WATCHED_WAITS
+               : waited_ms > LM_FAULT_PATIENCE(SHORT_PATIENCE_MS);
+}
+
+/* The server lacks memory, disk space or connections, or the script says that
+ * a service is away. People must fix that; the run waits and then continues. */
 static bool
 wait(struct lm_lane *self, struct lm_err *err)
 {
-    int64_t now = lm_clock_ms();
+    bool service = lm_err_is_state(err, LM_SCRIPT_RETRY);
     bool reconnected;
 
     if (self->attempt.short_since_ms == 0) {
-        self->attempt.short_since_ms = now;
-        lm_log(LM_LOG_WARNING, "%s (SQLSTATE %s); waiting", err->message,
-               err->sqlstate);
+        self->attempt.short_since_ms = lm_clock_ms();
+        lm_log(LM_LOG_WARNING, "%s%s%s%s; waiting", err->message,
+               service ? "" : " (SQLSTATE ", service ? "" : err->sqlstate,
+               service ? "" : ")");
     }
-    if (now - self->attempt.short_since_ms > SHORT_PATIENCE_MS) {
+    if (has_waited_enough(self, service))
         return lm_err_prefix(err, "gave up after ten minutes");
-    }
     self->host.waits(self->host.run, err->message);
-    lm_stop_sleep_ms(
-        lm_clock_backoff_ms(self->attempt.number, SHORT_BASE_MS, SHORT_CAP_MS));
+    if (!service || self->options.witness == NULL) {
+        self->host.rest(self->host.run,
+                        lm_clock_backoff_ms(self->attempt.number, SHORT_BASE_MS,
+                                            SHORT_CAP_MS));
+    }
     self->host.waits(self->host.run, NULL);
     count_attempt(self, err);
     return refresh(self, err, &reconnected);
@@ -580,12 +594,9 @@ lm_lane_recover(struct lm_lane *self, struct lm_err *err)
 
     if (err->kind == LM_ERR_KILLED)
         return false;
-    lm_lane_end_source(self);
-    lm_lane_explain_encoding(self, err);
     if (remedy != RECONNECT) {
         lm_conn_rollback(self->conn);
-        if ((!lm_conn_is_up(self->conn) || lm_lane_has_lost_source(self)) &&
-            err->kind == LM_ERR_DATABASE)
+        if (!lm_conn_is_up(self->conn) && err->kind == LM_ERR_DATABASE)
             remedy = RECONNECT;
     }
     if (remedy != RECONNECT && remedy != REPREPARE &&

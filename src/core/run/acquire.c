@@ -20,15 +20,15 @@ static bool
 check_start_after(struct lm_runner *self, const struct lm_key *key,
                   struct lm_err *err)
 {
-    struct lm_txn txn = lm_lane_read_txn(&self->lane);
-    struct lm_conn *conn = lm_lane_reader(&self->lane);
+    struct lm_txn txn = lm_lane_txn(&self->lane);
     bool ok;
 
     if (lm_key_is_empty(key))
         return true;
-    ok = lm_txn_begin(conn, &txn, err) &&
-         lm_page_check_key(conn, &self->lane.query, key, err);
-    lm_conn_rollback(conn);
+    txn.read_only = true;
+    ok = lm_txn_begin(self->lane.conn, &txn, err) &&
+         lm_page_check_key(self->lane.conn, &self->lane.query, key, err);
+    lm_conn_rollback(self->lane.conn);
     if (!ok && lm_err_is_state(err, "22")) {
         struct lm_buf text = LM_BUF_INIT;
 
@@ -152,10 +152,9 @@ check_follow_new(const struct lm_runner *self, const struct lm_run *run,
 static bool
 accepts(void *arg, const struct lm_run *run, struct lm_err *err)
 {
-    struct lm_runner *self = arg;
+    const struct lm_runner *self = arg;
 
-    return (!run->started || lm_lane_check_source(&self->lane, run->id, err)) &&
-           lm_lane_check_keys(&self->lane, &run->cursor, &run->bound, false,
+    return lm_lane_check_keys(&self->lane, &run->cursor, &run->bound, false,
                               err) &&
            check_follow_new(self, run, err);
 }
@@ -348,7 +347,6 @@ may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
     lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); trying again", err->message,
            err->sqlstate);
     lm_conn_rollback(self->lane.conn);
-    lm_lane_end_source(&self->lane);
     return lm_stop_sleep_ms(
         lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
 }

@@ -142,6 +142,24 @@ lm_runner_await_workers(struct lm_runner *self)
     lm_stop_wait_ms(SLICE_MS);
 }
 
+bool
+lm_runner_is_wanted(struct lm_runner *self)
+{
+    renew_in_time(self);
+    return lm_runner_should_end_wait(self);
+}
+
+/* The monitor may have written that the run is in prepare. */
+void
+lm_runner_note_prepare(struct lm_runner *self, bool begins)
+{
+    int64_t timeout_ms = self->migration->prepare_timeout_ms;
+
+    if (lm_mailbox_note_prepare(self->requests.mailbox,
+                                begins ? timeout_ms : 0))
+        lm_runner_renew_lease_and_status(self);
+}
+
 /* -- holds --------------------------------------------------------------- */
 
 /* The run is held, for at least this time: writes that to the journal and to
@@ -228,13 +246,12 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     txn.read_only = true;
     if (!lm_txn_begin(self->lane.conn, &txn, err))
         return false;
-    if (!lm_lane_open_repo(&self->lane, &use, err))
+    if (!lm_repo_open(self->lane.repo, self->lane.conn, &use, err))
         return false;
     ok = m->ops->throttle(m->self, self->lane.repo, &info, wait_ms, ask_again,
                           err);
     ok = lm_lane_close_repo(&self->lane, ok, err);
     lm_conn_rollback(self->lane.conn);
-    lm_lane_end_source(&self->lane);
     return ok;
 }
 
@@ -279,9 +296,7 @@ lm_runner_watch(struct lm_runner *self)
     lm_held_read(&self->holding.held, self->run.held_json);
     if (self->options->alone)
         return;
-    for (int i = 0; i < self->lane.query.source_count &&
-                    !lm_lane_reads_elsewhere(&self->lane);
-         i++) {
+    for (int i = 0; i < self->lane.query.source_count; i++) {
         lm_buf_printf(&tables, "%c%u", i == 0 ? '{' : ',',
                       self->lane.query.sources[i].table);
     }

@@ -53,6 +53,24 @@ waits(void *run, const char *what)
 }
 
 static void
+rest(void *run, int64_t duration_ms)
+{
+    lm_runner_rest(run, duration_ms);
+}
+
+static void
+prepares(void *run, bool begins)
+{
+    lm_runner_note_prepare(run, begins);
+}
+
+static bool
+is_wanted(void *run)
+{
+    return lm_runner_is_wanted(run);
+}
+
+static void
 disconnected(void *run)
 {
     struct lm_runner *self = run;
@@ -80,6 +98,9 @@ lm_runner_host(struct lm_runner *self)
                                  .counted = counted,
                                  .goes_on = goes_on,
                                  .waits = waits,
+                                 .rest = rest,
+                                 .prepares = prepares,
+                                 .is_wanted = is_wanted,
                                  .disconnected = disconnected,
                                  .connected = connected,
                                  .claim = lm_runner_claim_again,

@@ -14,6 +14,10 @@
  * that has not read them lately. */
 enum { POLL_MS = 1000, POLLED_LATELY_MS = 3000 };
 
+/* After so long in one call of prepare, the monitor writes that to the journal.
+ */
+enum { TELL_PREPARE_MS = 1000 };
+
 struct lm_mailbox {
     atomic_int holders;
     pthread_mutex_t mutex; /* of all that follows */
@@ -26,6 +30,11 @@ struct lm_mailbox {
     int64_t polled_ms;
     bool has_poller;   /* beside the runner */
     int64_t leased_ms; /* when the runner last renewed the lease */
+    /* since when the runner is in prepare, and until when the lease is kept
+     * meanwhile; 0: it is not */
+    int64_t prepares_ms;
+    int64_t kept_till_ms;
+    bool prepare_told; /* the journal says so */
 };
 
 struct lm_mailbox *
@@ -177,22 +186,47 @@ struct poller {
 };
 
 /* The runner renews after a third of the lease where it can. Where it cannot,
- * since it is in the middle of a batch, this does so after a half. */
+ * since it is in the middle of a batch or in prepare, this does so after a
+ * half; in prepare not longer than it may take. */
 static bool
 keep_lease(struct poller *self, struct lm_journal *journal, struct lm_err *err)
 {
     int64_t now = lm_clock_ms();
     int64_t leased_ms;
+    bool overtime;
 
     pthread_mutex_lock(&self->mailbox->mutex);
     leased_ms = self->mailbox->leased_ms;
+    overtime =
+        self->mailbox->prepares_ms > 0 && now > self->mailbox->kept_till_ms;
     pthread_mutex_unlock(&self->mailbox->mutex);
     if (leased_ms < self->kept_ms)
         leased_ms = self->kept_ms;
-    if (now - leased_ms < self->lease_ms / 2)
+    if (overtime || now - leased_ms < self->lease_ms / 2)
         return true;
     self->kept_ms = now;
     return lm_journal_keep(journal, self->run_id, err);
+}
+
+/* Once for each call of prepare that takes long. While the runner is in it, it
+ * writes nothing. */
+static bool
+tell_prepare(struct poller *self, struct lm_journal *journal,
+             struct lm_err *err)
+{
+    struct lm_mailbox *mailbox = self->mailbox;
+    int64_t now = lm_clock_ms();
+    int64_t since_ms = 0;
+
+    pthread_mutex_lock(&mailbox->mutex);
+    if (mailbox->prepares_ms > 0 && !mailbox->prepare_told &&
+        now - mailbox->prepares_ms >= TELL_PREPARE_MS) {
+        since_ms = mailbox->prepares_ms;
+        mailbox->prepare_told = true;
+    }
+    pthread_mutex_unlock(&mailbox->mutex);
+    return since_ms == 0 ||
+           lm_journal_note_prepare(journal, self->run_id, now - since_ms, err);
 }
 
 static bool
@@ -204,7 +238,9 @@ poll_requests(void *arg, struct lm_conn *conn, struct lm_err *err)
 
     memcpy(journal.process, self->process, sizeof journal.process);
     /* Without the right to the table, say, requests are heard all the same. */
-    if (!keep_lease(self, &journal, err) && !lm_conn_is_up(conn))
+    if ((!keep_lease(self, &journal, err) ||
+         !tell_prepare(self, &journal, err)) &&
+        !lm_conn_is_up(conn))
         return false;
     return lm_mailbox_poll(self->mailbox, &journal, self->run_id, err);
 }
@@ -246,6 +282,21 @@ lm_mailbox_note_lease(struct lm_mailbox *self, int64_t leased_ms)
     pthread_mutex_lock(&self->mutex);
     self->leased_ms = leased_ms;
     pthread_mutex_unlock(&self->mutex);
+}
+
+bool
+lm_mailbox_note_prepare(struct lm_mailbox *self, int64_t timeout_ms)
+{
+    int64_t now = lm_clock_ms();
+    bool told;
+
+    pthread_mutex_lock(&self->mutex);
+    told = self->prepare_told;
+    self->prepare_told = false;
+    self->prepares_ms = timeout_ms > 0 ? now : 0;
+    self->kept_till_ms = now + timeout_ms;
+    pthread_mutex_unlock(&self->mutex);
+    return told;
 }
 
 bool

@@ -36,6 +36,10 @@ int lm_requests_of_one(const struct lm_request *requests, int count);
 
 /* The runner has renewed the lease. */
 void lm_mailbox_note_lease(struct lm_mailbox *self, int64_t leased_ms);
+/* A call of the script's prepare begins, for which the lease is kept so long;
+ * 0: it has ended. True if the journal says since when the run is in prepare,
+ * so that the runner should write what it does now. */
+bool lm_mailbox_note_prepare(struct lm_mailbox *self, int64_t timeout_ms);
 /* Hooks for the monitor: they read requests, and keep the lease while the
  * runner cannot renew it. */
 struct lm_monitor_hooks lm_mailbox_hooks(struct lm_mailbox *self,

@@ -26,7 +26,6 @@ enum { LM_RUNNER_MOST_WORKERS = 64 };
 
 struct lm_runner_options {
     const char *conninfo;
-    const char *source_conninfo; /* NULL: the migration has no source */
     const char *journal_schema;
     int64_t lease_ms;
     int64_t silence_ms; /* see pg/conn/conn.h */
@@ -35,6 +34,7 @@ struct lm_runner_options {
     bool join;     /* work with others that have the run */
     int64_t adopt; /* run to continue, whatever its name; 0: none */
     int64_t limit; /* rows to migrate in this call; 0: all */
+    bool prepare;  /* a dry run calls the script's prepare, too */
     const char *const *replicas; /* conninfos, to ask for their lag */
     int replica_count;
     /* The command line gives this setting, so "luamig set" of an earlier

@@ -336,6 +336,11 @@ void lm_runner_renew_lease_and_status(struct lm_runner *self);
 void lm_runner_rest(struct lm_runner *self, int64_t duration_ms);
 /* The same for a moment, or until a worker has nothing to do any more. */
 void lm_runner_await_workers(struct lm_runner *self);
+/* Between two calls of the script's prepare: renews the lease. Is something
+ * asked of the run? */
+bool lm_runner_is_wanted(struct lm_runner *self);
+/* A call of prepare begins, or has ended. */
+void lm_runner_note_prepare(struct lm_runner *self, bool begins);
 /* Begins and ends watching the server's health. */
 void lm_runner_watch(struct lm_runner *self);
 void lm_runner_stop_watching(struct lm_runner *self);

@@ -129,6 +129,34 @@ waits(void *run, const char *what)
 }
 
 static void
+rest(void *run, int64_t duration_ms)
+{
+    sleep_ms(run, duration_ms);
+}
+
+static void
+prepares(void *run, bool begins)
+{
+    (void)run;
+    (void)begins;
+}
+
+/* Without a word to the runner: the batch stays in hand. */
+static bool
+is_wanted(void *run)
+{
+    const struct lm_worker *self = run;
+    struct lm_team *team = self->team;
+    bool wanted;
+
+    pthread_mutex_lock(&team->mutex);
+    wanted = team->stopping || team->failed || team->held || team->parked ||
+             self->number > team->size;
+    pthread_mutex_unlock(&team->mutex);
+    return wanted || lm_stop_level() > 0;
+}
+
+static void
 disconnected(void *run)
 {
     struct lm_worker *self = run;
@@ -198,6 +226,9 @@ host(struct lm_worker *self)
                                  .counted = counted,
                                  .goes_on = goes_on,
                                  .waits = waits,
+                                 .rest = rest,
+                                 .prepares = prepares,
+                                 .is_wanted = is_wanted,
                                  .disconnected = disconnected,
                                  .connected = connected,
                                  .claim = claim,
@@ -229,15 +260,7 @@ load(struct lm_worker *self, struct lm_err *err)
     lane->journal.conn = NULL;
     lane->journal.number = self->number;
     memcpy(lane->server, team->server, sizeof lane->server);
-    lm_lane_adopt_source(lane, &team->source);
     return true;
-}
-
-static bool
-connect_lane(struct lm_lane *lane, struct lm_err *err)
-{
-    return (lane->conn != NULL || lm_lane_connect(lane, err)) &&
-           lm_lane_open_source(lane, err);
 }
 
 /* Without a connection the run goes on with fewer workers, and this one tries
@@ -248,7 +271,7 @@ connect(struct lm_worker *self)
     bool told = false;
     struct lm_err err;
 
-    while (!should_stop(self) && !connect_lane(&self->lane, &err)) {
+    while (!should_stop(self) && !lm_lane_connect(&self->lane, &err)) {
         if (!told) {
             lm_log(LM_LOG_WARNING,
                    "worker %d gets no connection: %s; the run goes on without "

@@ -52,6 +52,12 @@ lm_conn_setting(const struct lm_conn *self, const char *name)
 }
 
 const char *
+lm_conn_database(const struct lm_conn *self)
+{
+    return PQdb(self->pg);
+}
+
+const char *
 lm_conn_target(const struct lm_conn *self)
 {
     return self->target;

@@ -114,6 +114,8 @@ bool lm_conn_used_password(const struct lm_conn *self);
 /* Warns, once a process, if a password was used on an unencrypted connection
  * to another machine. */
 void lm_conn_warn_unencrypted(const struct lm_conn *self);
+/* Its name, owned by the connection. */
+const char *lm_conn_database(const struct lm_conn *self);
 /* "db.example.org:5432/shop" or "/run/pg:5432/shop": no secrets. Owned by the
  * connection. */
 const char *lm_conn_target(const struct lm_conn *self);

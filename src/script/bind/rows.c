@@ -15,6 +15,8 @@
 #include "script/bind/private.h"
 #include "script/vm/vm.h"
 
+#include <stdio.h>
+
 /* A result on its way into Lua. */
 struct reading {
     struct lm_repo *repo;
@@ -164,4 +166,37 @@ lmL_push_page(lua_State *L, struct lm_repo *repo, const struct lm_page *page)
                               .columns = page->columns};
 
     push_rows(L, &reading, page->rows);
+}
+
+/* [-0, +1, memory] */
+static void
+push_content(lua_State *L, const struct lm_page *page, int row)
+{
+    luaL_Buffer buffer;
+
+    luaL_buffinit(L, &buffer);
+    for (int i = 0; i < page->columns; i++) {
+        const char *text = lm_result_text(page->result, row, i);
+        size_t len = lm_result_length(page->result, row, i);
+        char head[24];
+
+        if (text == NULL) {
+            luaL_addchar(&buffer, '-');
+            continue;
+        }
+        snprintf(head, sizeof head, "%zu:", len);
+        luaL_addstring(&buffer, head);
+        luaL_addlstring(&buffer, text, len);
+    }
+    luaL_pushresult(&buffer);
+}
+
+void
+lmL_push_contents(lua_State *L, const struct lm_page *page)
+{
+    lua_createtable(L, page->rows, 0);
+    for (int row = 0; row < page->rows; row++) {
+        push_content(L, page, row);
+        lua_rawseti(L, -2, row + 1);
+    }
 }

@@ -15,6 +15,7 @@
 
 #include "script/vm/vm.h"
 
+#include "base/clock.h"
 #include "base/stop.h"
 #include "base/text.h"
 #include "core/migration.h"
@@ -231,11 +232,18 @@ static _Thread_local struct lm_vm *volatile running;
 static void
 on_count(lua_State *L, lua_Debug *info)
 {
+    const struct lm_vm *self = vm_of(L);
+    bool interrupts = lm_stop_interrupts() && !self->is_deaf;
+    bool late = self->deadline_ms > 0 && lm_clock_ms() > self->deadline_ms;
+
     (void)info;
-    if (!lm_stop_interrupts() || vm_of(L)->is_deaf)
+    if (!interrupts && !late) {
+        if (lua_gethookcount(L) == 1) /* it was late once, a coroutine say */
+            lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
         return;
+    }
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-    luaL_error(L, "interrupted");
+    luaL_error(L, interrupts ? "interrupted" : "the time is over");
 }
 
 static void
@@ -268,6 +276,17 @@ lm_vm_ignore_signals(struct lm_vm *self, bool ignore)
     self->is_deaf = ignore;
     if (ignore)
         lua_sethook(self->L, NULL, 0, 0);
+}
+
+void
+lm_vm_set_deadline(struct lm_vm *self, int64_t deadline_ms)
+{
+    self->deadline_ms = deadline_ms;
+    if (deadline_ms > 0) {
+        set_hook(self->L);
+    } else {
+        lua_sethook(self->L, NULL, 0, 0); /* a call sets it, if it must */
+    }
 }
 
 /* -- calls ------------------------------------------------------------ */
@@ -505,6 +524,7 @@ lm_vm_init(struct lm_vm *self, struct lm_err *err)
     self->used = 0;
     self->cap = find_cap();
     self->is_deaf = false;
+    self->deadline_ms = 0;
     memset(&self->pool, 0, sizeof self->pool);
     self->L = L = lua_newstate(allocate, self);
     if (L == NULL)

@@ -28,7 +28,8 @@ extern const char lm_vm_all_key;
 
 struct lm_vm {
     lua_State *L;
-    bool is_deaf; /* two signals do not end its code */
+    bool is_deaf;        /* two signals do not end its code */
+    int64_t deadline_ms; /* when its code ends with an error; 0: never */
     size_t used;
     size_t cap; /* bytes that Lua may use in all */
     struct lm_pool pool;
@@ -41,6 +42,10 @@ void lm_vm_release(struct lm_vm *self);
 
 /* If so, two signals do not end its code, also if they have done so before. */
 void lm_vm_ignore_signals(struct lm_vm *self, bool ignore);
+
+/* When the code that it calls from now on has to end, by the clock; 0: never. It
+ * does so where Lua runs, not in a function of C. */
+void lm_vm_set_deadline(struct lm_vm *self, int64_t deadline_ms);
 
 /* Modules are not found in the working directory any more, unless the
  * environment names it: others may write to it. [-0, +0, memory] */

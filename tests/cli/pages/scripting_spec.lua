@@ -93,6 +93,41 @@ describe("the script", function()
     })
   end)
 
+  it("hash_pins hashes what has no hash, by slow_hash", function()
+    local world = world_of({ cards = {
+      columns = { id = "int8", pin = "text", pin_hash = "text" }, primary_key = { "id" },
+      rows = { { id = 1, pin = "12 $(id)" }, { id = 2, pin = "34", pin_hash = "old" } } } }, {
+      from = "cards", select = { "id", "pin" },
+      where = function(row) return row.pin_hash == nil end,
+    })
+    run(world, "hash_pins")
+    assert.matches("^%$6%$", world:rows "cards"[1].pin_hash)
+    assert.equal("old", world:rows "cards"[2].pin_hash)
+    assert.matches("^%$6%$", dofile "scripts/slow_hash.lua".of "56")
+  end)
+
+  it("charge_fees waits for the service, and charges with a key of the row", function()
+    local given, answers = {}, { { status = 503 }, { status = 200, id = "c1" } }
+    package.loaded.payments = {
+      charge = function(_, _, key)
+        given[#given + 1] = key
+        return table.remove(answers, 1)
+      end,
+    }
+    local world = mock.pure.new {
+      tables = { accounts = { primary_key = { "id" }, rows = { { id = 7, fee = 3 } },
+        columns = { id = "int8", customer = "text", fee = "int4", charge = "text" } } },
+      base = { from = "accounts", select = { "id", "customer", "fee" },
+        where = function(row) return row.charge == nil end },
+    }
+    local result = run(world, "charge_fees")
+    package.loaded.payments = nil
+    assert.equal(1, result.retries)
+    assert.equal(given[1], given[2])
+    assert.matches("^[%w%-]+%-7$", given[1])
+    mock.assert_rows(world, "accounts", { { id = 7, charge = "c1" } })
+  end)
+
   it("fill_gross computes what is missing, by ranges", function()
     local world = world_of({ orders = orders({ id = 1, net = 10, gross = 1 }, { id = 2, net = 10 },
       { id = 3, net = 20 }, { id = 4, net = 30 }) }, {

@@ -1,0 +1,223 @@
+--- What a script's `prepare` has made of rows, and which rows it has to see again.
+--
+-- Promises: a result belongs to the key of a row and to what the row held when `prepare` saw it. A
+-- row that somebody has changed is prepared again; all others keep their results, also those that
+-- a smaller page leaves out. The program and the mock share this module.
+-- Refuses: results for keys that `prepare` was not given.
+
+local canonical = require "luamig.script.canonical"
+local decimal = require "luamig.decimal"
+local errors = require "luamig.errors"
+local marks = require "luamig.marks"
+local text = require "luamig.text"
+
+local prepared = {}
+
+local Prepared = {}
+Prepared.__index = Prepared
+
+-- What no page has had for so many looks is forgotten.
+local MOST_LOOKS = 8
+
+-- -- keys ------------------------------------------------------------------------------------
+
+--- A value of a key as text.
+local function value_text(value)
+  local mark = marks.kind(value)
+  local is_plain = type(value) == "string" or type(value) == "boolean" or decimal.is(value)
+    or mark == "bytea"
+  local shown
+  if type(value) == "number" then
+    shown = text.number(value)
+  elseif is_plain then
+    shown = tostring(value)
+  elseif type(value) == "table" then
+    local ok, encoded = pcall(canonical.encode, value)
+    shown = ok and encoded
+  end
+  if not shown then
+    return nil
+  end
+  return (shown:gsub("[^%w_.:~-]", function(char)
+    return ("%%%02X"):format(char:byte())
+  end))
+end
+
+--- The key of a row as one text, in ASCII; nil if the table lacks a column of it.
+local function key_text(key, row)
+  local parts = {}
+  for i, column in ipairs(key) do
+    parts[i] = value_text(rawget(row, column))
+    if not parts[i] then
+      return nil
+    end
+  end
+  return table.concat(parts, ",")
+end
+
+--- The text that a key stands for: a row, or the value of a key of one column; or nil.
+local function text_of(key, given)
+  local mark = marks.kind(given)
+  local is_row = type(given) == "table" and (not mark or mark == "object")
+  return is_row and key_text(key, given) or #key == 1 and value_text(given) or nil
+end
+
+--- Makes `run.key_of`.
+-- @param key names of the key's columns
+-- @param prefix what tells this run from all others
+function prepared.key_of(key, prefix)
+  return function(row)
+    local shown = type(row) == "table" and key_text(key, row)
+    if not shown then
+      error(("run.key_of takes a row with its key (%s), not %s"):format(table.concat(key, ", "),
+        text.describe(row)), 2)
+    end
+    return prefix .. "-" .. shown
+  end
+end
+
+--- `run.retry`: the batch fails, and is tried again later.
+function prepared.retry(message)
+  if type(message) ~= "string" then
+    error("run.retry takes a message: run.retry(message)", 2)
+  end
+  errors.raise {
+    kind = "script", sqlstate = "LM011", message = message, where = errors.line_at(2),
+  }
+end
+
+-- -- what is known ---------------------------------------------------------------------------
+
+--- What is known of the rows of one worker.
+-- @param key names of the key's columns
+function prepared.new(key)
+  local self = setmetatable({
+    key = key, items = {}, by_id = {}, missing = {}, count = 0, done = 0,
+  }, Prepared)
+  self.results = self:make_results()
+  return self
+end
+
+local function refuse_change()
+  error("run.prepared cannot be changed: it has what prepare returns", 2)
+end
+
+--- `run.prepared`: results by key.
+function Prepared:make_results()
+  return setmetatable({}, {
+    __index = function(_, given)
+      local id = text_of(self.key, given)
+      local item = id and self.by_id[id]
+      if not item or item.place > self.count then
+        local shown = type(given) == "table" and not marks.kind(given) and "such row"
+          or text.describe(given)
+        error(("run.prepared has no %s: it is not the key of a row of this batch"):format(shown), 2)
+      end
+      return item.value
+    end,
+    __newindex = refuse_change,
+  })
+end
+
+--- `run.prepared` where nothing is prepared: a dry run.
+function prepared.nothing()
+  return setmetatable({}, { __newindex = refuse_change })
+end
+
+--- Results of rows that follow the page stay. They are those behind the last one that the page
+-- has; where it has none of them, nobody knows, and all stay for a while.
+local function keep_others(self, items, by_id, last)
+  for place = last + 1, #self.items do
+    local item = self.items[place]
+    item.looks = last > 0 and 0 or item.looks + 1
+    if item.is_done and not by_id[item.id] and item.looks <= MOST_LOOKS then
+      items[#items + 1], by_id[item.id] = item, item
+    end
+  end
+end
+
+--- Looks at a page.
+-- @param rows of `luamig.strict`
+-- @param contents a text for each row, which says what it holds
+-- @return how many of them `prepare` has not seen as they are
+function Prepared:look(rows, contents)
+  local items, by_id, missing, last = {}, {}, {}, 0
+  for i, row in ipairs(rows) do
+    local id = key_text(self.key, row)
+    local known = self.by_id[id]
+    last = known and math.max(last, known.place) or last
+    if by_id[id] then
+      errors.raise {
+        kind = "script", message = "two rows of a page have the same key: " .. id,
+        hint = "prepare needs a key that is unique.",
+      }
+    elseif not known or not known.is_done or known.content ~= contents[i] then
+      known = { id = id, content = contents[i], looks = 0, row = row }
+      missing[#missing + 1] = known
+    end
+    items[i], by_id[id] = known, known
+  end
+  self.count = #items
+  keep_others(self, items, by_id, last)
+  for place, item in ipairs(items) do
+    item.place = place
+  end
+  self.items, self.by_id, self.missing, self.done = items, by_id, missing, 0
+  self.rows = rows
+  return #missing
+end
+
+--- What `prepare` returned for rows.
+local function take(self, asked, results)
+  if type(results) ~= "table" or marks.kind(results) then
+    errors.raise {
+      kind = "script",
+      message = "prepare must return a table of results by key, not " .. text.describe(results),
+    }
+  end
+  local wanted = {}
+  for _, item in ipairs(asked) do
+    wanted[item.id] = item
+  end
+  for given, result in next, results do
+    local id = text_of(self.key, given)
+    if not id or not wanted[id] then
+      errors.raise {
+        kind = "script",
+        message = ("prepare returned a result for %s, which is not the key of one of its rows")
+          :format(text.describe(given)),
+        hint = #self.key == 1 and ("Its results are by key: results[row.%s] = ...")
+          :format(self.key[1]) or "Its results are by row: results[row] = ...",
+      }
+    end
+    wanted[id].value = result
+  end
+end
+
+--- Lets the script prepare the next of the rows that it has not seen.
+-- @param most how many, at most
+-- @return how many rows of the page, from its first, are prepared
+function Prepared:call(prepare, run, most)
+  local asked, rows = {}, {}
+  for i = self.done + 1, math.min(self.done + most, #self.missing) do
+    asked[#asked + 1], rows[#rows + 1] = self.missing[i], self.missing[i].row
+  end
+  take(self, asked, (prepare(setmetatable(rows, getmetatable(self.rows)), run)))
+  for _, item in ipairs(asked) do
+    item.is_done, item.row = true, nil
+  end
+  self.done = self.done + #asked
+  local next_one = self.missing[self.done + 1]
+  return next_one and next_one.place - 1 or self.count
+end
+
+--- The page is committed.
+function Prepared:passed()
+  local items = table.move(self.items, self.count + 1, #self.items, 1, {})
+  self.items, self.by_id, self.missing, self.count, self.rows = items, {}, {}, 0, nil
+  for place, item in ipairs(items) do
+    item.place, self.by_id[item.id] = place, item
+  end
+end
+
+return prepared

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rows that the script prepares before their transaction.
+ *
+ * A page is read as any other. If the script has not prepared all of its rows
+ * as they are now, the transaction is rolled back, and the script prepares
+ * them. Then the page is read again in a new transaction: the rows between the
+ * cursor and its last key, so that rows which are gone bring in no others from
+ * behind. This goes on until nothing has changed. A page that others change all
+ * the time is halved, and a single row fails.
+ *
+ * The script works in calls of about a second. Between two of them the lane
+ * hears what is asked of the run. Then the rows that are prepared so far become
+ * a batch of their own, and nothing is prepared in vain.
+ */
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "core/lane/private.h"
+
+#include <inttypes.h>
+
+/* lua/luamig/mock/preparation.lua has the first three as well. */
+enum {
+    FIRST_ROWS = 8,  /* of a call */
+    GROWTH = 4,      /* a call has at most so many times the rows of the last */
+    MOST_ROUNDS = 3, /* changes of a page before it is halved */
+    CALL_MS = 700,
+    MOST_ROWS = 1000000
+};
+
+bool
+lm_lane_prepares(const struct lm_lane *self)
+{
+    return self->migration->ops->prepare != NULL &&
+           !self->options.skips_prepare;
+}
+
+/* Inside the transaction: how many rows of the page are not prepared as they
+ * are? */
+static bool
+look(struct lm_lane *self, const struct lm_page *page, int64_t *missing,
+     struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_repo_use use = {.paged = &self->query};
+    bool ok;
+
+    *missing = 0;
+    if (!lm_lane_prepares(self) || page->rows == 0)
+        return true;
+    if (!lm_repo_open(self->repo, self->conn, &use, err))
+        return false;
+    ok = m->ops->look(m->self, page, self->repo, missing, err);
+    lm_repo_close(self->repo);
+    return ok;
+}
+
+/* -- calling prepare ----------------------------------------------------------- */
+
+static int64_t
+most_rows(const struct lm_preparing *self)
+{
+    return self->most > 0 ? self->most : FIRST_ROWS;
+}
+
+/* A call with so many rows took so long; the next one should take as long as it
+ * may. */
+static void
+adapt(struct lm_preparing *self, int64_t rows, int64_t took_ms)
+{
+    int64_t most = most_rows(self) * GROWTH;
+    int64_t fit = rows * CALL_MS / (took_ms > 0 ? took_ms : 1);
+
+    if (most > MOST_ROWS)
+        most = MOST_ROWS;
+    self->most = fit < 1 ? 1 : fit < most ? fit : most;
+}
+
+/* Prepares the missing rows of the page that was looked at; if something is
+ * asked of the run, some of them. *ready: how many of the page's first rows are
+ * prepared. */
+static bool
+call_prepare(struct lm_lane *self, int64_t missing, int64_t *ready,
+             struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_run_info info = lm_lane_info(self, self->batch);
+    bool ok;
+
+    do {
+        int64_t most = most_rows(&self->preparing);
+        int64_t rows = missing < most ? missing : most;
+        int64_t begun_ms = lm_clock_ms();
+
+        self->host.prepares(self->host.run, true);
+        ok = m->ops->prepare(m->self, rows, &info, ready, err);
+        self->host.prepares(self->host.run, false);
+        if (!ok)
+            return false;
+        lm_attempt_served(&self->attempt);
+        adapt(&self->preparing, rows, lm_clock_ms() - begun_ms);
+        LM_FAULT("in_prepare");
+        missing -= rows;
+    } while (missing > 0 && !self->host.is_wanted(self->host.run));
+    return true;
+}
+
+/* -- pages that change meanwhile --------------------------------------------- */
+
+/* Logs that the rows have changed, and sees to it that the next page has half
+ * of them. */
+static void
+halve(struct lm_lane *self, const struct lm_page *page)
+{
+    const struct lm_counts retried = {.retries = 1};
+
+    lm_log(LM_LOG_DEBUG,
+           "others have changed rows of the page %d times while they were "
+           "prepared; trying half of its %d rows",
+           self->preparing.rounds, page->rows);
+    lm_size_note_failed_rows(&self->size, page->rows);
+    (void)lm_size_halve(&self->size);
+    lm_lane_add_retries(self, 1);
+    lm_lane_count(self, &retried);
+    self->preparing.rounds = 0;
+}
+
+static bool
+fail_unsettled(struct lm_lane *self, struct lm_err *err)
+{
+    int rounds = self->preparing.rounds;
+
+    self->preparing.rounds = 0;
+    lm_err_set(err, LM_ERR_FAILED,
+               "the row was changed %d time%s while it was prepared", rounds,
+               rounds == 1 ? "" : "s");
+    return lm_err_hint(
+        err, "prepare is called again when a column of the base query changes. "
+             "Leave out columns that the script does not need.");
+}
+
+/* A page that was prepared has rows that are not. *smaller: the next page has
+ * half of them; otherwise, prepare is called again. */
+static bool
+note_change(struct lm_lane *self, const struct lm_page *page, bool *smaller,
+            struct lm_err *err)
+{
+    int rounds = ++self->preparing.rounds;
+
+    *smaller = page->rows > 1 && rounds > MOST_ROUNDS;
+    if (*smaller)
+        halve(self, page);
+    return page->rows > 1 || rounds <= self->migration->retries ||
+           fail_unsettled(self, err);
+}
+
+void
+lm_lane_prepared_passed(struct lm_lane *self)
+{
+    self->preparing.rounds = 0;
+    if (lm_lane_prepares(self))
+        self->migration->ops->passed(self->migration->self);
+}
+
+/* -- a page -------------------------------------------------------------------- */
+
+/* Where the page ends when it is read again. Without rows after it, that is the
+ * end of the window or of the range. */
+static void
+find_end(struct lm_lane *self, const struct lm_page *page, int64_t ready,
+         struct lm_key *window_end)
+{
+    bool open =
+        lm_key_is_empty(window_end) && lm_key_is_empty(&self->range.upper);
+
+    if (ready < page->rows || page->more || open)
+        lm_page_copy_key(page, &self->query, (int)ready - 1, window_end);
+}
+
+/* Outside of any transaction. *leaves: no row was prepared. */
+static bool
+prepare_and_read(struct lm_lane *self, int64_t missing,
+                 struct lm_key *window_end, struct lm_page *page, bool *leaves,
+                 struct lm_err *err)
+{
+    int64_t ready = 0;
+
+    LM_FAULT("before_prepare");
+    if (!call_prepare(self, missing, &ready, err))
+        return false;
+    LM_FAULT("after_prepare");
+    *leaves = ready == 0;
+    if (*leaves)
+        return true;
+    find_end(self, page, ready, window_end);
+    lm_page_release(page);
+    return lm_lane_read_again(self, window_end, page, err);
+}
+
+/* again: the page was prepared before. *smaller as in note_change. */
+static bool
+judge(struct lm_lane *self, const struct lm_page *page, bool again,
+      int64_t *missing, bool *smaller, struct lm_err *err)
+{
+    *smaller = false;
+    return look(self, page, missing, err) &&
+           (*missing == 0 || !again || note_change(self, page, smaller, err));
+}
+
+bool
+lm_lane_prepare_page(struct lm_lane *self, struct lm_key *window_end,
+                     struct lm_page *page, bool *leaves, struct lm_err *err)
+{
+    int64_t missing = 0;
+    bool ok = judge(self, page, false, &missing, leaves, err);
+
+    while (ok && missing > 0 && !*leaves) {
+        lm_conn_rollback(self->conn);
+        ok = prepare_and_read(self, missing, window_end, page, leaves, err) &&
+             (*leaves || judge(self, page, true, &missing, leaves, err));
+    }
+    if (ok && !*leaves)
+        return true;
+    if (!ok && page->rows > 0 && err->kind != LM_ERR_LOST) {
+        lm_lane_name_batch(self, page, err);
+        lm_lane_note_failed_page(self, page);
+    }
+    if (ok)
+        lm_conn_rollback(self->conn);
+    lm_page_release(page);
+    return ok;
+}
+
+bool
+lm_lane_prepare_row(struct lm_lane *self, const struct lm_page *page,
+                    bool again, bool *ready, struct lm_err *err)
+{
+    int64_t missing = 0;
+    int64_t prepared = 0;
+    bool smaller;
+
+    if (!again)
+        self->preparing.rounds = 0;
+    *ready = false;
+    if (page->rows == 1 && !judge(self, page, again, &missing, &smaller, err))
+        return false;
+    *ready = missing == 0;
+    if (*ready)
+        return true;
+    lm_conn_rollback(self->conn);
+    return call_prepare(self, missing, &prepared, err);
+}
