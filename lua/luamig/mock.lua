@@ -15,6 +15,7 @@ local base = require "luamig.mock.base"
 local check = require "luamig.mock.check"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
+local input = require "luamig.mock.input"
 local pages = require "luamig.mock.pages"
 local preparation = require "luamig.mock.preparation"
 local properties = require "luamig.mock.properties"
@@ -50,6 +51,31 @@ function World:raise_problem(message)
   error(self.problem, 0)
 end
 
+--- Runs what is loaded.
+local function run(self, loaded, opts)
+  local def = loaded[1].def
+  if def.kind == "paged" and not self.base then
+    errors.raise {
+      kind = "spec", message = def.path .. " has a base query; pass a base to mock.new",
+    }
+  end
+  return runner.run(self, loaded, opts)
+end
+
+--- The same of a script that reads a file, which stands in the world meanwhile.
+local function run_with_input(self, loaded, opts)
+  local def = loaded[1].def
+  local rows = input.rows(self, def, opts.input)
+  local close = input.open(self, loaded, rows)
+  self.input = rows
+  local results = table.pack(pcall(run, self, loaded, opts))
+  close()
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return table.unpack(results, 2, results.n)
+end
+
 --- One call of the script, without a word about what the spec has declared: for
 -- `luamig.mock.properties`. Takes the options of `run`, and two more: ranges (how many to cut the
 -- keys into; default: one for each worker), shares_lua (true: all workers have the same Lua
@@ -62,12 +88,10 @@ function World:attempt(path, opts)
   end
   local loaded = workers.load(load, not opts.dry_run and opts.workers or 1, opts.shares_lua)
   local def = loaded[1].def
-  if def.kind == "paged" and not self.base then
-    errors.raise {
-      kind = "spec", message = path .. " has a base query; pass a base to mock.new",
-    }
+  if opts.input and not def.input then
+    errors.raise { kind = "spec", message = path .. " reads no file; leave input out" }
   end
-  local result, has_run = runner.run(self, loaded, opts)
+  local result, has_run = (def.input and run_with_input or run)(self, loaded, opts)
   return result, def, has_run
 end
 

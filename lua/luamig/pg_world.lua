@@ -12,6 +12,8 @@ local catalog = require "luamig.pg_world.catalog"
 local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
+local file = require "luamig.pg_world.input"
+local input = require "luamig.mock.input"
 local declarations = require "luamig.mock.declarations"
 local pool = require "luamig.pg_world.pool"
 local preparation = require "luamig.mock.preparation"
@@ -265,7 +267,7 @@ end
 --- Refuses a `base` that is not what the script's base query is. A base query that fails, or does
 -- not return a key, is left to the run.
 function World:check_base(def)
-  local found = def.kind == "paged" and self.base and self:rows_of_query(def)
+  local found = def.base_query and self.base and self:rows_of_query(def)
   if not found then
     return
   end
@@ -296,6 +298,17 @@ local function typed_args(args)
   end)
 end
 
+--- The path of a file with the rows that a run reads; nil if it reads none, or goes on.
+local function file_of(def, rows)
+  if not rows then
+    return nil
+  elseif not def.input then
+    errors.raise { kind = "spec", message = def.path .. " reads no file; leave input out" }
+  end
+  input.check(def.input, rows)
+  return file.write(def.input, rows)
+end
+
 --- See `luamig.mock`.
 function World:attempt(path, opts)
   local overrides = { batch_size = opts.batch_size }
@@ -303,13 +316,17 @@ function World:attempt(path, opts)
   self:check_base(def)
   self:find_shapes()
   local watcher = watch.new(self, def, opts)
+  local read = file_of(def, opts.input)
   local outcome = self.database:run(path, {
     args = typed_args(def.args), batch_size = opts.batch_size, limit = opts.limit,
-    again = opts.again, dry_run = opts.dry_run, prepare = opts.prepare,
+    again = opts.again, dry_run = opts.dry_run, prepare = opts.prepare, input = read,
   }, function(event)
     return watcher:see(event)
   end)
   watcher:rewind()
+  if read then
+    os.remove(read)
+  end
   if outcome.state == "failed" and not outcome.begun then
     error(outcome.error, 0)
   end

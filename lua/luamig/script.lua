@@ -11,6 +11,7 @@ local canonical = require "luamig.script.canonical"
 local config = require "luamig.script.config"
 local env = require "luamig.script.env"
 local errors = require "luamig.errors"
+local input = require "luamig.script.input"
 local marks = require "luamig.marks"
 local paths = require "luamig.script.paths"
 local source = require "luamig.script.source"
@@ -21,7 +22,7 @@ local version = require "luamig.version"
 local script = {}
 
 local FIELDS = {
-  base_query = { "string", "function" }, migrate = { "function" },
+  base_query = { "string", "function" }, input = { "table" }, migrate = { "function" },
   migrate_range = { "function" }, prepare = { "function" }, run = { "function" },
   config = { "table" }, name = { "string" }, args = { "table" }, throttle = { "function" },
   on_start = { "function" }, on_complete = { "function" }, on_stop = { "function" },
@@ -105,7 +106,7 @@ end
 --- "paged" or "one_shot".
 local function kind_of(fields, fail)
   check_prepare(fields, fail)
-  local paged = listing(fields, { "base_query", "migrate", "migrate_range" })
+  local paged = listing(fields, { "base_query", "input", "migrate", "migrate_range" })
   local name = fields.migrate and "migrate" or fields.migrate_range and "migrate_range"
   if fields.run and paged ~= "" then
     fail({ "run" }, "a script has either base_query and migrate, or run; this one has run and "
@@ -115,14 +116,38 @@ local function kind_of(fields, fail)
   elseif fields.migrate and fields.migrate_range then
     fail({ "migrate_range" }, "a script has either migrate or migrate_range, this one has both",
       "Rows are migrated once, by one of them: keep migrate if Lua needs their values.")
-  elseif not fields.base_query and not name then
+  elseif paged == "" then
     fail({}, "script has neither base_query and migrate, nor run")
-  elseif not fields.base_query then
+  elseif not fields.base_query and not fields.input then
     fail({ name }, ("script has %s, but no base_query"):format(name))
   elseif not name then
-    fail({ "base_query" }, "script has base_query, but neither migrate nor migrate_range")
+    fail({ "base_query" }, ("script has %s, but neither migrate nor migrate_range"):format(paged))
+  elseif fields.input and type(fields.base_query) == "string" then
+    fail({ "base_query" }, "base_query must be a function in a script with input",
+      "It gets the name of the table that has the file's records: base_query = function(args, "
+        .. 'input) return "SELECT line, ... FROM " .. input end.')
   end
   return "paged"
+end
+
+--- The key of a script with input is the line, unless it says otherwise.
+local function config_of(fields, fail)
+  local given = fields.config
+  if not fields.input then
+    return given
+  end
+  local kept = { key = input.LINE }
+  for name, value in pairs(given or {}) do
+    kept[name] = value
+  end
+  local key = kept.key
+  if not fields.base_query and key ~= input.LINE
+    and not (type(key) == "table" and #key == 1 and key[1] == input.LINE)
+  then
+    fail({ "config", "key" }, ('config.key must be "%s" in a script with input and no base_query')
+      :format(input.LINE), "Leave it out.")
+  end
+  return kept
 end
 
 local function name_of(fields, place, fail)
@@ -153,10 +178,11 @@ local function check_param(i, value, fail)
 end
 
 --- The SQL text of a paged script, and its parameters as a table with `n`.
-local function base_query_of(base_query, values, fail)
+-- @param place with an input: the table that has its records, as SQL
+local function base_query_of(base_query, values, fail, place)
   local results = { base_query, n = 1 }
   if type(base_query) == "function" then
-    results = source.call(base_query, values)
+    results = source.call(base_query, values, place)
   end
   local sql = results[1]
   if type(sql) ~= "string" then
@@ -172,6 +198,15 @@ local function base_query_of(base_query, values, fail)
     params[i] = check_param(i, results[i + 1], fail)
   end
   return sql, params
+end
+
+--- What sets the base query of a script with an input, when the table is known that has its
+-- records.
+local function reader_of(def, base_query, fail)
+  return function(place)
+    local query = base_query or input.base_query(def.input.columns, place)
+    def.base_query, def.base_params = base_query_of(query, def.args, fail, place)
+  end
 end
 
 --- Loads a script and checks it.
@@ -198,6 +233,8 @@ end
 --   loaded (what else was loaded, see `env.loaded`; it grows)
 --   config (see `luamig.script.config`), start_after (the same as config.start_after)
 --   base_query (SQL text), base_params (table with `n`; nil is NULL): paged scripts only
+--   input (see `luamig.script.input`), or nil; with it, base_query and base_params are set by
+--                  read_input(table as SQL); whole_input: all records are returned
 --   migrate, migrate_range, prepare, run, on_start, on_complete, on_stop, throttle: functions, or
 --     nil
 --   args (typed values), args_spec (list of { name =, type =, required =, default =, secret =,
@@ -219,7 +256,8 @@ function script.load(path, opts)
   for _, name in ipairs(CALLBACKS) do
     def[name] = fields[name]
   end
-  def.config = config.resolve(fields.config, opts.defaults, opts.overrides or {}, fail,
+  def.input = input.read(fields.input, fail)
+  def.config = config.resolve(config_of(fields, fail), opts.defaults, opts.overrides or {}, fail,
     function(message)
       errors.raise { kind = "usage", message = message }
     end)
@@ -234,7 +272,10 @@ function script.load(path, opts)
     for part, known in pairs(args.identity(def.args_spec, typed, def.args)) do
       def.identity_json[part] = canonical.encode(known)
     end
-    if def.kind == "paged" then
+    if def.input then
+      def.read_input = reader_of(def, fields.base_query, fail)
+      def.whole_input = fields.base_query == nil
+    elseif def.kind == "paged" then
       def.base_query, def.base_params = base_query_of(fields.base_query, def.args, fail)
     end
   end

@@ -34,7 +34,10 @@
 ---@class luamig.Script
 ---The rows to migrate: one SELECT without ORDER BY and LIMIT that returns the key columns. A
 ---function gets the arguments and returns the SQL and the values of $1, $2, ...
----@field base_query? string|fun(args: table<string, any>): string, ...
+---@field base_query? string|fun(args: table<string, any>, input?: string): string, ...
+---Instead of `base_query`: the rows come from a file, `luamig run --input FILE`. With both,
+---`base_query` is a function, and `input` is the name of the table that has the file's records.
+---@field input? luamig.Input
 ---Handles one batch, inside its transaction. It may be called again for the same rows after a
 ---conflict; the database is rolled back in between.
 ---@field migrate? fun(rows: luamig.Rows, repo: luamig.Repo, run: luamig.Run)
@@ -61,6 +64,18 @@
 ---Called when the run ends otherwise; there is no repo.
 ---@field on_stop? fun(run: luamig.Run, reason: "stop"|"pause"|"cancel"|"error")
 ---@field requires? string `"luamig >= 0.1"`: an older luamig refuses the script.
+
+---The file that a script reads.
+---@class luamig.Input
+---@field format "csv"|"jsonl" "jsonl": a JSON object in each line.
+---@field columns table<string, string> Its columns, and their types as in CREATE TABLE.
+---The file may have other columns, which are left out. Default: false, they are an error.
+---@field ignore_others? boolean
+---@field encoding? string Such as "LATIN1". Default: UTF-8.
+---@field delimiter? string CSV: what stands between two fields. Default: ",".
+---CSV: a text that stands for NULL, without quotes. Default: an empty field without quotes.
+---@field null? string
+---@field header? string[] CSV: the names of the columns of a file that has no header.
 
 ---The keys between which the rows of a batch lie: after one and up to another.
 ---@class luamig.Range

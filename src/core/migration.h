@@ -47,6 +47,28 @@ struct lm_module {
 
 struct lm_migration;
 
+enum lm_input_format { LM_INPUT_CSV, LM_INPUT_JSONL };
+
+/* A column of the file, and its type as the script writes it. */
+struct lm_input_column {
+    const char *name;
+    const char *type;
+};
+
+/* What a script says of the file that it reads. */
+struct lm_input {
+    enum lm_input_format format;
+    const struct lm_input_column *columns; /* by name */
+    int column_count;
+    char delimiter;
+    const char *null_text; /* stands for NULL, without quotes; "": nothing */
+    const char *encoding;  /* NULL: UTF-8 */
+    const char *const
+        *header;         /* names of the columns of a file without header */
+    int header_count;    /* 0: its first line has them */
+    bool ignores_others; /* columns that `columns` does not name */
+};
+
 struct lm_migration_ops {
     /* Handles one page inside the batch's transaction: its rows, or, by range,
      * the stretch of the key in which it lies. */
@@ -83,6 +105,10 @@ struct lm_migration_ops {
     bool (*load_again)(void *self, struct lm_migration *out,
                        struct lm_err *err);
     void (*release_copy)(struct lm_migration *copy);
+    /* With an input: sets base_query and params in out, for a table, which
+     * has the file's records. The texts belong to self. LM_ERR_SCRIPT. */
+    bool (*read_input)(void *self, const char *table, struct lm_migration *out,
+                       struct lm_err *err);
     bool has_throttle;
     /* How long to wait, and whether to ask again then; 0: continue. */
     bool (*throttle)(void *self, struct lm_repo *repo,
@@ -116,6 +142,9 @@ struct lm_migration {
     const char *config_json;
 
     bool one_shot; /* then the fields down to start_after are unused */
+    const struct lm_input *input; /* NULL: none. With one, base_query is NULL
+                                     until ops->read_input */
+    bool whole_input;             /* ... and returns each record of the file */
     bool by_range; /* the script gets stretches of the key, and no rows */
     const char *base_query;
     const char *const *params;

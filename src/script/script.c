@@ -171,8 +171,8 @@ check_base_params(lua_State *L, int64_t count)
     lmL_raise(L, &err);
 }
 
-static void
-read_paging(lua_State *L, struct lm_script *self)
+void
+lmL_read_base_query(lua_State *L, struct lm_script *self)
 {
     struct lm_migration *m = &self->migration;
     int64_t count;
@@ -185,6 +185,16 @@ read_paging(lua_State *L, struct lm_script *self)
     read_values(L, "base_query", m->param_count, &self->base_params);
     m->params = lm_params_values(&self->base_params).texts;
     lua_pop(L, 1);
+}
+
+static void
+read_paging(lua_State *L, struct lm_script *self)
+{
+    struct lm_migration *m = &self->migration;
+
+    lmL_read_input(L, self);
+    if (m->input == NULL)
+        lmL_read_base_query(L, self);
     lua_getfield(L, 2, "start_after");
     if (!lua_isnil(L, -1)) {
         read_values(L, "config.start_after", m->key_count, &self->start_after);
@@ -382,6 +392,8 @@ lm_script_free(struct lm_script *self)
     lm_params_release(&self->start_after);
     lm_sites_release(&self->sites);
     free(self->key);
+    free(self->columns);
+    free(self->header);
     free(self);
 }
 

@@ -348,6 +348,7 @@ lmL_read_ops(lua_State *L, struct lm_script *self)
     self->ops.load_again = lm_script_load_again;
     self->ops.release_copy = lm_script_release_copy;
     self->ops.throttle = op_throttle;
+    self->ops.read_input = lm_script_read_input;
     self->ops.has_throttle = has_function(L, "throttle");
     lmL_read_prepare(L, self);
     self->migration.ops = &self->ops;

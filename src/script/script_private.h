@@ -24,6 +24,9 @@ struct lm_script {
     bool has[LM_CALL_ON_COMPLETE + 1];
     bool has_on_stop;
     const char **key;
+    struct lm_input input;
+    struct lm_input_column *columns; /* of the input */
+    const char **header;             /* likewise */
     struct lm_health_limits health;
     struct lm_params base_params;
     struct lm_params start_after;
@@ -46,6 +49,17 @@ void lmL_push_run(lua_State *L, const struct lm_script *script, int definition,
 
 /* prepare.c: the same as lmL_read_ops for prepare. [-0, +0, raises] */
 void lmL_read_prepare(lua_State *L, struct lm_script *self);
+
+/* script_input.c: reads field "input" of the definition, at index 2, if it has
+ * one. [-0, +0, raises] */
+void lmL_read_input(lua_State *L, struct lm_script *self);
+/* What ops->read_input promises. */
+bool lm_script_read_input(void *self, const char *table,
+                          struct lm_migration *out,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* script.c: reads base_query and base_params of the definition, at index 2.
+ * [-0, +0, raises] */
+void lmL_read_base_query(lua_State *L, struct lm_script *self);
 
 /* script_args.c: the arguments that a script is given, on their way from
  * "name=value" to Lua. */

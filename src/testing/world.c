@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "core/dry/dry.h"
 #include "core/health/health.h"
+#include "core/input/file.h"
 #include "core/page/page.h"
 #include "core/run/run.h"
 #include "script/bind/bind.h"
@@ -465,6 +466,15 @@ op_throttle(void *arg, struct lm_repo *repo, const struct lm_run_info *info,
 
 /* -- running ------------------------------------------------------------ */
 
+static bool
+op_read_input(void *arg, const char *table, struct lm_migration *out,
+              struct lm_err *err)
+{
+    const struct lm_migration *real = ((struct world_run *)arg)->real;
+
+    return real->ops->read_input(real->self, table, out, err);
+}
+
 /* The script's migration with nothing that depends on the time, or makes one
  * statement of several calls. */
 static void
@@ -476,7 +486,8 @@ adapt(struct world_run *self)
                                           .has = op_has,
                                           .call = op_call,
                                           .on_stop = op_on_stop,
-                                          .throttle = op_throttle};
+                                          .throttle = op_throttle,
+                                          .read_input = op_read_input};
     if (self->real->ops->prepare != NULL) {
         self->ops.look = op_look;
         self->ops.prepare = op_prepare;
@@ -491,6 +502,23 @@ adapt(struct world_run *self)
     for (int i = 0; i < LM_SIGNALS; i++)
         self->limits.above[i] = -1;
     self->migration.health = &self->limits;
+}
+
+/* Opens the file of the options, if they name one. */
+static bool
+open_input(const struct world_run *self, int options,
+           struct lm_input_file *file, struct lm_runner_options *how,
+           struct lm_err *err)
+{
+    bool ok = true;
+
+    lua_getfield(self->L, options, "input");
+    if (!lua_isnil(self->L, -1)) {
+        ok = lm_input_file_open(file, lua_tostring(self->L, -1), err);
+        how->input = file;
+    }
+    lua_pop(self->L, 1);
+    return ok;
 }
 
 static void
@@ -582,16 +610,23 @@ run(struct world_run *self, const char *conninfo, int options,
         .limit = lmL_integer_field(self->L, options, "limit", 0),
         .witness = &by,
         .alone = true};
+    struct lm_input_file file = {.name = NULL};
     struct lm_err ignored;
 
     how.again = lmL_bool_field(self->L, options, "again");
     how.prepare = lmL_bool_field(self->L, options, "prepare");
     adapt(self);
+    if (!open_input(self, options, &file, &how, err)) {
+        lm_input_file_close(&file);
+        *outcome = (struct lm_outcome){.ending = LM_END_FAILED};
+        return false;
+    }
     if (lmL_bool_field(self->L, options, "dry_run")) {
         dry_run(self, &how, outcome, err);
     } else {
         lm_runner_run(&self->migration, &how, outcome, err);
     }
+    lm_input_file_close(&file);
     if (self->backend_pid > 0 && outcome->ending == LM_END_FAILED &&
         err->kind == LM_ERR_KILLED)
         return end_session(self->admin, self->backend_pid, &ignored);

@@ -212,6 +212,20 @@ def test_arguments_come_from_the_command_line(db, pages):
     assert db.rows("SELECT id FROM orders WHERE status = 'closed'") == [(1,)]
 
 
+IMPORT = SCRIPTING.block("luamig run scripts/import_users.lua")
+
+
+def test_a_file_is_read_as_shown(db, pages):
+    db.execute("CREATE TABLE users (id bigint PRIMARY KEY, email text, nick text);"
+               "INSERT INTO users VALUES (1, 'a'), (2, 'b')")
+    pages.write("users.csv", "nick,id,email\n,2,bea@x\n\"\",3,c@x\n")
+
+    shell(pages, IMPORT, LUAMIG_DATABASE_URL=db.url).expect(DONE)
+
+    assert db.rows("SELECT * FROM users ORDER BY id") == [
+        (1, "a", None), (2, "bea@x", None)]
+
+
 LOGGED = SCRIPTING.block("luamig: script: moved")
 
 

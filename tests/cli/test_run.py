@@ -227,7 +227,12 @@ def test_the_journals_name_may_hold_anything(users, project, schema):
     project.run("--journal-schema", schema).expect(DONE, "done already")
     assert users.scalar("SELECT count(*) FROM pg_proc WHERE pronamespace = "
                         "(SELECT oid FROM pg_namespace WHERE nspname = %s)",
-                        schema) == 9
+                        schema) == 14
+    project.script("""return { input = { format = "csv", columns = { a = "text" } },
+        migrate = function() end }""", "scripts/file.lua")
+    project.write("a.csv", "a\n1\n")
+    project.luamig("run", "scripts/file.lua", "--input", "a.csv",
+                   "--journal-schema", schema).expect(DONE)
 
 
 def test_arguments_may_be_long(users, project):

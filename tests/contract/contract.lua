@@ -26,7 +26,7 @@ local luamig = require "luamig"
 return {
   name = "script %d",
   config = { timezone = "UTC", %s },
-  base_query = %q,
+  %s,
   %s, repo, run)
 %s
   end,
@@ -59,14 +59,14 @@ end
 
 --- Writes a script whose migrate has this body.
 -- @param parts optional table of Lua text: head (before the table), config (fields of it), more
---   (fields of the table); query is the base query, `SELECT * FROM t` without it; with by_range,
---   the body is that of migrate_range
+--   (fields of the table); query is the base query, `SELECT * FROM t` without it, or input is Lua
+--   text that stands instead of it; with by_range, the body is that of migrate_range
 -- @return its path
 function contract.script(body, parts)
   parts = parts or {}
   scripts = scripts + 1
   return write(SCRIPT:format(parts.head or "", scripts, parts.config or "",
-    parts.query or "SELECT * FROM t",
+    parts.input or ("base_query = %q"):format(parts.query or "SELECT * FROM t"),
     parts.by_range and "migrate_range = function(range" or "migrate = function(rows", body,
     parts.more or ""))
 end

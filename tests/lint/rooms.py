@@ -37,11 +37,13 @@ ROOMS = {
     "core/journal": ["core", "core/page", *PG],
     "core/health": ["core", *PG],
     "core/repo": ["core", "core/page", *PG],
-    "core/check": ["core", "core/page", "core/journal", "core/health", *PG],
+    "core/input": ["core", *PG],
+    "core/check": ["core", "core/page", "core/journal", "core/health",
+                   "core/input", *PG],
     "core/lane": ["core", "core/page", "core/journal", "core/health",
                   "core/repo", *PG],
     "core/run": ["core", "core/page", "core/journal", "core/health",
-                 "core/repo", "core/check", "core/lane", *PG],
+                 "core/repo", "core/check", "core/input", "core/lane", *PG],
     "core/dry": ["core", "core/page", "core/repo", "core/lane", "core/run",
                  *PG],
     "script/value": PG,
@@ -61,8 +63,8 @@ ROOMS["cli/report"] = ["cli", "cli/target", "core/journal", "core/check",
                        "core/run", "core/dry", "script", "pg/conn"]
 ROOMS["cli/commands"] = ["cli", "cli/files", "cli/target", "cli/report",
                          "testing", "script", "script/vm", "core/journal",
-                         "core/check", "core/run", "pg/sql", "pg/conn",
-                         "pg/server"]
+                         "core/check", "core/input", "core/run", "pg/sql",
+                         "pg/conn", "pg/server"]
 
 # Single includes beside the table, each with its reason.
 EDGES = {
@@ -84,6 +86,7 @@ CIRCLES = [{"script/value/array", "script/value/value"}]
 LIBRARIES = [
     (re.compile(r"libpq-fe\.h|libpq/.*|postgres\w*(/.*|\.h)|pg_config.*"),
      ("pg",)),
+    (re.compile(r"csv\.h|iconv\.h"), ("core",)),
     (re.compile(r"pg_query(\.h|/.*)|protobuf-c/.*"), ("pg",)),
     (re.compile(r"(.*/)?(lua|lauxlib|lualib|luaconf)\.(h|hpp)"),
      ("script", "testing")),

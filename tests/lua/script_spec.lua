@@ -98,8 +98,8 @@ describe("a script file", function()
 end)
 
 describe("a script's table", function()
-  local FIELDS = "A script has these fields: args, base_query, config, migrate, migrate_range, "
-    .. "name, on_complete, on_start, on_stop, prepare, requires, run, throttle."
+  local FIELDS = "A script has these fields: args, base_query, config, input, migrate, "
+    .. "migrate_range, name, on_complete, on_start, on_stop, prepare, requires, run, throttle."
   local cases = {
     { "\n  migrat = 1,", 's.lua:2: unknown field "migrat"', 'Did you mean "migrate"?' },
     { "batch_size = 5,", 's.lua:1: unknown field "batch_size"',

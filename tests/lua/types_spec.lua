@@ -117,6 +117,11 @@ describe("types", function()
     assert.same(keys, names_of(script_types, "luamig.ArgSpec"))
   end)
 
+  it("know every field of an input", function()
+    assert.same(list_in("lua/luamig/script/input.lua", "FIELDS"),
+      names_of(script_types, "luamig.Input"))
+  end)
+
   it("know every method of the repo", function()
     local methods = {}
     for _, path in ipairs { "src/script/bind/bind.c", "src/script/bind/read.c",
@@ -209,6 +214,7 @@ describe("pages", function()
     { "luamig.Script", SCRIPTING, "| field | type | meaning |" },
     { "luamig.Config", SCRIPTING, "| key | type | default | meaning |" },
     { "luamig.ArgSpec", SCRIPTING, "| key | meaning |" },
+    { "luamig.Input", SCRIPTING, "| field of `input` | |" },
     { "luamig.Error", SCRIPTING, "| field | |" },
     { "luamig.MockTable", TESTING, "| field | |" },
     { "luamig.MockStub", TESTING, "| field of a stub | |" },

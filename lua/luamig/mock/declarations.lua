@@ -9,6 +9,7 @@ local declarations = {}
 
 local RUN_KEYS = {
   "args", "batch_size", "limit", "again", "kill", "dry_run", "prepare", "workers", "order",
+  "input",
 }
 local MAX_WORKERS = 64
 
@@ -64,6 +65,7 @@ local function check_options(opts)
   check.options(2, "world:run", opts, RUN_KEYS)
   check.integer(2, "world:run: limit", opts.limit, 1)
   check.type(2, "world:run: args", opts.args, "table", "a table")
+  check.type(2, "world:run: input", opts.input, "table", "a list of rows")
   check.type(2, "world:run: again", opts.again, "boolean", "true or false")
   check.type(2, "world:run: dry_run", opts.dry_run, "boolean", "true or false")
   check.type(2, "world:run: prepare", opts.prepare, "boolean", "true or false")

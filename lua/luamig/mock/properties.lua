@@ -63,6 +63,8 @@ local ONE_ROW = "the base query returns one row, so there is only one batch size
 local ONE_RANGE = "the base query returns one row, so there is only one batch. Add rows to the "
   .. "world: at least two rows can show a difference"
 local NO_BATCHES = "a one-shot has no batches. Remove this assertion"
+local INPUT = "the base query of a script with input returns all of its file, also when it is "
+  .. "done. Remove this assertion, and check the rows with mock.assert_rows"
 local NO_QUERY = "a one-shot has no base query. Remove this assertion, and check the rows with "
   .. "mock.assert_rows"
 
@@ -119,7 +121,7 @@ function Trial:run(world, opts)
     return world:attempt(self.path, {
       args = self.args, batch_size = opts.batch_size or self.batch_size, limit = opts.limit,
       again = opts.again, kill = opts.kill, workers = opts.workers, order = opts.order,
-      ranges = opts.ranges, shares_lua = opts.shares_lua,
+      ranges = opts.ranges, shares_lua = opts.shares_lua, input = self.input,
     })
   end)
   if world.problem then
@@ -354,6 +356,8 @@ local function complete(self)
   local world, result, def = self:undisturbed()
   if def.kind ~= "paged" then
     self:cannot_test(NO_QUERY)
+  elseif def.input then
+    self:cannot_test(INPUT)
   end
   local left = world:matching_keys(def)
   if #left <= result.failures then
@@ -497,12 +501,12 @@ local function assertion(name, check)
       or opts ~= nil and type(opts) ~= "table"
     then
       error(("mock.%s takes a script's path, a function that makes a world and, optionally, a "
-        .. "table: { args =, batch_size = }"):format(name), 2)
+        .. "table: { args =, batch_size =, input = }"):format(name), 2)
     end
     opts = opts or {}
     local trial = setmetatable({
       name = name, path = path, make_world = make_world, args = opts.args,
-      batch_size = opts.batch_size, runs = 0,
+      batch_size = opts.batch_size, input = opts.input, runs = 0,
     }, Trial)
     local ok, err = xpcall(function()
       check(trial)

@@ -11,6 +11,7 @@
 local bisection = require "luamig.mock.bisection"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
+local input = require "luamig.mock.input"
 local letters = require "luamig.script.letters"
 local pages = require "luamig.mock.pages"
 local preparation = require "luamig.mock.preparation"
@@ -503,7 +504,7 @@ end
 --- The unfinished run of this script and args, or a new one. A dry run begins at the first row, and
 -- the journal does not keep it.
 local function record_of(world, def, opts)
-  local identity = def.name .. "\0" .. def.args_json
+  local identity = input.identity(def, def.input and world.input)
   local record = world.journal[identity]
   local key = table.concat(def.config.key, ", ")
   local is_done = record and record.state:find "^done"

@@ -66,7 +66,8 @@ local TRUNCATE_FILLED = ([[
 
 local FORGET_RUNS = [[
   DELETE FROM luamig.request; DELETE FROM luamig.failure; DELETE FROM luamig.range;
-  DELETE FROM luamig.worker; DELETE FROM luamig.progress; DELETE FROM luamig.run;]]
+  DELETE FROM luamig.worker; DELETE FROM luamig.progress; DELETE FROM luamig.input;
+  DELETE FROM luamig.run;]]
 
 --- The column of rows, one after the other.
 local function join(rows, column, separator)

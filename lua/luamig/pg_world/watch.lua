@@ -6,6 +6,7 @@
 local compare = require "luamig.pg_world.compare"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
+local input = require "luamig.mock.input"
 local luamig = require "luamig"
 local stubs = require "luamig.mock.stubs"
 local text = require "luamig.text"
@@ -92,7 +93,8 @@ local on = {}
 function on.page(self, event)
   self.callback = "migrate"
   self:begin_transaction()
-  self.page = { verb = "page", table = self.world.base and self.world.base.from }
+  self.page = { verb = "page", table = self.def.whole_input and input.TABLE
+    or self.world.base and self.world.base.from }
   self:record(event, self.page)
   return self:reach "page"
 end

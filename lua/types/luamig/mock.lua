@@ -52,6 +52,8 @@
 
 ---@class luamig.MockRunOptions
 ---@field args? table<string, any> The arguments of the command line.
+---The records of the file, for a script with `input`. A run that has begun goes on without them.
+---@field input? table<string, any>[]
 ---@field batch_size? integer Rows in a batch, instead of what the script says.
 ---@field limit? integer Stop after so many rows.
 ---@field again? boolean Repeat a run that is done.

@@ -7,6 +7,7 @@
 #include "cli/report/check_report.h"
 #include "cli/target/args.h"
 #include "cli/target/project.h"
+#include "core/input/file.h"
 #include "script/project.h"
 #include "script/script.h"
 
@@ -28,6 +29,9 @@ static const char help[] =
     "it, and\n"
     "what luamig finds in it. No password is shown.\n"
     "\n" LM_DATABASE_HELP LM_ARGS_HELP
+    "  --input FILE          the file that a script with `input` reads; - is "
+    "standard\n"
+    "                        input\n"
     "  --batch-size N        rows in a batch; overrides the script\n"
     "  --replica URL         a standby; a run waits while its replay lags "
     "behind;\n"
@@ -41,6 +45,7 @@ struct check_options {
     char *path; /* owned; NULL: the database alone */
     struct lm_database_choice choice;
     struct lm_args args;
+    const char *input; /* NULL: none is given */
     int64_t batch_size;
     const char *journal_schema;
     bool json;
@@ -50,6 +55,7 @@ struct check_options {
 static const struct lm_option option_table[] = {
     LM_DATABASE_OPTIONS(offsetof(struct check_options, choice)),
     LM_ARGS_OPTIONS(offsetof(struct check_options, args)),
+    LM_TEXT("input", struct check_options, input),
     LM_NUMBER("batch-size", struct check_options, batch_size, 1),
     LM_REPLICA_OPTION(offsetof(struct check_options, choice)),
     LM_TEXT("journal-schema", struct check_options, journal_schema),
@@ -91,11 +97,19 @@ look_at_database(const struct check_options *options,
 {
     struct lm_check_options how = {.application_name = "luamig: check",
                                    .journal_schema = options->journal_schema};
+    struct lm_input_file input = {.name = NULL};
     struct lm_database database;
     const char **replicas;
-    bool ok = lm_database_resolve(&database, project, &options->choice,
-                                  lm_script_repo(script), err);
+    bool ok = (options->input == NULL ||
+               lm_input_file_open(&input, options->input, err));
 
+    if (!ok) {
+        lm_input_file_close(&input);
+        return false;
+    }
+    how.input = options->input != NULL ? &input : NULL;
+    ok = lm_database_resolve(&database, project, &options->choice,
+                             lm_script_repo(script), err);
     if (ok) {
         replicas = lm_database_replicas(&database, &options->choice,
                                         &how.replica_count);
@@ -105,6 +119,7 @@ look_at_database(const struct check_options *options,
         free(replicas);
     }
     lm_database_release(&database);
+    lm_input_file_close(&input);
     return ok;
 }
 

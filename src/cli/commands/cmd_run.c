@@ -13,6 +13,7 @@
 #include "cli/report/run_report.h"
 #include "cli/target/args.h"
 #include "cli/target/database.h"
+#include "core/input/file.h"
 #include "core/journal/journal.h"
 #include "script/script.h"
 
@@ -32,6 +33,11 @@ static const char help[] =
     "folder.\n"
     "\n" LM_DATABASE_HELP "  --all-repos           run in each database of "
     "luamig.lua, one after the other\n" LM_ARGS_HELP
+    "  --input FILE          the file that a script with `input` reads; - is "
+    "standard\n"
+    "                        input. To resume a run that has loaded it, leave "
+    "it "
+    "out\n"
     "  --dry-run             run batches and roll each one back; show what "
     "would\n"
     "                        change: a diff on a terminal, else JSON\n"
@@ -90,6 +96,7 @@ struct run_options {
     struct lm_database_choice choice;
     bool all_repos;
     struct lm_args args;
+    const char *input; /* NULL: none is given */
     int64_t limit;
     int64_t batch_size;
     int64_t target_ms;
@@ -113,6 +120,7 @@ static const struct lm_option option_table[] = {
     LM_DATABASE_OPTIONS(offsetof(struct run_options, choice)),
     LM_FLAG("all-repos", struct run_options, all_repos),
     LM_ARGS_OPTIONS(offsetof(struct run_options, args)),
+    LM_TEXT("input", struct run_options, input),
     LM_FLAG("dry-run", struct run_options, dry_run),
     LM_NUMBER("limit", struct run_options, limit, 1),
     LM_FLAG("prepare", struct run_options, prepare),
@@ -272,6 +280,7 @@ struct job {
     struct lm_project *project;
     const struct lm_project_file *file; /* may be NULL */
     struct lm_detach *detach;
+    struct lm_input_file *input; /* open, if there is one to read */
 };
 
 /* An error in the script that has no line is the file's. */
@@ -343,6 +352,7 @@ run_script(const struct job *job, const struct lm_script *script,
         .force = options->force,
         .limit = options->limit,
         .prepare = options->prepare,
+        .input = job->input,
         .count = options->count,
         .keep_batch_size = options->batch_size >= 0,
         .keep_throttle_ms = options->throttle_ms >= 0,
@@ -368,6 +378,17 @@ run_script(const struct job *job, const struct lm_script *script,
     lm_database_release(&database);
 }
 
+static bool
+may_read(const struct run_options *options,
+         const struct lm_migration *migration, struct lm_err *err)
+{
+    if (options->input == NULL || migration->input != NULL)
+        return true;
+    lm_err_set(err, LM_ERR_USAGE, "%s reads no file", options->path);
+    return lm_err_hint(err, "Leave --input out, or give the script a field "
+                            "\"input\".");
+}
+
 static void
 load_and_run(const struct job *job, const struct lm_database_choice *choice,
              struct lm_repo_end *end)
@@ -384,11 +405,13 @@ load_and_run(const struct job *job, const struct lm_database_choice *choice,
 
     memset(end, 0, sizeof *end);
     lm_args_give(&options->args, &script_options);
-    if (lm_script_load(&script, options->path, &script_options, &err)) {
-        run_script(job, script, choice, end);
-    } else {
+    if (!lm_script_load(&script, options->path, &script_options, &err)) {
         lm_project_explain_missing(job->project, options->path, &err);
         end->code = lm_cli_fail(&err);
+    } else if (!may_read(options, lm_script_migration(script), &err)) {
+        end->code = lm_cli_fail(&err);
+    } else {
+        run_script(job, script, choice, end);
     }
     lm_script_free(script);
 }
@@ -419,14 +442,19 @@ static int
 run_as_asked(struct run_options *options, struct lm_project *project)
 {
     struct lm_detach detach = {.words = -1};
-    struct job job = {
-        .options = options, .project = project, .detach = &detach};
+    struct lm_input_file input = {.name = NULL};
+    struct job job = {.options = options,
+                      .project = project,
+                      .detach = &detach,
+                      .input = options->input != NULL ? &input : NULL};
     struct lm_repo_end end;
     struct lm_err err;
     int code;
 
     if (!lm_args_read(&options->args, &err) ||
-        !lm_project_read_file(project, &job.file, &err)) {
+        !lm_project_read_file(project, &job.file, &err) ||
+        (job.input != NULL &&
+         !lm_input_file_open(&input, options->input, &err))) {
         code = lm_cli_fail(&err);
     } else if (options->all_repos) {
         code = run_in_all(&job);
@@ -435,6 +463,7 @@ run_as_asked(struct run_options *options, struct lm_project *project)
         load_and_run(&job, &options->choice, &end);
         code = end.code;
     }
+    lm_input_file_close(&input);
     lm_detach_release(&detach);
     return code;
 }

@@ -104,7 +104,7 @@ shown_state(const struct lm_answer *runs, int row)
         return "damaged";
     if (lm_answer_bool(runs, row, COL_LIVE))
         return state;
-    if (strcmp(state, "running") == 0)
+    if (strcmp(state, "running") == 0 || strcmp(state, "loading") == 0)
         return "interrupted";
     return strcmp(state, "paused") == 0 ? "paused, no runner" : state;
 }

@@ -442,12 +442,18 @@ may_be_paged(const struct lm_checking *self)
 }
 
 static bool
-check_pages(struct lm_checking *self, struct lm_err *err)
+check_pages(struct lm_checking *self, const struct lm_input_file *file,
+            struct lm_err *err)
 {
-    return check_query(self, err) &&
-           (!may_be_paged(self) ||
-            (lm_check_plan(self, true, err) && lm_check_tables(self, err) &&
-             lm_check_citus(self, err)));
+    bool readable = false;
+
+    if (!lm_check_input(self, file, &readable, err))
+        return false;
+    return !readable ||
+           (check_query(self, err) &&
+            (!may_be_paged(self) ||
+             (lm_check_plan(self, true, err) && lm_check_tables(self, err) &&
+              lm_check_citus(self, err))));
 }
 
 /* If the server refuses the connection, that is a finding as well. */
@@ -486,7 +492,8 @@ lm_check_all(struct lm_check *self, const struct lm_migration *migration,
     if (ok) {
         ok = lm_check_server(&checking, err) &&
              lm_check_journal(&checking, err) &&
-             (migration->one_shot || check_pages(&checking, err)) &&
+             (migration->one_shot ||
+              check_pages(&checking, options->input, err)) &&
              lm_check_health(&checking, options, err);
     } else if (self->unreachable) {
         ok = true;

@@ -14,6 +14,7 @@
 #include "core/page/key.h"
 
 struct lm_base_query;
+struct lm_input_file;
 struct lm_conn;
 
 enum lm_check_verdict { LM_VERDICT_OK, LM_VERDICT_WARNING, LM_VERDICT_ERROR };
@@ -63,6 +64,7 @@ struct lm_check_options {
     const char *journal_schema;
     const char *const *replicas; /* conninfos */
     int replica_count;
+    const struct lm_input_file *input; /* NULL: none is given */
 };
 
 /* Connects and makes all checks. False if the connection is lost or the user

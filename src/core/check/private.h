@@ -16,6 +16,7 @@ struct lm_checking {
     struct lm_check *check;
     struct lm_conn *conn;
     const struct lm_migration *migration;
+    struct lm_migration reading; /* with an input: the same, with a query */
     struct lm_base_query query;
     bool proved; /* preflight accepts the query and its key */
     bool in_one; /* all questions go into one transaction */
@@ -55,6 +56,11 @@ struct lm_page_probe {
 bool lm_page_probe(struct lm_checking *self, const struct lm_key *cursor,
                    const struct lm_key *bound, bool run,
                    struct lm_page_probe *out, struct lm_err *err) LM_MUSTCHECK;
+
+/* input.c: *readable is false if the script's file or types are wrong, so that
+ * nothing can be said of its query. */
+bool lm_check_input(struct lm_checking *self, const struct lm_input_file *file,
+                    bool *readable, struct lm_err *err) LM_MUSTCHECK;
 
 /* What is known of the pages of a run. */
 struct lm_pages {

@@ -404,8 +404,9 @@ prepare(struct lm_runner *self, struct lm_err *err)
     struct lm_dry *dry = self->dry;
     struct lm_err ignored;
 
-    if (!lm_runner_connect(self, err) || !lm_runner_look_again(self, err) ||
-        !lm_runner_check(self, err))
+    if (!lm_runner_connect(self, err) ||
+        !lm_runner_load_for_dry_run(self, err) ||
+        !lm_runner_look_again(self, err) || !lm_runner_check(self, err))
         return false;
     if (!self->migration->one_shot) {
         if (!lm_runner_find_start(self, &self->run.cursor, err))

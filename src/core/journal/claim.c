@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/text.h"
+#include "core/journal/input.h"
 #include "core/journal/private.h"
 
 #include <inttypes.h>
@@ -163,10 +164,12 @@ begin(struct lm_journal *self, const struct lm_run_request *request,
            lm_journal_hold_script(self, request->script, err) &&
            is_still_none(self, request, run, begun, err) &&
            (!*begun || insert_run(self, request, run, begun, err)) &&
-           (!*begun || (lm_journal_delete_idle_sessions(self, err) &&
-                        lm_journal_add_session(self, run->id, err) &&
-                        insert_progress(self, request, cursor, run, err) &&
-                        lm_journal_commit(self, err)));
+           (!*begun ||
+            (lm_journal_delete_idle_sessions(self, err) &&
+             lm_journal_add_session(self, run->id, err) &&
+             insert_progress(self, request, cursor, run, err) &&
+             lm_journal_add_input(self, run->id, &request->file, err) &&
+             lm_journal_commit(self, err)));
 }
 
 bool

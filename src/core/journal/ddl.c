@@ -10,7 +10,7 @@
  * because servers in FIPS mode refuse it.
  */
 
-#include "core/journal/journal.h"
+#include "core/journal/private.h"
 #include "pg/sql/sql.h"
 
 #include <stdio.h>
@@ -563,7 +563,8 @@ static const char step_5[] =
     "    DELETE FROM {schema}.worker WHERE run_id = p_run;\n"
     "END {quote};\n";
 
-static const char *const steps[] = {step_1, step_2, step_3, step_4, step_5};
+static const char *const steps[] = {step_1, step_2, step_3,
+                                    step_4, step_5, lm_journal_step_6};
 
 int
 lm_journal_version(void)
@@ -626,7 +627,7 @@ lm_journal_add_grants(struct lm_buf *buf, const char *schema, const char *role)
     static const char *const grants[] = {
         "GRANT USAGE ON SCHEMA {schema} TO ",
         "GRANT SELECT, INSERT, UPDATE ON {schema}.run, {schema}.progress,"
-        " {schema}.failure, {schema}.request TO ",
+        " {schema}.failure, {schema}.request, {schema}.input TO ",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.range,"
         " {schema}.worker TO ",
         "GRANT SELECT ON {schema}.version TO ",

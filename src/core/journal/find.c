@@ -34,9 +34,12 @@
     " WHERE s.value @> '{\"secret\": true}')"
 
 /* Runs, and a: what they were given, as it is compared. Secrets do not count;
- * one that an unfinished run was given in clear is refused as a sibling's. */
+ * one that an unfinished run was given in clear is refused as a sibling's. A
+ * run that is cancelled and has never loaded its file has done nothing. */
 #define RUNS                                                           \
     " FROM {schema}.run r JOIN {schema}.progress p ON p.run_id = r.id" \
+    " AND (r.state <> 'cancelled' OR NOT EXISTS (SELECT FROM"          \
+    "  {schema}.input i WHERE i.run_id = r.id AND i.rows IS NULL))"    \
     " CROSS JOIN LATERAL " LM_JOURNAL_TOTALS                           \
     " CROSS JOIN LATERAL (SELECT CASE WHEN " UNFINISHED                \
     " THEN '{}' ELSE " SECRETS                                         \
@@ -479,7 +482,8 @@ look_at_siblings(const struct look *self, struct lm_run *run,
 
     if (!lm_journal_ask(
             self->journal,
-            "SELECT r.id, r.state, (r.args - " SECRETS ")::text,"
+            "SELECT r.id, r.state, (" LM_JOURNAL_SHOWN_ARGS " - " SECRETS
+            ")::text,"
             " x.why, x.name, x.value"
             " FROM {schema}.run r LEFT JOIN LATERAL ("
             "  SELECT CASE WHEN NOT " DECLARED " ? g.name THEN 'gone'"
@@ -657,44 +661,4 @@ lm_journal_check_retry(struct lm_journal *self,
     }
     lm_answer_free(answer);
     return ok;
-}
-
-bool
-lm_journal_fail_adopting(const struct lm_run_request *request,
-                         struct lm_err *err)
-{
-    if (!lm_err_is_state(err, "23505"))
-        return false;
-    lm_err_set(err, LM_ERR_USAGE,
-               "%s has an unfinished run of its own with these arguments",
-               request->script);
-    lm_err_hint(err, "\"luamig status\" shows it; \"luamig cancel\" ends it.");
-    return false;
-}
-
-bool
-lm_journal_adopt(struct lm_journal *self, const struct lm_run_request *request,
-                 struct lm_run *run, struct lm_err *err)
-{
-    bool held = lm_journal_open(self, err) &&
-                lm_journal_hold_script(self, request->script, err);
-    bool ok = held &&
-              lm_journal_command(
-                  self,
-                  "UPDATE {schema}.run SET script = $2, args = $3::jsonb,"
-                  " given = $4::jsonb, file = $5, path = $6 WHERE id = $1",
-                  LM_VALUES(LM_DIGITS(run->id), request->script,
-                            request->args_json, request->arguments.given,
-                            request->origin.file, request->origin.path),
-                  err) &&
-              lm_journal_commit(self, err);
-
-    if (!ok)
-        lm_conn_rollback(self->conn);
-    if (!held)
-        return lm_journal_fail_to_hold(self, err);
-    if (!ok)
-        return lm_journal_fail_adopting(request, err);
-    run->adopted = false;
-    return true;
 }

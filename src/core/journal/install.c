@@ -16,16 +16,21 @@
     " ('progress', 'batches'), ('failure', 'row_data'),"      \
     " ('request', 'at_once'), ('batch_lease', 'until'),"      \
     " ('worker', 'lease_until'), ('range', 'upper'),"         \
-    " ('two_phase', 'never'))"                                \
+    " ('two_phase', 'never'), ('input', 'loaded_at'))"        \
     " AS own (name, mark)"
 
-/* Relations of the schema that are not luamig's. */
-#define OTHERS                                                     \
-    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"   \
-    " ON n.oid = c.relnamespace WHERE n.nspname = $1"              \
-    " AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT EXISTS (" \
-    "  SELECT FROM " MARKS " JOIN pg_catalog.pg_attribute a"       \
-    "  ON a.attrelid = c.oid AND a.attname = own.mark"             \
+/* Relations of the schema that are not luamig's. Tables of files, such as
+ * input_7, belong to the owner of the others. */
+#define OTHERS                                                   \
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n" \
+    " ON n.oid = c.relnamespace WHERE n.nspname = $1"            \
+    " AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"                \
+    " AND (c.relname !~ '^input_[0-9]+$' OR c.relowner <>"       \
+    "  (SELECT i.relowner FROM pg_catalog.pg_class i WHERE"      \
+    "   i.relnamespace = n.oid AND i.relname = 'input')"         \
+    " ) IS NOT FALSE AND NOT EXISTS ("                           \
+    "  SELECT FROM " MARKS " JOIN pg_catalog.pg_attribute a"     \
+    "  ON a.attrelid = c.oid AND a.attname = own.mark"           \
     "  WHERE own.name = c.relname)"
 
 /* The "luamig journal --sql" command that makes the tables of the schema, or

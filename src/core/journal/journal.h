@@ -129,6 +129,11 @@ struct lm_run_request {
     bool again;    /* begin another run although the last one is done */
     bool restart;  /* abandon an unfinished or cancelled run */
     int64_t adopt; /* run to continue, whatever its name; 0: none */
+    struct lm_run_file {
+        const char *name; /* of the file that it reads; NULL: none is given */
+        const char *sha256;
+        int64_t bytes;
+    } file;
 
     /* May this run be resumed, by what the journal has of it? */
     bool (*accepts)(void *arg, const struct lm_run *run, struct lm_err *err);
@@ -563,6 +568,16 @@ bool lm_journal_note_prepare(struct lm_journal *self, int64_t run_id,
     "coalesce((SELECT f.cursor FROM {schema}.range f"              \
     " WHERE f.run_id = p.run_id AND NOT f.closed ORDER BY f.place" \
     " LIMIT 1), p.cursor)"
+
+/* The argument under which the arguments of a run that reads a file have the
+ * file's hash. No script can declare one of that name. And the arguments of run
+ * r as people see them: with the file's name instead. */
+#define LM_JOURNAL_INPUT_ARG "--input"
+#define LM_JOURNAL_SHOWN_ARGS                              \
+    "(r.args || coalesce((SELECT "                         \
+    "pg_catalog.jsonb_build_object('" LM_JOURNAL_INPUT_ARG \
+    "', i.name) FROM {schema}.input i"                     \
+    " WHERE i.run_id = r.id), '{}'))"
 
 /* A failed row. Texts; NULL if there is none. */
 struct lm_failure {

@@ -19,7 +19,7 @@ static const char variable[] = "LUAMIG_JOURNAL_OWNER";
 /* The journal's, and what it has on Citus. */
 #define TABLES                                                       \
     "('version', 'run', 'progress', 'failure', 'request', 'worker'," \
-    " 'range', 'two_phase')"
+    " 'range', 'input', 'two_phase')"
 
 /* Trusted owners: this role, superusers, the owner of the database, and a role
  * that the user names. A trigger belongs to the owner of its function. */
@@ -47,6 +47,7 @@ struct function {
     const char *body;
     size_t body_len;
     bool has_path;
+    bool is_definer; /* it has the rights of its owner */
 };
 
 /* The next function that the DDL makes or drops; NULL: there is none. The DDL
@@ -57,6 +58,7 @@ next_function(const char *ddl, const char *quote, const char *prefix,
 {
     static const char drop[] = "DROP ";
     static const char path[] = "SET search_path = pg_catalog, pg_temp";
+    static const char definer[] = "SECURITY DEFINER";
     const char *end;
     const char *found;
 
@@ -73,6 +75,8 @@ next_function(const char *ddl, const char *quote, const char *prefix,
         return NULL;
     found = strstr(ddl, path);
     out->has_path = found != NULL && found < out->body;
+    found = strstr(ddl, definer);
+    out->is_definer = found != NULL && found < out->body;
     out->body += strlen(quote);
     end = strstr(out->body, quote);
     if (end == NULL)
@@ -84,14 +88,15 @@ next_function(const char *ddl, const char *quote, const char *prefix,
 struct functions {
     char **names;
     char **bodies;
-    char **paths; /* "t" or "f" */
+    char **paths;    /* "t" or "f" */
+    char **definers; /* likewise */
     int count;
 };
 
 static void
 drop_at(struct functions *self, int at)
 {
-    char **lists[] = {self->names, self->bodies, self->paths};
+    char **lists[] = {self->names, self->bodies, self->paths, self->definers};
 
     for (size_t i = 0; i < LM_COUNT(lists); i++) {
         free(lists[i][at]);
@@ -118,9 +123,11 @@ add_function(struct functions *self, const struct function *function)
     self->names = lm_realloc(self->names, room, sizeof(char *));
     self->bodies = lm_realloc(self->bodies, room, sizeof(char *));
     self->paths = lm_realloc(self->paths, room, sizeof(char *));
+    self->definers = lm_realloc(self->definers, room, sizeof(char *));
     self->names[self->count] = name;
     self->bodies[self->count] = lm_strndup(function->body, function->body_len);
     self->paths[self->count] = lm_strdup(function->has_path ? "t" : "f");
+    self->definers[self->count] = lm_strdup(function->is_definer ? "t" : "f");
     self->count++;
 }
 
@@ -153,6 +160,7 @@ release_functions(struct functions *self)
     lm_free_texts(self->names, self->count);
     lm_free_texts(self->bodies, self->count);
     lm_free_texts(self->paths, self->count);
+    lm_free_texts(self->definers, self->count);
 }
 
 bool
@@ -202,30 +210,33 @@ lm_journal_check_functions(struct lm_journal *self, struct lm_err *err)
 {
     struct functions functions;
     struct lm_answer *row = NULL;
-    char *arrays[3];
+    char *arrays[4];
     bool ok;
 
     read_functions(&functions, self->schema);
-    arrays[0] =
-        lm_journal_array((const char *const *)functions.names, functions.count);
-    arrays[1] = lm_journal_array((const char *const *)functions.bodies,
-                                 functions.count);
-    arrays[2] =
-        lm_journal_array((const char *const *)functions.paths, functions.count);
+    for (size_t i = 0; i < LM_COUNT(arrays); i++) {
+        char **const lists[] = {functions.names, functions.bodies,
+                                functions.paths, functions.definers};
+
+        arrays[i] =
+            lm_journal_array((const char *const *)lists[i], functions.count);
+    }
     {
         ok = lm_journal_ask(
             self,
             "SELECT pg_catalog.string_agg(f.name, ', ' ORDER BY f.name)"
             " FROM ROWS FROM (unnest($2::text[]), unnest($3::text[]),"
-            "  unnest($4::bool[])) AS f (name, body, has_path)"
+            "  unnest($4::bool[]), unnest($5::bool[]))"
+            "  AS f (name, body, has_path, is_definer)"
             " WHERE (SELECT count(*) = 1 AND bool_and(p.prosrc = f.body"
-            "  AND NOT p.prosecdef AND l.lanname = 'plpgsql'"
+            "  AND p.prosecdef = f.is_definer AND l.lanname = 'plpgsql'"
             "  AND p.proconfig IS NOT DISTINCT FROM CASE WHEN f.has_path"
             "   THEN ARRAY['search_path=pg_catalog, pg_temp'] END)"
             "  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
             "  JOIN pg_language l ON l.oid = p.prolang"
             "  WHERE n.nspname = $1 AND p.proname = f.name) IS NOT TRUE",
-            "1: t?", LM_VALUES(self->schema, arrays[0], arrays[1], arrays[2]),
+            "1: t?",
+            LM_VALUES(self->schema, arrays[0], arrays[1], arrays[2], arrays[3]),
             &row, err);
     }
     for (size_t i = 0; i < LM_COUNT(arrays); i++)

@@ -29,6 +29,9 @@ bool lm_journal_post_heard(struct lm_journal *self, const char *sql,
                            struct lm_values values, lm_conn_listener listener,
                            struct lm_err *err) LM_MUSTCHECK;
 
+/* A step of the DDL. */
+extern const char lm_journal_step_6[];
+
 /* Do all objects of the journal, if there are any, belong to trusted owners?
  * Are the functions those of the last step? LM_ERR_CONNECT if not. */
 bool lm_journal_check_owner(struct lm_journal *self,

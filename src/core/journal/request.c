@@ -3,6 +3,7 @@
  * their own, so writing a request never waits for a batch. */
 
 #include "base/text.h"
+#include "core/journal/input.h"
 #include "core/journal/private.h"
 
 #include <stdio.h>
@@ -210,7 +211,10 @@ lm_journal_cancel(struct lm_journal *self, int64_t run_id, bool *cancelled,
     *cancelled = ok && lm_answer_rows(result) == 1;
     lm_answer_free(result);
     ok = ok && lm_journal_commit(self, err);
-    if (!ok)
+    if (ok) {
+        lm_journal_drop_inputs(self);
+    } else {
         lm_conn_rollback(self->conn);
+    }
     return ok;
 }

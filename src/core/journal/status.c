@@ -43,36 +43,43 @@
     " WHEN p.waits_for IS NOT NULL"                            \
     " THEN 'waits for ' || p.waits_for ELSE 'works' END"
 
-#define RUNS_SQL                                                             \
-    "SELECT r.id AS run, r.script, r.args, r.state,"                         \
-    " coalesce(" LIVE ", false) AS live,"                                    \
-    " t.rows, t.batches, t.retries, p.key_columns, " LM_JOURNAL_CURSOR       \
-    " AS cursor, p.bound,"                                                   \
-    " date_trunc('second', r.started_at) AS started_at,"                     \
-    " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"     \
-    " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"         \
-    " r.error_sqlstate AS sqlstate, r.exit_code, t.failures, " TOTAL         \
-    " AS total,"                                                             \
-    " p.batch_size, p.waits_for,"                                            \
-    " date_trunc('second', p.waits_since) AS waits_since, p.held,"           \
-    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("    \
-    "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"       \
-    "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"         \
-    "   'answer', q.answer) ORDER BY q.id), '[]')"                           \
-    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests,"          \
-    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("    \
-    "   'host', w.host, 'pid', w.pid, 'worker', w.number, 'leads',"          \
-    "   w.id = p.leader, 'rows', d.rows, 'rows_per_s',"                      \
-    "   round((d.rows / d.seconds)::numeric, 1), 'after', g.cursor, 'upto'"  \
-    "   , g.upper, 'doing', " DOING ", 'workers', w.workers, 'note', w.note" \
-    "   ) ORDER BY w.id = p.leader DESC,"                                    \
-    "   w.host, w.pid, w.number), '[]') FROM" WORKERS                        \
-    "  WHERE w.run_id = r.id AND r.state IN " LM_JOURNAL_MAY_GO_ON           \
-    " ) AS workers,"                                                         \
-    " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"    \
-    " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id"  \
-    " LEFT JOIN LATERAL " LM_JOURNAL_TOTALS " ON true"                       \
-    " WHERE ($1::bigint[] IS NULL OR r.id = ANY ($1))"                       \
+/* A run that has not loaded its file yet is loading it. */
+#define STATE                                                     \
+    "CASE WHEN r.state = 'running' AND EXISTS (SELECT FROM"       \
+    " {schema}.input i WHERE i.run_id = r.id AND i.rows IS NULL)" \
+    " THEN 'loading' ELSE r.state END"
+
+#define RUNS_SQL                                                              \
+    "SELECT r.id AS run, r.script, " LM_JOURNAL_SHOWN_ARGS " AS args, " STATE \
+    " AS state,"                                                              \
+    " coalesce(" LIVE ", false) AS live,"                                     \
+    " t.rows, t.batches, t.retries, p.key_columns, " LM_JOURNAL_CURSOR        \
+    " AS cursor, p.bound,"                                                    \
+    " date_trunc('second', r.started_at) AS started_at,"                      \
+    " date_trunc('second', r.finished_at) AS finished_at, r.started_by,"      \
+    " p.host, p.pid, r.version, r.file, r.given, r.sha256, r.error,"          \
+    " r.error_sqlstate AS sqlstate, r.exit_code, t.failures, " TOTAL          \
+    " AS total,"                                                              \
+    " p.batch_size, p.waits_for,"                                             \
+    " date_trunc('second', p.waits_since) AS waits_since, p.held,"            \
+    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("     \
+    "   'verb', q.verb, 'at_once', q.at_once, 'settings', q.settings,"        \
+    "   'by', q.requested_by, 'host', q.host, 'at', q.requested_at,"          \
+    "   'answer', q.answer) ORDER BY q.id), '[]')"                            \
+    "  FROM {schema}.request q WHERE q.run_id = r.id) AS requests,"           \
+    " (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object("     \
+    "   'host', w.host, 'pid', w.pid, 'worker', w.number, 'leads',"           \
+    "   w.id = p.leader, 'rows', d.rows, 'rows_per_s',"                       \
+    "   round((d.rows / d.seconds)::numeric, 1), 'after', g.cursor, 'upto'"   \
+    "   , g.upper, 'doing', " DOING ", 'workers', w.workers, 'note', w.note"  \
+    "   ) ORDER BY w.id = p.leader DESC,"                                     \
+    "   w.host, w.pid, w.number), '[]') FROM" WORKERS                         \
+    "  WHERE w.run_id = r.id AND r.state IN " LM_JOURNAL_MAY_GO_ON            \
+    " ) AS workers,"                                                          \
+    " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"     \
+    " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id"   \
+    " LEFT JOIN LATERAL " LM_JOURNAL_TOTALS " ON true"                        \
+    " WHERE ($1::bigint[] IS NULL OR r.id = ANY ($1))"                        \
     " ORDER BY r.id DESC LIMIT $2::bigint"
 
 /* What makes JSON of the statement s that follows, up to its ") s". */

@@ -49,7 +49,7 @@ lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
 
     if (m->start_after != NULL)
         lm_key_set(cursor, m->start_after, m->key_count);
-    return check_start_after(self, cursor, err);
+    return !self->input.ready || check_start_after(self, cursor, err);
 }
 
 void
@@ -65,16 +65,18 @@ lm_runner_warn_of_volatile_calls(const struct lm_runner *self)
 }
 
 static bool
-begin_run(struct lm_runner *self, const struct lm_run_request *request,
-          bool *begun, struct lm_err *err)
+begin_run(struct lm_runner *self, bool *begun, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_key cursor = {NULL, 0};
+    struct lm_run_request request;
     bool ok;
 
     LM_FAULT("before_begin");
+    lm_runner_forget_input(self); /* another run may have loaded one */
+    request = lm_runner_request(self);
     ok = lm_runner_find_start(self, &cursor, err) &&
-         lm_journal_begin(&self->lane.journal, request, &cursor, &self->run,
+         lm_journal_begin(&self->lane.journal, &request, &cursor, &self->run,
                           begun, err);
     lm_key_release(&cursor);
     if (ok && *begun) {
@@ -154,8 +156,10 @@ accepts(void *arg, const struct lm_run *run, struct lm_err *err)
 {
     const struct lm_runner *self = arg;
 
-    return lm_lane_check_keys(&self->lane, &run->cursor, &run->bound, false,
-                              err) &&
+    return (!self->input.ready ||
+            lm_lane_check_keys(&self->lane, &run->cursor, &run->bound, false,
+                               err)) &&
+           lm_runner_may_load(self, run, err) &&
            check_follow_new(self, run, err);
 }
 
@@ -243,7 +247,7 @@ take_or_begin(struct lm_runner *self, const struct lm_run_request *request,
     for (;;) {
         switch (found) {
         case LM_JOURNAL_FINISHED:
-            if ((self->options->adopt == 0 &&
+            if ((self->options->adopt == 0 && self->migration->input == NULL &&
                  !lm_runner_check_done(self, err)) ||
                 (self->run.adopted &&
                  !lm_journal_adopt(&self->lane.journal, request, &self->run,
@@ -258,7 +262,7 @@ take_or_begin(struct lm_runner *self, const struct lm_run_request *request,
             self->outcome->ending = LM_END_CANCELLED_ALREADY;
             return true;
         case LM_JOURNAL_NONE:
-            if (!begin_run(self, request, &self->acquired, err))
+            if (!begin_run(self, &self->acquired, err))
                 return false;
             break;
         case LM_JOURNAL_UNFINISHED:
@@ -294,16 +298,20 @@ check_journal(struct lm_runner *self, struct lm_err *err)
            lm_journal_check_whole(&self->lane.journal, version, err);
 }
 
-/* What must be right before a run begins or goes on. */
+/* What must be right before a run begins or goes on. A base query that reads a
+ * file is looked at when the file is loaded. */
 static bool
 check_all(struct lm_runner *self, struct lm_err *err)
 {
-    return lm_lane_check_query(&self->lane, err) &&
-           lm_runner_check(self, err) &&
+    bool ready = self->input.ready;
+
+    return (ready ? lm_lane_check_query(&self->lane, err) &&
+                        lm_runner_check(self, err)
+                  : lm_runner_check_input(self, err)) &&
            (self->has_journal
                 ? lm_journal_prepare_citus(&self->lane.journal, err)
                 : lm_journal_install(&self->lane.journal, err)) &&
-           lm_runner_take_fingerprint(self, err);
+           (!ready || lm_runner_take_fingerprint(self, err));
 }
 
 /* A finished run is reported without looking at the query: its table may be
@@ -315,15 +323,17 @@ acquire_once(struct lm_runner *self, struct lm_run_request *request,
     enum lm_journal_found found = LM_JOURNAL_NONE;
     bool looked;
 
-    if (!check_journal(self, err))
+    if (!check_journal(self, err) ||
+        !lm_runner_identify_input(self, request, err))
         return false;
     looked = self->has_journal && !request->restart;
     if (looked && !look(self, request, &found, err))
         return false;
     if (found != LM_JOURNAL_FINISHED && found != LM_JOURNAL_CANCELLED &&
-        !check_all(self, err))
+        (!lm_runner_look_at_input(self, found == LM_JOURNAL_UNFINISHED, err) ||
+         !check_all(self, err)))
         return false;
-    request->fingerprint = self->fingerprint;
+    *request = lm_runner_request(self);
     /* Checks may take long, and the run may have gone on meanwhile. */
     if ((!looked || found == LM_JOURNAL_UNFINISHED) &&
         !look(self, request, &found, err))
@@ -355,8 +365,7 @@ struct lm_run_request
 lm_runner_request(struct lm_runner *self)
 {
     const struct lm_migration *m = self->migration;
-
-    return (struct lm_run_request){
+    struct lm_run_request request = {
         .script = self->names.script,
         .origin = {.file = self->names.file,
                    .path = self->names.path,
@@ -377,6 +386,9 @@ lm_runner_request(struct lm_runner *self)
         .adopt = self->options->adopt,
         .accepts = accepts,
         .arg = self};
+
+    lm_runner_describe_input(self, &request);
+    return request;
 }
 
 bool

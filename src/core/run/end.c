@@ -179,7 +179,7 @@ record_end(struct lm_runner *self, const char *state, int exit_code,
     }
     if (blames_journal(self, error != NULL ? error : &why, err))
         return false;
-    if (strcmp(state, "cancelled") == 0)
+    if (strcmp(state, "cancelled") == 0 && error == NULL)
         return fail_unrecorded_cancel(self, err);
     lm_log(LM_LOG_WARNING,
            "could not record in the journal that run %" PRId64
@@ -424,8 +424,8 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
             explain_on_conflict(self, err);
         if (err->kind != LM_ERR_FENCED &&
             !lm_err_is_state(err, LM_JOURNAL_VANISHED)) {
-            (void)record_end(self, "failed", lm_err_exit_code(err->kind), err,
-                             err);
+            (void)record_end(self, self->input.refused ? "cancelled" : "failed",
+                             lm_err_exit_code(err->kind), err, err);
         }
         lm_runner_call_on_stop(self, "error");
     } else if (stopped) {
@@ -433,4 +433,6 @@ lm_runner_conclude(struct lm_runner *self, bool ok, bool stopped,
     } else if (self->acquired) {
         conclude_done(self);
     }
+    if (self->acquired)
+        lm_runner_leave_input(self);
 }

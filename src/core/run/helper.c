@@ -135,8 +135,13 @@ lm_runner_follow(struct lm_runner *self, bool *may_work, struct lm_err *err)
     if (self->requests.paused)
         return wait_paused(self, err);
     lm_team_park(self->team, false);
-    *may_work = self->run.started;
-    if (!*may_work)
+    if (!self->run.started) {
         lm_runner_rest(self, WAIT_MS);
+        return true;
+    }
+    if (!self->input.ready &&
+        (!lm_runner_read_loaded(self, err) || !lm_runner_look_again(self, err)))
+        return false;
+    *may_work = true;
     return true;
 }

@@ -144,6 +144,20 @@ lm_mailbox_empty(struct lm_mailbox *self, int *count)
     return requests;
 }
 
+bool
+lm_mailbox_wants_end(struct lm_mailbox *self)
+{
+    bool wants = false;
+
+    pthread_mutex_lock(&self->mutex);
+    for (int i = 0; i < self->count; i++) {
+        wants = wants || strcmp(self->requests[i].verb, "pause") == 0 ||
+                strcmp(self->requests[i].verb, "cancel") == 0;
+    }
+    pthread_mutex_unlock(&self->mutex);
+    return wants;
+}
+
 void
 lm_mailbox_poll_soon(struct lm_mailbox *self)
 {

@@ -30,6 +30,8 @@ void lm_mailbox_poll_soon(struct lm_mailbox *self);
 void lm_mailbox_forget(struct lm_mailbox *self);
 /* Takes the requests out. The caller frees them. */
 struct lm_request *lm_mailbox_empty(struct lm_mailbox *self, int *count);
+/* Is there a request to pause or to cancel? */
+bool lm_mailbox_wants_end(struct lm_mailbox *self);
 /* How many of the first entries belong to one request. A request with several
  * settings has several entries with one number. */
 int lm_requests_of_one(const struct lm_request *requests, int count);

@@ -95,6 +95,16 @@ estimate_left(struct lm_runner *self, const struct lm_neighbours *ranges)
     return left;
 }
 
+/* The base query is all of a file, of which the records were counted. */
+static bool
+count_records(const struct lm_runner *self, int64_t *left)
+{
+    if (!self->migration->whole_input)
+        return false;
+    *left = self->input.rows - self->run.rows - self->run.failures;
+    return *left >= 0;
+}
+
 /* How many rows there are in all, once it is known where the run ends. */
 static void
 find_total(struct lm_runner *self)
@@ -106,7 +116,8 @@ find_total(struct lm_runner *self)
 
     if (!list_left(self, &ranges, &ignored))
         return;
-    counted = self->options->count && count_left(self, &ranges, &left);
+    counted = count_records(self, &left) ||
+              (self->options->count && count_left(self, &ranges, &left));
     if (!counted)
         left = estimate_left(self, &ranges);
     lm_neighbours_release(&ranges);

@@ -182,6 +182,7 @@ lm_runner_retry_failures(const struct lm_migration *migration,
     lm_runner_init(&self, &one_by_one, options, outcome, NULL);
     self.run.id = outcome->run_id = run_id;
     ok = lm_runner_connect(&self, err) && check_script(&self, err) &&
+         lm_runner_read_loaded(&self, err) &&
          lm_runner_look_again(&self, err) && check_fit(&self, err) &&
          lm_journal_prepare_citus(&self.lane.journal, err) &&
          retry_all(&self, err);
@@ -190,5 +191,6 @@ lm_runner_retry_failures(const struct lm_migration *migration,
     outcome->ending = !ok                   ? LM_END_FAILED
                       : lm_stop_level() > 0 ? LM_END_STOPPED
                                             : LM_END_DONE;
+    lm_runner_leave_input(&self);
     lm_runner_release(&self);
 }

@@ -21,6 +21,7 @@
 #include "core/lane/lane.h"
 
 struct lm_conn;
+struct lm_input_file;
 
 enum { LM_RUNNER_MOST_WORKERS = 64 };
 
@@ -35,7 +36,8 @@ struct lm_runner_options {
     int64_t adopt; /* run to continue, whatever its name; 0: none */
     int64_t limit; /* rows to migrate in this call; 0: all */
     bool prepare;  /* a dry run calls the script's prepare, too */
-    const char *const *replicas; /* conninfos, to ask for their lag */
+    const struct lm_input_file *input; /* NULL: none is given */
+    const char *const *replicas;       /* conninfos, to ask for their lag */
     int replica_count;
     /* The command line gives this setting, so "luamig set" of an earlier
      * runner does not change it. */

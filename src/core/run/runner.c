@@ -229,6 +229,8 @@ lead(struct lm_runner *self, bool *may_work, struct lm_err *err)
         lm_runner_stay_paused(self);
         return true;
     }
+    if (!self->input.ready)
+        return lm_runner_take_input(self, err);
     if (!self->run.started) {
         self->look_again =
             self->migration->ops->has(self->migration->self, LM_CALL_ON_START);
@@ -333,6 +335,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
     lm_lane_init(&self->lane, &how, self->migration, &self->run,
                  &self->account);
     self->lane.host = lm_runner_host(self);
+    lm_runner_init_input(self);
     journal->lease_ms = options->lease_ms;
     journal->number = 1;
     journal->published = options->force ? LM_JOURNAL_PUBLISHED_WARN
@@ -350,6 +353,7 @@ lm_runner_release(struct lm_runner *self)
     lm_position_release(&self->gauge.position);
     lm_runner_names_release(&self->names);
     free(self->fingerprint);
+    lm_runner_release_input(self);
 }
 
 void

@@ -31,6 +31,20 @@ struct lm_runner_names {
     char *typed;
 };
 
+/* The file that the run reads (input.c). */
+struct lm_runner_input {
+    bool ready; /* there is none, or the base query reads its table */
+    struct lm_run_file file; /* that is given; name is NULL: none is */
+    char sha256[80];         /* of the file of the run; "": not known */
+    char *args_json; /* the migration's, with the hash; NULL: likewise */
+    char *given;     /* likewise */
+    char *declared;  /* NULL: the script reads no file */
+    char name[256];  /* as the journal has it */
+    int64_t rows;    /* that are loaded */
+    int64_t told_ms; /* when the log had its progress */
+    bool refused;    /* the file is wrong: the run has done nothing */
+};
+
 /* Requests to the run (requests.c). */
 struct lm_requests {
     struct lm_mailbox *mailbox;
@@ -132,6 +146,7 @@ struct lm_runner {
 
     struct lm_run run;
     struct lm_lane lane;
+    struct lm_runner_input input;
     struct lm_requests requests;
     struct lm_holding holding;
     struct lm_gauge gauge;
@@ -253,6 +268,42 @@ struct lm_run_request lm_runner_request(struct lm_runner *self);
 bool lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
                           struct lm_err *err) LM_MUSTCHECK;
 void lm_runner_warn_of_volatile_calls(const struct lm_runner *self);
+
+/* -- input.c ------------------------------------------------------------------ */
+
+void lm_runner_init_input(struct lm_runner *self);
+void lm_runner_release_input(struct lm_runner *self);
+/* Puts the file into the request. */
+void lm_runner_describe_input(const struct lm_runner *self,
+                              struct lm_run_request *request);
+/* If no file is given: which file does the run read that is meant? */
+bool lm_runner_identify_input(struct lm_runner *self,
+                              struct lm_run_request *request,
+                              struct lm_err *err) LM_MUSTCHECK;
+/* If an unfinished run was found, and it has loaded its file: the base query
+ * reads that. */
+bool lm_runner_look_at_input(struct lm_runner *self, bool found,
+                             struct lm_err *err) LM_MUSTCHECK;
+/* Before a run begins: are the types there, and has the file the header? */
+bool lm_runner_check_input(struct lm_runner *self,
+                           struct lm_err *err) LM_MUSTCHECK;
+/* A run begins, which loads the file anew. */
+void lm_runner_forget_input(struct lm_runner *self);
+/* May this process go on with the run? LM_ERR_USAGE if it has to load the file,
+ * which is not given. */
+bool lm_runner_may_load(const struct lm_runner *self, const struct lm_run *run,
+                        struct lm_err *err) LM_MUSTCHECK;
+/* A step: loads the file, or looks at the base query once it is loaded. */
+bool lm_runner_take_input(struct lm_runner *self,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Where others load it: the base query reads what is loaded. */
+bool lm_runner_read_loaded(struct lm_runner *self,
+                           struct lm_err *err) LM_MUSTCHECK;
+/* A dry run loads it into a table of its session. */
+bool lm_runner_load_for_dry_run(struct lm_runner *self,
+                                struct lm_err *err) LM_MUSTCHECK;
+/* Drops the tables of runs that have ended. */
+void lm_runner_leave_input(struct lm_runner *self);
 
 /* -- fit.c: what the cursor stands on ---------------------------------------- */
 

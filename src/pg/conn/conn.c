@@ -343,6 +343,7 @@ describe(struct lm_stmt *stmt, const PGresult *result)
         stmt->columns[i].type = PQftype(result, i);
         stmt->columns[i].table = PQftable(result, i);
         stmt->columns[i].table_column = PQftablecol(result, i);
+        stmt->columns[i].modifier = PQfmod(result, i);
     }
 }
 

@@ -297,6 +297,7 @@ struct lm_column {
     uint32_t type;    /* OID; of a domain: its base type */
     uint32_t table;   /* OID of the table it comes from, or 0 */
     int table_column; /* attnum in that table, or 0 */
+    int modifier;     /* of the type, such as a length; -1: none */
 };
 int lm_stmt_param_count(const struct lm_stmt *self);
 uint32_t lm_stmt_param_type(const struct lm_stmt *self, int index);

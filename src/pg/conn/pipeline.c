@@ -160,9 +160,9 @@ fail_node(const PGresult *result, const char *sql, struct lm_err *err)
     return false;
 }
 
-static bool
-fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
-            struct lm_err *err)
+bool
+lm_pipeline_fail_result(const struct lm_conn *self, const PGresult *result,
+                        const char *sql, struct lm_err *err)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -193,8 +193,8 @@ fail_result(const struct lm_conn *self, const PGresult *result, const char *sql,
     return false;
 }
 
-static bool
-wait_for_result(struct lm_conn *self, struct lm_err *err)
+bool
+lm_pipeline_await(struct lm_conn *self, struct lm_err *err)
 {
     int64_t now;
     int64_t deadline;
@@ -278,8 +278,8 @@ lm_pipeline_drop(struct lm_conn *self)
 }
 
 /* The connection is of no use. */
-static bool
-abandon(struct lm_conn *self)
+bool
+lm_pipeline_abandon(struct lm_conn *self)
 {
     lm_pipeline_drop(self);
     self->failed = false;
@@ -296,7 +296,7 @@ note_error(struct lm_conn *self, struct lm_pending *request,
 {
     if (self->failed)
         return;
-    fail_result(self, result, request->sql, &self->error);
+    lm_pipeline_fail_result(self, result, request->sql, &self->error);
     self->failed = true;
     call_listener(request, NULL, &self->error);
 }
@@ -465,8 +465,8 @@ note_pause(struct lm_conn *self)
     self->quiet_since_ms = now;
 }
 
-static void
-begin_conversation(struct lm_conn *self)
+void
+lm_pipeline_begin(struct lm_conn *self)
 {
     self->cancel_sent = self->too_large = false;
     self->looked = self->awaits_standby = false;
@@ -480,10 +480,10 @@ lm_pipeline_queue(struct lm_conn *self, int sent, struct lm_pending request,
     if (sent == 0) {
         lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
         call_listener(&request, NULL, NULL);
-        return abandon(self);
+        return lm_pipeline_abandon(self);
     }
     if (self->count == 0)
-        begin_conversation(self);
+        lm_pipeline_begin(self);
     push(self, request);
     self->unsynced++;
     return true;
@@ -506,14 +506,14 @@ lm_pipeline_post(struct lm_conn *self, int sent, struct lm_pending request,
 bool
 lm_conn_push(struct lm_conn *self, struct lm_err *err)
 {
-    return pump(self, err) || abandon(self);
+    return pump(self, err) || lm_pipeline_abandon(self);
 }
 
 static bool
 read_all(struct lm_conn *self, struct lm_err *err)
 {
     while (self->count > self->later) {
-        if (!wait_for_result(self, err) || !take_result(self, err))
+        if (!lm_pipeline_await(self, err) || !take_result(self, err))
             return false;
     }
     return true;
@@ -526,19 +526,20 @@ lm_pipeline_send_sync(struct lm_conn *self, struct lm_err *err)
 
     if (PQpipelineSync(self->pg) == 0) {
         lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
-        return abandon(self);
+        return lm_pipeline_abandon(self);
     }
     push(self, sync);
     self->unsynced = 0;
     self->synced_ms = lm_clock_ms();
-    return (pump(self, err) && take_arrived(self, err)) || abandon(self);
+    return (pump(self, err) && take_arrived(self, err)) ||
+           lm_pipeline_abandon(self);
 }
 
 static bool
 read_answers(struct lm_conn *self, struct lm_err *err)
 {
     if (!read_all(self, err))
-        return abandon(self);
+        return lm_pipeline_abandon(self);
     self->quiet_since_ms = lm_clock_ms();
     self->alone = PQtransactionStatus(self->pg) == PQTRANS_IDLE;
     if (!self->failed)
@@ -569,25 +570,6 @@ lm_pipeline_sync(struct lm_conn *self, struct lm_err *err)
 }
 
 static bool
-read_script(struct lm_conn *self, const char *sql, struct lm_err *err)
-{
-    bool ok = true;
-
-    for (;;) {
-        PGresult *result;
-
-        if (!wait_for_result(self, err))
-            return abandon(self);
-        result = PQgetResult(self->pg);
-        if (result == NULL)
-            return ok;
-        if (ok && PQresultStatus(result) == PGRES_FATAL_ERROR)
-            ok = fail_result(self, result, sql, err);
-        PQclear(result);
-    }
-}
-
-static bool
 take_notifications(struct lm_conn *self)
 {
     bool any = false;
@@ -614,28 +596,8 @@ lm_conn_listen(struct lm_conn *self, int wake_fd, int64_t timeout_ms,
         return lm_pipeline_fail_lost(self, strerror(errno), err);
     if (fds[0].revents != 0 && PQconsumeInput(self->pg) == 0) {
         lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
-        return abandon(self);
+        return lm_pipeline_abandon(self);
     }
     *notified = take_notifications(self);
     return true;
-}
-
-bool
-lm_pipeline_script(struct lm_conn *self, const char *sql, struct lm_err *err)
-{
-    bool ok;
-
-    begin_conversation(self);
-    if (PQexitPipelineMode(self->pg) == 0 || PQsendQuery(self->pg, sql) == 0) {
-        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
-        return abandon(self);
-    }
-    if (!pump(self, err))
-        return abandon(self);
-    ok = read_script(self, sql, err);
-    if (lm_conn_is_up(self) && PQenterPipelineMode(self->pg) == 0) {
-        lm_pipeline_fail_lost(self, PQerrorMessage(self->pg), err);
-        return abandon(self);
-    }
-    return ok;
 }

@@ -167,7 +167,16 @@ void lm_answer_init(struct lm_answer *self, PGresult *pg, const char *sql,
                     const char *shape);
 void lm_answer_release(struct lm_answer *self);
 
-/* Runs several statements in one text, outside of pipeline mode. */
+/* For what runs outside of pipeline mode: begins to talk to the server; waits
+ * for a result; sets the error of one; gives the connection up after an error,
+ * and returns false. */
+void lm_pipeline_begin(struct lm_conn *self);
+bool lm_pipeline_await(struct lm_conn *self, struct lm_err *err) LM_MUSTCHECK;
+bool lm_pipeline_fail_result(const struct lm_conn *self, const PGresult *result,
+                             const char *sql, struct lm_err *err);
+bool lm_pipeline_abandon(struct lm_conn *self);
+
+/* copy.c: runs several statements in one text, outside of pipeline mode. */
 bool lm_pipeline_script(struct lm_conn *self, const char *sql,
                         struct lm_err *err) LM_MUSTCHECK;
 

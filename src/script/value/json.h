@@ -20,11 +20,9 @@
  * tables that contain themselves, values that are none of JSON's.
  */
 
-#include "base/err.h"
+#include "base/json.h"
 
 #include <lua.h>
-
-enum { LM_JSON_DEPTH = 2000 };
 
 /* Pushes the value of a document, which ends with NUL at text[len]. Raises for
  * want of memory only. [-0, +1 or nothing, memory] */

@@ -49,6 +49,28 @@ local function is_not_lower(row)
 end
 
 describe("the script", function()
+  it("import_orders writes the totals of a file", function()
+    local world = world_of({ orders = { primary_key = { "id" }, unique = { { "code" } },
+      columns = { id = "int8", code = "text", total = "numeric(10,2)" },
+      rows = { { id = 1, code = "a" }, { id = 2, code = "b" } } } }, function(tables)
+      local found = {}
+      for _, row in ipairs(tables.input) do
+        for _, order in ipairs(tables.orders) do
+          if order.code == row.code then
+            table.insert(found, { line = row.line, id = order.id, total = row.total })
+          end
+        end
+      end
+      return found
+    end)
+    run(world, "import_orders", { input = {
+      { code = "none", total = luamig.decimal "1" }, { code = "b", total = luamig.decimal "2.5" },
+    } })
+    mock.assert_rows(world, "orders", {
+      { id = 1, code = "a" }, { id = 2, code = "b", total = luamig.decimal "2.50" },
+    })
+  end)
+
   it("close_orders closes what was ordered before the day", function()
     local world = world_of({ orders = orders(
       { id = 1, status = "open", ordered_on = "2024-01-30" },

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* The SQL for files that runs read. The tables are made and dropped by
+ * functions of the journal, see ddl_input.c. */
+
+#include "core/journal/input.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "core/journal/private.h"
+#include "pg/conn/txn.h"
+#include "pg/sql/sql.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+bool
+lm_journal_add_input(struct lm_journal *self, int64_t run_id,
+                     const struct lm_run_file *file, struct lm_err *err)
+{
+    char *name;
+    bool ok;
+
+    if (file->name == NULL)
+        return true;
+    name = lm_conn_fit_name(self->conn, file->name);
+    ok = lm_journal_command(self,
+                            "INSERT INTO {schema}.input (run_id, name, sha256,"
+                            " bytes) VALUES ($1, $2, $3, $4)",
+                            LM_VALUES(LM_DIGITS(run_id), name, file->sha256,
+                                      LM_DIGITS(file->bytes)),
+                            err);
+    free(name);
+    return ok;
+}
+
+bool
+lm_journal_read_input(struct lm_journal *self, int64_t run_id,
+                      struct lm_run_input *out, struct lm_err *err)
+{
+    struct lm_answer *answer = NULL;
+
+    if (!lm_journal_ask(
+            self,
+            "SELECT i.run_id IS NOT NULL, i.name, i.sha256,"
+            " i.loaded_at IS NOT NULL, coalesce(i.rows, 0),"
+            " coalesce(pg_catalog.has_table_privilege("
+            "  pg_catalog.to_regclass({schema}.place_of_input(i.run_id)),"
+            "  'SELECT'), false)"
+            " FROM (SELECT) AS one LEFT JOIN {schema}.input i"
+            " ON i.run_id = $1",
+            "!: b t? t? b n b", LM_VALUES(LM_DIGITS(run_id)), &answer, err))
+        return false;
+    out->there = lm_answer_bool(answer, 0, 0);
+    LM_ERR_COPY(out->name, lm_answer_text(answer, 0, 1));
+    LM_ERR_COPY(out->sha256, lm_answer_text(answer, 0, 2));
+    out->loaded = lm_answer_bool(answer, 0, 3);
+    out->rows = lm_answer_int(answer, 0, 4);
+    out->readable = lm_answer_bool(answer, 0, 5);
+    lm_answer_free(answer);
+    return true;
+}
+
+/* -- which file is meant --------------------------------------------------- */
+
+bool
+lm_journal_fail_without_input(const char *script, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_USAGE, "%s reads a file, and none is given", script);
+    return lm_err_hint(err, "Name it with --input FILE; - is standard input.");
+}
+
+static bool
+fail_several(const struct lm_answer *runs, struct lm_err *err)
+{
+    struct lm_buf list = LM_BUF_INIT;
+
+    for (int row = 0; row < lm_answer_rows(runs); row++) {
+        lm_buf_printf(&list, "%srun %s reads %s (%s)", row > 0 ? ", " : "",
+                      lm_answer_text(runs, row, 0),
+                      lm_answer_text(runs, row, 1),
+                      lm_answer_text(runs, row, 2));
+    }
+    lm_err_set(err, LM_ERR_USAGE,
+               "several unfinished runs of this script read a file, and none "
+               "is given");
+    lm_err_detail(err, "%s.", lm_buf_text(&list));
+    lm_buf_release(&list);
+    return lm_err_hint(err, "Name the file of the run that should go on with "
+                            "--input FILE, or the run with --adopt RUN.");
+}
+
+bool
+lm_journal_find_input(struct lm_journal *self,
+                      const struct lm_run_request *request, char *sha256,
+                      size_t size, struct lm_err *err)
+{
+    struct lm_answer *runs = NULL;
+    bool ok = lm_journal_ask(
+        self,
+        "SELECT r.id, i.name, r.state, i.sha256 FROM {schema}.run r"
+        " JOIN {schema}.input i ON i.run_id = r.id"
+        " WHERE CASE WHEN $2::bigint > 0 THEN r.id = $2::bigint ELSE"
+        " r.script = $1 AND r.state IN " LM_JOURNAL_MAY_GO_ON
+        " AND (r.args - '" LM_JOURNAL_INPUT_ARG "' = $3::jsonb"
+        "  OR r.given - '" LM_JOURNAL_INPUT_ARG "' = $4::jsonb) END"
+        " ORDER BY r.id DESC LIMIT 5",
+        "*: n t t t",
+        LM_VALUES(request->script, LM_DIGITS(request->adopt),
+                  request->args_json, request->arguments.given),
+        &runs, err);
+
+    if (!ok)
+        return false;
+    if (lm_answer_rows(runs) == 1) {
+        const char *found = lm_answer_text(runs, 0, 3);
+
+        lm_err_copy(sha256, size, found, strlen(found));
+    } else {
+        ok = lm_answer_rows(runs) == 0
+                 ? lm_journal_fail_without_input(request->script, err)
+                 : fail_several(runs, err);
+    }
+    lm_answer_free(runs);
+    return ok;
+}
+
+/* -- the table -------------------------------------------------------------- */
+
+char *
+lm_journal_input_name(int64_t run_id)
+{
+    return lm_format("input_%" PRId64, run_id);
+}
+
+char *
+lm_journal_input_table(const struct lm_journal *self, int64_t run_id)
+{
+    struct lm_buf table = LM_BUF_INIT;
+
+    lm_sql_add_identifier(&table, self->schema);
+    lm_buf_printf(&table, ".input_%" PRId64, run_id);
+    return lm_buf_take(&table);
+}
+
+static char *
+numbers(const struct lm_input_columns *columns, bool of_types)
+{
+    struct lm_buf list = LM_BUF_INIT;
+
+    for (int i = 0; i < columns->count; i++) {
+        lm_buf_putc(&list, i == 0 ? '{' : ',');
+        lm_buf_add_int(&list, of_types ? (int64_t)columns->types[i]
+                                       : (int64_t)columns->modifiers[i]);
+    }
+    lm_buf_putc(&list, '}');
+    return lm_buf_take(&list);
+}
+
+bool
+lm_journal_make_input(struct lm_journal *self, int64_t run_id,
+                      const struct lm_input_columns *columns,
+                      struct lm_err *err)
+{
+    char *names = lm_journal_array(columns->names, columns->count);
+    char *types = numbers(columns, true);
+    char *modifiers = numbers(columns, false);
+    bool ok = lm_journal_command(
+        self,
+        "SELECT {schema}.make_input($1, $2::text[], $3::oid[],"
+        " $4::integer[], current_user)",
+        LM_VALUES(LM_DIGITS(run_id), names, types, modifiers), err);
+
+    free(names);
+    free(types);
+    free(modifiers);
+    return ok;
+}
+
+bool
+lm_journal_finish_input(struct lm_journal *self, const struct lm_run *run,
+                        int64_t rows, struct lm_err *err)
+{
+    return lm_journal_command(self, "SELECT {schema}.finish_input($1, $2)",
+                              LM_VALUES(LM_DIGITS(run->id), LM_DIGITS(rows)),
+                              err) &&
+           lm_txn_end_soon(self->conn, err) &&
+           lm_journal_command(
+               self, "SELECT {schema}.fence($1, $2, $3)",
+               LM_VALUES(LM_DIGITS(run->id), run->owner, LM_DIGITS(run->seq)),
+               err);
+}
+
+bool
+lm_journal_open_input(struct lm_journal *self, int64_t run_id,
+                      struct lm_err *err)
+{
+    return lm_journal_write(self,
+                            "SELECT {schema}.open_input($1, current_user)",
+                            LM_VALUES(LM_DIGITS(run_id)), err);
+}
+
+void
+lm_journal_drop_inputs(struct lm_journal *self)
+{
+    struct lm_err why;
+
+    if (!lm_journal_write(self, "SELECT {schema}.drop_inputs()", LM_NO_VALUES,
+                          &why)) {
+        lm_log(LM_LOG_DEBUG, "tables of files are not dropped yet: %s",
+               why.message);
+    }
+}

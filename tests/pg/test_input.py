@@ -1,0 +1,469 @@
+"""Scripts that read a file: luamig run --input."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import threading
+
+import pytest
+
+from harness import inputs
+from harness.cluster import OWNER
+from harness.inputs import csv_of, make_out, rows_of, script, tables_of
+from harness.project import (CANCELLED, DONE, FAILED, FAILURES, INVALID, STOPPED,
+                             USAGE)
+from harness.wait import wait_until
+
+
+@pytest.fixture(autouse=True)
+def out(db):
+    make_out(db)
+
+
+def test_a_file_is_read_once_with_the_lines_of_its_records(db, project):
+    script(project)
+    project.write("users.csv", "\ufeffemail,id\r\n"
+                  "\"a,\"\"b\"\"\r\nc\",1\r\n\r\n,2\r\n\"\",3\r\n\\.,4\r\n")
+    result = project.run("--input", "users.csv")
+    result.expect(DONE, "users.csv is loaded: 4 records", "run 1 done: 4 rows")
+    assert rows_of(db) == [(2, 1, 'a,"b"\r\nc'), (5, 2, None), (6, 3, ""),
+                           (7, 4, "\\.")]
+    assert tables_of(db) == []
+
+    # The same content is the same run, whatever the file is called.
+    project.write("again.csv", open(os.path.join(project.path, "users.csv"),
+                                    "rb").read())
+    project.run("--input", "again.csv").expect(DONE, "done already")
+    project.run().expect(USAGE, "scripts/x.lua reads a file, and none is given",
+                         "--input FILE")
+    project.write("more.csv", "id,email\n5,e\n")
+    project.run("--input", "more.csv").expect(DONE, "run 2 done: 1 row")
+    assert rows_of(db)[0] == (2, 1, 'a,"b"\r\nc')
+    assert len(rows_of(db)) == 5
+
+    shown = project.status()
+    assert [run["args"] for run in shown] == [{"--input": "more.csv"},
+                                              {"--input": "users.csv"}]
+    digest = hashlib.sha256(b"id,email\n5,e\n").hexdigest()
+    assert shown[0]["given"] == {"--input": digest}
+    assert db.rows("SELECT name, sha256, bytes, rows FROM luamig.input"
+                   " WHERE run_id = 2") == [("more.csv", digest, 13, 1)]
+
+
+WRONG = [
+    ("id,email\n1,a\n\"2\",\"b\n\nb\"\nx,c\n",
+     'u.csv, line 6, column "id": invalid input syntax for type bigint: "x"'),
+    ("id,email\n1,a\n2,way too long\n",
+     'u.csv, line 3, column "email": value too long for type character'
+     " varying(5)"),
+    ("id,email\n1\n", "u.csv, line 2: the record has 1 fields"),
+    ("id,mail\n1,a\n", 'u.csv, line 1: input.columns has no column "mail"'),
+    ("id,email\n1,\"a\n2,b\n", "u.csv, line 2"),
+]
+
+
+def test_a_file_that_is_wrong_is_not_loaded(db, project):
+    script(project, 'format = "csv", columns = { id = "bigint",'
+           ' email = "varchar(5)" }', more="on_start = function(repo) "
+           "repo:insert('out', { line = 0 }) end,")
+    for text, shown in WRONG:
+        project.write("u.csv", text)
+        project.run("--input", "u.csv").expect(
+            FAILED, shown, "Nothing of the file is loaded")
+    assert rows_of(db) == [] and tables_of(db) == []
+    assert {run["state"] for run in project.status()} == {"cancelled"}
+
+    # The same file again fails again; once it fits, it is run.
+    project.run("--input", "u.csv").expect(FAILED, "a quote is opened")
+    project.write("u.csv", WRONG[1][0])
+    script(project)
+    project.run("--input", "u.csv").expect(DONE, "done: 2 rows")
+    assert rows_of(db) == [(2, 1, "a"), (3, 2, "way too long")]
+
+
+def test_a_constraint_of_a_domain_names_the_line(db, project):
+    db.execute("CREATE DOMAIN whole AS bigint CHECK (VALUE > 1)")
+    script(project, 'format = "csv", columns = { id = "whole", email = "text" }')
+    project.write("u.csv", "id,email\n2,a\n\n1,b\n")
+    project.run("--input", "u.csv").expect(
+        FAILED, re.compile('u.csv, line 4.*violates check constraint'))
+
+
+def test_any_host_resumes_a_run_without_the_file(db, project):
+    script(project)
+    for name, count in (("a.csv", 5), ("b.csv", 3)):
+        project.write(name, csv_of(count)[0])
+    project.run("--input", "a.csv", "--limit", "2").expect(STOPPED)
+    os.remove(os.path.join(project.path, "a.csv"))
+    project.run("--limit", "2").expect(STOPPED, "resuming run 1")
+    project.run("--input", "b.csv", "--limit", "1").expect(
+        STOPPED, 'run 1 of scripts/x.lua {"--input": "a.csv"}, with other')
+    assert tables_of(db) == ["input_1", "input_2"]
+    project.run().expect(USAGE, "several unfinished runs",
+                         "run 2 reads b.csv (stopped), run 1 reads a.csv"
+                         " (stopped)", "--adopt RUN")
+    project.run("--adopt", "2").expect(DONE, "run 2 done: 3 rows")
+    project.run().expect(DONE, "run 1 done: 5 rows")
+    assert rows_of(db) == sorted(csv_of(5)[1] + csv_of(3)[1])
+    assert tables_of(db) == []
+
+
+def test_a_run_that_is_cancelled_or_restarted_loses_its_table(db, project):
+    script(project)
+    project.write("a.csv", csv_of(5)[0])
+    project.run("--input", "a.csv", "--limit", "2").expect(STOPPED)
+    project.luamig("cancel", "1").expect(DONE)
+    assert tables_of(db) == []
+    project.run("--input", "a.csv").expect(CANCELLED)
+    project.run("--restart").expect(USAGE, "none is given")
+    project.run("--restart", "--input", "a.csv", "--limit", "2").expect(STOPPED)
+    project.run("--restart", "--input", "a.csv").expect(DONE, "run 3 done")
+    assert tables_of(db) == []
+    assert db.scalar("SELECT count(*) FROM out") == 9
+
+
+def test_failed_rows_are_known_by_their_line_and_tried_again(db, project):
+    db.execute("ALTER TABLE out ADD CONSTRAINT odd CHECK (id <> 3)")
+    script(project, config='on_error = "quarantine"')
+    project.write("u.csv", csv_of(5)[0])
+    project.run("--input", "u.csv").expect(FAILURES, "failed rows: 1")
+    assert tables_of(db) == ["input_1"]
+    project.luamig("failures", "1").expect(FAILURES, "(line) = (4)")
+    os.remove(os.path.join(project.path, "u.csv"))
+    project.luamig("failures", "1", "--retry").expect(FAILURES, "1 failed row")
+    assert tables_of(db) == ["input_1"]
+    db.execute("ALTER TABLE out DROP CONSTRAINT odd")
+    project.luamig("failures", "1", "--retry").expect(DONE, "1 row migrated")
+    assert rows_of(db) == csv_of(5)[1]
+    assert tables_of(db) == []
+
+
+def test_a_pipe_is_read_to_its_end(db, project):
+    script(project, inputs.JSONL)
+    text = '{"id": 1, "email": "a"}\n{"email": "b"}\n'
+    project.run("--input", "-", stdin=text).expect(
+        DONE, "standard input is loaded: 2 records")
+    pipe = os.path.join(project.path, "pipe")
+    os.mkfifo(pipe)
+    runner = project.start_run("--input", "pipe")
+
+    def feed():
+        with open(pipe, "w", encoding="utf-8") as stream:
+            stream.write(text + '{"id": 3}')
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    runner.wait().expect(DONE, "pipe is loaded: 3 records")
+    feeder.join()
+    assert len(rows_of(db)) == 5
+    project.run("--input", "none.csv").expect(
+        USAGE, "cannot read none.csv: No such file")
+    project.run("--input", ".").expect(USAGE, "it is a folder")
+
+
+def freeze_while_loading(project, *options):
+    runner = project.start_run(*options, fault="input_block:2=stop")
+    runner.wait_frozen()
+    return runner
+
+
+def test_loading_is_a_state_and_a_load_that_is_killed_begins_anew(db, project):
+    script(project, batch=1000)
+    text, rows = csv_of(70000)
+    project.write("u.csv", text)
+    runner = freeze_while_loading(project, "--input", "u.csv")
+    assert project.status()[0]["state"] == "loading"
+    assert tables_of(db) == []
+    assert runner.kill()
+    wait_until(lambda: not db.runners(), "the session to end")
+    assert project.status()[0]["live"] is False
+    project.luamig("status").expect(DONE, "interrupted")
+    project.run().expect(USAGE, "run 1 has not loaded u.csv yet",
+                         "Give the file once more")
+    project.run("--input", "u.csv").expect(DONE, "run 1 done: 70,000 rows")
+    assert rows_of(db) == rows
+
+
+@pytest.mark.parametrize("how", ["signal", "pause", "cancel"])
+def test_a_load_ends_at_once_when_it_is_asked_to(db, project, how):
+    script(project)
+    project.write("u.csv", csv_of(70000)[0])
+    runner = freeze_while_loading(project, "--input", "u.csv")
+    if how == "signal":
+        runner.signal(signal.SIGINT)
+    else:
+        project.env["LUAMIG_FAULT"] = ""
+        db.execute("INSERT INTO luamig.request (run_id, verb) VALUES (1, %s)", how)
+    runner.thaw()
+    if how == "pause":
+        wait_until(lambda: db.state() == "paused", "the pause")
+        runner.signal(signal.SIGINT)
+    result = runner.wait()
+    assert result.code == {"cancel": CANCELLED}.get(how, STOPPED), result
+    assert tables_of(db) == [] and rows_of(db) == []
+
+
+def write_at(path, place, text):
+    with open(path, "r+", encoding="utf-8") as file:
+        file.seek(place)
+        file.write(text)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_loaded(db, project):
+    script(project)
+    path = os.path.join(project.path, project.write("u.csv", csv_of(70000)[0]))
+    for change in (lambda: os.truncate(path, 700_000),
+                   lambda: open(path, "a", encoding="utf-8").write("1,a\n"),
+                   lambda: write_at(path, 1_000_000, "7")):
+        runner = freeze_while_loading(project, "--input", "u.csv")
+        change()
+        runner.thaw()
+        runner.wait().expect(FAILED, "u.csv: the file has changed while luamig"
+                             " read it", "Nothing of the file is loaded")
+        project.write("u.csv", csv_of(70000)[0])
+    assert tables_of(db) == [] and rows_of(db) == []
+
+
+def test_a_dry_run_and_a_check_leave_nothing(db, project):
+    script(project)
+    project.write("u.csv", csv_of(5)[0])
+    project.write("bad.csv", "id,email\n1,a\nx,b\n")
+    project.run("--dry-run").expect(USAGE, "none is given")
+    project.run("--dry-run", "--input", "u.csv").expect(DONE, '"u1@x"')
+    project.run("--dry-run", "--input", "bad.csv").expect(
+        FAILED, 'bad.csv, line 3, column "id"')
+    project.luamig("check", "scripts/x.lua").expect(
+        DONE, "the script reads a file, and none is given")
+    project.luamig("check", "scripts/x.lua", "--input", "u.csv").expect(
+        DONE, "u.csv: 5 records", "(line bigint) is NOT NULL and unique")
+    project.luamig("check", "scripts/x.lua", "--input", "bad.csv").expect(
+        INVALID, 'bad.csv, line 3, column "id"')
+    assert not db.has_journal() and rows_of(db) == []
+
+
+def test_a_base_query_of_its_own_joins_the_file(db, project):
+    db.execute("CREATE TABLE users (id bigint PRIMARY KEY, email text UNIQUE);"
+               "INSERT INTO users SELECT n, 'u' || n || '@x'"
+               " FROM generate_series(100, 200, 2) n")
+    script(project, 'format = "csv", columns = { email = "text" }',
+           config='on_error = "quarantine"', more="""
+        base_query = function(args, input)
+          return "SELECT i.line, u.id, i.email FROM " .. input
+            .. " i JOIN users u USING (email) WHERE i.line > $1", 3
+        end,""")
+    project.write("u.csv", "email\nu100@x\nu101@x\nu102@x\nu104@x\n")
+    project.run("--input", "u.csv", "--limit", "1").expect(STOPPED)
+    project.run("--workers", "2").expect(DONE, "done: 2 rows")
+    assert rows_of(db) == [(4, 102, "u102@x"), (5, 104, "u104@x")]
+
+
+@pytest.mark.parametrize("type_name, shown", [
+    ("bigserial", 'column "email" cannot be of type bigserial'),
+    ("nosuch", 'type "nosuch" does not exist'),
+    ("own", "a file cannot have a column of type"),
+    ("numeric(2", "syntax error"), ("text; DROP", "must be a type"),
+    ("point", None), ("numeric(4,1)", None), ("colour", None),
+])
+def test_types_are_those_of_the_server(db, project, type_name, shown):
+    db.execute("CREATE TYPE own AS (a int); CREATE TYPE colour AS ENUM ('(1,2)')")
+    script(project, 'format = "csv", columns = { id = "bigint",'
+           f' email = "{type_name}" }}', body='repo:insert("out", { id = row.id })')
+    project.write("u.csv", 'id,email\n1,\n2,"(1,2)"\n'
+                  if type_name in ("point", "colour") else "id,email\n1,\n")
+    result = project.run("--input", "u.csv")
+    if shown:
+        result.expect(INVALID, shown)
+        assert type_name == "own" or not db.has_journal()
+    else:
+        result.expect(DONE)
+
+
+JSON_VALUES = {
+    "n": ("numeric", ["123456789012345678901234567890.5", "1e400", "-0", "1.50"]),
+    "f": ("float8", ["-0", "1e-320", "0.1"]),
+    "j": ("jsonb", ['{"a": [1, {"b": null}], "é": "\\ud83d\\ude00"}', "[]", '"x"',
+                    "1e400", "true"]),
+    "r": ("json", ['{"a":1,"a":2}', "[1,  2]"]),
+    "t": ("text", ['"a\\tb\\n\\\\\\"\\u00e9"', "17", "true", '""']),
+    "a": ("text[]", ['["x", null, "a,\\"b"]', "[]", '[["1"],["2"]]']),
+    "b": ("boolean", ["true", "false"]),
+    "y": ("bytea", ['"\\\\x00ff"']),
+    "d": ("timestamptz", ['"2024-02-30T00:00:00Z"', '"2024-02-29T00:00:00+01:00"']),
+}
+
+
+def test_values_of_json_are_those_that_the_server_reads(db, project):
+    """Each by itself, as the server casts the text of the value."""
+    columns = ", ".join(f'{name} = "{kind}"' for name, (kind, _)
+                        in JSON_VALUES.items())
+    db.execute("DROP TABLE out; CREATE TABLE out (line bigint, "
+               + ", ".join(f"{name} {kind}" for name, (kind, _)
+                           in JSON_VALUES.items()) + ")")
+    names = list(JSON_VALUES)
+    script(project, f'format = "jsonl", columns = {{ {columns} }}', batch=100,
+           body='repo:insert("out", { line = row.line, ' + ", ".join(
+               f"{name} = row.{name}" for name in names if name != "r") + " })")
+    wanted, lines = [], []
+    for name, (kind, values) in JSON_VALUES.items():
+        for value in values:
+            if "02-30" in value or name == "r":
+                continue
+            lines.append(f'{{"{name}": {value}}}')
+            plain = json.loads(value) if value[0] == '"' and kind != "jsonb" \
+                else value
+            if kind == "text[]":
+                plain = db.scalar("SELECT CASE WHEN jsonb_typeof(x -> 0) = 'array'"
+                                  " THEN '{{1},{2}}' ELSE (SELECT coalesce("
+                                  "array_agg(e), '{}') FROM"
+                                  " jsonb_array_elements_text(x) e)::text END"
+                                  " FROM (SELECT %s::jsonb x) s", value)
+            wanted.append((name, db.scalar(f"SELECT (%s::{kind})::text", plain)))
+    project.write("u.jsonl", "\n".join(lines) + "\n")
+    project.run("--input", "u.jsonl").expect(DONE)
+    found = []
+    for line, (name, _) in enumerate(wanted, 1):
+        found.append((name, db.scalar(
+            f"SELECT {name}::text FROM out WHERE line = %s", line)))
+    assert found == wanted
+    project.write("u.jsonl", '{"n": 1}\n{"d": "2024-02-30T00:00:00Z"}\n')
+    project.run("--input", "u.jsonl").expect(
+        FAILED, 'u.jsonl, line 2, column "d": date/time field value out of range')
+
+
+def test_other_encodings(db, project):
+    script(project, inputs.CSV + ', encoding = "WIN1252"')
+    project.write("u.csv", "id,email\n1,é€\n".encode("cp1252"))
+    project.run("--input", "u.csv").expect(DONE)
+    assert rows_of(db) == [(2, 1, "é€")]
+    script(project)
+    project.run("--input", "u.csv", "--again").expect(
+        FAILED, 'u.csv, line 2, column "email": invalid byte sequence')
+
+
+def test_several_workers_share_a_file(db, project):
+    script(project, batch=50)
+    text, rows = csv_of(3000)
+    project.write("u.csv", text)
+    project.run("--input", "u.csv", "--workers", "2").expect(DONE)
+    assert rows_of(db) == rows
+    assert tables_of(db) == []
+
+
+def test_a_process_joins_while_the_file_is_loaded(db, project):
+    script(project, batch=500, config="throttle_ms = 1")
+    text, rows = csv_of(70000)
+    project.write("u.csv", text)
+    leader = freeze_while_loading(project, "--input", "u.csv")
+    helper = project.start_run("--join")
+    wait_until(lambda: "joining run 1" in helper.stderr(), "the helper")
+    leader.thaw()
+    leader.wait().expect(DONE)
+    helper.wait().expect(DONE)
+    assert rows_of(db) == rows
+
+
+@pytest.fixture
+def roles(db):
+    """Two that run migrations, and one that may look at them."""
+    for role in ("migrator", "other", "looker"):
+        db.admin(f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN"
+                 " duplicate_object THEN NULL; END $$")
+    db.admin("GRANT ALL ON out TO migrator, other")
+    yield
+    db.close()
+    db.admin("DROP OWNED BY migrator, other, looker")
+
+
+def test_roles_that_may_look_at_runs_do_not_read_the_file(db, project, roles):
+    sql = project.luamig("journal", "--sql", url=False).out
+    for role in ("migrator", "other"):
+        sql += project.luamig("journal", "--sql", "--grant", role, url=False).out
+    db.execute(sql + "GRANT USAGE ON SCHEMA luamig TO looker;"
+               "GRANT SELECT ON luamig.run, luamig.progress, luamig.input,"
+               " luamig.version, luamig.range, luamig.worker, luamig.failure,"
+               " luamig.request TO looker")
+    script(project)
+    project.write("u.csv", csv_of(5)[0])
+    project.url = db.cluster.url(db.name, user="migrator")
+    project.run("--input", "u.csv", "--limit", "2").expect(STOPPED)
+    project.url = db.cluster.url(db.name, user="looker")
+    project.luamig("status").expect(DONE, "u.csv")
+    for sql in ("SELECT * FROM luamig.input_1", "SELECT luamig.drop_inputs()",
+                "SELECT luamig.open_input(1, 'looker')",
+                "SELECT luamig.make_input(1, '{a}', '{25}', '{-1}', 'looker')"):
+        with pytest.raises(Exception, match="permission denied"):
+            db.execute(sql, user="looker")
+    with pytest.raises(Exception, match="no rows|no file"):
+        db.execute("SELECT luamig.open_input(1, 'public')", user="migrator")
+    with pytest.raises(Exception, match="no file to load"):
+        db.execute("SELECT luamig.make_input(1, '{a}', '{25}', '{-1}', 'other')",
+                   user="migrator")
+    project.url = db.cluster.url(db.name, user="other")
+    project.run().expect(DONE, "run 1 done: 5 rows")
+    assert tables_of(db) == []
+    assert db.scalar("SELECT count(*) FROM out") == 5
+
+
+def test_a_journal_is_upgraded_in_the_middle_of_a_run(db, project, roles):
+    """Its roles may then read files, too."""
+    ddl = project.luamig("journal", "--sql", url=False).out
+    last = 'INSERT INTO "luamig".version (version) VALUES (5);\n'
+    grants = project.luamig("journal", "--sql", "--grant", "migrator",
+                            url=False).out.replace(', "luamig".input', "")
+    db.execute(ddl[:ddl.index(last) + len(last)] + "COMMIT;")
+    db.execute(grants)
+    db.execute("CREATE TABLE t (id int PRIMARY KEY);"
+               "INSERT INTO t SELECT generate_series(1, 10)")
+    project.script("""return { config = { batch_size = 2, throttle_ms = 0 },
+        base_query = "SELECT id FROM t",
+        migrate = function(rows, repo) for _, row in ipairs(rows) do
+          repo:insert("out", { id = row.id }) end end }""", "scripts/t.lua")
+    # Half of it is done, as the older luamig would have it.
+    db.execute("""
+        INSERT INTO luamig.run (script, args, given, sha256, config, state, version)
+        VALUES ('scripts/t.lua', '{}', '{}', 'x', '{}', 'stopped', '0.1.0');
+        INSERT INTO luamig.progress (run_id, key_columns, bound, host, pid, started,
+            rows, batches, ranges)
+        VALUES (1, '{id}', '{10}', 'old', 1, true, 6, 3, 1);
+        INSERT INTO luamig.range (run_id, cursor, upper) VALUES (1, '{6}', '{10}')""")
+    project.luamig("run", "scripts/t.lua").expect(DONE, "run 1 done: 10 rows")
+    assert db.column("SELECT id FROM out ORDER BY 1") == [7, 8, 9, 10]
+    script(project)
+    project.write("u.csv", csv_of(2)[0])
+    project.url = db.cluster.url(db.name, user="migrator")
+    project.run("--input", "u.csv").expect(DONE)
+    assert OWNER and tables_of(db) == []
+
+
+def test_input_is_for_scripts_that_read_a_file(db, project):
+    project.script('return { base_query = "SELECT line AS id FROM out",'
+                   " migrate = function() end }")
+    project.write("u.csv", "id\n")
+    project.run("--input", "u.csv").expect(USAGE, "reads no file")
+
+
+@pytest.mark.skipif("LUAMIG_TEST_HUGE" not in os.environ,
+                    reason="a million lines; set LUAMIG_TEST_HUGE")
+def test_a_million_lines_take_no_memory(db, project):
+    script(project, batch=10000,
+           body='repo:insert("out", { line = row.line, id = row.id })')
+    with open(os.path.join(project.path, "u.csv"), "w", encoding="utf-8") as file:
+        file.write("id,email\n")
+        for n in range(1_000_000):
+            file.write(f"{n},\"{'x' * (n % 200)}\n\"\n")
+    runner = project.start_run("--input", "u.csv")
+    peak = 0
+    while runner.alive:
+        try:
+            with open(f"/proc/{runner.pid}/status", encoding="ascii") as status:
+                found = re.search(r"VmHWM:\s+(\d+)", status.read())
+                peak = max(peak, int(found[1]) if found else 0)
+        except (FileNotFoundError, ProcessLookupError):
+            break
+        if db.scalar("SELECT count(*) FROM pg_class WHERE relname = 'input_1'"):
+            break
+    assert 0 < peak < 100_000, peak
+    runner.wait(600).expect(DONE, "1,000,000 records")
+    assert db.rows("SELECT count(*), min(line), max(line) FROM out") == [
+        (1_000_000, 2, 2_000_000)]
