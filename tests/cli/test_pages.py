@@ -6,10 +6,13 @@ Commands are typed, and what the pages show of their output is what they print.
 """
 
 import glob
+import http.server
+import json
 import os
 import re
 import shlex
 import subprocess
+import threading
 
 import pytest
 
@@ -177,6 +180,40 @@ def test_a_script_is_run_and_its_pages_are_read_as_shown(db, pages):
     assert_shown(RAN, shell(pages, RUN.replace(url, shlex.quote(db.url))))
 
     assert masked(PAGE_QUERY) in [masked(sql) for sql in statements.of(db)]
+
+
+class Payments(http.server.BaseHTTPRequestHandler):
+    """A service that is away the first time."""
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        asked = self.server.asked
+        asked.append((self.headers["Idempotency-Key"], json.loads(body)))
+        self.send_response(503 if len(asked) == 1 else 200)
+        self.end_headers()
+        self.wfile.write(b'{"id": "c%d"}' % len(asked))
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_service_is_asked_as_shown(db, pages):
+    db.execute("""
+        CREATE TABLE accounts (
+            id int PRIMARY KEY, customer text, fee int, charge text);
+        INSERT INTO accounts VALUES (1, 'a "b" \\ é', 5), (2, 'bo', 7)""")
+    server = http.server.HTTPServer(("127.0.0.1", 0), Payments)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    pages.run(script="scripts/charge_fees.lua", env={
+        "PAYMENTS_URL": f"http://127.0.0.1:{server.server_port}/"}).expect(
+            DONE, "the payment service answers 503; waiting", "1 retry")
+    server.shutdown()
+
+    keys = [key for key, _ in server.asked]
+    assert keys[0] == keys[1] != keys[2]
+    assert server.asked[0][1] == {"customer": 'a "b" \\ é', "fee": 5}
+    assert db.column("SELECT charge FROM accounts ORDER BY id") == ["c2", "c3"]
 
 
 UNJUDGED = in_migrate('repo:execute(luamig.ALL, "DELETE FROM sessions')

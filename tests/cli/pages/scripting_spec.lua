@@ -144,6 +144,7 @@ describe("the script", function()
     }
     local result = run(world, "charge_fees")
     package.loaded.payments = nil
+    assert.is_function(dofile "scripts/payments.lua".charge)
     assert.equal(1, result.retries)
     assert.equal(given[1], given[2])
     assert.matches("^[%w%-]+%-7$", given[1])
