@@ -136,12 +136,33 @@ local function keep_others(self, items, by_id, last)
   end
 end
 
+--- Where the value that begins at a place of a content ends, and the next one begins.
+local function next_value(content, at)
+  local length, from = content:match("^(%d+):()", at)
+  return length and from + tonumber(length) or at + 1
+end
+
+--- The first column in which two contents differ.
+local function first_difference(was, now, columns)
+  local a, b = 1, 1
+  for _, column in ipairs(columns) do
+    local after_a, after_b = next_value(was, a), next_value(now, b)
+    if was:sub(a, after_a - 1) ~= now:sub(b, after_b - 1) then
+      return column
+    end
+    a, b = after_a, after_b
+  end
+end
+
 --- Looks at a page.
 -- @param rows of `luamig.strict`
--- @param contents a text for each row, which says what it holds
+-- @param contents a text for each row: for each value its length, a colon and the value, or "-" for
+--   NULL
 -- @return how many of them `prepare` has not seen as they are
+-- @return the name of a column in which one of them has changed; nil if they are new
 function Prepared:look(rows, contents)
   local items, by_id, missing, last = {}, {}, {}, 0
+  local changed
   for i, row in ipairs(rows) do
     local id = key_text(self.key, row)
     local known = self.by_id[id]
@@ -152,6 +173,7 @@ function Prepared:look(rows, contents)
         hint = "prepare needs a key that is unique.",
       }
     elseif not known or not known.is_done or known.content ~= contents[i] then
+      changed = changed or known and first_difference(known.content, contents[i], rows.columns)
       known = { id = id, content = contents[i], looks = 0, row = row }
       missing[#missing + 1] = known
     end
@@ -164,7 +186,7 @@ function Prepared:look(rows, contents)
   end
   self.items, self.by_id, self.missing, self.done = items, by_id, missing, 0
   self.rows = rows
-  return #missing
+  return #missing, changed
 end
 
 --- What `prepare` returned for rows.

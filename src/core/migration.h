@@ -37,6 +37,12 @@ enum lm_callback {
 #define LM_SCRIPT_NO_MEMORY "LM007"
 #define LM_SCRIPT_RETRY     "LM011"
 
+/* What has become of the rows that a script has prepared. */
+struct lm_looked {
+    int64_t missing; /* rows that are not prepared as they are */
+    char column[64]; /* in which one of them has changed; "": all are new */
+};
+
 /* Another file whose code runs with the script. */
 struct lm_module {
     const char *name; /* the name that the script passes to require */
@@ -77,13 +83,13 @@ struct lm_migration_ops {
                     const struct lm_run_info *info, struct lm_err *err);
     /*
      * What the script does with rows before their transaction; NULL: nothing.
-     * look, inside a transaction: *missing rows of the page are not prepared
-     * as they are. prepare, outside of one: the script prepares at most so
+     * look, inside a transaction: which rows of the page are not prepared as
+     * they are. prepare, outside of one: the script prepares at most so
      * many of them; *ready of the page's rows, from its first, are prepared
      * now. passed: the page that was looked at is done.
      */
     bool (*look)(void *self, const struct lm_page *page, struct lm_repo *repo,
-                 int64_t *missing, struct lm_err *err);
+                 struct lm_looked *out, struct lm_err *err);
     bool (*prepare)(void *self, int64_t most, const struct lm_run_info *info,
                     int64_t *ready, struct lm_err *err);
     void (*passed)(void *self);

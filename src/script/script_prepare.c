@@ -23,6 +23,7 @@ struct preparation {
     const struct lm_run_info *info;
     int64_t most;
     int64_t count; /* what the module's function returned */
+    struct lm_looked *looked;
 };
 
 /* The module's object and one of its functions, with the object as the first
@@ -43,8 +44,10 @@ look(lua_State *L)
     push_method(L, self->script, "look");
     lmL_push_page(L, self->repo, self->page);
     lmL_push_contents(L, self->page);
-    lua_call(L, 3, 1);
-    self->count = lua_tointeger(L, -1);
+    lua_call(L, 3, 2);
+    self->looked->missing = lua_tointeger(L, -2);
+    if (lua_isstring(L, -1))
+        LM_ERR_COPY(self->looked->column, lua_tostring(L, -1));
     return 0;
 }
 
@@ -85,14 +88,13 @@ call(struct preparation *self, lua_CFunction function, struct lm_err *err)
 
 static bool
 op_look(void *script, const struct lm_page *page, struct lm_repo *repo,
-        int64_t *missing, struct lm_err *err)
+        struct lm_looked *out, struct lm_err *err)
 {
-    struct preparation self = {.script = script, .page = page, .repo = repo};
+    struct preparation self = {
+        .script = script, .page = page, .repo = repo, .looked = out};
 
-    if (!call(&self, look, err))
-        return false;
-    *missing = self.count;
-    return true;
+    *out = (struct lm_looked){.missing = 0};
+    return call(&self, look, err);
 }
 
 static void

@@ -385,12 +385,12 @@ op_migrate(void *arg, const struct lm_page *page,
 
 static bool
 op_look(void *arg, const struct lm_page *page, struct lm_repo *repo,
-        int64_t *missing, struct lm_err *err)
+        struct lm_looked *out, struct lm_err *err)
 {
     struct world_run *self = arg;
 
     self->looked = page->rows;
-    return self->real->ops->look(self->script, page, repo, missing, err);
+    return self->real->ops->look(self->script, page, repo, out, err);
 }
 
 /* The spec may change rows when all of them are prepared. */

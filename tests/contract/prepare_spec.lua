@@ -35,7 +35,7 @@ local function texts(world)
   return table.concat(contract.column(world, "t", "s"), " ")
 end
 
-describe("prepare #versions", function()
+describe("prepare", function()
   teardown(contract.clean)
 
   it("gets the rows of each batch before migrate does", function()
@@ -207,6 +207,17 @@ describe("prepare #versions", function()
     assert.equal("[1,2] (1) [3,4] (3,4)", said(world))
   end)
 
+  it("goes on to rows that come behind the last one, if the run follows them", function()
+    local world = contract.numbers(3)
+    world:between(function(tables, n)
+      if n == 2 then
+        table.insert(tables.t, { id = 4, n = 40 })
+      end
+    end)
+    contract.ended("done", run(world, { batch_size = 2 }, "follow_new = true"))
+    assert.equal("[1,2] (1,2) [3] (3) [4] (4)", said(world))
+  end)
+
   it("stops exactly at a limit, though rows come", function()
     local world = contract.world({ n = "int4", s = "text" },
       { { id = 10, n = 1 }, { id = 20, n = 2 }, { id = 30, n = 3 } })
@@ -244,6 +255,7 @@ describe("prepare #versions", function()
     end)
     local result = run(world, nil, "retries = 2")
     contract.failed(result, nil, "the row was changed 3 times while it was prepared")
+    assert.matches('The last time, column "n" had another value.', tostring(result.error), 1, true)
     assert.matches("Leave out columns", tostring(result.error), 1, true)
     assert.equal("[1] [1] [1]", said(world))
   end)
@@ -348,7 +360,7 @@ describe("prepare #versions", function()
   end
 end)
 
-describe("run.key_of #versions", function()
+describe("run.key_of", function()
   teardown(contract.clean)
 
   it("is the same text for a row, and another for each other", function()
@@ -373,7 +385,7 @@ describe("run.key_of #versions", function()
   end)
 end)
 
-describe("run.retry #versions", function()
+describe("run.retry", function()
   teardown(contract.clean)
 
   local AWAY = [[
@@ -408,7 +420,7 @@ describe("run.retry #versions", function()
   end)
 end)
 
-describe("world:between #versions", function()
+describe("world:between", function()
   teardown(contract.clean)
 
   it("is an error if nothing was prepared", function()

@@ -43,9 +43,9 @@ describe("luamig.prepared", function()
     local rows, contents = {}, {}
     for i, shown in ipairs { ... } do
       local id, version = shown:match "^(%d+)(%a?)$"
-      rows[i], contents[i] = { id = tonumber(id) }, version
+      rows[i], contents[i] = { id = tonumber(id) }, #id .. ":" .. id .. #version .. ":" .. version
     end
-    return strict.rows(rows, { "id" }), contents
+    return strict.rows(rows, { "id", "version" }), contents
   end
 
   --- Looks at a page, prepares what is missing, and tells which rows these were.
@@ -109,6 +109,21 @@ describe("luamig.prepared", function()
     look(known, "1")
     assert.equal(10, known.results[1])
     assert.has_error(function() return known.results[2] end)
+  end)
+
+  it("names a column in which a row has changed", function()
+    local known = prepared.new { "id" }
+    local function look_at(content)
+      local rows = strict.rows({ { id = 1 } }, { "id", "a", "b" })
+      local missing, column = known:look(rows, { content })
+      known:call(function() return {} end, {}, 1)
+      return missing .. tostring(column)
+    end
+    assert.equal("1nil", look_at "1:1-1:x")
+    assert.equal("0nil", look_at "1:1-1:x")
+    assert.equal("1a", look_at "1:10:1:x")
+    assert.equal("1b", look_at "1:10:3:1:x")
+    assert.equal("1b", look_at "1:10:-")
   end)
 
   it("says how many of the first rows are prepared", function()

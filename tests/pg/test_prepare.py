@@ -71,9 +71,11 @@ def start(project, *arguments, rows=1, **options):
 
 
 def has_transaction(db):
+    """One that is more than a line in the journal."""
     return db.scalar(
         "SELECT count(*) FROM pg_stat_activity WHERE datname ="
-        " current_database() AND application_name LIKE 'luamig: %%'"
+        " current_database() AND application_name LIKE 'luamig%%'"
+        " AND xact_start < clock_timestamp() - interval '100 ms'"
         " AND state <> 'idle'", user="postgres") > 0
 
 
@@ -244,6 +246,16 @@ def test_a_page_that_others_change_all_the_time_ends(db, project):
     assert [row for row in prepared(project) if row != 3] == [1, 2, 4, 5, 6]
 
 
+def test_a_column_that_depends_on_the_time_is_named(db, project):
+    table(db, 1)
+    script(project, config="retries = 1")
+    project.script(project.read("scripts/x.lua").replace(
+        "SELECT id, n", "SELECT id, n, now() AS at"))
+    project.run(env={"MS": "0"}).expect(
+        FAILED, "the row was changed 2 times while it was prepared",
+        'The last time, column "at" had another value.', "such as now()")
+
+
 def test_a_service_that_is_away_makes_no_failed_row(db, project):
     table(db, 3)
     script(project, config="on_error = 'quarantine'", before="""
@@ -289,6 +301,40 @@ def test_several_workers_prepare_at_the_same_time(db, project):
     assert sorted(prepared(project)) == list(range(1, 61))
     assert len(set(re.findall(r"worker \d", result.err))) > 1
     assert_each_once(db, 60)
+
+
+# -- pages that are not read like others ----------------------------------------
+
+
+def test_rows_that_are_searched_in_windows_are_prepared_once(db, project):
+    db.execute("""CREATE TABLE t (id int PRIMARY KEY, n int);
+        INSERT INTO t SELECT i, i FROM generate_series(1, 1200) i; ANALYZE t;
+        CREATE FUNCTION looked_at(r boolean) RETURNS boolean
+        LANGUAGE plpgsql STABLE COST 1000 AS $$ BEGIN
+            IF NOT r THEN PERFORM pg_sleep(0.0003); END IF; RETURN r; END $$""")
+    script(project, batch=10, config="statement_timeout_ms = 150, retries = 2")
+    project.script(project.read("scripts/x.lua").replace(
+        "FROM t", "FROM t WHERE looked_at(id % 400 = 0)"))
+    result = project.run("-v", env={"MS": "0"}).expect(
+        DONE, "reading the key in windows")
+    assert result.rows == 3 and prepared(project) == [400, 800, 1200]
+    assert db.column("SELECT id FROM t WHERE n = id + 10 ORDER BY 1") == [
+        400, 800, 1200]
+
+
+def test_rows_at_which_the_base_query_fails_are_failed_rows(db, project):
+    """Also if they begin to fail while others are prepared."""
+    table(db, 20)
+    db.execute("ALTER TABLE t ADD bad int DEFAULT 1;"
+               " UPDATE t SET bad = 0 WHERE id = 5")
+    script(project, config="on_error = 'quarantine'")
+    project.script(project.read("scripts/x.lua").replace(
+        "SELECT id, n", "SELECT id, n, 1 / bad AS bad"))
+    runner = start(project, env={"MS": "30"}, rows=8)
+    db.execute("UPDATE t SET bad = 0 WHERE id = 12")
+    runner.wait().expect(FAILURES, "failed rows: 2", "division by zero")
+    assert db.column("SELECT id FROM t WHERE n <> id + 10 ORDER BY id") == [5, 12]
+    assert len(prepared(project)) == len(set(prepared(project)))
 
 
 # -- the rest -------------------------------------------------------------------

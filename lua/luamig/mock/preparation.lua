@@ -24,8 +24,9 @@ local function contents_of(rows)
   return text.map(rows, function(row)
     local parts = {}
     for i, column in ipairs(rows.columns) do
-      local shown = value.identity(rawget(row, column))
-      parts[i] = #shown .. ":" .. shown
+      local item = rawget(row, column)
+      local shown = item ~= nil and value.identity(item)
+      parts[i] = shown and #shown .. ":" .. shown or "-"
     end
     return table.concat(parts)
   end)
@@ -47,8 +48,12 @@ end
 
 --- Whether all rows of a page are prepared as they are.
 function Preparation:is_ready(page)
-  return self.is_skipped or #page.rows == 0
-    or self.known:look(page.rows, contents_of(page.rows)) == 0
+  if self.is_skipped or #page.rows == 0 then
+    return true
+  end
+  local missing, changed = self.known:look(page.rows, contents_of(page.rows))
+  self.changed = changed
+  return missing == 0
 end
 
 --- A page that was read again has rows that are not prepared. Returns whether it may try once more;
@@ -61,8 +66,10 @@ function Preparation:may_try_again(page, retries)
       kind = "script",
       message = ("the row was changed %s while it was prepared"):format(
         text.count(self.rounds, "time")),
+      detail = self.changed
+        and ('The last time, column "%s" had another value.'):format(self.changed),
       hint = "prepare is called again when a column of the base query changes. Leave out columns "
-        .. "that the script does not need.",
+        .. "that the script does not need, and values that depend on the time, such as now().",
     }
   elseif page.count == 1 or self.rounds <= MOST_ROUNDS then
     return true

@@ -17,6 +17,7 @@
 #include "core/journal/journal.h"
 #include "core/lane/account.h"
 #include "core/lane/size.h"
+#include "core/migration.h"
 #include "core/page/page.h"
 #include "core/repo/repo.h"
 #include "pg/conn/txn.h"
@@ -126,8 +127,9 @@ struct lm_window {
 
 /* Rows that the script prepares before their transaction (prepare.c). */
 struct lm_preparing {
-    int64_t most; /* rows of the next call; 0: there was none */
-    int rounds;   /* how often the page has changed meanwhile */
+    int64_t most;            /* rows of the next call; 0: there was none */
+    int rounds;              /* how often the page has changed meanwhile */
+    struct lm_looked looked; /* at the page */
 };
 
 /* Pages that end at a chosen key, after a page could not be read (narrow.c). */

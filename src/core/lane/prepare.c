@@ -37,22 +37,22 @@ lm_lane_prepares(const struct lm_lane *self)
            !self->options.skips_prepare;
 }
 
-/* Inside the transaction: how many rows of the page are not prepared as they
- * are? */
+/* Inside the transaction: which rows of the page are not prepared as they are?
+ */
 static bool
-look(struct lm_lane *self, const struct lm_page *page, int64_t *missing,
-     struct lm_err *err)
+look(struct lm_lane *self, const struct lm_page *page, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     struct lm_repo_use use = {.paged = &self->query};
+    struct lm_looked *looked = &self->preparing.looked;
     bool ok;
 
-    *missing = 0;
+    looked->missing = 0;
     if (!lm_lane_prepares(self) || page->rows == 0)
         return true;
     if (!lm_repo_open(self->repo, self->conn, &use, err))
         return false;
-    ok = m->ops->look(m->self, page, self->repo, missing, err);
+    ok = m->ops->look(m->self, page, self->repo, looked, err);
     lm_repo_close(self->repo);
     return ok;
 }
@@ -82,10 +82,10 @@ adapt(struct lm_preparing *self, int64_t rows, int64_t took_ms)
  * asked of the run, some of them. *ready: how many of the page's first rows are
  * prepared. */
 static bool
-call_prepare(struct lm_lane *self, int64_t missing, int64_t *ready,
-             struct lm_err *err)
+call_prepare(struct lm_lane *self, int64_t *ready, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
+    int64_t missing = self->preparing.looked.missing;
     struct lm_run_info info = lm_lane_info(self, self->batch);
     bool ok;
 
@@ -118,8 +118,8 @@ halve(struct lm_lane *self, const struct lm_page *page)
 
     lm_log(LM_LOG_DEBUG,
            "others have changed rows of the page %d times while they were "
-           "prepared; trying half of its %d rows",
-           self->preparing.rounds, page->rows);
+           "prepared, column \"%s\" say; trying half of its %d rows",
+           self->preparing.rounds, self->preparing.looked.column, page->rows);
     lm_size_note_failed_rows(&self->size, page->rows);
     (void)lm_size_halve(&self->size);
     lm_lane_add_retries(self, 1);
@@ -130,15 +130,21 @@ halve(struct lm_lane *self, const struct lm_page *page)
 static bool
 fail_unsettled(struct lm_lane *self, struct lm_err *err)
 {
+    const char *column = self->preparing.looked.column;
     int rounds = self->preparing.rounds;
 
     self->preparing.rounds = 0;
     lm_err_set(err, LM_ERR_FAILED,
                "the row was changed %d time%s while it was prepared", rounds,
                rounds == 1 ? "" : "s");
+    if (*column != '\0') {
+        lm_err_detail(err, "The last time, column \"%s\" had another value.",
+                      column);
+    }
     return lm_err_hint(
         err, "prepare is called again when a column of the base query changes. "
-             "Leave out columns that the script does not need.");
+             "Leave out columns that the script does not need, and values that "
+             "depend on the time, such as now().");
 }
 
 /* A page that was prepared has rows that are not. *smaller: the next page has
@@ -181,14 +187,13 @@ find_end(struct lm_lane *self, const struct lm_page *page, int64_t ready,
 
 /* Outside of any transaction. *leaves: no row was prepared. */
 static bool
-prepare_and_read(struct lm_lane *self, int64_t missing,
-                 struct lm_key *window_end, struct lm_page *page, bool *leaves,
-                 struct lm_err *err)
+prepare_and_read(struct lm_lane *self, struct lm_key *window_end,
+                 struct lm_page *page, bool *leaves, struct lm_err *err)
 {
     int64_t ready = 0;
 
     LM_FAULT("before_prepare");
-    if (!call_prepare(self, missing, &ready, err))
+    if (!call_prepare(self, &ready, err))
         return false;
     LM_FAULT("after_prepare");
     *leaves = ready == 0;
@@ -199,27 +204,32 @@ prepare_and_read(struct lm_lane *self, int64_t missing,
     return lm_lane_read_again(self, window_end, page, err);
 }
 
+static bool
+is_ready(const struct lm_lane *self)
+{
+    return self->preparing.looked.missing == 0;
+}
+
 /* again: the page was prepared before. *smaller as in note_change. */
 static bool
 judge(struct lm_lane *self, const struct lm_page *page, bool again,
-      int64_t *missing, bool *smaller, struct lm_err *err)
+      bool *smaller, struct lm_err *err)
 {
     *smaller = false;
-    return look(self, page, missing, err) &&
-           (*missing == 0 || !again || note_change(self, page, smaller, err));
+    return look(self, page, err) &&
+           (is_ready(self) || !again || note_change(self, page, smaller, err));
 }
 
 bool
 lm_lane_prepare_page(struct lm_lane *self, struct lm_key *window_end,
                      struct lm_page *page, bool *leaves, struct lm_err *err)
 {
-    int64_t missing = 0;
-    bool ok = judge(self, page, false, &missing, leaves, err);
+    bool ok = judge(self, page, false, leaves, err);
 
-    while (ok && missing > 0 && !*leaves) {
+    while (ok && !is_ready(self) && !*leaves) {
         lm_conn_rollback(self->conn);
-        ok = prepare_and_read(self, missing, window_end, page, leaves, err) &&
-             (*leaves || judge(self, page, true, &missing, leaves, err));
+        ok = prepare_and_read(self, window_end, page, leaves, err) &&
+             (*leaves || judge(self, page, true, leaves, err));
     }
     if (ok && !*leaves)
         return true;
@@ -237,18 +247,19 @@ bool
 lm_lane_prepare_row(struct lm_lane *self, const struct lm_page *page,
                     bool again, bool *ready, struct lm_err *err)
 {
-    int64_t missing = 0;
     int64_t prepared = 0;
     bool smaller;
 
     if (!again)
         self->preparing.rounds = 0;
-    *ready = false;
-    if (page->rows == 1 && !judge(self, page, again, &missing, &smaller, err))
+    *ready = page->rows != 1;
+    if (*ready)
+        return true;
+    if (!judge(self, page, again, &smaller, err))
         return false;
-    *ready = missing == 0;
+    *ready = is_ready(self);
     if (*ready)
         return true;
     lm_conn_rollback(self->conn);
-    return call_prepare(self, missing, &prepared, err);
+    return call_prepare(self, &prepared, err);
 }
