@@ -205,11 +205,23 @@ function World:sequences()
   end)
 end
 
+--- Whether a column is NULL in all rows.
+local function is_null(rows, column)
+  for _, row in ipairs(rows) do
+    if row[column] ~= nil then
+      return false
+    end
+  end
+  return true
+end
+
 --- The columns that a script sees in base and in the base query, or nil and what is wrong. A base
--- without `select` and `rows` stands for any columns of its table.
--- @param found columns of the base query
+-- without `select` and `rows` stands for any columns of its table. A row that a function returns
+-- lacks what is NULL.
+-- @param rows of the base query
 -- @param given columns of base
-function World:columns_of_base(found, given)
+function World:columns_of_base(rows, given)
+  local found = rows.columns
   local promised = self.base.rows and given or self.base.selects and self.base.select or {}
   for _, column in ipairs(promised) do
     if not text.contains(found, column) then
@@ -218,7 +230,7 @@ function World:columns_of_base(found, given)
     end
   end
   for _, column in ipairs(found) do
-    if not text.contains(given, column) then
+    if not text.contains(given, column) and not (self.base.rows and is_null(rows, column)) then
       return nil, ('the base query returns column "%s", which base does not give'):format(column)
     end
   end
@@ -279,7 +291,7 @@ function World:check_base(def)
   local given, given_columns = self:compute_base(def.args)
   local columns, difference = found.columns, nil
   if self.base.select or #given > 0 then
-    columns, difference = self:columns_of_base(found.columns, given_columns)
+    columns, difference = self:columns_of_base(found, given_columns)
   end
   difference = difference or difference_of_rows(def, given, found, columns)
   if difference then

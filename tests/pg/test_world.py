@@ -467,6 +467,24 @@ def test_a_base_with_a_column_too_many_fails_the_spec(complaint):
             in complaint)
 
 
+NULL_OR_NOT = """
+  world(nil, function(tables)
+    return { { id = 1 }, { id = 2 }, { id = 10 } }
+  end):run(migrate("", "SELECT id, %s AS nick FROM users"))
+"""
+
+
+@spec(NULL_OR_NOT % "NULL::text")
+def test_the_rows_of_a_base_need_no_column_that_is_null(passes):
+    pass
+
+
+@spec(NULL_OR_NOT % "email")
+def test_the_rows_of_a_base_that_lack_a_column_fail_the_spec(complaint):
+    assert ('the base query returns column "nick", which base does not give'
+            in complaint)
+
+
 @spec("""
   world(nil, { from = "users" }):run(migrate("", "SELECT id, upper(email) AS email FROM users"))
 """)

@@ -1,0 +1,86 @@
+"""docs/recipes.md: what each script makes of a table is what SQL makes of it, with
+one worker and with three, also where it was killed; and its spec passes in both
+worlds."""
+
+import glob
+import os
+import signal
+import subprocess
+
+import pytest
+
+from harness.project import DONE, TOP, binary, clean_environment
+from harness.recipes import PAGE, RECIPES
+
+SPECS = os.path.join(TOP, "tests", "recipes")
+NAMES = sorted(name[len("scripts/"):-len(".lua")] for name in PAGE.files)
+
+
+def write_scripts(project):
+    for name, text in PAGE.files.items():
+        project.write(name, text)
+
+
+def test_each_recipe_has_tables_and_a_spec():
+    assert sorted(RECIPES) == NAMES
+    assert sorted(os.path.basename(path)[:-len("_spec.lua")]
+                  for path in glob.glob(SPECS + "/*_spec.lua")) == NAMES
+    for name in NAMES:
+        assert f"[{name}](#" in PAGE.text
+
+
+def run(project, name, *more, **options):
+    return project.run(
+        "--throttle-ms", "0", *more,
+        *(part for arg in RECIPES[name].args for part in ("--arg", arg)),
+        script=f"scripts/{name}.lua", **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tables_are_what_sql_makes_of_them(cluster, db, project, name):
+    """In the beginning one worker, killed in its second batch; then three."""
+    recipe = RECIPES[name]
+    write_scripts(project)
+    db.execute(recipe.tables)
+    assert run(project, name, "--batch-size", "97",
+               fault="before_commit:2=kill").code == -signal.SIGKILL
+    ended = run(project, name, "--batch-size", "97", "--workers", "3")
+    ended.expect(DONE, "still matching: %d row" % recipe.left
+                 if recipe.left is not None else "run 1 done")
+    other = cluster.make_database()
+    other.execute(recipe.tables)
+    other.execute(recipe.plain)
+    for query in recipe.shows:
+        assert db.rows(query) == other.rows(query)
+        assert len(db.rows(query)) > 10
+    other.drop()
+
+
+@pytest.mark.parametrize("world", [[], ["--pg"]], ids=["mock", "pg"])
+def test_the_specs_pass(project, world):
+    write_scripts(project)
+    done = subprocess.run(
+        [binary(), "test", *world, SPECS], cwd=project.path, check=False,
+        capture_output=True, text=True, timeout=500, env=clean_environment())
+    assert done.returncode == DONE, done.stdout + done.stderr
+    assert " / 0 failures / 0 errors" in done.stdout
+
+
+def test_the_loop_over_tenants_goes_on_where_it_was(db, project):
+    write_scripts(project)
+    db.execute(RECIPES["close_tickets"].tables)
+    loop = ["sh", "-c", PAGE.block("for tenant in 1 2 3")]
+    environment = {
+        **clean_environment(), "LUAMIG_DATABASE_URL": db.url,
+        "PATH": os.path.dirname(binary()) + ":" + os.environ["PATH"]}
+    for _ in range(2):
+        subprocess.run(loop, cwd=project.path, check=True, timeout=100,
+                       capture_output=True, env=environment)
+    assert db.column("SELECT DISTINCT tenant_id FROM tickets WHERE open"
+                     " ORDER BY 1") == [0, 4]
+
+
+def test_nothing_of_the_page_is_left_out():
+    for name in ("ALTER TABLE events", "for tenant in 1 2 3"):
+        PAGE.block(name)
+    assert not PAGE.not_asked_for()
