@@ -71,6 +71,31 @@ marks.seal("json", function(document)
   return document
 end)
 
+marks.seal("column", function(name)
+  return ("luamig.column %q"):format(name)
+end)
+
+--- In the changes of an update: the value that a column of the row has before the call.
+function luamig.column(name)
+  if type(name) ~= "string" or name == "" or not text.is_utf8(name) then
+    error("luamig.column takes the name of a column, not " .. text.describe(name), 2)
+  end
+  return marks.new("column", name)
+end
+
+marks.seal("add", function(number)
+  return ("luamig.add(%s)"):format(math.type(number) and text.number(number) or tostring(number))
+end)
+
+--- In the changes of an update: the value that the column has before the call, plus this number.
+-- NULL stays NULL.
+function luamig.add(number)
+  if not math.type(number) and not decimal.is(number) then
+    error("luamig.add takes a number or a luamig.decimal, not " .. text.describe(number), 2)
+  end
+  return marks.new("add", number)
+end
+
 --- `luamig.json(text)` is a JSON document given as its text, for a json column;
 -- `luamig.json.null` is JSON's null, which is not SQL's NULL. `decode` and `encode` are for JSON in
 -- text columns, see luamig/json.lua.

@@ -6,7 +6,8 @@
 -- Promises: no function here raises, and `kind` answers for any value.
 
 local marks = {
-  --- The key of the text that a decimal, bytea or json value holds.
+  --- The key of what a value holds: the text of a decimal, bytea, json or column, the number of an
+  -- add.
   TEXT = {},
   --- Map from metatable to number.
   kinds = {},
@@ -14,7 +15,9 @@ local marks = {
   metatables = {},
 }
 
-local NAMES = { "NULL", "ALL", "json.null", "json", "array", "object", "bytea", "decimal" }
+local NAMES = {
+  "NULL", "ALL", "json.null", "json", "array", "object", "bytea", "decimal", "column", "add",
+}
 
 for number, name in ipairs(NAMES) do
   local meta = { __name = "luamig." .. name }
@@ -22,7 +25,8 @@ for number, name in ipairs(NAMES) do
   marks.kinds[meta] = number
 end
 
---- "NULL", "ALL", "json.null", "json", "array", "object", "bytea" or "decimal"; nil for others.
+--- "NULL", "ALL", "json.null", "json", "array", "object", "bytea", "decimal", "column" or "add";
+-- nil for others.
 function marks.kind(value)
   return type(value) == "table" and NAMES[marks.kinds[getmetatable(value)]] or nil
 end
@@ -52,13 +56,13 @@ function marks.sentinel(name)
   return setmetatable({}, meta)
 end
 
---- Makes a value of a kind that holds a text.
+--- Makes a value of a kind that holds a text, or a number.
 function marks.new(name, content)
   return setmetatable({ [marks.TEXT] = content }, marks.metatables[name])
 end
 
---- Makes the values of a kind equal by their text, unchangeable and empty to `pairs`.
--- @param show function(text) that returns what `tostring` gives
+--- Makes the values of a kind equal by what they hold, unchangeable and empty to `pairs`.
+-- @param show function(text or number) that returns what `tostring` gives
 function marks.seal(name, show)
   local meta = marks.metatables[name]
   function meta.__eq(a, b)

@@ -166,7 +166,9 @@ local function check_param(i, value, fail)
   local kind, mark = type(value), marks.kind(value)
   if mark == "NULL" then
     return nil
-  elseif mark == "ALL" or kind == "table" and not mark and not marks.is_list(value) then
+  elseif mark == "ALL" or mark == "column" or mark == "add"
+    or kind == "table" and not mark and not marks.is_list(value)
+  then
     fail({ "base_query" }, ("parameter %d of base_query is %s"):format(i, text.describe(value)),
       "Pass a list for an array, and luamig.object or luamig.array for JSON.")
   elseif kind ~= "nil" and kind ~= "boolean" and kind ~= "number" and kind ~= "string"

@@ -11,7 +11,7 @@ local ARTICLE = {
 }
 local SHOWN_MARKS = {
   json = "a luamig.json text", array = "a luamig.array", object = "a luamig.object",
-  bytea = "a luamig.bytea",
+  bytea = "a luamig.bytea", column = "a luamig.column", add = "a luamig.add",
 }
 
 -- Below this, a float has fewer digits than others.

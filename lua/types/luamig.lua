@@ -180,6 +180,9 @@ function Range:where(columns, first) end
 ---What a write gives back.
 ---@class luamig.Handle
 ---@field affected integer How many rows the statement changed. Reading it waits for the server.
+---Of an insert with `returning`: the row that the server wrote; nil if there is none. Reading it
+---waits for the server.
+---@field row? luamig.Row
 
 ---The database, inside the transaction of the batch. It lives as long as the function that it was
 ---given to.
@@ -233,7 +236,8 @@ function Repo:select(table, where, opts) end
 ---@overload fun(self: luamig.Repo, all: luamig.Mark, sql: string, ...: luamig.Value): luamig.Handle
 function Repo:execute(sql, ...) end
 
----Changes the one row with that key. None, or several, fail the batch.
+---Changes the one row with that key. None, or several, fail the batch. `luamig.column` and
+---`luamig.add` compute new values from the old ones.
 ---@param table string
 ---@param key table<string, luamig.Value> Columns that are unique together.
 ---@param changes table<string, luamig.Value>
@@ -252,9 +256,14 @@ function Repo:delete(table, key, opts) end
 ---`where`: the condition of a partial index, in SQL.
 ---@alias luamig.OnConflict "nothing"|{ columns: string[], where: string?, update: string[] }
 
+---@class luamig.InsertAllOptions
+---@field on_conflict? luamig.OnConflict
+---@field missing? "ignore" Allows that a trigger or rule writes no row.
+
 ---@class luamig.InsertOptions
 ---@field on_conflict? luamig.OnConflict
 ---@field missing? "ignore" Allows that a trigger or rule writes no row.
+---@field returning? string[] Columns that the handle's `row` has, as the server wrote them.
 
 ---Inserts a row; columns that are left out get their defaults.
 ---@param table string
@@ -266,7 +275,7 @@ function Repo:insert(table, row, opts) end
 ---Inserts a list of rows.
 ---@param table string
 ---@param rows table<string, luamig.Value>[]
----@param opts? luamig.InsertOptions
+---@param opts? luamig.InsertAllOptions
 ---@return luamig.Handle
 function Repo:insert_all(table, rows, opts) end
 
@@ -407,6 +416,17 @@ function luamig.object(fields) end
 ---@param bytes string
 ---@return luamig.Mark
 function luamig.bytea(bytes) end
+
+---In the changes of an update: the value that a column of the row had before the call.
+---@param name string
+---@return luamig.Mark
+function luamig.column(name) end
+
+---In the changes of an update: the value that the column had before the call, plus `number`. NULL
+---stays NULL.
+---@param number integer|number|luamig.Decimal
+---@return luamig.Mark
+function luamig.add(number) end
 
 ---A database of the project file.
 ---@class luamig.ProjectRepo

@@ -16,8 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static _Noreturn void
-out_of_memory(void)
+_Noreturn void
+lm_mem_fail(void)
 {
     static const char message[] = "luamig: error: out of memory\n";
     ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
@@ -32,7 +32,7 @@ lm_alloc(size_t size)
     void *ptr = malloc(size > 0 ? size : 1);
 
     if (ptr == NULL)
-        out_of_memory();
+        lm_mem_fail();
     return ptr;
 }
 
@@ -42,7 +42,7 @@ lm_calloc(size_t count, size_t size)
     void *ptr = calloc(count > 0 ? count : 1, size > 0 ? size : 1);
 
     if (ptr == NULL)
-        out_of_memory();
+        lm_mem_fail();
     return ptr;
 }
 
@@ -52,10 +52,10 @@ lm_realloc(void *ptr, size_t count, size_t size)
     void *grown;
 
     if (size > 0 && count > SIZE_MAX / size)
-        out_of_memory();
+        lm_mem_fail();
     grown = realloc(ptr, count * size > 0 ? count * size : 1);
     if (grown == NULL)
-        out_of_memory();
+        lm_mem_fail();
     return grown;
 }
 
@@ -109,7 +109,7 @@ buf_grow(struct lm_buf *buf, size_t extra)
     size_t cap = buf->cap > 0 ? buf->cap : 64;
 
     if (need < extra)
-        out_of_memory();
+        lm_mem_fail();
     while (cap < need)
         cap *= 2;
     buf->data = lm_realloc(buf->data, cap, 1);

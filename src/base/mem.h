@@ -36,6 +36,8 @@ void lm_free_texts(char **texts, int count);
 char *lm_strdup(const char *text);
 char *lm_strndup(const char *text, size_t len);
 
+/* Says that there is no memory left, and ends the process. */
+_Noreturn void lm_mem_fail(void);
 /* How much RAM the process uses, in bytes; 0: unknown. */
 size_t lm_mem_resident(void);
 

@@ -39,8 +39,15 @@ copy_table(lua_State *to, lua_State *from, int index, int depth)
     case LM_MARK_JSON:
     case LM_MARK_BYTEA:
     case LM_MARK_DECIMAL:
+    case LM_MARK_COLUMN:
         text = lm_mark_text(from, index, &len);
         lmL_push_mark(to, mark, text, len);
+        return;
+    case LM_MARK_ADD:
+        lm_mark_push(from, index);
+        copy(to, from, lua_gettop(from), depth);
+        lua_pop(from, 1);
+        lmL_wrap_mark(to, mark);
         return;
     case LM_MARK_ARRAY:
     case LM_MARK_OBJECT:

@@ -49,6 +49,8 @@ PIECES = {
     "reads": in_migrate("local plan = repo:get"),
     "keyed": in_migrate('repo:update("users", { id = user.id }, { email'),
     "inserts": in_migrate("repo:insert("),
+    "old_values": in_migrate('repo:update("plans"', "plans", "plan"),
+    "returning": in_migrate("local handles"),
     "matching": in_migrate('repo:update_all("orders", { status = "closed"'),
     "conditions": in_migrate('repo:update_all("orders", { status = "late"'),
     "ranges": f"""return {{

@@ -49,6 +49,20 @@ local COLUMNS = {
 }
 local NAMES = { "a", "b", "c", "d", "f", "j", "n", "q", "s", "v", "z" }
 
+-- Changes of t that are computed from the row: good ones, bad ones.
+local SUMS = {
+  { "n = luamig.add(3)", "n = luamig.add(-7)", "q = luamig.add(luamig.decimal '0.125')",
+    "q = luamig.add(1)", "f = luamig.add(0.1)" },
+  { "s = luamig.add(1)", "n = luamig.add(1.5)", "n = luamig.add((1 << 31) - 5)",
+    "q = luamig.add(9990)", "d = luamig.add(1)" },
+}
+local COPIES = {
+  { { "n", "q" }, { "n", "f" }, { "n", "s" }, { "q", "n" }, { "q", "s" }, { "f", "n" },
+    { "s", "v" }, { "v", "s" }, { "c", "s" }, { "v", "c" }, { "c", "v" }, { "b", "s" },
+    { "d", "s" }, { "z", "s" }, { "n", "v" } },
+  { { "s", "n" }, { "b", "n" }, { "n", "b" }, { "v", "q" }, { "x", "n" } },
+}
+
 local KEYS = {
   { "int8", function(dice) return dice:roll(-50, 1000) end },
   { "text", function(dice)
@@ -123,6 +137,10 @@ local function changes_of_t(dice, luck)
   return "{ " .. table.concat(shown, ", ") .. " }"
 end
 
+local function of_luck(dice, luck, lists)
+  return dice:pick(dice:chance(luck) and lists[1] or lists[2])
+end
+
 local function id_of(dice, luck)
   return dice:chance(luck) and dice:roll(1, 6) or dice:roll(7, 12)
 end
@@ -151,6 +169,19 @@ local STATEMENTS = {
     return ('repo:update("kids", { id = %d }, { parent = %d }, { missing = "ignore" })'):format(
       dice:roll(1, 6), dice:roll(1, 7))
   end,
+  function(dice, luck)
+    local copy = of_luck(dice, luck, COPIES)
+    return ('repo:update("t", { id = row.id }, { %s = luamig.column "%s" })'):format(copy[2],
+      copy[1])
+  end,
+  function(dice, luck)
+    return ('repo:update("t", { id = row.id }, { %s, j = luamig.column "j" })'):format(
+      of_luck(dice, luck, SUMS))
+  end,
+  function(dice, luck)
+    return ('repo:update_all("others", { n = luamig.add(%d), u = luamig.column "u" }, { n = %d })')
+      :format(dice:chance(luck) and dice:roll(-3, 3) or dice:roll(40, 50), dice:roll(0, 9))
+  end,
   function(dice)
     return ('repo:update_all("t", { n = %d }, { s = %s })'):format(dice:roll(0, 9),
       dice:pick { '"s1"', '"x"', "luamig.NULL" })
@@ -167,6 +198,14 @@ local STATEMENTS = {
 }
 
 local READS = {
+  function(dice)
+    return ('do local one = repo:insert("others", { id = %d, u = %s }, '
+      .. '{ returning = { "u", "n" }%s }) '
+      .. 'say("returned", one.row and one.row.u, one.row and one.row.n, one.affected) end'):format(
+      dice:roll(1, 30), dice:pick { "luamig.NULL", tostring(dice:roll(1, 99)) },
+      dice:pick { "", ', on_conflict = "nothing"',
+        ', on_conflict = { columns = { "id" }, update = { "u" } }' })
+  end,
   function(dice, luck)
     return ('do local one = repo:get("others", { id = %d }) say("get", one and one.u) end'):format(
       id_of(dice, luck))

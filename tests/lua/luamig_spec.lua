@@ -70,6 +70,25 @@ describe("luamig", function()
     assert.equal("luamig.object", getmetatable(given).__name)
   end)
 
+  it("marks what an update computes", function()
+    assert.equal('luamig.column "a b"', tostring(luamig.column "a b"))
+    assert.equal("luamig.add(-1.5)", tostring(luamig.add(luamig.decimal "-1.5")))
+    assert.is_true(luamig.add(1) == luamig.add(1) and luamig.add(1) ~= luamig.add(2))
+    for _, wrong in ipairs { "1", false, {}, luamig.NULL } do
+      assert.error_matches(function()
+        luamig.add(wrong)
+      end, "luamig.add takes a number or a luamig.decimal, not ")
+    end
+    for _, wrong in ipairs { 5, "", "a\0b", "\255", luamig.NULL } do
+      assert.error_matches(function()
+        luamig.column(wrong)
+      end, "luamig.column takes the name of a column, not ")
+    end
+    assert.error_matches(function()
+      luamig.add(1).x = 1
+    end, "a luamig.add value cannot be changed")
+  end)
+
   it("has a null of JSON that is not the null of SQL", function()
     assert.equal("luamig.json.null", tostring(luamig.json.null))
     assert.is_false(luamig.json.null == luamig.NULL)

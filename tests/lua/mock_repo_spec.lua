@@ -75,7 +75,7 @@ describe("repo", function()
     { "repo:query('SELECT $1', { print })", "a function cannot be written to" },
     { "repo:savepoint('x')", 'repo:savepoint takes a function, not "x"' },
     { "return repo:delete_all('users', ALL).affectd",
-      'a handle has no field "affectd", only "affected"' },
+      'a handle has no field "affectd", only "affected" and "row"' },
     { "run:log('x')", "run.log takes a message and, optionally, a table" },
   }
   for _, case in ipairs(refusals) do

@@ -528,12 +528,13 @@ def test_increments_survive_a_kill_at_every_step(db, project, point):
         INSERT INTO t SELECT i, i FROM generate_series(1, 500) i;
         CREATE TABLE audit (id int, n int)""")
     statements.record(db)
-    project.script("""return {
+    project.script("""local luamig = require "luamig"
+    return {
       config = { batch_size = 100, throttle_ms = 0 },
       base_query = "SELECT id, n FROM t",
       migrate = function(rows, repo)
         for _, row in ipairs(rows) do
-          repo:update("t", { id = row.id }, { n = row.n + 10 })
+          repo:update("t", { id = row.id }, { n = luamig.add(10) })
         end
         for _, row in ipairs(rows) do
           repo:insert("audit", { id = row.id, n = row.n })

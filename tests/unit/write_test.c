@@ -157,6 +157,61 @@ test_many_rows_in_one_statement(void **state)
                     " $2::pg_catalog.int8) END FROM written");
 }
 
+/* Changes that have a parameter come first, and are numbered; the others take
+ * the row's old values. */
+static void
+test_an_update_computes_from_the_old_row(void **state)
+{
+    static const bool sums[] = {true, false};
+    static char *const casts[] = {NULL, NULL, NULL};
+    static const char *const d[] = {"d"};
+    static const char *const e[] = {"e"};
+    struct lm_form form = {.verb = LM_VERB_UPDATE,
+                           .table = "t",
+                           .changes = names2,
+                           .sums = sums,
+                           .copied = {d, 1},
+                           .sources = {e, 1},
+                           .key = names1};
+    struct lm_buf sql = LM_BUF_INIT;
+
+    (void)state;
+    assert_one(&form,
+               "UPDATE \"t\" SET \"b\" = \"b\" OPERATOR(pg_catalog.+) $1,"
+               " \"c \"\"d\"\"\" = $2, \"d\" = \"e\" WHERE \"a\" = $3");
+    assert_combined(
+        &form, casts,
+        "WITH written AS (UPDATE \"t\" AS t SET"
+        " \"b\" = t.\"b\" OPERATOR(pg_catalog.+) v.c1,"
+        " \"c \"\"d\"\"\" = v.c2, \"d\" = t.\"e\""
+        " FROM ROWS FROM (pg_catalog.unnest((SELECT $1)),"
+        " pg_catalog.unnest((SELECT $2)), pg_catalog.unnest((SELECT $3)))"
+        " AS v (c1, c2, c3) WHERE t.\"a\" = v.c3 RETURNING 1)"
+        " SELECT pg_catalog.count(*), CASE WHEN " NULLS_ARE_NULL
+        " AND pg_catalog.count(*) OPERATOR(pg_catalog.=) "
+        "$4::pg_catalog.int8 THEN 0 ELSE"
+        " \"j\".expect(" COUNT ", $4::pg_catalog.int8) END FROM written");
+    form.key = form.changes = none;
+    form.sums = NULL;
+    assert_true(lm_write_update_all(&sql, &form, NULL, 0));
+    assert_buf(&sql, "UPDATE \"t\" SET \"d\" = \"e\"");
+    lm_buf_release(&sql);
+}
+
+static void
+test_an_insert_returns_its_row(void **state)
+{
+    struct lm_form form = {.verb = LM_VERB_INSERT,
+                           .table = "t",
+                           .changes = names1,
+                           .conflict = LM_CONFLICT_NOTHING,
+                           .returned = names2};
+
+    (void)state;
+    assert_one(&form, "INSERT INTO \"t\" (\"a\") VALUES ($1) ON CONFLICT DO"
+                      " NOTHING RETURNING \"b\", \"c \"\"d\"\"\"");
+}
+
 /* A dry run has no journal: no function to call. */
 static void
 test_a_count_is_asserted_without_the_journal(void **state)
@@ -187,13 +242,18 @@ test_conditions_keep_their_own_numbers(void **state)
 {
     struct lm_buf sql = LM_BUF_INIT;
 
+    struct lm_form two_changes = {
+        .verb = LM_VERB_UPDATE, .table = "t", .changes = names2};
+    struct lm_form one_change = {
+        .verb = LM_VERB_UPDATE, .table = "t", .changes = names1};
+
     (void)state;
-    assert_true(lm_write_update_all(&sql, "t", names2, "x = $1 -- why", 1));
+    assert_true(lm_write_update_all(&sql, &two_changes, "x = $1 -- why", 1));
     assert_buf(&sql, "UPDATE \"t\" SET \"b\" = $2, \"c \"\"d\"\"\" = $3"
                      " WHERE (x = $1 -- why\n)");
-    assert_true(lm_write_update_all(&sql, "t", names1, "x OR y", 0));
+    assert_true(lm_write_update_all(&sql, &one_change, "x OR y", 0));
     assert_buf(&sql, "UPDATE \"t\" SET \"a\" = $1 WHERE (x OR y\n)");
-    assert_true(lm_write_update_all(&sql, "t", names1, NULL, 0));
+    assert_true(lm_write_update_all(&sql, &one_change, NULL, 0));
     assert_buf(&sql, "UPDATE \"t\" SET \"a\" = $1");
     assert_true(lm_write_delete_all(&sql, "t", "x = $1 OR y = $2"));
     assert_buf(&sql, "DELETE FROM \"t\" WHERE (x = $1 OR y = $2\n)");
@@ -239,7 +299,8 @@ test_every_shape_refuses_a_malformed_table(void **state)
         assert_false(lm_write_one(&sql, &form, NULL));
         assert_false(lm_write_combined(&sql, &form, NULL, NULL, "j"));
     }
-    assert_false(lm_write_update_all(&sql, "a.b.c", names1, NULL, 0));
+    form.verb = LM_VERB_UPDATE;
+    assert_false(lm_write_update_all(&sql, &form, NULL, 0));
     assert_false(lm_write_delete_all(&sql, "a.b.c", NULL));
     lm_buf_release(&sql);
 }
@@ -252,6 +313,8 @@ main(void)
         cmocka_unit_test(test_delete_names_the_whole_key),
         cmocka_unit_test(test_insert_in_every_shape),
         cmocka_unit_test(test_many_rows_in_one_statement),
+        cmocka_unit_test(test_an_update_computes_from_the_old_row),
+        cmocka_unit_test(test_an_insert_returns_its_row),
         cmocka_unit_test(test_a_count_is_asserted_without_the_journal),
         cmocka_unit_test(test_conditions_keep_their_own_numbers),
         cmocka_unit_test(test_equality_leaves_nulls_out_of_the_numbering),

@@ -119,6 +119,12 @@ local BY_MARK = {
     at(path, "a luamig.bytea cannot be written to JSON",
       "Encode the bytes, for example as hexadecimal digits.")
   end,
+  column = function(_, path)
+    at(path, "a luamig.column cannot be written to JSON")
+  end,
+  add = function(_, path)
+    at(path, "a luamig.add cannot be written to JSON")
+  end,
   ALL = function(_, path)
     at(path, "luamig.ALL is not a value")
   end,

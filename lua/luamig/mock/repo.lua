@@ -59,13 +59,17 @@ local function log(tx, site, entry)
   return entry
 end
 
-local function handle(tx, affected, statement)
+--- @param returned nil, or function() for the row that the statement returns
+local function handle(tx, affected, statement, returned)
   return setmetatable({}, {
     __index = function(_, name)
-      if name ~= "affected" then
-        error(('a handle has no field "%s", only "affected"'):format(tostring(name)), 2)
+      if name ~= "affected" and name ~= "row" then
+        error(('a handle has no field "%s", only "affected" and "row"'):format(tostring(name)), 2)
       elseif not tx.is_open then
         error("the handle is used after its batch has ended", 2)
+      elseif name == "row" then
+        return (returned or error(
+          "the handle has no row; pass { returning = {...} } to repo:insert", 2))()
       elseif not affected then
         error("the stub has no affected count: " .. statement, 2)
       end
@@ -143,29 +147,23 @@ local function may_miss(verb, opts)
   return opts ~= nil and check_options(verb, opts, { "missing" }, 'did you mean "missing"?')
 end
 
-local function check_columns(verb, list, what)
+--- Raises unless a list of columns is one, and not empty.
+local function check_list(verb, list, what)
   if type(list) ~= "table" then
-    misuse("repo:%s: on_conflict.%s must be a list of column names", verb, what)
+    misuse("repo:%s: %s must be a list of column names", verb, what)
   elseif #list == 0 then
-    misuse("repo:%s: on_conflict.%s is empty", verb, what)
+    misuse("repo:%s: %s is empty", verb, what)
   end
   for _, column in ipairs(list) do
     if type(column) ~= "string" then
-      misuse("on_conflict.%s must be a list of column names", what)
+      misuse("%s must be a list of column names", what)
     end
   end
 end
 
---- Reads the options of an insert. Its row is never missing here, since there are no triggers and
--- no rules.
+--- Reads what an insert does about a conflict.
 -- @return nil, or what `Store:insert` takes
-local function conflict_of(verb, opts)
-  if opts == nil then
-    return nil
-  end
-  check_options(verb, opts, { "on_conflict", "missing" },
-    'the options are "on_conflict" and "missing"')
-  local given = opts.on_conflict
+local function conflict_of(verb, given)
   if given == nil or given == "nothing" then
     return given and {}
   elseif type(given) ~= "table" or marks.kind(given) then
@@ -182,15 +180,39 @@ local function conflict_of(verb, opts)
   if given.columns == nil or given.update == nil then
     misuse('repo:%s: on_conflict must be "nothing" or a table with columns and update', verb)
   end
-  check_columns(verb, given.columns, "columns")
-  check_columns(verb, given.update, "update")
+  check_list(verb, given.columns, "on_conflict.columns")
+  check_list(verb, given.update, "on_conflict.update")
   return { columns = given.columns, where = given.where, update = given.update }
 end
 
---- Raises for columns of ON CONFLICT that the table does not have.
-local function check_conflict(one, conflict)
-  for _, list in ipairs { conflict and conflict.columns or {}, conflict and conflict.update or {} }
-  do
+local INSERT = {
+  names = { "on_conflict", "missing", "returning" },
+  shown = 'the options are "on_conflict", "missing" and "returning"',
+}
+local INSERT_ALL = {
+  names = { "on_conflict", "missing" }, shown = 'the options are "on_conflict" and "missing"',
+}
+
+--- Reads the options of an insert. Its row is never missing here, since there are no triggers and
+-- no rules.
+-- @return what `Store:insert` takes for a conflict, or nil; a list of columns to return, or nil
+local function insert_options(verb, opts, known)
+  if opts == nil then
+    return nil
+  end
+  check_options(verb, opts, known.names, known.shown)
+  local conflict = conflict_of(verb, opts.on_conflict)
+  if opts.returning ~= nil then
+    check_list(verb, opts.returning, "returning")
+  end
+  return conflict, opts.returning and value.copy(opts.returning)
+end
+
+--- Raises for columns of ON CONFLICT, or of what is returned, that the table does not have.
+local function check_conflict(one, conflict, returning)
+  local lists = { conflict and conflict.columns or {}, conflict and conflict.update or {},
+    returning or {} }
+  for _, list in ipairs(lists) do
     for _, column in ipairs(list) do
       one:type_of(column)
     end
@@ -445,15 +467,9 @@ local function wanted_columns(verb, one, opts)
   end
   if opts.columns == nil then
     return one.columns
-  elseif type(opts.columns) ~= "table" then
-    misuse("repo:%s: columns must be a list of column names", verb)
-  elseif #opts.columns == 0 then
-    misuse("repo:%s: columns is empty", verb)
   end
+  check_list(verb, opts.columns, "columns")
   for _, column in ipairs(opts.columns) do
-    if type(column) ~= "string" then
-      misuse "columns must be a list of column names"
-    end
     one:type_of(column)
   end
   return value.copy(opts.columns)
@@ -516,26 +532,49 @@ function verbs.delete(tx, site, name, key, opts)
   return handle(tx, tx.store:delete(by_key(tx, site, "delete", name, key, is_optional, {})))
 end
 
+--- Raises if the server may know what a column gets that an insert leaves out, and the mock does
+-- not.
+local function check_returned(one, row, returning)
+  for _, column in ipairs(not one.declared and returning or {}) do
+    if row[column] == nil and one.defaults[column] == nil and not one.generated[column] then
+      errors.raise {
+        kind = "spec",
+        message = ('the mock does not know the default of column "%s" of "%s", which the insert '
+          .. "returns"):format(column, one.name),
+        hint = ('Declare it in mock.new: columns = { %s = "bigserial", ... }, or defaults = '
+          .. "{ %s = value }."):format(column, column),
+      }
+    end
+  end
+end
+
 --- Inserts rows. `shown` is what messages call one, with a place for its number.
-local function insert_rows(tx, name, rows, conflict, shown)
+-- @param returning nil, or columns that the handle of the only row gives
+local function insert_rows(tx, name, rows, conflict, shown, returning)
   refuse_key_change(tx, name, conflict and conflict.update or {})
   refuse_read_only(tx, "INSERT")
   if #rows == 0 then
     return handle(tx, 0)
   end
   local one = tx.store:table(name)
-  check_conflict(one, conflict)
-  return handle(tx, tx.store:insert(one, text.map(rows, function(row, i)
+  check_conflict(one, conflict, returning)
+  local encoded = text.map(rows, function(row, i)
     return one:encode(row, shown:format(i))
-  end), conflict))
+  end)
+  check_returned(one, rows[1], returning)
+  local affected, written = tx.store:insert(one, encoded, conflict)
+  local kept = returning and returned({ written }, returning)
+  return handle(tx, affected, nil, kept and function()
+    return returned(kept, returning)[1]
+  end)
 end
 
 function verbs.insert(tx, site, name, row, opts)
   log(tx, site, { verb = "insert", table = name, row = copy_or_nil(row) })
   check_table("insert", row, "the row")
-  local conflict = conflict_of("insert", opts)
+  local conflict, returning = insert_options("insert", opts, INSERT)
   check_names(row, "a row")
-  return insert_rows(tx, name, { row }, conflict, "")
+  return insert_rows(tx, name, { row }, conflict, "", returning)
 end
 
 function verbs.insert_all(tx, site, name, rows, opts)
@@ -545,7 +584,7 @@ function verbs.insert_all(tx, site, name, rows, opts)
   if not marks.is_list(rows) then
     misuse "repo:insert_all: the list of rows must have the keys 1, 2, 3, ..."
   end
-  local conflict = conflict_of("insert_all", opts)
+  local conflict = insert_options("insert_all", opts, INSERT_ALL)
   for _, row in ipairs(rows) do
     check_table("insert_all", row, "each row")
     check_names(row, "a row")

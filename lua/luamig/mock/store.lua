@@ -7,6 +7,7 @@
 --
 -- Errors are those of `luamig.errors` without a position; the repo adds it.
 
+local computed = require "luamig.mock.computed"
 local errors = require "luamig.errors"
 local luamig = require "luamig"
 local references = require "luamig.mock.references"
@@ -58,14 +59,16 @@ end
 --- The same for a map of columns to values. The server sees none of them if one is refused before
 -- that.
 -- @param row what messages call the row, before the column
-function Table:encode(map, row)
+-- @param encode_item nil, or a function in the place of the method
+function Table:encode(map, row, encode_item)
+  encode_item = encode_item or self.encode_item
   local kept = {}
   for _, column in ipairs(text.ordered_keys(map)) do
     self:type_of(column)
   end
   local refused
   for _, column in ipairs(text.ordered_keys(map)) do
-    local ok, item = pcall(self.encode_item, self, column, map[column],
+    local ok, item = pcall(encode_item, self, column, map[column],
       ('%scolumn "%s" of "%s"'):format(row, column, self.name))
     if not ok and item.kind ~= "database" then
       error(item, 0)
@@ -111,17 +114,30 @@ function Table:find(where)
   end)
 end
 
+--- A value that an update sets, which may be computed from the row.
+local function encode_change(self, column, given, what)
+  return computed.encode(given, function(number)
+    return self:encode_item(column, number, what)
+  end) or self:encode_item(column, given, what)
+end
+
 --- What an update sets, encoded as by `encode`; raises for columns that no update may set.
 function Table:encode_changes(changes, row)
-  local kept = self:encode(changes, row)
+  for _, column in ipairs(text.sorted_keys(changes)) do
+    self:type_of(column)
+  end
+  computed.check(self, changes, row)
+  local kept = self:encode(changes, row, encode_change)
   rules.refuse_generated(self, kept, 'column "%s" can only be updated to DEFAULT')
   return kept
 end
 
 --- Writes encoded values into a row, as the columns keep them.
 function Table:apply(row, changes)
-  for column, item in next, changes do
-    if item == NULL then
+  local old = value.copy(row)
+  for column, given in next, changes do
+    local item = computed.value(self, old, column, given)
+    if item == nil or item == NULL then
       row[column] = nil
     else
       row[column] = self.types[column].fit(item)
@@ -206,7 +222,8 @@ function Store:delete(one, where)
   return #found
 end
 
---- What ON CONFLICT does about a new row: true when the row is dealt with, and how many it counts.
+--- What ON CONFLICT does about a new row: true when the row is dealt with, how many it counts, and
+-- the row that was written.
 local function meet_conflict(self, one, row, conflict)
   for _, constraint in ipairs(conflict and conflict.constraints or {}) do
     local other = rules.find_conflict(one, constraint, row)
@@ -216,7 +233,7 @@ local function meet_conflict(self, one, row, conflict)
         changes[column] = row[column] == nil and NULL or row[column]
       end
       self:change(one, { other }, changes)
-      return true, 1
+      return true, 1, other
     elseif other then
       return true, 0
     end
@@ -224,18 +241,20 @@ local function meet_conflict(self, one, row, conflict)
   return false, 1
 end
 
+--- How many rows are written, and the one.
 local function insert_one(self, one, given, conflict)
   local row = {}
   rules.add_defaults(one, row, given)
   one:apply(row, given)
   rules.check_row(one, row)
-  local is_met, count = meet_conflict(self, one, row, conflict)
+  local is_met, count, written = meet_conflict(self, one, row, conflict)
   if not is_met then
     one.rows[#one.rows + 1] = row
     rules.check_unique(one, row)
     references.check(self, one, { row })
+    written = row
   end
-  return count
+  return count, written
 end
 
 --- Raises if a column stands twice in a list.
@@ -266,17 +285,19 @@ local function read_conflict(one, conflict)
   }
 end
 
---- Inserts rows, a list of encoded maps, one after the other. Returns how many were written.
+--- Inserts rows, a list of encoded maps, one after the other. Returns how many were written, and
+-- what the last of the list has become; nil if it was not written.
 -- @param conflict nil, or { columns =, update = } for ON CONFLICT; without columns, nothing is done
 --   at a conflict with any constraint
 function Store:insert(one, list, conflict)
-  local written = 0
+  local written, last = 0, nil
   conflict = read_conflict(one, conflict)
   for _, given in ipairs(list) do
     rules.refuse_generated(one, given, 'cannot insert a non-DEFAULT value into column "%s"')
-    written = written + insert_one(self, one, given, conflict)
+    local count, row = insert_one(self, one, given, conflict)
+    written, last = written + count, row
   end
-  return written
+  return written, last
 end
 
 --- A table as `luamig.mock.views` shows it; nil when there is none.

@@ -73,6 +73,10 @@ local function kind_of(given)
 end
 
 local function mismatch(given, name, hint)
+  local mark = marks.kind(given)
+  if mark == "column" or mark == "add" then
+    hint = "luamig.add and luamig.column belong into the changes of repo:update or repo:update_all."
+  end
   refuse(("%s cannot be written to type %s"):format(kind_of(given), name), hint)
 end
 
@@ -452,6 +456,11 @@ function types.find(type_name)
   }
 end
 
+--- The least and the greatest number of an integer type: { low, high }.
+function types.range(name)
+  return RANGES[name]
+end
+
 --- A value of a type as it compares: itself, where the type has no order here.
 function types.comparable(kind, item)
   return type(kind.order) == "function" and kind.order(item) or item
@@ -491,7 +500,7 @@ types.any = {
 -- whose type only the server knows.
 function types.check_loose(given)
   local mark = marks.kind(given)
-  if mark == "ALL" then
+  if mark == "ALL" or mark == "column" or mark == "add" then
     mismatch(given, "parameter")
   elseif type(given) ~= "table" then
     types.any.encode(given)

@@ -24,7 +24,7 @@ for name in ("query one scalar execute get update delete insert insert_all updat
 do
   MEANT[name] = "repo:" .. name
 end
-for name in ("NULL ALL or_null decimal json array object bytea"):gmatch "%g+" do
+for name in ("NULL ALL or_null decimal json array object bytea add column"):gmatch "%g+" do
   MEANT[name] = "luamig." .. name
 end
 

@@ -17,6 +17,8 @@ struct lm_write {
                                      or none if it may miss; NULL: any number;
                                      not owned */
     char *key;                    /* its values, each ended by a NUL */
+    bool returns;                 /* its row */
+    struct lm_result *row;        /* that, when it has come; owned */
 };
 
 /* The first write that did not write exactly one row, and why. */

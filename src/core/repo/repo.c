@@ -434,6 +434,16 @@ lm_repo_affected(struct lm_repo *self, struct lm_write *write,
 }
 
 bool
+lm_repo_returned(struct lm_repo *self, const struct lm_write *write,
+                 const struct lm_result **row, struct lm_err *err)
+{
+    if (write->pending > 0 && !lm_repo_flush(self, err))
+        return false;
+    *row = write->row;
+    return true;
+}
+
+bool
 lm_repo_flush(struct lm_repo *self, struct lm_err *err)
 {
     return lm_repo_check_usable(self, err) && lm_repo_send_groups(self, err) &&

@@ -112,6 +112,12 @@ int64_t lm_write_affected(const struct lm_write *self);
 /* How many rows a write has written; waits for the answers. */
 bool lm_repo_affected(struct lm_repo *self, struct lm_write *write,
                       int64_t *affected, struct lm_err *err) LM_MUSTCHECK;
+/* Does the write return its row? Which waits for the answer: NULL or without
+ * rows, if nothing was written. Owned by the write. */
+bool lm_write_returns(const struct lm_write *self);
+bool lm_repo_returned(struct lm_repo *self, const struct lm_write *write,
+                      const struct lm_result **row,
+                      struct lm_err *err) LM_MUSTCHECK;
 /* Waits for all posted statements; fails if one has failed. */
 bool lm_repo_flush(struct lm_repo *self, struct lm_err *err) LM_MUSTCHECK;
 

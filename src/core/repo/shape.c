@@ -59,19 +59,37 @@ free_names(struct lm_names names)
     free((void *)names.names);
 }
 
+/* NULL stays NULL. */
+static bool *
+copy_flags(const bool *flags, int count)
+{
+    bool *copy = NULL;
+
+    if (flags != NULL) {
+        copy = lm_calloc((size_t)count, sizeof *copy);
+        memcpy(copy, flags, (size_t)count * sizeof *copy);
+    }
+    return copy;
+}
+
 static struct lm_shape *
 shape_new(const struct lm_form *form)
 {
     struct lm_shape *self = lm_calloc(1, sizeof *self);
 
+    self->unsuited = -1;
     self->form = *form;
     self->form.table = lm_strdup(form->table);
     self->form.changes = copy_names(form->changes);
+    self->form.sums = copy_flags(form->sums, form->changes.count);
+    self->form.copied = copy_names(form->copied);
+    self->form.sources = copy_names(form->sources);
     self->form.key = copy_names(form->key);
     self->form.target = copy_names(form->target);
     self->form.target_where =
         form->target_where != NULL ? lm_strdup(form->target_where) : NULL;
     self->form.overwritten = copy_names(form->overwritten);
+    self->form.returned = copy_names(form->returned);
     return self;
 }
 
@@ -86,6 +104,7 @@ lm_shape_forget_facts(struct lm_shape *self)
     }
     free(self->equal);
     free(self->stray);
+    free(self->unsuited_type);
     free(self->linked.oids);
     free(self->sequences.oids);
     free((void *)self->types);
@@ -105,6 +124,8 @@ lm_shape_forget_facts(struct lm_shape *self)
     self->linked = self->sequences = self->array_types = no_oids;
     self->parts = no_oids;
     self->stray = self->delimiters = self->name = NULL;
+    self->unsuited_type = NULL;
+    self->unsuited = -1;
     self->sql = self->single_sql = NULL;
     self->oid = 0;
 }
@@ -114,10 +135,14 @@ shape_free(struct lm_shape *self)
 {
     lm_shape_forget_facts(self);
     free_names(self->form.changes);
+    free((void *)self->form.sums);
+    free_names(self->form.copied);
+    free_names(self->form.sources);
     free_names(self->form.key);
     free_names(self->form.target);
     free((void *)self->form.target_where);
     free_names(self->form.overwritten);
+    free_names(self->form.returned);
     free((void *)self->form.table);
     free(self);
 }
@@ -218,14 +243,25 @@ same_text(const char *a, const char *b)
 }
 
 static bool
+same_flags(const bool *a, const bool *b, int count)
+{
+    return a == b || (a != NULL && b != NULL &&
+                      memcmp(a, b, (size_t)count * sizeof *a) == 0);
+}
+
+static bool
 same_form(const struct lm_form *a, const struct lm_form *b)
 {
     return a->verb == b->verb && a->may_miss == b->may_miss &&
            a->conflict == b->conflict && strcmp(a->table, b->table) == 0 &&
            same_names(a->changes, b->changes) && same_names(a->key, b->key) &&
+           same_flags(a->sums, b->sums, a->changes.count) &&
+           same_names(a->copied, b->copied) &&
+           same_names(a->sources, b->sources) &&
            same_names(a->target, b->target) &&
            same_text(a->target_where, b->target_where) &&
-           same_names(a->overwritten, b->overwritten);
+           same_names(a->overwritten, b->overwritten) &&
+           same_names(a->returned, b->returned);
 }
 
 int

@@ -30,6 +30,8 @@ struct lm_shape {
     char *stray;    /* a column that the table does not have, or NULL */
     char **columns; /* ... and the columns that it has */
     int column_count;
+    int unsuited; /* which of the changes nothing can be added to; -1: none */
+    char *unsuited_type;    /* its type */
     struct lm_equal *equal; /* how the key columns compare; NULL: not known */
     /* The fields below are set if may_combine. */
     uint32_t root;                /* OID of the table, or of its root table */

@@ -40,7 +40,8 @@
 
 /* $1 table, $2 columns and then key columns, $3 key columns, $4 columns that
  * an UPDATE sets, $5 the verb's bits in tgtype, $6 whether triggers do not
- * matter, $7 whether the keys are counted, $8 other columns. */
+ * matter, $7 whether the keys are counted, $8 other columns, $9 columns to whose
+ * old value something is added. */
 static const char facts_sql[] = LM_OWN_ABOUT_TABLE
     "WITH RECURSIVE t AS (SELECT c.oid, c.relkind, c.relrowsecurity, "
     "c.relhassubclass,"
@@ -60,22 +61,29 @@ static const char facts_sql[] = LM_OWN_ABOUT_TABLE
     "  UNION ALL SELECT c.top, y.oid, y.typtype, y.typbasetype FROM chain c"
     "   JOIN pg_catalog.pg_type y ON y.oid = c.typbasetype"
     "   WHERE c.typtype = 'd'),"
-    /* A key is compared as its base type; other columns take what their own
-     * type takes. */
+    /* A key is compared as its base type, and a sum is made by it; other
+     * columns take what their own type takes. */
     " cols AS (SELECT u.n, a.attnum, a.attname, a.attcollation,"
     "  y.oid AS type, y.typarray, y.typdelim, b.oid AS base, b.typtype,"
     "  b.typcollation,"
     "  b.typname, b.typnamespace,"
-    "  b.typcategory IN ('A', 'C') OR b.typtype = 'c' AS as_text, k.is_key"
+    "  b.typcategory IN ('A', 'C') OR b.typtype = 'c' AS as_text,"
+    "  k.is_key, k.is_sum"
     "  FROM t, pg_catalog.unnest($2::text[]) WITH ORDINALITY AS u (name, n),"
     "  LATERAL (SELECT u.n > pg_catalog.cardinality($2::text[])"
-    "   - pg_catalog.cardinality($3::text[]) AS is_key) AS k,"
+    "   - pg_catalog.cardinality($3::text[])) AS p (is_key),"
+    "  LATERAL (SELECT p.is_key, NOT p.is_key AND u.name = ANY ($9::text[]))"
+    "   AS k (is_key, is_sum),"
     "  pg_catalog.pg_attribute a JOIN chain c ON c.top = a.atttypid"
     "   AND c.typtype <> 'd' JOIN pg_catalog.pg_type b ON b.oid = c.oid,"
     "  pg_catalog.pg_type y"
     "  WHERE a.attrelid = t.oid AND a.attname = u.name::name"
     "  AND a.attnum > 0 AND NOT a.attisdropped"
-    "  AND y.oid = CASE WHEN k.is_key THEN b.oid ELSE a.atttypid END)," EQUALS
+    "  AND y.oid = CASE WHEN k.is_key OR k.is_sum THEN b.oid"
+    "   ELSE a.atttypid END)," EQUALS
+    " unsuited AS (SELECT n, pg_catalog.format_type(base, NULL) AS type"
+    "  FROM cols WHERE is_sum AND base <> ALL ('{int2,int4,int8,float4,float8,"
+    "numeric}'::regtype[]) ORDER BY n LIMIT 1),"
     " uniq AS (SELECT i.* FROM tree, pg_catalog.pg_index i WHERE"
     "  i.indrelid = tree.oid AND (i.indisunique OR i.indisexclusion)),"
     /* Foreign keys, by the roots of both sides. */
@@ -128,6 +136,7 @@ static const char facts_sql[] = LM_OWN_ABOUT_TABLE
     "   WHEN 'pg_catalog.pg_proc'::regclass THEN used.refobjid"
     "   ELSE o.oprcode END"
     "  WHERE p.provolatile <> 'i' AND p.oid >= 16384)"
+    " AND NOT EXISTS (SELECT FROM unsuited)"
     " AND $2::text[] <> '{}' AND pg_catalog.cardinality($2::text[]) ="
     "  (SELECT pg_catalog.count(*) FROM cols)"
     " AND NOT EXISTS (SELECT FROM cols WHERE typarray = 0 AND NOT as_text)"
@@ -206,10 +215,11 @@ static const char facts_sql[] = LM_OWN_ABOUT_TABLE
     "  ORDER BY n) FROM cols JOIN pg_catalog.pg_namespace s"
     "  ON s.oid = typnamespace)"
     ", ARRAY(SELECT coalesce(op, '=') FROM equals ORDER BY n),"
-    " ARRAY(SELECT suffix FROM equals ORDER BY n)"
+    " ARRAY(SELECT suffix FROM equals ORDER BY n),"
+    " (SELECT n FROM unsuited), (SELECT type FROM unsuited)"
     " FROM t, parts, LATERAL " LM_SHAPE_VERSION("parts.every") " AS v";
 static const char facts_shape[] =
-    "?: o o[] n i b t? t[]? o b o[] o[] o[]? o[]? t? t?[]? t[] t[]";
+    "?: o o[] n i b t? t[]? o b o[] o[] o[]? o[]? t? t?[]? t[] t[] i? t?";
 
 enum fact {
     FACT_OID,
@@ -228,7 +238,9 @@ enum fact {
     FACT_DELIMITERS,
     FACT_CASTS,
     FACT_EQUAL,
-    FACT_SUFFIXES
+    FACT_SUFFIXES,
+    FACT_UNSUITED,
+    FACT_UNSUITED_TYPE
 };
 
 /* The bits of pg_trigger.tgtype. */
@@ -246,25 +258,44 @@ trigger_bits(const struct lm_form *form)
     return "8";
 }
 
-/* The columns that an UPDATE sets, also that of an insert. */
-static struct lm_names
-set_columns(const struct lm_form *form)
+/* The array of all names of the lists. */
+static void
+add_names(struct lm_buf *buf, const struct lm_names *lists, int count)
 {
-    return form->verb == LM_VERB_UPDATE ? form->changes : form->overwritten;
+    const char **all = NULL;
+    int length = 0;
+
+    for (int i = 0; i < count; i++) {
+        for (int n = 0; n < lists[i].count; n++)
+            LM_ADD(all, length) = lists[i].names[n];
+    }
+    lm_sql_add_array(buf, all, length);
+    free((void *)all);
+}
+
+/* The columns that an UPDATE sets, also that of an insert. */
+static void
+add_set_columns(struct lm_buf *buf, const struct lm_form *form)
+{
+    bool is_update = form->verb == LM_VERB_UPDATE;
+    const struct lm_names lists[] = {
+        is_update ? form->changes : form->overwritten, form->copied};
+
+    add_names(buf, lists, LM_COUNT(lists));
 }
 
 static void
-add_names(struct lm_buf *buf, struct lm_names first, struct lm_names second)
+add_sums(struct lm_buf *buf, const struct lm_form *form)
 {
-    const char **all =
-        lm_calloc((size_t)first.count + (size_t)second.count, sizeof *all);
+    const char **sums = NULL;
+    int count = 0;
 
-    for (int i = 0; i < first.count; i++)
-        all[i] = first.names[i];
-    for (int i = 0; i < second.count; i++)
-        all[first.count + i] = second.names[i];
-    lm_sql_add_array(buf, all, first.count + second.count);
-    free(all);
+    for (int i = 0; form->sums != NULL && i < form->changes.count; i++) {
+        if (form->sums[i])
+            LM_ADD(sums, count) = form->changes.names[i];
+    }
+    lm_sql_add_array(buf, sums, count);
+    free((void *)sums);
 }
 
 struct lm_oids
@@ -399,6 +430,15 @@ read_equal(struct lm_shape *shape, const struct lm_answer *result)
     lm_free_texts(suffixes, other);
 }
 
+/* An update by a condition is a statement of its own. So is an insert that
+ * returns its row: INSERT ... SELECT returns rows in no known order. */
+static bool
+is_alone(const struct lm_form *form)
+{
+    return form->returned.count > 0 ||
+           (form->verb == LM_VERB_UPDATE && form->key.count == 0);
+}
+
 static bool
 read_facts(struct lm_shape *shape, const struct lm_answer *result,
            struct lm_conn *conn, struct lm_types *types, const char *journal,
@@ -415,7 +455,12 @@ read_facts(struct lm_shape *shape, const struct lm_answer *result,
     shape->column_count =
         lm_answer_texts(result, 0, FACT_COLUMNS, &shape->columns);
     read_equal(shape, result);
-    return !lm_answer_bool(result, 0, FACT_MAY_COMBINE) ||
+    if (!lm_answer_is_null(result, 0, FACT_UNSUITED)) {
+        shape->unsuited = (int)lm_answer_int(result, 0, FACT_UNSUITED) - 1;
+        shape->unsuited_type = lm_answer_copy(result, 0, FACT_UNSUITED_TYPE);
+    }
+    return is_alone(&shape->form) ||
+           !lm_answer_bool(result, 0, FACT_MAY_COMBINE) ||
            read_combined(shape, result, conn, types, journal, err);
 }
 
@@ -424,11 +469,14 @@ lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
               const struct lm_combine_options *options, struct lm_shape *shape,
               struct lm_err *err)
 {
-    enum { COLUMNS, KEY, SET, OTHERS, ARRAYS };
+    enum { COLUMNS, KEY, SET, OTHERS, SUMS, ARRAYS };
     const struct lm_form *form = &shape->form;
     struct lm_buf table = LM_BUF_INIT;
     struct lm_buf arrays[ARRAYS] = {LM_BUF_INIT};
-    struct lm_names none = {NULL, 0};
+    const struct lm_names columns[] = {form->changes, form->key};
+    const struct lm_names others[] = {form->target, form->overwritten,
+                                      form->copied, form->sources,
+                                      form->returned};
     struct lm_answer *result = NULL;
     struct lm_stmt *stmt;
     bool ok = true;
@@ -439,10 +487,11 @@ lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
         return true; /* the statement itself will say so */
     }
     shape->name = lm_buf_take(&table);
-    add_names(&arrays[COLUMNS], form->changes, form->key);
-    add_names(&arrays[KEY], form->key, none);
-    add_names(&arrays[SET], set_columns(form), none);
-    add_names(&arrays[OTHERS], form->target, form->overwritten);
+    add_names(&arrays[COLUMNS], columns, LM_COUNT(columns));
+    add_names(&arrays[KEY], &form->key, 1);
+    add_set_columns(&arrays[SET], form);
+    add_names(&arrays[OTHERS], others, LM_COUNT(others));
+    add_sums(&arrays[SUMS], form);
     {
         ok = lm_conn_prepare_rare(conn, facts_sql, &stmt, err) &&
              lm_conn_ask_prepared(
@@ -451,7 +500,8 @@ lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
                            lm_buf_text(&arrays[KEY]), lm_buf_text(&arrays[SET]),
                            trigger_bits(form), options->always ? "t" : "f",
                            form->may_miss ? "t" : "f",
-                           lm_buf_text(&arrays[OTHERS])),
+                           lm_buf_text(&arrays[OTHERS]),
+                           lm_buf_text(&arrays[SUMS])),
                  &result, err) &&
              read_facts(shape, result, conn, types, options->journal, err);
     }

@@ -14,16 +14,54 @@ add_list(struct lm_buf *sql, struct lm_names names)
     }
 }
 
-/* SET c1 = $first, c2 = $first+1 ... */
-static void
-add_changes(struct lm_buf *sql, struct lm_names names, int first)
+bool
+lm_form_is_computed(const struct lm_form *form)
 {
+    return form->sums != NULL || form->copied.count > 0;
+}
+
+/* A column's value in the row v. */
+static void
+add_value(struct lm_buf *sql, int i, const char *cast)
+{
+    lm_buf_printf(sql, "v.c%d", i + 1);
+    if (cast != NULL)
+        lm_buf_printf(sql, "::%s", cast);
+}
+
+/* SET c1 = $first, c2 = c2 + $first+1, c3 = c4 ...; with casts, the values are
+ * those of the row v, and the columns those of t. */
+static void
+add_changes(struct lm_buf *sql, const struct lm_form *form, int first,
+            char *const *casts)
+{
+    const char *row = casts == NULL ? "" : "t.";
+    int count = form->changes.count;
+
     lm_buf_puts(sql, " SET ");
-    for (int i = 0; i < names.count; i++) {
+    for (int i = 0; i < count + form->copied.count; i++) {
+        const char *name =
+            i < count ? form->changes.names[i] : form->copied.names[i - count];
+
         if (i > 0)
             lm_buf_puts(sql, ", ");
-        lm_sql_add_identifier(sql, names.names[i]);
-        lm_buf_printf(sql, " = $%d", first + i);
+        lm_sql_add_identifier(sql, name);
+        lm_buf_puts(sql, " = ");
+        if (i >= count) {
+            lm_buf_puts(sql, row);
+            lm_sql_add_identifier(sql, form->sources.names[i - count]);
+            continue;
+        }
+        if (form->sums != NULL && form->sums[i]) {
+            lm_buf_puts(sql, row);
+            lm_sql_add_identifier(sql, name);
+            lm_buf_puts(sql, " OPERATOR(pg_catalog.+) ");
+        }
+        if (casts == NULL) {
+            lm_buf_printf(sql, "$%d", first + i);
+        } else {
+            add_value(sql, i, casts[i]);
+        }
     }
 }
 
@@ -119,9 +157,13 @@ lm_write_one(struct lm_buf *sql, const struct lm_form *form,
     switch (form->verb) {
     case LM_VERB_INSERT:
         add_insert(sql, form);
+        if (form->returned.count > 0) {
+            lm_buf_puts(sql, " RETURNING ");
+            add_list(sql, form->returned);
+        }
         return true;
     case LM_VERB_UPDATE:
-        add_changes(sql, form->changes, 1);
+        add_changes(sql, form, 1, NULL);
         break;
     case LM_VERB_DELETE:
         break;
@@ -146,15 +188,6 @@ add_rows(struct lm_buf *sql, const char *keyword, int count)
     for (int i = 0; i < count; i++)
         lm_buf_printf(sql, "%sc%d", i > 0 ? ", " : "", i + 1);
     lm_buf_putc(sql, ')');
-}
-
-/* A column's value in the row v. */
-static void
-add_value(struct lm_buf *sql, int i, const char *cast)
-{
-    lm_buf_printf(sql, "v.c%d", i + 1);
-    if (cast != NULL)
-        lm_buf_printf(sql, "::%s", cast);
 }
 
 static void
@@ -198,12 +231,8 @@ add_many(struct lm_buf *sql, const struct lm_form *form,
         add_conflict(sql, form);
         return;
     case LM_VERB_UPDATE:
-        for (int i = 0; i < form->changes.count; i++) {
-            lm_buf_puts(sql, i > 0 ? ", " : " AS t SET ");
-            lm_sql_add_identifier(sql, form->changes.names[i]);
-            lm_buf_puts(sql, " = ");
-            add_value(sql, i, casts[i]);
-        }
+        lm_buf_puts(sql, " AS t");
+        add_changes(sql, form, 0, casts);
         add_rows(sql, " FROM ", count);
         break;
     case LM_VERB_DELETE:
@@ -297,14 +326,12 @@ lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
 /* -- by a condition ---------------------------------------------------- */
 
 bool
-lm_write_update_all(struct lm_buf *sql, const char *table,
-                    struct lm_names changes, const char *where,
-                    int where_params)
+lm_write_update_all(struct lm_buf *sql, const struct lm_form *form,
+                    const char *where, int where_params)
 {
-    lm_buf_puts(sql, "UPDATE ");
-    if (!lm_sql_add_table(sql, table))
+    if (!add_verb(sql, form))
         return false;
-    add_changes(sql, changes, where_params + 1);
+    add_changes(sql, form, where_params + 1, NULL);
     add_where(sql, where);
     return true;
 }

@@ -32,13 +32,23 @@ struct lm_form {
     enum lm_verb verb;
     const char *table;
     struct lm_names changes;   /* of an insert: the row's columns */
+    const bool *sums;          /* of an update: is this change added to the old
+                                  value? NULL: no change is */
+    struct lm_names copied;    /* of an update: columns that have no parameter:
+                                  they get the old values of sources */
+    struct lm_names sources;   /* one for each of copied */
     struct lm_names key;       /* of an update or delete */
     bool may_miss;             /* it may write no row (missing = "ignore") */
     enum lm_conflict conflict; /* of an insert, as are those below */
     struct lm_names target;
     const char *target_where; /* SQL, of a partial index; or NULL */
     struct lm_names overwritten;
+    struct lm_names
+        returned; /* columns that the statement returns of its row */
 };
+
+/* Does the server compute values of it from the row? */
+bool lm_form_is_computed(const struct lm_form *form);
 
 /*
  * UPDATE t SET c1 = $1 ... WHERE k1 = $n ...: changes, then key; DELETE FROM t
@@ -65,14 +75,13 @@ bool lm_write_combined(struct lm_buf *sql, const struct lm_form *form,
 
 /*
  * UPDATE, DELETE or SELECT by a condition, which is SQL with $1 ... of its own
- * (where_params of them), NULL for every row. For an equality condition
+ * (where_params of them), NULL for every row. The form is one without a key. For an equality condition
  * lm_write_equality makes that SQL: c1 = $1 AND c2 IS NULL ..., NULL where
  * nulls[i]; nulls may be NULL. A SELECT without columns is of all of them; it
  * returns at most so many rows, 0: all.
  */
-bool lm_write_update_all(struct lm_buf *sql, const char *table,
-                         struct lm_names changes, const char *where,
-                         int where_params) LM_MUSTCHECK;
+bool lm_write_update_all(struct lm_buf *sql, const struct lm_form *form,
+                         const char *where, int where_params) LM_MUSTCHECK;
 bool lm_write_delete_all(struct lm_buf *sql, const char *table,
                          const char *where) LM_MUSTCHECK;
 bool lm_write_select(struct lm_buf *sql, const char *table,

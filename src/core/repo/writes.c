@@ -52,8 +52,10 @@ free_writes(struct lm_writes *self)
         struct lm_write_block *block = self->blocks;
 
         self->blocks = block->next;
-        for (size_t i = 0; i < block->count; i++)
+        for (size_t i = 0; i < block->count; i++) {
             free(block->writes[i].key);
+            lm_result_free(block->writes[i].row);
+        }
         free(block);
     }
     while (self->flights != NULL) {
@@ -109,6 +111,7 @@ lm_write_expect_one(struct lm_write *self, const struct lm_shape *shape,
 {
     const struct lm_form *form = &shape->form;
 
+    self->returns = form->returned.count > 0;
     if (form->conflict == LM_CONFLICT_NOTHING)
         return;
     self->shape = shape;
@@ -138,8 +141,11 @@ on_written(void *arg, const struct lm_result *result, struct lm_err *err)
 
     if (err != NULL)
         LM_ERR_COPY(err->where, write->where);
-    if (result != NULL && write->home->repo != NULL)
+    if (result != NULL && write->home->repo != NULL) {
         note_written(write, lm_result_affected(result));
+        if (write->returns)
+            write->row = lm_result_copy(result);
+    }
     lm_writes_land(write->home);
 }
 
@@ -152,6 +158,12 @@ lm_repo_post_kept(struct lm_repo *self, const struct lm_stmt *stmt,
         self->unsure = true;
     write->home->in_flight++;
     return lm_conn_post(self->conn, stmt, values, on_written, write, err);
+}
+
+bool
+lm_write_returns(const struct lm_write *self)
+{
+    return self->returns;
 }
 
 int64_t

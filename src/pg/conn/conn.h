@@ -312,6 +312,8 @@ const struct lm_verdict *lm_stmt_verdict(const struct lm_stmt *self);
 /* Rows with any columns: of a page, or of a script's own statement. A value
  * that does not exist is NULL, 0 or "". */
 void lm_result_free(struct lm_result *self); /* NULL is allowed */
+/* A copy, freed by the caller: a listener's result does not outlive the call. */
+struct lm_result *lm_result_copy(const struct lm_result *self);
 int lm_result_rows(const struct lm_result *self);
 int lm_result_columns(const struct lm_result *self);
 const char *lm_result_column_name(const struct lm_result *self, int column);

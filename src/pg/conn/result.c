@@ -14,6 +14,17 @@ lm_result_free(struct lm_result *self)
     free(self);
 }
 
+struct lm_result *
+lm_result_copy(const struct lm_result *self)
+{
+    struct lm_result *copy = lm_alloc(sizeof *copy);
+
+    copy->pg = PQcopyResult(self->pg, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
+    if (copy->pg == NULL)
+        lm_mem_fail();
+    return copy;
+}
+
 int
 lm_result_rows(const struct lm_result *self)
 {

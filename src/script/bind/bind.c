@@ -185,7 +185,38 @@ lmL_affected_of(lua_State *L, int index)
     return handle->write != NULL ? lm_write_affected(handle->write) : 0;
 }
 
-/* handle.affected: waits until the write is done. */
+static void
+check_turn(lua_State *L, const struct lm_binding *binding,
+           const struct handle *handle)
+{
+    if (binding->open.repo == NULL || handle->turn != binding->open.number)
+        luaL_error(L, "the handle is used after its batch has ended");
+}
+
+/* handle.row: waits until the write is done. */
+static int
+push_returned(lua_State *L, const struct lm_binding *binding,
+              const struct handle *handle)
+{
+    struct lm_repo *repo = binding->open.repo;
+    const struct lm_result *row = NULL;
+    struct lm_err err;
+
+    check_turn(L, binding, handle);
+    if (handle->write == NULL || !lm_write_returns(handle->write)) {
+        luaL_error(L, "the handle has no row; pass { returning = {...} } to "
+                      "repo:insert");
+    }
+    if (!lm_repo_returned(repo, handle->write, &row, &err))
+        return lmL_raise(L, &err);
+    if (row == NULL || lm_result_rows(row) == 0)
+        return 0;
+    lmL_push_result(L, repo, row);
+    lua_rawgeti(L, -1, 1);
+    return 1;
+}
+
+/* handle.affected, which waits until the write is done, or handle.row. */
 static int
 handle_index(lua_State *L)
 {
@@ -194,11 +225,16 @@ handle_index(lua_State *L)
     const char *name = luaL_tolstring(L, 2, NULL);
     struct lm_err err;
 
-    if (strcmp(name, "affected") != 0)
-        luaL_error(L, "a handle has no field \"%s\", only \"affected\"", name);
-    if (handle->affected < 0 &&
-        (binding->open.repo == NULL || handle->turn != binding->open.number))
-        luaL_error(L, "the handle is used after its batch has ended");
+    if (strcmp(name, "row") == 0)
+        return push_returned(L, binding, handle);
+    if (strcmp(name, "affected") != 0) {
+        luaL_error(L,
+                   "a handle has no field \"%s\", only \"affected\" and "
+                   "\"row\"",
+                   name);
+    }
+    if (handle->affected < 0)
+        check_turn(L, binding, handle);
     if (handle->affected < 0 &&
         !lm_repo_affected(binding->open.repo, handle->write, &handle->affected,
                           &err))

@@ -2,6 +2,8 @@
 
 #include "script/bind/pattern.h"
 
+#include "script/value/marks.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,20 +12,31 @@ enum { MAX_PATTERNS = 8, MAX_SHORT = 40 };
 
 /* -- making ----------------------------------------------------------- */
 
+/* The place of a field of the changes, or of the key; -1: it has none. */
 static int
-position_of(const struct lm_shape *shape, const char *name, int first, int end)
+position_of(const struct lm_shape *shape, const char *name, bool is_key)
 {
-    while (first < end && strcmp(lm_shape_column(shape, first), name) != 0)
-        first++;
-    return first;
+    int changes = shape->form.changes.count;
+    int columns = lm_shape_column_count(shape);
+    int end = is_key ? columns : changes;
+
+    for (int i = is_key ? changes : 0; i < end; i++) {
+        if (strcmp(lm_shape_column(shape, i), name) == 0)
+            return i;
+    }
+    for (int i = 0; !is_key && i < shape->form.copied.count; i++) {
+        if (strcmp(shape->form.copied.names[i], name) == 0)
+            return columns + i;
+    }
+    return -1;
 }
 
 /* Notes the fields of one table; false when one of them is too long, or when
  * they are not those of the shape: a finalizer may have changed the table. */
 static bool
-note_fields(lua_State *L, struct lm_pattern *self, int index, int first,
-            int end)
+note_fields(lua_State *L, struct lm_pattern *self, int index, int end)
 {
+    bool is_key = self->count >= self->changes;
     bool ok = true;
 
     if (index == 0)
@@ -35,8 +48,8 @@ note_fields(lua_State *L, struct lm_pattern *self, int index, int first,
         int at;
 
         lua_pop(L, 1);
-        at = position_of(self->shape, name, first, end);
-        if (len > MAX_SHORT || at == end || self->count == end) {
+        at = position_of(self->shape, name, is_key);
+        if (len > MAX_SHORT || at < 0 || self->count == end) {
             ok = false;
             continue;
         }
@@ -85,12 +98,12 @@ lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
                 const struct lm_repo *repo, const char *table,
                 struct lm_tables tables, struct lm_shape *shape)
 {
-    size_t columns = (size_t)lm_shape_column_count(shape);
-    int changes = shape->form.changes.count;
+    int changes = shape->form.changes.count + shape->form.copied.count;
+    int fields = changes + shape->form.key.count;
     const void *identity;
     struct lm_pattern *self;
 
-    if (columns == 0 || strlen(table) > MAX_SHORT)
+    if (fields == 0 || strlen(table) > MAX_SHORT)
         return;
     lua_pushstring(L, table);
     identity = lua_topointer(L, -1);
@@ -106,11 +119,11 @@ lmL_pattern_add(lua_State *L, struct lm_pattern **list, int anchors,
     self->paged = lm_repo_paged(repo);
     self->shape = shape;
     self->epoch = lm_repo_epoch(repo);
-    self->fields = lm_calloc(columns, sizeof *self->fields);
-    self->positions = lm_calloc(columns, sizeof *self->positions);
+    self->fields = lm_calloc((size_t)fields, sizeof *self->fields);
+    self->positions = lm_calloc((size_t)fields, sizeof *self->positions);
     self->changes = changes;
-    if (!note_fields(L, self, tables.changes, 0, changes) ||
-        !note_fields(L, self, tables.key, changes, (int)columns)) {
+    if (!note_fields(L, self, tables.changes, changes) ||
+        !note_fields(L, self, tables.key, fields)) {
         pattern_free(self);
         return;
     }
@@ -140,20 +153,50 @@ lm_pattern_may_fit(const struct lm_pattern *self, const struct lm_repo *repo,
            self->epoch == lm_repo_epoch(repo);
 }
 
+/* Is the value at the top computed as the form says? Takes what an ADD adds out
+ * of it. */
+static bool
+is_computed_so(const struct lm_form *form, lua_State *L, int position)
+{
+    int columns = form->changes.count + form->key.count;
+    bool is_sum = form->sums != NULL && position < form->changes.count &&
+                  form->sums[position];
+    enum lm_mark mark =
+        lua_type(L, -1) == LUA_TTABLE ? lm_mark_of(L, -1) : LM_MARK_NONE;
+    size_t len;
+
+    if (position >= columns) {
+        return mark == LM_MARK_COLUMN &&
+               strcmp(lm_mark_text(L, -1, &len),
+                      form->sources.names[position - columns]) == 0;
+    }
+    if (is_sum != (mark == LM_MARK_ADD) || mark == LM_MARK_COLUMN)
+        return false;
+    if (is_sum) {
+        lm_mark_push(L, -1);
+        lua_replace(L, -2);
+    }
+    return true;
+}
+
 static bool
 encode_table(const struct lm_pattern *self, lua_State *L, int index, int at,
              int end, struct lm_params *params, bool *fits, int *column,
              struct lm_err *err)
 {
+    const struct lm_form *form = &self->shape->form;
+
     *fits = false;
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
-        if (at == end || lua_topointer(L, -2) != self->fields[at]) {
+        if (at == end || lua_topointer(L, -2) != self->fields[at] ||
+            !is_computed_so(form, L, self->positions[at])) {
             lua_pop(L, 2);
             return true;
         }
         *column = self->positions[at++];
-        if (!lm_params_set(params, *column, L, -1, self->shape->types[*column],
+        if (*column < params->count &&
+            !lm_params_set(params, *column, L, -1, self->shape->types[*column],
                            err)) {
             lua_pop(L, 2);
             *fits = true;
@@ -169,7 +212,7 @@ encode_table(const struct lm_pattern *self, lua_State *L, int index, int at,
 static bool
 has_null_key(const struct lm_pattern *self, const struct lm_params *params)
 {
-    for (int i = self->changes; i < self->count; i++) {
+    for (int i = self->shape->form.changes.count; i < params->count; i++) {
         if (lm_params_is_null(params, i))
             return true;
     }
@@ -183,7 +226,7 @@ lm_pattern_encode(const struct lm_pattern *self, lua_State *L,
 {
     bool ok = true;
 
-    lm_params_begin(params, self->count);
+    lm_params_begin(params, lm_shape_column_count(self->shape));
     *fits = true;
     if (tables.changes != 0) {
         ok = encode_table(self, L, tables.changes, 0, self->changes, params,

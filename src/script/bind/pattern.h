@@ -23,8 +23,9 @@ struct lm_pattern {
     struct lm_shape *shape;
     uint64_t epoch;
     const void **fields; /* the changes, then the key */
-    int *positions;      /* of each among the shape's columns */
-    int changes;
+    int *positions; /* of each among the shape's columns; behind them: among the
+                       columns that get an old value */
+    int changes;    /* fields of that table, also those without a value */
     int count;
 };
 

@@ -137,6 +137,14 @@ void lmL_push_fields(lua_State *L, int index, struct lm_names names);
 void lmL_check_changes(lua_State *L, struct lm_names changes,
                        const char *method);
 
+/* Puts the changes in the table at index, whose names are all, into the form:
+ * those that have a parameter, and those that get an old value. What the form
+ * refers to stays on the stack. [-0, +1, raises] */
+void lmL_split_changes(lua_State *L, int index, struct lm_names all,
+                       struct lm_form *form);
+/* Pushes the values of the form's changes. [-0, +count, raises] */
+void lmL_push_changes(lua_State *L, int index, const struct lm_form *form);
+
 /* The key of a keyed write, at index: at least one column, and no NULL. */
 void lmL_check_key(lua_State *L, int index, struct lm_names key,
                    const char *method);
@@ -150,10 +158,11 @@ void lmL_check_site(lua_State *L, const struct lm_call *call,
 /* { missing = "ignore" }, or nothing, at index. [-0, +0, raises] */
 bool lmL_read_missing(lua_State *L, int index, const char *method);
 
-/* { on_conflict = ..., missing = "ignore" }, or nothing, at index. What it finds
- * stays on the stack, since the names live there. */
+/* { on_conflict = ..., missing = "ignore" }, or nothing, at index; if may_return
+ * also returning. What it finds stays on the stack, since the names live there.
+ */
 void lmL_push_insert_options(lua_State *L, int index, const char *method,
-                             struct lm_form *form);
+                             bool may_return, struct lm_form *form);
 
 /* A condition for a statement: SQL, or columns that are equal to parameters or
  * NULL, or neither for every row. All texts are on the Lua stack. */

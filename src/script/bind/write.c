@@ -80,7 +80,8 @@ lm_name_by_column(char *text, size_t size, int i, const void *arg)
     }
     if (i < columns->names.count) {
         name = columns->names.names[i];
-    } else if (i - columns->names.count < columns->key.count) {
+    } else if (columns->key.count > 0 &&
+               i - columns->names.count < columns->key.count) {
         name = columns->key.names[i - columns->names.count];
     }
     add_row(columns, &buf);
@@ -122,6 +123,25 @@ columns_of(lua_State *L, const struct lm_form *form, struct lm_tables tables,
     return columns;
 }
 
+/* luamig.add is for numbers. */
+static void
+check_sums(lua_State *L, struct lm_call *call, const struct lm_shape *shape,
+           const struct lm_columns *columns)
+{
+    struct lm_err err;
+    char name[256];
+
+    if (shape->unsuited < 0)
+        return;
+    lm_err_set(&err, LM_ERR_FAILED,
+               "luamig.add needs a numeric type, not type %s",
+               shape->unsuited_type);
+    lm_name_by_column(name, sizeof name, shape->unsuited + columns->offset,
+                      columns);
+    lm_err_prefix(&err, "%s", name);
+    lmL_raise_noted(L, call, &err);
+}
+
 /*
  * Writes one row in the form, whose values are pushed. Combines it if it may
  * be; the next call on this line may then follow the pattern.
@@ -142,6 +162,7 @@ write_row(lua_State *L, struct lm_call *call, const struct lm_form *form,
     if (!lm_repo_find_shape(call->repo, form, &shape, &err) ||
         !lm_repo_may_combine(call->repo, shape, &may, &err))
         lmL_raise_noted(L, call, &err);
+    check_sums(L, call, shape, &columns);
     if (!may) {
         write_or_raise(L, call, &sql, lm_write_one(&sql, form, shape->equal),
                        first, form->changes.count + form->key.count, &columns,
@@ -221,6 +242,7 @@ l_update(lua_State *L)
     static const struct lm_tables tables = {.changes = 4, .key = 3};
     struct lm_call call;
     struct lm_form form = {.verb = LM_VERB_UPDATE};
+    struct lm_names changes;
     struct lm_write *write;
 
     lmL_begin_call(L, &call);
@@ -230,14 +252,15 @@ l_update(lua_State *L)
         lmL_check_table(L, 3, "update", "the key");
         lmL_check_table(L, 4, "update", "the changes");
         form.may_miss = lmL_read_missing(L, 5, "update");
-        form.changes = lmL_push_names(L, 4, lm_the_changes);
+        changes = lmL_push_names(L, 4, lm_the_changes);
         form.key = lmL_push_names(L, 3, lm_the_key);
-        lmL_check_changes(L, form.changes, "update");
+        lmL_check_changes(L, changes, "update");
         lmL_check_key(L, 3, form.key, "update");
-        lmL_check_site(L, &call, "update", lm_the_changes, form.changes);
+        lmL_check_site(L, &call, "update", lm_the_changes, changes);
         lmL_check_site(L, &call, "update", lm_the_key, form.key);
-        check_columns(L, &call, form.table, form.changes);
-        lmL_push_fields(L, 4, form.changes);
+        check_columns(L, &call, form.table, changes);
+        lmL_split_changes(L, 4, changes, &form);
+        lmL_push_changes(L, 4, &form);
         lmL_push_fields(L, 3, form.key);
         write = write_row(L, &call, &form, tables, 0, !form.may_miss, NULL);
     }
@@ -302,7 +325,7 @@ l_insert(lua_State *L)
     if (write == NULL) {
         form.table = lmL_check_text(L, 2);
         lmL_check_table(L, 3, "insert", "the row");
-        lmL_push_insert_options(L, 4, "insert", &form);
+        lmL_push_insert_options(L, 4, "insert", true, &form);
         check_columns(L, &call, form.table, form.overwritten);
         write = insert_row(L, &call, &form, 3, 0, NULL);
     }
@@ -321,7 +344,7 @@ l_insert_all(lua_State *L)
     lmL_begin_call(L, &call);
     form.table = lmL_check_text(L, 2);
     lmL_check_table(L, 3, "insert_all", "the list of rows");
-    lmL_push_insert_options(L, 4, "insert_all", &form);
+    lmL_push_insert_options(L, 4, "insert_all", false, &form);
     check_columns(L, &call, form.table, form.overwritten);
     if (!lm_mark_is_list(L, 3, &count)) {
         luaL_error(L, "repo:insert_all: the list of rows must have the keys "
@@ -339,6 +362,37 @@ l_insert_all(lua_State *L)
 
 /* -- by condition ----------------------------------------------------- */
 
+/* The changes of an update_all, in the table at index. Leaves on the stack what
+ * the form refers to. */
+static void
+read_changes(lua_State *L, struct lm_call *call, int index,
+             struct lm_form *form)
+{
+    struct lm_names changes;
+
+    lmL_check_table(L, index, "update_all", "the changes");
+    changes = lmL_push_names(L, index, lm_the_changes);
+    lmL_check_changes(L, changes, "update_all");
+    check_columns(L, call, form->table, changes);
+    lmL_check_site(L, call, "update_all", lm_the_changes, changes);
+    lmL_split_changes(L, index, changes, form);
+}
+
+/* The facts about the table are asked for only where they are needed. */
+static void
+check_computed(lua_State *L, struct lm_call *call, const struct lm_form *form,
+               const struct lm_columns *columns)
+{
+    struct lm_shape *shape = NULL;
+    struct lm_err err;
+
+    if (!lm_form_is_computed(form))
+        return;
+    if (!lm_repo_find_shape(call->repo, form, &shape, &err))
+        lmL_raise_noted(L, call, &err);
+    check_sums(L, call, shape, columns);
+}
+
 /* Writes what has the condition in the arguments from index on: changes is the
  * index of a table of them, 0 for a delete. */
 static int
@@ -348,6 +402,8 @@ write_all(lua_State *L, const char *method, int changes, int index)
     struct lm_buf sql = LM_BUF_INIT;
     struct lm_buf where = LM_BUF_INIT;
     struct lm_condition condition;
+    struct lm_form form = {.verb =
+                               changes > 0 ? LM_VERB_UPDATE : LM_VERB_DELETE};
     struct lm_columns columns = {.L = L};
     struct lm_write *write = NULL;
     int last = lua_gettop(L);
@@ -356,22 +412,18 @@ write_all(lua_State *L, const char *method, int changes, int index)
     bool ok;
 
     lmL_begin_call(L, &call);
-    columns.table = lmL_check_text(L, 2);
-    if (changes > 0) {
-        lmL_check_table(L, changes, method, "the changes");
-        columns.names = lmL_push_names(L, changes, lm_the_changes);
-        lmL_check_changes(L, columns.names, method);
-        check_columns(L, &call, columns.table, columns.names);
-        lmL_check_site(L, &call, method, lm_the_changes, columns.names);
-    }
+    form.table = columns.table = lmL_check_text(L, 2);
+    if (changes > 0)
+        read_changes(L, &call, changes, &form);
     lmL_push_condition(L, &call, index, last, method, &condition);
+    columns.names = form.changes;
     columns.offset = condition.count;
     first = lua_gettop(L) - condition.count + 1;
     if (changes > 0)
-        lmL_push_fields(L, changes, columns.names);
+        lmL_push_changes(L, changes, &form);
+    check_computed(L, &call, &form, &columns);
     text = lmL_condition_text(L, &call, columns.table, &condition, &where);
-    ok = changes > 0 ? lm_write_update_all(&sql, columns.table, columns.names,
-                                           text, condition.count)
+    ok = changes > 0 ? lm_write_update_all(&sql, &form, text, condition.count)
                      : lm_write_delete_all(&sql, columns.table, text);
     lm_buf_release(&where);
     write_or_raise(L, &call, &sql, ok, first,

@@ -168,6 +168,55 @@ lmL_check_changes(lua_State *L, struct lm_names changes, const char *method)
 }
 
 void
+lmL_split_changes(lua_State *L, int index, struct lm_names all,
+                  struct lm_form *form)
+{
+    const size_t count = (size_t)all.count;
+    const char **names =
+        lua_newuserdatauv(L, count * (3 * sizeof *names + sizeof(bool)) + 1, 0);
+    const char **copied = names + count;
+    const char **sources = copied + count;
+    bool *sums = (bool *)(sources + count);
+
+    form->changes = (struct lm_names){names, 0};
+    form->copied = (struct lm_names){copied, 0};
+    form->sources = (struct lm_names){sources, 0};
+    form->sums = NULL;
+    for (int i = 0; i < all.count; i++) {
+        enum lm_mark mark;
+        size_t len;
+
+        lua_pushstring(L, all.names[i]);
+        lua_rawget(L, index);
+        mark = lm_mark_of(L, -1);
+        if (mark == LM_MARK_COLUMN) {
+            copied[form->copied.count++] = all.names[i];
+            sources[form->sources.count++] = lm_mark_text(L, -1, &len);
+        } else {
+            sums[form->changes.count] = mark == LM_MARK_ADD;
+            names[form->changes.count++] = all.names[i];
+            if (mark == LM_MARK_ADD)
+                form->sums = sums;
+        }
+        lua_pop(L, 1);
+    }
+}
+
+void
+lmL_push_changes(lua_State *L, int index, const struct lm_form *form)
+{
+    int first = lua_gettop(L) + 1;
+
+    lmL_push_fields(L, index, form->changes);
+    for (int i = 0; form->sums != NULL && i < form->changes.count; i++) {
+        if (!form->sums[i])
+            continue;
+        lm_mark_push(L, first + i);
+        lua_replace(L, first + i);
+    }
+}
+
+void
 lmL_check_key(lua_State *L, int index, struct lm_names key, const char *method)
 {
     check_not_empty(L, key, method, "the key", NIL_IS_ABSENT);
@@ -333,31 +382,48 @@ lmL_push_columns(lua_State *L, int index, const char *method)
     return columns;
 }
 
+static void
+push_returning(lua_State *L, int index, const char *method,
+               struct lm_form *form)
+{
+    lua_getfield(L, index, "returning");
+    if (lua_isnil(L, -1))
+        return;
+    if (lua_type(L, -1) != LUA_TTABLE) {
+        luaL_error(L, "repo:%s: returning must be a list of column names",
+                   method);
+    }
+    form->returned = push_list(L, lua_gettop(L), "returning");
+    check_not_empty(L, form->returned, method, "returning", "");
+}
+
 void
 lmL_push_insert_options(lua_State *L, int index, const char *method,
-                        struct lm_form *form)
+                        bool may_return, struct lm_form *form)
 {
-    static const char *const known[] = {"on_conflict", "missing"};
-
     if (lua_isnoneornil(L, index))
         return;
     lmL_check_table(L, index, method, "the options");
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
-        if (lua_type(L, -2) == LUA_TSTRING &&
-            strcmp(lua_tostring(L, -2), known[1]) == 0) {
+        const char *name =
+            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+
+        if (strcmp(name, "missing") == 0) {
             check_ignore(L, method);
             form->may_miss = true;
-        } else if (lua_type(L, -2) != LUA_TSTRING ||
-                   strcmp(lua_tostring(L, -2), known[0]) != 0) {
-            luaL_error(L,
-                       "repo:%s: unknown option \"%s\"; the options are \"%s\" "
-                       "and \"%s\"",
-                       method, luaL_tolstring(L, -2, NULL), known[0], known[1]);
+        } else if (strcmp(name, "on_conflict") != 0 &&
+                   !(may_return && strcmp(name, "returning") == 0)) {
+            luaL_error(L, "repo:%s: unknown option \"%s\"; the options are %s",
+                       method, luaL_tolstring(L, -2, NULL),
+                       may_return
+                           ? "\"on_conflict\", \"missing\" and \"returning\""
+                           : "\"on_conflict\" and \"missing\"");
         }
         lua_pop(L, 1);
     }
     push_conflict(L, index, method, form);
+    push_returning(L, index, method, form);
 }
 
 /* -- conditions ------------------------------------------------------- */

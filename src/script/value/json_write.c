@@ -364,6 +364,12 @@ write_marked(struct writer *self, int index, const struct place *place)
     case LM_MARK_BYTEA:
         return fail(self, place, "a luamig.bytea cannot be written to JSON",
                     "Encode the bytes, for example as hexadecimal digits.");
+    case LM_MARK_COLUMN:
+        return fail(self, place, "a luamig.column cannot be written to JSON",
+                    NULL);
+    case LM_MARK_ADD:
+        return fail(self, place, "a luamig.add cannot be written to JSON",
+                    NULL);
     default:
         return fail(self, place, "luamig.ALL is not a value", NULL);
     }

@@ -46,6 +46,8 @@ lmL_open_marks(lua_State *L)
     keep_field(L, -1, "decimal", &metatable_keys[LM_MARK_DECIMAL]);
     keep_field(L, -1, "json", &metatable_keys[LM_MARK_JSON]);
     keep_field(L, -1, "bytea", &metatable_keys[LM_MARK_BYTEA]);
+    keep_field(L, -1, "column", &metatable_keys[LM_MARK_COLUMN]);
+    keep_field(L, -1, "add", &metatable_keys[LM_MARK_ADD]);
     lua_pop(L, 1);
     keep_field(L, -1, "kinds", &kinds_key);
     lua_pop(L, 1);
@@ -67,15 +69,21 @@ lm_mark_of(lua_State *L, int index)
     return (enum lm_mark)kind;
 }
 
+void
+lm_mark_push(lua_State *L, int index)
+{
+    index = lua_absindex(L, index);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &text_key);
+    lua_rawget(L, index);
+}
+
 const char *
 lm_mark_text(lua_State *L, int index, size_t *len)
 {
     const char *text = "";
 
-    index = lua_absindex(L, index);
     *len = 0;
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &text_key);
-    lua_rawget(L, index);
+    lm_mark_push(L, index);
     if (lua_type(L, -1) == LUA_TSTRING)
         text = lua_tolstring(L, -1, len);
     lua_pop(L, 1); /* the table keeps it alive */
@@ -105,13 +113,21 @@ lm_mark_is_list(lua_State *L, int index, lua_Integer *length)
 }
 
 void
-lmL_push_mark(lua_State *L, enum lm_mark mark, const char *text, size_t len)
+lmL_wrap_mark(lua_State *L, enum lm_mark mark)
 {
     lua_createtable(L, 0, 1);
+    lua_insert(L, -2);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &text_key);
-    lua_pushlstring(L, text, len);
+    lua_insert(L, -2);
     lua_rawset(L, -3);
     lmL_set_mark(L, mark);
+}
+
+void
+lmL_push_mark(lua_State *L, enum lm_mark mark, const char *text, size_t len)
+{
+    lua_pushlstring(L, text, len);
+    lmL_wrap_mark(L, mark);
 }
 
 void

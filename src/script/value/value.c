@@ -37,7 +37,9 @@ describe(lua_State *L, int index)
         [LM_MARK_JSON_NULL] = "luamig.json.null",
         [LM_MARK_JSON] = "a luamig.json text",
         [LM_MARK_BYTEA] = "a luamig.bytea",
-        [LM_MARK_DECIMAL] = "a luamig.decimal"};
+        [LM_MARK_DECIMAL] = "a luamig.decimal",
+        [LM_MARK_COLUMN] = "a luamig.column",
+        [LM_MARK_ADD] = "a luamig.add"};
     const char *table = tables[lm_mark_of(L, index)];
 
     switch (lua_type(L, index)) {
@@ -60,8 +62,14 @@ static bool
 fail_type(lua_State *L, int index, const char *type, const char *hint,
           struct lm_err *err)
 {
+    enum lm_mark mark = lm_mark_of(L, index);
+
     lm_err_set(err, LM_ERR_FAILED, "%s cannot be written to type %s",
                describe(L, index), type);
+    if (mark == LM_MARK_COLUMN || mark == LM_MARK_ADD) {
+        hint = "luamig.add and luamig.column belong into the changes of "
+               "repo:update or repo:update_all.";
+    }
     if (hint != NULL)
         lm_err_hint(err, "%s", hint);
     return false;

@@ -275,6 +275,25 @@ describe("the piece on", function()
     mock.assert_rows(world, "memberships", { { plan = "pro" }, { plan = "old" } })
   end)
 
+  it("old values computes from them", function()
+    local world = world_of({ plans = plans({ id = 1, code = "a", name = "A", uses = 3 },
+      { id = 2, code = "old", name = "B", uses = luamig.NULL },
+      { id = 3, code = "C", name = "old", uses = 9 }) },
+      { from = "plans" })
+    run(world, "old_values", { batch_size = 3 })
+    mock.assert_rows(world, "plans", {
+      { id = 1, code = "A", name = "a", uses = 4 },
+      { id = 2, code = "B", name = "old", uses = luamig.NULL },
+      { id = 3, code = "old", name = "C", uses = 0 },
+    })
+  end)
+
+  it("returning gives what the server has written", function()
+    local world = world_of { users = users(ANN), plans = plans { id = 7, code = "basic" } }
+    run(world, "returning")
+    assert.same({ id = 9, uses = 0, place = 2 }, world.log[#world.log].fields)
+  end)
+
   it("update_all and delete_all takes every row that matches", function()
     local world = world_of {
       users = users(ANN), plans = plans { id = 1, uses = 3 },
