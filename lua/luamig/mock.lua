@@ -38,7 +38,7 @@ local mock = {}
 -- raises.
 function World:rows(name)
   local one = self.store.tables[name]
-  if not one then
+  if not one or one.absent then
     local _, err = pcall(self.store.table, self.store, name)
     error(tostring(err), 2)
   end

@@ -112,7 +112,7 @@ function World:snapshot()
   local tables = {}
   self.database:transact(function(repo)
     for name in next, self.schemas do
-      local found = self:read(repo, name)
+      local found = self:read(repo, name) or { columns = {}, rows = {} }
       function found.sorted_rows()
         return table.move(found.rows, 1, #found.rows, 1, {})
       end
@@ -302,6 +302,16 @@ function World:check_base(def)
   end
 end
 
+--- Refuses a table that a script has made otherwise than the spec declares it.
+function World:check_made()
+  local ok, why = pcall(setup.check_made, self.database, self.schemas)
+  if not ok and type(why) == "string" then
+    errors.raise { kind = "spec", message = why }
+  elseif not ok then
+    error(why, 0)
+  end
+end
+
 --- Arguments as they are typed on a command line.
 local function typed_args(args)
   return text.map(text.sorted_keys(args), function(name)
@@ -339,6 +349,7 @@ function World:attempt(path, opts)
   if read then
     os.remove(read)
   end
+  self:check_made()
   if outcome.state == "failed" and not outcome.begun then
     error(outcome.error, 0)
   end

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from harness.project import (BUSY, DONE, FAILED, FAILURES, INVALID, STOPPED)
+from harness.project import BUSY, DONE, FAILED, FAILURES, STOPPED
 from harness.wait import wait_until
 
 ADD = """
@@ -241,26 +241,6 @@ def test_raw_sql_gets_no_hint_about_the_option_on_conflict(table, project):
       repo:execute("INSERT INTO u (a) VALUES (1) ON CONFLICT (a) DO NOTHING")
     end }""")
     project.run().expect(FAILED, "42P10").refuse("on_conflict", "u_some")
-
-
-def test_a_base_query_on_what_on_start_makes_says_what_works(db, project):
-    script = """return {
-      config = { allow_ddl = true },
-      on_start = function(repo)
-        repo:execute "CREATE TABLE IF NOT EXISTS work (id int PRIMARY KEY)"
-        repo:execute "INSERT INTO work VALUES (1), (2)"
-      end,
-      base_query = "SELECT id FROM work",
-      migrate = function(rows, repo)
-        for _, row in ipairs(rows) do repo:delete("work", { id = row.id }) end
-      end }"""
-    project.script(script)
-    for command in ("run", "check"):
-        project.luamig(command, "x").expect(
-            INVALID, "checks the base query before on_start runs",
-            "Create an empty table")
-    db.execute("CREATE TABLE work (id int PRIMARY KEY)")
-    assert project.run().expect(DONE).rows == 2
 
 
 def test_a_window_function_is_no_reason_for_another_index_or_analyze(

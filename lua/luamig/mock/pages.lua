@@ -34,6 +34,15 @@ function pages.check_key(given, key)
   end
 end
 
+--- Raises if the table of the base query is not there.
+function pages.check_table(given, store)
+  local ok, err = pcall(store.table, store, given.from)
+  if given.from and not ok then
+    err.kind = "script"
+    error(err, 0)
+  end
+end
+
 --- The types of the columns of a base that its table has.
 function pages.types(given, store)
   local types = {}

@@ -350,6 +350,20 @@ local function play(tx, stub, params)
   return answer
 end
 
+--- Lets a table be there that the spec has declared as absent.
+local function make(tx, stub)
+  local one = tx.store.tables[stub.makes]
+  local is_optional = sql.fingerprint(stub.sql):find("if\0not\0exists", 1, true)
+  if not one or not one.given.absent or not one.absent and not is_optional then
+    errors.raise {
+      kind = "spec", message = ('the stub makes "%s", which is %s: %s'):format(stub.makes,
+        one and one.given.absent and "there already" or "no table that is declared as absent",
+        stub.sql),
+    }
+  end
+  one.absent = nil
+end
+
 --- The stub for a raw statement; its error, if it has one, is raised.
 local function ask(tx, site, verb, statement, ...)
   if type(statement) ~= "string" or #sql.tokens(statement) == 0 then
@@ -369,6 +383,9 @@ local function ask(tx, site, verb, statement, ...)
     stub = play(tx, stub, params)
   end
   stubs.raise_error(stub, statement)
+  if stub.makes then
+    make(tx, stub)
+  end
   return stub
 end
 

@@ -196,6 +196,9 @@ function Session:start()
         def.on_start(handle, run)
       end
       store = tx.store
+      if def.kind == "paged" then
+        pages.check_table(self.world.base, store)
+      end
     end)
   end
   self.record.started = true
@@ -557,6 +560,9 @@ function runner.run(world, loaded, opts)
   local def = loaded[1].def
   if def.kind == "paged" then
     pages.check_key(world.base, def.config.key)
+  end
+  if def.kind == "paged" and not def.on_start then
+    pages.check_table(world.base, world.store)
   end
   local record = record_of(world, def, opts)
   if not record then

@@ -14,7 +14,7 @@ local schema = {}
 
 local KEYS = {
   "columns", "primary_key", "not_null", "unique", "checks", "foreign_keys", "defaults",
-  "generated", "rows",
+  "generated", "rows", "absent",
 }
 local FOREIGN_KEYS = { "columns", "references", "to", "on_delete" }
 local ON_DELETE = { ["no action"] = true, restrict = true, cascade = true, ["set null"] = true }
@@ -36,6 +36,11 @@ local function check_declaration(name, given)
     fail(name, "must be a table with rows and, optionally, columns, not %s", text.describe(given))
   end
   check_keys(name, given, KEYS)
+  if given.absent ~= nil and given.absent ~= true then
+    fail(name, "absent must be true, not %s", text.describe(given.absent))
+  elseif given.absent and (type(given.columns) ~= "table" or next(given.rows or {}) ~= nil) then
+    fail(name, "a table that is absent at first declares its columns, and has no rows")
+  end
   for _, key in ipairs { "checks", "foreign_keys", "defaults", "generated" } do
     if given[key] ~= nil and type(given[key]) ~= "table" then
       fail(name, "%s must be a table, not %s", key, text.describe(given[key]))
@@ -222,6 +227,8 @@ local function add_foreign_keys(self, name, given, tables)
     if not other then
       fail(name, "foreign_keys: references must name a table of this world, not %s",
         text.describe(key.references))
+    elseif other.absent and not given.absent then
+      fail(name, 'foreign_keys: table "%s" is absent at first', key.references)
     elseif key.on_delete ~= nil and not ON_DELETE[key.on_delete] then
       fail(name, "foreign_keys: on_delete must be %s, not %s",
         text.choices(text.sorted_keys(ON_DELETE)), text.describe(key.on_delete))
@@ -237,7 +244,8 @@ local function add_foreign_keys(self, name, given, tables)
 end
 
 --- Reads one table's declaration. Raises a string.
--- @return table with name, given (the declaration), declared (whether it has columns), columns
+-- @return table with name, given (the declaration), declared (whether it has columns), absent
+--   (whether it is not there yet), columns
 --   (sorted names), types (by column), primary_key or nil, not_null (names), uniques and row_checks
 --   and foreign_keys (lists of tables with `name`), defaults and generated and serials (by column),
 --   rows (as given)
@@ -245,8 +253,9 @@ local function read_one(name, given, on_server)
   check_declaration(name, given)
   check_rows(name, given.rows or {})
   local self = {
-    name = name, given = given, declared = given.columns ~= nil, uniques = {}, row_checks = {},
-    foreign_keys = {}, defaults = {}, generated = {}, serials = {}, rows = given.rows or {},
+    name = name, given = given, declared = given.columns ~= nil, absent = given.absent,
+    uniques = {}, row_checks = {}, foreign_keys = {}, defaults = {}, generated = {}, serials = {},
+    rows = given.rows or {},
   }
   self.types = given.columns and declared_types(name, given.columns, on_server)
     or seen_types(given)

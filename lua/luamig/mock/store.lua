@@ -303,7 +303,8 @@ end
 --- A table as `luamig.mock.views` shows it; nil when there is none.
 function Store:view(name)
   local one = self.tables[name]
-  return one and { columns = one.columns, primary_key = one.primary_key, rows = one.rows }
+  return one and not one.absent
+    and { columns = one.columns, primary_key = one.primary_key, rows = one.rows }
 end
 
 --- What a difference means for a table: rows of it instead of places, and encoded values.
@@ -375,6 +376,12 @@ function Store:table(name)
       message = ('relation "%s" does not exist'):format(name),
       detail = "This world has no such table.",
       hint = suggest.hint(name, text.sorted_keys(self.tables)),
+    }
+  elseif self.tables[name].absent then
+    errors.raise {
+      kind = "database", sqlstate = "42P01",
+      message = ('relation "%s" does not exist'):format(name),
+      detail = "The table is declared as absent, and no stub with makes has made it.",
     }
   end
   return self.tables[name]

@@ -20,7 +20,8 @@ local stubs = {}
 local Stubs = {}
 Stubs.__index = Stubs
 
-local KEYS = { "params", "rows", "columns", "affected", "error", "times", "order", "answer" }
+local KEYS = { "params", "rows", "columns", "affected", "error", "times", "order", "answer",
+  "makes" }
 local ERROR_KEYS = { "sqlstate", "message", "detail", "hint", "table", "column", "constraint" }
 
 local function check_error(given)
@@ -58,7 +59,7 @@ end
 --- A function says all of the answer.
 local function check_answer(spec)
   check.type(3, "world:stub: answer", spec.answer, "function", "a function")
-  for _, name in ipairs(spec.answer and { "rows", "affected", "error" } or {}) do
+  for _, name in ipairs(spec.answer and { "rows", "affected", "error", "makes" } or {}) do
     if spec[name] ~= nil then
       check.fail(3, ("world:stub: answer and %s cannot be combined"):format(name))
     end
@@ -88,6 +89,7 @@ function Stubs:add(statement, spec)
   check_params(spec.params)
   check_rows(spec.rows)
   check_answer(spec)
+  check.type(2, "world:stub: makes", spec.makes, "string", "the name of a table")
   local stub = value.copy(spec)
   stub.sql, stub.fingerprint, stub.used = statement, sql.fingerprint(statement), 0
   stub.columns, stub.gives_columns = spec.columns or spec.rows and value.columns_of(spec.rows),

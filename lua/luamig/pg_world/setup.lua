@@ -172,10 +172,13 @@ local function make_table(database, schema)
   local exists = database:transact(function(repo)
     return catalog.find(repo, schema.name)
   end)
+  if schema.absent and exists then
+    complain(schema, "it is declared as absent, but the schema file makes it")
+  end
   make_types(database, schema)
   if exists then
     check_table(database, schema)
-  else
+  elseif not schema.absent then
     make_schema(database, schema, schema.name)
     local name = catalog.quote_table(schema.name)
     script(database, schema,
@@ -185,7 +188,7 @@ local function make_table(database, schema)
 end
 
 local function add_references(database, schema)
-  for _, key in ipairs(schema.is_found and {} or schema.foreign_keys) do
+  for _, key in ipairs((schema.is_found or schema.absent) and {} or schema.foreign_keys) do
     script(database, schema, reference(schema, key))
   end
 end
@@ -249,6 +252,19 @@ function setup.tables(database, schemas)
   end
   for _, name in ipairs(names) do
     add_references(database, schemas[name]) -- which look at all rows then
+  end
+end
+
+--- Compares the tables that scripts have made with what the spec declares of them. Raises a string
+-- that names the table.
+function setup.check_made(database, schemas)
+  for _, name in ipairs(text.sorted_keys(schemas)) do
+    local is_there = schemas[name].absent and database:transact(function(repo)
+      return catalog.find(repo, name)
+    end)
+    if is_there then
+      check_table(database, schemas[name])
+    end
   end
 end
 

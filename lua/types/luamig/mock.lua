@@ -19,6 +19,8 @@
 ---Columns that are computed from the row. A script cannot write them.
 ---@field generated? table<string, luamig.MockRule|{ sql: string, value: luamig.MockRule }>
 ---@field rows? table<string, any>[] What is in it.
+---The table is not there yet: a stub with `makes` makes it.
+---@field absent? true
 
 ---@alias luamig.MockRule fun(row: luamig.Row): any
 
@@ -85,6 +87,7 @@
 ---@field affected? integer How many rows it changes.
 ---@field answer? luamig.MockAnswer Computes the answer, instead of the three.
 ---@field error? luamig.MockError How it fails.
+---@field makes? string The table, declared as absent, that the statement makes.
 ---@field times? integer How often it is used, exactly. Without it: at least once.
 ---@field order? integer Stubs with an order are used in ascending order.
 

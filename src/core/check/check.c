@@ -410,9 +410,26 @@ add_not_checked(struct lm_checking *self, const struct lm_err *err)
                              "its tables. Try again when that lock is gone.");
 }
 
+/* Only a run calls on_start. */
+static void
+add_made_later(struct lm_checking *self, const struct lm_err *err)
+{
+    struct lm_finding *finding = lm_check_add(
+        self->check, LM_VERDICT_WARNING, "query",
+        "not checked: what it reads is not there, and on_start may make it; "
+        "its key and its plan are not checked either");
+
+    lm_finding_detail(finding, "%s", err->message);
+    lm_finding_hint(finding, "\"luamig run\" checks them after on_start, and "
+                             "takes back what on_start did if it refuses. "
+                             "--dry-run does so too.");
+}
+
 static bool
 check_query(struct lm_checking *self, struct lm_err *err)
 {
+    const struct lm_migration *m = self->migration;
+
     self->proved = inspect_query(self, err);
     if (self->proved) {
         lm_check_add(self->check, LM_VERDICT_OK, "query",
@@ -426,6 +443,9 @@ check_query(struct lm_checking *self, struct lm_err *err)
         return false;
     if (lm_err_is_state(err, "55P03") || lm_err_is_state(err, "57014")) {
         add_not_checked(self, err);
+    } else if (lm_err_is_state(err, "42P01") &&
+               m->ops->has(m->self, LM_CALL_ON_START)) {
+        add_made_later(self, err);
     } else {
         lm_check_add_err(self->check, subject_of(&self->query), err);
     }
@@ -517,11 +537,13 @@ lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
                                    .proved = true,
                                    .in_one = true,
                                    .journal_schema = journal_schema};
+    bool nested = lm_conn_has_transaction(conn);
     bool ok =
         (migration->one_shot || lm_check_plan(&checking, false, err)) &&
         (journal_schema == NULL || lm_check_journal_rights(&checking, err));
 
-    lm_conn_rollback(conn);
+    if (!nested)
+        lm_conn_rollback(conn);
     lm_plan_release(&checking.plan);
     return ok;
 }

@@ -149,6 +149,33 @@ note_batch(struct lm_runner *self, int64_t wal_bytes)
 
 /* -- the steps --------------------------------------------------------------- */
 
+/* What can only be said about a base query that is seen. */
+static bool
+begin_paging(struct lm_runner *self, struct lm_err *err)
+{
+    struct lm_err ignored;
+
+    lm_key_release(&self->run.cursor);
+    if (!lm_runner_find_start(self, &self->run.cursor, err))
+        return false;
+    if (!lm_page_key_table(self->lane.conn, &self->lane.query,
+                           &self->dry->table, &ignored))
+        lm_log(LM_LOG_DEBUG, "%s", ignored.message);
+    return true;
+}
+
+/* on_start has made what the base query reads, and that is gone again. */
+static bool
+look_late(struct lm_runner *self, struct lm_err *err)
+{
+    if (!self->unseen)
+        return true;
+    if (!lm_runner_look_late(self, err) || !begin_paging(self, err))
+        return false;
+    self->unseen = self->look_again = false;
+    return true;
+}
+
 /* on_start once for the account, and the bound. */
 static bool
 start(struct lm_runner *self, struct lm_err *err)
@@ -165,7 +192,7 @@ start(struct lm_runner *self, struct lm_err *err)
     ok = lm_lane_begin_batch(&self->lane, err) &&
          lm_tally_read(&dry->before, self->lane.conn, err) &&
          lm_lane_call_back(&self->lane, LM_CALL_ON_START, err) &&
-         lm_runner_find_bound(self, &bound, err) &&
+         look_late(self, err) && lm_runner_find_bound(self, &bound, err) &&
          end_work(self, NULL, &ignored, err);
     dry->sampling = sampling;
     if (!ok) {
@@ -402,18 +429,15 @@ static bool
 prepare(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_dry *dry = self->dry;
-    struct lm_err ignored;
 
-    if (!lm_runner_connect(self, err) ||
-        !lm_runner_load_for_dry_run(self, err) ||
-        !lm_runner_look_again(self, err) || !lm_runner_check(self, err))
+    if (!lm_runner_connect(self, err) || !lm_runner_load_for_dry_run(self, err))
         return false;
-    if (!self->migration->one_shot) {
-        if (!lm_runner_find_start(self, &self->run.cursor, err))
+    if (lm_runner_look_again(self, err)) {
+        if (!lm_runner_check(self, err) ||
+            (!self->migration->one_shot && !begin_paging(self, err)))
             return false;
-        if (!lm_page_key_table(self->lane.conn, &self->lane.query, &dry->table,
-                               &ignored))
-            lm_log(LM_LOG_DEBUG, "%s", ignored.message);
+    } else if (!lm_runner_may_look_later(self, false, err)) {
+        return false;
     }
     lm_residue_begin(&dry->report->residue, self->lane.conn);
     lm_log(LM_LOG_INFO, "dry run of %s on %s: every batch is rolled back",

@@ -240,8 +240,10 @@ void lm_lane_name_session(const struct lm_lane *self, const char *prefix,
 bool lm_lane_check_query(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 bool lm_lane_check_query_again(struct lm_lane *self,
                                struct lm_err *err) LM_MUSTCHECK;
+/* Is it described? */
+bool lm_lane_knows_query(const struct lm_lane *self);
 /* Do a cursor and an upper key, as the journal has them, fit the key? begun: it
- * says that rows are done. */
+ * says that rows are done. They do if the key is not known yet. */
 bool lm_lane_check_keys(const struct lm_lane *self, const struct lm_key *cursor,
                         const struct lm_key *upper, bool begun,
                         struct lm_err *err) LM_MUSTCHECK;

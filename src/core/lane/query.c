@@ -30,9 +30,17 @@ lm_lane_check_query(struct lm_lane *self, struct lm_err *err)
     if (!nested)
         lm_conn_rollback(self->conn);
     self->query.keys_only = m->by_range;
-    if (!ok)
+    if (!ok) {
+        lm_base_query_release(&self->query);
         lm_preflight_explain(m, err);
+    }
     return ok;
+}
+
+bool
+lm_lane_knows_query(const struct lm_lane *self)
+{
+    return self->query.key_count > 0;
 }
 
 bool
@@ -62,7 +70,7 @@ lm_lane_check_keys(const struct lm_lane *self, const struct lm_key *cursor,
 {
     const char *wrong = NULL;
 
-    if (self->migration->one_shot)
+    if (self->migration->one_shot || !lm_lane_knows_query(self))
         return true;
     if (lm_key_is_empty(cursor) ? begun
                                 : !lm_key_fits(cursor, self->query.key_count)) {

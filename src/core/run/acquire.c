@@ -16,19 +16,21 @@
 enum { ACQUIRE_ATTEMPTS = 10, ACQUIRE_BASE_MS = 50, ACQUIRE_CAP_MS = 2000 };
 
 /* A start_after that is no key would stay in the journal for ever. */
-static bool
-check_start_after(struct lm_runner *self, const struct lm_key *key,
-                  struct lm_err *err)
+bool
+lm_runner_check_start(struct lm_runner *self, const struct lm_key *key,
+                      struct lm_err *err)
 {
     struct lm_txn txn = lm_lane_txn(&self->lane);
+    bool nested = lm_conn_has_transaction(self->lane.conn);
     bool ok;
 
     if (lm_key_is_empty(key))
         return true;
     txn.read_only = true;
-    ok = lm_txn_begin(self->lane.conn, &txn, err) &&
+    ok = (nested || lm_txn_begin(self->lane.conn, &txn, err)) &&
          lm_page_check_key(self->lane.conn, &self->lane.query, key, err);
-    lm_conn_rollback(self->lane.conn);
+    if (!nested)
+        lm_conn_rollback(self->lane.conn);
     if (!ok && lm_err_is_state(err, "22")) {
         struct lm_buf text = LM_BUF_INIT;
 
@@ -36,6 +38,10 @@ check_start_after(struct lm_runner *self, const struct lm_key *key,
         lm_err_prefix(err, "config.start_after does not fit the key: %s",
                       lm_buf_text(&text));
         err->kind = LM_ERR_SCRIPT;
+        if (self->unseen) {
+            lm_err_hint(err, "The run has begun with it: correct it, and begin "
+                             "anew with --restart.");
+        }
         lm_buf_release(&text);
     }
     return ok;
@@ -49,7 +55,8 @@ lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
 
     if (m->start_after != NULL)
         lm_key_set(cursor, m->start_after, m->key_count);
-    return !self->input.ready || check_start_after(self, cursor, err);
+    return !lm_lane_knows_query(&self->lane) ||
+           lm_runner_check_start(self, cursor, err);
 }
 
 void
@@ -298,20 +305,33 @@ check_journal(struct lm_runner *self, struct lm_err *err)
            lm_journal_check_whole(&self->lane.journal, version, err);
 }
 
-/* What must be right before a run begins or goes on. A base query that reads a
- * file is looked at when the file is loaded. */
+/* What on_start is to make is looked at after it; a base query that reads a
+ * file, when the file is loaded. */
 static bool
-check_all(struct lm_runner *self, struct lm_err *err)
+check_query(struct lm_runner *self, enum lm_journal_found found,
+            struct lm_err *err)
 {
-    bool ready = self->input.ready;
+    bool started = found == LM_JOURNAL_UNFINISHED && self->run.started;
 
-    return (ready ? lm_lane_check_query(&self->lane, err) &&
-                        lm_runner_check(self, err)
-                  : lm_runner_check_input(self, err)) &&
+    self->unseen = false;
+    if (!self->input.ready)
+        return lm_runner_check_input(self, err);
+    if (lm_lane_check_query(&self->lane, err))
+        return lm_runner_check(self, err);
+    return lm_runner_may_look_later(self, started, err);
+}
+
+/* What must be right before a run begins or goes on. */
+static bool
+check_all(struct lm_runner *self, enum lm_journal_found found,
+          struct lm_err *err)
+{
+    return check_query(self, found, err) &&
            (self->has_journal
                 ? lm_journal_prepare_citus(&self->lane.journal, err)
                 : lm_journal_install(&self->lane.journal, err)) &&
-           (!ready || lm_runner_take_fingerprint(self, err));
+           (!self->input.ready || self->unseen ||
+            lm_runner_take_fingerprint(self, err));
 }
 
 /* A finished run is reported without looking at the query: its table may be
@@ -331,7 +351,7 @@ acquire_once(struct lm_runner *self, struct lm_run_request *request,
         return false;
     if (found != LM_JOURNAL_FINISHED && found != LM_JOURNAL_CANCELLED &&
         (!lm_runner_look_at_input(self, found == LM_JOURNAL_UNFINISHED, err) ||
-         !check_all(self, err)))
+         !check_all(self, found, err)))
         return false;
     *request = lm_runner_request(self);
     /* Checks may take long, and the run may have gone on meanwhile. */

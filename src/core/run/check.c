@@ -37,8 +37,11 @@ warn(const struct lm_runner *self, const struct lm_finding *finding)
 
 /* The first error refuses the run; the others are logged. */
 static bool
-refuse(const struct lm_check *check, struct lm_err *err)
+refuse(const struct lm_runner *self, const struct lm_check *check,
+       struct lm_err *err)
 {
+    const char *state = self->unseen ? "What on_start did is rolled back."
+                                     : "Nothing has been written.";
     bool refused = false;
 
     for (int i = 0; i < check->count; i++) {
@@ -53,13 +56,11 @@ refuse(const struct lm_check *check, struct lm_err *err)
         refused = true;
         copy_finding(finding, err);
         if (finding->detail == NULL) {
-            lm_err_detail(err, "Nothing has been written. \"luamig check\" "
-                               "shows more. --force runs the script anyway.");
+            lm_err_detail(err, "%s%s --force runs the script anyway.", state,
+                          self->unseen ? "" : " \"luamig check\" shows more.");
         } else {
-            lm_err_detail(
-                err,
-                "%s\nNothing has been written. --force runs the script anyway.",
-                finding->detail);
+            lm_err_detail(err, "%s\n%s --force runs the script anyway.",
+                          finding->detail, state);
         }
     }
     return !refused;
@@ -81,7 +82,7 @@ lm_runner_check(struct lm_runner *self, struct lm_err *err)
         self->checked = true;
         for (int i = 0; i < check.count; i++)
             warn(self, &check.findings[i]);
-        ok = self->options->force || refuse(&check, err);
+        ok = self->options->force || refuse(self, &check, err);
     }
     lm_check_release(&check);
     return ok;

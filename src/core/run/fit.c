@@ -37,6 +37,49 @@ lm_runner_look_again(struct lm_runner *self, struct lm_err *err)
                                        self->fingerprint, err))))
         return false;
     self->look_again = false;
+    if (self->unseen && self->dry == NULL)
+        lm_runner_watch_tables(self);
+    self->unseen = false;
+    return true;
+}
+
+bool
+lm_runner_may_look_later(struct lm_runner *self, bool started,
+                         const struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+
+    self->unseen = lm_err_is_state(err, "42P01") && !started &&
+                   m->ops->has(m->self, LM_CALL_ON_START);
+    return self->unseen;
+}
+
+/* A question that fails rolls back what on_start did. */
+static bool
+judge_late(struct lm_runner *self, struct lm_err *err)
+{
+    uint64_t transaction = lm_conn_transaction(self->lane.conn);
+
+    if (!lm_runner_check(self, err))
+        return false;
+    if (lm_conn_in_transaction(self->lane.conn) &&
+        lm_conn_transaction(self->lane.conn) == transaction)
+        return true;
+    lm_err_set(err, LM_ERR_DATABASE,
+               "the base query could not be checked after on_start");
+    LM_ERR_COPY(err->sqlstate, "40001");
+    return false;
+}
+
+bool
+lm_runner_look_late(struct lm_runner *self, struct lm_err *err)
+{
+    if (!self->unseen)
+        return true;
+    if (!lm_lane_check_query(&self->lane, err) || !judge_late(self, err) ||
+        !lm_runner_check_start(self, &self->run.cursor, err))
+        return false;
+    lm_runner_warn_of_volatile_calls(self);
     return true;
 }
 

@@ -276,26 +276,21 @@ hold_for_script(struct lm_runner *self, struct lm_err *err)
 
 /* -- the server's health ------------------------------------------------- */
 
-void
-lm_runner_watch(struct lm_runner *self)
+static void
+start_monitor(struct lm_runner *self, const struct lm_health_limits *limits)
 {
-    struct lm_health_limits limits = *self->migration->health;
     char name[sizeof self->lane.application_name];
     struct lm_monitor_options options = {.conninfo = self->options->conninfo,
                                          .application_name = name,
-                                         .limits = &limits,
+                                         .limits = limits,
                                          .replicas = self->options->replicas,
                                          .replica_count =
                                              self->options->replica_count};
     struct lm_buf tables = LM_BUF_INIT;
 
-    lm_lane_name_session(&self->lane, "luamig monitor", name, sizeof name);
-    for (int i = 0; i < LM_SIGNALS && self->migration->one_shot; i++)
-        limits.above[i] = -1; /* there is nothing between batches */
-    lm_health_begin(&self->holding.health, &limits);
-    lm_held_read(&self->holding.held, self->run.held_json);
     if (self->options->alone)
         return;
+    lm_lane_name_session(&self->lane, "luamig monitor", name, sizeof name);
     for (int i = 0; i < self->lane.query.source_count; i++) {
         lm_buf_printf(&tables, "%c%u", i == 0 ? '{' : ',',
                       self->lane.query.sources[i].table);
@@ -309,6 +304,25 @@ lm_runner_watch(struct lm_runner *self)
     self->holding.monitor = lm_monitor_start(&options);
     self->lane.host.connected(self);
     lm_buf_release(&tables);
+}
+
+void
+lm_runner_watch(struct lm_runner *self)
+{
+    struct lm_health_limits limits = *self->migration->health;
+
+    for (int i = 0; i < LM_SIGNALS && self->migration->one_shot; i++)
+        limits.above[i] = -1; /* there is nothing between batches */
+    lm_health_begin(&self->holding.health, &limits);
+    lm_held_read(&self->holding.held, self->run.held_json);
+    start_monitor(self, &limits);
+}
+
+void
+lm_runner_watch_tables(struct lm_runner *self)
+{
+    lm_runner_stop_watching(self);
+    start_monitor(self, self->migration->health);
 }
 
 void

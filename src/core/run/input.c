@@ -348,8 +348,10 @@ static bool
 check_query(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_key start = {NULL, 0};
-    bool ok = lm_runner_look_again(self, err) && lm_runner_check(self, err) &&
-              lm_runner_find_start(self, &start, err);
+    bool ok = lm_runner_look_again(self, err)
+                  ? lm_runner_check(self, err) &&
+                        lm_runner_find_start(self, &start, err)
+                  : lm_runner_may_look_later(self, self->run.started, err);
 
     lm_key_release(&start);
     self->input.ready = ok;

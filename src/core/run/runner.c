@@ -75,6 +75,7 @@ start_step(struct lm_runner *self, struct lm_err *err)
     struct lm_range range = {.id = 0};
     bool ok = lm_txn_begin(self->lane.conn, &txn, err) &&
               lm_lane_call_back(&self->lane, LM_CALL_ON_START, err) &&
+              lm_runner_look_late(self, err) &&
               lm_runner_find_bound(self, &bound, err) &&
               lm_journal_mark_started(&self->lane.journal, &self->run,
                                       is_bounded(self) ? &bound : NULL,
@@ -259,6 +260,8 @@ next_step(struct lm_runner *self, struct lm_err *err)
         return false;
     if (!may_work)
         return true;
+    if (self->unseen) /* another process has called on_start */
+        return lm_runner_look_again(self, err);
     lm_runner_look_at_staff(self);
     lm_runner_feed_progress(self); /* one range is counted sooner than many */
     if (self->team == NULL && lm_runner_wants_team(self))

@@ -166,6 +166,8 @@ struct lm_runner {
     int64_t leaderless_ms;   /* since when there is none; 0: there is one */
     bool ended;              /* the state "done" is committed */
     bool look_again; /* on_start may have changed what the query returns */
+    bool unseen;     /* on_start is to make what the base query reads: the query
+                        is neither described nor judged yet */
 };
 
 /* -- runner.c: around everything else ---------------------------------------- */
@@ -267,6 +269,10 @@ struct lm_run_request lm_runner_request(struct lm_runner *self);
  * row. */
 bool lm_runner_find_start(struct lm_runner *self, struct lm_key *cursor,
                           struct lm_err *err) LM_MUSTCHECK;
+/* Is that a key? For one that the server does not take, the error is the
+ * script's. */
+bool lm_runner_check_start(struct lm_runner *self, const struct lm_key *key,
+                           struct lm_err *err) LM_MUSTCHECK;
 void lm_runner_warn_of_volatile_calls(const struct lm_runner *self);
 
 /* -- input.c ------------------------------------------------------------------ */
@@ -314,6 +320,14 @@ bool lm_runner_take_fingerprint(struct lm_runner *self,
 /* Describes the base query again and proves its key again. */
 bool lm_runner_look_again(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
+/* The look at the query has failed with err. If on_start has not run (started),
+ * may it make what is not there? Then the query is unseen. */
+bool lm_runner_may_look_later(struct lm_runner *self, bool started,
+                              const struct lm_err *err);
+/* In the transaction of on_start: if the query is unseen, does all that is done
+ * before other runs. The run's cursor is its start. */
+bool lm_runner_look_late(struct lm_runner *self,
+                         struct lm_err *err) LM_MUSTCHECK;
 /* At the end of the run: is the fingerprint still the same? */
 bool lm_runner_has_fitted(struct lm_runner *self,
                           struct lm_err *err) LM_MUSTCHECK;
@@ -394,6 +408,8 @@ bool lm_runner_is_wanted(struct lm_runner *self);
 void lm_runner_note_prepare(struct lm_runner *self, bool begins);
 /* Begins and ends watching the server's health. */
 void lm_runner_watch(struct lm_runner *self);
+/* The tables of the base query are there now: the monitor watches them. */
+void lm_runner_watch_tables(struct lm_runner *self);
 void lm_runner_stop_watching(struct lm_runner *self);
 /* Writes the rest of `held` to the journal. */
 void lm_runner_note_held(struct lm_runner *self);

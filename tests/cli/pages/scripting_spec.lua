@@ -179,6 +179,28 @@ describe("the script", function()
     assert.equal("1.0000 11.9000 1.0000 35.7000", table.concat(found, " "))
   end)
 
+  it("renumber goes by a table that it makes", function()
+    local world = world_of({
+      users = { columns = { id = "int8", email = "text", place = "int8" }, primary_key = { "id" },
+        rows = { { id = 1, email = "bo@x" }, { id = 2, email = "ann@x" } } },
+      places = { columns = { place = "int8", id = "int8" }, primary_key = { "place" },
+        not_null = { "id" }, absent = true },
+    }, { from = "places" })
+    world:stub("CREATE TABLE places (place bigint PRIMARY KEY, id bigint NOT NULL)",
+      { makes = "places" })
+    world:stub("INSERT INTO places SELECT row_number() OVER (ORDER BY email), id FROM users",
+      function(_, tables)
+        local ids = { 2, 1 }
+        for place, id in ipairs(ids) do
+          table.insert(tables.places, { place = place, id = id })
+        end
+        return #ids
+      end)
+    world:stub "DROP TABLE places"
+    run(world, "renumber")
+    mock.assert_rows(world, "users", { { id = 1, place = 2 }, { id = 2, place = 1 } })
+  end)
+
   it("fix_module moves the projects, once", function()
     local world = world_of { projects = {
       columns = { id = "int8", template = "text", module = "text" }, primary_key = { "id" },

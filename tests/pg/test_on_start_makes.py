@@ -1,0 +1,138 @@
+"""A base query that reads what on_start makes: luamig looks at it after
+on_start, in the same transaction, and refuses what it refuses of others."""
+
+import json
+
+import pytest
+
+from harness.dry import counts, dry, untouched
+from harness.project import DONE, INVALID, STOPPED
+
+SCRIPT = """local luamig = require "luamig"
+return {{
+  config = {{ allow_ddl = true, batch_size = 10, throttle_ms = 0, {config} }},
+  base_query = "SELECT id, n FROM work{where}",
+  on_start = function(repo)
+    repo:execute "{sql}"
+    repo:execute "INSERT INTO seen VALUES (0)"
+  end,
+  migrate = function(rows, repo)
+    for _, row in ipairs(rows) do
+      repo:update("work", {{ id = row.id }}, {{ n = luamig.add(1) }})
+      repo:insert("seen", {{ id = row.id }})
+    end
+  end }}
+"""
+MAKES = ("CREATE TABLE work (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0); "
+         "INSERT INTO work SELECT generate_series(1, 25)")
+
+
+def write(db, project, sql=MAKES, config="", where=""):
+    db.execute("CREATE TABLE IF NOT EXISTS seen (id bigint)")
+    sql = ' repo:execute "'.join(f'{one}"' for one in sql.split("; "))[:-1]
+    project.script(SCRIPT.format(sql=sql, config=config, where=where))
+
+
+def test_rows_of_a_table_that_on_start_makes_are_migrated(db, project):
+    write(db, project, config="workers = 2, health = { vacuums = 0 }")
+    assert project.run().expect(DONE).rows == 25
+    assert db.rows("SELECT count(*), min(n), max(n) FROM work") == [(25, 1, 1)]
+    assert db.rows("SELECT count(*), count(DISTINCT id) FROM seen") == [
+        (26, 26)]
+    project.run().expect(DONE, "done already")
+    assert db.scalar("SELECT fingerprint->'tables' IS NOT NULL"
+                     " FROM luamig.run") is not None
+
+
+@pytest.mark.parametrize("fault", [
+    "on_start_before_commit=kill", "on_start_after_commit_sent=kill",
+    "on_start_after_commit=kill", "after_migrate:2=kill"])
+def test_on_start_makes_it_once_whatever_happens(db, project, fault):
+    write(db, project)
+    project.run(fault=fault)
+    project.run().expect(DONE)
+    assert db.rows("SELECT count(*), min(n), max(n) FROM work") == [(25, 1, 1)]
+    assert db.rows("SELECT count(*), count(DISTINCT id) FROM seen") == [
+        (26, 26)]
+
+
+def test_a_run_begins_after_a_key_of_the_new_table(db, project):
+    write(db, project, config="start_after = 20")
+    project.run("--limit", 2).expect(STOPPED)
+    assert project.run().expect(DONE).rows == 5
+    assert db.column("SELECT id FROM work WHERE n = 1") == [21, 22, 23, 24, 25]
+
+
+NO_KEY = "CREATE TABLE work (id bigint, n int)"
+
+
+@pytest.mark.parametrize("sql, config, words", [
+    ("CREATE TABLE works (id int)", "",
+     ['relation "work" does not exist', "on_start has run",
+      "in the schema that the base query reads"]),
+    (NO_KEY, "", ["may be NULL"]),
+    ("CREATE TABLE work (n int)", "", ['column "id" does not exist']),
+    (MAKES, "start_after = 'x'", ["start_after does not fit the key", "--restart"]),
+    ("CREATE TABLE work (id int NOT NULL, n int); INSERT INTO work"
+     " SELECT generate_series(1, 150000); ANALYZE work", "",
+     ["plan: each page reads", "What on_start did is rolled back",
+      "--force runs the script anyway"])])
+def test_what_is_refused_of_others_is_refused_and_on_start_taken_back(
+        db, project, sql, config, words):
+    write(db, project, sql, config)
+    project.run().expect(INVALID, *words)
+    assert db.scalar("SELECT to_regclass('work') IS NULL")
+    assert db.column("SELECT id FROM seen") == []
+    assert db.state() == "failed"
+
+    write(db, project)
+    again = ("--restart",) if config else ()
+    assert project.run(*again).expect(DONE, "run 1").rows == 25
+
+
+def test_it_is_forced_as_others_are(db, project):
+    write(db, project, "CREATE TABLE work (id int NOT NULL, n int); "
+          "INSERT INTO work SELECT generate_series(1, 150000); ANALYZE work")
+    project.run("--force", "--limit", 100).expect(
+        STOPPED, "overridden by --force: plan: each page reads")
+
+
+def test_a_table_that_is_gone_later_is_no_reason_to_begin_again(db, project):
+    write(db, project)
+    project.run("--limit", 5).expect(STOPPED)
+    db.execute("DROP TABLE work")
+    project.run().expect(INVALID, 'relation "work" does not exist')
+    assert db.scalar("SELECT count(*) FROM seen WHERE id = 0") == 1
+
+
+def test_without_on_start_a_table_must_be_there(db, project):
+    write(db, project)
+    project.script(project.read("scripts/x.lua").replace("on_start", "on_stop"))
+    project.run().expect(INVALID, 'relation "work" does not exist',
+                         "Is this the right database")
+    assert not db.has_journal()
+
+
+def test_check_says_that_it_cannot_look(db, project):
+    write(db, project)
+    result = project.luamig("check", "x", "--json").expect(DONE)
+    query = [f for f in json.loads(result.out)["findings"]
+             if f["subject"] == "query"]
+    assert [f["level"] for f in query] == ["warning"]
+    assert "on_start may make it" in query[0]["message"]
+    assert not db.has_journal() and db.column("SELECT * FROM seen") == []
+
+
+def test_a_dry_run_looks_at_what_on_start_makes(db, project, untouched):
+    write(db, project)
+    untouched()
+    report = dry(project)
+    assert (report["rows"], report["batches"]) == (25, 3)
+    assert counts(report)["public.work"] == (25, 25, 0)
+    assert counts(report)["public.seen"] == (26, 0, 0)
+
+
+def test_a_dry_run_refuses_what_a_run_refuses(db, project, untouched):
+    write(db, project, NO_KEY)
+    untouched()
+    project.run("--dry-run").expect(INVALID, "may be NULL")
