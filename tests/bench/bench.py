@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from before import Pairs
+from files import Files
 from instructions import Instructions
 from rig import HERE, STEP, Failed, Rig, output, say
 from workers import Workers
@@ -487,6 +488,8 @@ def read_options():
                         help="part 6 as well: several workers of one run")
     parser.add_argument("--auto", action="store_true",
                         help="part 7 as well: what --workers auto finds")
+    parser.add_argument("--files", action="store_true",
+                        help="part 8 as well: runs that read a file")
     parser.add_argument("--no-main", action="store_true",
                         help="without part 1: the local socket")
     parser.add_argument("--before", metavar="PATH",
@@ -552,6 +555,8 @@ def main():
                 Workers(bench, UPDATE_ONCE, C_UNNEST).show(DELAY_US)
             if options.auto:
                 Workers(bench, UPDATE_ONCE, C_UNNEST).show_auto()
+            if options.files:
+                Files(bench).show()
             if options.instructions:
                 Instructions(rig, options.before, OURS).show(options.batches)
             elif options.before:

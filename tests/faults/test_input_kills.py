@@ -70,7 +70,7 @@ def test_where_nobody_knows_what_a_commit_did(db, project, table, point):
     assert inputs.tables_of(db) == []
 
 
-def test_a_connection_that_breaks_while_the_file_is_loaded(db, project, proxy):
+def test_a_connection_that_breaks_while_the_file_is_loaded(db, project):
     inputs.make_out(db)
     inputs.script(project, batch=20000)
     text, rows = inputs.csv_of(70000)
@@ -81,6 +81,21 @@ def test_a_connection_that_breaks_while_the_file_is_loaded(db, project, proxy):
         db.end_session(pid)
     runner.thaw()
     runner.wait().expect(DONE, "reconnect")
+    assert inputs.rows_of(db) == rows
+    assert inputs.tables_of(db) == []
+
+
+def test_two_workers_are_killed_and_go_on_without_the_file(db, project):
+    inputs.make_out(db)
+    inputs.script(project, batch=20)
+    text, rows = inputs.csv_of(4000)
+    project.write("u.csv", text)
+    for point in ("after_page:20", "after_commit_sent:70", "before_commit:40"):
+        runner = project.start_run("--input", "u.csv", "--workers", "2",
+                                   fault=f"{point}=kill")
+        assert runner.process.wait(60) == -signal.SIGKILL, runner.result()
+        wait_until(lambda: not db.runners(), "the old sessions to end")
+    project.run("--workers", "2").expect(DONE)
     assert inputs.rows_of(db) == rows
     assert inputs.tables_of(db) == []
 

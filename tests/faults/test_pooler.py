@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
-from harness import readings
+from harness import inputs, readings
 from harness.cluster import Cluster
 from harness.oracle import assert_nothing_left, assert_once
 from harness.pooler import Pooler
-from harness.project import BUSY, DONE, STOPPED, Project
+from harness.project import BUSY, DONE, STOPPED, UNREACHABLE, Project
 from harness.proxy import TO_CLIENT, Proxy
 from harness.wait import wait_until
 
@@ -323,3 +323,16 @@ def test_a_resumed_run_whose_batches_are_lost_behind_a_pooler_goes_on(
     runner.wait().expect(DONE, "is paused; asking it to continue",
                          "acknowledged batches")
     assert_once(db, pooled=True)
+
+
+def test_a_file_is_loaded_through_a_pooler(db, project, pooler):
+    inputs.make_out(db)
+    inputs.script(project, batch=100)
+    text, rows = inputs.csv_of(1000)
+    project.write("u.csv", text)
+    url = through(pooler, db)
+    project.run("--input", "u.csv", "--workers", "2", url=url).expect(DONE)
+    assert inputs.rows_of(db) == rows
+    assert inputs.tables_of(db) == []
+    project.run("--input", "u.csv", "--dry-run", url=url).expect(
+        UNREACHABLE, "on a connection of its own")

@@ -176,3 +176,18 @@ def test_a_function_of_others_is_not_to_be_dropped_either(primary):
                     " AS 'SELECT 1::bigint'")
     primary.project.run("--journal-schema", "public").expect(
         UNREACHABLE, "already exists", "--journal-schema NAME").refuse("DROP")
+
+
+def test_the_table_of_a_file_would_stop_a_subscriber_too(primary):
+    project = primary.project
+    primary.execute(project.luamig("journal", "--sql", url=False).out)
+    publish(primary)
+    project.script("""return { input = { format = "csv", columns = { id = "int" } },
+        migrate = function() end }""", "scripts/f.lua")
+    project.write("f.csv", "id\n1\n")
+    command = ["run", "scripts/f.lua", "--input", "f.csv"]
+    project.luamig(*command).expect(
+        UNREACHABLE, "would include the table of the file", ": p", "--force")
+    assert primary.scalar("SELECT count(*) FROM luamig.run") == 0
+    project.luamig(*command, "--force").expect(
+        DONE, "overridden by --force: a publication would include the table")

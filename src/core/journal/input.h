@@ -32,6 +32,10 @@ bool lm_journal_find_input(struct lm_journal *self,
                            const struct lm_run_request *request, char *sha256,
                            size_t size, struct lm_err *err) LM_MUSTCHECK;
 
+/* install.c: would a publication include the table? Refuses as an install
+ * does: LM_ERR_CONNECT. */
+bool lm_journal_check_input_published(struct lm_journal *self,
+                                      struct lm_err *err) LM_MUSTCHECK;
 /* The script reads a file, and none is given. Always false. */
 bool lm_journal_fail_without_input(const char *script, struct lm_err *err);
 

@@ -4,6 +4,7 @@
  * subscribers without them, a role without rights. */
 
 #include "base/log.h"
+#include "core/journal/input.h"
 #include "core/journal/private.h"
 
 #include <stdio.h>
@@ -237,6 +238,21 @@ find_publications(struct lm_journal *self, char *names, size_t size,
                     size, err);
 }
 
+#define STOPS                                                 \
+    "A subscriber stops at the first row of a table, or of a" \
+    " column, that it lacks."
+
+/* Unless --force says otherwise. */
+static bool
+refuse_published(const struct lm_journal *self, struct lm_err *err)
+{
+    if (self->published == LM_JOURNAL_PUBLISHED_REFUSE)
+        return false;
+    lm_err_prefix(err, "overridden by --force");
+    lm_log_err(LM_LOG_WARNING, err);
+    return true;
+}
+
 static bool
 check_publications(struct lm_journal *self, int version, struct lm_err *err)
 {
@@ -254,17 +270,32 @@ check_publications(struct lm_journal *self, int version, struct lm_err *err)
                "a publication includes luamig's tables, and a subscriber may "
                "not have them: %s",
                names);
-    lm_err_detail(err, "A subscriber stops at the first row of a table, or of "
-                       "a column, that it lacks.");
+    lm_err_detail(err, STOPS);
     lm_err_hint(err,
                 "Run the output of \"%s\" in the database of each "
                 "subscriber, then pass --force to \"luamig run\".",
                 command);
-    if (self->published == LM_JOURNAL_PUBLISHED_REFUSE)
+    return refuse_published(self, err);
+}
+
+bool
+lm_journal_check_input_published(struct lm_journal *self, struct lm_err *err)
+{
+    char names[512];
+
+    if (!find_publications(self, names, sizeof names, err))
         return false;
-    lm_err_prefix(err, "overridden by --force");
-    lm_log_err(LM_LOG_WARNING, err);
-    return true;
+    if (names[0] == '\0')
+        return true;
+    lm_err_set(err, LM_ERR_CONNECT,
+               "a publication would include the table of the file, which no "
+               "subscriber has: %s",
+               names);
+    lm_err_detail(err, STOPS);
+    lm_err_hint(err, "Let the publication name its tables. Or pass --force to "
+                     "\"luamig run\": then each subscriber needs that table, "
+                     "whose name has the number of the run.");
+    return refuse_published(self, err);
 }
 
 bool

@@ -178,7 +178,7 @@ lm_runner_check_input(struct lm_runner *self, struct lm_err *err)
     lm_reader_close(reader);
     lm_input_types_release(&types);
     lm_conn_rollback(self->lane.conn);
-    return ok;
+    return ok && lm_journal_check_input_published(&self->lane.journal, err);
 }
 
 void
