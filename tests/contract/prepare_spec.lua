@@ -328,6 +328,25 @@ describe("prepare", function()
     assert.equal("p10 p20 p30 p40 p50 p60", texts(world))
   end)
 
+  it("gets the lines of a file", function()
+    local world = mock.new { tables = { t = { columns = { id = "int8", s = "text" },
+      primary_key = { "id" } } } }
+    local path = contract.script([[
+      for _, row in ipairs(rows) do
+        repo:insert("t", { id = row.id, s = run.prepared[row.line] .. run.prepared[row] })
+      end]], {
+      input = 'input = { format = "csv", columns = { id = "int8", s = "text" } }',
+      more = [[prepare = function(rows)
+        local results = {}
+        for _, row in ipairs(rows) do results[row.line] = row.s .. row.line end
+        return results
+      end,]],
+    })
+    local lines = { { id = 7, s = "a" }, { id = 8, s = "b" } }
+    contract.ended("done", world:run(path, { input = lines }))
+    assert.equal("a2a2 b3b3", texts(world))
+  end)
+
   -- -- mistakes ---------------------------------------------------------------------------
 
   for _, case in ipairs {
@@ -409,6 +428,21 @@ describe("run.retry", function()
     contract.ended("failed", result)
     assert.equal("LM011", result.error.sqlstate)
     assert.matches("gave up after ten minutes: the service is away", result.error.message, 1, true)
+  end)
+
+  it("works in each function", function()
+    local world = contract.numbers(1)
+    local path = contract.one_shot([[
+      repo:insert("t", { id = 8 + run.attempt })
+      if run.attempt == 1 then run.retry "later" end]])
+    contract.ended("done", world:run(path))
+    contract.ended("done", contract.run(world, "", { more = [[
+      on_start = function(_, run)
+        if run.attempt == 1 then run.retry "later" end
+        run.log("a" .. run.attempt)
+      end,]] }))
+    assert.equal("a2", said(world))
+    assert.same({ 1, 10 }, contract.column(world, "t", "id"))
   end)
 
   it("rolls back what migrate has written", function()

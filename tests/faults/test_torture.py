@@ -28,7 +28,7 @@ ENV = {"LUAMIG_LEASE_MS": "700"}
 POINTS = [
     "journal_before_commit", "journal_after_commit_sent",
     "on_start_before_commit", "on_start_after_commit_sent",
-    "on_start_after_commit", "after_page", "after_migrate", "after_flush",
+    "on_start_after_commit", "before_prepare", "in_prepare", "after_page", "after_migrate", "after_flush",
     "before_commit", "after_commit_sent", "next_asked", "after_commit",
     "done_before_commit", "done_after_commit_sent", "done_after_commit",
     "range_before_commit", "range_after_commit_sent", "before_cut",
@@ -74,6 +74,8 @@ class Torture:
             migrate=dice.choice([readings.ROW_BY_ROW, readings.SET_BASED]),
             config=dice.choice(["", "combine = false", "durable_batches = true",
                                 "workers = 2", "workers = 4"]))
+        if readings.ROW_BY_ROW in self.script and dice.random() < 0.4:
+            self.script = readings.prepared(self.script)
         self.project.script(self.script)
 
     def start(self, *arguments, **options):

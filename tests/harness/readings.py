@@ -48,6 +48,20 @@ ROW_BY_ROW = """
       repo:update("readings", { id = row.id }, { value = row.value + 10 })
     end"""
 
+
+def prepared(script):
+    """A script that goes row by row, with the new values from prepare."""
+    assert ROW_BY_ROW in script
+    return script.replace(ROW_BY_ROW, ROW_BY_ROW.replace(
+        "row.value + 10", "run.prepared[row.id]")).replace(
+            "migrate = function(rows, repo)", """prepare = function(rows)
+    local results = {}
+    for _, row in ipairs(rows) do results[row.id] = row.value + 10 end
+    return results
+  end,
+  migrate = function(rows, repo, run)""")
+
+
 # One statement a batch, where only the number of batches matters.
 SET_BASED = """
     repo:execute("UPDATE readings SET value = value + 10 "

@@ -206,6 +206,16 @@ def test_killed_at_any_point_the_rows_are_migrated_once(db, project, point):
     assert_each_once(db, 30)
 
 
+def test_killed_workers_are_followed(db, project):
+    table(db, 60)
+    script(project, batch=10, config="workers = 3")
+    runner = start(project, rows=20, env={"MS": "20"})
+    assert runner.kill()
+    project.run(env={"MS": "0"}).expect(DONE)
+    assert set(prepared(project)) == set(range(1, 61))
+    assert_each_once(db, 60)
+
+
 def test_a_lost_connection_costs_no_work(db, project):
     table(db, 20)
     script(project)
