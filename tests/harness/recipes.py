@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from harness.pages import Page
 
 PAGE = Page("recipes.md")
+OLD, NEW = "01" * 32, "ab" * 32  # keys
+CUSTOMERS = "reason,id\n" + "".join(
+    f'"said ""no"", {n}",{n}\n' for n in range(2, 900, 2))
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class Recipe:
     tables: str  # makes them, with their rows
     plain: str  # does by SQL what the script does
     shows: tuple  # queries whose answers must be the same
-    args: tuple = ()
+    args: tuple = ()  # of the command line
     left: object = 0  # rows that match at the end; None: the query has no WHERE
 
 
@@ -158,7 +161,7 @@ RECIPES = {
         INSERT INTO logged SELECT n, date '2020-01-01' + n % 1000
             FROM generate_series(1, 3000) n""",
         "DELETE FROM logged WHERE happened_on < '2022-01-01'",
-        ("TABLE logged ORDER BY id",), args=("before=2022-01-01",)),
+        ("TABLE logged ORDER BY id",), args=("--arg", "before=2022-01-01")),
     "fix_payloads": Recipe(r"""
         CREATE TABLE hooks (id int PRIMARY KEY, body text NOT NULL,
             version int NOT NULL);
@@ -208,10 +211,51 @@ RECIPES = {
                    AND round(amount * 100) % 2 <> 0
               THEN sign(amount) ELSE 0 END""",
         ("TABLE payments ORDER BY id",)),
+    "rotate_secrets": Recipe(f"""
+        CREATE EXTENSION pgcrypto;
+        CREATE TABLE tokens (id int PRIMARY KEY, secret bytea NOT NULL,
+            key_number int NOT NULL);
+        CREATE FUNCTION encrypted(text, key text) RETURNS bytea LANGUAGE sql AS
+            $$SELECT start || encrypt_iv(convert_to($1, 'UTF8'),
+                decode(key, 'hex'), start, 'aes-cbc')
+              FROM (SELECT gen_random_bytes(16)) AS r (start)$$;
+        CREATE FUNCTION decrypted(bytea, key text) RETURNS text LANGUAGE sql AS
+            $$SELECT convert_from(decrypt_iv(substr($1, 17),
+                decode(key, 'hex'), substr($1, 1, 16), 'aes-cbc'), 'UTF8')$$;
+        INSERT INTO tokens SELECT n, encrypted('Schlüssel ' || n,
+            CASE n % 9 WHEN 0 THEN '{NEW}' ELSE '{OLD}' END),
+            CASE n % 9 WHEN 0 THEN 2 ELSE 1 END
+            FROM generate_series(1, 400) n""",
+        f"""UPDATE tokens SET key_number = 2,
+            secret = encrypted(decrypted(secret, '{OLD}'), '{NEW}')
+            WHERE key_number = 1""",
+        (f"SELECT id, key_number, decrypted(secret, '{NEW}') FROM tokens"
+         " ORDER BY id",),
+        args=("--arg-env", "from=OLD_KEY", "--arg-env", "to=NEW_KEY")),
+    "hash_avatars": Recipe("""
+        CREATE TABLE avatars (id int PRIMARY KEY, path text, sha256 bytea);
+        INSERT INTO avatars SELECT n, '/' || n FROM generate_series(1, 250) n;
+        INSERT INTO avatars VALUES (1000, '/gone')""",
+        "UPDATE avatars SET sha256 = sha256(convert_to('avatar /' || id,"
+        " 'UTF8')) WHERE path <> '/gone'",
+        ("TABLE avatars ORDER BY id",), left=1),
+    "close_customers": Recipe("""
+        CREATE TABLE customers (id bigint PRIMARY KEY, closed_for text);
+        CREATE TABLE jobs (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            kind text NOT NULL, customer_id bigint NOT NULL);
+        INSERT INTO customers SELECT n, CASE n % 50 WHEN 0 THEN 'before' END
+            FROM generate_series(1, 700) n""",
+        """INSERT INTO jobs (kind, customer_id) SELECT 'tell', id
+            FROM customers WHERE id % 2 = 0 AND closed_for IS NULL;
+        UPDATE customers SET closed_for = 'said "no", ' || id
+            WHERE id % 2 = 0 AND closed_for IS NULL""",
+        ("TABLE customers ORDER BY id",
+         "SELECT kind, customer_id FROM jobs ORDER BY 2"),
+        args=("--input", "customers.csv")),
     "close_tickets": Recipe("""
         CREATE TABLE tickets (id int PRIMARY KEY, tenant_id int, open bool);
         INSERT INTO tickets SELECT n, n % 5, n % 3 > 0
             FROM generate_series(1, 1100) n""",
         "UPDATE tickets SET open = false WHERE tenant_id = 3",
-        ("TABLE tickets ORDER BY id",), args=("tenant=3",)),
+        ("TABLE tickets ORDER BY id",), args=("--arg", "tenant=3")),
 }
