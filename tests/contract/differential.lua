@@ -305,6 +305,20 @@ local function add_prepare(dice, case)
     '%0  say("prepared", run.prepared[row.id])\n', 1)
 end
 
+--- The rows come from a file, which says what t was like at first.
+local function add_input(case)
+  local columns = {}
+  for name, type_name in pairs(case.tables.t.columns) do
+    columns[#columns + 1] = ("%s = %q"):format(name, type_name)
+  end
+  table.sort(columns)
+  case.input = ('input = { format = "jsonl", columns = { %s } }'):format(
+    table.concat(columns, ", "))
+  for _, opts in ipairs(case.runs) do
+    opts.input = case.tables.t.rows
+  end
+end
+
 -- -- cases -----------------------------------------------------------------------------------
 
 --- Makes a case: tables, base, body and config of a script, and how it is run.
@@ -328,6 +342,8 @@ function differential.make(seed)
   case.runs[#case.runs + 1] = { batch_size = dice:roll(1, 10) }
   if dice:chance(25) then
     add_prepare(dice, case)
+  elseif dice:chance(15) then
+    add_input(case)
   end
   return case
 end
@@ -336,7 +352,9 @@ end
 -- @return the world, and a list of how the runs ended
 function differential.play(mock, case)
   local world = mock.new { tables = case.tables, base = case.base }
-  local path = contract.script(case.body, { config = case.config, more = case.more })
+  local path = contract.script(case.body, {
+    config = case.config, more = case.more, input = case.input,
+  })
   local ends = {}
   if case.others then
     world:between(case.others)

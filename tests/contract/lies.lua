@@ -610,6 +610,24 @@ return {
     end },
     { "prepare", "all rows have one key", "key_text", function() return "1" end },
   },
+  { module = "mock/input",
+    { "input", "the first record is in line 1", "input.lines", function(lines, given, rows)
+      return lines({ format = "jsonl", columns = given.columns }, rows)
+    end },
+    { "input", "each record has one line", "height", function() return 1 end },
+    { "input", "the line breaks of JSON are lines", "height", function(height, given, row)
+      return height({ format = "csv", columns = given.columns }, row)
+    end },
+    { "input", "other rows are the same run", "input.identity",
+      function(identity, def) return identity(def) end },
+    { "input", "rows that a run has are forgotten", "input.rows",
+      function(rows, world, def, given) return rows(world, def, given or {}) end },
+    { "input", "a column that is not named is there", "input.check", skipped },
+    { "input", "columns that are not named are refused", "input.check",
+      function(check, given, rows)
+        return check({ columns = given.columns }, rows)
+      end },
+  },
   { module = "mock/sql",
     { "raw", "strings of SQL have no case", "token_at", function(token_at, source, at)
       local token, behind = token_at(source, at)

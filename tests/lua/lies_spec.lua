@@ -80,7 +80,7 @@ end
 
 describe("the contract", function()
   local SPECS = { "values", "decimals", "writes", "inserts", "constraints", "raw", "pages", "runs",
-    "errors", "retries", "log", "dry", "prepare" }
+    "errors", "retries", "log", "dry", "prepare", "input" }
   local function path_of(spec)
     return "tests/contract/" .. spec .. "_spec.lua"
   end

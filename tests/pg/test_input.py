@@ -61,6 +61,8 @@ WRONG = [
      " varying(5)"),
     ("id,email\n1\n", "u.csv, line 2: the record has 1 fields"),
     ("id,mail\n1,a\n", 'u.csv, line 1: input.columns has no column "mail"'),
+    ("id;email\n1;a\n", 'set input.delimiter = ";"'),
+    ("id\temail\n1\ta\n", 'set input.delimiter = "\\t"'),
     ("id,email\n1,\"a\n2,b\n", "u.csv, line 2"),
 ]
 
@@ -72,8 +74,9 @@ def test_a_file_that_is_wrong_is_not_loaded(db, project):
            "repo:insert('out', { line = 0 }) end,")
     for text, shown in WRONG:
         project.write("u.csv", text)
-        project.run("--input", "u.csv").expect(
+        result = project.run("--input", "u.csv").expect(
             FAILED, shown, "Nothing of the file is loaded")
+        result.refuse("the same command resumes it")
     assert rows_of(db) == [] and tables_of(db) == []
     assert {run["state"] for run in project.status()} == {"cancelled"}
 

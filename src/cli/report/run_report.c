@@ -153,7 +153,10 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
     case LM_END_FAILED:
         break;
     }
-    if (outcome->begun && err->kind != LM_ERR_FENCED) {
+    if (outcome->refused) {
+        lm_out("run %" PRId64 " is cancelled: its file is wrong\n",
+               outcome->run_id);
+    } else if (outcome->begun && err->kind != LM_ERR_FENCED) {
         lm_out("run %" PRId64 " failed: ", outcome->run_id);
         print_counts(outcome);
         print_speed(outcome);

@@ -59,15 +59,33 @@ lm_csv_close(struct lm_csv *self)
 
 /* -- the header ----------------------------------------------------------- */
 
+/* A header of one column that looks like several. */
+static bool
+hint_at_delimiter(const struct lm_csv *self, const char *name,
+                  struct lm_err *err)
+{
+    const char *found = self->column_count == 1 ? strpbrk(name, ",;\t|") : NULL;
+
+    if (found == NULL)
+        return false;
+    lm_err_hint(err,
+                "If that is what stands between the fields, set "
+                "input.delimiter = \"%s%.1s\".",
+                *found == '\t' ? "\\" : "", *found == '\t' ? "t" : found);
+    return true;
+}
+
 static bool
 fail_unknown(const struct lm_csv *self, const char *name, struct lm_err *err)
 {
     const struct lm_input *input = self->reader->input;
     struct lm_buf names = LM_BUF_INIT;
 
-    lm_reader_add_names(self->reader, &names);
     lm_input_fail(self->reader->file, self->line, NULL, err,
                   "input.columns has no column \"%s\"", name);
+    if (hint_at_delimiter(self, name, err))
+        return false;
+    lm_reader_add_names(self->reader, &names);
     lm_err_hint(err,
                 "It has: %s. Add the column there%s, or leave such columns out "
                 "with input.ignore_others = true.",

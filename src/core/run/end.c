@@ -240,6 +240,7 @@ fill_outcome(struct lm_runner *self)
     outcome->retries = self->run.retries;
     fill_counts(self);
     outcome->begun = self->acquired;
+    outcome->refused = self->input.refused;
     if (!self->acquired)
         return;
     outcome->retries = self->gauge.progress.retries;

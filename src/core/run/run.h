@@ -70,6 +70,7 @@ struct lm_outcome {
     int64_t run_id;   /* 0 when none was found or begun */
     bool begun;       /* this call began it, took it over or joined it */
     bool others;      /* it stopped, and other processes go on with it */
+    bool refused;     /* it failed and is cancelled, as its file is wrong */
     bool one_shot;    /* then rows and batches mean nothing */
     bool takes_all;   /* the base query also returns migrated rows */
     int64_t rows;     /* of the whole run */
