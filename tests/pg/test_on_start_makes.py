@@ -7,6 +7,7 @@ import pytest
 
 from harness.dry import counts, dry, untouched
 from harness.project import DONE, INVALID, STOPPED
+from harness.wait import wait_until
 
 SCRIPT = """local luamig = require "luamig"
 return {{
@@ -56,6 +57,23 @@ def test_on_start_makes_it_once_whatever_happens(db, project, fault):
         (26, 26)]
 
 
+def test_who_joins_before_on_start_has_made_it_waits_and_helps(db, project):
+    write(db, project, "SELECT pg_advisory_xact_lock(7); " + MAKES)
+    db.execute("SELECT pg_advisory_lock(7)")
+    first = project.start_run("--throttle-ms", 20, "--batch-size", 1)
+    wait_until(lambda: db.scalar("SELECT count(*) FROM pg_locks WHERE"
+                                 " locktype = 'advisory' AND NOT granted"),
+               "on_start")
+    second = project.start_run("--join")
+    wait_until(lambda: "joining run 1" in second.stderr(), "the second")
+    db.execute("SELECT pg_advisory_unlock(7)")
+    first.wait().expect(DONE)
+    second.wait().expect(DONE)
+    assert db.rows("SELECT count(*), min(n), max(n) FROM work") == [(25, 1, 1)]
+    assert db.rows("SELECT count(*), count(DISTINCT id) FROM seen") == [
+        (26, 26)]
+
+
 def test_a_run_begins_after_a_key_of_the_new_table(db, project):
     write(db, project, config="start_after = 20")
     project.run("--limit", 2).expect(STOPPED)
@@ -64,6 +82,8 @@ def test_a_run_begins_after_a_key_of_the_new_table(db, project):
 
 
 NO_KEY = "CREATE TABLE work (id bigint, n int)"
+BARE = ("CREATE TABLE work (id int NOT NULL, n int); INSERT INTO work"
+        " SELECT generate_series(1, 150000); ANALYZE work")
 
 
 @pytest.mark.parametrize("sql, config, words", [
@@ -73,8 +93,7 @@ NO_KEY = "CREATE TABLE work (id bigint, n int)"
     (NO_KEY, "", ["may be NULL"]),
     ("CREATE TABLE work (n int)", "", ['column "id" does not exist']),
     (MAKES, "start_after = 'x'", ["start_after does not fit the key", "--restart"]),
-    ("CREATE TABLE work (id int NOT NULL, n int); INSERT INTO work"
-     " SELECT generate_series(1, 150000); ANALYZE work", "",
+    (BARE, "",
      ["plan: each page reads", "What on_start did is rolled back",
       "--force runs the script anyway"])])
 def test_what_is_refused_of_others_is_refused_and_on_start_taken_back(
@@ -91,8 +110,7 @@ def test_what_is_refused_of_others_is_refused_and_on_start_taken_back(
 
 
 def test_it_is_forced_as_others_are(db, project):
-    write(db, project, "CREATE TABLE work (id int NOT NULL, n int); "
-          "INSERT INTO work SELECT generate_series(1, 150000); ANALYZE work")
+    write(db, project, BARE)
     project.run("--force", "--limit", 100).expect(
         STOPPED, "overridden by --force: plan: each page reads")
 
