@@ -95,6 +95,7 @@ def test_the_file_of_a_secret_is_completed(shell):
         assert shell.complete("run", "x.lua", "--arg-file", "token", "=",
                               *words) == ["secrets/token"]
     assert "secrets" in shell.complete("run", "--arg-file", "token", "=")
+    assert shell.complete("run", "--input", "secrets/t") == ["secrets/token"]
     assert shell.complete("run", "--arg", "n", "=", "") == []
     assert shell.complete("run", "--arg-file", "") == []
 

@@ -1,13 +1,16 @@
 """A run that reads a file is killed anywhere: each record is written once."""
 
 import os
+import random
 import signal
+import time
 
 import pytest
 
 from harness import inputs
+from harness.cluster import Cluster
 from harness.oracle import assert_nothing_left
-from harness.project import DONE
+from harness.project import DONE, Project
 from harness.wait import wait_until
 
 # Where luamig dies, and whether the run goes on without the file.
@@ -72,8 +75,8 @@ def test_where_nobody_knows_what_a_commit_did(db, project, table, point):
 
 def test_a_connection_that_breaks_while_the_file_is_loaded(db, project):
     inputs.make_out(db)
-    inputs.script(project, batch=20000)
-    text, rows = inputs.csv_of(70000)
+    inputs.script(project, batch=1000)
+    text, rows = inputs.csv_of(3000, 300)
     project.write("u.csv", text)
     runner = project.start_run("--input", "u.csv", fault="input_block:3=stop")
     runner.wait_frozen()
@@ -100,10 +103,67 @@ def test_two_workers_are_killed_and_go_on_without_the_file(db, project):
     assert inputs.tables_of(db) == []
 
 
+def test_kills_at_random_moments(db, project, record_property):
+    seed = int(os.environ.get("LUAMIG_TEST_SEED") or time.time())
+    record_property("seed", seed)
+    print(f"LUAMIG_TEST_SEED={seed}")
+    dice = random.Random(seed)
+    inputs.make_out(db)
+    inputs.script(project, batch=100, config="workers = 2")
+    text, rows = inputs.csv_of(4000, 300)
+    project.write("u.csv", text)
+    for _ in range(8):
+        runner = project.start_run("--input", "u.csv")
+        time.sleep(dice.uniform(0.05, 0.9))
+        runner.kill()
+    project.run("--input", "u.csv").expect(DONE)
+    assert inputs.rows_of(db) == rows
+    assert inputs.tables_of(db) == []
+
+
+@pytest.fixture
+def crashing(tmp_path):
+    """A server, a database and a project."""
+    server = Cluster().start()
+    database = server.make_database()
+    folder = Project(tmp_path / "crashing", database.url)
+    yield server, database, folder
+    folder.close()
+    server.remove()
+
+
+@pytest.mark.long
+def test_a_server_that_crashes(crashing):
+    """While the file is loaded, and when it is, and batches are lost."""
+    server, db, project = crashing
+    inputs.make_out(db)
+    inputs.script(project, batch=50)
+    text, rows = inputs.csv_of(3000, 300)
+    project.write("u.csv", text)
+    runner = project.start_run("--input", "u.csv", fault="input_block:3=stop")
+    runner.wait_frozen()
+    db.close()
+    server.crash()
+    server.start()
+    runner.thaw()
+    wait_until(lambda: "is loaded" in runner.stderr(), "the load")
+    runner.kill()
+    server.keep_wal_in_memory()
+    runner = project.start_run(fault="after_commit_sent:9=stop")
+    runner.wait_frozen()
+    db.close()
+    server.crash_without_wal()
+    server.start()
+    runner.thaw()
+    runner.wait().expect(DONE)
+    assert inputs.rows_of(db) == rows
+    assert inputs.tables_of(db) == []
+
+
 def test_a_frozen_process_that_loads_loses_the_run_to_another(db, project):
     inputs.make_out(db)
-    inputs.script(project, batch=20000)
-    text, rows = inputs.csv_of(70000)
+    inputs.script(project, batch=1000)
+    text, rows = inputs.csv_of(3000, 300)
     project.write("u.csv", text)
     env = {"LUAMIG_LEASE_MS": "500"}
     frozen = project.start_run("--input", "u.csv", fault="input_block:3=stop",

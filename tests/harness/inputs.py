@@ -39,7 +39,8 @@ def tables_of(db):
                      " AND c.relname LIKE 'input\\_%' ORDER BY 1")
 
 
-def csv_of(count):
-    """A file of so many records, and what becomes of them."""
-    text = "id,email\n" + "".join(f"{n},u{n}@x\n" for n in range(1, count + 1))
-    return text, [(n + 1, n, f"u{n}@x") for n in range(1, count + 1)]
+def csv_of(count, wide=0):
+    """A file of so many records, and what becomes of them. wide: so many bytes
+    more in each, for a file of several blocks."""
+    rows = [(n + 1, n, f"u{n}@x" + "y" * wide) for n in range(1, count + 1)]
+    return "id,email\n" + "".join(f"{n},{email}\n" for _, n, email in rows), rows

@@ -59,7 +59,7 @@ WRONG = [
     ("id,email\n1,a\n2,way too long\n",
      'u.csv, line 3, column "email": value too long for type character'
      " varying(5)"),
-    ("id,email\n1\n", "u.csv, line 2: the record has 1 fields"),
+    ("id,email\n1\n", "u.csv, line 2: the record has 1 field"),
     ("id,mail\n1,a\n", 'u.csv, line 1: input.columns has no column "mail"'),
     ("id;email\n1;a\n", 'set input.delimiter = ";"'),
     ("id\temail\n1\ta\n", 'set input.delimiter = "\\t"'),
@@ -176,7 +176,7 @@ def freeze_while_loading(project, *options):
 
 def test_loading_is_a_state_and_a_load_that_is_killed_begins_anew(db, project):
     script(project, batch=1000)
-    text, rows = csv_of(70000)
+    text, rows = csv_of(3000, 300)
     project.write("u.csv", text)
     runner = freeze_while_loading(project, "--input", "u.csv")
     assert project.status()[0]["state"] == "loading"
@@ -187,14 +187,14 @@ def test_loading_is_a_state_and_a_load_that_is_killed_begins_anew(db, project):
     project.luamig("status").expect(DONE, "interrupted")
     project.run().expect(USAGE, "run 1 has not loaded u.csv yet",
                          "Give the file once more")
-    project.run("--input", "u.csv").expect(DONE, "run 1 done: 70,000 rows")
+    project.run("--input", "u.csv").expect(DONE, "run 1 done: 3,000 rows")
     assert rows_of(db) == rows
 
 
 @pytest.mark.parametrize("how", ["signal", "pause", "cancel"])
 def test_a_load_ends_at_once_when_it_is_asked_to(db, project, how):
     script(project)
-    project.write("u.csv", csv_of(400000)[0])
+    project.write("u.csv", csv_of(20000, 300)[0])
     runner = freeze_while_loading(project, "--input", "u.csv")
     if how == "signal":
         runner.signal(signal.SIGINT)
@@ -219,16 +219,16 @@ def write_at(path, place, text):
 
 def test_a_file_that_changes_while_it_is_read_is_not_loaded(db, project):
     script(project)
-    path = os.path.join(project.path, project.write("u.csv", csv_of(70000)[0]))
+    path = os.path.join(project.path, project.write("u.csv", csv_of(3000, 300)[0]))
     for change in (lambda: os.truncate(path, 700_000),
                    lambda: open(path, "a", encoding="utf-8").write("1,a\n"),
-                   lambda: write_at(path, 1_000_000, "7")):
+                   lambda: write_at(path, 800_000, "7")):
         runner = freeze_while_loading(project, "--input", "u.csv")
         change()
         runner.thaw()
         runner.wait().expect(FAILED, "u.csv: the file has changed while luamig"
                              " read it", "Nothing of the file is loaded")
-        project.write("u.csv", csv_of(70000)[0])
+        project.write("u.csv", csv_of(3000, 300)[0])
     assert tables_of(db) == [] and rows_of(db) == []
 
 
@@ -423,8 +423,8 @@ def test_several_workers_share_a_file(db, project):
 
 
 def test_a_process_joins_while_the_file_is_loaded(db, project):
-    script(project, batch=500, config="throttle_ms = 1")
-    text, rows = csv_of(70000)
+    script(project, batch=50, config="throttle_ms = 1")
+    text, rows = csv_of(3000, 300)
     project.write("u.csv", text)
     leader = freeze_while_loading(project, "--input", "u.csv")
     helper = project.start_run("--join")

@@ -109,7 +109,7 @@ test_csv_that_is_wrong(void **state)
     CHECK(&csv, "a,b,a\n", "f, line 1: the header has the column \"a\" twice");
     CHECK(&csv, "a,b,z\n", "f, line 1: input.columns has no column \"z\"");
     CHECK(&csv, "a,b\n1\n",
-          "f, line 2: the record has 1 fields, and the header has 2");
+          "f, line 2: the record has 1 field, and the header has 2");
     CHECK(&csv, "a,b\n1,2\n1,2,3\n",
           "f, line 3: the record has 3 fields, and the header has 2");
     CHECK(&csv, "a,b\n5\" disk,2\n",

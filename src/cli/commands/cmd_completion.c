@@ -38,7 +38,7 @@ static const char bash[] =
     "    --log) _luamig_complete_words \"plain json\" ;;\n"
     "    --script) _luamig_complete_files '*.lua' ;;\n"
     "    --schema) _luamig_complete_files '*.sql' ;;\n"
-    "    --arg-file=) _luamig_complete_files '*' ;;\n"
+    "    --arg-file= | --input) _luamig_complete_files '*' ;;\n"
     "    esac\n"
     "}\n"
     "\n"

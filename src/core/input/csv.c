@@ -270,8 +270,8 @@ fail_count(struct lm_csv *self)
 {
     self->failed = true;
     lm_input_fail(self->reader->file, self->line, NULL, self->err,
-                  "the record has %d fields, and the header has %d",
-                  self->field, self->column_count);
+                  "the record has %d field%s, and the header has %d",
+                  self->field, self->field == 1 ? "" : "s", self->column_count);
     lm_err_hint(self->err, "A field with a delimiter in it must be in quotes.");
 }
 
