@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from before import Pairs
 from files import Files
 from instructions import Instructions
+from recipes import Recipes
 from rig import HERE, STEP, Failed, Rig, output, say
 from workers import Workers
 
@@ -490,6 +491,8 @@ def read_options():
                         help="part 7 as well: what --workers auto finds")
     parser.add_argument("--files", action="store_true",
                         help="part 8 as well: runs that read a file")
+    parser.add_argument("--recipes", action="store_true",
+                        help="part 9 as well: recipes beside loops in PL/pgSQL")
     parser.add_argument("--no-main", action="store_true",
                         help="without part 1: the local socket")
     parser.add_argument("--before", metavar="PATH",
@@ -557,6 +560,8 @@ def main():
                 Workers(bench, UPDATE_ONCE, C_UNNEST).show_auto()
             if options.files:
                 Files(bench).show()
+            if options.recipes:
+                Recipes(bench).show()
             if options.instructions:
                 Instructions(rig, options.before, OURS).show(options.batches)
             elif options.before:

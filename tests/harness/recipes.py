@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes.md: tables to run them on, and one SQL computation
+"""The recipes of docs/recipes.md: tables to run them on, and a computation in SQL
 of what the tables are to be afterwards."""
 
 from dataclasses import dataclass
@@ -13,18 +13,21 @@ CUSTOMERS = "reason,id\n" + "".join(
 
 @dataclass(frozen=True)
 class Recipe:
-    tables: str  # makes them, with their rows
+    setup: str  # makes tables of so many ROWS, or nearly
     plain: str  # does by SQL what the script does
     shows: tuple  # queries whose answers must be the same
     args: tuple = ()  # of the command line
     left: object = 0  # rows that match at the end; None: the query has no WHERE
+
+    def tables(self, rows=1000):
+        return self.setup.replace("ROWS", str(rows))
 
 
 RECIPES = {
     "widen_ids": Recipe("""
         CREATE TABLE events (id int PRIMARY KEY, kind text);
         INSERT INTO events SELECT n * 3, 'k' || n
-            FROM generate_series(-500, 2000) n;
+            FROM generate_series(-500, ROWS) n;
         """ + PAGE.block("ALTER TABLE events")
         + "UPDATE events SET kind = 'seen' WHERE id % 7 = 0",
         "UPDATE events SET id_wide = id", ("TABLE events ORDER BY id",)),
@@ -38,7 +41,7 @@ RECIPES = {
         CREATE TABLE readings_2024 PARTITION OF readings_by_day
             FOR VALUES FROM ('2024-01-01') TO (MAXVALUE);
         INSERT INTO readings SELECT n, date '2023-06-01' + n % 400, n / 8.0
-            FROM generate_series(1, 2500) n;
+            FROM generate_series(1, ROWS) n;
         INSERT INTO readings_by_day SELECT id, taken_on, -1
             FROM readings WHERE id % 50 = 0""",
         "INSERT INTO readings_by_day SELECT * FROM readings"
@@ -53,7 +56,7 @@ RECIPES = {
         CREATE UNIQUE INDEX ON records (player_id, game)
             WHERE closed_on IS NULL;
         INSERT INTO scores SELECT n, n % 13, 'g' || n % 4, n * 7919 % 1000
-            FROM generate_series(1, 1500) n;
+            FROM generate_series(1, ROWS) n;
         INSERT INTO records VALUES (1, 'g1', 5000, NULL), (2, 'g2', 1, NULL),
             (3, 'g3', 9999, '2020-01-01')""",
         """INSERT INTO records SELECT player_id, game, max(points)
@@ -73,15 +76,15 @@ RECIPES = {
         CREATE TABLE members (person_id bigint REFERENCES people, club_id int,
             PRIMARY KEY (person_id, club_id));
         INSERT INTO people SELECT n, CASE n % 3 WHEN 0 THEN 'A' ELSE 'a' END
-            || n % 300 || '@x' FROM generate_series(1, 900) n;
-        INSERT INTO orders SELECT n, n * 37 % 900 + 1
-            FROM generate_series(1, 1000) n;
-        INSERT INTO notes SELECT n, n * 91 % 900 + 1
-            FROM generate_series(1, 700) n;
+            || n % (ROWS / 3) || '@x' FROM generate_series(1, ROWS) n;
+        INSERT INTO orders SELECT n, n * 37 % ROWS + 1
+            FROM generate_series(1, ROWS + 100) n;
+        INSERT INTO notes SELECT n, n * 91 % ROWS + 1
+            FROM generate_series(1, ROWS - 200) n;
         INSERT INTO profiles SELECT n, 'bio ' || n
-            FROM generate_series(1, 900) n WHERE n % 5 < 2;
-        INSERT INTO members SELECT DISTINCT n * 53 % 900 + 1, n % 6
-            FROM generate_series(1, 1500) n;
+            FROM generate_series(1, ROWS) n WHERE n % 5 < 2;
+        INSERT INTO members SELECT DISTINCT n * 53 % ROWS + 1, n % 6
+            FROM generate_series(1, ROWS + 600) n;
         CREATE INDEX ON orders (person_id); CREATE INDEX ON notes (person_id);
         ANALYZE""",
         """CREATE TEMP TABLE heirs AS SELECT id,
@@ -107,8 +110,8 @@ RECIPES = {
             tag_id int REFERENCES tags);
         CREATE INDEX ON taggings (tag_id);
         INSERT INTO tags (name) VALUES ('t1'), ('unused');
-        INSERT INTO taggings SELECT n, 't' || n * n % 41, NULL
-            FROM generate_series(1, 1200) n;
+        INSERT INTO taggings SELECT n, 't' || n % 1000 * n % 41, NULL
+            FROM generate_series(1, ROWS) n;
         UPDATE taggings SET tag_id = 1 WHERE tag = 't1' AND id % 2 = 0""",
         """INSERT INTO tags (name) SELECT DISTINCT tag FROM taggings
             ON CONFLICT DO NOTHING;
@@ -122,9 +125,9 @@ RECIPES = {
         CREATE TABLE orders (id int PRIMARY KEY);
         CREATE TABLE lines (id bigint PRIMARY KEY, order_id int, label text);
         CREATE TABLE lost_lines (LIKE lines);
-        INSERT INTO orders SELECT n * 2 FROM generate_series(1, 300) n;
-        INSERT INTO lines SELECT n, n % 800, 'l' || n
-            FROM generate_series(1, 1500) n;
+        INSERT INTO orders SELECT n * 2 FROM generate_series(1, ROWS / 4) n;
+        INSERT INTO lines SELECT n, n % (ROWS * 2 / 3), 'l' || n
+            FROM generate_series(1, ROWS) n;
         ANALYZE""",
         """WITH gone AS (DELETE FROM lines WHERE NOT EXISTS (SELECT FROM orders
             WHERE orders.id = order_id) RETURNING *)
@@ -134,8 +137,8 @@ RECIPES = {
         CREATE TABLE categories (id int PRIMARY KEY, parent_id int,
             slug text NOT NULL, path text);
         INSERT INTO categories SELECT n, nullif(n / 3, 0), 's' || n
-            FROM generate_series(1, 600) n;
-        INSERT INTO categories VALUES (1001, 1002, 'a'), (1002, 1001, 'b')""",
+            FROM generate_series(1, ROWS) n;
+        INSERT INTO categories VALUES (-1, -2, 'a'), (-2, -1, 'b')""",
         """WITH RECURSIVE down AS (
             SELECT id, slug AS path FROM categories WHERE parent_id IS NULL
             UNION ALL SELECT c.id, down.path || '/' || c.slug
@@ -145,11 +148,11 @@ RECIPES = {
         ("TABLE categories ORDER BY id",), left=2),
     "lower_logins": Recipe("""
         CREATE TABLE accounts (id int PRIMARY KEY, login text UNIQUE);
-        INSERT INTO accounts SELECT n, CASE n % 4 WHEN 0 THEN 'U' || n / 4 % 90
-            WHEN 1 THEN 'u' || n ELSE 'U' || n || 'x' END
-            FROM generate_series(1, 350) n WHERE n % 4 > 0 OR n < 360;
-        INSERT INTO accounts VALUES (1001, 'bob'), (1002, 'Bob'), (1003, 'BOB'),
-            (1004, 'EVE'), (1005, 'Eve'), (1006, 'Ärger')""",
+        INSERT INTO accounts SELECT n, CASE n % 4 WHEN 0 THEN 'u' || n
+            WHEN 1 THEN 'U' || n - 1 ELSE 'U' || n || 'x' END
+            FROM generate_series(1, ROWS) n;
+        INSERT INTO accounts VALUES (-1, 'bob'), (-2, 'Bob'), (-3, 'BOB'),
+            (-4, 'EVE'), (-5, 'Eve'), (-6, 'Ärger')""",
         """CREATE TEMP TABLE twins AS SELECT id, row_number() OVER (
             PARTITION BY lower(login COLLATE "C")
             ORDER BY login <> lower(login COLLATE "C"), id) AS n FROM accounts;
@@ -159,7 +162,7 @@ RECIPES = {
     "purge_events": Recipe("""
         CREATE TABLE logged (id bigint PRIMARY KEY, happened_on date);
         INSERT INTO logged SELECT n, date '2020-01-01' + n % 1000
-            FROM generate_series(1, 3000) n""",
+            FROM generate_series(1, ROWS) n""",
         "DELETE FROM logged WHERE happened_on < '2022-01-01'",
         ("TABLE logged ORDER BY id",), args=("--arg", "before=2022-01-01")),
     "fix_payloads": Recipe(r"""
@@ -167,34 +170,38 @@ RECIPES = {
             version int NOT NULL);
         INSERT INTO hooks SELECT n, json_build_object('price', n / 100.0,
             'id', 9007199254740993 + n, 'tags', '[]'::json)::text, 1
-            FROM generate_series(1, 500) n;
-        INSERT INTO hooks VALUES (1001, 'no JSON', 1), (1002, '[1]', 2),
-            (1003, '{"price": 1.10, "x": {"\u00e4": [null, 1e3]}}', 0)""",
+            FROM generate_series(1, ROWS) n;
+        INSERT INTO hooks VALUES (-1, 'no JSON', 1), (-2, '[1]', 2),
+            (-3, '{"price": 1.10, "x": {"\u00e4": [null, 1e3]}}', 0)""",
         """UPDATE hooks SET version = 2, body = (body::jsonb - 'price'
             || jsonb_build_object('amount', body::jsonb -> 'price'))::text
         WHERE version < 2 AND body <> 'no JSON'""",
-        ("SELECT id, version, CASE WHEN body <> 'no JSON' THEN body::jsonb END"
-         " FROM hooks ORDER BY id",), left=1),
+        # Numbers by their value: 1.10 is 1.1.
+        ("SELECT id, version, doc - 'amount' - 'x',"
+         " (doc ->> 'amount')::float8, (doc #>> '{x,ä,1}')::float8"
+         " FROM (SELECT id, version, CASE WHEN body <> 'no JSON'"
+         " THEN body::jsonb END AS doc FROM hooks) AS hook ORDER BY id",),
+        left=1),
     "hash_emails": Recipe("""
         CREATE TABLE readers (id int PRIMARY KEY, email text NOT NULL,
             email_hash text);
         INSERT INTO readers SELECT n, 'Ü' || n || '@x'
-            FROM generate_series(1, 1500) n""",
+            FROM generate_series(1, ROWS) n""",
         "UPDATE readers SET email_hash ="
         " encode(sha256(convert_to(lower(email), 'UTF8')), 'hex')",
         ("TABLE readers ORDER BY id",)),
     "fold_names": Recipe("""
         CREATE TABLE artists (id int PRIMARY KEY, name text NOT NULL);
         INSERT INTO artists SELECT n, 'ÄRGER İ ' || n
-            FROM generate_series(1, 1100) n;
-        INSERT INTO artists VALUES (2000, 'björk'), (2001, 'ΣΊΣΥΦΟΣ')""",
+            FROM generate_series(1, ROWS) n;
+        INSERT INTO artists VALUES (-1, 'björk'), (-2, 'ΣΊΣΥΦΟΣ')""",
         'UPDATE artists SET name = lower(name COLLATE "en-x-icu")',
         ("TABLE artists ORDER BY id",)),
     "date_visits": Recipe("""
         CREATE TABLE visits (id int PRIMARY KEY, visited_at timestamptz,
             visited_on date);
         INSERT INTO visits SELECT n, timestamptz '2024-03-30 22:30Z'
-            + n * interval '7 hours' FROM generate_series(1, 1100) n;
+            + n * interval '7 hours' FROM generate_series(1, ROWS) n;
         INSERT INTO visits VALUES (0, NULL, NULL)""",
         "UPDATE visits SET visited_on ="
         " (visited_at AT TIME ZONE 'Europe/Berlin')::date",
@@ -203,8 +210,8 @@ RECIPES = {
         CREATE TABLE payments (id int PRIMARY KEY, amount numeric(20, 4)
             NOT NULL, cents bigint);
         INSERT INTO payments SELECT n, (n - 500) * 0.0050
-            FROM generate_series(1, 1100) n;
-        INSERT INTO payments VALUES (2000, 90071992547409.9350)""",
+            FROM generate_series(1, ROWS) n;
+        INSERT INTO payments VALUES (-1, 90071992547409.9350)""",
         # Half to even, of what has four digits.
         """UPDATE payments SET cents = round(amount * 100)
             - CASE WHEN abs(amount * 100) % 1 = 0.5
@@ -225,7 +232,7 @@ RECIPES = {
         INSERT INTO tokens SELECT n, encrypted('Schlüssel ' || n,
             CASE n % 9 WHEN 0 THEN '{NEW}' ELSE '{OLD}' END),
             CASE n % 9 WHEN 0 THEN 2 ELSE 1 END
-            FROM generate_series(1, 400) n""",
+            FROM generate_series(1, ROWS) n""",
         f"""UPDATE tokens SET key_number = 2,
             secret = encrypted(decrypted(secret, '{OLD}'), '{NEW}')
             WHERE key_number = 1""",
@@ -234,8 +241,8 @@ RECIPES = {
         args=("--arg-env", "from=OLD_KEY", "--arg-env", "to=NEW_KEY")),
     "hash_avatars": Recipe("""
         CREATE TABLE avatars (id int PRIMARY KEY, path text, sha256 bytea);
-        INSERT INTO avatars SELECT n, '/' || n FROM generate_series(1, 250) n;
-        INSERT INTO avatars VALUES (1000, '/gone')""",
+        INSERT INTO avatars SELECT n, '/' || n FROM generate_series(1, LEAST(ROWS, 250)) n;
+        INSERT INTO avatars VALUES (-1, '/gone')""",
         "UPDATE avatars SET sha256 = sha256(convert_to('avatar /' || id,"
         " 'UTF8')) WHERE path <> '/gone'",
         ("TABLE avatars ORDER BY id",), left=1),
@@ -244,7 +251,7 @@ RECIPES = {
         CREATE TABLE jobs (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
             kind text NOT NULL, customer_id bigint NOT NULL);
         INSERT INTO customers SELECT n, CASE n % 50 WHEN 0 THEN 'before' END
-            FROM generate_series(1, 700) n""",
+            FROM generate_series(1, LEAST(ROWS, 700)) n""",
         """INSERT INTO jobs (kind, customer_id) SELECT 'tell', id
             FROM customers WHERE id % 2 = 0 AND closed_for IS NULL;
         UPDATE customers SET closed_for = 'said "no", ' || id
@@ -255,7 +262,7 @@ RECIPES = {
     "close_tickets": Recipe("""
         CREATE TABLE tickets (id int PRIMARY KEY, tenant_id int, open bool);
         INSERT INTO tickets SELECT n, n % 5, n % 3 > 0
-            FROM generate_series(1, 1100) n""",
+            FROM generate_series(1, ROWS) n""",
         "UPDATE tickets SET open = false WHERE tenant_id = 3",
         ("TABLE tickets ORDER BY id",), args=("--arg", "tenant=3")),
 }
