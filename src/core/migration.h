@@ -15,15 +15,18 @@ struct lm_page;
 struct lm_repo;
 struct lm_stretch;
 
+enum { LM_KEY_PREFIX_SIZE = 48 };
+
 struct lm_run_info {
     int64_t id;
     const char *script;
-    int64_t batch;       /* from 1; 0 before the first; a one-shot is batch 1 */
-    int worker;          /* from 1 */
-    int attempt;         /* from 1 */
-    bool dry_run;        /* everything is rolled back, and id is 0 */
-    bool prepared;       /* the rows are those that ops->look has seen last */
-    char key_prefix[48]; /* what tells its rows from those of all other runs */
+    int64_t batch; /* from 1; 0 before the first; a one-shot is batch 1 */
+    int worker;    /* from 1 */
+    int attempt;   /* from 1 */
+    bool dry_run;  /* everything is rolled back, and id is 0 */
+    bool prepared; /* the rows are those that ops->look has seen last */
+    /* what tells its rows from those of all other runs */
+    char key_prefix[LM_KEY_PREFIX_SIZE];
 };
 
 enum lm_callback {

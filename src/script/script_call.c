@@ -20,6 +20,10 @@
 
 enum { ASK_AGAIN_MS = 1000 };
 
+/* run.retry and run.key_of, in the registry. */
+static const char retry_key;
+static const char key_of_key;
+
 /* One call of one of the script's functions. */
 struct invocation {
     struct lm_script *script;
@@ -52,18 +56,33 @@ l_log(lua_State *L)
     return 0;
 }
 
-/* key_of and retry of a run object, which is at the top. [-0, +0, raises] */
+/* Keeps what set_functions sets, for this run. [-0, +0, raises] */
 static void
-set_functions(lua_State *L, int definition, const struct lm_run_info *info)
+make_functions(lua_State *L, struct lm_script *script, int definition,
+               const struct lm_run_info *info)
 {
     lmL_require_field(L, "luamig.prepared", "retry");
-    lua_setfield(L, -2, "retry");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &retry_key);
     lmL_require_field(L, "luamig.prepared", "key_of");
     lua_getfield(L, definition, "config");
     lua_getfield(L, -1, "key");
     lua_remove(L, -2);
     lua_pushstring(L, info->key_prefix);
     lua_call(L, 2, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &key_of_key);
+    memcpy(script->key_prefix, info->key_prefix, sizeof script->key_prefix);
+}
+
+/* key_of and retry of a run object, which is at the top. [-0, +0, raises] */
+static void
+set_functions(lua_State *L, struct lm_script *script, int definition,
+              const struct lm_run_info *info)
+{
+    if (strcmp(script->key_prefix, info->key_prefix) != 0)
+        make_functions(L, script, definition, info);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &retry_key);
+    lua_setfield(L, -2, "retry");
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &key_of_key);
     lua_setfield(L, -2, "key_of");
 }
 
@@ -84,7 +103,7 @@ push_prepared(lua_State *L, const struct lm_script *script,
 
 /* strict.record("run", fields, names) */
 void
-lmL_push_run(lua_State *L, const struct lm_script *script, int definition,
+lmL_push_run(lua_State *L, struct lm_script *script, int definition,
              const struct lm_run_info *info, bool migrates)
 {
     static const char *const names[] = {
@@ -107,7 +126,7 @@ lmL_push_run(lua_State *L, const struct lm_script *script, int definition,
         push_prepared(L, script, info);
         lua_setfield(L, -2, "prepared");
     }
-    set_functions(L, definition, info);
+    set_functions(L, script, definition, info);
     lmL_require_field(L, "luamig.script.canonical", "encode");
     lua_pushcclosure(L, l_log, 1);
     if (observer != NULL)

@@ -18,6 +18,7 @@ struct lm_script {
     int definition;                   /* registry reference */
     int loaded;                       /* likewise: the list of modules */
     int prepared; /* likewise: of luamig.prepared; LUA_NOREF: no prepare */
+    char key_prefix[LM_KEY_PREFIX_SIZE]; /* of run.key_of */
     struct lm_migration migration;
     const char *repo;
     struct lm_migration_ops ops;
@@ -44,7 +45,7 @@ void lmL_read_ops(lua_State *L, struct lm_script *self);
 
 /* The run object of a callback, for a definition at that index; migrates: it is
  * migrate. [-0, +1, raises] */
-void lmL_push_run(lua_State *L, const struct lm_script *script, int definition,
+void lmL_push_run(lua_State *L, struct lm_script *script, int definition,
                   const struct lm_run_info *info, bool migrates);
 
 /* prepare.c: the same as lmL_read_ops for prepare. [-0, +0, raises] */
