@@ -52,4 +52,7 @@ const char *lm_script_repo(const struct lm_script *self);
 bool lm_script_describe(const char *path, struct lm_buf *out,
                         struct lm_err *err) LM_MUSTCHECK;
 
+/* A file is given, and the script reads none: LM_ERR_USAGE. Always false. */
+bool lm_script_fail_unread(const char *path, struct lm_err *err);
+
 #endif

@@ -110,3 +110,11 @@ lm_script_read_input(void *self, const char *table, struct lm_migration *out,
     out->param_count = script->migration.param_count;
     return true;
 }
+
+bool
+lm_script_fail_unread(const char *path, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_USAGE, "%s reads no file", path);
+    return lm_err_hint(err, "Leave --input out, or give the script a field "
+                            "\"input\".");
+}

@@ -53,6 +53,8 @@ describe("an input", function()
       "input.columns must map names of columns to types, not 1" },
     { 'format = "csv", columns = { line = "int8" }', nil,
       'input.columns cannot have a column "line"' },
+    { 'format = "csv", columns = { xmin = "int8" }', nil,
+      'input.columns cannot have a column "xmin"' },
     { 'format = "csv", columns = { id = "int; DROP" }', nil,
       'input.columns.id must be a type, not "int; DROP"' },
     { 'format = "csv", columns = { id = 8 }', nil, "input.columns.id must be a type, not 8" },

@@ -265,6 +265,20 @@ def test_a_base_query_of_its_own_joins_the_file(db, project):
     assert rows_of(db) == [(4, 102, "u102@x"), (5, 104, "u104@x")]
 
 
+def test_on_start_may_make_a_table_that_the_file_is_joined_with(db, project):
+    script(project, config="allow_ddl = true", more="""
+        base_query = function(args, input)
+          return "SELECT line, id, email FROM " .. input .. " JOIN made USING (id)"
+        end,
+        on_start = function(repo)
+          repo:execute("CREATE TABLE made AS SELECT generate_series(2, 3)::int8 AS id")
+        end,""")
+    project.write("u.csv", csv_of(4)[0])
+    project.run("--input", "u.csv", "--limit", "1").expect(STOPPED)
+    project.run().expect(DONE, "done: 2 rows")
+    assert rows_of(db) == csv_of(4)[1][1:3]
+
+
 @pytest.mark.parametrize("type_name, shown", [
     ("bigserial", 'column "email" cannot be of type bigserial'),
     ("nosuch", 'type "nosuch" does not exist'),
@@ -515,6 +529,8 @@ def test_input_is_for_scripts_that_read_a_file(db, project):
                    " migrate = function() end }")
     project.write("u.csv", "id\n")
     project.run("--input", "u.csv").expect(USAGE, "reads no file")
+    project.luamig("check", "scripts/x.lua", "--input", "u.csv").expect(
+        USAGE, "reads no file")
 
 
 @pytest.mark.skipif("LUAMIG_TEST_HUGE" not in os.environ,

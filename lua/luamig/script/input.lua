@@ -16,6 +16,8 @@ local FIELDS = { "format", "columns", "null", "delimiter", "encoding", "header",
 local FORMATS = { "csv", "jsonl" }
 local CSV_ONLY = { "null", "delimiter", "header" }
 local LONGEST_NAME = 63
+-- Columns that each table has.
+local SYSTEM = { "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid" }
 
 local function is_line(value)
   return type(value) == "string" and not value:find "%c" and text.is_utf8(value)
@@ -49,6 +51,9 @@ local function read_columns(given, fail)
       fail({ "input", "columns" }, ("input.columns must map names of columns to types, not %s")
         :format(text.describe(name)),
         'Name each column and its type: columns = { id = "bigint", email = "text" }.')
+    elseif text.contains(SYSTEM, name) then
+      fail({ "input", "columns", name }, ('input.columns cannot have a column "%s"'):format(name),
+        "Each table of the server has that column. Rename the file's column in its header.")
     elseif name == input.LINE then
       fail({ "input", "columns", name }, ('input.columns cannot have a column "%s"'):format(name),
         "The table of the file has that column: the line in which a record begins. Rename the "

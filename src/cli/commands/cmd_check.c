@@ -139,6 +139,9 @@ look_at_script(const struct check_options *options, struct lm_project *project,
     lm_args_give(&options->args, &how);
     how.defaults_json = file != NULL ? file->defaults_json : NULL;
     if (lm_script_load(script, options->path, &how, err)) {
+        if (options->input != NULL &&
+            lm_script_migration(*script)->input == NULL)
+            return lm_script_fail_unread(options->path, err);
         lm_check_add(check, LM_VERDICT_OK, "script", "%s", options->path);
         return true;
     }

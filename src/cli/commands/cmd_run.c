@@ -384,9 +384,7 @@ may_read(const struct run_options *options,
 {
     if (options->input == NULL || migration->input != NULL)
         return true;
-    lm_err_set(err, LM_ERR_USAGE, "%s reads no file", options->path);
-    return lm_err_hint(err, "Leave --input out, or give the script a field "
-                            "\"input\".");
+    return lm_script_fail_unread(options->path, err);
 }
 
 static void

@@ -354,6 +354,9 @@ check_query(struct lm_runner *self, struct lm_err *err)
                   : lm_runner_may_look_later(self, self->run.started, err);
 
     lm_key_release(&start);
+    if (ok)
+        lm_runner_watch_tables(self);
+    ok = ok || lm_runner_may_look_later(self, self->run.started, err);
     self->input.ready = ok;
     return ok;
 }
