@@ -91,13 +91,15 @@ function World:attempt(path, opts)
   if opts.input and not def.input then
     errors.raise { kind = "spec", message = path .. " reads no file; leave input out" }
   end
+  declarations.check_source(self, def)
   local result, has_run = (def.input and run_with_input or run)(self, loaded, opts)
   return result, def, has_run
 end
 
 --- The keys of the rows that the base query of a loaded script returns, as messages show them.
 function World:matching_keys(def)
-  return pages.keys(self.base, self.store, def.config.key, def.args)
+  local from = self.source or self
+  return pages.keys(self.base, from.store, def.config.key, def.args)
 end
 
 --- The tables as they are, for `luamig.mock.difference`.
@@ -125,10 +127,10 @@ end
 World.stub, World.fail, World.run = declarations.stub, declarations.fail, declarations.run
 World.between = declarations.between
 
-local function in_lua(schemas, stand_in)
+local function in_lua(schemas, stand_in, source)
   return setmetatable({
     log = {}, journal = {}, last_id = 0, stubs = stubs.new(), faults = faults.new(),
-    store = store.new(schemas), base = stand_in,
+    store = store.new(schemas), base = stand_in, source = source,
   }, World)
 end
 
@@ -138,7 +140,8 @@ local function maker(make)
     if type(spec) ~= "table" then
       check.fail(1, "mock.new takes a table, not " .. text.describe(spec))
     end
-    check.options(1, "mock.new", spec, { "tables", "base" })
+    check.options(1, "mock.new", spec, { "tables", "base", "source" })
+    check.type(1, "mock.new: source", spec.source, "table", "a table of tables")
     if type(spec.tables) ~= "table" then
       check.fail(1, "mock.new: tables must be a table, not " .. text.describe(spec.tables))
     end
@@ -147,7 +150,9 @@ local function maker(make)
     end
     local ok, result = pcall(function()
       local schemas = schema.read(spec.tables, make ~= in_lua)
-      return make(schemas, spec.base and base.read(spec.base, schemas))
+      local others = spec.source and schema.read(spec.source, make ~= in_lua)
+      return make(schemas, spec.base and base.read(spec.base, others or schemas),
+        others and make(others))
     end)
     if not ok then
       check.fail(1, "mock.new: " .. tostring(result))

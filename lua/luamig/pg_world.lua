@@ -134,16 +134,18 @@ end
 --- The rows that `base` gives, and their columns.
 function World:compute_base(args)
   -- The functions of base run outside of transactions: they may look at other worlds.
+  local from = self.source or self
   return base.compute(self.base, function(name)
-    return self.schemas[name] and self.database:transact(function(repo)
-      return self:read(repo, name)
+    return from.schemas[name] and from.database:transact(function(repo)
+      return from:read(repo, name)
     end)
-  end, text.sorted_keys(self.schemas), args)
+  end, text.sorted_keys(from.schemas), args)
 end
 
 --- What the script's base query returns; nil when it fails, which the run reports.
 function World:rows_of_query(def)
-  local ok, rows = pcall(self.database.transact, self.database, function(repo)
+  local database = (self.source or self).database
+  local ok, rows = pcall(database.transact, database, function(repo)
     return repo:query(def.base_query, table.unpack(def.base_params, 1, def.base_params.n))
   end, def.config.timezone)
   return ok and rows or nil
@@ -335,13 +337,18 @@ end
 function World:attempt(path, opts)
   local overrides = { batch_size = opts.batch_size }
   local def = script.load(path, { args = opts.args, overrides = overrides })
+  declarations.check_source(self, def)
   self:check_base(def)
   self:find_shapes()
+  if self.source then
+    self.source:find_shapes()
+  end
   local watcher = watch.new(self, def, opts)
   local read = file_of(def, opts.input)
   local outcome = self.database:run(path, {
     args = typed_args(def.args), batch_size = opts.batch_size, limit = opts.limit,
     again = opts.again, dry_run = opts.dry_run, prepare = opts.prepare, input = read,
+    source = self.source and self.source.database,
   }, function(event)
     return watcher:see(event)
   end)
@@ -363,10 +370,11 @@ end
 --- Makes a world. Raises a string, which `mock.new` completes.
 -- @param schemas of `luamig.mock.schema`
 -- @param stand_in of `luamig.mock.base`, or nil
-function pg_world.new(schemas, stand_in)
+-- @param source the other database, a world without a base; or nil
+function pg_world.new(schemas, stand_in, source)
   local self = setmetatable({
     log = {}, stubs = stubs.new(), faults = faults.new(), schemas = schemas, base = stand_in,
-    database = pool.take(),
+    source = source, database = pool.take(),
   }, World)
   setup.tables(self.database, schemas)
   return self

@@ -211,6 +211,17 @@ local function reader_of(def, base_query, fail)
   end
 end
 
+--- Refuses what a base query in another database cannot bear.
+local function check_source(def, fail)
+  if def.config.source and def.migrate_range then
+    fail({ "migrate_range" }, "migrate_range cannot be combined with config.source: the rows are "
+      .. "in another database", "Use migrate, which gets the rows.")
+  elseif def.config.source and def.input then
+    fail({ "input" }, "input cannot be combined with config.source: the rows come from the file or "
+      .. "from the other database", "Write two scripts: one for the file, one for the other database.")
+  end
+end
+
 --- Loads a script and checks it.
 --
 -- @param path the file, as the user wrote it; messages show it like that
@@ -263,6 +274,7 @@ function script.load(path, opts)
     function(message)
       errors.raise { kind = "usage", message = message }
     end)
+  check_source(def, fail)
   def.start_after = def.config.start_after
   def.config_json = canonical.encode(def.config)
   def.args_spec = args.declare(fields.args, fail)

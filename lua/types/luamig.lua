@@ -106,6 +106,9 @@ function Range:where(columns, first) end
 ---Go on to the end of the table instead of ending at the highest key there was at the beginning.
 ---@field follow_new? boolean
 ---@field repo? string The database, by its name in luamig.lua. Default: "default".
+---The database that the base query and `run.source` read, by its name in luamig.lua. Default: the
+---same as that of `repo`.
+---@field source? string
 ---@field isolation? "repeatable read"|"serializable"|"read committed" Default: "repeatable read".
 ---How often a batch is tried again after a conflict or a timeout. Default: 5.
 ---@field retries? integer
@@ -176,6 +179,30 @@ function Range:where(columns, first) end
 ---@field key_of fun(row: luamig.Row): string
 ---Says that a service is away: luamig waits and calls the function again. No row fails by it.
 ---@field retry fun(message: string)
+---Reads in the database of `config.source`; only with it, and not in `on_stop`.
+---@field source luamig.Source
+
+---The other database, in a transaction that only reads. It lives as long as the repo.
+---@class luamig.Source
+local Source = {}
+
+---Runs a SELECT.
+---@param sql string
+---@param ... any The parameters.
+---@return luamig.Rows
+function Source:query(sql, ...) end
+
+---The same for at most one row: the row, or nil.
+---@param sql string
+---@param ... any
+---@return luamig.Row?
+function Source:one(sql, ...) end
+
+---The first column of that row, or nil.
+---@param sql string
+---@param ... any
+---@return any
+function Source:scalar(sql, ...) end
 
 ---What a write gives back.
 ---@class luamig.Handle

@@ -27,6 +27,9 @@ struct lm_run_info {
     bool prepared; /* the rows are those that ops->look has seen last */
     /* what tells its rows from those of all other runs */
     char key_prefix[LM_KEY_PREFIX_SIZE];
+    /* reads where the base query does, and is open as long as the callback's
+     * repo; NULL: none */
+    struct lm_repo *source;
 };
 
 enum lm_callback {
@@ -171,6 +174,9 @@ struct lm_migration {
 
     const char *isolation;
     const char *timezone; /* NULL: UTC */
+    /* The repo of luamig.lua in whose database the base query reads; NULL: the
+     * run's own. */
+    const char *reads_from;
     int64_t statement_timeout_ms;
     int64_t lock_timeout_ms;
     int64_t prepare_timeout_ms; /* of one call of ops->prepare */

@@ -119,6 +119,7 @@ read_config(lua_State *L, struct lm_script *self)
     m->isolation = lmL_text_field(L, config, "isolation");
     self->repo = lmL_text_field(L, config, "repo");
     m->timezone = lmL_text_field(L, config, "timezone");
+    m->reads_from = lmL_text_field(L, config, "source");
     lua_getfield(L, config, "key");
     m->key_count = (int)lua_rawlen(L, -1);
     self->key = lm_calloc((size_t)m->key_count, sizeof *self->key);

@@ -104,11 +104,12 @@ push_prepared(lua_State *L, const struct lm_script *script,
 /* strict.record("run", fields, names) */
 void
 lmL_push_run(lua_State *L, struct lm_script *script, int definition,
-             const struct lm_run_info *info, bool migrates)
+             const struct lm_run_info *info, bool migrates, int source)
 {
     static const char *const names[] = {
         "args",    "script",   "id",  "batch",  "worker", "attempt",
-        "dry_run", "prepared", "log", "key_of", "retry"};
+        "dry_run", "prepared", "log", "key_of", "retry",  "source"};
+    size_t count = LM_COUNT(names) - (source == 0);
     const struct lm_observer *observer = script->recipe->options.observer;
 
     lmL_require_field(L, "luamig.strict", "record");
@@ -132,8 +133,12 @@ lmL_push_run(lua_State *L, struct lm_script *script, int definition,
     if (observer != NULL)
         lmL_observe_words(L, observer, "log");
     lua_setfield(L, -2, "log");
-    lua_createtable(L, (int)LM_COUNT(names), 0);
-    for (size_t i = 0; i < LM_COUNT(names); i++) {
+    if (source > 0) {
+        lua_pushvalue(L, source);
+        lua_setfield(L, -2, "source");
+    }
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
         lua_pushstring(L, names[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
@@ -161,6 +166,13 @@ read_throttle(lua_State *L, struct invocation *call)
     }
 }
 
+/* Types are those of the database that the rows come from. */
+static struct lm_repo *
+repo_of_rows(const struct invocation *call)
+{
+    return call->info->source != NULL ? call->info->source : call->repo;
+}
+
 /* The rows of the page: those that prepare's look has made, or new ones.
  * [-0, +1, raises] */
 static void
@@ -171,7 +183,7 @@ push_page(lua_State *L, const struct invocation *call)
         lua_getfield(L, -1, "rows");
         lua_remove(L, -2);
     } else {
-        lmL_push_page(L, call->repo, call->page);
+        lmL_push_page(L, repo_of_rows(call), call->page);
     }
 }
 
@@ -182,11 +194,16 @@ invoke(lua_State *L)
     bool migrates = strcmp(call->function, "migrate") == 0;
     int args = 0;
     int repo = 0;
+    int source = 0;
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->script->definition);
     if (call->repo != NULL) {
         lmL_push_repo(L, call->repo);
         repo = lua_gettop(L);
+        if (call->info->source != NULL) {
+            lmL_push_source(L, call->info->source);
+            source = lua_gettop(L);
+        }
     }
     lua_getfield(L, 2, call->function);
     if (call->stretch != NULL) {
@@ -200,7 +217,7 @@ invoke(lua_State *L)
         lua_pushvalue(L, repo);
         args++;
     }
-    lmL_push_run(L, call->script, 2, call->info, migrates);
+    lmL_push_run(L, call->script, 2, call->info, migrates, source);
     args++;
     if (call->reason != NULL) {
         lua_pushstring(L, call->reason);

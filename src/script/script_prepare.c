@@ -59,7 +59,7 @@ prepare(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, self->script->definition);
     push_method(L, self->script, "call");
     lua_getfield(L, 2, "prepare");
-    lmL_push_run(L, self->script, 2, self->info, false);
+    lmL_push_run(L, self->script, 2, self->info, false, 0);
     lua_pushinteger(L, self->most);
     lua_call(L, 4, 1);
     self->count = lua_tointeger(L, -1);

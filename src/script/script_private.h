@@ -44,9 +44,9 @@ void lm_script_release_copy(struct lm_migration *copy);
 void lmL_read_ops(lua_State *L, struct lm_script *self);
 
 /* The run object of a callback, for a definition at that index; migrates: it is
- * migrate. [-0, +1, raises] */
+ * migrate; source: where run.source is on the stack, or 0. [-0, +1, raises] */
 void lmL_push_run(lua_State *L, struct lm_script *script, int definition,
-                  const struct lm_run_info *info, bool migrates);
+                  const struct lm_run_info *info, bool migrates, int source);
 
 /* prepare.c: the same as lmL_read_ops for prepare. [-0, +0, raises] */
 void lmL_read_prepare(lua_State *L, struct lm_script *self);

@@ -10,8 +10,6 @@
 
 #include "testing/world.h"
 
-#include "base/clock.h"
-#include "base/stop.h"
 #include "base/text.h"
 #include "core/dry/dry.h"
 #include "core/health/health.h"
@@ -26,6 +24,7 @@
 #include "script/value/value.h"
 #include "script/vm/vm.h"
 #include "testing/copy.h"
+#include "testing/session.h"
 
 #include <inttypes.h>
 #include <lauxlib.h>
@@ -33,7 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEASE_MS = 60000, SILENCE_MS = 30000, END_SESSION_MS = 10000 };
+enum { LEASE_MS = 60000, SILENCE_MS = 30000 };
 
 static const char journal_schema[] = "luamig";
 
@@ -101,6 +100,8 @@ set_call(lua_State *L, const struct event *event)
     lmL_set_text(L, "verb", seen->verb);
     lmL_set_text(L, "file", seen->file);
     lmL_set_integer(L, "line", seen->line);
+    if (seen->source)
+        lmL_set_bool(L, "source", true);
     set_values(L, returned ? "results" : "args", seen->L, seen->first,
                seen->count);
     if (!returned)
@@ -215,43 +216,6 @@ send_event(struct event *event)
 
 /* -- verdicts ---------------------------------------------------------- */
 
-/* Asks a server process to end; is it still there? */
-static bool
-terminate(struct lm_conn *admin, int64_t backend_pid, bool *alive,
-          struct lm_err *err)
-{
-    static const char sql[] = "SELECT pg_catalog.pg_terminate_backend($1)";
-    struct lm_answer *answer = NULL;
-
-    if (!lm_conn_ask(admin, sql, "1: b", LM_VALUES(LM_DIGITS(backend_pid)),
-                     &answer, err))
-        return false;
-    *alive = lm_answer_bool(answer, 0, 0);
-    lm_answer_free(answer);
-    return true;
-}
-
-/* Ends a server process, and waits until it is gone with all that it holds. */
-static bool
-end_session(struct lm_conn *admin, int64_t backend_pid, struct lm_err *err)
-{
-    int64_t deadline = lm_clock_ms() + END_SESSION_MS;
-    bool alive = true;
-
-    while (terminate(admin, backend_pid, &alive, err)) {
-        if (!alive)
-            return true;
-        if (lm_clock_ms() > deadline)
-            break;
-        lm_stop_sleep_ms(1);
-    }
-    if (alive) {
-        lm_err_set(err, LM_ERR_FAILED,
-                   "the server process %" PRId64 " does not end", backend_pid);
-    }
-    return false;
-}
-
 static bool
 fail_killed(struct lm_err *err)
 {
@@ -273,7 +237,8 @@ spoil_call(const struct event *event, struct lm_err *err)
         return fail_killed(err);
     }
     if (verdict->breaks)
-        return end_session(event->run->admin, event->run->backend_pid, err);
+        return lm_session_end(event->run->admin,
+                              lm_conn_backend_pid(lm_repo_conn(repo)), err);
     if (verdict->sql[0] == '\0')
         return true;
     if (!lm_repo_prepare(repo, verdict->sql, false, NULL, &stmt, err) ||
@@ -291,7 +256,8 @@ before_call(void *arg, const struct lm_seen *seen, struct lm_err *err)
 {
     struct event event = {.run = arg, .name = "call", .seen = seen};
 
-    event.run->backend_pid = lm_conn_backend_pid(lm_repo_conn(seen->repo));
+    if (!seen->source)
+        event.run->backend_pid = lm_conn_backend_pid(lm_repo_conn(seen->repo));
     send_event(&event);
     return spoil_call(&event, err);
 }
@@ -345,7 +311,7 @@ witness(void *arg, enum lm_moment moment, struct lm_conn *conn,
     if (event.verdict.kills)
         return fail_killed(err);
     if (event.verdict.breaks)
-        return end_session(event.run->admin, event.run->backend_pid, err);
+        return lm_session_end(event.run->admin, event.run->backend_pid, err);
     if (event.verdict.sql[0] == '\0')
         return true;
     if (lm_conn_command(conn, event.verdict.sql, err))
@@ -371,8 +337,10 @@ op_migrate(void *arg, const struct lm_page *page,
            const struct lm_run_info *info, struct lm_err *err)
 {
     struct world_run *self = arg;
-    struct event event = {
-        .run = self, .name = "rows", .page = page, .repo = repo};
+    struct event event = {.run = self,
+                          .name = "rows",
+                          .page = page,
+                          .repo = info->source != NULL ? info->source : repo};
 
     if (!begin(self, "migrate", info, err))
         return false;
@@ -615,6 +583,10 @@ run(struct world_run *self, const char *conninfo, int options,
 
     how.again = lmL_bool_field(self->L, options, "again");
     how.prepare = lmL_bool_field(self->L, options, "prepare");
+    lua_getfield(self->L, options, "source");
+    if (!lua_isnil(self->L, -1))
+        how.source_conninfo = lmL_database_conninfo(self->L, -1);
+    lua_pop(self->L, 1);
     adapt(self);
     if (!open_input(self, options, &file, &how, err)) {
         lm_input_file_close(&file);
@@ -629,7 +601,7 @@ run(struct world_run *self, const char *conninfo, int options,
     lm_input_file_close(&file);
     if (self->backend_pid > 0 && outcome->ending == LM_END_FAILED &&
         err->kind == LM_ERR_KILLED)
-        return end_session(self->admin, self->backend_pid, &ignored);
+        return lm_session_end(self->admin, self->backend_pid, &ignored);
     return true;
 }
 

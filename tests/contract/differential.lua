@@ -216,6 +216,16 @@ local READS = {
   end,
 }
 
+-- Of scripts that read another database: what is asked there, and what it answers.
+local SOURCE_READS = {
+  [[say("source", run.source:scalar "SELECT count(*) FROM t")]],
+  [[run.source:scalar "SELECT 1 / 0"]],
+}
+local SOURCE_STUBS = {
+  ["SELECT count(*) FROM t"] = function(_, tables) return { { count = #tables.t } } end,
+  ["SELECT 1 / 0"] = { error = { sqlstate = "22012", message = "division by zero" } },
+}
+
 local make_block
 
 local function add_statement(dice, lines, indent, depth, luck)
@@ -226,6 +236,8 @@ local function add_statement(dice, lines, indent, depth, luck)
     lines[#lines + 1] = indent .. "end) say(ok, not ok and (err.sqlstate or \"lua\")) end"
   elseif kind <= 28 then
     lines[#lines + 1] = indent .. dice:pick(READS)(dice, luck)
+  elseif kind == 29 and dice.has_source then
+    lines[#lines + 1] = indent .. dice:pick(SOURCE_READS)
   elseif kind <= 32 then
     lines[#lines + 1] = ('%sif (row.n or 0) > %d then error { message = "too many" } end'):format(
       indent, depth > 0 and dice:roll(0, 9) or dice:roll(8, 12))
@@ -261,6 +273,9 @@ local function make_body(dice)
     "for _, row in ipairs(rows) do",
     "  say(tostring(row.id), row.n, row.s)",
   }
+  if dice.has_source then
+    lines[#lines + 1] = "  " .. SOURCE_READS[1]
+  end
   local is_guarded = dice:chance(85)
   if is_guarded then
     lines[#lines + 1] = "  local ok, err = repo:savepoint(function()"
@@ -325,7 +340,11 @@ end
 function differential.make(seed)
   local dice = new_dice(seed)
   local case = { seed = seed, tables = make_tables(dice), base = { from = "t" }, runs = {} }
-  case.config = dice:chance(25) and 'on_error = "quarantine"' or ""
+  case.config = dice:chance(25) and 'on_error = "quarantine", ' or ""
+  dice.has_source = dice:chance(15)
+  if dice.has_source then
+    case.config, case.source = case.config .. 'source = "other"', { t = case.tables.t }
+  end
   case.body = make_body(dice)
   for _ = 1, dice:roll(0, 2) do
     local opts = { batch_size = dice:roll(1, 5) }
@@ -342,7 +361,7 @@ function differential.make(seed)
   case.runs[#case.runs + 1] = { batch_size = dice:roll(1, 10) }
   if dice:chance(25) then
     add_prepare(dice, case)
-  elseif dice:chance(15) then
+  elseif dice:chance(15) and not case.source then
     add_input(case)
   end
   return case
@@ -351,7 +370,7 @@ end
 --- Runs the script of a case in a new world of `mock`.
 -- @return the world, and a list of how the runs ended
 function differential.play(mock, case)
-  local world = mock.new { tables = case.tables, base = case.base }
+  local world = mock.new { tables = case.tables, base = case.base, source = case.source }
   local path = contract.script(case.body, {
     config = case.config, more = case.more, input = case.input,
   })
@@ -362,12 +381,16 @@ function differential.play(mock, case)
   if case.fault then
     world:fail(case.fault)
   end
+  for sql, answer in pairs(case.source and SOURCE_STUBS or {}) do
+    world.source:stub(sql, answer)
+  end
   for i, opts in ipairs(case.runs) do
     local ok, result = pcall(world.run, world, path, opts)
-    -- A kill or a fault that the run never came to is no mistake here.
+    -- A kill, a fault or a statement that the run never came to is no mistake here.
     ends[i] = ok and ("%s %s rows=%d batches=%d failures=%d"):format(result.state,
       result.error and (result.error.sqlstate or "lua") or "-", result.rows, result.batches,
-      result.failures) or tostring(result):match "did not reach" or error(result, 0)
+      result.failures) or tostring(result):match "did not reach"
+      or tostring(result):match "used the stub 0 of" or error(result, 0)
   end
   return world, ends
 end

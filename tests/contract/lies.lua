@@ -272,6 +272,22 @@ return {
     end },
   },
   { module = "mock/repo",
+    { "source", "run.source may write", "at_source", function(at_source, tx)
+      local view = at_source(tx)
+      view.read_only = false
+      return view
+    end },
+    { "source", "run.source is answered by the world's own stubs", "at_source",
+      function(at_source, tx)
+        local view = at_source(tx)
+        view.stubs = tx.stubs
+        return view
+      end },
+    { "source", "run.source reads the world's own tables", "at_source", function(at_source, tx)
+      local view = at_source(tx)
+      view.store = tx.store
+      return view
+    end },
     { "writes", "a key may be NULL", "refuse_null_key", skipped },
     { "writes", "an update of a missing row passes", "check_count",
       function(check, one, verb, key, count) return check(one, verb, key, math.max(count, 1)) end },
@@ -372,6 +388,7 @@ return {
     { "range", "names of columns are not quoted", "quoted", first },
   },
   { module = "mock/runner",
+    { "source", "the base query reads the world's own tables", "Session.read_from", second },
     { "range", "the last range ends at its last row", "Session.migrate",
       before(function(_, range) range.bound = nil end) },
     { "pages", "follow_new is always on", "Session.cut_ranges",
@@ -467,6 +484,8 @@ return {
       end },
   },
   { module = "mock/transaction",
+    { "source", "a savepoint catches errors of the source", "Transaction.failed",
+      function(failed, self, err, where) return failed(self, err, where) end },
     { "runs", "a retry keeps the writes", "begin", function(begin, world, opts)
       local tx = begin(world, opts)
       tx.store = world.store

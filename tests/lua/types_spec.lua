@@ -134,6 +134,15 @@ describe("types", function()
     assert.same(text.sorted_keys(methods), names_of(script_types, "luamig.Repo"))
   end)
 
+  it("know every method of run.source", function()
+    local listed = assert(read("src/script/bind/bind.c"):match "reading_methods%[%] = (%b{})")
+    local methods = {}
+    for name in listed:gmatch '"([%w_]+)"' do
+      methods[name] = true
+    end
+    assert.same(text.sorted_keys(methods), names_of(script_types, "luamig.Source"))
+  end)
+
   it("know every field of the run", function()
     assert.same(list_in("lua/luamig/mock/runner.lua", "RUN_FIELDS"),
       names_of(script_types, "luamig.Run"))
@@ -150,7 +159,7 @@ describe("types", function()
   it("know all of the mock", function()
     assert.same(text.sorted_keys(mock), names_of(mock_types, "luamig.mock"))
     local world = mock.new { tables = {} }
-    local members = { log = true }
+    local members = { log = true, source = true }
     for name, member in pairs(getmetatable(world).__index) do
       -- The mock's own modules use these.
       local is_own = name == "raise_problem" or name == "attempt" or name == "snapshot"
@@ -228,6 +237,7 @@ describe("pages", function()
 
   for _, case in ipairs {
     { "luamig.Repo", SCRIPTING, "| `repo:%s(" }, { "luamig.Run", SCRIPTING, "| `run.%s" },
+    { "luamig.Source", SCRIPTING, "| `run.source:%s(" },
     { "luamig.Handle", SCRIPTING, "`%s`" }, { "luamig", SCRIPTING, "`luamig.%s" },
     { "luamig.Decimal", SCRIPTING, "`d:%s(" },
     { "luamig.DecimalModule", SCRIPTING, "`luamig.decimal.%s(" },

@@ -91,6 +91,8 @@ local function check_declarations(world, result, opts)
     complaints[1] = tostring(problem)
   elseif result.state == "done" then
     table.move(world.stubs:unused(), 1, 100, 1, complaints)
+    table.move(world.source and world.source.stubs:unused() or {}, 1, 100, #complaints + 1,
+      complaints)
     table.move(world.faults:unused(), 1, 100, #complaints + 1, complaints)
     if world.others and world.others.calls == 0 then
       complaints[#complaints + 1] = "the run did not reach world:between"
@@ -101,6 +103,18 @@ local function check_declarations(world, result, opts)
   end
   if #complaints > 0 then
     error(table.concat(complaints, "\n"), 3)
+  end
+end
+
+--- Raises unless the world has another database exactly if the script reads one.
+function declarations.check_source(world, def)
+  local name = def.config.source
+  if (name == nil) ~= (world.source == nil) then
+    errors.raise {
+      kind = "spec",
+      message = name and ('%s reads source "%s"; pass source to mock.new'):format(def.path, name)
+        or def.path .. " has no config.source; do not pass source to mock.new",
+    }
   end
 end
 

@@ -87,6 +87,9 @@ function Trial:world()
     fail("the function must return a world, not %s", text.describe(world))
   end
   world.stubs.answers_always, world.rewinds = true, true
+  if world.source then
+    world.source.stubs.answers_always = true
+  end
   return world
 end
 

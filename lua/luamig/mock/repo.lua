@@ -53,7 +53,7 @@ end
 
 --- Notes a call. An injected error comes before anything of it is judged, as on PostgreSQL.
 local function log(tx, site, entry)
-  entry.line, entry.file = site.line, site.file
+  entry.line, entry.file, entry.source = site.line, site.file, tx.is_source
   tx:record(entry)
   tx.world.faults:reach(entry.verb)
   return entry
@@ -224,6 +224,8 @@ local function refuse_read_only(tx, verb)
     errors.raise {
       kind = "database", sqlstate = "25006",
       message = ("cannot execute %s in a read-only transaction"):format(verb),
+      hint = tx.is_source and "run.source only reads. Write with repo, which writes to the run's "
+        .. "own database." or nil,
     }
   end
 end
@@ -364,6 +366,9 @@ local function make(tx, stub)
   one.absent = nil
 end
 
+-- Statements that the server refuses in a read-only transaction.
+local WRITES = text.set { "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE" }
+
 --- The stub for a raw statement; its error, if it has one, is raised.
 local function ask(tx, site, verb, statement, ...)
   if type(statement) ~= "string" or #sql.tokens(statement) == 0 then
@@ -378,7 +383,10 @@ local function ask(tx, site, verb, statement, ...)
         .. "that may fail.",
     }
   end
-  local stub = tx.world.stubs:take(statement, params)
+  if tx.is_source and WRITES[sql.tokens(statement)[1]:upper()] then
+    refuse_read_only(tx, sql.tokens(statement)[1]:upper())
+  end
+  local stub = tx.stubs:take(statement, params)
   if stub.answer then
     stub = play(tx, stub, params)
   end
@@ -632,8 +640,17 @@ function verbs.savepoint(tx, site, fn, ...)
   return tx:savepoint(fn, ...)
 end
 
+--- The other database of a world, in a transaction that only reads there.
+local function at_source(tx)
+  local source = tx.world.source
+  return setmetatable({
+    store = source.store, stubs = source.stubs, read_only = true, is_source = true,
+  }, { __index = tx })
+end
+
 --- The method that scripts call for a verb.
-local function method(verb, body)
+-- @param by_source whether it is one of `run.source`
+local function method(verb, body, by_source)
   return function(self, ...)
     local tx = owners[self]
     if not tx then
@@ -641,9 +658,9 @@ local function method(verb, body)
     end
     local site = call_site(tx)
     tx:enter(site.text)
-    local results = table.pack(pcall(body, tx, site, ...))
+    local results = table.pack(pcall(body, by_source and at_source(tx) or tx, site, ...))
     if not results[1] then
-      tx:failed(results[2], site.text)
+      tx:failed(results[2], site.text, by_source)
     end
     return table.unpack(results, 2, results.n)
   end
@@ -655,18 +672,29 @@ for verb, body in pairs(verbs) do
 end
 strict.record("repo", methods)
 
-local meta = {
-  __index = methods,
-  __newindex = function()
-    error("repo cannot be changed", 2)
-  end,
-}
-
---- The repo of a transaction.
-function repo.new(tx)
-  local self = setmetatable({}, meta)
-  owners[self] = tx
-  return self
+local source_methods = {}
+for _, verb in ipairs { "query", "one", "scalar" } do
+  source_methods[verb] = method(verb, verbs[verb], true)
 end
+strict.record("run.source", source_methods)
+
+--- What makes objects with these methods.
+local function maker(what, of)
+  local meta = {
+    __index = of,
+    __newindex = function()
+      error(what .. " cannot be changed", 2)
+    end,
+  }
+  return function(tx)
+    local self = setmetatable({}, meta)
+    owners[self] = tx
+    return self
+  end
+end
+
+--- The repo of a transaction, and its `run.source`, if its world has one.
+repo.new = maker("repo", methods)
+repo.source = maker("run.source", source_methods)
 
 return repo

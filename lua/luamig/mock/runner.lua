@@ -34,8 +34,9 @@ Session.__index = Session
 
 local RUN_FIELDS = {
   "args", "script", "id", "batch", "worker", "attempt", "dry_run", "log", "key_of", "prepared",
-  "retry",
+  "retry", "source",
 }
+local WITHOUT_SOURCE = table.move(RUN_FIELDS, 1, #RUN_FIELDS - 1, 1, {})
 local MAX_WAITS = 100
 local STOP_REASONS = { stopped = "stop", failed = "error" }
 
@@ -54,8 +55,8 @@ function Session:log(entry)
   self.world.log[#self.world.log + 1] = entry
 end
 
---- The `run` object of one callback.
-function Session:run_object(batch, attempt)
+--- The `run` object of one callback, which has a transaction or none.
+function Session:run_object(batch, attempt, tx)
   self.now = { batch = batch, attempt = attempt }
   local run = {
     args = self.def.args, script = self.def.name, id = self.record.id, batch = batch,
@@ -72,6 +73,10 @@ function Session:run_object(batch, attempt)
     end
     self:log { verb = "log", message = message, fields = fields and value.copy(fields) }
   end
+  if not tx or not self.world.source then
+    return strict.record("run", run, WITHOUT_SOURCE)
+  end
+  run.source = repo.source(tx)
   return strict.record("run", run, RUN_FIELDS)
 end
 
@@ -142,7 +147,7 @@ function Session:repeat_on_start(tx)
   if self.def.on_start then
     local batch = tx.batch
     tx.batch = 0
-    self.def.on_start(repo.new(tx), self:run_object(0, self.attempt))
+    self.def.on_start(repo.new(tx), self:run_object(0, self.attempt, tx))
     tx.batch = batch
   end
 end
@@ -158,7 +163,7 @@ function Session:transact(opts, body)
     if self.opts.dry_run and not opts.read_only then
       self:repeat_on_start(tx)
     end
-    if body(repo.new(tx), self:run_object(opts.batch, self.attempt), tx) ~= false then
+    if body(repo.new(tx), self:run_object(opts.batch, self.attempt, tx), tx) ~= false then
       tx:commit()
     end
   end, errors.handler)
@@ -174,12 +179,18 @@ function Session:kill_at(batch)
   return kill and kill.batch == batch and kill.call or nil
 end
 
+--- The tables that the base query reads: those of the source, if there is one.
+function Session:read_from(store)
+  local source = self.world.source
+  return source and source.store or store
+end
+
 --- Cuts the keys that there are now into a range for each worker. The run ends at the highest key,
 -- or, if it follows new rows, at the end of the table.
 function Session:cut_ranges(store)
   local record, def = self.record, self.def
-  record.ranges = pages.cut(self.world.base, store, def.config.key, def.args, def.start_after,
-    self.opts.ranges or self.count)
+  record.ranges = pages.cut(self.world.base, self:read_from(store), def.config.key, def.args,
+    def.start_after, self.opts.ranges or self.count)
   if def.config.follow_new then
     record.ranges[1] = record.ranges[1] or { cursor = def.start_after }
     record.ranges[#record.ranges].bound = nil
@@ -268,7 +279,7 @@ function Session:migrate(range, page, handle, run, tx)
     return
   end
   page.upto = not page.more and range.bound or page.last
-  local types = pages.types(self.world.base, tx.store)
+  local types = pages.types(self.world.base, self:read_from(tx.store))
   def.migrate_range(stretch.new(def.config.key, types, range.cursor, page.upto, function()
     return tx.is_open
   end), handle, run)
@@ -283,13 +294,14 @@ function Session:try_batch(number, range, upto)
   local is_ready
   self:transact({
     batch = number, kill_at = self:kill_at(number),
-    protected = { table = world.base.from, columns = text.set(def.config.key) },
+    protected = not world.source
+      and { table = world.base.from, columns = text.set(def.config.key) } or nil,
   }, function(handle, run, tx)
     local entry = { verb = "page", table = world.base.from }
     tx:record(entry)
     self.page_limit = self:page_size()
     world.faults:reach "page"
-    local page = pages.fetch(world.base, tx.store, def.config.key, def.args, {
+    local page = pages.fetch(world.base, self:read_from(tx.store), def.config.key, def.args, {
       cursor = range.cursor, bound = upto or range.bound, size = self.page_limit,
       assume_unique = def.config.assume_unique,
     })
@@ -562,7 +574,7 @@ function runner.run(world, loaded, opts)
     pages.check_key(world.base, def.config.key)
   end
   if def.kind == "paged" and not def.on_start then
-    pages.check_table(world.base, world.store)
+    pages.check_table(world.base, (world.source or world).store)
   end
   local record = record_of(world, def, opts)
   if not record then

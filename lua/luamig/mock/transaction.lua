@@ -23,6 +23,7 @@ Transaction.__index = Transaction
 function transaction.begin(world, opts)
   local self = setmetatable(value.copy(opts), Transaction)
   self.world, self.store, self.entries = world, world.store:copy(), {}
+  self.stubs = world.stubs
   self.is_open, self.calls = true, 0
   self.sequences = world.rewinds and world.store:sequences() or nil
   return self
@@ -67,7 +68,8 @@ function Transaction:latch(err)
 end
 
 --- Notes an error of a repo call, and raises it again with the caller's position.
-function Transaction:failed(err, where)
+-- @param by_source whether it was a call of `run.source`, which no savepoint protects
+function Transaction:failed(err, where, by_source)
   if errors.is(err) and err.kind == "misuse" then
     error(where .. ": " .. err.message, 0)
   elseif errors.is(err) and err ~= faults.KILL then
@@ -77,6 +79,7 @@ function Transaction:failed(err, where)
     end
     if err.sqlstate or err.latches or err.kind == "spec" then
       self:latch(err)
+      self.source_failed = self.source_failed or by_source
     end
   end
   error(err, 0)
@@ -110,7 +113,7 @@ function Transaction:savepoint(fn, ...)
   local results = table.pack(pcall(fn, ...))
   if self.is_killed then
     error(faults.KILL, 0)
-  elseif ends_transaction(self.latched) then
+  elseif self.source_failed or ends_transaction(self.latched) then
     error(self.latched, 0)
   elseif results[1] and not self.latched then
     return table.unpack(results, 1, results.n)

@@ -121,7 +121,9 @@ end
 
 --- The log's entry of a call, and the statement if it is SQL.
 local function entry_of(event)
-  local entry = { verb = event.verb, file = event.file, line = event.line }
+  local entry = {
+    verb = event.verb, file = event.file, line = event.line, source = event.source,
+  }
   local args = event.args
   if RAW[event.verb] then
     local first = args[1] == luamig.ALL and 2 or 1
@@ -139,10 +141,15 @@ local function entry_of(event)
   return entry
 end
 
+--- The world whose database a call is for.
+function Watch:place_of(event)
+  return event.source and self.world.source or self.world
+end
+
 --- What the function of a stub answers, and how it leaves the tables, which the transaction has
 -- now; nil if the statement has no such stub.
 function Watch:play(event, sent)
-  local world = self.world
+  local world = self:place_of(event)
   local stub = RAW[event.verb] and type(sent.sql) == "string"
     and world.stubs:find(sent.sql, sent.params)
   if not stub or not stub.answer then
@@ -179,10 +186,11 @@ local function is_retried(event)
 end
 
 --- The first table that a stub's function leaves otherwise than the server, and how; or nil.
-function Watch:difference_of_tables(repo, opened)
+function Watch:difference_of_tables(event, opened)
+  local world, repo = self:place_of(event), event.repo
   for _, name in ipairs(text.sorted_keys(opened)) do
-    local found = self.world:view(repo, name)
-    local difference = compare.tables(opened[name], found.rows, self.world:computed(name))
+    local found = world:view(repo, name)
+    local difference = compare.tables(opened[name], found.rows, world:computed(name))
     if difference then
       return ('table "%s": %s'):format(name, difference)
     end
@@ -195,10 +203,11 @@ function Watch:check_stub(event)
   if type(sent.sql) ~= "string" or is_retried(event) then
     return nil
   end
-  local ok, stub = pcall(self.world.stubs.take, self.world.stubs, sent.sql, sent.params)
+  local known = self:place_of(event).stubs
+  local ok, stub = pcall(known.take, known, sent.sql, sent.params)
   local played = ok and self.played
   local difference = ok and compare.stub(sent.sql, played and played.answer or stub, event)
-    or played and event.ok and self:difference_of_tables(event.repo, played.opened)
+    or played and event.ok and self:difference_of_tables(event, played.opened)
   if difference then
     return self:raise_problem(("a stub differs from the server's answer: %s%s\n  %s"):format(
       sent.sql, stubs.show_params(sent.params), difference))

@@ -129,6 +129,7 @@ local KEYS = {
   start_after = { check = key_values },
   follow_new = { default = false, check = boolean },
   repo = { default = "default", check = filled_string },
+  source = { check = filled_string },
   isolation = {
     default = "repeatable read",
     check = one_of { "repeatable read", "read committed", "serializable" },
@@ -155,7 +156,7 @@ local KEYS = {
 config.names = text.sorted_keys(KEYS)
 
 -- What every script says for itself.
-local NO_DEFAULT = { repo = true, start_after = true }
+local NO_DEFAULT = { repo = true, source = true, start_after = true }
 
 --- What is kept of a value, or a complaint.
 local function check_value(name, value, label)

@@ -51,6 +51,8 @@
 ---@field tables table<string, luamig.MockTable> By name, as the repo is given it.
 ---A script with a base query needs it.
 ---@field base? luamig.MockBase|luamig.MockQuery
+---The tables of the database that `config.source` names; `base` reads them.
+---@field source? table<string, luamig.MockTable>
 
 ---@class luamig.MockRunOptions
 ---@field args? table<string, any> The arguments of the command line.
@@ -122,6 +124,7 @@
 ---@field file? string The script's file,
 ---@field line? integer and the line of the call.
 ---@field committed? boolean Whether the batch has been.
+---@field source? boolean Whether it was a call of `run.source`.
 ---@field key? table<string, any> Of `update`, `delete` and `get`.
 ---@field changes? table<string, any> Of `update` and `update_all`.
 ---@field row? table<string, any> Of `insert`.
@@ -133,6 +136,7 @@
 ---Tables in Lua, and a journal.
 ---@class luamig.World
 ---@field log luamig.MockEntry[] What has happened, in its order.
+---@field source? luamig.World The database that the script reads; its `stub` and `rows`.
 local World = {}
 
 ---Declares the answer to a raw SQL statement, which is matched by its tokens. One that is left

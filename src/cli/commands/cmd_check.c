@@ -97,8 +97,10 @@ look_at_database(const struct check_options *options,
 {
     struct lm_check_options how = {.application_name = "luamig: check",
                                    .journal_schema = options->journal_schema};
+    const struct lm_migration *migration = lm_script_migration(script);
     struct lm_input_file input = {.name = NULL};
-    struct lm_database database;
+    struct lm_database database = {.conninfo = NULL};
+    struct lm_database source;
     const char **replicas;
     bool ok = (options->input == NULL ||
                lm_input_file_open(&input, options->input, err));
@@ -108,17 +110,21 @@ look_at_database(const struct check_options *options,
         return false;
     }
     how.input = options->input != NULL ? &input : NULL;
-    ok = lm_database_resolve(&database, project, &options->choice,
+    ok = lm_database_resolve_source(&source, project, migration->reads_from,
+                                    err) &&
+         lm_database_resolve(&database, project, &options->choice,
                              lm_script_repo(script), err);
     if (ok) {
         replicas = lm_database_replicas(&database, &options->choice,
                                         &how.replica_count);
         how.replicas = replicas;
         how.conninfo = database.conninfo;
-        ok = lm_check_all(check, lm_script_migration(script), &how, err);
+        how.source_conninfo = source.conninfo;
+        ok = lm_check_all(check, migration, &how, err);
         free(replicas);
     }
     lm_database_release(&database);
+    lm_database_release(&source);
     lm_input_file_close(&input);
     return ok;
 }

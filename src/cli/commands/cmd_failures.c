@@ -198,6 +198,7 @@ retry(struct failures_options *options, const struct lm_status_run *run)
     struct lm_look *look = &options->look;
     struct lm_runner_options runner = {.conninfo = look->database.conninfo,
                                        .journal_schema = look->schema};
+    struct lm_database source = {.conninfo = NULL};
     struct lm_script *script = NULL;
     struct lm_outcome outcome;
     struct lm_err err;
@@ -211,10 +212,15 @@ retry(struct failures_options *options, const struct lm_status_run *run)
                           "signal. Then run this command again.");
         return lm_cli_fail(&err);
     }
-    if (!load_script(options, run, &script, &err)) {
+    if (!load_script(options, run, &script, &err) ||
+        !lm_database_resolve_source(&source, &look->project,
+                                    lm_script_migration(script)->reads_from,
+                                    &err)) {
         lm_script_free(script);
+        lm_database_release(&source);
         return lm_cli_fail(&err);
     }
+    runner.source_conninfo = source.conninfo;
     lm_runner_retry_failures(lm_script_migration(script), &runner, run->id,
                              &outcome, &err);
     if (lm_status_count_failures(look->conn, look->schema, run->id, &left,
@@ -228,6 +234,7 @@ retry(struct failures_options *options, const struct lm_status_run *run)
         code = lm_cli_fail(&uncounted);
     }
     lm_outcome_release(&outcome);
+    lm_database_release(&source);
     lm_script_free(script);
     return lm_cli_finish_output(code);
 }

@@ -360,7 +360,9 @@ run_script(const struct job *job, const struct lm_script *script,
         .keep_workers = options->workers_text != NULL,
         .under_way = lm_detach_under_way,
         .arg = job->detach};
-    struct lm_database database;
+    const char *reads_from = lm_script_migration(script)->reads_from;
+    struct lm_database database = {.conninfo = NULL};
+    struct lm_database source;
     struct lm_err err;
 
     end->code = LM_EXIT_USAGE;
@@ -369,13 +371,16 @@ run_script(const struct job *job, const struct lm_script *script,
         !read_variable("LUAMIG_SILENCE_MS", DEFAULT_SILENCE_MS,
                        &runner.silence_ms))
         return;
-    if (lm_database_resolve(&database, job->project, choice,
+    if (lm_database_resolve_source(&source, job->project, reads_from, &err) &&
+        lm_database_resolve(&database, job->project, choice,
                             lm_script_repo(script), &err)) {
+        runner.source_conninfo = source.conninfo;
         run_in(job, script, &database, &runner, end);
     } else {
         end->code = lm_cli_fail(&err);
     }
     lm_database_release(&database);
+    lm_database_release(&source);
 }
 
 static bool

@@ -302,6 +302,28 @@ lm_database_resolve(struct lm_database *out, struct lm_project *project,
     return check_urls(out, err);
 }
 
+bool
+lm_database_resolve_source(struct lm_database *out, struct lm_project *project,
+                           const char *repo, struct lm_err *err)
+{
+    const struct lm_project_file *file;
+
+    memset(out, 0, sizeof *out);
+    if (repo == NULL)
+        return true;
+    if (!lm_project_read_file(project, &file, err))
+        return false;
+    if (!take_repo(out, project, repo, err))
+        return lm_err_prefix(err, "config.source");
+    if (strcmp(out->conninfo, "embedded") == 0) {
+        return lm_err_set(err, LM_ERR_USAGE,
+                          "config.source: repo \"%s\" is the embedded server, "
+                          "which has one database only",
+                          repo);
+    }
+    return check_urls(out, err);
+}
+
 void
 lm_database_release(struct lm_database *self)
 {

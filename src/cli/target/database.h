@@ -73,6 +73,11 @@ bool lm_database_resolve(struct lm_database *out, struct lm_project *project,
                          const struct lm_database_choice *choice,
                          const char *script_repo,
                          struct lm_err *err) LM_MUSTCHECK;
+/* The database of a repo of luamig.lua that a script reads (config.source);
+ * NULL: none, and conninfo is NULL. */
+bool lm_database_resolve_source(struct lm_database *out,
+                                struct lm_project *project, const char *repo,
+                                struct lm_err *err) LM_MUSTCHECK;
 void lm_database_release(struct lm_database *self);
 
 /* The standbys of the command line and those of the project file. The list is

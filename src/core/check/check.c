@@ -500,6 +500,27 @@ enter(struct lm_checking *self, const struct lm_check_options *options,
     return false;
 }
 
+/* What the base query and run.source read in another database. Nothing is
+ * written there. */
+static bool
+check_source(struct lm_checking *self, const struct lm_check_options *options,
+             struct lm_err *err)
+{
+    struct lm_checking reading = {.check = self->check,
+                                  .migration = self->migration,
+                                  .journal_schema = self->journal_schema};
+    bool ok = lm_check_source(&reading, self->conn, options, err);
+
+    if (reading.conn != NULL && ok && !self->migration->one_shot) {
+        ok = check_query(&reading, err) &&
+             (!may_be_paged(&reading) || lm_check_plan(&reading, true, err));
+    }
+    lm_plan_release(&reading.plan);
+    lm_base_query_release(&reading.query);
+    lm_conn_close(reading.conn);
+    return ok;
+}
+
 bool
 lm_check_all(struct lm_check *self, const struct lm_migration *migration,
              const struct lm_check_options *options, struct lm_err *err)
@@ -512,8 +533,10 @@ lm_check_all(struct lm_check *self, const struct lm_migration *migration,
     if (ok) {
         ok = lm_check_server(&checking, err) &&
              lm_check_journal(&checking, err) &&
-             (migration->one_shot ||
-              check_pages(&checking, options->input, err)) &&
+             (migration->reads_from != NULL
+                  ? check_source(&checking, options, err)
+                  : migration->one_shot ||
+                        check_pages(&checking, options->input, err)) &&
              lm_check_health(&checking, options, err);
     } else if (self->unreachable) {
         ok = true;
@@ -526,7 +549,7 @@ lm_check_all(struct lm_check *self, const struct lm_migration *migration,
 
 bool
 lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
-                 const struct lm_migration *migration,
+                 struct lm_conn *reader, const struct lm_migration *migration,
                  const struct lm_base_query *query, const char *journal_schema,
                  struct lm_err *err)
 {
@@ -537,13 +560,17 @@ lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
                                    .proved = true,
                                    .in_one = true,
                                    .journal_schema = journal_schema};
+    struct lm_checking reading = checking;
     bool nested = lm_conn_has_transaction(conn);
-    bool ok =
-        (migration->one_shot || lm_check_plan(&checking, false, err)) &&
-        (journal_schema == NULL || lm_check_journal_rights(&checking, err));
+    bool ok;
 
+    reading.conn = reader;
+    ok = (migration->one_shot || lm_check_plan(&reading, false, err)) &&
+         (journal_schema == NULL || lm_check_journal_rights(&checking, err));
     if (!nested)
         lm_conn_rollback(conn);
-    lm_plan_release(&checking.plan);
+    if (reader != conn)
+        lm_conn_rollback(reader);
+    lm_plan_release(&reading.plan);
     return ok;
 }

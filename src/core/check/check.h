@@ -60,6 +60,7 @@ void lm_finding_hint(struct lm_finding *self, const char *format, ...)
 
 struct lm_check_options {
     const char *conninfo;
+    const char *source_conninfo; /* NULL: the migration has no source */
     const char *application_name;
     const char *journal_schema;
     const char *const *replicas; /* conninfos */
@@ -75,8 +76,9 @@ bool lm_check_all(struct lm_check *self, const struct lm_migration *migration,
 
 /* The checks that are fast enough for the begin of each run: the key, the plan
  * without running it, and the rights on the journal (NULL: there is none yet).
- * query is what preflight found. */
+ * query is what preflight found; it is read over reader. */
 bool lm_check_quickly(struct lm_check *self, struct lm_conn *conn,
+                      struct lm_conn *reader,
                       const struct lm_migration *migration,
                       const struct lm_base_query *query,
                       const char *journal_schema,

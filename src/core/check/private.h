@@ -114,6 +114,11 @@ bool lm_check_name_shards(struct lm_checking *self, struct lm_plan *plan,
                           struct lm_err *err) LM_MUSTCHECK;
 /* The connection, and limits that the server or the role sets. */
 bool lm_check_server(struct lm_checking *self, struct lm_err *err) LM_MUSTCHECK;
+/* Connects to the source and says where it is. The connection is NULL if it
+ * cannot be reached; that is a finding. */
+bool lm_check_source(struct lm_checking *self, struct lm_conn *run,
+                     const struct lm_check_options *options,
+                     struct lm_err *err) LM_MUSTCHECK;
 /* Whether the journal may be created, upgraded or used. */
 bool lm_check_journal(struct lm_checking *self,
                       struct lm_err *err) LM_MUSTCHECK;

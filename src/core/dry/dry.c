@@ -158,7 +158,8 @@ begin_paging(struct lm_runner *self, struct lm_err *err)
     lm_key_release(&self->run.cursor);
     if (!lm_runner_find_start(self, &self->run.cursor, err))
         return false;
-    if (!lm_page_key_table(self->lane.conn, &self->lane.query,
+    if (!lm_lane_reads_elsewhere(&self->lane) &&
+        !lm_page_key_table(self->lane.conn, &self->lane.query,
                            &self->dry->table, &ignored))
         lm_log(LM_LOG_DEBUG, "%s", ignored.message);
     return true;

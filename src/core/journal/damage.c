@@ -179,7 +179,7 @@ lm_journal_blames_loss(struct lm_journal *self, const struct lm_run *run,
     "    ORDER BY v.key) FROM pg_catalog.jsonb_each_text("                   \
     "    pg_catalog.to_jsonb(p)) v WHERE v.value IS NULL AND v.key NOT IN (" \
     "    'cursor', 'bound', 'leader', 'total', 'batch_size', 'waits_for',"   \
-    "    'waits_since'))"                                                    \
+    "    'waits_since', 'source'))"                                          \
     "   FROM {schema}.progress p WHERE p.run_id = r.id"                      \
     "   AND pg_catalog.num_nulls(p.key_columns, p.owner, p.seq, p.host,"     \
     "    p.pid, p.started, p.rows, p.batches, p.retries, p.failures,"        \

@@ -563,8 +563,13 @@ static const char step_5[] =
     "    DELETE FROM {schema}.worker WHERE run_id = p_run;\n"
     "END {quote};\n";
 
-static const char *const steps[] = {step_1, step_2, step_3,
-                                    step_4, step_5, lm_journal_step_6};
+/* Where the base query reads, if that is another database, and up to which
+ * position of its WAL the run has seen it. */
+static const char step_7[] =
+    "ALTER TABLE {schema}.progress ADD COLUMN source jsonb;\n";
+
+static const char *const steps[] = {
+    step_1, step_2, step_3, step_4, step_5, lm_journal_step_6, step_7};
 
 int
 lm_journal_version(void)

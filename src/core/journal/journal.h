@@ -24,6 +24,7 @@
 
 #include "core/migration.h"
 #include "core/page/key.h"
+#include "core/page/place.h"
 #include "pg/conn/conn.h"
 
 /* Where requests are announced; the payload is the run's number. */
@@ -247,6 +248,20 @@ bool lm_journal_fits_done(struct lm_journal *self, const char *sketch,
 bool lm_journal_note_fingerprint(struct lm_journal *self, int64_t run_id,
                                  const char *fingerprint,
                                  struct lm_err *err) LM_MUSTCHECK;
+
+/* journal/source.c: the other database in which a run reads (config.source). */
+struct lm_journal_source {
+    bool there; /* the run has one */
+    char repo[128];
+    struct lm_place place; /* its newest position that the run has seen */
+};
+bool lm_journal_read_source(struct lm_journal *self, int64_t run_id,
+                            struct lm_journal_source *out,
+                            struct lm_err *err) LM_MUSTCHECK;
+/* In a transaction. The position never goes back. */
+bool lm_journal_note_source(struct lm_journal *self, int64_t run_id,
+                            const char *repo, const struct lm_place *place,
+                            struct lm_err *err) LM_MUSTCHECK;
 
 /* Files whose code a run has used, as lists for parameters: names, files, and
  * contents (NULL if a file is gone). */

@@ -82,7 +82,8 @@ may_ask_ahead(const struct lm_lane *self, const struct lm_page *page)
     return page->more && self->account->limit == 0 && !lm_lane_prepares(self) &&
            self->host.goes_on(self->host.run) &&
            self->range.batches + 1 < LM_LANE_RANGE_BATCHES &&
-           lm_stop_level() == 0 && self->pace.last_ms <= AHEAD_PAGE_MS &&
+           !lm_lane_has_source(self) && lm_stop_level() == 0 &&
+           self->pace.last_ms <= AHEAD_PAGE_MS &&
            self->migration->target_ms == 0 && self->window.rows == 0 &&
            !self->narrow.on && self->bisection.rows_to_search == 0 &&
            self->options.witness == NULL && lm_repo_may_check_ahead(self->repo);
@@ -230,7 +231,8 @@ bound_of(const struct lm_lane *self, const struct lm_key *window_end)
 static bool
 begin_transaction(struct lm_lane *self, struct lm_err *err)
 {
-    return self->host.begin_batch(self->host.run, err) &&
+    return lm_lane_enter_source(self, err) && lm_lane_begin_source(self, err) &&
+           self->host.begin_batch(self->host.run, err) &&
            lm_repo_post_check(self->repo, self->conn, err);
 }
 
@@ -249,7 +251,7 @@ static void
 begin_page(struct lm_lane *self, int64_t rows)
 {
     lm_attempt_look_for_page(&self->attempt);
-    lm_conn_limit_answer(self->conn,
+    lm_conn_limit_answer(lm_lane_reader(self),
                          rows > 1 ? most_bytes(self, LM_LANE_PAGE_BYTES) : 0);
 }
 
@@ -260,6 +262,8 @@ read_page(struct lm_lane *self, bool ok, const struct lm_key *window_end,
 {
     ok = ok && lm_lane_read_page(self, &self->range.cursor,
                                  bound_of(self, window_end), page, err);
+    lm_conn_limit_answer(lm_lane_reader(self),
+                         most_bytes(self, LM_LANE_ANSWER_BYTES));
     lm_conn_limit_answer(self->conn, most_bytes(self, LM_LANE_ANSWER_BYTES));
     if (ok)
         lm_attempt_found_page(&self->attempt, page->rows);

@@ -31,7 +31,8 @@ lm_lane_info(const struct lm_lane *self, int64_t batch)
                                .worker = self->journal.number,
                                .attempt = self->attempt.number,
                                .dry_run = self->options.dry,
-                               .prepared = lm_lane_prepares(self)};
+                               .prepared = lm_lane_prepares(self),
+                               .source = self->source.repo};
 
     snprintf(info.key_prefix, sizeof info.key_prefix,
              "luamig-%016" PRIx64 "-%" PRId64, self->place, info.id);
@@ -47,6 +48,39 @@ lm_lane_witness(struct lm_lane *self, enum lm_moment moment, int64_t batch,
 
     return witness == NULL ||
            witness->see(witness->arg, moment, self->conn, &info, err);
+}
+
+bool
+lm_lane_open_repo(struct lm_lane *self, const struct lm_repo_use *use,
+                  struct lm_err *err)
+{
+    const struct lm_repo_use reads = {.paged = use->paged};
+
+    if (!lm_repo_open(self->repo, self->conn, use, err))
+        return false;
+    if (self->source.repo == NULL ||
+        (lm_lane_begin_source(self, err) &&
+         lm_repo_open(self->source.repo, self->source.conn, &reads, err)))
+        return true;
+    lm_repo_close(self->repo);
+    return false;
+}
+
+/* The first failure of a repo that is closed counts more than what the script
+ * raised. */
+static bool
+take_failure(const struct lm_repo *repo, bool ok, struct lm_err *err)
+{
+    struct lm_err failure;
+
+    if (lm_repo_failure(repo) == NULL)
+        return ok;
+    failure = *lm_repo_failure(repo);
+    if (!ok && failure.traceback[0] == '\0' &&
+        strcmp(failure.where, err->where) == 0)
+        memcpy(failure.traceback, err->traceback, sizeof failure.traceback);
+    *err = failure;
+    return false;
 }
 
 /*
@@ -69,15 +103,11 @@ lm_lane_close_repo(struct lm_lane *self, bool ok, struct lm_err *err)
         ok = false;
     }
     lm_repo_close(self->repo);
-    if (lm_repo_failure(self->repo) != NULL) {
-        struct lm_err failure = *lm_repo_failure(self->repo);
-
-        if (!ok && failure.traceback[0] == '\0' &&
-            strcmp(failure.where, err->where) == 0)
-            memcpy(failure.traceback, err->traceback, sizeof failure.traceback);
-        *err = failure;
-        return false;
+    if (self->source.repo != NULL) {
+        lm_repo_close(self->source.repo);
+        ok = take_failure(self->source.repo, ok, err);
     }
+    ok = take_failure(self->repo, ok, err);
     if (ok && !lm_conn_in_transaction(self->conn)) {
         return lm_err_set(err, LM_ERR_FAILED,
                           "the script ended luamig's transaction");
@@ -109,7 +139,7 @@ lm_lane_call_back(struct lm_lane *self, enum lm_callback callback,
 
     if (!m->ops->has(m->self, callback))
         return true;
-    if (!lm_repo_open(self->repo, self->conn, &use, err))
+    if (!lm_lane_open_repo(self, &use, err))
         return false;
     ok = m->ops->call(m->self, callback, self->repo, &info, err);
     return lm_lane_close_repo(self, ok, err);
@@ -124,10 +154,11 @@ lm_lane_migrate_page(struct lm_lane *self, const struct lm_page *page,
     struct lm_repo_use use = {.paged = &self->query,
                               .combine =
                                   m->combine && !self->attempt.uncombined,
-                              .follows_new = m->follow_new};
+                              .follows_new = m->follow_new,
+                              .paged_elsewhere = lm_lane_reads_elsewhere(self)};
     bool ok;
 
-    if (!lm_repo_open(self->repo, self->conn, &use, err))
+    if (!lm_lane_open_repo(self, &use, err))
         return false;
     ok = m->ops->migrate(m->self, page, stretch, self->repo, &info, err);
     return lm_lane_close_repo(self, ok, err);

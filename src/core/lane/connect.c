@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Connects, at the start and after the connection broke. */
 
-#include "core/lane/lane.h"
+#include "core/lane/private.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "core/page/preflight.h"
@@ -17,9 +18,6 @@ enum {
     START_PATIENCE_MS = 30000,     /* for a server that is starting */
     RECONNECT_PATIENCE_MS = 120000 /* for one that has gone */
 };
-
-/* luamig's own SQLSTATE, beside those that the journal raises. */
-static const char another_server[] = "LM003";
 
 /* After some time, another server may have the same address. If it has this
  * run, perhaps as a copy, it is not this run. */
@@ -37,7 +35,7 @@ check_identity(struct lm_lane *self, struct lm_err *err)
     lm_err_set(err, LM_ERR_CONNECT,
                "the server at %s is not the server of this run",
                lm_conn_target(self->conn));
-    LM_ERR_COPY(err->sqlstate, another_server);
+    LM_ERR_COPY(err->sqlstate, LM_LANE_ANOTHER_SERVER);
     lm_err_detail(
         err,
         "Its system identifier is %s. The run's server has the identifier %s.",
@@ -212,7 +210,7 @@ lm_lane_connect(struct lm_lane *self, struct lm_err *err)
 static bool
 may_pass(const struct lm_err *err)
 {
-    if (lm_err_is_state(err, another_server))
+    if (lm_err_is_state(err, LM_LANE_ANOTHER_SERVER))
         return false;
     return err->kind == LM_ERR_CONNECT || err->kind == LM_ERR_LOST ||
            (err->kind == LM_ERR_DATABASE &&
@@ -220,39 +218,61 @@ may_pass(const struct lm_err *err)
              lm_err_is_state(err, "55P03")));
 }
 
+/* What is connected again. The lane's own connection is claimed by the run. */
+enum again { SOURCE_ALONE, ALL, ALL_CLAIMED };
+
+static void
+close_lost(struct lm_lane *self, enum again what)
+{
+    if (what != SOURCE_ALONE)
+        close_connection(self);
+    if (self->source.conn != NULL && !lm_conn_is_up(self->source.conn))
+        lm_lane_close_source(self);
+}
+
 static bool
-connect_until(struct lm_lane *self, const struct lm_err *why, bool claims,
+open_again(struct lm_lane *self, enum again what, struct lm_err *err)
+{
+    if (what != SOURCE_ALONE && !open_connection(self, err))
+        return false;
+    return (!self->source.known || lm_lane_open_source(self, err)) &&
+           (what != ALL_CLAIMED || self->host.claim(self->host.run, err));
+}
+
+static bool
+connect_until(struct lm_lane *self, const struct lm_err *why, enum again what,
               struct lm_err *err)
 {
-    int64_t patience = lm_clock_ms() + RECONNECT_PATIENCE_MS;
+    int64_t patience = lm_clock_ms() + LM_FAULT_PATIENCE(RECONNECT_PATIENCE_MS);
 
     lm_log(LM_LOG_WARNING, "%s%s%.*s; reconnecting", why->message,
            why->detail[0] != '\0' ? ": " : "", (int)strcspn(why->detail, "\n"),
            why->detail);
     self->host.waits(self->host.run, "reconnecting");
-    self->host.disconnected(self->host.run);
+    if (what != SOURCE_ALONE)
+        self->host.disconnected(self->host.run);
     for (int attempt = 1;; attempt++) {
         int64_t wait = lm_clock_backoff_ms(attempt, 50, 5000);
 
-        close_connection(self);
+        close_lost(self, what);
         if (lm_stop_level() > 0 || !lm_stop_sleep_ms(wait)) {
             return lm_err_set(err, LM_ERR_INTERRUPT,
                               "stopped while reconnecting");
         }
-        if (open_connection(self, err) &&
-            (!claims || self->host.claim(self->host.run, err))) {
+        if (open_again(self, what, err)) {
             self->host.waits(self->host.run, NULL);
             lm_log(LM_LOG_INFO, "reconnected to %s",
-                   lm_conn_target(self->conn));
+                   lm_conn_target(what == SOURCE_ALONE ? self->source.conn
+                                                       : self->conn));
             return true;
         }
         if (!may_pass(err)) {
-            close_connection(self);
+            close_lost(self, what);
             return false;
         }
         lm_log(LM_LOG_DEBUG, "%s: %s", err->message, err->detail);
         if (lm_clock_ms() > patience) {
-            close_connection(self);
+            close_lost(self, what);
             lm_err_prefix(err, "gave up reconnecting");
             lm_err_hint(err, "Run the same command again once the server is "
                              "back; nothing is lost or done twice.");
@@ -265,13 +285,20 @@ bool
 lm_lane_connect_again(struct lm_lane *self, const struct lm_err *why,
                       struct lm_err *err)
 {
-    return connect_until(self, why, false, err);
+    return connect_until(self, why, ALL, err);
+}
+
+bool
+lm_lane_reconnect_source(struct lm_lane *self, const struct lm_err *why,
+                         struct lm_err *err)
+{
+    return connect_until(self, why, SOURCE_ALONE, err);
 }
 
 bool
 lm_lane_reconnect(struct lm_lane *self, const struct lm_err *why,
                   struct lm_err *err)
 {
-    return connect_until(self, why, true, err) &&
+    return connect_until(self, why, ALL_CLAIMED, err) &&
            lm_lane_check_range(self, err);
 }

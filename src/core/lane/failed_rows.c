@@ -151,6 +151,7 @@ record(struct lm_lane *self, const struct lm_err *why, struct lm_err *err)
     txn.own = true;
     txn.durable = self->migration->durable_batches;
     return lm_txn_begin(self->conn, &txn, err) &&
+           lm_lane_note_source(self, err) &&
            lm_journal_record_failed_row(&self->journal, self->run->id,
                                         &self->range, &failure,
                                         self->attempt.uncounted_retries, err) &&
@@ -237,8 +238,9 @@ read_alone(struct lm_lane *self, const struct lm_key *key, struct lm_page *page,
     struct lm_txn txn = lm_lane_txn(self);
 
     lm_attempt_look_for_page(&self->attempt);
-    if (!lm_txn_begin(self->conn, &txn, err) ||
-        !lm_page_fetch_row(self->conn, &self->query, key, page, err))
+    if (!lm_lane_enter_source(self, err) || !lm_lane_begin_source(self, err) ||
+        !lm_txn_begin(self->conn, &txn, err) ||
+        !lm_page_fetch_row(lm_lane_reader(self), &self->query, key, page, err))
         return false;
     lm_attempt_found_page(&self->attempt, page->rows);
     self->failed_batch.rows = page->rows == 1 ? 1 : 0;

@@ -27,6 +27,10 @@ lm_lane_init(struct lm_lane *self, const struct lm_lane_options *options,
     self->attempt.number = 1;
     self->journal.schema = options->journal_schema;
     self->repo = lm_repo_new(&repo);
+    if (migration->reads_from != NULL) {
+        repo.reads_source = true;
+        self->source.repo = lm_repo_new(&repo);
+    }
 }
 
 void
@@ -34,6 +38,7 @@ lm_lane_release(struct lm_lane *self)
 {
     lm_account_reserve(self->account, self->reserved, 0);
     lm_repo_free(self->repo);
+    lm_repo_free(self->source.repo);
     lm_page_question_release(&self->question);
     lm_failed_batch_release(&self->failed_batch);
     lm_key_release(&self->narrow.end);
@@ -41,5 +46,6 @@ lm_lane_release(struct lm_lane *self)
     lm_base_query_release(&self->query);
     free(self->first_key);
     lm_range_release(&self->range);
+    lm_conn_close(self->source.conn);
     lm_conn_close(self->conn);
 }

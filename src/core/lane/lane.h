@@ -19,6 +19,7 @@
 #include "core/lane/size.h"
 #include "core/migration.h"
 #include "core/page/page.h"
+#include "core/page/place.h"
 #include "core/repo/repo.h"
 #include "pg/conn/txn.h"
 
@@ -40,6 +41,7 @@ struct lm_witness {
 
 struct lm_lane_options {
     const char *conninfo;
+    const char *source_conninfo; /* NULL: the migration has no source */
     const char *journal_schema;
     int64_t silence_ms;               /* see pg/conn/conn.h */
     const struct lm_witness *witness; /* NULL: there is none */
@@ -161,6 +163,17 @@ struct lm_belief {
     int64_t batches;
 };
 
+/* The other database in which the base query reads (source.c). */
+struct lm_source {
+    struct lm_conn *conn;  /* NULL: none, or lost */
+    struct lm_repo *repo;  /* owned; what scripts read there */
+    struct lm_place place; /* as it was seen first */
+    bool known;            /* ... by this lane, or by the first of its run */
+    bool fits;   /* the connection shows all that the run has seen so far */
+    bool begun;  /* a transaction, which may not be on its way yet */
+    bool is_own; /* it is the run's own database */
+};
+
 struct lm_lane {
     struct lm_lane_host host;
     struct lm_lane_options options;
@@ -179,6 +192,7 @@ struct lm_lane {
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
     struct lm_repo *repo;       /* owned */
+    struct lm_source source;    /* if the migration has one */
     int modules_noted;          /* how many of them the journal has */
 
     struct lm_page_question question; /* for the page, also for the next one */
@@ -232,6 +246,51 @@ bool lm_lane_reconnect(struct lm_lane *self, const struct lm_err *why,
  * server, 64. */
 void lm_lane_name_session(const struct lm_lane *self, const char *prefix,
                           char *name, size_t size);
+
+/* After the source alone was lost: connects to it again, as above; the run's
+ * connection and its claim stay. */
+bool lm_lane_reconnect_source(struct lm_lane *self, const struct lm_err *why,
+                              struct lm_err *err) LM_MUSTCHECK;
+
+/* -- source.c: the other database in which the base query reads ------------- */
+
+/* These do nothing, and succeed, if the migration has no source. */
+bool lm_lane_has_source(const struct lm_lane *self);
+/* ... and is the source another database than the run's own? */
+bool lm_lane_reads_elsewhere(const struct lm_lane *self);
+/* The connection on which the base query is read, and keys are compared: the
+ * source's, or the lane's own. */
+struct lm_conn *lm_lane_reader(const struct lm_lane *self);
+/* The settings of a transaction that only reads there. */
+struct lm_txn lm_lane_read_txn(const struct lm_lane *self);
+/* Connects to the source, if the lane has no connection to it, and checks that
+ * it is the one that it was. The second function also waits while the server is
+ * starting. */
+bool lm_lane_open_source(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
+bool lm_lane_connect_source(struct lm_lane *self,
+                            struct lm_err *err) LM_MUSTCHECK;
+/* Another lane of the run has found it there. */
+void lm_lane_adopt_source(struct lm_lane *self, const struct lm_source *other);
+/* Outside of transactions, before rows of a started run are read: connects if
+ * needed, and waits until the source shows what the run has seen of it. */
+bool lm_lane_enter_source(struct lm_lane *self,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Begins a read-only transaction in the source, if there is none. The second
+ * function ends it; errors do not matter. */
+bool lm_lane_begin_source(struct lm_lane *self,
+                          struct lm_err *err) LM_MUSTCHECK;
+void lm_lane_end_source(struct lm_lane *self);
+/* Rolls back what there is, here and there. */
+void lm_lane_rollback(struct lm_lane *self);
+/* Has the connection to the source broken, and the lane's own has not? */
+bool lm_lane_has_lost_source(const struct lm_lane *self);
+void lm_lane_close_source(struct lm_lane *self);
+/* Has a started run of the journal read where the migration reads? */
+bool lm_lane_check_source(struct lm_lane *self, int64_t run_id,
+                          struct lm_err *err) LM_MUSTCHECK;
+/* Inside the run's transaction: writes to the journal what the run has seen of
+ * the source. Ends the source's transaction. */
+bool lm_lane_note_source(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 
 /* -- query.c: the base query and the run's keys ----------------------------- */
 
@@ -288,6 +347,10 @@ bool lm_lane_call_back(struct lm_lane *self, enum lm_callback callback,
 bool lm_lane_migrate_page(struct lm_lane *self, const struct lm_page *page,
                           const struct lm_stretch *stretch,
                           struct lm_err *err) LM_MUSTCHECK;
+/* Inside a transaction: opens the repo for a callback, and that of the source.
+ */
+bool lm_lane_open_repo(struct lm_lane *self, const struct lm_repo_use *use,
+                       struct lm_err *err) LM_MUSTCHECK;
 /* After a callback, which returned ok or failed with *err: waits for the
  * writes in flight, and closes the repo. */
 bool lm_lane_close_repo(struct lm_lane *self, bool ok,

@@ -39,12 +39,13 @@ find_end(struct lm_lane *self, const struct lm_key *bound, struct lm_key *end,
     struct lm_narrow *narrow = &self->narrow;
 
     if (!narrow->by_table) {
-        return lm_page_key_ahead(self->conn, &self->query, &self->range.cursor,
-                                 bound, narrow->asked, end, &narrow->rows, err);
+        return lm_page_key_ahead(lm_lane_reader(self), &self->query,
+                                 &self->range.cursor, bound, narrow->asked, end,
+                                 &narrow->rows, err);
     }
-    if (!lm_page_window_end(self->conn, &self->query, self->window.table,
-                            &self->range.cursor, bound, narrow->asked, end,
-                            err))
+    if (!lm_page_window_end(lm_lane_reader(self), &self->query,
+                            self->window.table, &self->range.cursor, bound,
+                            narrow->asked, end, err))
         return false;
     narrow->rows = lm_key_is_empty(end) ? 0 : narrow->asked;
     return true;
@@ -56,10 +57,11 @@ find_end(struct lm_lane *self, const struct lm_key *bound, struct lm_key *end,
 static bool
 prefer_index(struct lm_lane *self, struct lm_err *err)
 {
-    return lm_conn_command(self->conn, "SET LOCAL enable_seqscan = off", err) &&
-           lm_conn_command(self->conn,
-                           "SET LOCAL plan_cache_mode = force_custom_plan",
-                           err);
+    struct lm_conn *conn = lm_lane_reader(self);
+
+    return lm_conn_command(conn, "SET LOCAL enable_seqscan = off", err) &&
+           lm_conn_command(
+               conn, "SET LOCAL plan_cache_mode = force_custom_plan", err);
 }
 
 bool
@@ -92,22 +94,23 @@ lm_lane_highest(struct lm_lane *self, struct lm_key *out, struct lm_err *err)
     struct lm_window *window = &self->window;
     struct lm_err raised;
 
-    if (!lm_conn_command(self->conn, "SAVEPOINT luamig_bound", err))
+    if (!lm_conn_command(lm_lane_reader(self), "SAVEPOINT luamig_bound", err))
         return false;
-    if (lm_page_highest(self->conn, &self->query, NULL, out, err))
+    if (lm_page_highest(lm_lane_reader(self), &self->query, NULL, out, err))
         return true;
     raised = *err;
     if (!lm_lane_is_row_error(err))
         return false;
-    if (!lm_conn_command(self->conn, "ROLLBACK TO SAVEPOINT luamig_bound",
-                         err) ||
+    if (!lm_conn_command(lm_lane_reader(self),
+                         "ROLLBACK TO SAVEPOINT luamig_bound", err) ||
         !lm_window_find_table(self, err))
         return false;
     if (window->table == NULL) {
         *err = raised;
         return false;
     }
-    return lm_page_highest(self->conn, &self->query, window->table, out, err);
+    return lm_page_highest(lm_lane_reader(self), &self->query, window->table,
+                           out, err);
 }
 
 /* -- what a page that was read has shown ---------------------------------- */
@@ -191,7 +194,7 @@ ask_table(struct lm_lane *self, struct lm_err *err)
     struct lm_err failed = {0};
 
     if (!self->narrow.by_table && !lm_window_find_table(self, &failed)) {
-        lm_conn_rollback(self->conn);
+        lm_conn_rollback(lm_lane_reader(self));
         why = failed.message;
     } else if (self->narrow.by_table) {
         why = "reading the keys of its table fails, too";
@@ -215,21 +218,21 @@ static bool
 raises_without_rows(struct lm_lane *self)
 {
     const struct lm_key *key = &self->narrow.end;
-    struct lm_txn txn = lm_lane_txn(self);
+    struct lm_txn txn = lm_lane_read_txn(self);
+    struct lm_conn *conn = lm_lane_reader(self);
     struct lm_page page;
     struct lm_err found;
     bool raises = false;
 
-    txn.read_only = true;
-    if (lm_txn_begin(self->conn, &txn, &found) && prefer_index(self, &found)) {
-        if (lm_page_fetch(self->conn, &self->query, key, key, 1, &page,
-                          &found)) {
+    if (lm_txn_begin(conn, &txn, &found) && prefer_index(self, &found)) {
+        if (lm_page_fetch(lm_lane_reader(self), &self->query, key, key, 1,
+                          &page, &found)) {
             lm_page_release(&page);
         } else {
             raises = lm_lane_is_row_error(&found);
         }
     }
-    lm_conn_rollback(self->conn);
+    lm_conn_rollback(conn);
     return raises;
 }
 

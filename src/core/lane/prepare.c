@@ -45,15 +45,17 @@ look(struct lm_lane *self, const struct lm_page *page, struct lm_err *err)
     const struct lm_migration *m = self->migration;
     struct lm_repo_use use = {.paged = &self->query};
     struct lm_looked *looked = &self->preparing.looked;
+    struct lm_repo *repo =
+        lm_lane_has_source(self) ? self->source.repo : self->repo;
     bool ok;
 
     looked->missing = 0;
     if (!lm_lane_prepares(self) || page->rows == 0)
         return true;
-    if (!lm_repo_open(self->repo, self->conn, &use, err))
+    if (!lm_repo_open(repo, lm_lane_reader(self), &use, err))
         return false;
-    ok = m->ops->look(m->self, page, self->repo, looked, err);
-    lm_repo_close(self->repo);
+    ok = m->ops->look(m->self, page, repo, looked, err);
+    lm_repo_close(repo);
     return ok;
 }
 
@@ -227,7 +229,7 @@ lm_lane_prepare_page(struct lm_lane *self, struct lm_key *window_end,
     bool ok = judge(self, page, false, leaves, err);
 
     while (ok && !is_ready(self) && !*leaves) {
-        lm_conn_rollback(self->conn);
+        lm_lane_rollback(self);
         ok = prepare_and_read(self, window_end, page, leaves, err) &&
              (*leaves || judge(self, page, true, leaves, err));
     }
@@ -238,7 +240,7 @@ lm_lane_prepare_page(struct lm_lane *self, struct lm_key *window_end,
         lm_lane_note_failed_page(self, page);
     }
     if (ok)
-        lm_conn_rollback(self->conn);
+        lm_lane_rollback(self);
     lm_page_release(page);
     return ok;
 }
@@ -260,6 +262,6 @@ lm_lane_prepare_row(struct lm_lane *self, const struct lm_page *page,
     *ready = is_ready(self);
     if (*ready)
         return true;
-    lm_conn_rollback(self->conn);
+    lm_lane_rollback(self);
     return call_prepare(self, &prepared, err);
 }

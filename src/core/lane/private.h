@@ -6,6 +6,9 @@
 
 #include "core/lane/lane.h"
 
+/* The SQLSTATE when another server, or another database, has the address. */
+#define LM_LANE_ANOTHER_SERVER "LM003"
+
 /* How much memory the answer with a page of several rows may take, and any
  * other answer. */
 static const size_t LM_LANE_PAGE_BYTES = (size_t)64 << 20;
@@ -55,6 +58,13 @@ void lm_failed_batch_release(struct lm_failed_batch *self);
  * says why. */
 bool lm_lane_record_failed_row(struct lm_lane *self,
                                struct lm_err *err) LM_MUSTCHECK;
+
+/* source.c: drops all prepared statements, of both connections. */
+bool lm_lane_forget_statements(struct lm_lane *self,
+                               struct lm_err *err) LM_MUSTCHECK;
+
+/* source.c: says more of an error that two encodings cause. */
+void lm_lane_explain_encoding(const struct lm_lane *self, struct lm_err *err);
 
 /* stretch.c, in two steps: asks for a page after cursor and up to bound, and
  * reads it, as lm_page_ask and lm_page_read do; of a full page of keys only the

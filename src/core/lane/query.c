@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The base query as this connection sees it, and the run's keys. */
 
-#include "core/lane/lane.h"
+#include "core/lane/private.h"
 
 #include "core/page/preflight.h"
 
@@ -14,21 +14,25 @@ bool
 lm_lane_check_query(struct lm_lane *self, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
-    struct lm_txn txn = lm_lane_txn(self);
-    bool nested = lm_conn_has_transaction(self->conn); /* a dry run's */
+    struct lm_txn txn = lm_lane_read_txn(self);
+    struct lm_conn *conn;
+    bool nested;
     bool ok;
 
     if (m->one_shot)
         return true;
     lm_base_query_release(&self->query); /* of an attempt that failed */
-    txn.read_only = true;
-    ok = (nested || (lm_txn_begin(self->conn, &txn, err) &&
-                     lm_conn_flush(self->conn, err))) &&
-         lm_preflight_query(self->conn, m->base_query, m->params,
-                            m->param_count, m->key, m->key_count,
-                            m->assume_unique, &self->query, err);
+    if (!lm_lane_connect_source(self, err))
+        return false;
+    conn = lm_lane_reader(self);
+    nested = lm_conn_has_transaction(conn); /* a dry run's */
+    ok = (nested ||
+          (lm_txn_begin(conn, &txn, err) && lm_conn_flush(conn, err))) &&
+         lm_preflight_query(conn, m->base_query, m->params, m->param_count,
+                            m->key, m->key_count, m->assume_unique,
+                            &self->query, err);
     if (!nested)
-        lm_conn_rollback(self->conn);
+        lm_conn_rollback(conn);
     self->query.keys_only = m->by_range;
     if (!ok) {
         lm_base_query_release(&self->query);
@@ -48,7 +52,7 @@ lm_lane_check_query_again(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_base_query before;
 
-    if (!lm_conn_forget(self->conn, err))
+    if (!lm_lane_forget_statements(self, err))
         return false;
     before = self->query;
     memset(&self->query, 0, sizeof self->query);

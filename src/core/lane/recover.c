@@ -58,6 +58,7 @@ lm_lane_end_step(struct lm_lane *self)
     self->attempt.number = 1;
     self->attempt.uncombined = self->bisection.rows_to_search > 0;
     self->attempt.reprepared = false;
+    lm_lane_end_source(self);
 }
 
 void
@@ -171,7 +172,11 @@ reconnect(struct lm_lane *self, struct lm_err *err)
                       MAX_LOST_IN_ROW);
         return false;
     }
-    if (lm_lane_reconnect(self, &why, err))
+    if (lm_lane_has_source(self))
+        lm_conn_rollback(self->conn);
+    if (lm_lane_has_lost_source(self)
+            ? lm_lane_reconnect_source(self, &why, err)
+            : lm_lane_reconnect(self, &why, err))
         return true;
     if (err->where[0] == '\0')
         memcpy(err->where, why.where, sizeof err->where);
@@ -256,6 +261,13 @@ fail_after_attempts(const struct lm_lane *self, struct lm_err *err)
                     " of\". End it with pg_terminate_backend, and run the same "
                     "command.",
                     self->run->id);
+    }
+    if (self->source.place.standby && self->attempt.paging &&
+        lm_err_is_state(err, "40001")) {
+        return lm_err_hint(
+            err, "The source is a standby, which ends queries that keep it "
+                 "from replaying. Turn hot_standby_feedback on there, raise "
+                 "max_standby_streaming_delay, or take smaller batches.");
     }
     if (lm_err_is_state(err, "40001") &&
         strcmp(self->migration->isolation, "read committed") != 0) {
@@ -413,7 +425,7 @@ reprepare(struct lm_lane *self, struct lm_err *err)
     bool reconnected = false;
 
     self->attempt.reprepared = true;
-    if (!lm_conn_forget(self->conn, err))
+    if (!lm_lane_forget_statements(self, err))
         return err->kind == LM_ERR_LOST && reconnect(self, err);
     *err = stale;
     if (!again || !refresh(self, err, &reconnected))
@@ -594,9 +606,12 @@ lm_lane_recover(struct lm_lane *self, struct lm_err *err)
 
     if (err->kind == LM_ERR_KILLED)
         return false;
+    lm_lane_end_source(self);
+    lm_lane_explain_encoding(self, err);
     if (remedy != RECONNECT) {
         lm_conn_rollback(self->conn);
-        if (!lm_conn_is_up(self->conn) && err->kind == LM_ERR_DATABASE)
+        if ((!lm_conn_is_up(self->conn) || lm_lane_has_lost_source(self)) &&
+            err->kind == LM_ERR_DATABASE)
             remedy = RECONNECT;
     }
     if (remedy != RECONNECT && remedy != REPREPARE &&

@@ -37,11 +37,10 @@ lm_lane_needs_range(const struct lm_lane *self)
 static bool
 begin_reading(struct lm_lane *self, struct lm_err *err)
 {
-    struct lm_txn txn = lm_lane_txn(self);
+    struct lm_txn txn = lm_lane_read_txn(self);
 
-    txn.read_only = true;
     txn.statement_timeout_ms = READ_MS;
-    return lm_txn_begin(self->conn, &txn, err);
+    return lm_txn_begin(lm_lane_reader(self), &txn, err);
 }
 
 /* A query that fails here is none of the run's. */
@@ -52,7 +51,7 @@ end_reading(struct lm_lane *self, bool ok, struct lm_err *err)
         return false;
     if (!ok)
         lm_log(LM_LOG_DEBUG, "no place to cut: %s", err->message);
-    lm_conn_rollback(self->conn);
+    lm_conn_rollback(lm_lane_reader(self));
     return true;
 }
 
@@ -65,9 +64,9 @@ sample(struct lm_lane *self, const struct lm_range *range, int parts,
     if (ok && self->window.table == NULL)
         return true;
     ok = ok && begin_reading(self, err) &&
-         lm_page_sample_cuts(self->conn, &self->query, self->window.table,
-                             &range->cursor, &range->upper, parts - 1, cuts,
-                             err);
+         lm_page_sample_cuts(lm_lane_reader(self), &self->query,
+                             self->window.table, &range->cursor, &range->upper,
+                             parts - 1, cuts, err);
     return end_reading(self, ok, err);
 }
 
@@ -76,9 +75,10 @@ walk(struct lm_lane *self, const struct lm_range *range, struct lm_cuts *cuts,
      struct lm_err *err)
 {
     bool ok = begin_reading(self, err) &&
-              lm_page_walk_to_cut(
-                  self->conn, &self->query, &range->cursor, &range->upper,
-                  lm_size_rows(&self->size) * WALK_BATCHES, cuts, err);
+              lm_page_walk_to_cut(lm_lane_reader(self), &self->query,
+                                  &range->cursor, &range->upper,
+                                  lm_size_rows(&self->size) * WALK_BATCHES,
+                                  cuts, err);
 
     return end_reading(self, ok, err);
 }
@@ -125,8 +125,8 @@ keep_usable_cuts(struct lm_lane *self, const struct lm_range *range,
         bool after = true;
 
         if (!lm_key_is_empty(last) &&
-            !lm_page_is_key_after(self->conn, &self->query, &cuts->of[i], last,
-                                  &after, err))
+            !lm_page_is_key_after(lm_lane_reader(self), &self->query,
+                                  &cuts->of[i], last, &after, err))
             return false;
         if (!after)
             continue;
@@ -239,8 +239,8 @@ find_widest(struct lm_lane *self, struct lm_neighbours *all)
             continue;
         rows = all->count == 1
                    ? 1
-                   : lm_page_estimate(self->conn, &self->query, &range->cursor,
-                                      &range->upper);
+                   : lm_page_estimate(lm_lane_reader(self), &self->query,
+                                      &range->cursor, &range->upper);
         if (rows > most) {
             most = rows;
             widest = range;

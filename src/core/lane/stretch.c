@@ -27,7 +27,7 @@ bool
 lm_lane_ask_page(struct lm_lane *self, const struct lm_key *cursor,
                  const struct lm_key *bound, int64_t rows, struct lm_err *err)
 {
-    return lm_page_ask(self->conn, &self->query, cursor, bound, rows,
+    return lm_page_ask(lm_lane_reader(self), &self->query, cursor, bound, rows,
                        may_skip(self, cursor, rows), &self->question, err);
 }
 
@@ -39,13 +39,14 @@ lm_lane_read_page(struct lm_lane *self, const struct lm_key *cursor,
     int64_t rows = self->question.limit;
     bool skipped = self->question.skip;
 
-    if (!lm_page_read(self->conn, &self->query, &self->question, page, err))
+    if (!lm_page_read(lm_lane_reader(self), &self->query, &self->question, page,
+                      err))
         return false;
     if (!skipped || page->rows > 0)
         return true;
     lm_page_release(page);
-    return lm_page_fetch(self->conn, &self->query, cursor, bound, rows, page,
-                         err);
+    return lm_page_fetch(lm_lane_reader(self), &self->query, cursor, bound,
+                         rows, page, err);
 }
 
 bool
@@ -57,8 +58,8 @@ lm_lane_find_key_before(struct lm_lane *self, const struct lm_key *key,
     if (!lm_window_find_table(self, err))
         return false;
     if (self->window.table != NULL) {
-        return lm_page_key_before(self->conn, &self->query, self->window.table,
-                                  key, out, err);
+        return lm_page_key_before(lm_lane_reader(self), &self->query,
+                                  self->window.table, key, out, err);
     }
     lm_key_describe(key, &self->query, &text);
     lm_err_set(err, LM_ERR_SCRIPT,

@@ -38,8 +38,8 @@ bool
 lm_window_find_table(struct lm_lane *self, struct lm_err *err)
 {
     return self->window.table != NULL ||
-           lm_page_key_table(self->conn, &self->query, &self->window.table,
-                             err);
+           lm_page_key_table(lm_lane_reader(self), &self->query,
+                             &self->window.table, err);
 }
 
 /* The bound of the next page: the window's end, or that of the run (empty:
@@ -52,7 +52,7 @@ lm_lane_find_window(struct lm_lane *self, struct lm_key *end,
 
     window->began_ms = lm_clock_ms();
     return window->rows == 0 ||
-           lm_page_window_end(self->conn, &self->query, window->table,
+           lm_page_window_end(lm_lane_reader(self), &self->query, window->table,
                               &self->range.cursor, &self->range.upper,
                               window->rows, end, err);
 }

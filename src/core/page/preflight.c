@@ -70,6 +70,16 @@ check_node(struct lm_conn *conn, struct lm_err *err)
 }
 
 bool
+lm_preflight_version(struct lm_conn *conn, struct lm_err *err)
+{
+    return lm_conn_server_version(conn) >= MIN_SERVER_VERSION ||
+           lm_err_set(
+               err, LM_ERR_CONNECT,
+               "the server has version %d; luamig needs PostgreSQL 13 or newer",
+               lm_conn_server_version(conn) / 10000);
+}
+
+bool
 lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
 {
     static const char sql[] = LM_OWN
@@ -79,13 +89,8 @@ lm_preflight_server(struct lm_conn *conn, struct lm_err *err)
     bool in_recovery;
     bool read_only;
 
-    if (lm_conn_server_version(conn) < MIN_SERVER_VERSION) {
-        return lm_err_set(
-            err, LM_ERR_CONNECT,
-            "the server has version %d; luamig needs PostgreSQL 13 or newer",
-            lm_conn_server_version(conn) / 10000);
-    }
-    if (!lm_conn_ask(conn, sql, "1: b b", LM_NO_VALUES, &result, err))
+    if (!lm_preflight_version(conn, err) ||
+        !lm_conn_ask(conn, sql, "1: b b", LM_NO_VALUES, &result, err))
         return false;
     in_recovery = lm_answer_bool(result, 0, 0);
     read_only = lm_answer_bool(result, 0, 1);
@@ -676,7 +681,12 @@ lm_preflight_explain(const struct lm_migration *migration, struct lm_err *err)
 {
     if (!lm_err_is_state(err, "42P01") || err->hint[0] != '\0')
         return;
-    if (migration->ops->has(migration->self, LM_CALL_ON_START)) {
+    if (migration->reads_from != NULL) {
+        lm_err_hint(err,
+                    "The base query reads in the database of repo \"%s\". Is "
+                    "the table's schema on the search_path of the role there?",
+                    migration->reads_from);
+    } else if (migration->ops->has(migration->self, LM_CALL_ON_START)) {
         lm_err_hint(err, "on_start has run, and the table is not there. Does "
                          "on_start make it in the schema that the base query "
                          "reads?");

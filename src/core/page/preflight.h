@@ -15,6 +15,10 @@
 bool lm_preflight_identity(struct lm_conn *conn, char *text, size_t size,
                            struct lm_err *err) LM_MUSTCHECK;
 
+/* LM_ERR_CONNECT if the server's version is not supported. */
+bool lm_preflight_version(struct lm_conn *conn,
+                          struct lm_err *err) LM_MUSTCHECK;
+
 /* LM_ERR_CONNECT if the server's version is not supported or the server is
  * read-only. */
 bool lm_preflight_server(struct lm_conn *conn, struct lm_err *err) LM_MUSTCHECK;

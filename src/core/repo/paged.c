@@ -124,7 +124,7 @@ lm_repo_judge_insert(struct lm_repo *self, const struct lm_form *form,
     bool adds = false;
     bool behind = false;
 
-    if (self->paged == NULL || self->warned)
+    if (self->paged == NULL || self->paged_elsewhere || self->warned)
         return true;
     if (!adds_to_paged(self, form->table, &adds, err) ||
         (adds && !lies_behind(self, form, &behind, err)))

@@ -59,7 +59,8 @@ struct lm_repo {
     struct lm_guard guard;
     struct lm_repo_options options;
     bool follows_new; /* pages have no last key */
-    bool warned;      /* about inserts into the paged table */
+    bool paged_elsewhere;
+    bool warned; /* about inserts into the paged table */
     bool open;
     bool failed;
     struct lm_err failure; /* the first database error */
@@ -108,7 +109,6 @@ bool lm_repo_awaits(const struct lm_repo *self);
 /* The first failure of the repo. */
 void lm_repo_note_failure(struct lm_repo *self, const struct lm_err *err);
 
-bool lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err);
 /* Keeps err as the failure, if it is the first; *err becomes the first
  * failure. Always false. */
 bool lm_repo_fail_with(struct lm_repo *self, struct lm_err *err);

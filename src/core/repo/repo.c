@@ -214,6 +214,7 @@ lm_repo_open(struct lm_repo *self, struct lm_conn *conn,
     self->paged = use->paged;
     self->combine = use->combine;
     self->follows_new = use->follows_new;
+    self->paged_elsewhere = use->paged_elsewhere;
     self->open = true;
     self->failed = false;
     self->savepoints = 0;
@@ -370,6 +371,16 @@ forget_shapes_after(struct lm_repo *self, const struct lm_stmt *stmt)
     self->stale = self->stale || !verdict->keeps_columns;
 }
 
+/* Its transaction is read-only, and the server says so. */
+static void
+explain_source(const struct lm_repo *self, struct lm_err *err)
+{
+    if (self->options.reads_source && lm_err_is_state(err, "25006")) {
+        lm_err_hint(err, "run.source only reads. Write with repo, which writes "
+                         "to the run's own database.");
+    }
+}
+
 bool
 lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
                 struct lm_values values, struct lm_result **out,
@@ -379,7 +390,10 @@ lm_repo_execute(struct lm_repo *self, const struct lm_stmt *stmt,
 
     if (!lm_repo_check_usable(self, err))
         return false;
-    ok = settle(self, lm_conn_execute(self->conn, stmt, values, out, err), err);
+    ok = lm_conn_execute(self->conn, stmt, values, out, err);
+    if (!ok)
+        explain_source(self, err);
+    ok = settle(self, ok, err);
     forget_shapes_after(self, stmt);
     if (ok && lm_conn_in_transaction(self->conn))
         return true;
@@ -540,7 +554,7 @@ lm_repo_check_columns(struct lm_repo *self, const char *table,
 
     if (!lm_repo_check_usable(self, err))
         return false;
-    if (self->paged != NULL &&
+    if (self->paged != NULL && !self->paged_elsewhere &&
         !find_key_column(self, table, columns, count, &column, err))
         return false;
     if (column == NULL)

@@ -35,7 +35,8 @@ struct lm_write;
 struct lm_repo_options {
     bool allow_ddl;
     bool allow_unjudged;
-    bool is_own; /* for luamig's own modules, not a script */
+    bool is_own;       /* for luamig's own modules, not a script */
+    bool reads_source; /* run.source, in a read-only transaction */
     struct lm_combine_options combine;
 };
 struct lm_repo *lm_repo_new(const struct lm_repo_options *options);
@@ -46,6 +47,7 @@ struct lm_repo_use {
     const struct lm_base_query *paged; /* NULL: nothing is paged */
     bool combine;                      /* writes of one shape */
     bool follows_new;                  /* pages have no last key */
+    bool paged_elsewhere;              /* it is no table of this database */
 };
 
 /* Call this before the first query of a batch: forgets the work of the one
@@ -74,6 +76,8 @@ uint64_t lm_repo_epoch(const struct lm_repo *self);
 
 /* The first failure since it was opened; NULL: none. Owned by the repo. */
 const struct lm_err *lm_repo_failure(const struct lm_repo *self);
+/* Is it open, and has nothing failed? */
+bool lm_repo_check_usable(const struct lm_repo *self, struct lm_err *err);
 /* Adds the script's line to an error, if it has none, and hides the statement
  * if it is luamig's own. */
 void lm_repo_note_place(struct lm_repo *self, const char *where);

@@ -20,17 +20,17 @@ bool
 lm_runner_check_start(struct lm_runner *self, const struct lm_key *key,
                       struct lm_err *err)
 {
-    struct lm_txn txn = lm_lane_txn(&self->lane);
-    bool nested = lm_conn_has_transaction(self->lane.conn);
+    struct lm_txn txn = lm_lane_read_txn(&self->lane);
+    struct lm_conn *conn = lm_lane_reader(&self->lane);
+    bool nested = lm_conn_has_transaction(conn);
     bool ok;
 
     if (lm_key_is_empty(key))
         return true;
-    txn.read_only = true;
-    ok = (nested || lm_txn_begin(self->lane.conn, &txn, err)) &&
-         lm_page_check_key(self->lane.conn, &self->lane.query, key, err);
+    ok = (nested || lm_txn_begin(conn, &txn, err)) &&
+         lm_page_check_key(conn, &self->lane.query, key, err);
     if (!nested)
-        lm_conn_rollback(self->lane.conn);
+        lm_conn_rollback(conn);
     if (!ok && lm_err_is_state(err, "22")) {
         struct lm_buf text = LM_BUF_INIT;
 
@@ -161,9 +161,10 @@ check_follow_new(const struct lm_runner *self, const struct lm_run *run,
 static bool
 accepts(void *arg, const struct lm_run *run, struct lm_err *err)
 {
-    const struct lm_runner *self = arg;
+    struct lm_runner *self = arg;
 
-    return (!self->input.ready ||
+    return (!run->started || lm_lane_check_source(&self->lane, run->id, err)) &&
+           (!self->input.ready ||
             lm_lane_check_keys(&self->lane, &run->cursor, &run->bound, false,
                                err)) &&
            lm_runner_may_load(self, run, err) &&
@@ -376,7 +377,7 @@ may_acquire_again(struct lm_runner *self, int attempt, struct lm_err *err)
         return false;
     lm_log(LM_LOG_DEBUG, "%s (SQLSTATE %s); trying again", err->message,
            err->sqlstate);
-    lm_conn_rollback(self->lane.conn);
+    lm_lane_rollback(&self->lane);
     return lm_stop_sleep_ms(
         lm_clock_backoff_ms(attempt, ACQUIRE_BASE_MS, ACQUIRE_CAP_MS));
 }

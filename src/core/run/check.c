@@ -75,9 +75,10 @@ lm_runner_check(struct lm_runner *self, struct lm_err *err)
     if (self->checked)
         return true;
     lm_check_init(&check);
-    ok = lm_check_quickly(
-        &check, self->lane.conn, self->migration, &self->lane.query,
-        self->has_journal ? self->lane.journal.schema : NULL, err);
+    ok = lm_check_quickly(&check, self->lane.conn, lm_lane_reader(&self->lane),
+                          self->migration, &self->lane.query,
+                          self->has_journal ? self->lane.journal.schema : NULL,
+                          err);
     if (ok) {
         self->checked = true;
         for (int i = 0; i < check.count; i++)
@@ -101,8 +102,8 @@ lm_runner_look_at_pace(struct lm_runner *self)
     if (lane->window.rows > 0 || !lm_pace_is_worth_a_look(&lane->pace))
         return;
     lm_check_init(&check);
-    lm_check_page(&check, self->lane.conn, self->migration, &self->lane.query,
-                  &lane->range.cursor, &lane->range.upper);
+    lm_check_page(&check, lm_lane_reader(lane), self->migration,
+                  &self->lane.query, &lane->range.cursor, &lane->range.upper);
     lm_err_set(
         &warning, LM_ERR_FAILED,
         "pages have become slow: the last one took %s, the first ones %s%s%s",

@@ -201,22 +201,22 @@ static void
 count_matching(struct lm_runner *self)
 {
     struct lm_outcome *outcome = self->outcome;
-    struct lm_txn txn = lm_lane_txn(&self->lane);
+    struct lm_txn txn = lm_lane_read_txn(&self->lane);
+    struct lm_conn *conn = lm_lane_reader(&self->lane);
     struct lm_err err;
 
-    if (self->migration->one_shot)
+    if (self->migration->one_shot || conn == NULL)
         return;
-    txn.read_only = true;
     txn.statement_timeout_ms = COUNT_TIMEOUT_MS;
     outcome->counted =
-        lm_txn_begin(self->lane.conn, &txn, &err) &&
-        lm_page_count(self->lane.conn, &self->lane.query, &self->run.bound,
+        lm_txn_begin(conn, &txn, &err) &&
+        lm_page_count(conn, &self->lane.query, &self->run.bound,
                       &outcome->matching, &outcome->beyond, &err);
     if (!outcome->counted) {
         lm_log(LM_LOG_INFO, "the rows that still match were not counted: %s",
                err.message);
     }
-    lm_conn_rollback(self->lane.conn);
+    lm_conn_rollback(conn);
 }
 
 static void
@@ -236,7 +236,8 @@ fill_outcome(struct lm_runner *self)
 
     outcome->run_id = self->run.id;
     outcome->one_shot = self->migration->one_shot;
-    outcome->takes_all = self->lane.query.takes_all;
+    outcome->takes_all =
+        self->lane.query.takes_all || lm_lane_reads_elsewhere(&self->lane);
     outcome->retries = self->run.retries;
     fill_counts(self);
     outcome->begun = self->acquired;

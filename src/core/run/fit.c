@@ -6,12 +6,42 @@
 
 #include <stdlib.h>
 
+static bool
+is_elsewhere(const struct lm_runner *self)
+{
+    return lm_lane_has_source(&self->lane) && !self->migration->one_shot;
+}
+
+/* What unqualified names of the script mean is the run's own database to say. A
+ * journal in the source is not the run's. */
+static bool
+put_own_path(struct lm_runner *self, struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT ($1::pg_catalog.jsonb OPERATOR(pg_catalog.||)"
+        " pg_catalog.jsonb_build_object('journal', NULL, 'search_path',"
+        "  pg_catalog.to_jsonb(pg_catalog.current_schemas(false))))"
+        "::pg_catalog.text";
+    struct lm_answer *answer = NULL;
+
+    if (!is_elsewhere(self))
+        return true;
+    if (!lm_conn_ask(self->lane.conn, sql, "1: t", LM_VALUES(self->fingerprint),
+                     &answer, err))
+        return false;
+    free(self->fingerprint);
+    self->fingerprint = lm_answer_copy(answer, 0, 0);
+    lm_answer_free(answer);
+    return true;
+}
+
 static struct lm_fingerprint_place
 place_of(const struct lm_runner *self)
 {
-    struct lm_fingerprint_place place = {.system = self->lane.server,
-                                         .journal_schema =
-                                             self->lane.journal.schema};
+    struct lm_fingerprint_place place = {
+        .system = is_elsewhere(self) ? self->lane.source.place.system
+                                     : self->lane.server,
+        .journal_schema = self->lane.journal.schema};
 
     return place;
 }
@@ -23,8 +53,9 @@ lm_runner_take_fingerprint(struct lm_runner *self, struct lm_err *err)
 
     free(self->fingerprint);
     self->fingerprint = NULL;
-    return lm_fingerprint_take(self->lane.conn, &place, &self->lane.query,
-                               &self->fingerprint, err);
+    return lm_fingerprint_take(lm_lane_reader(&self->lane), &place,
+                               &self->lane.query, &self->fingerprint, err) &&
+           put_own_path(self, err);
 }
 
 bool
@@ -50,6 +81,7 @@ lm_runner_may_look_later(struct lm_runner *self, bool started,
     const struct lm_migration *m = self->migration;
 
     self->unseen = lm_err_is_state(err, "42P01") && !started &&
+                   m->reads_from == NULL &&
                    m->ops->has(m->self, LM_CALL_ON_START);
     return self->unseen;
 }
@@ -111,10 +143,13 @@ lm_runner_check_done(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_fingerprint_place place = place_of(self);
     char *sketch = NULL;
-    bool ok =
-        lm_fingerprint_sketch(self->lane.conn, &place,
-                              self->migration->base_query, &sketch, err) &&
-        lm_journal_fits_done(&self->lane.journal, sketch, self->run.id, err);
+    bool ok;
+
+    if (is_elsewhere(self)) /* it may be gone for good by now */
+        return true;
+    ok = lm_fingerprint_sketch(self->lane.conn, &place,
+                               self->migration->base_query, &sketch, err) &&
+         lm_journal_fits_done(&self->lane.journal, sketch, self->run.id, err);
 
     free(sketch);
     return ok;

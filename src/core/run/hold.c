@@ -246,12 +246,12 @@ ask_throttle(struct lm_runner *self, int64_t *wait_ms, bool *ask_again,
     txn.read_only = true;
     if (!lm_txn_begin(self->lane.conn, &txn, err))
         return false;
-    if (!lm_repo_open(self->lane.repo, self->lane.conn, &use, err))
+    if (!lm_lane_open_repo(&self->lane, &use, err))
         return false;
     ok = m->ops->throttle(m->self, self->lane.repo, &info, wait_ms, ask_again,
                           err);
     ok = lm_lane_close_repo(&self->lane, ok, err);
-    lm_conn_rollback(self->lane.conn);
+    lm_lane_rollback(&self->lane);
     return ok;
 }
 
@@ -291,7 +291,9 @@ start_monitor(struct lm_runner *self, const struct lm_health_limits *limits)
     if (self->options->alone)
         return;
     lm_lane_name_session(&self->lane, "luamig monitor", name, sizeof name);
-    for (int i = 0; i < self->lane.query.source_count; i++) {
+    for (int i = 0; i < self->lane.query.source_count &&
+                    !lm_lane_reads_elsewhere(&self->lane);
+         i++) {
         lm_buf_printf(&tables, "%c%u", i == 0 ? '{' : ',',
                       self->lane.query.sources[i].table);
     }

@@ -14,11 +14,10 @@ enum { COUNT_MS = 10000, POSITION_MS = 10000, POSITION_TIMEOUT_MS = 1000 };
 static bool
 begin_reading(struct lm_runner *self, int64_t timeout_ms, struct lm_err *err)
 {
-    struct lm_txn txn = lm_lane_txn(&self->lane);
+    struct lm_txn txn = lm_lane_read_txn(&self->lane);
 
-    txn.read_only = true;
     txn.statement_timeout_ms = timeout_ms;
-    return lm_txn_begin(self->lane.conn, &txn, err);
+    return lm_txn_begin(lm_lane_reader(&self->lane), &txn, err);
 }
 
 /* What is left: the ranges, or without any the rest after the cursor. */
@@ -49,13 +48,13 @@ count_in(struct lm_runner *self, const struct lm_neighbours *ranges,
         int64_t left = end - lm_clock_ms();
         int64_t more = 0;
 
-        ok = (i == 0 || lm_txn_limit_statements(self->lane.conn,
+        ok = (i == 0 || lm_txn_limit_statements(lm_lane_reader(&self->lane),
                                                 left > 1 ? left : 1, err)) &&
-             lm_page_count_left(self->lane.conn, &self->lane.query,
+             lm_page_count_left(lm_lane_reader(&self->lane), &self->lane.query,
                                 &range->cursor, &range->upper, &more, err);
         *rows += more;
     }
-    lm_conn_rollback(self->lane.conn);
+    lm_conn_rollback(lm_lane_reader(&self->lane));
     return ok;
 }
 
@@ -85,8 +84,9 @@ estimate_left(struct lm_runner *self, const struct lm_neighbours *ranges)
 
     for (int i = 0; i < ranges->count; i++) {
         const struct lm_range *range = &ranges->of[i].range;
-        int64_t rows = lm_page_estimate(self->lane.conn, &self->lane.query,
-                                        &range->cursor, &range->upper);
+        int64_t rows =
+            lm_page_estimate(lm_lane_reader(&self->lane), &self->lane.query,
+                             &range->cursor, &range->upper);
 
         if (rows < 0)
             return -1;
@@ -140,7 +140,7 @@ find_key(struct lm_runner *self, const struct lm_key *key, double if_empty)
 {
     if (lm_key_is_empty(key))
         return if_empty;
-    return lm_position_find(&self->gauge.position, self->lane.conn,
+    return lm_position_find(&self->gauge.position, lm_lane_reader(&self->lane),
                             &self->lane.query, self->lane.first_key,
                             only_text(key), only_text(&self->run.bound));
 }
@@ -176,7 +176,7 @@ find_position(struct lm_runner *self)
     self->gauge.position_due_ms = lm_clock_ms() + POSITION_MS;
     if (begin_reading(self, POSITION_TIMEOUT_MS, &ignored))
         position = find_part(self, &ranges);
-    lm_conn_rollback(self->lane.conn);
+    lm_conn_rollback(lm_lane_reader(&self->lane));
     lm_neighbours_release(&ranges);
     if (position >= 0)
         lm_progress_position(&self->gauge.progress, position);

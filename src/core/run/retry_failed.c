@@ -112,7 +112,7 @@ retry_failure(struct lm_runner *self, int64_t failure_id,
 
     for (int attempt = 1;
          !retry_row(self, failure_id, key, attempt, &gone, err); attempt++) {
-        lm_conn_rollback(self->lane.conn);
+        lm_lane_rollback(&self->lane);
         if (lm_err_is_state(err, LM_JOURNAL_RESOLVED))
             return true;
         if (lm_lane_has_failed_at_row(&self->lane, err)) {
@@ -124,6 +124,7 @@ retry_failure(struct lm_runner *self, int64_t failure_id,
         if (!may_try_again(self, attempt, err))
             return false;
     }
+    lm_lane_end_source(&self->lane);
     log_row(self, key, NULL, gone ? "does not match any more" : "is migrated");
     self->outcome->own_rows += gone ? 0 : 1;
     return true;
@@ -161,7 +162,8 @@ check_fit(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_run_request request;
 
-    if (!lm_runner_take_fingerprint(self, err))
+    if (!lm_lane_check_source(&self->lane, self->run.id, err) ||
+        !lm_runner_take_fingerprint(self, err))
         return false;
     request = lm_runner_request(self);
     return lm_journal_fits(&self->lane.journal, &request, &self->run, err);

@@ -27,6 +27,7 @@ enum { LM_RUNNER_MOST_WORKERS = 64 };
 
 struct lm_runner_options {
     const char *conninfo;
+    const char *source_conninfo; /* NULL: the migration has no source */
     const char *journal_schema;
     int64_t lease_ms;
     int64_t silence_ms; /* see pg/conn/conn.h */

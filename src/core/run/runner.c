@@ -45,8 +45,11 @@ lm_runner_find_bound(struct lm_runner *self, struct lm_key *bound,
 
     if (!is_bounded(self))
         return true;
+    if (!lm_lane_begin_source(&self->lane, err))
+        return false;
     if ((timeout_ms > 0 && timeout_ms < LM_RUNNER_BOUND_MS &&
-         !lm_txn_limit_statements(self->lane.conn, LM_RUNNER_BOUND_MS, err)) ||
+         !lm_txn_limit_statements(lm_lane_reader(&self->lane),
+                                  LM_RUNNER_BOUND_MS, err)) ||
         !lm_lane_highest(&self->lane, bound, err)) {
         if (err->kind == LM_ERR_DATABASE && lm_err_is_state(err, "42"))
             err->kind = LM_ERR_SCRIPT;
@@ -81,6 +84,7 @@ start_step(struct lm_runner *self, struct lm_err *err)
                                       is_bounded(self) ? &bound : NULL,
                                       lm_runner_has_rows_up_to(self, &bound),
                                       &range, err) &&
+              lm_lane_note_source(&self->lane, err) &&
               lm_lane_post_modules(&self->lane, err) &&
               lm_lane_witness_callback(&self->lane, LM_CALL_ON_START,
                                        LM_BEFORE_COMMIT, err) &&
@@ -144,6 +148,7 @@ final_step(struct lm_runner *self, struct lm_err *err)
     bool wait = false;
 
     if (!lm_runner_has_fitted(self, err) ||
+        !lm_lane_enter_source(&self->lane, err) ||
         !lm_txn_begin(self->lane.conn, &txn, err) ||
         (!one_shot && !check_others(self, &wait, err)))
         return false;
@@ -313,6 +318,7 @@ lm_runner_init(struct lm_runner *self, const struct lm_migration *migration,
                struct lm_outcome *outcome, struct lm_dry *dry)
 {
     struct lm_lane_options how = {.conninfo = options->conninfo,
+                                  .source_conninfo = options->source_conninfo,
                                   .journal_schema = options->journal_schema,
                                   .silence_ms = options->silence_ms,
                                   .witness = options->witness,

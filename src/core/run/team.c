@@ -99,6 +99,7 @@ lm_team_start(const struct lm_team_options *options, int count)
     self->journal = options->lane->journal;
     self->run_id = options->run_id;
     memcpy(self->server, options->lane->server, sizeof self->server);
+    self->source = options->lane->source;
     self->settings = *options->migration;
     self->habits = lm_lane_habits(options->lane);
     self->slow_ms = -1;

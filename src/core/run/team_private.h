@@ -36,6 +36,7 @@ struct lm_team {
     struct lm_account *account;
     struct lm_monitor *monitor; /* NULL: there is none */
     struct lm_lane_options options;
+    struct lm_source source; /* as the first lane has found it */
     struct lm_journal journal;
     char server[24]; /* as in struct lm_lane */
     int64_t run_id;

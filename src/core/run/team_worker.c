@@ -260,7 +260,15 @@ load(struct lm_worker *self, struct lm_err *err)
     lane->journal.conn = NULL;
     lane->journal.number = self->number;
     memcpy(lane->server, team->server, sizeof lane->server);
+    lm_lane_adopt_source(lane, &team->source);
     return true;
+}
+
+static bool
+connect_lane(struct lm_lane *lane, struct lm_err *err)
+{
+    return (lane->conn != NULL || lm_lane_connect(lane, err)) &&
+           lm_lane_open_source(lane, err);
 }
 
 /* Without a connection the run goes on with fewer workers, and this one tries
@@ -271,7 +279,7 @@ connect(struct lm_worker *self)
     bool told = false;
     struct lm_err err;
 
-    while (!should_stop(self) && !lm_lane_connect(&self->lane, &err)) {
+    while (!should_stop(self) && !connect_lane(&self->lane, &err)) {
         if (!told) {
             lm_log(LM_LOG_WARNING,
                    "worker %d gets no connection: %s; the run goes on without "

@@ -21,6 +21,7 @@
 #include <string.h>
 
 static const char repo_type[] = LM_REPO_TYPE;
+static const char source_type[] = LM_SOURCE_TYPE;
 static const char result_type[] = "luamig.result";
 static const char handle_type[] = "luamig.handle";
 
@@ -44,17 +45,30 @@ lmL_binding_of(lua_State *L)
     return binding;
 }
 
+/* The userdata keeps the turn around this one. [-0, +1, memory] */
+static void
+push_turn(lua_State *L, struct lm_turn *open, struct lm_repo *repo,
+          const char *type)
+{
+    struct lm_turn *box = lua_newuserdatauv(L, sizeof *box, 0);
+
+    *box = *open;
+    *open = (struct lm_turn){
+        .repo = repo, .box = box, .number = ++lmL_binding_of(L)->turns};
+    luaL_setmetatable(L, type);
+    lua_toclose(L, lua_gettop(L));
+}
+
 void
 lmL_push_repo(lua_State *L, struct lm_repo *repo)
 {
-    struct lm_binding *binding = lmL_binding_of(L);
-    struct lm_turn *box = lua_newuserdatauv(L, sizeof *box, 0);
+    push_turn(L, &lmL_binding_of(L)->open, repo, repo_type);
+}
 
-    *box = binding->open;
-    binding->open =
-        (struct lm_turn){.repo = repo, .box = box, .number = ++binding->turns};
-    luaL_setmetatable(L, repo_type);
-    lua_toclose(L, lua_gettop(L));
+void
+lmL_push_source(lua_State *L, struct lm_repo *repo)
+{
+    push_turn(L, &lmL_binding_of(L)->source, repo, source_type);
 }
 
 struct lm_repo *
@@ -70,6 +84,30 @@ repo_close(lua_State *L)
 
     lmL_binding_of(L)->open = *outer;
     return 0;
+}
+
+static int
+source_close(lua_State *L)
+{
+    const struct lm_turn *outer = lua_touserdata(L, 1);
+
+    lmL_binding_of(L)->source = *outer;
+    return 0;
+}
+
+static bool
+is_source(lua_State *L, int index, const struct lm_binding *binding)
+{
+    return binding->source.repo != NULL &&
+           lua_touserdata(L, index) == binding->source.box;
+}
+
+struct lm_repo *
+lmL_source_at(lua_State *L, int index)
+{
+    const struct lm_binding *binding = lmL_binding_of(L);
+
+    return is_source(L, index, binding) ? binding->source.repo : NULL;
 }
 
 /* The line of the script that called. */
@@ -115,15 +153,33 @@ raise_other_repo(lua_State *L)
     lmL_raise(L, &err);
 }
 
+/* Beside a run.source, an error of either database ends the batch for both. */
+static void
+check_both(lua_State *L, const struct lm_binding *binding)
+{
+    const struct lm_repo *of[] = {binding->source.repo, binding->open.repo};
+    struct lm_err err;
+
+    for (size_t i = 0; i < LM_COUNT(of); i++) {
+        if (!lm_repo_check_usable(of[i], &err))
+            lmL_raise(L, &err);
+    }
+}
+
 void
 lmL_begin_call(lua_State *L, struct lm_call *call)
 {
     struct lm_binding *binding = lua_touserdata(L, lua_upvalueindex(1));
 
-    if (binding->open.repo == NULL || lua_touserdata(L, 1) != binding->open.box)
+    const struct lm_turn *turn =
+        is_source(L, 1, binding) ? &binding->source : &binding->open;
+
+    if (turn->repo == NULL || lua_touserdata(L, 1) != turn->box)
         raise_other_repo(L);
+    if (binding->source.repo != NULL)
+        check_both(L, binding);
     call->binding = binding;
-    call->repo = binding->open.repo;
+    call->repo = turn->repo;
     call->site = find_site(L, binding->sites);
     call->where = lm_site_where(call->site);
     call->every_row = false;
@@ -381,6 +437,19 @@ catch_error(lua_State *L, struct lm_call *call, int status)
     return 2;
 }
 
+/* A savepoint is none of the source's transaction. */
+static void
+raise_source_failure(lua_State *L, const struct lm_binding *binding)
+{
+    const struct lm_repo *source = binding->source.repo;
+
+    if (source != NULL && lm_repo_failure(source) != NULL) {
+        struct lm_err failure = *lm_repo_failure(source);
+
+        lmL_raise(L, &failure);
+    }
+}
+
 static int
 l_savepoint(lua_State *L)
 {
@@ -394,6 +463,7 @@ l_savepoint(lua_State *L)
         return lmL_raise_noted(L, &call, &err);
     /* No message handler: the script's own error values stay as they are. */
     status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+    raise_source_failure(L, call.binding);
     if (status != LUA_OK || lm_repo_failure(call.repo) != NULL ||
         !lm_repo_flush(call.repo, &err))
         return catch_error(L, &call, status);
@@ -406,10 +476,16 @@ l_savepoint(lua_State *L)
 
 /* -- registration ----------------------------------------------------- */
 
+static const luaL_Reg reading_methods[] = {
+    {"query", l_query}, {"one", l_one}, {"scalar", l_scalar}, {NULL, NULL}};
 static const luaL_Reg methods[] = {
-    {"query", l_query},         {"one", l_one},
-    {"scalar", l_scalar},       {"execute", l_execute},
-    {"savepoint", l_savepoint}, {NULL, NULL}};
+    {"execute", l_execute}, {"savepoint", l_savepoint}, {NULL, NULL}};
+
+/* Of a repo, and of run.source. */
+static const luaL_Reg *const repo_methods[] = {reading_methods, methods,
+                                               lm_bind_write_methods,
+                                               lm_bind_read_methods, NULL};
+static const luaL_Reg *const source_methods[] = {reading_methods, NULL};
 
 static int
 binding_gc(lua_State *L)
@@ -437,26 +513,37 @@ push_binding(lua_State *L, struct lm_sites *sites)
     lua_rawsetp(L, LUA_REGISTRYINDEX, &binding_key);
 }
 
-/* The methods, in a table that raises for others, with what is at the top of
- * the stack as upvalues: the binding, and the metatables of repos and handles.
- * [-0, +1, raises] */
+/* Methods, in a table that raises for others, with what is at the top of the
+ * stack as upvalues: the binding, and the metatables of their object and of
+ * handles. name is the object's in messages. [-0, +1, raises] */
 static void
-push_methods(lua_State *L)
+push_methods(lua_State *L, const luaL_Reg *const *lists, const char *name)
 {
-    const luaL_Reg *const lists[] = {methods, lm_bind_write_methods,
-                                     lm_bind_read_methods};
-
     lua_newtable(L);
-    for (int list = 0; list < 3; list++) {
+    for (; *lists != NULL; lists++) {
         for (int i = 0; i < 3; i++)
             lua_pushvalue(L, -4); /* one after the other */
-        luaL_setfuncs(L, lists[list], 3);
+        luaL_setfuncs(L, *lists, 3);
     }
     lua_getfield(L, LUA_REGISTRYINDEX, "luamig.strict.record");
     lua_insert(L, -2);
-    lua_pushstring(L, "repo");
+    lua_pushstring(L, name);
     lua_insert(L, -2);
     lua_call(L, 2, 1);
+}
+
+/* Fills the metatable of an object with methods, which is below the metatable
+ * of handles. [-0, +0, raises] */
+static void
+set_methods(lua_State *L, const luaL_Reg *const *lists, const char *name,
+            const char *type, lua_CFunction close)
+{
+    push_methods(L, lists, name); /* binding object handle methods */
+    lua_setfield(L, -3, "__index");
+    lua_pushcfunction(L, close);
+    lua_setfield(L, -3, "__close");
+    lua_pushstring(L, type);
+    lua_setfield(L, -3, "__metatable");
 }
 
 /* Keeps the functions of luamig.strict that are called from here. [-0, +0,
@@ -482,17 +569,15 @@ lmL_open_repo(lua_State *L, struct lm_sites *sites)
 
     luaL_newmetatable(L, repo_type);
     luaL_newmetatable(L, handle_type);
-    push_methods(L); /* binding repo handle methods */
-    lua_setfield(L, -3, "__index");
+    set_methods(L, repo_methods, "repo", repo_type, repo_close);
     lua_pushvalue(L, -3);
     lua_pushcclosure(L, handle_index, 1);
     lua_setfield(L, -2, "__index");
-    lua_pop(L, 1); /* binding repo */
-    lua_pushcfunction(L, repo_close);
-    lua_setfield(L, -2, "__close");
-    lua_pushstring(L, "luamig.repo");
-    lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 2);
+    lua_pop(L, 2); /* binding */
+    luaL_newmetatable(L, source_type);
+    luaL_getmetatable(L, handle_type);
+    set_methods(L, source_methods, "run.source", source_type, source_close);
+    lua_pop(L, 3);
 
     luaL_newmetatable(L, result_type);
     lua_pushcfunction(L, result_gc);

@@ -17,15 +17,20 @@ struct lm_page;
 struct lm_sites;
 struct lm_stretch;
 
-/* Where the metatable of repos is in the registry. */
-#define LM_REPO_TYPE "luamig.repo"
+/* Where the metatables of repos, and of run.source, are in the registry. */
+#define LM_REPO_TYPE   "luamig.repo"
+#define LM_SOURCE_TYPE "luamig.source"
 
 /* A repo as the argument of a callback; closed when the calling C function
  * returns or fails. [-0, +1, memory] */
 void lmL_push_repo(lua_State *L, struct lm_repo *repo);
+/* The same for run.source, which only reads, beside an open repo. */
+void lmL_push_source(lua_State *L, struct lm_repo *repo);
 
 /* The repo that is open in this state, or NULL. */
 struct lm_repo *lmL_open_repo_of(lua_State *L);
+/* The repo of the userdata at index, if it is run.source and open; or NULL. */
+struct lm_repo *lmL_source_at(lua_State *L, int index);
 
 /* How many rows the write of the handle at index has written; it must be
  * answered. -1: not a handle. [-0, +0, memory] */

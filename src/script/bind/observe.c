@@ -79,9 +79,11 @@ static int
 observed(lua_State *L)
 {
     const struct lm_observer *observer = observer_of(L);
-    struct lm_repo *repo = lmL_open_repo_of(L);
+    struct lm_repo *source = lmL_source_at(L, 1);
+    struct lm_repo *repo = source != NULL ? source : lmL_open_repo_of(L);
     struct lm_seen seen = {.L = L,
                            .repo = repo,
+                           .source = source != NULL,
                            .verb = lua_tostring(L, lua_upvalueindex(3)),
                            .first = 2,
                            .count = lua_gettop(L) - 1};
@@ -125,10 +127,10 @@ wrap(lua_State *L, lua_CFunction function, const struct lm_observer *observer,
     lua_pushcclosure(L, function, 3);
 }
 
-void
-lmL_observe_repo(lua_State *L, const struct lm_observer *observer)
+static void
+observe_type(lua_State *L, const struct lm_observer *observer, const char *type)
 {
-    luaL_getmetatable(L, LM_REPO_TYPE);
+    luaL_getmetatable(L, type);
     lua_getfield(L, -1, "__index");
     lua_pushnil(L);
     while (lua_next(L, -2) != 0) {
@@ -138,6 +140,13 @@ lmL_observe_repo(lua_State *L, const struct lm_observer *observer)
         lua_setfield(L, -3, verb); /* a field that exists */
     }
     lua_pop(L, 2);
+}
+
+void
+lmL_observe_repo(lua_State *L, const struct lm_observer *observer)
+{
+    observe_type(L, observer, LM_REPO_TYPE);
+    observe_type(L, observer, LM_SOURCE_TYPE);
 }
 
 void

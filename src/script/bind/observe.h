@@ -16,6 +16,7 @@
 struct lm_seen {
     lua_State *L;
     struct lm_repo *repo;
+    bool source;      /* the repo is that of run.source */
     const char *verb; /* "update" */
     const char *file; /* of the line that calls; "" when it is not known */
     int line;
@@ -35,7 +36,8 @@ struct lm_observer {
     void (*said)(void *arg, const char *verb, lua_State *L);
 };
 
-/* Observes every method of the state's repos. [-0, +0, memory] */
+/* Observes every method of the state's repos, and of run.source. [-0, +0,
+ * memory] */
 void lmL_observe_repo(lua_State *L, const struct lm_observer *observer);
 /* Observes the function at the top of the stack, which logs: run.log, or a
  * function that warns. [-1, +1, memory] */

@@ -28,7 +28,8 @@ struct lm_turn {
 /* What the methods of one state share. It is their first upvalue. */
 struct lm_binding {
     struct lm_turn open;
-    uint64_t turns; /* how many there were */
+    struct lm_turn source; /* likewise, of run.source */
+    uint64_t turns;        /* how many there were */
     struct lm_sites *sites;
     struct lm_params params; /* of the call in progress */
     struct lm_buf text;      /* likewise: SQL that it makes */
