@@ -217,8 +217,9 @@ local function check_source(def, fail)
     fail({ "migrate_range" }, "migrate_range cannot be combined with config.source: the rows are "
       .. "in another database", "Use migrate, which gets the rows.")
   elseif def.config.source and def.input then
-    fail({ "input" }, "input cannot be combined with config.source: the rows come from the file or "
-      .. "from the other database", "Write two scripts: one for the file, one for the other database.")
+    fail({ "input" }, "input cannot be combined with config.source: the rows come from the file "
+      .. "or from the other database",
+      "Write two scripts: one for the file, one for the other database.")
   end
 end
 
