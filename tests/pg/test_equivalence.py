@@ -8,7 +8,7 @@ reads, what fails at which line, and what all tables hold at its end must be the
 same.
 
 LUAMIG_TEST_SEED repeats a run, LUAMIG_TEST_CASES says how many cases there are
-(250), LUAMIG_TEST_CASE runs one of them alone.
+(150), LUAMIG_TEST_CASE runs one of them alone.
 """
 
 import os
@@ -21,7 +21,7 @@ import pytest
 from harness import statements
 from harness.project import DONE, FAILED, Project
 
-CASES = int(os.environ.get("LUAMIG_TEST_CASES") or 250)
+CASES = int(os.environ.get("LUAMIG_TEST_CASES") or 150)
 PER_RUN = 250  # cases in one script
 IDS = range(1, 11)  # the rows of each table when a case begins
 
