@@ -2,6 +2,7 @@
 open, the run is heard and kept, and no work is done in vain."""
 
 import os
+import random
 import re
 import signal
 import time
@@ -85,7 +86,7 @@ def has_transaction(db):
 def test_slow_rows_finish_without_a_transaction_and_keep_the_run(db, project):
     """LUAMIG_TEST_PREPARE_ROWS=1000 takes 70 seconds. The lease ends many
     times, and the server ends transactions that idle."""
-    count = int(os.environ.get("LUAMIG_TEST_PREPARE_ROWS", 45))
+    count = int(os.environ.get("LUAMIG_TEST_PREPARE_ROWS", 60))
     table(db, count)
     script(project)
     lease = {"LUAMIG_LEASE_MS": "500"}
@@ -99,6 +100,7 @@ def test_slow_rows_finish_without_a_transaction_and_keep_the_run(db, project):
         time.sleep(0.1)
     assert open_ones == 0
     runner.wait().expect(DONE).refuse("held", "holding")
+    assert db.progress("batches") >= count * 0.07 // 4
     assert time.monotonic() - begun > count * 0.07
     assert prepared(project) == list(range(1, count + 1))
     assert_each_once(db, count)
@@ -237,6 +239,32 @@ def test_rows_that_others_change_between_are_prepared_again(db, project):
     assert prepared(project) == [*range(1, 11), 0, 3]
     assert db.column("SELECT n FROM t ORDER BY id") == [
         10, 11, 12, 113, 15, 16, 17, 18, 19, 20]
+
+
+def test_no_result_belongs_to_other_values_however_much_changes(db, project):
+    """Rows are changed, deleted and inserted all the time."""
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL,"
+               " seen int, result int);"
+               "INSERT INTO t SELECT i * 2, i FROM generate_series(1, 150) i")
+    script(project, batch=30, config="workers = 2", migrate="""
+    for _, row in ipairs(rows) do
+      repo:update("t", { id = row.id }, { seen = row.n, result = run.prepared[row.id] })
+    end
+    if true then return end""")
+    runner = start(project, env={"MS": "10"})
+    dice = random.Random(7)
+    while runner.alive:
+        row = dice.randint(1, 300)
+        db.execute(dice.choice([
+            "UPDATE t SET n = n + 1 WHERE id = %s",
+            "UPDATE t SET n = n + 1 WHERE id = %s",
+            "DELETE FROM t WHERE id = %s AND id %% 3 = 0",
+            "INSERT INTO t VALUES (%s, 0) ON CONFLICT DO NOTHING"]), row)
+        time.sleep(0.01)
+    runner.wait().expect(DONE)
+    assert db.scalar("SELECT count(*) FROM t WHERE result <> seen + 10") == 0
+    assert db.scalar("SELECT count(*) FROM t WHERE result IS NULL"
+                     " AND id % 2 = 0 AND id % 3 <> 0") == 0
 
 
 def test_a_page_that_others_change_all_the_time_ends(db, project):

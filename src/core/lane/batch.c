@@ -19,6 +19,7 @@ rows_to_ask_for(const struct lm_lane *self)
         lm_bisection_rows(&self->bisection, lm_size_rows(&self->size));
 
     size = lm_narrow_rows(&self->narrow, size);
+    size = lm_preparing_rows(&self->preparing, size);
     return self->account->limit > 0 && self->reserved < size ? self->reserved
                                                              : size;
 }

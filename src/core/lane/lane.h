@@ -130,6 +130,7 @@ struct lm_window {
 /* Rows that the script prepares before their transaction (prepare.c). */
 struct lm_preparing {
     int64_t most;            /* rows of the next call; 0: there was none */
+    int64_t page;            /* most rows of the next page; 0: any */
     int rounds;              /* how often the page has changed meanwhile */
     struct lm_looked looked; /* at the page */
 };

@@ -10,8 +10,10 @@
  * the time is halved, and a single row fails.
  *
  * The script works in calls of about a second. Between two of them the lane
- * hears what is asked of the run. Then the rows that are prepared so far become
- * a batch of their own, and nothing is prepared in vain.
+ * hears what is asked of the run. Then, and after some seconds in any case, the
+ * rows that are prepared so far become a batch of their own. So nothing is
+ * prepared in vain, the runner does between batches what it has to, and a kill
+ * costs little.
  */
 
 #include "base/clock.h"
@@ -27,6 +29,7 @@ enum {
     GROWTH = 4,      /* a call has at most so many times the rows of the last */
     MOST_ROUNDS = 3, /* changes of a page before it is halved */
     CALL_MS = 700,
+    PAGE_MS = 3000, /* for all calls of a page */
     MOST_ROWS = 1000000
 };
 
@@ -81,13 +84,14 @@ adapt(struct lm_preparing *self, int64_t rows, int64_t took_ms)
 }
 
 /* Prepares the missing rows of the page that was looked at; if something is
- * asked of the run, some of them. *ready: how many of the page's first rows are
- * prepared. */
+ * asked of the run, or when they take long, some of them. *ready: how many of
+ * the page's first rows are prepared. */
 static bool
 call_prepare(struct lm_lane *self, int64_t *ready, struct lm_err *err)
 {
     const struct lm_migration *m = self->migration;
     int64_t missing = self->preparing.looked.missing;
+    int64_t till_ms = lm_clock_ms() + PAGE_MS;
     struct lm_run_info info = lm_lane_info(self, self->batch);
     bool ok;
 
@@ -105,8 +109,26 @@ call_prepare(struct lm_lane *self, int64_t *ready, struct lm_err *err)
         adapt(&self->preparing, rows, lm_clock_ms() - begun_ms);
         LM_FAULT("in_prepare");
         missing -= rows;
-    } while (missing > 0 && !self->host.is_wanted(self->host.run));
+    } while (missing > 0 && lm_clock_ms() < till_ms &&
+             !self->host.is_wanted(self->host.run));
     return true;
+}
+
+/* The next page should have hardly more rows than can be prepared in time. */
+static void
+note_page(struct lm_preparing *self, int64_t rows, int64_t ready)
+{
+    if (ready < rows) {
+        self->page = 2 * (ready < FIRST_ROWS ? (int64_t)FIRST_ROWS : ready);
+    } else if (self->page > 0) {
+        self->page = self->page < MOST_ROWS ? 2 * self->page : 0;
+    }
+}
+
+int64_t
+lm_preparing_rows(const struct lm_preparing *self, int64_t rows)
+{
+    return self->page > 0 && self->page < rows ? self->page : rows;
 }
 
 /* -- pages that change meanwhile --------------------------------------------- */
@@ -198,6 +220,7 @@ prepare_and_read(struct lm_lane *self, struct lm_key *window_end,
     if (!call_prepare(self, &ready, err))
         return false;
     LM_FAULT("after_prepare");
+    note_page(&self->preparing, page->rows, ready);
     *leaves = ready == 0;
     if (*leaves)
         return true;

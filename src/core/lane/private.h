@@ -115,6 +115,8 @@ bool lm_lane_read_again(struct lm_lane *self, const struct lm_key *window_end,
  * too.
  */
 bool lm_lane_prepares(const struct lm_lane *self);
+/* How many rows the next page has, of at most rows. */
+int64_t lm_preparing_rows(const struct lm_preparing *self, int64_t rows);
 bool lm_lane_prepare_page(struct lm_lane *self, struct lm_key *window_end,
                           struct lm_page *page, bool *leaves,
                           struct lm_err *err) LM_MUSTCHECK;
