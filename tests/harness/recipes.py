@@ -17,6 +17,7 @@ class Recipe:
     plain: str  # does by SQL what the script does
     shows: tuple  # queries whose answers must be the same
     args: tuple = ()  # of the command line
+    source: str = ""  # makes the tables of the other database
     left: object = 0  # rows that match at the end; None: the query has no WHERE
 
     def tables(self, rows=1000):
@@ -259,6 +260,20 @@ RECIPES = {
         ("TABLE customers ORDER BY id",
          "SELECT kind, customer_id FROM jobs ORDER BY 2"),
         args=("--input", "customers.csv")),
+    "mirror_products": Recipe("""
+        CREATE TABLE products (id int PRIMARY KEY, name text, price numeric,
+            in_stock bool);
+        INSERT INTO products SELECT n * 2, 'before', 0, true
+            FROM generate_series(1, 50) n""",
+        """INSERT INTO products SELECT n, 'Größe ' || n, n / 7.0, n % 3 > 0
+            FROM generate_series(1, 1000) n ON CONFLICT (id) DO UPDATE
+            SET name = excluded.name, price = excluded.price,
+                in_stock = excluded.in_stock""",
+        ("TABLE products ORDER BY id",), left=None, source="""
+        CREATE TABLE products (id int PRIMARY KEY, name text NOT NULL,
+            price numeric, sold_out bool NOT NULL);
+        INSERT INTO products SELECT n, 'Größe ' || n, n / 7.0, n % 3 = 0
+            FROM generate_series(1, 1000) n"""),
     "close_tickets": Recipe("""
         CREATE TABLE tickets (id int PRIMARY KEY, tenant_id int, open bool);
         INSERT INTO tickets SELECT n, n % 5, n % 3 > 0

@@ -15,6 +15,7 @@ from harness.project import DONE, TOP, binary, clean_environment
 from harness.recipes import CUSTOMERS, NEW, OLD, PAGE, RECIPES
 
 SPECS = os.path.join(TOP, "tests", "recipes")
+PROJECT = 'return { repos = { old_shop = os.getenv "OLD_SHOP_URL" } }'
 NAMES = sorted(name[len("scripts/"):-len(".lua")] for name in PAGE.files)
 
 
@@ -34,6 +35,7 @@ def fixture_folder(project):
     for name, text in PAGE.files.items():
         project.write(name, text)
     project.write("customers.csv", CUSTOMERS)
+    project.write("luamig.lua", PROJECT)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Avatars) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         project.env.update(
@@ -62,12 +64,17 @@ def test_the_tables_are_what_sql_makes_of_them(cluster, db, folder, name):
     """In the beginning one worker, killed in its second batch; then three."""
     recipe = RECIPES[name]
     db.execute(recipe.tables())
+    other = cluster.make_database()
+    if recipe.source:
+        other.execute(recipe.source)
+    folder.env["OLD_SHOP_URL"] = other.url
     assert run(folder, name, "--batch-size", "97",
                fault="before_commit:2=kill").code == -signal.SIGKILL
     ended = run(folder, name, "--batch-size", "97", "--workers", "3")
     ended.expect(DONE, "still matching: %d row" % recipe.left
                  if recipe.left is not None else "run 1 done")
-    other = cluster.make_database()
+    if recipe.source:
+        other.execute("DROP TABLE products")
     other.execute(recipe.tables())
     other.execute(recipe.plain)
     for query in recipe.shows:
