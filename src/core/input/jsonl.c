@@ -262,9 +262,9 @@ prepare(struct lm_jsonl *self, size_t len)
     }
 }
 
-bool
-lm_jsonl_read(struct lm_reader *reader, const char *line, size_t len,
-              struct lm_buf *out, struct lm_err *err)
+static bool
+read_line(struct lm_reader *reader, const char *line, size_t len,
+          struct lm_buf *out, struct lm_err *err)
 {
     struct lm_jsonl *self = reader->jsonl;
     int64_t number = lm_lines_number(reader->lines);
@@ -272,8 +272,6 @@ lm_jsonl_read(struct lm_reader *reader, const char *line, size_t len,
         .text = line, .at = line, .end = line + len, .err = err};
     int column = -1;
 
-    if (line == NULL)
-        return true;
     if (!lm_reader_check_text(reader, number, NULL, line, len, err))
         return false;
     prepare(self, len);
@@ -290,4 +288,11 @@ lm_jsonl_read(struct lm_reader *reader, const char *line, size_t len,
     }
     write_record(reader, number, out);
     return true;
+}
+
+bool
+lm_jsonl_read(struct lm_reader *reader, const char *line, size_t len,
+              struct lm_buf *out, struct lm_err *err)
+{
+    return line == NULL || read_line(reader, line, len, out, err);
 }
