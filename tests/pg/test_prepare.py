@@ -165,6 +165,19 @@ def test_who_asks_in_vain_is_told_that_the_run_is_in_prepare(db, project):
     assert not db.progress("waits_for")
 
 
+def test_the_same_of_another_worker_of_the_run(db, project):
+    table(db, 400)
+    script(project, batch=10, config="workers = 2",
+           before="if run.worker == 1 then return results end")
+    runner = project.start_run(env={"MS": "400"})
+    wait_until(lambda: len(prepared(project)) > 200, "the first worker's rows")
+    asking = project.start("pause", "1")
+    wait_until(lambda: db.progress("waits_for") == "prepare", "the status")
+    asking.wait().expect(DONE, "run 1 is paused")
+    project.luamig("cancel", "1").expect(DONE)
+    runner.wait().expect(CANCELLED)
+
+
 def test_a_call_that_lasts_too_long_is_ended_and_the_lease_with_it(db, project):
     table(db, 3)
     script(project, config="prepare_timeout_ms = 800, on_error = 'stop'",

@@ -190,6 +190,16 @@ others_rest(struct lm_runner *self, bool *rest, struct lm_err *err)
     return true;
 }
 
+/* Who has asked for the pause may want to know why it is not answered. */
+static void
+tell_of_prepare(struct lm_runner *self)
+{
+    if (self->holding.waits_for != NULL || !lm_team_prepares(self->team))
+        return;
+    lm_holding_waits_for(&self->holding, "prepare");
+    lm_runner_renew_lease_and_status(self);
+}
+
 bool
 lm_runner_obey(struct lm_runner *self, struct lm_err *err)
 {
@@ -201,6 +211,7 @@ lm_runner_obey(struct lm_runner *self, struct lm_err *err)
     lm_lane_rest(&self->lane);
     lm_team_hold(self->team, pause);
     if (!lm_team_is_idle(self->team) && pause) {
+        tell_of_prepare(self);
         lm_stop_wait_ms(STAY_MS);
         return true;
     }

@@ -3,11 +3,15 @@
  * them. */
 
 #include "base/aside.h"
+#include "base/clock.h"
 #include "base/stop.h"
 #include "core/run/team_private.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* A call of prepare that is worth a word. */
+enum { PREPARE_MS = 1000 };
 
 void
 lm_team_note_end(struct lm_worker *self, bool ok, const struct lm_err *err)
@@ -169,6 +173,25 @@ lm_team_is_idle(struct lm_team *self)
         idle = idle && (self->of[number] == NULL || !self->of[number]->busy);
     pthread_mutex_unlock(&self->mutex);
     return idle;
+}
+
+bool
+lm_team_prepares(struct lm_team *self)
+{
+    int64_t long_ago_ms = lm_clock_ms() - PREPARE_MS;
+    bool prepares = false;
+
+    if (self == NULL)
+        return false;
+    pthread_mutex_lock(&self->mutex);
+    for (int number = 2; number <= LM_RUNNER_MOST_WORKERS; number++) {
+        const struct lm_worker *worker = self->of[number];
+
+        prepares = prepares || (worker != NULL && worker->prepares_ms > 0 &&
+                                worker->prepares_ms < long_ago_ms);
+    }
+    pthread_mutex_unlock(&self->mutex);
+    return prepares;
 }
 
 void

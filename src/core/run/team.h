@@ -38,6 +38,9 @@ void lm_team_hold(struct lm_team *self, bool hold);
 bool lm_team_is_idle(struct lm_team *self);
 /* The same, and each gives its range back. */
 void lm_team_park(struct lm_team *self, bool park);
+/* Has a worker been in one call of the script's prepare for more than a second,
+ * in which it hears nothing? */
+bool lm_team_prepares(struct lm_team *self);
 /* How many times as long as its batch a worker rests after it; and after a batch
  * that took longer than slow_ms, as long as that. Negative: no batch is slow. */
 void lm_team_set_rest(struct lm_team *self, int rest, double slow_ms);

@@ -27,8 +27,10 @@ struct lm_worker {
     bool entered; /* has a session in the journal */
 
     /* under the team's mutex */
-    bool busy;  /* has a batch in hand, or is about to */
-    bool ended; /* the thread is about to return, and can be joined */
+    bool busy; /* has a batch in hand, or is about to */
+    int64_t
+        prepares_ms; /* since when it is in a call of prepare; 0: it is not */
+    bool ended;      /* the thread is about to return, and can be joined */
 };
 
 struct lm_team {

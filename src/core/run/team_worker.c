@@ -137,8 +137,11 @@ rest(void *run, int64_t duration_ms)
 static void
 prepares(void *run, bool begins)
 {
-    (void)run;
-    (void)begins;
+    struct lm_worker *self = run;
+
+    pthread_mutex_lock(&self->team->mutex);
+    self->prepares_ms = begins ? lm_clock_ms() : 0;
+    pthread_mutex_unlock(&self->team->mutex);
 }
 
 /* Without a word to the runner: the batch stays in hand. */
