@@ -92,7 +92,7 @@ write_create(const struct lm_scratch *self, int number, struct lm_buf *sql)
 {
     lm_buf_printf(sql, "CREATE DATABASE w%d TEMPLATE postgres", number);
     if (lm_conn_server_version(self->conn) >= 150000)
-        lm_buf_puts(sql, " STRATEGY wal_log"); /* no checkpoints */
+        lm_buf_puts(sql, " STRATEGY file_copy"); /* nothing is synced */
 }
 
 /* Begins to make the next copy. If that fails, lm_scratch_take will see. */
