@@ -28,7 +28,7 @@ local function value_text(value)
     or mark == "bytea"
   local shown
   if type(value) == "number" then
-    shown = text.number(value)
+    shown = text.number(math.tointeger(value) or value) -- as keys of tables are
   elseif is_plain then
     shown = tostring(value)
   elseif type(value) == "table" then

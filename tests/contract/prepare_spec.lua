@@ -91,9 +91,10 @@ describe("prepare", function()
 
   for _, case in ipairs {
     { "numeric", luamig.decimal "1.50" }, { "text", "a b" }, { "date", "2024-01-31" },
-    { "bool", true }, { "float8", 0.1 }, { "uuid", "00000000-0000-0000-0000-000000000001" },
+    { "bool", true }, { "float8", 0.1 }, { "float8", 1e17 },
+    { "uuid", "00000000-0000-0000-0000-000000000001" },
   } do
-    it("knows a row by a key of type " .. case[1], function()
+    it(("knows a row by a key of type %s: %s"):format(case[1], tostring(case[2])), function()
       local world = contract.world({ k = case[1], n = "int4" }, { { id = 1, k = case[2] } },
         { primary_key = { "k" } })
       contract.ended("done", run(world, nil, 'key = "k"', [[
