@@ -124,9 +124,11 @@ def test_a_run_that_is_cancelled_or_restarted_loses_its_table(db, project):
     project.run("--input", "a.csv").expect(CANCELLED)
     project.run("--restart").expect(USAGE, "none is given")
     project.run("--restart", "--input", "a.csv", "--limit", "2").expect(STOPPED)
-    project.run("--restart", "--input", "a.csv").expect(DONE, "run 3 done")
+    project.run("--restart", "--input", "a.csv", "--limit", "2").expect(STOPPED)
+    assert tables_of(db) == ["input_3"]
+    project.run("--restart", "--input", "a.csv").expect(DONE, "run 4 done")
     assert tables_of(db) == []
-    assert db.scalar("SELECT count(*) FROM out") == 9
+    assert db.scalar("SELECT count(*) FROM out") == 11
 
 
 @pytest.mark.versions

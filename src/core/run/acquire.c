@@ -2,6 +2,7 @@
 /* Finds the run and takes it over, or begins one. If it refuses, the journal
  * is unchanged. */
 
+#include "core/journal/input.h"
 #include "core/run/runner.h"
 
 #include "base/clock.h"
@@ -138,6 +139,7 @@ abandon_run(struct lm_runner *self, struct lm_err *err)
            " batches; its changes stay",
            self->run.id, lm_clock_count(self->run.rows).text,
            self->run.batches);
+    lm_journal_drop_inputs(&self->lane.journal); /* it may have had one */
     return true;
 }
 
