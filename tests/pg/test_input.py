@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import random
 import re
 import signal
 import threading
+import time
 
 import pytest
 
@@ -352,6 +354,49 @@ def test_values_of_json_are_those_that_the_server_reads(db, project):
     project.write("u.jsonl", '{"n": 1}\n{"d": "2024-02-30T00:00:00Z"}\n')
     project.run("--input", "u.jsonl").expect(
         FAILED, 'u.jsonl, line 2, column "d": date/time field value out of range')
+
+
+def written_as_csv(dice, texts, null):
+    """With quotes where they must be, and sometimes where they may be."""
+    lines, line, found = ["id,email\r\n"], 2, []
+    for number, text in enumerate(texts):
+        field = null if text is None else '"' + text.replace('"', '""') + '"'
+        if text and text != null and not re.search('[",\r\n]', text) \
+                and dice.random() < .5:
+            field = text
+        end = dice.choice(["\n", "\r\n", "\r"])
+        lines.append(f"{number},{field}{end}")
+        found.append((line, number, text))
+        line += 1 + len(re.findall("\r\n|\n|\r", text or ""))
+        if dice.random() < .1:
+            lines.append(end)
+            line += 1
+    return "".join(lines), found
+
+
+def written_as_json(dice, texts, null):
+    lines = [json.dumps({"id": n, "email": text}, ensure_ascii=dice.random() < .5)
+             for n, text in enumerate(texts)]
+    return "\n".join(lines), [(n + 1, n, t) for n, t in enumerate(texts)]
+
+
+@pytest.mark.parametrize("kind, null", [("csv", ""), ("csv", "N"), ("jsonl", "")])
+def test_any_text_is_read_as_it_was_written(db, project, record_property, kind, null):
+    seed = int(os.environ.get("LUAMIG_TEST_SEED") or time.time())
+    record_property("seed", seed)
+    print(f"LUAMIG_TEST_SEED={seed}")
+    dice = random.Random(seed)
+    letters = 'aN,;"\\\n\r\t .é日\U0001f600\x01\x7f{}'
+    texts = [None if dice.random() < .1 else "".join(
+        dice.choice(letters) for _ in range(dice.choice([0, 1, 2, 5, 40])))
+        for _ in range(1500)]
+    write = written_as_csv if kind == "csv" else written_as_json
+    text, wanted = write(dice, texts, null)
+    script(project, (inputs.CSV if kind == "csv" else inputs.JSONL)
+           + (f', null = "{null}"' if null else ""), batch=1000)
+    project.write("u.file", text)
+    project.run("--input", "u.file").expect(DONE)
+    assert rows_of(db) == wanted
 
 
 def test_other_encodings(db, project):
