@@ -279,9 +279,11 @@ function Repo:update(table, key, changes, opts) end
 ---@return luamig.Handle
 function Repo:delete(table, key, opts) end
 
----What an insert does when the row is there already: nothing, or update these columns.
----`where`: the condition of a partial index, in SQL.
----@alias luamig.OnConflict "nothing"|{ columns: string[], where: string?, update: string[] }
+---What an insert does when the row is there already: nothing, or update these columns, and add to
+---those. `where`: the condition of a partial index, in SQL.
+---@alias luamig.OnConflict
+---| "nothing"
+---| { columns: string[], where: string?, update: string[]?, add: string[]? }
 
 ---@class luamig.InsertAllOptions
 ---@field on_conflict? luamig.OnConflict

@@ -159,6 +159,7 @@ local STATEMENTS = {
       dice:pick { "luamig.NULL", tostring(dice:roll(1, 99)) }, dice:pick { "", "",
       ', { on_conflict = "nothing" }',
       ', { on_conflict = { columns = { "id" }, update = { "u" } } }',
+      ', { on_conflict = { columns = { "id" }, update = { "u" }, add = { "n" } } }',
       ', { on_conflict = { columns = { "id" }, where = "u > 0", update = { "u" } } }' })
   end,
   function(dice, luck)

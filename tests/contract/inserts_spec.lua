@@ -165,6 +165,49 @@ describe("on_conflict", function()
     assert.same({ "s1", "s2", "x" }, contract.column(world, "t", "s"))
   end)
 
+  it("with add adds to what is there, as often as it meets it", function()
+    local world = contract.world({ n = "int4", s = "text", d = "numeric(6,2)", e = "int4" },
+      { { id = 1, n = 10, s = "a", d = 1 } }, { defaults = { e = 3 } })
+    contract.ended("done", contract.run(world, [[
+      local add = { on_conflict = { columns = { "id" }, update = { "s" },
+        add = { "n", "d", "e" } } }
+      for i = 1, 3 do
+        repo:insert("t", { id = 1, n = i, s = "s" .. i, d = "0.005" }, add)
+        repo:insert("t", { id = 2, n = i, d = luamig.NULL }, add)
+      end
+      local one = repo:insert("t", { id = 1, n = -1 },
+        { on_conflict = { columns = { "id" }, add = { "n" } }, returning = { "n" } })
+      run.log(one.row.n .. " " .. one.affected)]]))
+    assert.equal("15 1", said(world))
+    assert.same({ 15, 6 }, contract.column(world, "t", "n"))
+    assert.same({ "s3", "NULL" }, contract.column(world, "t", "s"))
+    assert.equal("1.03", tostring(contract.column(world, "t", "d")[1]))
+    assert.same({ 12, 9 }, contract.column(world, "t", "e"))
+    assert.same("NULL", contract.column(world, "t", "d")[2])
+  end)
+
+  it("with add raises what the server raises", function()
+    local function failed(opts, row, sqlstate, message)
+      local _, result = conflict(opts, row)
+      contract.failed(result, sqlstate, message)
+    end
+    failed('{ columns = { "id" }, add = { "n" } }', "{ id = 2, n = 2147483647 }", "22003",
+      "integer out of range")
+    failed('{ columns = { "id" }, add = { "s" } }', "{ id = 3 }", "42883",
+      "operator does not exist: text pg_catalog.+ text")
+    failed('{ columns = { "id" }, add = { "n" }, update = { "n" } }', "{ id = 3 }", "42601",
+      'multiple assignments to same column "n"')
+    failed('{ columns = { "id" }, add = { "nn" } }', "{ id = 3 }", "42703",
+      'column "nn" of relation "t" does not exist')
+    failed('{ columns = { "n" }, add = { "id" } }', "{ id = 3 }", nil,
+      'column "id" of "t" belongs to the key of the run')
+    failed('{ columns = { "id" }, add = {} }', "{ id = 3 }", nil, "on_conflict.add is empty")
+    failed('{ columns = { "id" }, add = "n" }', "{ id = 3 }", nil,
+      "repo:insert: on_conflict.add must be a list of column names")
+    failed('{ columns = { "id" } }', "{ id = 3 }", nil, 'repo:insert: on_conflict must be '
+      .. '"nothing" or a table with columns and update or add')
+  end)
+
   it("with update fails at another unique constraint", function()
     local _, result = conflict('{ columns = { "id" }, update = { "s" } }', "{ id = 3, n = 20 }",
       UNIQUE)

@@ -157,6 +157,20 @@ return {
       function(update, ...) return update(...) + 1 end },
     { "inserts", "affected counts what ON CONFLICT left alone", "meet_conflict",
       function(meet, ...) return meet(...), 1 end },
+    { "inserts", "ON CONFLICT adds to the row that was not inserted", "meet_conflict",
+      before(function(_, _, row, conflict)
+        for _, column in ipairs(conflict and conflict.add or {}) do
+          row[column] = row[column] and 2 * row[column]
+        end
+      end) },
+    { "inserts", "ON CONFLICT ... add overwrites", "read_conflict", function(read, ...)
+      local conflict = read(...)
+      if conflict and conflict.add then
+        conflict.update = table.move(conflict.add, 1, #conflict.add, 1, {})
+        conflict.add = {}
+      end
+      return conflict
+    end },
     { "inserts", "ON CONFLICT looks at the primary key only", "read_conflict",
       function(read, one, conflict)
         return read(one, conflict) and { constraints = { one.uniques[1] } }
@@ -227,6 +241,7 @@ return {
     { "old_values", "text becomes a number", "is_refused", no },
     { "old_values", "anything becomes anything", "check_cast", skipped },
     { "old_values", "luamig.add is for any type", "check_sum", skipped },
+    { "inserts", "anything can be added up", "check_operator", skipped },
     { "old_values", "a column need not be there", "check", skipped },
   },
   { module = "mock/repo",

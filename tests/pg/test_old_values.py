@@ -137,6 +137,28 @@ def test_a_column_that_becomes_text_is_refused_by_name(db, run):
 
 
 @pytest.mark.versions
+@pytest.mark.parametrize("kind", ["int", "citext"])
+def test_inserts_add_to_what_is_there(db, run, kind):
+    """Combined; also where two names are one to the server."""
+    run(f"""CREATE EXTENSION citext; CREATE DOMAIN up AS int CHECK (VALUE > 0);
+        CREATE TABLE t (k {kind} PRIMARY KEY, n int, u up DEFAULT 1, s text);
+        INSERT INTO t VALUES ('1', 10, 5, 'old')""", f"""
+  local add = {{on_conflict = {{columns = {{"k"}}, add = {{"n", "u"}},
+    update = {{"s"}}}}}}
+  for i = 1, 3 do
+    for _, k in ipairs {{ {"1, 2, 3" if kind == "int" else "'1', 'a', 'A'"} }} do
+      repo:insert("t", {{k = k, n = i, s = "s" .. i}}, add)
+    end
+  end
+""")
+    assert db.rows("SELECT n, u, s FROM t ORDER BY k") == (
+        [(16, 8, "s3"), (6, 3, "s3"), (6, 3, "s3")] if kind == "int" else
+        [(16, 8, "s3"), (12, 6, "s3")])
+    if kind == "int":
+        assert statements.combined(db).count("INSERT t") == 3
+
+
+@pytest.mark.versions
 def test_an_insert_returns_what_the_server_has_written(db, run):
     """Also of views, identities and triggers; without a wait for each."""
     assert run("""

@@ -199,6 +199,30 @@ test_an_update_computes_from_the_old_row(void **state)
 }
 
 static void
+test_an_insert_adds_to_the_row_that_is_there(void **state)
+{
+    static char *const casts[] = {NULL};
+    struct lm_form form = {.verb = LM_VERB_INSERT,
+                           .table = "s.t",
+                           .changes = names1,
+                           .conflict = LM_CONFLICT_UPDATE,
+                           .target = names1,
+                           .summed = names2};
+    struct lm_buf sql = LM_BUF_INIT;
+
+    (void)state;
+#define ADDS                                                      \
+    " ON CONFLICT (\"a\") DO UPDATE SET"                          \
+    " \"b\" = t.\"b\" OPERATOR(pg_catalog.+) excluded.\"b\","     \
+    " \"c \"\"d\"\"\" = t.\"c \"\"d\"\"\" OPERATOR(pg_catalog.+)" \
+    " excluded.\"c \"\"d\"\"\""
+    assert_one(&form, "INSERT INTO \"s\".\"t\" AS t (\"a\") VALUES ($1)" ADDS);
+    assert_true(lm_write_combined(&sql, &form, NULL, casts, "j"));
+    assert_non_null(strstr(lm_buf_text(&sql), "v (c1)" ADDS " RETURNING 1"));
+    lm_buf_release(&sql);
+}
+
+static void
 test_an_insert_returns_its_row(void **state)
 {
     struct lm_form form = {.verb = LM_VERB_INSERT,
@@ -314,6 +338,7 @@ main(void)
         cmocka_unit_test(test_insert_in_every_shape),
         cmocka_unit_test(test_many_rows_in_one_statement),
         cmocka_unit_test(test_an_update_computes_from_the_old_row),
+        cmocka_unit_test(test_an_insert_adds_to_the_row_that_is_there),
         cmocka_unit_test(test_an_insert_returns_its_row),
         cmocka_unit_test(test_a_count_is_asserted_without_the_journal),
         cmocka_unit_test(test_conditions_keep_their_own_numbers),

@@ -202,6 +202,23 @@ function computed.check(one, changes, row)
   end
 end
 
+--- Raises if the server cannot add up the values of a column.
+function computed.check_operator(one, columns)
+  for _, column in ipairs(columns) do
+    local name = one.types[column].name
+    if name == "any" then
+      check_sum(one, column, "")
+    elseif not is_number(name) then
+      server_error("42883", ("operator does not exist: %s pg_catalog.+ %s"):format(name, name))
+    end
+  end
+end
+
+--- The encoded change that adds a value of the column itself.
+function computed.sum(item)
+  return marks.new("add", item)
+end
+
 --- The encoded form of what a change says, with the number that it adds encoded; nil if it computes
 -- nothing.
 -- @param encode function(number) for the number

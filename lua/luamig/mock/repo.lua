@@ -161,28 +161,38 @@ local function check_list(verb, list, what)
   end
 end
 
+local CONFLICT = { "columns", "where", "update", "add" }
+local NO_CONFLICT = 'repo:%s: on_conflict must be "nothing" or a table with columns and update or '
+  .. "add"
+
 --- Reads what an insert does about a conflict.
 -- @return nil, or what `Store:insert` takes
 local function conflict_of(verb, given)
   if given == nil or given == "nothing" then
     return given and {}
   elseif type(given) ~= "table" or marks.kind(given) then
-    misuse('repo:%s: on_conflict must be "nothing" or a table with columns and update', verb)
+    misuse(NO_CONFLICT, verb)
   end
   for name in next, given do
-    if name ~= "columns" and name ~= "update" and name ~= "where" then
+    if not text.contains(CONFLICT, name) then
       misuse('repo:%s: on_conflict has an unknown field "%s"', verb, tostring(name))
     end
   end
   if given.where ~= nil and (type(given.where) ~= "string" or not given.where:find "%S") then
     misuse("repo:%s: on_conflict.where must be SQL, the condition of the partial index", verb)
   end
-  if given.columns == nil or given.update == nil then
-    misuse('repo:%s: on_conflict must be "nothing" or a table with columns and update', verb)
+  for _, name in ipairs { "columns", "update", "add" } do
+    if given[name] ~= nil then
+      check_list(verb, given[name], "on_conflict." .. name)
+    end
   end
-  check_list(verb, given.columns, "on_conflict.columns")
-  check_list(verb, given.update, "on_conflict.update")
-  return { columns = given.columns, where = given.where, update = given.update }
+  if given.columns == nil or given.update == nil and given.add == nil then
+    misuse(NO_CONFLICT, verb)
+  end
+  return {
+    columns = given.columns, where = given.where, update = given.update or {},
+    add = given.add or {},
+  }
 end
 
 local INSERT = {
@@ -211,7 +221,7 @@ end
 --- Raises for columns of ON CONFLICT, or of what is returned, that the table does not have.
 local function check_conflict(one, conflict, returning)
   local lists = { conflict and conflict.columns or {}, conflict and conflict.update or {},
-    returning or {} }
+    conflict and conflict.add or {}, returning or {} }
   for _, list in ipairs(lists) do
     for _, column in ipairs(list) do
       one:type_of(column)
@@ -577,6 +587,7 @@ end
 -- @param returning nil, or columns that the handle of the only row gives
 local function insert_rows(tx, name, rows, conflict, shown, returning)
   refuse_key_change(tx, name, conflict and conflict.update or {})
+  refuse_key_change(tx, name, conflict and conflict.add or {})
   refuse_read_only(tx, "INSERT")
   if #rows == 0 then
     return handle(tx, 0)

@@ -232,6 +232,9 @@ local function meet_conflict(self, one, row, conflict)
       for _, column in ipairs(conflict.update) do
         changes[column] = row[column] == nil and NULL or row[column]
       end
+      for _, column in ipairs(conflict.add) do
+        changes[column] = row[column] == nil and NULL or computed.sum(row[column])
+      end
       self:change(one, { other }, changes)
       return true, 1, other
     elseif other then
@@ -278,17 +281,21 @@ local function read_conflict(one, conflict)
   elseif not conflict.columns then
     return { constraints = one.uniques }
   end
-  refuse_repeated(conflict.update)
-  one:encode_changes(all_null(conflict.update), "")
+  local set = table.move(conflict.add, 1, #conflict.add, #conflict.update + 1,
+    value.copy(conflict.update))
+  refuse_repeated(set)
+  computed.check_operator(one, conflict.add)
+  one:encode_changes(all_null(set), "")
   return {
     constraints = rules.arbiters(one, conflict.columns, conflict.where), update = conflict.update,
+    add = conflict.add,
   }
 end
 
 --- Inserts rows, a list of encoded maps, one after the other. Returns how many were written, and
 -- what the last of the list has become; nil if it was not written.
--- @param conflict nil, or { columns =, update = } for ON CONFLICT; without columns, nothing is done
---   at a conflict with any constraint
+-- @param conflict nil, or { columns =, update =, add = } for ON CONFLICT; without columns, nothing
+--   is done at a conflict with any constraint
 function Store:insert(one, list, conflict)
   local written, last = 0, nil
   conflict = read_conflict(one, conflict)

@@ -89,6 +89,7 @@ shape_new(const struct lm_form *form)
     self->form.target_where =
         form->target_where != NULL ? lm_strdup(form->target_where) : NULL;
     self->form.overwritten = copy_names(form->overwritten);
+    self->form.summed = copy_names(form->summed);
     self->form.returned = copy_names(form->returned);
     return self;
 }
@@ -142,6 +143,7 @@ shape_free(struct lm_shape *self)
     free_names(self->form.target);
     free((void *)self->form.target_where);
     free_names(self->form.overwritten);
+    free_names(self->form.summed);
     free_names(self->form.returned);
     free((void *)self->form.table);
     free(self);
@@ -261,6 +263,7 @@ same_form(const struct lm_form *a, const struct lm_form *b)
            same_names(a->target, b->target) &&
            same_text(a->target_where, b->target_where) &&
            same_names(a->overwritten, b->overwritten) &&
+           same_names(a->summed, b->summed) &&
            same_names(a->returned, b->returned);
 }
 

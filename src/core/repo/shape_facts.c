@@ -278,8 +278,9 @@ static void
 add_set_columns(struct lm_buf *buf, const struct lm_form *form)
 {
     bool is_update = form->verb == LM_VERB_UPDATE;
-    const struct lm_names lists[] = {
-        is_update ? form->changes : form->overwritten, form->copied};
+    const struct lm_names lists[] = {is_update ? form->changes
+                                               : form->overwritten,
+                                     form->copied, form->summed};
 
     add_names(buf, lists, LM_COUNT(lists));
 }
@@ -474,9 +475,9 @@ lm_shapes_ask(struct lm_conn *conn, struct lm_types *types,
     struct lm_buf table = LM_BUF_INIT;
     struct lm_buf arrays[ARRAYS] = {LM_BUF_INIT};
     const struct lm_names columns[] = {form->changes, form->key};
-    const struct lm_names others[] = {form->target, form->overwritten,
-                                      form->copied, form->sources,
-                                      form->returned};
+    const struct lm_names others[] = {form->target,  form->overwritten,
+                                      form->summed,  form->copied,
+                                      form->sources, form->returned};
     struct lm_answer *result = NULL;
     struct lm_stmt *stmt;
     bool ok = true;

@@ -112,12 +112,22 @@ add_conflict(struct lm_buf *sql, const struct lm_form *form)
         return;
     }
     lm_buf_puts(sql, "DO UPDATE SET ");
-    for (int i = 0; i < form->overwritten.count; i++) {
+    for (int i = 0; i < form->overwritten.count + form->summed.count; i++) {
+        int sum = i - form->overwritten.count;
+        const char *name =
+            sum < 0 ? form->overwritten.names[i] : form->summed.names[sum];
+
         if (i > 0)
             lm_buf_puts(sql, ", ");
-        lm_sql_add_identifier(sql, form->overwritten.names[i]);
-        lm_buf_puts(sql, " = excluded.");
-        lm_sql_add_identifier(sql, form->overwritten.names[i]);
+        lm_sql_add_identifier(sql, name);
+        lm_buf_puts(sql, " = ");
+        if (sum >= 0) {
+            lm_buf_puts(sql, "t.");
+            lm_sql_add_identifier(sql, name);
+            lm_buf_puts(sql, " OPERATOR(pg_catalog.+) ");
+        }
+        lm_buf_puts(sql, "excluded.");
+        lm_sql_add_identifier(sql, name);
     }
 }
 
@@ -145,7 +155,11 @@ add_verb(struct lm_buf *sql, const struct lm_form *form)
                                         [LM_VERB_DELETE] = "DELETE FROM "};
 
     lm_buf_puts(sql, verbs[form->verb]);
-    return lm_sql_add_table(sql, form->table);
+    if (!lm_sql_add_table(sql, form->table))
+        return false;
+    if (form->summed.count > 0)
+        lm_buf_puts(sql, " AS t");
+    return true;
 }
 
 bool

@@ -43,6 +43,8 @@ struct lm_form {
     struct lm_names target;
     const char *target_where; /* SQL, of a partial index; or NULL */
     struct lm_names overwritten;
+    struct lm_names summed; /* columns that get their old value and that of the
+                                 row proposed */
     struct lm_names
         returned; /* columns that the statement returns of its row */
 };

@@ -312,6 +312,13 @@ insert_row(lua_State *L, struct lm_call *call, struct lm_form *form, int index,
     return write;
 }
 
+static void
+check_conflict(lua_State *L, struct lm_call *call, const struct lm_form *form)
+{
+    check_columns(L, call, form->table, form->overwritten);
+    check_columns(L, call, form->table, form->summed);
+}
+
 static int
 l_insert(lua_State *L)
 {
@@ -326,7 +333,7 @@ l_insert(lua_State *L)
         form.table = lmL_check_text(L, 2);
         lmL_check_table(L, 3, "insert", "the row");
         lmL_push_insert_options(L, 4, "insert", true, &form);
-        check_columns(L, &call, form.table, form.overwritten);
+        check_conflict(L, &call, &form);
         write = insert_row(L, &call, &form, 3, 0, NULL);
     }
     lmL_push_handle(L, &call, write);
@@ -345,7 +352,7 @@ l_insert_all(lua_State *L)
     form.table = lmL_check_text(L, 2);
     lmL_check_table(L, 3, "insert_all", "the list of rows");
     lmL_push_insert_options(L, 4, "insert_all", false, &form);
-    check_columns(L, &call, form.table, form.overwritten);
+    check_conflict(L, &call, &form);
     if (!lm_mark_is_list(L, 3, &count)) {
         luaL_error(L, "repo:insert_all: the list of rows must have the keys "
                       "1, 2, 3, ...");

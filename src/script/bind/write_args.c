@@ -283,27 +283,54 @@ is_sql(lua_State *L)
 static void
 check_conflict_field(lua_State *L, const char *name, const char *method)
 {
-    bool is_where = strcmp(name, "where") == 0;
+    static const char *const lists[] = {"columns", "update", "add"};
+    bool is_list = false;
 
-    if (!is_where && strcmp(name, "columns") != 0 &&
-        strcmp(name, "update") != 0) {
+    for (size_t i = 0; i < LM_COUNT(lists); i++)
+        is_list = is_list || strcmp(name, lists[i]) == 0;
+    if (!is_list && strcmp(name, "where") != 0) {
         luaL_error(L, "repo:%s: on_conflict has an unknown field \"%s\"",
                    method, name);
     }
-    if (is_where && !is_sql(L)) {
+    if (!is_list && !is_sql(L)) {
         luaL_error(L,
                    "repo:%s: on_conflict.where must be SQL, the condition of "
                    "the partial index",
                    method);
     }
-    if (!is_where && lua_type(L, -1) != LUA_TTABLE) {
+    if (is_list && lua_type(L, -1) != LUA_TTABLE) {
         luaL_error(L, "repo:%s: on_conflict.%s must be a list of column names",
                    method, name);
     }
 }
 
-/* on_conflict = { columns = {...}, where = "...", update = {...} }: the table
- * at index. */
+static void
+fail_conflict(lua_State *L, const char *method)
+{
+    luaL_error(L,
+               "repo:%s: on_conflict must be \"nothing\" or a table with "
+               "columns and update or add",
+               method);
+}
+
+/* A list of on_conflict, the table at index; no names if it is not there. What
+ * it finds stays on the stack. */
+static struct lm_names
+push_conflict_list(lua_State *L, int index, const char *method,
+                   const char *field, const char *shown)
+{
+    struct lm_names names = {NULL, 0};
+
+    lua_getfield(L, index, field);
+    if (lua_isnil(L, -1))
+        return names;
+    names = push_list(L, lua_gettop(L), shown);
+    check_not_empty(L, names, method, shown, "");
+    return names;
+}
+
+/* on_conflict = { columns = {...}, where = "...", update = {...}, add = {...} }:
+ * the table at index. */
 static void
 read_conflict_table(lua_State *L, int index, const char *method,
                     struct lm_form *form)
@@ -318,18 +345,15 @@ read_conflict_table(lua_State *L, int index, const char *method,
     lua_getfield(L, index, "where");
     if (!lua_isnil(L, -1))
         form->target_where = lmL_check_text(L, lua_gettop(L));
-    lua_getfield(L, index, "columns");
-    lua_getfield(L, index, "update");
-    if (lua_isnil(L, -2) || lua_isnil(L, -1)) {
-        luaL_error(L,
-                   "repo:%s: on_conflict must be \"nothing\" or a table with "
-                   "columns and update",
-                   method);
-    }
-    form->target = push_list(L, lua_gettop(L) - 1, "on_conflict.columns");
-    form->overwritten = push_list(L, lua_gettop(L) - 1, "on_conflict.update");
-    check_not_empty(L, form->target, method, "on_conflict.columns", "");
-    check_not_empty(L, form->overwritten, method, "on_conflict.update", "");
+    form->target =
+        push_conflict_list(L, index, method, "columns", "on_conflict.columns");
+    form->overwritten =
+        push_conflict_list(L, index, method, "update", "on_conflict.update");
+    form->summed =
+        push_conflict_list(L, index, method, "add", "on_conflict.add");
+    if (form->target.count == 0 ||
+        form->overwritten.count + form->summed.count == 0)
+        fail_conflict(L, method);
     form->conflict = LM_CONFLICT_UPDATE;
 }
 
@@ -343,10 +367,7 @@ push_conflict(lua_State *L, int index, const char *method, struct lm_form *form)
                strcmp(lua_tostring(L, -1), "nothing") == 0) {
         form->conflict = LM_CONFLICT_NOTHING;
     } else if (!lua_isnil(L, -1)) {
-        luaL_error(L,
-                   "repo:%s: on_conflict must be \"nothing\" or a table "
-                   "with columns and update",
-                   method);
+        fail_conflict(L, method);
     }
 }
 

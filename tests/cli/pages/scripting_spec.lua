@@ -291,7 +291,7 @@ describe("the piece on", function()
     local world = world_of { users = users(ANN), plans = plans(), memberships = memberships }
     run(world, "inserts")
     mock.assert_rows(world, "plans", {
-      { code = "pro", name = "Professional", uses = 0 }, { code = "a", name = "A" },
+      { code = "pro", name = "Professional", uses = 1 }, { code = "a", name = "A" },
       { code = "b", name = "B" },
     })
     mock.assert_rows(world, "memberships", { { plan = "pro" }, { plan = "old" } })
