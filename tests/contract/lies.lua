@@ -215,6 +215,14 @@ return {
       end
     end) },
   },
+  { module = "mock/arguments",
+    { "writes", "a key may be NULL", "refuse_null_key", skipped },
+    { "writes", "missing = ignore is not heard", "check_missing", no },
+    { "inserts", "an insert knows no missing = ignore", "check_options",
+      function(check, verb, opts, known, ...)
+        return check(verb, opts, #known > 1 and { "on_conflict" } or known, ...)
+      end },
+  },
   { module = "mock/computed",
     { "old_values", "integers have no end", "as_integer",
       function(_, number) return number or 0 end },
@@ -303,17 +311,11 @@ return {
       view.store = tx.store
       return view
     end },
-    { "writes", "a key may be NULL", "refuse_null_key", skipped },
     { "writes", "an update of a missing row passes", "check_count",
       function(check, one, verb, key, count) return check(one, verb, key, math.max(count, 1)) end },
     { "writes", "an update of two rows passes", "check_count",
       function(check, one, verb, key, count, ...)
         return check(one, verb, key, math.min(count, 1), ...)
-      end },
-    { "writes", "missing = ignore is not heard", "check_missing", no },
-    { "inserts", "an insert knows no missing = ignore", "check_options",
-      function(check, verb, opts, known, ...)
-        return check(verb, opts, #known > 1 and { "on_conflict" } or known, ...)
       end },
     { "writes", "an empty condition means every row", "check_condition",
       function(check, verb, where)

@@ -5,6 +5,7 @@
 -- Refuses, because it cannot know the answer: SQL conditions in `update_all` and `delete_all`,
 -- raw SQL without a stub, counts that a stub does not give.
 
+local arguments = require "luamig.mock.arguments"
 local errors = require "luamig.errors"
 local luamig = require "luamig"
 local marks = require "luamig.marks"
@@ -16,15 +17,15 @@ local types = require "luamig.mock.types"
 local value = require "luamig.mock.value"
 local views = require "luamig.mock.views"
 
+local check_changes, check_key = arguments.check_changes, arguments.check_key
+local check_columns_of, check_list = arguments.check_columns_of, arguments.check_list
+local check_names, check_table = arguments.check_names, arguments.check_table
+local may_miss, misuse = arguments.may_miss, arguments.misuse
+
 local repo = {}
 
 -- From repo to its transaction.
 local owners = setmetatable({}, { __mode = "k" })
-
---- Raises what the program raises for wrong arguments: a string that begins with the position.
-local function misuse(message, ...)
-  errors.raise { kind = "misuse", message = message:format(...) }
-end
 
 --- Raises what the mock cannot know: a mistake of the spec.
 local function refuse(message)
@@ -76,146 +77,6 @@ local function handle(tx, affected, statement, returned)
       return affected
     end,
   })
-end
-
-local function check_table(verb, given, what)
-  local mark = marks.kind(given)
-  if type(given) ~= "table" then
-    misuse("repo:%s: %s must be a table, not %s", verb, what, type(given))
-  elseif mark == "NULL" or mark == "ALL" then
-    misuse("repo:%s: %s must be a table, not %s", verb, what, tostring(given))
-  end
-end
-
-local function check_names(given, what)
-  for name in next, given do
-    if type(name) ~= "string" then
-      misuse("%s must have column names as keys, not a %s", what, type(name))
-    end
-  end
-end
-
---- Raises unless a call passed a table of columns with something in it.
--- @param empty what messages call the table when it is empty; more: what to write instead
-local function check_columns_of(verb, given, what, empty, more)
-  check_table(verb, given, what)
-  check_names(given, what)
-  if next(given) == nil then
-    misuse("repo:%s: %s is empty: a Lua table drops a field whose value is nil%s", verb, empty,
-      more)
-  end
-end
-
-local function check_changes(verb, changes)
-  check_columns_of(verb, changes, "the changes", "the table of changes",
-    "; for NULL, write luamig.NULL")
-end
-
-local function refuse_null_key(verb, key)
-  for _, column in ipairs(text.sorted_keys(key)) do
-    if key[column] == luamig.NULL then
-      misuse('repo:%s: key column "%s" is NULL, and no row is equal to NULL', verb, column)
-    end
-  end
-end
-
-local function check_key(verb, key)
-  check_columns_of(verb, key, "the key", "the key", "")
-  refuse_null_key(verb, key)
-end
-
-local function check_missing(verb, opts)
-  if opts.missing ~= nil and opts.missing ~= "ignore" then
-    misuse('repo:%s: option "missing" must be "ignore"', verb)
-  end
-  return opts.missing ~= nil
-end
-
---- Raises for an option that a call does not have. Returns whether its row may be missing.
-local function check_options(verb, opts, known, hint)
-  check_table(verb, opts, "the options")
-  for name in next, opts do
-    if not text.contains(known, name) then
-      misuse('repo:%s: unknown option "%s"; %s', verb, tostring(name), hint)
-    end
-  end
-  return check_missing(verb, opts)
-end
-
---- Whether an update or delete may match no row.
-local function may_miss(verb, opts)
-  return opts ~= nil and check_options(verb, opts, { "missing" }, 'did you mean "missing"?')
-end
-
---- Raises unless a list of columns is one, and not empty.
-local function check_list(verb, list, what)
-  if type(list) ~= "table" then
-    misuse("repo:%s: %s must be a list of column names", verb, what)
-  elseif #list == 0 then
-    misuse("repo:%s: %s is empty", verb, what)
-  end
-  for _, column in ipairs(list) do
-    if type(column) ~= "string" then
-      misuse("%s must be a list of column names", what)
-    end
-  end
-end
-
-local CONFLICT = { "columns", "where", "update", "add" }
-local NO_CONFLICT = 'repo:%s: on_conflict must be "nothing" or a table with columns and update or '
-  .. "add"
-
---- Reads what an insert does about a conflict.
--- @return nil, or what `Store:insert` takes
-local function conflict_of(verb, given)
-  if given == nil or given == "nothing" then
-    return given and {}
-  elseif type(given) ~= "table" or marks.kind(given) then
-    misuse(NO_CONFLICT, verb)
-  end
-  for name in next, given do
-    if not text.contains(CONFLICT, name) then
-      misuse('repo:%s: on_conflict has an unknown field "%s"', verb, tostring(name))
-    end
-  end
-  if given.where ~= nil and (type(given.where) ~= "string" or not given.where:find "%S") then
-    misuse("repo:%s: on_conflict.where must be SQL, the condition of the partial index", verb)
-  end
-  for _, name in ipairs { "columns", "update", "add" } do
-    if given[name] ~= nil then
-      check_list(verb, given[name], "on_conflict." .. name)
-    end
-  end
-  if given.columns == nil or given.update == nil and given.add == nil then
-    misuse(NO_CONFLICT, verb)
-  end
-  return {
-    columns = given.columns, where = given.where, update = given.update or {},
-    add = given.add or {},
-  }
-end
-
-local INSERT = {
-  names = { "on_conflict", "missing", "returning" },
-  shown = 'the options are "on_conflict", "missing" and "returning"',
-}
-local INSERT_ALL = {
-  names = { "on_conflict", "missing" }, shown = 'the options are "on_conflict" and "missing"',
-}
-
---- Reads the options of an insert. Its row is never missing here, since there are no triggers and
--- no rules.
--- @return what `Store:insert` takes for a conflict, or nil; a list of columns to return, or nil
-local function insert_options(verb, opts, known)
-  if opts == nil then
-    return nil
-  end
-  check_options(verb, opts, known.names, known.shown)
-  local conflict = conflict_of(verb, opts.on_conflict)
-  if opts.returning ~= nil then
-    check_list(verb, opts.returning, "returning")
-  end
-  return conflict, opts.returning and value.copy(opts.returning)
 end
 
 --- Raises for columns of ON CONFLICT, or of what is returned, that the table does not have.
@@ -608,7 +469,7 @@ end
 function verbs.insert(tx, site, name, row, opts)
   log(tx, site, { verb = "insert", table = name, row = copy_or_nil(row) })
   check_table("insert", row, "the row")
-  local conflict, returning = insert_options("insert", opts, INSERT)
+  local conflict, returning = arguments.of_insert(opts)
   check_names(row, "a row")
   return insert_rows(tx, name, { row }, conflict, "", returning)
 end
@@ -620,7 +481,7 @@ function verbs.insert_all(tx, site, name, rows, opts)
   if not marks.is_list(rows) then
     misuse "repo:insert_all: the list of rows must have the keys 1, 2, 3, ..."
   end
-  local conflict = insert_options("insert_all", opts, INSERT_ALL)
+  local conflict = arguments.of_insert_all(opts)
   for _, row in ipairs(rows) do
     check_table("insert_all", row, "each row")
     check_names(row, "a row")
