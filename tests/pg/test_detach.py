@@ -66,3 +66,17 @@ def test_a_run_that_is_done_is_reported_by_detach_too(table, project):
 def test_a_log_that_cannot_be_written(table, project):
     project.write(".luamig", "a file where the folder should be")
     project.run("--detach").expect(FAILED, "could not create the log file")
+
+
+def test_a_detached_run_reads_a_file_or_standard_input(table, project):
+    project.script("""return { config = { throttle_ms = 0 },
+        input = { format = "csv", columns = { id = "int", n = "int" } },
+        migrate = function(rows, repo)
+          for _, row in ipairs(rows) do
+            repo:update("t", { id = row.id }, { n = row.n })
+          end
+        end }""")
+    result = project.run("--detach", "--input", "-", stdin="id,n\n1,7\n2,8\n")
+    result.expect(DONE, "run 1 continues in process")
+    wait_until(lambda: table.state() == "done", "the run to end")
+    assert table.scalar("SELECT sum(n) FROM t") == 15
