@@ -85,8 +85,8 @@ def standby(old):
     server.remove()
 
 
-def frozen(project, point="after_page:2", **options):
-    runner = project.start_run(fault=f"{point}=stop", **options)
+def frozen(project, point="after_page:2", arguments=(), **options):
+    runner = project.start_run(*arguments, fault=f"{point}=stop", **options)
     runner.wait_frozen()
     return runner
 
@@ -134,7 +134,7 @@ def test_both_may_be_lost_at_once(two, db):
 
 def test_workers_lose_the_source(two, db, legacy):
     fill(legacy, 51, 400)
-    runner = frozen(two, "after_page:5", env={"LUAMIG_TEST": "1"})
+    runner = frozen(two, "after_page:5", arguments=["--workers", 3])
     two.between.cut()
     runner.thaw()
     runner.wait().expect(DONE)
@@ -188,6 +188,20 @@ def test_a_standby_is_read_and_promoted_in_the_middle(two, db, old, standby):
     standby.promote()
     runner.thaw()
     runner.wait().expect(DONE).refuse("has lost changes")
+    assert_copied(db, 50)
+
+
+def test_a_standby_may_end_the_sessions_that_keep_it_from_replaying(
+        two, db, old, legacy, standby):
+    standby.settings["max_standby_streaming_delay"] = "0"
+    standby.start()
+    old.wait_caught_up(standby)
+    two.between.lead_to(standby)
+    runner = frozen(two)
+    legacy.execute("ALTER TABLE items ADD COLUMN more int")
+    old.wait_caught_up(standby)  # it has ended the session
+    runner.thaw()
+    runner.wait().expect(DONE, "reconnected to")
     assert_copied(db, 50)
 
 
