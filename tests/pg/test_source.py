@@ -81,7 +81,8 @@ def test_a_run_goes_on_after_its_last_row(two, db, legacy):
     legacy.execute("INSERT INTO items VALUES (26, 'late'), (0, 'below')")
     two.run().expect(DONE, "run 1 done: 25 rows", "1 of them beyond the last key")
     assert db.rows(COUNT) == [(25, 25, "s1")]
-    source = db.scalar("SELECT source FROM luamig.progress")
+    two.luamig("status", "1").expect(DONE, "source:    legacy")
+    source = two.status("1")[0]["source"]
     assert source["repo"] == "legacy" and "/" in source["position"]
 
 

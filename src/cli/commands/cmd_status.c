@@ -71,7 +71,8 @@ enum column {
     COL_FAILURES,
     COL_TOTAL,
     COL_BATCH_SIZE,
-    COL_WAITS_FOR
+    COL_WAITS_FOR,
+    COL_SOURCE
 };
 
 /* Has the run lost its row in the table progress? */
@@ -158,6 +159,8 @@ print_run(const struct lm_answer *runs)
     lm_out("run:       %s\n", lm_answer_text(runs, 0, COL_RUN));
     lm_out("script:    %s\n", lm_answer_text(runs, 0, COL_SCRIPT));
     lm_out("args:      %s\n", lm_answer_text(runs, 0, COL_ARGS));
+    if (!lm_answer_is_null(runs, 0, COL_SOURCE))
+        lm_out("source:    %s\n", lm_answer_text(runs, 0, COL_SOURCE));
     lm_out("state:     %s\n", shown_state(runs, 0));
     print_counts(runs);
     lm_out("started:   %s by %s, on host %s, process %s\n",

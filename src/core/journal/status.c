@@ -76,6 +76,7 @@
     "   w.host, w.pid, w.number), '[]') FROM" WORKERS                         \
     "  WHERE w.run_id = r.id AND r.state IN " LM_JOURNAL_MAY_GO_ON            \
     " ) AS workers,"                                                          \
+    " pg_catalog.to_jsonb(p) -> 'source' AS source,"                          \
     " CASE WHEN p.run_id IS NULL THEN 'no row in progress' END AS damage"     \
     " FROM {schema}.run r LEFT JOIN {schema}.progress p ON p.run_id = r.id"   \
     " LEFT JOIN LATERAL " LM_JOURNAL_TOTALS " ON true"                        \
@@ -93,7 +94,7 @@ lm_status_read(struct lm_conn *conn, const char *schema, const char *runs,
                struct lm_err *err)
 {
     static const char shape[] =
-        "*: n t t t b n? n? n? t? t t? t t? n? t? t? i? n? n? n? t?";
+        "*: n t t t b n? n? n? t? t t? t t? n? t? t? i? n? n? n? t? t?";
     static const char json_sql[] = LM_OWN AS_JSON RUNS_SQL ") s";
     static const char list_sql[] = LM_OWN
         "SELECT s.run, s.script, s.args, s.state, s.live,"
@@ -101,7 +102,8 @@ lm_status_read(struct lm_conn *conn, const char *schema, const char *runs,
         " array_to_string(s.cursor, ', ', 'NULL'),"
         " s.started_at, s.finished_at, s.started_by,"
         " s.host, s.pid, s.error, s.sqlstate, s.exit_code,"
-        " s.failures, s.total, s.batch_size, s.waits_for FROM (" RUNS_SQL ") s";
+        " s.failures, s.total, s.batch_size, s.waits_for, s.source ->> 'repo'"
+        " FROM (" RUNS_SQL ") s";
     struct lm_buf sql = LM_BUF_INIT;
     bool ok;
 
