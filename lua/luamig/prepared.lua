@@ -55,11 +55,14 @@ local function key_text(key, row)
   return table.concat(parts, ",")
 end
 
---- The text that a key stands for: a row, or the value of a key of one column; or nil.
-local function text_of(key, given)
-  local mark = marks.kind(given)
-  local is_row = type(given) == "table" and (not mark or mark == "object")
-  return is_row and key_text(key, given) or #key == 1 and value_text(given) or nil
+--- What a row is known by: the value of its key, if that is one integer or text; otherwise the text
+-- of its key.
+local function id_of(key, row)
+  local value = key[2] == nil and rawget(row, key[1])
+  if type(value) == "string" or math.type(value) == "integer" then
+    return value
+  end
+  return key_text(key, row)
 end
 
 --- Makes `run.key_of`.
@@ -102,12 +105,23 @@ local function refuse_change()
   error("run.prepared cannot be changed: it has what prepare returns", 2)
 end
 
+--- What is known of the row that a key stands for: the row itself, or the value of a key of one
+-- column.
+local function find(self, given)
+  if type(given) ~= "table" and self.by_id[given] then
+    return self.by_id[given]
+  end
+  local mark = marks.kind(given)
+  local is_row = type(given) == "table" and (not mark or mark == "object")
+  local id = is_row and id_of(self.key, given) or #self.key == 1 and value_text(given)
+  return id and self.by_id[id]
+end
+
 --- `run.prepared`: results by key.
 function Prepared:make_results()
   return setmetatable({}, {
     __index = function(_, given)
-      local id = text_of(self.key, given)
-      local item = id and self.by_id[id]
+      local item = find(self, given)
       if not item or item.place > self.count then
         local shown = type(given) == "table" and not marks.kind(given) and "such row"
           or text.describe(given)
@@ -162,14 +176,14 @@ end
 -- @return the name of a column in which one of them has changed; nil if they are new
 function Prepared:look(rows, contents)
   local items, by_id, missing, last = {}, {}, {}, 0
-  local changed
+  local key, before, changed = self.key, self.by_id, nil
   for i, row in ipairs(rows) do
-    local id = key_text(self.key, row)
-    local known = self.by_id[id]
+    local id = id_of(key, row)
+    local known = before[id]
     last = known and math.max(last, known.place) or last
     if by_id[id] then
       errors.raise {
-        kind = "script", message = "two rows of a page have the same key: " .. id,
+        kind = "script", message = "two rows of a page have the same key: " .. key_text(key, row),
         hint = "prepare needs a key that is unique.",
       }
     elseif not known or not known.is_done or known.content ~= contents[i] then
@@ -197,13 +211,10 @@ local function take(self, asked, results)
       message = "prepare must return a table of results by key, not " .. text.describe(results),
     }
   end
-  local wanted = {}
-  for _, item in ipairs(asked) do
-    wanted[item.id] = item
-  end
+  local wanted = text.set(asked)
   for given, result in next, results do
-    local id = text_of(self.key, given)
-    if not id or not wanted[id] then
+    local item = find(self, given)
+    if not item or not wanted[item] then
       errors.raise {
         kind = "script",
         message = ("prepare returned a result for %s, which is not the key of one of its rows")
@@ -212,7 +223,7 @@ local function take(self, asked, results)
           :format(self.key[1]) or "Its results are by row: results[row] = ...",
       }
     end
-    wanted[id].value = result
+    item.value = result
   end
 end
 

@@ -641,10 +641,10 @@ return {
     { "prepare", "each attempt prepares all rows", "Prepared.look", before(function(self)
       self.by_id = {}
     end) },
-    { "prepare", "a row of another batch has a result", "text_of", function(text_of, key, given)
-      return given == 3 and "1" or text_of(key, given)
+    { "prepare", "a row of another batch has a result", "find", function(find, self, given)
+      return find(self, given == 3 and 1 or given)
     end },
-    { "prepare", "all rows have one key", "key_text", function() return "1" end },
+    { "prepare", "all rows have one key", "id_of", function() return "1" end },
   },
   { module = "mock/input",
     { "input", "the first record is in line 1", "input.lines", function(lines, given, rows)
