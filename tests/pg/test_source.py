@@ -6,6 +6,7 @@ import pytest
 from harness.cluster import Cluster
 from harness.project import (DONE, FAILED, FAILURES, INVALID, STOPPED,
                              UNREACHABLE, USAGE)
+from harness.wait import wait_until
 
 SCRIPT = """
 return {{
@@ -91,6 +92,25 @@ def test_several_workers_copy_each_row_once(two, db, legacy):
     two.script(script(batch=20))
     two.run("--workers", 3).expect(DONE, "2,000 rows")
     assert db.rows(COUNT) == [(2000, 2000, "s1")]
+
+
+def test_a_process_joins_with_the_same_source_only(two, db, legacy, cluster):
+    items(legacy, 1000)
+    two.script(script(config="throttle_ms = 10").replace(
+        "throttle_ms = 0, ", ""))
+    other = cluster.make_database()
+    try:
+        items(other, 1000)
+        first = two.start_run()
+        wait_until(lambda: db.progress("batches") > 2, "batches")
+        name_source(two, other.url)
+        two.run("--join").expect(UNREACHABLE, "is not the source of this run")
+        name_source(two, legacy.url)
+        two.run("--join").expect(DONE)
+        first.wait().expect(DONE)
+    finally:
+        other.drop()
+    assert db.rows(COUNT) == [(1000, 1000, "s1")]
 
 
 def test_a_dry_run_writes_nothing(two, db, legacy):
