@@ -236,9 +236,10 @@ spoil_call(const struct event *event, struct lm_err *err)
         lm_repo_abort(repo, LM_ERR_KILLED, "killed");
         return fail_killed(err);
     }
-    if (verdict->breaks)
+    if (verdict->breaks) {
         return lm_session_end(event->run->admin,
                               lm_conn_backend_pid(lm_repo_conn(repo)), err);
+    }
     if (verdict->sql[0] == '\0')
         return true;
     if (!lm_repo_prepare(repo, verdict->sql, false, NULL, &stmt, err) ||
