@@ -154,3 +154,28 @@ def test_a_dry_run_refuses_what_a_run_refuses(db, project, untouched):
     write(db, project, NO_KEY)
     untouched()
     project.run("--dry-run").expect(INVALID, "may be NULL")
+
+
+def test_a_dry_run_joins_a_file_with_what_on_start_makes(db, project):
+    db.execute("CREATE TABLE seen (id bigint, plan text)")
+    project.write("f.csv", "id\n1\n2\n9\n")
+    project.script("""return {
+      config = { key = "line", allow_ddl = true },
+      input = { format = "csv", columns = { id = "bigint" } },
+      base_query = function(_, input)
+        return "SELECT f.line, f.id, w.plan FROM " .. input
+          .. " AS f JOIN work AS w ON w.id = f.id"
+      end,
+      on_start = function(repo)
+        repo:execute "CREATE TABLE work (id bigint PRIMARY KEY, plan text)"
+        repo:execute "INSERT INTO work VALUES (1, 'a'), (2, 'b'), (3, 'c')"
+      end,
+      migrate = function(rows, repo)
+        for _, row in ipairs(rows) do
+          repo:insert("seen", { id = row.id, plan = row.plan })
+        end
+      end }""")
+    report = dry(project, "--input", "f.csv")
+    assert report["rows"] == 2
+    assert counts(report) == {"public.seen": (2, 0, 0),
+                              "public.work": (3, 0, 0)}
