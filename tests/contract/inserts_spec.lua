@@ -204,6 +204,8 @@ describe("on_conflict", function()
     failed('{ columns = { "id" }, add = {} }', "{ id = 3 }", nil, "on_conflict.add is empty")
     failed('{ columns = { "id" }, add = "n" }', "{ id = 3 }", nil,
       "repo:insert: on_conflict.add must be a list of column names")
+    failed('{ columns = { "id" }, update = { "s", n = luamig.add(1) } }', "{ id = 3 }", nil,
+      "on_conflict.update must be a list of column names")
     failed('{ columns = { "id" } }', "{ id = 3 }", nil, 'repo:insert: on_conflict must be '
       .. '"nothing" or a table with columns and update or add')
   end)

@@ -89,6 +89,8 @@ end
 local function check_list(verb, list, what)
   if type(list) ~= "table" then
     misuse("repo:%s: %s must be a list of column names", verb, what)
+  elseif not marks.is_list(list) then
+    misuse("%s must be a list of column names", what)
   elseif #list == 0 then
     misuse("repo:%s: %s is empty", verb, what)
   end

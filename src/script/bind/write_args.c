@@ -75,7 +75,10 @@ push_list(lua_State *L, int index, const char *what)
     const char **names =
         lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *names, 0);
     struct lm_names result = {names, count};
+    lua_Integer length;
 
+    if (!lm_mark_is_list(L, index, &length))
+        luaL_error(L, "%s must be a list of column names", what);
     for (int i = 0; i < count; i++) {
         lua_rawgeti(L, index, i + 1);
         if (lua_type(L, -1) != LUA_TSTRING)
