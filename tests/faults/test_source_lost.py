@@ -1,6 +1,10 @@
 """A run with a source has two servers. Whichever is lost, restarted or
 promoted, each row of the source is copied once."""
 
+import os
+import random
+import time
+
 import pytest
 
 from harness.cluster import Cluster
@@ -163,6 +167,22 @@ def test_the_sources_server_is_restarted_after_a_crash(two, db, old):
     assert_copied(db, 50)
 
 
+def test_a_source_that_is_frozen_is_given_up(two, db, old):
+    two.script(SCRIPT.replace("batch_size",
+                              "statement_timeout_ms = 500, batch_size"))
+    runner = frozen(two, env={"LUAMIG_SILENCE_MS": "500"})
+    old.freeze()
+    begun = time.monotonic()
+    runner.thaw()
+    try:
+        wait_until(lambda: "has not answered" in runner.stderr(), "the loss")
+    finally:
+        old.thaw()
+    assert time.monotonic() - begun < 5
+    runner.wait().expect(DONE, "reconnected to")
+    assert_copied(db, 50)
+
+
 def test_a_second_runner_is_refused_while_the_first_waits_for_the_source(
         two, db):
     runner = frozen(two)
@@ -174,6 +194,26 @@ def test_a_second_runner_is_refused_while_the_first_waits_for_the_source(
     assert result.code in (BUSY, DONE), result
     runner.wait().expect(DONE)
     assert_copied(db, 50)
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get(
+    "LUAMIG_TEST_CUTS", 2))))
+def test_connections_to_both_break_at_random(two, db, legacy, proxy, seed):
+    """LUAMIG_TEST_CUTS is how often it is tried."""
+    chance = random.Random(seed)
+    fill(legacy, 51, 1000)
+    runner = two.start_run("--workers", chance.choice([1, 3]),
+                           "--db", db.cluster.url(db.name, host=proxy.host))
+    while runner.alive:
+        between = chance.choice([two.between, two.between, proxy])
+        between.cut(keep_server=chance.random() < 0.3)
+        time.sleep(chance.random() * 0.2)
+    result = runner.wait()
+    assert result.code in (DONE, UNREACHABLE), f"seed {seed}: {result}"
+    two.between.release()
+    proxy.release()
+    two.run().expect(DONE)
+    assert_copied(db, 1000)
 
 
 # -- standbys --------------------------------------------------------------------
