@@ -72,12 +72,13 @@ def start(project, *arguments, rows=1, **options):
 
 
 def has_transaction(db):
-    """One that is more than a line in the journal."""
+    """One that is open while the script prepares: its session waits for half
+    a second, and a call of prepare lasts longer."""
     return db.scalar(
         "SELECT count(*) FROM pg_stat_activity WHERE datname ="
         " current_database() AND application_name LIKE 'luamig%%'"
-        " AND xact_start < clock_timestamp() - interval '100 ms'"
-        " AND state <> 'idle'", user="postgres") > 0
+        " AND state_change < clock_timestamp() - interval '500 ms'"
+        " AND state LIKE 'idle in transaction%%'", user="postgres") > 0
 
 
 # -- as long as it takes -----------------------------------------------------
