@@ -27,12 +27,11 @@ struct lm_csv {
     char **names; /* of the header, while it is read */
     int name_count;
     bool in_header;
-    int64_t line;   /* where the current record began */
-    bool in_record; /* it goes on in the next line */
-    bool ended;     /* a record has ended in this line */
-    int field;      /* of the current record, from 0 */
-    bool quoted;    /* the current field, if that is looked at */
-    size_t begin;   /* where the current record begins in out */
+    int64_t line; /* where the current record began */
+    bool ended;   /* a record has ended in this line */
+    int field;    /* of the current record, from 0 */
+    bool quoted;  /* the current field, if that is looked at */
+    size_t bytes; /* of the current record, written so far */
     struct lm_buf *out;
     struct lm_err *err;
     bool failed; /* err is set */
@@ -241,6 +240,7 @@ on_field(void *bytes, size_t len, void *arg)
     const char *text = bytes;
     int field = self->field++;
     int column = field < self->column_count ? self->columns[field] : -1;
+    size_t before;
 
     if (self->failed)
         return;
@@ -249,11 +249,12 @@ on_field(void *bytes, size_t len, void *arg)
         return;
     }
     if (field == 0) {
-        self->begin = self->out->len;
+        self->bytes = 0;
         lm_reader_begin_record(self->reader, self->line, self->out);
     }
     if (column < 0)
         return;
+    before = self->out->len;
     if (text != NULL && !lm_reader_check_text(self->reader, self->line,
                                               name_of_field(self, field), text,
                                               len, self->err)) {
@@ -263,6 +264,7 @@ on_field(void *bytes, size_t len, void *arg)
     } else {
         lm_reader_add_column(self->out, text != NULL ? text : "", len);
     }
+    self->bytes += self->out->len - before;
 }
 
 static void
@@ -361,7 +363,7 @@ is_blank(const char *line, size_t len)
 static bool
 is_too_large(const struct lm_csv *self)
 {
-    size_t written = self->field > 0 ? self->out->len - self->begin : 0;
+    size_t written = self->field > 0 ? self->bytes : 0;
 
     return written + self->parser.entry_pos > LM_INPUT_MOST_BYTES;
 }
@@ -387,12 +389,13 @@ lm_csv_read(struct lm_reader *reader, const char *line, size_t len,
     self->ended = false;
     if (line == NULL)
         return finish(self, err);
-    if (!self->in_record)
+    if (!reader->in_record)
         self->line = lm_lines_number(reader->lines);
     if (!(looks ? feed_fields : feed)(self, line, len, err))
         return false;
-    self->in_record = !self->ended && (self->in_record || !is_blank(line, len));
-    if (self->in_record && is_too_large(self)) {
+    reader->in_record =
+        !self->ended && (reader->in_record || !is_blank(line, len));
+    if (reader->in_record && is_too_large(self)) {
         lm_input_fail(reader->file, self->line, NULL, err,
                       "the record is larger than %zu MiB",
                       LM_INPUT_MOST_BYTES >> 20);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BLOCK = 1 << 18, MOST_GROWTH = 4 /* bytes of UTF-8 for one */ };
+enum { BLOCK = 1 << 18 };
 
 struct lm_lines {
     const struct lm_input_file *file;
@@ -130,28 +130,39 @@ read_block(struct lm_lines *self, struct lm_err *err)
 }
 
 static void
-make_room(struct lm_lines *self, size_t more)
+make_room(struct lm_lines *self)
 {
     memmove(self->data, self->data + self->at, self->len - self->at);
     self->len -= self->at;
     self->at = 0;
-    if (self->cap - self->len >= more)
+    if (self->cap - self->len >= BLOCK)
         return;
-    self->cap = 2 * (self->len + more);
+    self->cap = 2 * (self->len + BLOCK);
     self->data = lm_realloc(self->data, self->cap, 1);
 }
 
-/* What is left in raw then is the beginning of a character. */
+/* What is left in raw then is the beginning of a character. A converter that
+ * composes characters keeps back the last one, which the next byte may change:
+ * at the end it gives it out. */
 static void
 convert(struct lm_lines *self)
 {
     char *in = self->raw;
-    char *out = self->data + self->len;
     size_t in_left = self->raw_len;
-    size_t out_left = self->cap - self->len;
-    size_t done = iconv(self->converter, &in, &in_left, &out, &out_left);
+    size_t done;
 
-    self->len = self->cap - out_left;
+    do {
+        char *out;
+        size_t out_left;
+
+        make_room(self);
+        out = self->data + self->len;
+        out_left = self->cap - self->len;
+        done = iconv(self->converter, &in, &in_left, &out, &out_left);
+        if (done != (size_t)-1 && self->over)
+            done = iconv(self->converter, NULL, NULL, &out, &out_left);
+        self->len = self->cap - out_left;
+    } while (done == (size_t)-1 && errno == E2BIG);
     self->wrong =
         (done == (size_t)-1 && errno == EILSEQ) || (self->over && in_left > 0);
     memmove(self->raw, in, in_left);
@@ -178,10 +189,10 @@ refill(struct lm_lines *self, struct lm_err *err)
     }
     if (!read_block(self, err))
         return false;
-    make_room(self, (size_t)BLOCK * (self->converts ? MOST_GROWTH : 1));
     if (self->converts) {
         convert(self);
     } else {
+        make_room(self);
         memcpy(self->data + self->len, self->raw, self->raw_len);
         self->len += self->raw_len;
         self->raw_len = 0;

@@ -48,6 +48,15 @@ tell(struct loading *self)
                lm_reader_count(self->reader));
 }
 
+/* A record that has begun belongs to its group. */
+static bool
+is_full(const struct loading *self, const struct lm_buf *out)
+{
+    return !lm_reader_is_in_record(self->reader) &&
+           (self->group_bytes + out->len >= GROUP_BYTES ||
+            lm_reader_group_size(self->reader) >= GROUP_ROWS);
+}
+
 /* A block of the current group; none when the group is full. */
 static bool
 next_block(void *arg, struct lm_buf *out, struct lm_err *err)
@@ -60,9 +69,7 @@ next_block(void *arg, struct lm_buf *out, struct lm_err *err)
                           load->file->name);
     }
     tell(self);
-    while (!self->over && out->len < BLOCK &&
-           self->group_bytes + out->len < GROUP_BYTES &&
-           lm_reader_group_size(self->reader) < GROUP_ROWS) {
+    while (!self->over && out->len < BLOCK && !is_full(self, out)) {
         if (!lm_reader_next(self->reader, out, &self->over, err)) {
             /* A file that was cut ends in the middle of a line. */
             (void)lm_input_file_has_changed(load->file, err);

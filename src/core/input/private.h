@@ -16,6 +16,7 @@ struct lm_reader {
     struct lm_lines *lines;
     int *places;
     int place_count;
+    bool in_record; /* the current record goes on in the next line */
     int64_t count;  /* of records */
     int64_t *group; /* their lines */
     int group_size;

@@ -68,6 +68,12 @@ lm_reader_next(struct lm_reader *self, struct lm_buf *out, bool *over,
                                                              out, err);
 }
 
+bool
+lm_reader_is_in_record(const struct lm_reader *self)
+{
+    return self->in_record;
+}
+
 int64_t
 lm_reader_count(const struct lm_reader *self)
 {

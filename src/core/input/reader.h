@@ -34,6 +34,9 @@ const int *lm_reader_places(const struct lm_reader *self, int *count);
  * further line. */
 bool lm_reader_next(struct lm_reader *self, struct lm_buf *out, bool *over,
                     struct lm_err *err) LM_MUSTCHECK;
+/* Has it added the beginning of a record, or nothing of it yet, whose end is in
+ * a later line? */
+bool lm_reader_is_in_record(const struct lm_reader *self);
 /* How many records it has added. */
 int64_t lm_reader_count(const struct lm_reader *self);
 /* How many of the file's bytes it has read. */
