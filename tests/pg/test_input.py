@@ -117,6 +117,44 @@ def test_any_host_resumes_a_run_without_the_file(db, project):
     assert tables_of(db) == []
 
 
+def test_a_run_is_adopted_with_its_own_file_only(db, project):
+    script(project)
+    for name, count in (("a.csv", 5), ("b.csv", 3), ("c.csv", 5)):
+        project.write(name, csv_of(count)[0])
+    project.run("--input", "a.csv", "--limit", "2").expect(STOPPED)
+    kept = db.rows("SELECT r.args, i FROM luamig.run r, luamig.input i")
+    project.run("--input", "b.csv", "--adopt", "1").expect(
+        USAGE, "run 1 reads a.csv, and b.csv has another content",
+        "To continue that run, give its own file, or leave --input out. Without"
+        " --adopt, b.csv is another run.")
+    assert db.rows("SELECT r.args, i FROM luamig.run r, luamig.input i") == kept
+    project.run("--input", "c.csv", "--adopt", "1", "--limit", "1").expect(STOPPED)
+    project.run("--adopt", "1").expect(DONE, "run 1 done: 5 rows")
+    project.run("--input", "b.csv", "--adopt", "1").expect(USAGE, "a.csv")
+    project.run("--input", "b.csv").expect(DONE, "run 2 done: 3 rows")
+    assert rows_of(db) == sorted(csv_of(5)[1] + csv_of(3)[1])
+
+
+def test_a_run_that_began_without_a_file_does_not_read_one(db, project):
+    db.execute("CREATE TABLE t (line int PRIMARY KEY);"
+               "INSERT INTO t VALUES (1), (2), (3)")
+    old = ('return { config = { batch_size = 1, key = "line" }, base_query ='
+           ' "SELECT line FROM t", migrate = function() end }')
+    project.script(old)
+    project.run("--limit", "1").expect(STOPPED)
+    script(project, body="")
+    project.write("a.csv", csv_of(2)[0])
+    for more in ((), ("--input", "a.csv")):
+        project.run("--adopt", "1", *more).expect(
+            INVALID, "run 1 was begun without a file, and the script reads one"
+            " now", "Change the script back to continue that run, or begin another"
+            " one: --input FILE without --adopt.")
+    project.run("--adopt", "7").expect(USAGE, "there is no run 7")
+    project.run("--input", "a.csv").expect(DONE, "run 2 done: 2 rows")
+    project.script(old)
+    project.run().expect(DONE, "run 1 done: 3 rows")
+
+
 def test_a_run_that_is_cancelled_or_restarted_loses_its_table(db, project):
     script(project)
     project.write("a.csv", csv_of(5)[0])
@@ -455,6 +493,16 @@ def test_a_load_may_take_longer_than_any_limit(db, project):
     assert tables_of(db) == [] and len(rows_of(db)) == 100
 
 
+def test_records_of_several_lines_are_read_in_files_of_any_size(db, project):
+    """The load ends no COPY, and no block, in the middle of a record."""
+    script(project)
+    long = "\\" * (1 << 19)  # COPY takes two bytes for each
+    project.write("u.csv", "email,id\n" + "".join(
+        f'{long},"\n{n}\n"\n' for n in range(18)))
+    project.luamig("check", "scripts/x.lua", "--input", "u.csv").expect(
+        DONE, "u.csv: 18 records")
+
+
 def test_a_run_begins_after_the_line_that_it_is_told(db, project):
     script(project, config="start_after = 3")
     project.write("u.csv", csv_of(4)[0])
@@ -516,7 +564,8 @@ def test_roles_that_may_look_at_runs_do_not_read_the_file(db, project, roles):
     db.execute(sql + "GRANT USAGE ON SCHEMA luamig TO looker;"
                "GRANT SELECT ON luamig.run, luamig.progress, luamig.input,"
                " luamig.version, luamig.range, luamig.worker, luamig.failure,"
-               " luamig.request TO looker")
+               " luamig.request TO looker;"
+               "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO looker, PUBLIC")
     script(project)
     project.write("u.csv", csv_of(5)[0])
     project.url = db.cluster.url(db.name, user="migrator")

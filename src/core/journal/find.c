@@ -526,8 +526,9 @@ look_at_siblings(const struct look *self, struct lm_run *run,
 
 /* -- finding -------------------------------------------------------------- */
 
-/* After COLUMNS: arguments of the run that the script does not declare. */
-enum { COL_UNDECLARED = COL_MORE };
+/* After COLUMNS: arguments of the run that the script does not declare; the
+ * file that the run reads. */
+enum { COL_UNDECLARED = COL_MORE, COL_INPUT, COL_SHA256 };
 
 /* Reads the run of a number. */
 static bool
@@ -540,11 +541,33 @@ read_run(const struct look *self, int64_t run_id, struct lm_answer **out,
         " SELECT " COLUMNS ","
         " (SELECT pg_catalog.string_agg(a.key || ' = ' || a.value, ', ')"
         "  FROM pg_catalog.jsonb_each_text(coalesce(r.given, r.args)) a"
-        "  WHERE NOT " DECLARED " ? a.key) FROM {schema}.run r"
+        "  WHERE NOT " DECLARED " ? a.key), i.name, i.sha256"
+        " FROM {schema}.run r LEFT JOIN {schema}.input i ON i.run_id = r.id"
         " LEFT JOIN {schema}.progress p ON p.run_id = r.id LEFT JOIN LATERAL"
         " " LM_JOURNAL_TOTALS " ON true WHERE r.id = $3::bigint) AS m ON true",
-        "!: b " SHAPE " t?",
+        "!: b " SHAPE " t? t? t?",
         LM_VALUES(self->texts[0], self->texts[1], LM_DIGITS(run_id)), out, err);
+}
+
+/* The cursor of a run is a place in its file. */
+static bool
+check_input(const struct lm_run_request *request, const struct lm_answer *run,
+            struct lm_err *err)
+{
+    const struct lm_run_file *given = &request->file;
+    const char *name = lm_answer_text_or(run, 0, COL_INPUT, NULL);
+    int64_t id = lm_answer_int(run, 0, COL_ID);
+
+    if (given->name == NULL || name == NULL ||
+        strcmp(given->sha256, lm_answer_text(run, 0, COL_SHA256)) == 0)
+        return true;
+    lm_err_set(err, LM_ERR_USAGE,
+               "run %" PRId64 " reads %s, and %s has another content", id, name,
+               given->name);
+    return lm_err_hint(err,
+                       "To continue that run, give its own file, or leave "
+                       "--input out. Without --adopt, %s is another run.",
+                       given->name);
 }
 
 static bool
@@ -565,6 +588,7 @@ find_adopted(const struct look *self, enum lm_journal_found *found,
         take(answer, 0, run);
         run->adopted = true;
         *found = judge_state(run->state, self->request);
+        ok = check_input(self->request, answer, err);
     }
     lm_answer_free(answer);
     return ok;

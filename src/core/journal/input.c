@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool
 lm_journal_add_input(struct lm_journal *self, int64_t run_id,
@@ -39,23 +40,25 @@ lm_journal_read_input(struct lm_journal *self, int64_t run_id,
 {
     struct lm_answer *answer = NULL;
 
+    memset(out, 0, sizeof *out);
     if (!lm_journal_ask(
             self,
-            "SELECT i.run_id IS NOT NULL, i.name, i.sha256,"
-            " i.loaded_at IS NOT NULL, coalesce(i.rows, 0),"
+            "SELECT i.name, i.sha256, i.loaded_at IS NOT NULL,"
+            " coalesce(i.rows, 0),"
             " coalesce(pg_catalog.has_table_privilege("
             "  pg_catalog.to_regclass({schema}.place_of_input(i.run_id)),"
             "  'SELECT'), false)"
-            " FROM (SELECT) AS one LEFT JOIN {schema}.input i"
-            " ON i.run_id = $1",
-            "!: b t? t? b n b", LM_VALUES(LM_DIGITS(run_id)), &answer, err))
+            " FROM {schema}.input i WHERE i.run_id = $1",
+            "?: t t b n b", LM_VALUES(LM_DIGITS(run_id)), &answer, err))
         return false;
-    out->there = lm_answer_bool(answer, 0, 0);
-    LM_ERR_COPY(out->name, lm_answer_text(answer, 0, 1));
-    LM_ERR_COPY(out->sha256, lm_answer_text(answer, 0, 2));
-    out->loaded = lm_answer_bool(answer, 0, 3);
-    out->rows = lm_answer_int(answer, 0, 4);
-    out->readable = lm_answer_bool(answer, 0, 5);
+    out->there = lm_answer_rows(answer) == 1;
+    if (out->there) {
+        LM_ERR_COPY(out->name, lm_answer_text(answer, 0, 0));
+        LM_ERR_COPY(out->sha256, lm_answer_text(answer, 0, 1));
+        out->loaded = lm_answer_bool(answer, 0, 2);
+        out->rows = lm_answer_int(answer, 0, 3);
+        out->readable = lm_answer_bool(answer, 0, 4);
+    }
     lm_answer_free(answer);
     return true;
 }
@@ -111,11 +114,12 @@ lm_journal_find_input(struct lm_journal *self,
 
     if (!ok)
         return false;
+    sha256[0] = '\0';
     if (lm_answer_rows(runs) == 1) {
         const char *found = lm_answer_text(runs, 0, 3);
 
         lm_err_copy(sha256, size, found, strlen(found));
-    } else {
+    } else if (request->adopt == 0) {
         ok = lm_answer_rows(runs) == 0
                  ? lm_journal_fail_without_input(request->script, err)
                  : fail_several(runs, err);

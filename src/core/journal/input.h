@@ -26,8 +26,8 @@ bool lm_journal_read_input(struct lm_journal *self, int64_t run_id,
                            struct lm_err *err) LM_MUSTCHECK;
 
 /* Which file an unfinished run of the script with these arguments reads, or run
- * request->adopt: its hash. LM_ERR_USAGE if there is none, or several: the error
- * lists them. */
+ * request->adopt: its hash; empty if run request->adopt reads none. LM_ERR_USAGE
+ * if there is none, or several: the error lists them. */
 bool lm_journal_find_input(struct lm_journal *self,
                            const struct lm_run_request *request, char *sha256,
                            size_t size, struct lm_err *err) LM_MUSTCHECK;

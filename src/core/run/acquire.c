@@ -81,6 +81,8 @@ begin_run(struct lm_runner *self, bool *begun, struct lm_err *err)
     bool ok;
 
     LM_FAULT("before_begin");
+    if (m->input != NULL && self->options->input == NULL)
+        return lm_journal_fail_without_input(m->name, err);
     lm_runner_forget_input(self); /* another run may have loaded one */
     request = lm_runner_request(self);
     ok = lm_runner_find_start(self, &cursor, err) &&

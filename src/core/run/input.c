@@ -103,7 +103,8 @@ lm_runner_identify_input(struct lm_runner *self, struct lm_run_request *request,
     if (!lm_journal_find_input(&self->lane.journal, request, found,
                                sizeof found, err))
         return false;
-    set_identity(input, self->migration, found);
+    if (found[0] != '\0')
+        set_identity(input, self->migration, found);
     lm_runner_describe_input(self, request);
     return true;
 }
@@ -122,6 +123,18 @@ read_from(struct lm_runner *self, const char *table, struct lm_err *err)
     return true;
 }
 
+static bool
+fail_without_file(int64_t run_id, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_SCRIPT,
+               "run %" PRId64 " was begun without a file, and the script reads "
+               "one now",
+               run_id);
+    return lm_err_hint(err, "Change the script back to continue that run, or "
+                            "begin another one: --input FILE without "
+                            "--adopt.");
+}
+
 /* Does the base query read the table of the run already? *loaded: it can. */
 static bool
 look_at_table(struct lm_runner *self, bool *loaded, struct lm_err *err)
@@ -133,6 +146,8 @@ look_at_table(struct lm_runner *self, bool *loaded, struct lm_err *err)
 
     if (!lm_journal_read_input(journal, self->run.id, &found, err))
         return false;
+    if (!found.there)
+        return fail_without_file(self->run.id, err);
     *loaded = found.loaded;
     LM_ERR_COPY(self->input.name, found.name);
     if (!found.loaded)
