@@ -7,6 +7,8 @@
 
 #include "base/clock.h"
 #include "core/input/load.h"
+#include "core/journal/input.h"
+#include "pg/conn/txn.h"
 
 #include <stdlib.h>
 
@@ -29,6 +31,29 @@ add_records(struct lm_checking *self, const struct lm_input_file *file,
     lm_finding_hint(finding, "--input FILE checks the file as well.");
 }
 
+/* A run needs a table in the journal's schema. */
+static bool
+check_types(struct lm_checking *self, struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+    struct lm_journal journal = {.conn = self->conn,
+                                 .schema = self->journal_schema};
+    struct lm_txn txn = {.durable = false, .timezone = m->timezone};
+    struct lm_input_types types = {.oids = NULL};
+    bool ok = lm_txn_begin(self->conn, &txn, err) &&
+              lm_input_find_types(self->conn, m->input, &types, err);
+
+    if (ok) {
+        struct lm_input_columns columns = {
+            types.names, types.oids, types.modifiers, m->input->column_count};
+
+        ok = lm_journal_check_input_types(&journal, &columns, err);
+    }
+    lm_input_types_release(&types);
+    lm_conn_rollback(self->conn);
+    return ok;
+}
+
 bool
 lm_check_input(struct lm_checking *self, const struct lm_input_file *file,
                bool *readable, struct lm_err *err)
@@ -43,7 +68,8 @@ lm_check_input(struct lm_checking *self, const struct lm_input_file *file,
     self->reading = *m;
     *readable =
         lm_input_load_temporary(self->conn, m, file, &table, &rows, err) &&
-        m->ops->read_input(m->self, table, &self->reading, err);
+        m->ops->read_input(m->self, table, &self->reading, err) &&
+        check_types(self, err);
     free(table);
     if (*readable) {
         self->migration = &self->reading;

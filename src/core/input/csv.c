@@ -77,7 +77,6 @@ hint_at_delimiter(const struct lm_csv *self, const char *name,
 static bool
 fail_unknown(const struct lm_csv *self, const char *name, struct lm_err *err)
 {
-    const struct lm_input *input = self->reader->input;
     struct lm_buf names = LM_BUF_INIT;
 
     lm_input_fail(self->reader->file, self->line, NULL, err,
@@ -86,10 +85,9 @@ fail_unknown(const struct lm_csv *self, const char *name, struct lm_err *err)
         return false;
     lm_reader_add_names(self->reader, &names);
     lm_err_hint(err,
-                "It has: %s. Add the column there%s, or leave such columns out "
+                "It has: %s. Add the column there, or leave such columns out "
                 "with input.ignore_others = true.",
-                lm_buf_text(&names),
-                input->header_count > 0 ? ", take it out of input.header" : "");
+                lm_buf_text(&names));
     lm_buf_release(&names);
     return false;
 }

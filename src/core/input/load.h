@@ -13,7 +13,8 @@
 
 /* What the server says of the types of an input's columns. */
 struct lm_input_types {
-    uint32_t *oids; /* of a domain: its own */
+    const char **names; /* of the columns; the input's */
+    uint32_t *oids;     /* of a domain: its own */
     int32_t *modifiers;
     enum lm_input_kind *kinds;
 };

@@ -96,10 +96,12 @@ lm_input_find_types(struct lm_conn *conn, const struct lm_input *input,
     size_t count = (size_t)input->column_count;
 
     lm_input_types_release(out);
+    out->names = lm_calloc(count, sizeof *out->names);
     out->oids = lm_calloc(count, sizeof *out->oids);
     out->modifiers = lm_calloc(count, sizeof *out->modifiers);
     out->kinds = lm_calloc(count, sizeof *out->kinds);
     for (int i = 0; i < input->column_count; i++) {
+        out->names[i] = input->columns[i].name;
         if (!find_type(conn, &input->columns[i], out, i, err))
             return fail_type(&input->columns[i], err);
     }
@@ -109,9 +111,11 @@ lm_input_find_types(struct lm_conn *conn, const struct lm_input *input,
 void
 lm_input_types_release(struct lm_input_types *self)
 {
+    free(self->names);
     free(self->oids);
     free(self->modifiers);
     free(self->kinds);
+    self->names = NULL;
     self->oids = NULL;
     self->modifiers = NULL;
     self->kinds = NULL;

@@ -160,6 +160,60 @@ numbers(const struct lm_input_columns *columns, bool of_types)
     return lm_buf_take(&list);
 }
 
+enum { LACK_OWNER, LACK_COLUMN, LACK_TYPE, LACK_GRANT };
+
+static bool
+fail_types(const struct lm_answer *lack, struct lm_err *err)
+{
+    lm_err_set(
+        err, LM_ERR_CONNECT,
+        "role \"%s\", which owns luamig's tables, may not use type %s of "
+        "column \"%s\" in input.columns",
+        lm_answer_text(lack, 0, LACK_OWNER), lm_answer_text(lack, 0, LACK_TYPE),
+        lm_answer_text(lack, 0, LACK_COLUMN));
+    return lm_err_hint(err,
+                       "That role makes the table of the file. Allow it: "
+                       "%s;",
+                       lm_answer_text(lack, 0, LACK_GRANT));
+}
+
+/* The rights on an array are those on the type of its elements. */
+bool
+lm_journal_check_input_types(struct lm_journal *self,
+                             const struct lm_input_columns *columns,
+                             struct lm_err *err)
+{
+    static const char sql[] =
+        "SELECT r.rolname, c.name, format_type(t.oid, NULL), format("
+        " CASE WHEN has_type_privilege(r.oid, t.oid, 'USAGE')"
+        "  THEN 'GRANT USAGE ON SCHEMA %1$I TO %3$I'"
+        "  ELSE 'GRANT USAGE ON TYPE %2$s TO %3$I' END,"
+        " n.nspname, format_type(t.oid, NULL), r.rolname)"
+        " FROM pg_proc p JOIN pg_namespace j ON j.oid = p.pronamespace"
+        " JOIN pg_roles r ON r.oid = p.proowner"
+        " CROSS JOIN ROWS FROM (unnest($2::text[]), unnest($3::oid[]))"
+        "  WITH ORDINALITY AS c (name, type, place)"
+        " JOIN pg_type t ON t.oid = coalesce((SELECT e.oid FROM pg_type e"
+        "  WHERE e.typarray = c.type), c.type)"
+        " JOIN pg_namespace n ON n.oid = t.typnamespace"
+        " WHERE j.nspname = $1 AND p.proname = 'make_input' AND NOT"
+        " (has_type_privilege(r.oid, t.oid, 'USAGE')"
+        "  AND has_schema_privilege(r.oid, n.oid, 'USAGE'))"
+        " ORDER BY c.place LIMIT 1";
+    char *names = lm_journal_array(columns->names, columns->count);
+    char *types = numbers(columns, true);
+    struct lm_answer *lack = NULL;
+    bool ok = lm_journal_ask(self, sql, "?: t t t t",
+                             LM_VALUES(self->schema, names, types), &lack, err);
+
+    if (ok && lm_answer_rows(lack) > 0)
+        ok = fail_types(lack, err);
+    lm_answer_free(lack);
+    free(names);
+    free(types);
+    return ok;
+}
+
 bool
 lm_journal_make_input(struct lm_journal *self, int64_t run_id,
                       const struct lm_input_columns *columns,

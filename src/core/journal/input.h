@@ -51,6 +51,11 @@ struct lm_input_columns {
     const int32_t *modifiers;
     int count;
 };
+/* May the owner of the journal, who makes the table, use the types? Names what
+ * it lacks: LM_ERR_CONNECT. */
+bool lm_journal_check_input_types(struct lm_journal *self,
+                                  const struct lm_input_columns *columns,
+                                  struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: makes the table, for this role. */
 bool lm_journal_make_input(struct lm_journal *self, int64_t run_id,
                            const struct lm_input_columns *columns,

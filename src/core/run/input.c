@@ -177,23 +177,35 @@ lm_runner_look_at_input(struct lm_runner *self, bool found, struct lm_err *err)
     return self->input.ready || !found || look_at_table(self, &ignored, err);
 }
 
+static struct lm_input_columns
+columns_of(const struct lm_runner *self, const struct lm_input_types *types)
+{
+    return (struct lm_input_columns){types->names, types->oids,
+                                     types->modifiers,
+                                     self->migration->input->column_count};
+}
+
 bool
 lm_runner_check_input(struct lm_runner *self, struct lm_err *err)
 {
+    const struct lm_input *input = self->migration->input;
     struct lm_txn txn = lm_lane_txn(&self->lane);
+    struct lm_journal *journal = &self->lane.journal;
     struct lm_input_types types = {.oids = NULL};
+    struct lm_input_columns columns;
     struct lm_reader *reader = NULL;
     bool ok = lm_txn_begin(self->lane.conn, &txn, err) &&
-              lm_input_find_types(self->lane.conn, self->migration->input,
-                                  &types, err) &&
+              lm_input_find_types(self->lane.conn, input, &types, err) &&
               (self->options->input == NULL ||
-               lm_reader_open(&reader, self->migration->input,
-                              self->options->input, types.kinds, err));
+               lm_reader_open(&reader, input, self->options->input, types.kinds,
+                              err));
 
     lm_reader_close(reader);
+    columns = columns_of(self, &types);
+    ok = ok && lm_journal_check_input_types(journal, &columns, err);
     lm_input_types_release(&types);
     lm_conn_rollback(self->lane.conn);
-    return ok && lm_journal_check_input_published(&self->lane.journal, err);
+    return ok && lm_journal_check_input_published(journal, err);
 }
 
 void
@@ -262,21 +274,13 @@ static bool
 make_table(struct lm_runner *self, const struct lm_input_types *types,
            struct lm_err *err)
 {
-    const struct lm_input *input = self->migration->input;
-    size_t count = (size_t)input->column_count;
-    const char **names = lm_calloc(count, sizeof *names);
-    struct lm_input_columns columns = {names, types->oids, types->modifiers,
-                                       input->column_count};
-    bool ok;
+    struct lm_input_columns columns = columns_of(self, types);
 
-    for (int i = 0; i < input->column_count; i++)
-        names[i] = input->columns[i].name;
-    ok =
-        lm_journal_make_input(&self->lane.journal, self->run.id, &columns, err);
-    free(names);
-    if (!ok && lm_err_is_state(err, "42P16"))
+    if (lm_journal_make_input(&self->lane.journal, self->run.id, &columns, err))
+        return true;
+    if (lm_err_is_state(err, "42P16"))
         err->kind = LM_ERR_SCRIPT;
-    return ok;
+    return false;
 }
 
 static bool
