@@ -37,11 +37,13 @@ describe("a file #versions", function()
     for _, case in ipairs {
       { JSONL, "1:7:a\nb 2:8:nil" },
       { CSV, "2:7:a\nb 4:8:nil" },
+      { CSV, "2:7:a\rb 4:8:nil", "a\rb" },
+      { CSV, "2:7:a\r\n\r\rb\nc 7:8:nil", "a\r\n\r\rb\nc" },
       { CSV:gsub("} }$", '}, header = { "s", "id" } }'), "1:7:a\nb 3:8:nil" },
     } do
       local world = empty()
       contract.ended("done", world:run(script(SHOW, case[1]), {
-        input = { { id = 7, s = "a\nb" }, { id = 8, s = luamig.NULL } } }))
+        input = { { id = 7, s = case[3] or "a\nb" }, { id = 8, s = luamig.NULL } } }))
       assert.equal(case[2], said(world))
     end
   end)
@@ -156,9 +158,11 @@ describe("a file #versions", function()
       { { { x = 1 } }, 'row 1 of input has a column "x"' },
       { { { line = 1 } }, 'row 1 of input has a column "line"' },
       { { 1 }, "input must be a list of rows" },
+      { { { id = 1 }, {} }, "row 2 of input would be an empty line",
+        'input = { format = "csv", columns = { id = "int8" } }' },
     } do
       local err = contract.raised(function()
-        empty():run(script(SHOW, CSV), { input = case[1] })
+        empty():run(script("", case[3] or CSV), { input = case[1] })
       end)
       assert.is_truthy(tostring(err):find(case[2], 1, true), tostring(err))
     end

@@ -66,6 +66,15 @@ describe("an input", function()
       'input.delimiter must be one character, not """' },
     { 'format = "csv", header = "id", ' .. COLUMNS, nil,
       'input.header must be a list of names, not "id"' },
+    { 'format = "csv", header = { "id" }, ' .. COLUMNS, nil,
+      'input.columns has a column "email", and input.header does not name it' },
+    { 'format = "csv", header = { "id", "email", "id" }, ' .. COLUMNS, nil,
+      'input.header names "id" twice' },
+    { 'format = "csv", header = { "id", "email", "z" }, ' .. COLUMNS, nil,
+      'input.header names "z", and input.columns has no such column' },
+    { 'format = "csv", null = "a;b", delimiter = ";", ' .. COLUMNS, nil,
+      'input.null cannot be "a;b"' },
+    { 'format = "csv", null = "\\"", ' .. COLUMNS, nil, 'input.null cannot be """' },
     { 'format = "csv", encoding = 1, ' .. COLUMNS, nil, "input.encoding must be a string, not 1" },
     { 'format = "csv", ' .. COLUMNS, 'base_query = "SELECT 1"',
       "base_query must be a function in a script with input" },
@@ -79,6 +88,12 @@ describe("an input", function()
       assert.equal(case[3], (refused(case[1], case[2])))
     end)
   end
+
+  it("may leave out columns of its header, of any name", function()
+    local def = load('format = "csv", header = { "x", "id", "x", "email" }, ignore_others = true, '
+      .. COLUMNS)
+    assert.same({ "x", "id", "x", "email" }, def.input.header)
+  end)
 
   it("needs a function that migrates", function()
     local err = support.raised(script.load, support.script(

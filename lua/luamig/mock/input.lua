@@ -7,6 +7,7 @@
 
 local base = require "luamig.mock.base"
 local errors = require "luamig.errors"
+local marks = require "luamig.marks"
 local schema = require "luamig.mock.schema"
 local store = require "luamig.mock.store"
 local suggest = require "luamig.suggest"
@@ -30,6 +31,14 @@ local function columns_of(given)
   return columns
 end
 
+--- A record of a file with one column that would be an empty line, which is no record.
+local function is_empty_line(given, row)
+  local count = #given.header > 0 and #given.header or #given.columns
+  local item = row[given.columns[1].name]
+  return given.format == "csv" and given.null == "" and count == 1
+    and (item == nil or marks.kind(item) == "NULL")
+end
+
 --- Raises unless a file of the script could have these rows.
 -- @param given of `luamig.script.input`
 function input.check(given, rows)
@@ -45,6 +54,10 @@ function input.check(given, rows)
             text.sorted_keys(columns)))
       end
     end
+    if is_empty_line(given, row) then
+      complain("world:run: row %d of input would be an empty line in the file, which is no record; "
+        .. 'give the script a text for NULL: input.null = "NULL"', i)
+    end
   end
 end
 
@@ -54,7 +67,7 @@ local function height(given, row)
   for _, column in ipairs(given.format == "csv" and given.columns or {}) do
     local item = row[column.name]
     if type(item) == "string" then
-      lines = lines + select(2, item:gsub("\n", ""))
+      lines = lines + select(2, item:gsub("\r\n?", "\n"):gsub("\n", ""))
     end
   end
   return lines

@@ -66,8 +66,32 @@ local function read_columns(given, fail)
   end)
 end
 
+--- Each column once; others only if they are left out.
+local function check_header(given, columns, fail)
+  local function refuse(name, message, hint)
+    fail({ "input", "header" }, message:format(name), hint)
+  end
+  local seen = {}
+  for _, name in ipairs(given.header) do
+    if given.columns[name] == nil and not given.ignore_others then
+      refuse(name, 'input.header names "%s", and input.columns has no such column',
+        "Add the column there, or leave such columns out with input.ignore_others = true.")
+    elseif given.columns[name] ~= nil and seen[name] then
+      refuse(name, 'input.header names "%s" twice')
+    end
+    seen[name] = true
+  end
+  for _, column in ipairs(columns) do
+    if not seen[column.name] then
+      refuse(column.name, 'input.columns has a column "%s", and input.header does not name it',
+        "Put it into input.header at the place that it has in the file, or take it out of "
+          .. "input.columns.")
+    end
+  end
+end
+
 --- The names of the columns of a file that has no header.
-local function read_header(given, fail)
+local function read_header(given, columns, fail)
   local header = given.header
   if header == nil then
     return {}
@@ -82,6 +106,7 @@ local function read_header(given, fail)
         .. text.describe(name))
     end
   end
+  check_header(given, columns, fail)
   return header
 end
 
@@ -97,6 +122,15 @@ local function check_delimiter(given, fail)
   if delimiter ~= nil and not (#delimiter == 1 and delimiter:find '^[^"\r\n%z\128-\255]$') then
     fail({ "input", "delimiter" }, "input.delimiter must be one character, not "
       .. text.describe(delimiter), 'Such as ";" or "\\t".')
+  end
+end
+
+--- A text that a field without quotes can have.
+local function check_null(given, fail)
+  local null, delimiter = given.null or "", given.delimiter or ","
+  if null:find '["\r\n]' or null:find(delimiter, 1, true) then
+    fail({ "input", "null" }, "input.null cannot be " .. text.describe(null),
+      "No field without quotes has a quote, a line end or the delimiter in it.")
   end
 end
 
@@ -124,10 +158,12 @@ function input.read(given, fail)
   check_kind(given, "encoding", "string", fail)
   check_kind(given, "ignore_others", "boolean", fail)
   check_delimiter(given, fail)
+  check_null(given, fail)
+  local columns = read_columns(given, fail)
   return {
-    format = given.format, columns = read_columns(given, fail), null = given.null or "",
+    format = given.format, columns = columns, null = given.null or "",
     delimiter = given.delimiter or ",", encoding = given.encoding,
-    header = read_header(given, fail), ignore_others = given.ignore_others or false,
+    header = read_header(given, columns, fail), ignore_others = given.ignore_others or false,
   }
 end
 
