@@ -98,6 +98,13 @@ take(const struct lm_command *command, const struct lm_option *option,
     case LM_OPTION_TEXT:
         *(const char **)at = value;
         break;
+    case LM_OPTION_ONCE:
+        if (*(const char **)at != NULL) {
+            lm_cli_usage(command, "--%s is given twice", option->name);
+            return false;
+        }
+        *(const char **)at = value;
+        break;
     case LM_OPTION_NUMBER:
         snprintf(name, sizeof name, "--%s", option->name);
         return lm_cli_take_number(command, name, value, option->number, at);

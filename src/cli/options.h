@@ -14,6 +14,7 @@
 enum lm_option_kind {
     LM_OPTION_FLAG,   /* without a value; sets a bool */
     LM_OPTION_TEXT,   /* const char *, in argv */
+    LM_OPTION_ONCE,   /* the same, and refused a second time */
     LM_OPTION_NUMBER, /* int64_t */
     LM_OPTION_LEVEL,  /* without a value; sets the level of the log */
     LM_OPTION_LOG,    /* sets the format of the log */
@@ -35,6 +36,8 @@ struct lm_option {
     {.name = (option), .kind = LM_OPTION_FLAG, .at = offsetof(type, field)}
 #define LM_TEXT(option, type, field) \
     {.name = (option), .kind = LM_OPTION_TEXT, .at = offsetof(type, field)}
+#define LM_ONCE(option, type, field) \
+    {.name = (option), .kind = LM_OPTION_ONCE, .at = offsetof(type, field)}
 #define LM_NUMBER(option, type, field, least)    \
     {.name = (option), .kind = LM_OPTION_NUMBER, \
      .at = offsetof(type, field), .number = (least)}

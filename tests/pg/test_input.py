@@ -15,7 +15,7 @@ from harness import inputs, postgres
 from harness.cluster import Database
 from harness.inputs import csv_of, make_out, rows_of, script, tables_of
 from harness.project import (BUSY, CANCELLED, DONE, FAILED, FAILURES, INVALID,
-                             STOPPED, USAGE, Project)
+                             STOPPED, UNREACHABLE, USAGE, Project)
 from harness.wait import wait_until
 
 
@@ -589,6 +589,31 @@ def test_roles_that_may_look_at_runs_do_not_read_the_file(db, project, roles):
 
 
 @pytest.mark.versions
+def test_the_owner_of_the_journal_needs_the_types_of_the_file(db, project, roles):
+    db.admin("GRANT CREATE ON DATABASE {0} TO other; ALTER DATABASE {0} OWNER TO"
+             " other".format(db.name))
+    for grant in ((), ("--grant", "migrator")):
+        db.execute(project.luamig("journal", "--sql", *grant, url=False).out,
+                   user="other")
+    db.admin("CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO migrator;"
+             "CREATE TYPE app.mood AS ENUM ('a'); REVOKE USAGE ON TYPE app.mood"
+             " FROM PUBLIC; GRANT USAGE ON TYPE app.mood TO migrator")
+    script(project, 'format = "csv", columns = { id = "bigint", email ='
+           ' "app.mood[]" }', body="")
+    project.write("u.csv", "id,email\n1,{a}\n")
+    project.url = db.cluster.url(db.name, user="migrator")
+    for grant in ("GRANT USAGE ON TYPE app.mood TO other;",
+                  "GRANT USAGE ON SCHEMA app TO other;"):
+        for command in ("check", "run"):
+            project.luamig(command, "scripts/x.lua", "--input", "u.csv").expect(
+                INVALID if command == "check" else UNREACHABLE,
+                'role "other", which owns luamig\'s tables, may not use type'
+                ' app.mood of column "email" in input.columns', grant)
+        db.admin(grant)
+    project.run("--input", "u.csv").expect(DONE, "run 1 done")
+
+
+@pytest.mark.versions
 def test_a_journal_is_upgraded_in_the_middle_of_a_run(db, project, roles):
     """Its roles may then read files, too."""
     ddl = project.luamig("journal", "--sql", url=False).out
@@ -625,6 +650,8 @@ def test_input_is_for_scripts_that_read_a_file(db, project):
                    " migrate = function() end }")
     project.write("u.csv", "id\n")
     project.run("--input", "u.csv").expect(USAGE, "reads no file")
+    project.run("--input", "u.csv", "--input", "u.csv").expect(
+        USAGE, "--input is given twice")
     project.luamig("check", "scripts/x.lua", "--input", "u.csv").expect(
         USAGE, "reads no file")
 

@@ -55,7 +55,7 @@ struct check_options {
 static const struct lm_option option_table[] = {
     LM_DATABASE_OPTIONS(offsetof(struct check_options, choice)),
     LM_ARGS_OPTIONS(offsetof(struct check_options, args)),
-    LM_TEXT("input", struct check_options, input),
+    LM_ONCE("input", struct check_options, input),
     LM_NUMBER("batch-size", struct check_options, batch_size, 1),
     LM_REPLICA_OPTION(offsetof(struct check_options, choice)),
     LM_TEXT("journal-schema", struct check_options, journal_schema),

@@ -120,7 +120,7 @@ static const struct lm_option option_table[] = {
     LM_DATABASE_OPTIONS(offsetof(struct run_options, choice)),
     LM_FLAG("all-repos", struct run_options, all_repos),
     LM_ARGS_OPTIONS(offsetof(struct run_options, args)),
-    LM_TEXT("input", struct run_options, input),
+    LM_ONCE("input", struct run_options, input),
     LM_FLAG("dry-run", struct run_options, dry_run),
     LM_NUMBER("limit", struct run_options, limit, 1),
     LM_FLAG("prepare", struct run_options, prepare),
