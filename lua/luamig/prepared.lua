@@ -2,7 +2,8 @@
 --
 -- Promises: a result belongs to the key of a row and to what the row held when `prepare` saw it. A
 -- row that somebody has changed is prepared again; all others keep their results, also those that
--- a smaller page leaves out. The program and the mock share this module.
+-- a smaller page leaves out. What `migrate` changes in a result is gone in its next attempt. The
+-- program and the mock share this module.
 -- Refuses: results for keys that `prepare` was not given.
 
 local canonical = require "luamig.script.canonical"
@@ -21,7 +22,14 @@ local MOST_LOOKS = 8
 
 -- -- keys ------------------------------------------------------------------------------------
 
---- A value of a key as text.
+local JSON_WORDS = text.set { "true", "false", "null" }
+
+--- Whether a text also reads as something else in JSON: a column of JSON may have both.
+local function is_ambiguous(value)
+  return JSON_WORDS[value] or tonumber(value) or value:find '^["%[{]'
+end
+
+--- A value of a key as text. Texts of a column are equal only if the values are.
 local function value_text(value)
   local mark = marks.kind(value)
   local is_plain = type(value) == "string" or type(value) == "boolean" or decimal.is(value)
@@ -37,6 +45,8 @@ local function value_text(value)
   end
   if not shown then
     return nil
+  elseif type(value) == "string" and is_ambiguous(value) then
+    shown = '"' .. value .. '"'
   end
   return (shown:gsub("[^%w_.:~-]", function(char)
     return ("%%%02X"):format(char:byte())
@@ -55,6 +65,12 @@ local function key_text(key, row)
   return table.concat(parts, ",")
 end
 
+--- The text of a key behind a byte that no text has.
+local function text_id(key, row)
+  local shown = key_text(key, row)
+  return shown and "\0" .. shown
+end
+
 --- What a row is known by: the value of its key, if that is one integer or text; otherwise the text
 -- of its key.
 local function id_of(key, row)
@@ -62,7 +78,12 @@ local function id_of(key, row)
   if type(value) == "string" or math.type(value) == "integer" then
     return value
   end
-  return key_text(key, row)
+  return text_id(key, row)
+end
+
+--- What stands for a row: the value of its key, or the row itself if the key has several columns.
+local function given_of(key, row)
+  return key[2] and row or rawget(row, key[1])
 end
 
 --- Makes `run.key_of`.
@@ -105,6 +126,10 @@ local function refuse_change()
   error("run.prepared cannot be changed: it has what prepare returns", 2)
 end
 
+local function refuse_length()
+  error("run.prepared has no length: it has results by key; #rows counts the rows", 2)
+end
+
 --- What is known of the row that a key stands for: the row itself, or the value of a key of one
 -- column.
 local function find(self, given)
@@ -113,13 +138,50 @@ local function find(self, given)
   end
   local mark = marks.kind(given)
   local is_row = type(given) == "table" and (not mark or mark == "object")
-  local id = is_row and id_of(self.key, given) or #self.key == 1 and value_text(given)
+  local id = is_row and id_of(self.key, given)
+    or #self.key == 1 and text_id(self.key, { [self.key[1]] = given })
   return id and self.by_id[id]
 end
 
---- `run.prepared`: results by key.
+--- Whether a result is a plain table, an array, an object or a row: what a script may change. A
+-- table with a metatable of the script's own is the script's to keep.
+local function is_plain(value)
+  local meta, mark = getmetatable(value), marks.kind(value)
+  return type(value) == "table" and (not meta or mark == "array" or mark == "object"
+    or type(meta) == "table" and rawget(meta, "columns") ~= nil)
+end
+
+--- A result with copies of the plain tables in it, also if they contain themselves.
+-- @param copies what has been copied
+local function copy(value, copies)
+  if not is_plain(value) then
+    return value
+  elseif not copies[value] then
+    local made = setmetatable({}, getmetatable(value))
+    copies[value] = made
+    for key, inner in next, value do
+      made[key] = copy(inner, copies)
+    end
+  end
+  return copies[value]
+end
+
+--- `run.prepared`: results by key. A table is a copy for this reading of the page.
 function Prepared:make_results()
   return setmetatable({}, {
+    __len = refuse_length,
+    __pairs = function()
+      local place = 0
+      return function()
+        for at = place + 1, self.count do
+          local item = self.items[at]
+          if item.value ~= nil then
+            place = at
+            return item.given, copy(item.value, self.copies)
+          end
+        end
+      end
+    end,
     __index = function(_, given)
       local item = find(self, given)
       if not item or item.place > self.count then
@@ -127,7 +189,7 @@ function Prepared:make_results()
           or text.describe(given)
         error(("run.prepared has no %s: it is not the key of a row of this batch"):format(shown), 2)
       end
-      return item.value
+      return copy(item.value, self.copies)
     end,
     __newindex = refuse_change,
   })
@@ -135,7 +197,7 @@ end
 
 --- `run.prepared` where nothing is prepared: a dry run.
 function prepared.nothing()
-  return setmetatable({}, { __newindex = refuse_change })
+  return setmetatable({}, { __newindex = refuse_change, __len = refuse_length })
 end
 
 --- Results of rows that follow the page stay. They are those behind the last one that the page
@@ -196,10 +258,10 @@ function Prepared:look(rows, contents)
   self.count = #items
   keep_others(self, items, by_id, last)
   for place, item in ipairs(items) do
-    item.place = place
+    item.place, item.given = place, rows[place] and given_of(key, rows[place])
   end
   self.items, self.by_id, self.missing, self.done = items, by_id, missing, 0
-  self.rows = rows
+  self.rows, self.copies = rows, {}
   return #missing, changed
 end
 

@@ -171,11 +171,11 @@ function Range:where(columns, first) end
 ---@field dry_run boolean Whether all will be rolled back.
 ---Writes a line to stderr; the fields are shown as JSON.
 ---@field log fun(message: string, fields?: table<string, any>)
----What `prepare` has returned, by key: the value of a key of one column, or the row. Only in
----`migrate`, of a script that has `prepare`.
+---What `prepare` has returned, by key: the value of a key of one column, or the row. A table is a
+---copy for this attempt. Only in `migrate`, of a script that has `prepare`.
 ---@field prepared? table<any, any>
 ---A text for a row that is the same however often the run meets it, for services that do nothing
----twice for one text.
+---twice for one text. It does not change with other columns than the key.
 ---@field key_of fun(row: luamig.Row): string
 ---Says that a service is away: luamig waits and calls the function again. No row fails by it.
 ---@field retry fun(message: string)

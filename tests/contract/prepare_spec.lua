@@ -286,6 +286,54 @@ describe("prepare", function()
     assert.equal("p10 p20 s3 p40", texts(world))
   end)
 
+  it("hands out its tables as they were when the batch is tried again", function()
+    local world = contract.numbers(3)
+    world:fail { on = "update", nth = 3, sqlstate = "40001" }
+    contract.ended("done", run(world, nil, nil, [[
+      prepare = function(rows)
+        local shared, results = { "x" }, {}
+        for _, row in ipairs(rows) do
+          results[row.id] = { list = luamig.array { "p" .. row.n, "second" }, row = row, shared }
+        end
+        return results
+      end,]], [[
+      for _, row in ipairs(rows) do
+        local result = run.prepared[row.id]
+        assert(result.row.n == row.n and result == run.prepared[row])
+        result.row.n, result[1][1] = 0, result[1][1] .. row.id
+        repo:update("t", { id = row.id }, { s = table.remove(result.list, 1) .. result[1][1] })
+      end]]))
+    assert.equal("p10x1 p20x12 p30x123", texts(world))
+  end)
+
+  it("may be read in a loop, in the order of the rows", function()
+    local world = contract.numbers(3)
+    contract.ended("done", run(world, { batch_size = 2 }, nil, [[
+      prepare = function(rows)
+        local results = {}
+        for _, row in ipairs(rows) do results[row.id] = row.id ~= 2 and "p" .. row.n or nil end
+        return results
+      end,]], [[
+      for id, result in pairs(run.prepared) do
+        repo:update("t", { id = id }, { s = result })
+      end]]))
+    assert.equal("p10 s2 p30", texts(world))
+  end)
+
+  it("may be read in a loop by row where the key has several columns", function()
+    local world = contract.world({ a = "bool", n = "int4" },
+      { { id = 1, a = false }, { id = 1, a = true } }, { primary_key = { "a", "id" } })
+    contract.ended("done", run(world, nil, 'key = { "a", "id" }', [[
+      prepare = function(rows)
+        local first, second = rows[1], rows[2]
+        return { [first] = 1, [second] = 2 }
+      end,]], [[
+      for row, result in pairs(run.prepared) do
+        run.log(tostring(row.a) .. result)
+      end]]))
+    assert.equal("false1 true2", said(world))
+  end)
+
   it("may fail at a row, which is searched among those without results", function()
     local world = contract.numbers(12)
     local result = contract.ended("done_with_failures", run(world, nil, 'on_error = "quarantine"',
@@ -368,6 +416,7 @@ describe("prepare", function()
     { "return run.prepared.id", 'run.prepared has no "id": it is not the key' },
     { "return run.prepared[{}]", "run.prepared has no such row: it is not the key" },
     { "run.prepared[1] = 2", "run.prepared cannot be changed: it has what prepare returns" },
+    { "return #run.prepared", "run.prepared has no length: it has results by key" },
     { "run.key_of(1)", "run.key_of takes a row with its key (id), not 1" },
     { "run.key_of { n = 1 }", "run.key_of takes a row with its key (id), not a table" },
     { "run.retry()", "run.retry takes a message: run.retry(message)" },

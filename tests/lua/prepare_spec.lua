@@ -147,13 +147,35 @@ describe("luamig.prepared", function()
     assert.matches("two rows of a page have the same key: 1", err.message, 1, true)
   end)
 
+  it("tells values of JSON from texts", function()
+    local json = luamig.json.decode '[5, "5", "\\"5\\"", true, "true", [1], "[1]", null, "null"]'
+    local rows, contents, seen = {}, {}, {}
+    local key_of = prepared.key_of({ "id" }, "x")
+    for i, id in ipairs(json) do
+      rows[i], contents[i] = { id = id }, "1:x"
+      assert.is_nil(seen[key_of(rows[i])])
+      seen[key_of(rows[i])] = true
+    end
+    local known = prepared.new { "id" }
+    known:look(strict.rows(rows, { "id" }), contents)
+    known:call(function()
+      local results = {}
+      for i, id in ipairs(json) do results[id] = i end
+      return results
+    end, {}, #rows)
+    for i, id in ipairs(json) do
+      assert.equal(i, known.results[id])
+    end
+  end)
+
   for _, case in ipairs {
     { 7, "7" }, { 7.0, "7" }, { 1e15, "1000000000000000" }, { -0.0, "0" },
     { -0.5, "-0.5" }, { "a/b c", "a%2Fb%20c" }, { "é", "%C3%A9" },
     { true, "true" }, { luamig.decimal "1.50", "1.50" }, { { 1, 2 }, "%5B1%2C2%5D" },
-    { "a,b", "a%2Cb" }, { "\0", "%00" },
+    { "a,b", "a%2Cb" }, { "\0", "%00" }, { "5", "%225%22" }, { "true", "%22true%22" },
+    { '"5"', "%22%225%22%22" }, { "1-2", "1-2" },
   } do
-    it("makes a key of ASCII letters: " .. case[2], function()
+    it("makes a key of printable ASCII: " .. case[2], function()
       local key_of = prepared.key_of({ "k" }, "x-1")
       assert.equal("x-1-" .. case[2], key_of { k = case[1] })
     end)
