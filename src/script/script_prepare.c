@@ -9,6 +9,7 @@
 #include "script/script_private.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "script/bind/bind.h"
 #include "script/value/fields.h"
 
@@ -111,6 +112,17 @@ name_overtime(const struct lm_script *script, struct lm_err *err)
                      "config.prepare_timeout_ms.");
 }
 
+/* The results are there, so the run goes on. */
+static void
+warn_of_overtime(const struct lm_script *script)
+{
+    lm_log(LM_LOG_WARNING,
+           "a call of prepare has returned after config.prepare_timeout_ms = "
+           "%" PRId64 "; another runner may have taken the run over meanwhile. "
+           "Give each request a time limit, or raise it",
+           script->migration.prepare_timeout_ms);
+}
+
 static bool
 op_prepare(void *script, int64_t most, const struct lm_run_info *info,
            int64_t *ready, struct lm_err *err)
@@ -118,12 +130,16 @@ op_prepare(void *script, int64_t most, const struct lm_run_info *info,
     struct preparation self = {.script = script, .info = info, .most = most};
     struct lm_vm *vm = &self.script->vm;
     bool ok;
+    bool late;
 
     lm_vm_set_deadline(vm, lm_clock_ms() +
                                self.script->migration.prepare_timeout_ms);
     ok = call(&self, prepare, err);
-    if (!ok && err->kind == LM_ERR_FAILED && lm_clock_ms() > vm->deadline_ms)
+    late = lm_clock_ms() > vm->deadline_ms;
+    if (late && !ok && err->kind == LM_ERR_FAILED)
         name_overtime(script, err);
+    if (late && ok)
+        warn_of_overtime(script);
     lm_vm_set_deadline(vm, 0);
     *ready = self.count;
     return ok;

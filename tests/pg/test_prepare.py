@@ -191,6 +191,16 @@ def test_a_call_that_lasts_too_long_is_ended_and_the_lease_with_it(db, project):
     assert_each_once(db, 3)
 
 
+def test_a_call_that_returns_too_late_is_warned_of(db, project):
+    table(db, 3)
+    script(project, config="prepare_timeout_ms = 100")
+    project.run(env={"MS": "60"}).expect(
+        DONE, "warning: a call of prepare has returned after "
+        "config.prepare_timeout_ms = 100; another runner may have taken")
+    assert prepared(project) == [1, 2, 3]
+    assert_each_once(db, 3)
+
+
 def test_another_runner_takes_over_from_one_that_hangs(db, project):
     table(db, 3)
     script(project, config="prepare_timeout_ms = 500")
