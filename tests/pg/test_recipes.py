@@ -21,7 +21,7 @@ NAMES = sorted(name[len("scripts/"):-len(".lua")] for name in PAGE.files)
 
 class Avatars(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(404 if self.path == "/gone" else 200)
+        self.send_response({"/gone": 404, "/secret": 403}.get(self.path, 200))
         self.end_headers()
         self.wfile.write(b"avatar " + self.path.encode())
 

@@ -128,27 +128,30 @@ describe("the script", function()
     assert.matches("^%$6%$", dofile "scripts/slow_hash.lua".of "56")
   end)
 
-  it("charge_fees waits for the service, and charges with a key of the row", function()
-    local given, answers = {}, { { status = 503 }, { status = 200, id = "c1" } }
+  it("charge_fees waits for the service, and charges with a key of the row and its fee", function()
+    local given = {}
     package.loaded.payments = {
-      charge = function(_, _, key)
+      charge = function(_, fee, key)
         given[#given + 1] = key
-        return table.remove(answers, 1)
+        return #given == 1 and { status = 503 } or fee == 3 and { status = 200, id = "c1" }
+          or { status = 402 }
       end,
     }
     local world = mock.pure.new {
-      tables = { accounts = { primary_key = { "id" }, rows = { { id = 7, fee = 3 } },
-        columns = { id = "int8", customer = "text", fee = "int4", charge = "text" } } },
+      tables = { accounts = { primary_key = { "id" },
+        columns = { id = "int8", customer = "text", fee = "int4", charge = "text" },
+        rows = { { id = 7, fee = 3 }, { id = 8, fee = 4 } } } },
       base = { from = "accounts", select = { "id", "customer", "fee" },
         where = function(row) return row.charge == nil end },
     }
-    local result = run(world, "charge_fees")
+    local result = run(world, "charge_fees", nil, "done_with_failures")
     package.loaded.payments = nil
     assert.is_function(dofile "scripts/payments.lua".charge)
-    assert.equal(1, result.retries)
+    assert.equal(1, result.failures)
     assert.equal(given[1], given[2])
-    assert.matches("^[%w%-]+%-7$", given[1])
-    mock.assert_rows(world, "accounts", { { id = 7, charge = "c1" } })
+    assert.matches("^[%w%-]+%-7%-3$", given[1])
+    mock.assert_rows(world, "accounts", { { id = 7, charge = "c1" },
+      { id = 8, charge = luamig.NULL } })
   end)
 
   it("fill_gross computes what is missing, by ranges", function()
