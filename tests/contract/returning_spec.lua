@@ -125,6 +125,34 @@ describe("returning", function()
       "the handle is used after its batch has ended")
   end)
 
+  for _, field in ipairs { "row", "affected" } do
+    it("is gone with a savepoint that is rolled back, with " .. field, function()
+      local world = ran(([[
+        local kept, gone, inner, none, late
+        repo:savepoint(function()
+          kept = repo:insert("p", { code = "k" }, { returning = { "id" } })
+        end)
+        repo:savepoint(function()
+          gone = repo:insert("p", { code = "c" }, { returning = { "id" } })
+          run.log(tostring(gone.affected))
+          repo:savepoint(function()
+            inner = repo:insert("p", { code = "d" }, { returning = { "id" } })
+          end)
+          none = repo:insert_all("p", {})
+          error "no"
+        end)
+        late = repo:insert("p", { code = "e" }, { returning = { "id" } })
+        for _, handle in ipairs { gone, inner, none } do
+          local ok, message = pcall(function() return handle.%s end)
+          run.log(tostring(ok) .. tostring(message):match ":%%d+: (.*)")
+        end
+        run.log(tostring(kept.%s ~= nil) .. tostring(late.%s ~= nil))
+      ]]):format(field, field, field))
+      assert.equal("1" .. (" falsethe handle is used after its savepoint was rolled back"):rep(3)
+        .. " truetrue", said(world))
+    end)
+  end
+
   it("must be asked for", function()
     run_failed(world_of(), 'return repo:insert("p", { code = "c" }).row', nil,
       "the handle has no row; pass { returning = {...} } to repo:insert")

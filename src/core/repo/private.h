@@ -17,6 +17,7 @@ struct lm_write {
                                      or none if it may miss; NULL: any number;
                                      not owned */
     char *key;                    /* its values, each ended by a NUL */
+    bool undone;                  /* rolled back with its savepoint */
     bool returns;                 /* its row */
     struct lm_result *row;        /* that, when it has come; owned */
 };
@@ -31,7 +32,7 @@ struct lm_blame {
     char *hiding_causes; /* ... that may have hidden or removed the row */
 };
 
-enum { LM_MAX_GROUPS = 8 };
+enum { LM_MAX_GROUPS = 8, LM_MAX_SAVEPOINTS = 64 };
 
 /* Writes of one shape that wait to become one statement. An empty group may be
  * used again. */
@@ -66,6 +67,7 @@ struct lm_repo {
     struct lm_err failure; /* the first database error */
     struct lm_blame blame; /* if the failure is a wrong row count */
     int savepoints;
+    int64_t writes_before[LM_MAX_SAVEPOINTS]; /* those made before each */
     struct lm_writes *writes; /* made since the repo was opened */
     bool unsure;              /* writes of one row are in flight */
 
@@ -87,6 +89,7 @@ struct lm_writes {
     struct lm_repo *repo; /* NULL: the repo does not need them any more */
     struct lm_write_block *blocks;
     struct lm_flight *flights; /* combined statements */
+    int64_t made;
     int64_t in_flight;
 };
 /* A combined statement. */
@@ -104,6 +107,8 @@ struct lm_writes *lm_repo_writes(struct lm_repo *self);
 void lm_writes_land(struct lm_writes *self);
 /* Releases the records. */
 void lm_repo_forget_writes(struct lm_repo *self);
+/* All writes but the first ones, so many, were rolled back. */
+void lm_repo_undo_writes(struct lm_repo *self, int64_t kept);
 /* Is anything in flight? */
 bool lm_repo_awaits(const struct lm_repo *self);
 /* The first failure of the repo. */

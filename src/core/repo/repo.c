@@ -21,7 +21,6 @@
 #include <string.h>
 
 /* PostgreSQL gets slow beyond 64 open subtransactions. */
-enum { MAX_SAVEPOINTS = 64 };
 
 struct lm_repo *
 lm_repo_new(const struct lm_repo_options *options)
@@ -608,15 +607,15 @@ lm_repo_abort(struct lm_repo *self, enum lm_err_kind kind, const char *message)
 bool
 lm_repo_savepoint(struct lm_repo *self, struct lm_err *err)
 {
-    if (self->savepoints >= MAX_SAVEPOINTS) {
+    if (self->savepoints >= LM_MAX_SAVEPOINTS) {
         return lm_err_set(err, LM_ERR_FAILED,
                           "savepoints are nested more than %d deep",
-                          MAX_SAVEPOINTS);
+                          LM_MAX_SAVEPOINTS);
     }
     if (!lm_repo_check_usable(self, err) ||
         !savepoint_command(self, "SAVEPOINT", self->savepoints + 1, err))
         return false;
-    self->savepoints++;
+    self->writes_before[self->savepoints++] = lm_repo_writes(self)->made;
     return true;
 }
 
@@ -648,6 +647,7 @@ lm_repo_savepoint_rollback(struct lm_repo *self, struct lm_err *err)
         return false;
     }
     self->failed = false;
+    lm_repo_undo_writes(self, self->writes_before[depth - 1]);
     return savepoint_command(self, "ROLLBACK TO SAVEPOINT", depth, err) &&
            savepoint_command(self, "RELEASE SAVEPOINT", depth, err);
 }

@@ -116,6 +116,8 @@ int64_t lm_write_affected(const struct lm_write *self);
 /* How many rows a write has written; waits for the answers. */
 bool lm_repo_affected(struct lm_repo *self, struct lm_write *write,
                       int64_t *affected, struct lm_err *err) LM_MUSTCHECK;
+/* Was it rolled back with its savepoint? Then nothing of it is there. */
+bool lm_write_is_undone(const struct lm_write *self);
 /* Does the write return its row? Which waits for the answer: NULL or without
  * rows, if nothing was written. Owned by the write. */
 bool lm_write_returns(const struct lm_write *self);

@@ -42,6 +42,7 @@ lm_repo_write(struct lm_repo *self, const char *where)
     memset(write, 0, sizeof *write);
     write->home = home;
     write->where = where;
+    home->made++;
     return write;
 }
 
@@ -86,6 +87,19 @@ lm_repo_forget_writes(struct lm_repo *self)
     writes->repo = NULL;
     if (writes->in_flight == 0)
         free_writes(writes);
+}
+
+void
+lm_repo_undo_writes(struct lm_repo *self, int64_t kept)
+{
+    struct lm_writes *home = lm_repo_writes(self);
+    int64_t number = home->made;
+
+    for (struct lm_write_block *block = home->blocks; number > kept;
+         block = block->next) {
+        for (size_t i = block->count; i > 0 && number > kept; i--, number--)
+            block->writes[i - 1].undone = true;
+    }
 }
 
 bool
@@ -164,6 +178,12 @@ bool
 lm_write_returns(const struct lm_write *self)
 {
     return self->returns;
+}
+
+bool
+lm_write_is_undone(const struct lm_write *self)
+{
+    return self->undone;
 }
 
 int64_t

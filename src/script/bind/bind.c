@@ -29,9 +29,8 @@ const char lm_bind_anchors_key;
 static const char binding_key; /* the struct lm_binding, in the registry */
 
 struct handle {
-    struct lm_write *write; /* NULL: there was nothing to write */
+    struct lm_write *write;
     uint64_t turn;
-    int64_t affected; /* -1: not known yet */
 };
 
 struct lm_binding *
@@ -226,7 +225,6 @@ lmL_push_handle(lua_State *L, const struct lm_call *call,
 
     handle->write = write;
     handle->turn = call->binding->open.number;
-    handle->affected = write == NULL ? 0 : -1;
     lua_pushvalue(L, lua_upvalueindex(3)); /* the metatable of handles */
     lua_setmetatable(L, -2);
 }
@@ -236,17 +234,17 @@ lmL_affected_of(lua_State *L, int index)
 {
     const struct handle *handle = luaL_testudata(L, index, handle_type);
 
-    if (handle == NULL)
-        return -1;
-    return handle->write != NULL ? lm_write_affected(handle->write) : 0;
+    return handle != NULL ? lm_write_affected(handle->write) : -1;
 }
 
 static void
-check_turn(lua_State *L, const struct lm_binding *binding,
-           const struct handle *handle)
+check_handle(lua_State *L, const struct lm_binding *binding,
+             const struct handle *handle)
 {
     if (binding->open.repo == NULL || handle->turn != binding->open.number)
         luaL_error(L, "the handle is used after its batch has ended");
+    if (lm_write_is_undone(handle->write))
+        luaL_error(L, "the handle is used after its savepoint was rolled back");
 }
 
 /* handle.row: waits until the write is done. */
@@ -258,8 +256,7 @@ push_returned(lua_State *L, const struct lm_binding *binding,
     const struct lm_result *row = NULL;
     struct lm_err err;
 
-    check_turn(L, binding, handle);
-    if (handle->write == NULL || !lm_write_returns(handle->write)) {
+    if (!lm_write_returns(handle->write)) {
         luaL_error(L, "the handle has no row; pass { returning = {...} } to "
                       "repo:insert");
     }
@@ -277,25 +274,24 @@ static int
 handle_index(lua_State *L)
 {
     struct lm_binding *binding = lua_touserdata(L, lua_upvalueindex(1));
-    struct handle *handle = luaL_checkudata(L, 1, handle_type);
+    const struct handle *handle = luaL_checkudata(L, 1, handle_type);
     const char *name = luaL_tolstring(L, 2, NULL);
+    bool is_row = strcmp(name, "row") == 0;
     struct lm_err err;
+    int64_t affected;
 
-    if (strcmp(name, "row") == 0)
-        return push_returned(L, binding, handle);
-    if (strcmp(name, "affected") != 0) {
+    if (!is_row && strcmp(name, "affected") != 0) {
         luaL_error(L,
                    "a handle has no field \"%s\", only \"affected\" and "
                    "\"row\"",
                    name);
     }
-    if (handle->affected < 0)
-        check_turn(L, binding, handle);
-    if (handle->affected < 0 &&
-        !lm_repo_affected(binding->open.repo, handle->write, &handle->affected,
-                          &err))
+    check_handle(L, binding, handle);
+    if (is_row)
+        return push_returned(L, binding, handle);
+    if (!lm_repo_affected(binding->open.repo, handle->write, &affected, &err))
         return lmL_raise(L, &err);
-    lua_pushinteger(L, handle->affected);
+    lua_pushinteger(L, affected);
     return 1;
 }
 

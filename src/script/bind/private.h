@@ -51,8 +51,7 @@ void lmL_begin_call(lua_State *L, struct lm_call *call);
 /* The table that keeps strings alive, in the registry. */
 extern const char lm_bind_anchors_key;
 
-/* Pushes the handle of a write; write may be NULL, if there was nothing to
- * write. [-0, +1, memory] */
+/* Pushes the handle of a write. [-0, +1, memory] */
 void lmL_push_handle(lua_State *L, const struct lm_call *call,
                      struct lm_write *write);
 

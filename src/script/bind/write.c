@@ -363,6 +363,8 @@ l_insert_all(lua_State *L)
         write = insert_row(L, &call, &form, lua_gettop(L), i, write);
         lua_pop(L, 1);
     }
+    if (write == NULL)
+        write = lm_repo_write(call.repo, call.where);
     lmL_push_handle(L, &call, write);
     return 1;
 }
