@@ -95,6 +95,21 @@ describe("a base query on what on_start makes", function()
     assert.equal("10 20 30", contract.numbers_of(world))
   end)
 
+  for _, word in ipairs { "TEMP", "TEMPORARY" } do
+    it("is refused if it is temporary, and on_start taken back: " .. word, function()
+      local world = stubbed(world_of())
+      local sql = CREATE:gsub("TABLE", word .. " TABLE")
+      world:stub(sql, { makes = "work" })
+      local result = run(world, ([[on_start = function(repo)
+        repo:execute %q
+        repo:update("t", { id = 1 }, { n = 0 })
+      end,]]):format(sql))
+      contract.ended("failed", result)
+      assert.equal('the base query reads "work", which is temporary', result.error.message)
+      assert.equal("10 20 30", contract.numbers_of(world))
+    end)
+  end
+
   it("is refused if there is no on_start", function()
     local err = contract.raised(run, world_of(), "")
     assert.equal("42P01", err.sqlstate)

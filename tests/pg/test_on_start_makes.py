@@ -93,6 +93,9 @@ BARE = ("CREATE TABLE work (id int NOT NULL, n int); INSERT INTO work"
     (NO_KEY, "", ["may be NULL"]),
     ("CREATE TABLE work (n int)", "", ['column "id" does not exist']),
     (MAKES, "start_after = 'x'", ["start_after does not fit the key", "--restart"]),
+    (MAKES.replace("TABLE", "TEMP TABLE"), "",
+     ['the base query reads "work", which is temporary',
+      "Make an ordinary table: CREATE TABLE in on_start"]),
     (BARE, "",
      ["plan: each page reads", "What on_start did is rolled back",
       "--force runs the script anyway"])])
@@ -107,6 +110,13 @@ def test_what_is_refused_of_others_is_refused_and_on_start_taken_back(
     write(db, project)
     again = ("--restart",) if config else ()
     assert project.run(*again).expect(DONE, "run 1").rows == 25
+
+
+def test_a_temporary_table_in_the_place_of_another_is_refused(db, project):
+    db.execute(MAKES)
+    write(db, project, MAKES.replace("TABLE", "TEMP TABLE"))
+    project.run().expect(INVALID, 'the base query reads "work", which is temporary')
+    assert db.column("SELECT id FROM seen") == []
 
 
 def test_it_is_forced_as_others_are(db, project):

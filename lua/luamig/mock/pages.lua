@@ -40,6 +40,14 @@ function pages.check_table(given, store)
   if given.from and not ok then
     err.kind = "script"
     error(err, 0)
+  elseif given.from and err.is_temporary then
+    errors.raise {
+      kind = "script", message = ('the base query reads "%s", which is temporary')
+        :format(given.from),
+      detail = "A temporary table is there for one connection. Workers, and a run that goes on "
+        .. "after it was stopped, have others.",
+      hint = "Make an ordinary table: CREATE TABLE in on_start, and DROP TABLE in on_complete.",
+    }
   end
 end
 

@@ -62,12 +62,15 @@ end
 
 --- @param returned nil, or function() for the row that the statement returns
 local function handle(tx, affected, statement, returned)
+  local entry, at = tx.entries[#tx.entries], #tx.entries
   return setmetatable({}, {
     __index = function(_, name)
       if name ~= "affected" and name ~= "row" then
         error(('a handle has no field "%s", only "affected" and "row"'):format(tostring(name)), 2)
       elseif not tx.is_open then
         error("the handle is used after its batch has ended", 2)
+      elseif tx.entries[at] ~= entry then
+        error("the handle is used after its savepoint was rolled back", 2)
       elseif name == "row" then
         return (returned or error(
           "the handle has no row; pass { returning = {...} } to repo:insert", 2))()
@@ -235,6 +238,7 @@ local function make(tx, stub)
     }
   end
   one.absent = nil
+  one.is_temporary = sql.fingerprint(stub.sql):find "^create%z[localgb]*%z?temp[orary]*%z" ~= nil
 end
 
 -- Statements that the server refuses in a read-only transaction.

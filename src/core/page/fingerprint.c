@@ -5,6 +5,7 @@
 
 #include "core/page/fingerprint.h"
 
+#include "core/page/preflight.h"
 #include "pg/conn/answer.h"
 #include "pg/query/query.h"
 #include "pg/sql/sql.h"
@@ -142,40 +143,19 @@ add_key(struct lm_buf lists[BEFORE_QUERY], const struct lm_base_query *query)
         lm_buf_puts(&lists[i], separator == '{' ? "{}" : "}");
 }
 
-struct names {
-    char **names;
-    int count;
-};
-
-/* A table's name as SQL. */
-static void
-add_name(const char *schema, const char *name, void *arg)
-{
-    struct names *self = arg;
-    struct lm_buf text = LM_BUF_INIT;
-
-    if (schema != NULL) {
-        lm_sql_add_identifier(&text, schema);
-        lm_buf_putc(&text, '.');
-    }
-    lm_sql_add_identifier(&text, name);
-    LM_ADD(self->names, self->count) = lm_buf_take(&text);
-}
-
 /* The tables that a query names; none when it cannot be parsed here. */
 static void
 add_tables(struct lm_buf *list, const char *sql)
 {
-    struct names names = {NULL, 0};
     struct lm_query_shape shape;
     struct lm_err ignored;
 
     if (sql != NULL && lm_query_inspect(sql, &shape, &ignored)) {
-        lm_query_each_table(&shape, add_name, &names);
+        lm_preflight_add_tables(list, &shape);
         lm_query_release(&shape);
+    } else {
+        lm_buf_puts(list, "{}");
     }
-    lm_sql_add_array(list, (const char *const *)names.names, names.count);
-    lm_free_texts(names.names, names.count);
 }
 
 static bool

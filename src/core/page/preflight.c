@@ -655,7 +655,8 @@ lm_preflight_query(struct lm_conn *conn, const char *sql,
         lm_query_refuse_unparsed(sql, key[0], err);
         goto out;
     }
-    if (!take_params(out, stmt, params, param_count, err) ||
+    if (!lm_preflight_refuse_temporary(conn, &shape, err) ||
+        !take_params(out, stmt, params, param_count, err) ||
         !take_columns(out, stmt, err))
         goto out;
     if (!take_key(out, stmt, key, key_count, err)) {

@@ -9,6 +9,8 @@
 #include "core/page/base_query.h"
 #include "pg/conn/conn.h"
 
+struct lm_query_shape;
+
 /* Writes the system identifier of the server's cluster. Copies of a cluster
  * have the same one, other clusters do not. Empty if the role may not read it.
  */
@@ -34,7 +36,14 @@ bool lm_preflight_query(struct lm_conn *conn, const char *sql,
                         const char *const *key, int key_count,
                         bool assume_unique, struct lm_base_query *out,
                         struct lm_err *err) LM_MUSTCHECK;
+/* That part of it which looks at the tables that the names mean. */
+bool lm_preflight_tables(struct lm_conn *conn, const char *sql,
+                         struct lm_err *err) LM_MUSTCHECK;
 void lm_base_query_release(struct lm_base_query *self);
+
+/* Adds an array of the names of the tables that a query names, as SQL. */
+void lm_preflight_add_tables(struct lm_buf *list,
+                             const struct lm_query_shape *shape);
 
 /* After the server refused the base query: if its table does not exist, and
  * on_start may create it, sets a hint. */

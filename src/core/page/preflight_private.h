@@ -28,4 +28,9 @@ bool lm_preflight_check_constant(struct lm_conn *conn,
                                  const struct lm_base_query *query,
                                  struct lm_err *err) LM_MUSTCHECK;
 
+/* Refuses a query that reads a temporary table or view. */
+bool lm_preflight_refuse_temporary(struct lm_conn *conn,
+                                   const struct lm_query_shape *shape,
+                                   struct lm_err *err) LM_MUSTCHECK;
+
 #endif

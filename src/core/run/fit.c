@@ -2,6 +2,7 @@
 /* The fingerprint of a run: taken before the run begins or is resumed, and
  * compared with the journal's. */
 
+#include "core/page/preflight.h"
 #include "core/run/runner.h"
 
 #include <stdlib.h>
@@ -103,11 +104,22 @@ judge_late(struct lm_runner *self, struct lm_err *err)
     return false;
 }
 
+/* on_start may put a table into the place of the one that was looked at. */
+static bool
+reads_the_same(struct lm_runner *self, struct lm_err *err)
+{
+    const struct lm_migration *m = self->migration;
+
+    return m->one_shot || is_elsewhere(self) ||
+           !m->ops->has(m->self, LM_CALL_ON_START) ||
+           lm_preflight_tables(self->lane.conn, m->base_query, err);
+}
+
 bool
 lm_runner_look_late(struct lm_runner *self, struct lm_err *err)
 {
     if (!self->unseen)
-        return true;
+        return reads_the_same(self, err);
     if (!lm_lane_check_query(&self->lane, err) || !judge_late(self, err) ||
         !lm_runner_check_start(self, &self->run.cursor, err))
         return false;

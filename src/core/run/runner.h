@@ -324,8 +324,9 @@ bool lm_runner_look_again(struct lm_runner *self,
  * may it make what is not there? Then the query is unseen. */
 bool lm_runner_may_look_later(struct lm_runner *self, bool started,
                               const struct lm_err *err);
-/* In the transaction of on_start: if the query is unseen, does all that is done
- * before other runs. The run's cursor is its start. */
+/* In the transaction of on_start, which may have changed what the query reads:
+ * refuses what batches could not read. If the query is unseen, does all that is
+ * done before other runs. The run's cursor is its start. */
 bool lm_runner_look_late(struct lm_runner *self,
                          struct lm_err *err) LM_MUSTCHECK;
 /* At the end of the run: is the fingerprint still the same? */
