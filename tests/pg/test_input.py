@@ -1,5 +1,6 @@
 """Scripts that read a file: luamig run --input."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -65,6 +66,8 @@ WRONG = [
     ("id,mail\n1,a\n", 'u.csv, line 1: input.columns has no column "mail"'),
     ("id;email\n1;a\n", 'set input.delimiter = ";"'),
     ("id\temail\n1\ta\n", 'set input.delimiter = "\\t"'),
+    ("id,email\n1,a\n".encode("utf-16"), 'UTF-16: set input.encoding = "UTF-16"'),
+    (gzip.compress(b"id,email\n" * 9), "gunzip -c FILE | luamig run"),
     ("id,email\n1,\"a\n2,b\n", "u.csv, line 2"),
 ]
 
@@ -133,6 +136,40 @@ def test_a_run_is_adopted_with_its_own_file_only(db, project):
     project.run("--input", "b.csv", "--adopt", "1").expect(USAGE, "a.csv")
     project.run("--input", "b.csv").expect(DONE, "run 2 done: 3 rows")
     assert rows_of(db) == sorted(csv_of(5)[1] + csv_of(3)[1])
+
+
+def test_a_table_that_somebody_reads_keeps_no_other(db, project):
+    script(project)
+    for count in (3, 4, 5):
+        project.write("u.csv", csv_of(count)[0])
+        project.run("--input", "u.csv", "--limit", "1").expect(STOPPED)
+    db.execute("UPDATE luamig.run SET state = 'cancelled'")
+    reader = db.connect()
+    reader.autocommit = False
+    reader.cursor().execute("SELECT FROM luamig.input_1")
+    drop = "SET lock_timeout = 50; SELECT luamig.drop_inputs()"
+    db.execute(drop)
+    assert tables_of(db) == ["input_1"]
+    reader.close()
+    db.execute(drop)
+    assert tables_of(db) == []
+
+
+def test_a_script_that_stops_reading_its_file_says_so(db, project):
+    script(project)
+    project.write("u.csv", csv_of(3)[0])
+    project.run("--input", "u.csv", "--limit", "1").expect(STOPPED)
+    db.execute("CREATE TABLE t (line int PRIMARY KEY)")
+    project.script('return { config = { key = "line" }, base_query ='
+                   ' "SELECT line FROM t", migrate = function() end }')
+    project.run().expect(
+        INVALID, "run 1 of scripts/x.lua is unfinished and reads u.csv, and the"
+        " script reads no file now", "Change the script back to continue that run;"
+        " --again begins another run at the first row.")
+    project.run("--adopt", "1").expect(INVALID, "the script reads no file now")
+    project.run("--again").expect(DONE, "run 2 done")
+    script(project)
+    project.run().expect(DONE, "run 1 done: 3 rows")
 
 
 def test_a_run_that_began_without_a_file_does_not_read_one(db, project):

@@ -61,6 +61,16 @@ read_all(const struct lm_input *input, const char *bytes, size_t len,
     return NULL;
 }
 
+/* The hint of the error that the bytes cause. */
+static void
+check_hint(const struct lm_input *input, const char *bytes, const char *hint)
+{
+    struct lm_err err;
+
+    assert_null(read_all(input, bytes, strlen(bytes), &err));
+    assert_contains(err.hint, hint);
+}
+
 static void
 check(const struct lm_input *input, const char *bytes, size_t len,
       const char *wanted)
@@ -203,6 +213,8 @@ test_jsonl_that_is_wrong(void **state)
     (void)state;
     CHECK(&jsonl, "{}\n[1]\n", "f, line 2: the line is not a JSON object");
     CHECK(&jsonl, "{\"a\":1\n", "f, line 1: the text is not JSON (at byte 8)");
+    check_hint(&jsonl, "{\n  \"a\": 1\n}\n",
+               "each line must be a whole one, such as {\"id\": 1}");
     CHECK(&jsonl, "{\"a\":1} 2\n",
           "f, line 1: the text is not JSON (at byte 9)");
     CHECK(&jsonl, "{\"a\":01}\n",

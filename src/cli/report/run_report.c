@@ -154,7 +154,7 @@ report(const struct lm_outcome *outcome, const struct lm_err *err)
         break;
     }
     if (outcome->refused) {
-        lm_out("run %" PRId64 " is cancelled: its file is wrong\n",
+        lm_out("run %" PRId64 " is cancelled: its file is not loaded\n",
                outcome->run_id);
     } else if (outcome->begun && err->kind != LM_ERR_FENCED) {
         lm_out("run %" PRId64 " failed: ", outcome->run_id);

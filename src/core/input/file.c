@@ -161,6 +161,7 @@ lm_input_place(const struct lm_input_file *file, int64_t line,
                const char *column, struct lm_err *err)
 {
     struct lm_buf place = LM_BUF_INIT;
+    char *detail = err->detail[0] != '\0' ? lm_strdup(err->detail) : NULL;
 
     lm_buf_puts(&place, file->name);
     if (line > 0)
@@ -170,8 +171,9 @@ lm_input_place(const struct lm_input_file *file, int64_t line,
     lm_err_prefix(err, "%s", lm_buf_text(&place));
     lm_buf_release(&place);
     err->kind = LM_ERR_FAILED;
-    if (err->detail[0] == '\0')
-        lm_err_detail(err, "Nothing of the file is loaded.");
+    lm_err_detail(err, "%s%sNothing of the file is loaded.",
+                  detail != NULL ? detail : "", detail != NULL ? "\n" : "");
+    free(detail);
     return false;
 }
 

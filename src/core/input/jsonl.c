@@ -282,6 +282,10 @@ read_line(struct lm_reader *reader, const char *line, size_t len,
         /* The codec's hints are for values of the database. */
         if (strstr(err->message, "\\u0000") != NULL)
             err->hint[0] = '\0';
+        if (json.at == json.end && err->hint[0] == '\0') {
+            lm_err_hint(err, "The line ends within the object: each line must "
+                             "be a whole one, such as {\"id\": 1}.");
+        }
         return lm_input_place(
             reader->file, number,
             column >= 0 ? reader->input->columns[column].name : NULL, err);

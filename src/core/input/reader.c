@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool
 lm_reader_open(struct lm_reader **out, const struct lm_input *input,
@@ -168,6 +169,36 @@ lm_reader_end_record(struct lm_reader *self, int64_t line, struct lm_buf *out)
     self->count++;
 }
 
+/* What the first bytes of the file say of it. */
+static void
+hint_at_content(const struct lm_reader *self, const char *otherwise,
+                struct lm_err *err)
+{
+    static const struct {
+        const char *begin;
+        const char *hint;
+    } known[] = {{"\xff\xfe", "The file is UTF-16: set input.encoding = "
+                              "\"UTF-16\"."},
+                 {"\xfe\xff", "The file is UTF-16: set input.encoding = "
+                              "\"UTF-16\"."},
+                 {"\x1f\x8b",
+                  "The file is compressed. Unpack it: gunzip -c FILE "
+                  "| luamig run SCRIPT --input -"},
+                 {"PK\x03\x04", "The file is a zip archive: unpack it."},
+                 {"\x28\xb5\x2f\xfd", "The file is compressed. Unpack it: zstd "
+                                      "-dc FILE | luamig run SCRIPT --input "
+                                      "-"}};
+    char head[4] = "";
+
+    if (pread(self->file->fd, head, sizeof head, 0) < 0)
+        head[0] = '\0';
+    for (size_t i = 0; i < LM_COUNT(known); i++) {
+        if (memcmp(head, known[i].begin, strlen(known[i].begin)) == 0)
+            otherwise = known[i].hint;
+    }
+    lm_err_hint(err, "%s", otherwise);
+}
+
 bool
 lm_reader_check_text(const struct lm_reader *self, int64_t line,
                      const char *column, const char *text, size_t len,
@@ -180,14 +211,20 @@ lm_reader_check_text(const struct lm_reader *self, int64_t line,
     if (text[offset] == '\0') {
         lm_input_fail(self->file, line, column, err,
                       "a NUL byte, which no text in PostgreSQL can hold");
-        return lm_err_hint(err, "If the file is UTF-16, set input.encoding = "
-                                "\"UTF-16\".");
+        hint_at_content(self,
+                        "If the file is UTF-16, set input.encoding = "
+                        "\"UTF-16\".",
+                        err);
+        return false;
     }
     lm_input_fail(self->file, line, column, err,
                   "invalid byte sequence for encoding \"UTF8\": 0x%02x",
                   (unsigned char)text[offset]);
-    return lm_err_hint(err, "If the file has another encoding, name it: "
-                            "input.encoding = \"LATIN1\".");
+    hint_at_content(self,
+                    "If the file has another encoding, name it: "
+                    "input.encoding = \"LATIN1\".",
+                    err);
+    return false;
 }
 
 int

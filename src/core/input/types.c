@@ -12,7 +12,9 @@
 static bool
 fail_type(const struct lm_input_column *column, struct lm_err *err)
 {
-    if (err->kind != LM_ERR_DATABASE || !lm_err_is_state(err, "42"))
+    /* 3F000: no such schema. */
+    if (err->kind != LM_ERR_DATABASE ||
+        !(lm_err_is_state(err, "42") || lm_err_is_state(err, "3F000")))
         return false;
     err->kind = LM_ERR_SCRIPT;
     err->sql[0] = '\0';

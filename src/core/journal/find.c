@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "core/journal/input.h"
 #include "core/journal/private.h"
 #include "core/migration.h"
 #include "pg/conn/answer.h"
@@ -456,6 +457,10 @@ fail_sibling(const struct look *self, const struct lm_answer *answer,
                    "run %" PRId64 " of %s is unfinished and was begun with "
                    "argument \"%s\" in clear, which is secret now",
                    id, self->request->script, name);
+    } else if (strcmp(name, LM_JOURNAL_INPUT_ARG) == 0) {
+        return lm_journal_fail_unread_input(
+            self->request->script, id, lm_answer_text(answer, 0, SIBLING_VALUE),
+            err);
     } else {
         lm_err_set(err, LM_ERR_SCRIPT,
                    "run %" PRId64 " of %s is unfinished and was begun with "
@@ -491,7 +496,7 @@ look_at_siblings(const struct look *self, struct lm_run *run,
             "    THEN 'secret'"
             "   WHEN pg_catalog.jsonb_typeof(r.args -> g.name)"
             "    <> " DECLARED " -> g.name ->> 'type' THEN 'type' END AS why,"
-            "  g.name, r.args ->> g.name AS value"
+            "  g.name, " LM_JOURNAL_SHOWN_ARGS " ->> g.name AS value"
             "  FROM pg_catalog.jsonb_object_keys("
             "   coalesce(r.given, r.args)) g (name)"
             "  UNION ALL SELECT 'required', d.key, NULL"
@@ -527,8 +532,8 @@ look_at_siblings(const struct look *self, struct lm_run *run,
 /* -- finding -------------------------------------------------------------- */
 
 /* After COLUMNS: arguments of the run that the script does not declare; the
- * file that the run reads. */
-enum { COL_UNDECLARED = COL_MORE, COL_INPUT, COL_SHA256 };
+ * file that the run reads; does the script read one? */
+enum { COL_UNDECLARED = COL_MORE, COL_INPUT, COL_SHA256, COL_READS };
 
 /* Reads the run of a number. */
 static bool
@@ -541,33 +546,30 @@ read_run(const struct look *self, int64_t run_id, struct lm_answer **out,
         " SELECT " COLUMNS ","
         " (SELECT pg_catalog.string_agg(a.key || ' = ' || a.value, ', ')"
         "  FROM pg_catalog.jsonb_each_text(coalesce(r.given, r.args)) a"
-        "  WHERE NOT " DECLARED " ? a.key), i.name, i.sha256"
+        "  WHERE NOT " DECLARED " ? a.key), i.name, i.sha256,"
+        " " DECLARED " ? '" LM_JOURNAL_INPUT_ARG "'"
         " FROM {schema}.run r LEFT JOIN {schema}.input i ON i.run_id = r.id"
         " LEFT JOIN {schema}.progress p ON p.run_id = r.id LEFT JOIN LATERAL"
         " " LM_JOURNAL_TOTALS " ON true WHERE r.id = $3::bigint) AS m ON true",
-        "!: b " SHAPE " t? t? t?",
+        "!: b " SHAPE " t? t? t? b",
         LM_VALUES(self->texts[0], self->texts[1], LM_DIGITS(run_id)), out, err);
 }
 
 /* The cursor of a run is a place in its file. */
 static bool
 check_input(const struct lm_run_request *request, const struct lm_answer *run,
-            struct lm_err *err)
+            bool unfinished, struct lm_err *err)
 {
     const struct lm_run_file *given = &request->file;
     const char *name = lm_answer_text_or(run, 0, COL_INPUT, NULL);
     int64_t id = lm_answer_int(run, 0, COL_ID);
 
+    if (name != NULL && unfinished && !lm_answer_bool(run, 0, COL_READS))
+        return lm_journal_fail_unread_input(request->script, id, name, err);
     if (given->name == NULL || name == NULL ||
         strcmp(given->sha256, lm_answer_text(run, 0, COL_SHA256)) == 0)
         return true;
-    lm_err_set(err, LM_ERR_USAGE,
-               "run %" PRId64 " reads %s, and %s has another content", id, name,
-               given->name);
-    return lm_err_hint(err,
-                       "To continue that run, give its own file, or leave "
-                       "--input out. Without --adopt, %s is another run.",
-                       given->name);
+    return lm_journal_fail_other_input(id, name, given->name, err);
 }
 
 static bool
@@ -588,7 +590,8 @@ find_adopted(const struct look *self, enum lm_journal_found *found,
         take(answer, 0, run);
         run->adopted = true;
         *found = judge_state(run->state, self->request);
-        ok = check_input(self->request, answer, err);
+        ok = check_input(self->request, answer, *found == LM_JOURNAL_UNFINISHED,
+                         err);
     }
     lm_answer_free(answer);
     return ok;

@@ -72,6 +72,31 @@ lm_journal_fail_without_input(const char *script, struct lm_err *err)
     return lm_err_hint(err, "Name it with --input FILE; - is standard input.");
 }
 
+bool
+lm_journal_fail_unread_input(const char *script, int64_t run_id,
+                             const char *name, struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_SCRIPT,
+               "run %" PRId64 " of %s is unfinished and reads %s, and the "
+               "script reads no file now",
+               run_id, script, name);
+    return lm_err_hint(err, "Change the script back to continue that run; "
+                            "--again begins another run at the first row.");
+}
+
+bool
+lm_journal_fail_other_input(int64_t run_id, const char *name, const char *given,
+                            struct lm_err *err)
+{
+    lm_err_set(err, LM_ERR_USAGE,
+               "run %" PRId64 " reads %s, and %s has another content", run_id,
+               name, given);
+    return lm_err_hint(err,
+                       "To continue that run, give its own file, or leave "
+                       "--input out. Without --adopt, %s is another run.",
+                       given);
+}
+
 static bool
 fail_several(const struct lm_answer *runs, struct lm_err *err)
 {

@@ -36,8 +36,13 @@ bool lm_journal_find_input(struct lm_journal *self,
  * does: LM_ERR_CONNECT. */
 bool lm_journal_check_input_published(struct lm_journal *self,
                                       struct lm_err *err) LM_MUSTCHECK;
-/* The script reads a file, and none is given. Always false. */
+/* Always false: the script reads a file, and none is given; run_id reads the
+ * file name, and the script reads none; or reads name, and is given another. */
 bool lm_journal_fail_without_input(const char *script, struct lm_err *err);
+bool lm_journal_fail_unread_input(const char *script, int64_t run_id,
+                                  const char *name, struct lm_err *err);
+bool lm_journal_fail_other_input(int64_t run_id, const char *name,
+                                 const char *given, struct lm_err *err);
 
 /* The name of the table, as SQL and without the schema; both are freed by the
  * caller. */

@@ -161,8 +161,9 @@ look_at_table(struct lm_runner *self, bool *loaded, struct lm_err *err)
         lm_err_set(err, LM_ERR_FAILED, "the table %s, which has %s, is gone",
                    table, found.name);
         lm_err_hint(err,
-                    "--restart with --input abandons run %" PRId64
-                    " and loads the file again, for a new run.",
+                    "\"luamig run\" with --restart and --input loads the file "
+                    "again for a new run. That also migrates the rows which "
+                    "run %" PRId64 " has done.",
                     self->run.id);
     }
     free(table);
