@@ -25,7 +25,7 @@ struct lm_run_info {
     int attempt;   /* from 1 */
     bool dry_run;  /* everything is rolled back, and id is 0 */
     bool prepared; /* the rows are those that ops->look has seen last */
-    /* what tells its rows from those of all other runs */
+    /* what tells its rows from those of all other runs, dry ones too */
     char key_prefix[LM_KEY_PREFIX_SIZE];
     /* reads where the base query does, and is open as long as the callback's
      * repo; NULL: none */

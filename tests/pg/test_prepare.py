@@ -415,21 +415,42 @@ def test_a_dry_run_skips_it_unless_it_is_asked_for(db, project):
         USAGE, "--prepare is for a dry run: a run always calls prepare")
 
 
-def test_a_key_of_a_row_names_its_run_in_its_database(db, project, cluster):
-    table(db, 2)
-    script(project, before="run.log(run.key_of(rows[1]))")
+KEYS = """
+return {
+  config = { batch_size = 2, throttle_ms = 0, on_error = "quarantine" },
+  base_query = "SELECT id FROM t",
+  prepare = function(rows, run)
+    for _, row in ipairs(rows) do
+      run.log("<" .. run.key_of(row) .. ">")
+    end
+    return {}
+  end,
+  migrate = function() if os.getenv "FAIL" then error "no" end end,
+}
+"""
+
+
+def prefixes(result):
+    """What the keys begin with that prepare has seen."""
+    assert result.code in (DONE, STOPPED, FAILURES), result
+    return {key.rpartition("-")[0] for key in re.findall("<(.*?)>", str(result))}
+
+
+def test_no_two_runs_have_one_key_of_a_row(db, project, cluster):
+    table(db, 6)
     other = cluster.make_database()
-    table(other, 2)
-
-    def key(*arguments, **options):
-        found = re.search(r"script: (luamig-\w{16}-\d+-1)$", project.run(
-            *arguments, env={"MS": "0"}, **options).expect(DONE).err, re.M)
-        return found[1]
-
-    keys = [key(), key("--again"), key("--journal-schema", "j"),
-            key(url=other.url)]
-    other.drop()
-    assert len(set(keys)) == 4
+    table(other, 6)
+    project.script(KEYS)
+    of_one = prefixes(project.run("--limit", 2))
+    of_one |= prefixes(project.run("--workers", 2, env={"FAIL": "1"}))
+    of_one |= prefixes(project.luamig("failures", "1", "--retry"))
+    assert len(of_one) == 1
+    db.execute("DROP SCHEMA luamig CASCADE")
+    others = [*prefixes(project.run()), *prefixes(project.run("--again")),
+              *prefixes(project.run(url=other.url))]
+    for _ in range(2):
+        others += prefixes(project.run("--dry-run", "--prepare"))
+    assert len({*of_one, *others}) == 6 == 1 + len(others)
 
 
 @pytest.mark.parametrize("kind, value", [

@@ -431,8 +431,10 @@ prepare(struct lm_runner *self, struct lm_err *err)
 {
     struct lm_dry *dry = self->dry;
 
-    if (!lm_runner_connect(self, err) || !lm_runner_load_for_dry_run(self, err))
+    if (!lm_journal_init(&self->lane.journal, err) ||
+        !lm_runner_connect(self, err) || !lm_runner_load_for_dry_run(self, err))
         return false;
+    LM_ERR_COPY(self->run.mark, self->lane.journal.process);
     if (lm_runner_look_again(self, err)) {
         if (!lm_runner_check(self, err) ||
             (!self->migration->one_shot && !begin_paging(self, err)))

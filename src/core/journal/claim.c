@@ -90,8 +90,8 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
         self,
         "INSERT INTO {schema}.progress (run_id, key_columns,"
         " cursor, host, pid, leader) VALUES ($1, $2, $3, $4, $5, $6::uuid)"
-        " RETURNING owner, seq",
-        "1: t n",
+        " RETURNING owner, seq, mark",
+        "1: t n t",
         LM_VALUES(LM_DIGITS(run->id), columns, cursor_text, LM_JOURNAL_HOST,
                   LM_DIGITS(getpid()), self->worker),
         &result, err);
@@ -102,6 +102,7 @@ insert_progress(struct lm_journal *self, const struct lm_run_request *request,
         return false;
     LM_ERR_COPY(run->owner, lm_answer_text(result, 0, 0));
     run->seq = lm_answer_int(result, 0, 1);
+    LM_ERR_COPY(run->mark, lm_answer_text(result, 0, 2));
     lm_answer_free(result);
     return true;
 }
@@ -337,8 +338,8 @@ read_key(const struct lm_answer *result, int column, struct lm_key *key)
  * fit: its reader says so, and what to do. */
 #define PROGRESS                                               \
     "p.owner, p.seq, t.rows, t.batches, t.retries, p.started," \
-    " " LM_JOURNAL_CURSOR ", p.bound, t.failures, p.held, t.ranges"
-static const char progress_shape[] = "?: t 4n b t?[]? t?[]? n t n";
+    " " LM_JOURNAL_CURSOR ", p.bound, t.failures, p.held, t.ranges, p.mark"
+static const char progress_shape[] = "?: t 4n b t?[]? t?[]? n t n t";
 
 static void
 read_progress(const struct lm_answer *result, struct lm_run *run)
@@ -356,6 +357,7 @@ read_progress(const struct lm_answer *result, struct lm_run *run)
     run->failures = lm_answer_int(result, 0, 8);
     LM_ERR_COPY(run->held_json, lm_answer_text(result, 0, 9));
     run->ranges = (int)lm_answer_int(result, 0, 10);
+    LM_ERR_COPY(run->mark, lm_answer_text(result, 0, 11));
 }
 
 /* Writes the token run->next_owner if the token is still old_owner, or if a

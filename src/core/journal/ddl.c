@@ -568,8 +568,14 @@ static const char step_5[] =
 static const char step_7[] =
     "ALTER TABLE {schema}.progress ADD COLUMN source jsonb;\n";
 
+/* Keys of rows that outside services get begin with it: numbers of runs begin
+ * again in each journal. */
+static const char step_8[] =
+    "ALTER TABLE {schema}.progress ADD COLUMN mark uuid NOT NULL\n"
+    "    DEFAULT gen_random_uuid();\n";
+
 static const char *const steps[] = {
-    step_1, step_2, step_3, step_4, step_5, lm_journal_step_6, step_7};
+    step_1, step_2, step_3, step_4, step_5, lm_journal_step_6, step_7, step_8};
 
 int
 lm_journal_version(void)

@@ -533,7 +533,7 @@ look_at_siblings(const struct look *self, struct lm_run *run,
 
 /* After COLUMNS: arguments of the run that the script does not declare; the
  * file that the run reads; does the script read one? */
-enum { COL_UNDECLARED = COL_MORE, COL_INPUT, COL_SHA256, COL_READS };
+enum { COL_UNDECLARED = COL_MORE, COL_INPUT, COL_SHA256, COL_READS, COL_MARK };
 
 /* Reads the run of a number. */
 static bool
@@ -547,11 +547,11 @@ read_run(const struct look *self, int64_t run_id, struct lm_answer **out,
         " (SELECT pg_catalog.string_agg(a.key || ' = ' || a.value, ', ')"
         "  FROM pg_catalog.jsonb_each_text(coalesce(r.given, r.args)) a"
         "  WHERE NOT " DECLARED " ? a.key), i.name, i.sha256,"
-        " " DECLARED " ? '" LM_JOURNAL_INPUT_ARG "'"
+        " " DECLARED " ? '" LM_JOURNAL_INPUT_ARG "', p.mark"
         " FROM {schema}.run r LEFT JOIN {schema}.input i ON i.run_id = r.id"
         " LEFT JOIN {schema}.progress p ON p.run_id = r.id LEFT JOIN LATERAL"
         " " LM_JOURNAL_TOTALS " ON true WHERE r.id = $3::bigint) AS m ON true",
-        "!: b " SHAPE " t? t? t? b",
+        "!: b " SHAPE " t? t? t? b t?",
         LM_VALUES(self->texts[0], self->texts[1], LM_DIGITS(run_id)), out, err);
 }
 
@@ -675,6 +675,7 @@ lm_journal_check_retry(struct lm_journal *self,
         return false;
     if (lm_answer_bool(answer, 0, COL_THERE)) {
         run->script_changed = lm_answer_bool(answer, 0, COL_CHANGED);
+        LM_ERR_COPY(run->mark, lm_answer_text_or(answer, 0, COL_MARK, ""));
         ok = check_name(&look, answer, err) &&
              check_file(&look, answer, run, err);
     } else {

@@ -93,6 +93,7 @@ void lm_range_release(struct lm_range *self);
 /* One run as its runner sees it. */
 struct lm_run {
     int64_t id;
+    char mark[40]; /* random, and stays: no other run has it */
     char owner[40];
     char next_owner[40]; /* token of a claim in progress; "": none */
     int64_t seq;

@@ -3,7 +3,6 @@
 
 #include "core/lane/private.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,8 +33,8 @@ lm_lane_info(const struct lm_lane *self, int64_t batch)
                                .prepared = lm_lane_prepares(self),
                                .source = self->source.repo};
 
-    snprintf(info.key_prefix, sizeof info.key_prefix,
-             "luamig-%016" PRIx64 "-%" PRId64, self->place, info.id);
+    snprintf(info.key_prefix, sizeof info.key_prefix, "luamig-%s",
+             self->run->mark);
     return info;
 }
 

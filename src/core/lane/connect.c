@@ -45,27 +45,6 @@ check_identity(struct lm_lane *self, struct lm_err *err)
     return false;
 }
 
-/* FNV-1a. */
-static uint64_t
-add_to_hash(uint64_t hash, const char *text)
-{
-    do {
-        hash = (hash ^ (unsigned char)*text) * 0x100000001B3u;
-    } while (*text++ != '\0');
-    return hash;
-}
-
-/* Another database has other rows, though runs and keys there may have the same
- * numbers. */
-static void
-note_place(struct lm_lane *self)
-{
-    uint64_t hash = add_to_hash(0xCBF29CE484222325u, self->server);
-
-    hash = add_to_hash(hash, lm_conn_database(self->conn));
-    self->place = add_to_hash(hash, self->options.journal_schema);
-}
-
 static void
 log_pooler(const struct lm_lane *self)
 {
@@ -163,10 +142,8 @@ open_connection(struct lm_lane *self, struct lm_err *err)
     log_pooler(self);
     log_time_zone(self);
     lm_conn_warn_unencrypted(self->conn);
-    if (!lm_preflight_server(self->conn, err) || !check_identity(self, err))
-        return false;
-    note_place(self);
-    return lm_journal_remove_schema_from_path(&self->journal, err);
+    return lm_preflight_server(self->conn, err) && check_identity(self, err) &&
+           lm_journal_remove_schema_from_path(&self->journal, err);
 }
 
 static void

@@ -179,9 +179,9 @@ struct lm_lane {
     struct lm_lane_host host;
     struct lm_lane_options options;
     const struct lm_migration *migration; /* the run's */
-    const struct lm_run *run;             /* the run's; a lane reads its id */
-    struct lm_range range;                /* the keys that it works on */
-    struct lm_account *account;           /* the run's */
+    const struct lm_run *run;   /* the run's; a lane reads id and mark */
+    struct lm_range range;      /* the keys that it works on */
+    struct lm_account *account; /* the run's */
     int64_t reserved; /* rows of the account's limit, for the next batch */
     int64_t number;   /* of a batch, that it has and has not used; 0: none */
     int64_t batch;    /* number of the current batch */
@@ -189,7 +189,6 @@ struct lm_lane {
     struct lm_conn *conn;
     char application_name[64]; /* at most as long as a name of the server */
     char server[24]; /* its system identifier; empty: it does not say */
-    uint64_t place;  /* a hash of server, database and journal */
     struct lm_journal journal;
     struct lm_base_query query; /* empty for a one-shot */
     struct lm_repo *repo;       /* owned */

@@ -90,7 +90,8 @@ lm_runner_start_team(struct lm_runner *self, struct lm_err *err)
                                       .lane = &self->lane,
                                       .account = &self->account,
                                       .monitor = self->holding.monitor,
-                                      .run_id = self->run.id};
+                                      .run_id = self->run.id,
+                                      .mark = self->run.mark};
 
     lm_account_share(&self->account);
     self->team = lm_team_start(&options, workers);

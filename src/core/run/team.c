@@ -102,6 +102,7 @@ lm_team_start(const struct lm_team_options *options, int count)
     self->options = options->lane->options;
     self->journal = options->lane->journal;
     self->run_id = options->run_id;
+    LM_ERR_COPY(self->mark, options->mark);
     memcpy(self->server, options->lane->server, sizeof self->server);
     self->source = options->lane->source;
     self->settings = *options->migration;

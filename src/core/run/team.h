@@ -25,6 +25,7 @@ struct lm_team_options {
     struct lm_account *account;
     struct lm_monitor *monitor; /* NULL: there is none */
     int64_t run_id;
+    const char *mark; /* the run's */
 };
 /* Starts workers 2 to count; the run has a range. They are held at first. NULL if
  * count is 1. */

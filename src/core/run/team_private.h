@@ -42,6 +42,7 @@ struct lm_team {
     struct lm_journal journal;
     char server[24]; /* as in struct lm_lane */
     int64_t run_id;
+    char mark[40]; /* the run's */
     /* by number; NULL: it has no thread. The runner is not among them. */
     struct lm_worker *of[LM_RUNNER_MOST_WORKERS + 1];
 

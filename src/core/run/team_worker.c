@@ -256,6 +256,7 @@ load(struct lm_worker *self, struct lm_err *err)
     self->migration.ops = self->script.ops;
     self->migration.self = self->script.self;
     self->run.id = team->run_id;
+    LM_ERR_COPY(self->run.mark, team->mark);
     lm_lane_init(lane, &team->options, &self->migration, &self->run,
                  team->account);
     lane->host = host(self);
