@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from harness.inputs import csv_of, make_out, rows_of, script, tables_of
-from harness.project import DONE, INVALID, STOPPED, UNREACHABLE, USAGE
+from harness.inputs import CSV, csv_of, make_out, rows_of, script, tables_of
+from harness.project import DONE, FAILED, INVALID, STOPPED, UNREACHABLE, USAGE
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +23,8 @@ def test_any_host_resumes_a_run_without_the_file(db, project):
     project.run("--input", "b.csv", "--limit", "1").expect(
         STOPPED, 'run 1 of scripts/x.lua {"--input": "a.csv"}, with other')
     assert tables_of(db) == ["input_1", "input_2"]
+    project.luamig("cancel", "scripts/x.lua").expect(
+        FAILED, 'They are 2 {"--input": "b.csv"}, 1 {"--input": "a.csv"}.')
     project.run().expect(USAGE, "several unfinished runs",
                          "run 2 reads b.csv (stopped), run 1 reads a.csv"
                          " (stopped)", "--adopt RUN")
@@ -80,6 +82,19 @@ def test_a_script_that_stops_reading_its_file_says_so(db, project):
         " --again begins another run at the first row.")
     project.run("--adopt", "1").expect(INVALID, "the script reads no file now")
     project.run("--again").expect(DONE, "run 2 done")
+    script(project)
+    project.run().expect(DONE, "run 1 done: 3 rows")
+
+
+def test_a_column_that_comes_after_the_load_is_named(db, project):
+    script(project)
+    project.write("u.csv", csv_of(3)[0])
+    project.run("--input", "u.csv", "--limit", "1").expect(STOPPED)
+    script(project, CSV.replace("email", 'zz = "text", email'))
+    for more in ((), ("--input", "u.csv")):
+        project.run(*more).expect(
+            INVALID, "input.columns was without zz when run 1 loaded its file",
+            "Change it back to continue that run. --restart with --input loads")
     script(project)
     project.run().expect(DONE, "run 1 done: 3 rows")
 

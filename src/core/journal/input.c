@@ -240,6 +240,37 @@ lm_journal_check_input_types(struct lm_journal *self,
 }
 
 bool
+lm_journal_check_input_columns(struct lm_journal *self, int64_t run_id,
+                               const char *const *names, int count,
+                               struct lm_err *err)
+{
+    char *wanted = lm_journal_array(names, count);
+    struct lm_answer *lack = NULL;
+    bool ok = lm_journal_ask(
+        self,
+        "SELECT string_agg(w.name, ', ' ORDER BY w.name)"
+        " FROM unnest($2::text[]) AS w (name) WHERE NOT EXISTS (SELECT"
+        "  FROM pg_attribute a WHERE a.attname = w.name AND a.attrelid"
+        "  = to_regclass({schema}.place_of_input($1::bigint)))",
+        "1: t?", LM_VALUES(LM_DIGITS(run_id), wanted), &lack, err);
+
+    free(wanted);
+    if (ok && !lm_answer_is_null(lack, 0, 0)) {
+        ok = lm_err_set(err, LM_ERR_SCRIPT,
+                        "input.columns was without %s when run %" PRId64
+                        " loaded its file",
+                        lm_answer_text(lack, 0, 0), run_id);
+        lm_err_hint(err,
+                    "Change it back to continue that run. --restart with "
+                    "--input loads the file again for a new run, which also "
+                    "migrates the rows that run %" PRId64 " has done.",
+                    run_id);
+    }
+    lm_answer_free(lack);
+    return ok;
+}
+
+bool
 lm_journal_make_input(struct lm_journal *self, int64_t run_id,
                       const struct lm_input_columns *columns,
                       struct lm_err *err)

@@ -61,6 +61,11 @@ struct lm_input_columns {
 bool lm_journal_check_input_types(struct lm_journal *self,
                                   const struct lm_input_columns *columns,
                                   struct lm_err *err) LM_MUSTCHECK;
+/* Does the table of the run have these columns? Only their names count.
+ * LM_ERR_SCRIPT: the script had others when the file was loaded. */
+bool lm_journal_check_input_columns(struct lm_journal *self, int64_t run_id,
+                                    const char *const *names, int count,
+                                    struct lm_err *err) LM_MUSTCHECK;
 /* Inside a transaction: makes the table, for this role. */
 bool lm_journal_make_input(struct lm_journal *self, int64_t run_id,
                            const struct lm_input_columns *columns,

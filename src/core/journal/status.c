@@ -163,14 +163,14 @@ bool
 lm_status_find(struct lm_conn *conn, const char *schema, const char *runs,
                const char *which, struct lm_status_run *out, struct lm_err *err)
 {
-    static const char sql[] =
-        LM_OWN "SELECT r.id, r.script, r.state, coalesce(" LIVE ", false),"
-               " r.state IN " LM_JOURNAL_MAY_GO_ON ", r.args,"
-               " coalesce(" LM_JOURNAL_LEASED ", false),"
-               " coalesce(r.path, ''), p.run_id IS NULL"
-               " FROM {schema}.run r LEFT JOIN {schema}.progress p"
-               " ON p.run_id = r.id WHERE r.id = ANY ($1::bigint[])"
-               " ORDER BY 5 DESC, r.id DESC LIMIT 10";
+    static const char sql[] = LM_OWN
+        "SELECT r.id, r.script, r.state, coalesce(" LIVE ", false),"
+        " r.state IN " LM_JOURNAL_MAY_GO_ON ", " LM_JOURNAL_SHOWN_ARGS ","
+        " coalesce(" LM_JOURNAL_LEASED ", false),"
+        " coalesce(r.path, ''), p.run_id IS NULL"
+        " FROM {schema}.run r LEFT JOIN {schema}.progress p"
+        " ON p.run_id = r.id WHERE r.id = ANY ($1::bigint[])"
+        " ORDER BY 5 DESC, r.id DESC LIMIT 10";
     struct lm_buf text = LM_BUF_INIT;
     struct lm_answer *found = NULL;
     bool ok;

@@ -135,6 +135,21 @@ fail_without_file(int64_t run_id, struct lm_err *err)
                             "--adopt.");
 }
 
+static bool
+check_columns(struct lm_runner *self, struct lm_err *err)
+{
+    const struct lm_input *input = self->migration->input;
+    const char **names = lm_calloc((size_t)input->column_count, sizeof *names);
+    bool ok;
+
+    for (int i = 0; i < input->column_count; i++)
+        names[i] = input->columns[i].name;
+    ok = lm_journal_check_input_columns(&self->lane.journal, self->run.id,
+                                        names, input->column_count, err);
+    free(names);
+    return ok;
+}
+
 /* Does the base query read the table of the run already? *loaded: it can. */
 static bool
 look_at_table(struct lm_runner *self, bool *loaded, struct lm_err *err)
@@ -156,7 +171,7 @@ look_at_table(struct lm_runner *self, bool *loaded, struct lm_err *err)
     table = lm_journal_input_table(journal, self->run.id);
     ok =
         (found.readable || lm_journal_open_input(journal, self->run.id, err)) &&
-        read_from(self, table, err);
+        check_columns(self, err) && read_from(self, table, err);
     if (!ok && lm_err_is_state(err, "42P01")) {
         lm_err_set(err, LM_ERR_FAILED, "the table %s, which has %s, is gone",
                    table, found.name);
