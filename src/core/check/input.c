@@ -67,9 +67,9 @@ lm_check_input(struct lm_checking *self, const struct lm_input_file *file,
         return true;
     self->reading = *m;
     *readable =
+        check_types(self, err) &&
         lm_input_load_temporary(self->conn, m, file, &table, &rows, err) &&
-        m->ops->read_input(m->self, table, &self->reading, err) &&
-        check_types(self, err);
+        m->ops->read_input(m->self, table, &self->reading, err);
     free(table);
     if (*readable) {
         self->migration = &self->reading;

@@ -202,11 +202,39 @@ fail_types(const struct lm_answer *lack, struct lm_err *err)
                        lm_answer_text(lack, 0, LACK_GRANT));
 }
 
+static bool
+check_kinds(struct lm_journal *self, const char *names, const char *types,
+            struct lm_err *err)
+{
+    struct lm_answer *wrong = NULL;
+    bool ok =
+        lm_journal_ask(self,
+                       "SELECT c.name, format_type(u.root, NULL)"
+                       " FROM (" LM_JOURNAL_UNFIT_TYPES(
+                           "$2::oid[]") ") u"
+                                        " JOIN ROWS FROM (unnest($1::text[]), "
+                                        "unnest($2::oid[]))"
+                                        "  WITH ORDINALITY AS c (name, type, "
+                                        "place) ON c.type = u.root"
+                                        " ORDER BY c.place LIMIT 1",
+                       "?: t t", LM_VALUES(names, types), &wrong, err);
+
+    if (ok && lm_answer_rows(wrong) > 0) {
+        ok = lm_err_set(err, LM_ERR_SCRIPT,
+                        "input.columns: column \"%s\" cannot be of type %s",
+                        lm_answer_text(wrong, 0, 0),
+                        lm_answer_text(wrong, 0, 1));
+        lm_err_hint(err, "Give the column type text, and cast it in the base "
+                         "query or in migrate.");
+    }
+    lm_answer_free(wrong);
+    return ok;
+}
+
 /* The rights on an array are those on the type of its elements. */
-bool
-lm_journal_check_input_types(struct lm_journal *self,
-                             const struct lm_input_columns *columns,
-                             struct lm_err *err)
+static bool
+check_rights(struct lm_journal *self, const char *names, const char *types,
+             struct lm_err *err)
 {
     static const char sql[] =
         "SELECT r.rolname, c.name, format_type(t.oid, NULL), format("
@@ -225,8 +253,6 @@ lm_journal_check_input_types(struct lm_journal *self,
         " (has_type_privilege(r.oid, t.oid, 'USAGE')"
         "  AND has_schema_privilege(r.oid, n.oid, 'USAGE'))"
         " ORDER BY c.place LIMIT 1";
-    char *names = lm_journal_array(columns->names, columns->count);
-    char *types = numbers(columns, true);
     struct lm_answer *lack = NULL;
     bool ok = lm_journal_ask(self, sql, "?: t t t t",
                              LM_VALUES(self->schema, names, types), &lack, err);
@@ -234,6 +260,19 @@ lm_journal_check_input_types(struct lm_journal *self,
     if (ok && lm_answer_rows(lack) > 0)
         ok = fail_types(lack, err);
     lm_answer_free(lack);
+    return ok;
+}
+
+bool
+lm_journal_check_input_types(struct lm_journal *self,
+                             const struct lm_input_columns *columns,
+                             struct lm_err *err)
+{
+    char *names = lm_journal_array(columns->names, columns->count);
+    char *types = numbers(columns, true);
+    bool ok = check_kinds(self, names, types, err) &&
+              check_rights(self, names, types, err);
+
     free(names);
     free(types);
     return ok;

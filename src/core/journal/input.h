@@ -56,8 +56,8 @@ struct lm_input_columns {
     const int32_t *modifiers;
     int count;
 };
-/* May the owner of the journal, who makes the table, use the types? Names what
- * it lacks: LM_ERR_CONNECT. */
+/* May a table have these types (LM_ERR_SCRIPT)? May the owner of the journal,
+ * who makes it, use them (LM_ERR_CONNECT)? Names the column. */
 bool lm_journal_check_input_types(struct lm_journal *self,
                                   const struct lm_input_columns *columns,
                                   struct lm_err *err) LM_MUSTCHECK;

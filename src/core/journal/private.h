@@ -32,6 +32,19 @@ bool lm_journal_post_heard(struct lm_journal *self, const char *sql,
 /* A step of the DDL. */
 extern const char lm_journal_step_6[];
 
+/* Of these types, those that no column of a file may have (root), and why: the
+ * type that it is made of (id). The owner's ANALYZE would call functions of a
+ * range type. */
+#define LM_JOURNAL_UNFIT_TYPES(oids)                                       \
+    "WITH RECURSIVE used (root, id, kind, base, element, place) AS ("      \
+    " SELECT oid, oid, typtype, typbasetype, typelem, typnamespace"        \
+    " FROM pg_type WHERE oid = ANY (" oids ")"                             \
+    " UNION SELECT u.root, t.oid, t.typtype, t.typbasetype, t.typelem,"    \
+    " t.typnamespace FROM used u JOIN pg_type t"                           \
+    " ON t.oid IN (u.base, u.element))"                                    \
+    " SELECT n.root, n.id FROM used n WHERE n.kind NOT IN ('b', 'd', 'e')" \
+    " AND (n.kind = 'p' OR n.place <> 'pg_catalog'::regnamespace)"
+
 /* Do all objects of the journal, if there are any, belong to trusted owners?
  * Are the functions those of the last step? LM_ERR_CONNECT if not. */
 bool lm_journal_check_owner(struct lm_journal *self,

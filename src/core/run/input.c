@@ -292,11 +292,8 @@ make_table(struct lm_runner *self, const struct lm_input_types *types,
 {
     struct lm_input_columns columns = columns_of(self, types);
 
-    if (lm_journal_make_input(&self->lane.journal, self->run.id, &columns, err))
-        return true;
-    if (lm_err_is_state(err, "42P16"))
-        err->kind = LM_ERR_SCRIPT;
-    return false;
+    return lm_journal_make_input(&self->lane.journal, self->run.id, &columns,
+                                 err);
 }
 
 static bool
