@@ -141,6 +141,18 @@ def test_without_on_start_a_table_must_be_there(db, project):
     assert not db.has_journal()
 
 
+def test_a_column_that_on_start_adds_is_read_through_a_view(db, project):
+    db.execute("CREATE TABLE work (id bigint PRIMARY KEY)")
+    db.execute("INSERT INTO work SELECT generate_series(1, 25)")
+    write(db, project, "ALTER TABLE work ADD n int NOT NULL DEFAULT 0; "
+          "CREATE VIEW seen_work AS SELECT id, n FROM work")
+    project.run().expect(INVALID, 'column "n" does not exist',
+                         "may make a table or a view that the base query reads")
+    project.script(project.read("scripts/x.lua").replace(
+        'n FROM work",\n', 'n FROM seen_work",\n'))
+    assert project.run().expect(DONE).rows == 25
+
+
 def test_check_says_that_it_cannot_look(db, project):
     write(db, project)
     result = project.luamig("check", "x", "--json").expect(DONE)

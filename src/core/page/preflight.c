@@ -676,23 +676,3 @@ out:
     lm_query_release(&shape);
     return ok;
 }
-
-void
-lm_preflight_explain(const struct lm_migration *migration, struct lm_err *err)
-{
-    if (!lm_err_is_state(err, "42P01") || err->hint[0] != '\0')
-        return;
-    if (migration->reads_from != NULL) {
-        lm_err_hint(err,
-                    "The base query reads in the database of repo \"%s\". Is "
-                    "the table's schema on the search_path of the role there?",
-                    migration->reads_from);
-    } else if (migration->ops->has(migration->self, LM_CALL_ON_START)) {
-        lm_err_hint(err, "on_start has run, and the table is not there. Does "
-                         "on_start make it in the schema that the base query "
-                         "reads?");
-    } else {
-        lm_err_hint(err, "Is this the right database, and is the table's "
-                         "schema on the search_path of the role?");
-    }
-}

@@ -90,3 +90,32 @@ lm_preflight_tables(struct lm_conn *conn, const char *sql, struct lm_err *err)
     lm_query_release(&shape);
     return ok;
 }
+
+void
+lm_preflight_explain(const struct lm_migration *migration, struct lm_err *err)
+{
+    bool starts = migration->reads_from == NULL &&
+                  migration->ops->has(migration->self, LM_CALL_ON_START);
+
+    if (err->hint[0] != '\0')
+        return;
+    if (starts && lm_err_is_state(err, "42703")) {
+        lm_err_hint(err, "on_start may make a table or a view that the base "
+                         "query reads, but no column of one that is there.");
+    }
+    if (!lm_err_is_state(err, "42P01"))
+        return;
+    if (migration->reads_from != NULL) {
+        lm_err_hint(err,
+                    "The base query reads in the database of repo \"%s\". Is "
+                    "the table's schema on the search_path of the role there?",
+                    migration->reads_from);
+    } else if (starts) {
+        lm_err_hint(err, "on_start has run, and the table is not there. Does "
+                         "on_start make it in the schema that the base query "
+                         "reads?");
+    } else {
+        lm_err_hint(err, "Is this the right database, and is the table's "
+                         "schema on the search_path of the role?");
+    }
+}
