@@ -215,6 +215,13 @@ describe("luamig.add", function()
       'column "n" of "t": 40000 is out of range for type smallint')
   end)
 
+  it("is of no system column, and no field of the log", function()
+    run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, { s = luamig.column "ctid" })',
+      "42703", 'column "ctid" of relation "t" does not exist')
+    run_failed(contract.numbers(1), 'run.log("x", { a = luamig.add(2) })', nil,
+      "cannot write as JSON: a luamig.add")
+  end)
+
   it("must not change the key of the run", function()
     run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, { id = luamig.add(1) })', nil,
       'column "id" of "t" belongs to the key of the run')

@@ -168,7 +168,11 @@ describe("returning", function()
     refused('{ returning = { "idd" } }', "42703", 'column "idd" of relation "p" does not exist')
     refused('{ returning = "id" }', nil, "repo:insert: returning must be a list of column names")
     refused('{ returning = {} }', nil, "repo:insert: returning is empty")
-    refused('{ returning = { 5 } }', nil, "returning must be a list of column names")
+    refused('{ returning = { 5 } }', nil, "repo:insert: returning must be a list of column names")
+    refused('{ returning = { "ctid" } }', "42703",
+      'column "ctid" of relation "p" does not exist')
+    refused('{ returning = { id = true } }', nil,
+      "repo:insert: returning must be a list of column names")
     refused('{ returns = { "id" } }', nil, 'repo:insert: unknown option "returns"; the options are '
       .. '"on_conflict", "missing" and "returning"')
     run_failed(world_of(), 'repo:insert_all("p", { { code = "c" } }, { returning = { "id" } })',

@@ -293,9 +293,9 @@ describe("a call", function()
     { 'update_all("t", {}, luamig.ALL)', "the table of changes is empty" },
     { 'update_all("t", luamig.ALL, luamig.ALL)', "the changes must be a table" },
     { 'update_all("t", { n = 1 }, { n = 1, s = 5 })',
-      "parameter $2 of the condition: an integer cannot be written to type text" },
+      'column "s" of the condition: an integer cannot be written to type text' },
     { 'update_all("t", { n = "x" }, { n = luamig.NULL, s = 5 })',
-      "parameter $1 of the condition: an integer cannot be written to type text" },
+      'column "s" of the condition: an integer cannot be written to type text' },
     { 'update_all("t", { n = "x" }, luamig.ALL)',
       'column "n" of "t": a string cannot be written to type integer' },
     { 'update("t", { s = "a", n = 7 }, { n = "x" })',
@@ -305,6 +305,8 @@ describe("a call", function()
     { 'insert("t", { id = "x" })', '"id" of "t": a string cannot be written to type bigint' },
     { 'savepoint(5)', "function" }, { 'savepoint()', "function" },
     { 'update("t", { id = 1 }, { n = 1 }).affectd', 'a handle has no field "affectd"' },
+    { 'update("t", { id = luamig.add(1) }, { n = 1 })', "row id = a luamig.add, column" },
+    { 'select("t", { s = luamig.column "n" })', 'column "s" of the condition: a luamig.column' },
   }
   for _, case in ipairs(REFUSED) do
     it("refuses " .. case[1], function()
@@ -313,6 +315,11 @@ describe("a call", function()
       assert.same({ 10 }, contract.column(world, "t", "n"))
     end)
   end
+
+  it("gives a handle that cannot be changed", function()
+    run_failed(contract.numbers(1), 'repo:update("t", { id = 1 }, { n = 1 }).row = {}', nil,
+      "a handle cannot be changed")
+  end)
 
   it("of update_all looks at its condition first", function()
     run_failed(contract.numbers(1), 'repo:update_all("t", { zz = 1 }, { zy = 1 })', "42703",

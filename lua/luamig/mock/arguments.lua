@@ -87,17 +87,14 @@ end
 
 --- Raises unless a list of columns is one, and not empty.
 local function check_list(verb, list, what)
-  if type(list) ~= "table" then
+  local is_list = type(list) == "table" and marks.is_list(list)
+  for _, column in ipairs(is_list and list or {}) do
+    is_list = is_list and type(column) == "string"
+  end
+  if not is_list then
     misuse("repo:%s: %s must be a list of column names", verb, what)
-  elseif not marks.is_list(list) then
-    misuse("%s must be a list of column names", what)
   elseif #list == 0 then
     misuse("repo:%s: %s is empty", verb, what)
-  end
-  for _, column in ipairs(list) do
-    if type(column) ~= "string" then
-      misuse("%s must be a list of column names", what)
-    end
   end
 end
 

@@ -79,6 +79,9 @@ local function handle(tx, affected, statement, returned)
       end
       return affected
     end,
+    __newindex = function()
+      error("a handle cannot be changed", 2)
+    end,
   })
 end
 
@@ -126,7 +129,8 @@ local function row_of(key)
   return "row " .. table.concat(text.map(text.sorted_keys(key), function(column)
     local item = key[column]
     local is_plain = type(item) == "string" or type(item) == "boolean" or type(item) == "number"
-    return ("%s = %s, "):format(column, is_plain and value.show(item) or "a " .. type(item))
+    return ("%s = %s, "):format(column, is_plain and value.show(item)
+      or types.kind_of(item))
   end))
 end
 
@@ -150,15 +154,13 @@ local function encode_condition(one, where)
   if where == luamig.ALL then
     return where
   end
-  local number = 0
   local kept = {}
   for _, column in ipairs(text.sorted_keys(where)) do
     one:type_of(column)
   end
   for _, column in ipairs(text.sorted_keys(where)) do
-    number = number + (where[column] == luamig.NULL and 0 or 1)
     kept[column] = one:encode_item(column, where[column],
-      ("parameter $%d of the condition"):format(number))
+      ('column "%s" of the condition'):format(column))
   end
   return kept
 end

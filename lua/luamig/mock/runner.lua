@@ -9,6 +9,7 @@
 -- a page query times out.
 
 local bisection = require "luamig.mock.bisection"
+local canonical = require "luamig.script.canonical"
 local errors = require "luamig.errors"
 local faults = require "luamig.mock.faults"
 local input = require "luamig.mock.input"
@@ -70,6 +71,9 @@ function Session:run_object(batch, attempt, tx)
     end
     if type(message) ~= "string" or fields ~= nil and type(fields) ~= "table" then
       error("run.log takes a message and, optionally, a table: run.log(message, fields)", 2)
+    end
+    if fields then
+      canonical.encode(fields) -- raises for what cannot be written
     end
     self:log { verb = "log", message = message, fields = fields and value.copy(fields) }
   end

@@ -71,6 +71,7 @@ local function kind_of(given)
   end
   return KINDS[type(given)] or "a userdata or thread"
 end
+types.kind_of = kind_of
 
 local function mismatch(given, name, hint)
   local mark = marks.kind(given)

@@ -36,7 +36,8 @@ local MARKED = {
 --- The canonical JSON text of a boolean, number, string, marked value, or table of these.
 function canonical.encode(value)
   local kind = type(value)
-  local marked = MARKED[marks.kind(value)]
+  local mark = marks.kind(value)
+  local marked = MARKED[mark]
   if marked then
     return marked(value)
   end
@@ -46,10 +47,10 @@ function canonical.encode(value)
     return tostring(value)
   elseif kind == "number" and value == value and math.abs(value) ~= math.huge then
     return text.number(value)
-  elseif kind ~= "table" then
+  elseif kind ~= "table" or mark == "add" or mark == "column" then
     error("cannot write as JSON: " .. text.describe(value), 2)
   end
-  if rawget(value, 1) ~= nil or marks.kind(value) == "array" then
+  if rawget(value, 1) ~= nil or mark == "array" then
     return "[" .. table.concat(text.map(value, canonical.encode), ",") .. "]"
   end
   return "{" .. table.concat(text.map(text.sorted_keys(value), function(name)

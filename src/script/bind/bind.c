@@ -295,6 +295,12 @@ handle_index(lua_State *L)
     return 1;
 }
 
+static int
+handle_newindex(lua_State *L)
+{
+    return luaL_error(L, "a handle cannot be changed");
+}
+
 /* -- statements ------------------------------------------------------- */
 
 static void
@@ -569,6 +575,8 @@ lmL_open_repo(lua_State *L, struct lm_sites *sites)
     lua_pushvalue(L, -3);
     lua_pushcclosure(L, handle_index, 1);
     lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, handle_newindex);
+    lua_setfield(L, -2, "__newindex");
     lua_pop(L, 2); /* binding */
     luaL_newmetatable(L, source_type);
     luaL_getmetatable(L, handle_type);

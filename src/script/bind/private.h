@@ -198,7 +198,8 @@ struct lm_columns {
     lua_State *L;
     const char *table;
     struct lm_names names;
-    int offset;          /* parameters before the first column */
+    int offset; /* parameters before the first column */
+    const struct lm_condition *condition; /* theirs; or NULL */
     struct lm_names key; /* of the row; also the last parameters */
     int key_table;       /* its stack index; 0: the row has no key */
     lua_Integer row;     /* number of the row in a list; 0: there is no list */

@@ -92,6 +92,7 @@ l_select(lua_State *L)
     reading.wanted = lmL_push_columns(L, 4, "select");
     lmL_push_condition(L, &call, 3, 3, "select", &condition);
     reading.columns.offset = condition.count;
+    reading.columns.condition = &condition;
     lmL_push_result(L, call.repo,
                     read_or_raise(L, &call, &reading, &condition));
     return 1;

@@ -16,6 +16,7 @@
 #include "script/bind/pattern.h"
 #include "script/bind/private.h"
 #include "script/value/marks.h"
+#include "script/value/value.h"
 #include "script/vm/vm.h"
 
 #include <lauxlib.h>
@@ -41,7 +42,7 @@ add_key_value(lua_State *L, int index, struct lm_buf *text)
         lm_buf_puts(text, lua_toboolean(L, index) ? "true" : "false");
         break;
     default:
-        lm_buf_printf(text, "a %s", luaL_typename(L, index));
+        lm_buf_puts(text, lm_value_kind(L, index));
         break;
     }
 }
@@ -65,6 +66,23 @@ add_row(const struct lm_columns *columns, struct lm_buf *text)
     }
 }
 
+/* Parameter i of a condition; condition may be NULL. */
+static void
+name_of_condition(char *text, size_t size, int i,
+                  const struct lm_condition *condition)
+{
+    int at = i;
+
+    if (condition == NULL || condition->names.count == 0) {
+        snprintf(text, size, "parameter $%d of the condition", i + 1);
+        return;
+    }
+    for (int k = 0; k <= at; k++)
+        at += condition->nulls[k]; /* which is no parameter */
+    snprintf(text, size, "column \"%s\" of the condition",
+             condition->names.names[at]);
+}
+
 void
 lm_name_by_column(char *text, size_t size, int i, const void *arg)
 {
@@ -74,8 +92,7 @@ lm_name_by_column(char *text, size_t size, int i, const void *arg)
 
     i -= columns->offset;
     if (i < 0) {
-        snprintf(text, size, "parameter $%d of the condition",
-                 i + columns->offset + 1);
+        name_of_condition(text, size, i + columns->offset, columns->condition);
         return;
     }
     if (i < columns->names.count) {
@@ -427,6 +444,7 @@ write_all(lua_State *L, const char *method, int changes, int index)
     lmL_push_condition(L, &call, index, last, method, &condition);
     columns.names = form.changes;
     columns.offset = condition.count;
+    columns.condition = &condition;
     first = lua_gettop(L) - condition.count + 1;
     if (changes > 0)
         lmL_push_changes(L, changes, &form);

@@ -67,9 +67,15 @@ lmL_push_names(lua_State *L, int index, const char *what)
     return result;
 }
 
+static void
+fail_list(lua_State *L, const char *method, const char *what)
+{
+    luaL_error(L, "repo:%s: %s must be a list of column names", method, what);
+}
+
 /* The strings of the list at index, in its order. [-0, +1, raises] */
 static struct lm_names
-push_list(lua_State *L, int index, const char *what)
+push_list(lua_State *L, int index, const char *method, const char *what)
 {
     int count = (int)lua_rawlen(L, index);
     const char **names =
@@ -78,11 +84,11 @@ push_list(lua_State *L, int index, const char *what)
     lua_Integer length;
 
     if (!lm_mark_is_list(L, index, &length))
-        luaL_error(L, "%s must be a list of column names", what);
+        fail_list(L, method, what);
     for (int i = 0; i < count; i++) {
         lua_rawgeti(L, index, i + 1);
         if (lua_type(L, -1) != LUA_TSTRING)
-            luaL_error(L, "%s must be a list of column names", what);
+            fail_list(L, method, what);
         names[i] = lmL_check_text(L, -1);
         lua_pop(L, 1);
     }
@@ -327,7 +333,7 @@ push_conflict_list(lua_State *L, int index, const char *method,
     lua_getfield(L, index, field);
     if (lua_isnil(L, -1))
         return names;
-    names = push_list(L, lua_gettop(L), shown);
+    names = push_list(L, lua_gettop(L), method, shown);
     check_not_empty(L, names, method, shown, "");
     return names;
 }
@@ -393,15 +399,14 @@ lmL_push_columns(lua_State *L, int index, const char *method)
                        method, luaL_tolstring(L, -2, NULL));
         }
         if (lua_type(L, -1) != LUA_TTABLE) {
-            luaL_error(L, "repo:%s: columns must be a list of column names",
-                       method);
+            fail_list(L, method, "columns");
         }
         lua_pop(L, 1);
     }
     lua_getfield(L, index, "columns");
     if (lua_isnil(L, -1))
         return none;
-    columns = push_list(L, lua_gettop(L), "columns");
+    columns = push_list(L, lua_gettop(L), method, "columns");
     check_not_empty(L, columns, method, "columns", "");
     return columns;
 }
@@ -414,10 +419,9 @@ push_returning(lua_State *L, int index, const char *method,
     if (lua_isnil(L, -1))
         return;
     if (lua_type(L, -1) != LUA_TTABLE) {
-        luaL_error(L, "repo:%s: returning must be a list of column names",
-                   method);
+        fail_list(L, method, "returning");
     }
-    form->returned = push_list(L, lua_gettop(L), "returning");
+    form->returned = push_list(L, lua_gettop(L), method, "returning");
     check_not_empty(L, form->returned, method, "returning", "");
 }
 

@@ -28,8 +28,8 @@ add_text(struct lm_buf *out, const char *text)
     lm_buf_add(out, text, strlen(text) + 1);
 }
 
-static const char *
-describe(lua_State *L, int index)
+const char *
+lm_value_kind(lua_State *L, int index)
 {
     static const char *const tables[LM_MARK_COUNT] = {
         [LM_MARK_NULL] = "luamig.NULL",
@@ -65,7 +65,7 @@ fail_type(lua_State *L, int index, const char *type, const char *hint,
     enum lm_mark mark = lm_mark_of(L, index);
 
     lm_err_set(err, LM_ERR_FAILED, "%s cannot be written to type %s",
-               describe(L, index), type);
+               lm_value_kind(L, index), type);
     if (mark == LM_MARK_COLUMN || mark == LM_MARK_ADD) {
         hint = "luamig.add and luamig.column belong into the changes of "
                "repo:update or repo:update_all.";

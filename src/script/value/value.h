@@ -43,4 +43,7 @@ bool lm_value_encode(lua_State *L, int index, const struct lm_type *type,
 bool lmL_push_value(lua_State *L, const struct lm_type *type, const char *text,
                     size_t len, struct lm_err *err) LM_MUSTCHECK;
 
+/* What messages call the value by its kind: "an integer", "a luamig.add". */
+const char *lm_value_kind(lua_State *L, int index);
+
 #endif
