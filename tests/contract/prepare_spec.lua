@@ -371,6 +371,23 @@ describe("prepare", function()
     assert.equal("nil [1,2] p10", said(world))
   end)
 
+  it("cannot settle in a dry run whose on_start gives other values each time", function()
+    local world = contract.numbers(2)
+    local path = contract.script(MIGRATE, { config = "retries = 1", more = PREPARE .. [[
+      on_start = (function()
+        local times = 0
+        return function(repo)
+          times = times + 1
+          repo:update("t", { id = 1 }, { n = times })
+        end
+      end)(),]] })
+    local result = world:run(path, { dry_run = true, prepare = true, batch_size = 1 })
+    contract.failed(result, nil, "the row was changed 2 times while it was prepared")
+    assert.matches("A dry run calls on_start again", tostring(result.error), 1, true)
+    contract.ended("done", world:run(path))
+    assert.equal("p20", contract.column(world, "t", "s")[2])
+  end)
+
   it("works for several workers", function()
     local world = contract.numbers(6)
     contract.ended("done", run(world, { workers = 2, batch_size = 2, order = "reverse" }))

@@ -33,11 +33,12 @@ local function contents_of(rows)
 end
 
 --- For one worker; nil if the script has no prepare.
+-- @param is_dry whether it is a dry run
 -- @param is_skipped true: rows are migrated without it
-function preparation.new(def, is_skipped)
+function preparation.new(def, is_dry, is_skipped)
   return def.prepare and setmetatable({
     def = def, known = prepared.new(def.config.key), most = FIRST_ROWS, rounds = 0,
-    is_skipped = is_skipped,
+    is_dry = is_dry, is_skipped = is_skipped,
   }, Preparation)
 end
 
@@ -68,8 +69,12 @@ function Preparation:may_try_again(page, retries)
         text.count(self.rounds, "time")),
       detail = self.changed
         and ('The last time, column "%s" had another value.'):format(self.changed),
-      hint = "prepare is called again when a column of the base query changes. Leave out columns "
-        .. "that the script does not need, and values that depend on the time, such as now().",
+      hint = self.is_dry and self.def.on_start
+        and "A dry run calls on_start again in each transaction. If that gives rows other values "
+          .. "each time, such as random ones or the time, they change here, but not in a run, "
+          .. "which calls it once."
+        or "prepare is called again when a column of the base query changes. Leave out columns "
+          .. "that the script does not need, and values that depend on the time, such as now().",
     }
   elseif page.count == 1 or self.rounds <= MOST_ROUNDS then
     return true

@@ -555,7 +555,8 @@ local function sessions_of(loaded, run)
     local self = setmetatable(value.copy(run), Session)
     self.loaded, self.def, self.number = one, one.def, number
     self.bisection, self.sites = bisection.new(), sites.new()
-    self.preparation = preparation.new(self.def, run.opts.dry_run and not run.opts.prepare)
+    local opts = run.opts
+    self.preparation = preparation.new(self.def, opts.dry_run, opts.dry_run and not opts.prepare)
     self.size, self.attempt = one.def.config.batch_size, 1
     self.now = { batch = 0, attempt = 1 }
     return self

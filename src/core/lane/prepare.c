@@ -154,6 +154,7 @@ halve(struct lm_lane *self, const struct lm_page *page)
 static bool
 fail_unsettled(struct lm_lane *self, struct lm_err *err)
 {
+    const struct lm_migration *m = self->migration;
     const char *column = self->preparing.looked.column;
     int rounds = self->preparing.rounds;
 
@@ -164,6 +165,13 @@ fail_unsettled(struct lm_lane *self, struct lm_err *err)
     if (*column != '\0') {
         lm_err_detail(err, "The last time, column \"%s\" had another value.",
                       column);
+    }
+    if (self->options.dry && m->ops->has(m->self, LM_CALL_ON_START)) {
+        return lm_err_hint(
+            err, "A dry run calls on_start again in each transaction. If that "
+                 "gives rows other values each time, such as random ones or "
+                 "the time, they change here, but not in a run, which calls "
+                 "it once.");
     }
     return lm_err_hint(
         err, "prepare is called again when a column of the base query changes. "
