@@ -199,6 +199,34 @@ def test_a_helper_says_that_the_run_is_done_where_a_cancel_came_too_late(
     assert_once(db)
 
 
+def test_rows_of_a_slow_batch_that_another_worker_has_done_are_no_error(
+        db, project):
+    """Its cuts are finer than the slow batch is large."""
+    readings.create(db, 80)
+    db.execute("CREATE TABLE copies (id bigint PRIMARY KEY)")
+    project.script("""return {
+        base_query = "SELECT id FROM readings",
+        config = { workers = 2, batch_size = 10, throttle_ms = 0,
+                   lock_timeout_ms = 60000 },
+        migrate = function(rows, repo)
+          if rows[1].id == 1 then
+            repo:scalar("SELECT pg_advisory_xact_lock(1)::text")
+          elseif #rows > 2 then
+            repo:execute "DO $$ BEGIN RAISE query_canceled; END $$"
+          end
+          for _, row in ipairs(rows) do repo:insert("copies", row) end
+        end }""")
+    other = db.connect()
+    other.cursor().execute("SELECT pg_advisory_lock(1)")
+    runner = project.start_run()
+    wait_until(lambda: db.scalar("SELECT count(*) FROM copies") > 72,
+               "the other worker")
+    other.close()
+    runner.wait().expect(DONE)
+    assert db.scalar("SELECT count(*) FROM copies") == 80
+    assert (db.state(), db.progress()) == ("done", 80)
+
+
 # -- crashes of the server ----------------------------------------------------
 
 

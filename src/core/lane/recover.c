@@ -520,6 +520,37 @@ read_what_has_moved(struct lm_lane *self, struct lm_err *err)
     return false;
 }
 
+static bool
+find_fencer(struct lm_lane *self, struct lm_err *err)
+{
+    return read_what_has_moved(self, err) ||
+           (err->kind == LM_ERR_LOST && reconnect(self, err)) ||
+           (waits_for_journal(self, err) && try_again(self, err));
+}
+
+/* Another worker may have done rows of this page, from a range that it cut off
+ * or took over. The error may come from that, such as a key that is there. */
+static bool
+may_be_of_others(const struct lm_lane *self, const struct lm_err *err)
+{
+    return !self->options.dry && self->attempt.in_batch &&
+           self->attempt.page_rows > 0 &&
+           (err->kind == LM_ERR_DATABASE || err->kind == LM_ERR_FAILED);
+}
+
+/* If the journal cannot be read, *err stays what it is. */
+static bool
+find_other_worker(struct lm_lane *self, struct lm_err *err)
+{
+    struct lm_err said = *err;
+
+    if (find_fencer(self, err))
+        return true;
+    if (err->kind == LM_ERR_DATABASE)
+        *err = said;
+    return false;
+}
+
 static bool record_failed_row(struct lm_lane *self, struct lm_err *err);
 static bool narrow(struct lm_lane *self, struct lm_err *err);
 
@@ -558,9 +589,7 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
     case WAIT:
         return wait(self, err);
     case FIND_FENCER:
-        return read_what_has_moved(self, err) ||
-               (err->kind == LM_ERR_LOST && reconnect(self, err)) ||
-               (waits_for_journal(self, err) && try_again(self, err));
+        return find_fencer(self, err);
     case GIVE_UP:
         break;
     }
@@ -568,7 +597,9 @@ apply(struct lm_lane *self, enum remedy remedy, struct lm_err *err)
         return narrow(self, err);
     if (!self->options.dry && lm_lane_may_record_row(self, err))
         return record_failed_row(self, err);
-    return was_demoted(self, err) && reconnect(self, err);
+    if (was_demoted(self, err))
+        return reconnect(self, err);
+    return may_be_of_others(self, err) && find_other_worker(self, err);
 }
 
 /* Recording a row is a transaction that may fail as any other; if that passes,
