@@ -3,6 +3,7 @@ promoted, each row of the source is copied once."""
 
 import os
 import random
+import threading
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from harness.cluster import Cluster
 from harness.oracle import assert_nothing_left
 from harness.project import BUSY, DONE, STOPPED, UNREACHABLE, Project
-from harness.proxy import Proxy
+from harness.proxy import TO_CLIENT, Proxy
 from harness.wait import wait_until
 
 SCRIPT = """
@@ -28,6 +29,12 @@ return {
   on_complete = function(repo) repo:insert("marks", { mark = "completed" }) end,
 }
 """
+# Only the first worker tries batches of ten; the other one's cuts are finer.
+SMALL_BATCHES = """
+    if #rows > 2 and rows[1].id > 1 then
+      repo:execute "DO $$ BEGIN RAISE query_canceled; END $$"
+    end
+    """
 POINTS = ["after_page:2", "after_migrate:2", "before_commit:2",
           "after_commit_sent:2", "after_commit:2", "on_start_before_commit:1",
           "on_start_after_commit_sent:1", "done_before_commit:1"]
@@ -143,6 +150,29 @@ def test_workers_lose_the_source(two, db, legacy):
     runner.thaw()
     runner.wait().expect(DONE)
     assert_copied(db, 400)
+
+
+def test_a_worker_that_waited_for_the_source_reads_its_range_again(
+        two, db, legacy):
+    """Others have cut the range meanwhile, and done the rest of it."""
+    fill(legacy, 51, 80)
+    db.execute("ALTER TABLE copies ADD PRIMARY KEY (id)")
+    two.script(SCRIPT.replace("local total", SMALL_BATCHES + "local total"))
+    held, go_on = [], threading.Event()
+
+    def hold_the_first_page(link, direction, data):
+        if b"\x00\x02s1" in data and direction == TO_CLIENT and not held:
+            held.append(link)
+            go_on.wait(60)
+
+    two.between.watch = hold_the_first_page
+    runner = two.start_run("--workers", 2, "-v")
+    wait_until(lambda: db.scalar("SELECT count(*) FROM copies") > 72,
+               "the other worker")
+    held[0].cut(keep_server=False)
+    go_on.set()
+    runner.wait().expect(DONE, "reconnected to", "57014").refuse("23505")
+    assert_copied(db, 80)
 
 
 def test_a_source_that_is_away_ends_the_run_which_goes_on_later(two, db):

@@ -343,11 +343,13 @@ def test_check_looks_at_both(two, db, legacy):
     result.refuse("triggers", "table  ")
 
 
-def test_check_warns_if_the_source_is_the_runs_own_database(two, db):
+def test_a_source_that_is_the_runs_own_database_is_told(two, db):
     items(db, 25)
     name_source(two, db.url)
     two.luamig("check", "scripts/x.lua").expect(
         DONE, "warning  source", "It is the run's own database")
+    two.run("--limit", 1).expect(
+        STOPPED, "warning: source \"legacy\" is the run's own database")
     two.script(script(body='repo:update("items", { id = 1 }, { id = 99 })'))
     two.run().expect(FAILED, "belongs to the key of the run")
 

@@ -232,7 +232,7 @@ bound_of(const struct lm_lane *self, const struct lm_key *window_end)
 static bool
 begin_transaction(struct lm_lane *self, struct lm_err *err)
 {
-    return lm_lane_enter_source(self, err) && lm_lane_begin_source(self, err) &&
+    return lm_lane_begin_source(self, err) &&
            self->host.begin_batch(self->host.run, err) &&
            lm_repo_post_check(self->repo, self->conn, err);
 }
@@ -371,15 +371,27 @@ lm_lane_set_range(struct lm_lane *self, struct lm_range *range)
     self->range_done = false;
 }
 
+/* After the connection to the source is made, or made again. Other workers may
+ * have cut the range meanwhile, or taken it: the next step looks at it. */
+static bool
+enter_source(struct lm_lane *self, struct lm_err *err)
+{
+    return lm_lane_enter_source(self, err) &&
+           (self->options.dry || lm_lane_refresh(self, err));
+}
+
 bool
 lm_lane_batch(struct lm_lane *self, struct lm_err *err)
 {
     struct lm_key window_end = {NULL, 0};
     struct lm_page page;
-    bool asked = has_asked_ahead(self);
     bool leaves = false;
+    bool asked;
     bool ok;
 
+    if (!lm_lane_has_entered_source(self))
+        return enter_source(self, err);
+    asked = has_asked_ahead(self);
     lm_attempt_begin_batch(&self->attempt);
     self->begun_ms = lm_clock_ms();
     self->number = lm_account_number(self->account, self->number);

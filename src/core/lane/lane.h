@@ -275,6 +275,7 @@ void lm_lane_adopt_source(struct lm_lane *self, const struct lm_source *other);
  * needed, and waits until the source shows what the run has seen of it. */
 bool lm_lane_enter_source(struct lm_lane *self,
                           struct lm_err *err) LM_MUSTCHECK;
+bool lm_lane_has_entered_source(const struct lm_lane *self);
 /* Begins a read-only transaction in the source, if there is none. The second
  * function ends it; errors do not matter. */
 bool lm_lane_begin_source(struct lm_lane *self,
@@ -358,7 +359,8 @@ bool lm_lane_close_repo(struct lm_lane *self, bool ok,
 
 /* -- batch.c ------------------------------------------------------------------ */
 
-/* One batch, from BEGIN to COMMIT. */
+/* One batch, from BEGIN to COMMIT. Over a new connection to the source: finds
+ * out what there is and what the lane's range is now, and no batch yet. */
 bool lm_lane_batch(struct lm_lane *self, struct lm_err *err) LM_MUSTCHECK;
 /* Reserves rows of the limit for the next batch; false: they are spent, or
  * other lanes have reserved all that are left. */

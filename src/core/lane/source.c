@@ -83,6 +83,22 @@ fail_other_place(const struct lm_lane *self, struct lm_err *err)
         self->migration->reads_from);
 }
 
+static void
+log_place(const struct lm_lane *self)
+{
+    const struct lm_source *source = &self->source;
+
+    lm_log(LM_LOG_INFO, "the base query reads source \"%s\" at %s%s",
+           self->migration->reads_from, lm_conn_target(source->conn),
+           source->place.standby ? ", a standby" : "");
+    if (source->is_own) {
+        lm_log(LM_LOG_WARNING,
+               "source \"%s\" is the run's own database; without "
+               "config.source, luamig notices what others change there",
+               self->migration->reads_from);
+    }
+}
+
 /* Is it where the lane has read before? Also finds out whether it is the run's
  * own database, whose tables migrate may write. */
 static bool
@@ -103,11 +119,8 @@ check_place(struct lm_lane *self, struct lm_err *err)
     source->place = place;
     source->known = true;
     source->is_own = lm_place_shows(&place, &own);
-    if (self->journal.number == 1) {
-        lm_log(LM_LOG_INFO, "the base query reads source \"%s\" at %s%s",
-               self->migration->reads_from, lm_conn_target(source->conn),
-               place.standby ? ", a standby" : "");
-    }
+    if (self->journal.number == 1)
+        log_place(self);
     return true;
 }
 
@@ -301,7 +314,9 @@ lm_lane_enter_source(struct lm_lane *self, struct lm_err *err)
         return true;
     if (!lm_lane_open_source(self, err))
         return false;
-    if (self->source.fits || self->options.dry || self->migration->one_shot)
+    if (self->options.dry || self->migration->one_shot)
+        self->source.fits = true;
+    if (self->source.fits)
         return true;
     if (!lm_journal_read_source(&self->journal, self->run->id, &was, err) ||
         !compare(self, &was, self->run->id, err))
@@ -311,6 +326,12 @@ lm_lane_enter_source(struct lm_lane *self, struct lm_err *err)
     self->host.waits(self->host.run, NULL);
     self->source.fits = ok;
     return ok;
+}
+
+bool
+lm_lane_has_entered_source(const struct lm_lane *self)
+{
+    return !lm_lane_has_source(self) || self->source.fits;
 }
 
 bool
