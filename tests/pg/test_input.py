@@ -128,6 +128,12 @@ def test_failed_rows_are_known_by_their_line_and_tried_again(db, project):
     os.remove(os.path.join(project.path, "u.csv"))
     project.luamig("failures", "1", "--retry").expect(FAILURES, "1 failed row")
     assert tables_of(db) == ["input_1"]
+    db.execute("ALTER TABLE luamig.input_1 RENAME TO kept")
+    project.luamig("failures", "1", "--retry").expect(
+        FAILED, "which has u.csv, is gone", '"luamig run" with --restart and --input'
+        " loads the file again for a new run. That also migrates the rows which run"
+        " 1 has done.")
+    db.execute("ALTER TABLE luamig.kept RENAME TO input_1")
     db.execute("ALTER TABLE out DROP CONSTRAINT odd")
     project.luamig("failures", "1", "--retry").expect(DONE, "1 row migrated")
     assert rows_of(db) == csv_of(5)[1]
@@ -215,7 +221,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_loaded(db, project):
         change()
         runner.thaw()
         runner.wait().expect(FAILED, "u.csv: the file has changed while luamig"
-                             " read it", "Nothing of the file is loaded")
+                             " read it", "Nothing of the file is loaded",
+                             "is cancelled: its file is not loaded")
         project.write("u.csv", csv_of(3000, 300)[0])
     assert tables_of(db) == [] and rows_of(db) == []
 

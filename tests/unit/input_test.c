@@ -255,6 +255,24 @@ test_blocks(void **state)
     lm_buf_release(&wanted);
 }
 
+/* A server's error may have a detail of its own. */
+static void
+test_an_error_says_that_nothing_is_loaded(void **state)
+{
+    char name[] = "f";
+    struct lm_input_file file = {.name = name};
+    struct lm_err err;
+
+    (void)state;
+    lm_err_set(&err, LM_ERR_DATABASE, "malformed array literal");
+    lm_err_detail(&err, "Array value must start with \"{\".");
+    assert_false(lm_input_place(&file, 3, "a", &err));
+    assert_string_equal(err.message,
+                        "f, line 3, column \"a\": malformed array literal");
+    assert_string_equal(err.detail, "Array value must start with \"{\".\n"
+                                    "Nothing of the file is loaded.");
+}
+
 static void
 test_a_file_that_changes(void **state)
 {
@@ -320,6 +338,7 @@ main(void)
         cmocka_unit_test(test_jsonl),
         cmocka_unit_test(test_jsonl_that_is_wrong),
         cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_an_error_says_that_nothing_is_loaded),
         cmocka_unit_test(test_a_file_that_changes),
         cmocka_unit_test(test_sha256),
     };
