@@ -91,6 +91,19 @@ describe("a stub that is a function", function()
     assert.same({ "NULL", "NULL", "NULL", "NULL" }, contract.column(world, "t", "s"))
   end)
 
+  for _, hole in ipairs { 0, 1 } do
+    it("may not leave a hole in the rows: " .. hole, function()
+      local world = contract.numbers(3)
+      world:stub("DELETE FROM t WHERE id = 1", function(_, tables)
+        tables.t[hole] = hole == 0 and { id = 9 } or nil
+        return 1
+      end)
+      local message = tostring(complaint(world, 'repo:execute "DELETE FROM t WHERE id = 1"'))
+      assert.matches('the rows of table "t" must have the keys 1, 2, 3', message, 1, true)
+      assert.matches("table.remove(tables.t, place)", message, 1, true)
+    end)
+  end
+
   it("may return rows and change tables at once", function()
     local world = contract.numbers(2)
     local sql = "UPDATE t SET n = n + 1 WHERE id = $1 RETURNING n"

@@ -7,6 +7,7 @@
 
 local errors = require "luamig.errors"
 local luamig = require "luamig"
+local marks = require "luamig.marks"
 local strict = require "luamig.strict"
 local suggest = require "luamig.suggest"
 local text = require "luamig.text"
@@ -58,7 +59,7 @@ function views.open(read, names)
       local found = read(name) or views.unknown(name, names or {})
       local rows = text.map(found.rows, value.copy_row)
       opened[name] = {
-        columns = found.columns, primary_key = found.primary_key,
+        name = name, columns = found.columns, primary_key = found.primary_key,
         before = text.map(rows, function(row)
           return { row = row, was = value.copy_row(row) }
         end),
@@ -88,11 +89,25 @@ local function changes_of(view, item)
   return next(changes) and changes
 end
 
+--- The rows of an opened table as they are now; a hole in the list is a mistake of the spec.
+local function rows_of(view)
+  if not marks.is_list(view.rows) then
+    errors.raise {
+      kind = "spec", message = ('the rows of table "%s" must have the keys 1, 2, 3, ...')
+        :format(view.name),
+      hint = ("Remove a row with table.remove(tables.%s, place), and add one with table.insert.")
+        :format(view.name),
+    }
+  end
+  return view.rows
+end
+
 --- What a function has changed in an opened table, or nil.
 -- @return { changed = from places in the table, as it was, to changes; removed = set of such
 --   places; added = list of rows }
 function views.difference(view)
-  local left, known = text.set(view.rows), {}
+  local rows, known = rows_of(view), {}
+  local left = text.set(rows)
   local difference = { changed = {}, removed = {}, added = {} }
   for place, item in ipairs(view.before) do
     known[item.row] = true
@@ -102,7 +117,7 @@ function views.difference(view)
       difference.removed[place] = true
     end
   end
-  for _, row in ipairs(view.rows) do
+  for _, row in ipairs(rows) do
     if not known[row] then
       table.insert(difference.added, row)
     end
@@ -118,7 +133,7 @@ function views.outcome(view)
   for _, item in ipairs(view.before) do
     known[item.row] = true
   end
-  for _, row in ipairs(view.rows) do
+  for _, row in ipairs(rows_of(view)) do
     table.insert(known[row] and kept or added, row)
   end
   return kept, added
