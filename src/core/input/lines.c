@@ -149,7 +149,7 @@ convert(struct lm_lines *self)
 {
     char *in = self->raw;
     size_t in_left = self->raw_len;
-    size_t done;
+    size_t done = 0;
 
     do {
         char *out;
