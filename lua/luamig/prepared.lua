@@ -195,6 +195,15 @@ function Prepared:make_results()
   })
 end
 
+local function refuse_use()
+  error("run.prepared is for migrate: prepare makes the results, and has none yet", 2)
+end
+
+--- `run.prepared` in prepare.
+local none_yet = setmetatable({}, {
+  __index = refuse_use, __newindex = refuse_use, __len = refuse_use, __pairs = refuse_use,
+})
+
 --- `run.prepared` where nothing is prepared: a dry run.
 function prepared.nothing()
   return setmetatable({}, { __newindex = refuse_change, __len = refuse_length })
@@ -279,13 +288,19 @@ local function take(self, asked, results)
     if not item or not wanted[item] then
       errors.raise {
         kind = "script",
-        message = ("prepare returned a result for %s, which is not the key of one of its rows")
+        message = ("prepare returned a result for %s, which is not the key of a row that it got")
           :format(text.describe(given)),
         hint = #self.key == 1 and ("Its results are by key: results[row.%s] = ...")
           :format(self.key[1]) or "Its results are by row: results[row] = ...",
       }
     end
-    item.value = result
+    if wanted[item] == "taken" then
+      errors.raise {
+        kind = "script",
+        message = "prepare returned two results for one row: by its key, and by the row itself",
+      }
+    end
+    item.value, wanted[item] = result, "taken"
   end
 end
 
@@ -297,6 +312,7 @@ function Prepared:call(prepare, run, most)
   for i = self.done + 1, math.min(self.done + most, #self.missing) do
     asked[#asked + 1], rows[#rows + 1] = self.missing[i], self.missing[i].row
   end
+  rawset(run, "prepared", none_yet)
   take(self, asked, (prepare(setmetatable(rows, getmetatable(self.rows)), run)))
   for _, item in ipairs(asked) do
     item.is_done, item.row = true, nil

@@ -418,8 +418,10 @@ describe("prepare", function()
   for _, case in ipairs {
     { "return", "prepare must return a table of results by key, not nil" },
     { "return 'x'", 'prepare must return a table of results by key, not "x"' },
-    { "return { 'a', 'b', 'c' }", "prepare returned a result for 3, which is not the key of one of "
-      .. "its rows" },
+    { "return { 'a', 'b', 'c' }", "prepare returned a result for 3, which is not the key of a row "
+      .. "that it got" },
+    { "local row = rows[1]; return { [row] = 1, [row.id] = 2 }",
+      "prepare returned two results for one row: by its key, and by the row itself" },
     { "return { [rows] = 1 }", "prepare returned a result for a table, which is not" },
   } do
     it("tells a wrong result: " .. case[1], function()
@@ -427,6 +429,12 @@ describe("prepare", function()
         prepare = function(rows) %s end,]]):format(case[1])), nil, case[2])
     end)
   end
+
+  it("has no results yet while it is at work", function()
+    contract.failed(run(contract.numbers(2), nil, nil, [[
+      prepare = function(_, run) return { run.prepared[1] } end,]]), nil,
+      "run.prepared is for migrate: prepare makes the results, and has none yet")
+  end)
 
   for _, case in ipairs {
     { "return run.prepared[3]", "run.prepared has no 3: it is not the key of a row of this batch" },
@@ -535,6 +543,15 @@ describe("world:between", function()
     local world = contract.numbers(1)
     world:between(function(tables) tables.t[1].x = 1 end)
     assert.matches("the function of world:between failed: .*x", contract.raised(run, world))
+    for _, act in ipairs {
+      function(tables) tables.t[1] = nil end,
+      function(tables) tables.t[0] = { id = 9 } end,
+    } do
+      local holed = contract.numbers(3)
+      holed:between(act)
+      assert.matches("the rows of table \"t\" must have the keys 1, 2, 3, ....*table.remove",
+        contract.raised(run, holed))
+    end
     assert.matches("world:between takes a function, not 1",
       contract.raised(world.between, world, 1), 1, true)
     assert.matches("world:run: prepare is for a dry run", contract.raised(run, world,
