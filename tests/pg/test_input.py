@@ -427,7 +427,7 @@ def test_a_character_that_the_database_lacks_has_its_line(cluster, tmp_path):
 
 def test_a_load_may_take_longer_than_any_limit(db, project):
     """Those of the role, of the script, and the lease."""
-    db.execute("CREATE DOMAIN slow AS text CHECK (pg_sleep(0.02) IS NOT NULL)")
+    db.execute("CREATE DOMAIN slow AS text CHECK (pg_sleep(0.05) IS NOT NULL)")
     db.admin(f'ALTER DATABASE "{db.name}" SET statement_timeout = 700;'
              f'ALTER DATABASE "{db.name}" SET idle_in_transaction_session_timeout = 700')
     script(project, 'format = "csv", columns = { id = "bigint", email = "slow" }',
