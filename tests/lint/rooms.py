@@ -86,7 +86,7 @@ CIRCLES = [{"script/value/array", "script/value/value"}]
 LIBRARIES = [
     (re.compile(r"libpq-fe\.h|libpq/.*|postgres\w*(/.*|\.h)|pg_config.*"),
      ("pg",)),
-    (re.compile(r"csv\.h|iconv\.h"), ("core",)),
+    (re.compile(r"csv\.h|iconv\.h|sha256\.h"), ("core",)),
     (re.compile(r"pg_query(\.h|/.*)|protobuf-c/.*"), ("pg",)),
     (re.compile(r"(.*/)?(lua|lauxlib|lualib|luaconf)\.(h|hpp)"),
      ("script", "testing")),

@@ -302,32 +302,6 @@ test_a_file_that_changes(void **state)
     (void)unlink(path);
 }
 
-static void
-test_sha256(void **state)
-{
-    char text[LM_SHA256_TEXT];
-    struct lm_sha256 hash;
-    static const char bytes[200] = "abc";
-
-    (void)state;
-    lm_sha256_init(&hash);
-    lm_sha256_end(&hash, text);
-    assert_string_equal(text, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934c"
-                              "a495991b7852b855");
-    lm_sha256_init(&hash);
-    lm_sha256_add(&hash, "a", 1);
-    lm_sha256_add(&hash, "bc", 2);
-    lm_sha256_end(&hash, text);
-    assert_string_equal(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9c"
-                              "b410ff61f20015ad");
-    lm_sha256_init(&hash);
-    for (size_t i = 0; i < sizeof bytes; i += 50)
-        lm_sha256_add(&hash, bytes + i, 50);
-    lm_sha256_end(&hash, text);
-    assert_string_equal(text, "8bbaf08d3e33f68ef4c1973984c5574092bf0b5a9defd2da"
-                              "8fe90b4dd4b444b3");
-}
-
 int
 main(void)
 {
@@ -340,7 +314,6 @@ main(void)
         cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_an_error_says_that_nothing_is_loaded),
         cmocka_unit_test(test_a_file_that_changes),
-        cmocka_unit_test(test_sha256),
     };
 
     return UNIT_RUN(tests);

@@ -68,11 +68,11 @@ static bool
 take_all(struct lm_input_file *self, int fd, struct lm_err *err)
 {
     char *block = lm_alloc(BLOCK);
-    struct lm_sha256 hash;
+    SHA256_CTX hash;
     bool ok = true;
     ssize_t got = 1;
 
-    lm_sha256_init(&hash);
+    SHA256Init(&hash);
     while (ok && got != 0) {
         ok = wait_for(self, fd, err);
         got = ok ? read(fd, block, BLOCK) : 0;
@@ -80,11 +80,11 @@ take_all(struct lm_input_file *self, int fd, struct lm_err *err)
             ok = fail_reading(self, strerror(errno), err);
         if (got <= 0)
             continue;
-        lm_sha256_add(&hash, block, (size_t)got);
+        SHA256Update(&hash, (const uint8_t *)block, (size_t)got);
         self->bytes += got;
         ok = fd == self->fd || write_all(self, block, (size_t)got, err);
     }
-    lm_sha256_end(&hash, self->sha256);
+    SHA256End(&hash, self->sha256);
     free(block);
     return ok;
 }

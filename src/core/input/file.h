@@ -12,7 +12,8 @@
  */
 
 #include "base/err.h"
-#include "base/sha256.h"
+
+#include <sha256.h>
 
 /* Of a line, and of a record. */
 #define LM_INPUT_MOST_BYTES ((size_t)256 << 20)
@@ -21,7 +22,7 @@ struct lm_input_file {
     char *name; /* for messages: the last part of its path */
     int fd;
     int64_t bytes;
-    char sha256[LM_SHA256_TEXT];
+    char sha256[SHA256_DIGEST_STRING_LENGTH]; /* hexadecimal */
 };
 
 /* path "-" is standard input. LM_ERR_USAGE if it cannot be read,

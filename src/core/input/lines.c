@@ -29,7 +29,7 @@ struct lm_lines {
     size_t searched; /* behind at: no line ends there */
     int64_t bytes;
     int64_t number;
-    struct lm_sha256 hash;
+    SHA256_CTX hash;
     bool over;  /* the file has been read to its end */
     bool wrong; /* what follows the data is not of the encoding */
 };
@@ -80,7 +80,7 @@ lm_lines_open(struct lm_lines **out, const struct lm_input_file *file,
     self->file = file;
     self->encoding = encoding;
     self->by_return = by_return;
-    lm_sha256_init(&self->hash);
+    SHA256Init(&self->hash);
     if (!is_utf8(encoding) && !open_converter(self, encoding, err)) {
         lm_lines_close(self);
         return false;
@@ -122,7 +122,7 @@ read_block(struct lm_lines *self, struct lm_err *err)
                                  "cannot read on: %s", strerror(errno));
         }
         self->over = got == 0;
-        lm_sha256_add(&self->hash, room, (size_t)got);
+        SHA256Update(&self->hash, (const uint8_t *)room, (size_t)got);
         self->raw_len += (size_t)got;
         self->bytes += got;
     }
@@ -227,10 +227,10 @@ find_end(struct lm_lines *self)
 static bool
 check_end(const struct lm_lines *self, struct lm_err *err)
 {
-    struct lm_sha256 hash = self->hash;
-    char text[LM_SHA256_TEXT];
+    SHA256_CTX hash = self->hash;
+    char text[SHA256_DIGEST_STRING_LENGTH];
 
-    lm_sha256_end(&hash, text);
+    SHA256End(&hash, text);
     if (strcmp(text, self->file->sha256) == 0)
         return true;
     return lm_input_fail_changed(self->file, self->bytes, err);
