@@ -156,7 +156,13 @@ describe("run.source", function()
     local read = ('run.log("" .. run.source:scalar "%s")'):format(COUNT)
     contract.ended("failed", run(world, 'error("stop")', { more = ([[
       on_start = function(repo, run) %s end,
-      throttle = function(repo, run) %s end,
+      throttle = (function()
+        local called = false
+        return function(repo, run)
+          if not called then %s end
+          called = true
+        end
+      end)(),
       on_stop = function(run) run.log(tostring(pcall(function() return run.source end))) end,
     ]]):format(read, read) }))
     assert.equal("1 1 false", said(world))

@@ -132,11 +132,12 @@ function Table:encode_changes(changes, row)
   return kept
 end
 
---- Writes encoded values into a row, as the columns keep them.
+--- Writes encoded values into a row, as the columns keep them: one column after the other, so that
+-- the one that the server refuses is refused.
 function Table:apply(row, changes)
   local old = value.copy(row)
-  for column, given in next, changes do
-    local item = computed.value(self, old, column, given)
+  for _, column in ipairs(text.ordered_keys(changes)) do
+    local item = computed.value(self, old, column, changes[column])
     if item == nil or item == NULL then
       row[column] = nil
     else
